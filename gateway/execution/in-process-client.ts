@@ -1,0 +1,129 @@
+import {
+  createSourceEventStream,
+  execute,
+  GraphQLError,
+  parse,
+  type DocumentNode,
+  type ExecutionResult,
+} from "graphql";
+import { isPublic, publicMessage, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { createLruCache } from "./lru-cache.ts";
+import type { SubgraphClient, SubgraphError, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+
+export interface InProcessClientOptions {
+  subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
+  /** Where errors without a public message go, with their stack. */
+  log?: Pick<Logger, "error">;
+  maxCachedDocuments?: number;
+}
+
+/** Calls a subgraph of this process: no HTTP, no serialization, no parsing of an operation seen before. */
+export function createInProcessClient(options: InProcessClientOptions): SubgraphClient {
+  const { subgraph, log, maxCachedDocuments = 1_000 } = options;
+  const documents = createLruCache<DocumentNode>({ maxEntries: maxCachedDocuments });
+
+  function documentOf(query: string): DocumentNode {
+    const known = documents.get(query);
+    if (known) return known;
+    const document = parse(query, { noLocation: true });
+    documents.set(query, document);
+    return document;
+  }
+
+  function run(request: SubgraphRequest, document: DocumentNode, rootValue?: unknown): Promise<ExecutionResult> {
+    const { caller, requestId } = request.context;
+    // Loaders are made anew for every operation and every event: what they cached may have changed since.
+    const result = execute({
+      schema: subgraph.schema,
+      document,
+      rootValue,
+      contextValue: subgraph.createContext({ caller, requestId }),
+      variableValues: request.variables,
+    });
+    return result instanceof Promise ? result : Promise.resolve(result);
+  }
+
+  function toResponse(result: ExecutionResult, request: SubgraphRequest): SubgraphResponse {
+    if (!result.errors) return { data: result.data };
+    return { data: result.data, errors: result.errors.map((error) => toSubgraphError(error, request)) };
+  }
+
+  function toSubgraphError(error: GraphQLError, request: SubgraphRequest): SubgraphError {
+    const { originalError } = error;
+    const hidden = originalError && !(originalError instanceof GraphQLError) && !isPublic(originalError);
+    if (!hidden) return { message: error.message, path: error.path, extensions: error.extensions };
+    log?.error({ err: originalError, subgraph: subgraph.name, requestId: request.context.requestId }, "resolver failed");
+    return {
+      message: publicMessage(originalError),
+      path: error.path,
+      extensions: { code: "INTERNAL_SERVER_ERROR" },
+    };
+  }
+
+  return {
+    name: subgraph.name,
+    async execute(request) {
+      // The executor stops waiting when the signal aborts; graphql-js 16 cannot be interrupted.
+      return toResponse(await run(request, documentOf(request.query)), request);
+    },
+    async *subscribe(request) {
+      const document = documentOf(request.query);
+      const { caller, requestId } = request.context;
+      const source = await withinSignal(
+        createSourceEventStream({
+          schema: subgraph.schema,
+          document,
+          contextValue: subgraph.createContext({ caller, requestId }),
+          variableValues: request.variables,
+        }),
+        request.signal,
+      );
+      if (!(Symbol.asyncIterator in source)) {
+        yield toResponse(source, request);
+        return;
+      }
+      const events = source[Symbol.asyncIterator]();
+      try {
+        while (!request.signal.aborted) {
+          const event = await untilAborted(events.next(), request.signal);
+          if (event === null || event.done) return;
+          yield toResponse(await run(request, document, event.value), request);
+        }
+      } finally {
+        // Not awaited: a generator that waits for its next event answers `return` only after that event.
+        void Promise.resolve(events.return?.()).catch((error: unknown) => {
+          log?.error({ err: error, subgraph: subgraph.name, requestId }, "closing an event stream failed");
+        });
+      }
+    },
+    close: async () => documents.clear(),
+  };
+}
+
+/** Settles as `promise` does, or rejects with the signal's reason when that comes first. */
+async function withinSignal<Value>(promise: PromiseLike<Value> | Value, signal: AbortSignal): Promise<Value> {
+  if (signal.aborted) throw abortReason(signal);
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(abortReason(signal));
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value | null> {
+  try {
+    return await withinSignal(promise, signal);
+  } catch (error) {
+    if (signal.aborted) return null;
+    throw error;
+  }
+}
+
+function abortReason(signal: AbortSignal): Error {
+  return signal.reason instanceof Error ? signal.reason : new ToolyardError("TIMEOUT", "The operation was cancelled.");
+}

@@ -1,0 +1,52 @@
+import { Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
+
+/** What the executor must know of a supergraph besides its API schema. */
+export interface Supergraph {
+  document: DocumentNode;
+  /** By the subgraph's name; the URL is empty where composition was given none. */
+  subgraphUrls: ReadonlyMap<string, string>;
+  /** Whether an object of type `typeName` is one of `condition`: the type itself, its interface, a union it is in. */
+  isSubType(typeName: string, condition: string): boolean;
+}
+
+/** Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them. */
+export function parseSupergraph(supergraphSdl: string): Supergraph {
+  const document = parse(supergraphSdl, { noLocation: true });
+  const subgraphUrls = new Map<string, string>();
+  const abstractTypesOf = new Map<string, Set<string>>();
+
+  const belongsTo = (typeName: string, abstractType: string) => {
+    const known = abstractTypesOf.get(typeName);
+    if (known) known.add(abstractType);
+    else abstractTypesOf.set(typeName, new Set([abstractType]));
+  };
+
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.ENUM_TYPE_DEFINITION && definition.name.value === "join__Graph") {
+      for (const value of definition.values ?? []) {
+        const graph = value.directives?.find((directive) => directive.name.value === "join__graph");
+        const name = graph && stringArgument(graph, "name");
+        if (name) subgraphUrls.set(name, stringArgument(graph, "url") ?? "");
+      }
+    } else if (
+      definition.kind === Kind.OBJECT_TYPE_DEFINITION ||
+      definition.kind === Kind.INTERFACE_TYPE_DEFINITION
+    ) {
+      for (const implemented of definition.interfaces ?? []) belongsTo(definition.name.value, implemented.name.value);
+    } else if (definition.kind === Kind.UNION_TYPE_DEFINITION) {
+      for (const member of definition.types ?? []) belongsTo(member.name.value, definition.name.value);
+    }
+  }
+
+  return {
+    document,
+    subgraphUrls,
+    isSubType: (typeName, condition) => typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
+  };
+}
+
+/** The string given for an argument of an applied directive; undefined when it is left out. */
+export function stringArgument(directive: ConstDirectiveNode, name: string): string | undefined {
+  const value = directive.arguments?.find((argument) => argument.name.value === name)?.value;
+  return value?.kind === Kind.STRING ? value.value : undefined;
+}

@@ -1,0 +1,194 @@
+import { rm } from "node:fs/promises";
+
+import { createLineSplitter } from "./lines.ts";
+import { type Message, readMessage } from "./json-rpc.ts";
+import type { LineLog } from "./line-log.ts";
+import type { SpawnedProcess } from "./spawn.ts";
+
+/** How a child ended, in a sentence for callers. */
+export interface ChildEnd {
+  code: number | null;
+  signal: string | null;
+  /** The last line on its stderr, "" when there was none. */
+  lastLine: string;
+  /** For example: "the server exited with code 1; last line on stderr: no such key". */
+  reason: string;
+}
+
+export interface ChildHandler {
+  /** `raw` is the line the message was read from, on one line. */
+  onMessage(message: Message, raw: string): void;
+  /** Called once, after all its output was read. */
+  onEnd(end: ChildEnd): void;
+}
+
+/** An MCP server on stdio. It belongs to one handler at a time. */
+export interface Child {
+  readonly pid: number | undefined;
+  readonly startedAt: number;
+  readonly end: ChildEnd | null;
+  /** Whether it was told to go; its end is then no failure. */
+  readonly closing: boolean;
+  /** Bytes it has not read from its stdin yet. */
+  readonly unread: number;
+  /** Messages without a handler are dropped. */
+  handle(handler: ChildHandler | null): void;
+  /** Writes one message. `text` must be JSON on one line. */
+  send(text: string): void;
+  /** stdin end → SIGTERM → SIGKILL of the process group. Resolves when it is gone and its folder removed. */
+  close(): Promise<void>;
+  /** SIGKILL of the process group, at once and synchronously, for the bridge's own exit. */
+  kill(): void;
+}
+
+/** Longest line a child may write, in bytes. */
+export const maxLineBytes = 10 * 1024 * 1024;
+
+/** Time from stdin's end to SIGTERM, and from there to SIGKILL, in ms. */
+const stdinGraceMs = 700;
+const termGraceMs = 1_500;
+/** Output may still be in the pipes when the process is gone; longer than this nobody waits for it. */
+const drainMs = 250;
+const maxLastLine = 500;
+
+function describe(code: number | null, signal: string | null, lastLine: string, cause: string | null): string {
+  const how = cause ?? (signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`);
+  return lastLine === "" ? how : `${how}; last line on stderr: ${lastLine}`;
+}
+
+export function createChild(options: { spawned: SpawnedProcess; log: LineLog }): Child {
+  const { spawned, log } = options;
+  const { process: child } = spawned;
+  let handler: ChildHandler | null = null;
+  let end: ChildEnd | null = null;
+  let closing = false;
+  let lastLine = "";
+  /** Why the bridge itself ended it, when it did so for a fault. */
+  let fault: string | null = null;
+  let timer: NodeJS.Timeout | null = null;
+  let markGone!: () => void;
+  const gone = new Promise<void>((resolve) => {
+    markGone = resolve;
+  });
+
+  function signal(name: NodeJS.Signals): void {
+    if (child.pid === undefined) return;
+    try {
+      process.kill(-child.pid, name);
+    } catch (error) {
+      // ESRCH: nothing is left in the group, which is what was wanted.
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) log.write("SYSTEM", `cannot signal the server: ${String(error)}`);
+    }
+  }
+
+  const stdout = createLineSplitter({
+    maxBytes: maxLineBytes,
+    onLine(line) {
+      let value: unknown;
+      try {
+        value = JSON.parse(line);
+      } catch {
+        log.write("STDOUT", line);
+        return;
+      }
+      // Batches were part of 2025-03-26; a line may hold one.
+      for (const item of Array.isArray(value) ? value : [value]) {
+        const message = readMessage(item);
+        if (message === null) log.write("STDOUT", line);
+        else handler?.onMessage(message, item === value ? line : JSON.stringify(item));
+      }
+    },
+    onOverflow() {
+      fault = `the server wrote a line of more than ${maxLineBytes / 1024 / 1024} MiB and was stopped`;
+      log.write("SYSTEM", fault);
+      signal("SIGKILL");
+    },
+  });
+  const stderr = createLineSplitter({
+    maxBytes: 1024 * 1024,
+    onLine(line) {
+      lastLine = line.slice(0, maxLastLine);
+      log.write("STDERR", line);
+    },
+    onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
+  });
+
+  function finish(code: number | null, signalName: string | null): void {
+    if (end !== null) return;
+    if (timer !== null) clearTimeout(timer);
+    stdout.end();
+    stderr.end();
+    end = { code, signal: signalName, lastLine, reason: describe(code, signalName, lastLine, fault) };
+    child.stdout.destroy();
+    child.stderr.destroy();
+    child.stdin.destroy();
+    const owner = handler;
+    handler = null;
+    rm(spawned.folder, { recursive: true, force: true, maxRetries: 3 }).then(markGone, (error: unknown) => {
+      log.write("SYSTEM", `cannot remove the server's folder: ${String(error)}`);
+      markGone();
+    });
+    owner?.onEnd(end);
+  }
+
+  function exited(code: number | null, signalName: string | null): void {
+    // What it started must not outlive it.
+    signal("SIGKILL");
+    if (timer !== null) clearTimeout(timer);
+    timer = setTimeout(() => finish(code, signalName), drainMs);
+  }
+
+  child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
+  // A pipe breaks when the child ends; its end is told by `exit`.
+  child.stdin.on("error", () => undefined);
+  child.stdout.on("error", () => undefined);
+  child.stderr.on("error", () => undefined);
+  child.on("error", (error) => {
+    if (child.pid === undefined) fail(error);
+  });
+  child.on("close", finish);
+  function fail(error: Error): void {
+    fault = `the server could not be started: ${error.message}`;
+    setImmediate(finish, null, null);
+  }
+  if (spawned.spawnError !== null) fail(spawned.spawnError);
+  else if (child.exitCode !== null || child.signalCode !== null) exited(child.exitCode, child.signalCode);
+  else child.on("exit", exited);
+
+  return {
+    get pid() {
+      return child.pid;
+    },
+    startedAt: spawned.startedAt,
+    get end() {
+      return end;
+    },
+    get closing() {
+      return closing;
+    },
+    get unread() {
+      return child.stdin.writableLength;
+    },
+    handle(next) {
+      handler = next;
+    },
+    send(text) {
+      if (end === null && child.stdin.writable) child.stdin.write(`${text}\n`);
+    },
+    close() {
+      if (!closing) {
+        closing = true;
+        if (end === null && child.exitCode === null && child.signalCode === null) {
+          child.stdin.end();
+          timer = setTimeout(() => {
+            signal("SIGTERM");
+            timer = setTimeout(() => signal("SIGKILL"), termGraceMs);
+          }, stdinGraceMs);
+        }
+      }
+      return gone;
+    },
+    kill: () => signal("SIGKILL"),
+  };
+}

@@ -1,0 +1,114 @@
+import { spawn, type ChildProcessByStdio } from "node:child_process";
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join, resolve } from "node:path";
+import type { Readable, Writable } from "node:stream";
+
+/**
+ * Starts the process of a child. Nothing but Node's own modules is loaded here: main.ts starts the first child with this
+ * before it loads the rest of the bridge, so that both start side by side.
+ */
+
+export interface LaunchOptions {
+  command: string;
+  args: readonly string[];
+  /** Where the command runs; null: in a working folder of its own that is removed after it. */
+  workingDirectory: string | null;
+  /** The bridge's environment. Variables that start with BRIDGE_ are not handed on. */
+  environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** A launch whose command was found: starting it again cannot fail for a reason that was known before. */
+export interface Launch {
+  file: string;
+  args: readonly string[];
+  workingDirectory: string | null;
+  environment: Record<string, string>;
+}
+
+export interface SpawnedProcess {
+  readonly process: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly startedAt: number;
+  /** Its own folder, with its TMPDIR and, unless one was given, its working directory. */
+  readonly folder: string;
+  /** Set when the system could not start it after all (no memory, too many processes). */
+  spawnError: Error | null;
+}
+
+/** The launch cannot be run. The message is one sentence a person can act on. */
+export class LaunchError extends Error {
+  override readonly name = "LaunchError";
+}
+
+function find(command: string, path: string | undefined, from: string): string | null {
+  const candidates = command.includes("/") ? [resolve(from, command)] : (path ?? "").split(delimiter).map((folder) => join(folder || ".", command));
+  for (const candidate of candidates) {
+    try {
+      accessSync(candidate, constants.X_OK);
+      if (statSync(candidate).isFile()) return candidate;
+    } catch (error) {
+      // Not there or not executable is what is being asked; anything else is worth knowing.
+      const reason = error instanceof Error && "code" in error ? error.code : null;
+      if (reason !== "ENOENT" && reason !== "EACCES" && reason !== "ENOTDIR" && reason !== "ELOOP" && reason !== "ENAMETOOLONG") throw error;
+    }
+  }
+  return null;
+}
+
+/**
+ * Looks the command up once.
+ * @throws LaunchError when the command or the working directory is not there.
+ */
+export function prepareLaunch(options: LaunchOptions): Launch {
+  const { command, args, workingDirectory, environment } = options;
+  if (workingDirectory !== null) {
+    let isDirectory = false;
+    try {
+      isDirectory = statSync(workingDirectory).isDirectory();
+    } catch (cause) {
+      throw new LaunchError(`the working directory does not exist: ${workingDirectory}`, { cause });
+    }
+    if (!isDirectory) throw new LaunchError(`the working directory is not a directory: ${workingDirectory}`);
+  }
+  const file = find(command, environment.PATH, workingDirectory ?? process.cwd());
+  if (file === null) {
+    throw new LaunchError(command.includes("/") ? `no executable file at ${command}` : `command not found in PATH: ${command}`);
+  }
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value !== undefined && !name.startsWith("BRIDGE_")) kept[name] = value;
+  }
+  // The kernel kills the child when the bridge is killed: a hint by closing stdin is not enough, real servers ignore it.
+  const setpriv = process.platform === "linux" ? find("setpriv", environment.PATH, "/") : null;
+  // A command found by PATH keeps its short name: some programs look at the name they are called by.
+  const target = command.includes("/") ? file : command;
+  return setpriv === null
+    ? { file: target, args, workingDirectory, environment: kept }
+    : { file: setpriv, args: ["--pdeathsig", "KILL", "--", target, ...args], workingDirectory, environment: kept };
+}
+
+/** Starts a child in a process group and folder of its own. Whoever gets it must see to it that both go. */
+export function spawnProcess(launch: Launch): SpawnedProcess {
+  const folder = mkdtempSync(join(tmpdir(), "toolyard-bridge-"));
+  const temporary = join(folder, "tmp");
+  const working = join(folder, "work");
+  mkdirSync(temporary);
+  mkdirSync(working);
+  let process_: ChildProcessByStdio<Writable, Readable, Readable>;
+  try {
+    process_ = spawn(launch.file, launch.args, {
+      cwd: launch.workingDirectory ?? working,
+      env: { ...launch.environment, TMPDIR: temporary, TMP: temporary, TEMP: temporary },
+      stdio: ["pipe", "pipe", "pipe"],
+      detached: true,
+    });
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+  const spawned: SpawnedProcess = { process: process_, startedAt: Date.now(), folder, spawnError: null };
+  process_.once("error", (error) => {
+    spawned.spawnError = error;
+  });
+  return spawned;
+}

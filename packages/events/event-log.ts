@@ -1,0 +1,178 @@
+import { ToolyardError } from "@toolyard/service-kit";
+import type { Database, Transaction } from "@toolyard/storage";
+import { column } from "@toolyard/storage";
+import { EntitySchema, MoreThan, LessThan } from "typeorm";
+import type { WakeUpBus } from "./bus.ts";
+
+/** Position in a log. Decimal text at the graph's edge; "0" is before the first. */
+export type Sequence = number;
+
+export interface NewEvent<Payload> {
+  /** What happened, in the log's own words. */
+  kind: string;
+  /** The id of what it happened to: a deployment, a task, a tool. */
+  subjectId: string;
+  /** JSON. What the event must say for good, such as the status as of then. */
+  payload: Payload;
+  at?: number;
+}
+
+export interface LoggedEvent<Payload> {
+  sequence: Sequence;
+  /** Epoch milliseconds. */
+  at: number;
+  kind: string;
+  subjectId: string;
+  payload: Payload;
+}
+
+/** An append-only log in its subgraph's own store. */
+export interface EventLog<Payload> {
+  readonly topic: string;
+  /**
+   * Appends in the given transaction, as its last statements. Sequences rise in commit order without gaps visible to
+   * `readAfter`; those who wait are woken after the commit.
+   */
+  append(tx: Transaction, events: readonly NewEvent<Payload>[]): Promise<Sequence[]>;
+  /** At most `limit` events after `sequence`, in order, of one subject when given. Empty when there are none. */
+  readAfter(sequence: Sequence, limit: number, subjectId?: string): Promise<LoggedEvent<Payload>[]>;
+  /** At most `limit` events before `sequence` (null: the newest), newest first, of one subject. */
+  readBefore(sequence: Sequence | null, limit: number, subjectId: string): Promise<LoggedEvent<Payload>[]>;
+  count(subjectId: string): Promise<number>;
+  /** The newest sequence; 0 when nothing was ever appended. */
+  latest(): Promise<Sequence>;
+  /** Removes events older than `at` (epoch ms); answers how many. */
+  trim(at: number): Promise<number>;
+  /** The newest sequence that was trimmed away; 0 when none was. Reading after less than this would miss events. */
+  trimmedTo(): Promise<Sequence>;
+}
+
+interface EventRow {
+  sequence: number;
+  at: number;
+  kind: string;
+  subjectId: string;
+  payload: unknown;
+}
+interface CounterRow {
+  name: string;
+  next: number;
+  trimmedTo: number;
+}
+
+export interface EventLogSchema {
+  events: EntitySchema<EventRow>;
+  counter: EntitySchema<CounterRow>;
+}
+
+/** The two entities of a log; `name` becomes `<name>_events` and `<name>_event_counter`. Add both to the store's entities. */
+export function eventLogSchema(name: string): EventLogSchema {
+  return {
+    events: new EntitySchema<EventRow>({
+      name: `${name}_events`,
+      columns: {
+        sequence: { ...column.time, primary: true },
+        at: { ...column.time },
+        kind: { ...column.name },
+        subjectId: { ...column.id },
+        payload: { ...column.json },
+      },
+      indices: [{ columns: ["subjectId", "sequence"] }, { columns: ["at"] }],
+    }),
+    counter: new EntitySchema<CounterRow>({
+      name: `${name}_event_counter`,
+      columns: {
+        name: { ...column.name, primary: true },
+        next: { ...column.time },
+        trimmedTo: { ...column.time },
+      },
+    }),
+  };
+}
+
+export function createEventLog<Payload>(options: {
+  database: Database;
+  schema: EventLogSchema;
+  bus: WakeUpBus;
+  /** What the bus wakes; one for each log, unique in the installation. */
+  topic: string;
+  now?: () => number;
+}): EventLog<Payload> {
+  const { database, schema, bus, topic, now = Date.now } = options;
+  const rows = () => database.read.getRepository(schema.events);
+  // The rows are this log's own and were written from Payload.
+  const toEvent = (row: EventRow): LoggedEvent<Payload> => ({ ...row, payload: row.payload as Payload });
+
+  return {
+    topic,
+    async append(tx, events) {
+      if (events.length === 0) return [];
+      const counters = tx.manager.getRepository(schema.counter);
+      const updated = await counters.increment({ name: "sequence" }, "next", events.length);
+      if (!updated.affected) await counters.insert({ name: "sequence", next: events.length, trimmedTo: 0 });
+      const { next } = await counters.findOneByOrFail({ name: "sequence" });
+      const first = next - events.length + 1;
+      const at = now();
+      const sequences = events.map((_, index) => first + index);
+      await tx.manager.getRepository(schema.events).insert(
+        events.map((event, index) => ({
+          sequence: first + index,
+          at: event.at ?? at,
+          kind: event.kind,
+          subjectId: event.subjectId,
+          // TypeORM's insert type wants deep partials of unknown.
+          payload: event.payload as object,
+        })),
+      );
+      tx.afterCommit(() => bus.wake(topic));
+      return sequences;
+    },
+    async readAfter(sequence, limit, subjectId) {
+      const found = await rows().find({
+        where: { sequence: MoreThan(sequence), ...(subjectId !== undefined && { subjectId }) },
+        order: { sequence: "ASC" },
+        take: limit,
+      });
+      return found.map(toEvent);
+    },
+    async readBefore(sequence, limit, subjectId) {
+      const found = await rows().find({
+        where: { subjectId, ...(sequence !== null && { sequence: LessThan(sequence) }) },
+        order: { sequence: "DESC" },
+        take: limit,
+      });
+      return found.map(toEvent);
+    },
+    count: (subjectId) => rows().countBy({ subjectId }),
+    async latest() {
+      const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
+      return counter?.next ?? 0;
+    },
+    async trim(at) {
+      return database.transaction(async ({ manager }) => {
+        const [newest] = await manager
+          .getRepository(schema.events)
+          .find({ where: { at: LessThan(at) }, order: { sequence: "DESC" }, take: 1 });
+        if (!newest) return 0;
+        const { affected } = await manager
+          .getRepository(schema.events)
+          .delete({ sequence: LessThan(newest.sequence + 1) });
+        await manager.getRepository(schema.counter).update({ name: "sequence" }, { trimmedTo: newest.sequence });
+        return affected ?? 0;
+      });
+    },
+    async trimmedTo() {
+      const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
+      return counter?.trimmedTo ?? 0;
+    },
+  };
+}
+
+/** Parses `after` of a subscription or history. @throws ToolyardError BAD_USER_INPUT */
+export function parseSequence(after: string): Sequence {
+  if (!/^\d{1,15}$/.test(after)) {
+    const message = 'is not a position in the event log: pass a `sequence` you were given, or "0" for the start';
+    throw new ToolyardError("BAD_USER_INPUT", `after: ${message}`, { problems: [{ path: "after", message }] });
+  }
+  return Number(after);
+}

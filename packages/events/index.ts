@@ -1,0 +1,12 @@
+export { createInProcessBus, type WakeUpBus } from "./bus.ts";
+export {
+  createEventLog,
+  eventLogSchema,
+  parseSequence,
+  type EventLog,
+  type EventLogSchema,
+  type LoggedEvent,
+  type NewEvent,
+  type Sequence,
+} from "./event-log.ts";
+export { createEventTail, type EventTail, type FollowOptions } from "./event-tail.ts";

@@ -1,0 +1,204 @@
+import { execFile, execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { promisify } from "node:util";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+
+/** Names in a replica's environment by which all its processes are found again. Every child inherits them. */
+export const MARKS = {
+  owner: "TOOLYARD_OWNER",
+  replica: "TOOLYARD_REPLICA",
+  deployment: "TOOLYARD_DEPLOYMENT",
+  name: "TOOLYARD_REPLICA_NAME",
+} as const;
+
+export interface Marks {
+  owner: string;
+  replicaId: string;
+  deploymentId: string;
+  name: string;
+}
+
+export interface ProcessEntry {
+  pid: number;
+  parentPid: number;
+  groupId: number;
+  sessionId: number;
+  /** Base name of the program. */
+  program: string;
+  /** Differs between two processes that had the same pid, also over a reboot. */
+  startToken: string;
+  /** Epoch milliseconds. */
+  startedAt: number;
+}
+
+export interface MarkedProcess extends ProcessEntry {
+  /** Null for a process that is not of a replica. */
+  marks: Marks | null;
+}
+
+/** What runs on this host. Zombies count as gone. */
+export interface ProcessTable {
+  /** Those of `pids` that run. */
+  find(pids: number[]): Map<number, ProcessEntry>;
+  /** Every process whose environment may be read, with its marks. Costs milliseconds: not for a hot path. */
+  scan(): Promise<MarkedProcess[]>;
+  /** Private memory of the processes, resident or swapped, in bytes; null where this host does not tell. */
+  privateMemory(pids: number[]): number | null;
+}
+
+/** The table of this host: /proc where there is one, else `ps`. */
+export function createProcessTable(): ProcessTable {
+  const bootId = readOrNull("/proc/sys/kernel/random/boot_id")?.trim();
+  return bootId === undefined ? createPsProcessTable() : createProcfsProcessTable(bootId);
+}
+
+/** What reading another process's files says when that process has just ended or is somebody else's. */
+const GONE = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM", "ENOTDIR"]);
+
+function readOrNull(path: string): string | null {
+  try {
+    return readFileSync(path, "latin1");
+  } catch (error) {
+    if (GONE.has(systemCodeOf(error) ?? "")) return null;
+    throw error;
+  }
+}
+
+/** The kernel shows times in /proc in 1/100 s whatever its own tick (USER_HZ, `man 5 proc`). */
+const TICK_MS = 10;
+const SCAN_BATCH = 64;
+
+function createProcfsProcessTable(bootId: string): ProcessTable {
+  const bootTimeSeconds = Number(/^btime (\d+)$/m.exec(readOrNull("/proc/stat") ?? "")?.[1] ?? 0);
+
+  /** Fields of /proc/<pid>/stat as `man 5 proc` numbers them; the program's name may hold blanks and brackets. */
+  const entryOf = (pid: number): ProcessEntry | null => {
+    const stat = readOrNull(`/proc/${pid}/stat`);
+    if (stat === null) return null;
+    const nameEnd = stat.lastIndexOf(")");
+    const fields = stat.slice(nameEnd + 2).split(" ");
+    const state = fields[0];
+    if (state === undefined || state === "Z" || state === "X") return null;
+    const ticks = Number(fields[19]);
+    return {
+      pid,
+      parentPid: Number(fields[1]),
+      groupId: Number(fields[2]),
+      sessionId: Number(fields[3]),
+      program: stat.slice(stat.indexOf("(") + 1, nameEnd),
+      startToken: `${bootId}:${ticks}`,
+      startedAt: bootTimeSeconds * 1000 + ticks * TICK_MS,
+    };
+  };
+
+  return {
+    find(pids) {
+      const found = new Map<number, ProcessEntry>();
+      for (const pid of pids) {
+        const entry = entryOf(pid);
+        if (entry) found.set(pid, entry);
+      }
+      return found;
+    },
+    async scan() {
+      const processes: MarkedProcess[] = [];
+      let inBatch = 0;
+      for (const name of readdirSync("/proc")) {
+        if (!/^\d+$/.test(name)) continue;
+        if (++inBatch % SCAN_BATCH === 0) await nextTurn();
+        const environment = readOrNull(`/proc/${name}/environ`);
+        if (environment === null) continue;
+        const entry = entryOf(Number(name));
+        if (entry) processes.push({ ...entry, marks: marksIn(environment, "\0") });
+      }
+      return processes;
+    },
+    privateMemory(pids) {
+      let bytes = 0;
+      for (const pid of pids) {
+        const status = readOrNull(`/proc/${pid}/status`) ?? "";
+        for (const [, kib] of status.matchAll(/^(?:RssAnon|VmSwap):\s+(\d+) kB$/gm)) bytes += Number(kib) * 1024;
+      }
+      return bytes;
+    },
+  };
+}
+
+/** Where a process's own environment is, as `KEY=value` with a separator between. */
+function marksIn(environment: string, separator: string): Marks | null {
+  const value = (name: string): string | null => {
+    const at = `${separator}${environment}`.indexOf(`${separator}${name}=`);
+    if (at < 0) return null;
+    const start = at + name.length + 1;
+    const end = environment.indexOf(separator, start);
+    return environment.slice(start, end < 0 ? undefined : end);
+  };
+  const owner = value(MARKS.owner);
+  const replicaId = value(MARKS.replica);
+  if (owner === null || replicaId === null) return null;
+  return { owner, replicaId, deploymentId: value(MARKS.deployment) ?? "", name: value(MARKS.name) ?? "" };
+}
+
+const PS_TIMEOUT_MS = 5_000;
+const PS_MAX_BYTES = 64 * 1024 * 1024;
+const PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart=,command=";
+/** pid, ppid, pgid, state, `Mon Jan  1 00:00:00 2026`, command (with the environment behind it where asked for). */
+const PS_LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\w{3}\s+\w{3}\s+\d+\s+[\d:]+\s+\d{4})\s*(.*)$/;
+
+/**
+ * The table as `ps` of macOS and the BSDs gives it. Start times have seconds only, which is enough against pid reuse:
+ * pids are not given twice within one.
+ * @param environmentFlags How this `ps` is asked for all processes with their environments.
+ */
+export function createPsProcessTable(environmentFlags: string[] = ["-A", "-E", "-ww"]): ProcessTable {
+  const parse = (output: string): MarkedProcess[] => {
+    const processes: MarkedProcess[] = [];
+    for (const line of output.split("\n")) {
+      const [, pid, parentPid, groupId, state, started, command = ""] = PS_LINE.exec(line) ?? [];
+      if (pid === undefined || started === undefined || state?.startsWith("Z")) continue;
+      processes.push({
+        pid: Number(pid),
+        parentPid: Number(parentPid),
+        groupId: Number(groupId),
+        // BSD's ps shows no session by number. A replica's main process leads its group and its session alike.
+        sessionId: Number(groupId),
+        program: command.split(" ")[0]?.split("/").pop() ?? "",
+        startToken: started.replaceAll(/\s+/g, " "),
+        startedAt: Date.parse(started),
+        marks: marksIn(command, " "),
+      });
+    }
+    return processes;
+  };
+  const environment = { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
+  return {
+    find(pids) {
+      if (pids.length === 0) return new Map();
+      let output: string;
+      try {
+        output = execFileSync("ps", ["-p", pids.join(","), "-o", PS_COLUMNS], {
+          encoding: "utf8",
+          env: environment,
+          timeout: PS_TIMEOUT_MS,
+          stdio: ["ignore", "pipe", "ignore"],
+        });
+      } catch (error) {
+        // `ps` exits 1 when none of the pids runs.
+        if (error instanceof Error && "status" in error && error.status === 1) return new Map();
+        throw error;
+      }
+      return new Map(parse(output).map((entry) => [entry.pid, entry]));
+    },
+    async scan() {
+      const { stdout } = await promisify(execFile)("ps", [...environmentFlags, "-o", PS_COLUMNS], {
+        encoding: "utf8",
+        env: environment,
+        timeout: PS_TIMEOUT_MS,
+        maxBuffer: PS_MAX_BYTES,
+      });
+      return parse(stdout);
+    },
+    privateMemory: () => null,
+  };
+}

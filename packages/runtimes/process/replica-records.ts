@@ -1,0 +1,127 @@
+import { randomUUID } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { z } from "zod";
+
+/**
+ * What is kept on disk of a replica so that a later process finds it. No secrets.
+ * `pid` is null between "about to spawn" and "spawned": a kill in between is cleared up by the marks in /proc.
+ */
+const replicaRecord = z.object({
+  version: z.literal(1),
+  ownerId: z.string(),
+  name: z.string(),
+  replicaId: z.string(),
+  deploymentId: z.string(),
+  /** Whether standard output is the bridge's JSON lines or whatever the launch prints. */
+  output: z.enum(["BRIDGE", "RAW"]),
+  isolated: z.boolean(),
+  memoryMb: z.number().nullable(),
+  createdAt: z.number(),
+  pid: z.number().int().positive().nullable(),
+  startToken: z.string().nullable(),
+  startedAt: z.number().nullable(),
+  ended: z
+    .object({
+      at: z.number(),
+      exitCode: z.number().nullable(),
+      signal: z.string().nullable(),
+      detail: z.string().nullable(),
+    })
+    .nullable(),
+});
+
+export type ReplicaRecord = z.infer<typeof replicaRecord>;
+/** A record of a replica that was spawned. */
+export type SpawnedRecord = ReplicaRecord & { pid: number; startToken: string; startedAt: number };
+
+export function wasSpawned(record: ReplicaRecord | undefined): record is SpawnedRecord {
+  return record !== undefined && record.pid !== null && record.startToken !== null && record.startedAt !== null;
+}
+
+/** Names of what lies in a replica's folder. */
+export interface ReplicaPaths {
+  folder: string;
+  record: string;
+  work: string;
+  temporary: string;
+  stdout: string;
+  stderr: string;
+}
+
+export interface ReplicaRecords {
+  pathsOf(name: string): ReplicaPaths;
+  /** Every record of this owner on disk. */
+  readAll(): ReplicaRecord[];
+  /** Makes the replica's folders. */
+  makeFolders(name: string): void;
+  /** Replaces the record, atomically. Synchronous, so that nothing comes between a spawn and its record. */
+  write(record: ReplicaRecord): void;
+  /** Removes the replica's folder with all in it. */
+  remove(name: string): Promise<void>;
+  /** Removes the replica's temporary files. */
+  removeTemporary(name: string): Promise<void>;
+}
+
+export function createReplicaRecords(options: {
+  /** Absolute path of the folder that has one folder for each replica. */
+  root: string;
+  ownerId: string;
+  /** Told of a record that cannot be read; it is left alone. */
+  onUnreadable: (path: string, error: unknown) => void;
+}): ReplicaRecords {
+  const { root, ownerId, onUnreadable } = options;
+  const pathsOf = (name: string): ReplicaPaths => {
+    const folder = join(root, name);
+    return {
+      folder,
+      record: join(folder, "replica.json"),
+      work: join(folder, "work"),
+      temporary: join(folder, "tmp"),
+      stdout: join(folder, "stdout.log"),
+      stderr: join(folder, "stderr.log"),
+    };
+  };
+  // Files of a replica may be of its own making: read-only folders, sockets, a great many.
+  const removal = { recursive: true, force: true, maxRetries: 3, retryDelay: 50 };
+  return {
+    pathsOf,
+    readAll() {
+      const records: ReplicaRecord[] = [];
+      for (const name of namesIn(root)) {
+        const path = pathsOf(name).record;
+        try {
+          const record = replicaRecord.parse(JSON.parse(readFileSync(path, "utf8")));
+          if (record.ownerId === ownerId && record.name === name) records.push(record);
+        } catch (error) {
+          if (systemCodeOf(error) !== "ENOENT" && systemCodeOf(error) !== "ENOTDIR") onUnreadable(path, error);
+        }
+      }
+      return records;
+    },
+    makeFolders(name) {
+      const { work, temporary } = pathsOf(name);
+      mkdirSync(work, { recursive: true, mode: 0o700 });
+      mkdirSync(temporary, { recursive: true, mode: 0o700 });
+    },
+    write(record) {
+      const path = pathsOf(record.name).record;
+      const draft = `${path}.${randomUUID()}`;
+      writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
+      renameSync(draft, path);
+    },
+    remove: (name) => rm(pathsOf(name).folder, removal),
+    removeTemporary: (name) => rm(pathsOf(name).temporary, removal),
+  };
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (systemCodeOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The port to where replicas run. Narrow on purpose: the reconciler decides, a runtime only does and reports.
+ * One contract suite (`runtime.contract.ts`) holds every adapter to it.
+ */
+
+export type RuntimeKind = "PROCESS" | "DOCKER" | "KUBERNETES" | "MOCK" | "REMOTE";
+
+/** What a replica runs, resolved: configuration substituted, secrets opened. Never logged. */
+export type ReplicaLaunch =
+  | {
+      kind: "stdio";
+      command: string;
+      args: string[];
+      env: Record<string, string>;
+      workingDirectory: string | null;
+      sessions: "ISOLATED" | "SHARED";
+      /** Seconds until the first byte of an answer, or between bytes. */
+      timeoutSeconds: number;
+    }
+  | {
+      kind: "http";
+      command: string;
+      args: string[];
+      env: Record<string, string>;
+      workingDirectory: string | null;
+    }
+  | { kind: "image"; image: string; args: string[]; env: Record<string, string>; port: number };
+
+export interface ReplicaSpec {
+  replicaId: string;
+  deploymentId: string;
+  /** Deterministic, from deployment, ordinal and generation, `[a-z0-9-]`: a start that is repeated finds the first. */
+  name: string;
+  launch: ReplicaLaunch;
+  /** Address and port the replica must listen on. The reconciler has reserved the port. */
+  host: string;
+  port: number;
+  /** The replica's own bearer token: a bridge refuses calls without it. Secret. */
+  token: string;
+  resources: { cpus: number | null; memoryMb: number | null };
+}
+
+/** Enough to find the replica again after a restart of the control plane. JSON; kept in the store. No secrets. */
+export interface ReplicaHandle {
+  runtime: RuntimeKind;
+  name: string;
+  /** The adapter's own identity for it: pid and start time, container id, pod name. */
+  identity: Record<string, string | number>;
+}
+
+export type ReplicaLiveness =
+  | { alive: true; startedAt: number }
+  /** `exitCode` and `signal` are null where they cannot be known (an adopted process that ended while nobody looked). */
+  | { alive: false; exitCode: number | null; signal: string | null; detail: string | null };
+
+export interface ReplicaLogLine {
+  /** Epoch milliseconds. */
+  at: number;
+  stream: "STDOUT" | "STDERR" | "SYSTEM";
+  text: string;
+}
+
+export interface RuntimeCapabilities {
+  /** Which launches it can run. */
+  launches: ReplicaLaunch["kind"][];
+  /** Whether replicas outlive the control plane and can be adopted. */
+  adopts: boolean;
+  /** Whether replicas are kept apart from the host (for the banner and /health). */
+  isolated: boolean;
+  /** A sentence about the isolation or why there is none. */
+  isolationDetail: string;
+}
+
+export interface Runtime {
+  readonly kind: RuntimeKind;
+  readonly capabilities: RuntimeCapabilities;
+  /**
+   * Starts a replica and returns once the process (container, pod) exists, not once it answers. Idempotent by
+   * `spec.name`: where one of that name runs already, its handle is returned. Nothing is left behind when it throws.
+   * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run (no such command, no such directory), with a
+   *   sentence a person can act on; UPSTREAM_UNAVAILABLE when the engine does not answer.
+   */
+  start(spec: ReplicaSpec, signal?: AbortSignal): Promise<ReplicaHandle>;
+  /** Every replica of this owner (this DATA_DIR or cluster label) that runs now, known to the store or not. */
+  list(): Promise<{ handle: ReplicaHandle; replicaId: string; deploymentId: string }[]>;
+  inspect(handle: ReplicaHandle): Promise<ReplicaLiveness>;
+  /** The last `last` lines, oldest first. Works for a replica that ended, until `forget`. */
+  logs(handle: ReplicaHandle, last: number): Promise<ReplicaLogLine[]>;
+  /** New lines as they come, until `signal` aborts or the replica is gone. */
+  followLogs(handle: ReplicaHandle, signal: AbortSignal): AsyncIterable<ReplicaLogLine>;
+  /**
+   * SIGTERM (or the engine's stop), after `graceMs` SIGKILL, to the replica and all it started; resolves when it is
+   * verified gone. Stopping one that is gone is no error.
+   */
+  stop(handle: ReplicaHandle, graceMs: number): Promise<void>;
+  /** Removes what remains of an ended replica: logs, working folder. */
+  forget(handle: ReplicaHandle): Promise<void>;
+  /** Calls back (at most once for each handle) soon after a replica that it started or adopted ends by itself. Returns unsubscribe. */
+  onExit(listener: (handle: ReplicaHandle) => void): () => void;
+  /** Ends the adapter's own timers and sockets. Replicas go on. */
+  close(): Promise<void>;
+}

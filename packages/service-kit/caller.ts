@@ -1,0 +1,128 @@
+import { ToolyardError } from "./errors.ts";
+import {
+  PERMISSIONS,
+  SCOPES,
+  isGranted,
+  isServicePermission,
+  scopesInclude,
+  type Permission,
+  type Role,
+  type Scope,
+  type ServicePermission,
+} from "./permissions.ts";
+
+/** How the caller proved who they are. */
+export type Credential =
+  | {
+      type: "access-token";
+      tokenId: string;
+      /** Epoch ms when a password was last entered for this session; null when never. */
+      passwordAt: number | null;
+      issuedAt: number;
+    }
+  | { type: "api-key"; apiKeyId: string }
+  | { type: "service" };
+
+/** Plain data of a caller: what is signed into a header between gateway and subgraph. */
+export interface CallerData {
+  kind: "anonymous" | "user" | "service";
+  /** User id, or `service:<name>`; null for anonymous. */
+  subject: string | null;
+  role: Role | null;
+  scopes: Scope[];
+  servicePermissions: ServicePermission[];
+  credential: Credential | null;
+  /** Epoch ms when the credential ends; null when it does not. */
+  expiresAt: number | null;
+}
+
+/** A verified caller. Services ask it; it never asks back. */
+export interface Caller extends CallerData {
+  /** The user's id; null for anonymous and services. */
+  userId: string | null;
+  /**
+   * Whether the caller has the permission. `ownerId` is who the thing belongs to (null: nobody); left out, the question is
+   * whether they could for something of their own.
+   */
+  can(permission: Permission, on?: { ownerId: string | null }): boolean;
+  /** @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN with what would be needed. */
+  require(permission: Permission, on?: { ownerId: string | null }): void;
+}
+
+export function createCaller(data: CallerData): Caller {
+  const userId = data.kind === "user" ? data.subject : null;
+  const can: Caller["can"] = (permission, on) => {
+    if (isServicePermission(permission)) {
+      return data.kind === "service" && data.servicePermissions.includes(permission);
+    }
+    // A service principal may read what every role may read: it completes entities on behalf of no one.
+    if (data.kind === "service")
+      return PERMISSIONS[permission].VIEWER === "all" && PERMISSIONS[permission].scope === "READ";
+    if (data.kind !== "user" || data.role === null) return false;
+    return isGranted(permission, data.role, data.scopes, on && on.ownerId !== null && on.ownerId === userId);
+  };
+  return {
+    ...data,
+    userId,
+    can,
+    require(permission, on) {
+      if (can(permission, on)) return;
+      if (data.kind === "anonymous") {
+        throw new ToolyardError(
+          "UNAUTHENTICATED",
+          "Log in first: send `Authorization: Bearer <access token or API key>`.",
+        );
+      }
+      throw new ToolyardError("FORBIDDEN", refusal(data, permission, on));
+    },
+  };
+}
+
+function refusal(data: CallerData, permission: Permission, on: { ownerId: string | null } | undefined): string {
+  if (isServicePermission(permission)) return "This is for Toolyard's own services only.";
+  const rule = PERMISSIONS[permission];
+  if (data.kind === "service") return `A service may not ${rule.action}.`;
+  if (!scopesInclude(data.scopes, rule.scope)) {
+    return `You may not ${rule.action} with this credential: it lacks the scope ${rule.scope}.`;
+  }
+  const grant = data.role ? rule[data.role] : "none";
+  if (grant === "own" && on) return `You may not ${rule.action}: it belongs to somebody else.`;
+  const roles = (["VIEWER", "DEVELOPER", "ADMIN"] as const).filter((role) => rule[role] !== "none");
+  return `You may not ${rule.action} as ${data.role ?? "nobody"}: it takes the role ${roles[0]}. An administrator can give it.`;
+}
+
+export const anonymous: Caller = createCaller({
+  kind: "anonymous",
+  subject: null,
+  role: null,
+  scopes: [],
+  servicePermissions: [],
+  credential: null,
+  expiresAt: null,
+});
+
+/** A service principal inside this process. `name` as in `service:<name>`. */
+export function createServiceCaller(name: string, permissions: readonly ServicePermission[]): Caller {
+  return createCaller({
+    kind: "service",
+    subject: `service:${name}`,
+    role: null,
+    scopes: [],
+    servicePermissions: [...permissions],
+    credential: { type: "service" },
+    expiresAt: null,
+  });
+}
+
+/** A user by role, with all scopes: for tests and for work that goes on as a user after their request. */
+export function createUserCaller(userId: string, role: Role, scopes: readonly Scope[] = SCOPES): Caller {
+  return createCaller({
+    kind: "user",
+    subject: userId,
+    role,
+    scopes: [...scopes],
+    servicePermissions: [],
+    credential: null,
+    expiresAt: null,
+  });
+}

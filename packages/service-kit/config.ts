@@ -1,0 +1,85 @@
+import { z } from "zod";
+import { LOG_LEVELS } from "./log.ts";
+
+/** A wrong environment variable: the message names it, what is wrong, and an example. Stops the start. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "ConfigError";
+  }
+}
+
+export type Environment = Record<string, string | undefined>;
+
+/**
+ * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out.
+ * @throws ConfigError naming every wrong variable, never its value when `secret` is in its meta.
+ */
+export function parseEnvironment<Shape extends z.ZodRawShape>(
+  shape: Shape,
+  env: Environment,
+): z.infer<z.ZodObject<Shape>> {
+  const values = Object.fromEntries(Object.keys(shape).map((name) => [name, env[name] === "" ? undefined : env[name]]));
+  const parsed = z.object(shape).safeParse(values);
+  if (parsed.success) return parsed.data;
+  const lines = parsed.error.issues.map((issue) => {
+    const name = String(issue.path[0]);
+    // A zod shape's values are zod types; the raw-shape type only says "some zod core type".
+    const meta = (shape[name] as z.ZodType).meta() ?? {};
+    const shown = meta.secret ? "" : ` (it is ${JSON.stringify(values[name])})`;
+    const example = meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
+    return `${name}: ${issue.message}${values[name] === undefined ? "" : shown}.${example}`;
+  });
+  throw new ConfigError(lines.join("\n"));
+}
+
+export const port = (fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((text) => /^\d+$/.test(text) && Number(text) <= 65_535, "must be a port from 0 to 65535")
+    .transform(Number)
+    .meta({ example: fallback });
+
+export const flag = (fallback: boolean) =>
+  z
+    .enum(["true", "false"], "must be true or false")
+    .default(fallback ? "true" : "false")
+    .transform((text) => text === "true")
+    .meta({ example: fallback });
+
+export const integer = (options: { fallback: number; min: number; max: number }) =>
+  z
+    .string()
+    .default(String(options.fallback))
+    .refine(
+      (text) => /^\d+$/.test(text) && Number(text) >= options.min && Number(text) <= options.max,
+      `must be a whole number from ${options.min} to ${options.max}`,
+    )
+    .transform(Number)
+    .meta({ example: options.fallback });
+
+export const list = (fallback: readonly string[], example: string) =>
+  z
+    .string()
+    .default(fallback.join(","))
+    .transform((text) =>
+      text
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== ""),
+    )
+    .meta({ example });
+
+export const logLevel = z
+  .enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(", ")}`)
+  .default("info")
+  .meta({ example: "info" });
+
+export const httpUrl = (example: string) =>
+  z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).meta({ example });
+
+export const secretKey = z
+  .string()
+  .min(32, "must have at least 32 characters")
+  .meta({ secret: true, example: "the output of `openssl rand -base64 32`" });

@@ -1,0 +1,125 @@
+/** The one table of error codes (`extensions.code` in GraphQL) and their HTTP status in REST and at the proxy. */
+export const httpStatusOf = {
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  BAD_USER_INPUT: 422,
+  CONFLICT: 409,
+  PRECONDITION_FAILED: 412,
+  PAYLOAD_TOO_LARGE: 413,
+  RATE_LIMITED: 429,
+  CAPACITY_EXHAUSTED: 503,
+  UPSTREAM_UNAVAILABLE: 502,
+  TIMEOUT: 504,
+  INTERNAL_SERVER_ERROR: 500,
+} as const;
+
+export type ErrorCode = keyof typeof httpStatusOf;
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === "string" && Object.hasOwn(httpStatusOf, value);
+}
+
+/** What is wrong with one place of the input. `path` is dotted, as in `input.launch.stdio.command`. */
+export interface Problem {
+  path: string;
+  message: string;
+}
+
+export interface ErrorDetails {
+  cause?: unknown;
+  /** With BAD_USER_INPUT. */
+  problems?: Problem[];
+  /** With PRECONDITION_FAILED. */
+  unmet?: { gate: string; reason: string }[];
+  /** With RATE_LIMITED and CAPACITY_EXHAUSTED. */
+  retryAfterSeconds?: number;
+  /** Anything else a client can act on, such as `oldestSequence`. */
+  extensions?: Record<string, unknown>;
+}
+
+/**
+ * The only error that services throw: a code from the table and a message that a person can act on.
+ * graphql-js copies `extensions` to the GraphQL error by itself.
+ */
+export class ToolyardError extends Error {
+  readonly code: ErrorCode;
+  readonly extensions: Record<string, unknown>;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "ToolyardError";
+    this.code = code;
+    this.extensions = {
+      code,
+      ...(details.problems && { problems: details.problems }),
+      ...(details.unmet && { unmet: details.unmet }),
+      ...(details.retryAfterSeconds !== undefined && { retryAfterSeconds: details.retryAfterSeconds }),
+      ...details.extensions,
+    };
+  }
+}
+
+/** BAD_USER_INPUT from a list of problems; the message is made of them. */
+export function badInput(problems: Problem[]): ToolyardError {
+  const message = problems.map((p) => (p.path ? `${p.path}: ${p.message}` : p.message)).join("; ");
+  return new ToolyardError("BAD_USER_INPUT", message || "The input is not valid.", { problems });
+}
+
+export function notFound(what: string, id: string): ToolyardError {
+  return new ToolyardError("NOT_FOUND", `There is no ${what} ${JSON.stringify(id)}.`);
+}
+
+/** The message of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`, …), or null. */
+export function systemCodeOf(error: unknown): string | null {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
+}
+
+const INTERNAL_MESSAGE = "Something went wrong here. The log has it under this request id.";
+
+/** Whether the message of this error may be shown to a client. */
+export function isPublic(error: unknown): error is ToolyardError {
+  return error instanceof ToolyardError && error.code !== "INTERNAL_SERVER_ERROR";
+}
+
+export interface ProblemDetails {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: ErrorCode;
+  request_id: string;
+  [extension: string]: unknown;
+}
+
+/** An error as `application/problem+json` (RFC 9457). Internals of unknown errors are not shown. */
+export function problemDetails(error: unknown, requestId: string): ProblemDetails {
+  const known = isPublic(error) ? error : null;
+  const code = known ? known.code : "INTERNAL_SERVER_ERROR";
+  const { code: _code, retryAfterSeconds, ...rest } = known?.extensions ?? {};
+  return {
+    type: "about:blank",
+    title: titleOf(code),
+    status: httpStatusOf[code],
+    detail: known ? known.message : INTERNAL_MESSAGE,
+    code,
+    ...rest,
+    ...(retryAfterSeconds !== undefined && { retry_after_seconds: retryAfterSeconds }),
+    request_id: requestId,
+  };
+}
+
+/** What a client is told of an error in GraphQL: the message when it is public, else a neutral one. */
+export function publicMessage(error: unknown): string {
+  return isPublic(error) ? error.message : INTERNAL_MESSAGE;
+}
+
+function titleOf(code: ErrorCode): string {
+  const words = code.toLowerCase().replaceAll("_", " ");
+  return words[0]?.toUpperCase() + words.slice(1);
+}

@@ -1,0 +1,21 @@
+export * from "./errors.ts";
+export { createLogger, LOG_LEVELS, type LogLevel, type Logger } from "./log.ts";
+export * from "./permissions.ts";
+export * from "./caller.ts";
+export * from "./keys.ts";
+export { createSealer, isSealed, type Sealer } from "./sealing.ts";
+export * from "./tokens.ts";
+export { createRevocationList, type CredentialRevocation, type RevocationList } from "./revocations.ts";
+export {
+  createDeferredGraphClient,
+  type DeferredGraphClient,
+  type GraphClient,
+  type GraphRequest,
+} from "./graph-client.ts";
+export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph } from "./subgraph.ts";
+export { DateTimeScalar, JsonScalar } from "./scalars.ts";
+export * from "./paging.ts";
+export { parseInput } from "./validation.ts";
+export { newId } from "./identifiers.ts";
+export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
+export { runProcess, type ProcessLifetime } from "./process-lifetime.ts";

@@ -1,0 +1,43 @@
+import { pino } from "pino";
+
+export type Logger = pino.Logger;
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Names of fields whose values never reach the log, at any depth that our code logs. */
+const SECRET_FIELDS = [
+  "password",
+  "new",
+  "current",
+  "secret",
+  "token",
+  "accessToken",
+  "refreshToken",
+  "authorization",
+  "cookie",
+  "credential",
+  "ticket",
+  "approvalToken",
+  "apiKey",
+];
+const REDACTED_PATHS = SECRET_FIELDS.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+
+/**
+ * One JSON object a line: timestamp, level, logger, message, and what the caller adds (request_id, user_id, …).
+ * Secrets are redacted by field name; do not put one into a message.
+ */
+export function createLogger(options: { level: LogLevel; name: string; destination?: pino.DestinationStream }): Logger {
+  const { level, name, destination = pino.destination({ fd: 1, sync: true }) } = options;
+  return pino(
+    {
+      level,
+      base: null,
+      messageKey: "message",
+      timestamp: () => `,"timestamp":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: REDACTED_PATHS, censor: "[redacted]" },
+      mixin: () => ({}),
+    },
+    destination,
+  ).child({ logger: name });
+}

@@ -1,0 +1,68 @@
+import { badInput } from "./errors.ts";
+
+export interface PageArguments {
+  first?: number | null;
+  after?: string | null;
+  offset?: number | null;
+}
+
+/** A page to fetch: `limit` rows after the row whose id is `afterId` (newest first), or after skipping `offset`. */
+export interface Page {
+  limit: number;
+  afterId: string | null;
+  offset: number;
+}
+
+export interface Connection<Node> {
+  edges: { cursor: string; node: Node }[];
+  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
+  totalCount: number;
+}
+
+export const DEFAULT_PAGE_SIZE = 20;
+export const MAX_PAGE_SIZE = 100;
+
+/**
+ * Relay's arguments as a page. Cursors hide an id: UUIDv7 sorts by time, so "newest first" is by id, and a page is stable
+ * while rows are added.
+ */
+export function parsePage({ first, after, offset }: PageArguments): Page {
+  const limit = first ?? DEFAULT_PAGE_SIZE;
+  if (limit < 1 || limit > MAX_PAGE_SIZE)
+    throw badInput([{ path: "first", message: `must be from 1 to ${MAX_PAGE_SIZE}` }]);
+  if (offset != null && offset < 0) throw badInput([{ path: "offset", message: "must not be negative" }]);
+  return { limit, afterId: after == null ? null : decodeCursor(after), offset: offset ?? 0 };
+}
+
+/**
+ * A connection from `rows`, fetched with one more than `page.limit` to know whether there is a next page.
+ * `idOf` is what the cursor hides.
+ */
+export function toConnection<Node>(
+  rows: Node[],
+  page: Page,
+  totalCount: number,
+  idOf: (node: Node) => string,
+): Connection<Node> {
+  const edges = rows.slice(0, page.limit).map((node) => ({ cursor: encodeCursor(idOf(node)), node }));
+  return {
+    edges,
+    pageInfo: {
+      hasNextPage: rows.length > page.limit,
+      hasPreviousPage: page.afterId !== null || page.offset > 0,
+      startCursor: edges[0]?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
+    },
+    totalCount,
+  };
+}
+
+export function encodeCursor(id: string): string {
+  return Buffer.from(`c:${id}`).toString("base64url");
+}
+
+export function decodeCursor(cursor: string): string {
+  const text = Buffer.from(cursor, "base64url").toString("utf8");
+  if (!text.startsWith("c:")) throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
+  return text.slice(2);
+}

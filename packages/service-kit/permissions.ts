@@ -1,0 +1,96 @@
+/**
+ * The one table of permissions. The design keeps it in identity; it lies here because every subgraph checks by itself and
+ * none may import another.
+ */
+export const ROLES = ["ADMIN", "DEVELOPER", "VIEWER"] as const;
+export type Role = (typeof ROLES)[number];
+export const SCOPES = ["READ", "WRITE", "INVOKE", "ADMIN"] as const;
+export type Scope = (typeof SCOPES)[number];
+
+type Grant = "all" | "own" | "none";
+interface Rule {
+  scope: Scope;
+  ADMIN: Grant;
+  DEVELOPER: Grant;
+  VIEWER: Grant;
+  /** Completes "You may not …". */
+  action: string;
+}
+
+const read = { scope: "READ", ADMIN: "all", DEVELOPER: "all", VIEWER: "all" } as const;
+const author = { scope: "WRITE", ADMIN: "all", DEVELOPER: "own", VIEWER: "none" } as const;
+const administrator = { scope: "ADMIN", ADMIN: "all", DEVELOPER: "none", VIEWER: "none" } as const;
+
+export const PERMISSIONS = {
+  "tool:read": { ...read, action: "read tools" },
+  "document:read": { ...read, action: "read documents" },
+  "deployment:read": { ...read, action: "read deployments" },
+  "usage:read": { ...read, action: "read usage" },
+  "task:read": { ...read, action: "read tasks" },
+  /** Launch environment, logs: what may hold a user's data. */
+  "deployment:inspect": {
+    scope: "READ",
+    ADMIN: "all",
+    DEVELOPER: "own",
+    VIEWER: "none",
+    action: "see a deployment's logs or launch environment",
+  },
+  "user:read-self": { ...read, action: "read your own account" },
+  "tool:write": { ...author, action: "change this tool" },
+  "document:write": { ...author, action: "change this document" },
+  "deployment:write": { ...author, action: "deploy, scale, restart or stop this tool" },
+  "analysis:write": { ...author, action: "start analyses of this tool" },
+  "process:launch": {
+    scope: "WRITE",
+    ADMIN: "all",
+    DEVELOPER: "all",
+    VIEWER: "none",
+    action: "launch processes on Toolyard's host",
+  },
+  "tool:invoke": { scope: "INVOKE", ADMIN: "all", DEVELOPER: "all", VIEWER: "none", action: "call deployed tools" },
+  "release:promote": { ...author, action: "promote or roll back this tool" },
+  "release:approve": { ...administrator, action: "approve releases" },
+  "audit:read": { ...administrator, action: "read the audit log" },
+  "user:admin": { ...administrator, action: "manage users" },
+  "credential:write": {
+    scope: "WRITE",
+    ADMIN: "all",
+    DEVELOPER: "all",
+    VIEWER: "all",
+    action: "manage your own credentials",
+  },
+} as const satisfies Record<string, Rule>;
+
+/** What service principals may do; granted one by one when a principal's token is minted. */
+export const SERVICE_PERMISSIONS = [
+  "internal:routes",
+  "internal:usage",
+  "internal:introspect",
+  "internal:revocations",
+  "internal:sealed-launch",
+  "internal:github-event",
+] as const;
+
+export type UserPermission = keyof typeof PERMISSIONS;
+export type ServicePermission = (typeof SERVICE_PERMISSIONS)[number];
+export type Permission = UserPermission | ServicePermission;
+
+export function isServicePermission(value: string): value is ServicePermission {
+  return (SERVICE_PERMISSIONS as readonly string[]).includes(value);
+}
+
+/** WRITE and ADMIN include READ, since what they change is answered back; nothing else includes anything. */
+export function scopesInclude(scopes: readonly Scope[], wanted: Scope): boolean {
+  return scopes.includes(wanted) || (wanted === "READ" && (scopes.includes("WRITE") || scopes.includes("ADMIN")));
+}
+
+/**
+ * Whether a role with these scopes has the permission. For what one must own, `owns` says whether the caller does;
+ * undefined asks whether they could for something of their own.
+ */
+export function isGranted(permission: UserPermission, role: Role, scopes: readonly Scope[], owns?: boolean): boolean {
+  const rule: Rule = PERMISSIONS[permission];
+  if (!scopesInclude(scopes, rule.scope)) return false;
+  const grant = rule[role];
+  return grant === "all" || (grant === "own" && owns !== false);
+}

@@ -1,0 +1,72 @@
+import { ConfigError } from "./config.ts";
+import { messageOf } from "./errors.ts";
+
+export interface ProcessLifetime {
+  /** Aborts at the first SIGTERM or SIGINT. */
+  signal: AbortSignal;
+  /** To be undone at the end, the last first. A failing one does not keep the others from running. */
+  onShutdown(name: string, release: () => Promise<void> | void): void;
+  /** Ends the process as a signal would. */
+  stop(): void;
+}
+
+/**
+ * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order within `shutdownSeconds`. A second
+ * signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits EX_CONFIG), 1 otherwise.
+ */
+export async function runProcess(
+  main: (lifetime: ProcessLifetime) => Promise<void>,
+  options: { shutdownSeconds?: number; exit?: (code: number) => void; stderr?: (text: string) => void } = {},
+): Promise<void> {
+  const {
+    shutdownSeconds = 40,
+    exit = (code) => process.exit(code),
+    stderr = (text) => process.stderr.write(text),
+  } = options;
+  const controller = new AbortController();
+  const releases: { name: string; release: () => Promise<void> | void }[] = [];
+  const stopped = new Promise<void>((resolve) =>
+    controller.signal.addEventListener("abort", () => resolve(), { once: true }),
+  );
+  const onSignal = () => {
+    if (controller.signal.aborted) exit(130);
+    controller.abort();
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  let code = 0;
+  try {
+    await main({
+      signal: controller.signal,
+      onShutdown: (name, release) => releases.push({ name, release }),
+      stop: () => controller.abort(),
+    });
+    await stopped;
+  } catch (error) {
+    const configuration = error instanceof ConfigError;
+    if (!controller.signal.aborted) code = configuration ? 78 : 1;
+    if (!controller.signal.aborted)
+      stderr(configuration ? `${error.message}\n` : `Toolyard could not start: ${startFailure(error)}\n`);
+  }
+  const timer = setTimeout(() => {
+    stderr(`Shutdown took longer than ${shutdownSeconds} s; ending anyway.\n`);
+    exit(1);
+  }, shutdownSeconds * 1000);
+  for (const { name, release } of releases.toReversed()) {
+    try {
+      await release();
+    } catch (error) {
+      code ||= 1;
+      stderr(`Stopping ${name} failed: ${messageOf(error)}\n`);
+    }
+  }
+  clearTimeout(timer);
+  process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+  exit(code);
+}
+
+function startFailure(error: unknown): string {
+  if (error instanceof Error && "code" in error && error.code === "EADDRINUSE" && "port" in error) {
+    return `port ${String(error.port)} is in use. Stop what listens there, or choose another (PORT, PROXY_PORT).`;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,234 @@
+import { randomUUID, type KeyObject } from "node:crypto";
+import {
+  SignJWT,
+  createLocalJWKSet,
+  errors as joseErrors,
+  exportJWK,
+  jwtVerify,
+  type JSONWebKeySet,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from "jose";
+import { z } from "zod";
+import { createCaller, type Caller, type CallerData } from "./caller.ts";
+import { ToolyardError } from "./errors.ts";
+import { deriveSigningKeys } from "./keys.ts";
+import { ROLES, SCOPES, SERVICE_PERMISSIONS, type Role, type Scope, type ServicePermission } from "./permissions.ts";
+
+const ISSUER = "toolyard";
+const ALGORITHM = "EdDSA";
+/** Seconds that clocks of two hosts may differ. */
+const CLOCK_TOLERANCE_SECONDS = 5;
+
+export const ACCESS_TOKEN_SECONDS = 15 * 60;
+const CALLER_HEADER_SECONDS = 60;
+/** The header by which the gateway tells a subgraph over HTTP who is calling. */
+export const CALLER_HEADER = "x-toolyard-caller";
+
+export interface AccessTokenInput {
+  userId: string;
+  role: Role;
+  scopes: readonly Scope[];
+  /** Epoch ms of the last password entry in this session, or null. */
+  passwordAt: number | null;
+}
+
+/** Signs tokens; only processes that hold SECRET_KEY can. */
+export interface TokenSigner {
+  /** An access token of `ACCESS_TOKEN_SECONDS`. */
+  accessToken(input: AccessTokenInput): Promise<{ token: string; tokenId: string; expiresAt: number }>;
+  /** A service principal's token, `sub: service:<name>`. `seconds` at most what the holder needs. */
+  serviceToken(name: string, permissions: readonly ServicePermission[], seconds: number): Promise<string>;
+  /** A caller for `CALLER_HEADER`, good for a minute. */
+  callerHeader(caller: Caller): Promise<string>;
+  /** Public keys, for `/.well-known/jwks.json`. */
+  jwks(): Promise<JSONWebKeySet>;
+}
+
+export function createTokenSigner(options: { secretKey: string; previousSecretKeys?: readonly string[] }): TokenSigner {
+  const tokens = deriveSigningKeys(options.secretKey, "token-signing");
+  const callers = deriveSigningKeys(options.secretKey, "caller-signing");
+  const sign = (payload: JWTPayload, audience: string, seconds: number, key: { kid: string; privateKey: KeyObject }) =>
+    new SignJWT(payload)
+      .setProtectedHeader({ alg: ALGORITHM, kid: key.kid, typ: "JWT" })
+      .setIssuer(ISSUER)
+      .setAudience(audience)
+      .setIssuedAt()
+      .setExpirationTime(`${seconds}s`)
+      .sign(key.privateKey);
+  return {
+    async accessToken({ userId, role, scopes, passwordAt }) {
+      const tokenId = randomUUID();
+      const expiresAt = Date.now() + ACCESS_TOKEN_SECONDS * 1000;
+      const payload = {
+        sub: userId,
+        role,
+        scopes: [...scopes],
+        jti: tokenId,
+        ...(passwordAt !== null && { auth_time: Math.floor(passwordAt / 1000) }),
+      };
+      // `iat` has whole seconds; revocation compares milliseconds.
+      const token = await sign({ ...payload, iat_ms: Date.now() }, "toolyard", ACCESS_TOKEN_SECONDS, tokens);
+      return { token, tokenId, expiresAt };
+    },
+    serviceToken: (name, permissions, seconds) =>
+      sign({ sub: `service:${name}`, permissions: [...permissions], jti: randomUUID() }, "toolyard", seconds, tokens),
+    callerHeader: (caller) => {
+      const data: CallerData = {
+        kind: caller.kind,
+        subject: caller.subject,
+        role: caller.role,
+        scopes: caller.scopes,
+        servicePermissions: caller.servicePermissions,
+        credential: caller.credential,
+        expiresAt: caller.expiresAt,
+      };
+      return sign({ caller: data }, "toolyard-subgraph", CALLER_HEADER_SECONDS, callers);
+    },
+    async jwks() {
+      const secrets = [options.secretKey, ...(options.previousSecretKeys ?? [])];
+      const keys = await Promise.all(
+        secrets.map(async (secret) => {
+          const { kid, publicKey } = deriveSigningKeys(secret, "token-signing");
+          return { ...(await exportJWK(publicKey)), kid, alg: ALGORITHM, use: "sig" };
+        }),
+      );
+      return { keys };
+    },
+  };
+}
+
+const userClaims = z.object({
+  sub: z.string().min(1),
+  role: z.enum(ROLES),
+  scopes: z.array(z.enum(SCOPES)),
+  jti: z.string(),
+  iat_ms: z.number(),
+  exp: z.number(),
+  auth_time: z.number().optional(),
+});
+const serviceClaims = z.object({
+  sub: z.string().startsWith("service:"),
+  permissions: z.array(z.enum(SERVICE_PERMISSIONS)),
+  jti: z.string(),
+  exp: z.number(),
+});
+
+/** Verifies access tokens and service tokens by public keys. */
+export interface TokenVerifier {
+  /** @throws ToolyardError UNAUTHENTICATED that says whether the token is malformed, expired, or not ours. */
+  verify(token: string): Promise<Caller>;
+}
+
+/** `keys`: a JWKS, or the SECRET_KEYs (current first) to derive it from. */
+export function createTokenVerifier(options: {
+  keys: JSONWebKeySet | { secretKeys: readonly string[] };
+}): TokenVerifier {
+  const getKey =
+    "secretKeys" in options.keys
+      ? localKeys(options.keys.secretKeys, "token-signing")
+      : createLocalJWKSet(options.keys);
+  return {
+    async verify(token) {
+      const payload = await verifyJwt(token, getKey, "toolyard");
+      const service = serviceClaims.safeParse(payload);
+      if (service.success) {
+        return createCaller({
+          kind: "service",
+          subject: service.data.sub,
+          role: null,
+          scopes: [],
+          servicePermissions: service.data.permissions,
+          credential: { type: "service" },
+          expiresAt: service.data.exp * 1000,
+        });
+      }
+      const user = userClaims.safeParse(payload);
+      if (!user.success || user.data.sub.startsWith("service:")) {
+        throw new ToolyardError("UNAUTHENTICATED", "The token lacks claims that every access token has.");
+      }
+      const { sub, role, scopes, jti, iat_ms, exp, auth_time } = user.data;
+      return createCaller({
+        kind: "user",
+        subject: sub,
+        role,
+        scopes,
+        servicePermissions: [],
+        credential: {
+          type: "access-token",
+          tokenId: jti,
+          issuedAt: iat_ms,
+          passwordAt: auth_time === undefined ? null : auth_time * 1000,
+        },
+        expiresAt: exp * 1000,
+      });
+    },
+  };
+}
+
+const callerData = z.object({
+  kind: z.enum(["anonymous", "user", "service"]),
+  subject: z.string().nullable(),
+  role: z.enum(ROLES).nullable(),
+  scopes: z.array(z.enum(SCOPES)),
+  servicePermissions: z.array(z.enum(SERVICE_PERMISSIONS)),
+  credential: z
+    .discriminatedUnion("type", [
+      z.object({
+        type: z.literal("access-token"),
+        tokenId: z.string(),
+        passwordAt: z.number().nullable(),
+        issuedAt: z.number(),
+      }),
+      z.object({ type: z.literal("api-key"), apiKeyId: z.string() }),
+      z.object({ type: z.literal("service") }),
+    ])
+    .nullable(),
+  expiresAt: z.number().nullable(),
+});
+
+/** Opens `CALLER_HEADER` in a subgraph that is reached over HTTP. @throws ToolyardError UNAUTHENTICATED */
+export function createCallerHeaderVerifier(options: {
+  secretKeys: readonly string[];
+}): (header: string) => Promise<Caller> {
+  const getKey = localKeys(options.secretKeys, "caller-signing");
+  return async (header) => {
+    const payload = await verifyJwt(header, getKey, "toolyard-subgraph");
+    const parsed = callerData.safeParse(payload.caller);
+    if (!parsed.success) throw new ToolyardError("UNAUTHENTICATED", "The caller header is malformed.");
+    return createCaller(parsed.data);
+  };
+}
+
+function localKeys(secretKeys: readonly string[], purpose: "token-signing" | "caller-signing"): JWTVerifyGetKey {
+  const byId = new Map(
+    secretKeys.map((secret) => deriveSigningKeys(secret, purpose)).map((pair) => [pair.kid, pair.publicKey]),
+  );
+  return async ({ kid }) => {
+    const key = kid === undefined ? undefined : byId.get(kid);
+    if (!key) throw new joseErrors.JWKSNoMatchingKey();
+    return key;
+  };
+}
+
+async function verifyJwt(token: string, getKey: JWTVerifyGetKey, audience: string): Promise<JWTPayload> {
+  try {
+    const { payload } = await jwtVerify(token, getKey, {
+      issuer: ISSUER,
+      audience,
+      algorithms: [ALGORITHM],
+      clockTolerance: CLOCK_TOLERANCE_SECONDS,
+    });
+    return payload;
+  } catch (cause) {
+    const reason =
+      cause instanceof joseErrors.JWTExpired
+        ? "The access token has expired: refresh it or log in again."
+        : cause instanceof joseErrors.JWKSNoMatchingKey
+          ? "The token was signed with a key that is not in use here."
+          : cause instanceof joseErrors.JWSSignatureVerificationFailed
+            ? "The token's signature is wrong."
+            : "The credential is malformed: it is neither an access token nor an API key.";
+    throw new ToolyardError("UNAUTHENTICATED", reason, { cause });
+  }
+}
