@@ -10,3 +10,4 @@ export {
   type Sequence,
 } from "./event-log.ts";
 export { createEventTail, type EventTail, type FollowOptions } from "./event-tail.ts";
+export { subscriptionStream } from "./subscription-stream.ts";

@@ -82,10 +82,11 @@ function refusal(data: CallerData, permission: Permission, on: { ownerId: string
   if (isServicePermission(permission)) return "This is for Toolyard's own services only.";
   const rule = PERMISSIONS[permission];
   if (data.kind === "service") return `A service may not ${rule.action}.`;
-  if (!scopesInclude(data.scopes, rule.scope)) {
+  const grant = data.role ? rule[data.role] : "none";
+  // The role first: another credential would not help whom the role keeps out.
+  if (grant !== "none" && !scopesInclude(data.scopes, rule.scope)) {
     return `You may not ${rule.action} with this credential: it lacks the scope ${rule.scope}.`;
   }
-  const grant = data.role ? rule[data.role] : "none";
   if (grant === "own" && on) return `You may not ${rule.action}: it belongs to somebody else.`;
   const roles = (["VIEWER", "DEVELOPER", "ADMIN"] as const).filter((role) => rule[role] !== "none");
   return `You may not ${rule.action} as ${data.role ?? "nobody"}: it takes the role ${roles[0]}. An administrator can give it.`;

@@ -11,9 +11,12 @@ export class ConfigError extends Error {
 
 export type Environment = Record<string, string | undefined>;
 
+/** Variables whose values are never shown, not even when they are wrong; also URLs, which may hold a password. */
+const SECRET_NAME = /SECRET|PASSWORD|TOKEN|CREDENTIAL|KEY|DATABASE_URL|MONGODB_URL|REDIS_URL/;
+
 /**
  * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out.
- * @throws ConfigError naming every wrong variable, never its value when `secret` is in its meta.
+ * @throws ConfigError naming every wrong variable and its value, but for secrets'.
  */
 export function parseEnvironment<Shape extends z.ZodRawShape>(
   shape: Shape,
@@ -24,13 +27,20 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   if (parsed.success) return parsed.data;
   const lines = parsed.error.issues.map((issue) => {
     const name = String(issue.path[0]);
-    // A zod shape's values are zod types; the raw-shape type only says "some zod core type".
-    const meta = (shape[name] as z.ZodType).meta() ?? {};
-    const shown = meta.secret ? "" : ` (it is ${JSON.stringify(values[name])})`;
-    const example = meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
+    const meta = metaOf(shape[name]);
+    const shown = SECRET_NAME.test(name) ? "" : ` (it is ${JSON.stringify(values[name])})`;
+    const example =
+      meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
     return `${name}: ${issue.message}${values[name] === undefined ? "" : shown}.${example}`;
   });
   throw new ConfigError(lines.join("\n"));
+}
+
+/** The meta of a schema, or of what it makes optional or gives a default. */
+function metaOf(schema: unknown): Record<string, unknown> {
+  if (!(schema instanceof z.ZodType)) return {};
+  const inner = schema instanceof z.ZodOptional || schema instanceof z.ZodDefault ? schema.unwrap() : null;
+  return schema.meta() ?? (inner === null ? {} : metaOf(inner));
 }
 
 export const port = (fallback: number) =>
@@ -82,4 +92,4 @@ export const httpUrl = (example: string) =>
 export const secretKey = z
   .string()
   .min(32, "must have at least 32 characters")
-  .meta({ secret: true, example: "the output of `openssl rand -base64 32`" });
+  .meta({ example: "the output of `openssl rand -base64 32`" });

@@ -19,3 +19,6 @@ export { parseInput } from "./validation.ts";
 export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
 export { runProcess, type ProcessLifetime } from "./process-lifetime.ts";
+export { maskErrors } from "./mask-errors.ts";
+export { readSecretKey } from "./secret-key.ts";
+export { requestIdOf } from "./request-id.ts";

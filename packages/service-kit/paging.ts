@@ -1,9 +1,9 @@
 import { badInput } from "./errors.ts";
 
 export interface PageArguments {
-  first?: number | null;
-  after?: string | null;
-  offset?: number | null;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  offset?: number | null | undefined;
 }
 
 /** A page to fetch: `limit` rows after the row whose id is `afterId` (newest first), or after skipping `offset`. */

@@ -10,6 +10,9 @@ export interface ProcessLifetime {
   stop(): void;
 }
 
+/** A signal this soon after the first is the same one. */
+const REPEATED_SIGNAL_MS = 1_000;
+
 /**
  * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order within `shutdownSeconds`. A second
  * signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits EX_CONFIG), 1 otherwise.
@@ -28,8 +31,11 @@ export async function runProcess(
   const stopped = new Promise<void>((resolve) =>
     controller.signal.addEventListener("abort", () => resolve(), { once: true }),
   );
+  let firstSignalAt = 0;
   const onSignal = () => {
-    if (controller.signal.aborted) exit(130);
+    // A terminal's Ctrl-C comes several times at once: from the terminal and from each npm above.
+    if (!controller.signal.aborted) firstSignalAt = Date.now();
+    else if (Date.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
     controller.abort();
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);

@@ -5,6 +5,8 @@ import type { Caller } from "./caller.ts";
 export interface RequestContext {
   caller: Caller;
   requestId: string;
+  /** Where the request came from, as far as the gateway knows: failed logins are counted for each address. */
+  clientAddress?: string | undefined;
 }
 
 export interface ServiceHealth {

@@ -31,6 +31,10 @@ export interface AccessTokenInput {
   scopes: readonly Scope[];
   /** Epoch ms of the last password entry in this session, or null. */
   passwordAt: number | null;
+  /** The `jti`, where the issuer has written it down already. */
+  tokenId?: string;
+  /** Epoch ms as of which the token is issued; now when left out. Taken before what may revoke it can commit. */
+  issuedAt?: number;
 }
 
 /** Signs tokens; only processes that hold SECRET_KEY can. */
@@ -48,18 +52,23 @@ export interface TokenSigner {
 export function createTokenSigner(options: { secretKey: string; previousSecretKeys?: readonly string[] }): TokenSigner {
   const tokens = deriveSigningKeys(options.secretKey, "token-signing");
   const callers = deriveSigningKeys(options.secretKey, "caller-signing");
-  const sign = (payload: JWTPayload, audience: string, seconds: number, key: { kid: string; privateKey: KeyObject }) =>
+  const sign = (
+    payload: JWTPayload,
+    audience: string,
+    seconds: number,
+    key: { kid: string; privateKey: KeyObject },
+    issuedAt = Date.now(),
+  ) =>
     new SignJWT(payload)
       .setProtectedHeader({ alg: ALGORITHM, kid: key.kid, typ: "JWT" })
       .setIssuer(ISSUER)
       .setAudience(audience)
-      .setIssuedAt()
-      .setExpirationTime(`${seconds}s`)
+      .setIssuedAt(Math.floor(issuedAt / 1000))
+      .setExpirationTime(Math.floor(issuedAt / 1000) + seconds)
       .sign(key.privateKey);
   return {
-    async accessToken({ userId, role, scopes, passwordAt }) {
-      const tokenId = randomUUID();
-      const expiresAt = Date.now() + ACCESS_TOKEN_SECONDS * 1000;
+    async accessToken({ userId, role, scopes, passwordAt, tokenId = randomUUID(), issuedAt = Date.now() }) {
+      const expiresAt = issuedAt + ACCESS_TOKEN_SECONDS * 1000;
       const payload = {
         sub: userId,
         role,
@@ -68,7 +77,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
         ...(passwordAt !== null && { auth_time: Math.floor(passwordAt / 1000) }),
       };
       // `iat` has whole seconds; revocation compares milliseconds.
-      const token = await sign({ ...payload, iat_ms: Date.now() }, "toolyard", ACCESS_TOKEN_SECONDS, tokens);
+      const token = await sign({ ...payload, iat_ms: issuedAt }, "toolyard", ACCESS_TOKEN_SECONDS, tokens, issuedAt);
       return { token, tokenId, expiresAt };
     },
     serviceToken: (name, permissions, seconds) =>

@@ -1,5 +1,7 @@
 import LibsqlDatabase from "libsql";
-import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "@toolyard/service-kit";
+import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 
 /**
@@ -29,15 +31,15 @@ export interface DatabaseOptions {
   migrations: Migration[];
 }
 
-/** Milliseconds that one process waits for another's write transaction on the same file. */
-const BUSY_TIMEOUT_MS = 5_000;
+/** Milliseconds that a write waits for another process's write transaction on the same file. */
+const BUSY_TIMEOUT_MS = 10_000;
 
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const writer = createDataSource(options, true);
-  await writer.initialize();
+  const writer = await initialize(options, true);
+  // libsql waits for a lock synchronously, which would hold up the whole process: the wait is ours instead, below.
+  await writer.query("PRAGMA busy_timeout = 0");
   // A second connection to ":memory:" would be another database.
-  const reader = options.file === ":memory:" ? writer : createDataSource(options, false);
-  if (reader !== writer) await reader.initialize();
+  const reader = options.file === ":memory:" ? writer : await initialize(options, false);
 
   let lastWrite: Promise<unknown> = Promise.resolve();
   let closed = false;
@@ -46,8 +48,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     const run = async () => {
       if (closed) throw new Error("The database is closed.");
       const committed: (() => void)[] = [];
-      const result = await writer.transaction((manager) =>
-        work({ manager, afterCommit: (callback) => committed.push(callback) }),
+      const result = await whenUnlocked((begun) =>
+        writer.transaction((manager) => {
+          begun();
+          return work({ manager, afterCommit: (callback) => committed.push(callback) });
+        }),
       );
       for (const callback of committed) callback();
       return result;
@@ -72,6 +77,37 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   };
 }
 
+/** Opens a connection; as the writer, runs the migrations. */
+async function initialize(options: DatabaseOptions, writer: boolean): Promise<DataSource> {
+  try {
+    return await createDataSource(options, writer).initialize();
+  } catch (error) {
+    if (!writer) throw error;
+    // Two processes that open a new file at once both run its migrations; the one that comes second finds them done.
+    await delay(100);
+    return createDataSource(options, writer).initialize();
+  }
+}
+
+/**
+ * Runs a transaction, again and again while another process holds the file's write lock. It tells by `begun` that the lock is
+ * held: what fails after that is not tried again.
+ */
+async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<Result>): Promise<Result> {
+  const deadline = Date.now() + BUSY_TIMEOUT_MS;
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
+    let locked = true;
+    try {
+      return await transaction(() => {
+        locked = false;
+      });
+    } catch (error) {
+      if (!locked || !messageOf(error).includes("database is locked") || Date.now() > deadline) throw error;
+    }
+    await delay(waitMs * (0.5 + Math.random()));
+  }
+}
+
 /** A data source on a SQLite file; exported for the migration generator. Runs migrations only as the writer. */
 export function createDataSource({ file, entities, migrations }: DatabaseOptions, writer: boolean): DataSource {
   return new DataSource({
@@ -84,6 +120,7 @@ export function createDataSource({ file, entities, migrations }: DatabaseOptions
     migrationsTransactionMode: "each",
     migrationsTableName: "migrations",
     enableWAL: true,
+    logger: SILENT,
     timeout: BUSY_TIMEOUT_MS,
     // What is acknowledged survives a power cut.
     prepareDatabase: (database: LibsqlDatabase.Database) => {
@@ -92,6 +129,16 @@ export function createDataSource({ file, entities, migrations }: DatabaseOptions
     },
   });
 }
+
+/** What fails is thrown; TypeORM need not print it besides. */
+const SILENT: Logger = {
+  logQuery() {},
+  logQueryError() {},
+  logQuerySlow() {},
+  logSchemaBuild() {},
+  logMigration() {},
+  log() {},
+};
 
 /**
  * libsql in the place of better-sqlite3. TypeORM begins transactions deferred, which fails at the first write when another

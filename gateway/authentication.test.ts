@@ -1,0 +1,104 @@
+import {
+  createCallerHeaderVerifier,
+  createRevocationList,
+  createTokenSigner,
+  createTokenVerifier,
+} from "@toolyard/service-kit";
+import { expect, test } from "vitest";
+import { createAuthenticator, type Introspection } from "./authentication.ts";
+
+const secretKeys = ["s".repeat(40)];
+const signer = createTokenSigner({ secretKey: secretKeys[0] ?? "" });
+const active: Introspection = { active: true, subject: "u1", role: "DEVELOPER", scopes: ["READ"], expiresAt: null };
+
+function setUp(answer: () => Promise<Introspection> = async () => active) {
+  const clock = { now: Date.now() };
+  const asked: string[] = [];
+  const authenticator = createAuthenticator({
+    verifier: createTokenVerifier({ keys: { secretKeys } }),
+    verifyCallerHeader: createCallerHeaderVerifier({ secretKeys }),
+    revocations: createRevocationList(),
+    introspect: (credential) => {
+      asked.push(credential);
+      return answer();
+    },
+    now: () => clock.now,
+  });
+  return { authenticator, asked, clock };
+}
+const accessToken = () => signer.accessToken({ userId: "u1", role: "DEVELOPER", scopes: ["READ"], passwordAt: null });
+const none = { tokenId: null, apiKeyId: null, userId: null };
+
+test("no header is anonymous; anything but a bearer credential is refused", async () => {
+  const { authenticator } = setUp();
+  expect((await authenticator.authenticate(undefined)).kind).toBe("anonymous");
+  for (const header of ["Basic abc", "Bearer", "Bearer a b", "ty_1_2"]) {
+    await expect(authenticator.authenticate(header)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+  }
+});
+
+test("an API key is asked for once in thirty seconds", async () => {
+  const { authenticator, asked, clock } = setUp();
+  for (let call = 0; call < 3; call++)
+    expect(await authenticator.authenticate("Bearer ty_k1_secret")).toMatchObject({
+      userId: "u1",
+      credential: { apiKeyId: "k1" },
+    });
+  expect(asked).toHaveLength(1);
+  clock.now += 30_001;
+  await authenticator.authenticate("Bearer ty_k1_secret");
+  expect(asked).toHaveLength(2);
+});
+
+test("a stream ticket is asked for every time, since it is good once", async () => {
+  const { authenticator, asked } = setUp();
+  await authenticator.authenticate("Bearer tyt_t1_secret");
+  await authenticator.authenticate("Bearer tyt_t1_secret");
+  expect(asked).toHaveLength(2);
+});
+
+test("an inactive key is refused", async () => {
+  const { authenticator } = setUp(async () => ({
+    active: false,
+    subject: null,
+    role: null,
+    scopes: [],
+    expiresAt: null,
+  }));
+  await expect(authenticator.authenticate("Bearer ty_k1_secret")).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+});
+
+test("a revoked token, key or user is refused at once though it was known to be good", async () => {
+  const { authenticator } = setUp();
+  const { token, tokenId } = await accessToken();
+  expect((await authenticator.authenticate(`Bearer ${token}`)).userId).toBe("u1");
+  authenticator.revoke({ ...none, at: Date.now(), tokenId });
+  await expect(authenticator.authenticate(`Bearer ${token}`)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+
+  await authenticator.authenticate("Bearer ty_k1_secret");
+  authenticator.revoke({ ...none, at: Date.now(), apiKeyId: "k1" });
+  await expect(authenticator.authenticate("Bearer ty_k1_secret")).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+
+  const { token: another } = await accessToken();
+  authenticator.revoke({ ...none, at: Date.now(), userId: "u1" });
+  await expect(authenticator.authenticate(`Bearer ${another}`)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+});
+
+test("a user's revocation makes their API keys be asked for again", async () => {
+  const { authenticator, asked } = setUp();
+  await authenticator.authenticate("Bearer ty_k1_secret");
+  authenticator.revoke({ ...none, at: Date.now(), userId: "u1" });
+  await authenticator.authenticate("Bearer ty_k1_secret");
+  expect(asked).toHaveLength(2);
+});
+
+test("an answer that a revocation overtook is not kept", async () => {
+  const answer = Promise.withResolvers<Introspection>();
+  const { authenticator, asked } = setUp(() => answer.promise);
+  const first = authenticator.authenticate("Bearer ty_k1_secret");
+  authenticator.revoke({ ...none, at: Date.now(), userId: "u1" });
+  answer.resolve(active);
+  await first;
+  await authenticator.authenticate("Bearer ty_k1_secret");
+  expect(asked).toHaveLength(2);
+});

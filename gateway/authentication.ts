@@ -1,0 +1,124 @@
+import { createHash } from "node:crypto";
+import {
+  ToolyardError,
+  anonymous,
+  createCaller,
+  type Caller,
+  type CredentialRevocation,
+  type RevocationList,
+  type Role,
+  type Scope,
+  type TokenVerifier,
+} from "@toolyard/service-kit";
+
+/** What identity says of a credential that cannot be checked by a public key. */
+export interface Introspection {
+  active: boolean;
+  subject: string | null;
+  role: Role | null;
+  scopes: Scope[];
+  /** Epoch ms. */
+  expiresAt: number | null;
+}
+
+/** Finds out, once for each request or socket, who calls. */
+export interface Authenticator {
+  /**
+   * @param authorization The value of an Authorization header: `Bearer <access token, API key or stream ticket>`; undefined is anonymous.
+   * @throws ToolyardError UNAUTHENTICATED for a credential that is malformed, expired or revoked; UPSTREAM_UNAVAILABLE when
+   *   identity does not answer for an API key that is not known.
+   */
+  authenticate(authorization: string | undefined): Promise<Caller>;
+  /** A caller named by another process that holds SECRET_KEY. */
+  authenticateHeader(signedCaller: string): Promise<Caller>;
+  /** Whether what was good when a socket opened still is. */
+  isRevoked(caller: Caller): boolean;
+  /** Takes effect at once. */
+  revoke(revocation: CredentialRevocation): void;
+  /** Calls back at every revocation with whom it concerns, so that their open streams can be closed. Returns unsubscribe. */
+  onRevoked(listener: (isConcerned: (caller: Caller) => boolean) => void): () => void;
+}
+
+const API_KEY = /^ty_([\w-]+?)_/;
+const KNOWN_FOR_MS = 30_000;
+const MAX_KNOWN = 10_000;
+
+export function createAuthenticator(options: {
+  verifier: TokenVerifier;
+  verifyCallerHeader: (header: string) => Promise<Caller>;
+  revocations: RevocationList;
+  introspect: (credential: string) => Promise<Introspection>;
+  now?: () => number;
+}): Authenticator {
+  const { verifier, verifyCallerHeader, revocations, introspect, now = Date.now } = options;
+  /** Verified credentials by their hash, so that a leak of memory leaks none. */
+  const known = new Map<string, { caller: Caller; until: number }>();
+  const listeners = new Set<(isConcerned: (caller: Caller) => boolean) => void>();
+  let generation = 0;
+
+  function remember(key: string, caller: Caller, forMs: number): void {
+    if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value ?? "");
+    known.set(key, { caller, until: Math.min(now() + forMs, caller.expiresAt ?? Infinity) });
+  }
+
+  async function verifyOpaque(credential: string): Promise<Caller> {
+    const { active, subject, role, scopes, expiresAt } = await introspect(credential);
+    if (!active || subject === null) {
+      throw new ToolyardError("UNAUTHENTICATED", "The API key or ticket is unknown, expired or revoked.");
+    }
+    const apiKeyId = API_KEY.exec(credential)?.[1];
+    return createCaller({
+      kind: "user",
+      subject,
+      role,
+      scopes,
+      servicePermissions: [],
+      credential: apiKeyId === undefined ? null : { type: "api-key", apiKeyId },
+      expiresAt,
+    });
+  }
+
+  return {
+    async authenticate(authorization) {
+      if (authorization === undefined || authorization.trim() === "") return anonymous;
+      const credential = /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1];
+      if (credential === undefined) {
+        throw new ToolyardError(
+          "UNAUTHENTICATED",
+          "The Authorization header must be `Bearer <access token or API key>`.",
+        );
+      }
+      const key = createHash("sha256").update(credential).digest("base64url");
+      const hit = known.get(key);
+      if (hit && hit.until > now() && !revocations.isRevoked(hit.caller)) return hit.caller;
+      known.delete(key);
+      const before = generation;
+      const opaque = credential.startsWith("ty_") || credential.startsWith("tyt_");
+      const caller = opaque ? await verifyOpaque(credential) : await verifier.verify(credential);
+      if (revocations.isRevoked(caller))
+        throw new ToolyardError("UNAUTHENTICATED", "The credential was revoked: log in again.");
+      // A ticket is good once; what was asked before a revocation may be stale by now.
+      if (!credential.startsWith("tyt_") && before === generation)
+        remember(key, caller, opaque ? KNOWN_FOR_MS : Infinity);
+      return caller;
+    },
+    authenticateHeader: verifyCallerHeader,
+    isRevoked: (caller) => revocations.isRevoked(caller),
+    revoke(revocation) {
+      generation += 1;
+      revocations.add(revocation);
+      // Keys and tickets say nothing of when they were made: a user's revocation ends what they hold now.
+      const isConcerned = (caller: Caller) =>
+        revocations.isRevoked(caller) ||
+        (revocation.userId !== null &&
+          caller.userId === revocation.userId &&
+          caller.credential?.type !== "access-token");
+      for (const [key, { caller }] of known) if (isConcerned(caller)) known.delete(key);
+      for (const listener of listeners) listener(isConcerned);
+    },
+    onRevoked(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+}

@@ -1,0 +1,53 @@
+/**
+ * Which Host and Origin headers are answered, against DNS rebinding: loopback names and what the operator named.
+ * Ports do not matter: they cannot be rebound.
+ */
+export interface HostPolicy {
+  allowsHost(host: string | undefined): boolean;
+  /** A request without an Origin does not come from a page. */
+  allowsOrigin(origin: string | undefined): boolean;
+}
+
+export const STUDIO_ORIGIN = "https://studio.apollographql.com";
+
+export function createHostPolicy(options: {
+  listenHost: string;
+  origins: readonly string[];
+  hosts: readonly string[];
+}): HostPolicy {
+  const { listenHost, origins, hosts } = options;
+  const names = new Set([
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    listenHost,
+    ...hosts.map((host) => host.toLowerCase()),
+    ...origins.map((origin) => new URL(origin).hostname),
+  ]);
+  // Who listens on every address is reached by names that only the operator knows; by a bare address, rebinding is not possible.
+  const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
+  const allowedName = (name: string) =>
+    names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
+  return {
+    allowsHost: (host) => host !== undefined && allowedName(hostName(host)),
+    allowsOrigin(origin) {
+      if (origin === undefined || origins.includes(origin)) return true;
+      if (!URL.canParse(origin)) return false;
+      const { hostname, protocol } = new URL(origin);
+      const name = hostname.replace(/^\[|\]$/g, "");
+      return (
+        (protocol === "http:" || protocol === "https:") &&
+        (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
+      );
+    },
+  };
+}
+
+function hostName(host: string): string {
+  const bracketed = /^\[([^\]]+)\]/.exec(host)?.[1];
+  return (bracketed ?? host.replace(/:\d+$/, "")).toLowerCase();
+}
+
+function isAddress(name: string): boolean {
+  return /^\d{1,3}(\.\d{1,3}){3}$/.test(name) || name.includes(":");
+}

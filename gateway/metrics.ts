@@ -1,0 +1,93 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+
+/** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
+export interface GatewayMetrics {
+  registry: Registry;
+  httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
+  graphqlOperation(type: string, outcome: "ok" | "error"): void;
+}
+
+const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
+
+/**
+ * @param gauges Counts that subgraphs keep, read when metrics are: by name, perhaps with labels as in `tasks_total{status="QUEUED"}`.
+ */
+export function createGatewayMetrics(options: {
+  gauges: () => Promise<Record<string, number>>;
+  subscriptions: () => number;
+}): GatewayMetrics {
+  const { gauges, subscriptions } = options;
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  const requests = new Counter({
+    name: "http_requests_total",
+    help: "HTTP requests answered.",
+    labelNames: ["method", "endpoint", "status"],
+    registers,
+  });
+  const durations = new Histogram({
+    name: "http_request_duration_seconds",
+    help: "Time from a request's arrival to the end of its answer.",
+    labelNames: ["method", "endpoint"],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers,
+  });
+  const operations = new Counter({
+    name: "graphql_operations_total",
+    help: "GraphQL operations executed.",
+    labelNames: ["type", "outcome"],
+    registers,
+  });
+  new Gauge({
+    name: "subscriptions_active",
+    help: "Subscriptions open now.",
+    registers,
+    collect() {
+      this.set(subscriptions());
+    },
+  });
+  const toolCount = new Gauge({ name: "mcp_tools_total", help: "Registered tools that are not deleted.", registers });
+  const deploymentCount = new Gauge({
+    name: "mcp_deployments_active",
+    help: "Deployments that are starting, running or stopping.",
+    registers,
+  });
+  const taskHelp = "Tasks by status.";
+  const tasks = new Gauge({ name: "tasks_total", help: taskHelp, labelNames: ["status"], registers });
+  const celeryTasks = new Gauge({
+    name: "celery_tasks_total",
+    help: `${taskHelp} The name that dashboards made for Celery know.`,
+    labelNames: ["status"],
+    registers,
+  });
+  new Gauge({
+    name: "toolyard_gauges_up",
+    help: "1 while the subgraphs' own counts could be read.",
+    registers,
+    async collect() {
+      try {
+        for (const [name, value] of Object.entries(await gauges())) {
+          const status = /^tasks_total\{status="(\w+)"\}$/.exec(name)?.[1];
+          if (status !== undefined) {
+            tasks.set({ status }, value);
+            celeryTasks.set({ status }, value);
+          } else if (name === "mcp_tools_total") toolCount.set(value);
+          else if (name === "mcp_deployments_active") deploymentCount.set(value);
+        }
+        this.set(1);
+      } catch {
+        this.set(0); // a subgraph is away: said by this gauge and by /health
+      }
+    },
+  });
+  return {
+    registry,
+    httpRequest(method, endpoint, status, seconds) {
+      const known = METHODS.has(method) ? method : "OTHER";
+      requests.inc({ method: known, endpoint, status: String(status) });
+      durations.observe({ method: known, endpoint }, seconds);
+    },
+    graphqlOperation: (type, outcome) => operations.inc({ type, outcome }),
+  };
+}

@@ -1,0 +1,150 @@
+import { expect, test } from "vitest";
+import { createLogger } from "@toolyard/service-kit";
+import type { Database } from "@toolyard/storage";
+import type { WakeUpBus } from "./bus.ts";
+import type { EventLog } from "./event-log.ts";
+import { createEventTail } from "./event-tail.ts";
+
+export interface EventLogFixture {
+  database: Database;
+  log: EventLog<{ n: number }>;
+  bus: WakeUpBus;
+}
+
+const logger = createLogger({ level: "silent", name: "test" });
+const event = (n: number, subjectId = "s") => ({ kind: "TESTED", subjectId, payload: { n } });
+
+/** What every adapter of the event log must show. `withFixture` makes a fresh log and releases it after. */
+export function eventLogContract(
+  withFixture: (run: (fixture: EventLogFixture) => Promise<void>) => Promise<void>,
+): void {
+  const appendOne = ({ database, log }: EventLogFixture, n: number, subjectId?: string) =>
+    database.transaction((tx) => log.append(tx, [event(n, subjectId)]));
+
+  test("sequences rise by one from 1, across transactions and within one", () =>
+    withFixture(async (fixture) => {
+      expect(await appendOne(fixture, 1)).toEqual([1]);
+      expect(await fixture.database.transaction((tx) => fixture.log.append(tx, [event(2), event(3)]))).toEqual([2, 3]);
+      expect(await fixture.log.latest()).toBe(3);
+    }));
+
+  test("a rolled back append leaves no gap", () =>
+    withFixture(async (fixture) => {
+      await expect(
+        fixture.database.transaction(async (tx) => {
+          await fixture.log.append(tx, [event(1)]);
+          throw new Error("rolled back");
+        }),
+      ).rejects.toThrow("rolled back");
+      expect(await appendOne(fixture, 2)).toEqual([1]);
+    }));
+
+  test("a reader beside overlapping writers misses nothing and sees the order of the sequences", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      const tail = createEventTail({ log, bus, logger });
+      const seen: number[] = [];
+      const reading = (async () => {
+        for await (const { sequence } of tail.follow({ after: "0" })) {
+          seen.push(sequence);
+          if (seen.length === 60) return;
+        }
+      })();
+      await Promise.all(Array.from({ length: 60 }, (_, n) => appendOne(fixture, n)));
+      await reading;
+      expect(seen).toEqual(Array.from({ length: 60 }, (_, index) => index + 1));
+      tail.close();
+    }));
+
+  test("following from a sequence replays what came after it and goes on live, without repeating", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      for (const n of [1, 2, 3]) await appendOne(fixture, n);
+      const tail = createEventTail({ log, bus, logger });
+      const events = tail.follow({ after: "1" });
+      expect((await events.next()).value?.payload.n).toBe(2);
+      await appendOne(fixture, 4);
+      expect((await events.next()).value?.payload.n).toBe(3);
+      expect((await events.next()).value?.payload.n).toBe(4);
+      await events.return?.();
+      tail.close();
+    }));
+
+  test("events of another subject are left out, in replay and live", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      await appendOne(fixture, 1, "other");
+      await appendOne(fixture, 2, "mine");
+      const tail = createEventTail({ log, bus, logger });
+      const events = tail.follow({ after: "0", subjectId: "mine" });
+      expect((await events.next()).value?.payload.n).toBe(2);
+      await appendOne(fixture, 3, "other");
+      await appendOne(fixture, 4, "mine");
+      expect((await events.next()).value?.payload.n).toBe(4);
+      tail.close();
+    }));
+
+  test("aborting ends a stream that waits", () =>
+    withFixture(async ({ log, bus }) => {
+      const tail = createEventTail({ log, bus, logger });
+      const abort = new AbortController();
+      const next = tail.follow({ after: null, signal: abort.signal }).next();
+      setImmediate(() => abort.abort());
+      expect((await next).done).toBe(true);
+      tail.close();
+    }));
+
+  test("a consumer that lags too far is told the last sequence it got", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      const tail = createEventTail({ log, bus, logger, maxQueue: 3 });
+      const events = tail.follow({ after: "0" });
+      await appendOne(fixture, 1);
+      expect((await events.next()).value?.sequence).toBe(1);
+      await fixture.database.transaction((tx) =>
+        log.append(
+          tx,
+          Array.from({ length: 10 }, (_, n) => event(n + 2)),
+        ),
+      );
+      const seen: number[] = [];
+      const reading = (async () => {
+        for await (const { sequence } of events) seen.push(sequence);
+      })();
+      const error: unknown = await reading.then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).toMatchObject({ extensions: { code: "RATE_LIMITED", lastSequence: String(seen.at(-1)) } });
+      tail.close();
+    }));
+
+  test.each(["-1", "1.5", "x", "", "99999999999999999999"])("refuses %j as a position", (after) =>
+    withFixture(async ({ log, bus }) => {
+      const tail = createEventTail({ log, bus, logger });
+      await expect(tail.follow({ after }).next()).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
+      tail.close();
+    }),
+  );
+
+  test("a position older than the trimmed log is an error that says from where to start; one beyond its end too", () =>
+    withFixture(async (fixture) => {
+      const { log, bus, database } = fixture;
+      await database.transaction((tx) => log.append(tx, [{ ...event(1), at: 1 }, { ...event(2), at: 2 }, event(3)]));
+      expect(await log.trim(1_000)).toBe(2);
+      const tail = createEventTail({ log, bus, logger });
+      await expect(tail.follow({ after: "1" }).next()).rejects.toMatchObject({ extensions: { oldestSequence: "2" } });
+      await expect(tail.follow({ after: "9" }).next()).rejects.toMatchObject({ extensions: { latestSequence: "3" } });
+      expect((await tail.follow({ after: "2" }).next()).value?.sequence).toBe(3);
+      tail.close();
+    }));
+
+  test("history reads back page by page, newest first", () =>
+    withFixture(async (fixture) => {
+      for (const n of [1, 2, 3]) await appendOne(fixture, n);
+      const [first, second] = await fixture.log.readBefore(null, 2, "s");
+      expect([first?.sequence, second?.sequence]).toEqual([3, 2]);
+      expect((await fixture.log.readBefore(2, 2, "s")).map(({ sequence }) => sequence)).toEqual([1]);
+      expect(await fixture.log.count("s")).toBe(3);
+    }));
+}

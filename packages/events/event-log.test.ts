@@ -1,0 +1,39 @@
+import { openDatabase } from "@toolyard/storage";
+import { DataSource } from "typeorm";
+import { describe } from "vitest";
+import { createInProcessBus } from "./bus.ts";
+import { eventLogContract } from "./event-log.contract.ts";
+import { createEventLog, eventLogSchema } from "./event-log.ts";
+import LibsqlDatabase from "libsql";
+
+const schema = eventLogSchema("test");
+
+/** The SQL that makes the log's tables, from its entities. */
+async function tables(): Promise<string[]> {
+  const source = new DataSource({
+    type: "better-sqlite3",
+    driver: LibsqlDatabase,
+    database: ":memory:",
+    entities: [schema.events, schema.counter],
+  });
+  await source.initialize();
+  const { upQueries } = await source.driver.createSchemaBuilder().log();
+  await source.destroy();
+  return upQueries.map(({ query }) => query);
+}
+
+describe("the event log on SQLite", () => {
+  eventLogContract(async (run) => {
+    const database = await openDatabase({
+      file: ":memory:",
+      entities: [schema.events, schema.counter],
+      migrations: [{ name: "0001-initial", statements: await tables() }],
+    });
+    const bus = createInProcessBus();
+    try {
+      await run({ database, bus, log: createEventLog({ database, schema, bus, topic: "test" }) });
+    } finally {
+      await database.close();
+    }
+  });
+});

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { createServiceCaller, createUserCaller, anonymous } from "./caller.ts";
+import { PERMISSIONS, ROLES, SCOPES, SERVICE_PERMISSIONS, type UserPermission } from "./permissions.ts";
+
+// The table's own keys.
+const permission = fc.constantFrom(...(Object.keys(PERMISSIONS) as UserPermission[]));
+const role = fc.constantFrom(...ROLES);
+const scopes = fc.subarray([...SCOPES]);
+
+test("taking scopes away never gives a right, and a stronger role never takes one", () => {
+  fc.assert(
+    fc.property(permission, role, scopes, scopes, fc.boolean(), (wanted, as, some, others, owns) => {
+      const on = { ownerId: owns ? "me" : "somebody" };
+      const few = createUserCaller("me", as, some);
+      const many = createUserCaller("me", as, [...some, ...others]);
+      expect(!few.can(wanted, on) || many.can(wanted, on)).toBe(true);
+      const viewer = createUserCaller("me", "VIEWER", some);
+      const developer = createUserCaller("me", "DEVELOPER", some);
+      const administrator = createUserCaller("me", "ADMIN", some);
+      expect(!viewer.can(wanted, on) || developer.can(wanted, on)).toBe(true);
+      expect(!developer.can(wanted, on) || administrator.can(wanted, on)).toBe(true);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("a viewer with every scope changes, starts and calls nothing", () => {
+  const viewer = createUserCaller("me", "VIEWER");
+  for (const wanted of [
+    "tool:write",
+    "document:write",
+    "deployment:write",
+    "analysis:write",
+    "process:launch",
+    "tool:invoke",
+    "user:admin",
+  ] as const) {
+    expect(viewer.can(wanted, { ownerId: "me" })).toBe(false);
+    expect(() => viewer.require(wanted, { ownerId: "me" })).toThrow(/You may not/);
+  }
+});
+
+test("a developer changes their own and not another's, nor what nobody owns", () => {
+  const developer = createUserCaller("me", "DEVELOPER");
+  expect(developer.can("tool:write", { ownerId: "me" })).toBe(true);
+  expect(developer.can("tool:write", { ownerId: "you" })).toBe(false);
+  expect(developer.can("tool:write", { ownerId: null })).toBe(false);
+});
+
+test("no user ever has a service's permission, and a service only those it was given", () => {
+  for (const wanted of SERVICE_PERMISSIONS) {
+    for (const as of ROLES) expect(createUserCaller("me", as).can(wanted)).toBe(false);
+    expect(createServiceCaller("x", []).can(wanted)).toBe(false);
+    expect(createServiceCaller("x", [wanted]).can(wanted)).toBe(true);
+  }
+  expect(createServiceCaller("x", [...SERVICE_PERMISSIONS]).can("tool:write", { ownerId: null })).toBe(false);
+});
+
+test("anonymous is told to log in, and may nothing", () => {
+  fc.assert(
+    fc.property(permission, (wanted) => {
+      expect(anonymous.can(wanted)).toBe(false);
+      expect(() => anonymous.require(wanted)).toThrow(expect.objectContaining({ code: "UNAUTHENTICATED" }));
+    }),
+  );
+});

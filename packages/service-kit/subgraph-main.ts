@@ -1,0 +1,66 @@
+import { createHttpGraphClient } from "./http-graph-client.ts";
+import { httpUrl, logLevel, parseEnvironment, port, secretKey, list, type Environment } from "./config.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { runProcess } from "./process-lifetime.ts";
+import { readSecretKey } from "./secret-key.ts";
+import { serveSubgraph } from "./subgraph-server.ts";
+import type { GraphClient } from "./graph-client.ts";
+import type { Subgraph } from "./subgraph.ts";
+import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
+import { z } from "zod";
+
+/** Ports of the subgraphs when each runs alone; `schema/compose.ts` writes the same into the supergraph. */
+export const SUBGRAPH_PORTS: Record<string, number> = {
+  identity: 4001,
+  tools: 4002,
+  knowledge: 4003,
+  analysis: 4004,
+  deployments: 4005,
+};
+
+const shape = (name: string) => ({
+  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
+  PORT: port(SUBGRAPH_PORTS[name] ?? 4000),
+  DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
+  SECRET_KEY: secretKey.optional(),
+  SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY"),
+  GATEWAY_URL: httpUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
+  LOG_LEVEL: logLevel,
+});
+
+export interface SubgraphDependencies<Config, Bus> {
+  config: Config;
+  logger: Logger;
+  bus: Bus;
+  graph: GraphClient;
+  secretKeys: readonly string[];
+  dataDir: string;
+}
+
+/** A subgraph's `main.ts`: reads the environment, serves the subgraph over HTTP until a signal comes. */
+export async function runSubgraph<Config, Bus>(options: {
+  name: string;
+  env: Environment;
+  parseConfig: (env: Environment) => Config;
+  createBus: () => Bus;
+  create: (dependencies: SubgraphDependencies<Config, Bus>) => Promise<Subgraph>;
+}): Promise<void> {
+  const { name, env, parseConfig, createBus, create } = options;
+  await runProcess(async (lifetime) => {
+    const common = parseEnvironment(shape(name), env);
+    const config = parseConfig(env);
+    const logger = createLogger({ level: common.LOG_LEVEL, name });
+    const secretKeys = [common.SECRET_KEY ?? (await readSecretKey(common.DATA_DIR)), ...common.SECRET_KEY_PREVIOUS];
+    const [current = "", ...previous] = secretKeys;
+    const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
+    const graph = createHttpGraphClient({ gatewayUrl: common.GATEWAY_URL, callerHeaderName: CALLER_HEADER, signer });
+    lifetime.onShutdown("graph client", () => graph.close());
+    const subgraph = await create({ config, logger, bus: createBus(), graph, secretKeys, dataDir: common.DATA_DIR });
+    lifetime.onShutdown(name, () => subgraph.close());
+    const verifyCaller = createCallerHeaderVerifier({ secretKeys });
+    const server = await serveSubgraph({ subgraph, host: common.HOST, port: common.PORT, verifyCaller, logger });
+    lifetime.onShutdown("HTTP server", () => server.close());
+    await subgraph.start();
+    logger.info({ url: server.url }, `${name} is ready`);
+  });
+}

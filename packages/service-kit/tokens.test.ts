@@ -1,0 +1,110 @@
+import { SignJWT } from "jose";
+import { expect, test } from "vitest";
+import { createServiceCaller, createUserCaller } from "./caller.ts";
+import { deriveSigningKeys } from "./keys.ts";
+import { createSealer } from "./sealing.ts";
+import { createCallerHeaderVerifier, createTokenSigner, createTokenVerifier } from "./tokens.ts";
+
+const secretKey = "a".repeat(40);
+const otherKey = "b".repeat(40);
+const signer = createTokenSigner({ secretKey });
+const verifier = createTokenVerifier({ keys: { secretKeys: [secretKey] } });
+const refused = expect.objectContaining({ code: "UNAUTHENTICATED" });
+
+test("an access token comes back as the caller it was made for, by secret key and by public keys", async () => {
+  const { token, tokenId } = await signer.accessToken({
+    userId: "u1",
+    role: "DEVELOPER",
+    scopes: ["READ", "INVOKE"],
+    passwordAt: 1_700_000_000_000,
+  });
+  for (const each of [verifier, createTokenVerifier({ keys: await signer.jwks() })]) {
+    expect(await each.verify(token)).toMatchObject({
+      kind: "user",
+      userId: "u1",
+      role: "DEVELOPER",
+      scopes: ["READ", "INVOKE"],
+      credential: { type: "access-token", tokenId, passwordAt: 1_700_000_000_000 },
+    });
+  }
+});
+
+test("a token of another installation, a changed one and rubbish are refused with a reason", async () => {
+  const { token } = await createTokenSigner({ secretKey: otherKey }).accessToken({
+    userId: "u1",
+    role: "ADMIN",
+    scopes: [],
+    passwordAt: null,
+  });
+  await expect(verifier.verify(token)).rejects.toEqual(refused);
+  const { token: own } = await signer.accessToken({ userId: "u1", role: "VIEWER", scopes: [], passwordAt: null });
+  const [header, payload = "", signature] = own.split(".");
+  const forged = Buffer.from(payload, "base64url").toString().replace("VIEWER", "ADMIN");
+  await expect(
+    verifier.verify([header, Buffer.from(forged).toString("base64url"), signature].join(".")),
+  ).rejects.toEqual(refused);
+  await expect(verifier.verify("rubbish")).rejects.toEqual(refused);
+});
+
+test("an expired token and one without a signature are refused", async () => {
+  const { kid, privateKey } = deriveSigningKeys(secretKey, "token-signing");
+  const claims = { sub: "u1", role: "ADMIN", scopes: ["READ"], jti: "j", iat_ms: 1 };
+  const expired = await new SignJWT(claims)
+    .setProtectedHeader({ alg: "EdDSA", kid })
+    .setIssuer("toolyard")
+    .setAudience("toolyard")
+    .setExpirationTime(1)
+    .sign(privateKey);
+  await expect(verifier.verify(expired)).rejects.toThrow(/expired/);
+  const none = `${Buffer.from(JSON.stringify({ alg: "none" })).toString("base64url")}.${Buffer.from(JSON.stringify({ ...claims, exp: 4e9, iss: "toolyard", aud: "toolyard" })).toString("base64url")}.`;
+  await expect(verifier.verify(none)).rejects.toEqual(refused);
+});
+
+test("a key from before a rotation still verifies while it is named", async () => {
+  const { token } = await createTokenSigner({ secretKey: otherKey }).accessToken({
+    userId: "u1",
+    role: "ADMIN",
+    scopes: [],
+    passwordAt: null,
+  });
+  const rotating = createTokenVerifier({ keys: { secretKeys: [secretKey, otherKey] } });
+  expect((await rotating.verify(token)).userId).toBe("u1");
+});
+
+test("a service's token is a service with just its permissions; a user named like one is not", async () => {
+  const service = await verifier.verify(await signer.serviceToken("proxy", ["internal:routes"], 60));
+  expect(service).toMatchObject({ kind: "service", subject: "service:proxy", servicePermissions: ["internal:routes"] });
+  const { token } = await signer.accessToken({
+    userId: "service:proxy",
+    role: "ADMIN",
+    scopes: ["ADMIN"],
+    passwordAt: null,
+  });
+  await expect(verifier.verify(token)).rejects.toEqual(refused);
+});
+
+test("the caller header carries a caller between processes and is no access token, nor the other way round", async () => {
+  const verifyHeader = createCallerHeaderVerifier({ secretKeys: [secretKey] });
+  for (const caller of [
+    createUserCaller("u1", "ADMIN"),
+    createServiceCaller("deployments", ["internal:sealed-launch"]),
+  ]) {
+    const header = await signer.callerHeader(caller);
+    const { can: _can, require: _require, ...data } = caller;
+    expect(await verifyHeader(header)).toMatchObject(data);
+    await expect(verifier.verify(header)).rejects.toEqual(refused);
+  }
+  const { token } = await signer.accessToken({ userId: "u1", role: "ADMIN", scopes: [], passwordAt: null });
+  await expect(verifyHeader(token)).rejects.toEqual(refused);
+});
+
+test("a sealed value opens with its key and context only, also after a rotation", () => {
+  const sealed = createSealer({ secretKey }).seal("s3cret-ü", "version-1");
+  expect(sealed).not.toContain("s3cret");
+  expect(createSealer({ secretKey }).open(sealed, "version-1")).toBe("s3cret-ü");
+  expect(createSealer({ secretKey: otherKey, previousSecretKeys: [secretKey] }).open(sealed, "version-1")).toBe(
+    "s3cret-ü",
+  );
+  expect(() => createSealer({ secretKey }).open(sealed, "version-2")).toThrow(/changed or moved/);
+  expect(() => createSealer({ secretKey: otherKey }).open(sealed, "version-1")).toThrow(/SECRET_KEY_PREVIOUS/);
+});

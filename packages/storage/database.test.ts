@@ -1,0 +1,116 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EntitySchema } from "typeorm";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { column } from "./columns.ts";
+import { openDatabase, type Database } from "./database.ts";
+
+const Counter = new EntitySchema<{ id: string; value: number; at: number; data: object | null }>({
+  name: "counters",
+  columns: {
+    id: { ...column.primaryId },
+    value: { ...column.integer },
+    at: { ...column.time },
+    data: { ...column.nullableJson },
+  },
+});
+const migrations = [
+  {
+    name: "0001-initial",
+    statements: [
+      'CREATE TABLE "counters" ("id" varchar(64) PRIMARY KEY NOT NULL, "value" integer NOT NULL, "at" bigint NOT NULL, "data" text)',
+    ],
+  },
+];
+
+let folder: string;
+let database: Database;
+const open = () => openDatabase({ file: join(folder, "test.sqlite"), entities: [Counter], migrations });
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "toolyard-storage-"));
+  database = await open();
+});
+afterEach(async () => {
+  await database.close();
+  await rm(folder, { recursive: true });
+});
+
+test("transactions that begin at once run one after the other, so that none overwrites another's change", async () => {
+  await database.transaction(({ manager }) => manager.insert(Counter, { id: "a", value: 0, at: 1, data: null }));
+  await Promise.all(
+    Array.from({ length: 50 }, () =>
+      database.transaction(async ({ manager }) => {
+        const { value } = await manager.findOneByOrFail(Counter, { id: "a" });
+        await new Promise((resolve) => setImmediate(resolve));
+        await manager.update(Counter, { id: "a" }, { value: value + 1 });
+      }),
+    ),
+  );
+  expect((await database.read.findOneByOrFail(Counter, { id: "a" })).value).toBe(50);
+});
+
+test("a transaction that throws changes nothing and does not stop the next", async () => {
+  const failing = database.transaction(async ({ manager }) => {
+    await manager.insert(Counter, { id: "a", value: 1, at: 1, data: null });
+    throw new Error("no");
+  });
+  const next = database.transaction(({ manager }) => manager.insert(Counter, { id: "b", value: 1, at: 1, data: null }));
+  await expect(failing).rejects.toThrow("no");
+  await next;
+  expect((await database.read.find(Counter)).map(({ id }) => id)).toEqual(["b"]);
+});
+
+test("readers do not see what is not committed", async () => {
+  await database.transaction(async ({ manager }) => {
+    await manager.insert(Counter, { id: "a", value: 1, at: 1, data: null });
+    expect(await database.read.count(Counter)).toBe(0);
+  });
+  expect(await database.read.count(Counter)).toBe(1);
+});
+
+test("afterCommit runs after the commit, and never when the transaction was rolled back", async () => {
+  const ran: string[] = [];
+  await database.transaction(async ({ manager, afterCommit }) => {
+    afterCommit(() => ran.push("committed"));
+    await manager.insert(Counter, { id: "a", value: 1, at: 1, data: null });
+    expect(ran).toEqual([]);
+  });
+  await expect(
+    database.transaction(async ({ afterCommit }) => {
+      afterCommit(() => ran.push("rolled back"));
+      throw new Error("no");
+    }),
+  ).rejects.toThrow();
+  expect(ran).toEqual(["committed"]);
+});
+
+test("two openings of the same file write in turn instead of failing", async () => {
+  const other = await open();
+  try {
+    const insert = (target: Database, id: string) =>
+      target.transaction(({ manager }) => manager.insert(Counter, { id, value: 1, at: 1, data: null }));
+    await Promise.all(Array.from({ length: 20 }, (_, index) => insert(index % 2 ? database : other, `row-${index}`)));
+    expect(await database.read.count(Counter)).toBe(20);
+  } finally {
+    await other.close();
+  }
+});
+
+test("times beyond 32 bits and JSON come back as they were", async () => {
+  const row = { id: "a", value: 1, at: 1_893_456_000_123, data: { nested: ["ä", null, 1.5] } };
+  await database.transaction(({ manager }) => manager.insert(Counter, row));
+  expect(await database.read.findOneBy(Counter, { id: "a" })).toEqual(row);
+});
+
+test("migrations run once, and a failing one leaves nothing half-made", async () => {
+  await database.close();
+  const broken = { name: "0002-broken", statements: ['CREATE TABLE "half" ("id" integer)', "NOT SQL"] };
+  await expect(
+    openDatabase({ file: join(folder, "test.sqlite"), entities: [Counter], migrations: [...migrations, broken] }),
+  ).rejects.toThrow();
+  database = await open();
+  const tables: { name: string }[] = await database.read.query("SELECT name FROM sqlite_master WHERE type = 'table'");
+  expect(tables.map(({ name }) => name)).not.toContain("half");
+});

@@ -1,0 +1,13 @@
+export { codeOf, dataOf, executeOn, subscribeOn, type Answer, type AnswerStream } from "./execute.ts";
+export {
+  eventually,
+  freePort,
+  graphqlClient,
+  logIn,
+  startToolyard,
+  type GraphqlAnswer,
+  type RunningToolyard,
+  type ToolyardOptions,
+} from "./toolyard.ts";
+export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
+export { processesWith } from "./processes.ts";

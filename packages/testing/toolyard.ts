@@ -1,0 +1,174 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** A running Toolyard, started as its users start it. */
+export interface RunningToolyard {
+  url: string;
+  proxyUrl: string;
+  dataDir: string;
+  adminPassword: string;
+  process: ChildProcess;
+  /** All that it has printed. */
+  output(): string;
+  /** SIGTERM, waits for the end, answers the exit code. */
+  stop(): Promise<number | null>;
+  /** SIGKILL to its main process only. */
+  kill(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface ToolyardOptions {
+  env?: Record<string, string>;
+  /** An existing DATA_DIR to start on, kept afterwards; else a new one, removed at the end. */
+  dataDir?: string;
+  /** The same ports as before. */
+  ports?: { gateway: number; proxy: number };
+  /** What is started; `standalone.ts` unless given. */
+  entry?: string;
+}
+
+const root = join(import.meta.dirname, "..", "..");
+const START_TIMEOUT_MS = 60_000;
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  // A TCP server's address is never a pipe's string.
+  const { port } = server.address() as AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+/** Starts standalone as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
+export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "toolyard-e2e-")));
+  const ports = options.ports ?? { gateway: await freePort(), proxy: await freePort() };
+  const base = 20_000 + Math.floor(Math.random() * 400) * 100;
+  const child = spawn(process.execPath, [options.entry ?? join(root, "standalone.ts")], {
+    cwd: root,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      PORT: String(ports.gateway),
+      PROXY_PORT: String(ports.proxy),
+      MCP_PORT_RANGE: `${base}-${base + 99}`,
+      DATA_DIR: dataDir,
+      SAMPLE: "false",
+      LOG_LEVEL: "warn",
+      ...options.env,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let printed = "";
+  child.stdout.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+  const ended = new Promise<number | null>((done) => child.once("exit", (code) => done(code)));
+  const remove = async () => {
+    if (options.dataDir === undefined)
+      await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  };
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!printed.includes("Toolyard is ready.")) {
+    if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+      child.kill("SIGKILL");
+      await ended;
+      await remove();
+      throw new Error(`Toolyard did not start (exit code ${child.exitCode}):\n${printed}`);
+    }
+    await delay(20);
+  }
+  const stop = async () => {
+    child.kill("SIGTERM");
+    return ended;
+  };
+  return {
+    url: `http://127.0.0.1:${ports.gateway}`,
+    proxyUrl: `http://127.0.0.1:${ports.proxy}`,
+    dataDir,
+    adminPassword: options.env?.ADMIN_PASSWORD ?? (await readFile(join(dataDir, "admin-password"), "utf8")).trim(),
+    process: child,
+    output: () => printed,
+    stop,
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await remove();
+    },
+  };
+}
+
+export interface GraphqlAnswer<Data> {
+  status: number;
+  data: Data;
+  errors: {
+    message: string;
+    path?: (string | number)[];
+    extensions: { code: string; requestId?: string; [name: string]: unknown };
+  }[];
+}
+
+/** A GraphQL client as simple as curl. */
+export function graphqlClient(url: string, token?: string) {
+  /** Sends an operation and answers all of it. */
+  async function send<Data = Record<string, unknown>>(
+    query: string,
+    variables: Record<string, unknown> = {},
+  ): Promise<GraphqlAnswer<Data>> {
+    const response = await fetch(`${url}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify({ query, variables }),
+    });
+    // The test names the shape of what it selected.
+    const body = (await response.json()) as { data?: Data; errors?: GraphqlAnswer<Data>["errors"] };
+    return { status: response.status, data: body.data as Data, errors: body.errors ?? [] };
+  }
+  return {
+    send,
+    /** The data. @throws Error when there are errors */
+    async query<Data = Record<string, unknown>>(query: string, variables: Record<string, unknown> = {}): Promise<Data> {
+      const { data, errors } = await send<Data>(query, variables);
+      if (errors.length > 0)
+        throw new Error(errors.map(({ extensions, message }) => `${extensions?.code}: ${message}`).join("\n"));
+      return data;
+    },
+  };
+}
+
+/** An access token of a user. */
+export async function logIn(url: string, username: string, password: string): Promise<string> {
+  const { login } = await graphqlClient(url).query<{ login: { accessToken: string } }>(
+    "mutation ($username: String!, $password: String!) { login(username: $username, password: $password) { accessToken } }",
+    { username, password },
+  );
+  return login.accessToken;
+}
+
+/** Polls until `check` answers something truthy. @throws Error with `what` after `timeoutMs` */
+export async function eventually<Result>(
+  what: string,
+  check: () => Promise<Result> | Result,
+  timeoutMs = 30_000,
+): Promise<NonNullable<Result>> {
+  const deadline = Date.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const result = await check();
+      if (result) return result;
+      last = result;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) throw new Error(`${what} did not happen within ${timeoutMs} ms; last: ${String(last)}`);
+    await delay(50);
+  }
+}
