@@ -1,14 +1,26 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
+  // One copy: Vite would take graphql's ES build, while @apollo/subgraph requires the CommonJS one.
+  resolve: { alias: [{ find: /^graphql$/, replacement: join(import.meta.dirname, "node_modules/graphql/index.js") }] },
   test: {
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 20_000,
     hookTimeout: 30_000,
     projects: [
-      { extends: true, test: { name: "unit", include: ["{packages,gateway,schema,subgraphs}/**/*.test.ts", "tests/{architecture,contract}/**/*.test.ts"] } },
-      { extends: true, test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 } },
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["{packages,gateway,schema,subgraphs}/**/*.test.ts", "tests/{architecture,contract}/**/*.test.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 },
+      },
     ],
   },
 });

@@ -1,4 +1,4 @@
-import { measureHealth, type ServiceHealth } from "@toolyard/service-kit";
+import { measureHealth, type ServiceHealth, type Subgraph } from "@toolyard/service-kit";
 
 export interface HealthReport {
   status: "healthy" | "degraded" | "unhealthy";
@@ -52,8 +52,22 @@ function rank(status: ServiceHealth["status"]): number {
   return status === "healthy" ? 0 : status === "degraded" ? 1 : 2;
 }
 
+/** A subgraph by its name, as ill as the worst of what it rests on, and what it rests on. */
+export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">): Promise<ServiceHealth[]> {
+  const started = performance.now();
+  const parts = await subgraph.health();
+  const worst = parts.toSorted((a, b) => rank(b.status) - rank(a.status))[0];
+  const self: ServiceHealth = {
+    name: subgraph.name,
+    status: worst?.status ?? "healthy",
+    responseTimeMs: Math.round((performance.now() - started) * 100) / 100,
+    ...(worst?.detail !== undefined && { detail: worst.detail }),
+  };
+  return [self, ...parts];
+}
+
 /** Whether an HTTP service answers its health path with 2xx. */
-export async function checkHttp(name: string, url: string): Promise<ServiceHealth[]> {
+export async function checkHttp(name: string, url: string): Promise<[ServiceHealth]> {
   const service = await measureHealth(name, async () => {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();

@@ -17,7 +17,13 @@ import {
   type Caller,
   type Logger,
 } from "@toolyard/service-kit";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from "fastify";
 import type { ExecutionResult, GraphQLFormattedError } from "graphql";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
@@ -81,11 +87,12 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   const policy = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
   const allowsOrigin = (origin: string | undefined) =>
     policy.allowsOrigin(origin) || (options.introspection && origin === STUDIO_ORIGIN);
-  const baseLogger: FastifyBaseLogger = logger;
+  // Fastify says little that the gateway does not say better.
+  const baseLogger: FastifyBaseLogger = logger.child({}, { level: quieterThan(logger.level) });
   const app = Fastify({
     bodyLimit: MAX_BODY_BYTES,
     loggerInstance: baseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: (request) => requestIdOf(request),
     forceCloseConnections: "idle",
     requestTimeout: 60_000,
@@ -311,11 +318,13 @@ function sendGraphqlError(
   const problem = problemDetails(error, request.id);
   if (problem.status >= 500) options.logger.error({ err: error, request_id: request.id }, "a request failed");
   challenge(reply, problem.status);
+  // GraphQL over HTTP has 400 for what is no GraphQL request.
+  const status = problem.code === "BAD_USER_INPUT" ? 400 : problem.status;
   const formatted: GraphQLFormattedError = {
     message: problem.detail,
     extensions: { code: problem.code, requestId: request.id },
   };
-  return reply.code(problem.status).send({ errors: [formatted] });
+  return reply.code(status).send({ errors: [formatted] });
 }
 
 function sendProblem(
@@ -334,6 +343,11 @@ function sendProblem(
 /** RFC 6750 and RFC 9728: how to get in. */
 function challenge(reply: FastifyReply, status: number): void {
   if (status === 401) reply.header("www-authenticate", 'Bearer realm="toolyard"');
+}
+
+/** `warn`, or what is quieter still. */
+function quieterThan(level: string): string {
+  return ["error", "fatal", "silent"].includes(level) ? level : "warn";
 }
 
 /** Fastify's own errors (body too large, malformed JSON, …) in the project's codes. */

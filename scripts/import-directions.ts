@@ -14,7 +14,11 @@ export function findForbiddenImports(root: string): string[] {
 
 /** The breaches of one file; `path` is relative to the root. */
 export function breachesOf(path: string, source: string): string[] {
-  if (/\.(test|bench|contract)\.ts$/.test(path) || path.includes("/fixtures/") || path.startsWith("packages/testing/"))
+  if (
+    /[.-](test|bench|contract|fixture|harness)\.ts$/.test(path) ||
+    path.includes("/fixtures/") ||
+    path.startsWith("packages/testing/")
+  )
     return [];
   const breaches: string[] = [];
   const from = unitOf(path);

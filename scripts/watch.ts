@@ -43,12 +43,12 @@ try {
     process.stdout.write(`${at}  #${sequence}  ${deployment?.name ?? "?"}  ${status}/${health}  ${kind}: ${message}\n`);
   }
 } catch (error) {
-  const reason =
-    error instanceof Error
-      ? error.message
-      : error instanceof Object && "reason" in error && error.reason
-        ? String(error.reason)
-        : "the connection broke";
+  // graphql-ws throws the socket's close event when the server refuses or goes away.
+  const closed =
+    error instanceof Object && "reason" in error && typeof error.reason === "string" && error.reason !== ""
+      ? error.reason
+      : null;
+  const reason = error instanceof Error ? error.message : (closed ?? "the connection broke");
   process.stderr.write(
     `The stream ended: ${reason}.${after === null ? "" : ` Go on with: npm run watch -- ${url} ${after}`}\n`,
   );

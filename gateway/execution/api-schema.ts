@@ -5,7 +5,6 @@ import {
   type DefinitionNode,
   type DocumentNode,
   type GraphQLSchema,
-  type NameNode,
   type TypeDefinitionNode,
   type TypeNode,
 } from "graphql";

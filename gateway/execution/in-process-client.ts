@@ -1,14 +1,7 @@
-import {
-  createSourceEventStream,
-  execute,
-  GraphQLError,
-  parse,
-  type DocumentNode,
-  type ExecutionResult,
-} from "graphql";
-import { isPublic, publicMessage, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
+import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
 import { createLruCache } from "./lru-cache.ts";
-import type { SubgraphClient, SubgraphError, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
 
 export interface InProcessClientOptions {
   subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
@@ -17,16 +10,18 @@ export interface InProcessClientOptions {
   maxCachedDocuments?: number;
 }
 
+const silent: Pick<Logger, "error"> = { error: () => undefined };
+
 /** Calls a subgraph of this process: no HTTP, no serialization, no parsing of an operation seen before. */
 export function createInProcessClient(options: InProcessClientOptions): SubgraphClient {
-  const { subgraph, log, maxCachedDocuments = 1_000 } = options;
-  const documents = createLruCache<DocumentNode>({ maxEntries: maxCachedDocuments });
+  const { subgraph, log = silent, maxCachedDocuments = 1_000 } = options;
+  const documents = createLruCache<DocumentNode>({ maxEntries: maxCachedDocuments, maxWeight: 4_000_000 });
 
   function documentOf(query: string): DocumentNode {
     const known = documents.get(query);
     if (known) return known;
     const document = parse(query, { noLocation: true });
-    documents.set(query, document);
+    documents.set(query, document, query.length);
     return document;
   }
 
@@ -43,21 +38,9 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
     return result instanceof Promise ? result : Promise.resolve(result);
   }
 
-  function toResponse(result: ExecutionResult, request: SubgraphRequest): SubgraphResponse {
-    if (!result.errors) return { data: result.data };
-    return { data: result.data, errors: result.errors.map((error) => toSubgraphError(error, request)) };
-  }
-
-  function toSubgraphError(error: GraphQLError, request: SubgraphRequest): SubgraphError {
-    const { originalError } = error;
-    const hidden = originalError && !(originalError instanceof GraphQLError) && !isPublic(originalError);
-    if (!hidden) return { message: error.message, path: error.path, extensions: error.extensions };
-    log?.error({ err: originalError, subgraph: subgraph.name, requestId: request.context.requestId }, "resolver failed");
-    return {
-      message: publicMessage(originalError),
-      path: error.path,
-      extensions: { code: "INTERNAL_SERVER_ERROR" },
-    };
+  function toResponse({ data, errors }: ExecutionResult, { context }: SubgraphRequest): SubgraphResponse {
+    if (!errors) return { data };
+    return { data, errors: maskErrors(errors, { logger: log, requestId: context.requestId }) };
   }
 
   return {
@@ -92,7 +75,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
       } finally {
         // Not awaited: a generator that waits for its next event answers `return` only after that event.
         void Promise.resolve(events.return?.()).catch((error: unknown) => {
-          log?.error({ err: error, subgraph: subgraph.name, requestId }, "closing an event stream failed");
+          log.error({ err: error, subgraph: subgraph.name, requestId }, "closing an event stream failed");
         });
       }
     },

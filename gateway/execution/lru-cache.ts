@@ -1,35 +1,55 @@
+export interface LruCacheOptions {
+  maxEntries: number;
+  /** The most that all entries may weigh together; an entry heavier than a sixteenth of it is not kept. */
+  maxWeight?: number;
+}
+
 export interface LruCache<Value> {
   get(key: string): Value | undefined;
-  set(key: string, value: Value): void;
+  /** @param weight in the unit of `maxWeight`, as the length of what the value was made from */
+  set(key: string, value: Value, weight?: number): void;
   clear(): void;
   readonly size: number;
 }
 
-/** Keeps the `maxEntries` most recently used values. */
-export function createLruCache<Value>(options: { maxEntries: number }): LruCache<Value> {
-  const { maxEntries } = options;
-  const entries = new Map<string, Value>();
+/** Keeps the most recently used values, as many as there is room for. */
+export function createLruCache<Value>(options: LruCacheOptions): LruCache<Value> {
+  const { maxEntries, maxWeight = Infinity } = options;
+  const entries = new Map<string, { value: Value; weight: number }>();
+  let totalWeight = 0;
+
+  function remove(key: string): void {
+    const entry = entries.get(key);
+    if (!entry) return;
+    entries.delete(key);
+    totalWeight -= entry.weight;
+  }
+
   return {
     get(key) {
-      const value = entries.get(key);
-      if (value === undefined) return undefined;
-      // A Map iterates in insertion order: re-inserting makes the entry the youngest. Needless while nothing is ever evicted.
-      if (entries.size * 2 > maxEntries) {
+      const entry = entries.get(key);
+      if (entry === undefined) return undefined;
+      // A Map iterates in insertion order: re-inserting makes the entry the youngest. Needless while the cache is far from full.
+      if (entries.size * 2 > maxEntries || totalWeight * 2 > maxWeight) {
         entries.delete(key);
-        entries.set(key, value);
+        entries.set(key, entry);
       }
-      return value;
+      return entry.value;
     },
-    set(key, value) {
-      entries.delete(key);
-      entries.set(key, value);
-      if (entries.size <= maxEntries) return;
+    set(key, value, weight = 0) {
+      remove(key);
+      if (weight * 16 > maxWeight) return;
+      entries.set(key, { value, weight });
+      totalWeight += weight;
       for (const oldest of entries.keys()) {
-        entries.delete(oldest);
-        break;
+        if (entries.size <= maxEntries && totalWeight <= maxWeight) break;
+        remove(oldest);
       }
     },
-    clear: () => entries.clear(),
+    clear() {
+      entries.clear();
+      totalWeight = 0;
+    },
     get size() {
       return entries.size;
     },

@@ -7,12 +7,18 @@ export interface Supergraph {
   subgraphUrls: ReadonlyMap<string, string>;
   /** Whether an object of type `typeName` is one of `condition`: the type itself, its interface, a union it is in. */
   isSubType(typeName: string, condition: string): boolean;
+  /** Whether some type has a field of this name. */
+  isFieldName(name: string): boolean;
+  /** Whether some `@requires` names such a field with arguments. */
+  isRequiredWithArguments(name: string): boolean;
 }
 
 /** Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them. */
 export function parseSupergraph(supergraphSdl: string): Supergraph {
   const document = parse(supergraphSdl, { noLocation: true });
   const subgraphUrls = new Map<string, string>();
+  const fieldNames = new Set<string>();
+  const requiredWithArguments = new Set<string>();
   const abstractTypesOf = new Map<string, Set<string>>();
 
   const belongsTo = (typeName: string, abstractType: string) => {
@@ -28,10 +34,14 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
         const name = graph && stringArgument(graph, "name");
         if (name) subgraphUrls.set(name, stringArgument(graph, "url") ?? "");
       }
-    } else if (
-      definition.kind === Kind.OBJECT_TYPE_DEFINITION ||
-      definition.kind === Kind.INTERFACE_TYPE_DEFINITION
-    ) {
+    } else if (definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.INTERFACE_TYPE_DEFINITION) {
+      for (const field of definition.fields ?? []) {
+        fieldNames.add(field.name.value);
+        for (const directive of field.directives ?? []) {
+          const requires = directive.name.value === "join__field" ? stringArgument(directive, "requires") : undefined;
+          for (const [, name] of requires?.matchAll(/(\w+)\s*\(/g) ?? []) if (name) requiredWithArguments.add(name);
+        }
+      }
       for (const implemented of definition.interfaces ?? []) belongsTo(definition.name.value, implemented.name.value);
     } else if (definition.kind === Kind.UNION_TYPE_DEFINITION) {
       for (const member of definition.types ?? []) belongsTo(member.name.value, definition.name.value);
@@ -41,7 +51,10 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
   return {
     document,
     subgraphUrls,
-    isSubType: (typeName, condition) => typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
+    isSubType: (typeName, condition) =>
+      typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
+    isFieldName: (name) => fieldNames.has(name),
+    isRequiredWithArguments: (name) => requiredWithArguments.has(name),
   };
 }
 

@@ -29,8 +29,6 @@ export interface Child {
   readonly end: ChildEnd | null;
   /** Whether it was told to go; its end is then no failure. */
   readonly closing: boolean;
-  /** Bytes it has not read from its stdin yet. */
-  readonly unread: number;
   /** Messages without a handler are dropped. */
   handle(handler: ChildHandler | null): void;
   /** Writes one message. `text` must be JSON on one line. */
@@ -39,10 +37,15 @@ export interface Child {
   close(): Promise<void>;
   /** SIGKILL of the process group, at once and synchronously, for the bridge's own exit. */
   kill(): void;
+  /** Resolves when it is gone and its folder removed, for whatever reason. */
+  readonly gone: Promise<void>;
 }
 
 /** Longest line a child may write, in bytes. */
 export const maxLineBytes = 10 * 1024 * 1024;
+
+/** A child that reads nothing is given up when so much waits for it. */
+const maxUnreadBytes = 64 * 1024 * 1024;
 
 /** Time from stdin's end to SIGTERM, and from there to SIGKILL, in ms. */
 const stdinGraceMs = 700;
@@ -50,19 +53,32 @@ const termGraceMs = 1_500;
 /** Output may still be in the pipes when the process is gone; longer than this nobody waits for it. */
 const drainMs = 250;
 const maxLastLine = 500;
+/** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
+const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
+const stackLines = 30;
 
 function describe(code: number | null, signal: string | null, lastLine: string, cause: string | null): string {
-  const how = cause ?? (signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`);
+  const how =
+    cause ??
+    (signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`);
   return lastLine === "" ? how : `${how}; last line on stderr: ${lastLine}`;
 }
 
-export function createChild(options: { spawned: SpawnedProcess; log: LineLog }): Child {
-  const { spawned, log } = options;
+/** `onEnd` is for whoever counts children; it hears of the end just before the handler does. */
+export function createChild(options: {
+  spawned: SpawnedProcess;
+  log: LineLog;
+  onEnd?: (end: ChildEnd) => void;
+}): Child {
+  const { spawned, log, onEnd } = options;
   const { process: child } = spawned;
   let handler: ChildHandler | null = null;
   let end: ChildEnd | null = null;
   let closing = false;
+  let outgoing = "";
   let lastLine = "";
+  let lastError: string | null = null;
+  let sinceError = 0;
   /** Why the bridge itself ended it, when it did so for a fault. */
   let fault: string | null = null;
   let timer: NodeJS.Timeout | null = null;
@@ -77,7 +93,8 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
       process.kill(-child.pid, name);
     } catch (error) {
       // ESRCH: nothing is left in the group, which is what was wanted.
-      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) log.write("SYSTEM", `cannot signal the server: ${String(error)}`);
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH"))
+        log.write("SYSTEM", `cannot signal the server: ${String(error)}`);
     }
   }
 
@@ -107,7 +124,12 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
   const stderr = createLineSplitter({
     maxBytes: 1024 * 1024,
     onLine(line) {
-      lastLine = line.slice(0, maxLastLine);
+      const text = line.trim();
+      if (errorLine.test(text)) {
+        lastError = text.slice(0, maxLastLine);
+        sinceError = 0;
+      } else sinceError += 1;
+      if (text !== "") lastLine = text.slice(0, maxLastLine);
       log.write("STDERR", line);
     },
     onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
@@ -118,6 +140,8 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
     if (timer !== null) clearTimeout(timer);
     stdout.end();
     stderr.end();
+    // Node ends an uncaught error with its stack and its version; the line that names the error says more than they do.
+    if (lastError !== null && sinceError <= stackLines) lastLine = lastError;
     end = { code, signal: signalName, lastLine, reason: describe(code, signalName, lastLine, fault) };
     child.stdout.destroy();
     child.stderr.destroy();
@@ -128,7 +152,16 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
       log.write("SYSTEM", `cannot remove the server's folder: ${String(error)}`);
       markGone();
     });
+    onEnd?.(end);
     owner?.onEnd(end);
+  }
+
+  /** Writes what this turn of the event loop gathered: one system call, and one wake-up of the child, for many messages. */
+  function flush(): void {
+    if (outgoing === "") return;
+    const text = outgoing;
+    outgoing = "";
+    if (end === null && child.stdin.writable) child.stdin.write(text);
   }
 
   function exited(code: number | null, signalName: string | null): void {
@@ -167,17 +200,23 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
     get closing() {
       return closing;
     },
-    get unread() {
-      return child.stdin.writableLength;
-    },
     handle(next) {
       handler = next;
     },
     send(text) {
-      if (end === null && child.stdin.writable) child.stdin.write(`${text}\n`);
+      if (end !== null || closing) return;
+      if (child.stdin.writableLength + outgoing.length > maxUnreadBytes) {
+        fault = "the server does not read its input and was stopped";
+        signal("SIGKILL");
+        return;
+      }
+      if (outgoing === "") setImmediate(flush);
+      outgoing += text;
+      outgoing += "\n";
     },
     close() {
       if (!closing) {
+        flush();
         closing = true;
         if (end === null && child.exitCode === null && child.signalCode === null) {
           child.stdin.end();
@@ -190,5 +229,6 @@ export function createChild(options: { spawned: SpawnedProcess; log: LineLog }):
       return gone;
     },
     kill: () => signal("SIGKILL"),
+    gone,
   };
 }

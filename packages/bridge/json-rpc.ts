@@ -73,7 +73,11 @@ export function metaOf(params: Params | undefined): Record<string, unknown> | un
 }
 
 export function errorText(id: Id | null, errorCode: number, message: string, data?: unknown): string {
-  return JSON.stringify({ jsonrpc: "2.0", id, error: { code: errorCode, message, ...(data === undefined ? {} : { data }) } });
+  return JSON.stringify({
+    jsonrpc: "2.0",
+    id,
+    error: { code: errorCode, message, ...(data === undefined ? {} : { data }) },
+  });
 }
 
 /** JSON text on one line. A raw line break in valid JSON can only be white space between tokens. */

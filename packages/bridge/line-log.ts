@@ -12,7 +12,8 @@ export const maxLogText = 16 * 1024;
 export function createLineLog(write: (line: string) => void, now: () => number = Date.now): LineLog {
   return {
     write(stream, text) {
-      const kept = text.length > maxLogText ? `${text.slice(0, maxLogText)}… (truncated, ${text.length} characters)` : text;
+      const kept =
+        text.length > maxLogText ? `${text.slice(0, maxLogText)}… (truncated, ${text.length} characters)` : text;
       write(`${JSON.stringify({ at: now(), stream, text: kept })}\n`);
     },
   };

@@ -24,6 +24,8 @@ export interface Launch {
   args: readonly string[];
   workingDirectory: string | null;
   environment: Record<string, string>;
+  /** Where children's folders are made. */
+  temporaryDirectory: string;
 }
 
 export interface SpawnedProcess {
@@ -41,7 +43,9 @@ export class LaunchError extends Error {
 }
 
 function find(command: string, path: string | undefined, from: string): string | null {
-  const candidates = command.includes("/") ? [resolve(from, command)] : (path ?? "").split(delimiter).map((folder) => join(folder || ".", command));
+  const candidates = command.includes("/")
+    ? [resolve(from, command)]
+    : (path ?? "").split(delimiter).map((folder) => join(folder || ".", command));
   for (const candidate of candidates) {
     try {
       accessSync(candidate, constants.X_OK);
@@ -49,7 +53,14 @@ function find(command: string, path: string | undefined, from: string): string |
     } catch (error) {
       // Not there or not executable is what is being asked; anything else is worth knowing.
       const reason = error instanceof Error && "code" in error ? error.code : null;
-      if (reason !== "ENOENT" && reason !== "EACCES" && reason !== "ENOTDIR" && reason !== "ELOOP" && reason !== "ENAMETOOLONG") throw error;
+      if (
+        reason !== "ENOENT" &&
+        reason !== "EACCES" &&
+        reason !== "ENOTDIR" &&
+        reason !== "ELOOP" &&
+        reason !== "ENAMETOOLONG"
+      )
+        throw error;
     }
   }
   return null;
@@ -72,7 +83,9 @@ export function prepareLaunch(options: LaunchOptions): Launch {
   }
   const file = find(command, environment.PATH, workingDirectory ?? process.cwd());
   if (file === null) {
-    throw new LaunchError(command.includes("/") ? `no executable file at ${command}` : `command not found in PATH: ${command}`);
+    throw new LaunchError(
+      command.includes("/") ? `no executable file at ${command}` : `command not found in PATH: ${command}`,
+    );
   }
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
@@ -81,15 +94,22 @@ export function prepareLaunch(options: LaunchOptions): Launch {
   // The kernel kills the child when the bridge is killed: a hint by closing stdin is not enough, real servers ignore it.
   const setpriv = process.platform === "linux" ? find("setpriv", environment.PATH, "/") : null;
   // A command found by PATH keeps its short name: some programs look at the name they are called by.
+  const temporaryDirectory = tmpdir();
   const target = command.includes("/") ? file : command;
   return setpriv === null
-    ? { file: target, args, workingDirectory, environment: kept }
-    : { file: setpriv, args: ["--pdeathsig", "KILL", "--", target, ...args], workingDirectory, environment: kept };
+    ? { file: target, args, workingDirectory, environment: kept, temporaryDirectory }
+    : {
+        file: setpriv,
+        args: ["--pdeathsig", "KILL", "--", target, ...args],
+        workingDirectory,
+        environment: kept,
+        temporaryDirectory,
+      };
 }
 
 /** Starts a child in a process group and folder of its own. Whoever gets it must see to it that both go. */
 export function spawnProcess(launch: Launch): SpawnedProcess {
-  const folder = mkdtempSync(join(tmpdir(), "toolyard-bridge-"));
+  const folder = mkdtempSync(join(launch.temporaryDirectory, "toolyard-bridge-"));
   const temporary = join(folder, "tmp");
   const working = join(folder, "work");
   mkdirSync(temporary);

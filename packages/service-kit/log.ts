@@ -20,7 +20,12 @@ const SECRET_FIELDS = [
   "approvalToken",
   "apiKey",
 ];
-const REDACTED_PATHS = SECRET_FIELDS.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+const REDACTED_PATHS = [
+  ...SECRET_FIELDS.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
+  // A failed statement's values: password hashes, sealed secrets.
+  "err.parameters",
+  "err.cause.parameters",
+];
 
 /**
  * One JSON object a line: timestamp, level, logger, message, and what the caller adds (request_id, user_id, …).

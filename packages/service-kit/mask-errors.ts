@@ -8,7 +8,7 @@ import type { Logger } from "./log.ts";
  */
 export function maskErrors(
   errors: readonly GraphQLError[],
-  options: { logger: Logger; requestId: string },
+  options: { logger: Pick<Logger, "error">; requestId: string },
 ): GraphQLError[] {
   return errors.map((error) => {
     const cause = rootCause(error);

@@ -1,5 +1,11 @@
 import { anonymous, createLogger, maskErrors, newId, type Caller, type Subgraph } from "@toolyard/service-kit";
-import { execute, parse, subscribe, validate, type DocumentNode, type ExecutionResult } from "graphql";
+import { createRequire } from "node:module";
+import type * as graphql from "graphql";
+import type { DocumentNode, ExecutionResult } from "graphql";
+
+// Vite takes graphql's ES modules for what it transforms, Node its CommonJS ones for @apollo/subgraph; a schema is only good with
+// the copy that made it. The type is that of either.
+const { execute, parse, subscribe, validate } = createRequire(import.meta.url)("graphql") as typeof graphql;
 
 /** What a client would see, errors flattened to what tests look at. */
 export interface Answer<Data = Record<string, unknown>> {

@@ -255,7 +255,7 @@ await bridge.pool.close();
 await end(bridge.process);
 
 const line = (what: string, value: string, reach: string) =>
-  console.log(`${what.padEnd(64)} ${value.padEnd(44)} ${reach}`);
+  process.stdout.write(`${what.padEnd(64)} ${value.padEnd(44)} ${reach}\n`);
 line(
   "bridge: spawn to first tools/list, over bare spawn to initialize",
   `+${(startRow.bridged - startRow.bare).toFixed(0)} ms (${startRow.bridged.toFixed(0)} / ${startRow.bare.toFixed(0)} ms)`,

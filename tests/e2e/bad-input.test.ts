@@ -42,12 +42,12 @@ const statusOf = async (id: string) =>
     )
   ).deployment;
 const stop = (id: string) => admin.query("mutation ($id: ID!) { stopDeployment(id: $id) { id } }", { id });
-const callMcp = (slug: string, init: RequestInit = {}) =>
+const callMcp = (slug: string, init: { body?: string } = {}) =>
   fetch(`${toolyard.proxyUrl}/mcp/${slug}/v1/mcp`, {
     method: "POST",
     body: "{}",
     ...init,
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/json", ...init.headers },
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
   });
 
 describe("a launch that does not work says why on the deployment", () => {
@@ -210,7 +210,9 @@ describe("at the graph", () => {
       input: { name: "", description: "x", launch: { stdio: { command: "a" }, http: { command: "b" } } },
     });
     expect(errors[0]?.extensions.code).toBe("BAD_USER_INPUT");
-    const paths = (errors[0]?.extensions.problems as { path: string }[]).map(({ path }) => path);
+    // Every BAD_USER_INPUT has problems, each with its path.
+    const problems = (errors[0]?.extensions.problems ?? []) as { path: string }[];
+    const paths = problems.map(({ path }) => path);
     expect(paths).toEqual(expect.arrayContaining([expect.stringContaining("name"), expect.stringContaining("launch")]));
   });
 

@@ -24,7 +24,7 @@ export interface ProcessEntry {
   parentPid: number;
   groupId: number;
   sessionId: number;
-  /** Base name of the program. */
+  /** The name that the program goes by: of its file, or of its main thread where it gave that one. */
   program: string;
   /** Differs between two processes that had the same pid, also over a reboot. */
   startToken: string;
@@ -79,7 +79,9 @@ function createProcfsProcessTable(bootId: string): ProcessTable {
     const nameEnd = stat.lastIndexOf(")");
     const fields = stat.slice(nameEnd + 2).split(" ");
     const state = fields[0];
-    if (state === undefined || state === "Z" || state === "X") return null;
+    if (state === undefined || state === "X") return null;
+    // A zombie whose other threads are not through yet still holds its files and ports.
+    if (state === "Z" && Number(fields[17]) <= 1) return null;
     const ticks = Number(fields[19]);
     return {
       pid,

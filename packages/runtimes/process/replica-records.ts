@@ -15,9 +15,6 @@ const replicaRecord = z.object({
   name: z.string(),
   replicaId: z.string(),
   deploymentId: z.string(),
-  /** Whether standard output is the bridge's JSON lines or whatever the launch prints. */
-  output: z.enum(["BRIDGE", "RAW"]),
-  isolated: z.boolean(),
   memoryMb: z.number().nullable(),
   createdAt: z.number(),
   pid: z.number().int().positive().nullable(),

@@ -1,0 +1,258 @@
+import { parse } from "graphql";
+import { childShape, copyByShape, mergeData, renamedShape, shapeOfOperation, type DataShape } from "./data-shape.ts";
+import { createEntityPath, type EntityPath } from "./entity-paths.ts";
+import { clientError, fetchFrom, type Execution, type Json } from "./execution.ts";
+import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, Rewrite } from "./query-plan.ts";
+import { createRepresentationMaker, type RepresentationMaker } from "./representations.ts";
+import { createRewriter } from "./rewrites.ts";
+import type { SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
+import type { Supergraph } from "./supergraph.ts";
+
+/** A part of a compiled plan. Null when there was nothing to wait for. Never rejects. */
+export type Step = (execution: Execution) => Promise<void> | null;
+
+export interface StepOptions {
+  clientOf(subgraph: string): SubgraphClient;
+  supergraph: Supergraph;
+}
+
+/** What is done with an answer that holds root fields. */
+export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
+  const shape = renamedShape(shapeOfOperation(parse(node.operation, { noLocation: true })), node.outputRewrites);
+  const rewrite = createRewriter(node.outputRewrites, supergraph);
+  return (response: SubgraphResponse, execution: Execution): void => {
+    const { data, errors } = response;
+    for (const error of errors ?? []) {
+      if (error.path && error.path.length > 0) {
+        execution.errors.push(clientError(error, node.subgraph, error.path, execution));
+        continue;
+      }
+      // Nothing came for any of the fields: each of them has an error, as section 6.4.4 of the specification wants it.
+      if (!data) execution.hasFailedFetch = true;
+      for (const key of data ? [] : shape.keys) {
+        execution.errors.push(clientError(error, node.subgraph, [key], execution));
+      }
+      if (data) execution.errors.push(clientError(error, node.subgraph, undefined, execution));
+    }
+    if (!data) return;
+    rewrite?.(data);
+    mergeData(execution.data, data, shape, supergraph);
+  };
+}
+
+export function createRootFetch(node: FetchNode, options: StepOptions): Step {
+  const client = options.clientOf(node.subgraph);
+  const merge = createRootMerge(node, options);
+  return async (execution) => {
+    const response = await fetchFrom(client, node.operation, pickVariables(node.variables, execution), execution);
+    merge(response, execution);
+  };
+}
+
+/** The variables of the client that a fetch uses; those left out stay out. */
+export function pickVariables(names: readonly string[], { variables }: Execution): Json {
+  const picked: Json = {};
+  for (const name of names) {
+    const value = variables[name];
+    if (value !== undefined) picked[name] = value;
+  }
+  return picked;
+}
+
+export function createEntityFetch({ path, node }: FlattenNode, options: StepOptions): Step {
+  const { subgraph, operation, requires, inputRewrites, outputRewrites } = node;
+  if (requires === null) throw new Error("A fetch at a path must say what its representations are made of.");
+  return createBatchFetch(
+    {
+      kind: "BatchFetch",
+      subgraph,
+      operation,
+      variables: node.variables,
+      batches: [
+        {
+          alias: "_entities",
+          representationsVariable: "representations",
+          paths: [path],
+          requires,
+          inputRewrites,
+          outputRewrites,
+        },
+      ],
+    },
+    options,
+  );
+}
+
+export function createBatchFetch(node: BatchFetchNode, options: StepOptions): Step {
+  const client = options.clientOf(node.subgraph);
+  const shape = shapeOfOperation(parse(node.operation, { noLocation: true }));
+  const batches = node.batches.map((batch) => compileBatch(batch, shape, options));
+
+  return (execution) => {
+    const gathered: GatheredEntities[] = [];
+    let isEmpty = true;
+    for (const batch of batches) {
+      const entities = gather(batch, execution);
+      gathered.push(entities);
+      if (entities.representations.length > 0) isEmpty = false;
+    }
+    if (isEmpty) return null;
+    const variables = pickVariables(node.variables, execution);
+    batches.forEach((batch, index) => {
+      variables[batch.variable] = gathered[index]?.representations ?? [];
+    });
+    return fetchFrom(client, node.operation, variables, execution).then((response) =>
+      takeEntities(response, { batches, gathered, subgraph: node.subgraph, supergraph: options.supergraph, execution }),
+    );
+  };
+}
+
+interface CompiledBatch {
+  alias: string;
+  variable: string;
+  paths: readonly EntityPath[];
+  represent: RepresentationMaker;
+  rewrite: ((object: Json) => void) | null;
+  shape: DataShape;
+}
+
+/** The entities found for a batch. `representationOf[i]` is the index of what stands for `targets[i]`. */
+interface GatheredEntities {
+  representations: Json[];
+  targets: Json[];
+  representationOf: number[];
+}
+
+function compileBatch(batch: EntityBatch, operation: DataShape, { supergraph }: StepOptions): CompiledBatch {
+  const outputRewrites = batch.outputRewrites.map((rewrite) => relativeToEntity(rewrite, batch.alias));
+  return {
+    alias: batch.alias,
+    variable: batch.representationsVariable,
+    paths: batch.paths.map((path) => createEntityPath(path, supergraph)),
+    represent: createRepresentationMaker({ requires: batch.requires, inputRewrites: batch.inputRewrites, supergraph }),
+    rewrite: createRewriter(outputRewrites, supergraph),
+    shape: renamedShape(childShape(operation, batch.alias), outputRewrites),
+  };
+}
+
+function relativeToEntity(rewrite: Rewrite, alias: string): Rewrite {
+  const [first] = rewrite.path;
+  const isFromRoot = first?.kind === "Key" && (first.key === alias || first.key === "_entities");
+  return isFromRoot ? { ...rewrite, path: rewrite.path.slice(1) } : rewrite;
+}
+
+function gather(batch: CompiledBatch, execution: Execution): GatheredEntities {
+  const found: Json[] = [];
+  for (const path of batch.paths) path.collect(execution.data, found);
+  const representations: Json[] = [];
+  const targets: Json[] = [];
+  const representationOf: number[] = [];
+  const known = new Map<string, number>();
+  for (const entity of found) {
+    const representation = batch.represent(entity, execution.variables);
+    if (representation === null) continue;
+    let index: number | undefined;
+    if (found.length > 1) {
+      const key = JSON.stringify(representation);
+      index = known.get(key);
+      if (index === undefined) known.set(key, representations.length);
+    }
+    if (index === undefined) {
+      index = representations.length;
+      representations.push(representation);
+    }
+    targets.push(entity);
+    representationOf.push(index);
+  }
+  return { representations, targets, representationOf };
+}
+
+interface Answered {
+  batches: readonly CompiledBatch[];
+  gathered: readonly GatheredEntities[];
+  subgraph: string;
+  supergraph: Supergraph;
+  execution: Execution;
+}
+
+function takeEntities(response: SubgraphResponse, answered: Answered): void {
+  const { batches, gathered, supergraph, subgraph } = answered;
+  // Paths are read off the data as it was when the entities were gathered.
+  for (const error of response.errors ?? []) addEntityError(error, response, answered);
+  const { data } = response;
+  if (!data) return;
+  batches.forEach((batch, index) => {
+    const entities = gathered[index];
+    const received = data[batch.alias];
+    if (!entities || entities.representations.length === 0) return;
+    if (!Array.isArray(received) || received.length !== entities.representations.length) {
+      // A null with its own error is an answer as well.
+      if (received === null && response.errors?.length) return;
+      const message = `The subgraph "${subgraph}" answered with something else than the entities asked for.`;
+      addEntityError({ message, extensions: { code: "UPSTREAM_UNAVAILABLE" } }, {}, answered);
+      return;
+    }
+    mergeEntities(batch, entities, received, supergraph);
+  });
+}
+
+function mergeEntities(
+  batch: CompiledBatch,
+  entities: GatheredEntities,
+  received: readonly unknown[],
+  supergraph: Supergraph,
+): void {
+  const { targets, representationOf } = entities;
+  if (batch.rewrite) for (const entity of received) if (isObject(entity)) batch.rewrite(entity);
+  // Where one answer goes to places under different paths, later fetches may want different things below it.
+  const mustCopy = batch.paths.length > 1 && entities.representations.length < targets.length;
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i];
+    const entity = received[representationOf[i] ?? -1];
+    if (!target || !isObject(entity)) continue;
+    const own = mustCopy ? copyByShape(entity, batch.shape) : entity;
+    if (isObject(own)) mergeData(target, own, batch.shape, supergraph);
+  }
+}
+
+/** Brings an error of an `_entities` fetch to the places in the client's response that the entity stands for. */
+function addEntityError(error: SubgraphError, response: SubgraphResponse, answered: Answered): void {
+  const { batches, gathered, subgraph, execution } = answered;
+  const [alias, index, ...rest] = error.path ?? [];
+  const position = batches.findIndex((batch) => batch.alias === alias);
+  const batch = batches[position];
+  const entities = gathered[position];
+  if (batch && entities && typeof index === "number") {
+    const concerned = new Set(entities.targets.filter((_, i) => entities.representationOf[i] === index));
+    for (const path of batch.paths) {
+      path.locate(execution.data, (entity, location) => {
+        if (!concerned.has(entity)) return;
+        execution.errors.push(clientError(error, subgraph, [...location, ...rest], execution));
+      });
+    }
+    return;
+  }
+  if (!response.data) execution.hasFailedFetch = true;
+  execution.errors.push(clientError(error, subgraph, firstLocation(batches, gathered, execution), execution));
+}
+
+function firstLocation(
+  batches: readonly CompiledBatch[],
+  gathered: readonly GatheredEntities[],
+  execution: Execution,
+): (string | number)[] | undefined {
+  let first: (string | number)[] | undefined;
+  batches.forEach((batch, index) => {
+    const targets = new Set(gathered[index]?.targets);
+    for (const path of batch.paths) {
+      path.locate(execution.data, (entity, location) => {
+        if (targets.has(entity)) first ??= location;
+      });
+    }
+  });
+  return first;
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,143 @@
+import {
+  doTypesOverlap,
+  getNamedType,
+  isCompositeType,
+  isObjectType,
+  isInterfaceType,
+  isUnionType,
+  Kind,
+  type ArgumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLCompositeType,
+  type GraphQLSchema,
+  type SelectionNode,
+  type SelectionSetNode,
+} from "graphql";
+import { ToolyardError } from "@toolyard/service-kit";
+
+export interface NormalizeOptions {
+  schema: GraphQLSchema;
+  rootType: GraphQLCompositeType;
+  selectionSet: SelectionSetNode;
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>;
+  /** The value of a variable that @skip or @include looks at. */
+  isTrue(variable: string): boolean;
+  /** The key under which the subgraphs' data has a field. */
+  dataKeyOf(field: FieldNode): string;
+  /** How many fields the selection may come to when it is written out. */
+  maxFields: number;
+}
+
+/** One level of a selection: each key once, each type condition once. */
+interface Level {
+  type: GraphQLCompositeType;
+  fields: Map<string, { name: string; args: readonly ArgumentNode[]; inner: Level | null }>;
+  fragments: Map<string, Level>;
+}
+
+/**
+ * The same selection in its plainest form, for the planner: fragments written out, conditions decided, fields merged, type conditions
+ * that say nothing or cannot hold left out. A planner given less to work out is quicker and meets fewer cases that it was not tried on.
+ *
+ * @returns null when nothing is selected.
+ * @throws ToolyardError BAD_USER_INPUT beyond `maxFields`
+ */
+export function normalizeSelection(options: NormalizeOptions): SelectionSetNode | null {
+  const { schema, rootType, selectionSet, fragments, isTrue, dataKeyOf, maxFields } = options;
+  let fieldCount = 0;
+
+  function isIncluded(selection: SelectionNode): boolean {
+    return (selection.directives ?? []).every((directive) => {
+      const name = directive.name.value;
+      if (name !== "skip" && name !== "include") return true;
+      const condition = directive.arguments?.[0]?.value;
+      const value =
+        condition?.kind === Kind.VARIABLE
+          ? isTrue(condition.name.value)
+          : condition?.kind === Kind.BOOLEAN && condition.value;
+      return value === (name === "include");
+    });
+  }
+
+  function collect(level: Level, { selections }: SelectionSetNode, spread: Set<string>): void {
+    for (const selection of selections) {
+      if (!isIncluded(selection)) continue;
+      if (selection.kind === Kind.FIELD) {
+        collectField(level, selection);
+        continue;
+      }
+      if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        // Spread before at this level, so all of it is there.
+        if (spread.has(selection.name.value)) continue;
+        spread.add(selection.name.value);
+      }
+      const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? fragments.get(selection.name.value) : selection;
+      if (!fragment) continue;
+      const condition = fragment.typeCondition?.name.value;
+      const type = condition === undefined ? level.type : schema.getType(condition);
+      if (!isCompositeType(type) || !doTypesOverlap(schema, level.type, type)) continue;
+      if (isAlways(level.type, type)) {
+        collect(level, fragment.selectionSet, spread);
+        continue;
+      }
+      let inner = level.fragments.get(type.name);
+      if (!inner) level.fragments.set(type.name, (inner = { type, fields: new Map(), fragments: new Map() }));
+      collect(inner, fragment.selectionSet, new Set());
+    }
+  }
+
+  function collectField(level: Level, field: FieldNode): void {
+    const name = field.name.value;
+    const key = name === "__typename" ? name : dataKeyOf(field);
+    let entry = level.fields.get(key);
+    if (!entry) {
+      if (++fieldCount > maxFields) {
+        throw new ToolyardError("BAD_USER_INPUT", `The operation selects more than ${maxFields} fields.`);
+      }
+      const definition = isUnionType(level.type) ? undefined : level.type.getFields()[name];
+      const type = definition && getNamedType(definition.type);
+      const inner = isCompositeType(type) ? { type, fields: new Map(), fragments: new Map() } : null;
+      level.fields.set(key, (entry = { name, args: field.arguments ?? [], inner }));
+    }
+    if (entry.inner && field.selectionSet) collect(entry.inner, field.selectionSet, new Set());
+  }
+
+  /** Whether every object of type `type` meets the condition by declaration. */
+  function isAlways(type: GraphQLCompositeType, condition: GraphQLCompositeType): boolean {
+    if (type === condition) return true;
+    if (isObjectType(condition) || isUnionType(type)) return false;
+    return isInterfaceType(type) && isUnionType(condition) ? false : schema.isSubType(condition, type);
+  }
+
+  const root: Level = { type: rootType, fields: new Map(), fragments: new Map() };
+  collect(root, selectionSet, new Set());
+  return toSelectionSet(root);
+}
+
+function toSelectionSet(level: Level): SelectionSetNode | null {
+  const selections: SelectionNode[] = [];
+  for (const [key, { name, args, inner }] of level.fields) {
+    // Everything below was left out: the object itself is still an answer.
+    const selectionSet = inner && (toSelectionSet(inner) ?? onlyTypeName);
+    selections.push({
+      kind: Kind.FIELD,
+      name: { kind: Kind.NAME, value: name },
+      arguments: args,
+      ...(key !== name && { alias: { kind: Kind.NAME, value: key } }),
+      ...(selectionSet && { selectionSet }),
+    });
+  }
+  for (const [typeName, inner] of level.fragments) {
+    const selectionSet = toSelectionSet(inner);
+    if (!selectionSet) continue;
+    const typeCondition = { kind: Kind.NAMED_TYPE, name: { kind: Kind.NAME, value: typeName } } as const;
+    selections.push({ kind: Kind.INLINE_FRAGMENT, typeCondition, selectionSet });
+  }
+  return selections.length > 0 ? { kind: Kind.SELECTION_SET, selections } : null;
+}
+
+const onlyTypeName: SelectionSetNode = {
+  kind: Kind.SELECTION_SET,
+  selections: [{ kind: Kind.FIELD, name: { kind: Kind.NAME, value: "__typename" } }],
+};

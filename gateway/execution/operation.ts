@@ -1,0 +1,227 @@
+import {
+  getOperationAST,
+  GraphQLError,
+  Kind,
+  parse,
+  print,
+  specifiedRules,
+  validate,
+  visit,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+  type SelectionNode,
+  type SelectionSetNode,
+  type ValidationRule,
+} from "graphql";
+import { normalizeSelection } from "./normalized-selection.ts";
+import type { Supergraph } from "./supergraph.ts";
+
+/** One valid operation of a client, taken apart once and kept with its plan. */
+export interface Operation {
+  kind: "query" | "mutation" | "subscription";
+  name: string | null;
+  definition: OperationDefinitionNode;
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>;
+  /** The variables that @skip and @include look at. */
+  conditionVariables: readonly string[];
+  /** What the subgraphs must answer; null when nothing is asked of them. */
+  forSubgraphs: SelectionSetNode | null;
+  /** What the schema itself answers (`__schema`, `__type`); null when nothing. */
+  introspection: DocumentNode | null;
+  /** The response key that a key of the subgraphs' data stands for, where the two differ. */
+  responseKeys: ReadonlyMap<string, string>;
+  dataKeyOf(field: FieldNode): string;
+}
+
+/** Parses and validates; errors are the client's. */
+export function parseOperation(
+  query: string,
+  schema: GraphQLSchema,
+  rules: readonly ValidationRule[] = [],
+): DocumentNode | readonly GraphQLError[] {
+  let document: DocumentNode;
+  try {
+    document = parse(query);
+  } catch (error) {
+    if (error instanceof GraphQLError) return [withCode(error, "GRAPHQL_PARSE_FAILED")];
+    throw error;
+  }
+  const problems = validate(schema, document, [...specifiedRules, ...rules]);
+  return problems.length > 0 ? problems.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
+}
+
+function withCode(error: GraphQLError, code: string): GraphQLError {
+  return new GraphQLError(error.message, {
+    nodes: error.nodes ?? null,
+    source: error.source ?? null,
+    positions: error.positions ?? null,
+    extensions: { ...error.extensions, code },
+  });
+}
+
+export interface PrepareOptions {
+  document: DocumentNode;
+  operationName: string | null;
+  supergraph: Pick<Supergraph, "isFieldName" | "isRequiredWithArguments">;
+}
+
+/** @returns an error when the document has no such operation, or several and none is named. */
+export function prepareOperation(options: PrepareOptions): Operation | GraphQLError {
+  const { document, operationName, supergraph } = options;
+  const definition = getOperationAST(document, operationName);
+  if (!definition) {
+    const message =
+      operationName === null ? "Name the operation to run." : `Unknown operation named "${operationName}".`;
+    return new GraphQLError(message, { extensions: { code: "OPERATION_RESOLUTION_FAILURE" } });
+  }
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const node of document.definitions) {
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+  }
+  const used = usedFragments(definition, fragments);
+  const conditionVariables = new Set<string>();
+  for (const node of [definition, ...used]) {
+    visit(node, {
+      Directive({ name, arguments: args }) {
+        if (name.value !== "skip" && name.value !== "include") return;
+        const condition = args?.[0]?.value;
+        if (condition?.kind === Kind.VARIABLE) conditionVariables.add(condition.name.value);
+      },
+    });
+  }
+  const keys = createDataKeys([definition, ...used], supergraph);
+  const forSubgraphs = rootSelections(definition.selectionSet, fragments, (name) => !name.startsWith("__"));
+  const forSchema = rootSelections(
+    definition.selectionSet,
+    fragments,
+    (name) => name === "__schema" || name === "__type",
+  );
+  return {
+    kind: definition.operation,
+    name: definition.name?.value ?? null,
+    definition,
+    fragments,
+    conditionVariables: [...conditionVariables].sort(),
+    forSubgraphs,
+    introspection: forSchema
+      ? { kind: Kind.DOCUMENT, definitions: [{ ...definition, selectionSet: forSchema }, ...used] }
+      : null,
+    responseKeys: keys.responseKeys,
+    dataKeyOf: keys.dataKeyOf,
+  };
+}
+
+function usedFragments(
+  root: OperationDefinitionNode,
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+): FragmentDefinitionNode[] {
+  const found = new Set<FragmentDefinitionNode>();
+  const search = (node: OperationDefinitionNode | FragmentDefinitionNode) => {
+    visit(node, {
+      FragmentSpread({ name }) {
+        const fragment = fragments.get(name.value);
+        if (!fragment || found.has(fragment)) return;
+        found.add(fragment);
+        search(fragment);
+      },
+    });
+  };
+  search(root);
+  return [...found];
+}
+
+/** The selections on the root type whose field is wanted, spreads written out; null when there is none. */
+function rootSelections(
+  selectionSet: SelectionSetNode,
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>,
+  isWanted: (fieldName: string) => boolean,
+): SelectionSetNode | null {
+  const selections = selectionSet.selections.flatMap((selection): SelectionNode[] => {
+    if (selection.kind === Kind.FIELD) return isWanted(selection.name.value) ? [selection] : [];
+    const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? fragments.get(selection.name.value) : selection;
+    const inner = fragment && rootSelections(fragment.selectionSet, fragments, isWanted);
+    if (!fragment || !inner) return [];
+    const { typeCondition } = fragment;
+    return [
+      {
+        kind: Kind.INLINE_FRAGMENT,
+        ...(typeCondition && { typeCondition }),
+        ...(selection.directives && { directives: selection.directives }),
+        selectionSet: inner,
+      },
+    ];
+  });
+  return selections.length > 0 ? { kind: Kind.SELECTION_SET, selections } : null;
+}
+
+interface DataKeys {
+  responseKeys: ReadonlyMap<string, string>;
+  dataKeyOf(field: FieldNode): string;
+}
+
+/**
+ * Aliases that the planner cannot mix up. In the subgraphs' data, fields that keys and @requires need lie beside the client's, so an
+ * alias that is also a field's name (`price: name`), or that means different things in different places, gets a key of its own; and so
+ * does a field with arguments that some @requires needs with arguments, perhaps others.
+ */
+function createDataKeys(
+  nodes: readonly (OperationDefinitionNode | FragmentDefinitionNode)[],
+  supergraph: PrepareOptions["supergraph"],
+): DataKeys {
+  const responseKeys = new Map<string, string>();
+  const signatures = new Map<string, string>();
+  const keyOfField = new Map<FieldNode, string>();
+  for (const node of nodes) {
+    visit(node, {
+      Field(field) {
+        const alias = field.alias?.value;
+        const isPlain = alias === undefined || alias === field.name.value;
+        if (isPlain && !(field.arguments?.length && supergraph.isRequiredWithArguments(field.name.value))) return;
+        const signature = `${field.name.value}(${(field.arguments ?? []).map(print).sort().join()})`;
+        const responseKey = alias ?? field.name.value;
+        let key = responseKey;
+        for (let n = 0; ; n++) {
+          if (n > 0) key = `${responseKey}_${n}_`;
+          if (supergraph.isFieldName(key)) continue;
+          const other = signatures.get(key);
+          if (other === undefined || other === signature) break;
+        }
+        signatures.set(key, signature);
+        keyOfField.set(field, key);
+        if (key !== responseKey) responseKeys.set(key, responseKey);
+      },
+    });
+  }
+  return { responseKeys, dataKeyOf: (field) => keyOfField.get(field) ?? field.name.value };
+}
+
+export interface PlanTextOptions {
+  schema: GraphQLSchema;
+  isTrue(variable: string): boolean;
+  maxFields: number;
+}
+
+/**
+ * The operation for the planner, for one choice of the variables that @skip and @include look at.
+ *
+ * @returns null when nothing is to be fetched
+ * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
+ */
+export function planTextOf(operation: Operation, { schema, isTrue, maxFields }: PlanTextOptions): string | null {
+  const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
+  const rootType = schema.getRootType(definition.operation);
+  if (!forSubgraphs || !rootType) return null;
+  const selectionSet = normalizeSelection({
+    schema,
+    rootType,
+    selectionSet: forSubgraphs,
+    fragments,
+    isTrue,
+    dataKeyOf,
+    maxFields,
+  });
+  return selectionSet && print({ ...definition, directives: [], selectionSet });
+}

@@ -1,0 +1,97 @@
+import { parse } from "graphql";
+import { shapeOfOperation } from "./data-shape.ts";
+import {
+  createBatchFetch,
+  createEntityFetch,
+  createRootFetch,
+  createRootMerge,
+  type Step,
+  type StepOptions,
+} from "./fetch-steps.ts";
+import type { Execution } from "./execution.ts";
+import { inMutationOrder } from "./mutation-order.ts";
+import type { FetchNode, PlanNode, QueryPlan } from "./query-plan.ts";
+import type { SubgraphClient, SubgraphResponse } from "./subgraph-client.ts";
+
+/** A plan made ready to run many times. */
+export interface CompiledPlan {
+  /** Everything that is fetched for a query or mutation; for a subscription, what is fetched for each event. Null when nothing is. */
+  run: Step | null;
+  subscription: CompiledSubscription | null;
+}
+
+export interface CompiledSubscription {
+  client: SubgraphClient;
+  fetch: FetchNode;
+  /** Puts an event into an execution's data. */
+  takeEvent(event: SubgraphResponse, execution: Execution): void;
+}
+
+export function compilePlan(plan: QueryPlan, options: StepOptions): CompiledPlan {
+  if (plan.node === null) return { run: null, subscription: null };
+  const nodes = plan.node.kind === "Sequence" ? plan.node.nodes : [plan.node];
+  const [first, ...rest] = nodes;
+  if (first?.kind !== "Subscription") {
+    const rootKeysOf = (operation: string) => shapeOfOperation(parse(operation, { noLocation: true })).keys;
+    return { run: compileNode(inMutationOrder(plan.node, rootKeysOf), options), subscription: null };
+  }
+  const fetch = first.primary;
+  return {
+    run: rest.length > 0 ? inSequence(rest.map((node) => compileNode(node, options))) : null,
+    subscription: {
+      client: options.clientOf(fetch.subgraph),
+      fetch,
+      takeEvent: createRootMerge(fetch, options),
+    },
+  };
+}
+
+function compileNode(node: PlanNode, options: StepOptions): Step {
+  switch (node.kind) {
+    case "Fetch":
+      return createRootFetch(node, options);
+    case "BatchFetch":
+      return createBatchFetch(node, options);
+    case "Flatten":
+      return createEntityFetch(node, options);
+    case "Sequence":
+      return inSequence(node.nodes.map((inner) => compileNode(inner, options)));
+    case "Parallel":
+      return inParallel(node.nodes.map((inner) => compileNode(inner, options)));
+    case "Condition": {
+      const ifTrue = node.ifTrue && compileNode(node.ifTrue, options);
+      const ifFalse = node.ifFalse && compileNode(node.ifFalse, options);
+      return (execution) => {
+        const branch = execution.variables[node.variable] === true ? ifTrue : ifFalse;
+        return branch ? branch(execution) : null;
+      };
+    }
+    case "Subscription":
+      throw new Error("A subscription can only begin a plan.");
+  }
+}
+
+function inSequence(steps: readonly Step[]): Step {
+  return (execution) => {
+    const runFrom = (start: number): Promise<void> | null => {
+      for (let i = start; i < steps.length; i++) {
+        const pending = steps[i]?.(execution);
+        if (pending) return i + 1 < steps.length ? pending.then(() => runFrom(i + 1) ?? undefined) : pending;
+      }
+      return null;
+    };
+    return runFrom(0);
+  };
+}
+
+function inParallel(steps: readonly Step[]): Step {
+  return (execution) => {
+    const pending: Promise<void>[] = [];
+    for (const step of steps) {
+      const promise = step(execution);
+      if (promise) pending.push(promise);
+    }
+    if (pending.length <= 1) return pending[0] ?? null;
+    return Promise.all(pending).then(() => undefined);
+  };
+}

@@ -1,0 +1,135 @@
+import type { RequiresSelection, Rewrite } from "./query-plan.ts";
+import { createRewriter } from "./rewrites.ts";
+import type { Supergraph } from "./supergraph.ts";
+
+type Json = Record<string, unknown>;
+
+/**
+ * Makes the representation that a subgraph takes for an entity: its type, its key, what `@requires` names.
+ *
+ * @returns null when the entity cannot be asked for there: of another type, or without a key.
+ */
+export type RepresentationMaker = (entity: Json, variables: Json) => Json | null;
+
+export interface RepresentationOptions {
+  requires: readonly RequiresSelection[];
+  inputRewrites: readonly Rewrite[];
+  supergraph: Supergraph;
+}
+
+export function createRepresentationMaker(options: RepresentationOptions): RepresentationMaker {
+  const { requires, supergraph } = options;
+  const rewrite = createRewriter(options.inputRewrites, supergraph);
+  return (entity, variables) => {
+    const typeName = entity["__typename"];
+    if (typeof typeName !== "string") return null;
+    const representation = select(entity, requires, variables, supergraph);
+    if (representation === null) return null;
+    representation["__typename"] ??= typeName;
+    if (!hasValue(representation)) return null;
+    rewrite?.(representation);
+    return representation;
+  };
+}
+
+/** A key that is null throughout names no entity. */
+function hasValue(representation: Json): boolean {
+  for (const key in representation) {
+    if (key !== "__typename" && representation[key] !== null) return true;
+  }
+  return false;
+}
+
+/** @returns null when a selected field is not in the data: an earlier fetch failed, or was of another type. */
+function select(
+  source: Json,
+  selections: readonly RequiresSelection[],
+  variables: Json,
+  supergraph: Supergraph,
+): Json | null {
+  const result: Json = {};
+  let matched = false;
+  for (const selection of selections) {
+    if (selection.kind === "Field") {
+      const value = selectField(source, selection, variables, supergraph);
+      if (value === undefined) return null;
+      result[selection.alias ?? selection.name] = value;
+      matched = true;
+      continue;
+    }
+    if (!isIncluded(selection, variables) || !isOfType(source, selection.typeCondition, supergraph)) continue;
+    const part = select(source, selection.selections, variables, supergraph);
+    // Several fragments may apply, one for each key: any complete one will do.
+    if (part === null) continue;
+    mergeInto(result, part);
+    matched = true;
+  }
+  return matched ? result : null;
+}
+
+function selectField(
+  source: Json,
+  field: Extract<RequiresSelection, { kind: "Field" }>,
+  variables: Json,
+  supergraph: Supergraph,
+): unknown {
+  const value = source[field.name];
+  if (value === undefined || value === null || field.selections === null) return value;
+  return selectNested(value, field.selections, variables, supergraph);
+}
+
+function selectNested(
+  value: unknown,
+  selections: readonly RequiresSelection[],
+  variables: Json,
+  supergraph: Supergraph,
+): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) {
+    const items: unknown[] = [];
+    for (const item of value) {
+      const selected = selectNested(item, selections, variables, supergraph);
+      if (selected === undefined) return undefined;
+      items.push(selected);
+    }
+    return items;
+  }
+  // Not an array: an object, read by key only.
+  const source = value as Json;
+  const selected = select(source, selections, variables, supergraph);
+  if (selected !== null) return selected;
+  // No fragment is about this object's type: the subgraph that asked learns the type alone.
+  const isAboutOtherTypes = selections.every(
+    (selection) => selection.kind === "InlineFragment" && !isOfType(source, selection.typeCondition, supergraph),
+  );
+  return isAboutOtherTypes ? { __typename: source["__typename"] } : undefined;
+}
+
+function isIncluded(selection: { skipIf: string | null; includeIf: string | null }, variables: Json): boolean {
+  if (selection.skipIf !== null && variables[selection.skipIf] === true) return false;
+  return selection.includeIf === null || variables[selection.includeIf] === true;
+}
+
+function isOfType(source: Json, condition: string | null, supergraph: Supergraph): boolean {
+  if (condition === null) return true;
+  const typeName = source["__typename"];
+  return typeof typeName !== "string" || supergraph.isSubType(typeName, condition);
+}
+
+function mergeInto(target: Json, source: Json): void {
+  for (const key in source) {
+    const mine = target[key];
+    const theirs = source[key];
+    if (isPlainObject(mine) && isPlainObject(theirs)) mergeInto(mine, theirs);
+    else if (Array.isArray(mine) && Array.isArray(theirs)) {
+      theirs.forEach((item: unknown, index) => {
+        const own: unknown = mine[index];
+        if (isPlainObject(own) && isPlainObject(item)) mergeInto(own, item);
+      });
+    } else if (mine === undefined) target[key] = theirs;
+  }
+}
+
+function isPlainObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,139 @@
+import type { ExecutionResult } from "graphql";
+import type { Logger } from "@toolyard/service-kit";
+import { clientError, createLifetime, failure, type Execution, type Lifetime } from "./execution.ts";
+import { pickVariables, type Step } from "./fetch-steps.ts";
+import type { CompiledSubscription } from "./plan-compiler.ts";
+import type { SubgraphResponse } from "./subgraph-client.ts";
+
+export interface ResultStreamOptions {
+  subscription: CompiledSubscription;
+  /** What is fetched for each event. */
+  run: Step | null;
+  begin(lifetime: Lifetime): Execution;
+  finish(execution: Execution): ExecutionResult;
+  outerSignal: AbortSignal | undefined;
+  /** For what is fetched for one event. */
+  timeoutMs: number;
+  eventConcurrency: number;
+  log: Pick<Logger, "error"> | undefined;
+}
+
+/**
+ * The results of a subscription. Events are taken from the subgraph one after the other, completed side by side, and leave in the
+ * order in which they came; no more of them are under way than `eventConcurrency`.
+ */
+export function streamResults(options: ResultStreamOptions): AsyncGenerator<ExecutionResult, void, void> {
+  const controller = new AbortController();
+  const results = generate(options, controller);
+  return {
+    next: () => results.next(),
+    // A generator that waits for an event would look at `return` only after it: the waiting is ended first.
+    return: () => {
+      controller.abort();
+      return results.return();
+    },
+    throw: (error: unknown) => {
+      controller.abort();
+      return results.throw(error);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async [Symbol.asyncDispose]() {
+      controller.abort();
+      await results.return();
+    },
+  };
+}
+
+async function* generate(
+  options: ResultStreamOptions,
+  controller: AbortController,
+): AsyncGenerator<ExecutionResult, void, void> {
+  const { subscription, run, begin, outerSignal, eventConcurrency, log } = options;
+  const { client, fetch } = subscription;
+  const onOuterAbort = () => controller.abort(outerSignal?.reason);
+  if (outerSignal?.aborted) onOuterAbort();
+  outerSignal?.addEventListener("abort", onOuterAbort, { once: true });
+  const { signal } = controller;
+  const lifetime = createLifetime(signal, Infinity);
+  const start = begin(lifetime);
+  const events = client
+    .subscribe({
+      query: fetch.operation,
+      variables: pickVariables(fetch.variables, start),
+      context: start.context,
+      signal,
+    })
+    [Symbol.asyncIterator]();
+
+  let hasEnded = false;
+  let previous: Promise<unknown> = Promise.resolve();
+  const takeNext = async (turn: Promise<unknown>): Promise<SubgraphResponse | null> => {
+    await turn;
+    if (hasEnded || signal.aborted) return null;
+    try {
+      const next = await Promise.race([events.next(), lifetime.aborted]);
+      if (!next.done) return next.value;
+      hasEnded = true;
+      return null;
+    } catch (error) {
+      hasEnded = true;
+      if (signal.aborted) return null;
+      throw error;
+    }
+  };
+  const nextResult = (): Promise<ExecutionResult | null> => {
+    const taken = takeNext(previous);
+    // A failure is met by whoever waits for the result it is about.
+    previous = taken.catch(() => undefined);
+    return taken.then((event) => (event === null ? null : completeEvent(event, options, signal)));
+  };
+
+  const pending: Promise<ExecutionResult | null>[] = [];
+  // With nothing to fetch for an event there is nothing to gain from being ahead.
+  const maxPending = run === null ? 1 : eventConcurrency;
+  try {
+    while (!signal.aborted) {
+      while (pending.length < maxPending && !hasEnded) {
+        const next = nextResult();
+        next.catch(() => undefined);
+        pending.push(next);
+      }
+      const result = await pending.shift();
+      if (!result || signal.aborted) return;
+      yield result;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    const { requestId } = start.context;
+    log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
+    const message = `The stream of the subgraph "${client.name}" broke. Subscribe again, after the last sequence received.`;
+    const { extensions } = failure(client.name, error, signal);
+    yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
+  } finally {
+    outerSignal?.removeEventListener("abort", onOuterAbort);
+    controller.abort();
+    lifetime.end();
+    // Not awaited: a stream that waits for its next event may answer only after it.
+    void Promise.resolve(events.return?.()).catch((error: unknown) => {
+      log?.error({ err: error, subgraph: client.name }, "closing a subgraph's stream failed");
+    });
+  }
+}
+
+async function completeEvent(
+  event: SubgraphResponse,
+  { subscription, run, begin, finish, timeoutMs }: ResultStreamOptions,
+  signal: AbortSignal,
+): Promise<ExecutionResult> {
+  const lifetime = createLifetime(signal, timeoutMs);
+  try {
+    const execution = begin(lifetime);
+    subscription.takeEvent(event, execution);
+    await run?.(execution);
+    return finish(execution);
+  } finally {
+    lifetime.end();
+  }
+}

@@ -1,0 +1,332 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createClient, type Client } from "graphql-ws";
+import { afterEach, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { anonymous, createUserCaller, ToolyardError, type Caller } from "@toolyard/service-kit";
+import { createExecutor } from "../execution/executor.ts";
+import { composeFixture } from "../execution/fixtures/compose.ts";
+import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
+import { createInProcessClient } from "../execution/in-process-client.ts";
+import { createGraphqlTransportWs, type GraphqlTransportWs } from "./graphql-transport-ws.ts";
+import { createSubscriptionEngine } from "./subscription-engine.ts";
+
+interface Running {
+  url: string;
+  protocol: GraphqlTransportWs;
+  client(connectionParams?: Record<string, unknown>): Client;
+}
+
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+interface StartOptions {
+  changes?: (after: string | undefined) => AsyncIterable<ShopEvent>;
+  callerOf?: (params: Readonly<Record<string, unknown>>, request: IncomingMessage) => Caller;
+  maxQueuedEvents?: number;
+  slowConsumerGraceMs?: number;
+  heartbeatMs?: number;
+}
+
+async function start(options: StartOptions = {}): Promise<Running> {
+  const { changes = countTo(3), callerOf = () => anonymous, heartbeatMs = 12_000, ...limits } = options;
+  const { supergraphSdl, schemas } = composeFixture(shop({ changes }));
+  const clients = [...schemas].map(([name, schema]) =>
+    createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
+  );
+  const executor = createExecutor({ supergraphSdl, clients });
+  const protocol = createGraphqlTransportWs({
+    executor,
+    engine: createSubscriptionEngine({ executor, ...limits }),
+    authenticate: callerOf,
+    log: { error: () => undefined, debug: () => undefined },
+    heartbeatMs,
+  });
+  const server: Server = createServer();
+  server.on("upgrade", (request, socket, head) => protocol.handleUpgrade(request, socket, head));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(async () => {
+    await protocol.close();
+    server.close();
+    await once(server, "close");
+  });
+  // `listen` on a TCP port answers an AddressInfo.
+  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`;
+  return {
+    url,
+    protocol,
+    client(connectionParams) {
+      const client = createClient({
+        url,
+        webSocketImpl: WebSocket,
+        retryAttempts: 0,
+        ...(connectionParams && { connectionParams }),
+      });
+      cleanups.push(() => client.dispose());
+      return client;
+    },
+  };
+}
+
+function event(sequence: number): ShopEvent {
+  return { productChanged: { sequence: String(sequence), product: { upc: String((sequence % 3) + 1) } } };
+}
+
+function countTo(last: number): (after: string | undefined) => AsyncIterable<ShopEvent> {
+  return async function* (after) {
+    for (let n = Number(after ?? "0") + 1; n <= last; n++) yield event(n);
+  };
+}
+
+/** Yields the given events, then waits; says when it was ended. */
+function endless(first: number): { changes: () => AsyncIterable<ShopEvent>; open: () => number } {
+  let open = 0;
+  return {
+    open: () => open,
+    changes: () => {
+      open++;
+      let sent = 0;
+      let end: (() => void) | undefined;
+      const iterator: AsyncIterator<ShopEvent> = {
+        next: () =>
+          sent < first
+            ? Promise.resolve({ done: false, value: event(++sent) })
+            : new Promise((resolve) => {
+                end = () => resolve({ done: true, value: undefined });
+              }),
+        return: () => {
+          open--;
+          end?.();
+          return Promise.resolve({ done: true, value: undefined });
+        },
+      };
+      return { [Symbol.asyncIterator]: () => iterator };
+    },
+  };
+}
+
+async function until(condition: () => boolean, timeoutMs = 5_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error("It did not come to that in time.");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+const watch = `subscription Watch($after: String) {
+  changed: productChanged(after: $after) { sequence product { name reviews { author { name } } } }
+}`;
+
+async function closeOf(client: Client, query = "{ me { name } }"): Promise<{ code: number; reason: string }> {
+  try {
+    for await (const _ of client.iterate({ query }));
+  } catch (error) {
+    // graphql-ws rejects with the close event of the socket.
+    return error as { code: number; reason: string };
+  }
+  throw new Error("The socket was not closed.");
+}
+
+describe("graphql-transport-ws", () => {
+  test("events come in order, each completed from the other subgraphs", async () => {
+    const { client } = await start({ changes: countTo(40) });
+    const results: unknown[] = [];
+    for await (const result of client().iterate({ query: watch })) results.push(result);
+    expect(results).toHaveLength(40);
+    expect(results[0]).toEqual({
+      data: { changed: { sequence: "1", product: { name: "Couch", reviews: [{ author: { name: "Ada" } }] } } },
+    });
+    const sequences = (results as { data: { changed: { sequence: string } } }[]).map(
+      ({ data }) => data.changed.sequence,
+    );
+    expect(sequences).toEqual(Array.from({ length: 40 }, (_, index) => String(index + 1)));
+  });
+
+  test("a subscription goes on after the sequence that the client names", async () => {
+    const { client } = await start({ changes: countTo(5) });
+    const sequences: unknown[] = [];
+    for await (const { data } of client().iterate<{ changed: { sequence: string } }>({
+      query: watch,
+      variables: { after: "3" },
+    })) {
+      sequences.push(data?.changed.sequence);
+    }
+    expect(sequences).toEqual(["4", "5"]);
+  });
+
+  test("queries and mutations run over the same socket", async () => {
+    const { client } = await start();
+    const socket = client();
+    const answers: unknown[] = [];
+    for await (const answer of socket.iterate({ query: "{ me { name } }" })) answers.push(answer);
+    for await (const answer of socket.iterate({
+      query: `mutation { rename(upc: "1", name: "Desk") { name price } }`,
+    })) {
+      answers.push(answer);
+    }
+    expect(answers).toEqual([{ data: { me: { name: "Ada" } } }, { data: { rename: { name: "Desk", price: 899 } } }]);
+  });
+
+  test("an invalid operation is refused and the socket stays", async () => {
+    const { client } = await start();
+    const socket = client();
+    const refused = socket.iterate({ query: "subscription { nope }" }).next();
+    await expect(refused).rejects.toMatchObject([{ extensions: { code: "GRAPHQL_VALIDATION_FAILED" } }]);
+    const answer = await socket.iterate({ query: "{ me { name } }" }).next();
+    expect(answer.value).toEqual({ data: { me: { name: "Ada" } } });
+  });
+
+  test("a refused credential closes the socket with 4403 and its reason", async () => {
+    const { client } = await start({
+      callerOf: (params) => {
+        if (params["authorization"] === "Bearer good") return createUserCaller("u1", "VIEWER");
+        throw new ToolyardError("UNAUTHENTICATED", "This token is not valid.");
+      },
+    });
+    expect(await closeOf(client({ authorization: "Bearer bad" }))).toMatchObject({
+      code: 4403,
+      reason: "This token is not valid.",
+    });
+    const answer = await client({ authorization: "Bearer good" }).iterate({ query: "{ me { name } }" }).next();
+    expect(answer.value).toEqual({ data: { me: { name: "Ada" } } });
+  });
+
+  test("an operation before connection_init closes the socket with 4401", async () => {
+    const { url } = await start();
+    const socket = new WebSocket(url, "graphql-transport-ws");
+    await once(socket, "open");
+    socket.send(JSON.stringify({ id: "1", type: "subscribe", payload: { query: "{ me { name } }" } }));
+    expect((await once(socket, "close"))[0]).toBe(4401);
+  });
+
+  test("the socket closes when the credential expires", async () => {
+    const source = endless(1);
+    const { client } = await start({
+      changes: source.changes,
+      callerOf: () => ({ ...createUserCaller("u1", "VIEWER"), expiresAt: Date.now() + 60 }),
+    });
+    expect(await closeOf(client(), watch)).toMatchObject({ code: 4403, reason: expect.stringMatching(/expired/) });
+    await until(() => source.open() === 0);
+  });
+
+  test("a revoked caller's sockets close, others stay", async () => {
+    const { client, protocol } = await start({
+      changes: endless(1).changes,
+      callerOf: (params) => createUserCaller(String(params["user"]), "VIEWER"),
+    });
+    const kept = client({ user: "kept" }).iterate({ query: watch });
+    await kept.next();
+    const closing = closeOf(client({ user: "gone" }), watch);
+    await until(() => protocol.openSockets === 2);
+    await until(() => protocol.activeSubscriptions() === 2);
+    protocol.closeSockets(({ userId }) => userId === "gone", "This credential was revoked.");
+    expect(await closing).toMatchObject({ code: 4403, reason: "This credential was revoked." });
+    await until(() => protocol.openSockets === 1);
+  });
+
+  test("what a client no longer wants is released in the subgraph", async () => {
+    const source = endless(2);
+    const { client, protocol } = await start({ changes: source.changes });
+    const stream = client().iterate({ query: watch });
+    await stream.next();
+    expect(source.open()).toBe(1);
+    await stream.return?.();
+    await until(() => source.open() === 0 && protocol.activeSubscriptions() === 0);
+  });
+
+  test("a client that vanishes releases everything", async () => {
+    const source = endless(2);
+    const { client, protocol } = await start({ changes: source.changes });
+    const one = client();
+    await one.iterate({ query: watch }).next();
+    one.terminate();
+    await until(() => source.open() === 0 && protocol.activeSubscriptions() === 0 && protocol.openSockets === 0);
+  });
+
+  test("a client that does not read gets an error with the last sequence it can have received", async () => {
+    const ballast = "x".repeat(60_000);
+    let sent = 0;
+    const { url, protocol } = await start({
+      maxQueuedEvents: 4,
+      slowConsumerGraceMs: 50,
+      changes: async function* () {
+        while (true) yield { productChanged: { sequence: `${++sent}${ballast}`, product: { upc: "1" } } };
+      },
+    });
+    const socket = new WebSocket(url, "graphql-transport-ws");
+    const messages: {
+      type: string;
+      payload?: { data?: { productChanged: { sequence: string } }; errors?: { extensions: object }[] };
+    }[] = [];
+    socket.on("message", (data: Buffer) => messages.push(JSON.parse(data.toString("utf8")) as never));
+    await once(socket, "open");
+    socket.send(JSON.stringify({ type: "connection_init" }));
+    await until(() => messages.length === 1);
+    socket.send(
+      JSON.stringify({
+        id: "1",
+        type: "subscribe",
+        payload: { query: "subscription { productChanged { sequence } }" },
+      }),
+    );
+    await until(() => messages.length > 2);
+    socket.pause();
+    await until(() => protocol.droppedEvents() > 0, 15_000);
+    socket.resume();
+    await until(() => messages.at(-1)?.type === "complete");
+    const received = messages.flatMap(({ payload }) => payload?.data?.productChanged.sequence ?? []);
+    expect(received.map((sequence) => Number.parseInt(sequence, 10))).toEqual(received.map((_, index) => index + 1));
+    const last = messages.at(-2)?.payload?.errors?.[0]?.extensions;
+    expect(last).toEqual({ code: "SLOW_CONSUMER", lastSequence: received.at(-1) });
+    socket.terminate();
+  }, 30_000);
+
+  test("a stream that breaks in the subgraph ends with an error, not in silence", async () => {
+    const { client } = await start({
+      changes: async function* () {
+        yield event(1);
+        throw new Error("disk on fire");
+      },
+    });
+    const results: unknown[] = [];
+    for await (const result of client().iterate({ query: watch })) results.push(result);
+    expect(results).toHaveLength(2);
+    expect(results[1]).toMatchObject({
+      errors: [
+        {
+          message: expect.stringMatching(/"products" broke/),
+          extensions: { code: "UPSTREAM_UNAVAILABLE", service: "products" },
+        },
+      ],
+    });
+    expect(JSON.stringify(results)).not.toContain("disk on fire");
+  });
+
+  test("closing tells every client that the server goes away", async () => {
+    const source = endless(1);
+    const { client, protocol } = await start({ changes: source.changes });
+    const closing = closeOf(client(), watch);
+    await until(() => source.open() === 1);
+    await protocol.close();
+    expect(await closing).toMatchObject({ code: 1001 });
+    await until(() => source.open() === 0);
+  });
+
+  test("a socket whose other end is silent is ended", async () => {
+    const { url, protocol } = await start({ heartbeatMs: 30 });
+    const socket = new WebSocket(url, "graphql-transport-ws", { autoPong: false });
+    await once(socket, "open");
+    await once(socket, "close");
+    await until(() => protocol.openSockets === 0);
+  });
+
+  test("what is for services only cannot be subscribed to by others", async () => {
+    const { client } = await start();
+    const refused = client().iterate({ query: "subscription { secretChanged { token } }" }).next();
+    await expect(refused).rejects.toMatchObject([{ extensions: { code: "GRAPHQL_VALIDATION_FAILED" } }]);
+  });
+});

@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+
+import { bridgeCommand, parseArguments, UsageError } from "./arguments.ts";
+
+test("what bridgeCommand builds is what parseArguments reads", () => {
+  const { args } = bridgeCommand({
+    host: "::1",
+    port: 8101,
+    sessions: "shared",
+    timeoutSeconds: 7,
+    command: "npx",
+    args: ["-y", "--", "thing", "--port", "1"],
+    workingDirectory: "/here",
+  });
+  const script = args.findIndex((arg) => arg.endsWith(".mjs"));
+  expect(parseArguments(args.slice(script + 1))).toEqual({
+    host: "::1",
+    port: 8101,
+    sessions: "shared",
+    maxSessions: 16,
+    idleSeconds: 300,
+    timeoutSeconds: 7,
+    workingDirectory: "/here",
+    command: "npx",
+    args: ["-y", "--", "thing", "--port", "1"],
+  });
+});
+
+test.each([
+  [["--port", "1"], "no command"],
+  [["--port", "1", "--"], "no command"],
+  [["--", "x"], "--port is missing"],
+  [["--port", "70000", "--", "x"], "--port must be a whole number"],
+  [["--port", "1", "--sessions", "some", "--", "x"], "--sessions must be"],
+  [["--port", "1", "--colour", "red", "--", "x"], "unknown option --colour"],
+  [["--port", "--", "x"], "--port needs a value"],
+])("%j is refused with a reason", (argv, reason) => {
+  expect(() => parseArguments(argv)).toThrow(UsageError);
+  expect(() => parseArguments(argv)).toThrow(reason);
+});

@@ -1,0 +1,175 @@
+import type { AddressInfo } from "node:net";
+
+import { keepAlive } from "./exchange.ts";
+import { createLineLog } from "./line-log.ts";
+import { createPool } from "./pool.ts";
+import { createBridgeServer } from "./server.ts";
+import { createSessions } from "./sessions.ts";
+import { createSharedChildren } from "./shared.ts";
+import { createStateless } from "./stateless.ts";
+import { type Launch, type SpawnedProcess } from "./spawn.ts";
+
+export interface BridgeOptions {
+  /** What to run, from `prepareLaunch`. */
+  launch: Launch;
+  /** A process of that launch that was started already: it becomes the first child. */
+  first?: SpawnedProcess;
+  host?: string;
+  /** 0: the system picks one; `listen` says which. */
+  port: number;
+  /** Wanted from clients as a bearer token. null: nothing wanted, which is allowed on loopback only. */
+  token: string | null;
+  /** Host names that requests may name besides the loopback ones and `host`. */
+  allowedHosts?: readonly string[];
+  /** isolated: a child for each session; shared: one for all. */
+  sessions?: "isolated" | "shared";
+  maxSessions?: number;
+  /** A session without calls and streams is closed after this. */
+  idleSeconds?: number;
+  /** A request without answer and progress for so long fails, and is cancelled at the server. */
+  timeoutSeconds?: number;
+  /** Takes the log, one JSON line at a time: `{"at", "stream", "text"}`. */
+  writeLog?: (line: string) => void;
+  now?: () => number;
+}
+
+export interface Bridge {
+  /** Starts the first child and listens. Rejects with Node's error when the address is taken. */
+  listen(): Promise<{ host: string; port: number }>;
+  /** What `GET /healthz` answers. */
+  health(): { ok: boolean; body: Record<string, unknown> };
+  /** Takes nothing new, lets running calls finish for `drainMs`, ends everything. Resolves when no child is left. */
+  close(drainMs?: number): Promise<void>;
+  /** SIGKILL to every child, synchronously: for a process that must end now. */
+  kill(): void;
+}
+
+const loopback: readonly string[] = ["127.0.0.1", "::1", "localhost"];
+const sweepMs = 1_000;
+/** Sweeps between two keep-alives on quiet streams. */
+const keepAliveEvery = 15;
+const defaultDrainMs = 10_000;
+const drainPollMs = 20;
+
+/**
+ * Serves one MCP server that speaks stdio as Streamable HTTP at /mcp, in both protocol eras.
+ * @throws Error when `token` is null and `host` is not a loopback address.
+ */
+export function createBridge(options: BridgeOptions): Bridge {
+  const {
+    launch,
+    first = null,
+    host = "127.0.0.1",
+    port,
+    token,
+    allowedHosts = [],
+    sessions: mode = "isolated",
+  } = options;
+  const {
+    maxSessions = 16,
+    idleSeconds = 300,
+    timeoutSeconds = 30,
+    writeLog = () => undefined,
+    now = Date.now,
+  } = options;
+  if (token === null && !loopback.includes(host))
+    throw new Error(`listening on ${host} needs a token (BRIDGE_TOKEN): only loopback goes without`);
+  const idleMs = idleSeconds * 1000;
+  const log = createLineLog(writeLog, now);
+  let closing = false;
+  let sweeper: NodeJS.Timeout | null = null;
+  let sweeps = 0;
+
+  const pool = createPool({ launch, first, log, now, onFailure: () => children.warm() });
+  const children = createSharedChildren({
+    pool,
+    log,
+    now,
+    timeoutSeconds,
+    onRequest: (shared, message) => stateless.onRequest(shared, message),
+    onNotification: (shared, message) => stateless.onNotification(shared, message),
+    onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),
+  });
+  const stateless = createStateless({ children, log, now, holdMs: idleMs });
+  const sessions = createSessions({ pool, children, mode, maxSessions, idleMs, now });
+
+  function health(): { ok: boolean; body: Record<string, unknown> } {
+    const ok = pool.healthy && !closing;
+    const failure = pool.failure;
+    return {
+      ok,
+      body: {
+        status: closing ? "closing" : ok ? "ok" : failure === null ? "starting" : "failing",
+        sessions: sessions.size,
+        children: pool.size,
+        ...(failure === null || ok ? {} : { error: failure.reason }),
+      },
+    };
+  }
+
+  const server = createBridgeServer({
+    host,
+    token,
+    allowedHosts,
+    sessions,
+    stateless,
+    log,
+    health,
+    status: () => ({ ...health().body, maxSessions, mode }),
+    closing: () => closing,
+  });
+
+  function sweep(): void {
+    const at = now();
+    sweeps += 1;
+    sessions.sweep(at, timeoutSeconds);
+    children.sweep(at, idleMs, timeoutSeconds);
+    stateless.held.sweep(at);
+    if (sweeps % keepAliveEvery === 0) {
+      sessions.keepAlive(keepAlive);
+      for (const stream of stateless.streams) keepAlive(stream);
+    }
+  }
+
+  function busy(): boolean {
+    return sessions.busy || children.all().some((shared) => shared.peer.open.size > 0);
+  }
+
+  return {
+    health,
+    async listen() {
+      children.warm();
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(port, host, () => {
+          server.off("error", reject);
+          resolve();
+        });
+      });
+      sweeper = setInterval(sweep, sweepMs);
+      sweeper.unref();
+      const address = server.address() as AddressInfo; // it listens on a host and port, not on a pipe
+      return { host, port: address.port };
+    },
+    async close(drainMs = defaultDrainMs) {
+      closing = true;
+      const stopped = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      stateless.close();
+      const deadline = performance.now() + drainMs;
+      while (busy() && performance.now() < deadline) {
+        await new Promise((resolve) => {
+          setTimeout(resolve, drainPollMs);
+        });
+      }
+      if (sweeper !== null) clearInterval(sweeper);
+      sessions.closeAll("the bridge is shutting down");
+      children.close();
+      await pool.close();
+      server.closeAllConnections();
+      await stopped;
+    },
+    kill: () => pool.kill(),
+  };
+}

@@ -1,0 +1,228 @@
+import { randomUUID } from "node:crypto";
+
+import { type Exchange, sendAnswer } from "./exchange.ts";
+import { code, errorText, isId, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
+import type { Call, Peer } from "./peer.ts";
+
+/**
+ * Multi round-trip requests (2026-07-28) over a server of the session era: when such a server asks the client for input
+ * in the middle of a call, the call is held open at the server, the client gets an `input_required` result, and its
+ * next request with the answers continues the same call: one execution, two (or more) HTTP requests.
+ */
+export interface HeldCalls {
+  readonly size: number;
+  /** Passes a server's request to the call it most likely belongs to; the server gets an error when that cannot be told. */
+  ask(peer: Peer, message: Message): void;
+  /** Continues a held call. False when there is none of that state (ended, expired, or held by another process). */
+  resume(options: { state: string; message: Message; exchange: Exchange; owner: object }): boolean;
+  /** Gives up calls whose client did not come back. */
+  sweep(now: number): void;
+  /** The child ended: its held calls answer with why. */
+  lose(peer: Peer, reason: string): void;
+}
+
+/** What the stateless side says of a call: whether its client can fetch that input. */
+export type CanAsk = (call: Call, method: string) => boolean;
+
+interface Held {
+  readonly state: string;
+  readonly peer: Peer;
+  readonly call: Call;
+  /** Requests of the server that the client was asked and has not answered, by key. */
+  readonly asked: Map<string, Message>;
+  expiresAt: number;
+  /** The client's request of the current round; null between rounds. */
+  exchange: Exchange | null;
+  /** The answer, when the server gave it while no client was there. */
+  answer: Message | null;
+  sequence: number;
+}
+
+/** Requests whose result may be `input_required`. */
+const roundTripMethods: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
+const inputMethods: readonly string[] = ["elicitation/create", "sampling/createMessage", "roots/list"];
+const maxHeld = 1_000;
+
+export function createHeldCalls(options: {
+  now: () => number;
+  holdMs: number;
+  canAsk: CanAsk;
+  describeServer: (call: Call) => unknown;
+}): HeldCalls {
+  const { now, holdMs, canAsk, describeServer } = options;
+  const byState = new Map<string, Held>();
+  const byCall = new Map<Call, Held>();
+
+  function refuseServer(peer: Peer, message: Message, text: string): void {
+    if (message.id !== undefined && message.id !== null) peer.send(errorText(message.id, code.methodNotFound, text));
+  }
+
+  function forget(held: Held): void {
+    byState.delete(held.state);
+    byCall.delete(held.call);
+  }
+
+  function askClient(held: Held): void {
+    const exchange = held.exchange;
+    if (exchange === null) return;
+    held.exchange = null;
+    held.call.exchange = null;
+    held.call.paused = true;
+    held.expiresAt = now() + holdMs;
+    const inputRequests: Record<string, unknown> = {};
+    for (const [key, request] of held.asked) {
+      inputRequests[key] = {
+        method: request.method,
+        ...(request.params === undefined ? {} : { params: withoutToken(request.params) }),
+      };
+    }
+    sendAnswer(
+      exchange,
+      JSON.stringify({
+        jsonrpc: "2.0",
+        id: held.call.clientId,
+        result: {
+          resultType: "input_required",
+          inputRequests,
+          requestState: held.state,
+          ...serverMeta(describeServer(held.call)),
+        },
+      }),
+    );
+  }
+
+  function onAnswer(call: Call, message: Message): void {
+    const held = byCall.get(call);
+    if (held === undefined) return;
+    if (held.exchange === null) {
+      held.answer = message;
+      return;
+    }
+    forget(held);
+    sendAnswer(held.exchange, call.encode(call, message, ""));
+  }
+
+  function candidate(peer: Peer): Call | string {
+    const running: Call[] = [];
+    const waiting: Call[] = [];
+    for (const call of peer.open.values()) {
+      if (!roundTripMethods.includes(call.method)) continue;
+      const held = byCall.get(call);
+      if (held !== undefined && held.asked.size > 0) waiting.push(call);
+      else running.push(call);
+    }
+    // A call that waits for input rarely asks for more meanwhile; one that runs may.
+    const calls = running.length > 0 ? running : waiting;
+    if (calls.length === 1 && calls[0] !== undefined) return calls[0];
+    return calls.length === 0
+      ? "no call is running that a client could give input to"
+      : `${calls.length} calls run at once and stateless servers share a process: it cannot be told which of them asks; use a session`;
+  }
+
+  return {
+    get size() {
+      return byState.size;
+    },
+    ask(peer, message) {
+      const method = message.method ?? "";
+      if (!inputMethods.includes(method))
+        return refuseServer(peer, message, `${method} cannot be asked of a stateless client`);
+      const call = candidate(peer);
+      if (typeof call === "string") return refuseServer(peer, message, call);
+      if (!canAsk(call, method))
+        return refuseServer(peer, message, `the client of this call did not declare that it can answer ${method}`);
+      let held = byCall.get(call);
+      if (held === undefined) {
+        if (byState.size >= maxHeld) return refuseServer(peer, message, "too many calls wait for their clients' input");
+        held = {
+          state: randomUUID(),
+          peer,
+          call,
+          asked: new Map(),
+          expiresAt: now() + holdMs,
+          exchange: call.exchange,
+          answer: null,
+          sequence: 0,
+        };
+        byState.set(held.state, held);
+        byCall.set(call, held);
+        call.onAnswer = onAnswer;
+      }
+      held.sequence += 1;
+      held.asked.set(`input-${held.sequence}`, message);
+      askClient(held);
+    },
+    resume({ state, message, exchange, owner }) {
+      const held = byState.get(state);
+      const clientId = message.id;
+      if (held === undefined || clientId === undefined || clientId === null || held.call.method !== message.method)
+        return false;
+      // A state is one client's secret; two requests at once for it would be two clients for one answer.
+      if (held.exchange !== null && !held.exchange.ended && !held.exchange.response.destroyed) return false;
+      held.exchange = exchange;
+      held.call.clientId = clientId;
+      held.call.owner = owner;
+      const token = metaOf(message.params)?.progressToken;
+      held.call.clientToken = isId(token) ? token : undefined;
+      const given = isObject(message.params?.inputResponses) ? message.params.inputResponses : {};
+      for (const [key, request] of held.asked) {
+        const value = given[key];
+        // The bare result is what the revision defines; `{method, result}` is not an answer, and is asked for again.
+        if (!isObject(value) || "method" in value || "result" in value) continue;
+        held.asked.delete(key);
+        held.peer.send(JSON.stringify({ jsonrpc: "2.0", id: request.id, result: value }));
+      }
+      if (held.answer !== null) {
+        forget(held);
+        sendAnswer(exchange, held.call.encode(held.call, held.answer, ""));
+      } else if (held.asked.size > 0) askClient(held);
+      else {
+        held.call.paused = false;
+        held.call.lastActivityAt = now();
+        held.call.exchange = exchange;
+      }
+      exchange.response.once("close", () => {
+        // Over HTTP a client cancels by going away; between rounds it is expected to.
+        if (held.exchange !== exchange || held.peer.open.get(held.call.wireId) !== held.call) return;
+        forget(held);
+        held.peer.cancel(held.call, "the client went away");
+      });
+      return true;
+    },
+    sweep(at) {
+      for (const held of byState.values()) {
+        // A call that was continued and then failed for its own reasons (time-out) is no longer open.
+        const open = held.peer.open.get(held.call.wireId) === held.call;
+        if (!open && held.answer === null) forget(held);
+        else if (held.exchange === null && at > held.expiresAt) {
+          forget(held);
+          for (const request of held.asked.values())
+            refuseServer(held.peer, request, "the client did not come back with its input in time");
+          held.peer.cancel(held.call, "the client did not come back with its input in time");
+        }
+      }
+    },
+    lose(peer, reason) {
+      for (const held of byState.values()) {
+        if (held.peer !== peer || held.answer !== null) continue;
+        const error: Message = {
+          jsonrpc: "2.0",
+          id: held.call.wireId,
+          error: { code: code.serverError, message: `${reason}; the call was not repeated` },
+        };
+        if (held.exchange === null) held.answer = error;
+        else forget(held);
+      }
+    },
+  };
+}
+
+function withoutToken(params: Params): Params {
+  if (!isObject(params._meta) || !("progressToken" in params._meta)) return params;
+  const { progressToken: _progressToken, ...meta } = params._meta;
+  return { ...params, _meta: meta };
+}
+
+function serverMeta(serverInfo: unknown): Record<string, unknown> {
+  return serverInfo === undefined ? {} : { _meta: { "io.modelcontextprotocol/serverInfo": serverInfo } };
+}

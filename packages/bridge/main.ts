@@ -1,0 +1,91 @@
+import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
+import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
+
+/** sysexits: the command line or what it names cannot be run (EX_CONFIG); nothing would change by trying again. */
+const exitConfig = 78;
+const exitFailed = 1;
+
+function fail(message: string, exitCode: number): never {
+  process.stderr.write(`bridge: ${message}\n`);
+  process.exit(exitCode);
+}
+
+function prepare() {
+  try {
+    const options = parseArguments(process.argv.slice(2));
+    const { command, args, workingDirectory } = options;
+    return { options, launch: prepareLaunch({ command, args, workingDirectory, environment: process.env }) };
+  } catch (error) {
+    if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, exitConfig);
+    throw error;
+  }
+}
+
+if (process.argv[2] === warmUpFlag) {
+  await import("./bridge.ts");
+  process.exit(0);
+}
+
+const { options, launch } = prepare();
+// The server starts while the bridge is still loading itself: on a cold deployment both are on the critical path.
+let first: SpawnedProcess;
+try {
+  first = spawnProcess(launch);
+} catch (error) {
+  fail(`the server could not be started: ${error instanceof Error ? error.message : String(error)}`, exitFailed);
+}
+const killFirst = (): void => {
+  if (first.process.pid !== undefined && first.process.exitCode === null && first.process.signalCode === null)
+    process.kill(-first.process.pid, "SIGKILL");
+};
+process.once("exit", killFirst);
+
+const { createBridge } = await import("./bridge.ts");
+
+// Whoever reads the log may go away; the server must not go with them.
+process.stdout.on("error", () => undefined);
+
+let bridge: ReturnType<typeof createBridge>;
+try {
+  bridge = createBridge({
+    launch,
+    first,
+    host: options.host,
+    port: options.port,
+    token: process.env.BRIDGE_TOKEN || null,
+    allowedHosts: (process.env.BRIDGE_ALLOWED_HOSTS ?? "")
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+    sessions: options.sessions,
+    maxSessions: options.maxSessions,
+    idleSeconds: options.idleSeconds,
+    timeoutSeconds: options.timeoutSeconds,
+    writeLog: (line) => process.stdout.write(line),
+  });
+} catch (error) {
+  fail(error instanceof Error ? error.message : String(error), exitConfig);
+}
+process.off("exit", killFirst);
+process.once("exit", () => bridge.kill());
+
+let stopping = false;
+function stop(): void {
+  // A second signal means now.
+  if (stopping) process.exit(exitFailed);
+  stopping = true;
+  bridge.close().then(
+    () => process.exit(0),
+    (error: unknown) => fail(String(error), exitFailed),
+  );
+}
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
+
+try {
+  await bridge.listen();
+} catch (error) {
+  fail(
+    `cannot listen on ${options.host}:${options.port}: ${error instanceof Error ? error.message : String(error)}`,
+    exitFailed,
+  );
+}

@@ -1,0 +1,227 @@
+import type { Child, ChildEnd } from "./child.ts";
+import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "./exchange.ts";
+import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
+
+/** Turns a child's answer into what its asker gets. `raw` is the child's own line. */
+export type Encode = (call: Call, message: Message, raw: string) => string;
+
+/** A request on its way through a child. Plain data: thousands of them cost no closures. */
+export interface Call {
+  /** The id and the progress token as the asker wrote them; those of the newest round where a call takes several. */
+  clientId: Id;
+  clientToken: Id | undefined;
+  /** The id the child knows it by. */
+  readonly wireId: Id;
+  readonly method: string;
+  /** Null while nobody listens for the answer (the client went to fetch input for it). */
+  exchange: Exchange | null;
+  /** Who asked: what is compared when one asker's calls must be found. */
+  owner: object;
+  readonly encode: Encode;
+  /** Epoch ms of the last sign of life: asked, progress. */
+  lastActivityAt: number;
+  /** Its clock stands still: it waits for the client, not for the server. */
+  paused: boolean;
+  /** Takes the answer instead of the exchange when set. */
+  onAnswer: ((call: Call, message: Message) => void) | null;
+}
+
+export interface PeerHandler {
+  /** A notification that is no call's progress. */
+  onNotification(message: Message, raw: string): void;
+  /** A request of the server to the client. */
+  onRequest(message: Message, raw: string): void;
+  onEnd(end: ChildEnd): void;
+}
+
+/** The bridge's view of a child as a JSON-RPC peer: who asked what, and where each answer goes. */
+export interface Peer {
+  readonly child: Child;
+  readonly open: ReadonlyMap<Id, Call>;
+  /** Whether an answer may still come to an id nobody waits for: the child must not be handed to another asker. */
+  readonly tainted: boolean;
+  /**
+   * Passes a request on. `raw`, where given, is its text on one line and goes out untouched when ids are not remapped.
+   * Null when the asker has a request with that id open already.
+   */
+  request(
+    options: { message: Message; raw: string | null; exchange: Exchange | null; owner: object; encode: Encode },
+    params?: Params,
+  ): Call | null;
+  /** A request of the bridge's own. Rejects when the child ends or does not answer in time. */
+  ask(method: string, params: Params | undefined, timeoutMs: number | null): Promise<Message>;
+  send(text: string): void;
+  notify(method: string, params?: Params): void;
+  /** Tells the child to stop and forgets the call. Its late answer goes nowhere. */
+  cancel(call: Call, reason: string): void;
+  find(owner: object, clientId: Id): Call | undefined;
+  /** Fails calls that showed no sign of life since `before` (epoch ms). */
+  expire(before: number, timeoutSeconds: number): void;
+  /** Gives the child up without ending it. */
+  release(): void;
+}
+
+/** A request of the bridge's own that failed because the child ended or was too slow. */
+export class PeerError extends Error {
+  override readonly name = "PeerError";
+}
+
+const ownIdPrefix = "toolyard-bridge:";
+
+/** Sends one text to a call's asker as its answer. */
+export function answerCall(call: Call, text: string): void {
+  if (call.exchange !== null) sendAnswer(call.exchange, text);
+}
+
+export function createPeer(options: { child: Child; remap: boolean; handler: PeerHandler; now: () => number }): Peer {
+  const { child, remap, handler, now } = options;
+  const open = new Map<Id, Call>();
+  const own = new Map<
+    Id,
+    { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
+  >();
+  let nextId = 1;
+  let tainted = false;
+
+  function settle(message: Message, raw: string): void {
+    const id = message.id;
+    if (id === undefined || id === null) return;
+    const call = open.get(id);
+    if (call !== undefined) {
+      open.delete(id);
+      if (call.onAnswer !== null) call.onAnswer(call, message);
+      else if (call.exchange !== null && !call.exchange.ended)
+        sendAnswer(call.exchange, call.encode(call, message, raw));
+      return;
+    }
+    const asked = own.get(id);
+    if (asked === undefined) return;
+    own.delete(id);
+    if (asked.timer !== null) clearTimeout(asked.timer);
+    asked.resolve(message);
+  }
+
+  function progress(message: Message, raw: string): boolean {
+    const token = message.params?.progressToken;
+    if (!isId(token)) return false;
+    let call = remap ? open.get(token) : undefined;
+    if (!remap) {
+      for (const candidate of open.values()) if (candidate.clientToken === token) call = candidate;
+    }
+    // In a shared child a token that no open call has belongs to a call that is over.
+    if (call === undefined) return remap;
+    call.lastActivityAt = now();
+    if (call.exchange === null || call.clientToken === undefined) return true;
+    sendAlong(
+      call.exchange,
+      remap ? JSON.stringify({ ...message, params: { ...message.params, progressToken: call.clientToken } }) : raw,
+    );
+    return true;
+  }
+
+  child.handle({
+    onMessage(message, raw) {
+      const kind = kindOf(message);
+      if (kind === "response") settle(message, raw);
+      else if (kind === "request") handler.onRequest(message, raw);
+      else if (message.method !== "notifications/progress" || !progress(message, raw))
+        handler.onNotification(message, raw);
+    },
+    onEnd(end) {
+      const lost = [...open.values()];
+      open.clear();
+      for (const call of lost)
+        answerCall(call, errorText(call.clientId, code.serverError, `${end.reason}; the call was not repeated`));
+      for (const asked of own.values()) {
+        if (asked.timer !== null) clearTimeout(asked.timer);
+        asked.reject(new PeerError(end.reason));
+      }
+      own.clear();
+      handler.onEnd(end);
+    },
+  });
+
+  function cancel(call: Call, reason: string): void {
+    if (!open.delete(call.wireId)) return;
+    tainted = true;
+    child.send(
+      JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: call.wireId, reason } }),
+    );
+    if (call.exchange !== null) skipAnswer(call.exchange);
+  }
+
+  return {
+    child,
+    open,
+    get tainted() {
+      return tainted || own.size > 0;
+    },
+    request({ message, raw, exchange, owner, encode }, params = message.params) {
+      // The caller passes requests only, so there is an id and a method.
+      const clientId = message.id as Id;
+      const method = message.method as string;
+      if (!remap && open.has(clientId)) return null;
+      const wireId = remap ? nextId++ : clientId;
+      const token = metaOf(params)?.progressToken;
+      const clientToken = isId(token) ? token : undefined;
+      const call: Call = {
+        clientId,
+        clientToken,
+        wireId,
+        method,
+        exchange,
+        owner,
+        encode,
+        lastActivityAt: now(),
+        paused: false,
+        onAnswer: null,
+      };
+      open.set(wireId, call);
+      if (remap) {
+        const sent =
+          clientToken === undefined ? params : { ...params, _meta: { ...metaOf(params), progressToken: wireId } };
+        child.send(JSON.stringify({ jsonrpc: "2.0", id: wireId, method, params: sent }));
+      } else child.send(raw ?? JSON.stringify(message));
+      return call;
+    },
+    ask(method, params, timeoutMs) {
+      if (child.end !== null) return Promise.reject(new PeerError(child.end.reason));
+      const id = `${ownIdPrefix}${nextId++}`;
+      return new Promise((resolve, reject) => {
+        const timer =
+          timeoutMs === null
+            ? null
+            : setTimeout(() => {
+                own.delete(id);
+                reject(new PeerError(`the server did not answer ${method} within ${timeoutMs / 1000} s`));
+              }, timeoutMs);
+        own.set(id, { resolve, reject, timer });
+        child.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
+      });
+    },
+    send: (text) => child.send(text),
+    notify: (method, params) => child.send(JSON.stringify({ jsonrpc: "2.0", method, params })),
+    cancel,
+    find(owner, clientId) {
+      if (!remap) return open.get(clientId);
+      for (const call of open.values()) if (call.owner === owner && call.clientId === clientId) return call;
+      return undefined;
+    },
+    expire(before, timeoutSeconds) {
+      for (const call of open.values()) {
+        if (call.paused || call.lastActivityAt > before) continue;
+        answerCall(
+          call,
+          errorText(
+            call.clientId,
+            code.requestTimeout,
+            `the server gave no answer and no progress within ${timeoutSeconds} s; the call was cancelled`,
+          ),
+        );
+        call.exchange = null;
+        cancel(call, `no answer within ${timeoutSeconds} s`);
+      }
+    },
+    release: () => child.handle(null),
+  };
+}

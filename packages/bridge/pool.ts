@@ -1,0 +1,170 @@
+import { type Child, type ChildEnd, createChild } from "./child.ts";
+import type { LineLog } from "./line-log.ts";
+import { adaptStatelessChild } from "./stateless-child.ts";
+import { type Launch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
+
+/** Starts children, keeps one warm, counts how they end. Knows nothing of who talks to them. */
+export interface Pool {
+  readonly size: number;
+  /** Why children end before they serve, while that is so. */
+  readonly failure: Failure | null;
+  /** Whether a child answered `initialize` and nothing speaks against the next one doing so. */
+  readonly healthy: boolean;
+  /** Children speak only the stateless revision: each is adapted from then on. */
+  adaptFromNow(): void;
+  /**
+   * A child that was not initialised yet: the warm one, or a fresh one.
+   * @throws Unavailable while the server exits at once and it is too early to try again, or the pool is closed.
+   */
+  take(): Child;
+  /** Keeps one child warm, from now on. It is started a little later, so as not to slow down who was just served. */
+  keepSpare(): void;
+  /** The child answered `initialize`. */
+  proved(child: Child): void;
+  /** Ends all children. Resolves when nothing of them is left. */
+  close(): Promise<void>;
+  /** SIGKILL to all, synchronously. */
+  kill(): void;
+}
+
+export interface Failure {
+  /** A sentence with exit code and last line on stderr. */
+  reason: string;
+  /** Epoch ms of the next try. */
+  retryAt: number;
+}
+
+/** There is no child to serve this now. The message is for the caller. */
+export class Unavailable extends Error {
+  override readonly name = "Unavailable";
+  readonly retryAfterSeconds: number;
+  constructor(message: string, retryAfterSeconds: number) {
+    super(message);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** A child that ends sooner than this after its start counts as "exits at once" (ms). */
+const soonMs = 5_000;
+const firstDelayMs = 250;
+const longestDelayMs = 10_000;
+const spareDelayMs = 1_000;
+
+export interface PoolOptions {
+  launch: Launch;
+  /** A process that was started before the pool was there: its first child. */
+  first: SpawnedProcess | null;
+  log: LineLog;
+  now: () => number;
+  /** A child ended by itself. */
+  onFailure: () => void;
+}
+
+export function createPool(options: PoolOptions): Pool {
+  const { launch, log, now, onFailure } = options;
+  const children = new Set<Child>();
+  const provedChildren = new Set<Child>();
+  let spare: Child | null = null;
+  let sparing = false;
+  let spareTimer: NodeJS.Timeout | null = null;
+  let failures = 0;
+  let failure: Failure | null = null;
+  let closed = false;
+  let adapt = false;
+  let everProved = false;
+
+  function ended(child: Child, end: ChildEnd): void {
+    const proved = provedChildren.delete(child);
+    if (spare === child) spare = null;
+    void child.gone.then(() => children.delete(child));
+    if (child.closing || closed) return;
+    log.write("SYSTEM", end.reason);
+    const soon = now() - child.startedAt < soonMs;
+    failures = soon ? failures + 1 : 1;
+    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
+    failure = {
+      reason: proved
+        ? end.reason
+        : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}`,
+      retryAt: now() + delay,
+    };
+    onFailure();
+  }
+
+  function adopt(spawned: SpawnedProcess): Child {
+    const child: Child = createChild({ spawned, log, onEnd: (end) => ended(child, end) });
+    children.add(child);
+    return child;
+  }
+
+  function spawnOne(): Child {
+    return adopt(spawnProcess(launch));
+  }
+
+  if (options.first !== null) spare = adopt(options.first);
+
+  function scheduleSpare(): void {
+    if (!sparing || closed || spare !== null || spareTimer !== null) return;
+    spareTimer = setTimeout(() => {
+      spareTimer = null;
+      if (closed || spare !== null || failure !== null) return;
+      try {
+        spare = spawnOne();
+      } catch (error) {
+        log.write("SYSTEM", `cannot start a spare server: ${String(error)}`);
+      }
+    }, spareDelayMs);
+    spareTimer.unref();
+  }
+
+  return {
+    get size() {
+      return children.size;
+    },
+    get failure() {
+      return failure;
+    },
+    get healthy() {
+      return everProved && (failure === null || provedChildren.size > 0);
+    },
+    adaptFromNow() {
+      adapt = true;
+    },
+    take() {
+      if (closed) throw new Unavailable("the bridge is shutting down", 1);
+      if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
+        throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
+      }
+      let child = spare;
+      spare = null;
+      try {
+        child ??= spawnOne();
+      } catch (error) {
+        throw new Unavailable(
+          `the server could not be started: ${error instanceof Error ? error.message : String(error)}`,
+          5,
+        );
+      }
+      scheduleSpare();
+      return adapt ? adaptStatelessChild(child) : child;
+    },
+    keepSpare() {
+      sparing = true;
+      scheduleSpare();
+    },
+    proved(child) {
+      // By pid: what was handed out may be the child in its adapter.
+      for (const known of children) if (known.pid === child.pid && known.end === null) provedChildren.add(known);
+      everProved = true;
+      failure = null;
+    },
+    async close() {
+      closed = true;
+      if (spareTimer !== null) clearTimeout(spareTimer);
+      await Promise.all([...children].map((child) => child.close()));
+    },
+    kill() {
+      for (const child of children) child.kill();
+    },
+  };
+}

@@ -1,0 +1,263 @@
+import { timingSafeEqual } from "node:crypto";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { networkInterfaces } from "node:os";
+
+import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
+import { refuse } from "./exchange.ts";
+import { code, kindOf, oneLine } from "./json-rpc.ts";
+import type { LineLog } from "./line-log.ts";
+import { Unavailable } from "./pool.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Stateless } from "./stateless.ts";
+
+/** Largest request body, in bytes. */
+export const maxBodyBytes = 10 * 1024 * 1024;
+
+export interface ServerOptions {
+  host: string;
+  /** Wanted as `Authorization: Bearer …`; null: none wanted. */
+  token: string | null;
+  /** Host names, besides the loopback ones and `host`, that requests may name in Host and Origin. */
+  allowedHosts: readonly string[];
+  sessions: Sessions;
+  stateless: Stateless;
+  log: LineLog;
+  health: () => { ok: boolean; body: Record<string, unknown> };
+  status: () => Record<string, unknown>;
+  /** The bridge is shutting down: nothing new is taken. */
+  closing: () => boolean;
+}
+
+/** Requests that change what a child does for everybody; without a session there is only everybody. */
+const needsSession: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+/** Longer than proxies keep idle connections, so that they and not the bridge end them. */
+const keepAliveTimeoutMs = 75_000;
+
+class BodyTooLarge extends Error {
+  override readonly name = "BodyTooLarge";
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function readBody(request: IncomingMessage): Promise<string> {
+  if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return Promise.reject(new BodyTooLarge());
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= maxBodyBytes) chunks.push(chunk);
+      else reject(new BodyTooLarge());
+    });
+    request.once("end", () =>
+      resolve((chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)).toString("utf8")),
+    );
+    request.once("error", reject);
+  });
+}
+
+function hostnameOf(authority: string): string | null {
+  return URL.canParse(`http://${authority}`) ? new URL(`http://${authority}`).hostname : null;
+}
+
+function allowedNames(host: string, more: readonly string[]): Set<string> {
+  const names = new Set(["localhost", "127.0.0.1", "[::1]", ...more]);
+  const bound =
+    host === "0.0.0.0" || host === "::"
+      ? Object.values(networkInterfaces()).flatMap((list) => list?.map((item) => item.address) ?? [])
+      : [host];
+  for (const address of bound) names.add(address.includes(":") ? `[${address}]` : address);
+  return names;
+}
+
+/** The bridge's HTTP side: who may ask, what is asked, and in which era. */
+export function createBridgeServer(options: ServerOptions): Server {
+  const { host, token, allowedHosts, sessions, stateless, log, health, status, closing } = options;
+  const names = allowedNames(host, allowedHosts);
+  const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
+  /** Host headers seen and found good: their number is that of the allowed names times ports, so it is bounded by hand. */
+  const goodHosts = new Set<string>();
+
+  function hostAllowed(authority: string | undefined): boolean {
+    if (authority === undefined) return false;
+    if (goodHosts.has(authority)) return true;
+    const name = hostnameOf(authority);
+    if (name === null || !names.has(name)) return false;
+    if (goodHosts.size < 64) goodHosts.add(authority);
+    return true;
+  }
+
+  function originAllowed(origin: string | undefined): boolean {
+    if (origin === undefined || origin === "") return true;
+    return URL.canParse(origin) && names.has(new URL(origin).hostname);
+  }
+
+  function authorized(request: IncomingMessage): boolean {
+    if (bearer === null) return true;
+    const given = Buffer.from(request.headers.authorization ?? "");
+    return given.length === bearer.length && timingSafeEqual(given, bearer);
+  }
+
+  function json(response: ServerResponse, httpStatus: number, body: Record<string, unknown>): void {
+    response
+      .writeHead(httpStatus, { "content-type": "application/json", "cache-control": "no-store" })
+      .end(JSON.stringify(body));
+  }
+
+  function versionProblem(request: IncomingMessage): string | null {
+    const version = header(request, "mcp-protocol-version");
+    if (version === undefined || sessionVersions.includes(version)) return null;
+    return `Bad Request: Unsupported protocol version: ${version} (supported versions: ${sessionVersions.join(", ")})`;
+  }
+
+  async function post(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const type = request.headers["content-type"] ?? "";
+    if (!/^\s*application\/json\s*(;|$)/i.test(type)) {
+      return refuse(response, 415, { message: "Unsupported Media Type: Content-Type must be application/json" });
+    }
+    let text: string;
+    try {
+      text = await readBody(request);
+    } catch (error) {
+      if (!(error instanceof BodyTooLarge)) throw error;
+      request.resume();
+      return refuse(response, 413, {
+        message: `Payload Too Large: Request body must not exceed ${maxBodyBytes} bytes`,
+        headers: { connection: "close" },
+      });
+    }
+    let body: unknown;
+    try {
+      body = JSON.parse(text);
+    } catch {
+      return refuse(response, 400, {
+        code: code.parseError,
+        message: "Parse error: the request body is not valid JSON",
+      });
+    }
+    const headers: RequestHeaders = {
+      protocolVersion: header(request, "mcp-protocol-version"),
+      method: header(request, "mcp-method"),
+      name: header(request, "mcp-name"),
+    };
+    const classified = classify(body, headers);
+    if (classified.era === "refused") return refuse(response, classified.status, classified);
+    // What belongs to a call that still runs (an answer to the server, a cancellation) is taken until the end.
+    const asks = classified.era === "stateless" || classified.messages.some((message) => kindOf(message) === "request");
+    if (closing() && asks)
+      return refuse(response, 503, { message: "the bridge is shutting down", headers: { "retry-after": "1" } });
+    if (classified.era === "stateless") return stateless.serve(classified.message, headers, response);
+
+    const { messages, batch } = classified;
+    const accept = request.headers.accept;
+    const streamable = accept === undefined || accept.includes("text/event-stream") || accept.includes("*/*");
+    const only = messages.length === 1 ? messages[0] : undefined;
+    const id = only?.id ?? null;
+    const sessionId = header(request, "mcp-session-id");
+    if (sessionId === undefined && only !== undefined && only.method === "initialize" && kindOf(only) === "request") {
+      const session = await sessions.open(only);
+      return session.post(messages, { batch: false, text: oneLine(text), response, streamable });
+    }
+    const problem = versionProblem(request);
+    if (problem !== null) return refuse(response, 400, { id, message: problem });
+    if (sessionId === undefined) {
+      if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
+        return stateless.serveBare(only, response, streamable);
+      if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
+      return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
+    }
+    const session = sessions.get(sessionId);
+    if (session === undefined)
+      return refuse(response, 404, { id, code: code.sessionNotFound, message: "Session not found" });
+    if (messages.some((message) => message.method === "initialize")) {
+      return refuse(response, 400, {
+        id,
+        code: code.invalidRequest,
+        message: "Invalid Request: Server already initialized",
+      });
+    }
+    session.post(messages, { batch, text: oneLine(text), response, streamable });
+  }
+
+  function withSession(
+    request: IncomingMessage,
+    response: ServerResponse,
+    act: (session: NonNullable<ReturnType<Sessions["get"]>>) => void,
+  ): void {
+    const sessionId = header(request, "mcp-session-id");
+    if (sessionId === undefined) {
+      return refuse(response, request.method === "GET" ? 405 : 400, {
+        message: "Bad Request: Mcp-Session-Id header is required",
+        headers: { allow: "POST" },
+      });
+    }
+    const problem = versionProblem(request);
+    if (problem !== null) return refuse(response, 400, { message: problem });
+    const session = sessions.get(sessionId);
+    if (session === undefined)
+      return refuse(response, 404, { code: code.sessionNotFound, message: "Session not found" });
+    act(session);
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = request.url ?? "";
+    const end = url.indexOf("?");
+    const path = end === -1 ? url : url.slice(0, end);
+    if (path === "/healthz" && (request.method === "GET" || request.method === "HEAD")) {
+      const { ok, body } = health();
+      return json(response, ok ? 200 : 503, body);
+    }
+    if (!hostAllowed(request.headers.host))
+      return refuse(response, 403, { message: `Invalid Host: ${request.headers.host ?? "(missing)"}` });
+    if (!originAllowed(header(request, "origin")))
+      return refuse(response, 403, { message: `Invalid Origin: ${header(request, "origin")}` });
+    if (!authorized(request)) {
+      return refuse(response, 401, {
+        message: "the bridge's bearer token is missing or wrong",
+        headers: { "www-authenticate": "Bearer" },
+      });
+    }
+    if (path === "/status" && request.method === "GET") return json(response, 200, status());
+    if (path !== "/mcp") return refuse(response, 404, { message: "Not Found: the MCP endpoint is /mcp" });
+    switch (request.method) {
+      case "POST":
+        return post(request, response);
+      case "GET":
+        if (!(request.headers.accept ?? "").includes("text/event-stream")) {
+          return refuse(response, 406, { message: "Not Acceptable: Client must accept text/event-stream" });
+        }
+        return withSession(request, response, (session) => session.stream(response));
+      case "DELETE":
+        return withSession(request, response, (session) => {
+          sessions.remove(session);
+          response.writeHead(200).end();
+        });
+      default:
+        return refuse(response, 405, { message: "Method not allowed.", headers: { allow: "GET, POST, DELETE" } });
+    }
+  }
+
+  // Not an import: that reads all of node:http's exports, and one of them loads Node's WebSocket client, 14 MB of memory.
+  const server = process.getBuiltinModule("node:http").createServer((request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      if (error instanceof Unavailable) {
+        return refuse(response, 503, {
+          message: error.message,
+          headers: { "retry-after": String(error.retryAfterSeconds) },
+        });
+      }
+      if (request.errored !== null || response.destroyed) return;
+      log.write(
+        "SYSTEM",
+        `a request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      );
+      if (response.headersSent) response.destroy();
+      else refuse(response, 500, { code: code.internalError, message: "Internal error of the bridge" });
+    });
+  });
+  server.keepAliveTimeout = keepAliveTimeoutMs;
+  return server;
+}

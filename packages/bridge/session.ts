@@ -1,0 +1,335 @@
+import type { ChildEnd } from "./child.ts";
+import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "./exchange.ts";
+import { code, errorText, type Id, kindOf, type Message } from "./json-rpc.ts";
+import { type Call, createPeer, type Peer } from "./peer.ts";
+import type { Child } from "./child.ts";
+import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "./shared.ts";
+import type { ServerResponse } from "node:http";
+
+/** One client's session of the older era: its messages, and the streams that lead back to it. */
+export interface Session {
+  readonly id: string;
+  /** Epoch ms of the last request, answer or stream that ended. */
+  readonly lastActiveAt: number;
+  readonly busy: boolean;
+  readonly listening: boolean;
+  /** Takes the messages of one POST. `text` is its body on one line. */
+  post(
+    messages: Message[],
+    options: { batch: boolean; text: string; response: ServerResponse; streamable: boolean },
+  ): void;
+  /** Takes a GET: a stream for what belongs to no request. */
+  stream(response: ServerResponse): void;
+  sweep(now: number, timeoutSeconds: number, inputMs: number): void;
+  keepAlive(write: (exchange: Exchange) => void): void;
+  close(reason: string): void;
+}
+
+export interface SessionOptions {
+  id: string;
+  /** Its own child, not initialised yet; its own, initialised by the bridge; or one it shares with other sessions. */
+  child:
+    { kind: "own"; child: Child } | { kind: "taken"; shared: SharedChild } | { kind: "shared"; shared: SharedChild };
+  now: () => number;
+  /** The server answered `initialize`. */
+  onReady: (child: Child) => void;
+  /** The session is over: its child ended, or refused `initialize`. */
+  onEnd: () => void;
+}
+
+interface Asked {
+  readonly message: Message;
+  at: number;
+  delivered: boolean;
+}
+
+/** What waits for a stream: until the client opens its GET stream there may be none. */
+const maxWaiting = 256;
+const maxWaitingChars = 1024 * 1024;
+
+/** The child's line as it is: nothing about it needs to change in a session of its own. */
+function passThrough(_call: Call, _message: Message, raw: string): string {
+  return raw;
+}
+
+export function createSession(options: SessionOptions): Session {
+  const { id, now, onReady, onEnd } = options;
+  const owner = {};
+  const streams: Exchange[] = [];
+  const asked = new Map<Id, Asked>();
+  const watching = new Set<string>();
+  let waiting: { json: string; asks: Id | null }[] = [];
+  let waitingChars = 0;
+  let lastActiveAt = now();
+  let closed = false;
+  let ready = false;
+  const shared = options.child.kind === "own" ? null : options.child.shared;
+  const own = options.child.kind !== "shared";
+  const encode = own ? passThrough : restoreSharedId;
+
+  const peer: Peer =
+    options.child.kind === "shared"
+      ? options.child.shared.peer
+      : createPeer({
+          child: options.child.kind === "own" ? options.child.child : options.child.shared.peer.child,
+          remap: false,
+          now,
+          handler: { onNotification: (_message, raw) => tell(raw, _message), onRequest: ask, onEnd: ended },
+        });
+
+  function ended(_end: ChildEnd): void {
+    if (closed) return;
+    finish();
+    onEnd();
+  }
+
+  function finish(): void {
+    closed = true;
+    for (const stream of streams.splice(0)) endExchange(stream);
+    waiting = [];
+    asked.clear();
+    if (shared !== null && !own) {
+      shared.listeners.delete(listener);
+      shared.endListeners.delete(ended);
+      for (const uri of watching) unsubscribe(shared, uri, owner);
+    }
+  }
+
+  function usable(exchange: Exchange | null): exchange is Exchange {
+    return exchange !== null && exchange.streamable && !exchange.ended && !exchange.response.destroyed;
+  }
+
+  /** A server over stdio does not say which request a message belongs to. With one request open it is that one. */
+  function route(): Exchange | null {
+    let newest: Exchange | null = null;
+    let count = 0;
+    for (const call of peer.open.values()) {
+      if (call.owner !== owner) continue;
+      count += 1;
+      if (usable(call.exchange)) newest = call.exchange;
+    }
+    if (count === 1 && newest !== null) return newest;
+    for (const stream of streams.toReversed()) if (usable(stream)) return stream;
+    return newest;
+  }
+
+  function deliver(json: string, asks: Id | null): boolean {
+    const exchange = route();
+    if (exchange !== null) return sendAlong(exchange, json);
+    if (waiting.length < maxWaiting && waitingChars + json.length <= maxWaitingChars) {
+      waiting.push({ json, asks });
+      waitingChars += json.length;
+    }
+    return false;
+  }
+
+  function tell(raw: string, message: Message): void {
+    if (message.method === "notifications/cancelled") {
+      const request = message.params?.requestId;
+      if ((typeof request === "string" || typeof request === "number") && asked.delete(request)) resume();
+    }
+    deliver(raw, null);
+  }
+
+  const listener = (message: Message): void => {
+    deliver(JSON.stringify(message), null);
+  };
+
+  function ask(message: Message, raw: string): void {
+    const request = message.id;
+    if (request === undefined || request === null) return;
+    if (message.method === "ping" && route() === null) {
+      // A server that checks on its client is not to be told that there is none while it only has no stream open.
+      peer.send(JSON.stringify({ jsonrpc: "2.0", id: request, result: {} }));
+      return;
+    }
+    const entry: Asked = { message, at: now(), delivered: false };
+    asked.set(request, entry);
+    entry.delivered = deliver(raw, request);
+    if (message.method !== "ping") for (const call of peer.open.values()) call.paused = true;
+  }
+
+  function resume(): void {
+    for (const entry of asked.values()) if (entry.message.method !== "ping") return;
+    for (const call of peer.open.values()) {
+      call.paused = false;
+      call.lastActivityAt = now();
+    }
+  }
+
+  function refuseServer(request: Id, text: string): void {
+    asked.delete(request);
+    peer.send(errorText(request, code.requestTimeout, text));
+    resume();
+  }
+
+  function onInitialized(call: Call, message: Message): void {
+    lastActiveAt = now();
+    if (call.exchange === null) return;
+    if (message.error === undefined) {
+      call.exchange.sessionId = id;
+      ready = true;
+      onReady(peer.child);
+    }
+    sendAnswer(call.exchange, JSON.stringify({ ...message, id: call.clientId }));
+    if (message.error !== undefined) {
+      close("the server refused to initialize");
+      onEnd();
+    }
+  }
+
+  function request(message: Message, exchange: Exchange, text: string | null): void {
+    const clientId = message.id as Id; // kindOf said it is a request
+    if (message.method === "initialize") {
+      if (shared === null) {
+        const call = peer.request({ message, raw: text, exchange, owner, encode });
+        if (call !== null) call.onAnswer = onInitialized;
+        return;
+      }
+      exchange.sessionId = id;
+      ready = true;
+      onReady(peer.child);
+      sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: clientId, result: shared.identity.result }));
+      return;
+    }
+    const uri = message.params?.uri;
+    if (
+      !own &&
+      shared !== null &&
+      typeof uri === "string" &&
+      (message.method === "resources/subscribe" || message.method === "resources/unsubscribe")
+    ) {
+      if (message.method === "resources/subscribe") {
+        watching.add(uri);
+        subscribe(shared, uri, owner);
+      } else {
+        watching.delete(uri);
+        unsubscribe(shared, uri, owner);
+      }
+      sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: clientId, result: {} }));
+      return;
+    }
+    if (peer.request({ message, raw: text, exchange, owner, encode }) === null) {
+      sendAnswer(
+        exchange,
+        errorText(
+          clientId,
+          code.invalidRequest,
+          `the request id ${JSON.stringify(clientId)} is in use by a request that is still open`,
+        ),
+        400,
+      );
+    }
+  }
+
+  function notification(message: Message, text: string | null): void {
+    if (message.method === "notifications/initialized" && shared !== null) return;
+    if (message.method === "notifications/cancelled") {
+      const target = message.params?.requestId;
+      const call = typeof target === "string" || typeof target === "number" ? peer.find(owner, target) : undefined;
+      const reason = message.params?.reason;
+      if (call !== undefined) peer.cancel(call, typeof reason === "string" ? reason : "the client cancelled it");
+      return;
+    }
+    // To a shared server one session's notifications would be everybody's.
+    if (own) peer.send(text ?? JSON.stringify(message));
+  }
+
+  function response(message: Message, text: string | null): void {
+    if (message.id === undefined || message.id === null || !asked.delete(message.id)) return;
+    peer.send(text ?? JSON.stringify(message));
+    resume();
+  }
+
+  function close(reason: string): void {
+    if (closed) return;
+    for (const call of peer.open.values()) {
+      if (call.owner !== owner) continue;
+      if (call.exchange !== null) sendAnswer(call.exchange, errorText(call.clientId, code.serverError, reason));
+      call.exchange = null;
+      if (!own) peer.cancel(call, reason);
+    }
+    finish();
+    if (own) {
+      peer.release();
+      void peer.child.close();
+    }
+  }
+
+  if (shared !== null && !own) {
+    shared.listeners.add(listener);
+    shared.endListeners.add(ended);
+  }
+
+  return {
+    id,
+    get lastActiveAt() {
+      return lastActiveAt;
+    },
+    get busy() {
+      for (const call of peer.open.values()) if (call.owner === owner) return true;
+      return false;
+    },
+    get listening() {
+      return streams.some(usable);
+    },
+    post(messages, { batch, text, response: httpResponse, streamable }) {
+      lastActiveAt = now();
+      let requests = 0;
+      for (const message of messages) if (kindOf(message) === "request") requests += 1;
+      const exchange =
+        requests === 0 ? null : createExchange(httpResponse, { streamable, outstanding: requests, batch });
+      const raw = batch ? null : text;
+      for (const message of messages) {
+        const kind = kindOf(message);
+        if (kind === "request" && exchange !== null) request(message, exchange, raw);
+        else if (kind === "notification") notification(message, raw);
+        else response(message, raw);
+      }
+      if (exchange === null) httpResponse.writeHead(202).end();
+    },
+    stream(httpResponse) {
+      const exchange = createExchange(httpResponse, { streamable: true, outstanding: Number.POSITIVE_INFINITY });
+      exchange.sessionId = id;
+      openStream(exchange);
+      streams.push(exchange);
+      lastActiveAt = now();
+      httpResponse.once("close", () => {
+        exchange.ended = true;
+        const at = streams.indexOf(exchange);
+        if (at !== -1) streams.splice(at, 1);
+        lastActiveAt = now();
+      });
+      const held = waiting;
+      waiting = [];
+      waitingChars = 0;
+      for (const { json, asks } of held) {
+        const entry = asks === null ? undefined : asked.get(asks);
+        if (asks !== null && entry === undefined) continue;
+        sendAlong(exchange, json);
+        if (entry !== undefined) {
+          entry.delivered = true;
+          entry.at = now();
+        }
+      }
+    },
+    sweep(at, timeoutSeconds, inputMs) {
+      if (own) peer.expire(at - timeoutSeconds * 1000, timeoutSeconds);
+      if (!ready && peer.open.size === 0) {
+        close("the server did not answer initialize");
+        onEnd();
+        return;
+      }
+      for (const [request_, entry] of asked) {
+        if (!entry.delivered && at - entry.at > timeoutSeconds * 1000)
+          refuseServer(request_, "the client has no stream open to be asked on");
+        else if (at - entry.at > inputMs) refuseServer(request_, "the client did not answer in time");
+      }
+    },
+    keepAlive(write) {
+      for (const stream of streams) write(stream);
+      for (const call of peer.open.values()) if (call.owner === owner && call.exchange !== null) write(call.exchange);
+    },
+    close,
+  };
+}

@@ -1,0 +1,200 @@
+import type { ServerResponse } from "node:http";
+import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import type { Dispatcher } from "undici";
+import type { Refusal } from "./answer.ts";
+import { pickReplica } from "./balance.ts";
+import type { Call } from "./call.ts";
+import { forwardedHeaders } from "./forwarded-headers.ts";
+import { broken, malformed, notReady, sessionLost, tooSlow, unreachable } from "./refusals.ts";
+import type { Replica } from "./replica.ts";
+import { passResponseHeaders } from "./request-head.ts";
+import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
+
+/** Sends calls to replicas and their answers back. */
+export interface Attempts {
+  begin(call: Call): void;
+}
+
+/** A client that takes nothing of its answer for this long is cut off: its call holds a replica's connection. */
+const STALLED_CLIENT_MS = 120_000;
+const MAX_ATTEMPTS = 3;
+const WARNINGS_A_SECOND = 5;
+
+export function createAttempts(options: {
+  routes: Routes;
+  refuse: (call: Call, refusal: Refusal) => void;
+  /** By which clients reach the proxy: "http" or "https". */
+  protocol: string;
+  isDraining: () => boolean;
+  logger: Logger;
+  now: () => number;
+  random?: () => number;
+}): Attempts {
+  const { routes, refuse, protocol, isDraining, logger, now, random = Math.random } = options;
+  let warnings = { second: 0, count: 0 };
+
+  /** Failures are told at warn, but not one line for each of a thousand. */
+  function warn(call: Call, replica: Replica, status: number, error: Error): void {
+    const second = Math.floor(now() / 1000);
+    if (warnings.second !== second) warnings = { second, count: 0 };
+    warnings.count += 1;
+    if (warnings.count > WARNINGS_A_SECOND) return;
+    logger.warn(
+      {
+        request_id: call.requestId,
+        slug: call.path.slug,
+        replica_id: replica.id,
+        status,
+        reason: `${systemCodeOf(error) ?? error.name}: ${messageOf(error)}`,
+      },
+      "a call failed at its replica",
+    );
+  }
+
+  function begin(call: Call, tried?: ReadonlySet<string>): void {
+    const { slug, ref } = call.path;
+    // The table may have changed while the body was read.
+    const group = routes.find(slug, ref) ?? call.group;
+    const picked = call.session
+      ? findReplica(group, call.session.replicaId)
+      : pickReplica<Replica, DeploymentRoute>(group?.deployments ?? [], {
+          now: now(),
+          random,
+          ...(tried && { tried }),
+        });
+    if (!picked) return refuse(call, call.session ? sessionLost() : notReady(call));
+    dispatch(call, picked.deployment, picked.replica, tried);
+  }
+
+  function dispatch(
+    call: Call,
+    deployment: DeploymentRoute,
+    replica: Replica,
+    tried: ReadonlySet<string> | undefined,
+  ): void {
+    const { request, response, path, head, body } = call;
+    call.deployment = deployment;
+    const timeoutMs = deployment.timeoutSeconds * 1000;
+    const headers = forwardedHeaders(call, replica, protocol);
+    if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
+      headers.push("content-length", String(head.contentLength));
+    }
+    let begun = false;
+    let left = Infinity;
+    let stalled: NodeJS.Timeout | undefined;
+    replica.outstanding += 1;
+
+    /** Nothing of the call has reached this replica: another may have it. */
+    function neverSent(error: Error): void {
+      replica.health.failed(now());
+      warn(call, replica, 502, error);
+      if (call.session) {
+        // Nothing listens where the session lived: it went with its process.
+        return refuse(call, systemCodeOf(error) === "ECONNREFUSED" ? sessionLost() : unreachable());
+      }
+      const next = new Set(tried).add(replica.id);
+      if (next.size < MAX_ATTEMPTS && hasAnother(call, next)) begin(call, next);
+      else refuse(call, unreachable());
+    }
+
+    replica.pool.dispatch(
+      {
+        path: replica.pathPrefix + path.path + path.query,
+        // Node's parser lets no other pass.
+        method: (request.method ?? "GET") as Dispatcher.HttpMethod,
+        headers,
+        body: body.content,
+        headersTimeout: timeoutMs,
+        bodyTimeout: call.standing ? 0 : timeoutMs,
+      },
+      {
+        onRequestStart(controller) {
+          begun = true;
+          call.abort = (reason) => controller.abort(reason);
+          if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
+        },
+        onResponseStart(_controller, status, received) {
+          if (status < 200 || response.headersSent) return;
+          call.status = status;
+          const answer = ["x-request-id", call.requestId];
+          passResponseHeaders(received, answer);
+          const ownId = received["mcp-session-id"];
+          if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
+          if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
+          if (isDraining()) answer.push("connection", "close");
+          response.writeHead(status, answer);
+          const length = received["content-length"];
+          if (typeof length === "string") left = Number(length);
+          // What comes in the same packet goes out in one; a stream's head does not wait for its first event.
+          else process.nextTick(flushHead, response);
+        },
+        onResponseData(controller, chunk) {
+          left -= chunk.length;
+          if (left === 0) {
+            response.end(chunk);
+            return;
+          }
+          if (response.write(chunk)) return;
+          controller.pause();
+          stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
+          response.once("drain", () => {
+            clearTimeout(stalled);
+            controller.resume();
+          });
+        },
+        onResponseEnd() {
+          replica.outstanding -= 1;
+          call.abort = null;
+          clearTimeout(stalled);
+          replica.health.succeeded();
+          if (!response.writableEnded) response.end();
+        },
+        onResponseError(_controller, error) {
+          replica.outstanding -= 1;
+          call.abort = null;
+          clearTimeout(stalled);
+          if (call.gone || call.refused || response.writableEnded) return;
+          if (isOfRequest(error)) return refuse(call, malformed());
+          if (!begun) return neverSent(error);
+          const timedOut = isTimeout(error);
+          // Slow is not broken: only connections that end in the middle speak against a replica.
+          if (!timedOut) replica.health.failed(now());
+          call.status = timedOut ? 504 : 502;
+          warn(call, replica, call.status, error);
+          // An answer that has begun can only be cut off.
+          if (response.headersSent) response.destroy();
+          else refuse(call, timedOut ? tooSlow(deployment.timeoutSeconds) : broken());
+        },
+      },
+    );
+  }
+
+  function hasAnother(call: Call, tried: ReadonlySet<string>): boolean {
+    const group = routes.find(call.path.slug, call.path.ref) ?? call.group;
+    return pickReplica(group?.deployments ?? [], { now: now(), random, tried }) !== null;
+  }
+
+  function sessionIdFor(call: Call, replica: Replica, ownId: string): string {
+    const { session, head } = call;
+    if (session?.ownId === ownId && head.sessionId !== undefined) return head.sessionId;
+    const place = { replicaId: replica.id, ownId };
+    return routes.sessionIds()?.sign(place, call.caller?.subject ?? "") ?? "";
+  }
+
+  return { begin: (call) => begin(call) };
+}
+
+function flushHead(response: ServerResponse): void {
+  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+}
+
+/** The client's own doing: says nothing of the replica. */
+function isOfRequest(error: Error): boolean {
+  const code = systemCodeOf(error);
+  return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH";
+}
+
+function isTimeout(error: Error): boolean {
+  const code = systemCodeOf(error);
+  return code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT";
+}

@@ -1,0 +1,40 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Caller } from "@toolyard/service-kit";
+import type { CallPath } from "./call-path.ts";
+import type { McpCall } from "./mcp-call.ts";
+import type { RequestBody } from "./request-body.ts";
+import type { RequestHead } from "./request-head.ts";
+import type { DeploymentRoute, RouteGroup, ToolLoad } from "./routes.ts";
+import type { SessionPlace } from "./session-id.ts";
+
+/** One call on its way. */
+export interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly head: RequestHead;
+  readonly path: CallPath;
+  readonly requestId: string;
+  /** Name, value…: CORS. */
+  readonly corsHeaders: readonly string[];
+  readonly startedAt: number;
+  readonly startedMs: number;
+  caller: Caller | null;
+  group: RouteGroup | null;
+  deployment: DeploymentRoute | null;
+  session: SessionPlace | null;
+  body: RequestBody;
+  /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
+  standing: boolean;
+  /** The tool's load, while this call is part of it. */
+  load: ToolLoad | null;
+  /** Known once the body has been looked at. */
+  mcp: McpCall | null;
+  /** What the caller got, or would have, had the answer not broken. */
+  status: number;
+  /** Ends the attempt that runs, if one does. */
+  abort: ((reason: Error) => void) | null;
+  /** The client went away, or the call was ended from outside. */
+  gone: boolean;
+  /** The proxy has answered it itself. */
+  refused: boolean;
+}

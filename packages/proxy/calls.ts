@@ -1,0 +1,287 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
+import type { Authenticator } from "./authentication.ts";
+import { refuse, type Refusal } from "./answer.ts";
+import { createAttempts } from "./attempt.ts";
+import type { Call } from "./call.ts";
+import type { CallPath } from "./call-path.ts";
+import { readMcpCall } from "./mcp-call.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import type { RateLimiter } from "./rate-limit.ts";
+import { SMALL_BODY_BYTES, noBody, readSmallBody, streamBody } from "./request-body.ts";
+import type { RequestHead } from "./request-head.ts";
+import { allBusy, sessionLost, tooLarge, tooManyCalls, unknownRoute } from "./refusals.ts";
+import { findReplica, type Routes } from "./routes.ts";
+import type { UsageJournal } from "./usage-journal.ts";
+
+export interface CallsOptions {
+  routes: Routes;
+  authenticator: Pick<Authenticator, "authenticate">;
+  callerLimit: RateLimiter;
+  toolLimit: RateLimiter;
+  usage: Pick<UsageJournal, "record">;
+  metrics: () => ProxyMetrics;
+  /** WWW-Authenticate of a 401. */
+  challenge: (head: RequestHead, path: CallPath, error: ToolyardError) => string;
+  /** By which clients reach the proxy: "http" or "https". */
+  protocol: string;
+  logger: Logger;
+  now?: () => number;
+}
+
+/** Every call of a tool, from its arrival to its usage record. */
+export interface Calls {
+  handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    head: RequestHead,
+    path: CallPath,
+    answer: { requestId: string; corsHeaders: readonly string[] },
+  ): void;
+  active(): number;
+  streams(): number;
+  /** Answers end their connections from now on. */
+  drain(): void;
+  /** Ends streams that stand open, of these callers. */
+  endStreams(isConcerned: (caller: Caller) => boolean): void;
+  /** Ends everything. */
+  abortAll(): void;
+  /** Resolves when no call is under way but streams that stand open; false after `ms`. */
+  settled(ms: number): Promise<boolean>;
+}
+
+const MAX_BODY_BYTES = 10 * 1024 * 1024;
+/** nginx's word for a client that went away before its answer. */
+const CLIENT_CLOSED_REQUEST = 499;
+
+export function createCalls(options: CallsOptions): Calls {
+  const {
+    routes,
+    authenticator,
+    callerLimit,
+    toolLimit,
+    usage,
+    metrics,
+    challenge,
+    protocol,
+    logger,
+    now = Date.now,
+  } = options;
+  const running = new Set<Call>();
+  let streamCount = 0;
+  let draining = false;
+  let whenSettled: (() => void) | null = null;
+  const attempts = createAttempts({ routes, refuse: refuseCall, protocol, isDraining: () => draining, logger, now });
+
+  function refuseCall(call: Call, refusal: Refusal): void {
+    if (call.response.headersSent || call.response.destroyed) return;
+    call.refused = true;
+    call.body.stop();
+    const { head } = call;
+    call.status = refuse(call.request, call.response, refusal, {
+      requestId: call.requestId,
+      headers: draining ? [...call.corsHeaders, "connection", "close"] : call.corsHeaders,
+      unreadBody: !call.request.complete && (head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES),
+    });
+  }
+
+  function refuseCaller(call: Call, error: unknown): void {
+    if (!(error instanceof ToolyardError)) {
+      logger.error({ err: error, request_id: call.requestId }, "a credential could not be checked");
+      return refuseCall(call, { error: new ToolyardError("INTERNAL_SERVER_ERROR", "", { cause: error }) });
+    }
+    switch (error.code) {
+      case "UNAUTHENTICATED":
+        return refuseCall(call, { error, headers: ["www-authenticate", challenge(call.head, call.path, error)] });
+      case "UPSTREAM_UNAVAILABLE":
+      case "TIMEOUT":
+        return refuseCall(call, { status: 503, error, retryAfter: 5 });
+      case "RATE_LIMITED":
+        return refuseCall(call, { error, retryAfter: 1 });
+      default:
+        return refuseCall(call, { error });
+    }
+  }
+
+  /** The caller is known: is the call one that may go on? */
+  function admit(call: Call, caller: Caller): void {
+    if (call.gone) return;
+    call.caller = caller;
+    try {
+      caller.require("tool:invoke");
+    } catch (error) {
+      return refuseCaller(call, error);
+    }
+    const { slug, ref } = call.path;
+    const group = routes.find(slug, ref);
+    if (!group) return refuseCall(call, unknownRoute(call.path, routes.version() !== null));
+    call.group = group;
+    call.deployment = group.deployments[0];
+    const at = now();
+    const wait = callerLimit.take(`${caller.subject} ${group.toolId}`, at) || toolLimit.take(group.toolId, at);
+    if (wait > 0) {
+      return refuseCall(call, tooManyCalls(slug, wait));
+    }
+    if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
+    readBody(call);
+  }
+
+  function restoreSession(call: Call, sessionId: string): boolean {
+    const place = routes.sessionIds()?.open(sessionId, call.caller?.subject ?? "") ?? null;
+    const found = place === null ? null : findReplica(call.group, place.replicaId);
+    if (!place || !found) {
+      refuseCall(call, sessionLost());
+      return false;
+    }
+    call.session = place;
+    call.deployment = found.deployment;
+    return true;
+  }
+
+  function readBody(call: Call): void {
+    const { request, head } = call;
+    if (head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES) {
+      if ((head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
+      call.body = streamBody(request, MAX_BODY_BYTES, () => {
+        // Refused first: what the attempt says of its end is then too late.
+        refuseCall(call, tooLarge(MAX_BODY_BYTES));
+        call.abort?.(new Error("The body is too large."));
+      });
+      return forward(call);
+    }
+    if (!head.contentLength) return forward(call);
+    const stop = readSmallBody(request, (body) => {
+      call.body = body;
+      forward(call);
+    });
+    call.body = { ...noBody(), stop };
+  }
+
+  function forward(call: Call): void {
+    if (call.gone) return;
+    const { head, request, deployment } = call;
+    const mcp = readMcpCall(request.method ?? "", head, call.body);
+    // Of a body that is still coming, more is known at its end.
+    if (mcp.method !== null) call.mcp = mcp;
+    call.standing =
+      request.method === "GET"
+        ? (head.accept?.includes("text/event-stream") ?? false)
+        : mcp.method === "subscriptions/listen";
+    if (call.standing) streamCount += 1;
+    else if (deployment) {
+      const limit = deployment.maxConcurrentCalls;
+      if (limit !== null && deployment.load.running >= limit) {
+        return refuseCall(call, allBusy(call.path.slug, limit));
+      }
+      deployment.load.running += 1;
+      call.load = deployment.load;
+    }
+    attempts.begin(call);
+  }
+
+  /** The one end of every call. */
+  function finish(call: Call): void {
+    running.delete(call);
+    const { response, deployment, group, caller, request } = call;
+    if (!response.writableFinished) {
+      call.gone = true;
+      call.body.stop();
+      call.abort?.(new Error("The client went away."));
+      if (!call.standing && (call.status === 0 || call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
+    }
+    if (call.load) call.load.running -= 1;
+    if (call.standing) streamCount -= 1;
+    const tookMs = performance.now() - call.startedMs;
+    const method = request.method ?? "";
+    metrics().call(method, call.status, call.standing ? null : tookMs / 1000);
+    if (group && deployment && caller) {
+      const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
+      usage.record({
+        at: new Date(call.startedAt).toISOString(),
+        toolId: group.toolId,
+        deploymentId: deployment.deploymentId,
+        endpoint: call.path.path === deployment.mcpPathname ? deployment.mcpEndpoint : deployment.otherEndpoint,
+        method,
+        mcpMethod: mcp.method,
+        mcpTool: mcp.method === "tools/call" ? mcp.name : null,
+        statusCode: call.status,
+        responseTimeMs: Math.round(tookMs * 1000) / 1000,
+        userId: caller.userId,
+      });
+    }
+    if (whenSettled && running.size - streamCount <= 0) whenSettled();
+  }
+
+  return {
+    handle(request, response, head, path, { requestId, corsHeaders }) {
+      const call: Call = {
+        request,
+        response,
+        head,
+        path,
+        requestId,
+        corsHeaders,
+        startedAt: now(),
+        startedMs: performance.now(),
+        caller: null,
+        group: null,
+        deployment: null,
+        session: null,
+        body: noBody(),
+        standing: false,
+        load: null,
+        mcp: null,
+        status: 0,
+        abort: null,
+        gone: false,
+        refused: false,
+      };
+      running.add(call);
+      response.once("close", () => finish(call));
+      let caller: Caller | Promise<Caller>;
+      try {
+        caller = authenticator.authenticate(head.authorization);
+      } catch (error) {
+        return refuseCaller(call, error);
+      }
+      if (!(caller instanceof Promise)) return admit(call, caller);
+      caller
+        .then(
+          (found) => admit(call, found),
+          (error: unknown) => refuseCaller(call, error),
+        )
+        .catch((error: unknown) => {
+          logger.error({ err: error, request_id: requestId }, "a call failed here");
+          response.destroy();
+        });
+    },
+    active: () => running.size,
+    streams: () => streamCount,
+    drain() {
+      draining = true;
+    },
+    endStreams(isConcerned) {
+      for (const call of running) if (call.standing && call.caller && isConcerned(call.caller)) end(call);
+    },
+    abortAll() {
+      for (const call of running) end(call);
+    },
+    async settled(ms) {
+      if (running.size - streamCount <= 0) return true;
+      const settled = Promise.withResolvers<boolean>();
+      whenSettled = () => settled.resolve(true);
+      const timer = setTimeout(() => settled.resolve(false), ms);
+      const result = await settled.promise;
+      clearTimeout(timer);
+      whenSettled = null;
+      return result;
+    },
+  };
+
+  function end(call: Call): void {
+    call.gone = true;
+    call.abort?.(new Error("The stream is ended."));
+    if (call.standing && call.response.headersSent) call.response.end();
+    else call.response.destroy();
+  }
+}

@@ -1,0 +1,79 @@
+import {
+  flag,
+  httpUrl,
+  integer,
+  list,
+  logLevel,
+  parseEnvironment,
+  port,
+  type Environment,
+} from "@toolyard/service-kit/config.ts";
+import type { LogLevel } from "@toolyard/service-kit";
+import { z } from "zod";
+
+export interface ProxyConfig {
+  host: string;
+  port: number;
+  /** The control plane's origin. */
+  gatewayUrl: string;
+  /** A service principal's token with internal:routes, internal:usage, internal:introspect and internal:revocations. */
+  credential: string;
+  dataDir: string;
+  /** How clients reach this proxy, where it is not what their Host header says; null: what it says. */
+  publicUrl: string | null;
+  /** Origins of browsers' pages that may call, beside loopback ones. */
+  corsOrigins: string[];
+  /** Names by which clients may address the proxy, beside loopback names, HOST and the CORS origins' hosts. */
+  allowedHosts: string[];
+  /** Calls a minute of one caller on one tool; 0: no bound. */
+  callerCallsPerMinute: number;
+  /** Calls a minute on one tool, of all callers; 0: no bound. */
+  toolCallsPerMinute: number;
+  /** What may wait on disk for the control plane; past it records are dropped and counted. */
+  spoolMaxBytes: number;
+  /** Whether remote launches may lead to private addresses. */
+  allowPrivateRemotes: boolean;
+  logLevel: LogLevel;
+}
+
+const shape = {
+  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
+  PROXY_PORT: port(4100),
+  GATEWAY_URL: httpUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
+  PROXY_URL: httpUrl("https://mcp.example.com").optional(),
+  PROXY_CREDENTIAL: z
+    .string("is needed: a service token by which the control plane trusts this proxy")
+    .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be a service token (a JWT)")
+    .meta({ example: "eyJ…" }),
+  DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
+  CORS_ORIGINS: list([], "https://app.example.com,https://admin.example.com").refine(
+    (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
+    "must be origins separated by commas, each scheme and host without a path",
+  ),
+  ALLOWED_HOSTS: list([], "toolyard.example.com"),
+  RATE_LIMIT_CALLER_PER_MINUTE: integer({ fallback: 300_000, min: 0, max: 100_000_000 }),
+  RATE_LIMIT_TOOL_PER_MINUTE: integer({ fallback: 1_200_000, min: 0, max: 100_000_000 }),
+  PROXY_SPOOL_MAX_MIB: integer({ fallback: 256, min: 1, max: 1_000_000 }),
+  ALLOW_PRIVATE_REMOTES: flag(false),
+  LOG_LEVEL: logLevel,
+};
+
+/** Reads the proxy's variables. @throws ConfigError naming what is wrong. */
+export function parseProxyConfig(env: Environment): ProxyConfig {
+  const values = parseEnvironment(shape, env);
+  return {
+    host: values.HOST,
+    port: values.PROXY_PORT,
+    gatewayUrl: new URL(values.GATEWAY_URL).origin,
+    credential: values.PROXY_CREDENTIAL,
+    dataDir: values.DATA_DIR,
+    publicUrl: values.PROXY_URL === undefined ? null : values.PROXY_URL.replace(/\/+$/, ""),
+    corsOrigins: values.CORS_ORIGINS,
+    allowedHosts: values.ALLOWED_HOSTS,
+    callerCallsPerMinute: values.RATE_LIMIT_CALLER_PER_MINUTE,
+    toolCallsPerMinute: values.RATE_LIMIT_TOOL_PER_MINUTE,
+    spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,
+    allowPrivateRemotes: values.ALLOW_PRIVATE_REMOTES,
+    logLevel: values.LOG_LEVEL,
+  };
+}

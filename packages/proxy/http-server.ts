@@ -1,0 +1,185 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { ToolyardError, messageOf, requestIdOf, type Logger } from "@toolyard/service-kit";
+import { refuse, type Refusal } from "./answer.ts";
+import { parseCallPath, type CallPath } from "./call-path.ts";
+import type { Calls } from "./calls.ts";
+import { isLoopback, type HostPolicy } from "./hosts.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import { readRequestHead, type RequestHead } from "./request-head.ts";
+
+export interface ProxyHealth {
+  status: "healthy" | "degraded" | "unhealthy";
+  [fact: string]: unknown;
+}
+
+export interface HttpServerOptions {
+  policy: HostPolicy;
+  calls: Calls;
+  metrics: ProxyMetrics;
+  health: () => ProxyHealth;
+  /** How clients reach this proxy, where it is not what their Host header says. */
+  publicUrl: string | null;
+  isDraining: () => boolean;
+  logger: Logger;
+}
+
+const METADATA = "/.well-known/oauth-protected-resource";
+const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
+const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
+/** Longer than clients and load balancers keep idle connections, so that they end them, not we while they send. */
+const KEEP_ALIVE_MS = 75_000;
+
+export function createProxyServer(options: HttpServerOptions): Server {
+  const { policy, calls, metrics, health, publicUrl, isDraining, logger } = options;
+
+  function serve(request: IncomingMessage, response: ServerResponse): void {
+    const head = readRequestHead(request.rawHeaders);
+    const requestId = requestIdOf({ headers: { "x-request-id": head.requestId } });
+    const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
+    const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
+      void refuse(request, response, refusal, { requestId, headers, unreadBody: head.chunked || !!head.contentLength });
+    if (!policy.allowsHost(head.host))
+      return answerRefusal(
+        forbidden("This host name is not served here. Add it to ALLOWED_HOSTS if it should be."),
+        [],
+      );
+    if (!policy.allowsOrigin(head.origin))
+      return answerRefusal(forbidden("Pages of this origin may not call. Add it to CORS_ORIGINS if they should."), []);
+    const url = request.url ?? "";
+    if (request.method === "OPTIONS" && head.origin !== undefined && head.requestedMethod !== undefined) {
+      response.writeHead(204, [...preflightHeaders(head), ...cors, "x-request-id", requestId]);
+      response.end();
+      return;
+    }
+    const path = parseCallPath(url);
+    if (path) {
+      // TRACE would show the caller what only the replica may see.
+      if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));
+      return calls.handle(request, response, head, path, { requestId, corsHeaders: cors });
+    }
+    const json = (status: number, body: unknown) =>
+      send(response, status, "application/json", JSON.stringify(body), requestId, cors);
+    if (url === "/healthz") {
+      const state = health();
+      return json(state.status === "unhealthy" ? 503 : 200, state);
+    }
+    if (url === "/metrics") {
+      if (!isLoopback(request.socket.remoteAddress)) return answerRefusal(forbidden("Metrics are for this host only."));
+      metrics.registry
+        .metrics()
+        .then((text) => send(response, 200, metrics.registry.contentType, text, requestId, cors))
+        .catch((error: unknown) => {
+          logger.error({ err: error }, "metrics could not be collected");
+          response.destroy();
+        });
+      return;
+    }
+    if (url.startsWith(`${METADATA}/mcp/`)) {
+      const resource = parseCallPath(url.slice(METADATA.length));
+      if (resource) return json(200, protectedResource(baseOf(publicUrl, head), url.slice(METADATA.length)));
+    }
+    answerRefusal({ error: new ToolyardError("NOT_FOUND", "There is nothing here. Tools are at /mcp/{slug}/v1/mcp.") });
+  }
+
+  const server = createServer(
+    {
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // For the head of a request, and for all of it; not for its answer.
+      headersTimeout: 60_000,
+      requestTimeout: 300_000,
+      noDelay: true,
+    },
+    (request, response) => {
+      try {
+        if (isDraining()) response.shouldKeepAlive = false;
+        serve(request, response);
+      } catch (error) {
+        logger.error({ err: error }, "a request failed here");
+        response.destroy();
+      }
+    },
+  );
+  server.on("clientError", (error, socket) => {
+    logger.debug({ reason: messageOf(error) }, "a client does not speak HTTP");
+    if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    else socket.destroy();
+  });
+  return server;
+}
+
+const NO_HEADERS: readonly string[] = [];
+
+function corsHeaders(origin: string): string[] {
+  return ["access-control-allow-origin", origin, "access-control-expose-headers", EXPOSED, "vary", "Origin"];
+}
+
+function preflightHeaders(head: RequestHead): string[] {
+  return [
+    "access-control-allow-methods",
+    METHODS,
+    "access-control-allow-headers",
+    head.requestedHeaders ?? "authorization, content-type, mcp-session-id",
+    "access-control-max-age",
+    "7200",
+    "content-length",
+    "0",
+  ];
+}
+
+function send(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  text: string,
+  requestId: string,
+  headers: readonly string[],
+): void {
+  const body = Buffer.from(text);
+  response.writeHead(status, [
+    "content-type",
+    type,
+    "content-length",
+    String(body.length),
+    "cache-control",
+    "no-store",
+    "x-request-id",
+    requestId,
+    ...headers,
+  ]);
+  response.end(body);
+}
+
+function forbidden(message: string): Refusal {
+  return { error: new ToolyardError("FORBIDDEN", message) };
+}
+
+function baseOf(publicUrl: string | null, head: RequestHead): string {
+  return publicUrl ?? `http://${head.host ?? "127.0.0.1"}`;
+}
+
+/** RFC 9728. Toolyard issues credentials by its graph, not by OAuth, so no authorization server is named. */
+function protectedResource(base: string, path: string): Record<string, unknown> {
+  return {
+    resource: `${base}${path}`,
+    bearer_methods_supported: ["header"],
+    scopes_supported: ["INVOKE"],
+    resource_name: "Toolyard",
+  };
+}
+
+/** The WWW-Authenticate header of a 401: where a client learns how to get in (RFC 9728 §5.1). */
+export function challengeOf(options: {
+  publicUrl: string | null;
+  head: RequestHead;
+  path: CallPath;
+  message: string;
+}): string {
+  const { publicUrl, head, path } = options;
+  const call = `/mcp/${path.slug}${path.ref === "" ? "" : `@${path.ref}`}/v1${path.path}`;
+  const metadata = `${baseOf(publicUrl, head)}${METADATA}${call}`.replace(/["\\]/g, "");
+  const error =
+    head.authorization === undefined
+      ? ""
+      : `error="invalid_token", error_description="${options.message.replace(/["\\]/g, "'")}", `;
+  return `Bearer ${error}scope="INVOKE", resource_metadata="${metadata}"`;
+}

@@ -1,0 +1,2 @@
+export { createProxy, type Proxy } from "./proxy.ts";
+export { parseProxyConfig, type ProxyConfig } from "./config.ts";

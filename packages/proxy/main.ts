@@ -1,0 +1,25 @@
+/** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
+import { createLogger, runProcess } from "@toolyard/service-kit";
+import { parseProxyConfig } from "./config.ts";
+import { createProxy } from "./proxy.ts";
+
+/** For what runs when the parent is gone: its replicas are going too. */
+const ORPHAN_DRAIN_MS = 2_000;
+
+await runProcess(async (lifetime) => {
+  const config = parseProxyConfig(process.env);
+  const logger = createLogger({ level: config.logLevel, name: "proxy" });
+  let orphaned = false;
+  // Started by standalone: nothing outlives it, also when it was killed.
+  if (process.send) {
+    process.once("disconnect", () => {
+      orphaned = true;
+      lifetime.stop();
+    });
+    if (!process.connected) lifetime.stop();
+  }
+  const proxy = await createProxy({ config, logger });
+  lifetime.onShutdown("the proxy", () => proxy.close(orphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
+  const { url } = await proxy.listen();
+  logger.info({ url }, "listening");
+});

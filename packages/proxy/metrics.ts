@@ -1,0 +1,91 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+
+/** The proxy's metrics. Labels are few and never an id, a path or what a caller typed. */
+export interface ProxyMetrics {
+  registry: Registry;
+  /** @param seconds Null for a stream that stood open: it says nothing of speed. */
+  call(method: string, status: number, seconds: number | null): void;
+}
+
+export interface ProxyGauges {
+  outstanding: () => number;
+  streams: () => number;
+  routes: () => number;
+  connected: () => boolean;
+  spool: () => { batches: number; bytes: number; dropped: number };
+}
+
+const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  /** Counted here, and told to prom-client when it is asked: its labels cost more than the count. */
+  const counts = new Map<string, { method: string; status: string; calls: number }>();
+  new Counter({
+    name: "mcp_requests_total",
+    help: "Calls of tools, by HTTP method and status.",
+    labelNames: ["method", "status"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { method, status, calls } of counts.values()) this.inc({ method, status }, calls);
+    },
+  });
+  const durations = new Histogram({
+    name: "mcp_request_duration_seconds",
+    help: "Time from a call's arrival to the end of its answer; without streams that stand open.",
+    buckets: BUCKETS,
+    registers,
+  });
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge("mcp_requests_outstanding", "Calls under way at replicas.", gauges.outstanding);
+  gauge("mcp_streams_open", "Streams that stand open.", gauges.streams);
+  gauge("toolyard_proxy_routes", "Routes known.", gauges.routes);
+  gauge("toolyard_proxy_connected", "1 while the control plane's routes are followed live.", () =>
+    gauges.connected() ? 1 : 0,
+  );
+  gauge(
+    "toolyard_proxy_spool_batches",
+    "Batches of usage on disk for the control plane.",
+    () => gauges.spool().batches,
+  );
+  gauge("toolyard_proxy_spool_bytes", "Bytes of usage on disk.", () => gauges.spool().bytes);
+  new Counter({
+    name: "toolyard_proxy_usage_dropped_total",
+    help: "Usage records dropped: the spool was full, or the disk or the control plane refused them.",
+    registers,
+    collect() {
+      this.reset();
+      this.inc(gauges.spool().dropped);
+    },
+  });
+  return {
+    registry,
+    call(method, status, seconds) {
+      const key = `${method} ${status}`;
+      const count = counts.get(key);
+      if (count) count.calls += 1;
+      else if (METHODS.has(method)) counts.set(key, { method, status: String(status), calls: 1 });
+      else countOther(status);
+      if (seconds !== null) durations.observe(seconds);
+    },
+  };
+
+  function countOther(status: number): void {
+    const key = `OTHER ${status}`;
+    const count = counts.get(key);
+    if (count) count.calls += 1;
+    else counts.set(key, { method: "OTHER", status: String(status), calls: 1 });
+  }
+}

@@ -1,0 +1,198 @@
+import { mkdir } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createRevocationList, messageOf, type Logger } from "@toolyard/service-kit";
+import type { JSONWebKeySet } from "jose";
+import { z } from "zod";
+import { createAuthenticator } from "./authentication.ts";
+import { createCalls } from "./calls.ts";
+import type { ProxyConfig } from "./config.ts";
+import { createControlPlane } from "./control-plane.ts";
+import { createHostPolicy } from "./hosts.ts";
+import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
+import { createKeySet } from "./key-set.ts";
+import { createProxyMetrics } from "./metrics.ts";
+import { createRateLimiter } from "./rate-limit.ts";
+import { routeTableSchema, type RouteTable } from "./route-table.ts";
+import { createRoutes } from "./routes.ts";
+import { createStateFile } from "./state-file.ts";
+import { startUsageDelivery } from "./usage-delivery.ts";
+import { openUsageJournal } from "./usage-journal.ts";
+
+export interface Proxy {
+  /** Listens once the routes are known, or after `ROUTES_WAIT_MS` without them. */
+  listen(): Promise<{ port: number; url: string }>;
+  health(): ProxyHealth;
+  /** Drains for at most `drainMs` (30 s): running calls finish, streams that stand open are then ended, usage is on disk. */
+  close(options?: { drainMs?: number }): Promise<void>;
+}
+
+const ROUTES_WAIT_MS = 1_500;
+const DRAIN_MS = 30_000;
+/** How long the last usage may take to reach the control plane; on disk it is in any case. */
+const LAST_DELIVERY_MS = 2_000;
+const WRITE_ROUTES_AFTER_MS = 100;
+
+const keySetSchema: z.ZodType<JSONWebKeySet> = z.object({
+  keys: z.array(z.looseObject({ kty: z.string(), kid: z.string() })),
+});
+
+/** The proxy without a process around it. */
+export async function createProxy(options: {
+  config: ProxyConfig;
+  logger: Logger;
+  now?: () => number;
+  /** For tests: how usage is batched. */
+  usageBatch?: { batchRecords?: number; batchMs?: number };
+}): Promise<Proxy> {
+  const { config, logger, now = Date.now, usageBatch } = options;
+  const directory = join(config.dataDir, "proxy");
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const routesFile = createStateFile({ path: join(directory, "routes.json"), schema: routeTableSchema });
+  const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
+  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger });
+  const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
+
+  const journal = await openUsageJournal({
+    directory: join(directory, "usage"),
+    maxBytes: config.spoolMaxBytes,
+    ...usageBatch,
+    onSealed: () => delivery.wake(),
+    logger,
+  });
+
+  let live = false;
+  let tableToWrite: RouteTable | null = null;
+  let writeTimer: NodeJS.Timeout | null = null;
+  const firstTable = Promise.withResolvers<void>();
+  function writeTable(): Promise<void> {
+    if (writeTimer) clearTimeout(writeTimer);
+    writeTimer = null;
+    const table = tableToWrite;
+    tableToWrite = null;
+    return table === null ? Promise.resolve() : routesFile.write(table).catch(unwritten);
+  }
+  function useTable(table: RouteTable): void {
+    live = true;
+    routes.apply(table);
+    firstTable.resolve();
+    tableToWrite = table;
+    // A table of a thousand routes that changes often is not written at each change.
+    writeTimer ??= setTimeout(() => void writeTable(), WRITE_ROUTES_AFTER_MS).unref();
+  }
+
+  const controlPlane = createControlPlane({
+    gatewayUrl: config.gatewayUrl,
+    credential: config.credential,
+    onRoutes: useTable,
+    onRevocation: (revocation) => calls.endStreams(authenticator.revoke(revocation)),
+    onConnected: () => {
+      keys
+        .refresh()
+        .catch((error: unknown) => logger.warn({ reason: messageOf(error) }, "the keys were not refreshed"));
+      delivery.wake();
+    },
+    logger,
+  });
+  const delivery = startUsageDelivery({ journal, send: (batch) => controlPlane.recordUsage(batch), logger });
+  const keys = createKeySet({
+    fetchKeys: () => controlPlane.fetchKeys(),
+    onChange: (found) => {
+      authenticator.forgetTokens();
+      keysFile.write(found).catch(unwritten);
+    },
+    now,
+  });
+  const authenticator = createAuthenticator({
+    verifyToken: (token) => keys.verify(token),
+    introspect: (credential) => controlPlane.introspect(credential),
+    revocations: createRevocationList({ now }),
+    now,
+  });
+  const calls = createCalls({
+    routes,
+    authenticator,
+    callerLimit: createRateLimiter({ callsPerMinute: config.callerCallsPerMinute }),
+    toolLimit: createRateLimiter({ callsPerMinute: config.toolCallsPerMinute }),
+    usage: journal,
+    metrics: () => metrics,
+    challenge: (head, path, { message }) => challengeOf({ publicUrl: config.publicUrl, head, path, message }),
+    protocol: config.publicUrl?.startsWith("https:") ? "https" : "http",
+    logger,
+    now,
+  });
+  const metrics = createProxyMetrics({
+    outstanding: () => routes.outstanding(),
+    streams: () => calls.streams(),
+    routes: () => routes.count(),
+    connected: () => controlPlane.connected(),
+    spool: () => journal.stats(),
+  });
+
+  let draining = false;
+  function health(): ProxyHealth {
+    const known = routes.version() !== null;
+    return {
+      status: !known || draining ? "unhealthy" : controlPlane.connected() ? "healthy" : "degraded",
+      routes: { version: routes.version(), count: routes.count(), live },
+      connected: controlPlane.connected(),
+      calls: { running: calls.active() - calls.streams(), streams: calls.streams() },
+      spool: journal.stats(),
+    };
+  }
+
+  const server = createProxyServer({
+    policy: createHostPolicy({ listenHost: config.host, origins: config.corsOrigins, hosts: config.allowedHosts }),
+    calls,
+    metrics,
+    health,
+    publicUrl: config.publicUrl,
+    isDraining: () => draining,
+    logger,
+  });
+
+  return {
+    health,
+    async listen() {
+      const [table, knownKeys] = await Promise.all([routesFile.read(), keysFile.read()]);
+      if (table && !live) routes.apply(table);
+      if (knownKeys) keys.use(knownKeys);
+      controlPlane.start();
+      const waiting = Promise.withResolvers<void>();
+      const timer = setTimeout(waiting.resolve, ROUTES_WAIT_MS);
+      await Promise.race([firstTable.promise, waiting.promise]);
+      clearTimeout(timer);
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject).listen(config.port, config.host, () => {
+          server.off("error", reject);
+          resolve();
+        });
+      });
+      // Listening on a host and port, not on a pipe.
+      const { port, address, family } = server.address() as AddressInfo;
+      return { port, url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}` };
+    },
+    async close({ drainMs = DRAIN_MS } = {}) {
+      draining = true;
+      calls.drain();
+      const closed = new Promise<void>((resolve) => {
+        if (!server.listening) return resolve();
+        server.close(() => resolve());
+      });
+      if (!(await calls.settled(drainMs))) {
+        logger.warn({ running: calls.active() }, "calls were still running at the end of the drain and are cut off");
+      }
+      calls.abortAll();
+      server.closeIdleConnections();
+      const forced = setTimeout(() => server.closeAllConnections(), 500);
+      await closed;
+      clearTimeout(forced);
+      await journal.close();
+      await delivery.drain(LAST_DELIVERY_MS);
+      await delivery.close();
+      await controlPlane.close();
+      await writeTable();
+      await routes.close();
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** What the proxy answers by itself, and in which words. */
+import { ToolyardError } from "@toolyard/service-kit";
+import type { Refusal } from "./answer.ts";
+import type { Call } from "./call.ts";
+import type { CallPath } from "./call-path.ts";
+
+export function sessionLost(): Refusal {
+  return { error: new ToolyardError("NOT_FOUND", "There is no such session: initialize a new one.") };
+}
+
+export function tooLarge(maxBytes: number): Refusal {
+  return {
+    error: new ToolyardError("PAYLOAD_TOO_LARGE", `A call's body has at most ${maxBytes / 1024 / 1024} MiB.`),
+  };
+}
+
+export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refusal {
+  if (!tableKnown) {
+    const error = new ToolyardError("UPSTREAM_UNAVAILABLE", "This proxy does not know its routes yet. Try again.");
+    return { status: 503, error, retryAfter: 1 };
+  }
+  const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
+  return { error: new ToolyardError("NOT_FOUND", `There is no tool ${slug} deployed ${where}.`) };
+}
+
+export function notReady(call: Call): Refusal {
+  const { slug } = call.path;
+  const reason = call.group?.deployments.find(({ stateReason }) => stateReason !== null)?.stateReason;
+  return {
+    status: 503,
+    error: new ToolyardError("UPSTREAM_UNAVAILABLE", reason ?? `No replica of ${slug} is ready. Try again.`),
+    retryAfter: 2,
+  };
+}
+
+export function unreachable(): Refusal {
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached."), retryAfter: 1 };
+}
+
+export function broken(): Refusal {
+  return {
+    error: new ToolyardError(
+      "UPSTREAM_UNAVAILABLE",
+      "The tool's replica ended the connection before it answered. The call may have had effect.",
+    ),
+  };
+}
+
+export function tooSlow(seconds: number): Refusal {
+  return { error: new ToolyardError("TIMEOUT", `The tool did not answer within ${seconds} s.`) };
+}
+
+export function malformed(): Refusal {
+  return { error: new ToolyardError("BAD_USER_INPUT", "The request's path or headers hold what HTTP does not allow.") };
+}
+
+export function tooManyCalls(slug: string, seconds: number): Refusal {
+  return {
+    error: new ToolyardError("RATE_LIMITED", `Too many calls of ${slug}. Try again in ${seconds} s.`),
+    retryAfter: seconds,
+  };
+}
+
+export function allBusy(slug: string, limit: number): Refusal {
+  return {
+    error: new ToolyardError("CAPACITY_EXHAUSTED", `${slug} answers ${limit} calls at a time. Try again.`),
+    retryAfter: 1,
+  };
+}

@@ -1,0 +1,63 @@
+import { Pool, type Dispatcher } from "undici";
+import type { Candidate } from "./balance.ts";
+import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
+import { namesPrivateAddress, publicLookup } from "./remote-addresses.ts";
+import type { RouteTarget } from "./route-table.ts";
+
+/** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
+export interface Replica extends Candidate {
+  readonly target: RouteTarget;
+  outstanding: number;
+  setReady(ready: boolean): void;
+  readonly health: PassiveHealth;
+  /** What precedes the call's path: the path of the target's URL, mostly "". */
+  readonly pathPrefix: string;
+  /** Name, value…: the credential and what else this target takes. */
+  readonly headers: readonly string[];
+  /** Lower-case names of `headers` beside the credential: a client's own are not sent. */
+  readonly ownHeaders: ReadonlySet<string> | null;
+  readonly pool: Dispatcher;
+  /** Takes no new call; running ones end by themselves. */
+  retire(): void;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Below the 5 s after which Node's and Python's usual servers close an idle connection: a call must not meet a closing one. */
+const KEEP_ALIVE_MS = 4_000;
+
+/** @param onPoolError What a pool says when it cannot be closed in order. */
+export function createReplica(options: {
+  target: RouteTarget;
+  allowPrivateRemotes: boolean;
+  onPoolError: (error: unknown) => void;
+}): Replica {
+  const { target, allowPrivateRemotes, onPoolError } = options;
+  const url = new URL(target.url);
+  const guarded = target.remote && !allowPrivateRemotes;
+  const pool = new Pool(url.origin, {
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connect: { timeout: CONNECT_TIMEOUT_MS, ...(guarded && { lookup: publicLookup }) },
+  });
+  const extra = target.headers.flatMap(({ name, value }) => [name.toLowerCase(), value]);
+  // An address that the operator does not allow is never ready.
+  const refused = guarded && namesPrivateAddress(url);
+  let ready = target.ready && !refused;
+  return {
+    id: target.replicaId,
+    target,
+    get ready() {
+      return ready;
+    },
+    setReady: (now) => {
+      ready = now && !refused;
+    },
+    outstanding: 0,
+    health: createPassiveHealth(),
+    pathPrefix: url.pathname.replace(/\/+$/, ""),
+    headers: target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra],
+    ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
+    pool,
+    retire: () => void pool.close().catch(onPoolError),
+  };
+}

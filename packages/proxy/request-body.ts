@@ -1,0 +1,75 @@
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import { PEEK_BYTES } from "./json-rpc-peek.ts";
+
+/** A body on its way to the replica. */
+export interface RequestBody {
+  /** What undici sends: all of it, or a stream of it. */
+  content: Buffer | Readable | null;
+  /** The beginning of what has come so far, at most `PEEK_BYTES`. */
+  beginning(): string;
+  /** Takes no more of the request. */
+  stop(): void;
+}
+
+const NO_BODY: RequestBody = { content: null, beginning: () => "", stop: () => undefined };
+
+/** Bodies up to this length are read whole before the call goes on: one write, and free to go to another replica. */
+export const SMALL_BODY_BYTES = PEEK_BYTES;
+
+export function noBody(): RequestBody {
+  return NO_BODY;
+}
+
+/** Reads a body of a known, small length, then calls back. Returns what stops the reading. */
+export function readSmallBody(request: IncomingMessage, whenRead: (body: RequestBody) => void): () => void {
+  let first: Buffer | null = null;
+  let more: Buffer[] | null = null;
+  const onData = (chunk: Buffer) => {
+    if (first === null) first = chunk;
+    else (more ??= [first]).push(chunk);
+  };
+  const onEnd = () => {
+    const content = more ? Buffer.concat(more) : first;
+    whenRead({ content, beginning: () => content?.toString("utf8") ?? "", stop: () => undefined });
+  };
+  request.on("data", onData).on("end", onEnd);
+  return () => request.off("data", onData).off("end", onEnd);
+}
+
+/**
+ * Streams a body as it comes, as fast as the replica takes it.
+ * @param onTooLarge Called when more than `maxBytes` have come; the stream has failed by then.
+ */
+export function streamBody(request: IncomingMessage, maxBytes: number, onTooLarge: () => void): RequestBody {
+  let received = 0;
+  let kept = 0;
+  const beginning: Buffer[] = [];
+  const content = new Readable({
+    read: () => void request.resume(),
+    highWaterMark: 64 * 1024,
+  });
+  // Where the stream fails, the call's own handling says so.
+  content.on("error", () => undefined);
+  const onData = (chunk: Buffer) => {
+    received += chunk.length;
+    if (received > maxBytes) {
+      stop();
+      onTooLarge();
+      return;
+    }
+    if (kept < PEEK_BYTES) {
+      beginning.push(chunk.subarray(0, PEEK_BYTES - kept));
+      kept += chunk.length;
+    }
+    if (!content.push(chunk)) request.pause();
+  };
+  const onEnd = () => void content.push(null);
+  function stop(): void {
+    request.off("data", onData).off("end", onEnd);
+    content.destroy(new Error("The request's body is not read on."));
+  }
+  request.on("data", onData).on("end", onEnd);
+  request.pause();
+  return { content, beginning: () => Buffer.concat(beginning).toString("utf8"), stop };
+}

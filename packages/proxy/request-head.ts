@@ -1,0 +1,156 @@
+/** What the proxy needs to know of a request's headers, and what of them goes on to the replica, found in one pass. */
+export interface RequestHead {
+  host: string | undefined;
+  origin: string | undefined;
+  authorization: string | undefined;
+  sessionId: string | undefined;
+  mcpMethod: string | undefined;
+  mcpName: string | undefined;
+  accept: string | undefined;
+  requestId: string | undefined;
+  traceparent: string | undefined;
+  /** Of a CORS preflight. */
+  requestedMethod: string | undefined;
+  requestedHeaders: string | undefined;
+  /** Bytes, where the client says so. */
+  contentLength: number | undefined;
+  chunked: boolean;
+  /** Name, value, name, value…: the end-to-end headers that a replica may see. */
+  passed: string[];
+}
+
+type Known = "drop" | "connection" | keyof Omit<RequestHead, "passed" | "contentLength" | "chunked">;
+
+/**
+ * Headers that do not simply go on. Dropped: hop-by-hop ones (RFC 9110 §7.6.1), the caller's credentials, what only proxies may say,
+ * and what this proxy has answered for the replica (Origin, Expect).
+ */
+const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
+  ["connection", "connection"],
+  ...[
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    "cookie",
+    "cookie2",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "access-control-request-private-network",
+  ].map((name): [string, "drop"] => [name, "drop"]),
+  ["content-length", "content-length"],
+  ["transfer-encoding", "transfer-encoding"],
+  ["host", "host"],
+  ["origin", "origin"],
+  ["authorization", "authorization"],
+  ["mcp-session-id", "sessionId"],
+  ["x-request-id", "requestId"],
+  ["traceparent", "traceparent"],
+  ["access-control-request-method", "requestedMethod"],
+  ["access-control-request-headers", "requestedHeaders"],
+]);
+/** Read and passed on. */
+const NOTED = new Map<string, "mcpMethod" | "mcpName" | "accept">([
+  ["mcp-method", "mcpMethod"],
+  ["mcp-name", "mcpName"],
+  ["accept", "accept"],
+]);
+
+/** @param raw As IncomingMessage.rawHeaders: name, value, name, value… A header given twice that the proxy acts on counts the first time. */
+export function readRequestHead(raw: readonly string[]): RequestHead {
+  const head: RequestHead = {
+    host: undefined,
+    origin: undefined,
+    authorization: undefined,
+    sessionId: undefined,
+    mcpMethod: undefined,
+    mcpName: undefined,
+    accept: undefined,
+    requestId: undefined,
+    traceparent: undefined,
+    requestedMethod: undefined,
+    requestedHeaders: undefined,
+    contentLength: undefined,
+    chunked: false,
+    passed: [],
+  };
+  const { passed } = head;
+  let connection: string | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const original = raw[i] ?? "";
+    const value = raw[i + 1] ?? "";
+    const name = original.toLowerCase();
+    const known = KNOWN.get(name);
+    if (known === undefined) {
+      if (name.startsWith("x-toolyard-") || name.startsWith("x-forwarded-")) continue;
+      const noted = NOTED.get(name);
+      if (noted !== undefined) head[noted] ??= value;
+      passed.push(name, value);
+    } else if (known === "drop") continue;
+    else if (known === "content-length") head.contentLength = Number(value);
+    else if (known === "transfer-encoding") head.chunked = true;
+    else if (known === "connection") connection = connection === undefined ? value : `${connection},${value}`;
+    else head[known] ??= value;
+  }
+  if (connection !== undefined && !isPlainConnection(connection)) dropNamed(passed, connection);
+  return head;
+}
+
+function isPlainConnection(value: string): boolean {
+  return value === "keep-alive" || value === "close" || value === "Keep-Alive" || value === "Close";
+}
+
+/** Removes headers that a Connection header names: they are of this hop only. */
+function dropNamed(pairs: string[], connection: string): void {
+  const names = new Set(connection.split(",").map((name) => name.trim().toLowerCase()));
+  for (let i = pairs.length - 2; i >= 0; i -= 2) if (names.has(pairs[i] ?? "")) pairs.splice(i, 2);
+}
+
+const DROPPED_OF_RESPONSE = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  // All tools share the proxy's origin: what would let one tool's answer act on another's.
+  "set-cookie",
+  "clear-site-data",
+  "service-worker-allowed",
+  "alt-svc",
+  "strict-transport-security",
+  "x-request-id",
+  "mcp-session-id",
+]);
+
+/** Appends what of a replica's headers goes to the client. `headers` as undici has them: lower-case names. */
+export function passResponseHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+  to: string[],
+): void {
+  const connection = headers.connection;
+  const named =
+    connection === undefined || connection === "keep-alive" || connection === "close"
+      ? null
+      : new Set(
+          String(connection)
+            .split(",")
+            .map((name) => name.trim().toLowerCase()),
+        );
+  for (const name in headers) {
+    if (DROPPED_OF_RESPONSE.has(name) || name.startsWith("access-control-") || named?.has(name)) continue;
+    const value = headers[name];
+    if (typeof value === "string") to.push(name, value);
+    else if (value !== undefined) for (const item of value) to.push(name, item);
+  }
+}

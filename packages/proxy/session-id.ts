@@ -1,0 +1,82 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+
+/** Where a session lives, and what its replica calls it. */
+export interface SessionPlace {
+  replicaId: string;
+  ownId: string;
+}
+
+/**
+ * `Mcp-Session-Id` as clients hold it: the replica and its own session id, signed with the user. Any proxy with the key finds the replica
+ * without remembering anything; what somebody else holds, or made up, is not opened.
+ */
+export interface SessionIds {
+  sign(place: SessionPlace, subject: string): string;
+  /** Null unless this proxy's kin signed it for this subject. */
+  open(sessionId: string, subject: string): SessionPlace | null;
+}
+
+/** 128 bits: no one can try enough. */
+const MAC_BYTES = 16;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const MAX_LENGTH = 4096;
+const MAX_REMEMBERED = 10_000;
+
+/** @param key Base64url, the route table's `sessionKey`. */
+export function createSessionIds(options: { key: string }): SessionIds {
+  const key = Buffer.from(options.key, "base64url");
+  /** Opened before, so that a call of a running session costs no HMAC. */
+  const remembered = new Map<string, SessionPlace & { subject: string }>();
+
+  function macOf({ replicaId, ownId }: SessionPlace, subject: string): Buffer {
+    // JSON keeps the parts apart, whatever they hold.
+    const signed = JSON.stringify(["toolyard session 1", subject, replicaId, ownId]);
+    return createHmac("sha256", key).update(signed).digest().subarray(0, MAC_BYTES);
+  }
+
+  function remember(sessionId: string, place: SessionPlace, subject: string): void {
+    if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value ?? "");
+    remembered.set(sessionId, { ...place, subject });
+  }
+
+  return {
+    sign(place, subject) {
+      const sessionId = Buffer.concat([macOf(place, subject), encodePlace(place)]).toString("base64url");
+      remember(sessionId, place, subject);
+      return sessionId;
+    },
+    open(sessionId, subject) {
+      const hit = remembered.get(sessionId);
+      if (hit) return hit.subject === subject ? hit : null;
+      if (sessionId.length > MAX_LENGTH) return null;
+      const bytes = Buffer.from(sessionId, "base64url");
+      // Base64 has several spellings of the same bytes; only ours counts.
+      if (bytes.toString("base64url") !== sessionId) return null;
+      const place = decodePlace(bytes.subarray(MAC_BYTES));
+      if (!place || !timingSafeEqual(bytes.subarray(0, MAC_BYTES), macOf(place, subject))) return null;
+      remember(sessionId, place, subject);
+      return place;
+    },
+  };
+}
+
+/** Length of the replica's id (0: a UUID, in 16 bytes), the id, the replica's own session id. */
+function encodePlace({ replicaId, ownId }: SessionPlace): Buffer {
+  const id = UUID.test(replicaId) ? Buffer.from(replicaId.replaceAll("-", ""), "hex") : Buffer.from(replicaId, "utf8");
+  if (id.length > 255) throw new RangeError("A replica's id has at most 255 bytes.");
+  const length = UUID.test(replicaId) ? 0 : id.length;
+  return Buffer.concat([Buffer.of(length), id, Buffer.from(ownId, "utf8")]);
+}
+
+function decodePlace(bytes: Buffer): SessionPlace | null {
+  const length = bytes[0];
+  if (length === undefined) return null;
+  const end = 1 + (length === 0 ? 16 : length);
+  if (bytes.length < end) return null;
+  const id = bytes.subarray(1, end);
+  const replicaId =
+    length === 0
+      ? id.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")
+      : id.toString("utf8");
+  return { replicaId, ownId: bytes.subarray(end).toString("utf8") };
+}

@@ -1,0 +1,85 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
+import type { UsageJournal } from "./usage-journal.ts";
+
+/** Hands sealed batches to the control plane, one after the other, each until it is acknowledged. */
+export interface UsageDelivery {
+  /** There may be something to hand over. */
+  wake(): void;
+  /** Tries for at most `ms` to hand over all there is. */
+  drain(ms: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+const FIRST_WAIT_MS = 250;
+const LAST_WAIT_MS = 15_000;
+
+export function startUsageDelivery(options: {
+  journal: UsageJournal;
+  /** Takes the JSON of a UsageBatchInput. @throws ToolyardError */
+  send: (batch: string) => Promise<void>;
+  logger: Logger;
+}): UsageDelivery {
+  const { journal, send, logger } = options;
+  const stopping = new AbortController();
+  let waker = Promise.withResolvers<void>();
+  let idle = Promise.withResolvers<void>();
+
+  async function deliver(id: string): Promise<void> {
+    const batch = await journal.readBatch(id);
+    if (batch !== null) {
+      try {
+        await send(batch);
+      } catch (error) {
+        if (!(error instanceof ToolyardError) || error.code !== "BAD_USER_INPUT") throw error;
+        // It would be refused for ever, and all after it would wait.
+        logger.error(
+          { batch: id, reason: error.message },
+          "the control plane refuses a batch of usage; it is set aside",
+        );
+        return journal.refuseBatch(id);
+      }
+    }
+    await journal.removeBatch(id);
+  }
+
+  async function run(): Promise<void> {
+    let waitMs = FIRST_WAIT_MS;
+    while (!stopping.signal.aborted) {
+      const [id] = journal.sealed();
+      if (id === undefined) {
+        idle.resolve();
+        await waker.promise;
+        waker = Promise.withResolvers();
+        continue;
+      }
+      try {
+        await deliver(id);
+        waitMs = FIRST_WAIT_MS;
+      } catch (error) {
+        if (waitMs === FIRST_WAIT_MS && !stopping.signal.aborted) {
+          logger.warn({ reason: messageOf(error) }, "usage waits on disk: the control plane does not take it");
+        }
+        await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined); // aborted: the loop ends
+        waitMs = Math.min(waitMs * 2, LAST_WAIT_MS);
+      }
+    }
+  }
+  const running = run();
+
+  return {
+    wake: () => waker.resolve(),
+    async drain(ms) {
+      idle = Promise.withResolvers();
+      waker.resolve();
+      const deadline = new AbortController();
+      await Promise.race([idle.promise, delay(ms, undefined, { signal: deadline.signal }).catch(() => undefined)]); // aborted: drained
+      deadline.abort();
+    },
+    async close() {
+      stopping.abort();
+      waker.resolve();
+      await running;
+    },
+  };
+}

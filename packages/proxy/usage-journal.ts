@@ -1,0 +1,211 @@
+import { open, mkdir, readFile, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { newId, systemCodeOf, type Logger } from "@toolyard/service-kit";
+
+/** One call, as `recordUsage` takes it. */
+export interface UsageRecord {
+  /** RFC 3339, when it began. */
+  at: string;
+  toolId: string;
+  deploymentId: string;
+  /** A template such as `/mcp/{slug}/v1/mcp`; never what a caller typed. */
+  endpoint: string;
+  method: string;
+  mcpMethod: string | null;
+  mcpTool: string | null;
+  statusCode: number;
+  responseTimeMs: number;
+  userId: string | null;
+}
+
+/**
+ * Usage on disk until the control plane has it. Records go to the file of the batch that is open within `writeEveryMs`, so that a killed
+ * process loses next to none; a batch is sealed (and synced) when it is full or old enough. Its id is its file's name, for good.
+ */
+export interface UsageJournal {
+  record(record: UsageRecord): void;
+  /** Ids of sealed batches, the oldest first. */
+  sealed(): readonly string[];
+  /** The JSON of a UsageBatchInput; null for a batch that holds nothing. */
+  readBatch(id: string): Promise<string | null>;
+  /** The control plane has it. */
+  removeBatch(id: string): Promise<void>;
+  /** The control plane will never take it: set aside and counted. */
+  refuseBatch(id: string): Promise<void>;
+  stats(): { batches: number; bytes: number; dropped: number };
+  /** Writes and seals what is open. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface UsageJournalOptions {
+  directory: string;
+  /** Past this many bytes on disk, records are dropped and counted. */
+  maxBytes: number;
+  batchRecords?: number;
+  batchMs?: number;
+  writeEveryMs?: number;
+  onSealed: () => void;
+  logger: Logger;
+}
+
+/** Lines that wait in memory for a disk that does not keep up. */
+const MAX_WAITING = 50_000;
+const NAME = /^([0-9a-f-]{36})\.(open|batch)$/;
+
+/** Opens the journal; batches of an earlier run are there again. */
+export async function openUsageJournal(options: UsageJournalOptions): Promise<UsageJournal> {
+  const { directory, maxBytes, batchRecords = 500, batchMs = 1_000, writeEveryMs = 20, onSealed, logger } = options;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const batches = new Map<string, { bytes: number; records: number }>();
+  let bytes = 0;
+  let dropped = 0;
+  let waiting: string[] = [];
+  let current: { id: string; file: FileHandle; records: number; bytes: number; openedAt: number } | null = null;
+  let working: Promise<void> = Promise.resolve();
+  let timer: NodeJS.Timeout | null = null;
+  let warnedAt = 0;
+
+  for (const file of (await readdir(directory)).toSorted()) {
+    const [, id, state] = NAME.exec(file) ?? [];
+    if (id === undefined) continue;
+    // Left open by a process that was killed.
+    if (state === "open") await rename(join(directory, file), pathOf(id, "batch"));
+    const size = (await stat(pathOf(id, "batch"))).size;
+    batches.set(id, { bytes: size, records: 0 });
+    bytes += size;
+  }
+
+  function pathOf(id: string, state: "open" | "batch" | "refused"): string {
+    return join(directory, `${id}.${state}`);
+  }
+
+  function drop(count: number, reason: string, error?: unknown): void {
+    dropped += count;
+    if (Date.now() - warnedAt < 60_000) return;
+    warnedAt = Date.now();
+    logger.warn({ dropped, reason, err: error }, "usage records are dropped");
+  }
+
+  function schedule(afterMs: number): void {
+    timer ??= setTimeout(() => {
+      timer = null;
+      void enqueue(false);
+    }, afterMs).unref();
+  }
+
+  function enqueue(seals: boolean): Promise<void> {
+    working = working.then(() => work(seals));
+    return working;
+  }
+
+  /** Writes what waits; seals what is full, old, or is to be. Never rejects: what the disk does not take is dropped and counted. */
+  async function work(seals: boolean): Promise<void> {
+    while (waiting.length > 0) {
+      const room = batchRecords - (current?.records ?? 0);
+      const lines = waiting.slice(0, room);
+      waiting = waiting.slice(room);
+      try {
+        await append(lines);
+      } catch (error) {
+        drop(lines.length, "the disk does not take them", error);
+        await abandon();
+        continue;
+      }
+      if (current && current.records >= batchRecords) await seal();
+    }
+    if (!current) return;
+    const age = Date.now() - current.openedAt;
+    if (seals || age >= batchMs) await seal();
+    else schedule(batchMs - age);
+  }
+
+  async function append(lines: readonly string[]): Promise<void> {
+    if (!current) {
+      const id = newId();
+      current = {
+        id,
+        file: await open(pathOf(id, "open"), "wx", 0o600),
+        records: 0,
+        bytes: 0,
+        openedAt: Date.now(),
+      };
+    }
+    const chunk = Buffer.from(lines.join("\n") + "\n");
+    await current.file.appendFile(chunk);
+    current.records += lines.length;
+    current.bytes += chunk.length;
+    bytes += chunk.length;
+  }
+
+  async function seal(): Promise<void> {
+    if (!current) return;
+    const { id, file, records, bytes: size } = current;
+    current = null;
+    try {
+      await file.datasync();
+      await file.close();
+      await rename(pathOf(id, "open"), pathOf(id, "batch"));
+      batches.set(id, { bytes: size, records });
+      onSealed();
+    } catch (error) {
+      // It stays as it is on disk and is found at the next start.
+      logger.warn({ err: error, batch: id }, "a batch of usage could not be sealed");
+    }
+  }
+
+  /** After a failed write: what was written before may still be good. */
+  async function abandon(): Promise<void> {
+    if (current && current.records > 0) return seal();
+    if (!current) return;
+    const { id, file } = current;
+    current = null;
+    await file.close().catch((error: unknown) => logger.debug({ err: error }, "a failed batch did not close"));
+    await unlink(pathOf(id, "open")).catch((error: unknown) => logger.debug({ err: error }, "a failed batch stays"));
+  }
+
+  function forget(id: string): void {
+    bytes -= batches.get(id)?.bytes ?? 0;
+    batches.delete(id);
+  }
+
+  return {
+    record(record) {
+      if (bytes >= maxBytes || waiting.length >= MAX_WAITING) return drop(1, "the spool is full");
+      waiting.push(JSON.stringify(record));
+      if (waiting.length === batchRecords) void enqueue(false);
+      else schedule(writeEveryMs);
+    },
+    sealed: () => [...batches.keys()],
+    async readBatch(id) {
+      let text: string;
+      try {
+        text = await readFile(pathOf(id, "batch"), "utf8");
+      } catch (error) {
+        if (systemCodeOf(error) === "ENOENT") return null;
+        throw error;
+      }
+      // A line without its end was being written when the process was killed.
+      const whole = text.slice(0, text.lastIndexOf("\n"));
+      if (whole === "") return null;
+      return `{"id":"${id}","records":[${whole.replaceAll("\n", ",")}]}`;
+    },
+    async removeBatch(id) {
+      forget(id);
+      await unlink(pathOf(id, "batch"));
+    },
+    async refuseBatch(id) {
+      dropped += batches.get(id)?.records ?? 0;
+      forget(id);
+      await rename(pathOf(id, "batch"), pathOf(id, "refused"));
+    },
+    stats: () => ({ batches: batches.size, bytes, dropped }),
+    flush: () => enqueue(true),
+    async close() {
+      if (timer) clearTimeout(timer);
+      timer = null;
+      await enqueue(true);
+      if (timer) clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,136 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLogger } from "@toolyard/service-kit/log.ts";
+import { expect } from "vitest";
+import { isPortFree } from "./port-probe.ts";
+import { createProcessRuntime } from "./process-runtime.ts";
+import type { ProcessRuntimeOptions } from "./process-runtime.ts";
+import { createProcessTable } from "./process/process-table.ts";
+import type { Behaviour, RuntimeHarness } from "./runtime.contract.ts";
+import type { ReplicaSpec, Runtime } from "./runtime.ts";
+
+const FIXTURES = join(import.meta.dirname, "fixtures");
+const FIXTURE_OF: Record<Behaviour, string> = {
+  SERVES: "http-server.mjs",
+  IGNORES_SIGTERM: "ignores-sigterm.mjs",
+  EXITS_AT_ONCE: "exits-at-once.mjs",
+  CANNOT_RUN: "",
+};
+
+export interface ProcessHarness extends RuntimeHarness {
+  dataDir: string;
+  /** A launch of a fixture by name. */
+  fixture(name: string, file: string, args?: string[]): Promise<ReplicaSpec>;
+  /** What the fixture `http-server.mjs` answers, once it does. */
+  ask(spec: ReplicaSpec, question: string): Promise<unknown>;
+  /** Pids of the replica's processes. */
+  processes(spec: ReplicaSpec): Promise<number[]>;
+}
+
+/** The process runtime with a DATA_DIR of its own. Replicas get this process's environment as their host's. */
+export async function openProcessHarness(options: Partial<ProcessRuntimeOptions> = {}): Promise<ProcessHarness> {
+  const dataDir = await mkdtemp(join(tmpdir(), "toolyard-runtime-"));
+  const table = createProcessTable();
+  const open = () =>
+    createProcessRuntime({
+      dataDir,
+      ownerId: `owner-of-${dataDir.slice(-6)}`,
+      hostEnv: process.env,
+      log: createLogger({ level: "error", name: "runtime" }),
+      pollIntervalMs: 50,
+      ...options,
+    });
+
+  const processes = async (spec: ReplicaSpec): Promise<number[]> => {
+    const all = await table.scan();
+    return all.filter(({ marks }) => marks?.replicaId === spec.replicaId).map(({ pid }) => pid);
+  };
+  const ask = async (spec: ReplicaSpec, question: string): Promise<unknown> => {
+    let answer: unknown;
+    const deadline = { timeout: 10_000, interval: 20 };
+    await expect
+      .poll(async () => {
+        const response = await fetch(`http://${spec.host}:${spec.port}${question}`).catch(() => null);
+        answer = await response?.json();
+        return response?.ok;
+      }, deadline)
+      .toBe(true);
+    return answer;
+  };
+  const fixture = async (name: string, file: string, args: string[] = []): Promise<ReplicaSpec> => ({
+    // Unlike any other test's, in whatever process: replicas are found by it.
+    replicaId: `${name}-${crypto.randomUUID()}`,
+    deploymentId: "some-deployment",
+    name,
+    launch: {
+      kind: "http",
+      command: file === "" ? "no-such-command-anywhere" : process.execPath,
+      args: file === "" ? args : [join(FIXTURES, file), ...args],
+      env: {},
+      workingDirectory: null,
+    },
+    host: "127.0.0.1",
+    port: await freePort(),
+    token: "a-secret-token",
+    resources: { cpus: null, memoryMb: null },
+  });
+
+  let runtime: Runtime;
+  try {
+    runtime = open();
+  } catch (error) {
+    await rm(dataDir, { recursive: true });
+    throw error;
+  }
+  return {
+    runtime,
+    dataDir,
+    spec: (name, behaviour) => fixture(name, FIXTURE_OF[behaviour]),
+    fixture,
+    ask,
+    processes,
+    successor: async () => open(),
+    async killFromOutside(handle) {
+      const pid = Number(handle.identity["pid"]);
+      process.kill(pid, "SIGKILL");
+      // The signal is only asked for so far.
+      await expect.poll(() => table.find([pid]).size, { timeout: 10_000, interval: 5 }).toBe(0);
+    },
+    async print(spec, text) {
+      await ask(spec, `/print?of=${encodeURIComponent(text)}`);
+    },
+    async remains(spec) {
+      const remains = (await processes(spec)).map((pid) => `process ${pid}`);
+      if (existsSync(join(dataDir, "replicas", spec.name))) remains.push(`folder ${spec.name}`);
+      if (!(await isPortFree(spec.host, spec.port))) remains.push(`port ${spec.port}`);
+      return remains;
+    },
+    close: () => rm(dataDir, { recursive: true, force: true }),
+  };
+}
+
+/** Why there is no bubblewrap here, or null. */
+export async function whyNoBubblewrap(): Promise<string | null> {
+  const harness = await openProcessHarness({ isolation: "auto" });
+  try {
+    const { isolated, isolationDetail } = harness.runtime.capabilities;
+    return isolated ? null : isolationDetail;
+  } finally {
+    await harness.runtime.close();
+    await harness.close();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    // A listening TCP server's address is never a string.
+    const { port } = server.address() as AddressInfo;
+    server.close(() => resolve(port));
+  });
+  return promise;
+}

@@ -1,0 +1,228 @@
+import { mkdirSync, realpathSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import type { Logger } from "@toolyard/service-kit/log.ts";
+import { createSandbox } from "./process/bubblewrap.ts";
+import type { Isolation } from "./process/bubblewrap.ts";
+import { createLaunchPlanner } from "./process/launch-plan.ts";
+import { createLimits } from "./process/limits.ts";
+import { createProcessTable } from "./process/process-table.ts";
+import type { ProcessTable } from "./process/process-table.ts";
+import { createReplicaCatalog } from "./process/replica-catalog.ts";
+import type { Replica } from "./process/replica-catalog.ts";
+import { DEFAULT_REPLICA_ENV } from "./process/replica-environment.ts";
+import { wasSpawned } from "./process/replica-records.ts";
+import { exitOf, spawnReplica } from "./process/spawning.ts";
+import { createTerminator } from "./process/termination.ts";
+import type { Target } from "./process/termination.ts";
+import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
+
+export interface ProcessRuntimeOptions {
+  /** Replicas live in its `replicas` folder, caches in `cache`. Hidden from replicas under bubblewrap. */
+  dataDir: string;
+  /** Names this DATA_DIR among others on this host: `[A-Za-z0-9-]`. */
+  ownerId: string;
+  /** @default "auto": bubblewrap where it works. */
+  isolation?: Isolation;
+  /** Names of this host's environment that replicas get besides PATH, HOME, LANG and TZ. @default DEFAULT_REPLICA_ENV */
+  replicaEnv?: readonly string[];
+  /** This process's environment. */
+  hostEnv: Record<string, string | undefined>;
+  log: Logger;
+  /** The bridge's main file. @default the one of this project. */
+  bridgeEntry?: string;
+  /** Files and folders that replicas must not see under bubblewrap, such as `.env`. */
+  hiddenPaths?: readonly string[];
+  /** How often replicas of earlier processes are looked at, and logs are rotated. @default 500 */
+  pollIntervalMs?: number;
+  /** How often `list` also looks for processes that no record knows. @default 10000 */
+  scanIntervalMs?: number;
+  /** How long a process may still be there after SIGKILL before `stop` gives up. @default 10000 */
+  killTimeoutMs?: number;
+  /** Size at which an output file is rotated; there are two files for each of stdout and stderr. @default 5 MiB */
+  logMaxBytes?: number;
+  processTable?: ProcessTable;
+  now?: () => number;
+}
+
+const NAME = /^[a-z0-9-]{1,128}$/;
+
+/**
+ * Runs replicas as processes of this host. They outlive this process and are found again by what is in DATA_DIR and by
+ * the marks in their environment.
+ * @throws ToolyardError PRECONDITION_FAILED when bubblewrap is asked for and does not work here.
+ */
+export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
+  const { ownerId, isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
+  const { pollIntervalMs = 500, scanIntervalMs = 10_000, killTimeoutMs = 10_000 } = options;
+  const { logMaxBytes = 5 * 1024 * 1024, now = Date.now, processTable: table = createProcessTable() } = options;
+  const bridgeEntry = resolve(options.bridgeEntry ?? join(import.meta.dirname, "../bridge/start.mjs"));
+  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+  const dataDir = realpathSync(options.dataDir);
+
+  const { sandbox, detail: isolationDetail } = createSandbox({
+    isolation,
+    hostEnv,
+    dataDir,
+    hiddenPaths: hiddenPaths.map((path) => resolve(path)),
+    visiblePaths: [resolve(import.meta.dirname, "../.."), dirname(bridgeEntry), dirname(process.execPath)],
+  });
+  const planner = createLaunchPlanner({
+    ownerId,
+    hostEnv,
+    replicaEnv,
+    bridgeEntry,
+    cacheDirectory: join(dataDir, "cache"),
+    sandbox,
+    limits: createLimits(hostEnv),
+  });
+  const terminator = createTerminator({ table, now, killTimeoutMs });
+  const catalog = createReplicaCatalog({
+    root: join(dataDir, "replicas"),
+    ownerId,
+    table,
+    terminator,
+    log,
+    pollIntervalMs,
+    scanIntervalMs,
+    logMaxBytes,
+    now,
+  });
+
+  const starts = new Map<string, Promise<ReplicaHandle>>();
+  const stops = new Map<string, { deadline: number; done: Promise<void> }>();
+
+  const begin = async (spec: ReplicaSpec, signal: AbortSignal | undefined): Promise<ReplicaHandle> => {
+    if (!NAME.test(spec.name)) throw new ToolyardError("BAD_USER_INPUT", `${spec.name} is no name for a replica.`);
+    await catalog.ready();
+    await stops.get(spec.name)?.done;
+    const existing = catalog.get(spec.name);
+    if (existing && catalog.isAlive(existing)) return handleOf(existing);
+    if (existing) await terminator.terminate(targetOf(handleOf(existing), ownerId), () => 0);
+    signal?.throwIfAborted();
+    catalog.records.makeFolders(spec.name);
+    let replica: Replica | null = null;
+    try {
+      const paths = catalog.records.pathsOf(spec.name);
+      const plan = planner.plan(spec, paths);
+      const added = catalog.add(spec, now());
+      replica = added;
+      await spawnReplica(plan, paths, (child) => {
+        catalog.spawned(added, child.pid);
+        added.exited = new Promise((settle) => {
+          child.once("exit", (code, exitSignal) => {
+            catalog.ended(added, exitOf(code, exitSignal, sandbox !== null));
+            settle();
+          });
+        });
+        child.on("error", (error) => log.warn({ replica: spec.name, err: error }, "a replica's process had an error"));
+      });
+      return handleOf(added);
+    } catch (error) {
+      if (replica) await terminator.terminate(targetOf(handleOf(replica), ownerId), () => 0);
+      await catalog.remove(spec.name);
+      throw error;
+    }
+  };
+
+  const end = async (handle: ReplicaHandle, deadline: () => number): Promise<void> => {
+    await catalog.ready();
+    await starts.get(handle.name)?.catch(() => undefined); // Its caller has the error.
+    const replica = catalog.get(handle.name);
+    if (replica) replica.stopping = true;
+    try {
+      await terminator.terminate(targetOf(handle, ownerId), deadline);
+      if (replica && wasSpawned(replica.record)) {
+        await catalog.exitStatus(replica);
+        catalog.ended(replica, { exitCode: null, signal: null });
+        await catalog.removeTemporary(handle.name);
+      }
+    } finally {
+      if (replica) replica.stopping = false;
+    }
+  };
+
+  return {
+    kind: "PROCESS",
+    capabilities: { launches: ["stdio", "http"], adopts: true, isolated: sandbox !== null, isolationDetail },
+    start(spec, signal) {
+      const running = starts.get(spec.name);
+      if (running) return running;
+      const started = begin(spec, signal).finally(() => starts.delete(spec.name));
+      starts.set(spec.name, started);
+      return started;
+    },
+    async list() {
+      await catalog.ready();
+      const alive = await catalog.alive((name) => starts.has(name) || stops.has(name));
+      return alive.map((replica) => ({
+        handle: handleOf(replica),
+        replicaId: replica.record.replicaId,
+        deploymentId: replica.record.deploymentId,
+      }));
+    },
+    async inspect(handle) {
+      await catalog.ready();
+      const { pid, startToken } = mainOf(handle);
+      const running = table.find([pid]).get(pid);
+      if (running && running.startToken === startToken) return { alive: true, startedAt: running.startedAt };
+      const replica = catalog.get(handle.name);
+      if (!replica || replica.record.startToken !== startToken) {
+        return { alive: false, exitCode: null, signal: null, detail: null };
+      }
+      if (!replica.record.ended) await catalog.exitStatus(replica);
+      catalog.ended(replica, { exitCode: null, signal: null });
+      const { exitCode = null, signal = null, detail = null } = replica.record.ended ?? {};
+      return { alive: false, exitCode, signal, detail };
+    },
+    async logs(handle, last) {
+      await catalog.ready();
+      const replica = catalog.get(handle.name);
+      replica?.log.observe(now());
+      return replica?.log.readLast(last) ?? [];
+    },
+    async *followLogs(handle, signal) {
+      await catalog.ready();
+      const replica = catalog.get(handle.name);
+      if (!replica) return;
+      const isOver = (): boolean => replica.record.ended !== null || catalog.get(handle.name) !== replica;
+      yield* replica.log.follow({ signal, isOver, pollMs: pollIntervalMs / 2 });
+    },
+    stop(handle, graceMs) {
+      const deadline = now() + graceMs;
+      const running = stops.get(handle.name);
+      if (running) {
+        running.deadline = Math.min(running.deadline, deadline);
+        return running.done;
+      }
+      const stop = { deadline, done: Promise.resolve() };
+      stop.done = end(handle, () => stop.deadline).finally(() => stops.delete(handle.name));
+      stops.set(handle.name, stop);
+      return stop.done;
+    },
+    async forget(handle) {
+      await catalog.ready();
+      await stops.get(handle.name)?.done;
+      const replica = catalog.get(handle.name);
+      if (replica && catalog.isAlive(replica)) {
+        throw new ToolyardError("CONFLICT", `Replica ${handle.name} still runs.`);
+      }
+      await catalog.remove(handle.name);
+    },
+    onExit: (listener) => catalog.onExit((replica) => listener(handleOf(replica))),
+    close: () => catalog.close(),
+  };
+}
+
+function handleOf({ record }: Replica): ReplicaHandle {
+  const { name, replicaId, pid, startToken } = record;
+  return { runtime: "PROCESS", name, identity: { pid: pid ?? 0, startToken: startToken ?? "", replicaId } };
+}
+
+function mainOf(handle: ReplicaHandle): { pid: number; startToken: string } {
+  return { pid: Number(handle.identity["pid"]), startToken: String(handle.identity["startToken"]) };
+}
+
+function targetOf(handle: ReplicaHandle, ownerId: string): Target {
+  return { name: handle.name, replicaId: String(handle.identity["replicaId"]), ownerId, main: mainOf(handle) };
+}

@@ -1,0 +1,145 @@
+import { mkdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import type { ReplicaSpec } from "../runtime.ts";
+import type { Sandbox } from "./bubblewrap.ts";
+import { resolveCommand } from "./command-resolution.ts";
+import type { Limits } from "./limits.ts";
+import { MARKS } from "./process-table.ts";
+import { replicaEnvironment } from "./replica-environment.ts";
+import type { ReplicaPaths } from "./replica-records.ts";
+
+/** What to spawn for a replica, checked: it fails only for reasons that nobody could know before. */
+export interface LaunchPlan {
+  file: string;
+  args: string[];
+  environment: Record<string, string>;
+  workingDirectory: string;
+}
+
+export interface LaunchPlanner {
+  /**
+   * The replica's folders must be there already.
+   * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run, in a sentence a person can act on.
+   */
+  plan(spec: ReplicaSpec, paths: ReplicaPaths): LaunchPlan;
+}
+
+export interface LaunchPlannerOptions {
+  ownerId: string;
+  hostEnv: Record<string, string | undefined>;
+  replicaEnv: readonly string[];
+  /** Absolute path of the bridge's main file. */
+  bridgeEntry: string;
+  /** Absolute path of the folder for what replicas share and may lose. */
+  cacheDirectory: string;
+  sandbox: Sandbox | null;
+  limits: Limits;
+}
+
+export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
+  const { ownerId, hostEnv, replicaEnv, bridgeEntry, cacheDirectory, sandbox, limits } = options;
+  const caches = packageCaches(hostEnv, cacheDirectory);
+
+  const checkReachable = (what: string, path: string, startDirectory: string): void => {
+    const reason = sandbox?.whyHidden(path, startDirectory) ?? null;
+    if (reason === null) return;
+    throw new ToolyardError(
+      "BAD_USER_INPUT",
+      `The launch's ${what} ${JSON.stringify(path)} cannot be used: ${reason}.`,
+    );
+  };
+
+  return {
+    plan(spec, paths) {
+      const { launch } = spec;
+      if (launch.kind === "image") {
+        throw new ToolyardError(
+          "BAD_USER_INPUT",
+          "An image launch needs docker or kubernetes (MCP_DEPLOYMENT_BACKEND); here replicas run as processes.",
+        );
+      }
+      const environment = replicaEnvironment({
+        // Under a sandbox the host user's own caches are read-only, and not for replicas to fill.
+        hostEnv: sandbox ? { ...hostEnv, ...caches.environment } : hostEnv,
+        replicaEnv: sandbox ? [...replicaEnv, ...Object.keys(caches.environment)] : replicaEnv,
+        launchEnv: launch.env,
+        temporaryDirectory: sandbox ? "/tmp" : paths.temporary,
+        homeDirectory: paths.work,
+      });
+      const startDirectory = launch.workingDirectory === null ? paths.work : resolve(launch.workingDirectory);
+      if (launch.workingDirectory !== null) {
+        checkDirectory(startDirectory);
+        checkReachable("working directory", startDirectory, startDirectory);
+      }
+      const command = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
+      checkReachable("command", command, startDirectory);
+
+      environment[MARKS.owner] = ownerId;
+      environment[MARKS.replica] = spec.replicaId;
+      environment[MARKS.deployment] = spec.deploymentId;
+      environment[MARKS.name] = spec.name;
+
+      let inner: string[];
+      if (launch.kind === "http") {
+        environment["PORT"] = String(spec.port);
+        environment["HOST"] = spec.host;
+        inner = [command, ...launch.args];
+      } else {
+        environment["BRIDGE_TOKEN"] = spec.token;
+        inner = [
+          [process.execPath, bridgeEntry],
+          ["--host", spec.host, "--port", String(spec.port)],
+          ["--sessions", launch.sessions.toLowerCase(), "--timeout-seconds", String(launch.timeoutSeconds)],
+          launch.workingDirectory === null ? [] : ["--working-directory", startDirectory],
+          ["--", command, ...launch.args],
+        ].flat();
+      }
+      if (sandbox) for (const folder of caches.folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const confinement = {
+        temporaryDirectory: paths.temporary,
+        workDirectory: paths.work,
+        startDirectory,
+        writable: caches.folders,
+      };
+      const [file = "", ...args] = [
+        ...limits.prefix(spec.resources),
+        ...(sandbox?.prefix(confinement) ?? []),
+        ...inner,
+      ];
+      return {
+        file,
+        args,
+        environment,
+        workingDirectory: sandbox ? paths.work : startDirectory,
+      };
+    },
+  };
+}
+
+/** Where npm, uv and what follows the XDG rules keep their caches when the home folder is read-only. */
+function packageCaches(
+  hostEnv: Record<string, string | undefined>,
+  cacheDirectory: string,
+): { environment: Record<string, string>; folders: string[] } {
+  const folder = (name: string): string => join(cacheDirectory, name);
+  const environment: Record<string, string> = {
+    npm_config_cache: folder("npm"),
+    UV_CACHE_DIR: folder("uv"),
+    // `uvx` opens it even where it installs nothing there.
+    UV_TOOL_DIR: folder("uv-tools"),
+    XDG_CACHE_HOME: folder("xdg-cache"),
+    XDG_STATE_HOME: folder("xdg-state"),
+  };
+  // Pythons that uv has already are used where they are; it can only fetch one where it may write.
+  const pythons = hostEnv["UV_PYTHON_INSTALL_DIR"] ?? join(hostEnv["HOME"] ?? "/", ".local/share/uv/python");
+  if (!statSync(pythons, { throwIfNoEntry: false })) environment["UV_PYTHON_INSTALL_DIR"] = folder("uv-python");
+  return { environment, folders: Object.values(environment) };
+}
+
+function checkDirectory(directory: string): void {
+  const named = `The launch's working directory ${JSON.stringify(directory)}`;
+  const status = statSync(directory, { throwIfNoEntry: false });
+  if (!status) throw new ToolyardError("BAD_USER_INPUT", `${named} does not exist.`);
+  if (!status.isDirectory()) throw new ToolyardError("BAD_USER_INPUT", `${named} is not a folder.`);
+}

@@ -1,0 +1,196 @@
+import {
+  appendFileSync,
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+
+/** A line and where it begins, in bytes since this file was first opened, rotations counted. */
+export interface RawLine {
+  position: number;
+  text: string;
+  /** Epoch milliseconds at which it was there at the latest. */
+  seenAt: number;
+}
+
+/**
+ * One file that a replica appends to by itself (O_APPEND), and its predecessor. Rotated by copying and truncating,
+ * because the writer holds the file open and must not be told.
+ */
+export interface LogFile {
+  /** Notes how far the file is now, so that lines without a time get one; rotates it when it has grown too far. */
+  observe(now: number): void;
+  /** The last `last` lines, oldest first; an unfinished last line counts. */
+  readLast(last: number): RawLine[];
+  /** Lines from `position` on, at most about 1 MiB of them, and where to go on. An unfinished last line only when `final`. */
+  readFrom(position: number, final: boolean): { lines: RawLine[]; next: number };
+  /** Where the next byte goes. */
+  end(): number;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+const READ_AT_ONCE_BYTES = 1024 * 1024;
+/** A longer line is cut: it is for people to read. */
+const LINE_MAX_BYTES = 64 * 1024;
+const MARKS_KEPT = 512;
+const NEWLINE = 0x0a;
+
+export function createLogFile(options: { path: string; maxBytes: number }): LogFile {
+  const { path, maxBytes } = options;
+  const olderPath = `${path}.1`;
+  let olderBytes = sizeOf(olderPath);
+  /** Position of the current file's first byte. */
+  let base = olderBytes;
+  /** Up to where the output went at which time; rising. */
+  const seen: { end: number; at: number }[] = [];
+
+  const end = (): number => base + sizeOf(path);
+
+  const timeOf = (position: number): number => {
+    // The first mark past the line's beginning. The list is short and mostly asked about its end.
+    let found: number | null = null;
+    for (let index = seen.length - 1; index >= 0; index--) {
+      const mark = seen[index];
+      if (!mark || mark.end <= position) break;
+      found = mark.at;
+    }
+    return found ?? modifiedAt(path) ?? Date.now();
+  };
+
+  const rotate = (): void => {
+    const source = openIfThere(path);
+    if (source === null) return;
+    try {
+      let size = fstatSync(source).size;
+      // Only the newest part is kept; the line that is cut in half by that goes too.
+      const from = Math.max(0, size - maxBytes);
+      let kept = readFully(source, from, size - from);
+      if (from > 0) kept = kept.subarray(kept.indexOf(NEWLINE) + 1);
+      writeFileSync(olderPath, kept, { mode: 0o600 });
+      olderBytes = kept.length;
+      // What came meanwhile, unless it floods in. What comes between the last look and the truncation is lost: microseconds.
+      while (olderBytes < 2 * maxBytes) {
+        const added = readFully(source, size, Math.min(fstatSync(source).size - size, maxBytes));
+        if (added.length === 0) break;
+        appendFileSync(olderPath, added);
+        olderBytes += added.length;
+        size += added.length;
+      }
+      ftruncateSync(source);
+      base += size;
+    } finally {
+      closeSync(source);
+    }
+  };
+
+  /** Bytes of both files by position; fewer at the end, none before what is kept. */
+  const readAt = (position: number, length: number): Buffer => {
+    const older = position < base;
+    const file = openIfThere(older ? olderPath : path);
+    if (file === null) return Buffer.alloc(0);
+    try {
+      const offset = older ? position - (base - olderBytes) : position - base;
+      return readFully(file, offset, older ? Math.min(length, base - position) : length);
+    } finally {
+      closeSync(file);
+    }
+  };
+
+  const toLine = (position: number, bytes: Buffer): RawLine => {
+    const cut = bytes.length > LINE_MAX_BYTES;
+    const text = (cut ? bytes.subarray(0, LINE_MAX_BYTES) : bytes).toString("utf8").replace(/\r$/, "");
+    return { position, text: cut ? `${text}… (${bytes.length} bytes)` : text, seenAt: timeOf(position) };
+  };
+
+  const splitLines = (position: number, bytes: Buffer, final: boolean): { lines: RawLine[]; next: number } => {
+    const lines: RawLine[] = [];
+    let start = 0;
+    for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, start)) {
+      lines.push(toLine(position + start, bytes.subarray(start, at)));
+      start = at + 1;
+    }
+    if (final && start < bytes.length) {
+      lines.push(toLine(position + start, bytes.subarray(start)));
+      start = bytes.length;
+    }
+    return { lines, next: position + start };
+  };
+
+  return {
+    end,
+    observe(now) {
+      const position = end();
+      if (position !== (seen.at(-1)?.end ?? -1)) {
+        seen.push({ end: position, at: now });
+        if (seen.length > MARKS_KEPT) seen.shift();
+      }
+      if (position - base > maxBytes) rotate();
+    },
+    readLast(last) {
+      const oldest = base - olderBytes;
+      const upTo = end();
+      let from = upTo;
+      let newlines = 0;
+      // One newline more than lines: the one that ends the line before the first wanted.
+      while (from > oldest && newlines <= last) {
+        const start = Math.max(oldest, from - CHUNK_BYTES);
+        for (const byte of readAcross(readAt, base, start, from)) if (byte === NEWLINE) newlines++;
+        from = start;
+      }
+      return last <= 0 ? [] : splitLines(from, readAcross(readAt, base, from, upTo), true).lines.slice(-last);
+    },
+    readFrom(position, final) {
+      const from = Math.max(position, base - olderBytes);
+      const upTo = Math.min(end(), from + READ_AT_ONCE_BYTES);
+      if (upTo <= from) return { lines: [], next: from };
+      // A line longer than what is read at once is given in pieces, so that reading goes on.
+      const full = upTo - from === READ_AT_ONCE_BYTES;
+      const bytes = readAcross(readAt, base, from, upTo);
+      return splitLines(from, bytes, final || (full && !bytes.includes(NEWLINE)));
+    },
+  };
+}
+
+function readAcross(
+  readAt: (position: number, length: number) => Buffer,
+  base: number,
+  from: number,
+  to: number,
+): Buffer {
+  if (from >= base || to <= base) return readAt(from, to - from);
+  return Buffer.concat([readAt(from, base - from), readAt(base, to - base)]);
+}
+
+function readFully(file: number, offset: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let filled = 0;
+  while (filled < length) {
+    const read = readSync(file, bytes, filled, length - filled, offset + filled);
+    if (read === 0) break;
+    filled += read;
+  }
+  return bytes.subarray(0, filled);
+}
+
+function openIfThere(path: string): number | null {
+  try {
+    return openSync(path, "r+");
+  } catch (error) {
+    if (systemCodeOf(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function modifiedAt(path: string): number | null {
+  const status = statSync(path, { throwIfNoEntry: false });
+  return status ? Math.round(status.mtimeMs) : null;
+}

@@ -1,0 +1,94 @@
+import { appendFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import type { ReplicaLogLine } from "../runtime.ts";
+import { createLogFile } from "./log-file.ts";
+import type { LogFile, RawLine } from "./log-file.ts";
+
+/** A line of a log on standard output, as the bridge writes it. What else is printed there is a line as it is. */
+const structuredLine = z.object({
+  at: z.number(),
+  stream: z.enum(["STDOUT", "STDERR", "SYSTEM"]),
+  text: z.string(),
+});
+
+/** What one replica printed, both streams, by time. */
+export interface ReplicaLog {
+  /** To be called now and then: gives times to lines that have none, and rotates. */
+  observe(now: number): void;
+  /** Adds a SYSTEM line of the runtime's own. */
+  note(at: number, text: string): void;
+  readLast(last: number): ReplicaLogLine[];
+  /** New lines until `signal` aborts or `isOver` says that no more will come and all were given. */
+  follow(options: { signal: AbortSignal; isOver: () => boolean; pollMs: number }): AsyncIterable<ReplicaLogLine>;
+}
+
+export function createReplicaLog(options: {
+  stdout: string;
+  stderr: string;
+  /** Size at which a stream's file is rotated; one rotated file is kept beside it. */
+  maxBytes: number;
+}): ReplicaLog {
+  const { maxBytes } = options;
+  const stdout = createLogFile({ path: options.stdout, maxBytes });
+  const stderr = createLogFile({ path: options.stderr, maxBytes });
+
+  const toLine = (stream: "STDOUT" | "STDERR", raw: RawLine): ReplicaLogLine => {
+    const parsed = stream === "STDOUT" ? parseStructuredLine(raw.text) : null;
+    return parsed ?? { at: raw.seenAt, stream, text: raw.text };
+  };
+  const merge = (out: RawLine[], err: RawLine[]): ReplicaLogLine[] =>
+    [...out.map((raw) => toLine("STDOUT", raw)), ...err.map((raw) => toLine("STDERR", raw))].toSorted(
+      (one, other) => one.at - other.at,
+    );
+
+  return {
+    observe(now) {
+      stdout.observe(now);
+      stderr.observe(now);
+    },
+    note(at, text) {
+      appendFileSync(options.stdout, `${JSON.stringify({ at, stream: "SYSTEM", text })}\n`, { mode: 0o600 });
+    },
+    readLast: (last) => (last <= 0 ? [] : merge(stdout.readLast(last), stderr.readLast(last)).slice(-last)),
+    async *follow({ signal, isOver, pollMs }) {
+      const next = { stdout: stdout.end(), stderr: stderr.end() };
+      const read = (file: LogFile, stream: "stdout" | "stderr", final: boolean): RawLine[] => {
+        const { lines, next: position } = file.readFrom(next[stream], final);
+        next[stream] = position;
+        return lines;
+      };
+      while (!signal.aborted) {
+        // Asked before reading: what was written before it was over is still read.
+        const over = isOver();
+        const lines = merge(read(stdout, "stdout", over), read(stderr, "stderr", over));
+        for (const line of lines) {
+          if (signal.aborted) return;
+          yield line;
+        }
+        if (lines.length > 0) continue;
+        if (over) return;
+        await pause(pollMs, signal);
+      }
+    },
+  };
+}
+
+function parseStructuredLine(text: string): ReplicaLogLine | null {
+  if (!text.startsWith("{")) return null;
+  try {
+    return structuredLine.parse(JSON.parse(text));
+  } catch {
+    // Some other text that begins like one: shown as it is.
+    return null;
+  }
+}
+
+/** Resolves after `ms` or when `signal` aborts, whichever is first. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal, ref: false });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

@@ -1,0 +1,61 @@
+import { join } from "node:path";
+import { eventLogSchema } from "@toolyard/events";
+import { column } from "@toolyard/storage";
+import { EntitySchema } from "typeorm";
+import type { TaskKind, TaskStatus } from "./task.ts";
+
+export interface TaskRow {
+  id: string;
+  kind: TaskKind;
+  status: TaskStatus;
+  progress: number;
+  message: string | null;
+  input: unknown;
+  result: unknown;
+  errorCode: string | null;
+  errorMessage: string | null;
+  attempts: number;
+  maxAttempts: number;
+  requestedById: string | null;
+  toolId: string | null;
+  ownerId: string | null;
+  cancelRequested: boolean;
+  createdAt: number;
+  startedAt: number | null;
+  finishedAt: number | null;
+  /** QUEUED: not before this (epoch ms). RUNNING: when its lease ends. What a claim orders by. */
+  dueAt: number;
+  /** The present run's; null unless RUNNING. */
+  leaseId: string | null;
+}
+
+export const taskEntity = new EntitySchema<TaskRow>({
+  name: "tasks",
+  columns: {
+    id: { ...column.primaryId },
+    kind: { ...column.name },
+    status: { ...column.name },
+    progress: { ...column.real },
+    message: { ...column.nullableText },
+    input: { ...column.nullableJson },
+    result: { ...column.nullableJson },
+    errorCode: { ...column.nullableName },
+    errorMessage: { ...column.nullableText },
+    attempts: { ...column.integer },
+    maxAttempts: { ...column.integer },
+    requestedById: { ...column.nullableId },
+    toolId: { ...column.nullableId },
+    ownerId: { ...column.nullableId },
+    cancelRequested: { ...column.flag },
+    createdAt: { ...column.time },
+    startedAt: { ...column.nullableTime },
+    finishedAt: { ...column.nullableTime },
+    dueAt: { ...column.time },
+    leaseId: { ...column.nullableId },
+  },
+  indices: [{ columns: ["status", "kind", "dueAt"] }, { columns: ["toolId", "id"] }, { columns: ["finishedAt"] }],
+});
+
+export const taskEventSchema = eventLogSchema("task");
+export const entities = [taskEntity, taskEventSchema.events, taskEventSchema.counter];
+export const migrationsFolder = join(import.meta.dirname, "migrations");

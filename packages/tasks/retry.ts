@@ -1,0 +1,32 @@
+import { ToolyardError, isErrorCode, isPublic, type ErrorCode } from "@toolyard/service-kit";
+import type { Task, TaskError } from "./task.ts";
+
+/** Codes of what may pass by itself. An error without a public code counts as INTERNAL_SERVER_ERROR. */
+const RETRYABLE: readonly ErrorCode[] = [
+  "RATE_LIMITED",
+  "CAPACITY_EXHAUSTED",
+  "UPSTREAM_UNAVAILABLE",
+  "TIMEOUT",
+  "INTERNAL_SERVER_ERROR",
+];
+const MAX_DELAY_MS = 60_000;
+
+/** What a person is told of an error, without internals. */
+export function taskErrorOf(error: unknown): TaskError {
+  if (isPublic(error)) return { code: error.code, message: error.message };
+  return {
+    code: "INTERNAL_SERVER_ERROR",
+    message: "Something went wrong while this task ran. The log has it under the task's id.",
+  };
+}
+
+export function isRetryable(error: TaskError): boolean {
+  return isErrorCode(error.code) && RETRYABLE.includes(error.code);
+}
+
+/** Milliseconds until the next run: twice as long after each attempt, at most a minute, or what the error asks for. */
+export function retryDelayMs(error: unknown, task: Task, baseMs: number): number {
+  const asked = error instanceof ToolyardError ? error.extensions.retryAfterSeconds : undefined;
+  if (typeof asked === "number" && asked >= 0) return asked * 1_000;
+  return Math.min(MAX_DELAY_MS, baseMs * 2 ** (task.attempts - 1));
+}

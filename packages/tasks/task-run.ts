@@ -1,0 +1,121 @@
+import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import { createProgressReporter } from "./progress.ts";
+import { isRetryable, retryDelayMs, taskErrorOf } from "./retry.ts";
+import type { TaskHandler } from "./task-queue.ts";
+import type { ClaimedTask, TaskStore } from "./task-store.ts";
+
+/** Why a run is ended from outside. */
+type Ending = "cancelled" | "shutdown" | "lost" | "timeout";
+
+/** One run of a task under its lease. */
+export interface ActiveRun {
+  readonly lease: ClaimedTask["lease"];
+  /** Aborts the handler's signal; the run settles when the handler lets go, or after the grace time without it. */
+  end(why: Ending): void;
+  /** The outcome is written. Never rejects. */
+  readonly settled: Promise<void>;
+}
+
+export interface RunOptions {
+  store: TaskStore;
+  logger: Logger;
+  handler: TaskHandler;
+  now: () => number;
+  leaseMs: number;
+  heartbeatIntervalMs: number;
+  progressIntervalMs: number;
+  timeoutMs: number;
+  graceMs: number;
+  retryBaseMs: number;
+}
+
+type Outcome = { type: "result"; result: unknown } | { type: "error"; error: unknown } | { type: "abandoned" };
+
+/** Runs a claimed task, keeps its lease, and writes its outcome. */
+export function startRun({ task, lease }: ClaimedTask, options: RunOptions): ActiveRun {
+  const { store, now, handler, leaseMs, graceMs, timeoutMs } = options;
+  const logger = options.logger.child({ task_id: task.id, task_kind: task.kind });
+  const controller = new AbortController();
+  const abandoned = Promise.withResolvers<Outcome>();
+  let ending: Ending | null = null;
+  let grace: NodeJS.Timeout | undefined;
+
+  function end(why: Ending): void {
+    if (ending !== null) return;
+    ending = why;
+    controller.abort(new ToolyardError(why === "timeout" ? "TIMEOUT" : "CONFLICT", `The task's run ends: ${why}.`));
+    grace = setTimeout(() => abandoned.resolve({ type: "abandoned" }), graceMs);
+  }
+
+  const heartbeat = setInterval(() => {
+    store.heartbeat(lease, leaseMs).then(
+      (held) => held || end("lost"),
+      (error: unknown) => logger.warn({ err: error }, "renewing a task's lease failed; it is tried again"),
+    );
+  }, options.heartbeatIntervalMs);
+  heartbeat.unref();
+  const deadline = setTimeout(() => end("timeout"), timeoutMs);
+  deadline.unref();
+  const reporter = createProgressReporter({
+    intervalMs: options.progressIntervalMs,
+    write: (progress, message) =>
+      store.progress(lease, progress, message).then(
+        (held) => void (held || end("lost")),
+        (error: unknown) => logger.warn({ err: error }, "writing a task's progress failed"),
+      ),
+  });
+
+  async function settle(outcome: Outcome): Promise<boolean> {
+    if (outcome.type === "abandoned")
+      logger.warn({ reason: ending }, "a task's handler does not let go; its outcome will not count");
+    if (ending === "lost") return false;
+    if (ending === "cancelled") return store.cancelled(lease);
+    // A result that came in time for the end of the process or of its time counts.
+    if (outcome.type === "result") return store.succeed(lease, outcome.result);
+    if (ending === "shutdown") return store.release(lease);
+    if (ending === "timeout")
+      return store.fail(lease, {
+        code: "TIMEOUT",
+        message: `The task did not end within ${Math.round(timeoutMs / 1_000)} s.`,
+      });
+    return settleError(outcome.type === "error" ? outcome.error : null);
+  }
+
+  function settleError(error: unknown): Promise<boolean> {
+    const shown = taskErrorOf(error);
+    logger.warn({ err: error, attempt: task.attempts }, "a task's run failed");
+    if (!isRetryable(shown)) return store.fail(lease, shown);
+    return store.retry(lease, shown, now() + retryDelayMs(error, task, options.retryBaseMs));
+  }
+
+  async function run(): Promise<void> {
+    const work = Promise.resolve()
+      .then(() =>
+        handler({
+          task,
+          input: task.input,
+          signal: controller.signal,
+          progress: (progress, message) => reporter.report(progress, message ?? null),
+        }),
+      )
+      .then(
+        (result): Outcome => ({ type: "result", result }),
+        (error: unknown): Outcome => ({ type: "error", error }),
+      );
+    try {
+      const outcome = await Promise.race([work, abandoned.promise]);
+      reporter.stop();
+      const counted = await settle(outcome);
+      if (!counted) logger.info("the outcome of a task's run does not count: its lease was lost");
+    } catch (error) {
+      logger.error({ err: error }, "writing a task's outcome failed; it runs again when its lease ends");
+    } finally {
+      reporter.stop();
+      clearInterval(heartbeat);
+      clearTimeout(deadline);
+      clearTimeout(grace);
+    }
+  }
+
+  return { lease, end, settled: run() };
+}

@@ -1,0 +1,275 @@
+import { join } from "node:path";
+import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
+import { newId } from "@toolyard/service-kit";
+import { openDatabase, readMigrations, readPage, type Transaction } from "@toolyard/storage";
+import { In, LessThan, LessThanOrEqual, type EntityManager } from "typeorm";
+import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
+import { TASK_STATUSES, type Task, type TaskError, type TaskEvent, type TaskKind, type TaskStatus } from "./task.ts";
+import type { Lease, TaskStore } from "./task-store.ts";
+
+/** Woken after each change of a task. */
+export const TASK_EVENTS_TOPIC = "task-events";
+/** Woken when there may be something to run or to cancel. */
+export const TASK_WORK_TOPIC = "task-work";
+
+const DEFAULT_MAX_ATTEMPTS = 3;
+
+const LOST_WORKER: TaskError = {
+  code: "INTERNAL_SERVER_ERROR",
+  message: "The process that ran this task ended each time before the task did.",
+};
+
+/** Opens `${dataDir}/tasks.sqlite`, made when missing. Several processes may have it open. */
+export async function createTaskStore(options: {
+  dataDir: string;
+  bus: WakeUpBus;
+  now?: () => number;
+}): Promise<TaskStore> {
+  const { dataDir, bus, now = Date.now } = options;
+  const database = await openDatabase({
+    file: join(dataDir, "tasks.sqlite"),
+    entities,
+    migrations: readMigrations(migrationsFolder),
+  });
+  const events: EventLog<TaskEvent> = createEventLog<TaskEvent>({
+    database,
+    schema: taskEventSchema,
+    bus,
+    topic: TASK_EVENTS_TOPIC,
+    now,
+  });
+  const wakeWorkers = (tx: Transaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));
+
+  /** Writes a change and its event. */
+  async function change(tx: Transaction, row: TaskRow, kind: string, changes: Partial<TaskRow>): Promise<TaskRow> {
+    const next: TaskRow = { ...row, ...changes };
+    await tx.manager.getRepository(taskEntity).update({ id: row.id }, updateOf(changes));
+    await events.append(tx, [{ kind, subjectId: row.id, payload: toEvent(next) }]);
+    return next;
+  }
+
+  /** Runs `work` on the row that the lease holds; false where it holds none. */
+  function withLease(lease: Lease, work: (tx: Transaction, row: TaskRow) => Promise<unknown>): Promise<boolean> {
+    return database.transaction(async (tx) => {
+      const row = await findLeased(tx.manager, lease);
+      if (!row) return false;
+      await work(tx, row);
+      return true;
+    });
+  }
+
+  const end = (tx: Transaction, row: TaskRow, status: TaskStatus, changes: Partial<TaskRow> = {}) =>
+    change(tx, row, status.toLowerCase(), {
+      ...changes,
+      status,
+      leaseId: null,
+      finishedAt: now(),
+      message: null,
+      cancelRequested: row.cancelRequested || status === "CANCELLED",
+    });
+
+  const failed = (tx: Transaction, row: TaskRow, error: TaskError) =>
+    row.cancelRequested
+      ? end(tx, row, "CANCELLED")
+      : end(tx, row, "FAILED", { errorCode: error.code, errorMessage: error.message });
+
+  const queueAgain = (tx: Transaction, row: TaskRow, kind: string, changes: Partial<TaskRow>) => {
+    wakeWorkers(tx);
+    return change(tx, row, kind, { status: "QUEUED", leaseId: null, startedAt: null, progress: 0, ...changes });
+  };
+
+  /** The task due longest, after ending those that must not run again. */
+  async function nextRunnable(tx: Transaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
+    const tasks = tx.manager.getRepository(taskEntity);
+    for (;;) {
+      const row =
+        (await tasks.findOne(due("RUNNING", kinds, now()))) ?? (await tasks.findOne(due("QUEUED", kinds, now())));
+      if (!row) return null;
+      if (row.cancelRequested) await end(tx, row, "CANCELLED");
+      else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
+      else return row;
+    }
+  }
+
+  return {
+    events,
+    insert: (task) =>
+      database.transaction(async (tx) => {
+        const at = now();
+        const row: TaskRow = {
+          id: newId(),
+          kind: task.kind,
+          status: "QUEUED",
+          progress: 0,
+          message: null,
+          input: task.input,
+          result: null,
+          errorCode: null,
+          errorMessage: null,
+          attempts: 0,
+          maxAttempts: task.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+          requestedById: task.requestedById,
+          toolId: task.toolId ?? null,
+          ownerId: task.ownerId ?? null,
+          cancelRequested: false,
+          createdAt: at,
+          startedAt: null,
+          finishedAt: null,
+          dueAt: at,
+          leaseId: null,
+        };
+        wakeWorkers(tx);
+        await tx.manager.getRepository(taskEntity).insert(updateOf(row));
+        await events.append(tx, [{ kind: "queued", subjectId: row.id, payload: toEvent(row) }]);
+        return toTask(row);
+      }),
+    async getMany(ids) {
+      const rows = await database.read.getRepository(taskEntity).findBy({ id: In([...ids]) });
+      const byId = new Map(rows.map((row) => [row.id, row]));
+      return ids.map((id) => {
+        const row = byId.get(id);
+        return row ? toTask(row) : null;
+      });
+    },
+    async list(filter, page) {
+      const query = database.read.getRepository(taskEntity).createQueryBuilder("task");
+      if (filter.status) query.andWhere("task.status = :status", { status: filter.status });
+      if (filter.kind) query.andWhere("task.kind = :kind", { kind: filter.kind });
+      if (filter.toolId) query.andWhere("task.toolId = :toolId", { toolId: filter.toolId });
+      const { rows, totalCount } = await readPage(query, page);
+      return { rows: rows.map(toTask), totalCount };
+    },
+    async countByStatus() {
+      const found = await database.read
+        .getRepository(taskEntity)
+        .createQueryBuilder("task")
+        .select("task.status", "status")
+        .addSelect("COUNT(*)", "count")
+        .groupBy("task.status")
+        .getRawMany<{ status: TaskStatus; count: number | string }>();
+      const counts = new Map(found.map(({ status, count }) => [status, Number(count)]));
+      return {
+        QUEUED: 0,
+        RUNNING: 0,
+        SUCCEEDED: 0,
+        FAILED: 0,
+        CANCELLED: 0,
+        ...Object.fromEntries(TASK_STATUSES.map((status) => [status, counts.get(status) ?? 0])),
+      };
+    },
+    claim: (kinds, leaseMs) =>
+      database.transaction(async (tx) => {
+        if (kinds.length === 0) return null;
+        const row = await nextRunnable(tx, kinds);
+        if (!row) return null;
+        const leaseId = newId();
+        const startedAt = now();
+        const claimed = await change(tx, row, "started", {
+          status: "RUNNING",
+          leaseId,
+          startedAt,
+          dueAt: startedAt + leaseMs,
+          attempts: row.attempts + 1,
+          progress: 0,
+          message: null,
+        });
+        return { task: toTask(claimed), lease: { taskId: row.id, leaseId } };
+      }),
+    async nextDueAt(kinds) {
+      if (kinds.length === 0) return null;
+      const due = await database.read
+        .getRepository(taskEntity)
+        .minimum("dueAt", { status: In(["QUEUED", "RUNNING"]), kind: In([...kinds]) });
+      return due === null ? null : Number(due);
+    },
+    heartbeat: (lease, leaseMs) =>
+      database.transaction(async ({ manager }) => {
+        const { affected } = await manager
+          .getRepository(taskEntity)
+          .update({ id: lease.taskId, leaseId: lease.leaseId, status: "RUNNING" }, { dueAt: now() + leaseMs });
+        return affected === 1;
+      }),
+    async inspect(leases) {
+      const rows = await database.read.getRepository(taskEntity).find({
+        where: { id: In(leases.map((lease) => lease.taskId)) },
+        select: { id: true, leaseId: true, cancelRequested: true },
+      });
+      const byLease = new Map(rows.map((row) => [row.leaseId, row]));
+      return {
+        lost: leases.filter((lease) => !byLease.has(lease.leaseId)),
+        cancelled: leases.filter((lease) => byLease.get(lease.leaseId)?.cancelRequested),
+      };
+    },
+    progress: (lease, progress, message) =>
+      withLease(lease, (tx, row) => change(tx, row, "progress", { progress, message })),
+    succeed: (lease, result) =>
+      withLease(lease, (tx, row) =>
+        row.cancelRequested
+          ? end(tx, row, "CANCELLED")
+          : end(tx, row, "SUCCEEDED", { result: result ?? null, progress: 1 }),
+      ),
+    fail: (lease, error) => withLease(lease, (tx, row) => failed(tx, row, error)),
+    retry: (lease, error, runAt) =>
+      withLease(lease, (tx, row) =>
+        row.cancelRequested || row.attempts >= row.maxAttempts
+          ? failed(tx, row, error)
+          : queueAgain(tx, row, "retrying", {
+              dueAt: runAt,
+              message: `Attempt ${row.attempts} of ${row.maxAttempts} failed and is repeated: ${error.message}`,
+            }),
+      ),
+    release: (lease) =>
+      withLease(lease, (tx, row) =>
+        row.cancelRequested
+          ? end(tx, row, "CANCELLED")
+          : queueAgain(tx, row, "released", { dueAt: now(), attempts: row.attempts - 1, message: null }),
+      ),
+    cancelled: (lease) => withLease(lease, (tx, row) => end(tx, row, "CANCELLED")),
+    requestCancel: (id) =>
+      database.transaction(async (tx) => {
+        const row = await tx.manager.getRepository(taskEntity).findOneBy({ id });
+        if (!row) return null;
+        if (row.status !== "QUEUED" && row.status !== "RUNNING") return toTask(row);
+        if (row.status === "QUEUED" || row.dueAt <= now()) return toTask(await end(tx, row, "CANCELLED"));
+        if (row.cancelRequested) return toTask(row);
+        wakeWorkers(tx);
+        return toTask(
+          await change(tx, row, "cancelling", { cancelRequested: true, message: "It is being cancelled." }),
+        );
+      }),
+    async trim(at) {
+      await events.trim(at);
+      return database.transaction(async ({ manager }) => {
+        const { affected } = await manager.getRepository(taskEntity).delete({ finishedAt: LessThan(at) });
+        return affected ?? 0;
+      });
+    },
+    ping: () => database.ping(),
+    close: () => database.close(),
+  };
+}
+
+function findLeased(manager: EntityManager, { taskId, leaseId }: Lease): Promise<TaskRow | null> {
+  return manager.getRepository(taskEntity).findOneBy({ id: taskId, leaseId, status: "RUNNING" });
+}
+
+function due(status: TaskStatus, kinds: readonly TaskKind[], at: number) {
+  return {
+    where: { status, kind: In([...kinds]), dueAt: LessThanOrEqual(at) },
+    order: { dueAt: "ASC", id: "ASC" },
+  } as const;
+}
+
+/** TypeORM's types want deep partials where a column holds any JSON. */
+function updateOf(changes: Partial<TaskRow>): Omit<Partial<TaskRow>, "input" | "result"> {
+  return changes;
+}
+
+function toTask(row: TaskRow): Task {
+  const { errorCode, errorMessage, dueAt: _dueAt, leaseId: _leaseId, ...task } = row;
+  return { ...task, error: errorCode === null ? null : { code: errorCode, message: errorMessage ?? "" } };
+}
+
+function toEvent({ kind, status, progress, message, attempts, toolId }: TaskRow): TaskEvent {
+  return { kind, status, progress, message, attempts, toolId };
+}

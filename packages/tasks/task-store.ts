@@ -1,0 +1,73 @@
+import type { EventLog } from "@toolyard/events";
+import type { Page } from "@toolyard/service-kit";
+import type { NewTask, Task, TaskError, TaskEvent, TaskKind, TaskStatus } from "./task.ts";
+
+/** The right to run a task until `leaseUntil`; each run has one of its own. */
+export interface Lease {
+  taskId: string;
+  leaseId: string;
+}
+
+export interface ClaimedTask {
+  task: Task;
+  lease: Lease;
+}
+
+export interface TaskFilter {
+  status?: TaskStatus | null | undefined;
+  kind?: TaskKind | null | undefined;
+  toolId?: string | null | undefined;
+}
+
+/**
+ * Tasks' rows, which are the truth: queues only say "look". Several processes may open the same store. Each operation is one
+ * transaction that also appends the event of the change; operations of a lease do nothing and answer false (or null) once the lease
+ * was taken over, given back or its task has ended, so that a run's outcome counts once.
+ */
+export interface TaskStore {
+  readonly events: EventLog<TaskEvent>;
+
+  /** QUEUED; durable when it returns. */
+  insert(task: NewTask): Promise<Task>;
+  /** In the order of `ids`; null where there is none. */
+  getMany(ids: readonly string[]): Promise<(Task | null)[]>;
+  /** Newest first, one more than `page.limit`, and the count of all that match. */
+  list(filter: TaskFilter, page: Page): Promise<{ rows: Task[]; totalCount: number }>;
+  /** How many there are of each status, zeros included. */
+  countByStatus(): Promise<Record<TaskStatus, number>>;
+
+  /**
+   * Takes the task of these kinds that has been due longest: a RUNNING one whose lease has ended before a QUEUED one. Tasks found
+   * on the way that have no run left become FAILED, those to be cancelled CANCELLED. Null when nothing is due.
+   */
+  claim(kinds: readonly TaskKind[], leaseMs: number): Promise<ClaimedTask | null>;
+  /** When the next task of these kinds is due (epoch ms, perhaps past); null when none waits or runs. */
+  nextDueAt(kinds: readonly TaskKind[]): Promise<number | null>;
+  /** Renews a lease for `leaseMs` from now. False: it is lost. */
+  heartbeat(lease: Lease, leaseMs: number): Promise<boolean>;
+  /** Of these leases, those whose tasks shall be cancelled and those that are lost. */
+  inspect(leases: readonly Lease[]): Promise<{ cancelled: Lease[]; lost: Lease[] }>;
+  /** `progress` from 0 to 1. */
+  progress(lease: Lease, progress: number, message: string | null): Promise<boolean>;
+
+  /** RUNNING → SUCCEEDED; CANCELLED where that was asked for meanwhile. */
+  succeed(lease: Lease, result: unknown): Promise<boolean>;
+  /** RUNNING → FAILED; CANCELLED where that was asked for meanwhile. */
+  fail(lease: Lease, error: TaskError): Promise<boolean>;
+  /** RUNNING → QUEUED until `runAt` (epoch ms), or as `fail` when no run is left. */
+  retry(lease: Lease, error: TaskError, runAt: number): Promise<boolean>;
+  /** RUNNING → QUEUED at once, the run not counted. */
+  release(lease: Lease): Promise<boolean>;
+  /** RUNNING → CANCELLED. */
+  cancelled(lease: Lease): Promise<boolean>;
+  /**
+   * A QUEUED task is CANCELLED at once, so is a RUNNING one whose lease has ended; a running one is marked. An ended one stays as it
+   * is. Answers the task, null when there is none.
+   */
+  requestCancel(id: string): Promise<Task | null>;
+
+  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. */
+  trim(at: number): Promise<number>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

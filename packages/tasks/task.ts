@@ -1,0 +1,76 @@
+/** Every kind of background work that the graph knows; each is queued and run by one subgraph. */
+export const TASK_KINDS = [
+  "FEASIBILITY",
+  "IMPROVEMENTS",
+  "GENERATE_CONFIG",
+  "REPOSITORY_SYNC",
+  "SECURITY_SCAN",
+  "SMOKE_TEST",
+  "VALIDATION",
+] as const;
+export type TaskKind = (typeof TASK_KINDS)[number];
+
+export const TASK_STATUSES = ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"] as const;
+export type TaskStatus = (typeof TASK_STATUSES)[number];
+
+/** What a person is told of a failure: a code of the one table and a message without internals. */
+export interface TaskError {
+  code: string;
+  message: string;
+}
+
+/** A piece of background work as its row says. Times in epoch milliseconds. */
+export interface Task {
+  id: string;
+  kind: TaskKind;
+  status: TaskStatus;
+  /** From 0 to 1. */
+  progress: number;
+  /** What is going on, or why it waits; null when there is nothing to say. */
+  message: string | null;
+  /** JSON, as queued. */
+  input: unknown;
+  /** JSON; null until SUCCEEDED. */
+  result: unknown;
+  /** Set where FAILED. */
+  error: TaskError | null;
+  /** How often it was begun; a run that a clean shutdown ended does not count. */
+  attempts: number;
+  maxAttempts: number;
+  requestedById: string | null;
+  toolId: string | null;
+  /** Whose the thing is that the task is about; null for nobody's. */
+  ownerId: string | null;
+  /** Somebody asked to end it; a RUNNING task is CANCELLED once its handler has let go. */
+  cancelRequested: boolean;
+  createdAt: number;
+  /** When the present or last run began; null while QUEUED. */
+  startedAt: number | null;
+  /** When it came to SUCCEEDED, FAILED or CANCELLED. */
+  finishedAt: number | null;
+}
+
+export interface NewTask {
+  kind: TaskKind;
+  /** JSON that the handler of the kind understands. No secrets: rows are kept for weeks. */
+  input: unknown;
+  requestedById: string | null;
+  toolId?: string | null;
+  ownerId?: string | null;
+  /** Runs before it is given up; 3 unless given. */
+  maxAttempts?: number;
+}
+
+/** What the event log keeps of each change: the task as of then, without input and result. */
+export interface TaskEvent {
+  kind: TaskKind;
+  status: TaskStatus;
+  progress: number;
+  message: string | null;
+  attempts: number;
+  toolId: string | null;
+}
+
+export function isTerminal(status: TaskStatus): boolean {
+  return status === "SUCCEEDED" || status === "FAILED" || status === "CANCELLED";
+}

@@ -1,0 +1,175 @@
+/** The gateway and the five subgraphs in this process, the proxy beside it as a second one. */
+import { access, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { createInProcessBus } from "@toolyard/events";
+import { createGateway } from "@toolyard/gateway";
+import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
+import { createInProcessClient } from "@toolyard/gateway/execution/in-process-client.ts";
+import { checkHttp, checkSubgraph } from "@toolyard/gateway/health.ts";
+import {
+  createDeferredGraphClient,
+  createLogger,
+  createTokenSigner,
+  createUserCaller,
+  readSecretKey,
+  runProcess,
+} from "@toolyard/service-kit";
+import { flag, parseEnvironment } from "@toolyard/service-kit/config.ts";
+import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
+import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
+import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
+import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
+import { createIdentitySubgraph } from "@toolyard/subgraph-identity";
+import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
+import { createKnowledgeSubgraph } from "@toolyard/subgraph-knowledge";
+import { parseKnowledgeConfig } from "@toolyard/subgraph-knowledge/config.ts";
+import { createToolsSubgraph } from "@toolyard/subgraph-tools";
+import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
+import { renderBanner } from "./banner.ts";
+import { startProxyProcess } from "./proxy-process.ts";
+import { installSample } from "./sample.ts";
+
+const root = join(import.meta.dirname, "..");
+/** Long enough for its supervisor to outlive it; rotated with SECRET_KEY. */
+const PROXY_CREDENTIAL_SECONDS = 365 * 24 * 60 * 60;
+const PROXY_GRACE_MS = 35_000;
+
+await runProcess(
+  async (lifetime) => {
+    const config = parseGatewayConfig(process.env);
+    const { SAMPLE: wantsSample } = parseEnvironment({ SAMPLE: flag(true) }, process.env);
+    const configs = {
+      identity: parseIdentityConfig(process.env),
+      tools: parseToolsConfig(process.env),
+      knowledge: parseKnowledgeConfig(process.env),
+      analysis: parseAnalysisConfig(process.env),
+      deployments: parseDeploymentsConfig({ PROXY_URL: config.proxyUrl, ...process.env }, { replicasOnExit: "stop" }),
+    };
+    const dataDir = resolve(config.dataDir);
+    const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
+    const [secretKey = "", ...previousSecretKeys] = secretKeys;
+    const bus = createInProcessBus();
+    const graph = createDeferredGraphClient();
+    const shared = (name: string) => ({
+      logger: createLogger({ level: config.logLevel, name }),
+      bus,
+      graph,
+      secretKeys,
+      dataDir,
+    });
+
+    const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });
+    lifetime.onShutdown("identity", () => identity.close());
+    const tools = await createToolsSubgraph({ ...shared("tools"), config: configs.tools });
+    lifetime.onShutdown("tools", () => tools.close());
+    const knowledge = await createKnowledgeSubgraph({ ...shared("knowledge"), config: configs.knowledge });
+    lifetime.onShutdown("knowledge", () => knowledge.close());
+    const analysis = await createAnalysisSubgraph({ ...shared("analysis"), config: configs.analysis });
+    lifetime.onShutdown("analysis", () => analysis.close());
+    const { logger: runtimeLogger } = shared("runtime");
+    const runtimes = await createRuntimes({
+      config: configs.deployments,
+      dataDir,
+      env: process.env,
+      logger: runtimeLogger,
+      hiddenPaths: [join(root, ".env")],
+    });
+    const deployments = await createDeploymentsSubgraph({
+      ...shared("deployments"),
+      config: configs.deployments,
+      runtimes,
+    });
+    lifetime.onShutdown("deployments", () => deployments.close());
+    const subgraphs = [identity, tools, knowledge, analysis, deployments];
+
+    const logger = createLogger({ level: config.logLevel, name: "gateway" });
+    const notes = runtimes.flatMap(({ capabilities }) => (capabilities.isolated ? [] : [capabilities.isolationDetail]));
+    const gateway = createGateway({
+      config,
+      supergraphSdl: await readFile(join(root, "schema", "supergraph.graphql"), "utf8"),
+      clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
+      secretKeys,
+      healthChecks: [
+        ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
+        () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
+      ],
+      notes,
+      gauges: async () =>
+        Object.assign({}, ...(await Promise.all(subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? {})))),
+      logger,
+    });
+    lifetime.onShutdown("gateway", () => gateway.close());
+    graph.connect(gateway.graph);
+
+    const administrator = await identity.ensureFirstAdministrator();
+    const server = await gateway.listen();
+
+    const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    const proxy = startProxyProcess({
+      entry: join(root, "packages", "proxy", "main.ts"),
+      env: {
+        ...proxyEnvironment(process.env),
+        HOST: config.host,
+        PROXY_PORT: String(config.proxyPort),
+        DATA_DIR: dataDir,
+        GATEWAY_URL: `http://${urlHost(config.host)}:${server.port}`,
+        PROXY_CREDENTIAL: await signer.serviceToken(
+          "proxy",
+          ["internal:routes", "internal:usage", "internal:introspect", "internal:revocations"],
+          PROXY_CREDENTIAL_SECONDS,
+        ),
+      },
+      logger,
+    });
+    lifetime.onShutdown("proxy", () => proxy.stop(PROXY_GRACE_MS));
+    for (const subgraph of subgraphs) await subgraph.start();
+
+    const sample =
+      wantsSample && administrator.userId !== null
+        ? await installSample({ graph: gateway.graph, as: createUserCaller(administrator.userId, "ADMIN") })
+        : false;
+    await proxyAnswers(new URL("/healthz", config.proxyUrl).href, lifetime.signal);
+    process.stdout.write(
+      renderBanner({
+        gatewayUrl: server.url,
+        proxyUrl: config.proxyUrl,
+        dataDir,
+        administrator: {
+          ...administrator,
+          passwordFile: administrator.passwordFile ?? (await existing(join(dataDir, "admin-password"))),
+        },
+        sample,
+        registration: { open: configs.identity.registration === "open", role: configs.identity.registrationRole },
+        notes,
+      }),
+    );
+  },
+  { shutdownSeconds: 60 },
+);
+
+/** Waits until the proxy answers, so that what the banner says is true; for a while only, since /health tells of a proxy that does not. */
+async function proxyAnswers(url: string, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  while (Date.now() < deadline && !signal.aborted) {
+    const [{ status }] = await checkHttp("proxy", url);
+    if (status === "healthy") return;
+    await delay(25);
+  }
+}
+
+async function existing(file: string): Promise<string | null> {
+  return access(file).then(
+    () => file,
+    () => null,
+  );
+}
+
+/** What the proxy may know of this process's environment: the system's variables and its own, no secret. */
+function proxyEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
+  const names =
+    /^(PATH|HOME|LANG|LC_.*|TZ|TMPDIR|NODE_COMPILE_CACHE|NODE_EXTRA_CA_CERTS|LOG_LEVEL|CORS_ORIGINS|ALLOWED_HOSTS|RATE_LIMIT_.*|PROXY_(?!CREDENTIAL).*)$/;
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value !== undefined && names.test(name) ? [[name, value]] : [])),
+  );
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildSubgraphSchema } from "@apollo/subgraph";
+import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
+import type { WakeUpBus } from "@toolyard/events";
+import {
+  measureHealth,
+  type GraphClient,
+  type Logger,
+  type RequestContext,
+  type Subgraph,
+} from "@toolyard/service-kit";
+import { openTaskQueue, type TaskQueue, type TaskWorker } from "@toolyard/tasks";
+import { parse } from "graphql";
+import { createAnalysisService } from "./analysis-service.ts";
+import type { AnalysisConfig } from "./config.ts";
+import type { Context } from "./context.ts";
+import { createEvidenceReader } from "./evidence.ts";
+import { createLoaders } from "./loaders.ts";
+import { resolvers } from "./resolvers.ts";
+import { createRulesProvider } from "./rules/rules-provider.ts";
+import { startAnalysisWorkers } from "./task-handlers.ts";
+import { createTaskService } from "./task-service.ts";
+
+export { parseAnalysisConfig, type AnalysisConfig } from "./config.ts";
+
+export interface AnalysisOptions {
+  config: AnalysisConfig;
+  logger: Logger;
+  bus: WakeUpBus;
+  graph: GraphClient;
+  dataDir: string;
+  /** The process's queue where several subgraphs share one; it stays its owner's to close. Left out: one of its own in `dataDir`. */
+  tasks?: TaskQueue;
+  now?: () => number;
+}
+
+/** Feasibility, improvements and configurations as background tasks, and everybody's tasks in the graph. */
+export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<Subgraph> {
+  const { logger, bus, graph, dataDir, now } = options;
+  const tasks = options.tasks ?? (await openTaskQueue({ dataDir, bus, logger, ...(now && { now }) }));
+  const { store } = tasks;
+  const analysis = createAnalysisService({ tasks, graph });
+  const evidence = createEvidenceReader({ graph, logger });
+  const typeDefs = parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8"));
+  let workers: TaskWorker[] = [];
+
+  return {
+    name: "analysis",
+    // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
+    schema: buildSubgraphSchema({ typeDefs, resolvers: resolvers as GraphQLResolverMap<unknown> }),
+    createContext({ caller, requestId }: RequestContext): Context {
+      const loaders = createLoaders(store);
+      return { caller, requestId, analysis, tasks: createTaskService({ tasks, loaders }), loaders };
+    },
+    async start() {
+      workers = startAnalysisWorkers({ tasks, provider: createRulesProvider(), evidence, logger });
+    },
+    health: async () => [await measureHealth("queue", () => store.ping())],
+    async gauges() {
+      const counts = await store.countByStatus();
+      return Object.fromEntries(Object.entries(counts).map(([status, n]) => [`tasks_total{status="${status}"}`, n]));
+    },
+    async close() {
+      await Promise.all(workers.map((worker) => worker.close()));
+      if (!options.tasks) await tasks.close();
+    },
+  };
+}

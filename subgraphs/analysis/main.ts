@@ -1,0 +1,12 @@
+import { createInProcessBus } from "@toolyard/events";
+import { runSubgraph } from "@toolyard/service-kit/subgraph-main.ts";
+import { parseAnalysisConfig } from "./config.ts";
+import { createAnalysisSubgraph } from "./index.ts";
+
+await runSubgraph({
+  name: "analysis",
+  env: process.env,
+  parseConfig: parseAnalysisConfig,
+  createBus: createInProcessBus,
+  create: createAnalysisSubgraph,
+});

@@ -1,0 +1,42 @@
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import type { Resolvers } from "./generated/types.ts";
+import { typedResult } from "./task-result.ts";
+
+const stub = (id: string | null | undefined) => (id == null ? null : { id });
+
+export const resolvers: Resolvers = {
+  DateTime: DateTimeScalar,
+  JSON: JsonScalar,
+  Query: {
+    task: (_, { id }, { tasks, caller }) => tasks.find(caller, id),
+    tasks: (_, args, { tasks, caller }) => tasks.list(caller, args),
+  },
+  Mutation: {
+    analyzeFeasibility: (_, { input }, { analysis, caller, requestId }) =>
+      analysis.analyzeFeasibility(caller, input, requestId),
+    suggestImprovements: (_, { toolId }, { analysis, caller, requestId }) =>
+      analysis.suggestImprovements(caller, toolId, requestId),
+    generateConfig: (_, { input }, { analysis, caller, requestId }) =>
+      analysis.generateConfig(caller, input, requestId),
+    cancelTask: (_, { id }, { tasks, caller }) => tasks.cancel(caller, id),
+  },
+  Subscription: {
+    taskUpdated: { subscribe: (_, args, { tasks, caller }) => tasks.follow(caller, args) },
+  },
+  Task: {
+    __resolveReference: ({ id }, { tasks, caller }) => tasks.find(caller, id),
+    result: (task) => typedResult(task),
+    requestedBy: ({ requestedById }) => stub(requestedById),
+    tool: ({ toolId }) => stub(toolId),
+  },
+  TaskResult: { __resolveType: ({ __typename }) => __typename },
+  SyncReport: {
+    toolVersion: ({ toolVersionId }) => stub(toolVersionId),
+    documents: ({ documentIds }) => documentIds.map((id) => ({ id })),
+  },
+  Citation: { document: ({ documentId }) => ({ id: documentId }) },
+  Tool: {
+    __resolveReference: ({ id }) => ({ id }),
+    tasks: ({ id }, args, { tasks, caller }) => tasks.list(caller, { ...args, toolId: id }),
+  },
+};

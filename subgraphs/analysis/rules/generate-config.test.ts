@@ -1,0 +1,116 @@
+import Ajv2020 from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import { describe, expect, test } from "vitest";
+import { described, evidenceOf, launchOf, toolOf } from "../fixtures/evidence.ts";
+import { launchSchema } from "../launch.ts";
+import { configKey, generateConfig, suggestLaunch, variableNamesOf } from "./generate-config.ts";
+
+describe("the launch that a description names", () => {
+  test.each([
+    [
+      "Run `npx -y @acme/server@1.0.0 --stdio` for it.",
+      { __typename: "StdioLaunch", command: "npx", args: ["-y", "@acme/server@1.0.0", "--stdio"] },
+    ],
+    ["Start it with npx -y @acme/server.", { command: "npx", args: ["-y", "@acme/server"] }],
+    ["uvx mcp-server-time tells the time", { command: "uvx", args: ["mcp-server-time"] }],
+    ["`python server.py --port 1`", { command: "python", args: ["server.py", "--port", "1"] }],
+    [
+      "docker run -i --rm ghcr.io/acme/server:1.2",
+      { __typename: "ImageLaunch", image: "ghcr.io/acme/server:1.2", port: 3_000 },
+    ],
+    ["The image ghcr.io/acme/server:1.2 listens on port 8080.", { image: "ghcr.io/acme/server:1.2", port: 8_080 }],
+    ["Hosted at https://mcp.acme.test/v1/mcp.", { __typename: "RemoteLaunch", url: "https://mcp.acme.test/v1/mcp" }],
+    ["npm install @acme/server", { command: "npx", args: ["-y", "@acme/server"] }],
+    ["pip install acme-server==1.1", { command: "uvx", args: ["acme-server==1.1"] }],
+    ["It is @acme/server on npm.", { command: "npx", args: ["-y", "@acme/server"] }],
+    ["Try mcp-server-fetch.", { command: "uvx", args: ["mcp-server-fetch"] }],
+  ])("%s", (description, launch) => {
+    const suggested = suggestLaunch(description).launch;
+    expect(suggested).toMatchObject(launch);
+    expect(launchSchema.safeParse(suggested).success).toBe(true);
+  });
+
+  test.each(["A server that tells the weather.", "See https://acme.test/docs for more.", "Mail me@acme.test"])(
+    "%s names none",
+    (description) => {
+      expect(suggestLaunch(description)).toMatchObject({
+        launch: null,
+        warnings: [expect.stringContaining("Name what runs")],
+      });
+    },
+  );
+
+  test("what floats or is guessed is warned of", () => {
+    expect(suggestLaunch("npx -y @acme/server").warnings.join()).toMatch("not pinned");
+    expect(suggestLaunch("npx -y @acme/server@1.0.0").warnings).toEqual([]);
+    expect(suggestLaunch("mcp-server-fetch").warnings.join()).toMatch("guess");
+    expect(suggestLaunch("docker pull acme/server").warnings.join()).toMatch("not pinned");
+  });
+});
+
+describe("the configuration", () => {
+  test("words that look like variables become properties and reach the launch", () => {
+    const { launch, configSchema, explanation } = generateConfig(
+      described(
+        "`npx -y @acme/gh@1.0.0` needs GITHUB_TOKEN and GITHUB_API_URL; MAX_RETRY_COUNT and ENABLE_CACHE are optional.",
+      ),
+    );
+    expect(configSchema).toMatchObject({
+      type: "object",
+      properties: {
+        githubToken: { type: "string", writeOnly: true },
+        githubApiUrl: { type: "string", format: "uri" },
+        maxRetryCount: { type: "integer" },
+        enableCache: { type: "boolean" },
+      },
+    });
+    expect(launch).toMatchObject({
+      env: [{ name: "GITHUB_TOKEN", value: "${config.githubToken}", secret: false }, {}, {}, {}],
+    });
+    expect(explanation).toMatch("GITHUB_TOKEN");
+  });
+
+  test("the schema is valid JSON Schema 2020-12 and takes what it asks for", () => {
+    const { configSchema } = generateConfig(described("uvx acme needs ACME_API_KEY and ACME_URL."));
+    const ajv = new Ajv2020.default();
+    addFormats.default(ajv);
+    const validate = ajv.compile(configSchema);
+    expect(validate({ acmeApiKey: "k", acmeUrl: "https://acme.test" })).toBe(true);
+    expect(validate({ acmeApiKey: "k", other: 1 })).toBe(false);
+  });
+
+  test("a tool's configuration keeps its schema and adds its variables and placeholders, never a value", () => {
+    const launch = launchOf.stdio({
+      args: ["-y", "x@1.0.0", "--city", "${config.city}"],
+      env: [
+        { name: "API_TOKEN", value: null, secret: true },
+        { name: "LOG_LEVEL", value: "hunter2", secret: false },
+        { name: "REGION", value: "${config.region}", secret: false },
+      ],
+    });
+    const configSchema = { type: "object", properties: { region: { enum: ["eu", "us"] } }, required: ["region"] };
+    const result = generateConfig(evidenceOf(toolOf({ launch, configSchema, placeholderVariables: ["REGION"] })));
+    expect(result.configSchema).toMatchObject({
+      properties: {
+        region: { enum: ["eu", "us"] },
+        city: { type: "string" },
+        apiToken: { writeOnly: true },
+        logLevel: { type: "string" },
+      },
+      required: ["region", "city", "apiToken"],
+    });
+    expect(result.launch).toMatchObject({
+      env: [
+        { name: "REGION", value: "${config.region}" },
+        { name: "API_TOKEN", value: "${config.apiToken}", secret: false },
+        { name: "LOG_LEVEL", value: "${config.logLevel}" },
+      ],
+    });
+    expect(JSON.stringify(result)).not.toMatch("hunter2");
+  });
+
+  test("names are found and made as people write them", () => {
+    expect(variableNamesOf("Set A_B, A_B and `C_D2`; not MCP, x/PATH_Y or FOO_BAR/baz")).toEqual(["A_B", "C_D2"]);
+    expect(configKey("GITHUB_API_URL")).toBe("githubApiUrl");
+  });
+});

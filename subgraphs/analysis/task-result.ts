@@ -1,0 +1,30 @@
+import type { Task, TaskKind } from "@toolyard/tasks";
+
+/** The GraphQL type of each kind's result. A task's stored result is the JSON of that type, links as bare ids. */
+const RESULT_TYPES = {
+  FEASIBILITY: "FeasibilityReport",
+  IMPROVEMENTS: "ImprovementReport",
+  GENERATE_CONFIG: "GeneratedConfig",
+  REPOSITORY_SYNC: "SyncReport",
+  SECURITY_SCAN: "ScanReport",
+  SMOKE_TEST: "SmokeReport",
+  VALIDATION: "ValidationReport",
+} as const satisfies Record<TaskKind, string>;
+
+export interface TypedResult {
+  __typename: (typeof RESULT_TYPES)[TaskKind];
+}
+
+/** What the tools subgraph stores for a sync. */
+export interface SyncResult extends TypedResult {
+  commitSha: string;
+  toolVersionId: string | null;
+  documentIds: string[];
+  warnings: string[];
+}
+
+/** The result with its type's name, by which the union is resolved; null until there is one. */
+export function typedResult({ kind, result }: Task): TypedResult | null {
+  if (typeof result !== "object" || result === null) return null;
+  return { ...result, __typename: RESULT_TYPES[kind] };
+}

@@ -1,0 +1,88 @@
+import { subscriptionStream } from "@toolyard/events";
+import {
+  ToolyardError,
+  notFound,
+  parsePage,
+  toConnection,
+  type Caller,
+  type Connection,
+  type PageArguments,
+} from "@toolyard/service-kit";
+import type { Task, TaskFilter, TaskQueue, TaskStatus } from "@toolyard/tasks";
+import type { Loaders } from "./loaders.ts";
+
+/** An entity of another subgraph: completed there. */
+export interface Stub {
+  id: string;
+}
+
+/** `status`, `progress` and `message` as of the event; `task` as of now. */
+export interface TaskChange {
+  sequence: string;
+  /** Epoch milliseconds. */
+  at: number;
+  taskId: string;
+  status: TaskStatus;
+  progress: number;
+  message: string | null;
+  task: Task;
+}
+
+/** Tasks of every subgraph, as the graph shows them. Reading takes `task:read`. */
+export interface TaskService {
+  find(caller: Caller, id: string): Promise<Task | null>;
+  list(caller: Caller, args: TaskFilter & PageArguments): Promise<Connection<Task>>;
+  /**
+   * By who asked for it, or an administrator. An ended task is answered as it is.
+   * @throws ToolyardError NOT_FOUND, FORBIDDEN
+   */
+  cancel(caller: Caller, id: string): Promise<Task>;
+  /** Changes of one task or of all. @throws ToolyardError NOT_FOUND for an unknown id; BAD_USER_INPUT for a wrong `after`. */
+  follow(
+    caller: Caller,
+    args: { id?: string | null | undefined; after?: string | null | undefined },
+  ): Promise<AsyncIterableIterator<{ taskUpdated: TaskChange }>>;
+}
+
+export function createTaskService(options: { tasks: TaskQueue; loaders: Loaders }): TaskService {
+  const { tasks, loaders } = options;
+  const { store } = tasks;
+
+  return {
+    async find(caller, id) {
+      caller.require("task:read");
+      return loaders.taskById.load(id);
+    },
+    async list(caller, { first, after, offset, ...filter }) {
+      caller.require("task:read");
+      const page = parsePage({ first, after, offset });
+      const { rows, totalCount } = await store.list(filter, page);
+      return toConnection(rows, page, totalCount, (task) => task.id);
+    },
+    async cancel(caller, id) {
+      caller.require("analysis:write");
+      const [task] = await store.getMany([id]);
+      if (!task) throw notFound("task", id);
+      if (!caller.can("analysis:write", { ownerId: task.requestedById }))
+        throw new ToolyardError("FORBIDDEN", "Only who asked for this task, or an administrator, may cancel it.");
+      return (await tasks.cancel(id)) ?? task;
+    },
+    async follow(caller, { id, after }) {
+      caller.require("task:read");
+      if (id != null && !(await store.getMany([id]))[0]) throw notFound("task", id);
+      return subscriptionStream(
+        tasks,
+        { after: after ?? null, ...(id != null && { subjectId: id }) },
+        async (event) => {
+          // Past the loaders, which would remember the first answer for as long as the stream lives.
+          const [task] = await store.getMany([event.subjectId]);
+          // Trimmed meanwhile: there is nothing left to show.
+          if (!task) return undefined;
+          const { status, progress, message } = event.payload;
+          const sequence = String(event.sequence);
+          return { taskUpdated: { sequence, at: event.at, taskId: task.id, status, progress, message, task } };
+        },
+      );
+    },
+  };
+}

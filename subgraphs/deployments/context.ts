@@ -1,0 +1,20 @@
+import type { RequestContext } from "@toolyard/service-kit";
+import type { Deployment, Replica } from "./deployment.ts";
+import type { DeploymentService } from "./deployment-service.ts";
+import type { Loaders } from "./loaders.ts";
+import type { LogService } from "./log-service.ts";
+import type { RouteFeed } from "./routes/route-feed.ts";
+import type { DeploymentUrls } from "./deployment-urls.ts";
+import type { UsageService } from "./usage/usage-service.ts";
+
+/** What resolvers work with: who asks, and the services. */
+export interface Context extends RequestContext {
+  loaders: Loaders;
+  deployments: DeploymentService;
+  logs: LogService;
+  usage: UsageService;
+  routes: RouteFeed;
+  urls: DeploymentUrls;
+  /** MCP sessions that are open in a replica now. */
+  sessionsOf: (deployment: Deployment, replica: Replica) => Promise<number>;
+}

@@ -1,0 +1,144 @@
+import { join } from "node:path";
+import { eventLogSchema } from "@toolyard/events";
+import { column } from "@toolyard/storage";
+import { EntitySchema } from "typeorm";
+import type { Deployment, HealthCheck, Replica } from "./deployment.ts";
+import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
+
+export const deploymentEvents = eventLogSchema("deployment");
+export const healthEvents = eventLogSchema("health");
+
+export const deploymentEntity = new EntitySchema<Deployment>({
+  name: "deployments",
+  columns: {
+    id: { ...column.primaryId },
+    name: { ...column.name, unique: true },
+    toolId: { ...column.id },
+    toolSlug: { ...column.name },
+    toolVersionId: { ...column.id },
+    versionNumber: { ...column.integer },
+    ownerId: { ...column.nullableId },
+    templateId: { ...column.nullableName },
+    digest: { ...column.name },
+    environment: { ...column.name },
+    runtime: { ...column.name },
+    launch: { ...column.json },
+    configuration: { ...column.nullableJson },
+    sealedConfiguration: { ...column.nullableText },
+    desired: { ...column.name },
+    desiredReplicas: { ...column.integer },
+    generation: { ...column.integer },
+    role: { ...column.name },
+    status: { ...column.name },
+    health: { ...column.name },
+    reason: { ...column.nullableText },
+    everReady: { ...column.flag },
+    trafficWeight: { ...column.integer },
+    deployedById: { ...column.nullableId },
+    createdAt: { ...column.time },
+    deployedAt: { ...column.nullableTime },
+    stoppedAt: { ...column.nullableTime },
+    lastHealthCheckAt: { ...column.nullableTime },
+  },
+  indices: [{ columns: ["toolId", "environment"] }, { columns: ["status"] }, { columns: ["templateId"] }],
+});
+
+/** A replica's row; `phase` repeats the state's for queries. */
+export interface ReplicaRow extends Replica {
+  phase: string;
+}
+
+export const replicaEntity = new EntitySchema<ReplicaRow>({
+  name: "replicas",
+  columns: {
+    id: { ...column.primaryId },
+    deploymentId: { ...column.id },
+    ordinal: { ...column.integer },
+    hostId: { ...column.name },
+    address: { ...column.name },
+    port: { ...column.nullableInteger },
+    generation: { ...column.integer },
+    incarnation: { ...column.integer },
+    phase: { ...column.name },
+    state: { ...column.json },
+    attempts: { ...column.integer },
+    restarts: { ...column.integer },
+    handle: { ...column.nullableJson },
+    previousHandle: { ...column.nullableJson },
+    sealedToken: { ...column.text },
+    startedAt: { ...column.nullableTime },
+    lastProbeAt: { ...column.nullableTime },
+  },
+  // The port's reservation is the row itself: no two replicas of a host can hold one.
+  uniques: [{ columns: ["hostId", "port"] }, { columns: ["deploymentId", "ordinal"] }],
+  indices: [{ columns: ["deploymentId"] }],
+});
+
+export const healthCheckEntity = new EntitySchema<HealthCheck>({
+  name: "health_checks",
+  columns: {
+    id: { ...column.primaryId },
+    deploymentId: { ...column.id },
+    replicaId: { ...column.nullableId },
+    at: { ...column.time },
+    status: { ...column.name },
+    kind: { ...column.name },
+    latencyMs: { ...column.real },
+    detail: { ...column.nullableText },
+  },
+  indices: [{ columns: ["deploymentId", "id"] }],
+});
+
+export const usageRecordEntity = new EntitySchema<UsageRecord>({
+  name: "usage_records",
+  columns: {
+    id: { ...column.primaryId },
+    at: { ...column.time },
+    toolId: { ...column.id },
+    deploymentId: { ...column.id },
+    endpoint: { ...column.name },
+    method: { ...column.name },
+    mcpMethod: { ...column.nullableName },
+    mcpTool: { ...column.nullableName },
+    statusCode: { ...column.integer },
+    responseTimeMs: { ...column.real },
+    userId: { ...column.nullableId },
+  },
+  indices: [{ columns: ["toolId", "id"] }, { columns: ["deploymentId", "id"] }],
+});
+
+export const usageBatchEntity = new EntitySchema<{ id: string; at: number }>({
+  name: "usage_batches",
+  columns: { id: { ...column.primaryId }, at: { ...column.time } },
+  indices: [{ columns: ["at"] }],
+});
+
+export const usageBucketEntity = new EntitySchema<UsageBucketRow>({
+  name: "usage_buckets",
+  columns: {
+    resolutionMs: { ...column.time, primary: true },
+    at: { ...column.time, primary: true },
+    deploymentId: { ...column.primaryId },
+    mcpTool: { ...column.name, primary: true },
+    toolId: { ...column.id },
+    calls: { ...column.integer },
+    errors: { ...column.integer },
+    histogram: { ...column.json },
+  },
+  indices: [{ columns: ["toolId", "resolutionMs", "at"] }, { columns: ["deploymentId", "resolutionMs", "at"] }],
+});
+
+export const entities: EntitySchema[] = [
+  deploymentEntity,
+  replicaEntity,
+  healthCheckEntity,
+  usageRecordEntity,
+  usageBatchEntity,
+  usageBucketEntity,
+  deploymentEvents.events,
+  deploymentEvents.counter,
+  healthEvents.events,
+  healthEvents.counter,
+];
+
+export const migrationsFolder: string = join(import.meta.dirname, "migrations");

@@ -1,0 +1,230 @@
+import { randomInt } from "node:crypto";
+import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import {
+  badInput,
+  newId,
+  parseInput,
+  type ToolyardError,
+  type Caller,
+  type GraphClient,
+  type Problem,
+  type Sealer,
+} from "@toolyard/service-kit";
+import { z } from "zod";
+import { checkConfiguration, missingKeys, publicConfiguration, type Configuration } from "./configuration.ts";
+import type { Deployment } from "./deployment.ts";
+import type { DeploymentStore } from "./deployment-store.ts";
+import type { PortAllocator } from "./engine/ports.ts";
+import { saveSettled } from "./engine/settle.ts";
+import { namesPrivateAddress } from "./engine/remote-addresses.ts";
+import type { LaunchSpec } from "./launch-spec.ts";
+import { newReplica } from "./new-replica.ts";
+import { notInThisVersion } from "./not-in-this-version.ts";
+import { fetchTool, type ToolSource } from "./tool-source.ts";
+
+export const MAX_REPLICAS = 16;
+
+export const replicaCount = z
+  .number()
+  .int()
+  .min(0, "must not be negative")
+  .max(MAX_REPLICAS, `must be at most ${MAX_REPLICAS}`);
+
+const deployToolInput = z.object({
+  toolId: z.string().min(1),
+  versionNumber: z.number().int().positive("must be 1 or more").nullish(),
+  environment: z.enum(["STAGING", "PRODUCTION"]).nullish(),
+  replicas: replicaCount.nullish(),
+  autoscale: z.unknown().optional(),
+  configuration: z.unknown().optional(),
+  runtime: z.enum(["PROCESS", "DOCKER", "KUBERNETES", "MOCK", "REMOTE"]).nullish(),
+  strategy: z.enum(["REPLACE", "CANARY"]).nullish(),
+});
+
+export interface DeployDependencies {
+  store: DeploymentStore;
+  graph: GraphClient;
+  runtimes: readonly Runtime[];
+  ports: PortAllocator;
+  sealer: Sealer;
+  hostId: string;
+  address: string;
+  allowPrivateRemotes: boolean;
+  now: () => number;
+}
+
+/**
+ * Writes a new deployment with its replicas, their ports and its first event, or nothing at all.
+ * @throws ToolyardError as `deployTool` of the schema: FORBIDDEN, NOT_FOUND, BAD_USER_INPUT, CAPACITY_EXHAUSTED, PRECONDITION_FAILED.
+ */
+export async function deployTool(
+  dependencies: DeployDependencies,
+  caller: Caller,
+  given: unknown,
+  requestId: string,
+): Promise<Deployment> {
+  const { store, graph, ports, sealer, hostId, address, now } = dependencies;
+  caller.require("deployment:write");
+  const input = parseInput(deployToolInput, given);
+  if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
+  if (input.strategy === "CANARY") throw notInThisVersion("Canary deployments");
+  const source = await fetchTool(graph, {
+    toolId: input.toolId,
+    versionNumber: input.versionNumber ?? null,
+    requestId,
+  });
+  caller.require("deployment:write", { ownerId: source.ownerId });
+  if (source.launch.kind !== "remote") caller.require("process:launch");
+
+  const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);
+  const configuration = checkConfiguration(source.configSchema, input.configuration);
+  checkPlaceholders(source.launch, configuration);
+  const desiredReplicas = input.replicas ?? 1;
+  if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");
+
+  const deployment = newDeployment({
+    source,
+    runtime,
+    configuration,
+    desiredReplicas,
+    environment: input.environment ?? "PRODUCTION",
+    deployedById: caller.userId,
+    sealer,
+    now: now(),
+  });
+  return ports.reserve(runtime === "REMOTE" ? 0 : desiredReplicas, (chosen) =>
+    store.transaction(async (tx) => {
+      const siblings = await tx.siblings(deployment.toolId, deployment.environment);
+      const role = siblings.some((sibling) => sibling.role === "ACTIVE") ? "PENDING" : "ACTIVE";
+      const inserted: Deployment = { ...deployment, role };
+      await tx.insertDeployment(inserted);
+      const replicas = [];
+      for (let ordinal = 0; ordinal < desiredReplicas; ordinal += 1) {
+        const replica = newReplica({ deployment, ordinal, hostId, address, port: chosen[ordinal] ?? null, sealer });
+        await tx.insertReplica(replica);
+        replicas.push(replica);
+      }
+      const message = `${deployment.name} was asked for: version ${source.number} of ${source.slug}, ${desiredReplicas === 1 ? "1 replica" : `${desiredReplicas} replicas`}.`;
+      const data = { versionNumber: source.number, replicas: desiredReplicas };
+      const record = await saveSettled(tx, { deployment: inserted, replicas }, now(), [
+        { kind: "DEPLOYED", message, data },
+      ]);
+      return record.deployment;
+    }),
+  );
+}
+
+export function oneRemoteReplica(path: string): ToolyardError {
+  return badInput([{ path, message: "a remote server is one replica: Toolyard does not start it" }]);
+}
+
+function chooseRuntime(
+  { runtimes, allowPrivateRemotes }: DeployDependencies,
+  launch: LaunchSpec,
+  wanted: RuntimeKind | null,
+): RuntimeKind {
+  if (launch.kind === "remote") {
+    if (wanted !== null && wanted !== "REMOTE")
+      throw badInput([
+        { path: "input.runtime", message: "a remote launch runs elsewhere: leave the runtime out, or say REMOTE" },
+      ]);
+    if (!allowPrivateRemotes && namesPrivateAddress(new URL(launch.url)))
+      throw badInput([
+        {
+          path: "launch.remote.url",
+          message: "names a private address; the operator must set ALLOW_PRIVATE_REMOTES=true to allow that",
+        },
+      ]);
+    return "REMOTE";
+  }
+  const able = runtimes.filter(({ capabilities }) => capabilities.launches.includes(launch.kind));
+  const runtime = wanted === null ? able[0] : able.find(({ kind }) => kind === wanted);
+  if (runtime) return runtime.kind;
+  const available = runtimes.map(({ kind }) => kind).join(", ");
+  if (launch.kind === "image" && wanted === null)
+    throw badInput([
+      {
+        path: "launch.image",
+        message: `an image needs MCP_DEPLOYMENT_BACKEND=docker or kubernetes; this Toolyard runs replicas as ${available}`,
+      },
+    ]);
+  throw badInput([
+    {
+      path: "input.runtime",
+      message: `${wanted ?? "none"} cannot run this launch (${launch.kind}) here; available: ${available}. MCP_DEPLOYMENT_BACKEND sets the backend`,
+    },
+  ]);
+}
+
+/** A `${config.key}` without a value would reach the server as it is. */
+function checkPlaceholders(launch: LaunchSpec, configuration: Configuration | null): void {
+  const texts =
+    launch.kind === "remote"
+      ? launch.headers.map(({ name, value, secret }) => ({ where: `the header ${name}`, value: secret ? "" : value }))
+      : [
+          ...launch.args.map((value, index) => ({ where: `argument ${index + 1}`, value })),
+          ...launch.env.map(({ name, value, secret }) => ({
+            where: `the variable ${name}`,
+            value: secret ? "" : value,
+          })),
+        ];
+  const problems: Problem[] = texts.flatMap(({ where, value }) =>
+    missingKeys(value, configuration).map((key) => ({
+      path: `input.configuration.${key}`,
+      message: `is needed: ${where} of the launch uses it`,
+    })),
+  );
+  if (problems.length > 0) throw badInput(problems);
+}
+
+function newDeployment(options: {
+  source: ToolSource;
+  runtime: RuntimeKind;
+  configuration: Configuration | null;
+  desiredReplicas: number;
+  environment: Deployment["environment"];
+  deployedById: string | null;
+  sealer: Sealer;
+  now: number;
+}): Deployment {
+  const { source, runtime, configuration, desiredReplicas, environment, deployedById, sealer, now } = options;
+  const id = newId();
+  return {
+    id,
+    name: `${source.slug}-${suffix()}`,
+    toolId: source.toolId,
+    toolSlug: source.slug,
+    toolVersionId: source.versionId,
+    versionNumber: source.number,
+    ownerId: source.ownerId,
+    templateId: null,
+    digest: source.digest,
+    environment,
+    runtime,
+    launch: source.launch,
+    configuration: publicConfiguration(source.configSchema, configuration),
+    sealedConfiguration: configuration === null ? null : sealer.seal(JSON.stringify(configuration), id),
+    desired: "RUN",
+    desiredReplicas,
+    generation: 1,
+    role: "ACTIVE",
+    status: "STARTING",
+    health: "UNKNOWN",
+    reason: null,
+    everReady: false,
+    trafficWeight: 100,
+    deployedById,
+    createdAt: now,
+    deployedAt: null,
+    stoppedAt: null,
+    lastHealthCheckAt: null,
+  };
+}
+
+const SUFFIX_LENGTH = 5;
+const SUFFIX_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+/** Short, and not to be guessed from the one before. 60 million of them: one that is taken already fails the insert. */
+function suffix(): string {
+  return Array.from({ length: SUFFIX_LENGTH }, () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)]).join("");
+}

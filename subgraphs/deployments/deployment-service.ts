@@ -1,0 +1,260 @@
+import {
+  badInput,
+  notFound,
+  parseInput,
+  parsePage,
+  toConnection,
+  ToolyardError,
+  type Caller,
+  type Connection,
+  type GraphClient,
+  type PageArguments,
+} from "@toolyard/service-kit";
+import type { EventLog, EventTail, FollowOptions } from "@toolyard/events";
+import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
+import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
+import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
+import type { DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
+import type { Reconciler } from "./engine/reconciler.ts";
+import { saveSettled } from "./engine/settle.ts";
+import type { DeploymentEventShape, HealthEventShape } from "./graph-shapes.ts";
+import { newReplica } from "./new-replica.ts";
+
+/** What people ask of deployments: rules, permissions and transactions. The reconciler does the rest. */
+export interface DeploymentService {
+  deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment>;
+  /** @throws ToolyardError NOT_FOUND for what never existed; asking twice is no error. */
+  stop(caller: Caller, which: DeploymentReference): Promise<Deployment>;
+  scale(caller: Caller, id: string, replicas: number): Promise<Deployment>;
+  restart(caller: Caller, id: string): Promise<Deployment>;
+  check(caller: Caller, id: string): Promise<HealthCheck>;
+
+  /** Null when there is none. @throws ToolyardError BAD_USER_INPUT unless exactly one of the two is given. */
+  find(caller: Caller, which: DeploymentReference): Promise<Deployment | null>;
+  list(caller: Caller, filter: DeploymentFilter, page: PageArguments): Promise<Connection<Deployment>>;
+  healthChecks(caller: Caller, deploymentId: string, first: number): Promise<HealthCheck[]>;
+  events(caller: Caller, deploymentId: string, page: PageArguments): Promise<Connection<DeploymentEventShape>>;
+  followEvents(caller: Caller, filter: EventFilter): AsyncIterableIterator<DeploymentEventShape>;
+  followHealth(caller: Caller, filter: EventFilter): AsyncIterableIterator<HealthEventShape>;
+}
+
+/** By one of the two. */
+export interface DeploymentReference {
+  id?: string | null | undefined;
+  name?: string | null | undefined;
+}
+
+export interface EventFilter {
+  deploymentId?: string | null | undefined;
+  toolId?: string | null | undefined;
+  environment?: Environment | null | undefined;
+  after?: string | null | undefined;
+}
+
+export interface DeploymentServiceOptions extends Omit<DeployDependencies, "graph"> {
+  graph: GraphClient;
+  reconciler: Reconciler;
+  eventLog: EventLog<DeploymentEventPayload>;
+  eventTail: EventTail<DeploymentEventPayload>;
+  healthTail: EventTail<HealthEventPayload>;
+}
+
+/** A check on demand waits for its replicas' deadline, and no longer than this. */
+const CHECK_TIMEOUT_MS = 30_000;
+const MAX_CHECKS = 100;
+
+export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
+  const { store, reconciler, ports, sealer, hostId, address, now, eventLog, eventTail, healthTail } = options;
+
+  const byEither = (which: DeploymentReference): Promise<Deployment | null> => {
+    if (which.id != null && which.name == null) return store.find(which.id);
+    if (which.name != null && which.id == null) return store.findByName(which.name);
+    throw badInput([{ path: "", message: "give either the id or the name of a deployment" }]);
+  };
+
+  /** The deployment, if the caller may change it. */
+  async function ownDeployment(caller: Caller, which: DeploymentReference): Promise<Deployment> {
+    caller.require("deployment:write");
+    const deployment = await byEither(which);
+    if (!deployment) throw notFound("deployment", which.id ?? which.name ?? "");
+    caller.require("deployment:write", { ownerId: deployment.ownerId });
+    return deployment;
+  }
+
+  /** Changes what was asked for, as it is by then: rows decide. */
+  async function change(
+    id: string,
+    work: (tx: DeploymentTransaction, record: DeploymentRecord) => Promise<DeploymentRecord>,
+  ): Promise<Deployment> {
+    const { deployment } = await store.transaction(async (tx) => {
+      const record = await tx.load(id);
+      if (!record) throw notFound("deployment", id);
+      return work(tx, record);
+    });
+    reconciler.wake(id);
+    return deployment;
+  }
+
+  function refuseStopped({ deployment }: DeploymentRecord): void {
+    if (deployment.desired === "STOP")
+      throw new ToolyardError("CONFLICT", `${deployment.name} was asked to stop. Deploy the tool again instead.`);
+  }
+
+  return {
+    async deploy(caller, input, requestId) {
+      const deployment = await deployTool(options, caller, input, requestId);
+      reconciler.wake(deployment.id);
+      return deployment;
+    },
+    async stop(caller, which) {
+      const { id } = await ownDeployment(caller, which);
+      return change(id, async (tx, record) => {
+        if (record.deployment.desired === "STOP") return record;
+        const stopped: DeploymentRecord = { ...record, deployment: { ...record.deployment, desired: "STOP" } };
+        const message = `${record.deployment.name} was asked to stop.`;
+        return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message }]);
+      });
+    },
+    async scale(caller, id, given) {
+      const wanted = parseInput(replicaCount, given, "replicas");
+      const { runtime } = await ownDeployment(caller, { id });
+      if (runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
+      const known = await store.load(id);
+      const missing = Math.max(0, wanted - (known ? stayingOf(known).length : 0));
+      return ports.reserve(runtime === "REMOTE" ? 0 : missing, (chosen) =>
+        change(id, async (tx, record) => {
+          refuseStopped(record);
+          const before = record.deployment.desiredReplicas;
+          if (before === wanted) return record;
+          const replicas = [...record.replicas];
+          // Those that are missing beyond what was known before are made by the reconciler.
+          const due = Math.max(0, Math.min(missing, wanted - stayingOf(record).length));
+          for (let made = 0; made < due; made += 1) {
+            const ordinal = freeOrdinal(replicas.map((replica) => replica.ordinal));
+            const replica = newReplica({
+              deployment: record.deployment,
+              ordinal,
+              hostId,
+              address,
+              port: chosen[made] ?? null,
+              sealer,
+            });
+            await tx.insertReplica(replica);
+            replicas.push(replica);
+          }
+          const scaled = { deployment: { ...record.deployment, desiredReplicas: wanted }, replicas };
+          const message = `${record.deployment.name} was scaled from ${before} to ${wanted} replicas.`;
+          return saveSettled(tx, scaled, now(), [{ kind: "SCALED", message, data: { from: before, to: wanted } }]);
+        }),
+      );
+    },
+    async restart(caller, id) {
+      await ownDeployment(caller, { id });
+      return change(id, async (tx, record) => {
+        refuseStopped(record);
+        const { deployment } = record;
+        const restarted = {
+          ...deployment,
+          generation: deployment.generation + 1,
+          // What failed for good starts as if it were new.
+          everReady: deployment.everReady && deployment.status !== "FAILED",
+        };
+        const message = `${deployment.name} was asked to restart.`;
+        return saveSettled(tx, { ...record, deployment: restarted }, now(), [{ kind: "RESTART_REQUESTED", message }]);
+      });
+    },
+    async check(caller, id) {
+      const { id: deploymentId } = await ownDeployment(caller, { id });
+      const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
+      return summarize(deploymentId, checks, now());
+    },
+    find(caller, which) {
+      caller.require("deployment:read");
+      return byEither(which);
+    },
+    async list(caller, filter, given) {
+      caller.require("deployment:read");
+      const page = parsePage(given);
+      const { rows, totalCount } = await store.page(filter, page);
+      return toConnection(rows, page, totalCount, ({ id }) => id);
+    },
+    healthChecks(caller, deploymentId, first) {
+      caller.require("deployment:read");
+      if (first < 1 || first > MAX_CHECKS)
+        throw badInput([{ path: "first", message: `must be from 1 to ${MAX_CHECKS}` }]);
+      return store.healthChecks(deploymentId, first);
+    },
+    async events(caller, deploymentId, given) {
+      caller.require("deployment:read");
+      const page = parsePage(given);
+      const before = page.afterId === null ? null : Number(page.afterId);
+      const [rows, totalCount] = await Promise.all([
+        eventLog.readBefore(before, page.limit + 1, deploymentId),
+        eventLog.count(deploymentId),
+      ]);
+      return toConnection(rows, page, totalCount, ({ sequence }) => String(sequence));
+    },
+    followEvents(caller, filter) {
+      caller.require("deployment:read");
+      const { toolId, environment } = filter;
+      return followed(
+        eventTail,
+        filter,
+        ({ payload }) =>
+          (toolId == null || payload.toolId === toolId) && (environment == null || payload.environment === environment),
+      );
+    },
+    followHealth(caller, filter) {
+      caller.require("deployment:read");
+      const { toolId } = filter;
+      return followed(healthTail, filter, ({ payload }) => toolId == null || payload.toolId === toolId);
+    },
+  };
+
+  function followed<Payload>(
+    tail: EventTail<Payload>,
+    { deploymentId, after }: EventFilter,
+    filter: NonNullable<FollowOptions<Payload>["filter"]>,
+  ): AsyncIterableIterator<Awaited<ReturnType<EventLog<Payload>["readAfter"]>>[number]> {
+    const follow: Omit<FollowOptions<Payload>, "signal"> = {
+      after: after ?? null,
+      filter,
+      ...(deploymentId != null && { subjectId: deploymentId }),
+    };
+    return subscriptionStream(tail, follow, (event) => event);
+  }
+}
+
+function stayingOf({ replicas }: DeploymentRecord): DeploymentRecord["replicas"] {
+  return replicas.filter(({ state }) => !(state.phase === "STOPPING" && state.then === "REMOVE"));
+}
+
+function freeOrdinal(taken: readonly number[]): number {
+  let ordinal = 0;
+  while (taken.includes(ordinal)) ordinal += 1;
+  return ordinal;
+}
+
+/** Of several checks the worst status and the longest time. */
+function summarize(deploymentId: string, checks: readonly HealthCheck[], at: number): HealthCheck {
+  const [only, ...others] = checks;
+  if (!only)
+    return {
+      id: "",
+      deploymentId,
+      replicaId: null,
+      at,
+      status: "UNKNOWN",
+      kind: "none",
+      latencyMs: 0,
+      detail: "No replica is running that could be called.",
+    };
+  if (others.length === 0) return only;
+  const failed = checks.filter(({ status }) => status !== "HEALTHY");
+  const status = failed.length === 0 ? "HEALTHY" : failed.length === checks.length ? "UNHEALTHY" : "DEGRADED";
+  const detail =
+    failed.length === 0
+      ? null
+      : `${failed.length} of ${checks.length} replicas failed. ${failed[0]?.detail ?? ""}`.trim();
+  return { ...only, replicaId: null, status, latencyMs: Math.max(...checks.map(({ latencyMs }) => latencyMs)), detail };
+}

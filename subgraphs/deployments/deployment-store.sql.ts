@@ -1,0 +1,187 @@
+import type { EventLog } from "@toolyard/events";
+import { readPage, type Database, type Transaction } from "@toolyard/storage";
+import { In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
+import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
+import { deploymentEntity, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
+import type { DeploymentEventPayload, HealthEventPayload, Replica } from "./deployment.ts";
+import {
+  PortTakenError,
+  type DeploymentRecord,
+  type DeploymentStore,
+  type DeploymentTransaction,
+} from "./deployment-store.ts";
+
+const KEPT_CHECKS = 100;
+
+export function createSqlDeploymentStore(options: {
+  database: Database;
+  events: EventLog<DeploymentEventPayload>;
+  health: EventLog<HealthEventPayload>;
+}): DeploymentStore {
+  const { database, events, health } = options;
+  const deployments = () => database.read.getRepository(deploymentEntity);
+  const replicas = () => database.read.getRepository(replicaEntity);
+
+  async function withReplicas(
+    manager: EntityManager,
+    found: DeploymentRecord["deployment"][],
+  ): Promise<DeploymentRecord[]> {
+    const rows = await findReplicas(
+      manager,
+      found.map(({ id }) => id),
+    );
+    const byDeployment = Map.groupBy(rows, ({ deploymentId }) => deploymentId);
+    return found.map((deployment) => ({ deployment, replicas: byDeployment.get(deployment.id) ?? [] }));
+  }
+
+  return {
+    transaction: (work) =>
+      database.transaction(async (tx) => {
+        const pending = createPendingEvents();
+        const result = await work(createTransaction(tx, pending));
+        await events.append(tx, pending.deployment);
+        await health.append(tx, pending.health);
+        return result;
+      }),
+    find: (id) => deployments().findOneBy({ id }),
+    findByName: (name) => deployments().findOneBy({ name }),
+    findMany: (ids) => deployments().findBy({ id: In([...ids]) }),
+    async load(id) {
+      const found = await deployments().findOneBy({ id });
+      return found ? ((await withReplicas(database.read, [found]))[0] ?? null) : null;
+    },
+    page(filter, page) {
+      const query = deployments().createQueryBuilder("deployment");
+      const { toolId, templateId, status, environment, includeFailed } = filter;
+      if (toolId !== undefined) query.andWhere("deployment.toolId = :toolId", { toolId });
+      if (templateId !== undefined) query.andWhere("deployment.templateId = :templateId", { templateId });
+      if (status !== undefined) query.andWhere("deployment.status = :status", { status });
+      if (environment !== undefined) query.andWhere("deployment.environment = :environment", { environment });
+      if (includeFailed === false) query.andWhere("deployment.status != 'FAILED'");
+      return readPage(query, page);
+    },
+    ofTools: (toolIds) =>
+      deployments().find({ where: { toolId: In([...toolIds]), desired: "RUN" }, order: { id: "DESC" } }),
+    replicasOf: (deploymentIds) => findReplicas(database.read, deploymentIds),
+    async unsettled() {
+      const found = await deployments()
+        .createQueryBuilder("deployment")
+        .where("deployment.desired = 'RUN'")
+        .orWhere("deployment.status = 'STOPPING'")
+        .orWhere("EXISTS (SELECT 1 FROM replicas replica WHERE replica.deploymentId = deployment.id)")
+        .orderBy("deployment.id")
+        .getMany();
+      return withReplicas(database.read, found);
+    },
+    lastStopped: (limit) =>
+      deployments()
+        .createQueryBuilder("deployment")
+        .where("deployment.desired = 'STOP'")
+        .andWhere(
+          "NOT EXISTS (SELECT 1 FROM deployments newer WHERE newer.toolId = deployment.toolId AND newer.environment = deployment.environment AND (newer.desired = 'RUN' OR newer.id > deployment.id))",
+        )
+        .orderBy("deployment.id", "DESC")
+        .limit(limit)
+        .getMany(),
+    async portsInUse(hostId) {
+      const rows = await replicas().find({ where: { hostId }, select: { id: true, port: true } });
+      return new Set(rows.flatMap(({ port }) => (port === null ? [] : [port])));
+    },
+    healthChecks: (deploymentId, limit) =>
+      database.read
+        .getRepository(healthCheckEntity)
+        .find({ where: { deploymentId }, order: { id: "DESC" }, take: limit }),
+    countRunning: () => deployments().countBy({ status: "RUNNING" }),
+    async failedBefore(at) {
+      const found = await deployments().findBy({ status: "FAILED", createdAt: LessThan(at) });
+      return (await withReplicas(database.read, found)).filter((record) => record.replicas.length > 0);
+    },
+  };
+}
+
+interface PendingEvents {
+  deployment: Parameters<EventLog<DeploymentEventPayload>["append"]>[1][number][];
+  health: Parameters<EventLog<HealthEventPayload>["append"]>[1][number][];
+}
+
+function createPendingEvents(): PendingEvents {
+  return { deployment: [], health: [] };
+}
+
+function createTransaction({ manager }: Transaction, pending: PendingEvents): DeploymentTransaction {
+  return {
+    async load(id) {
+      const deployment = await manager.getRepository(deploymentEntity).findOneBy({ id });
+      return deployment ? { deployment, replicas: await findReplicas(manager, [id]) } : null;
+    },
+    siblings: (toolId, environment) =>
+      manager
+        .getRepository(deploymentEntity)
+        .find({ where: { toolId, environment, desired: "RUN" }, order: { id: "ASC" } }),
+    async insertDeployment(deployment) {
+      await manager.getRepository(deploymentEntity).insert(writable(deployment));
+    },
+    async insertReplica(replica) {
+      await holdingPort(manager.getRepository(replicaEntity).insert(writable(toRow(replica))));
+    },
+    async saveDeployment(deployment) {
+      await manager.getRepository(deploymentEntity).update({ id: deployment.id }, writable(deployment));
+    },
+    async saveReplica(replica) {
+      if (replica.state.phase === "STOPPED") await manager.getRepository(replicaEntity).delete({ id: replica.id });
+      else await holdingPort(manager.getRepository(replicaEntity).update({ id: replica.id }, writable(toRow(replica))));
+    },
+    async recordCheck(deployment, check, announce) {
+      const checks = manager.getRepository(healthCheckEntity);
+      await checks.insert(check);
+      await manager.getRepository(deploymentEntity).update({ id: deployment.id }, { lastHealthCheckAt: check.at });
+      const [oldest] = await checks.find({
+        where: { deploymentId: deployment.id },
+        order: { id: "DESC" },
+        skip: KEPT_CHECKS - 1,
+        take: 1,
+        select: { id: true },
+      });
+      if (oldest) await checks.delete({ deploymentId: deployment.id, id: LessThan(oldest.id) });
+      if (!announce) return;
+      const payload: HealthEventPayload = { toolId: deployment.toolId, check };
+      pending.health.push({ kind: check.status, subjectId: deployment.id, payload, at: check.at });
+    },
+    emit(deployment, drafts) {
+      const { id: subjectId, toolId, environment, status, health } = deployment;
+      for (const { kind, message, data } of drafts)
+        pending.deployment.push({
+          kind,
+          subjectId,
+          payload: { toolId, environment, status, health, message, data: data ?? null },
+        });
+    },
+  };
+}
+
+async function findReplicas(manager: EntityManager, deploymentIds: readonly string[]): Promise<Replica[]> {
+  if (deploymentIds.length === 0) return [];
+  const rows = await manager
+    .getRepository(replicaEntity)
+    .find({ where: { deploymentId: In([...deploymentIds]) }, order: { deploymentId: "ASC", ordinal: "ASC" } });
+  return rows.map(({ phase: _phase, ...replica }) => replica);
+}
+
+function toRow(replica: Replica): ReplicaRow {
+  return { ...replica, phase: replica.state.phase };
+}
+
+/** TypeORM's write types want deep partials of JSON columns, whose values are written whole. */
+function writable<Row extends ObjectLiteral>(row: Row): QueryDeepPartialEntity<Row> {
+  return row as QueryDeepPartialEntity<Row>;
+}
+
+async function holdingPort(write: Promise<unknown>): Promise<void> {
+  try {
+    await write;
+  } catch (cause) {
+    if (cause instanceof Error && /UNIQUE constraint failed: replicas\.hostId/.test(cause.message))
+      throw new PortTakenError({ cause });
+    throw cause;
+  }
+}

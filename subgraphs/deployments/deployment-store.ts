@@ -1,0 +1,81 @@
+import type { Page } from "@toolyard/service-kit";
+import type {
+  Deployment,
+  DeploymentEventPayload,
+  DeploymentStatus,
+  Environment,
+  HealthCheck,
+  Replica,
+} from "./deployment.ts";
+
+export interface DeploymentRecord {
+  deployment: Deployment;
+  /** By ordinal. Stopped ones are not kept. */
+  replicas: Replica[];
+}
+
+export interface DeploymentFilter {
+  toolId?: string | undefined;
+  templateId?: string | undefined;
+  status?: DeploymentStatus | undefined;
+  environment?: Environment | undefined;
+  /** False leaves out what is FAILED. */
+  includeFailed?: boolean | undefined;
+}
+
+/** An event of a deployment; its environment, tool and status as of then are taken from the deployment. */
+export interface DeploymentEventDraft {
+  kind: string;
+  message: string;
+  data?: Record<string, unknown>;
+}
+
+/** One write transaction. Reads in it see its own writes. */
+export interface DeploymentTransaction {
+  load(id: string): Promise<DeploymentRecord | null>;
+  /** Deployments of the tool in the environment that are to run. */
+  siblings(toolId: string, environment: Environment): Promise<Deployment[]>;
+  insertDeployment(deployment: Deployment): Promise<void>;
+  /** @throws PortTakenError when another replica of the host holds the port. */
+  insertReplica(replica: Replica): Promise<void>;
+  saveDeployment(deployment: Deployment): Promise<void>;
+  /** Writes the row, or removes it when the replica is STOPPED. @throws PortTakenError as above. */
+  saveReplica(replica: Replica): Promise<void>;
+  /** Keeps the newest 100 of the deployment. With `announce` subscribers learn of it. */
+  recordCheck(deployment: Deployment, check: HealthCheck, announce: boolean): Promise<void>;
+  /** Appended when the work is done, with the deployment's status as given here. */
+  emit(deployment: Deployment, events: readonly DeploymentEventDraft[]): void;
+}
+
+/** A port that was free when it was chosen is held by another replica now. Choose again. */
+export class PortTakenError extends Error {
+  constructor(options: { cause: unknown }) {
+    super("Another replica holds this port.", options);
+    this.name = "PortTakenError";
+  }
+}
+
+/** Deployments, their replicas and health checks. What it answers is committed. */
+export interface DeploymentStore {
+  transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>): Promise<Result>;
+  find(id: string): Promise<Deployment | null>;
+  findByName(name: string): Promise<Deployment | null>;
+  findMany(ids: readonly string[]): Promise<Deployment[]>;
+  load(id: string): Promise<DeploymentRecord | null>;
+  page(filter: DeploymentFilter, page: Page): Promise<{ rows: Deployment[]; totalCount: number }>;
+  /** Newest first, at most `limit` of each tool. */
+  ofTools(toolIds: readonly string[]): Promise<Deployment[]>;
+  replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;
+  /** Everything that may need work: what is to run, and what still has replicas. */
+  unsettled(): Promise<DeploymentRecord[]>;
+  /** The newest STOPPED or retired deployment of each tool and environment without one that is to run, at most `limit`. */
+  lastStopped(limit: number): Promise<Deployment[]>;
+  portsInUse(hostId: string): Promise<Set<number>>;
+  /** Newest first. */
+  healthChecks(deploymentId: string, limit: number): Promise<HealthCheck[]>;
+  countRunning(): Promise<number>;
+  /** FAILED deployments older than this whose replicas' logs are still kept. */
+  failedBefore(at: number): Promise<DeploymentRecord[]>;
+}
+
+export type { DeploymentEventPayload };

@@ -1,0 +1,28 @@
+import type { Deployment, Environment, Replica } from "./deployment.ts";
+import { originOf } from "./engine/replica-work.ts";
+import { mcpPathOf } from "./launch-spec.ts";
+
+/** Where things are called: public URLs through the proxy, and replicas' own. */
+export interface DeploymentUrls {
+  endpointUrl(deployment: Deployment): string;
+  routeUrl(deployment: Deployment): string;
+  mcpUrl(deployment: Deployment): string;
+  /** Null while it has no port. */
+  replicaUrl(deployment: Deployment, replica: Replica): string | null;
+}
+
+/** `proxyUrl` is the base of public URLs, without a slash at its end. */
+export function createDeploymentUrls(proxyUrl: string): DeploymentUrls {
+  const base = proxyUrl.replace(/\/+$/, "");
+  const routeUrl = ({ toolSlug, environment }: { toolSlug: string; environment: Environment }): string =>
+    `${base}/mcp/${toolSlug}${environment === "STAGING" ? "@staging" : ""}/v1`;
+  return {
+    endpointUrl: ({ toolSlug, name }) => `${base}/mcp/${toolSlug}@${name}/v1`,
+    routeUrl,
+    mcpUrl: (deployment) => `${routeUrl(deployment)}${mcpPathOf(deployment.launch)}`,
+    replicaUrl({ launch }, replica) {
+      if (launch.kind === "remote") return launch.url;
+      return replica.port === null ? null : `${originOf(replica)}${mcpPathOf(launch)}`;
+    },
+  };
+}

@@ -1,0 +1,133 @@
+import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { HealthPolicy, LaunchSpec } from "./launch-spec.ts";
+
+export type Environment = "STAGING" | "PRODUCTION";
+export type DeploymentStatus = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "FAILED";
+export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";
+
+/** What users asked for and what came of it. `status`, `health` and `reason` are derived from the replicas, never set by hope. */
+export interface Deployment {
+  id: string;
+  /** Unique: the tool's slug and a short suffix. */
+  name: string;
+  toolId: string;
+  toolSlug: string;
+  toolVersionId: string;
+  versionNumber: number;
+  /** The tool's author when it was deployed: who may change this deployment besides administrators. */
+  ownerId: string | null;
+  templateId: string | null;
+  digest: string;
+  environment: Environment;
+  runtime: RuntimeKind;
+  /** As the tools service handed it out: secret values still sealed, with the version's id as context. */
+  launch: LaunchSpec;
+  /** What clients see: null where the schema says writeOnly. */
+  configuration: Record<string, unknown> | null;
+  /** The whole configuration, sealed with the deployment's id as context. */
+  sealedConfiguration: string | null;
+
+  desired: "RUN" | "STOP";
+  desiredReplicas: number;
+  /** Rises with each restart that was asked for; replicas of an earlier one are replaced. */
+  generation: number;
+  /** ACTIVE has the tool's route in its environment (at most one that is to run), PENDING waits to take it over, RETIRED had it. */
+  role: "PENDING" | "ACTIVE" | "RETIRED";
+
+  status: DeploymentStatus;
+  health: HealthStatus;
+  reason: string | null;
+  /** Whether a replica was READY since this was deployed, or since it was started afresh. */
+  everReady: boolean;
+
+  trafficWeight: number;
+  deployedById: string | null;
+  createdAt: number;
+  /** When it first answered. */
+  deployedAt: number | null;
+  stoppedAt: number | null;
+  lastHealthCheckAt: number | null;
+}
+
+/** What becomes of a replica once its process is gone: nothing is left, it starts anew, or it failed and is tried again. */
+export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
+
+export type ReplicaState =
+  | { phase: "PENDING" }
+  | { phase: "STARTING"; since: number }
+  | { phase: "READY"; since: number }
+  | { phase: "UNHEALTHY"; since: number; failures: number; successes: number; reason: string }
+  | { phase: "BACKOFF"; until: number; reason: string }
+  | { phase: "STOPPING"; since: number; then: AfterStop; reason: string }
+  | { phase: "STOPPED" }
+  | { phase: "FAILED"; reason: string };
+
+export type ReplicaPhase = ReplicaState["phase"];
+
+/** One place of a deployment. It outlives the processes that run in it, one after the other. */
+export interface Replica {
+  id: string;
+  deploymentId: string;
+  ordinal: number;
+  /** Whose process it is: only this host's deployments process starts and stops it. */
+  hostId: string;
+  /** Where the host is reached. */
+  address: string;
+  /** Reserved for it until it is stopped; null for what runs elsewhere, and once it failed. */
+  port: number | null;
+  /** The deployment's generation that its process was started for. */
+  generation: number;
+  /** Counts its processes: part of the name by which a repeated start finds the first. */
+  incarnation: number;
+  state: ReplicaState;
+  /** Starts in a row that came to nothing. */
+  attempts: number;
+  restarts: number;
+  /** The process that runs or ran last. */
+  handle: ReplicaHandle | null;
+  /** The one before, for its logs. */
+  previousHandle: ReplicaHandle | null;
+  /** Its bearer token, sealed with its id as context. */
+  sealedToken: string;
+  startedAt: number | null;
+  lastProbeAt: number | null;
+}
+
+export interface HealthCheck {
+  id: string;
+  deploymentId: string;
+  replicaId: string | null;
+  at: number;
+  status: HealthStatus;
+  /** What was asked: `mcp tools/list`, `GET /ready`, `process`. */
+  kind: string;
+  latencyMs: number;
+  detail: string | null;
+}
+
+/** What a deployment's event says for good; sequence, time, kind and deployment are the log's own columns. */
+export interface DeploymentEventPayload {
+  toolId: string;
+  environment: Environment;
+  status: DeploymentStatus;
+  health: HealthStatus;
+  message: string;
+  data: Record<string, unknown> | null;
+}
+
+export interface HealthEventPayload {
+  toolId: string;
+  check: HealthCheck;
+}
+
+/** The name by which a runtime knows a replica's process. */
+export function processNameOf(
+  deployment: Pick<Deployment, "name">,
+  replica: Pick<Replica, "ordinal" | "incarnation">,
+): string {
+  return `${deployment.name}-${replica.ordinal}-${replica.incarnation}`;
+}
+
+export function healthPolicyOf(deployment: Deployment): HealthPolicy {
+  return deployment.launch.options.health;
+}

@@ -1,0 +1,135 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
+import { createLogger } from "@toolyard/service-kit";
+import { expect, test } from "vitest";
+import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
+import { createProber } from "./engine/probe.ts";
+
+const logger = createLogger({ level: "silent", name: "test" });
+const EVERYTHING = join(
+  import.meta.dirname,
+  "../../node_modules/@modelcontextprotocol/server-everything/dist/index.js",
+);
+
+async function withProcesses(
+  launch: Record<string, unknown>,
+  work: (fixture: Fixture, dataDir: string) => Promise<void>,
+): Promise<void> {
+  const dataDir = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
+  try {
+    const runtime = createProcessRuntime({
+      dataDir,
+      ownerId: `test-${process.pid}`,
+      isolation: "none",
+      hostEnv: process.env,
+      log: logger,
+    });
+    await using fixture = await createFixture({
+      dataDir,
+      tools: { "tool-1": { slug: "weather", launch } },
+      runtimes: () => [runtime],
+      config: {
+        backend: "process",
+        portRange: { first: 20_000 + (process.pid % 10_000), last: 20_050 + (process.pid % 10_000) },
+        replicasOnExit: "stop",
+      },
+      overrides: {
+        prober: createProber({ allowPrivateRemotes: false }),
+        timing: { sweepIntervalMs: 500, drainMs: 20 },
+      },
+    });
+    await work(fixture, dataDir);
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+}
+
+interface State {
+  status: string;
+  health: string;
+  reason: string | null;
+  replicas: { phase: string; endpointUrl: string | null; restarts: number }[];
+}
+const stateOf = async (fixture: Fixture, id: string): Promise<State> =>
+  (
+    await fixture.run<{ deployment: State }>(
+      `query ($id: ID!) { deployment(id: $id) { status health reason replicas { phase endpointUrl restarts } } }`,
+      { id },
+    )
+  ).deployment;
+
+async function deploy(fixture: Fixture): Promise<string> {
+  const { deployTool } = await fixture.run<{ deployTool: { id: string } }>(
+    `mutation { deployTool(input: { toolId: "tool-1" }) { id } }`,
+  );
+  return deployTool.id;
+}
+
+test("a real server is started under the bridge, answers by its route's target, survives a kill, and leaves nothing behind", async () => {
+  await withProcesses(
+    { kind: "stdio", command: process.execPath, args: [EVERYTHING, "stdio"] },
+    async (fixture, dataDir) => {
+      const id = await deploy(fixture);
+      const running = await eventually("RUNNING", async () => {
+        const state = await stateOf(fixture, id);
+        return state.status === "RUNNING" && state;
+      });
+      expect(running.health).toBe("HEALTHY");
+      const { routes } = await fixture.run<{
+        routes: { routes: { ref: string; mcpPath: string; targets: { url: string; token: string }[] }[] };
+      }>(`{ routes { routes { ref mcpPath targets { url token } } } }`, {}, proxy);
+      const route = routes.routes.find(({ ref }) => ref === "");
+      const target = route?.targets[0];
+      const answer = await fetch(`${target?.url}${route?.mcpPath}`, {
+        method: "POST",
+        headers: {
+          "content-type": "application/json",
+          accept: "application/json, text/event-stream",
+          authorization: `Bearer ${target?.token}`,
+        },
+        body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
+      });
+      expect(await answer.text()).toContain("echo");
+
+      const { deployment } = await fixture.run<{ deployment: { replicas: { id: string }[] } }>(
+        `query ($id: ID!) { deployment(id: $id) { replicas { id } } }`,
+        { id },
+      );
+      expect(deployment.replicas).toHaveLength(1);
+      await fixture.run(`mutation ($id: ID!) { stopDeployment(id: $id) { id } }`, { id });
+      await eventually("STOPPED", async () => (await stateOf(fixture, id)).status === "STOPPED");
+      await expect(fetch(`${target?.url}/healthz`)).rejects.toThrow();
+      expect(await readdir(join(dataDir, "replicas")).catch(() => [])).toEqual([]);
+    },
+  );
+});
+
+test("a command that does not exist is FAILED at once, and the reason names it", async () => {
+  await withProcesses({ kind: "stdio", command: "no-such-command-anywhere" }, async (fixture) => {
+    const id = await deploy(fixture);
+    const failed = await eventually("FAILED", async () => {
+      const state = await stateOf(fixture, id);
+      return state.status === "FAILED" && state;
+    });
+    expect(failed.reason).toContain("no-such-command-anywhere");
+  });
+});
+
+test("a server that exits at once is tried again, and the reason holds what it said", async () => {
+  const launch = {
+    kind: "stdio",
+    command: process.execPath,
+    args: ["-e", "console.error('no API key'); process.exit(3)"],
+  };
+  await withProcesses(launch, async (fixture) => {
+    const id = await deploy(fixture);
+    const waiting = await eventually("BACKOFF", async () => {
+      const state = await stateOf(fixture, id);
+      return state.replicas[0]?.phase === "BACKOFF" && state;
+    });
+    expect(waiting.reason).toContain("code 3");
+    expect(waiting.reason).toContain("no API key");
+  });
+});

@@ -1,0 +1,180 @@
+import type { AfterStop, Deployment, Replica, ReplicaPhase } from "../deployment.ts";
+import { deriveStatus } from "./status.ts";
+
+/** A replica's row and what its runtime says of it. */
+export interface ObservedReplica extends Pick<
+  Replica,
+  "id" | "ordinal" | "generation" | "state" | "attempts" | "lastProbeAt"
+> {
+  /** ABSENT: none was started yet, or none is needed. GONE: it was and is no more. */
+  process: "RUNNING" | "GONE" | "ABSENT";
+}
+
+export type DesiredDeployment = Pick<
+  Deployment,
+  "desired" | "desiredReplicas" | "generation" | "everReady" | "role" | "status" | "health" | "reason"
+> & { probeIntervalMs: number };
+
+/**
+ * What to do next. All but `create`, `shift` and `mark` are about one replica. Each may be done again, or too late: it then
+ * finds its work done and changes nothing.
+ */
+export type Action =
+  | { type: "create"; ordinal: number }
+  /** Start its process, or find the one that a start cut short left behind. */
+  | { type: "start"; replicaId: string }
+  /** Its process was started: call it until it answers, ends, or its time is up. */
+  | { type: "await"; replicaId: string }
+  | { type: "probe"; replicaId: string }
+  /** Its process ended by itself: record how. */
+  | { type: "bury"; replicaId: string }
+  | { type: "stop"; replicaId: string; then: AfterStop; reason: string }
+  | { type: "reset"; replicaId: string }
+  /** Give this deployment the tool's route and retire the one that has it. */
+  | { type: "shift" }
+  /** The stored status is not what the replicas say. */
+  | { type: "mark" };
+
+/** Phases in which a process may exist. */
+const OCCUPIED: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY", "STOPPING"];
+/** What is given up first when there are too many. */
+const DISPENSABLE: readonly ReplicaPhase[] = [
+  "FAILED",
+  "BACKOFF",
+  "PENDING",
+  "STOPPING",
+  "STARTING",
+  "UNHEALTHY",
+  "READY",
+];
+
+/**
+ * Decides what brings one deployment closer to what was asked. Pure. Never asks for more than `desiredReplicas + 1` processes.
+ */
+export function decide(deployment: DesiredDeployment, replicas: readonly ObservedReplica[], now: number): Action[] {
+  const actions: Action[] = [];
+  const wanted = deployment.desired === "STOP" ? 0 : deployment.desiredReplicas;
+  const staying = replicas.filter((replica) => !isLeaving(replica));
+  const surplus = chooseSurplus(staying, staying.length - wanted);
+  const kept = staying.filter((replica) => !surplus.has(replica));
+  const restarting = chooseRestarts(kept, deployment.generation);
+
+  let occupied = replicas.filter(({ state }) => OCCUPIED.includes(state.phase)).length;
+  for (const replica of replicas) {
+    const action = isLeaving(replica)
+      ? stop(replica, "REMOVE", "It is stopping.")
+      : surplus.has(replica)
+        ? stop(replica, "REMOVE", deployment.desired === "STOP" ? "It was asked to stop." : "It was scaled away.")
+        : restarting.has(replica)
+          ? restart(replica)
+          : carryOn(replica, deployment.probeIntervalMs, now);
+    if (action?.type === "start" && replica.state.phase !== "STARTING") {
+      if (occupied > wanted) continue;
+      occupied += 1;
+    }
+    if (action) actions.push(action);
+  }
+  for (let missing = wanted - staying.length; missing > 0; missing -= 1)
+    actions.push({ type: "create", ordinal: freeOrdinal(replicas, actions) });
+  if (deployment.desired === "RUN" && deployment.role === "PENDING" && mayTakeOver(kept, wanted))
+    actions.push({ type: "shift" });
+  const derived = deriveStatus(deployment, replicas);
+  if (
+    derived.status !== deployment.status ||
+    derived.health !== deployment.health ||
+    derived.reason !== deployment.reason
+  )
+    actions.push({ type: "mark" });
+  return actions;
+}
+
+/** When to decide again though nothing happens (epoch ms): a back-off ends or a probe is due. Null: no need. */
+export function nextLook(deployment: DesiredDeployment, replicas: readonly ObservedReplica[]): number | null {
+  const times = replicas.flatMap(({ state, lastProbeAt }) => {
+    if (state.phase === "BACKOFF") return [state.until];
+    if (state.phase === "READY" || state.phase === "UNHEALTHY")
+      return [probeDueAt(state.since, lastProbeAt, deployment.probeIntervalMs)];
+    return [];
+  });
+  return times.length === 0 ? null : Math.min(...times);
+}
+
+function probeDueAt(since: number, lastProbeAt: number | null, intervalMs: number): number {
+  return (lastProbeAt ?? since) + intervalMs;
+}
+
+function carryOn(replica: ObservedReplica, probeIntervalMs: number, now: number): Action | null {
+  const { id: replicaId, state } = replica;
+  switch (state.phase) {
+    case "PENDING":
+      return { type: "start", replicaId };
+    case "BACKOFF":
+      return now >= state.until ? { type: "start", replicaId } : null;
+    case "STARTING":
+      if (replica.process === "GONE") return { type: "bury", replicaId };
+      return replica.process === "ABSENT" ? { type: "start", replicaId } : { type: "await", replicaId };
+    case "READY":
+    case "UNHEALTHY":
+      if (replica.process === "GONE") return { type: "bury", replicaId };
+      return now >= probeDueAt(state.since, replica.lastProbeAt, probeIntervalMs) ? { type: "probe", replicaId } : null;
+    case "STOPPING":
+      return stop(replica, state.then, state.reason);
+    case "STOPPED":
+    case "FAILED":
+      return null;
+  }
+}
+
+function stop({ id: replicaId }: ObservedReplica, then: AfterStop, reason: string): Action {
+  return { type: "stop", replicaId, then, reason };
+}
+
+function restart(replica: ObservedReplica): Action {
+  return OCCUPIED.includes(replica.state.phase)
+    ? stop(replica, "RESTART", "It is restarted, as was asked.")
+    : { type: "reset", replicaId: replica.id };
+}
+
+function isLeaving({ state }: ObservedReplica): boolean {
+  return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
+}
+
+function chooseSurplus(staying: readonly ObservedReplica[], count: number): Set<ObservedReplica> {
+  if (count <= 0) return new Set();
+  const sorted = staying.toSorted(
+    (a, b) => DISPENSABLE.indexOf(a.state.phase) - DISPENSABLE.indexOf(b.state.phase) || b.ordinal - a.ordinal,
+  );
+  return new Set(sorted.slice(0, count));
+}
+
+/**
+ * Which replicas of an earlier generation to replace now: those that serve nothing at once; of those that serve, one at a time,
+ * and only while all that were replaced already are READY.
+ */
+function chooseRestarts(kept: readonly ObservedReplica[], generation: number): Set<ObservedReplica> {
+  const outdated = kept.filter((replica) => replica.generation < generation && replica.state.phase !== "STOPPING");
+  // A PENDING one starts for the new generation by itself.
+  const idle = outdated.filter(({ state }) => state.phase !== "READY" && state.phase !== "PENDING");
+  const serving = outdated.filter(({ state }) => state.phase === "READY");
+  const settled = kept.every(
+    (replica) => replica.state.phase === "READY" || (outdated.includes(replica) && replica.state.phase !== "PENDING"),
+  );
+  const first = settled && idle.length === 0 ? serving.toSorted((a, b) => a.ordinal - b.ordinal)[0] : undefined;
+  return new Set(first ? [first] : idle);
+}
+
+function mayTakeOver(kept: readonly ObservedReplica[], wanted: number): boolean {
+  const ready = kept.filter(({ state }) => state.phase === "READY").length;
+  const failed = kept.filter(({ state }) => state.phase === "FAILED").length;
+  return ready + failed >= wanted && (ready > 0 || wanted === 0);
+}
+
+function freeOrdinal(replicas: readonly ObservedReplica[], actions: readonly Action[]): number {
+  const taken = new Set([
+    ...replicas.map(({ ordinal }) => ordinal),
+    ...actions.flatMap((action) => (action.type === "create" ? [action.ordinal] : [])),
+  ]);
+  let ordinal = 0;
+  while (taken.has(ordinal)) ordinal += 1;
+  return ordinal;
+}

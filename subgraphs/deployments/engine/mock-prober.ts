@@ -1,0 +1,24 @@
+import type { MockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { Prober } from "./probe.ts";
+
+export function isMockRuntime(runtime: Runtime): runtime is MockRuntime {
+  return runtime.kind === "MOCK" && "isReady" in runtime;
+}
+
+/** Asks the mock runtime whether a replica would answer; what it does not run is called by `others`. */
+export function createMockProber(options: {
+  runtime: MockRuntime;
+  others: Prober;
+  /** Of a process that runs and does not answer: for tests. */
+  isSick?: (name: string) => boolean;
+}): Prober {
+  const { runtime, others, isSick = () => false } = options;
+  const check: Prober["check"] = async (target, signal) => {
+    const { handle } = target;
+    if (handle?.runtime !== "MOCK") return others.check(target, signal);
+    const ok = runtime.isReady(handle) && !isSick(handle.name);
+    return { ok, kind: "mock", latencyMs: 1, detail: ok ? null : "It does not answer." };
+  };
+  return { check, greet: check, close: () => others.close() };
+}

@@ -1,0 +1,85 @@
+import { ToolyardError } from "@toolyard/service-kit";
+import { PortTakenError } from "../deployment-store.ts";
+
+export interface PortRange {
+  first: number;
+  last: number;
+}
+
+/** Chooses ports; what reserves one is the unique row that `use` writes. */
+export interface PortAllocator {
+  /**
+   * Calls `use` with `count` ports that no replica holds and on which nothing listens. Of free ports those that were given back
+   * longest ago come first, so that who still knows an old address does not meet another replica there.
+   * @throws ToolyardError CAPACITY_EXHAUSTED when there are not so many; `use` was not called then, or what it did was undone.
+   */
+  reserve<Result>(count: number, use: (ports: number[]) => Promise<Result>): Promise<Result>;
+  isFree(port: number): Promise<boolean>;
+  released(port: number): void;
+}
+
+const ATTEMPTS = 5;
+const RETRY_AFTER_SECONDS = 30;
+
+export function createPortAllocator(options: {
+  range: PortRange;
+  /** Where replicas listen. */
+  address: string;
+  portsInUse: () => Promise<Set<number>>;
+  isPortFree: (address: string, port: number) => Promise<boolean>;
+}): PortAllocator {
+  const { range, address, portsInUse, isPortFree } = options;
+  /** Chosen, and not yet written. */
+  const held = new Set<number>();
+  /** When a port was given back, as a count of what was given back so far. */
+  const releasedAt = new Map<number, number>();
+  let releases = 0;
+
+  async function choose(count: number): Promise<number[]> {
+    const used = await portsInUse();
+    const candidates: number[] = [];
+    for (let port = range.first; port <= range.last; port += 1)
+      if (!used.has(port) && !held.has(port)) candidates.push(port);
+    candidates.sort((a, b) => (releasedAt.get(a) ?? 0) - (releasedAt.get(b) ?? 0) || a - b);
+    const chosen: number[] = [];
+    for (const port of candidates) {
+      if (chosen.length === count) break;
+      if (held.has(port)) continue;
+      held.add(port);
+      if (await isPortFree(address, port)) chosen.push(port);
+      else held.delete(port);
+    }
+    return chosen;
+  }
+
+  return {
+    async reserve(count, use) {
+      if (count === 0) return use([]);
+      for (let attempt = 1; ; attempt += 1) {
+        const ports = await choose(count);
+        try {
+          if (ports.length < count) throw exhausted(range, count);
+          return await use(ports);
+        } catch (error) {
+          if (!(error instanceof PortTakenError)) throw error;
+          if (attempt === ATTEMPTS) throw exhausted(range, count);
+        } finally {
+          for (const port of ports) held.delete(port);
+        }
+      }
+    },
+    isFree: (port) => isPortFree(address, port),
+    released(port) {
+      releasedAt.set(port, ++releases);
+    },
+  };
+}
+
+function exhausted({ first, last }: PortRange, count: number): ToolyardError {
+  const wanted = count === 1 ? "a port" : `${count} ports`;
+  return new ToolyardError(
+    "CAPACITY_EXHAUSTED",
+    `There is no room for ${wanted} between ${first} and ${last}. Stop a deployment, ask for fewer replicas, or widen MCP_PORT_RANGE.`,
+    { retryAfterSeconds: RETRY_AFTER_SECONDS },
+  );
+}

@@ -1,0 +1,285 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import { messageOf, newId, ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
+import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
+import type { DeploymentRecord } from "../deployment-store.ts";
+import { openHeaders, openLaunch } from "../launch-opening.ts";
+import { describeEnd, lastWords } from "./last-words.ts";
+import type { PortAllocator } from "./ports.ts";
+import type { Prober, ProbeResult, ProbeTarget } from "./probe.ts";
+import type { ReplicaChanges } from "./replica-changes.ts";
+import type { ReplicaEvent } from "./transitions.ts";
+
+/** What is done to one replica: each piece runs to its end or until `signal` aborts, and writes what came of it. */
+export interface ReplicaWork {
+  /** Starts its process, or finds the one that an interrupted start left; then waits for the first answer. */
+  start(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
+  awaitAnswer(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
+  /** One call now, recorded. Null when the replica has changed meanwhile. */
+  probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<HealthCheck | null>;
+  /** Records that its process ended by itself. */
+  bury(record: DeploymentRecord, replica: Replica): Promise<void>;
+  stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
+  reset(record: DeploymentRecord, replica: Replica): Promise<void>;
+  targetOf(deployment: Deployment, replica: Replica): ProbeTarget;
+}
+
+export interface ReplicaWorkOptions {
+  changes: ReplicaChanges;
+  runtimes: ReadonlyMap<RuntimeKind, Runtime>;
+  prober: Prober;
+  ports: PortAllocator;
+  sealer: Sealer;
+  logger: Logger;
+  now: () => number;
+  /** Whether the process is known to be gone. */
+  isGone: (handle: ReplicaHandle) => boolean;
+  /** From leaving the route to SIGTERM: proxies learn of it meanwhile, so that no call meets a closed door. */
+  drainMs: number;
+  /** From SIGTERM to SIGKILL. */
+  graceMs: number;
+}
+
+/** How often a replica that was just started is asked whether it answers, at first and at last. */
+const FIRST_GREETING_MS = 25;
+const LAST_GREETING_MS = 500;
+/** Greetings at the first pace: 3 s of them. */
+const QUICK_GREETINGS = 120;
+/** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
+const EXIT_CONFIG = 78;
+
+export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
+  const { changes, runtimes, prober, ports, sealer, logger, now, isGone, drainMs, graceMs } = options;
+
+  function runtimeOf(deployment: Deployment): Runtime | null {
+    if (deployment.runtime === "REMOTE") return null;
+    const runtime = runtimes.get(deployment.runtime);
+    if (!runtime)
+      throw new ToolyardError("BAD_USER_INPUT", `The runtime ${deployment.runtime} is not available here any more.`);
+    return runtime;
+  }
+
+  const apply = (
+    replica: Replica,
+    event: ReplicaEvent,
+    more: { set?: (replica: Replica) => Partial<Replica>; check?: HealthCheck } = {},
+  ) =>
+    changes.apply({
+      deploymentId: replica.deploymentId,
+      replicaId: replica.id,
+      incarnation: replica.incarnation,
+      event,
+      ...more,
+    });
+
+  function targetOf(deployment: Deployment, replica: Replica): ProbeTarget {
+    const { launch } = deployment;
+    const remote = launch.kind === "remote";
+    return {
+      launch,
+      origin: remote ? new URL(launch.url).origin : originOf(replica),
+      token: launch.kind === "stdio" ? sealer.open(replica.sealedToken, replica.id) : "",
+      headers: openHeaders(deployment, sealer),
+      handle: replica.handle,
+    };
+  }
+
+  /** A port on which nothing listens: its own, or another when a stranger took that. */
+  async function securePort(
+    replica: Replica,
+    begin: (port: number) => Promise<DeploymentRecord | null>,
+  ): Promise<DeploymentRecord | null> {
+    if (replica.port !== null && (await ports.isFree(replica.port))) return begin(replica.port);
+    return ports.reserve(1, async ([port]) => (port === undefined ? null : begin(port)));
+  }
+
+  const current = (record: DeploymentRecord | null, replica: Replica) =>
+    record?.replicas.find(({ id }) => id === replica.id) ?? null;
+
+  /** PENDING or BACKOFF to STARTING. Null when it is neither any more. */
+  async function begin({ deployment }: DeploymentRecord, replica: Replica): Promise<DeploymentRecord | null> {
+    const forgotten = replica.previousHandle;
+    const enter = (port: number | null) =>
+      apply(
+        replica,
+        { type: "start", generation: deployment.generation },
+        {
+          set: () => ({ port, handle: null, previousHandle: replica.handle, startedAt: now(), lastProbeAt: null }),
+        },
+      );
+    const record = deployment.runtime === "REMOTE" ? await enter(null) : await securePort(replica, enter);
+    if (record && forgotten) await runtimes.get(deployment.runtime)?.forget(forgotten);
+    return record;
+  }
+
+  async function launchProcess(
+    record: DeploymentRecord,
+    replica: Replica,
+    signal: AbortSignal,
+  ): Promise<Replica | null> {
+    const { deployment } = record;
+    const runtime = runtimeOf(deployment);
+    const launch = openLaunch(deployment, sealer);
+    if (!runtime || !launch || replica.port === null) return replica;
+    const handle = await runtime.start(
+      {
+        replicaId: replica.id,
+        deploymentId: deployment.id,
+        name: processNameOf(deployment, replica),
+        launch,
+        host: replica.address,
+        port: replica.port,
+        token: sealer.open(replica.sealedToken, replica.id),
+        resources: deployment.launch.options.resources ?? { cpus: null, memoryMb: null },
+      },
+      signal,
+    );
+    const { id: replicaId, deploymentId, incarnation } = replica;
+    const saved = await changes.update({ deploymentId, replicaId, incarnation, set: () => ({ handle }) });
+    if (saved) return current(saved, replica);
+    // Its row went while it was started: nobody wants it.
+    await runtime.stop(handle, graceMs);
+    return null;
+  }
+
+  const work: ReplicaWork = {
+    targetOf,
+
+    async start(given, replica, signal) {
+      let record: DeploymentRecord | null = given;
+      let starting: Replica | null = replica;
+      try {
+        if (replica.state.phase !== "STARTING") {
+          record = await begin(given, replica);
+          starting = current(record, replica);
+        }
+        if (!record || !starting) return;
+        const running = await launchProcess(record, starting, signal);
+        if (running && !signal.aborted) await work.awaitAnswer(record, running, signal);
+      } catch (error) {
+        if (signal.aborted) return; // What was begun is stopped by whoever aborted it.
+        const reason = messageOf(error);
+        const permanent = error instanceof ToolyardError && error.code === "BAD_USER_INPUT";
+        if (!(error instanceof ToolyardError))
+          logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
+        await apply(starting ?? replica, { type: permanent ? "refused" : "ended", reason });
+      }
+    },
+
+    async awaitAnswer({ deployment }, replica, signal) {
+      if (replica.state.phase !== "STARTING") return;
+      const { startTimeoutSeconds, successThreshold } = deployment.launch.options.health;
+      const deadline = replica.state.since + startTimeoutSeconds * 1_000;
+      const target = targetOf(deployment, replica);
+      let successes = 0;
+      let pause = FIRST_GREETING_MS;
+      for (let greeting = 1; !signal.aborted; greeting += 1) {
+        const result = await prober.greet(target, signal);
+        if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
+        successes = result.ok ? successes + 1 : 0;
+        if (successes >= successThreshold) {
+          const check = toCheck(replica, result);
+          await apply(replica, { type: "answered" }, { set: () => ({ lastProbeAt: check.at }), check });
+          return;
+        }
+        if (result.hopeless || now() >= deadline) {
+          const words = result.hopeless ? null : await lastWords(runtimeOf(deployment), replica.handle);
+          const silence = `It did not answer within ${startTimeoutSeconds} s of its start.`;
+          const reason = result.hopeless
+            ? (result.detail ?? silence)
+            : [silence, words].filter((part) => part !== null).join(" ");
+          await apply(replica, { type: "silent", reason }, { check: toCheck(replica, { ...result, detail: reason }) });
+          return;
+        }
+        if (greeting > QUICK_GREETINGS || deployment.launch.kind !== "stdio")
+          pause = Math.min(LAST_GREETING_MS, pause * 1.25);
+        await delay(pause, undefined, { signal, ref: false }).catch(ignoreAbort);
+      }
+    },
+
+    async probe({ deployment }, replica, signal) {
+      const result = await prober.check(targetOf(deployment, replica), signal);
+      if (signal.aborted) return null;
+      const check = toCheck(replica, result);
+      const event: ReplicaEvent = result.ok
+        ? { type: "answered" }
+        : { type: "silent", reason: result.detail ?? "It did not answer." };
+      const set = () => ({ lastProbeAt: check.at });
+      // A replica that starts is judged by its deadline, not by one call; one that is READY already has nothing to become.
+      const judged = replica.state.phase === "READY" || replica.state.phase === "UNHEALTHY";
+      const applied = judged ? await apply(replica, event, { set, check }) : null;
+      if (applied) return check;
+      const { id: replicaId, deploymentId, incarnation } = replica;
+      return (await changes.update({ deploymentId, replicaId, incarnation, set, check })) ? check : null;
+    },
+
+    async bury({ deployment }, replica) {
+      const runtime = runtimeOf(deployment);
+      if (!runtime || !replica.handle) return;
+      const liveness = await runtime.inspect(replica.handle);
+      if (liveness.alive) return;
+      const reason = await describeEnd(runtime, replica, liveness, now());
+      // What it started may have outlived it.
+      await runtime.stop(replica.handle, 0);
+      const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
+      const check = toCheck(replica, { ok: false, kind: "process", latencyMs: 0, detail: reason });
+      await apply(replica, { type: hopeless ? "refused" : "ended", reason }, { check });
+    },
+
+    async stop({ deployment }, replica, then, reason) {
+      const runtime = runtimeOf(deployment);
+      const { phase } = replica.state;
+      // What is written as gone has left nothing: its logs go before its row.
+      const forget = async (): Promise<void> => {
+        for (const handle of [replica.handle, replica.previousHandle]) if (handle) await runtime?.forget(handle);
+      };
+      if (phase === "PENDING" || phase === "BACKOFF" || phase === "FAILED") {
+        if (then === "REMOVE") await forget();
+        await apply(replica, { type: "stop", then, reason });
+      } else {
+        const told = await apply(replica, { type: "stop", then, reason });
+        const stopping = told ? current(told, replica) : replica;
+        if (stopping?.state.phase !== "STOPPING") return; // It has changed meanwhile: to be decided anew.
+        if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
+        const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
+        if (handle) await runtime.stop(handle, graceMs);
+        if (stopping.state.then === "REMOVE") await forget();
+        await apply(replica, { type: "gone" });
+      }
+      if (then === "REMOVE" && replica.port !== null) ports.released(replica.port);
+    },
+
+    async reset(_record, replica) {
+      await apply(replica, { type: "reset" });
+    },
+  };
+
+  function toCheck(replica: Replica, { ok, kind, latencyMs, detail }: ProbeResult): HealthCheck {
+    const status = ok ? "HEALTHY" : "UNHEALTHY";
+    return {
+      id: newId(),
+      deploymentId: replica.deploymentId,
+      replicaId: replica.id,
+      at: now(),
+      status,
+      kind,
+      latencyMs,
+      detail,
+    };
+  }
+
+  return work;
+}
+
+export function originOf({ address, port }: Pick<Replica, "address" | "port">): string {
+  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
+async function findByName(runtime: Runtime, name: string): Promise<ReplicaHandle | null> {
+  const running = await runtime.list();
+  return running.find(({ handle }) => handle.name === name)?.handle ?? null;
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!(error instanceof Error && error.name === "AbortError")) throw error;
+}

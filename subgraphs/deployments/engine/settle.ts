@@ -1,0 +1,97 @@
+import type { Deployment, Replica } from "../deployment.ts";
+import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../deployment-store.ts";
+import { deriveStatus } from "./status.ts";
+
+/**
+ * The deployment as its replicas make it, with what that means for its subscribers. `deployedAt` is when it first answered,
+ * `stoppedAt` when nothing of it was left.
+ */
+export function settle(
+  { deployment, replicas }: DeploymentRecord,
+  now: number,
+): { deployment: Deployment; events: DeploymentEventDraft[] } {
+  const everReady = deployment.everReady || replicas.some(({ state }) => state.phase === "READY");
+  const derived = deriveStatus({ ...deployment, everReady }, replicas);
+  const settled: Deployment = {
+    ...deployment,
+    ...derived,
+    everReady,
+    deployedAt: deployment.deployedAt ?? (derived.status === "RUNNING" && everReady ? now : null),
+    stoppedAt: derived.status === "STOPPED" ? (deployment.stoppedAt ?? now) : null,
+  };
+  if (derived.status !== deployment.status)
+    return { deployment: settled, events: [{ kind: derived.status, message: describeStatus(settled) }] };
+  if (derived.health !== deployment.health)
+    return { deployment: settled, events: [{ kind: "HEALTH_CHANGED", message: describeStatus(settled) }] };
+  return { deployment: settled, events: [] };
+}
+
+/** Settles the record and writes it, its status' events after those given. */
+export async function saveSettled(
+  tx: DeploymentTransaction,
+  record: DeploymentRecord,
+  now: number,
+  events: readonly DeploymentEventDraft[] = [],
+): Promise<DeploymentRecord> {
+  const settled = settle(record, now);
+  await tx.saveDeployment(settled.deployment);
+  tx.emit(settled.deployment, [...events, ...settled.events]);
+  return { deployment: settled.deployment, replicas: record.replicas };
+}
+
+function describeStatus({ name, status, health, reason }: Deployment): string {
+  const because = reason === null ? "" : ` ${reason}`;
+  switch (status) {
+    case "RUNNING":
+      return health === "HEALTHY"
+        ? `${name} is running and answers.`
+        : `${name} is running, but ${health.toLowerCase()}.${because}`;
+    case "STARTING":
+      return `${name} is starting.${because}`;
+    case "STOPPING":
+      return `${name} is stopping.`;
+    case "STOPPED":
+      return `${name} is stopped: nothing of it runs.`;
+    case "FAILED":
+      return `${name} failed.${because}`;
+  }
+}
+
+/** What a replica's change means for those who watch; null when its phase stayed. */
+export function describeReplica(before: Replica, after: Replica, now: number): DeploymentEventDraft | null {
+  const { state } = after;
+  if (before.state.phase === state.phase && before.incarnation === after.incarnation) return null;
+  const data = {
+    replicaId: after.id,
+    ordinal: after.ordinal,
+    phase: state.phase,
+    port: after.port,
+    restarts: after.restarts,
+  };
+  const who = `Replica ${after.ordinal}`;
+  const event = (kind: string, message: string): DeploymentEventDraft => ({ kind: `REPLICA_${kind}`, message, data });
+  switch (state.phase) {
+    case "PENDING":
+      return event("PENDING", `${who} is about to be started again.`);
+    case "STARTING":
+      return event(
+        "STARTING",
+        after.port === null ? `${who} is starting.` : `${who} is starting on port ${after.port}.`,
+      );
+    case "READY":
+      return event("READY", `${who} answers.`);
+    case "UNHEALTHY":
+      return event("UNHEALTHY", `${who} does not answer. ${state.reason}`);
+    case "BACKOFF":
+      return event(
+        "BACKOFF",
+        `${who} failed. ${state.reason} It is started again in ${Math.max(1, Math.round((state.until - now) / 1000))} s.`,
+      );
+    case "STOPPING":
+      return event("STOPPING", `${who} is stopping. ${state.reason}`);
+    case "STOPPED":
+      return event("STOPPED", `${who} is stopped.`);
+    case "FAILED":
+      return event("FAILED", `${who} failed and is not tried again. ${state.reason}`);
+  }
+}

@@ -1,0 +1,41 @@
+import { expect, test } from "vitest";
+import type { ReplicaState } from "../deployment.ts";
+import { deriveStatus } from "./status.ts";
+
+const READY: ReplicaState = { phase: "READY", since: 0 };
+const FAILED: ReplicaState = { phase: "FAILED", reason: "It exited." };
+const STARTING: ReplicaState = { phase: "STARTING", since: 0 };
+const LEAVING: ReplicaState = { phase: "STOPPING", since: 0, then: "REMOVE", reason: "asked" };
+
+/** The table of deployments.md, row by row. */
+test.each<
+  [
+    string,
+    { desired?: "RUN" | "STOP"; wanted: number; everReady?: boolean; states: ReplicaState[] },
+    string,
+    string,
+    boolean,
+  ]
+>([
+  ["none READY yet", { wanted: 1, states: [STARTING] }, "STARTING", "UNKNOWN", true],
+  ["all READY", { wanted: 2, everReady: true, states: [READY, READY] }, "RUNNING", "HEALTHY", false],
+  ["some READY", { wanted: 2, everReady: true, states: [READY, STARTING] }, "RUNNING", "DEGRADED", true],
+  ["none READY, was RUNNING", { wanted: 1, everReady: true, states: [STARTING] }, "RUNNING", "UNHEALTHY", true],
+  ["never READY", { wanted: 2, states: [FAILED, FAILED] }, "FAILED", "UNHEALTHY", true],
+  ["restarts used up", { wanted: 1, everReady: true, states: [FAILED] }, "FAILED", "UNHEALTHY", true],
+  ["scaled to zero", { wanted: 0, everReady: true, states: [] }, "RUNNING", "UNKNOWN", true],
+  ["scaled to zero, one still stopping", { wanted: 0, everReady: true, states: [LEAVING] }, "RUNNING", "UNKNOWN", true],
+  [
+    "stop asked, some left",
+    { desired: "STOP", wanted: 1, everReady: true, states: [LEAVING] },
+    "STOPPING",
+    "UNKNOWN",
+    true,
+  ],
+  ["stop asked, none left", { desired: "STOP", wanted: 1, everReady: true, states: [] }, "STOPPED", "UNKNOWN", false],
+])("%s", (_name, { desired = "RUN", wanted, everReady = false, states }, status, health, hasReason) => {
+  const replicas = states.map((state, ordinal) => ({ ordinal, state, attempts: 0 }));
+  const derived = deriveStatus({ desired, desiredReplicas: wanted, everReady }, replicas);
+  expect(derived).toMatchObject({ status, health });
+  expect(derived.reason !== null).toBe(hasReason);
+});

@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import { launchSpec } from "../launch-spec.ts";
+import { FORGET_AFTER_MS, MAX_ATTEMPTS, backoffMs } from "./backoff.ts";
+import { transition, type ReplicaCore } from "./transitions.ts";
+
+const policy = launchSpec.parse({
+  kind: "stdio",
+  command: "x",
+  options: { health: { failureThreshold: 3, successThreshold: 2 } },
+}).options.health;
+const at = (now: number) => ({ policy, now, random: 0.5 });
+const core = (state: ReplicaCore["state"], attempts = 0): ReplicaCore => ({
+  state,
+  attempts,
+  generation: 1,
+  incarnation: 1,
+  restarts: 0,
+});
+
+describe("transitions", () => {
+  test("one failed call makes a READY replica UNHEALTHY, the threshold stops it to try again", () => {
+    const first = transition(core({ phase: "READY", since: 0 }), { type: "silent", reason: "slow" }, at(10));
+    expect(first?.state).toMatchObject({ phase: "UNHEALTHY", failures: 1 });
+    const second = first && transition(first, { type: "silent", reason: "slow" }, at(20));
+    expect(second?.state).toMatchObject({ phase: "UNHEALTHY", failures: 2 });
+    const third = second && transition(second, { type: "silent", reason: "slow" }, at(30));
+    expect(third?.state).toMatchObject({ phase: "STOPPING", then: "RETRY" });
+  });
+
+  test("an UNHEALTHY replica is READY again after successThreshold answers", () => {
+    const sick = core({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "slow" });
+    const once = transition(sick, { type: "answered" }, at(10));
+    expect(once?.state).toMatchObject({ phase: "UNHEALTHY", successes: 1 });
+    expect(once && transition(once, { type: "answered" }, at(20))?.state).toEqual({ phase: "READY", since: 20 });
+  });
+
+  test("the tenth failure in a row is the last one", () => {
+    const failed = transition(
+      core({ phase: "STARTING", since: 0 }, MAX_ATTEMPTS - 1),
+      { type: "ended", reason: "It exited." },
+      at(0),
+    );
+    expect(failed?.state).toEqual({ phase: "FAILED", reason: "It exited. It was tried 10 times." });
+  });
+
+  test("30 s of answering forget the failures before", () => {
+    const ready = core({ phase: "READY", since: 0 }, 9);
+    expect(transition(ready, { type: "ended", reason: "x" }, at(FORGET_AFTER_MS))?.attempts).toBe(1);
+    expect(transition(ready, { type: "ended", reason: "x" }, at(FORGET_AFTER_MS - 1))?.state.phase).toBe("FAILED");
+  });
+
+  test("a stop for good overrules a stop that would start again, and not the other way round", () => {
+    const stopping = core({ phase: "STOPPING", since: 0, then: "RETRY", reason: "slow" });
+    const removed = transition(stopping, { type: "stop", then: "REMOVE", reason: "asked" }, at(1));
+    expect(removed?.state).toMatchObject({ then: "REMOVE" });
+    expect(removed && transition(removed, { type: "stop", then: "RESTART", reason: "asked" }, at(2))).toBeNull();
+  });
+
+  test("what comes too late changes nothing", () => {
+    expect(transition(core({ phase: "BACKOFF", until: 5, reason: "x" }), { type: "answered" }, at(1))).toBeNull();
+    expect(
+      transition(
+        core({ phase: "STOPPING", since: 0, then: "REMOVE", reason: "x" }),
+        { type: "ended", reason: "x" },
+        at(1),
+      ),
+    ).toBeNull();
+  });
+
+  test("the back-off doubles from 1 s to 60 s, give or take 20 %", () => {
+    expect([1, 2, 3, 6, 7, 10].map((attempt) => backoffMs(attempt, 0.5))).toEqual([
+      1_000, 2_000, 4_000, 32_000, 60_000, 60_000,
+    ]);
+    expect(backoffMs(1, 0)).toBe(800);
+    expect(backoffMs(1, 1)).toBe(1_200);
+  });
+});

@@ -1,0 +1,165 @@
+import type { AfterStop, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
+import type { HealthPolicy } from "../launch-spec.ts";
+import { FORGET_AFTER_MS, MAX_ATTEMPTS, backoffMs } from "./backoff.ts";
+
+/** What happened to a replica. */
+export type ReplicaEvent =
+  /** Its process is being started; for the deployment's generation. */
+  | { type: "start"; generation: number }
+  /** The launch cannot be run, and trying again would not help. */
+  | { type: "refused"; reason: string }
+  /** Its process is gone, or could not be started this time. */
+  | { type: "ended"; reason: string }
+  | { type: "answered" }
+  | { type: "silent"; reason: string }
+  | { type: "stop"; then: AfterStop; reason: string }
+  /** Verified: nothing of its process is left. */
+  | { type: "gone" }
+  /** Back to the beginning, the past forgotten. */
+  | { type: "reset" };
+
+/** The part of a replica that transitions change. */
+export type ReplicaCore = Pick<Replica, "state" | "generation" | "incarnation" | "attempts" | "restarts">;
+
+export interface TransitionContext {
+  policy: HealthPolicy;
+  now: number;
+  /** From 0 to 1, for the back-off's jitter. */
+  random: number;
+}
+
+type Step<Phase extends ReplicaPhase, Type extends ReplicaEvent["type"]> = (
+  replica: ReplicaCore & { state: Extract<ReplicaState, { phase: Phase }> },
+  event: Extract<ReplicaEvent, { type: Type }>,
+  context: TransitionContext,
+) => ReplicaCore | null;
+
+type Table = { [Phase in ReplicaPhase]: { [Type in ReplicaEvent["type"]]?: Step<Phase, Type> } };
+
+/** A step that every phase takes alike. */
+type CommonStep<Type extends ReplicaEvent["type"]> = (
+  replica: ReplicaCore,
+  event: Extract<ReplicaEvent, { type: Type }>,
+  context: TransitionContext,
+) => ReplicaCore | null;
+
+const begin: CommonStep<"start"> = (replica, { generation }, { now }) => ({
+  ...replica,
+  state: { phase: "STARTING", since: now },
+  generation,
+  incarnation: replica.incarnation + 1,
+  restarts: replica.incarnation === 0 ? 0 : replica.restarts + 1,
+});
+
+const fail: CommonStep<"ended"> = (replica, { reason }, context) => afterFailure(replica, reason, context);
+
+const refuse: CommonStep<"refused"> = (replica, { reason }) => ({ ...replica, state: { phase: "FAILED", reason } });
+
+const stop: CommonStep<"stop"> = (replica, { then, reason }, { now }) => ({
+  ...replica,
+  state: { phase: "STOPPING", since: now, then, reason },
+});
+
+/** A place without a process needs no stopping: it is gone, or back at the beginning. */
+const drop: CommonStep<"stop"> = (replica, { then }) =>
+  then === "REMOVE" ? { ...replica, state: { phase: "STOPPED" } } : restartAfresh(replica);
+
+const reset: CommonStep<"reset"> = (replica) => restartAfresh(replica);
+
+/** The one table of transitions. What is not in it does not happen: the event comes too late and changes nothing. */
+const table: Table = {
+  PENDING: { start: begin, stop: drop, refused: refuse, ended: fail },
+  STARTING: {
+    refused: refuse,
+    ended: fail,
+    stop,
+    answered: (replica, _event, { now }) => ({ ...replica, state: { phase: "READY", since: now } }),
+    silent: (replica, { reason }, { now }) => ({
+      ...replica,
+      state: { phase: "STOPPING", since: now, then: "RETRY", reason },
+    }),
+    reset,
+  },
+  READY: {
+    ended: fail,
+    stop,
+    silent: (replica, { reason }, context) => failedProbe(replica, 1, reason, context),
+    reset,
+  },
+  UNHEALTHY: {
+    ended: fail,
+    stop,
+    silent: (replica, { reason }, context) => failedProbe(replica, replica.state.failures + 1, reason, context),
+    answered: (replica, _event, { policy, now }) =>
+      replica.state.successes + 1 >= policy.successThreshold
+        ? { ...replica, state: { phase: "READY", since: now } }
+        : { ...replica, state: { ...replica.state, successes: replica.state.successes + 1 } },
+    reset,
+  },
+  BACKOFF: { start: begin, refused: refuse, ended: fail, stop: drop, reset },
+  STOPPING: {
+    // A stop for good overrules one that would start again; never the other way round.
+    stop: (replica, { then, reason }) =>
+      then === "REMOVE" && replica.state.then !== "REMOVE"
+        ? { ...replica, state: { ...replica.state, then, reason } }
+        : null,
+    gone: (replica, _event, context) => {
+      switch (replica.state.then) {
+        case "REMOVE":
+          return { ...replica, state: { phase: "STOPPED" } };
+        case "RESTART":
+          return restartAfresh(replica);
+        case "RETRY":
+          return afterFailure(replica, replica.state.reason, context);
+      }
+    },
+    reset,
+  },
+  STOPPED: {},
+  FAILED: { stop: drop, reset },
+};
+
+/** The replica after the event, or null when the event does not apply to its phase. */
+export function transition(replica: ReplicaCore, event: ReplicaEvent, context: TransitionContext): ReplicaCore | null {
+  // A row of the table takes exactly its own phase and event; TypeScript cannot follow the two lookups together.
+  const step = table[replica.state.phase][event.type] as Step<ReplicaPhase, ReplicaEvent["type"]> | undefined;
+  return step ? step(replica, event, context) : null;
+}
+
+function restartAfresh(replica: ReplicaCore): ReplicaCore {
+  return { ...replica, state: { phase: "PENDING" }, attempts: 0 };
+}
+
+function failedProbe(
+  replica: ReplicaCore,
+  failures: number,
+  reason: string,
+  { policy, now }: TransitionContext,
+): ReplicaCore {
+  if (failures >= policy.failureThreshold)
+    return {
+      ...replica,
+      attempts: forgiven(replica, now),
+      state: { phase: "STOPPING", since: now, then: "RETRY", reason },
+    };
+  const since = replica.state.phase === "UNHEALTHY" ? replica.state.since : now;
+  // Health that lasted is remembered by forgetting the failures before it, as for a process that ends.
+  return {
+    ...replica,
+    attempts: forgiven(replica, now),
+    state: { phase: "UNHEALTHY", since, failures, successes: 0, reason },
+  };
+}
+
+function afterFailure(replica: ReplicaCore, reason: string, { now, random }: TransitionContext): ReplicaCore {
+  const attempts = forgiven(replica, now) + 1;
+  const state: ReplicaState =
+    attempts >= MAX_ATTEMPTS
+      ? { phase: "FAILED", reason: `${reason} It was tried ${attempts} times.` }
+      : { phase: "BACKOFF", until: now + backoffMs(attempts, random), reason };
+  return { ...replica, attempts, state };
+}
+
+function forgiven({ state, attempts }: ReplicaCore, now: number): number {
+  return state.phase === "READY" && now - state.since >= FORGET_AFTER_MS ? 0 : attempts;
+}

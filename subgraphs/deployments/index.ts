@@ -1,0 +1,183 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildSubgraphSchema } from "@apollo/subgraph";
+import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
+import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
+import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import {
+  createSealer,
+  deriveKey,
+  measureHealth,
+  type GraphClient,
+  type Logger,
+  type Subgraph,
+} from "@toolyard/service-kit";
+import { openDatabase, readMigrations } from "@toolyard/storage";
+import { parse } from "graphql";
+import type { DeploymentsConfig } from "./config.ts";
+import type { Context } from "./context.ts";
+import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
+import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts";
+import { createDeploymentService } from "./deployment-service.ts";
+import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
+import { createDeploymentUrls } from "./deployment-urls.ts";
+import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
+import { createPortAllocator } from "./engine/ports.ts";
+import { createProber, type Prober } from "./engine/probe.ts";
+import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
+import { startHousekeeping } from "./housekeeping.ts";
+import { createLoaders } from "./loaders.ts";
+import { createLogService } from "./log-service.ts";
+import { resolvers } from "./resolvers.ts";
+import { createRouteFeed } from "./routes/route-feed.ts";
+import { resolveHostId } from "./runtime-wiring.ts";
+import { createSessionCounter } from "./session-counter.ts";
+import { createUsageService } from "./usage/usage-service.ts";
+import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
+
+export { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
+export { createRuntimes } from "./runtime-wiring.ts";
+
+export interface DeploymentsSubgraphOptions {
+  config: DeploymentsConfig;
+  logger: Logger;
+  bus: WakeUpBus;
+  graph: GraphClient;
+  /** The current one first. */
+  secretKeys: readonly string[];
+  dataDir: string;
+  /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
+  runtimes: readonly Runtime[];
+  now?: () => number;
+  /** For tests: how replicas are called, and the reconciler's times. */
+  prober?: Prober;
+  timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
+  isPortFree?: (address: string, port: number) => Promise<boolean>;
+}
+
+/** The deployments subgraph: its graph, its store, and the engine that starts and stops replicas. */
+export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): Promise<Subgraph> {
+  const { config, logger, bus, graph, dataDir, runtimes, now = Date.now, timing = {} } = options;
+  const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
+  const sealer = createSealer({ secretKey, previousSecretKeys });
+  const hostId = await resolveHostId(config, dataDir);
+  const database = await openDatabase({
+    file: join(dataDir, "deployments.sqlite"),
+    entities,
+    migrations: readMigrations(migrationsFolder),
+  });
+  const eventLog = createEventLog<DeploymentEventPayload>({
+    database,
+    schema: deploymentEvents,
+    bus,
+    topic: "deployment-events",
+    now,
+  });
+  const healthLog = createEventLog<HealthEventPayload>({
+    database,
+    schema: healthEvents,
+    bus,
+    topic: "deployment-health",
+    now,
+  });
+  const eventTail = createEventTail({ log: eventLog, bus, logger });
+  const healthTail = createEventTail({ log: healthLog, bus, logger });
+  const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog });
+  const usageStore = createSqlUsageStore(database);
+  const address = config.advertiseHost;
+  const ports = createPortAllocator({
+    range: config.portRange,
+    address,
+    portsInUse: () => store.portsInUse(hostId),
+    isPortFree: options.isPortFree ?? isPortFree,
+  });
+  const prober = options.prober ?? chooseProber(config, runtimes);
+  const reconciler = createReconciler({
+    store,
+    runtimes,
+    prober,
+    ports,
+    sealer,
+    logger,
+    hostId,
+    address,
+    now,
+    ...timing,
+  });
+  const deployments = createDeploymentService({
+    store,
+    graph,
+    runtimes,
+    ports,
+    sealer,
+    hostId,
+    address,
+    now,
+    reconciler,
+    eventLog,
+    eventTail,
+    healthTail,
+    allowPrivateRemotes: config.allowPrivateRemotes,
+  });
+  const services = {
+    deployments,
+    logs: createLogService({ store, runtimes, eventTail, logger }),
+    usage: createUsageService({ store: usageStore, now }),
+    routes: createRouteFeed({
+      store,
+      log: eventLog,
+      tail: eventTail,
+      sealer,
+      sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
+    }),
+    urls: createDeploymentUrls(config.proxyUrl),
+    sessionsOf: createSessionCounter(),
+  };
+  let stopHousekeeping: (() => Promise<void>) | null = null;
+  const sdl = readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8");
+
+  let closing: Promise<void> | null = null;
+  async function close(): Promise<void> {
+    eventTail.close();
+    healthTail.close();
+    await stopHousekeeping?.();
+    await reconciler.close({ stopReplicas: config.replicasOnExit === "stop" });
+    await prober.close();
+    for (const runtime of runtimes) await runtime.close();
+    await database.close();
+  }
+
+  return {
+    name: "deployments",
+    schema: buildSubgraphSchema({
+      typeDefs: parse(sdl), // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
+      resolvers: resolvers as GraphQLResolverMap<unknown>,
+    }),
+    createContext: (request): Context => ({ ...request, loaders: createLoaders(store), ...services }),
+    async start() {
+      reconciler.start();
+      stopHousekeeping = startHousekeeping({ eventLog, healthLog, usage: usageStore, store, runtimes, logger, now });
+    },
+    async health() {
+      return [
+        await measureHealth("sqlite", () => database.ping()),
+        ...runtimes.map(({ kind, capabilities }) => ({
+          name: `runtime:${kind.toLowerCase()}`,
+          status: "healthy" as const,
+          responseTimeMs: 0,
+          detail: capabilities.isolationDetail,
+        })),
+      ];
+    },
+    gauges: async () => ({ mcp_deployments_active: await store.countRunning() }),
+    close: () => (closing ??= close()),
+  };
+}
+
+/** Simulated replicas are not called: they say themselves whether they would answer. */
+function chooseProber(config: DeploymentsConfig, runtimes: readonly Runtime[]): Prober {
+  const real = createProber({ allowPrivateRemotes: config.allowPrivateRemotes });
+  const mock = runtimes.find(isMockRuntime);
+  return mock ? createMockProber({ runtime: mock, others: real }) : real;
+}

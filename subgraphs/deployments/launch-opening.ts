@@ -1,0 +1,58 @@
+import type { ReplicaLaunch } from "@toolyard/runtimes/runtime.ts";
+import type { Sealer } from "@toolyard/service-kit";
+import { substitute, type Configuration } from "./configuration.ts";
+import type { Deployment } from "./deployment.ts";
+import type { LaunchVariable } from "./launch-spec.ts";
+
+/** What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged. */
+export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
+  const { launch } = deployment;
+  if (launch.kind === "remote") return null;
+  const configuration = openConfiguration(deployment, sealer);
+  const args = launch.args.map((arg) => substitute(arg, configuration));
+  const env = Object.fromEntries(openVariables(deployment, launch.env, sealer, configuration));
+  if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);
+  switch (launch.kind) {
+    case "stdio": {
+      const { command, workingDirectory, sessions } = launch;
+      return {
+        kind: "stdio",
+        command,
+        args,
+        env,
+        workingDirectory,
+        sessions,
+        timeoutSeconds: launch.options.timeoutSeconds,
+      };
+    }
+    case "http":
+      return { kind: "http", command: launch.command, args, env, workingDirectory: launch.workingDirectory };
+    case "image":
+      return { kind: "image", image: launch.image, args, env, port: launch.port };
+  }
+}
+
+/** Headers that a remote server takes, opened. Secret. */
+export function openHeaders(deployment: Deployment, sealer: Sealer): Record<string, string> {
+  if (deployment.launch.kind !== "remote") return {};
+  return Object.fromEntries(
+    openVariables(deployment, deployment.launch.headers, sealer, openConfiguration(deployment, sealer)),
+  );
+}
+
+function openVariables(
+  deployment: Deployment,
+  variables: readonly LaunchVariable[],
+  sealer: Sealer,
+  configuration: Configuration | null,
+): [string, string][] {
+  return variables.map(({ name, value, secret }) => {
+    const plain = secret ? sealer.open(value, deployment.toolVersionId) : value;
+    return [name, substitute(plain, configuration)];
+  });
+}
+
+function openConfiguration({ id, sealedConfiguration }: Deployment, sealer: Sealer): Configuration | null {
+  // It was a checked configuration when it was sealed.
+  return sealedConfiguration === null ? null : (JSON.parse(sealer.open(sealedConfiguration, id)) as Configuration);
+}

@@ -1,0 +1,83 @@
+import { z } from "zod";
+
+const variable = z.object({ name: z.string().min(1), value: z.string(), secret: z.boolean() });
+
+const health = z.object({
+  livenessPath: z.string().nullable().default(null),
+  readinessPath: z.string().nullable().default(null),
+  startTimeoutSeconds: z.number().positive().default(60),
+  intervalSeconds: z.number().positive().default(10),
+  timeoutSeconds: z.number().positive().default(5),
+  failureThreshold: z.number().int().positive().default(3),
+  successThreshold: z.number().int().positive().default(1),
+});
+
+const options = z.object({
+  timeoutSeconds: z.number().positive().default(30),
+  maxConcurrentCalls: z.number().int().positive().nullable().default(null),
+  health: health.default(() => health.parse({})),
+  resources: z
+    .object({ cpus: z.number().nullable().default(null), memoryMb: z.number().nullable().default(null) })
+    .nullable()
+    .default(null),
+  enforceApproval: z.boolean().default(false),
+});
+
+const common = { options: options.default(() => options.parse({})) };
+const program = {
+  args: z.array(z.string()).default([]),
+  env: z.array(variable).default([]),
+};
+
+/** `sealedLaunch.launch` as the tools service hands it out: a variable's value is sealed text where `secret`. */
+export const launchSpec = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("stdio"),
+    command: z.string().min(1),
+    ...program,
+    workingDirectory: z.string().nullable().default(null),
+    sessions: z.enum(["ISOLATED", "SHARED"]).default("ISOLATED"),
+    ...common,
+  }),
+  z.object({
+    kind: z.literal("http"),
+    command: z.string().min(1),
+    ...program,
+    workingDirectory: z.string().nullable().default(null),
+    path: z.string().startsWith("/").default("/mcp"),
+    ...common,
+  }),
+  z.object({
+    kind: z.literal("image"),
+    image: z.string().min(1),
+    ...program,
+    port: z.number().int().default(3000),
+    path: z.string().startsWith("/").default("/mcp"),
+    ...common,
+  }),
+  z.object({
+    kind: z.literal("remote"),
+    url: z.url({ protocol: /^https?$/ }),
+    headers: z.array(variable).default([]),
+    ...common,
+  }),
+]);
+
+export type LaunchSpec = z.output<typeof launchSpec>;
+export type LaunchVariable = z.output<typeof variable>;
+export type HealthPolicy = z.output<typeof health>;
+
+/** The path of the MCP endpoint below a replica's address. A remote one's query belongs to it. */
+export function mcpPathOf(launch: LaunchSpec): string {
+  switch (launch.kind) {
+    case "stdio":
+      return "/mcp";
+    case "http":
+    case "image":
+      return launch.path;
+    case "remote": {
+      const { pathname, search } = new URL(launch.url);
+      return `${pathname}${search}`;
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import type { EventTail } from "@toolyard/events";
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import type { DeploymentEventPayload } from "./deployment.ts";
+import type { DeploymentStore } from "./deployment-store.ts";
+import type { LogLine } from "./log-service.ts";
+
+/** Lines that a slow reader may lag behind before its stream ends. */
+const MAX_QUEUE = 10_000;
+
+/** The new lines of a deployment's processes as one stream; its events tell when there are others to follow. */
+export function createLogMerge(options: {
+  deploymentId: string;
+  runtime: Runtime | null;
+  store: DeploymentStore;
+  eventTail: EventTail<DeploymentEventPayload>;
+  logger: Logger;
+}): AsyncIterableIterator<LogLine> {
+  const { deploymentId, runtime, store, eventTail, logger } = options;
+  const ended = new AbortController();
+  const queue: LogLine[] = [];
+  const following = new Set<string>();
+  let overflowed = false;
+  let wakeUp = Promise.withResolvers<void>();
+
+  async function followProcess(replicaId: string, lines: AsyncIterable<Omit<LogLine, "replicaId">>): Promise<void> {
+    for await (const line of lines) {
+      if (queue.length >= MAX_QUEUE) overflowed = true;
+      else queue.push({ ...line, replicaId });
+      wakeUp.resolve();
+    }
+  }
+
+  async function followAll(): Promise<void> {
+    if (!runtime) return;
+    for (const { id, handle } of await store.replicasOf([deploymentId])) {
+      if (!handle || following.has(handle.name)) continue;
+      following.add(handle.name);
+      guard(followProcess(id, runtime.followLogs(handle, ended.signal)));
+    }
+  }
+
+  async function followEvents(): Promise<void> {
+    for await (const _event of eventTail.follow({ after: null, subjectId: deploymentId, signal: ended.signal }))
+      await followAll();
+  }
+
+  /** A part that fails ends the stream's part, not the process. */
+  function guard(part: Promise<void>): void {
+    part.catch((error: unknown) => {
+      if (!ended.signal.aborted) logger.warn({ err: error, deployment_id: deploymentId }, "following a log failed");
+    });
+  }
+
+  guard(followAll());
+  guard(followEvents());
+
+  const end = async (): Promise<IteratorReturnResult<undefined>> => {
+    ended.abort();
+    wakeUp.resolve();
+    return { done: true, value: undefined };
+  };
+  return {
+    async next() {
+      while (!ended.signal.aborted) {
+        const line = queue.shift();
+        if (line) return { done: false, value: line };
+        if (overflowed) {
+          await end();
+          throw new ToolyardError(
+            "RATE_LIMITED",
+            "This log was read too slowly and ends. Subscribe again to go on from now.",
+          );
+        }
+        wakeUp = Promise.withResolvers();
+        await wakeUp.promise;
+      }
+      return { done: true, value: undefined };
+    },
+    return: end,
+    async throw(error) {
+      await end();
+      throw error;
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import type { EventTail } from "@toolyard/events";
+import type { ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import { badInput, notFound, type Caller, type Logger } from "@toolyard/service-kit";
+import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
+import type { DeploymentStore } from "./deployment-store.ts";
+import { createLogMerge } from "./log-merge.ts";
+
+export interface LogLine extends ReplicaLogLine {
+  replicaId: string;
+}
+
+/** What replicas print. It may hold users' data: only for those who may inspect the deployment. */
+export interface LogService {
+  last(caller: Caller, deployment: Deployment, options: { last: number; replicaId: string | null }): Promise<LogLine[]>;
+  /** New lines of all its replicas, also of those that start later. */
+  follow(caller: Caller, deploymentId: string): Promise<AsyncIterableIterator<LogLine>>;
+}
+
+const MAX_LINES = 1_000;
+
+export function createLogService(options: {
+  store: DeploymentStore;
+  runtimes: readonly Runtime[];
+  eventTail: EventTail<DeploymentEventPayload>;
+  logger: Logger;
+}): LogService {
+  const { store, eventTail, logger } = options;
+  const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
+    options.runtimes.map((runtime) => [runtime.kind, runtime]),
+  );
+
+  return {
+    async last(caller, deployment, { last, replicaId }) {
+      requireInspect(caller, deployment);
+      if (last < 1 || last > MAX_LINES) throw badInput([{ path: "last", message: `must be from 1 to ${MAX_LINES}` }]);
+      const runtime = runtimes.get(deployment.runtime);
+      if (!runtime) return [];
+      const replicas = (await store.replicasOf([deployment.id])).filter(
+        ({ id }) => replicaId === null || id === replicaId,
+      );
+      const lines = await Promise.all(replicas.map((replica) => linesOf(runtime, replica, last)));
+      return lines
+        .flat()
+        .toSorted((a, b) => a.at - b.at)
+        .slice(-last);
+    },
+    async follow(caller, deploymentId) {
+      const deployment = await store.find(deploymentId);
+      if (!deployment) {
+        caller.require("deployment:inspect");
+        throw notFound("deployment", deploymentId);
+      }
+      requireInspect(caller, deployment);
+      const runtime = runtimes.get(deployment.runtime) ?? null;
+      return createLogMerge({ deploymentId, runtime, store, eventTail, logger });
+    },
+  };
+}
+
+/** Administrators, the tool's author, and who deployed it. */
+function requireInspect(caller: Caller, { ownerId, deployedById }: Deployment): void {
+  if (caller.can("deployment:inspect", { ownerId: deployedById })) return;
+  caller.require("deployment:inspect", { ownerId });
+}
+
+async function linesOf(runtime: Runtime, replica: Replica, last: number): Promise<LogLine[]> {
+  const handles = [replica.previousHandle, replica.handle].filter((handle) => handle !== null);
+  const lines = await Promise.all(handles.map((handle) => runtime.logs(handle, last)));
+  return lines.flat().map((line) => ({ ...line, replicaId: replica.id }));
+}

@@ -1,0 +1,205 @@
+import { DateTimeScalar, JsonScalar, parsePage, toConnection, type Caller } from "@toolyard/service-kit";
+import type { Context } from "./context.ts";
+import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
+import { replicaReason } from "./engine/status.ts";
+import type { Resolvers } from "./generated/types.ts";
+import { notInThisVersion } from "./not-in-this-version.ts";
+
+const DEFAULT_LOG_LINES = 20;
+const DEFAULT_CHECKS = 20;
+
+export const resolvers: Resolvers<Context> = {
+  DateTime: DateTimeScalar,
+  JSON: JsonScalar,
+
+  Query: {
+    deployment: (_, which, { deployments, caller }) => deployments.find(caller, which),
+    deployments: (_, { toolId, templateId, status, environment, includeFailed, ...page }, { deployments, caller }) =>
+      deployments.list(
+        caller,
+        {
+          toolId: toolId ?? undefined,
+          templateId: templateId ?? undefined,
+          status: status ?? undefined,
+          environment: environment ?? undefined,
+          includeFailed: includeFailed ?? undefined,
+        },
+        page,
+      ),
+    usageRecords: (_, { toolId, deploymentId, ...page }, { usage, caller }) =>
+      usage.list(caller, { toolId: toolId ?? undefined, deploymentId: deploymentId ?? undefined }, page),
+    routes: (_, _arguments, { routes, caller }) => {
+      caller.require("internal:routes");
+      return routes.read();
+    },
+    release: (_, _arguments, { caller }) => {
+      caller.require("deployment:read");
+      return null;
+    },
+    releases: (_, page, { caller }) => {
+      caller.require("deployment:read");
+      return toConnection<never>([], parsePage(page), 0, String);
+    },
+    doraMetrics: (_, _arguments, { caller }) => {
+      caller.require("deployment:read");
+      throw notInThisVersion("Delivery metrics");
+    },
+    auditLog: (_, page, { caller }) => {
+      caller.require("audit:read");
+      return toConnection<never>([], parsePage(page), 0, String);
+    },
+    verifyAuditLog: (_, _arguments, { caller }) => {
+      caller.require("audit:read");
+      return { intact: true, checked: 0 };
+    },
+  },
+
+  Mutation: {
+    deployTool: (_, { input }, { deployments, caller, requestId }) => deployments.deploy(caller, input, requestId),
+    scaleDeployment: (_, { id, replicas }, { deployments, caller }) => deployments.scale(caller, id, replicas),
+    restartDeployment: (_, { id }, { deployments, caller }) => deployments.restart(caller, id),
+    stopDeployment: (_, which, { deployments, caller }) => deployments.stop(caller, which),
+    checkDeploymentHealth: (_, { id }, { deployments, caller }) => deployments.check(caller, id),
+    recordUsage: (_, { batch }, { usage, caller }) => usage.record(caller, batch),
+    deployTemplate: (_, _arguments, { caller }) => later(caller, "deployment:write", "Templates"),
+    validateDeployment: (_, _arguments, { caller }) => later(caller, "deployment:write", "Releases"),
+    runSecurityScan: (_, _arguments, { caller }) => later(caller, "deployment:write", "Security scans"),
+    runSmokeTests: (_, _arguments, { caller }) => later(caller, "deployment:write", "Smoke tests"),
+    approveRelease: (_, _arguments, { caller }) => later(caller, "release:approve", "Releases"),
+    promoteToProduction: (_, _arguments, { caller }) => later(caller, "release:promote", "Releases"),
+    rollbackDeployment: (_, _arguments, { caller }) => later(caller, "release:promote", "Releases"),
+    resumeRelease: (_, _arguments, { caller }) => later(caller, "release:promote", "Releases"),
+  },
+
+  Subscription: {
+    deploymentEvents: {
+      subscribe: (_, filter, { deployments, caller }) => deployments.followEvents(caller, filter),
+      resolve: (event: unknown) => event,
+    },
+    deploymentHealth: {
+      subscribe: (_, filter, { deployments, caller }) => deployments.followHealth(caller, filter),
+      resolve: (event: unknown) => event,
+    },
+    deploymentLogs: {
+      subscribe: (_, { deploymentId }, { logs, caller }) => logs.follow(caller, deploymentId),
+      resolve: (line: unknown) => line,
+    },
+    releaseUpdated: {
+      subscribe: (_, _arguments, { caller }) => later(caller, "deployment:read", "Releases"),
+      resolve: (release: unknown) => release,
+    },
+    routesChanged: {
+      subscribe: (_, _arguments, { routes, caller }) => {
+        caller.require("internal:routes");
+        return routes.follow();
+      },
+      resolve: (table: unknown) => table,
+    },
+    // Each stream yields its field's own objects; graphql-js hands them to `resolve`, whose generated type cannot know.
+  } as Resolvers<Context>["Subscription"] & object,
+
+  Deployment: {
+    __resolveReference: async (reference, { loaders, deployments, caller }) => {
+      caller.require("deployment:read");
+      // Generated types give the reference as the whole parent; it holds the fields of one key.
+      const { id, name } = reference as { id?: string; name?: string };
+      return id === undefined ? deployments.find(caller, { name: name ?? null }) : loaders.deployment.load(id);
+    },
+    tool: ({ toolId }) => ({ id: toolId }),
+    toolVersion: ({ toolVersionId }) => ({ id: toolVersionId }),
+    template: ({ templateId }) => (templateId === null ? null : { id: templateId }),
+    deployedBy: ({ deployedById }) => (deployedById === null ? null : { id: deployedById }),
+    release: () => null,
+    autoscale: () => null,
+    endpointUrl: (deployment, _, { urls }) => urls.endpointUrl(deployment),
+    routeUrl: (deployment, _, { urls }) => urls.routeUrl(deployment),
+    mcpUrl: (deployment, _, { urls }) => urls.mcpUrl(deployment),
+    replicas: async (deployment, _, { loaders }) =>
+      (await loaders.replicas.load(deployment.id)).map((replica) => ({ replica, deployment })),
+    healthChecks: ({ id }, { first }, { deployments, caller }) =>
+      deployments.healthChecks(caller, id, first ?? DEFAULT_CHECKS),
+    lastHealthCheck: ({ lastHealthCheckAt }) => lastHealthCheckAt,
+    logs: (deployment, { last, replicaId }, { logs, caller }) =>
+      logs.last(caller, deployment, { last: last ?? DEFAULT_LOG_LINES, replicaId: replicaId ?? null }),
+    events: ({ id }, page, { deployments, caller }) => deployments.events(caller, id, page),
+    usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { deploymentId: id }, window),
+  },
+  Replica: {
+    id: ({ replica }) => replica.id,
+    phase: ({ replica }) => replica.state.phase,
+    reason: ({ replica }) => replicaReason(replica),
+    endpointUrl: ({ replica, deployment }, _, { urls }) => urls.replicaUrl(deployment, replica),
+    host: ({ replica }) => replica.hostId,
+    restarts: ({ replica }) => replica.restarts,
+    health: ({ replica }) => healthOf(replica),
+    sessions: ({ replica, deployment }, _, { sessionsOf }) => sessionsOf(deployment, replica),
+    startedAt: ({ replica }) => replica.startedAt,
+  },
+  DeploymentEvent: {
+    sequence: ({ sequence }) => String(sequence),
+    message: ({ payload }) => payload.message,
+    deploymentId: ({ subjectId }) => subjectId,
+    toolId: ({ payload }) => payload.toolId,
+    status: ({ payload }) => payload.status,
+    health: ({ payload }) => payload.health,
+    data: ({ payload }) => payload.data,
+    deployment: ({ subjectId }, _, { loaders }) => deploymentOf(subjectId, loaders),
+  },
+  HealthCheckEvent: {
+    sequence: ({ sequence }) => String(sequence),
+    deploymentId: ({ subjectId }) => subjectId,
+    check: ({ payload }) => payload.check,
+    deployment: ({ subjectId }, _, { loaders }) => deploymentOf(subjectId, loaders),
+  },
+  UsageRecord: {
+    tool: ({ toolId }) => ({ id: toolId }),
+    user: ({ userId }) => (userId === null ? null : { id: userId }),
+  },
+
+  Tool: {
+    __resolveReference: ({ id }) => ({ id }),
+    deployments: ({ id }, { environment, ...page }, { deployments, caller }) =>
+      deployments.list(caller, { toolId: id, environment: environment ?? undefined }, page),
+    usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { toolId: id }, window),
+    mcpUrl: async ({ id }, { environment }, { loaders, urls, caller }) => {
+      caller.require("deployment:read");
+      const running = await loaders.toolDeployments.load(id);
+      const inPlace = running.filter((deployment) => deployment.environment === (environment ?? "PRODUCTION"));
+      const deployment = inPlace.find(({ role }) => role === "ACTIVE") ?? inPlace[0];
+      return deployment ? urls.mcpUrl(deployment) : null;
+    },
+    dora: () => null,
+  },
+  Template: {
+    __resolveReference: ({ id }) => ({ id }),
+    deployments: ({ id }, page, { deployments, caller }) => deployments.list(caller, { templateId: id }, page),
+  },
+};
+
+function later(caller: Caller, permission: Parameters<Caller["require"]>[0], what: string): never {
+  caller.require(permission);
+  throw notInThisVersion(what);
+}
+
+async function deploymentOf(id: string, loaders: Context["loaders"]): Promise<Deployment> {
+  const deployment = await loaders.deployment.load(id);
+  // Deployments are never removed.
+  if (!deployment) throw new Error(`The deployment ${id} of an event is missing.`);
+  return deployment;
+}
+
+function healthOf({ state }: Replica): HealthStatus {
+  switch (state.phase) {
+    case "READY":
+      return "HEALTHY";
+    case "UNHEALTHY":
+    case "BACKOFF":
+    case "FAILED":
+      return "UNHEALTHY";
+    case "PENDING":
+    case "STARTING":
+    case "STOPPING":
+    case "STOPPED":
+      return "UNKNOWN";
+  }
+}

@@ -1,0 +1,46 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
+import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import { newId, systemCodeOf, type Environment, type Logger } from "@toolyard/service-kit";
+import type { DeploymentsConfig } from "./config.ts";
+
+/** This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. */
+export async function resolveHostId(config: Pick<DeploymentsConfig, "hostId">, dataDir: string): Promise<string> {
+  if (config.hostId !== null) return config.hostId;
+  const file = join(dataDir, "host-id");
+  await mkdir(dataDir, { recursive: true });
+  try {
+    // Whoever comes first writes it; a second process at the same time reads what the first wrote.
+    await writeFile(file, `${newId()}\n`, { flag: "wx" });
+  } catch (error) {
+    if (systemCodeOf(error) !== "EEXIST") throw error;
+  }
+  return (await readFile(file, "utf8")).trim();
+}
+
+/** The runtimes that the configuration asks for. `env` is this process's environment, of which replicas get what REPLICA_ENV names. */
+export async function createRuntimes(options: {
+  config: DeploymentsConfig;
+  dataDir: string;
+  env: Environment;
+  logger: Logger;
+  /** Files that replicas must not see, such as `.env`. */
+  hiddenPaths?: readonly string[];
+}): Promise<Runtime[]> {
+  const { config, dataDir, env, logger, hiddenPaths = [] } = options;
+  if (config.backend === "mock") return [createMockRuntime()];
+  const ownerId = await resolveHostId(config, dataDir);
+  return [
+    createProcessRuntime({
+      dataDir,
+      ownerId,
+      isolation: config.isolation,
+      replicaEnv: config.replicaEnv,
+      hostEnv: env,
+      log: logger,
+      hiddenPaths,
+    }),
+  ];
+}

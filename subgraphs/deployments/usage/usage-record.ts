@@ -1,0 +1,30 @@
+import type { SparseHistogram } from "./histogram.ts";
+
+/** One call through a proxy. */
+export interface UsageRecord {
+  /** UUIDv7 made when it was recorded. */
+  id: string;
+  at: number;
+  toolId: string;
+  deploymentId: string;
+  /** The endpoint's template, never a raw path. */
+  endpoint: string;
+  method: string;
+  mcpMethod: string | null;
+  mcpTool: string | null;
+  statusCode: number;
+  responseTimeMs: number;
+  userId: string | null;
+}
+
+/** Calls of one deployment and MCP tool within `resolutionMs` from `at`. `mcpTool` is "" for calls of no MCP tool. */
+export interface UsageBucketRow {
+  resolutionMs: number;
+  at: number;
+  deploymentId: string;
+  mcpTool: string;
+  toolId: string;
+  calls: number;
+  errors: number;
+  histogram: SparseHistogram;
+}

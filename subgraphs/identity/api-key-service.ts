@@ -1,0 +1,168 @@
+import {
+  SCOPES,
+  ToolyardError,
+  newId,
+  notFound,
+  parseInput,
+  type Caller,
+  type Logger,
+  type Scope,
+} from "@toolyard/service-kit";
+import { z } from "zod";
+import { requireStanding } from "./caller-standing.ts";
+import type { ApiKey, IdentityStore } from "./identity-store.ts";
+import type { Loaders } from "./loaders.ts";
+import { mintCredential } from "./opaque-credential.ts";
+import type { RevocationLog } from "./revocation-log.ts";
+import type { ShownUser } from "./user-service.ts";
+
+/** A key's last use is written at most this often, and this much after the use: never while somebody waits. */
+const USE_PRECISION_MS = 60_000;
+const USE_DELAY_MS = 1_000;
+
+export interface ApiKeyService {
+  /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks. */
+  listOf(caller: Caller, loaders: Loaders, owner: ShownUser): Promise<ApiKey[]>;
+  /** `secret` is the whole key; it is not kept. @throws ToolyardError BAD_USER_INPUT, FORBIDDEN */
+  create(caller: Caller, input: NewApiKey): Promise<{ apiKey: ApiKey; secret: string }>;
+  /** @throws ToolyardError NOT_FOUND also for somebody else's, FORBIDDEN */
+  revoke(caller: Caller, id: string): Promise<ApiKey>;
+  /** Notes, some time later, that a key was used. */
+  noteUse(key: ApiKey): void;
+  /** Writes what was noted. */
+  close(): Promise<void>;
+}
+
+export interface NewApiKey {
+  name: string;
+  scopes: readonly Scope[];
+  /** Epoch ms. */
+  expiresAt?: number | null | undefined;
+}
+
+/** How a key's text begins. */
+export function prefixOf(key: ApiKey): string {
+  return `ty_${key.id}`;
+}
+
+export function createApiKeyService(options: {
+  store: IdentityStore;
+  revocations: RevocationLog;
+  logger: Logger;
+  now: () => number;
+}): ApiKeyService {
+  const { store, revocations, logger, now } = options;
+  /** Last uses not yet written. */
+  let uses = new Map<string, number>();
+  let timer: NodeJS.Timeout | null = null;
+
+  async function writeUses(): Promise<void> {
+    if (timer) clearTimeout(timer);
+    timer = null;
+    if (uses.size === 0) return;
+    const written = uses;
+    uses = new Map();
+    try {
+      await store.transaction(async (tx) => {
+        for (const [id, at] of written) await tx.setApiKeyUsed(id, at);
+      });
+    } catch (error) {
+      logger.warn({ err: error }, "noting the use of API keys failed");
+    }
+  }
+
+  return {
+    async listOf(caller, loaders, owner) {
+      if (!owner.isCaller) caller.require(caller.userId === owner.id ? "user:read-self" : "user:admin");
+      return loaders.apiKeysByOwner.load(owner.id);
+    },
+
+    async create(caller, input) {
+      caller.require("credential:write");
+      const at = now();
+      const { name, scopes, expiresAt } = parseInput(newApiKey(at), input);
+      if (caller.credential?.type === "api-key") requireWithin(caller, scopes, expiresAt);
+      const id = newId();
+      const { text, hash } = mintCredential("ty", id);
+      const apiKey = await store.transaction(async (tx) => {
+        const owner = await requireStanding(tx, caller);
+        const key: ApiKey = {
+          id,
+          ownerId: owner.id,
+          name,
+          scopes,
+          hash,
+          createdAt: at,
+          lastUsedAt: null,
+          expiresAt,
+          revokedAt: null,
+        };
+        await tx.insertApiKey(key);
+        return key;
+      });
+      return { apiKey, secret: text };
+    },
+
+    async revoke(caller, id) {
+      const { credential } = caller;
+      // Whoever finds a leaked key may end it with the key itself.
+      const itself = credential?.type === "api-key" && credential.apiKeyId === id;
+      if (!itself) {
+        caller.require("credential:write");
+        if (credential?.type === "api-key") caller.require("user:admin");
+      }
+      return store.transaction(async (tx) => {
+        const user = await requireStanding(tx, caller);
+        const key = await tx.findApiKey(id);
+        if (!key || (key.ownerId !== user.id && !(caller.can("user:admin") && user.role === "ADMIN"))) {
+          throw notFound("API key", id);
+        }
+        if (key.revokedAt !== null) return key;
+        const at = now();
+        await revocations.revokeApiKey(tx, id, at);
+        return { ...key, revokedAt: at };
+      });
+    },
+
+    noteUse(key) {
+      const at = now();
+      if (key.lastUsedAt !== null && at - key.lastUsedAt < USE_PRECISION_MS) return;
+      uses.set(key.id, at);
+      timer ??= setTimeout(() => void writeUses(), USE_DELAY_MS).unref();
+    },
+
+    close: writeUses,
+  };
+}
+
+function newApiKey(now: number) {
+  return z.object({
+    name: z.string().trim().min(1, "must not be empty").max(100, "must be at most 100 characters long"),
+    scopes: z
+      .array(z.enum(SCOPES))
+      .min(1, "must name at least one scope")
+      .transform((scopes) => SCOPES.filter((scope) => scopes.includes(scope))),
+    expiresAt: z
+      .number()
+      .nullish()
+      .transform((time) => time ?? null)
+      .refine((time) => time === null || time > now, "must be in the future"),
+  });
+}
+
+/** A key makes no key that can do more or lasts longer than itself. */
+function requireWithin(caller: Caller, scopes: readonly Scope[], expiresAt: number | null): void {
+  if (!caller.scopes.includes("ADMIN")) {
+    throw new ToolyardError("FORBIDDEN", "An API key may make others only with the scope ADMIN: log in instead.");
+  }
+  const beyond = scopes.filter((scope) => !caller.scopes.includes(scope));
+  if (beyond.length > 0) {
+    throw new ToolyardError("FORBIDDEN", `An API key may not give scopes that it lacks: ${beyond.join(", ")}.`);
+  }
+  if (caller.expiresAt !== null && (expiresAt === null || expiresAt > caller.expiresAt)) {
+    throw new ToolyardError(
+      "FORBIDDEN",
+      `An API key may not make one that outlasts it: set expiresAt to ${new Date(caller.expiresAt).toISOString()} or before.`,
+    );
+  }
+}

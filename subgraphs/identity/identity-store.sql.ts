@@ -1,0 +1,158 @@
+import { readPage, type Database, type Transaction } from "@toolyard/storage";
+import { Brackets, In, IsNull, LessThan, MoreThan, Not, type EntityManager } from "typeorm";
+import { apiKeys, refreshTokens, sessions, streamTickets, users, type UserRow } from "./database.ts";
+import type { IdentityReads, IdentityStore, IdentityWrites, User } from "./identity-store.ts";
+
+/** Ids in one statement: below SQLite's limit of variables. */
+const MAX_IDS = 500;
+
+/** Identity's store on a relational database. */
+export function createSqlIdentityStore(options: { database: Database }): IdentityStore {
+  const { database } = options;
+  return {
+    ...createReads(database.read),
+    transaction: (work) => database.transaction((transaction) => work(createWrites(transaction))),
+  };
+}
+
+function createReads(manager: EntityManager): IdentityReads {
+  const userRows = manager.getRepository(users);
+  return {
+    async findUser(id) {
+      const row = await userRows.findOneBy({ id });
+      return row && toUser(row);
+    },
+    async findUsers(ids) {
+      return (await inChunks(ids, (chunk) => userRows.findBy({ id: In(chunk) }))).map(toUser);
+    },
+    async findUserByName(username) {
+      const row = await userRows.findOneBy({ usernameKey: keyOf(username) });
+      return row && toUser(row);
+    },
+    async listUsers(page, search) {
+      const query = userRows.createQueryBuilder("user");
+      if (search !== null) {
+        const pattern = `%${search.toLowerCase().replaceAll(/[!%_]/g, "!$&")}%`;
+        query.where(
+          new Brackets((either) =>
+            either
+              .where("user.usernameKey LIKE :pattern ESCAPE '!'", { pattern })
+              .orWhere("LOWER(user.email) LIKE :pattern ESCAPE '!'", { pattern }),
+          ),
+        );
+      }
+      const { rows, totalCount } = await readPage(query, page);
+      return { rows: rows.map(toUser), totalCount };
+    },
+    countUsers: () => userRows.count(),
+    countOtherAdministrators: (userId) => userRows.countBy({ role: "ADMIN", disabled: false, id: Not(userId) }),
+    findRefreshToken: (hash) => manager.getRepository(refreshTokens).findOneBy({ hash }),
+    findSession: (id) => manager.getRepository(sessions).findOneBy({ id }),
+    async findSessionOfAccessToken(accessTokenId) {
+      const token = await manager.getRepository(refreshTokens).findOneBy({ accessTokenId });
+      return token && manager.getRepository(sessions).findOneBy({ id: token.sessionId });
+    },
+    findApiKey: (id) => manager.getRepository(apiKeys).findOneBy({ id }),
+    async findApiKeysOf(ownerIds) {
+      const found = await inChunks(ownerIds, (chunk) => manager.getRepository(apiKeys).findBy({ ownerId: In(chunk) }));
+      return found.toSorted((a, b) => (a.id < b.id ? 1 : -1));
+    },
+    findStreamTicket: (id) => manager.getRepository(streamTickets).findOneBy({ id }),
+  };
+}
+
+function createWrites(transaction: Transaction): IdentityWrites {
+  const { manager } = transaction;
+  const userRows = manager.getRepository(users);
+  const sessionRows = manager.getRepository(sessions);
+  const refreshTokenRows = manager.getRepository(refreshTokens);
+  const apiKeyRows = manager.getRepository(apiKeys);
+  const ticketRows = manager.getRepository(streamTickets);
+  return {
+    ...createReads(manager),
+    transaction,
+    async insertUser(user) {
+      const usernameKey = keyOf(user.username);
+      // Writers run one at a time, so what is free here stays free; the unique column holds where several databases write.
+      if (await userRows.existsBy({ usernameKey })) return false;
+      await userRows.insert({ ...user, usernameKey });
+      return true;
+    },
+    async updateUser(id, change) {
+      await userRows.update({ id }, change);
+    },
+    async insertSession(session) {
+      await sessionRows.insert(session);
+    },
+    async insertRefreshToken(token) {
+      await refreshTokenRows.insert(token);
+    },
+    async markRefreshTokenUsed(hash, at) {
+      await refreshTokenRows.update({ hash }, { usedAt: at });
+    },
+    async revokeSession(id, at) {
+      await sessionRows.update({ id, revokedAt: IsNull() }, { revokedAt: at });
+    },
+    async revokeSessionsOf(userId, at) {
+      await sessionRows.update({ userId, revokedAt: IsNull() }, { revokedAt: at });
+    },
+    async lastIssueTo(userId) {
+      const token = await refreshTokenRows
+        .createQueryBuilder("token")
+        .innerJoin("sessions", "session", "session.id = token.sessionId")
+        .where("session.userId = :userId", { userId })
+        .orderBy("token.issuedAt", "DESC")
+        .limit(1)
+        .getOne();
+      return token?.issuedAt ?? 0;
+    },
+    async accessTokensOf(sessionId, issuedAfter) {
+      const rows = await refreshTokenRows.findBy({ sessionId, issuedAt: MoreThan(issuedAfter) });
+      return rows.map((row) => row.accessTokenId);
+    },
+    async insertApiKey(key) {
+      await apiKeyRows.insert(key);
+    },
+    async revokeApiKey(id, at) {
+      await apiKeyRows.update({ id, revokedAt: IsNull() }, { revokedAt: at });
+    },
+    async setApiKeyUsed(id, at) {
+      await apiKeyRows.update({ id }, { lastUsedAt: at });
+    },
+    async insertStreamTicket(ticket) {
+      await ticketRows.insert(ticket);
+    },
+    async takeStreamTicket(id) {
+      return ((await ticketRows.delete({ id })).affected ?? 0) > 0;
+    },
+    async deleteStreamTicketsOf(owner) {
+      await ticketRows.delete("tokenIds" in owner ? { tokenId: In([...owner.tokenIds]) } : owner);
+    },
+    async deleteExpired(at) {
+      const ended = sessionRows.createQueryBuilder("session").select("session.id").where("session.expiresAt < :at");
+      await refreshTokenRows
+        .createQueryBuilder()
+        .delete()
+        .where(`sessionId IN (${ended.getQuery()})`, { at })
+        .execute();
+      await sessionRows.delete({ expiresAt: LessThan(at) });
+      await ticketRows.delete({ expiresAt: LessThan(at) });
+    },
+  };
+}
+
+function keyOf(username: string): string {
+  return username.toLowerCase();
+}
+
+function toUser({ usernameKey: _key, ...user }: UserRow): User {
+  return user;
+}
+
+async function inChunks<Row>(ids: readonly string[], find: (chunk: string[]) => Promise<Row[]>): Promise<Row[]> {
+  const found: Row[] = [];
+  for (let start = 0; start < ids.length; start += MAX_IDS) {
+    found.push(...(await find(ids.slice(start, start + MAX_IDS))));
+  }
+  return found;
+}

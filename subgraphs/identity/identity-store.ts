@@ -1,0 +1,121 @@
+import type { Page, Role, Scope } from "@toolyard/service-kit";
+import type { Transaction } from "@toolyard/storage";
+
+export interface User {
+  id: string;
+  username: string;
+  email: string | null;
+  role: Role;
+  disabled: boolean;
+  /** PHC string. */
+  passwordHash: string;
+  /** Epoch ms until which a one-time password logs in; null for a password of the user's own. */
+  passwordExpiresAt: number | null;
+  createdAt: number;
+}
+
+/** A login and what follows from it: the family of its refresh and access tokens. */
+export interface LoginSession {
+  id: string;
+  userId: string;
+  /** Epoch ms when the password was entered. */
+  passwordAt: number;
+  createdAt: number;
+  expiresAt: number;
+  revokedAt: number | null;
+}
+
+/** A refresh token by its hash, and the access token that was issued with it. */
+export interface RefreshToken {
+  hash: string;
+  sessionId: string;
+  accessTokenId: string;
+  issuedAt: number;
+  /** When it was exchanged for the next; null: it is the session's latest. */
+  usedAt: number | null;
+}
+
+export interface ApiKey {
+  id: string;
+  ownerId: string;
+  name: string;
+  scopes: Scope[];
+  hash: string;
+  createdAt: number;
+  lastUsedAt: number | null;
+  expiresAt: number | null;
+  revokedAt: number | null;
+}
+
+export interface StreamTicket {
+  id: string;
+  hash: string;
+  userId: string;
+  /** The access token it was asked for with, or null. */
+  tokenId: string | null;
+  tokenIssuedAt: number | null;
+  /** The API key it was asked for with, or null. */
+  apiKeyId: string | null;
+  /** When that credential ends; null: never. */
+  credentialExpiresAt: number | null;
+  expiresAt: number;
+}
+
+/** What can be read, of what is committed or within a transaction. Times are epoch ms. */
+export interface IdentityReads {
+  findUser(id: string): Promise<User | null>;
+  /** In any order, without those there are not. */
+  findUsers(ids: readonly string[]): Promise<User[]>;
+  /** Without regard to case. */
+  findUserByName(username: string): Promise<User | null>;
+  /** Newest first, one more than the page's limit. `search` is in the username or the email, without regard to case. */
+  listUsers(page: Page, search: string | null): Promise<{ rows: User[]; totalCount: number }>;
+  countUsers(): Promise<number>;
+  /** Administrators who are not disabled, other than the given user. */
+  countOtherAdministrators(userId: string): Promise<number>;
+  findRefreshToken(hash: string): Promise<RefreshToken | null>;
+  findSession(id: string): Promise<LoginSession | null>;
+  /** The session that the access token was issued in. */
+  findSessionOfAccessToken(accessTokenId: string): Promise<LoginSession | null>;
+  findApiKey(id: string): Promise<ApiKey | null>;
+  /** Newest first. */
+  findApiKeysOf(ownerIds: readonly string[]): Promise<ApiKey[]>;
+  findStreamTicket(id: string): Promise<StreamTicket | null>;
+}
+
+/** Reads and writes in one transaction: all of it or nothing, and no other writer in between. */
+export interface IdentityWrites extends IdentityReads {
+  /** For appending events. */
+  readonly transaction: Transaction;
+  /** False when the username is taken without regard to case; then nothing is written. */
+  insertUser(user: User): Promise<boolean>;
+  updateUser(
+    id: string,
+    change: Partial<Pick<User, "role" | "disabled" | "passwordHash" | "passwordExpiresAt">>,
+  ): Promise<void>;
+  insertSession(session: LoginSession): Promise<void>;
+  insertRefreshToken(token: RefreshToken): Promise<void>;
+  markRefreshTokenUsed(hash: string, at: number): Promise<void>;
+  revokeSession(id: string, at: number): Promise<void>;
+  revokeSessionsOf(userId: string, at: number): Promise<void>;
+  /** When the user was last issued an access token; 0 when never. */
+  lastIssueTo(userId: string): Promise<number>;
+  /** Ids of the access tokens of a session that were issued after `issuedAfter`. */
+  accessTokensOf(sessionId: string, issuedAfter: number): Promise<string[]>;
+  insertApiKey(key: ApiKey): Promise<void>;
+  revokeApiKey(id: string, at: number): Promise<void>;
+  setApiKeyUsed(id: string, at: number): Promise<void>;
+  insertStreamTicket(ticket: StreamTicket): Promise<void>;
+  /** True for the one who removed it: a ticket is good once. */
+  takeStreamTicket(id: string): Promise<boolean>;
+  deleteStreamTicketsOf(
+    owner: { userId: string } | { apiKeyId: string } | { tokenIds: readonly string[] },
+  ): Promise<void>;
+  /** Removes sessions with their refresh tokens, and tickets, that ended before `at`. */
+  deleteExpired(at: number): Promise<void>;
+}
+
+/** Where identity keeps what it must not lose. */
+export interface IdentityStore extends IdentityReads {
+  transaction<Result>(work: (tx: IdentityWrites) => Promise<Result>): Promise<Result>;
+}

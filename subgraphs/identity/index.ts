@@ -1,0 +1,108 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildSubgraphSchema } from "@apollo/subgraph";
+import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
+import type { WakeUpBus } from "@toolyard/events";
+import {
+  createTokenSigner,
+  createTokenVerifier,
+  measureHealth,
+  type GraphClient,
+  type Logger,
+  type Subgraph,
+} from "@toolyard/service-kit";
+import { openDatabase, readMigrations } from "@toolyard/storage";
+import { parse } from "graphql";
+import { createApiKeyService } from "./api-key-service.ts";
+import type { IdentityConfig } from "./config.ts";
+import type { Context, Services } from "./context.ts";
+import { entities, migrationsFolder } from "./database.ts";
+import { ensureFirstAdministrator, type FirstAdministrator } from "./first-administrator.ts";
+import { createSqlIdentityStore } from "./identity-store.sql.ts";
+import { createIntrospectionService } from "./introspection-service.ts";
+import { createLoaders } from "./loaders.ts";
+import { createLoginLimiter } from "./login-limiter.ts";
+import { createPasswordHasher } from "./password-hash.ts";
+import { resolvers } from "./resolvers.ts";
+import { createRevocationLog } from "./revocation-log.ts";
+import { createSessionService } from "./session-service.ts";
+import { createUserService } from "./user-service.ts";
+
+export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
+export type { FirstAdministrator } from "./first-administrator.ts";
+
+/** How often what has ended is removed. */
+const SWEEP_INTERVAL_MS = 3_600_000;
+
+export interface IdentitySubgraph extends Subgraph {
+  /** Makes the first administrator when there is no user. Call it before the graph answers anybody. */
+  ensureFirstAdministrator(): Promise<FirstAdministrator>;
+}
+
+/** Users, sessions, API keys, and what has been revoked. Keeps it in `identity.sqlite` in `dataDir`. */
+export async function createIdentitySubgraph(options: {
+  config: IdentityConfig;
+  logger: Logger;
+  bus: WakeUpBus;
+  /** Not asked: identity knows everything it needs. */
+  graph: GraphClient;
+  /** Current first. */
+  secretKeys: readonly string[];
+  dataDir: string;
+  now?: () => number;
+}): Promise<IdentitySubgraph> {
+  const { config, logger, bus, secretKeys, dataDir, now = Date.now } = options;
+  const [secretKey = "", ...previousSecretKeys] = secretKeys;
+  const migrations = readMigrations(migrationsFolder);
+  const database = await openDatabase({ file: join(dataDir, "identity.sqlite"), entities, migrations });
+  const store = createSqlIdentityStore({ database });
+  const signer = createTokenSigner({ secretKey, previousSecretKeys });
+  const verifier = createTokenVerifier({ keys: { secretKeys } });
+  const hasher = createPasswordHasher();
+  const limiter = createLoginLimiter({ enabled: config.rateLimitEnabled, now });
+  const revocations = createRevocationLog({ database, bus, logger, now });
+  const apiKeys = createApiKeyService({ store, revocations, logger, now });
+  const services: Services = {
+    sessions: createSessionService({ store, revocations, hasher, limiter, signer, config, now }),
+    users: createUserService({ store, revocations, hasher, now }),
+    apiKeys,
+    introspection: createIntrospectionService({ store, apiKeys, verifier, now }),
+    revocations,
+  };
+  const typeDefs = parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8"));
+  let timer: NodeJS.Timeout | null = null;
+
+  async function sweep(): Promise<void> {
+    try {
+      await store.transaction((tx) => tx.deleteExpired(now()));
+      await revocations.trim(now());
+    } catch (error) {
+      logger.warn({ err: error }, "removing expired sessions failed; it is tried again in an hour");
+    }
+  }
+
+  return {
+    name: "identity",
+    // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
+    schema: buildSubgraphSchema({ typeDefs, resolvers: resolvers as GraphQLResolverMap<unknown> }),
+    createContext: ({ caller, requestId, clientAddress }): Context => ({
+      caller,
+      requestId,
+      clientAddress: clientAddress ?? null,
+      loaders: createLoaders(store),
+      services,
+    }),
+    ensureFirstAdministrator: () => ensureFirstAdministrator({ store, hasher, config, dataDir, now }),
+    async start() {
+      timer = setInterval(() => void sweep(), SWEEP_INTERVAL_MS).unref();
+      await sweep();
+    },
+    health: async () => [await measureHealth("sqlite", () => database.ping())],
+    async close() {
+      if (timer) clearInterval(timer);
+      revocations.close();
+      await apiKeys.close();
+      await database.close();
+    },
+  };
+}

@@ -1,0 +1,17 @@
+import { createInProcessBus } from "@toolyard/events";
+import { runSubgraph } from "@toolyard/service-kit/subgraph-main.ts";
+import { createIdentitySubgraph, parseIdentityConfig } from "./index.ts";
+
+await runSubgraph({
+  name: "identity",
+  env: process.env,
+  parseConfig: parseIdentityConfig,
+  createBus: createInProcessBus,
+  async create(options) {
+    const subgraph = await createIdentitySubgraph(options);
+    const { created, username, passwordFile } = await subgraph.ensureFirstAdministrator();
+    // The password itself stays in its file: logs are kept and read by others.
+    if (created) options.logger.info({ username, passwordFile }, "the first administrator was made");
+    return subgraph;
+  },
+});

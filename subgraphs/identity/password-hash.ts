@@ -1,0 +1,105 @@
+import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
+import { promisify } from "node:util";
+import { ToolyardError } from "@toolyard/service-kit";
+
+/**
+ * argon2id (RFC 9106) with the least parameters OWASP's Password Storage Cheat Sheet recommends for it: 19 MiB, two passes, one
+ * lane. About 20 ms of one core.
+ */
+const CURRENT = { memory: 19 * 1024, passes: 2, parallelism: 1 };
+const SALT_BYTES = 16;
+const TAG_BYTES = 32;
+/** What a hash from elsewhere may at most cost to verify. */
+const MAX_MEMORY_KIB = 256 * 1024;
+const MAX_PASSES = 16;
+
+/** At once: more would take the thread pool from files and name look-ups, and 19 MiB each. */
+const MAX_RUNNING = 2;
+/** Waiting at once: about a second's work. */
+const MAX_WAITING = 64;
+
+const argon2Async = promisify(argon2);
+
+/** Hashes and verifies passwords, a bounded number at a time. */
+export interface PasswordHasher {
+  /** A PHC string, `$argon2id$v=19$m=…,t=…,p=…$salt$tag`. @throws ToolyardError RATE_LIMITED when too many wait. */
+  hash(password: string): Promise<string>;
+  /**
+   * Whether the password is the one that was hashed. `null` stands for a user that there is not: it takes the same time and
+   * answers false. @throws ToolyardError RATE_LIMITED when too many wait.
+   */
+  verify(password: string, encoded: string | null): Promise<boolean>;
+}
+
+export function createPasswordHasher(options: { maxRunning?: number; maxWaiting?: number } = {}): PasswordHasher {
+  const { maxRunning = MAX_RUNNING, maxWaiting = MAX_WAITING } = options;
+  const waiting: (() => void)[] = [];
+  let running = 0;
+
+  async function derive(
+    password: string,
+    { salt, ...cost }: { memory: number; passes: number; parallelism: number; salt: Buffer; tagLength: number },
+  ): Promise<Buffer> {
+    if (running >= maxRunning) {
+      if (waiting.length >= maxWaiting) {
+        throw new ToolyardError("RATE_LIMITED", "Too many people log in at this moment. Try again in a second.", {
+          retryAfterSeconds: 1,
+        });
+      }
+      // The one who ends hands its place over, so that `running` stays as it is.
+      await new Promise<void>((resolve) => waiting.push(resolve));
+    } else {
+      running += 1;
+    }
+    try {
+      // The same characters typed on another keyboard are the same password (NIST SP 800-63B, 3.1.1.2).
+      return await argon2Async("argon2id", { ...cost, message: password.normalize("NFKC"), nonce: salt });
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running -= 1;
+    }
+  }
+
+  return {
+    async hash(password) {
+      const salt = randomBytes(SALT_BYTES);
+      return encode(salt, await derive(password, { ...CURRENT, salt, tagLength: TAG_BYTES }));
+    },
+    async verify(password, encoded) {
+      // A random tag instead of a real hash: nothing matches it, and it costs nothing to make.
+      const { tag, ...parameters } =
+        encoded === null ? { ...CURRENT, salt: randomBytes(SALT_BYTES), tag: randomBytes(TAG_BYTES) } : decode(encoded);
+      const derived = await derive(password, { ...parameters, tagLength: tag.length });
+      return timingSafeEqual(derived, tag) && encoded !== null;
+    },
+  };
+}
+
+function encode(salt: Buffer, tag: Buffer): string {
+  const { memory, passes, parallelism } = CURRENT;
+  return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${unpadded(salt)}$${unpadded(tag)}`;
+}
+
+function unpadded(bytes: Buffer): string {
+  return bytes.toString("base64").replace(/=+$/, "");
+}
+
+const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,86})$/;
+
+function decode(encoded: string) {
+  const match = PHC.exec(encoded);
+  if (!match) throw new Error("A stored password hash is not argon2id in PHC format.");
+  const [, memory, passes, parallelism, salt = "", tag = ""] = match;
+  const parameters = {
+    memory: Number(memory),
+    passes: Number(passes),
+    parallelism: Number(parallelism),
+    salt: Buffer.from(salt, "base64"),
+    tag: Buffer.from(tag, "base64"),
+  };
+  if (parameters.memory > MAX_MEMORY_KIB || parameters.passes > MAX_PASSES) {
+    throw new Error("A stored password hash asks for more memory or passes than this version allows.");
+  }
+  return parameters;
+}

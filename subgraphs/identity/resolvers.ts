@@ -1,0 +1,43 @@
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { prefixOf } from "./api-key-service.ts";
+import type { SequencedRevocation } from "./revocation-log.ts";
+import type { Resolvers } from "./generated/types.ts";
+
+export const resolvers: Resolvers = {
+  DateTime: DateTimeScalar,
+  JSON: JsonScalar,
+  User: {
+    __resolveReference: ({ id }, { services, loaders, caller }) => services.users.get(caller, loaders, id),
+    email: (user, _, { services, caller }) => services.users.emailOf(caller, user),
+    apiKeys: (user, _, { services, loaders, caller }) => services.apiKeys.listOf(caller, loaders, user),
+  },
+  ApiKey: { prefix: prefixOf },
+  Query: {
+    me: (_, __, { services, loaders, caller }) => services.users.me(caller, loaders),
+    user: (_, { id }, { services, loaders, caller }) => services.users.get(caller, loaders, id),
+    users: (_, { search, ...page }, { services, caller }) => services.users.list(caller, page, search ?? null),
+    introspectCredential: (_, { credential }, { services, caller }) =>
+      services.introspection.introspect(caller, credential),
+  },
+  Mutation: {
+    register: (_, { input }, { services, caller }) => services.sessions.register(caller, input),
+    login: (_, credentials, { services, clientAddress }) => services.sessions.login(credentials, clientAddress),
+    refreshSession: (_, { refreshToken }, { services }) => services.sessions.refresh(refreshToken),
+    logout: (_, __, { services, caller }) => services.sessions.logout(caller).then(() => true),
+    changePassword: (_, change, { services, caller, clientAddress }) =>
+      services.sessions.changePassword(caller, change, clientAddress).then(() => true),
+    createApiKey: (_, { input }, { services, caller }) => services.apiKeys.create(caller, input),
+    revokeApiKey: (_, { id }, { services, caller }) => services.apiKeys.revoke(caller, id),
+    createStreamTicket: (_, __, { services, caller }) => services.introspection.createStreamTicket(caller),
+    setUserRole: (_, { userId, role }, { services, caller }) => services.users.setRole(caller, userId, role),
+    setUserDisabled: (_, { userId, disabled }, { services, caller }) =>
+      services.users.setDisabled(caller, userId, disabled),
+    resetPassword: (_, { userId }, { services, caller }) => services.users.resetPassword(caller, userId),
+  },
+  Subscription: {
+    credentialsRevoked: {
+      subscribe: (_, { after }, { services, caller }) => services.revocations.follow(caller, after ?? null),
+      resolve: (revocation: SequencedRevocation) => revocation,
+    },
+  },
+};

@@ -1,0 +1,250 @@
+import { codeOf, dataOf, executeOn } from "@toolyard/testing";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PASSWORD, SESSION, startIdentity, type Identity, type SessionAnswer } from "./identity-fixture.ts";
+
+const REGISTER = `mutation ($input: RegisterInput!) { register(input: $input) { ${SESSION} } }`;
+const LOGIN = `mutation ($username: String!, $password: String!) { login(username: $username, password: $password) { ${SESSION} } }`;
+const REFRESH = `mutation ($token: String!) { refreshSession(refreshToken: $token) { ${SESSION} } }`;
+const CHANGE = "mutation ($current: String!, $new: String!) { changePassword(current: $current, new: $new) }";
+const DISABLE = "mutation ($id: ID!) { setUserDisabled(userId: $id, disabled: true) { disabled } }";
+
+let identity: Identity;
+beforeAll(async () => {
+  identity = await startIdentity();
+});
+afterAll(() => identity[Symbol.asyncDispose]());
+
+const refresh = async (token: string) =>
+  (await dataOf<{ refreshSession: SessionAnswer }>(identity.subgraph, REFRESH, { token })).refreshSession;
+const refreshCode = (token: string) => codeOf(identity.subgraph, REFRESH, { token });
+
+describe("registering", () => {
+  test("makes a VIEWER and logs in", async () => {
+    const session = await identity.register("ada");
+    expect(session).toMatchObject({
+      tokenType: "Bearer",
+      expiresIn: 900,
+      user: { username: "ada", role: "VIEWER", email: "ada@example.com" },
+    });
+    const caller = await identity.callerOf(session.accessToken);
+    expect(caller).toMatchObject({ kind: "user", userId: session.user.id, role: "VIEWER", scopes: ["READ", "WRITE"] });
+    expect(await dataOf(identity.subgraph, "{ me { username email } }", {}, caller)).toEqual({
+      me: { username: "ada", email: "ada@example.com" },
+    });
+  });
+
+  test("refuses a username that is taken in another case", async () => {
+    await identity.register("Grace");
+    const input = { username: "gRACE", email: "g@example.com", password: PASSWORD };
+    expect(await codeOf(identity.subgraph, REGISTER, { input })).toBe("CONFLICT");
+  });
+
+  test("gives a username to one of many who ask at once", async () => {
+    const codes = await Promise.all(
+      ["race", "RACE", "Race", "rAce", "raCe"].map((username) =>
+        codeOf(identity.subgraph, REGISTER, { input: { username, email: "r@example.com", password: PASSWORD } }),
+      ),
+    );
+    expect(codes.filter((code) => code === null)).toHaveLength(1);
+    expect(codes.filter((code) => code === "CONFLICT")).toHaveLength(4);
+  });
+
+  test("says everything that is wrong at once", async () => {
+    const input = { username: "no spaces", email: "nowhere", password: "short" };
+    const { errors } = await executeOn(identity.subgraph, REGISTER, { input });
+    expect(errors[0]?.code).toBe("BAD_USER_INPUT");
+    expect(errors[0]?.extensions.problems).toEqual([
+      { path: "input.username", message: expect.stringContaining("3 to 64") },
+      { path: "input.email", message: expect.stringContaining("email address") },
+      { path: "input.password", message: "must have at least 12 characters; it has 5" },
+    ]);
+  });
+
+  test("refuses the username as password, in any case", async () => {
+    const input = { username: "margaret.hamilton", email: "m@example.com", password: "Margaret.Hamilton" };
+    const { errors } = await executeOn(identity.subgraph, REGISTER, { input });
+    expect(errors[0]?.message).toContain("must not be the username");
+  });
+
+  test("is for administrators only where it is closed", async () => {
+    await using closed = await startIdentity({ REGISTRATION: "closed" });
+    const input = { username: "ada", email: "ada@example.com", password: PASSWORD };
+    const { errors } = await executeOn(closed.subgraph, REGISTER, { input });
+    expect(errors[0]).toMatchObject({ code: "FORBIDDEN", message: expect.stringContaining("closed") });
+    expect(await codeOf(closed.subgraph, REGISTER, { input }, await closed.admin())).toBeNull();
+  });
+
+  test("gives REGISTRATION_ROLE", async () => {
+    await using open = await startIdentity({ REGISTRATION_ROLE: "DEVELOPER" });
+    expect((await open.register("ada")).user.role).toBe("DEVELOPER");
+  });
+});
+
+describe("logging in", () => {
+  test("works without regard to the username's case", async () => {
+    await identity.register("Barbara");
+    expect((await identity.login("bARBARA")).user.username).toBe("Barbara");
+  });
+
+  test("answers alike for an unknown user and a wrong password", async () => {
+    await identity.register("known");
+    const password = "not the right one";
+    const wrong = await executeOn(identity.subgraph, LOGIN, { username: "known", password });
+    const unknown = await executeOn(identity.subgraph, LOGIN, { username: "unknown", password });
+    const { requestId: _a, ...wrongExtensions } = wrong.errors[0]?.extensions ?? {};
+    const { requestId: _b, ...unknownExtensions } = unknown.errors[0]?.extensions ?? {};
+    expect(wrongExtensions).toEqual({ code: "UNAUTHENTICATED" });
+    expect(unknownExtensions).toEqual(wrongExtensions);
+    expect(unknown.errors[0]?.message).toBe(wrong.errors[0]?.message);
+  });
+
+  test("takes the same time for an unknown user and a wrong password", async () => {
+    await using patient = await startIdentity({ RATE_LIMIT_ENABLED: "false" });
+    await patient.register("known");
+    const attempt = async (username: string) => {
+      const started = performance.now();
+      await executeOn(patient.subgraph, LOGIN, { username, password: "not the right one" });
+      return performance.now() - started;
+    };
+    const known: number[] = [];
+    const unknown: number[] = [];
+    for (let round = 0; round < 15; round++) {
+      known.push(await attempt("known"));
+      unknown.push(await attempt(`unknown${round}`));
+    }
+    // The fastest of each: noise only adds. Without the verification an unknown user takes a twentieth.
+    expect(Math.min(...unknown) / Math.min(...known)).toBeGreaterThan(0.25);
+    expect(Math.min(...unknown) / Math.min(...known)).toBeLessThan(4);
+  });
+
+  test("tells only who knows the password that the account is disabled", async () => {
+    const { user } = await identity.register("disabled.user");
+    await dataOf(identity.subgraph, DISABLE, { id: user.id }, await identity.admin());
+    const attempt = (password: string) => codeOf(identity.subgraph, LOGIN, { username: user.username, password });
+    expect(await attempt(PASSWORD)).toBe("FORBIDDEN");
+    expect(await attempt("not the right one")).toBe("UNAUTHENTICATED");
+  });
+
+  test("is slowed down after ten failures, for this username and unknown ones alike, and recovers", async () => {
+    await identity.register("guessed");
+    for (const username of ["guessed", "not.there"]) {
+      const attempt = (password: string) => executeOn(identity.subgraph, LOGIN, { username, password });
+      for (let failure = 0; failure < 10; failure++) {
+        expect((await attempt("not the right one")).errors[0]?.code).toBe("UNAUTHENTICATED");
+      }
+      const { errors } = await attempt(PASSWORD);
+      expect(errors[0]?.code).toBe("RATE_LIMITED");
+      expect(errors[0]?.extensions.retryAfterSeconds).toBeGreaterThan(0);
+      expect(errors[0]?.extensions.retryAfterSeconds).toBeLessThanOrEqual(30);
+    }
+    await identity.register("somebody.else");
+    await identity.login("somebody.else");
+    identity.advance(30_000);
+    await identity.login("guessed");
+  });
+
+  test("is not slowed down where RATE_LIMIT_ENABLED is false", async () => {
+    await using open = await startIdentity({ RATE_LIMIT_ENABLED: "false" });
+    await open.register("ada");
+    const variables = { username: "ada", password: "not the right one" };
+    for (let failure = 0; failure < 12; failure++) await codeOf(open.subgraph, LOGIN, variables);
+    await open.login("ada");
+  });
+});
+
+describe("refreshing", () => {
+  test("gives the next session, with the time of the password kept and the role as of now", async () => {
+    const first = await identity.register("refresher");
+    identity.advance(60_000);
+    const second = await refresh(first.refreshToken);
+    expect(second.refreshToken).not.toBe(first.refreshToken);
+    const [before, after] = [await identity.callerOf(first.accessToken), await identity.callerOf(second.accessToken)];
+    const passwordAt = (caller: typeof before) =>
+      caller.credential?.type === "access-token" ? caller.credential.passwordAt : null;
+    expect(passwordAt(after)).toBe(passwordAt(before));
+  });
+
+  test("with a token that was used before ends the session and its access tokens", async () => {
+    const first = await identity.register("robbed");
+    const second = await refresh(first.refreshToken);
+    expect((await identity.introspect(second.accessToken)).active).toBe(true);
+    expect(await refreshCode(first.refreshToken)).toBe("UNAUTHENTICATED");
+    expect(await refreshCode(second.refreshToken)).toBe("UNAUTHENTICATED");
+    expect((await identity.introspect(first.accessToken)).active).toBe(false);
+    expect((await identity.introspect(second.accessToken)).active).toBe(false);
+    expect((await identity.introspect((await identity.login("robbed")).accessToken)).active).toBe(true);
+  });
+
+  test("twice at once gives one session at most, and ends it", async () => {
+    const { refreshToken } = await identity.register("twins");
+    const answers = await Promise.all(
+      [1, 2].map(() =>
+        executeOn<{ refreshSession: SessionAnswer | null }>(identity.subgraph, REFRESH, { token: refreshToken }),
+      ),
+    );
+    const next = answers.flatMap(({ data }) => data?.refreshSession ?? []);
+    expect(next).toHaveLength(1);
+    expect(await refreshCode(next[0]?.refreshToken ?? "")).toBe("UNAUTHENTICATED");
+  });
+
+  test("is refused after thirty days, for the disabled, and with what is no refresh token", async () => {
+    const { user, refreshToken, accessToken } = await identity.register("patient");
+    await dataOf(identity.subgraph, DISABLE, { id: user.id }, await identity.admin());
+    for (const token of [refreshToken, accessToken, "", "tyr_x", refreshToken.toUpperCase()]) {
+      expect(await refreshCode(token)).toBe("UNAUTHENTICATED");
+    }
+    await using later = await startIdentity();
+    const session = await later.register("ada");
+    later.advance(30 * 24 * 3_600_000);
+    expect(await codeOf(later.subgraph, REFRESH, { token: session.refreshToken })).toBe("UNAUTHENTICATED");
+  });
+});
+
+test("logging out ends the session's refresh token and access tokens, and no other session", async () => {
+  const first = await identity.register("leaver");
+  const second = await refresh(first.refreshToken);
+  const other = await identity.login("leaver");
+  const caller = await identity.callerOf(second.accessToken);
+  expect(await dataOf(identity.subgraph, "mutation { logout }", {}, caller)).toEqual({ logout: true });
+  expect(await dataOf(identity.subgraph, "mutation { logout }", {}, caller)).toEqual({ logout: true });
+  expect(await refreshCode(second.refreshToken)).toBe("UNAUTHENTICATED");
+  expect((await identity.introspect(first.accessToken)).active).toBe(false);
+  expect((await identity.introspect(second.accessToken)).active).toBe(false);
+  expect((await identity.introspect(other.accessToken)).active).toBe(true);
+  expect(await codeOf(identity.subgraph, "mutation { logout }")).toBe("UNAUTHENTICATED");
+});
+
+describe("changing the password", () => {
+  const NEW = "a new one, long enough";
+  const change = (caller: Awaited<ReturnType<Identity["callerOf"]>>, current: string, next: string) =>
+    executeOn(identity.subgraph, CHANGE, { current, new: next }, caller);
+
+  test("ends every session; the new password logs in, the old one does not", async () => {
+    const session = await identity.register("changer");
+    const other = await identity.login("changer");
+    const caller = await identity.callerOf(session.accessToken);
+    expect((await change(caller, PASSWORD, NEW)).data).toEqual({ changePassword: true });
+    expect((await identity.introspect(session.accessToken)).active).toBe(false);
+    expect(await refreshCode(other.refreshToken)).toBe("UNAUTHENTICATED");
+    await expect(identity.login("changer", PASSWORD)).rejects.toThrow("UNAUTHENTICATED");
+    await identity.login("changer", NEW);
+    // A verifier that has not heard of it yet still sends the old caller.
+    expect((await change(caller, NEW, "another new one, long")).errors[0]?.code).toBe("UNAUTHENTICATED");
+  });
+
+  test("takes the current password, and another that keeps the rules", async () => {
+    const caller = await identity.callerOf((await identity.register("rule.keeper")).accessToken);
+    const problems = async (current: string, next: string) =>
+      (await change(caller, current, next)).errors[0]?.extensions.problems;
+    expect(await problems("not the right one", NEW)).toEqual([{ path: "current", message: "is not your password" }]);
+    expect(await problems(PASSWORD, "short")).toEqual([{ path: "new", message: expect.stringContaining("12") }]);
+    expect(await problems(PASSWORD, PASSWORD)).toEqual([{ path: "new", message: "must not be the current password" }]);
+    expect(await codeOf(identity.subgraph, CHANGE, { current: PASSWORD, new: NEW })).toBe("UNAUTHENTICATED");
+  });
+
+  test("is slowed down like logging in, so that a stolen token does not find the password", async () => {
+    const caller = await identity.callerOf((await identity.register("stolen.token")).accessToken);
+    for (let failure = 0; failure < 10; failure++) await change(caller, "not the right one", NEW);
+    expect((await change(caller, PASSWORD, NEW)).errors[0]?.code).toBe("RATE_LIMITED");
+  });
+});

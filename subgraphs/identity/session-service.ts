@@ -1,0 +1,240 @@
+import { randomUUID } from "node:crypto";
+import {
+  ACCESS_TOKEN_SECONDS,
+  ToolyardError,
+  badInput,
+  newId,
+  type Caller,
+  type TokenSigner,
+} from "@toolyard/service-kit";
+import { accountProblems, passwordProblem } from "./account-rules.ts";
+import { requireSession, requireStanding } from "./caller-standing.ts";
+import type { IdentityConfig } from "./config.ts";
+import { scopesOfRole } from "./effective-scopes.ts";
+import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identity-store.ts";
+import type { LoginLimiter } from "./login-limiter.ts";
+import { hashOf, mintCredential } from "./opaque-credential.ts";
+import type { PasswordHasher } from "./password-hash.ts";
+import type { RevocationLog } from "./revocation-log.ts";
+import type { ShownUser } from "./user-service.ts";
+
+const SESSION_MS = 30 * 24 * 3_600_000;
+
+/** What a login gives its user. */
+export interface Session {
+  accessToken: string;
+  refreshToken: string;
+  tokenType: "Bearer";
+  /** Seconds. */
+  expiresIn: number;
+  user: ShownUser;
+}
+
+/** Logins and what follows from them. `client` is the client's address where it is known. */
+export interface SessionService {
+  /** @throws ToolyardError FORBIDDEN when registration is closed, BAD_USER_INPUT, CONFLICT when the username is taken. */
+  register(caller: Caller, input: { username: string; email: string; password: string }): Promise<Session>;
+  /** @throws ToolyardError UNAUTHENTICATED, RATE_LIMITED, FORBIDDEN when disabled (only who knows the password learns it). */
+  login(credentials: { username: string; password: string }, client: string | null): Promise<Session>;
+  /** @throws ToolyardError UNAUTHENTICATED */
+  refresh(refreshToken: string): Promise<Session>;
+  /** @throws ToolyardError UNAUTHENTICATED, FORBIDDEN without a session. */
+  logout(caller: Caller): Promise<void>;
+  /** @throws ToolyardError BAD_USER_INPUT, FORBIDDEN for an API key, RATE_LIMITED */
+  changePassword(caller: Caller, change: { current: string; new: string }, client: string | null): Promise<void>;
+}
+
+/** What a transaction decided to issue; signed once it is committed. */
+interface Grant {
+  user: User;
+  passwordAt: number;
+  accessTokenId: string;
+  /** Taken within the transaction: whatever revokes the user commits later, and says a later time. */
+  issuedAt: number;
+  refreshToken: string;
+}
+
+export function createSessionService(options: {
+  store: IdentityStore;
+  revocations: RevocationLog;
+  hasher: PasswordHasher;
+  limiter: LoginLimiter;
+  signer: TokenSigner;
+  config: Pick<IdentityConfig, "registration" | "registrationRole">;
+  now: () => number;
+}): SessionService {
+  const { store, revocations, hasher, limiter, signer, config, now } = options;
+
+  async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
+    const issuedAt = now();
+    const accessTokenId = randomUUID();
+    const { text, hash } = mintCredential("tyr", session.id);
+    await tx.insertRefreshToken({ hash, sessionId: session.id, accessTokenId, issuedAt, usedAt: null });
+    return { user, passwordAt: session.passwordAt, accessTokenId, issuedAt, refreshToken: text };
+  }
+
+  /** A new session, begun by entering the password. */
+  async function begin(tx: IdentityWrites, user: User): Promise<Grant> {
+    const at = now();
+    const session: LoginSession = {
+      id: newId(),
+      userId: user.id,
+      passwordAt: at,
+      createdAt: at,
+      expiresAt: at + SESSION_MS,
+      revokedAt: null,
+    };
+    await tx.insertSession(session);
+    return grant(tx, user, session);
+  }
+
+  async function sign({ user, passwordAt, accessTokenId, issuedAt, refreshToken }: Grant): Promise<Session> {
+    const { token } = await signer.accessToken({
+      userId: user.id,
+      role: user.role,
+      scopes: scopesOfRole(user.role),
+      passwordAt,
+      tokenId: accessTokenId,
+      issuedAt,
+    });
+    return {
+      accessToken: token,
+      refreshToken,
+      tokenType: "Bearer",
+      expiresIn: ACCESS_TOKEN_SECONDS,
+      user: { ...user, isCaller: true },
+    };
+  }
+
+  /** Verifies a password within the limits on guessing. */
+  async function verify(user: User | null, username: string, password: string, client: string | null) {
+    const attempt = limiter.attempt(username, client);
+    try {
+      const right = await hasher.verify(password, user?.passwordHash ?? null);
+      if (right) attempt.succeeded();
+      return right;
+    } catch (error) {
+      attempt.withdrawn();
+      throw error;
+    }
+  }
+
+  return {
+    async register(caller, input) {
+      if (config.registration === "closed" && !caller.can("user:admin")) {
+        throw new ToolyardError("FORBIDDEN", "Registration is closed here: ask an administrator for an account.");
+      }
+      const problems = accountProblems(input, "input");
+      if (problems.length > 0) throw badInput(problems);
+      const taken = new ToolyardError("CONFLICT", `The username ${JSON.stringify(input.username)} is taken.`);
+      if (await store.findUserByName(input.username)) throw taken;
+      const user: User = {
+        id: newId(),
+        username: input.username,
+        email: input.email,
+        role: config.registrationRole,
+        disabled: false,
+        passwordHash: await hasher.hash(input.password),
+        passwordExpiresAt: null,
+        createdAt: now(),
+      };
+      const granted = await store.transaction(async (tx) => ((await tx.insertUser(user)) ? begin(tx, user) : null));
+      if (!granted) throw taken;
+      return sign(granted);
+    },
+
+    async login({ username, password }, client) {
+      const user = await store.findUserByName(username);
+      const right = await verify(user, username, password, client);
+      if (!right || !user) throw wrongCredentials();
+      const granted = await store.transaction(async (tx) => {
+        const current = await tx.findUser(user.id);
+        // While the password was verified it may have been changed, or have logged in elsewhere where it is good once.
+        if (!current || current.passwordHash !== user.passwordHash) return "wrong";
+        if (current.passwordExpiresAt !== null && current.passwordExpiresAt <= now()) return "wrong";
+        if (current.disabled) return "disabled";
+        if (current.passwordExpiresAt !== null) await tx.updateUser(current.id, { passwordExpiresAt: 0 });
+        return begin(tx, current);
+      });
+      if (granted === "wrong") throw wrongCredentials();
+      if (granted === "disabled") {
+        throw new ToolyardError("FORBIDDEN", "This account is disabled: ask an administrator.");
+      }
+      return sign(granted);
+    },
+
+    async refresh(refreshToken) {
+      const hash = hashOf(refreshToken);
+      const unknown = new ToolyardError("UNAUTHENTICATED", "The refresh token is not known here: log in again.");
+      if (!(await store.findRefreshToken(hash))) throw unknown;
+      const granted = await store.transaction(async (tx) => {
+        const token = await tx.findRefreshToken(hash);
+        const session = token && (await tx.findSession(token.sessionId));
+        if (!session) return "unknown";
+        const at = now();
+        if (session.revokedAt !== null) return "ended";
+        if (token.usedAt !== null) {
+          // One of two holders is a thief, and nothing says which (RFC 9700, section 4.14.2).
+          await revocations.revokeSession(tx, session.id, at);
+          return "reused";
+        }
+        if (session.expiresAt <= at) return "expired";
+        const user = await tx.findUser(session.userId);
+        if (!user || user.disabled) return "disabled";
+        await tx.markRefreshTokenUsed(hash, at);
+        return grant(tx, user, session);
+      });
+      if (typeof granted !== "string") return sign(granted);
+      if (granted === "unknown") throw unknown;
+      throw new ToolyardError("UNAUTHENTICATED", REFUSED_REFRESH[granted]);
+    },
+
+    async logout(caller) {
+      if (caller.kind === "anonymous") {
+        throw new ToolyardError("UNAUTHENTICATED", "There is nothing to log out of: send the session's access token.");
+      }
+      const { credential } = caller;
+      if (credential?.type !== "access-token") {
+        throw new ToolyardError("FORBIDDEN", "Only a session can log out; revoke an API key by revokeApiKey.");
+      }
+      await store.transaction(async (tx) => {
+        const session = await tx.findSessionOfAccessToken(credential.tokenId);
+        if (session?.revokedAt === null) await revocations.revokeSession(tx, session.id, now());
+      });
+    },
+
+    async changePassword(caller, change, client) {
+      caller.require("credential:write");
+      requireSession(caller, "change the password");
+      const user = await requireStanding(store, caller);
+      const problem = passwordProblem(change.new, user.username);
+      if (problem !== null) throw badInput([{ path: "new", message: problem }]);
+      if (!(await verify(user, user.username, change.current, client))) {
+        throw badInput([{ path: "current", message: "is not your password" }]);
+      }
+      if (change.new.normalize("NFKC") === change.current.normalize("NFKC")) {
+        throw badInput([{ path: "new", message: "must not be the current password" }]);
+      }
+      const passwordHash = await hasher.hash(change.new);
+      await store.transaction(async (tx) => {
+        const current = await requireStanding(tx, caller);
+        if (current.passwordHash !== user.passwordHash) {
+          throw new ToolyardError("CONFLICT", "The password was changed meanwhile: log in with the new one.");
+        }
+        await tx.updateUser(user.id, { passwordHash, passwordExpiresAt: null });
+        await revocations.revokeUser(tx, user.id, now());
+      });
+    },
+  };
+}
+
+const REFUSED_REFRESH = {
+  ended: "This session has ended: log in again.",
+  reused: "This refresh token was used before, so its session has been ended: log in again.",
+  expired: "This session is older than 30 days: log in again.",
+  disabled: "This account is disabled: ask an administrator.",
+};
+
+function wrongCredentials(): ToolyardError {
+  return new ToolyardError("UNAUTHENTICATED", "The username or the password is wrong.");
+}

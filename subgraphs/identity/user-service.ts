@@ -1,0 +1,126 @@
+import { randomBytes } from "node:crypto";
+import {
+  ToolyardError,
+  notFound,
+  parsePage,
+  toConnection,
+  type Caller,
+  type Connection,
+  type PageArguments,
+  type Role,
+} from "@toolyard/service-kit";
+import { requireRecentPassword, requireStandingAdministrator } from "./caller-standing.ts";
+import type { IdentityStore, IdentityWrites, User } from "./identity-store.ts";
+import type { Loaders } from "./loaders.ts";
+import type { PasswordHasher } from "./password-hash.ts";
+import type { RevocationLog } from "./revocation-log.ts";
+
+const ONE_TIME_PASSWORD_MS = 24 * 3_600_000;
+const MAX_SEARCH_LENGTH = 254;
+
+/** A user as the graph shows them. */
+export interface ShownUser extends User {
+  /** Set where the user has proved within this operation who they are: there the caller is still the one before the login. */
+  isCaller?: boolean;
+}
+
+export interface UserService {
+  /** Null for a service. @throws ToolyardError UNAUTHENTICATED */
+  me(caller: Caller, loaders: Loaders): Promise<User | null>;
+  /** Null when there is none. @throws ToolyardError UNAUTHENTICATED */
+  get(caller: Caller, loaders: Loaders, id: string): Promise<User | null>;
+  /** @throws ToolyardError FORBIDDEN, BAD_USER_INPUT */
+  list(caller: Caller, page: PageArguments, search: string | null): Promise<Connection<User>>;
+  /** Null for whom it is not for. */
+  emailOf(caller: Caller, user: ShownUser): string | null;
+  /** @throws ToolyardError FORBIDDEN, NOT_FOUND, CONFLICT for the last administrator. */
+  setRole(caller: Caller, userId: string, role: Role): Promise<User>;
+  /** @throws ToolyardError FORBIDDEN, NOT_FOUND, CONFLICT for the last administrator. */
+  setDisabled(caller: Caller, userId: string, disabled: boolean): Promise<User>;
+  /** The one-time password. @throws ToolyardError FORBIDDEN, NOT_FOUND */
+  resetPassword(caller: Caller, userId: string): Promise<string>;
+}
+
+export function createUserService(options: {
+  store: IdentityStore;
+  revocations: RevocationLog;
+  hasher: PasswordHasher;
+  now: () => number;
+}): UserService {
+  const { store, revocations, hasher, now } = options;
+
+  /** Changes a user as an administrator, in one transaction with the check that both still are what they were. */
+  function administer(
+    caller: Caller,
+    userId: string,
+    change: (tx: IdentityWrites, user: User) => Promise<Partial<User>>,
+  ): Promise<User> {
+    return store.transaction(async (tx) => {
+      await requireStandingAdministrator(tx, caller);
+      const user = await tx.findUser(userId);
+      if (!user) throw notFound("user", userId);
+      return { ...user, ...(await change(tx, user)) };
+    });
+  }
+
+  async function keepAnAdministrator(tx: IdentityWrites, user: User): Promise<void> {
+    if (user.role !== "ADMIN" || user.disabled || (await tx.countOtherAdministrators(user.id)) > 0) return;
+    throw new ToolyardError(
+      "CONFLICT",
+      `${user.username} is the last administrator: make somebody else an administrator first.`,
+    );
+  }
+
+  return {
+    async me(caller, loaders) {
+      caller.require("user:read-self");
+      return caller.userId === null ? null : loaders.userById.load(caller.userId);
+    },
+    async get(caller, loaders, id) {
+      caller.require("user:read-self");
+      return loaders.userById.load(id);
+    },
+    async list(caller, pageArguments, search) {
+      caller.require("user:admin");
+      const page = parsePage(pageArguments);
+      const { rows, totalCount } = await store.listUsers(page, search?.trim().slice(0, MAX_SEARCH_LENGTH) || null);
+      return toConnection(rows, page, totalCount, (user) => user.id);
+    },
+    emailOf: (caller, user) =>
+      user.isCaller || caller.userId === user.id || caller.can("user:admin") ? user.email : null,
+    async setRole(caller, userId, role) {
+      caller.require("user:admin");
+      if (role === "ADMIN") requireRecentPassword(caller, "make somebody an administrator", now());
+      return administer(caller, userId, async (tx, user) => {
+        if (user.role === role) return {};
+        await keepAnAdministrator(tx, user);
+        await tx.updateUser(userId, { role });
+        await revocations.revokeUser(tx, userId, now());
+        return { role };
+      });
+    },
+    async setDisabled(caller, userId, disabled) {
+      caller.require("user:admin");
+      return administer(caller, userId, async (tx, user) => {
+        if (user.disabled === disabled) return {};
+        if (disabled) await keepAnAdministrator(tx, user);
+        await tx.updateUser(userId, { disabled });
+        if (disabled) await revocations.revokeUser(tx, userId, now());
+        return { disabled };
+      });
+    },
+    async resetPassword(caller, userId) {
+      caller.require("user:admin");
+      const password = randomBytes(18).toString("base64url");
+      const passwordHash = await hasher.hash(password);
+      await administer(caller, userId, async (tx, user) => {
+        if (user.role === "ADMIN") requireRecentPassword(caller, "reset an administrator's password", now());
+        const change = { passwordHash, passwordExpiresAt: now() + ONE_TIME_PASSWORD_MS };
+        await tx.updateUser(userId, change);
+        await revocations.revokeUser(tx, userId, now());
+        return change;
+      });
+      return password;
+    },
+  };
+}

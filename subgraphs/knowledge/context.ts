@@ -1,0 +1,14 @@
+import type { RequestContext } from "@toolyard/service-kit";
+import type { DocumentService } from "./document-service.ts";
+import type { Loaders } from "./loaders.ts";
+
+/** A tool as far as this subgraph knows it. */
+export interface ToolReference {
+  id: string;
+}
+
+/** What the resolvers of one operation work with. */
+export interface Context extends RequestContext {
+  documents: DocumentService;
+  loaders: Loaders;
+}

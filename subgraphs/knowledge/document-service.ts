@@ -1,0 +1,169 @@
+import {
+  ToolyardError,
+  badInput,
+  newId,
+  notFound,
+  parseInput,
+  parsePage,
+  toConnection,
+  type Caller,
+  type Connection,
+  type GraphClient,
+  type PageArguments,
+} from "@toolyard/service-kit";
+import type { ContentTypeResult } from "./content-type.ts";
+import { updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
+import type { ContentProblem, Document, DocumentStore, Hit } from "./document-store.ts";
+import { parseSearchQuery } from "./search-query.ts";
+
+export interface SearchHit extends Omit<Hit, "documentId"> {
+  document: Document;
+  /** From 0, of all hits: what the cursor hides. */
+  position: number;
+}
+
+/** Whose request this serves: what asking the graph on their behalf takes. */
+export interface Requester {
+  caller: Caller;
+  requestId: string;
+}
+
+export interface ListFilter extends PageArguments {
+  toolId?: string | null | undefined;
+  tag?: string | null | undefined;
+}
+
+/**
+ * Documents and what callers may do with them: reading takes `document:read`; writing `document:write`, on a document that
+ * exists by its uploader or an administrator.
+ * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND where one is named.
+ */
+export interface DocumentService {
+  /** PRECONDITION_FAILED for PDF. */
+  upload(requester: Requester, input: unknown): Promise<Document>;
+  update(requester: Requester, id: string, input: unknown): Promise<Document>;
+  delete(caller: Caller, id: string): Promise<true>;
+  list(caller: Caller, filter: ListFilter): Promise<Connection<Document>>;
+  search(caller: Caller, query: string, filter: ListFilter): Promise<Connection<SearchHit>>;
+}
+
+export function createDocumentService(options: {
+  store: DocumentStore;
+  graph: GraphClient;
+  now: () => number;
+}): DocumentService {
+  const { store, graph, now } = options;
+
+  async function changeable(caller: Caller, id: string): Promise<Document> {
+    caller.require("document:write");
+    const [document] = await store.findByIds([id]);
+    if (!document) throw notFound("document", id);
+    caller.require("document:write", { ownerId: document.uploadedById });
+    return document;
+  }
+
+  /** Asks the graph, as the caller, for a tool that documents may be about. */
+  async function requireTool({ caller, requestId }: Requester, id: string): Promise<void> {
+    const query = `query KnowledgeTool($id: ID!) { tool(id: $id) { id deletedAt } }`;
+    const { tool } = await graph
+      .query<{ tool: { deletedAt: string | null } | null }>({ query, variables: { id }, as: caller, requestId })
+      .catch((error: unknown) => {
+        if (error instanceof ToolyardError && error.code === "NOT_FOUND") return { tool: null };
+        throw error;
+      });
+    if (tool === null) throw badInput([{ path: "input.toolId", message: `there is no tool ${JSON.stringify(id)}` }]);
+    if (tool.deletedAt !== null)
+      throw badInput([{ path: "input.toolId", message: "this tool is deleted: restore it first" }]);
+  }
+
+  return {
+    async upload(requester, input) {
+      const { caller } = requester;
+      caller.require("document:write");
+      const { content, encoding, contentType, ...parsed } = parseInput(uploadDocumentInput, input);
+      const type = acceptedType(contentType);
+      if (parsed.toolId !== null) await requireTool(requester, parsed.toolId);
+      const at = now();
+      return accepted(
+        await store.insert(
+          { ...parsed, id: newId(), contentType: type, uploadedById: caller.userId, createdAt: at, updatedAt: at },
+          { content, encoding },
+        ),
+      );
+    },
+
+    async update(requester, id, input) {
+      const document = await changeable(requester.caller, id);
+      const parsed = parseInput(updateDocumentInput, input);
+      const { title, content, encoding, contentType, tags, metadata, toolId } = parsed;
+      const type = contentType === null ? null : acceptedType(contentType);
+      if (toolId != null && toolId !== document.toolId) await requireTool(requester, toolId);
+      const updated = await store.update(
+        id,
+        {
+          ...(title != null && { title }),
+          ...(type !== null && { contentType: type }),
+          ...(tags != null && { tags }),
+          ...(metadata !== undefined && { metadata }),
+          ...(toolId !== undefined && { toolId }),
+          updatedAt: now(),
+        },
+        content == null ? null : { content, encoding },
+      );
+      if (updated === null) throw notFound("document", id);
+      return accepted(updated);
+    },
+
+    async delete(caller, id) {
+      await changeable(caller, id);
+      if (!(await store.delete(id))) throw notFound("document", id);
+      return true;
+    },
+
+    async list(caller, { toolId, tag, ...pageArguments }) {
+      caller.require("document:read");
+      const page = parsePage(pageArguments);
+      const { rows, totalCount } = await store.page({ toolId: toolId ?? null, tag: tag ?? null }, page);
+      return toConnection(rows, page, totalCount, (document) => document.id);
+    },
+
+    async search(caller, query, { toolId, tag, ...pageArguments }) {
+      caller.require("document:read");
+      const page = parsePage(pageArguments);
+      const offset = page.offset + (page.afterId === null ? 0 : positionAfter(page.afterId));
+      const { hits, totalCount } = await store.search(
+        parseSearchQuery(query),
+        { toolId: toolId ?? null, tag: tag ?? null },
+        { limit: page.limit, offset },
+      );
+      const found = await store.findByIds(hits.map(({ documentId }) => documentId));
+      const byId = new Map(found.map((document) => [document.id, document]));
+      const placed = hits.flatMap(({ documentId, ...hit }, index): SearchHit[] => {
+        const document = byId.get(documentId);
+        // Deleted since it was found.
+        return document ? [{ ...hit, document, position: offset + index }] : [];
+      });
+      return toConnection(placed, page, totalCount, (hit) => String(hit.position));
+    },
+  };
+}
+
+function acceptedType(result: ContentTypeResult): string {
+  if ("type" in result) return result.type;
+  const path = "input.contentType";
+  if ("problem" in result) throw badInput([{ path, message: result.problem }]);
+  throw new ToolyardError("PRECONDITION_FAILED", result.unsupported, {
+    unmet: [{ gate: "feature", reason: result.unsupported }],
+  });
+}
+
+function accepted(result: Document | ContentProblem): Document {
+  if ("problem" in result) throw badInput([{ path: "input.content", message: result.problem }]);
+  return result;
+}
+
+/** Hits are ranked: a cursor says how many came before, not after which row. */
+function positionAfter(cursor: string): number {
+  if (!/^\d{1,9}$/.test(cursor)) throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
+  return Number(cursor) + 1;
+}

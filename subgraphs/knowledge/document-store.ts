@@ -1,0 +1,73 @@
+import type { Page } from "@toolyard/service-kit";
+import type { UploadedContent } from "./content/document-content.ts";
+import type { SearchQuery } from "./search-query.ts";
+
+export interface Document {
+  id: string;
+  title: string;
+  contentType: string;
+  /** Bytes of the content. */
+  size: number;
+  /** SHA-256 of the content's bytes, hexadecimal. */
+  digest: string;
+  tags: string[];
+  /** Any JSON; null when there is none. */
+  metadata: unknown;
+  toolId: string | null;
+  uploadedById: string | null;
+  /** Epoch milliseconds, as all times here. */
+  createdAt: number;
+  updatedAt: number;
+}
+
+export type NewDocument = Omit<Document, "size" | "digest">;
+
+/** What changes; what is left out stays. */
+export type DocumentChange = Partial<Omit<NewDocument, "id" | "uploadedById" | "createdAt">>;
+
+export interface DocumentFilter {
+  toolId: string | null;
+  tag: string | null;
+}
+
+export interface Hit {
+  documentId: string;
+  /** Higher is better. */
+  score: number;
+  /** The best passage, its matches between ⟦ and ⟧. */
+  snippet: string;
+}
+
+/** The content is not what its type says: what a person can do about it. */
+export interface ContentProblem {
+  problem: string;
+}
+
+/**
+ * Documents, their contents and the index over them. A change is atomic with its index: what is written can be found at once,
+ * what is deleted cannot. Nothing here blocks the event loop for long, whatever the size of a document.
+ */
+export interface DocumentStore {
+  insert(document: NewDocument, content: UploadedContent): Promise<Document | ContentProblem>;
+  /** Null when there is no such document. `content` null: it stays, but is read anew when the type changes. */
+  update(
+    id: string,
+    change: DocumentChange,
+    content: UploadedContent | null,
+  ): Promise<Document | ContentProblem | null>;
+  /** False when there was no such document. */
+  delete(id: string): Promise<boolean>;
+
+  findByIds(ids: readonly string[]): Promise<Document[]>;
+  contentsOf(ids: readonly string[]): Promise<{ id: string; content: string }[]>;
+  /** Newest first; one row more than the page's limit where there are more. */
+  page(filter: DocumentFilter, page: Page): Promise<{ rows: Document[]; totalCount: number }>;
+  /** Best first; one hit more than `limit` where there are more. */
+  search(
+    query: SearchQuery,
+    filter: DocumentFilter,
+    range: { limit: number; offset: number },
+  ): Promise<{ hits: Hit[]; totalCount: number }>;
+  /** Ends what runs beside the event loop. */
+  close(): Promise<void>;
+}

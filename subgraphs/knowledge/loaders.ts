@@ -1,0 +1,43 @@
+import { ToolyardError } from "@toolyard/service-kit";
+import DataLoader from "dataloader";
+import type { Document, DocumentStore } from "./document-store.ts";
+
+/** Bytes of contents that one operation may read: a list of large documents would fill the memory. */
+const MAX_CONTENTS_BYTES = 64 * 1024 * 1024;
+
+/** Batches and caches reads within one operation. */
+export interface Loaders {
+  documentById: DataLoader<string, Document | null>;
+  /** The content of a document. @throws ToolyardError BAD_USER_INPUT beyond MAX_CONTENTS_BYTES in one operation */
+  content: DataLoader<Document, string, string>;
+}
+
+export function createLoaders(store: DocumentStore): Loaders {
+  let contentsBytes = 0;
+  return {
+    documentById: new DataLoader(async (ids) => {
+      const byId = new Map((await store.findByIds(ids)).map((document) => [document.id, document]));
+      return ids.map((id) => byId.get(id) ?? null);
+    }),
+    content: new DataLoader<Document, string, string>(
+      async (documents) => {
+        const allowed = documents.filter(({ size }) => (contentsBytes += size) <= MAX_CONTENTS_BYTES);
+        const contents = await store.contentsOf(allowed.map(({ id }) => id));
+        const byId = new Map(contents.map(({ id, content }) => [id, content]));
+        const ids = new Set(allowed.map(({ id }) => id));
+        return documents.map(({ id }) => {
+          if (!ids.has(id)) return tooMuch();
+          return (
+            byId.get(id) ?? new ToolyardError("NOT_FOUND", `The document ${JSON.stringify(id)} was deleted just now.`)
+          );
+        });
+      },
+      { cacheKeyFn: ({ id }) => id },
+    ),
+  };
+}
+
+function tooMuch(): ToolyardError {
+  const message = `The contents asked for are more than ${MAX_CONTENTS_BYTES} bytes together. Ask for fewer documents at once.`;
+  return new ToolyardError("BAD_USER_INPUT", message, { problems: [{ path: "content", message }] });
+}

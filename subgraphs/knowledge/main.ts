@@ -1,0 +1,12 @@
+import { createInProcessBus } from "@toolyard/events";
+import { runSubgraph } from "@toolyard/service-kit/subgraph-main.ts";
+import { parseKnowledgeConfig } from "./config.ts";
+import { createKnowledgeSubgraph } from "./index.ts";
+
+await runSubgraph({
+  name: "knowledge",
+  env: process.env,
+  parseConfig: parseKnowledgeConfig,
+  createBus: createInProcessBus,
+  create: createKnowledgeSubgraph,
+});

@@ -1,0 +1,40 @@
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import type { Resolvers } from "./generated/types.ts";
+
+export function createResolvers(): Resolvers {
+  return {
+    DateTime: DateTimeScalar,
+    JSON: JsonScalar,
+
+    Query: {
+      document: (_parent, { id }, { caller, loaders }) => {
+        caller.require("document:read");
+        return loaders.documentById.load(id);
+      },
+      documents: (_parent, filter, { caller, documents }) => documents.list(caller, filter),
+      searchDocuments: (_parent, { query, ...filter }, { caller, documents }) =>
+        documents.search(caller, query, filter),
+    },
+
+    Mutation: {
+      uploadDocument: (_parent, { input }, context) => context.documents.upload(context, input),
+      updateDocument: (_parent, { id, input }, context) => context.documents.update(context, id, input),
+      deleteDocument: (_parent, { id }, { caller, documents }) => documents.delete(caller, id),
+    },
+
+    Document: {
+      __resolveReference: ({ id }, { caller, loaders }) => {
+        caller.require("document:read");
+        return loaders.documentById.load(id);
+      },
+      content: (document, _args, { loaders }) => loaders.content.load(document),
+      tool: ({ toolId }) => (toolId === null ? null : { id: toolId }),
+      uploadedBy: ({ uploadedById }) => (uploadedById === null ? null : { id: uploadedById }),
+    },
+
+    Tool: {
+      __resolveReference: ({ id }) => ({ id }),
+      documents: ({ id }, page, { caller, documents }) => documents.list(caller, { ...page, toolId: id }),
+    },
+  };
+}

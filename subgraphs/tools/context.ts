@@ -1,0 +1,11 @@
+import type { RequestContext } from "@toolyard/service-kit";
+import type { Loaders } from "./loaders.ts";
+import type { ToolReader } from "./tool-reader.ts";
+import type { ToolService } from "./tool-service.ts";
+
+/** What the resolvers of one operation work with. */
+export interface Context extends RequestContext {
+  reader: ToolReader;
+  tools: ToolService;
+  loaders: Loaders;
+}

@@ -1,0 +1,75 @@
+import { join } from "node:path";
+import { eventLogSchema } from "@toolyard/events";
+import { column } from "@toolyard/storage";
+import { EntitySchema } from "typeorm";
+import type { Tool, ToolVersion } from "./tool-store.ts";
+
+export interface ToolRow extends Tool {
+  /** Slug, name, description and tags in lower case: what a search looks through. */
+  searchText: string;
+}
+
+export interface ToolTagRow {
+  toolId: string;
+  tag: string;
+}
+
+export const toolEntity = new EntitySchema<ToolRow>({
+  name: "tools",
+  columns: {
+    id: { ...column.primaryId },
+    slug: { ...column.name, length: 63 },
+    name: { ...column.name },
+    description: { ...column.text },
+    tags: { ...column.json },
+    searchText: { ...column.text },
+    authorId: { ...column.nullableId },
+    templateId: { ...column.nullableName },
+    currentVersionId: { ...column.id },
+    currentNumber: { ...column.integer },
+    createdAt: { ...column.time },
+    updatedAt: { ...column.time },
+    deletedAt: { ...column.nullableTime },
+  },
+  indices: [{ columns: ["slug"], unique: true }],
+});
+
+/** The tags once more, as rows, to find tools by. */
+export const toolTagEntity = new EntitySchema<ToolTagRow>({
+  name: "tool_tags",
+  columns: { toolId: { ...column.primaryId }, tag: { ...column.name, primary: true } },
+  indices: [{ columns: ["tag", "toolId"] }],
+});
+
+export const toolVersionEntity = new EntitySchema<ToolVersion>({
+  name: "tool_versions",
+  columns: {
+    id: { ...column.primaryId },
+    toolId: { ...column.id },
+    number: { ...column.integer },
+    name: { ...column.name },
+    description: { ...column.text },
+    tags: { ...column.json },
+    launch: { ...column.json },
+    configSchema: { ...column.nullableJson },
+    digest: { ...column.id },
+    changeSummary: { ...column.nullableText },
+    source: { ...column.name },
+    commitSha: { ...column.nullableId },
+    createdById: { ...column.nullableId },
+    createdAt: { ...column.time },
+  },
+  indices: [{ columns: ["toolId", "number"], unique: true }],
+});
+
+export const toolEventSchema = eventLogSchema("tool");
+
+export const entities = [
+  toolEntity,
+  toolTagEntity,
+  toolVersionEntity,
+  toolEventSchema.events,
+  toolEventSchema.counter,
+] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
+
+export const migrationsFolder = join(import.meta.dirname, "migrations");

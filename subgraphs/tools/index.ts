@@ -1,0 +1,86 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildSubgraphSchema } from "@apollo/subgraph";
+import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
+import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
+import {
+  createSealer,
+  measureHealth,
+  type GraphClient,
+  type Logger,
+  type RequestContext,
+  type Subgraph,
+} from "@toolyard/service-kit";
+import { openDatabase, readMigrations } from "@toolyard/storage";
+import { parse } from "graphql";
+import type { ToolsConfig } from "./config.ts";
+import { createConfigSchemaCheck } from "./config-schema.ts";
+import type { Context } from "./context.ts";
+import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
+import { createLoaders } from "./loaders.ts";
+import { createResolvers } from "./resolvers.ts";
+import { createToolReader } from "./tool-reader.ts";
+import { createToolService } from "./tool-service.ts";
+import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createVersionSecrets } from "./version-content.ts";
+
+export { parseToolsConfig, type ToolsConfig } from "./config.ts";
+
+export interface ToolsSubgraphOptions {
+  config: ToolsConfig;
+  logger: Logger;
+  bus: WakeUpBus;
+  graph: GraphClient;
+  /** Current first. */
+  secretKeys: readonly string[];
+  /** Folder of `tools.sqlite`. */
+  dataDir: string;
+  /** Epoch milliseconds. */
+  now?: () => number;
+}
+
+/** Tools, their versions and their launches. */
+export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promise<Subgraph> {
+  const { logger, bus, dataDir, now = Date.now } = options;
+  const [secretKey, ...previousSecretKeys] = options.secretKeys;
+  if (secretKey === undefined) throw new Error("The tools subgraph needs a secret key.");
+
+  const database = await openDatabase({
+    file: join(dataDir, "tools.sqlite"),
+    entities,
+    migrations: readMigrations(migrationsFolder),
+  });
+  const events = createEventLog<ToolEventPayload>({
+    database,
+    schema: toolEventSchema,
+    bus,
+    topic: "tools.events",
+    now,
+  });
+  const tail = createEventTail({ log: events, bus, logger });
+  const store = createSqlToolStore({ database, events });
+  const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
+  const tools = createToolService({ store, secrets, checkConfigSchema: createConfigSchemaCheck(), now });
+
+  const schema = buildSubgraphSchema({
+    typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),
+    // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
+    resolvers: createResolvers({ tail }) as GraphQLResolverMap<unknown>,
+  });
+
+  return {
+    name: "tools",
+    schema,
+    createContext({ caller, requestId }: RequestContext): Context {
+      const loaders = createLoaders(store);
+      return { caller, requestId, loaders, tools, reader: createToolReader({ store, loaders }) };
+    },
+    async start() {},
+    health: async () => [await measureHealth("sqlite", () => database.ping())],
+    gauges: async () => ({ mcp_tools_total: await store.count() }),
+    async close() {
+      tail.close();
+      await database.close();
+    },
+  };
+}

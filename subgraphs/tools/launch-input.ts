@@ -1,0 +1,225 @@
+import { z } from "zod";
+import { filled, plainText, withoutDuplicates } from "./text-input.ts";
+import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
+
+/** Linux takes at most 128 KiB for one argument or variable (MAX_ARG_STRLEN); a quarter of it is plenty. */
+const MAX_TEXT = 32_768;
+const MAX_PATH = 1_024;
+const MAX_ARGS = 256;
+const MAX_VARIABLES = 128;
+/** For the whole launch, so that a version stays small. */
+const MAX_LAUNCH_CHARACTERS = 262_144;
+
+const whole = (fallback: number, min: number, max: number) =>
+  z
+    .int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be from ${min} to ${max}`)
+    .max(max, `must be from ${min} to ${max}`)
+    .nullish()
+    .transform((value) => value ?? fallback);
+
+const command = plainText(MAX_PATH).refine((text) => text.trim() !== "", "must not be empty: name a program");
+const args = z
+  .array(plainText(MAX_TEXT))
+  .max(MAX_ARGS, `must have at most ${MAX_ARGS} arguments`)
+  .nullish()
+  .transform((value) => value ?? []);
+const workingDirectory = filled(MAX_PATH)
+  .nullish()
+  .transform((value) => value ?? null);
+const urlPath = plainText(MAX_PATH)
+  .refine((text) => text.startsWith("/"), 'must begin with "/", as in "/mcp"')
+  .refine(
+    (text) => /^[\x21-\x7e]*$/.test(text),
+    "must not have spaces or characters outside ASCII: percent-encode them",
+  )
+  .refine((text) => !text.includes("#"), "must not have a fragment")
+  // A path of two slashes would be read as another host.
+  .refine((text) => !text.startsWith("//"), 'must not begin with "//"');
+const mcpPath = urlPath.nullish().transform((value) => value ?? "/mcp");
+const probePath = urlPath.nullish().transform((value) => value ?? null);
+
+/** A variable: `name` has its own rules for environments and headers. */
+const variable = (name: z.ZodType<string, string>, value: z.ZodType<string, string>) =>
+  z
+    .object({
+      name,
+      value: value.nullish().transform((text) => text ?? null),
+      secret: z
+        .boolean()
+        .nullish()
+        .transform((flag) => flag ?? false),
+    })
+    .refine(({ value: text, secret }) => secret || text !== null, {
+      path: ["value"],
+      message: 'give a value; "" is one. Only a secret may leave it out, in an update, to keep the one it has',
+    });
+
+const reserved = /^(TOOLYARD|BRIDGE)_/i;
+const envName = z
+  .string()
+  .max(128, "must have at most 128 characters")
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be letters, digits and _, not beginning with a digit")
+  .refine((text) => !reserved.test(text), "must not begin with TOOLYARD_ or BRIDGE_: these are Toolyard's own");
+
+const env = z
+  .array(variable(envName, plainText(MAX_TEXT)))
+  .max(MAX_VARIABLES, `must have at most ${MAX_VARIABLES} variables`)
+  .check(withoutDuplicates((item) => item.name, "name", "this variable is set twice"))
+  .nullish()
+  .transform((value): DraftVariable[] => value ?? []);
+
+/** Headers that belong to the connection or to the proxy (RFC 9110, section 7.6.1; MCP's transport). */
+const PROXY_HEADERS = new Set([
+  "connection",
+  "content-encoding",
+  "content-length",
+  "content-type",
+  "expect",
+  "host",
+  "keep-alive",
+  "last-event-id",
+  "mcp-protocol-version",
+  "mcp-session-id",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+const headerName = z
+  .string()
+  .max(128, "must have at most 128 characters")
+  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, "must be a header's name, as in Authorization")
+  .refine((text) => !PROXY_HEADERS.has(text.toLowerCase()), "is set by the proxy itself");
+const headerValue = plainText(8_192)
+  .refine((text) => /^[\t\x20-\x7e\x80-\xff]*$/.test(text), "must be one line of Latin-1 text")
+  .refine((text) => text.trim() === text, "must not begin or end with spaces");
+const headers = z
+  .array(variable(headerName, headerValue))
+  .max(MAX_VARIABLES, `must have at most ${MAX_VARIABLES} headers`)
+  .check(withoutDuplicates((item) => item.name.toLowerCase(), "name", "this header is set twice"))
+  .nullish()
+  .transform((value): DraftVariable[] => value ?? []);
+
+const health = z
+  .object({
+    livenessPath: probePath,
+    readinessPath: probePath,
+    startTimeoutSeconds: whole(60, 1, 3_600),
+    intervalSeconds: whole(10, 1, 3_600),
+    timeoutSeconds: whole(5, 1, 300),
+    failureThreshold: whole(3, 1, 100),
+    successThreshold: whole(1, 1, 100),
+  })
+  .prefault({});
+
+const resources = z.object({
+  cpus: z
+    .number()
+    .gt(0, "must be above 0")
+    .max(256, "must be at most 256")
+    .nullish()
+    .transform((value) => value ?? null),
+  memoryMb: z
+    .int("must be a whole number of mebibytes")
+    .min(16, "must be from 16 to 1048576")
+    .max(1_048_576, "must be from 16 to 1048576")
+    .nullish()
+    .transform((value) => value ?? null),
+});
+
+const options = z.preprocess(
+  (value) => value ?? {},
+  z.object({
+    timeoutSeconds: whole(30, 1, 3_600),
+    maxConcurrentCalls: z
+      .int("must be a whole number from 1 to 10000")
+      .min(1, "must be from 1 to 10000")
+      .max(10_000, "must be from 1 to 10000")
+      .nullish()
+      .transform((value) => value ?? null),
+    health: z.preprocess((value) => value ?? {}, health),
+    resources: resources
+      .nullish()
+      .transform((value) => (value?.cpus == null && value?.memoryMb == null ? null : value)),
+    enforceApproval: z
+      .boolean()
+      .nullish()
+      .transform((value) => value ?? false),
+  }),
+) satisfies z.ZodType<LaunchOptions>;
+
+/**
+ * The grammar of the distribution project's reference package: `[host[:port]/]path[:tag][@digest]`.
+ * https://github.com/distribution/reference/blob/main/regexp.go
+ */
+const IMAGE_REFERENCE = (() => {
+  const domainPart = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
+  const host = `(?:${domainPart}(?:\\.${domainPart})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;
+  const component = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+  const name = `(?:${host}/)?${component}(?:/${component})*`;
+  return new RegExp(
+    `^${name}(?::[\\w][\\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$`,
+  );
+})();
+const image = z
+  .string()
+  .max(512, "must have at most 512 characters")
+  .regex(IMAGE_REFERENCE, "must be an image reference, as in ghcr.io/owner/name:1.2");
+
+const remoteUrl = plainText(2_048).check((context) => {
+  const problem = problemOfUrl(context.value);
+  if (problem !== null) context.issues.push({ code: "custom", input: context.value, message: problem });
+});
+
+function problemOfUrl(text: string): string | null {
+  const url = URL.parse(text);
+  if (!url || !/^https?:$/.test(url.protocol) || !/^https?:\/\//i.test(text)) {
+    return "must be an http or https URL, as in https://example.com/mcp";
+  }
+  if (url.username !== "" || url.password !== "") return "must not hold credentials: put them into a secret header";
+  if (url.hash !== "") return "must not have a fragment";
+  return null;
+}
+
+const stdio = z.object({
+  command,
+  args,
+  env,
+  workingDirectory,
+  sessions: z
+    .enum(["ISOLATED", "SHARED"])
+    .nullish()
+    .transform((value) => value ?? "ISOLATED"),
+  options,
+});
+const http = z.object({ command, args, env, workingDirectory, path: mcpPath, options });
+const container = z.object({ image, args, env, port: whole(3_000, 1, 65_535), path: mcpPath, options });
+const remote = z.object({ url: remoteUrl, headers, options });
+
+/** LaunchInput of the graph: exactly one field. Answers the launch with every default filled in. */
+export const launchInput = z
+  .object({ stdio: stdio.nullish(), http: http.nullish(), image: container.nullish(), remote: remote.nullish() })
+  .transform((value, context): Launch<DraftVariable> => {
+    const given: Launch<DraftVariable>[] = [
+      ...(value.stdio ? [{ kind: "stdio" as const, ...value.stdio }] : []),
+      ...(value.http ? [{ kind: "http" as const, ...value.http }] : []),
+      ...(value.image ? [{ kind: "image" as const, ...value.image }] : []),
+      ...(value.remote ? [{ kind: "remote" as const, ...value.remote }] : []),
+    ];
+    const [only] = given;
+    if (only === undefined || given.length > 1) {
+      const found = given.length === 0 ? "none is" : `${given.map((launch) => launch.kind).join(" and ")} are`;
+      context.addIssue({ code: "custom", message: `set exactly one of stdio, http, image and remote; ${found} set` });
+      return z.NEVER;
+    }
+    if (JSON.stringify(only).length > MAX_LAUNCH_CHARACTERS) {
+      context.addIssue({
+        code: "custom",
+        message: `is too large: at most ${MAX_LAUNCH_CHARACTERS} characters as JSON`,
+      });
+    }
+    return only;
+  });

@@ -1,0 +1,22 @@
+import DataLoader from "dataloader";
+import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
+
+/** Batches and caches reads within one operation. */
+export interface Loaders {
+  toolById: DataLoader<string, Tool | null>;
+  toolBySlug: DataLoader<string, Tool | null>;
+  versionById: DataLoader<string, ToolVersion | null>;
+}
+
+export function createLoaders(store: ToolStore): Loaders {
+  return {
+    toolById: new DataLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
+    toolBySlug: new DataLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
+    versionById: new DataLoader(async (ids) => inOrder(ids, await store.findVersionsByIds(ids), ({ id }) => id)),
+  };
+}
+
+function inOrder<Row>(keys: readonly string[], rows: readonly Row[], keyOf: (row: Row) => string): (Row | null)[] {
+  const byKey = new Map(rows.map((row) => [keyOf(row), row]));
+  return keys.map((key) => byKey.get(key) ?? null);
+}

@@ -1,0 +1,12 @@
+import { createInProcessBus } from "@toolyard/events";
+import { runSubgraph } from "@toolyard/service-kit/subgraph-main.ts";
+import { parseToolsConfig } from "./config.ts";
+import { createToolsSubgraph } from "./index.ts";
+
+await runSubgraph({
+  name: "tools",
+  env: process.env,
+  parseConfig: parseToolsConfig,
+  createBus: createInProcessBus,
+  create: createToolsSubgraph,
+});

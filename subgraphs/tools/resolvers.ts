@@ -1,0 +1,114 @@
+import { DateTimeScalar, JsonScalar, parsePage, toConnection, type Caller } from "@toolyard/service-kit";
+import { subscriptionStream, type EventTail } from "@toolyard/events";
+import type { Context } from "./context.ts";
+import type { Resolvers } from "./generated/types.ts";
+import type { ToolEventPayload } from "./tool-store.sql.ts";
+import type { ToolChange } from "./tool-service.ts";
+import type { ToolChangeKind } from "./tool-store.ts";
+import { notPartOfThisVersion } from "./unsupported.ts";
+
+export function createResolvers(options: { tail: EventTail<ToolEventPayload> }): Resolvers {
+  const { tail } = options;
+  return {
+    DateTime: DateTimeScalar,
+    JSON: JsonScalar,
+
+    Query: {
+      tool: (_parent, { id, slug }, { reader, caller }) => reader.find(caller, { id: id ?? null, slug: slug ?? null }),
+      tools: (_parent, filter, { reader, caller }) => reader.list(caller, filter),
+      template: (_parent, _args, { caller }) => nothing(caller),
+      templates: (_parent, page, { caller }) => emptyPage(caller, page),
+      githubConnection: (_parent, _args, { caller }) => nothing(caller),
+      sealedLaunch: (_parent, { toolId, versionNumber }, { reader, caller }) =>
+        reader.sealedLaunch(caller, toolId, versionNumber ?? null),
+    },
+
+    Mutation: {
+      createTool: (_parent, { input }, { tools, caller }) => tools.create(caller, input),
+      updateTool: (_parent, { id, input }, { tools, caller }) => tools.update(caller, id, input),
+      deleteTool: (_parent, { id }, { tools, caller }) => tools.delete(caller, id),
+      restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),
+      revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
+      createToolFromTemplate: (_parent, _args, { caller }) => unsupportedFor(caller, "Templates"),
+      connectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
+      syncRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
+      disconnectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
+      receiveGitHubEvent: (_parent, _args, { caller }) => {
+        caller.require("internal:github-event");
+        return notPartOfThisVersion("GitHub webhooks");
+      },
+    },
+
+    Subscription: {
+      toolChanged: {
+        subscribe: (_parent, { id, after }, { caller }) => {
+          caller.require("tool:read");
+          return subscriptionStream(
+            tail,
+            { after: after ?? null, ...(id != null && { subjectId: id }) },
+            ({ sequence, at, kind, subjectId }): { toolChanged: ToolChange } => ({
+              // The log holds what the store wrote: these kinds and no others.
+              toolChanged: { sequence: String(sequence), at, kind: kind as ToolChangeKind, toolId: subjectId },
+            }),
+          );
+        },
+      },
+    },
+
+    Tool: {
+      __resolveReference: (reference, { reader, caller }) => reader.find(caller, reference),
+      launch: async (tool, _args, { reader, caller }) =>
+        reader.launch(caller, await reader.currentVersion(caller, tool)),
+      configSchema: async (tool, _args, { reader, caller }) => (await reader.currentVersion(caller, tool)).configSchema,
+      author: ({ authorId }) => stub(authorId),
+      template: () => null,
+      currentVersion: (tool, _args, { reader, caller }) => reader.currentVersion(caller, tool),
+      version: (tool, { number }, { reader, caller }) => reader.version(caller, tool, number),
+      versions: (tool, page, { reader, caller }) => reader.versions(caller, tool, page),
+      connection: () => null,
+    },
+
+    ToolVersion: {
+      __resolveReference: ({ id }, { reader, caller }) => reader.versionById(caller, id),
+      launch: (version, _args, { reader, caller }) => reader.launch(caller, version),
+      createdBy: ({ createdById }) => stub(createdById),
+    },
+
+    ToolChange: {
+      tool: ({ toolId }, _args, { reader, caller }) => reader.findFresh(caller, toolId),
+    },
+
+    Launch: {
+      __resolveType: ({ kind }) => LAUNCH_TYPES[kind],
+    },
+
+    Template: { __resolveReference: (_reference, { caller }) => nothing(caller) },
+    GitHubConnection: { __resolveReference: (_reference, { caller }) => nothing(caller) },
+  };
+}
+
+const LAUNCH_TYPES = {
+  stdio: "StdioLaunch",
+  http: "HttpLaunch",
+  image: "ImageLaunch",
+  remote: "RemoteLaunch",
+} as const;
+
+function stub(id: string | null): { id: string } | null {
+  return id === null ? null : { id };
+}
+
+function nothing(caller: Caller): null {
+  caller.require("tool:read");
+  return null;
+}
+
+function emptyPage(caller: Caller, page: Parameters<typeof parsePage>[0]) {
+  caller.require("tool:read");
+  return toConnection<never>([], parsePage(page), 0, () => "");
+}
+
+function unsupportedFor(caller: Context["caller"], what: string): never {
+  caller.require("tool:write");
+  return notPartOfThisVersion(what);
+}

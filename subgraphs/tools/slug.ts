@@ -1,0 +1,35 @@
+export const MIN_SLUG_LENGTH = 2;
+export const MAX_SLUG_LENGTH = 63;
+
+/** 2 to 63 of `a-z`, `0-9`, `-`, beginning with a letter. */
+export function isSlug(text: string): boolean {
+  return text.length >= MIN_SLUG_LENGTH && text.length <= MAX_SLUG_LENGTH && /^[a-z][a-z0-9-]*$/.test(text);
+}
+
+/** A slug made from a name: letters without their marks, everything else a hyphen. Always one, `tool` when nothing is left. */
+export function slugFromName(name: string): string {
+  const words = name
+    .normalize("NFKD")
+    .replaceAll(/\p{M}/gu, "")
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "-")
+    .replaceAll(/^-+|-+$/g, "");
+  if (words === "") return "tool";
+  const slug = /^[a-z]/.test(words) && words.length >= MIN_SLUG_LENGTH ? words : `tool-${words}`;
+  return slug.slice(0, MAX_SLUG_LENGTH).replace(/-+$/, "");
+}
+
+/** What all slugs that `freeSlug` could try begin with: what to ask the store for. */
+export function slugFamily(base: string): string {
+  return base.slice(0, MAX_SLUG_LENGTH - "-9999999".length);
+}
+
+/** `base`, or `base-2`, `base-3`, …: the first that is not taken. Shortened where the number would not fit. */
+export function freeSlug(base: string, taken: ReadonlySet<string>): string {
+  let candidate = base;
+  for (let number = 2; taken.has(candidate); number++) {
+    const suffix = `-${number}`;
+    candidate = base.slice(0, MAX_SLUG_LENGTH - suffix.length) + suffix;
+  }
+  return candidate;
+}

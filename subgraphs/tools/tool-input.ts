@@ -1,0 +1,43 @@
+import { z } from "zod";
+import { launchInput } from "./launch-input.ts";
+import { isSlug, MAX_SLUG_LENGTH, MIN_SLUG_LENGTH } from "./slug.ts";
+import { line, plainText } from "./text-input.ts";
+
+const MAX_TAGS = 32;
+
+const name = line(100);
+const description = plainText(10_000);
+const tags = z
+  .array(line(64))
+  .max(MAX_TAGS, `must have at most ${MAX_TAGS} tags`)
+  .transform((list) => [...new Set(list)]);
+const slug = z
+  .string()
+  .refine(
+    isSlug,
+    `must be ${MIN_SLUG_LENGTH} to ${MAX_SLUG_LENGTH} of a-z, 0-9 and -, beginning with a letter, as in my-tool`,
+  );
+
+/** CreateToolInput of the graph. `configSchema` is checked apart: by createConfigSchemaCheck. */
+export const createToolInput = z.object({
+  slug: slug.nullish().transform((value) => value ?? null),
+  name,
+  description,
+  tags: tags.nullish().transform((value) => value ?? []),
+  launch: launchInput,
+  configSchema: z
+    .unknown()
+    .optional()
+    .transform((value) => value ?? null),
+});
+
+/** UpdateToolInput of the graph: null counts as left out, but for `configSchema`, which it removes. */
+export const updateToolInput = z.object({
+  expectedVersion: z.int().nullish(),
+  name: name.nullish(),
+  description: description.nullish(),
+  tags: tags.nullish(),
+  launch: launchInput.nullish(),
+  configSchema: z.unknown().optional(),
+  changeSummary: line(500).nullish(),
+});

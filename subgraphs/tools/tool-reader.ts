@@ -1,0 +1,135 @@
+import {
+  ToolyardError,
+  badInput,
+  notFound,
+  parsePage,
+  toConnection,
+  type Caller,
+  type Connection,
+  type PageArguments,
+} from "@toolyard/service-kit";
+import { showLaunch, type Launch, type ShownLaunch } from "./launch.ts";
+import type { Loaders } from "./loaders.ts";
+import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
+
+const MAX_SEARCH_LENGTH = 200;
+const MAX_SEARCH_WORDS = 16;
+
+export interface SealedLaunch {
+  toolId: string;
+  versionId: string;
+  slug: string;
+  number: number;
+  digest: string;
+  launch: Launch;
+  configSchema: unknown;
+}
+
+/** What callers may read of tools. Everything takes `tool:read`; missing things are null unless said otherwise. */
+export interface ToolReader {
+  /** @throws ToolyardError BAD_USER_INPUT unless exactly one of id and slug is given. */
+  find(caller: Caller, key: { id?: string | null; slug?: string | null }): Promise<Tool | null>;
+  /** As `find` by id, past the loaders: as of now, also in a subscription that lives long. */
+  findFresh(caller: Caller, id: string): Promise<Tool | null>;
+  list(caller: Caller, filter: ListFilter & PageArguments): Promise<Connection<Tool>>;
+  currentVersion(caller: Caller, tool: Tool): Promise<ToolVersion>;
+  version(caller: Caller, tool: Tool, number: number): Promise<ToolVersion | null>;
+  versionById(caller: Caller, id: string): Promise<ToolVersion | null>;
+  versions(caller: Caller, tool: Tool, page: PageArguments): Promise<Connection<ToolVersion>>;
+  /** The launch as this caller may see it: values only of own tools, secrets never. */
+  launch(caller: Caller, version: ToolVersion): Promise<ShownLaunch>;
+  /**
+   * With `internal:sealed-launch`. The current version without a number.
+   * @throws ToolyardError NOT_FOUND: no such tool or version, or a deleted tool, which cannot be deployed anew.
+   */
+  sealedLaunch(caller: Caller, toolId: string, number: number | null): Promise<SealedLaunch>;
+}
+
+export interface ListFilter {
+  search?: string | null | undefined;
+  tag?: string | null | undefined;
+  includeDeleted?: boolean | null | undefined;
+}
+
+export function createToolReader(options: { store: ToolStore; loaders: Loaders }): ToolReader {
+  const { store, loaders } = options;
+
+  async function versionOf(tool: Tool, id: string): Promise<ToolVersion> {
+    const version = await loaders.versionById.load(id);
+    if (!version) throw new Error(`The tool ${tool.id} points to the version ${id}, which is not there.`);
+    return version;
+  }
+
+  return {
+    async find(caller, { id, slug }) {
+      caller.require("tool:read");
+      if ((id == null) === (slug == null)) {
+        throw badInput([{ path: "id", message: "give exactly one of id and slug" }]);
+      }
+      if (id != null) return loaders.toolById.load(id);
+      return slug == null ? null : loaders.toolBySlug.load(slug);
+    },
+    async findFresh(caller, id) {
+      caller.require("tool:read");
+      const [tool] = await store.findByIds([id]);
+      return tool ?? null;
+    },
+    async list(caller, { search, tag, includeDeleted, ...pageArguments }) {
+      caller.require("tool:read");
+      const page = parsePage(pageArguments);
+      const words = wordsOf(search ?? "");
+      const filter = { words, tag: tag ?? null, includeDeleted: includeDeleted ?? false };
+      const { rows, totalCount } = await store.page(filter, page);
+      return toConnection(rows, page, totalCount, (tool) => tool.id);
+    },
+    async currentVersion(caller, tool) {
+      caller.require("tool:read");
+      return versionOf(tool, tool.currentVersionId);
+    },
+    async version(caller, tool, number) {
+      caller.require("tool:read");
+      return store.findVersion(tool.id, number);
+    },
+    async versionById(caller, id) {
+      caller.require("tool:read");
+      return loaders.versionById.load(id);
+    },
+    async versions(caller, tool, pageArguments) {
+      caller.require("tool:read");
+      const page = parsePage(pageArguments);
+      const { rows, totalCount } = await store.versionPage(tool.id, page);
+      return toConnection(rows, page, totalCount, (version) => String(version.number));
+    },
+    async launch(caller, version) {
+      caller.require("tool:read");
+      const tool = await loaders.toolById.load(version.toolId);
+      const showValues = caller.can("deployment:inspect", { ownerId: tool?.authorId ?? null });
+      return showLaunch(version.launch, { showValues });
+    },
+    async sealedLaunch(caller, toolId, number) {
+      caller.require("internal:sealed-launch");
+      const tool = await loaders.toolById.load(toolId);
+      if (!tool) throw notFound("tool", toolId);
+      if (tool.deletedAt !== null) {
+        throw new ToolyardError(
+          "NOT_FOUND",
+          `The tool ${JSON.stringify(tool.slug)} is deleted and cannot be deployed. Restore it first.`,
+        );
+      }
+      const version =
+        number === null ? await versionOf(tool, tool.currentVersionId) : await store.findVersion(toolId, number);
+      if (!version) throw notFound(`version of the tool ${JSON.stringify(tool.slug)} with the number`, String(number));
+      const { id, digest, launch, configSchema } = version;
+      return { toolId, versionId: id, slug: tool.slug, number: version.number, digest, launch, configSchema };
+    },
+  };
+}
+
+function wordsOf(search: string): string[] {
+  const words = search.split(/\s+/u).filter((word) => word !== "");
+  if (search.length > MAX_SEARCH_LENGTH || words.length > MAX_SEARCH_WORDS) {
+    const message = `must have at most ${MAX_SEARCH_LENGTH} characters and ${MAX_SEARCH_WORDS} words`;
+    throw badInput([{ path: "search", message }]);
+  }
+  return words;
+}

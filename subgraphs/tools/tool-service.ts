@@ -1,0 +1,254 @@
+import { ToolyardError, badInput, newId, notFound, parseInput, type Caller } from "@toolyard/service-kit";
+import type { ConfigSchemaCheck } from "./config-schema.ts";
+import { mapVariables, variablesOf, type DraftVariable, type Launch } from "./launch.ts";
+import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
+import { createToolInput, updateToolInput } from "./tool-input.ts";
+import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
+import {
+  isSameContent,
+  runsTheSame,
+  summarizeChange,
+  type VersionContent,
+  type VersionSecrets,
+} from "./version-content.ts";
+
+/** Each failed attempt means that somebody else's change went through; this many in a row is not chance. */
+const MAX_ATTEMPTS = 100;
+
+/** One entry of the tools' event log, as the graph shows it. */
+export interface ToolChange {
+  sequence: string;
+  at: number;
+  kind: ToolChangeKind;
+  toolId: string;
+}
+
+/**
+ * Changes of tools. All take `tool:write`, on a tool that exists by its author or an administrator.
+ * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND; CONFLICT where said.
+ */
+export interface ToolService {
+  /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead. */
+  create(caller: Caller, input: unknown): Promise<Tool>;
+  /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. What changes nothing makes no version. */
+  update(caller: Caller, id: string, input: unknown): Promise<Tool>;
+  /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
+  revert(caller: Caller, id: string, number: number): Promise<Tool>;
+  /** Twice is as once. */
+  delete(caller: Caller, id: string): Promise<Tool>;
+  /** Twice is as once. */
+  restore(caller: Caller, id: string): Promise<Tool>;
+}
+
+export function createToolService(options: {
+  store: ToolStore;
+  secrets: VersionSecrets;
+  checkConfigSchema: ConfigSchemaCheck;
+  now: () => number;
+}): ToolService {
+  const { store, secrets, checkConfigSchema, now } = options;
+
+  /** The tool, which the caller may change; past any cache. */
+  async function changeable(caller: Caller, id: string): Promise<Tool> {
+    caller.require("tool:write");
+    const [tool] = await store.findByIds([id]);
+    if (!tool) throw notFound("tool", id);
+    caller.require("tool:write", { ownerId: tool.authorId });
+    return tool;
+  }
+
+  async function versionWithId(id: string): Promise<ToolVersion> {
+    const [version] = await store.findVersionsByIds([id]);
+    if (!version) throw new Error(`The version ${id} is pointed to and is not there.`);
+    return version;
+  }
+
+  /**
+   * Makes a version of what `change` makes of the current content; again from the start when another change came first.
+   * `change` answers null for no change.
+   */
+  async function commit(
+    caller: Caller,
+    id: string,
+    change: (tool: Tool, current: VersionContent) => Promise<Change>,
+  ): Promise<Tool> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const tool = await changeable(caller, id);
+      if (tool.deletedAt !== null) {
+        throw new ToolyardError("CONFLICT", `The tool ${JSON.stringify(tool.slug)} is deleted. Restore it first.`);
+      }
+      const current = await versionWithId(tool.currentVersionId);
+      const before = contentOf(current);
+      const { content, changeSummary, source } = await change(tool, before);
+      if (isSameContent(before, content)) return tool;
+      const version = makeVersion({
+        toolId: id,
+        number: current.number + 1,
+        content,
+        // The key of the HMAC may have been rotated since: what runs the same keeps its digest, so that nothing restarts.
+        digest: runsTheSame(before, content) ? current.digest : secrets.digest(content),
+        changeSummary: changeSummary ?? summarizeChange(before, content),
+        source,
+        createdById: caller.userId,
+      });
+      if ((await store.commit(version, current.id)) === "committed") return toolAfter(tool, version);
+    }
+    throw new ToolyardError("CONFLICT", "The tool is being changed too often right now. Try again.");
+  }
+
+  function contentOf({ id, name, description, tags, launch, configSchema }: ToolVersion): VersionContent {
+    return { name, description, tags, launch: secrets.open(launch, id), configSchema };
+  }
+
+  function makeVersion(parts: {
+    toolId: string;
+    number: number;
+    content: VersionContent;
+    digest: string;
+    changeSummary: string;
+    source: VersionSource;
+    createdById: string | null;
+  }): ToolVersion {
+    const { content, ...rest } = parts;
+    const id = newId();
+    return { ...rest, ...content, id, launch: secrets.seal(content.launch, id), commitSha: null, createdAt: now() };
+  }
+
+  async function setDeleted(caller: Caller, id: string, deleted: boolean): Promise<Tool> {
+    await changeable(caller, id);
+    await store.setDeleted(id, deleted, now());
+    return changeable(caller, id);
+  }
+
+  return {
+    async create(caller, input) {
+      caller.require("tool:write");
+      const parsed = parseInput(createToolInput, input);
+      const { name, description, tags } = parsed;
+      const content: VersionContent = {
+        name,
+        description,
+        tags,
+        launch: withSecrets(parsed.launch, null),
+        configSchema:
+          parsed.configSchema === null ? null : checkConfigSchema(parsed.configSchema, "input.configSchema"),
+      };
+      const toolId = newId();
+      const version = makeVersion({
+        toolId,
+        number: 1,
+        content,
+        digest: secrets.digest(content),
+        changeSummary: "Created",
+        source: "MANUAL",
+        createdById: caller.userId,
+      });
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        const tool: Tool = {
+          id: toolId,
+          slug: parsed.slug ?? (await freeSlugFor(store, name)),
+          name,
+          description,
+          tags,
+          authorId: caller.userId,
+          templateId: null,
+          currentVersionId: version.id,
+          currentNumber: version.number,
+          createdAt: version.createdAt,
+          updatedAt: version.createdAt,
+          deletedAt: null,
+        };
+        if ((await store.insert(tool, version)) === "inserted") return tool;
+        if (parsed.slug !== null) throw slugTaken(parsed.slug);
+      }
+      throw new ToolyardError("CONFLICT", "Too many tools of this name are being made right now. Give a slug.");
+    },
+
+    async update(caller, id, input) {
+      caller.require("tool:write");
+      const parsed = parseInput(updateToolInput, input);
+      const configSchema =
+        parsed.configSchema == null ? null : checkConfigSchema(parsed.configSchema, "input.configSchema");
+      return commit(caller, id, async (tool, current) => {
+        const { expectedVersion } = parsed;
+        if (expectedVersion != null && expectedVersion !== tool.currentNumber) {
+          throw new ToolyardError(
+            "CONFLICT",
+            `Another change came first: the tool is at version ${tool.currentNumber}, not ${expectedVersion}. Read it again.`,
+            { extensions: { currentVersion: tool.currentNumber } },
+          );
+        }
+        const content: VersionContent = {
+          name: parsed.name ?? current.name,
+          description: parsed.description ?? current.description,
+          tags: parsed.tags ?? current.tags,
+          launch: parsed.launch ? withSecrets(parsed.launch, current.launch) : current.launch,
+          configSchema: parsed.configSchema === undefined ? current.configSchema : configSchema,
+        };
+        return { content, changeSummary: parsed.changeSummary ?? null, source: "MANUAL" };
+      });
+    },
+
+    revert: (caller, id, number) =>
+      commit(caller, id, async (tool) => {
+        const version = await store.findVersion(tool.id, number);
+        if (!version)
+          throw notFound(`version of the tool ${JSON.stringify(tool.slug)} with the number`, String(number));
+        return { content: contentOf(version), changeSummary: `Reverted to version ${number}`, source: "REVERT" };
+      }),
+
+    delete: (caller, id) => setDeleted(caller, id, true),
+    restore: (caller, id) => setDeleted(caller, id, false),
+  };
+}
+
+interface Change {
+  content: VersionContent;
+  /** Null: made from what changed. */
+  changeSummary: string | null;
+  source: VersionSource;
+}
+
+function toolAfter(tool: Tool, version: ToolVersion): Tool {
+  const { name, description, tags, createdAt } = version;
+  return {
+    ...tool,
+    name,
+    description,
+    tags,
+    currentVersionId: version.id,
+    currentNumber: version.number,
+    updatedAt: createdAt,
+  };
+}
+
+async function freeSlugFor(store: ToolStore, name: string): Promise<string> {
+  const base = slugFromName(name);
+  return freeSlug(base, new Set(await store.slugsBeginningWith(slugFamily(base))));
+}
+
+function slugTaken(slug: string): ToolyardError {
+  const message = `the slug ${JSON.stringify(slug)} is taken, perhaps by a deleted tool: choose another`;
+  return new ToolyardError("CONFLICT", `input.slug: ${message}`, { problems: [{ path: "input.slug", message }] });
+}
+
+/**
+ * The launch asked for, where a secret without a value takes the value that a secret of this name had before.
+ * @throws ToolyardError BAD_USER_INPUT for those that had none.
+ */
+function withSecrets(draft: Launch<DraftVariable>, before: Launch | null): Launch {
+  const old = new Map(
+    (before ? variablesOf(before) : []).filter((variable) => variable.secret).map(({ name, value }) => [name, value]),
+  );
+  const problems: { path: string; message: string }[] = [];
+  const launch = mapVariables(draft, ({ name, value, secret }, path) => {
+    const known = value ?? old.get(name);
+    if (known === undefined) {
+      const message = `give a value: there is no secret ${JSON.stringify(name)} yet whose value could be kept`;
+      problems.push({ path: `input.launch.${path}.value`, message });
+    }
+    return { name, value: known ?? "", secret };
+  });
+  if (problems.length > 0) throw badInput(problems);
+  return launch;
+}

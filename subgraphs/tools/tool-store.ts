@@ -1,0 +1,84 @@
+import type { Page } from "@toolyard/service-kit";
+import type { Launch } from "./launch.ts";
+
+export interface Tool {
+  id: string;
+  slug: string;
+  name: string;
+  description: string;
+  tags: string[];
+  authorId: string | null;
+  templateId: string | null;
+  currentVersionId: string;
+  /** Number of the current version. */
+  currentNumber: number;
+  /** Epoch milliseconds, as all times here. */
+  createdAt: number;
+  updatedAt: number;
+  deletedAt: number | null;
+}
+
+/** Immutable. Secret values in `launch` are sealed with `id` as context. */
+export interface ToolVersion {
+  id: string;
+  toolId: string;
+  /** From 1, rising by one. */
+  number: number;
+  name: string;
+  description: string;
+  tags: string[];
+  launch: Launch;
+  /** JSON Schema; null when there is none. */
+  configSchema: unknown;
+  digest: string;
+  changeSummary: string | null;
+  source: VersionSource;
+  commitSha: string | null;
+  createdById: string | null;
+  createdAt: number;
+}
+
+export type VersionSource = "MANUAL" | "GITHUB" | "GENERATED" | "REVERT" | "TEMPLATE";
+export type ToolChangeKind = "CREATED" | "UPDATED" | "DELETED" | "RESTORED";
+
+export interface ToolFilter {
+  /** Each occurs in slug, name, description or tags, without regard to case. */
+  words: readonly string[];
+  tag: string | null;
+  includeDeleted: boolean;
+}
+
+/** A page's rows, one more than its limit where there are more, and the count of all pages. */
+export interface Rows<Row> {
+  rows: Row[];
+  totalCount: number;
+}
+
+/**
+ * Tools and their versions. A change is atomic: the version, the tool's row that points to it and the event are there together
+ * or not at all, and those who follow the event log are woken after.
+ */
+export interface ToolStore {
+  /** "slug-taken" when a tool, also a deleted one, has the slug; nothing is written then. */
+  insert(tool: Tool, firstVersion: ToolVersion): Promise<"inserted" | "slug-taken">;
+  /**
+   * Adds a version and makes it the current one, with its name, description and tags. "superseded" when the tool's current
+   * version is no longer `afterVersionId`, or the tool is deleted; nothing is written then.
+   */
+  commit(version: ToolVersion, afterVersionId: string): Promise<"committed" | "superseded">;
+  /** Marks as deleted (`at`) or restored (null); false when it was so already. `now` becomes `updatedAt`. */
+  setDeleted(id: string, deleted: boolean, now: number): Promise<boolean>;
+
+  findByIds(ids: readonly string[]): Promise<Tool[]>;
+  findBySlugs(slugs: readonly string[]): Promise<Tool[]>;
+  findVersionsByIds(ids: readonly string[]): Promise<ToolVersion[]>;
+  findVersion(toolId: string, number: number): Promise<ToolVersion | null>;
+  /** Newest first. */
+  page(filter: ToolFilter, page: Page): Promise<Rows<Tool>>;
+  /** Newest first; the page's `afterId` is a version's number. */
+  versionPage(toolId: string, page: Page): Promise<Rows<ToolVersion>>;
+  /** Slugs that begin with `prefix`, of deleted tools as well. */
+  slugsBeginningWith(prefix: string): Promise<string[]>;
+  /** Tools that are not deleted. */
+  count(): Promise<number>;
+}
