@@ -9,7 +9,16 @@ import { createAuthenticator, type Introspection } from "./authentication.ts";
 
 const secretKeys = ["s".repeat(40)];
 const signer = createTokenSigner({ secretKey: secretKeys[0] ?? "" });
-const active: Introspection = { active: true, subject: "u1", role: "DEVELOPER", scopes: ["READ"], expiresAt: null };
+const active: Introspection = {
+  active: true,
+  subject: "u1",
+  role: "DEVELOPER",
+  scopes: ["READ"],
+  expiresAt: null,
+  apiKeyId: "k1",
+  tokenId: null,
+  issuedAt: null,
+};
 
 function setUp(answer: () => Promise<Introspection> = async () => active) {
   const clock = { now: Date.now() };
@@ -57,6 +66,14 @@ test("a stream ticket is asked for every time, since it is good once", async () 
   expect(asked).toHaveLength(2);
 });
 
+test("a ticket ends with the access token that it was made with", async () => {
+  const { authenticator } = setUp(async () => ({ ...active, apiKeyId: null, tokenId: "t9", issuedAt: 5 }));
+  const caller = await authenticator.authenticate("Bearer tyt_t1_secret");
+  expect(caller.credential).toMatchObject({ type: "access-token", tokenId: "t9", passwordAt: null });
+  authenticator.revoke({ ...none, at: Date.now(), tokenId: "t9" });
+  expect(authenticator.isRevoked(caller)).toBe(true);
+});
+
 test("an inactive key is refused", async () => {
   const { authenticator } = setUp(async () => ({
     active: false,
@@ -64,6 +81,9 @@ test("an inactive key is refused", async () => {
     role: null,
     scopes: [],
     expiresAt: null,
+    apiKeyId: null,
+    tokenId: null,
+    issuedAt: null,
   }));
   await expect(authenticator.authenticate("Bearer ty_k1_secret")).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
 });

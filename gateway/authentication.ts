@@ -4,6 +4,7 @@ import {
   anonymous,
   createCaller,
   type Caller,
+  type Credential,
   type CredentialRevocation,
   type RevocationList,
   type Role,
@@ -19,6 +20,11 @@ export interface Introspection {
   scopes: Scope[];
   /** Epoch ms. */
   expiresAt: number | null;
+  /** The API key that this is, or that a ticket was made with. */
+  apiKeyId: string | null;
+  /** The access token that this is, or that a ticket was made with, and when it was issued (epoch ms). */
+  tokenId: string | null;
+  issuedAt: number | null;
 }
 
 /** Finds out, once for each request or socket, who calls. */
@@ -39,7 +45,6 @@ export interface Authenticator {
   onRevoked(listener: (isConcerned: (caller: Caller) => boolean) => void): () => void;
 }
 
-const API_KEY = /^ty_([\w-]+?)_/;
 const KNOWN_FOR_MS = 30_000;
 const MAX_KNOWN = 10_000;
 
@@ -62,18 +67,17 @@ export function createAuthenticator(options: {
   }
 
   async function verifyOpaque(credential: string): Promise<Caller> {
-    const { active, subject, role, scopes, expiresAt } = await introspect(credential);
+    const { active, subject, role, scopes, expiresAt, ...made } = await introspect(credential);
     if (!active || subject === null) {
       throw new ToolyardError("UNAUTHENTICATED", "The API key or ticket is unknown, expired or revoked.");
     }
-    const apiKeyId = API_KEY.exec(credential)?.[1];
     return createCaller({
       kind: "user",
       subject,
       role,
       scopes,
       servicePermissions: [],
-      credential: apiKeyId === undefined ? null : { type: "api-key", apiKeyId },
+      credential: credentialOf(made),
       expiresAt,
     });
   }
@@ -121,4 +125,14 @@ export function createAuthenticator(options: {
       return () => void listeners.delete(listener);
     },
   };
+}
+
+/** A ticket ends with what it was made with; it never counts as a password just entered. */
+function credentialOf({
+  apiKeyId,
+  tokenId,
+  issuedAt,
+}: Pick<Introspection, "apiKeyId" | "tokenId" | "issuedAt">): Credential | null {
+  if (apiKeyId !== null) return { type: "api-key", apiKeyId };
+  return tokenId === null ? null : { type: "access-token", tokenId, issuedAt: issuedAt ?? 0, passwordAt: null };
 }

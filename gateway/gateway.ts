@@ -47,7 +47,7 @@ export interface Gateway {
 const REVOCATIONS =
   "subscription Revocations($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
 const INTROSPECT =
-  "query Introspect($credential: String!) { introspectCredential(credential: $credential) { active subject role scopes expiresAt } }";
+  "query Introspect($credential: String!) { introspectCredential(credential: $credential) { active subject role scopes expiresAt apiKeyId tokenId issuedAt } }";
 
 /** The gateway without a process around it: hosted by gateway/main.ts and by standalone.ts. */
 export function createGateway(options: GatewayOptions): Gateway {
@@ -66,13 +66,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     verifyCallerHeader: createCallerHeaderVerifier({ secretKeys }),
     revocations: createRevocationList(),
     introspect: async (credential) => {
-      type Answer = { introspectCredential: Omit<Introspection, "expiresAt"> & { expiresAt: string | null } };
+      type Times = "expiresAt" | "issuedAt";
+      type Answer = { introspectCredential: Omit<Introspection, Times> & Record<Times, string | null> };
       const { introspectCredential: found } = await graph.query<Answer>({
         query: INTROSPECT,
         variables: { credential },
         as: self,
       });
-      return { ...found, expiresAt: found.expiresAt === null ? null : Date.parse(found.expiresAt) };
+      const time = (text: string | null) => (text === null ? null : Date.parse(text));
+      return { ...found, expiresAt: time(found.expiresAt), issuedAt: time(found.issuedAt) };
     },
   });
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { finished } from "node:stream/promises";
 import { ApolloServer, HeaderMap, type GraphQLRequestContextWillSendResponse } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
@@ -136,7 +137,12 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     maxAge: 600,
   });
 
-  app.setErrorHandler((error, request, reply) => sendProblem(reply, request, toToolyardError(error), options));
+  app.setErrorHandler(async (error, request, reply) => {
+    const known = toToolyardError(error);
+    // Answered while the client still sends, a connection is reset before the client has read why.
+    if (known instanceof ToolyardError && known.code === "PAYLOAD_TOO_LARGE") await discardBody(request.raw);
+    return sendProblem(reply, request, known, options);
+  });
   app.setNotFoundHandler((request, reply) =>
     sendProblem(
       reply,
@@ -221,6 +227,7 @@ async function startApollo(
     gateway,
     introspection,
     csrfPrevention: true,
+    status400ForVariableCoercionErrors: false,
     cache: "bounded",
     stopOnTerminationSignals: false,
     includeStacktraceInErrorResponses: false,
@@ -267,7 +274,12 @@ function addRequestIds({ response, contextValue }: GraphQLRequestContextWillSend
 function operationContext(request: FastifyRequest): OperationContext {
   if (!request.caller) throw new Error("The request was not authenticated.");
   const { traceparent } = request.headers;
-  return { caller: request.caller, requestId: request.id, ...(typeof traceparent === "string" && { traceparent }) };
+  return {
+    caller: request.caller,
+    requestId: request.id,
+    clientAddress: request.ip,
+    ...(typeof traceparent === "string" && { traceparent }),
+  };
 }
 
 async function callerOf(request: FastifyRequest, authenticator: Authenticator): Promise<Caller> {
@@ -343,6 +355,18 @@ function sendProblem(
 /** RFC 6750 and RFC 9728: how to get in. */
 function challenge(reply: FastifyReply, status: number): void {
   if (status === 401) reply.header("www-authenticate", 'Bearer realm="toolyard"');
+}
+
+/** Reads on for a bounded while, so that a client that sends too much gets to read the answer. */
+async function discardBody(request: IncomingMessage): Promise<void> {
+  let left = 8 * MAX_BODY_BYTES;
+  request.on("data", (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.resume();
+  // Ended, broken off or too slow: the answer is sent, or cannot be.
+  await finished(request, { writable: false, signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
 }
 
 /** `warn`, or what is quieter still. */

@@ -16,7 +16,7 @@ import { generateOperation, type GeneratedOperation } from "./fixtures/operation
 import { graphFixtures } from "./fixtures/supergraphs.ts";
 import { createInProcessClient } from "./in-process-client.ts";
 
-/** Operations for each supergraph. Three thousand each were run when this was written; raise it after a change of the executor. */
+/** Operations for each supergraph. Two thousand each were run when this was written; raise it after a change of the executor. */
 export const runsPerGraph = 120;
 /** How many of them the stock gateway is asked as well: it takes most of the time. */
 const stockRunsPerGraph = 40;

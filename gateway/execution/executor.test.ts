@@ -167,6 +167,28 @@ describe("failures", () => {
   });
 });
 
+test("an entity met at two places keeps what each place asked of it", async () => {
+  const executor = executorOf({
+    a: {
+      typeDefs: `type Query { things: [Thing!]! } type Thing @key(fields: "id") { id: ID! }`,
+      resolvers: { Query: { things: () => [{ id: "1" }, { id: "1" }] } },
+    },
+    b: {
+      typeDefs: `type Thing @key(fields: "id") { id: ID! child: Child } type Child @key(fields: "id", resolvable: false) { id: ID! }`,
+      resolvers: { Thing: { child: () => ({ id: "c" }) } },
+    },
+    c: {
+      typeDefs: `type Child @key(fields: "id") { id: ID! value(n: Int!): Int }`,
+      resolvers: { Child: { value: (_: unknown, { n }: { n: number }) => n } },
+    },
+  });
+  const query = `{ x: things { child { value(n: 1) } } y: things { child { value(n: 2) } } }`;
+  const thing = (value: number) => ({ child: { value } });
+  expect(plain(await executor.execute({ query, context }))).toEqual({
+    data: { x: [thing(1), thing(1)], y: [thing(2), thing(2)] },
+  });
+});
+
 describe("planning", () => {
   test("an operation that ends the process when the native planner is given it as written is answered", async () => {
     const { supergraphSdl, schemas } = createGraph(keysFixture());

@@ -26,13 +26,13 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
   }
 
   function run(request: SubgraphRequest, document: DocumentNode, rootValue?: unknown): Promise<ExecutionResult> {
-    const { caller, requestId } = request.context;
+    const { caller, requestId, clientAddress } = request.context;
     // Loaders are made anew for every operation and every event: what they cached may have changed since.
     const result = execute({
       schema: subgraph.schema,
       document,
       rootValue,
-      contextValue: subgraph.createContext({ caller, requestId }),
+      contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
       variableValues: request.variables,
     });
     return result instanceof Promise ? result : Promise.resolve(result);
@@ -51,12 +51,12 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
     },
     async *subscribe(request) {
       const document = documentOf(request.query);
-      const { caller, requestId } = request.context;
+      const { caller, requestId, clientAddress } = request.context;
       const source = await withinSignal(
         createSourceEventStream({
           schema: subgraph.schema,
           document,
-          contextValue: subgraph.createContext({ caller, requestId }),
+          contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
           variableValues: request.variables,
         }),
         request.signal,

@@ -4,6 +4,8 @@ import type { Caller } from "@toolyard/service-kit";
 export interface OperationContext {
   caller: Caller;
   requestId: string;
+  /** Where the client's request came from. */
+  clientAddress?: string | undefined;
   /** W3C trace context of the client's request. */
   traceparent?: string;
   /** Headers of the client's request that are passed on. */

@@ -1,4 +1,6 @@
 import LibsqlDatabase from "libsql";
+import { mkdir, open } from "node:fs/promises";
+import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
@@ -35,6 +37,7 @@ export interface DatabaseOptions {
 const BUSY_TIMEOUT_MS = 10_000;
 
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  if (options.file !== ":memory:") await createPrivately(options.file);
   const writer = await initialize(options, true);
   // libsql waits for a lock synchronously, which would hold up the whole process: the wait is ours instead, below.
   await writer.query("PRAGMA busy_timeout = 0");
@@ -75,6 +78,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       await writer.destroy();
     },
   };
+}
+
+/** SQLite gives its files beside the database the same mode: what is in them is nobody else's. */
+async function createPrivately(file: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const handle = await open(file, "a", 0o600);
+  await handle.close();
 }
 
 /** Opens a connection; as the writer, runs the migrations. */

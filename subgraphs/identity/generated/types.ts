@@ -16,14 +16,21 @@ export type Scalars = {
   Boolean: { input: boolean; output: boolean; }
   Int: { input: number; output: number; }
   Float: { input: number; output: number; }
+  /** A time: RFC 3339 in UTC with milliseconds, as in 2026-01-31T12:00:00.000Z. */
   DateTime: { input: number; output: number; }
+  /** Any JSON value. */
   JSON: { input: unknown; output: unknown; }
 };
 
+/** Where a page of a list lies (Relay's connection specification). */
 export type PageInfo = {
+  /** Whether there is more after this page. */
   hasNextPage: Scalars['Boolean']['output'];
+  /** Whether there is more before this page. */
   hasPreviousPage: Scalars['Boolean']['output'];
+  /** The cursor of the first edge; null when there is none. */
   startCursor?: Maybe<Scalars['String']['output']>;
+  /** The cursor of the last edge, to pass as `after`; null when there is none. */
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 

@@ -15,88 +15,137 @@ export type Scalars = {
   Boolean: { input: boolean; output: boolean; }
   Int: { input: number; output: number; }
   Float: { input: number; output: number; }
+  /** A time: RFC 3339 in UTC with milliseconds, as in 2026-01-31T12:00:00.000Z. */
   DateTime: { input: number; output: number; }
+  /** Any JSON value. */
   JSON: { input: unknown; output: unknown; }
 };
 
+/** Where a page of a list lies (Relay's connection specification). */
 export type PageInfo = {
+  /** Whether there is more after this page. */
   hasNextPage: Scalars['Boolean']['output'];
+  /** Whether there is more before this page. */
   hasPreviousPage: Scalars['Boolean']['output'];
+  /** The cursor of the first edge; null when there is none. */
   startCursor?: Maybe<Scalars['String']['output']>;
+  /** The cursor of the last edge, to pass as `after`; null when there is none. */
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** How a tool's MCP server is started or reached. */
 export type Launch = StdioLaunch | HttpLaunch | ImageLaunch | RemoteLaunch;
 
 /** An MCP server that speaks on stdin and stdout. `${config.key}` in args and env is replaced by the deployment's configuration. */
 export type StdioLaunch = {
+  /** The program: a name on PATH, as `npx` or `uvx`, or a path. Never passed to a shell. */
   command: Scalars['String']['output'];
+  /** The program's arguments, one by one. */
   args: Array<Scalars['String']['output']>;
+  /** Variables that the program gets beside a short allow-list of the host's. */
   env: Array<EnvVar>;
+  /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
+  /** Limits and health checks. */
   options: LaunchOptions;
 };
 
 /** A program that serves HTTP on $PORT; `path` is its MCP endpoint. */
 export type HttpLaunch = {
+  /** The program: a name on PATH or a path. Never passed to a shell. */
   command: Scalars['String']['output'];
+  /** The program's arguments, one by one. */
   args: Array<Scalars['String']['output']>;
+  /** Variables that the program gets beside PORT, HOST and a short allow-list of the host's. */
   env: Array<EnvVar>;
+  /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** The path of its MCP endpoint. */
   path: Scalars['String']['output'];
+  /** Limits and health checks. */
   options: LaunchOptions;
 };
 
 /** A container image that serves HTTP on `port` (also given as $PORT). */
 export type ImageLaunch = {
+  /** The image's reference, with a tag or digest. */
   image: Scalars['String']['output'];
+  /** Arguments for the image's entry point. */
   args: Array<Scalars['String']['output']>;
+  /** Variables that the container gets. */
   env: Array<EnvVar>;
+  /** The port it listens on in the container. */
   port: Scalars['Int']['output'];
+  /** The path of its MCP endpoint. */
   path: Scalars['String']['output'];
+  /** Limits and health checks. */
   options: LaunchOptions;
 };
 
 /** A server that runs elsewhere; probed and proxied, never started. Private and link-local addresses only where the operator allows them. */
 export type RemoteLaunch = {
+  /** The URL of its MCP endpoint. */
   url: Scalars['String']['output'];
+  /** Headers sent with every call, such as an Authorization. */
   headers: Array<EnvVar>;
+  /** Limits and health checks. */
   options: LaunchOptions;
 };
 
+/** ISOLATED: each MCP session has a process of its own. SHARED: all sessions share one. */
 export type SessionMode =
   | 'ISOLATED'
   | 'SHARED';
 
-/** `value` is null where `secret`. */
+/** A name with its value. `value` is null where `secret`, and for those who may not see the launch environment. */
 export type EnvVar = {
+  /** The variable's or header's name. */
   name: Scalars['String']['output'];
+  /** Null where `secret`. */
   value?: Maybe<Scalars['String']['output']>;
+  /** Whether the value is sealed at rest and never shown. */
   secret: Scalars['Boolean']['output'];
 };
 
+/** Limits and health checks of a launch. */
 export type LaunchOptions = {
+  /** Seconds a call may take until the first byte of its answer, or between bytes; progress counts. */
   timeoutSeconds: Scalars['Int']['output'];
+  /** Calls that may run at once over all replicas; null: no limit. */
   maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
+  /** How replicas are probed. */
   health: HealthOptions;
+  /** What a replica may use; null: no limit. */
   resources?: Maybe<Resources>;
+  /** Whether production refuses calls when the live tools differ from what was approved. */
   enforceApproval: Scalars['Boolean']['output'];
 };
 
 /** Null paths: a real MCP call is the probe. `startTimeoutSeconds` (60) is for what runs before the first answer, such as npx or uvx installing the server. */
 export type HealthOptions = {
+  /** A path that answers 2xx while the server lives. */
   livenessPath?: Maybe<Scalars['String']['output']>;
+  /** A path that answers 2xx while the server can take calls. */
   readinessPath?: Maybe<Scalars['String']['output']>;
+  /** Seconds until the first answer. */
   startTimeoutSeconds: Scalars['Int']['output'];
+  /** Seconds between probes. */
   intervalSeconds: Scalars['Int']['output'];
+  /** Seconds that one probe may take. */
   timeoutSeconds: Scalars['Int']['output'];
+  /** Failed probes in a row after which a replica is restarted. */
   failureThreshold: Scalars['Int']['output'];
+  /** Good probes in a row after which a replica gets calls. */
   successThreshold: Scalars['Int']['output'];
 };
 
+/** What one replica may use. */
 export type Resources = {
+  /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
+  /** Memory in MiB; null: no limit. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
 };
 

@@ -1,0 +1,328 @@
+/**
+ * The proxy's rows of the table in deployments.md, as ratios against something run beside it: `node tests/bench/proxy.bench.ts`.
+ * Everything runs on loopback. nginx is used where it is installed (`apt-get install nginx-light`).
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { bridgeCommand } from "../../packages/bridge/index.ts";
+import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
+import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";
+
+const LATENCY_ROUNDS = 7;
+const LATENCY_CALLS = 1_500;
+const LOAD_ROUNDS = 5;
+const LOAD_MS = 2_000;
+const CONCURRENCY = 32;
+const ROUTES = 1_000;
+/** Clock ticks a second in /proc, as `getconf CLK_TCK` says on Linux. */
+const TICKS = 100;
+
+const BODY = JSON.stringify({
+  jsonrpc: "2.0",
+  id: 1,
+  method: "tools/call",
+  params: { name: "echo", arguments: { message: "hello" } },
+});
+const REPLICA = `
+const { createServer } = require("node:http");
+const answer = JSON.stringify({ jsonrpc: "2.0", id: 1, result: { content: [{ type: "text", text: "Echo: hello" }] } });
+createServer((request, response) => {
+  request.on("end", () => {
+    response.writeHead(200, { "content-type": "application/json", "content-length": answer.length });
+    response.end(answer);
+  }).resume();
+}).listen(0, "127.0.0.1", function () { console.log(this.address().port); });`;
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+async function untilListening(port: number, what: string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const socket = connect(port, "127.0.0.1");
+    const outcome = await Promise.race([
+      once(socket, "connect").then(() => true),
+      once(socket, "error").then(() => false),
+    ]).catch(() => false); // refused: tried again
+    socket.destroy();
+    if (outcome) return;
+    if (Date.now() > deadline) throw new Error(`${what} does not listen on ${port}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** User and system CPU of a process, in µs. */
+function cpuOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return ((Number(fields[11]) + Number(fields[12])) / TICKS) * 1e6;
+}
+
+function residentMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? Number.NaN) / 1024;
+}
+
+/** One keep-alive connection that sends a request and waits for its answer; leaner than any client library. */
+function openConnection(port: number, path: string, token: string): { call(): Promise<void>; end(): void } {
+  const socket = connect(port, "127.0.0.1").setNoDelay(true);
+  const message =
+    `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\n` +
+    `Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n` +
+    `Authorization: Bearer ${token}\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
+  let waiting: { resolve: () => void; reject: (error: Error) => void } | null = null;
+  let received = "";
+  socket.on("error", (error) => waiting?.reject(error));
+  socket.on("data", (chunk) => {
+    received += chunk.latin1Slice();
+    const end = received.indexOf("\r\n\r\n");
+    if (end === -1) return;
+    const length = /content-length: (\d+)/i.exec(received)?.[1];
+    const whole = length === undefined ? received.endsWith("0\r\n\r\n") : received.length >= end + 4 + Number(length);
+    if (!whole) return;
+    const answer = received;
+    received = "";
+    if (answer.startsWith("HTTP/1.1 200") && answer.includes("Echo: hello")) waiting?.resolve();
+    else waiting?.reject(new Error(answer));
+  });
+  return {
+    call: () =>
+      new Promise((resolve, reject) => {
+        waiting = { resolve, reject };
+        socket.write(message);
+      }),
+    end: () => socket.destroy(),
+  };
+}
+
+interface Way {
+  name: string;
+  port: number;
+  path: string;
+  token: string;
+  pid: number | null;
+}
+
+/** Median ms of a call at c=1. */
+async function latency({ port, path, token }: Way): Promise<number> {
+  const connection = openConnection(port, path, token);
+  const took: number[] = [];
+  for (let call = 0; call < LATENCY_CALLS; call += 1) {
+    const started = performance.now();
+    await connection.call();
+    took.push(performance.now() - started);
+  }
+  connection.end();
+  return median(took);
+}
+
+/** Calls a second, and CPU µs a call of the process in the way. */
+async function load({ port, path, token, pid }: Way): Promise<{ rate: number; cpuUs: number }> {
+  const connections = Array.from({ length: CONCURRENCY }, () => openConnection(port, path, token));
+  await Promise.all(connections.map((connection) => connection.call()));
+  const cpuBefore = pid === null ? 0 : cpuOf(pid);
+  const started = performance.now();
+  let calls = 0;
+  await Promise.all(
+    connections.map(async (connection) => {
+      while (performance.now() - started < LOAD_MS) {
+        await connection.call();
+        calls += 1;
+      }
+    }),
+  );
+  const seconds = (performance.now() - started) / 1000;
+  const cpu = pid === null ? 0 : cpuOf(pid) - cpuBefore;
+  for (const connection of connections) connection.end();
+  return { rate: calls / seconds, cpuUs: cpu / calls };
+}
+
+const directory = await mkdtemp(join(tmpdir(), "toolyard-proxy-bench-"));
+const children: ChildProcess[] = [];
+function start(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env });
+  children.push(child);
+  return child;
+}
+
+const replica = start(process.execPath, ["-e", REPLICA]);
+let replicaPort = 0;
+for await (const line of createInterface({ input: replica.stdout ?? process.stdin })) {
+  replicaPort = Number(line);
+  break;
+}
+
+const everything = join(
+  dirname(createRequire(import.meta.url).resolve("@modelcontextprotocol/server-everything/package.json")),
+  "dist/index.js",
+);
+const bridgePort = await freePort();
+start(
+  process.execPath,
+  bridgeCommand({ host: "127.0.0.1", port: bridgePort, command: process.execPath, args: [everything, "stdio"] }).args,
+  {
+    ...process.env,
+    BRIDGE_TOKEN: "bench",
+  },
+).stdout?.resume();
+
+const nginxPort = await freePort();
+const nginxBridgePort = await freePort();
+const server = (port: number, target: number) => `
+  server { listen 127.0.0.1:${port}; location / { proxy_pass http://127.0.0.1:${target}; } }`;
+const upstreams = (name: string, target: number) => `upstream ${name} { server 127.0.0.1:${target}; keepalive 64; }`;
+await writeFile(
+  join(directory, "nginx.conf"),
+  `worker_processes 1; daemon off; master_process off; pid ${directory}/nginx.pid; error_log ${directory}/nginx.log;
+events { worker_connections 1024; }
+http { access_log off; client_body_temp_path ${directory}; proxy_temp_path ${directory}; fastcgi_temp_path ${directory};
+  uwsgi_temp_path ${directory}; scgi_temp_path ${directory};
+  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; keepalive_requests 1000000;
+  ${upstreams("plain", replicaPort)} ${upstreams("bridge", bridgePort)}
+  ${server(nginxPort, 0).replace("127.0.0.1:0", "plain")} ${server(nginxBridgePort, 0).replace("127.0.0.1:0", "bridge")} }`,
+);
+let nginxPid: number | null = null;
+const nginx = spawn("nginx", ["-p", directory, "-c", join(directory, "nginx.conf")], { stdio: "inherit" });
+const nginxThere = await Promise.race([
+  once(nginx, "error").then(() => false),
+  untilListening(nginxPort, "nginx").then(() => true),
+]);
+if (nginxThere) {
+  children.push(nginx);
+  nginxPid = nginx.pid ?? null;
+}
+
+const controlPlane = await startControlPlane();
+controlPlane.setRoutes([
+  routeTo("plain", [`http://127.0.0.1:${replicaPort}`]),
+  {
+    ...routeTo("bridge", []),
+    targets: [
+      {
+        replicaId: "bridge-0",
+        url: `http://127.0.0.1:${bridgePort}`,
+        token: "bench",
+        ready: true,
+        headers: [],
+        remote: false,
+      },
+    ],
+  },
+  ...Array.from({ length: ROUTES - 2 }, (_, index) => routeTo(`other-${index}`, [`http://127.0.0.1:${9_000 + index}`])),
+]);
+const token = await controlPlane.accessToken("bench");
+const proxyPort = await freePort();
+const proxy = start(process.execPath, [join(import.meta.dirname, "../../packages/proxy/main.ts")], {
+  PATH: process.env.PATH,
+  PROXY_PORT: String(proxyPort),
+  GATEWAY_URL: controlPlane.url,
+  PROXY_CREDENTIAL: controlPlane.credential,
+  DATA_DIR: directory,
+  LOG_LEVEL: "warn",
+  RATE_LIMIT_CALLER_PER_MINUTE: "0",
+  RATE_LIMIT_TOOL_PER_MINUTE: "0",
+});
+proxy.stdout?.pipe(process.stderr);
+await untilListening(proxyPort, "the proxy");
+await untilListening(bridgePort, "the bridge");
+const proxyPid = proxy.pid ?? 0;
+
+const bare = start(process.execPath, ["-e", "setInterval(() => {}, 1000); console.log(1)"]);
+await once(bare.stdout ?? bare, "data");
+const bareMb = residentMb(bare.pid ?? 0);
+const proxyMbAtStart = residentMb(proxyPid);
+
+const ways = {
+  direct: { name: "direct", port: replicaPort, path: "/mcp", token, pid: null },
+  nginx: { name: "nginx", port: nginxPort, path: "/mcp", token, pid: nginxPid },
+  proxy: { name: "proxy", port: proxyPort, path: "/mcp/plain/v1/mcp", token, pid: proxyPid },
+  nginxBridge: { name: "nginx, bridge", port: nginxBridgePort, path: "/mcp", token: "bench", pid: nginxPid },
+  proxyBridge: { name: "proxy, bridge", port: proxyPort, path: "/mcp/bridge/v1/mcp", token, pid: proxyPid },
+} satisfies Record<string, Way>;
+type Name = keyof typeof ways;
+const names = (Object.keys(ways) as Name[]).filter((name) => nginxThere || !name.startsWith("nginx"));
+
+// In turns, so that all see the same machine; the first round warms up.
+const latencies: Record<Name, number[]> = { direct: [], nginx: [], proxy: [], nginxBridge: [], proxyBridge: [] };
+for (let round = 0; round <= LATENCY_ROUNDS; round += 1) {
+  for (const name of names) {
+    if (name.endsWith("Bridge")) continue;
+    const ms = await latency(ways[name]);
+    if (round > 0) latencies[name].push(ms);
+  }
+}
+const loads: Record<Name, { rate: number; cpuUs: number }[]> = {
+  direct: [],
+  nginx: [],
+  proxy: [],
+  nginxBridge: [],
+  proxyBridge: [],
+};
+for (let round = 0; round <= LOAD_ROUNDS; round += 1) {
+  for (const name of names) {
+    const measured = await load(ways[name]);
+    if (round > 0) loads[name].push(measured);
+  }
+}
+const calls = controlPlane.records().length;
+const rate = (name: Name) => median(loads[name].map((found) => found.rate));
+const cpu = (name: Name) => median(loads[name].map((found) => found.cpuUs));
+const p50 = (name: Name) => median(latencies[name]);
+
+const line = (what: string, value: string, reach: string) =>
+  process.stdout.write(`${what.padEnd(66)} ${value.padEnd(44)} ${reach}\n`);
+line(
+  "proxy: added p50 at c=1, authentication and usage on",
+  `${(p50("proxy") - p50("direct")).toFixed(3)} ms (nginx ${(p50("nginx") - p50("direct")).toFixed(3)} ms)`,
+  "≤ 0.2 ms",
+);
+line(
+  `proxy: CPU a call at c=${CONCURRENCY}, of nginx's`,
+  `${(cpu("proxy") / cpu("nginx")).toFixed(2)} (${cpu("proxy").toFixed(0)} / ${cpu("nginx").toFixed(0)} µs)`,
+  "≤ 4",
+);
+line(
+  `proxy: requests/s at c=${CONCURRENCY} on an MCP replica (bridge), of nginx's`,
+  `${(rate("proxyBridge") / rate("nginxBridge")).toFixed(2)} (${rate("proxyBridge").toFixed(0)} / ${rate("nginxBridge").toFixed(0)})`,
+  "≥ 0.8",
+);
+line(
+  "proxy: the same on a replica that does nothing",
+  `${(rate("proxy") / rate("nginx")).toFixed(2)} (${rate("proxy").toFixed(0)} / ${rate("nginx").toFixed(0)})`,
+  "",
+);
+line(
+  `proxy: memory with ${ROUTES} routes, of a bare Node process`,
+  `${(proxyMbAtStart / bareMb).toFixed(2)} (${proxyMbAtStart.toFixed(0)} / ${bareMb.toFixed(0)} MB)`,
+  "≤ 3",
+);
+line(
+  `proxy: the same after ${calls} calls`,
+  `${(residentMb(proxyPid) / bareMb).toFixed(2)} (${residentMb(proxyPid).toFixed(0)} MB)`,
+  "≤ 3",
+);
+
+for (const child of children) {
+  const gone = once(child, "exit");
+  child.kill("SIGTERM");
+  await gone;
+}
+await controlPlane.stop();
+await rm(directory, { recursive: true, force: true });
