@@ -67,7 +67,14 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
   let printed = "";
   child.stdout.on("data", (chunk: Buffer) => (printed += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
-  const ended = new Promise<number | null>((done) => child.once("exit", (code) => done(code)));
+  let stopping = false;
+  const ended = new Promise<number | null>((done) =>
+    child.once("exit", (code, signal) => {
+      // A test only sees that nothing answers any more; this says why.
+      if (!stopping) process.stderr.write(`Toolyard ended by itself (${signal ?? `exit code ${code}`}):\n${printed}\n`);
+      done(code);
+    }),
+  );
   const remove = async () => {
     if (options.dataDir === undefined)
       await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
@@ -75,6 +82,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (!printed.includes("Toolyard is ready.")) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+      stopping = true;
       child.kill("SIGKILL");
       await ended;
       await remove();
@@ -83,6 +91,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     await delay(20);
   }
   const stop = async () => {
+    stopping = true;
     child.kill("SIGTERM");
     return ended;
   };
@@ -95,6 +104,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     output: () => printed,
     stop,
     async kill() {
+      stopping = true;
       child.kill("SIGKILL");
       await ended;
     },

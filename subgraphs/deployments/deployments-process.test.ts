@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
@@ -15,7 +16,7 @@ const EVERYTHING = join(
 
 async function withProcesses(
   launch: Record<string, unknown>,
-  work: (fixture: Fixture, dataDir: string) => Promise<void>,
+  work: (fixture: Fixture, dataDir: string, runtime: Runtime) => Promise<void>,
 ): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
   try {
@@ -40,7 +41,7 @@ async function withProcesses(
         timing: { sweepIntervalMs: 500, drainMs: 20 },
       },
     });
-    await work(fixture, dataDir);
+    await work(fixture, dataDir, runtime);
   } finally {
     await rm(dataDir, { recursive: true, force: true });
   }
@@ -67,10 +68,10 @@ async function deploy(fixture: Fixture): Promise<string> {
   return deployTool.id;
 }
 
-test("a real server is started under the bridge, answers by its route's target, survives a kill, and leaves nothing behind", async () => {
+test("a real server is started under the bridge, answers by its route's target, comes back when it is killed, and leaves nothing behind", async () => {
   await withProcesses(
     { kind: "stdio", command: process.execPath, args: [EVERYTHING, "stdio"] },
-    async (fixture, dataDir) => {
+    async (fixture, dataDir, runtime) => {
       const id = await deploy(fixture);
       const running = await eventually("RUNNING", async () => {
         const state = await stateOf(fixture, id);
@@ -93,11 +94,12 @@ test("a real server is started under the bridge, answers by its route's target, 
       });
       expect(await answer.text()).toContain("echo");
 
-      const { deployment } = await fixture.run<{ deployment: { replicas: { id: string }[] } }>(
-        `query ($id: ID!) { deployment(id: $id) { replicas { id } } }`,
-        { id },
-      );
-      expect(deployment.replicas).toHaveLength(1);
+      const [process_] = await runtime.list();
+      process.kill(Number(process_?.handle.identity["pid"]), "SIGKILL");
+      await eventually("another one", async () => {
+        const { health, replicas } = await stateOf(fixture, id);
+        return health === "HEALTHY" && replicas[0]?.restarts === 1;
+      });
       await fixture.run(`mutation ($id: ID!) { stopDeployment(id: $id) { id } }`, { id });
       await eventually("STOPPED", async () => (await stateOf(fixture, id)).status === "STOPPED");
       await expect(fetch(`${target?.url}/healthz`)).rejects.toThrow();
@@ -131,5 +133,37 @@ test("a server that exits at once is tried again, and the reason holds what it s
     });
     expect(waiting.reason).toContain("code 3");
     expect(waiting.reason).toContain("no API key");
+  });
+});
+
+test("a server that speaks HTTP itself gets its PORT and is probed by a real MCP session", async () => {
+  await withProcesses(
+    { kind: "http", command: process.execPath, args: [EVERYTHING, "streamableHttp"] },
+    async (fixture) => {
+      const id = await deploy(fixture);
+      await eventually("RUNNING", async () => (await stateOf(fixture, id)).status === "RUNNING");
+      const { checkDeploymentHealth } = await fixture.run<{ checkDeploymentHealth: unknown }>(
+        `mutation ($id: ID!) { checkDeploymentHealth(id: $id) { status kind detail } }`,
+        { id },
+      );
+      expect(checkDeploymentHealth).toEqual({ status: "HEALTHY", kind: "mcp tools/list", detail: null });
+    },
+  );
+});
+
+test("a server that never answers is stopped after its start timeout, and the reason says so", async () => {
+  const launch = {
+    kind: "stdio",
+    command: process.execPath,
+    args: ["-e", "console.error('loading the model'); setInterval(() => {}, 1000)"],
+    options: { health: { startTimeoutSeconds: 1 } },
+  };
+  await withProcesses(launch, async (fixture) => {
+    const id = await deploy(fixture);
+    const waiting = await eventually("BACKOFF", async () => {
+      const state = await stateOf(fixture, id);
+      return state.replicas[0]?.phase === "BACKOFF" && state;
+    });
+    expect(waiting.reason).toContain("It did not answer within 1 s of its start. Its last line was: loading the model");
   });
 });

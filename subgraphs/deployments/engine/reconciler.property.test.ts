@@ -126,6 +126,7 @@ test("killed at any point of its work, the next control plane brings rows and pr
         try {
           const store = createStore(database);
           const world = createMockWorld();
+          let ahead = 0;
           const { id } = await insert(store, "weather", replicas, 9_000);
           const { id: otherId } = await insert(store, "other", 1, 9_010);
 
@@ -153,11 +154,13 @@ test("killed at any point of its work, the next control plane brings rows and pr
                 address: "127.0.0.1",
               },
               ...{ random: () => 0, drainMs: 0, graceMs: 1 },
-              // Back-offs of a second pass at once.
-              now: () => Date.now() + (clock += 2_000),
+              // Back-offs pass from one sweep to the next.
+              now: () => Date.now() + ahead,
             });
-            for (let sweep = 0; sweep < sweeps; sweep += 1)
+            for (let sweep = 0; sweep < sweeps; sweep += 1) {
+              ahead += 70_000;
               await Promise.race([reconciler.sweep(), rest(steps === Infinity ? 2_000 : 30)]);
+            }
             await reconciler.close({ stopReplicas: false });
             await prober.close();
             await runtime.close();
@@ -194,8 +197,6 @@ test("killed at any point of its work, the next control plane brings rows and pr
     { numRuns: 100 },
   );
 }, 120_000);
-
-let clock = 0;
 
 async function apply(
   store: DeploymentStore,

@@ -161,10 +161,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
     const abort = new AbortController();
     const run = async (): Promise<void> => {
+      let failed = false;
       try {
         await doWork(action, record, replica, abort.signal);
       } catch (error) {
-        if (!abort.signal.aborted)
+        failed = !abort.signal.aborted;
+        if (failed)
           logger.error(
             { err: error, deployment: deployment(record), action: action.type },
             "work on a replica failed; it is tried again",
@@ -173,7 +175,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         jobs.delete(replica.id);
         // What the end of a process meant is written by now; its key is never used again.
         if (replica.handle && (action.type === "bury" || action.type === "stop")) gone.delete(keyOf(replica.handle));
-        wake(replica.deploymentId);
+        // What failed is for the next sweep: tried again at once, it would most likely fail again, and again.
+        if (!failed) wake(replica.deploymentId);
       }
     };
     // Set before it runs: the work's own changes may wake this deployment.

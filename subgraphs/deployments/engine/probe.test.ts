@@ -1,0 +1,145 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { launchSpec } from "../launch-spec.ts";
+import { createProber, type Prober, type ProbeTarget } from "./probe.ts";
+
+const servers: Server[] = [];
+const probers: Prober[] = [];
+const signal = new AbortController().signal;
+
+afterEach(async () => {
+  for (const prober of probers.splice(0)) await prober.close();
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+async function serve(answer: Parameters<typeof createServer>[1]): Promise<string> {
+  const server = createServer(answer);
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // It listens on a host and port.
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+function prober(allowPrivateRemotes = false): Prober {
+  const made = createProber({ allowPrivateRemotes });
+  probers.push(made);
+  return made;
+}
+const target = (origin: string, launch: Record<string, unknown>): ProbeTarget => ({
+  launch: launchSpec.parse(launch),
+  origin,
+  token: "the-token",
+  headers: { "x-key": "k" },
+  handle: null,
+});
+const stdio = { kind: "stdio", command: "x", options: { health: { timeoutSeconds: 0.2 } } };
+
+describe("a bridge", () => {
+  test("that passes tools/list on is HEALTHY, and gets its token", async () => {
+    let asked: unknown = null;
+    const origin = await serve((request, response) => {
+      asked = request.headers.authorization;
+      response
+        .setHeader("content-type", "application/json")
+        .end(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { tools: [] } }));
+    });
+    expect(await prober().check(target(origin, stdio), signal)).toMatchObject({
+      ok: true,
+      kind: "mcp tools/list",
+      detail: null,
+    });
+    expect(asked).toBe("Bearer the-token");
+  });
+
+  test("whose server has no tools lives all the same", async () => {
+    const origin = await serve(
+      (_request, response) =>
+        void response.end(
+          JSON.stringify({ jsonrpc: "2.0", id: 1, error: { code: -32601, message: "Method not found" } }),
+        ),
+    );
+    expect((await prober().check(target(origin, stdio), signal)).ok).toBe(true);
+  });
+
+  test("that does not answer in time is not", async () => {
+    const origin = await serve(() => undefined);
+    expect(await prober().check(target(origin, stdio), signal)).toMatchObject({
+      ok: false,
+      detail: "It did not answer within 0.2 s.",
+    });
+  });
+
+  test("whose server ends again and again is hopeless to wait for", async () => {
+    const origin = await serve(
+      (_request, response) =>
+        void response
+          .writeHead(503)
+          .end(JSON.stringify({ status: "failing", error: "the server exits at once: code 3" })),
+    );
+    expect(await prober().greet(target(origin, stdio), signal)).toMatchObject({
+      ok: false,
+      hopeless: true,
+      detail: "The server exits at once: code 3.",
+    });
+  });
+
+  test("that is not there yet is worth another greeting", async () => {
+    const result = await prober().greet(target("http://127.0.0.1:1", stdio), signal);
+    expect(result).toMatchObject({ ok: false, detail: "Nothing listens on its port." });
+    expect(result.hopeless).toBeFalsy();
+  });
+});
+
+describe("a server of its own", () => {
+  test("is asked at its health paths where it has some", async () => {
+    const paths: unknown[] = [];
+    const origin = await serve((request, response) => {
+      paths.push(request.url);
+      response.writeHead(request.url === "/ready" ? 503 : 200).end();
+    });
+    const launch = {
+      kind: "http",
+      command: "x",
+      options: { health: { livenessPath: "/live", readinessPath: "/ready" } },
+    };
+    expect(await prober().check(target(origin, launch), signal)).toMatchObject({
+      ok: false,
+      detail: "GET /ready answered HTTP 503.",
+    });
+    expect(paths).toEqual(["/live", "/ready"]);
+  });
+});
+
+describe("a remote server", () => {
+  test("at a private address is not called", async () => {
+    let called = false;
+    const origin = await serve((_request, response) => {
+      called = true;
+      response.end();
+    });
+    for (const host of ["127.0.0.1", "localhost"]) {
+      const url = `${origin.replace("127.0.0.1", host)}/mcp`;
+      const result = await prober().check(target(new URL(url).origin, { kind: "remote", url }), signal);
+      expect(result.ok).toBe(false);
+      expect(result.detail).toContain("private address");
+    }
+    expect(called).toBe(false);
+  });
+
+  test("that redirects is not followed", async () => {
+    let followed = false;
+    const origin = await serve((request, response) => {
+      if (request.url === "/elsewhere") followed = true;
+      response.writeHead(302, { location: "/elsewhere" }).end();
+    });
+    const result = await prober(true).check(
+      target(origin, { kind: "remote", url: `${origin}/mcp`, options: { health: { timeoutSeconds: 2 } } }),
+      signal,
+    );
+    expect(result.ok).toBe(false);
+    expect(followed).toBe(false);
+  });
+});
