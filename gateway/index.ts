@@ -21,7 +21,7 @@ export type {
   SubgraphResponse,
 } from "./execution/subgraph-client.ts";
 export type { QueryPlan } from "./execution/query-plan.ts";
-export { createHiveQueryPlanner, type QueryPlanner } from "./execution/query-planner.ts";
+export type { PlanRequest, QueryPlanner } from "./execution/query-planner.ts";
 export { parseSupergraph, type Supergraph } from "./execution/supergraph.ts";
 export {
   createSubscriptionEngine,

@@ -9,13 +9,22 @@ import {
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { createApiSchema } from "./api-schema.ts";
+import { createAuthorization, type Grants } from "./authorization.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
 import type { Operation } from "./operation.ts";
-import { createPreparedOperations, type OperationText, type Variant } from "./prepared-operations.ts";
+import { createIsolatedPlanner } from "./isolated-planner.ts";
+import {
+  createPreparedOperations,
+  type HotOperation,
+  type OperationText,
+  type PreparedOperation,
+  type Variant,
+  type VariantChoice,
+} from "./prepared-operations.ts";
 import type { ResponsePath } from "./projection.ts";
 import type { QueryPlan } from "./query-plan.ts";
-import { streamResults } from "./result-stream.ts";
-import { createHiveQueryPlanner, type QueryPlanner } from "./query-planner.ts";
+import type { QueryPlanner } from "./query-planner.ts";
+import { later, streamResults } from "./result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
 import { parseSupergraph } from "./supergraph.ts";
 
@@ -50,8 +59,18 @@ export interface Executor {
    * that breaks ends with a result that has errors. Returning from the generator or aborting `signal` releases everything.
    */
   subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
-  /** The plan of an operation, for people. @throws GraphQLError when the operation is not valid */
-  explain(request: Pick<GraphRequest, "query" | "operationName" | "variables" | "context">): QueryPlan;
+  /** The plan of an operation, for people. Rejects with GraphQLError when it is not valid. */
+  explain(request: Pick<GraphRequest, "query" | "operationName" | "variables" | "context">): Promise<QueryPlan>;
+  /** What was run most since it was planned, most first: for `warm` of the executor that takes over. */
+  hottestOperations(limit: number): WarmOperation[];
+  /** Plans operations before they are asked for; those that are not valid here any more are passed over. */
+  warm(operations: readonly WarmOperation[], signal?: AbortSignal): Promise<{ planned: number; failed: number }>;
+  /** Ends the planner's processes. Operations that are planned already can still be run. */
+  close(): Promise<void>;
+}
+
+export interface WarmOperation extends HotOperation {
+  audience: "public" | "internal";
 }
 
 export interface InspectedOperation {
@@ -71,24 +90,30 @@ export interface ExecutorOptions {
   internalTag?: string;
   /** The longest that one operation, or what is fetched for one event, may take. */
   timeoutMs?: number;
-  maxCachedOperations?: number;
-  /** Length of all cached operations' text together. */
-  maxCachedCharacters?: number;
+  /** What prepared operations may take together, in bytes, by estimate: the public ones and the internal ones each. */
+  maxCachedBytes?: number;
   /** How many events of one subscription are completed at the same time. They leave in order. */
   eventConcurrency?: number;
   /** How many fields an operation may select when its fragments are written out. */
   maxFields?: number;
+  /** Closed with the executor. */
   planner?: QueryPlanner;
+  /** Labels of progressive `@override`s that are on for an operation; none unless given. */
+  overrideLabelsOf?: (context: OperationContext) => readonly string[];
+  /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. By chance unless given. */
+  overridePercentageOf?: (context: OperationContext) => number;
   /** Rules beside those of the specification, such as limits. */
   validationRules?: readonly ValidationRule[];
-  log?: Pick<Logger, "error"> | undefined;
+  log?: Pick<Logger, "error" | "warn"> | undefined;
 }
 
 export function createExecutor(options: ExecutorOptions): Executor {
-  const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, maxCachedOperations = 2_000, log } = options;
-  const { eventConcurrency = 8, validationRules = [], maxFields = 20_000, maxCachedCharacters = 4_000_000 } = options;
+  const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, log } = options;
+  const { eventConcurrency = 8, validationRules = [], maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
+  const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
-  const planner = options.planner ?? createHiveQueryPlanner({ supergraphSdl });
+  const authorization = createAuthorization(supergraph.document);
+  const planner = options.planner ?? createIsolatedPlanner({ supergraphSdl, log });
   const internalApiSchema = createApiSchema({ supergraph: supergraph.document });
   const apiSchema = createApiSchema({ supergraph: supergraph.document, withoutTags: [internalTag] });
   const clients = new Map(options.clients.map((client) => [client.name, client]));
@@ -105,12 +130,12 @@ export function createExecutor(options: ExecutorOptions): Executor {
     createPreparedOperations({
       schema,
       supergraph,
+      authorization,
       planner,
       clientOf,
       validationRules,
       maxFields,
-      maxCachedOperations,
-      maxCachedCharacters,
+      maxCachedBytes,
       log,
     });
   const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
@@ -136,7 +161,31 @@ export function createExecutor(options: ExecutorOptions): Executor {
     };
   }
 
-  function finish({ projection }: Variant, execution: Execution): ExecutionResult {
+  const { percentages, labels } = supergraph.overrides;
+
+  function choiceOf({ operation }: PreparedOperation, variables: Json, context: OperationContext): VariantChoice {
+    const { conditionVariables, requirements } = operation;
+    const trueVariables = conditionVariables.filter((name) => variables[name] === true);
+    let choice = trueVariables.length === 0 ? plainChoice : { ...plainChoice, trueVariables };
+    if (requirements.length > 0) {
+      const grants = grantsOf(context);
+      const unmet = requirements.filter((requirement) => !requirement.isMetBy(grants));
+      choice = { ...choice, unmetRequirements: unmet.map(({ key }) => key) };
+    }
+    if (labels.length > 0) {
+      const given = overrideLabelsOf(context);
+      choice = { ...choice, overrideLabels: labels.filter((label) => given.includes(label)) };
+    }
+    if (percentages.length > 0) {
+      const place = overridePercentageOf(context);
+      // All places between two labels' percentages have the same plan.
+      choice = { ...choice, overridePercentage: percentages.findLast((percentage) => percentage <= place) ?? 0 };
+    }
+    return choice;
+  }
+
+  function finish({ projection, denials }: Variant, execution: Execution): ExecutionResult {
+    if (denials.length > 0) execution.errors.push(...denials);
     const isExplained = (path: ResponsePath) =>
       execution.hasFailedFetch || execution.errors.some((error) => concerns(error.path, path));
     const { data, errors } = projection(execution.data, isExplained);
@@ -164,10 +213,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
       return { errors: [notHere("a subscription runs over a stream, not a request")] };
     const variables = coerceVariables(operation, request);
     if ("errors" in variables) return { errors: variables.errors };
-    const variant = prepared.variantFor(variables.coerced);
-    if (variant instanceof GraphQLError) return { errors: [variant] };
     const lifetime = createLifetime(request.signal, timeoutMs);
     try {
+      const planned = prepared.variantFor(choiceOf(prepared, variables.coerced, request.context));
+      const variant = planned instanceof Promise ? await plannedWithin(planned, lifetime) : planned;
+      if (variant instanceof GraphQLError) return { errors: [variant] };
       const execution = begin(request.context, variables.coerced, operation, lifetime);
       const introspected = prepared.introspect(variables.coerced);
       if (introspected?.errors) return introspected;
@@ -186,20 +236,26 @@ export function createExecutor(options: ExecutorOptions): Executor {
     if (operation.kind !== "subscription") return single({ errors: [notHere("it is not a subscription")] });
     const variables = coerceVariables(operation, request);
     if ("errors" in variables) return single({ errors: variables.errors });
-    const variant = prepared.variantFor(variables.coerced);
-    if (variant instanceof GraphQLError) return single({ errors: [variant] });
-    const { subscription, run } = variant.plan;
-    if (!subscription) return single({ errors: [notHere("nothing is left of it to subscribe to")] });
-    return streamResults({
-      subscription,
-      run,
-      begin: (lifetime) => begin(request.context, variables.coerced, operation, lifetime),
-      finish: (execution) => finish(variant, execution),
-      outerSignal: request.signal,
-      timeoutMs,
-      eventConcurrency,
-      log,
-    });
+    const start = (variant: Variant | GraphQLError) => {
+      if (variant instanceof GraphQLError) return single({ errors: [variant] });
+      const { subscription, run } = variant.plan;
+      if (!subscription) {
+        const [denial] = variant.denials;
+        return single({ errors: [denial ?? notHere("nothing is left of it to subscribe to")] });
+      }
+      return streamResults({
+        subscription,
+        run,
+        begin: (lifetime) => begin(request.context, variables.coerced, operation, lifetime),
+        finish: (execution) => finish(variant, execution),
+        outerSignal: request.signal,
+        timeoutMs,
+        eventConcurrency,
+        log,
+      });
+    };
+    const planned = prepared.variantFor(choiceOf(prepared, variables.coerced, request.context));
+    return planned instanceof Promise ? later(planned.then(start)) : start(planned);
   }
 
   return {
@@ -219,14 +275,58 @@ export function createExecutor(options: ExecutorOptions): Executor {
     },
     execute,
     subscribe,
-    explain(request) {
+    async explain(request) {
       const prepared = prepare(request);
       if ("length" in prepared) throw prepared[0] ?? new GraphQLError("The operation is not valid.");
-      const variant = prepared.variantFor(request.variables ?? {});
+      const variant = await prepared.variantFor(choiceOf(prepared, request.variables ?? {}, request.context));
       if (variant instanceof GraphQLError) throw variant;
       return variant.queryPlan;
     },
+    hottestOperations(limit) {
+      const all = (["public", "internal"] as const).flatMap((audience) =>
+        operations[audience].known().map((operation) => ({ ...operation, audience })),
+      );
+      return all.sort((a, b) => b.uses - a.uses).slice(0, limit);
+    },
+    async warm(hot, signal) {
+      const outcome = { planned: 0, failed: 0 };
+      for (const { audience, query, operationName, choice } of hot) {
+        if (signal?.aborted) break;
+        const prepared = operations[audience].get({ query, operationName });
+        const variant = "length" in prepared ? null : await prepared.variantFor(choice);
+        outcome[variant === null || variant instanceof GraphQLError ? "failed" : "planned"]++;
+      }
+      return outcome;
+    },
+    close: () => planner.close(),
   };
+}
+
+const plainChoice: VariantChoice = {
+  trueVariables: [],
+  unmetRequirements: [],
+  overrideLabels: [],
+  overridePercentage: 100,
+};
+
+function grantsOf({ caller, scopes, policies }: OperationContext): Grants {
+  return {
+    isAuthenticated: caller.kind !== "anonymous",
+    scopes: new Set(scopes ?? caller.scopes),
+    policies: new Set(policies),
+  };
+}
+
+async function plannedWithin(
+  planned: Promise<Variant | GraphQLError>,
+  { aborted, signal }: Lifetime,
+): Promise<Variant | GraphQLError> {
+  try {
+    return await Promise.race([planned, aborted]);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return new GraphQLError("The operation could not be planned in time.", { extensions: { code: "TIMEOUT" } });
+  }
 }
 
 function notHere(why: string): GraphQLError {
@@ -237,7 +337,8 @@ function notHere(why: string): GraphQLError {
 function concerns(errorPath: ResponsePath | undefined, path: ResponsePath): boolean {
   if (!errorPath) return false;
   const common = Math.min(errorPath.length, path.length);
-  for (let i = 0; i < common; i++) if (errorPath[i] !== path[i]) return false;
+  // "@" in the path of a field that was left out stands for any item of a list.
+  for (let i = 0; i < common; i++) if (errorPath[i] !== path[i] && errorPath[i] !== "@") return false;
   return true;
 }
 

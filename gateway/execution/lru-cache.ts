@@ -8,7 +8,12 @@ export interface LruCache<Value> {
   get(key: string): Value | undefined;
   /** @param weight in the unit of `maxWeight`, as the length of what the value was made from */
   set(key: string, value: Value, weight?: number): void;
+  /** Changes what an entry weighs, if it is there. */
+  weigh(key: string, weight: number): void;
+  /** All entries, without making any of them younger. */
+  entries(): Iterable<[key: string, value: Value]>;
   clear(): void;
+  readonly weight: number;
   readonly size: number;
 }
 
@@ -23,6 +28,13 @@ export function createLruCache<Value>(options: LruCacheOptions): LruCache<Value>
     if (!entry) return;
     entries.delete(key);
     totalWeight -= entry.weight;
+  }
+
+  function makeRoom(): void {
+    for (const oldest of entries.keys()) {
+      if (entries.size <= maxEntries && totalWeight <= maxWeight) break;
+      remove(oldest);
+    }
   }
 
   return {
@@ -41,14 +53,25 @@ export function createLruCache<Value>(options: LruCacheOptions): LruCache<Value>
       if (weight * 16 > maxWeight) return;
       entries.set(key, { value, weight });
       totalWeight += weight;
-      for (const oldest of entries.keys()) {
-        if (entries.size <= maxEntries && totalWeight <= maxWeight) break;
-        remove(oldest);
-      }
+      makeRoom();
+    },
+    weigh(key, weight) {
+      const entry = entries.get(key);
+      if (!entry) return;
+      if (weight * 16 > maxWeight) return remove(key);
+      totalWeight += weight - entry.weight;
+      entry.weight = weight;
+      makeRoom();
+    },
+    *entries() {
+      for (const [key, { value }] of entries) yield [key, value];
     },
     clear() {
       entries.clear();
       totalWeight = 0;
+    },
+    get weight() {
+      return totalWeight;
     },
     get size() {
       return entries.size;

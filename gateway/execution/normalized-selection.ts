@@ -4,12 +4,15 @@ import {
   isCompositeType,
   isObjectType,
   isInterfaceType,
+  isListType,
+  isNonNullType,
   isUnionType,
   Kind,
   type ArgumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLCompositeType,
+  type GraphQLOutputType,
   type GraphQLSchema,
   type SelectionNode,
   type SelectionSetNode,
@@ -27,11 +30,16 @@ export interface NormalizeOptions {
   dataKeyOf(field: FieldNode): string;
   /** How many fields the selection may come to when it is written out. */
   maxFields: number;
+  /** Whether the caller may not have the field; such fields are left out. */
+  isDenied?: ((typeName: string, fieldName: string) => boolean) | undefined;
+  /** Told of each field left out so: its path in the response, with "@" for the items of a list. */
+  onDenied?: ((path: readonly string[]) => void) | undefined;
 }
 
 /** One level of a selection: each key once, each type condition once. */
 interface Level {
   type: GraphQLCompositeType;
+  path: readonly string[];
   fields: Map<string, { name: string; args: readonly ArgumentNode[]; inner: Level | null }>;
   fragments: Map<string, Level>;
 }
@@ -44,7 +52,7 @@ interface Level {
  * @throws ToolyardError BAD_USER_INPUT beyond `maxFields`
  */
 export function normalizeSelection(options: NormalizeOptions): SelectionSetNode | null {
-  const { schema, rootType, selectionSet, fragments, isTrue, dataKeyOf, maxFields } = options;
+  const { schema, rootType, selectionSet, fragments, isTrue, dataKeyOf, maxFields, isDenied } = options;
   let fieldCount = 0;
 
   function isIncluded(selection: SelectionNode): boolean {
@@ -82,13 +90,18 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
         continue;
       }
       let inner = level.fragments.get(type.name);
-      if (!inner) level.fragments.set(type.name, (inner = { type, fields: new Map(), fragments: new Map() }));
+      if (!inner) level.fragments.set(type.name, (inner = createLevel(type, level.path)));
       collect(inner, fragment.selectionSet, new Set());
     }
   }
 
   function collectField(level: Level, field: FieldNode): void {
     const name = field.name.value;
+    const responseKey = field.alias?.value ?? name;
+    if (isDenied?.(level.type.name, name)) {
+      options.onDenied?.([...level.path, responseKey]);
+      return;
+    }
     const key = name === "__typename" ? name : dataKeyOf(field);
     let entry = level.fields.get(key);
     if (!entry) {
@@ -97,7 +110,8 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
       }
       const definition = isUnionType(level.type) ? undefined : level.type.getFields()[name];
       const type = definition && getNamedType(definition.type);
-      const inner = isCompositeType(type) ? { type, fields: new Map(), fragments: new Map() } : null;
+      const path = isDenied && definition ? [...level.path, responseKey, ...listsOf(definition.type)] : level.path;
+      const inner = isCompositeType(type) ? createLevel(type, path) : null;
       level.fields.set(key, (entry = { name, args: field.arguments ?? [], inner }));
     }
     if (entry.inner && field.selectionSet) collect(entry.inner, field.selectionSet, new Set());
@@ -110,9 +124,18 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
     return isInterfaceType(type) && isUnionType(condition) ? false : schema.isSubType(condition, type);
   }
 
-  const root: Level = { type: rootType, fields: new Map(), fragments: new Map() };
+  const root = createLevel(rootType, []);
   collect(root, selectionSet, new Set());
   return toSelectionSet(root);
+}
+
+function createLevel(type: GraphQLCompositeType, path: readonly string[]): Level {
+  return { type, path, fields: new Map(), fragments: new Map() };
+}
+
+function listsOf(type: GraphQLOutputType): "@"[] {
+  if (isNonNullType(type)) return listsOf(type.ofType);
+  return isListType(type) ? ["@", ...listsOf(type.ofType)] : [];
 }
 
 function toSelectionSet(level: Level): SelectionSetNode | null {

@@ -1,12 +1,15 @@
 import {
   getOperationAST,
   GraphQLError,
+  isAbstractType,
   Kind,
   parse,
   print,
   specifiedRules,
+  TypeInfo,
   validate,
   visit,
+  visitWithTypeInfo,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -16,6 +19,7 @@ import {
   type SelectionSetNode,
   type ValidationRule,
 } from "graphql";
+import type { Authorization, Requirement } from "./authorization.ts";
 import { normalizeSelection } from "./normalized-selection.ts";
 import type { Supergraph } from "./supergraph.ts";
 
@@ -27,6 +31,8 @@ export interface Operation {
   fragments: ReadonlyMap<string, FragmentDefinitionNode>;
   /** The variables that @skip and @include look at. */
   conditionVariables: readonly string[];
+  /** What its fields demand of the caller. */
+  requirements: readonly Requirement[];
   /** What the subgraphs must answer; null when nothing is asked of them. */
   forSubgraphs: SelectionSetNode | null;
   /** What the schema itself answers (`__schema`, `__type`); null when nothing. */
@@ -49,9 +55,20 @@ export function parseOperation(
     if (error instanceof GraphQLError) return [withCode(error, "GRAPHQL_PARSE_FAILED")];
     throw error;
   }
-  const problems = validate(schema, document, [...specifiedRules, ...rules]);
-  return problems.length > 0 ? problems.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
+  const problems = validate(schema, document, [...specifiedRules, refuseIncrementalDelivery, ...rules]);
+  const told = problems.filter(({ message }) => !/^Unknown directive "@(?:defer|stream)"/.test(message));
+  return told.length > 0 ? told.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
 }
+
+/** Says of @defer and @stream that they are not supported, rather than that they are unknown. */
+export const refuseIncrementalDelivery: ValidationRule = (context) => ({
+  Directive(node) {
+    const name = node.name.value;
+    if ((name !== "defer" && name !== "stream") || context.getSchema().getDirective(name)) return;
+    const message = `The directive "@${name}" is not supported here: every result comes in one piece. Leave it out.`;
+    context.reportError(new GraphQLError(message, { nodes: node }));
+  },
+});
 
 function withCode(error: GraphQLError, code: string): GraphQLError {
   return new GraphQLError(error.message, {
@@ -65,12 +82,14 @@ function withCode(error: GraphQLError, code: string): GraphQLError {
 export interface PrepareOptions {
   document: DocumentNode;
   operationName: string | null;
+  schema: GraphQLSchema;
   supergraph: Pick<Supergraph, "isFieldName" | "isRequiredWithArguments">;
+  authorization: Authorization | null;
 }
 
 /** @returns an error when the document has no such operation, or several and none is named. */
 export function prepareOperation(options: PrepareOptions): Operation | GraphQLError {
-  const { document, operationName, supergraph } = options;
+  const { document, operationName, schema, supergraph, authorization } = options;
   const definition = getOperationAST(document, operationName);
   if (!definition) {
     const message =
@@ -105,6 +124,7 @@ export function prepareOperation(options: PrepareOptions): Operation | GraphQLEr
     definition,
     fragments,
     conditionVariables: [...conditionVariables].sort(),
+    requirements: authorization ? requirementsOf([definition, ...used], schema, authorization) : [],
     forSubgraphs,
     introspection: forSchema
       ? { kind: Kind.DOCUMENT, definitions: [{ ...definition, selectionSet: forSchema }, ...used] }
@@ -112,6 +132,29 @@ export function prepareOperation(options: PrepareOptions): Operation | GraphQLEr
     responseKeys: keys.responseKeys,
     dataKeyOf: keys.dataKeyOf,
   };
+}
+
+function requirementsOf(
+  nodes: readonly (OperationDefinitionNode | FragmentDefinitionNode)[],
+  schema: GraphQLSchema,
+  authorization: Authorization,
+): readonly Requirement[] {
+  const found = new Set<Requirement>();
+  const types = new TypeInfo(schema);
+  // A field selected of an interface is checked as that of the object that it turns out to be, too.
+  const add = (typeName: string, fieldName: string) => {
+    for (const requirement of authorization.requirementsOf(typeName, fieldName)) found.add(requirement);
+  };
+  const visitor = visitWithTypeInfo(types, {
+    Field({ name }) {
+      const parent = types.getParentType();
+      if (!parent) return;
+      add(parent.name, name.value);
+      if (isAbstractType(parent)) for (const type of schema.getPossibleTypes(parent)) add(type.name, name.value);
+    },
+  });
+  for (const node of nodes) visit(node, visitor);
+  return [...found].sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
 function usedFragments(
@@ -202,18 +245,26 @@ export interface PlanTextOptions {
   schema: GraphQLSchema;
   isTrue(variable: string): boolean;
   maxFields: number;
+  isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
+}
+
+export interface PlanText {
+  /** Null when nothing is to be fetched. */
+  text: string | null;
+  /** Paths of the fields that the caller may not have, each once; "@" stands for the items of a list. */
+  denied: readonly (readonly string[])[];
 }
 
 /**
  * The operation for the planner, for one choice of the variables that @skip and @include look at.
  *
- * @returns null when nothing is to be fetched
  * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
  */
-export function planTextOf(operation: Operation, { schema, isTrue, maxFields }: PlanTextOptions): string | null {
+export function planTextOf(operation: Operation, { schema, isTrue, maxFields, isDenied }: PlanTextOptions): PlanText {
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
-  if (!forSubgraphs || !rootType) return null;
+  if (!forSubgraphs || !rootType) return { text: null, denied: [] };
+  const denied = new Map<string, readonly string[]>();
   const selectionSet = normalizeSelection({
     schema,
     rootType,
@@ -222,6 +273,11 @@ export function planTextOf(operation: Operation, { schema, isTrue, maxFields }: 
     isTrue,
     dataKeyOf,
     maxFields,
+    isDenied,
+    onDenied: (path) => denied.set(path.join("."), path),
   });
-  return selectionSet && print({ ...definition, directives: [], selectionSet });
+  return {
+    text: selectionSet && print({ ...definition, directives: [], selectionSet }),
+    denied: [...denied.values()],
+  };
 }

@@ -7,6 +7,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
+import type { Authorization } from "./authorization.ts";
 import type { Json } from "./execution.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
@@ -20,30 +21,50 @@ import type { Supergraph } from "./supergraph.ts";
 /** All that depends on an operation's text alone, worked out once. */
 export interface PreparedOperation {
   operation: Operation;
-  /** Plans when these variables ask for a variant that was not met before. */
-  variantFor(variables: Json): Variant | GraphQLError;
+  /** Plans when this choice was not met before; a promise only then. */
+  variantFor(choice: VariantChoice): Variant | Promise<Variant | GraphQLError>;
   /** What the schema answers; null when it is not asked. */
   introspect(variables: Json): ExecutionResult | null;
 }
 
-/** An operation for one choice of the variables that @skip and @include look at: it is planned and projected without conditions. */
+/** What makes one operation another plan: it is planned and projected without conditions. */
+export interface VariantChoice {
+  /** The variables that @skip and @include look at and that are true. */
+  trueVariables: readonly string[];
+  /** Keys of the operation's requirements that the caller does not meet. */
+  unmetRequirements: readonly string[];
+  overrideLabels: readonly string[];
+  overridePercentage: number;
+}
+
 export interface Variant {
   queryPlan: QueryPlan;
   plan: CompiledPlan;
   projection: Projection;
+  /** Of the fields that the caller may not have. */
+  denials: readonly GraphQLError[];
+}
+
+/** One operation and how often it was asked for, to prepare it elsewhere. */
+export interface HotOperation {
+  query: string;
+  operationName: string | null;
+  choice: VariantChoice;
+  /** How often it ran since it was planned. */
+  uses: number;
 }
 
 export interface PreparedOperationsOptions {
   /** What operations are valid against. */
   schema: GraphQLSchema;
   supergraph: Supergraph;
+  authorization: Authorization | null;
   planner: QueryPlanner;
   clientOf(subgraph: string): SubgraphClient;
   validationRules: readonly ValidationRule[];
   maxFields: number;
-  maxCachedOperations: number;
-  /** Length of all cached operations' text together; what is kept of one takes some fifty times its text. */
-  maxCachedCharacters: number;
+  /** What all that is kept may take together, in bytes, by estimate. */
+  maxCachedBytes: number;
   log: Pick<Logger, "error"> | undefined;
 }
 
@@ -57,76 +78,181 @@ export interface OperationText {
 export interface PreparedOperations {
   /** @returns errors of the client when there is no such operation, or it is not valid */
   get(text: OperationText): PreparedOperation | readonly GraphQLError[];
+  /** All that is kept. */
+  known(): HotOperation[];
+  /** Estimated bytes of all that is kept. */
+  readonly cachedBytes: number;
 }
 
 interface KnownDocument {
   document: DocumentNode;
-  operations: Map<string, PreparedOperation>;
+  operations: Map<string, KnownOperation>;
+}
+
+interface KnownOperation extends PreparedOperation {
+  uses(): { choice: VariantChoice; uses: number }[];
 }
 
 const maxVariantsOfOperation = 32;
+const maxOperationsOfDocument = 64;
+
+/*
+ * Measured on parsed documents and compiled plans of the tests' operations (heap before and after a thousand of them): a document takes
+ * some 110 bytes for each character, a plan with its steps and projection some 14 for each character of its JSON.
+ */
+const bytesOfText = (length: number) => 2_000 + 110 * length;
+const bytesOfPlan = (length: number) => 4_000 + 14 * length;
 
 export function createPreparedOperations(options: PreparedOperationsOptions): PreparedOperations {
-  const { schema, supergraph, validationRules, maxCachedOperations, maxCachedCharacters } = options;
-  const documents = createLruCache<KnownDocument>({ maxEntries: maxCachedOperations, maxWeight: maxCachedCharacters });
+  const { schema, supergraph, authorization, validationRules, maxCachedBytes } = options;
+  const documents = createLruCache<KnownDocument>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
+  const weights = new WeakMap<KnownDocument, number>();
+
+  function addWeight(query: string, known: KnownDocument, bytes: number): void {
+    const weight = (weights.get(known) ?? 0) + bytes;
+    weights.set(known, weight);
+    documents.weigh(query, weight);
+  }
+
+  function prepare({ query, operationName, validDocument }: OperationText): KnownOperation | readonly GraphQLError[] {
+    let known = documents.get(query);
+    if (!known) {
+      const document = validDocument ?? parseOperation(query, schema, validationRules);
+      // Invalid ones are not kept: they would push out what is used.
+      if (!("kind" in document)) return document;
+      known = { document, operations: new Map() };
+      documents.set(query, known, 0);
+      addWeight(query, known, bytesOfText(query.length));
+    }
+    const name = operationName ?? null;
+    const prepared = known.operations.get(name ?? "");
+    if (prepared) return prepared;
+    const { document, operations } = known;
+    const operation = prepareOperation({ document, operationName: name, schema, supergraph, authorization });
+    if (operation instanceof GraphQLError) return [operation];
+    const owner = known;
+    const fresh = {
+      operation,
+      ...variantsOf(operation, options, (bytes) => addWeight(query, owner, bytes)),
+      introspect: introspectionOf(operation, schema),
+    };
+    if (operations.size < maxOperationsOfDocument) operations.set(name ?? "", fresh);
+    return fresh;
+  }
 
   return {
-    get({ query, operationName: name, validDocument }) {
-      let known = documents.get(query);
-      if (!known) {
-        const document = validDocument ?? parseOperation(query, schema, validationRules);
-        // Invalid ones are not kept: they would push out what is used.
-        if (!("kind" in document)) return document;
-        known = { document, operations: new Map() };
-        documents.set(query, known, query.length);
+    get(text) {
+      try {
+        return prepare(text);
+      } catch (error) {
+        // The only recursion here is over the client's text.
+        if (error instanceof RangeError) return [tooDeep()];
+        throw error;
       }
-      const operationName = name ?? null;
-      const prepared = known.operations.get(operationName ?? "");
-      if (prepared) return prepared;
-      const operation = prepareOperation({ document: known.document, operationName, supergraph });
-      if (operation instanceof GraphQLError) return [operation];
-      const fresh = {
-        operation,
-        variantFor: variantsOf(operation, options),
-        introspect: introspectionOf(operation, schema),
-      };
-      known.operations.set(operationName ?? "", fresh);
-      return fresh;
+    },
+    known() {
+      const all: HotOperation[] = [];
+      for (const [query, { operations }] of documents.entries()) {
+        for (const [name, operation] of operations)
+          for (const used of operation.uses()) all.push({ query, operationName: name === "" ? null : name, ...used });
+      }
+      return all;
+    },
+    get cachedBytes() {
+      return documents.weight;
     },
   };
 }
 
-function variantsOf(operation: Operation, options: PreparedOperationsOptions): PreparedOperation["variantFor"] {
-  const names = operation.conditionVariables;
-  const variants = createLruCache<Variant>({ maxEntries: maxVariantsOfOperation });
-  return (variables) => {
-    const key = names.length === 0 ? "" : names.map((name) => (variables[name] === true ? "1" : "0")).join("");
-    const known = variants.get(key);
-    if (known) return known;
-    const fresh = createVariant(operation, options, variables);
-    if (!(fresh instanceof GraphQLError)) variants.set(key, fresh);
-    return fresh;
+function tooDeep(): GraphQLError {
+  return new GraphQLError("The operation is nested too deeply.", { extensions: { code: "BAD_USER_INPUT" } });
+}
+
+function variantsOf(
+  operation: Operation,
+  options: PreparedOperationsOptions,
+  addWeight: (bytes: number) => void,
+): Pick<KnownOperation, "variantFor" | "uses"> {
+  const variants = createLruCache<{ variant: Variant; choice: VariantChoice; uses: number }>({
+    maxEntries: maxVariantsOfOperation,
+  });
+  const planning = new Map<string, Promise<Variant | GraphQLError>>();
+
+  async function create(key: string, choice: VariantChoice): Promise<Variant | GraphQLError> {
+    try {
+      const variant = await createVariant(operation, options, choice);
+      if (variant instanceof GraphQLError) return variant;
+      variants.set(key, { variant, choice, uses: 1 });
+      addWeight(bytesOfPlan(JSON.stringify(variant.queryPlan).length));
+      return variant;
+    } finally {
+      planning.delete(key);
+    }
+  }
+
+  return {
+    variantFor(choice) {
+      const key = keyOf(choice);
+      const known = variants.get(key);
+      if (known) {
+        known.uses++;
+        return known.variant;
+      }
+      let pending = planning.get(key);
+      if (!pending) {
+        pending = create(key, choice);
+        planning.set(key, pending);
+      }
+      return pending;
+    },
+    uses() {
+      return [...variants.entries()].map(([, { choice, uses }]) => ({ choice, uses }));
+    },
   };
 }
 
-function createVariant(
+function keyOf({ trueVariables, unmetRequirements, overrideLabels, overridePercentage }: VariantChoice): string {
+  // Most operations have one variant.
+  const isPlain = unmetRequirements.length === 0 && overrideLabels.length === 0 && overridePercentage === 100;
+  if (isPlain) return trueVariables.length === 0 ? "" : trueVariables.join();
+  return [trueVariables.join(), overridePercentage, JSON.stringify([unmetRequirements, overrideLabels])].join(" ");
+}
+
+async function createVariant(
   operation: Operation,
-  { schema, supergraph, planner, clientOf, maxFields, log }: PreparedOperationsOptions,
-  variables: Json,
-): Variant | GraphQLError {
-  const isTrue = (name: string) => variables[name] === true;
-  let planText: string | null = null;
+  { schema, supergraph, authorization, planner, clientOf, maxFields, log }: PreparedOperationsOptions,
+  choice: VariantChoice,
+): Promise<Variant | GraphQLError> {
+  const isTrue = (name: string) => choice.trueVariables.includes(name);
+  const unmet = new Set(choice.unmetRequirements);
+  const isDenied =
+    authorization === null || unmet.size === 0
+      ? undefined
+      : (typeName: string, fieldName: string) =>
+          authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    planText = planTextOf(operation, { schema, isTrue, maxFields });
-    const queryPlan = planText === null ? { node: null } : planner.plan(planText, operation.name);
+    const { text, denied } = planTextOf(operation, { schema, isTrue, maxFields, isDenied });
+    const { overrideLabels, overridePercentage } = choice;
+    const queryPlan =
+      text === null
+        ? { node: null }
+        : await planner.plan({ operation: text, operationName: operation.name, overrideLabels, overridePercentage });
     return {
       queryPlan,
       plan: compilePlan(queryPlan, { clientOf, supergraph }),
-      projection: createProjection({ schema, operation, isTrue }),
+      projection: createProjection({ schema, operation, isTrue, isDenied }),
+      denials: denied.map(
+        (path) =>
+          new GraphQLError("Unauthorized field or type", {
+            path,
+            extensions: { code: "UNAUTHORIZED_FIELD_OR_TYPE" },
+          }),
+      ),
     };
   } catch (error) {
+    if (error instanceof RangeError) return tooDeep();
     if (isPublic(error)) return new GraphQLError(error.message, { extensions: { ...error.extensions } });
-    log?.error({ err: error, operation: planText }, "planning failed");
+    log?.error({ err: error, operationName: operation.name }, "planning failed");
     return new GraphQLError("This operation could not be planned.", { extensions: { code: "INTERNAL_SERVER_ERROR" } });
   }
 }

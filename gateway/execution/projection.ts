@@ -35,6 +35,8 @@ export interface ProjectionOptions {
   operation: Operation;
   /** The value of a variable that @skip or @include looks at. A projection holds for one choice of these. */
   isTrue(variable: string): boolean;
+  /** Fields that the caller may not have are null, whatever the data has. */
+  isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
 }
 
 /** What stands at one place of the response. */
@@ -173,7 +175,7 @@ function toResponsePath(path: Path | null): (string | number)[] {
   return keys.reverse();
 }
 
-function createCompiler({ schema, operation, isTrue }: ProjectionOptions) {
+function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptions) {
   function isIncluded(selection: SelectionNode): boolean {
     for (const directive of selection.directives ?? []) {
       const name = directive.name.value;
@@ -238,7 +240,7 @@ function createCompiler({ schema, operation, isTrue }: ProjectionOptions) {
       const what = `${type.name}.${name}`;
       result.push({
         responseKey,
-        dataKey: operation.dataKeyOf(first),
+        dataKey: isDenied?.(type.name, name) ? neverInData : operation.dataKeyOf(first),
         typeName: null,
         output: outputOf(field.type, inner, what),
       });
@@ -280,6 +282,9 @@ function createCompiler({ schema, operation, isTrue }: ProjectionOptions) {
 
   return { fields };
 }
+
+/** GraphQL has no empty names. */
+const neverInData = "";
 
 const typeNameOutput: Output = {
   kind: "leaf",

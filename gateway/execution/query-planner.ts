@@ -1,141 +1,26 @@
-import {
-  QueryPlanner as NativePlanner,
-  type EntityBatchAlias,
-  type FetchNode as NativeFetch,
-  type FetchNodePathSegment,
-  type FetchRewrite,
-  type FlattenNodePathSegment,
-  type PlanNode as NativeNode,
-  type RequiresSelection as NativeRequires,
-} from "@graphql-hive/router-query-planner";
-import type {
-  EntityBatch,
-  FetchNode,
-  PathSegment,
-  PlanNode,
-  QueryPlan,
-  RequiresSelection,
-  Rewrite,
-  RewriteSegment,
-} from "./query-plan.ts";
+import type { QueryPlan } from "./query-plan.ts";
 
-/** Turns a valid operation into the fetches that answer it. Pure: the same operation gives the same plan. */
+/** What a plan depends on. The same request gives the same plan. */
+export interface PlanRequest {
+  /** One document of one operation, valid against the supergraph's API schema, without introspection. */
+  operation: string;
+  /** Null when the operation has no name. */
+  operationName: string | null;
+  /** Labels of progressive `@override`s that are on, `percent(…)` ones left out. */
+  overrideLabels: readonly string[];
+  /** `@override(label: "percent(n)")` is on where n is greater than this: 0 to 100. */
+  overridePercentage: number;
+}
+
+/** A planner's own work, in whatever process it is done. Synchronous: planning is computing. */
+export interface PlannerCore {
+  /** @throws Error when there is no plan; the message is the planner's own. */
+  plan(request: PlanRequest): QueryPlan;
+}
+
+/** Turns a valid operation into the fetches that answer it. */
 export interface QueryPlanner {
-  /**
-   * @param operationText one document, valid against the API schema, without introspection.
-   * @param operationName null when the document has one operation.
-   * @throws Error when there is no plan; the message is the planner's own.
-   */
-  plan(operationText: string, operationName: string | null): QueryPlan;
-}
-
-const noOverrideLabels: ReadonlySet<string> = new Set();
-
-/** The planner of Hive Router, native code. */
-export function createHiveQueryPlanner(options: { supergraphSdl: string }): QueryPlanner {
-  const planner = new NativePlanner(options.supergraphSdl);
-  return {
-    plan(operationText, operationName) {
-      // A progressive @override by percentage is off: every request sees the same plan.
-      const { node } = planner.plan(operationText, operationName, new Set(noOverrideLabels), 100);
-      return { node: node ? planNode(node) : null };
-    },
-  };
-}
-
-function planNode(node: NativeNode): PlanNode {
-  switch (node.kind) {
-    case "Fetch":
-      return fetchNode(node);
-    case "BatchFetch":
-      return {
-        kind: "BatchFetch",
-        subgraph: node.serviceName,
-        operation: node.operation,
-        variables: node.variableUsages ?? [],
-        batches: node.entityBatch.aliases.map(entityBatch),
-      };
-    case "Sequence":
-      return { kind: "Sequence", nodes: node.nodes.map(planNode) };
-    case "Parallel":
-      return { kind: "Parallel", nodes: node.nodes.map(planNode) };
-    case "Flatten":
-      if (node.node.kind !== "Fetch") throw new Error(`The planner flattened a ${node.node.kind}, which is not known.`);
-      return { kind: "Flatten", path: node.path.map(pathSegment), node: fetchNode(node.node) };
-    case "Condition":
-      return {
-        kind: "Condition",
-        variable: node.condition,
-        ifTrue: node.ifClause ? planNode(node.ifClause) : null,
-        ifFalse: node.elseClause ? planNode(node.elseClause) : null,
-      };
-    case "Subscription":
-      return { kind: "Subscription", primary: fetchNode(node.primary) };
-    case "Defer":
-      throw new Error("Deferred fragments are not supported.");
-  }
-}
-
-function fetchNode(node: NativeFetch): FetchNode {
-  return {
-    kind: "Fetch",
-    subgraph: node.serviceName,
-    operation: node.operation,
-    operationKind: node.operationKind ?? "query",
-    variables: node.variableUsages ?? [],
-    requires: node.requires ? node.requires.map(requiresSelection) : null,
-    inputRewrites: (node.inputRewrites ?? []).map(rewrite),
-    outputRewrites: (node.outputRewrites ?? []).map(rewrite),
-  };
-}
-
-function entityBatch(batch: EntityBatchAlias): EntityBatch {
-  return {
-    alias: batch.alias,
-    representationsVariable: batch.representationsVariableName,
-    paths: batch.paths.map((path) => path.map(pathSegment)),
-    requires: batch.requires.map(requiresSelection),
-    inputRewrites: (batch.inputRewrites ?? []).map(rewrite),
-    outputRewrites: (batch.outputRewrites ?? []).map(rewrite),
-  };
-}
-
-function pathSegment(segment: FlattenNodePathSegment): PathSegment {
-  if (segment === "@") return { kind: "List" };
-  return "Field" in segment ? { kind: "Field", key: segment.Field } : { kind: "Types", names: segment.TypeCondition };
-}
-
-function requiresSelection(selection: NativeRequires): RequiresSelection {
-  switch (selection.kind) {
-    case "Field":
-      return {
-        kind: "Field",
-        name: selection.name,
-        alias: selection.alias ?? null,
-        selections: selection.selections?.length ? selection.selections.map(requiresSelection) : null,
-      };
-    case "InlineFragment":
-      return {
-        kind: "InlineFragment",
-        typeCondition: selection.typeCondition,
-        skipIf: selection.skipIf ?? null,
-        includeIf: selection.includeIf ?? null,
-        selections: selection.selections.map(requiresSelection),
-      };
-    case "FragmentSpread":
-      throw new Error("The planner named a fragment in a representation, which is not known.");
-  }
-}
-
-function rewrite(native: FetchRewrite): Rewrite {
-  if ("KeyRenamer" in native) {
-    const { path, renameKeyTo } = native.KeyRenamer;
-    return { kind: "RenameKey", path: path.map(rewriteSegment), to: renameKeyTo };
-  }
-  const { path, setValueTo } = "ValueSetter" in native ? native.ValueSetter : native;
-  return { kind: "SetValue", path: path.map(rewriteSegment), value: setValueTo };
-}
-
-function rewriteSegment(segment: FetchNodePathSegment): RewriteSegment {
-  return "Key" in segment ? { kind: "Key", key: segment.Key } : { kind: "Types", names: segment.TypenameEquals };
+  /** @throws ToolyardError when there is no plan: INTERNAL_SERVER_ERROR, TIMEOUT or CAPACITY_EXHAUSTED */
+  plan(request: PlanRequest): Promise<QueryPlan>;
+  close(): Promise<void>;
 }

@@ -46,6 +46,25 @@ export function streamResults(options: ResultStreamOptions): AsyncGenerator<Exec
   };
 }
 
+/** A stream that is not there yet. Returning from it waits until it is. */
+export function later(
+  stream: Promise<AsyncGenerator<ExecutionResult, void, void>>,
+): AsyncGenerator<ExecutionResult, void, void> {
+  // Whoever reads meets a failure; a stream that nobody reads fails for nobody.
+  stream.catch(() => undefined);
+  return {
+    next: async () => (await stream).next(),
+    return: async () => (await stream).return(),
+    throw: async (error: unknown) => (await stream).throw(error),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async [Symbol.asyncDispose]() {
+      await (await stream).return();
+    },
+  };
+}
+
 async function* generate(
   options: ResultStreamOptions,
   controller: AbortController,

@@ -8,6 +8,9 @@ export interface OperationContext {
   clientAddress?: string | undefined;
   /** W3C trace context of the client's request. */
   traceparent?: string;
+  /** What `@requiresScopes` and `@policy` of the supergraph are checked against; the caller's scopes, and no policies, unless given. */
+  scopes?: readonly string[];
+  policies?: readonly string[];
   /** Headers of the client's request that are passed on. */
   headers?: Record<string, string>;
 }

@@ -11,6 +11,8 @@ export interface Supergraph {
   isFieldName(name: string): boolean;
   /** Whether some `@requires` names such a field with arguments. */
   isRequiredWithArguments(name: string): boolean;
+  /** Progressive `@override(label:)`: the n of each `percent(n)`, rising, and the other labels. */
+  overrides: { percentages: readonly number[]; labels: readonly string[] };
 }
 
 /** Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them. */
@@ -19,6 +21,7 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
   const subgraphUrls = new Map<string, string>();
   const fieldNames = new Set<string>();
   const requiredWithArguments = new Set<string>();
+  const overrideLabels = new Set<string>();
   const abstractTypesOf = new Map<string, Set<string>>();
 
   const belongsTo = (typeName: string, abstractType: string) => {
@@ -39,6 +42,8 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
         fieldNames.add(field.name.value);
         for (const directive of field.directives ?? []) {
           const requires = directive.name.value === "join__field" ? stringArgument(directive, "requires") : undefined;
+          const label = directive.name.value === "join__field" ? stringArgument(directive, "overrideLabel") : undefined;
+          if (label !== undefined) overrideLabels.add(label);
           for (const [, name] of requires?.matchAll(/(\w+)\s*\(/g) ?? []) if (name) requiredWithArguments.add(name);
         }
       }
@@ -55,6 +60,18 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
       typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
     isFieldName: (name) => fieldNames.has(name),
     isRequiredWithArguments: (name) => requiredWithArguments.has(name),
+    overrides: overridesOf([...overrideLabels]),
+  };
+}
+
+function overridesOf(labels: readonly string[]): Supergraph["overrides"] {
+  const percentageOf = (label: string) => /^percent\((.+)\)$/.exec(label)?.[1];
+  return {
+    percentages: labels
+      .flatMap((label) => percentageOf(label) ?? [])
+      .map(Number)
+      .sort((a, b) => a - b),
+    labels: labels.filter((label) => percentageOf(label) === undefined).sort(),
   };
 }
 

@@ -129,7 +129,7 @@ export function createBoundedStream(options: BoundedStreamOptions): AsyncGenerat
 }
 
 /** The `sequence` of the event in a subscription's result, where the client selected it. */
-function sequenceOf({ data }: ExecutionResult): string | null {
+export function sequenceOf({ data }: ExecutionResult): string | null {
   for (const event of Object.values(data ?? {})) {
     if (typeof event === "object" && event !== null && "sequence" in event && typeof event.sequence === "string") {
       return event.sequence;

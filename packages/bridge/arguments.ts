@@ -1,5 +1,7 @@
 import { fileURLToPath } from "node:url";
 
+const START = fileURLToPath(new URL("./start.mjs", import.meta.url));
+
 export interface BridgeArguments {
   host: string;
   port: number;
@@ -95,6 +97,8 @@ export interface BridgeCommandOptions {
   command: string;
   args: readonly string[];
   workingDirectory?: string | null;
+  /** Absolute path of the script. @default start.mjs */
+  entry?: string | undefined;
 }
 
 /**
@@ -112,6 +116,7 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
     command,
     args,
     workingDirectory = null,
+    entry = START,
   } = options;
   const flags: [string, string | number | undefined | null][] = [
     ["--host", host],
@@ -125,14 +130,7 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
   // A bridge drops at once nearly all it allocates; with V8's default room for that it would keep 50 MB more once it was busy.
   const given = flags.flatMap(([flag, value]) => (value === undefined || value === null ? [] : [flag, String(value)]));
   return {
-    args: [
-      "--max-semi-space-size=1",
-      fileURLToPath(new URL("./start.mjs", import.meta.url)),
-      ...given,
-      "--",
-      command,
-      ...args,
-    ],
+    args: ["--max-semi-space-size=1", entry, ...given, "--", command, ...args],
   };
 }
 
@@ -144,5 +142,5 @@ export const warmUpFlag = "--warm-up";
  * first bridge. Without it bridges that cannot write that cache each take 20 MB more memory and start 30 ms later.
  */
 export function warmUpCommand(): { args: string[] } {
-  return { args: [fileURLToPath(new URL("./start.mjs", import.meta.url)), warmUpFlag] };
+  return { args: [START, warmUpFlag] };
 }

@@ -97,7 +97,7 @@ export function createAttempts(options: {
       else refuse(call, unreachable());
     }
 
-    replica.pool.dispatch(
+    replica.pool().dispatch(
       {
         path: replica.pathPrefix + path.path + path.query,
         // Node's parser lets no other pass.

@@ -14,6 +14,8 @@ export interface Call {
   readonly head: RequestHead;
   readonly path: CallPath;
   readonly requestId: string;
+  /** W3C Trace Context. */
+  readonly traceparent: string;
   /** Name, value…: CORS. */
   readonly corsHeaders: readonly string[];
   readonly startedAt: number;

@@ -36,7 +36,7 @@ export interface Calls {
     response: ServerResponse,
     head: RequestHead,
     path: CallPath,
-    answer: { requestId: string; corsHeaders: readonly string[] },
+    answer: { requestId: string; traceparent: string; corsHeaders: readonly string[] },
   ): void;
   active(): number;
   streams(): number;
@@ -213,13 +213,14 @@ export function createCalls(options: CallsOptions): Calls {
   }
 
   return {
-    handle(request, response, head, path, { requestId, corsHeaders }) {
+    handle(request, response, head, path, { requestId, traceparent, corsHeaders }) {
       const call: Call = {
         request,
         response,
         head,
         path,
         requestId,
+        traceparent,
         corsHeaders,
         startedAt: now(),
         startedMs: performance.now(),

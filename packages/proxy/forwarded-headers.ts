@@ -1,8 +1,5 @@
-import { randomBytes } from "node:crypto";
 import type { Call } from "./call.ts";
 import type { Replica } from "./replica.ts";
-
-const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and who calls, by this proxy's word instead of the client's.
@@ -16,21 +13,11 @@ export function forwardedHeaders(call: Call, replica: Replica, protocol: string)
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
   headers.push("x-forwarded-for", request.socket.remoteAddress ?? "", "x-forwarded-proto", protocol);
   if (head.host !== undefined) headers.push("x-forwarded-host", head.host);
-  const { traceparent } = head;
-  headers.push(
-    "traceparent",
-    traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : newTraceparent(),
-  );
+  headers.push("traceparent", call.traceparent);
   if (session) headers.push("mcp-session-id", session.ownId);
   return headers;
 }
 
 function withoutNames(pairs: readonly string[], names: ReadonlySet<string>): string[] {
   return pairs.filter((_, index) => !names.has(pairs[index - (index % 2)] ?? ""));
-}
-
-/** W3C Trace Context; not sampled, since nothing here collects traces. */
-function newTraceparent(): string {
-  const id = randomBytes(24).toString("hex");
-  return `00-${id.slice(0, 32)}-${id.slice(32)}-00`;
 }

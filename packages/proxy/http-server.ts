@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { ToolyardError, messageOf, requestIdOf, type Logger } from "@toolyard/service-kit";
+import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./answer.ts";
 import { parseCallPath, type CallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
 import { isLoopback, type HostPolicy } from "./hosts.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import { createRandomHex } from "./random-hex.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
 
 export interface ProxyHealth {
@@ -26,15 +27,26 @@ export interface HttpServerOptions {
 const METADATA = "/.well-known/oauth-protected-resource";
 const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
 const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+const TRACE_ID = /^[\da-f]{32}$/;
+const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 /** Longer than clients and load balancers keep idle connections, so that they end them, not we while they send. */
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
   const { policy, calls, metrics, health, publicUrl, isDraining, logger } = options;
 
+  const randomHex = createRandomHex();
+
+  /** The client's trace, or a new one that has the request's id for its own; not sampled, since nothing here collects traces. */
+  function traceOf(given: string | undefined, requestId: string): string {
+    if (given !== undefined && TRACEPARENT.test(given)) return given;
+    return `00-${TRACE_ID.test(requestId) ? requestId : randomHex(16)}-${randomHex(8)}-00`;
+  }
+
   function serve(request: IncomingMessage, response: ServerResponse): void {
     const head = readRequestHead(request.rawHeaders);
-    const requestId = requestIdOf({ headers: { "x-request-id": head.requestId } });
+    const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
       void refuse(request, response, refusal, { requestId, headers, unreadBody: head.chunked || !!head.contentLength });
@@ -55,7 +67,11 @@ export function createProxyServer(options: HttpServerOptions): Server {
     if (path) {
       // TRACE would show the caller what only the replica may see.
       if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));
-      return calls.handle(request, response, head, path, { requestId, corsHeaders: cors });
+      return calls.handle(request, response, head, path, {
+        requestId,
+        traceparent: traceOf(head.traceparent, requestId),
+        corsHeaders: cors,
+      });
     }
     const json = (status: number, body: unknown) =>
       send(response, status, "application/json", JSON.stringify(body), requestId, cors);

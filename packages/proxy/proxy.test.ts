@@ -61,4 +61,6 @@ describe("a call", () => {
     });
   });
 });
-void httpRequest; void connect; void delay;
+void httpRequest;
+void connect;
+void delay;

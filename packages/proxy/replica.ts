@@ -16,9 +16,12 @@ export interface Replica extends Candidate {
   readonly headers: readonly string[];
   /** Lower-case names of `headers` beside the credential: a client's own are not sent. */
   readonly ownHeaders: ReadonlySet<string> | null;
-  readonly pool: Dispatcher;
+  /** Opened at the first call: a proxy may have thousands of routes that nobody calls. */
+  pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
   retire(): void;
+  /** Ends its connections. */
+  destroy(): Promise<void>;
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -34,14 +37,10 @@ export function createReplica(options: {
   const { target, allowPrivateRemotes, onPoolError } = options;
   const url = new URL(target.url);
   const guarded = target.remote && !allowPrivateRemotes;
-  const pool = new Pool(url.origin, {
-    pipelining: 1,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    connect: { timeout: CONNECT_TIMEOUT_MS, ...(guarded && { lookup: publicLookup }) },
-  });
   const extra = target.headers.flatMap(({ name, value }) => [name.toLowerCase(), value]);
   // An address that the operator does not allow is never ready.
   const refused = guarded && namesPrivateAddress(url);
+  let pool: Pool | null = null;
   let ready = target.ready && !refused;
   return {
     id: target.replicaId,
@@ -57,7 +56,15 @@ export function createReplica(options: {
     pathPrefix: url.pathname.replace(/\/+$/, ""),
     headers: target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra],
     ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
-    pool,
-    retire: () => void pool.close().catch(onPoolError),
+    pool() {
+      pool ??= new Pool(url.origin, {
+        pipelining: 1,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        connect: { timeout: CONNECT_TIMEOUT_MS, ...(guarded && { lookup: publicLookup }) },
+      });
+      return pool;
+    },
+    retire: () => void pool?.close().catch(onPoolError),
+    destroy: async () => pool?.destroy(),
   };
 }

@@ -100,7 +100,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
     sessionIds: () => sessions?.ids ?? null,
     outstanding: () => [...replicas.values()].reduce((sum, replica) => sum + replica.outstanding, 0),
     async close() {
-      await Promise.all([...replicas.values()].map(({ pool }) => pool.destroy()));
+      await Promise.all([...replicas.values()].map((replica) => replica.destroy()));
     },
   };
 }

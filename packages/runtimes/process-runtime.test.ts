@@ -148,6 +148,7 @@ describe("launches", () => {
     expect(JSON.parse(line?.text ?? "")).toEqual({
       args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "server.mjs", "--flag"],
       BRIDGE_TOKEN: spec.token,
+      execArgv: ["--max-semi-space-size=1"],
     });
   });
 });

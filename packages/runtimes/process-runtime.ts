@@ -2,6 +2,7 @@ import { mkdirSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
+import { warmUpBridge } from "./process/bridge-warm-up.ts";
 import { createSandbox } from "./process/bubblewrap.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
@@ -31,6 +32,11 @@ export interface ProcessRuntimeOptions {
   log: Logger;
   /** The bridge's main file. @default the one of this project. */
   bridgeEntry?: string;
+  /**
+   * Whether to fill the bridge's compile cache, which bridges cannot under bubblewrap, in a process beside this one at once.
+   * @default false
+   */
+  warmUpBridge?: boolean;
   /** Files and folders that replicas must not see under bubblewrap, such as `.env`. */
   hiddenPaths?: readonly string[];
   /** How often replicas of earlier processes are looked at, and logs are rotated. @default 500 */
@@ -56,7 +62,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { ownerId, isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
   const { pollIntervalMs = 500, scanIntervalMs = 10_000, killTimeoutMs = 10_000 } = options;
   const { logMaxBytes = 5 * 1024 * 1024, now = Date.now, processTable: table = createProcessTable() } = options;
-  const bridgeEntry = resolve(options.bridgeEntry ?? join(import.meta.dirname, "../bridge/start.mjs"));
+  const bridgeEntry = options.bridgeEntry === undefined ? undefined : resolve(options.bridgeEntry);
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
 
@@ -65,8 +71,14 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     hostEnv,
     dataDir,
     hiddenPaths: hiddenPaths.map((path) => resolve(path)),
-    visiblePaths: [resolve(import.meta.dirname, "../.."), dirname(bridgeEntry), dirname(process.execPath)],
+    visiblePaths: [
+      resolve(import.meta.dirname, "../.."),
+      ...(bridgeEntry === undefined ? [] : [dirname(bridgeEntry)]),
+      dirname(process.execPath),
+    ],
   });
+  // Unisolated bridges fill their compile cache themselves.
+  const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ hostEnv, log }) : null;
   const planner = createLaunchPlanner({
     ownerId,
     hostEnv,
@@ -210,7 +222,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       await catalog.remove(handle.name);
     },
     onExit: (listener) => catalog.onExit((replica) => listener(handleOf(replica))),
-    close: () => catalog.close(),
+    async close() {
+      bridgeWarmUp?.close();
+      await catalog.close();
+    },
   };
 }
 

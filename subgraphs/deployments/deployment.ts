@@ -54,7 +54,8 @@ export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
 
 export type ReplicaState =
   | { phase: "PENDING" }
-  | { phase: "STARTING"; since: number }
+  /** `lastWords`: what it printed last, while it takes its time. */
+  | { phase: "STARTING"; since: number; lastWords?: string | null }
   | { phase: "READY"; since: number }
   | { phase: "UNHEALTHY"; since: number; failures: number; successes: number; reason: string }
   | { phase: "BACKOFF"; until: number; reason: string }

@@ -169,7 +169,7 @@ describe("what goes wrong", () => {
     const { id } = await deploy(fixture);
     const waiting = await eventually("BACKOFF", async () => {
       const state = await stateOf(fixture, id);
-      return state.replicas[0]?.phase === "BACKOFF" && state;
+      return state.reason?.includes("started again soon") && state;
     });
     expect(waiting.status).toBe("STARTING");
     expect(waiting.reason).toMatch(/^The server exited at once with code 3.*try 2 of 10/);

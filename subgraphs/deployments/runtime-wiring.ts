@@ -41,6 +41,7 @@ export async function createRuntimes(options: {
       hostEnv: env,
       log: logger,
       hiddenPaths,
+      warmUpBridge: true,
     }),
   ];
 }

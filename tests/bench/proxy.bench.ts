@@ -28,7 +28,15 @@ const BODY = JSON.stringify({
   jsonrpc: "2.0",
   id: 1,
   method: "tools/call",
-  params: { name: "echo", arguments: { message: "hello" } },
+  params: {
+    name: "echo",
+    arguments: { message: "hello" },
+    _meta: {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientInfo": { name: "bench", version: "1" },
+      "io.modelcontextprotocol/clientCapabilities": {},
+    },
+  },
 });
 const REPLICA = `
 const { createServer } = require("node:http");
@@ -154,8 +162,18 @@ async function load({ port, path, token, pid }: Way): Promise<{ rate: number; cp
   return { rate: calls / seconds, cpuUs: cpu / calls };
 }
 
-const directory = await mkdtemp(join(tmpdir(), "toolyard-proxy-bench-"));
 const children: ChildProcess[] = [];
+/** Nothing hangs for ever, and nothing is left behind. */
+const BENCH_MS = 240_000;
+process.once("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+});
+const overdue = setTimeout(() => {
+  process.stderr.write("The benchmark took too long.\n");
+  process.exit(1);
+}, BENCH_MS);
+
+const directory = await mkdtemp(join(tmpdir(), "toolyard-proxy-bench-"));
 function start(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env });
   children.push(child);
@@ -194,7 +212,7 @@ await writeFile(
 events { worker_connections 1024; }
 http { access_log off; client_body_temp_path ${directory}; proxy_temp_path ${directory}; fastcgi_temp_path ${directory};
   uwsgi_temp_path ${directory}; scgi_temp_path ${directory};
-  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; keepalive_requests 1000000;
+  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host 127.0.0.1; proxy_buffering off; keepalive_requests 1000000;
   ${upstreams("plain", replicaPort)} ${upstreams("bridge", bridgePort)}
   ${server(nginxPort, 0).replace("127.0.0.1:0", "plain")} ${server(nginxBridgePort, 0).replace("127.0.0.1:0", "bridge")} }`,
 );
@@ -326,3 +344,4 @@ for (const child of children) {
 }
 await controlPlane.stop();
 await rm(directory, { recursive: true, force: true });
+clearTimeout(overdue);

@@ -1,5 +1,6 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
@@ -29,8 +30,8 @@ export interface LaunchPlannerOptions {
   ownerId: string;
   hostEnv: Record<string, string | undefined>;
   replicaEnv: readonly string[];
-  /** Absolute path of the bridge's main file. */
-  bridgeEntry: string;
+  /** Absolute path of the bridge's main file; undefined: this project's. */
+  bridgeEntry: string | undefined;
   /** Absolute path of the folder for what replicas share and may lose. */
   cacheDirectory: string;
   sandbox: Sandbox | null;
@@ -87,13 +88,17 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         inner = [command, ...launch.args];
       } else {
         environment["BRIDGE_TOKEN"] = spec.token;
-        inner = [
-          [process.execPath, bridgeEntry],
-          ["--host", spec.host, "--port", String(spec.port)],
-          ["--sessions", launch.sessions.toLowerCase(), "--timeout-seconds", String(launch.timeoutSeconds)],
-          launch.workingDirectory === null ? [] : ["--working-directory", startDirectory],
-          ["--", command, ...launch.args],
-        ].flat();
+        const { args } = bridgeCommand({
+          entry: bridgeEntry,
+          host: spec.host,
+          port: spec.port,
+          sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
+          timeoutSeconds: launch.timeoutSeconds,
+          workingDirectory: launch.workingDirectory === null ? null : startDirectory,
+          command,
+          args: launch.args,
+        });
+        inner = [process.execPath, ...args];
       }
       if (sandbox) for (const folder of caches.folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
       const confinement = {

@@ -1,8 +1,9 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
-import { processNameOf, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
+import { type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
 import { newReplica } from "../new-replica.ts";
+import { createCensus, keyOf } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import type { PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
@@ -59,8 +60,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
   const changes = createReplicaChanges({ store, now, random });
-  /** Processes known to be gone, by key, until their replica's next start. */
-  const gone = new Set<string>();
+  const census = createCensus({ store, runtimes, logger, graceMs });
   const work = createReplicaWork({
     changes,
     runtimes,
@@ -71,13 +71,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     now,
     drainMs,
     graceMs,
-    isGone: (handle) => gone.has(keyOf(handle)),
+    isGone: census.isGone,
   });
 
   /** What is being done, by replica; one thing at a time. */
   const jobs = new Map<string, Job>();
-  /** Processes of no replica that are being stopped, by key. */
-  const strays = new Map<string, Promise<void>>();
   const looking = new Map<string, { again: boolean; done: Promise<void> }>();
   const timers = new Map<string, NodeJS.Timeout>();
   let sweeping: Promise<void> | null = null;
@@ -88,7 +86,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   function observe(replica: Replica, deployment: Deployment): ObservedReplica {
     const { id, ordinal, generation, state, attempts, lastProbeAt, handle } = replica;
     const exists = deployment.runtime === "REMOTE" ? replica.incarnation > 0 : handle !== null;
-    const process = !exists ? "ABSENT" : handle && gone.has(keyOf(handle)) ? "GONE" : "RUNNING";
+    const process = !exists ? "ABSENT" : handle && census.isGone(handle) ? "GONE" : "RUNNING";
     return { id, ordinal, generation, state, attempts, lastProbeAt, process };
   }
 
@@ -173,8 +171,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
           );
       } finally {
         jobs.delete(replica.id);
-        // What the end of a process meant is written by now; its key is never used again.
-        if (replica.handle && (action.type === "bury" || action.type === "stop")) gone.delete(keyOf(replica.handle));
+        if (replica.handle && (action.type === "bury" || action.type === "stop")) census.forget(replica.handle);
         // What failed is for the next sweep: tried again at once, it would most likely fail again, and again.
         if (!failed) wake(replica.deploymentId);
       }
@@ -257,51 +254,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     timers.set(deploymentId, timer);
   }
 
-  /** Compares what the runtimes say with the rows, both ways. */
   async function sweepOnce(): Promise<void> {
-    const listed = (
-      await Promise.all(
-        [...runtimes.values()].map(async (runtime) => (await runtime.list()).map((entry) => ({ ...entry, runtime }))),
-      )
-    ).flat();
-    // Read after the list: a row is written before its process is started, so what is listed without a row has none.
-    const records = await store.unsettled();
-    const running = new Set(listed.map(({ handle }) => keyOf(handle)));
-    const known = new Set<string>();
-    for (const { deployment, replicas } of records) {
-      for (const replica of replicas) {
-        if (hasProcess(replica))
-          known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
-        if (replica.handle && hasProcess(replica) && !running.has(keyOf(replica.handle)))
-          await confirmGone(replica.handle);
-      }
-    }
-    for (const { handle, runtime } of listed) if (!known.has(keyOf(handle))) stopStray(runtime, handle);
-    for (const { deployment } of records) wake(deployment.id);
-  }
-
-  /** It may have been started after the list was made. */
-  async function confirmGone(handle: ReplicaHandle): Promise<void> {
-    const liveness = await runtimes.get(handle.runtime)?.inspect(handle);
-    if (liveness?.alive === false) gone.add(keyOf(handle));
-  }
-
-  function stopStray(runtime: Runtime, handle: ReplicaHandle): void {
-    const key = keyOf(handle);
-    if (strays.has(key)) return;
-    logger.warn({ replica: handle.name }, "a replica runs that no deployment wants; it is stopped");
-    const stopping = async (): Promise<void> => {
-      try {
-        await runtime.stop(handle, graceMs);
-        await runtime.forget(handle);
-      } catch (error) {
-        logger.error({ err: error, replica: handle.name }, "stopping it failed; the next sweep tries again");
-      } finally {
-        strays.delete(key);
-      }
-    };
-    strays.set(key, Promise.resolve());
-    strays.set(key, stopping());
+    for (const { deployment } of await census.take()) wake(deployment.id);
   }
 
   async function sweep(): Promise<void> {
@@ -314,7 +268,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   function onExit(handle: ReplicaHandle): void {
-    gone.add(keyOf(handle));
+    census.noteGone(handle);
     void sweepFor(handle);
   }
 
@@ -367,21 +321,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       await Promise.allSettled([...looking.values()].map(({ done }) => done));
       for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "bury") abort.abort();
       await Promise.allSettled([...jobs.values()].map(({ done }) => done));
-      await Promise.allSettled(strays.values());
+      await census.settled();
       if (stopReplicas)
         await suspendReplicas({ store, runtimes: [...runtimes.values()], hostId, graceMs, now, logger });
     },
   };
-}
-
-function hasProcess({ state }: Replica): boolean {
-  return (
-    state.phase === "STARTING" || state.phase === "READY" || state.phase === "UNHEALTHY" || state.phase === "STOPPING"
-  );
-}
-
-function keyOf({ runtime, name }: Pick<ReplicaHandle, "runtime" | "name">): string {
-  return `${runtime}/${name}`;
 }
 
 function deployment({ deployment: { name } }: DeploymentRecord): string {

@@ -42,9 +42,11 @@ export interface ReplicaWorkOptions {
 
 /** How often a replica that was just started is asked whether it answers, at first and at last. */
 const FIRST_GREETING_MS = 25;
-const LAST_GREETING_MS = 500;
+const LAST_GREETING_MS = 200;
 /** Greetings at the first pace: 3 s of them. */
 const QUICK_GREETINGS = 120;
+/** How often the reason of a slow start is brought up to date with what the server printed last. */
+const NEWS_INTERVAL_MS = 2_000;
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
 
@@ -142,6 +144,15 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return null;
   }
 
+  /** Puts what a slow starter printed last into its reason. */
+  async function tellLastWords(deployment: Deployment, replica: Replica): Promise<void> {
+    const words = await lastWords(runtimeOf(deployment), replica.handle);
+    const { id: replicaId, deploymentId, incarnation } = replica;
+    const set = ({ state }: Replica): Partial<Replica> =>
+      state.phase === "STARTING" && state.lastWords !== words ? { state: { ...state, lastWords: words } } : {};
+    await changes.update({ deploymentId, replicaId, incarnation, set });
+  }
+
   const work: ReplicaWork = {
     targetOf,
 
@@ -173,6 +184,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       const target = targetOf(deployment, replica);
       let successes = 0;
       let pause = FIRST_GREETING_MS;
+      let newsAt = now() + NEWS_INTERVAL_MS;
       for (let greeting = 1; !signal.aborted; greeting += 1) {
         const result = await prober.greet(target, signal);
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
@@ -191,6 +203,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
           await apply(replica, { type: "silent", reason }, { check: toCheck(replica, { ...result, detail: reason }) });
           return;
         }
+        if (now() >= newsAt) {
+          await tellLastWords(deployment, replica);
+          newsAt = now() + NEWS_INTERVAL_MS;
+        }
         if (greeting > QUICK_GREETINGS || deployment.launch.kind !== "stdio")
           pause = Math.min(LAST_GREETING_MS, pause * 1.25);
         await delay(pause, undefined, { signal, ref: false }).catch(ignoreAbort);
@@ -205,8 +221,9 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         ? { type: "answered" }
         : { type: "silent", reason: result.detail ?? "It did not answer." };
       const set = () => ({ lastProbeAt: check.at });
-      // A replica that starts is judged by its deadline, not by one call; one that is READY already has nothing to become.
-      const judged = replica.state.phase === "READY" || replica.state.phase === "UNHEALTHY";
+      // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
+      const { phase } = replica.state;
+      const judged = phase === "UNHEALTHY" || (phase === "READY" && !result.ok);
       const applied = judged ? await apply(replica, event, { set, check }) : null;
       if (applied) return check;
       const { id: replicaId, deploymentId, incarnation } = replica;

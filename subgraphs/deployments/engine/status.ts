@@ -54,7 +54,9 @@ export function replicaReason({ state, attempts }: Pick<Observed, "state" | "att
     case "PENDING":
       return "It is about to start.";
     case "STARTING":
-      return "It was started and has not answered yet; what runs through npx or uvx may be installing.";
+      return state.lastWords
+        ? `It was started and has not answered yet. ${state.lastWords}`
+        : "It was started and has not answered yet; what runs through npx or uvx may be installing.";
     case "UNHEALTHY":
     case "FAILED":
     case "STOPPING":

@@ -18,14 +18,17 @@ interface Summary {
 
 function record(more: Record<string, unknown> = {}): Record<string, unknown> {
   return {
-    ...{
-      at: new Date().toISOString(),
-      toolId: "tool-1",
-      deploymentId: "deployment-1",
-      endpoint: "/mcp/{slug}/v1/mcp",
-      method: "POST",
-    },
-    ...{ mcpMethod: "tools/call", mcpTool: "forecast", statusCode: 200, responseTimeMs: 10, userId: "user-1", ...more },
+    at: new Date().toISOString(),
+    toolId: "tool-1",
+    deploymentId: "deployment-1",
+    endpoint: "/mcp/{slug}/v1/mcp",
+    method: "POST",
+    mcpMethod: "tools/call",
+    mcpTool: "forecast",
+    statusCode: 200,
+    responseTimeMs: 10,
+    userId: "user-1",
+    ...more,
   };
 }
 const summaryOf = async (fixture: Fixture, window: string): Promise<Summary> =>

@@ -1,0 +1,155 @@
+import { createHash } from "node:crypto";
+import {
+  getOperationAST,
+  GraphQLError,
+  NoSchemaIntrospectionCustomRule,
+  parse,
+  specifiedRules,
+  validate,
+  type DocumentNode,
+  type GraphQLSchema,
+} from "graphql";
+import type { InspectedOperation } from "./execution/executor.ts";
+import { createLruCache } from "./execution/lru-cache.ts";
+import { costError, limitExceeded, measureOperation, type OperationLimits } from "./operation-limits.ts";
+import type { CostModel } from "./operation-cost.ts";
+
+/** An operation that may run, with what is known of it from its text. */
+export interface AdmittedOperation extends InspectedOperation {
+  /** Of the whole text, parsed, measured and validated. */
+  validDocument: DocumentNode;
+  /** The first 16 hexadecimal digits of the text's SHA-256: the operation's name among people who look at metrics. */
+  hash: string;
+  /** Whether these variables let it cost too much. */
+  costError(variables: Readonly<Record<string, unknown>>): GraphQLError | null;
+}
+
+export interface AdmissionOptions {
+  schema: GraphQLSchema;
+  costs: CostModel;
+  limits: OperationLimits;
+  introspection: boolean;
+  /** Where only known operations run: whether this is one. */
+  isKnown?: ((query: string) => boolean) | undefined;
+  maxDocuments?: number;
+  /** Length of all kept documents' text together. */
+  maxCharacters?: number;
+}
+
+/** Decides by an operation's text whether it may run at all; each text once. */
+export interface Admission {
+  admit(query: string, operationName: string | null): AdmittedOperation | readonly GraphQLError[];
+}
+
+interface KnownText {
+  document: DocumentNode;
+  hash: string;
+  operations: Map<string, AdmittedOperation | readonly GraphQLError[]>;
+}
+
+/** Refused texts are kept, too, but few: a client in a loop would else have the same bad text validated again and again. */
+const MAX_REFUSED = 200;
+
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { schema, costs, limits, introspection, isKnown } = options;
+  const { maxDocuments = 2_000, maxCharacters = 4_000_000 } = options;
+  const known = createLruCache<KnownText>({ maxEntries: maxDocuments, maxWeight: maxCharacters });
+  const refused = createLruCache<readonly GraphQLError[]>({ maxEntries: MAX_REFUSED, maxWeight: maxCharacters / 8 });
+  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
+
+  function read(query: string): KnownText | readonly GraphQLError[] {
+    if (isKnown && !isKnown(query)) {
+      return [
+        new GraphQLError("Only operations of this gateway's safelist may run, and this is none of them.", {
+          extensions: { code: "PERSISTED_QUERY_NOT_IN_LIST" },
+        }),
+      ];
+    }
+    let document: DocumentNode;
+    try {
+      document = parse(query, { maxTokens: limits.maxTokens });
+    } catch (error) {
+      if (!(error instanceof GraphQLError)) throw error;
+      // graphql-js says it in words only.
+      if (/contains more (?:than|that) \d+ tokens/.test(error.message))
+        return [limitExceeded("tokens", limits.maxTokens, Infinity, "The document has too many tokens")];
+      return [withCode(error, "GRAPHQL_PARSE_FAILED")];
+    }
+    for (const definition of document.definitions) {
+      if (definition.kind !== "OperationDefinition") continue;
+      const measured = measureOperation({ document, definition, schema, costs, limits });
+      if (measured instanceof GraphQLError) return [measured];
+    }
+    const problems = validate(schema, document, rules, { maxErrors: 50 });
+    if (problems.length > 0) {
+      return problems.map((error) =>
+        withCode(
+          error,
+          error.message.startsWith("GraphQL introspection has been disabled")
+            ? "INTROSPECTION_DISABLED"
+            : "GRAPHQL_VALIDATION_FAILED",
+        ),
+      );
+    }
+    const hash = createHash("sha256").update(query).digest("hex").slice(0, 16);
+    return { document, hash, operations: new Map() };
+  }
+
+  function choose({ document, hash }: KnownText, operationName: string | null) {
+    const definition = getOperationAST(document, operationName);
+    if (!definition) {
+      const message =
+        operationName === null ? "Name the operation to run." : `Unknown operation named "${operationName}".`;
+      return [new GraphQLError(message, { extensions: { code: "OPERATION_RESOLUTION_FAILURE" } })];
+    }
+    const measured = measureOperation({ document, definition, schema, costs, limits });
+    if (measured instanceof GraphQLError) return [measured];
+    return {
+      kind: definition.operation,
+      name: definition.name?.value ?? null,
+      document: {
+        ...document,
+        definitions: document.definitions.filter(
+          (node) => node === definition || node.kind === "FragmentDefinition",
+        ),
+      },
+      schema,
+      validDocument: document,
+      hash,
+      costError: (variables: Readonly<Record<string, unknown>>) => costError(measured, variables, limits),
+    };
+  }
+
+  return {
+    admit(query, operationName) {
+      let text = known.get(query);
+      if (!text) {
+        const before = refused.get(query);
+        if (before) return before;
+        const fresh = read(query);
+        if (!("document" in fresh)) {
+          refused.set(query, fresh, query.length);
+          return fresh;
+        }
+        text = fresh;
+        known.set(query, text, query.length);
+      }
+      const key = operationName ?? "";
+      const operation = text.operations.get(key);
+      if (operation) return operation;
+      const fresh = choose(text, operationName);
+      // Names that are not in the document are the client's to choose: they are not kept.
+      if ("hash" in fresh) text.operations.set(key, fresh);
+      return fresh;
+    },
+  };
+}
+
+function withCode(error: GraphQLError, code: string): GraphQLError {
+  return new GraphQLError(error.message, {
+    nodes: error.nodes ?? null,
+    source: error.source ?? null,
+    positions: error.positions ?? null,
+    extensions: { ...error.extensions, code },
+  });
+}

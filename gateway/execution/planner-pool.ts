@@ -1,0 +1,187 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Logger } from "@toolyard/service-kit";
+import type { PlannerCommand, PlannerKind, PlannerReply } from "./planner-process.ts";
+import type { QueryPlan } from "./query-plan.ts";
+import type { PlanRequest } from "./query-planner.ts";
+
+export type PlannerOutcome =
+  | { kind: "planned"; plan: QueryPlan }
+  /** The planner said no; `reason` is its own message. */
+  | { kind: "refused"; reason: string }
+  /** The operation ended the planner's process, or took longer than it may. */
+  | { kind: "died" | "late" }
+  /** The planner does not start here, or so many wait for it that this one may not. */
+  | { kind: "unavailable" | "full" };
+
+export interface PlannerPoolOptions {
+  planner: PlannerKind;
+  supergraphSdl: string;
+  /** A second process starts when operations wait behind one that takes long. */
+  maxProcesses?: number;
+  planTimeoutMs: number;
+  startTimeoutMs?: number;
+  /** How many operations may wait. */
+  maxWaiting?: number;
+  /** How long an operation waits behind others before another process is started for it. */
+  patienceMs?: number;
+  /** How long a planner that did not start is not tried again. */
+  restAfterFailedStartMs?: number;
+  log?: Pick<Logger, "warn"> | undefined;
+}
+
+/**
+ * A planner in processes of its own, so that whatever an operation does to it is done to nobody else. A process starts at the first
+ * operation, plans one operation at a time (so it is known which one ended it), and is replaced when it dies.
+ */
+export interface PlannerPool {
+  /** Never rejects. */
+  plan(request: PlanRequest): Promise<PlannerOutcome>;
+  close(): Promise<void>;
+}
+
+interface Job {
+  request: PlanRequest;
+  resolve(outcome: PlannerOutcome): void;
+}
+
+interface Worker {
+  child: ChildProcess;
+  state: "starting" | "idle" | "busy";
+  job: Job | null;
+  timer: NodeJS.Timeout | undefined;
+  exited: Promise<void>;
+}
+
+const maxHeapMb = 512;
+
+export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
+  const { planner, supergraphSdl, planTimeoutMs, startTimeoutMs = 15_000, log } = options;
+  const { maxProcesses = 2, maxWaiting = 256, patienceMs = 25, restAfterFailedStartMs = 30_000 } = options;
+  const workers = new Set<Worker>();
+  const waiting: Job[] = [];
+  let impatience: NodeJS.Timeout | undefined;
+  let restUntil = 0;
+  let isClosed = false;
+
+  function start(): void {
+    const child = fork(fileURLToPath(new URL("./planner-process.ts", import.meta.url)), [planner], {
+      // No secrets, no flags of this process, and no share in its terminal's signals: it ends when the channel does.
+      env: {},
+      execArgv: [`--max-old-space-size=${maxHeapMb}`],
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    });
+    let exit: () => void = () => undefined;
+    const exited = new Promise<void>((resolve) => {
+      exit = resolve;
+    });
+    const worker: Worker = { child, state: "starting", job: null, timer: undefined, exited };
+    workers.add(worker);
+    worker.timer = setTimeout(() => child.kill("SIGKILL"), startTimeoutMs);
+    const onEnd = () => {
+      exit();
+      if (!workers.delete(worker)) return;
+      clearTimeout(worker.timer);
+      if (worker.state === "starting" && !isClosed) failToStart("its process ended");
+      worker.job?.resolve({ kind: "died" });
+      pump();
+    };
+    child.on("exit", onEnd);
+    child.on("error", onEnd);
+    // Sent by planner-process.ts only.
+    child.on("message", (reply) => take(worker, reply as PlannerReply));
+    send(worker, { supergraphSdl });
+  }
+
+  function send({ child }: Worker, command: PlannerCommand): void {
+    // A process that can no longer be written to ends; that is when its operation is answered.
+    child.send(command, () => undefined);
+  }
+
+  function take(worker: Worker, reply: PlannerReply): void {
+    clearTimeout(worker.timer);
+    if (worker.state === "starting") {
+      if ("error" in reply) {
+        failToStart(reply.error);
+        worker.child.kill("SIGKILL");
+        return;
+      }
+      setIdle(worker);
+    } else {
+      const { job } = worker;
+      setIdle(worker);
+      if ("plan" in reply) job?.resolve({ kind: "planned", plan: reply.plan });
+      else job?.resolve({ kind: "refused", reason: "error" in reply ? reply.error : "It answered something else." });
+    }
+    pump();
+  }
+
+  function setIdle(worker: Worker): void {
+    worker.state = "idle";
+    worker.job = null;
+    // Nobody waits for it: it must not hold this process.
+    worker.child.unref();
+    worker.child.channel?.unref();
+  }
+
+  function failToStart(reason: string): void {
+    restUntil = performance.now() + restAfterFailedStartMs;
+    log?.warn({ planner, reason }, "a query planner did not start");
+    if ([...workers].some(({ state }) => state !== "starting")) return;
+    for (const job of waiting.splice(0)) job.resolve({ kind: "unavailable" });
+  }
+
+  function assign(worker: Worker, job: Job): void {
+    worker.state = "busy";
+    worker.job = job;
+    worker.child.ref();
+    worker.child.channel?.ref();
+    worker.timer = setTimeout(() => {
+      worker.job = null;
+      job.resolve({ kind: "late" });
+      worker.child.kill("SIGKILL");
+    }, planTimeoutMs);
+    send(worker, { plan: job.request });
+  }
+
+  function pump(): void {
+    for (const worker of workers) {
+      if (worker.state !== "idle") continue;
+      const job = waiting.shift();
+      if (!job) break;
+      assign(worker, job);
+    }
+    if (waiting.length === 0) {
+      clearTimeout(impatience);
+      impatience = undefined;
+    } else if (workers.size === 0) {
+      if (isClosed || performance.now() < restUntil)
+        for (const job of waiting.splice(0)) job.resolve({ kind: "unavailable" });
+      else start();
+    } else if (workers.size < maxProcesses) {
+      impatience ??= setTimeout(() => {
+        impatience = undefined;
+        const isStarting = [...workers].some(({ state }) => state === "starting");
+        if (waiting.length > 0 && workers.size < maxProcesses && !isStarting && !isClosed) start();
+      }, patienceMs);
+    }
+  }
+
+  return {
+    plan(request) {
+      if (waiting.length >= maxWaiting) return Promise.resolve({ kind: "full" });
+      return new Promise((resolve) => {
+        waiting.push({ request, resolve });
+        pump();
+      });
+    },
+    async close() {
+      isClosed = true;
+      clearTimeout(impatience);
+      const all = [...workers];
+      for (const { child } of all) child.kill("SIGKILL");
+      await Promise.all(all.map(({ exited }) => exited));
+    },
+  };
+}

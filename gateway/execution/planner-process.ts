@@ -1,0 +1,39 @@
+/** The child process of planner-pool.ts: plans what its parent sends, one operation after the other, and ends with its parent. */
+import type { PlannerCore, PlanRequest } from "./query-planner.ts";
+import type { QueryPlan } from "./query-plan.ts";
+
+export type PlannerKind = "hive" | "apollo";
+
+/** To the child: what to plan for, once; then operations, each when the one before is answered. */
+export type PlannerCommand = { supergraphSdl: string } | { plan: PlanRequest };
+
+export type PlannerReply = { ready: true } | { plan: QueryPlan } | { error: string };
+
+const kind = process.argv[2];
+
+async function createCore(supergraphSdl: string): Promise<PlannerCore> {
+  // Loaded here only: the native planner can end the process that it is in, and Apollo's takes a while to load.
+  if (kind === "hive") return (await import("./hive-planner.ts")).createHivePlanner({ supergraphSdl });
+  return (await import("./apollo-planner.ts")).createApolloPlanner({ supergraphSdl });
+}
+
+let core: PlannerCore | null = null;
+
+async function answer(command: PlannerCommand): Promise<PlannerReply> {
+  try {
+    if ("supergraphSdl" in command) {
+      core = await createCore(command.supergraphSdl);
+      return { ready: true };
+    }
+    if (!core) throw new Error("The planner has no supergraph.");
+    return { plan: core.plan(command.plan) };
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+process.on("disconnect", () => process.exit(0));
+process.on("message", (command) => {
+  // Sent by planner-pool.ts only.
+  void answer(command as PlannerCommand).then((reply) => process.send?.(reply));
+});

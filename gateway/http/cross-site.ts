@@ -1,0 +1,69 @@
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
+import { ToolyardError } from "@toolyard/service-kit";
+import type { HostPolicy } from "../hosts.ts";
+
+/** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */
+export interface CrossSitePolicy {
+  /** @throws ToolyardError FORBIDDEN */
+  check(request: IncomingMessage): void;
+  /** CORS' headers of an answer; none for requests that no page sends. */
+  headersFor(request: IncomingMessage): OutgoingHttpHeaders;
+  /** The answer's headers to a preflight. */
+  preflightHeaders(request: IncomingMessage): OutgoingHttpHeaders;
+}
+
+const MAX_AGE_SECONDS = 600;
+
+/**
+ * A browser attaches nothing by itself that this gateway takes for a credential: bearer tokens only, no cookies. What is left to
+ * refuse is a page of another site that uses its visitor's place in the network. It can send what needs no preflight: a form or a body
+ * of a simple type (refused by `isJson`: only JSON runs), or a GET, as by an image's address (queries only, and refused here where the
+ * browser says that it comes from another site without being asked by an allowed origin's script).
+ */
+export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
+  return {
+    check({ method, headers }) {
+      if (!hosts.allowsHost(headers.host)) {
+        throw new ToolyardError(
+          "FORBIDDEN",
+          "This host name is not served here. Add it to ALLOWED_HOSTS if it should be.",
+        );
+      }
+      const { origin } = headers;
+      if (origin !== undefined) {
+        if (hosts.allowsOrigin(origin)) return;
+        throw new ToolyardError("FORBIDDEN", "Pages of this origin may not call. Add it to CORS_ORIGINS if they should.");
+      }
+      const site = headers["sec-fetch-site"];
+      const isForeign = site === "cross-site" || site === "same-site";
+      // Following a link to the page is what links are for; it runs nothing.
+      const isNavigation = headers["sec-fetch-mode"] === "navigate" && method === "GET";
+      if (isForeign && !isNavigation)
+        throw new ToolyardError("FORBIDDEN", "Another site's page may not call without CORS (CSRF prevention).");
+    },
+    headersFor({ headers }) {
+      const { origin } = headers;
+      if (origin === undefined || !hosts.allowsOrigin(origin)) return { vary: "Origin" };
+      return {
+        vary: "Origin",
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id",
+      };
+    },
+    preflightHeaders(request) {
+      return {
+        ...this.headersFor(request),
+        "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS",
+        "access-control-allow-headers": request.headers["access-control-request-headers"] ?? "content-type, authorization",
+        "access-control-max-age": MAX_AGE_SECONDS,
+      };
+    },
+  };
+}
+
+/** Whether a GET that carries an operation is a link that another site's page made its visitor follow. */
+export function isForeignLink({ headers }: IncomingMessage): boolean {
+  const site = headers["sec-fetch-site"];
+  return headers["sec-fetch-mode"] === "navigate" && (site === "cross-site" || site === "same-site");
+}

@@ -1,0 +1,280 @@
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import {
+  ToolyardError,
+  httpStatusOf,
+  isErrorCode,
+  problemDetails,
+  requestIdOf,
+  type Caller,
+  type Logger,
+} from "@toolyard/service-kit";
+import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
+import type { GatewayMetrics } from "../metrics.ts";
+import type { GatewayContext, OperationGate } from "../operation-gate.ts";
+import type { PersistedOperations } from "../persisted-operations.ts";
+import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
+import { discardBody, readBody } from "./body.ts";
+import { isForeignLink, type CrossSitePolicy } from "./cross-site.ts";
+import type { ExplorerPage } from "./explorer.ts";
+import { parseJson, parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
+import { createTypeChooser, isJson, type ResponseType } from "./media-types.ts";
+
+export interface GraphqlHandlerOptions {
+  gate: OperationGate;
+  /** Subscriptions over HTTP. */
+  protocols: Pick<SubscriptionProtocols, "handleOperation" | "handleStream">;
+  persisted: PersistedOperations;
+  authenticate(request: IncomingMessage): Promise<Caller>;
+  contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
+  crossSite: CrossSitePolicy;
+  /** What browsers get to explore the graph; null: nothing. */
+  page: ExplorerPage | null;
+  /** How many operations one request may carry; 0: a list is refused. */
+  maxBatch: number;
+  maxBodyBytes: number;
+  metrics: Pick<GatewayMetrics, "httpRequest">;
+  logger: Logger;
+}
+
+export const GRAPHQL_PATH = "/graphql";
+/** Where clients of graphql-sse reserve streams. */
+export const STREAM_PATH = "/graphql/stream";
+const EVERY_METHOD = "GET, POST, OPTIONS";
+
+/** An administrator's request for the plan of an operation beside its result. */
+export const PLAN_HEADER = "x-toolyard-plan";
+
+/** One request on its way through. */
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  requestId: string;
+  headers: OutgoingHttpHeaders;
+  caller: Caller | null;
+}
+
+/**
+ * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/), straight on Node's server: what a request costs here, every
+ * request costs.
+ */
+export function createGraphqlHandler(
+  options: GraphqlHandlerOptions,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
+  const { maxBatch, maxBodyBytes, metrics, logger } = options;
+  const chooseType = createTypeChooser();
+
+  async function handle(exchange: Exchange): Promise<void> {
+    const { request, response, requestId } = exchange;
+    crossSite.check(request);
+    Object.assign(exchange.headers, crossSite.headersFor(request));
+    const { method = "GET", url = "" } = request;
+    const queryAt = url.indexOf("?");
+    const path = queryAt < 0 ? url : url.slice(0, queryAt);
+    if (method === "OPTIONS") {
+      response.writeHead(204, { ...exchange.headers, ...crossSite.preflightHeaders(request), allow: EVERY_METHOD }).end();
+      return;
+    }
+    if (path === STREAM_PATH) return handleStream(exchange);
+    if (method !== "GET" && method !== "POST") {
+      exchange.headers["allow"] = EVERY_METHOD;
+      return sendErrors(exchange, 405, [plainError("BAD_USER_INPUT", "Send GraphQL by POST, or queries by GET.", requestId)]);
+    }
+    const { accept } = request.headers;
+    if (method === "GET" && page && isForPeople(accept) && !url.includes("query=")) return page.send(exchange);
+    if (method === "POST" && !isJson(request.headers["content-type"]))
+      return sendErrors(exchange, 415, [plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId)]);
+    if (method === "GET" && isForeignLink(request))
+      throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
+
+    const body = method === "POST" ? parseJson(await readBody(request, maxBodyBytes), "The body") : undefined;
+    if (Array.isArray(body)) return handleBatch(exchange, body);
+    const params = method === "POST" ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));
+    if (params.wantsCallback || (accept !== undefined && asksForStream(accept))) {
+      const streamed = { request, response, body: await withText(params, body), requestId, headers: exchange.headers };
+      if (await protocols.handleOperation(streamed)) return;
+    }
+    const type = chooseType(accept);
+    if (!type) {
+      return sendErrors(exchange, 406, [
+        plainError("BAD_USER_INPUT", "This answers application/graphql-response+json or application/json.", requestId),
+      ]);
+    }
+    exchange.caller = await authenticate(request);
+    const result = await runOnce(exchange, params);
+    sendResult(exchange, type, result);
+  }
+
+  /** The operation's text in the body, for protocols that know nothing of persisted ones. */
+  async function withText(params: GraphqlParams, body: unknown): Promise<unknown> {
+    if (params.query !== null || typeof body !== "object" || body === null) return body;
+    const query = persisted.textOf(params);
+    return typeof query === "string" ? { ...body, query } : body;
+  }
+
+  async function handleStream(exchange: Exchange): Promise<void> {
+    const { request, response, requestId, headers } = exchange;
+    let body: unknown;
+    if (request.method === "POST") {
+      if (!isJson(request.headers["content-type"]))
+        return sendErrors(exchange, 415, [plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId)]);
+      body = parseJson(await readBody(request, maxBodyBytes), "The body");
+    }
+    await protocols.handleStream({ request, response, body, requestId, headers });
+  }
+
+  /** Runs a query or a mutation, until the client goes away. */
+  async function runOnce(exchange: Exchange, params: GraphqlParams): Promise<ExecutionResult | Refused> {
+    const { request, response, requestId, caller } = exchange;
+    if (!caller) throw new Error("The request was not authenticated.");
+    const query = persisted.textOf(params);
+    if (typeof query !== "string") return { errors: [withRequestId(query, requestId)] };
+    const context = contextOf(caller, request, requestId);
+    const { operationName, variables } = params;
+    const inspected = gate.inspect({ query, operationName, context });
+    if ("errors" in inspected) return inspected;
+    if (inspected.kind !== "query" && request.method === "GET") {
+      exchange.headers["allow"] = "POST";
+      return { status: 405, errors: [plainError("BAD_USER_INPUT", "Only queries run by GET. Send this by POST.", requestId)] };
+    }
+    if (inspected.kind === "subscription") {
+      const message =
+        "Subscriptions need a stream: a WebSocket, or a request that accepts text/event-stream or multipart/mixed;subscriptionSpec=1.0.";
+      return { status: 406, errors: [plainError("BAD_USER_INPUT", message, requestId)] };
+    }
+    const gone = new AbortController();
+    const onClose = () => gone.abort();
+    response.once("close", onClose);
+    try {
+      return await gate.execute({ query, operationName, variables, context, signal: gone.signal });
+    } finally {
+      response.off("close", onClose);
+    }
+  }
+
+  async function handleBatch(exchange: Exchange, bodies: readonly unknown[]): Promise<void> {
+    const { request, requestId } = exchange;
+    if (bodies.length > maxBatch) {
+      const what =
+        maxBatch === 0
+          ? "Send one operation a request: lists of operations are not allowed here"
+          : `The list has ${bodies.length} operations, where at most ${maxBatch} may be`;
+      throw new ToolyardError("BAD_USER_INPUT", `${what} (BATCH_LIMIT=${maxBatch}).`, {
+        extensions: { limit: "batch", max: maxBatch, found: bodies.length },
+      });
+    }
+    if (bodies.length === 0) throw new ToolyardError("BAD_USER_INPUT", "The list of operations is empty.");
+    exchange.caller = await authenticate(request);
+    const results = await Promise.all(
+      bodies.map(async (body): Promise<object> => {
+        try {
+          const { status: _status, ...result } = { status: 0, ...(await runOnce(exchange, parseParams(body))) };
+          return result;
+        } catch (error) {
+          return { errors: [errorOf(error, requestId)] };
+        }
+      }),
+    );
+    send(exchange, 200, "application/json", JSON.stringify(results));
+  }
+
+  function sendResult(exchange: Exchange, type: ResponseType, result: ExecutionResult | Refused): void {
+    if ("status" in result) {
+      send(exchange, result.status, type, JSON.stringify({ errors: result.errors }));
+      return;
+    }
+    const status = "data" in result ? 200 : statusOf(result, type, exchange.headers);
+    send(exchange, status, type, JSON.stringify(result));
+  }
+
+  function fail(exchange: Exchange, error: unknown): void {
+    const { request, response, requestId } = exchange;
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    const problem = problemDetails(error, requestId);
+    if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
+    // RFC 6750 and RFC 9728: how to get in.
+    if (problem.status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
+    const retry = problem["retry_after_seconds"];
+    if (typeof retry === "number") exchange.headers["retry-after"] = retry;
+    // GraphQL over HTTP has 400 for what is no GraphQL request.
+    const status = problem.code === "BAD_USER_INPUT" ? 400 : problem.status;
+    const answer = () => sendErrors(exchange, status, [errorOf(error, requestId)]);
+    if (problem.code === "PAYLOAD_TOO_LARGE") void discardBody(request, maxBodyBytes).then(answer);
+    else answer();
+  }
+
+  return (request, response) => {
+    const startedAt = performance.now();
+    const requestId = requestIdOf(request);
+    const exchange: Exchange = { request, response, requestId, headers: { "x-request-id": requestId }, caller: null };
+    response.once("close", () => {
+      const durationMs = performance.now() - startedAt;
+      metrics.httpRequest(request.method ?? "", GRAPHQL_PATH, response.statusCode, durationMs / 1_000);
+      if (!logger.isLevelEnabled("debug")) return;
+      logger.debug(
+        {
+          request_id: requestId,
+          user_id: exchange.caller?.userId,
+          method: request.method,
+          endpoint: GRAPHQL_PATH,
+          status: response.statusCode,
+          duration_ms: Math.round(durationMs),
+        },
+        "request",
+      );
+    });
+    handle(exchange).catch((error: unknown) => fail(exchange, error));
+  };
+}
+
+/** What is refused with a status of its own. */
+interface Refused {
+  status: number;
+  errors: readonly GraphQLFormattedError[];
+}
+
+/** A result without data was refused before anything ran. In `application/json` that is 200, but for what proxies and clients act on. */
+function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
+  const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
+  if (typeof retryAfterSeconds === "number") headers["retry-after"] = retryAfterSeconds;
+  if (code === "RATE_LIMITED") return httpStatusOf.RATE_LIMITED;
+  if (type === "application/json") return 200;
+  return isErrorCode(code) && code !== "BAD_USER_INPUT" ? httpStatusOf[code] : 400;
+}
+
+function plainError(code: string, message: string, requestId: string): GraphQLFormattedError {
+  return { message, extensions: { code, requestId } };
+}
+
+function errorOf(error: unknown, requestId: string): GraphQLFormattedError {
+  const problem = problemDetails(error, requestId);
+  const extensions = error instanceof ToolyardError && problem.status < 500 ? error.extensions : {};
+  return { message: problem.detail, extensions: { ...extensions, code: problem.code, requestId } };
+}
+
+function withRequestId(error: GraphQLError, requestId: string): GraphQLError {
+  return new GraphQLError(error.message, { extensions: { ...error.extensions, requestId } });
+}
+
+function isForPeople(accept: string | undefined): boolean {
+  return accept !== undefined && accept.includes("text/html");
+}
+
+function asksForStream(accept: string): boolean {
+  return accept.includes("text/event-stream") || accept.includes("multipart/mixed");
+}
+
+function sendErrors(exchange: Exchange, status: number, errors: readonly GraphQLFormattedError[]): void {
+  send(exchange, status, "application/json", JSON.stringify({ errors }));
+}
+
+function send({ response, headers }: Exchange, status: number, type: ResponseType, body: string): void {
+  headers["content-type"] = `${type}; charset=utf-8`;
+  headers["content-length"] = Buffer.byteLength(body);
+  headers["cache-control"] = "no-store";
+  response.writeHead(status, headers);
+  response.end(body);
+}

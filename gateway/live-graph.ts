@@ -1,0 +1,165 @@
+import { anonymous, messageOf, type Logger } from "@toolyard/service-kit";
+import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
+import { createExecutor, type Executor } from "./execution/executor.ts";
+import { parseSupergraph } from "./execution/supergraph.ts";
+import type { SubgraphClient } from "./execution/subgraph-client.ts";
+import { parseCostModel } from "./operation-cost.ts";
+
+/** One supergraph in service, with all that is cached of it. */
+export interface Graph {
+  supergraphSdl: string;
+  /** By the subgraph's name, as the supergraph says them. */
+  subgraphUrls: ReadonlyMap<string, string>;
+  executor: Executor;
+  /** What the world may run, and what services may. */
+  admission: { public: Admission; internal: Admission };
+}
+
+/** The supergraph in service. It can be replaced while operations run: those end on the one on which they began. */
+export interface LiveGraph {
+  readonly current: Graph;
+  /** Runs something on the current graph, which stays usable until it is done. */
+  use<Result>(work: (graph: Graph) => Promise<Result>): Promise<Result>;
+  /** Like `use` for what has no end in sight. Call `release` in the end. */
+  hold(): { graph: Graph; release: () => void };
+  /**
+   * Puts another supergraph into service, prepared and warmed before.
+   * @throws Error saying why the supergraph cannot be used; the old one stays
+   */
+  swap(supergraphSdl: string): Promise<void>;
+  /** Calls back after each swap. Returns unsubscribe. */
+  onSwap(listener: () => void): () => void;
+  close(): Promise<void>;
+}
+
+export interface LiveGraphOptions {
+  supergraphSdl: string;
+  /** How a subgraph is reached; `url` as the supergraph says it. Clients of the same name and URL are kept over a swap. */
+  createClient(name: string, url: string): SubgraphClient;
+  limits: AdmissionOptions["limits"];
+  introspection: boolean;
+  isKnown?: ((query: string) => boolean) | undefined;
+  /** The longest that one operation may take. */
+  timeoutMs: number;
+  /** The operations to plan before a new supergraph goes live, the most asked for first. */
+  hottest?: () => readonly { query: string; operationName: string | null }[];
+  log: Pick<Logger, "error" | "warn" | "info">;
+}
+
+interface Held {
+  graph: Graph;
+  clients: ReadonlyMap<string, SubgraphClient>;
+  users: number;
+}
+
+export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
+  const { createClient, limits, introspection, isKnown, timeoutMs, hottest = () => [], log } = options;
+  const listeners = new Set<() => void>();
+  /** All whose clients are not closed: the current one and those on which something still runs. */
+  const open = new Set<Held>();
+
+  function prepare(supergraphSdl: string, known: ReadonlyMap<string, SubgraphClient>): Held {
+    const supergraph = parseSupergraph(supergraphSdl);
+    if (supergraph.subgraphUrls.size === 0) {
+      throw new Error("it names no subgraphs: it is not the supergraph of a Federation 2 composition");
+    }
+    const clients = new Map<string, SubgraphClient>();
+    for (const [name, url] of supergraph.subgraphUrls) {
+      const key = `${name} ${url}`;
+      clients.set(key, known.get(key) ?? createClient(name, url));
+    }
+    const executor = createExecutor({ supergraphSdl, clients: [...clients.values()], timeoutMs, log });
+    const costs = parseCostModel(supergraph.document);
+    const graph = {
+      supergraphSdl,
+      subgraphUrls: supergraph.subgraphUrls,
+      executor,
+      admission: {
+        public: createAdmission({ schema: executor.apiSchema, costs, limits, introspection, isKnown }),
+        internal: createAdmission({ schema: executor.internalApiSchema, costs, limits, introspection: true }),
+      },
+    };
+    return { graph, clients, users: 0 };
+  }
+
+  let current = prepare(options.supergraphSdl, new Map());
+  open.add(current);
+
+  /** Closes the clients of a graph that nobody uses any more, but for those that another one has, too. */
+  function retire(held: Held): void {
+    if (held === current || held.users > 0 || !open.delete(held)) return;
+    const kept = new Set([...open].flatMap(({ clients }) => [...clients.values()]));
+    for (const client of held.clients.values()) {
+      if (kept.has(client)) continue;
+      client.close().catch((error: unknown) => log.warn({ err: error, subgraph: client.name }, "closing a subgraph's connections failed"));
+    }
+  }
+
+  function take(): Held {
+    current.users += 1;
+    return current;
+  }
+  function leave(held: Held): void {
+    held.users -= 1;
+    if (held.users === 0) retire(held);
+  }
+
+  async function warm({ admission, executor }: Graph): Promise<void> {
+    const context = { caller: anonymous, requestId: "warm-up" };
+    for (const { query, operationName } of hottest()) {
+      const admitted = admission.public.admit(query, operationName);
+      if (!("hash" in admitted)) continue;
+      try {
+        await executor.explain({ query, operationName, context });
+      } catch (error) {
+        log.warn({ reason: messageOf(error), operation: admitted.name }, "a frequent operation cannot be planned any more");
+      }
+    }
+  }
+
+  return {
+    get current() {
+      return current.graph;
+    },
+    async use(work) {
+      const held = take();
+      try {
+        return await work(held.graph);
+      } finally {
+        leave(held);
+      }
+    },
+    hold() {
+      const held = take();
+      let released = false;
+      return {
+        graph: held.graph,
+        release() {
+          if (released) return;
+          released = true;
+          leave(held);
+        },
+      };
+    },
+    async swap(supergraphSdl) {
+      if (supergraphSdl === current.graph.supergraphSdl) return;
+      const known = new Map([...open].flatMap(({ clients }) => [...clients]));
+      const next = prepare(supergraphSdl, known);
+      await warm(next.graph);
+      open.add(next);
+      const before = current;
+      current = next;
+      for (const listener of listeners) listener();
+      retire(before);
+    },
+    onSwap(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    async close() {
+      const clients = new Set([...open].flatMap((held) => [...held.clients.values()]));
+      open.clear();
+      await Promise.all([...clients].map((client) => client.close()));
+    },
+  };
+}

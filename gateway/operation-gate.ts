@@ -1,0 +1,184 @@
+import type { ExecutionResult } from "graphql";
+import { GraphQLError } from "graphql";
+import { isPublic, type Logger } from "@toolyard/service-kit";
+import type { AdmittedOperation } from "./admission.ts";
+import type { CallerLimits } from "./caller-limits.ts";
+import type { Executor, GraphRequest } from "./execution/executor.ts";
+import type { OperationContext } from "./execution/subgraph-client.ts";
+import type { Graph, LiveGraph } from "./live-graph.ts";
+import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
+import { followGraph } from "./resubscription.ts";
+
+/** What the gateway adds to an operation's context on its way to the subgraphs. */
+export interface GatewayContext extends OperationContext {
+  /** Filled as fetches end. */
+  fetches?: FetchTiming[];
+  /** The plan is answered with the result. */
+  wantsPlan?: boolean;
+}
+
+export interface OperationGateOptions {
+  graph: LiveGraph;
+  callerLimits: CallerLimits;
+  metrics: OperationMetrics;
+  /** Operations that take longer are logged with their plan; null: none are. */
+  slowOperationMs: number | null;
+  /** Answers an error of an unknown kind with neutral words: what a subgraph says of its inner workings is for the log. */
+  maskErrors: boolean;
+  log: Logger;
+}
+
+/**
+ * The one way to the executor for what comes from outside, whatever protocol it came by: limits before, metrics and neutral errors
+ * after. It has the executor's own interface; `inspect` is called once for each operation and counts it against its caller's rate.
+ */
+export type OperationGate = Pick<Executor, "inspect" | "execute" | "subscribe">;
+
+export function createOperationGate(options: OperationGateOptions): OperationGate {
+  const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
+
+  const admit = (graph: Graph, { query, operationName, context }: Pick<GraphRequest, "query" | "operationName" | "context">) =>
+    graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(query, operationName ?? null);
+
+  /** The admitted operation, once what depends on variables and caller is checked, too. */
+  function begin(
+    graph: Graph,
+    request: GraphRequest,
+    kind: "operation" | "subscription",
+  ): { operation: AdmittedOperation; leave: () => void } | { errors: readonly GraphQLError[] } {
+    const operation = admit(graph, request);
+    if (!("hash" in operation)) return { errors: operation };
+    const costly = operation.costError(request.variables ?? {});
+    if (costly) return { errors: [costly] };
+    try {
+      return { operation, leave: callerLimits.enter(kind, request.context) };
+    } catch (error) {
+      return { errors: [refusal(error)] };
+    }
+  }
+
+  async function execute(request: GraphRequest): Promise<ExecutionResult> {
+    const startedAt = performance.now();
+    const context: GatewayContext = request.context;
+    if (slowOperationMs !== null) context.fetches = [];
+    return live.use(async (graph) => {
+      const begun = begin(graph, request, "operation");
+      if ("errors" in begun) {
+        metrics.operation(null, "error", 0);
+        return { errors: named(begun.errors, context) };
+      }
+      const { operation, leave } = begun;
+      try {
+        const result = await graph.executor.execute({ ...request, validDocument: operation.validDocument });
+        const durationMs = performance.now() - startedAt;
+        metrics.operation({ ...operation, query: request.query }, result.errors ? "error" : "ok", durationMs / 1_000);
+        if (slowOperationMs !== null && durationMs > slowOperationMs)
+          await logSlow(graph, request, operation, durationMs);
+        const answer = result.errors ? { ...result, errors: named(result.errors, context) } : result;
+        return context.wantsPlan ? { ...answer, extensions: { plan: await planOf(graph, request) } } : answer;
+      } finally {
+        leave();
+      }
+    });
+  }
+
+  async function logSlow(
+    graph: Graph,
+    request: GraphRequest,
+    operation: AdmittedOperation,
+    durationMs: number,
+  ): Promise<void> {
+    const { requestId, caller, fetches = [] }: GatewayContext = request.context;
+    log.warn(
+      {
+        request_id: requestId,
+        user_id: caller.userId,
+        operation: operation.name,
+        hash: operation.hash,
+        duration_ms: Math.round(durationMs),
+        fetches: fetches.map(({ subgraph, durationMs: ms, failed }) => ({ subgraph, duration_ms: Math.round(ms), ...(failed && { failed }) })),
+        plan: await planOf(graph, request),
+      },
+      "a slow operation",
+    );
+  }
+
+  async function planOf(graph: Graph, request: GraphRequest): Promise<unknown> {
+    try {
+      return await graph.executor.explain(request);
+    } catch (error) {
+      if (error instanceof GraphQLError) return null; // said by the result's own errors
+      throw error;
+    }
+  }
+
+  /** Errors as clients may see them: with the request's id, and without what is the subgraphs' own business. */
+  function named(errors: readonly GraphQLError[], { requestId }: OperationContext): readonly GraphQLError[] {
+    return errors.map((error) => {
+      const { stacktrace, exception, ...extensions } = error.extensions;
+      const isInternal = maskErrors && extensions["code"] === "INTERNAL_SERVER_ERROR" && extensions["service"] !== undefined;
+      if (isInternal || stacktrace !== undefined || exception !== undefined) {
+        log.info({ request_id: requestId, subgraph: extensions["service"], path: error.path, reason: error.message }, "a subgraph answered an error");
+      }
+      return new GraphQLError(
+        isInternal ? `The subgraph "${String(extensions["service"])}" failed. The log has more under this request id.` : error.message,
+        {
+          nodes: error.nodes ?? null,
+          source: error.source ?? null,
+          positions: error.positions ?? null,
+          path: error.path ?? null,
+          extensions: { ...extensions, requestId },
+        },
+      );
+    });
+  }
+
+  function subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void> {
+    const begun = begin(live.current, request, "subscription");
+    if ("errors" in begun) return single({ errors: named(begun.errors, request.context) });
+    const { operation, leave } = begun;
+    metrics.subscription({ ...operation, query: request.query });
+    const results = followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: leave });
+    const next = async (): Promise<IteratorResult<ExecutionResult, void>> => {
+      const step = await results.next();
+      if (step.done || !step.value.errors) return step;
+      return { done: false, value: { ...step.value, errors: named(step.value.errors, request.context) } };
+    };
+    // By hand and not as a generator: one that waits for an event would hear of `return` only after it.
+    return {
+      next,
+      return: () => results.return(),
+      throw: (error: unknown) => results.throw(error),
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+      async [Symbol.asyncDispose]() {
+        await results.return();
+      },
+    };
+  }
+
+  return {
+    inspect(request) {
+      try {
+        callerLimits.charge(request.context);
+      } catch (error) {
+        return { errors: named([refusal(error)], request.context) };
+      }
+      const admitted = admit(live.current, request);
+      return "hash" in admitted ? admitted : { errors: named(admitted, request.context) };
+    },
+    execute,
+    subscribe,
+  };
+}
+
+/** What is thrown to refuse an operation, as its error. */
+function refusal(error: unknown): GraphQLError {
+  if (!isPublic(error)) throw error;
+  return new GraphQLError(error.message, { extensions: { ...error.extensions } });
+}
+
+async function* single(result: ExecutionResult): AsyncGenerator<ExecutionResult, void, void> {
+  yield result;
+}

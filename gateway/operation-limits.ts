@@ -1,0 +1,260 @@
+import {
+  GraphQLError,
+  Kind,
+  getNamedType,
+  isCompositeType,
+  isInterfaceType,
+  isObjectType,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLNamedType,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+} from "graphql";
+import { addCost, evaluateCost, sizesOf, type Cost, type CostModel, type Size } from "./operation-cost.ts";
+
+/** How large an operation may be. What is normal stays far below; what is not costs more to refuse late than early. */
+export interface OperationLimits {
+  /** Fields within fields. GraphiQL's introspection query has 15. */
+  maxDepth: number;
+  /** Fields under another name, fragments written out. */
+  maxAliases: number;
+  /** Words and marks of the document's text. */
+  maxTokens: number;
+  /** Directives in the document. */
+  maxDirectives: number;
+  /** Fields of the operation's root type. */
+  maxRootFields: number;
+  /** Objects that may be fetched, estimated: see `operation-cost.ts`. */
+  maxCost: number;
+  /** How many objects a list is taken to have when neither its arguments nor `@listSize` say it. */
+  defaultListSize: number;
+}
+
+export const defaultOperationLimits: OperationLimits = {
+  maxDepth: 30,
+  maxAliases: 200,
+  maxTokens: 15_000,
+  maxDirectives: 500,
+  maxRootFields: 100,
+  maxCost: 1_000_000,
+  defaultListSize: 10,
+};
+
+/** What of an operation's size depends on its text only. */
+export interface MeasuredOperation {
+  depth: number;
+  aliases: number;
+  directives: number;
+  rootFields: number;
+  cost: Cost;
+}
+
+/** Pairs of fields with one name that validation would compare one by one; far above what fragments of real clients make. */
+const MAX_COMPARED_PAIRS = 200_000;
+/** As the executor has it: fields of the operation with its fragments written out. */
+const MAX_FIELDS = 20_000;
+
+export function limitExceeded(limit: string, max: number, found: number, what: string): GraphQLError {
+  const value = Number.isFinite(found) ? String(Math.ceil(found)) : "more than that";
+  return new GraphQLError(`${what}: ${value}, where at most ${max} may be.`, {
+    extensions: { code: "OPERATION_LIMIT_EXCEEDED", limit, max, found: Number.isFinite(found) ? Math.ceil(found) : null },
+  });
+}
+
+/** Thrown inside the walk when going on would itself be the attack. */
+class TooLarge extends Error {
+  readonly error: GraphQLError;
+  constructor(error: GraphQLError) {
+    super(error.message);
+    this.error = error;
+  }
+}
+
+/**
+ * Measures an operation by one walk over its fields, fragments written out and fields of one name merged. Needs no valid document, so
+ * it comes before validation, whose own cost a bad document could drive up; what is unknown to the schema costs nothing here and is
+ * refused there.
+ *
+ * @returns the first limit that is exceeded, else the measures. Cost is left to `costError`: it depends on variables.
+ */
+export function measureOperation(options: {
+  document: DocumentNode;
+  definition: OperationDefinitionNode;
+  schema: GraphQLSchema;
+  costs: CostModel;
+  limits: OperationLimits;
+}): MeasuredOperation | GraphQLError {
+  const { document, definition, schema, costs, limits } = options;
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  let directives = 0;
+  for (const node of document.definitions) {
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+    if (node.kind !== Kind.FRAGMENT_DEFINITION && node.kind !== Kind.OPERATION_DEFINITION) continue;
+    directives += countDirectives(node);
+  }
+  if (directives > limits.maxDirectives) {
+    return limitExceeded("directives", limits.maxDirectives, directives, "The document has too many directives");
+  }
+  const walk = createWalk({ schema, costs, limits, fragments });
+  try {
+    const root = schema.getRootType(definition.operation) ?? null;
+    const selections = [{ selectionSet: definition.selectionSet, type: root }];
+    const { cost, fields } = walk.selection(selections, 1, null);
+    if (fields > limits.maxRootFields) {
+      return limitExceeded("rootFields", limits.maxRootFields, fields, "The operation has too many root fields");
+    }
+    return { depth: walk.depth(), aliases: walk.aliases(), directives, rootFields: fields, cost };
+  } catch (error) {
+    if (error instanceof TooLarge) return error.error;
+    throw error;
+  }
+}
+
+/** @returns null when the operation with these variables costs no more than is allowed */
+export function costError(
+  measured: Pick<MeasuredOperation, "cost">,
+  variables: Readonly<Record<string, unknown>>,
+  limits: Pick<OperationLimits, "maxCost">,
+): GraphQLError | null {
+  const cost = evaluateCost(measured.cost, variables);
+  if (cost <= limits.maxCost) return null;
+  return limitExceeded("cost", limits.maxCost, cost, "The operation could fetch too much; ask for less, or for shorter lists (first, limit). Its estimated cost");
+}
+
+interface Typed {
+  selectionSet: SelectionSetNode;
+  type: GraphQLNamedType | null;
+}
+
+interface Group {
+  field: FieldNode;
+  parent: GraphQLNamedType | null;
+  count: number;
+  below: Typed[];
+}
+
+function createWalk(options: {
+  schema: GraphQLSchema;
+  costs: CostModel;
+  limits: OperationLimits;
+  fragments: ReadonlyMap<string, FragmentDefinitionNode>;
+}) {
+  const { schema, costs, limits, fragments } = options;
+  let deepest = 0;
+  let aliases = 0;
+  let visited = 0;
+  let pairs = 0;
+
+  function collect({ selectionSet, type }: Typed, groups: Map<string, Group>, open: readonly string[]): void {
+    for (const selection of selectionSet.selections) {
+      // Spreads count, too: fragments that only spread one another could make an endless walk of a short text.
+      if (++visited > MAX_FIELDS)
+        throw new TooLarge(limitExceeded("fields", MAX_FIELDS, Infinity, "The operation selects too many fields"));
+      if (selection.kind === Kind.FIELD) {
+        const { alias, name } = selection;
+        if (alias && alias.value !== name.value && ++aliases > limits.maxAliases)
+          throw new TooLarge(limitExceeded("aliases", limits.maxAliases, aliases, "The operation has too many aliases"));
+        const key = alias?.value ?? name.value;
+        const group = groups.get(key);
+        if (group) {
+          pairs += group.count++;
+          if (pairs > MAX_COMPARED_PAIRS)
+            throw new TooLarge(
+              limitExceeded("repeatedFields", MAX_COMPARED_PAIRS, Infinity, "The operation selects the same fields too often"),
+            );
+        }
+        const target = group ?? { field: selection, parent: type, count: 1, below: [] };
+        if (!group) groups.set(key, target);
+        if (selection.selectionSet) {
+          const definition = fieldOf(type, name.value);
+          target.below.push({
+            selectionSet: selection.selectionSet,
+            type: definition ? getNamedType(definition.type) : null,
+          });
+        }
+        continue;
+      }
+      const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? fragments.get(selection.name.value) : selection;
+      if (!fragment) continue;
+      const name = selection.kind === Kind.FRAGMENT_SPREAD ? selection.name.value : null;
+      // A fragment within itself is for validation to refuse.
+      if (name !== null && open.includes(name)) continue;
+      const condition = fragment.typeCondition?.name.value;
+      collect(
+        { selectionSet: fragment.selectionSet, type: condition === undefined ? type : (schema.getType(condition) ?? null) },
+        groups,
+        name === null ? open : [...open, name],
+      );
+    }
+  }
+
+  function selection(
+    sets: readonly Typed[],
+    depth: number,
+    sized: { fields: readonly string[]; size: Size } | null,
+  ): { cost: Cost; fields: number } {
+    if (depth > limits.maxDepth)
+      throw new TooLarge(limitExceeded("depth", limits.maxDepth, depth, "The operation is nested too deeply"));
+    if (depth > deepest) deepest = depth;
+    const groups = new Map<string, Group>();
+    for (const set of sets) collect(set, groups, []);
+    const total = { own: 0, times: [] as { size: Size; cost: Cost }[] };
+    for (const group of groups.values()) addField(total, group, depth, sized);
+    return { cost: total, fields: groups.size };
+  }
+
+  function addField(
+    total: { own: number; times: { size: Size; cost: Cost }[] },
+    { field, parent, below }: Group,
+    depth: number,
+    sized: { fields: readonly string[]; size: Size } | null,
+  ): void {
+    const name = field.name.value;
+    const definition = fieldOf(parent, name);
+    if (!definition || !parent) {
+      // Introspection costs no fetch; an unknown field is refused by validation. Depth and number count all the same.
+      if (below.length > 0) selection(below, depth + 1, null);
+      return;
+    }
+    const said = costs.fields.get(`${parent.name}.${name}`);
+    const type = getNamedType(definition.type);
+    const weight = said?.weight ?? costs.types.get(type.name) ?? (isCompositeType(type) ? 1 : 0);
+    const { size, sizeBelow } = sizesOf({
+      field,
+      definition,
+      listSize: said?.listSize ?? null,
+      sizeFromAbove: sized?.fields.includes(name) ? sized.size : null,
+      defaultListSize: limits.defaultListSize,
+    });
+    for (const [argument, argumentWeight] of said?.argumentWeights ?? []) {
+      if (field.arguments?.some((given) => given.name.value === argument)) total.own += argumentWeight;
+    }
+    const inner = below.length > 0 ? selection(below, depth + 1, sizeBelow).cost : { own: 0, times: [] };
+    addCost(total, size, { own: inner.own + weight, times: inner.times });
+  }
+
+  return { selection, depth: () => deepest, aliases: () => aliases };
+}
+
+function fieldOf(type: GraphQLNamedType | null, name: string) {
+  return isObjectType(type) || isInterfaceType(type) ? type.getFields()[name] : undefined;
+}
+
+function countDirectives(node: OperationDefinitionNode | FragmentDefinitionNode): number {
+  let count = (node.directives?.length ?? 0);
+  if (node.kind === Kind.OPERATION_DEFINITION) {
+    for (const variable of node.variableDefinitions ?? []) count += variable.directives?.length ?? 0;
+  }
+  // Not by recursion: parsing has bounded the tokens, not the depth.
+  const open: SelectionSetNode[] = [node.selectionSet];
+  for (let set = open.pop(); set; set = open.pop()) {
+    for (const selection of set.selections) {
+      count += selection.directives?.length ?? 0;
+      if (selection.kind !== Kind.FRAGMENT_SPREAD && selection.selectionSet) open.push(selection.selectionSet);
+    }
+  }
+  return count;
+}

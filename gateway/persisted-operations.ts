@@ -1,0 +1,94 @@
+import { createHash } from "node:crypto";
+import { ToolyardError } from "@toolyard/service-kit";
+import { GraphQLError } from "graphql";
+import { z } from "zod";
+import { createLruCache } from "./execution/lru-cache.ts";
+
+/**
+ * Operations known by an id. Those of a file stand for good; others are registered by clients as Apollo's clients do it (automatic
+ * persisted queries: first the SHA-256 alone, and when it is not known the text with it) and kept while there is room.
+ */
+export interface PersistedOperations {
+  /**
+   * The text to run for what a request gave.
+   * @returns an error with the code PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED or BAD_USER_INPUT
+   */
+  textOf(request: { query: string | null; id: string | null; sha256: string | null }): string | GraphQLError;
+  /** Whether a text is one of the file's. */
+  isListed(query: string): boolean;
+  readonly listed: number;
+}
+
+export interface PersistedOperationsOptions {
+  /** The file's operations, by id. */
+  listed?: ReadonlyMap<string, string>;
+  /** Whether clients may register operations; with a safelist there is nothing to register. */
+  automatic: boolean;
+  maxOperations?: number;
+  /** Length of all registered operations' text together. */
+  maxCharacters?: number;
+}
+
+export function createPersistedOperations(options: PersistedOperationsOptions): PersistedOperations {
+  const { listed = new Map<string, string>(), automatic, maxOperations = 10_000, maxCharacters = 8_000_000 } = options;
+  const registered = createLruCache<string>({ maxEntries: maxOperations, maxWeight: maxCharacters });
+  const texts = new Set(listed.values());
+  const byHash = new Map([...texts].map((text) => [sha256Of(text), text]));
+
+  const refusal = (code: string, message: string) => new GraphQLError(message, { extensions: { code } });
+  return {
+    textOf({ query, id, sha256 }) {
+      const name = id ?? sha256;
+      if (query === null) {
+        if (name === null) return refusal("BAD_USER_INPUT", "There is nothing to run: send a `query`.");
+        const text = listed.get(name) ?? byHash.get(name) ?? registered.get(name);
+        if (text !== undefined) return text;
+        // Both words by which Apollo's clients know what to do next.
+        return automatic && id === null
+          ? refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
+          : refusal("PERSISTED_QUERY_NOT_FOUND", "There is no persisted operation of this id.");
+      }
+      if (sha256 !== null && automatic) {
+        if (sha256Of(query) !== sha256)
+          return refusal("BAD_USER_INPUT", "extensions.persistedQuery.sha256Hash is not the query's SHA-256.");
+        registered.set(sha256, query, query.length);
+      }
+      return query;
+    },
+    isListed: (query) => texts.has(query),
+    listed: listed.size,
+  };
+}
+
+function sha256Of(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+const apolloManifest = z.object({
+  format: z.literal("apollo-persisted-query-manifest"),
+  version: z.literal(1),
+  operations: z.array(z.object({ id: z.string(), body: z.string() })),
+});
+const plainManifest = z.record(z.string(), z.string());
+
+/**
+ * Reads a file of operations: Apollo's persisted query manifest, or a JSON object of texts by id as Relay's compiler and
+ * GraphQL Code Generator write it.
+ * @throws ToolyardError BAD_USER_INPUT that says what is wrong
+ */
+export function parsePersistedOperations(json: string): Map<string, string> {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new ToolyardError("BAD_USER_INPUT", "The file of persisted operations is not JSON.", { cause });
+  }
+  const apollo = apolloManifest.safeParse(value);
+  if (apollo.success) return new Map(apollo.data.operations.map(({ id, body }) => [id, body]));
+  const plain = plainManifest.safeParse(value);
+  if (plain.success) return new Map(Object.entries(plain.data));
+  throw new ToolyardError(
+    "BAD_USER_INPUT",
+    'The file of persisted operations is neither an "apollo-persisted-query-manifest" of version 1 nor an object of texts by id.',
+  );
+}

@@ -1,0 +1,202 @@
+import { randomBytes } from "node:crypto";
+import { messageOf, type Caller } from "@toolyard/service-kit";
+import { EVENT_STREAM, EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
+import {
+  acceptsOf,
+  graphqlParamsOf,
+  refuse,
+  send,
+  sendErrors,
+  urlOf,
+  type HttpExchange,
+  type HttpProtocolPorts,
+} from "./http-exchange.ts";
+import { errorOfEnd, type OpenStreams, type StreamEnd } from "./open-streams.ts";
+import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
+import { openResponseStream, type ResponseStream } from "./response-stream.ts";
+
+export interface GraphqlSseConnectionsOptions extends OperationPorts, HttpProtocolPorts {
+  streams: OpenStreams;
+  stalledMs: number;
+  reservationMs?: number;
+  maxReservations?: number;
+  maxOperationsPerStream?: number;
+}
+
+export interface GraphqlSseConnections {
+  /** Whether the request is about a stream for several operations: one that is reserved or named. */
+  concerns(exchange: HttpExchange): boolean;
+  handle(exchange: HttpExchange, caller: Caller): Promise<void>;
+  /** Drops streams that are reserved and not connected to yet; the others are in `streams`. */
+  dropReservations(isConcerned: (caller: Caller) => boolean): void;
+}
+
+/** A reserved stream, and its connection once it came. */
+interface Connection {
+  token: string;
+  caller: Caller;
+  operations: Map<string, OperationRun>;
+  response: ResponseStream | null;
+  /** Resolves when `response` is there, or never will be. */
+  opened: Promise<void>;
+  open(response: ResponseStream | null): void;
+  expiry: NodeJS.Timeout;
+}
+
+/**
+ * graphql-sse's single connection mode: PUT reserves a stream and answers its token, GET connects to it, POST runs an operation whose
+ * results go to it, DELETE ends one. The token alone opens the connection, since a browser's EventSource cannot send headers; all
+ * else takes the credential of who reserved it.
+ */
+export function createGraphqlSseConnections(options: GraphqlSseConnectionsOptions): GraphqlSseConnections {
+  const { contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
+  const { maxReservations = 1_000, maxOperationsPerStream = 100 } = options;
+  const connections = new Map<string, Connection>();
+  let reserved = 0;
+
+  function reserve(exchange: HttpExchange, caller: Caller): void {
+    if (tokenOf(exchange)) return refuse(exchange, 409, "A stream is reserved without a token: it is in the answer.");
+    if (reserved >= maxReservations) return refuse(exchange, 503, "Too many streams are reserved. Try again later.");
+    const token = randomBytes(32).toString("base64url");
+    let open: Connection["open"] = () => undefined;
+    const opened = new Promise<void>((resolve) => {
+      open = (response) => {
+        if (connection.response) return;
+        reserved--;
+        clearTimeout(connection.expiry);
+        connection.response = response;
+        if (!response) connections.delete(token);
+        resolve();
+      };
+    });
+    const expiry = setTimeout(() => drop(connection), reservationMs).unref();
+    const connection: Connection = { token, caller, operations: new Map(), response: null, opened, open, expiry };
+    connections.set(token, connection);
+    reserved++;
+    send(exchange, 201, { type: "text/plain", text: token });
+  }
+
+  /** Ends what was never connected to. */
+  function drop(connection: Connection): void {
+    if (connection.response || !connections.has(connection.token)) return;
+    connection.open(null);
+    for (const run of connection.operations.values()) run.stop();
+  }
+
+  async function connect(exchange: HttpExchange, connection: Connection): Promise<void> {
+    const { operations, token, caller } = connection;
+    if (connection.response) return refuse(exchange, 409, "The stream is open already.");
+    const response = openResponseStream(exchange, { headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` }, stalledMs });
+    const release = streams.open(caller, {
+      end: (why) => end(connection, response, why),
+      beat: () => response.beat(EVENT_STREAM_BEAT),
+      breakOff: response.breakOff,
+    });
+    const onClosed = () => {
+      connections.delete(token);
+      const running = [...operations.values()];
+      operations.clear();
+      for (const run of running) run.stop();
+      release();
+    };
+    response.closed.addEventListener("abort", onClosed, { once: true });
+    await response.write(EVENT_STREAM_BEAT);
+    connection.open(response);
+    if (response.closed.aborted) onClosed();
+  }
+
+  function end({ operations, token }: Connection, response: ResponseStream, why: StreamEnd): void {
+    connections.delete(token);
+    const running = [...operations];
+    operations.clear();
+    for (const [, run] of running) run.stop();
+    const farewell = ([id]: [string, OperationRun]) =>
+      nextOf(id, { errors: [errorOfEnd(why)] }) + printEvent({ event: "complete", data: JSON.stringify({ id }) });
+    // Closed without `complete`, clients connect again.
+    response.end(why.code === "GOING_AWAY" ? "" : running.map(farewell).join(""));
+  }
+
+  function run(exchange: HttpExchange, connection: Connection, caller: Caller): void {
+    const params = graphqlParamsOf(exchange);
+    if (!params) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
+    const { query, operationName, variables, extensions } = params;
+    const { operationId: id } = extensions;
+    const { operations } = connection;
+    if (typeof id !== "string" || id === "") {
+      return refuse(exchange, 400, "Name the operation: send an `operationId` in `extensions`.");
+    }
+    if (operations.has(id)) return refuse(exchange, 409, "An operation with this id runs already.");
+    if (operations.size >= maxOperationsPerStream) {
+      return refuse(exchange, 429, `At most ${maxOperationsPerStream} operations may run on one stream.`);
+    }
+    const started = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
+    if ("errors" in started) return sendErrors(exchange, 400, started.errors);
+    if (started.kind === "mutation" && exchange.request.method === "GET") {
+      started.stop();
+      return refuse(exchange, 405, "A mutation takes a POST.");
+    }
+    operations.set(id, started);
+    send(exchange, 202);
+    void deliver(connection, id, started);
+  }
+
+  async function deliver(connection: Connection, id: string, started: OperationRun): Promise<void> {
+    const { operations } = connection;
+    try {
+      await connection.opened;
+      const { response } = connection;
+      if (!response) return;
+      for await (const result of started.results) {
+        if (operations.get(id) !== started || !(await response.write(nextOf(id, result)))) return;
+      }
+    } catch (error) {
+      log.error({ err: error }, `an operation failed: ${messageOf(error)}`);
+      connection.response?.end();
+    } finally {
+      started.stop();
+      if (operations.get(id) === started) {
+        operations.delete(id);
+        await connection.response?.write(printEvent({ event: "complete", data: JSON.stringify({ id }) }));
+      }
+    }
+  }
+
+  return {
+    concerns: (exchange) =>
+      ["PUT", "DELETE"].includes(exchange.request.method ?? "") ||
+      tokenOf(exchange) !== null ||
+      !acceptsOf(exchange.request).includes(EVENT_STREAM),
+    async handle(exchange, caller) {
+      const { request } = exchange;
+      if (request.method === "PUT") return reserve(exchange, caller);
+      const connection = connections.get(tokenOf(exchange) ?? "");
+      if (!connection) return refuse(exchange, 404, "There is no such stream. Reserve one with PUT.");
+      const connects = request.method === "GET" && acceptsOf(request).includes(EVENT_STREAM);
+      const isOwner = caller.kind === connection.caller.kind && caller.subject === connection.caller.subject;
+      if (!isOwner && !(connects && caller.kind === "anonymous")) {
+        return refuse(exchange, 403, "This stream was reserved by somebody else.");
+      }
+      if (connects) return connect(exchange, connection);
+      if (request.method !== "DELETE") return run(exchange, connection, caller);
+      const id = urlOf(request).searchParams.get("operationId");
+      if (id === null || id === "") return refuse(exchange, 400, "Name the operation: ?operationId=…");
+      const started = connection.operations.get(id);
+      connection.operations.delete(id);
+      started?.stop();
+      send(exchange, 200);
+    },
+    dropReservations(isConcerned) {
+      for (const connection of connections.values()) if (isConcerned(connection.caller)) drop(connection);
+    },
+  };
+}
+
+/** The stream that a request is about. */
+function tokenOf({ request }: HttpExchange): string | null {
+  const header = request.headers["x-graphql-event-stream-token"];
+  return (typeof header === "string" ? header : null) ?? urlOf(request).searchParams.get("token");
+}
+
+function nextOf(id: string, result: object): string {
+  return printEvent({ event: "next", data: JSON.stringify({ id, payload: result }) });
+}

@@ -1,0 +1,121 @@
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { GraphQLError, GraphQLFormattedError } from "graphql";
+import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
+import { z } from "zod";
+import type { OperationContext } from "../execution/subgraph-client.ts";
+
+/** One HTTP request of a subscription protocol and where its answer goes, free of any framework. */
+export interface HttpExchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  /** Parsed from JSON; undefined when there is none. */
+  body: unknown;
+  requestId: string;
+  /** Go with every answer, as CORS' do. */
+  headers: OutgoingHttpHeaders;
+}
+
+/** What a protocol over HTTP asks of the gateway. */
+export interface HttpProtocolPorts {
+  /** Who calls. @throws ToolyardError when the credential is not good */
+  authenticate(request: IncomingMessage): Promise<Caller> | Caller;
+  /** What goes with every operation to the subgraphs. */
+  contextOf(caller: Caller, exchange: Pick<HttpExchange, "request" | "requestId">): OperationContext;
+  log: Pick<Logger, "error" | "debug">;
+}
+
+/** What every protocol gives to whoever runs the gateway. */
+export interface OpenProtocol {
+  /** Connections, streams and callbacks that are open. */
+  readonly openStreams: number;
+  /** Ends what callers hold whose credential was revoked. */
+  endWhere(isConcerned: (caller: Caller) => boolean, message: string): void;
+  /** Ends everything and waits until it is closed, `timeoutMs` at most. */
+  close(timeoutMs?: number): Promise<void>;
+}
+
+export interface GraphqlParams {
+  query: string;
+  operationName: string | null;
+  variables: Record<string, unknown> | null;
+  extensions: Record<string, unknown>;
+}
+
+const json = z.record(z.string(), z.unknown());
+const graphqlParams = z.object({
+  query: z.string(),
+  operationName: z.string().nullish(),
+  variables: json.nullish(),
+  extensions: json.nullish(),
+});
+
+/** The operation of a request by GraphQL over HTTP: the body of a POST, the search parameters of a GET. Null when there is none. */
+export function graphqlParamsOf({ request, body }: Pick<HttpExchange, "request" | "body">): GraphqlParams | null {
+  const parsed = graphqlParams.safeParse(request.method === "GET" ? searchOf(request) : body);
+  if (!parsed.success) return null;
+  const { query, operationName = null, variables = null, extensions } = parsed.data;
+  return { query, operationName, variables, extensions: extensions ?? {} };
+}
+
+function searchOf(request: IncomingMessage): Record<string, unknown> | null {
+  const search = urlOf(request).searchParams;
+  try {
+    return Object.fromEntries(
+      [...search].map(([name, value]) => [
+        name,
+        name === "variables" || name === "extensions" ? (JSON.parse(value) as unknown) : value,
+      ]),
+    );
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** The request's URL; only its path and search mean something. */
+export function urlOf(request: IncomingMessage): URL {
+  return new URL(request.url ?? "/", "http://gateway.invalid");
+}
+
+/** The media types that a request accepts, each with its parameters, without spaces and quotes. */
+export function acceptsOf(request: IncomingMessage): string[] {
+  return (request.headers.accept ?? "").split(",").map((type) => type.replaceAll(/[\s"]/g, "").toLowerCase());
+}
+
+/** An answer before any stream began. */
+export function send(exchange: HttpExchange, status: number, body?: { type: string; text: string }): void {
+  const { response, headers } = exchange;
+  response.writeHead(status, {
+    ...headers,
+    ...(body && { "content-type": `${body.type}; charset=utf-8`, "content-length": Buffer.byteLength(body.text) }),
+    "cache-control": "no-store",
+  });
+  response.end(body?.text);
+}
+
+export function sendErrors(
+  exchange: HttpExchange,
+  status: number,
+  errors: readonly (GraphQLFormattedError | GraphQLError)[],
+): void {
+  send(exchange, status, { type: "application/json", text: JSON.stringify({ errors }) });
+}
+
+/** A refusal with one message. */
+export function refuse(exchange: HttpExchange, status: number, message: string): void {
+  const code = Object.entries(httpStatusOf).find(([, known]) => known === status)?.[0] ?? "BAD_REQUEST";
+  sendErrors(exchange, status, [{ message, extensions: { code, requestId: exchange.requestId } }]);
+}
+
+/** Answers what went wrong; what may not be shown is logged. */
+export function sendFailure(exchange: HttpExchange, error: unknown, log: Pick<Logger, "error">): void {
+  const { requestId, response } = exchange;
+  if (!isPublic(error)) log.error({ err: error, request_id: requestId }, "a request failed");
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const { status, detail, code } = problemDetails(error, requestId);
+  if (status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
+  sendErrors(exchange, status, [{ message: detail, extensions: { code, requestId } }]);
+}

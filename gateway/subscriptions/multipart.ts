@@ -1,0 +1,107 @@
+import type { ExecutionResult } from "graphql";
+import { messageOf } from "@toolyard/service-kit";
+import {
+  acceptsOf,
+  graphqlParamsOf,
+  sendFailure,
+  type HttpExchange,
+  type HttpProtocolPorts,
+  type OpenProtocol,
+} from "./http-exchange.ts";
+import { createOpenStreams, errorOfEnd, type StreamEnd } from "./open-streams.ts";
+import { runOperation, type OperationPorts } from "./operation-run.ts";
+import { openResponseStream } from "./response-stream.ts";
+
+export interface MultipartOptions extends OperationPorts, HttpProtocolPorts {
+  heartbeatMs?: number;
+  /** How long a client may leave unread what it was sent. */
+  stalledMs?: number;
+  now?: () => number;
+}
+
+export interface Multipart extends OpenProtocol {
+  /** Whether the client asks for this protocol. */
+  accepts(exchange: HttpExchange): boolean;
+  /** Answers a subscription. @returns false, with nothing answered, for what is none: the ordinary handler is for that. */
+  handle(exchange: HttpExchange): Promise<boolean>;
+}
+
+const separator = "\r\n--graphql";
+/** With the separator that follows it: clients take a part for whole only when they see that. */
+const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${body}${separator}`;
+
+/**
+ * Subscriptions by Apollo's multipart protocol over HTTP (https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol):
+ * a POST answered by one part for each result, `{"payload": result}`, and `{}` as a heartbeat. What ends a stream before its time is
+ * `{"payload": null, "errors": […]}`.
+ */
+export function createMultipart(options: MultipartOptions): Multipart {
+  const { authenticate, contextOf, log, heartbeatMs = 10_000, stalledMs = 60_000, now } = options;
+  const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
+
+  async function stream(exchange: HttpExchange): Promise<boolean> {
+    const params = graphqlParamsOf(exchange);
+    if (!params || exchange.request.method !== "POST") return false;
+    const caller = await authenticate(exchange.request);
+    const { query, operationName, variables } = params;
+    const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
+    if ("errors" in run) return false;
+    if (run.kind !== "subscription") {
+      run.stop();
+      return false;
+    }
+    const response = openResponseStream(exchange, {
+      headers: { "content-type": 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0' },
+      stalledMs,
+    });
+    response.closed.addEventListener("abort", run.stop, { once: true });
+    let why = null as StreamEnd | null;
+    const release = streams.open(caller, {
+      end(reason) {
+        why = reason;
+        run.stop();
+      },
+      beat: () => response.beat(partOf("{}")),
+      breakOff: response.breakOff,
+    });
+    try {
+      // Proxies and browsers show an answer only once it has a body.
+      await response.write(`${separator}${partOf("{}")}`);
+      for await (const result of run.results) {
+        if (why) break;
+        if (!(await response.write(partOf(bodyOf(result))))) break;
+      }
+    } catch (error) {
+      log.error({ err: error, request_id: exchange.requestId }, `a subscription failed: ${messageOf(error)}`);
+      why ??= { code: "GOING_AWAY", message: "Something went wrong here: subscribe again" };
+    } finally {
+      response.end(`${why ? partOf(JSON.stringify({ payload: null, errors: [errorOfEnd(why)] })) : ""}--\r\n`);
+      run.stop();
+      release();
+    }
+    return true;
+  }
+
+  return {
+    get openStreams() {
+      return streams.size;
+    },
+    accepts: ({ request }) =>
+      acceptsOf(request).some((type) => type.startsWith("multipart/mixed") && type.includes(";subscriptionspec=1.0")),
+    async handle(exchange) {
+      try {
+        return await stream(exchange);
+      } catch (error) {
+        sendFailure(exchange, error, log);
+        return true;
+      }
+    },
+    endWhere: (isConcerned, message) => streams.endWhere(isConcerned, message),
+    close: (timeoutMs = 2_000) => streams.close(timeoutMs),
+  };
+}
+
+/** A result without data is the last, and about the stream rather than an event. */
+function bodyOf(result: ExecutionResult): string {
+  return JSON.stringify(result.data === undefined ? { payload: null, errors: result.errors } : { payload: result });
+}

@@ -1,0 +1,47 @@
+import type { ExecutionResult, GraphQLError } from "graphql";
+import type { Executor, GraphRequest, InspectedOperation } from "../execution/executor.ts";
+import type { SubscriptionEngine } from "./subscription-engine.ts";
+
+/** What runs operations, whatever protocol they came by. */
+export interface OperationPorts {
+  executor: Pick<Executor, "inspect" | "execute">;
+  engine: Pick<SubscriptionEngine, "subscribe">;
+}
+
+/** An operation that runs. */
+export interface OperationRun {
+  kind: InspectedOperation["kind"];
+  /** One result of a query or a mutation, all results of a subscription. One without `data` is the last: nothing more can come. */
+  results: AsyncGenerator<ExecutionResult, void, void>;
+  /** Releases everything at once; `results` end. */
+  stop(): void;
+}
+
+/** Starts an operation of any kind, or says why it cannot be run. */
+export function runOperation(
+  { executor, engine }: OperationPorts,
+  request: Omit<GraphRequest, "signal">,
+): OperationRun | { errors: readonly GraphQLError[] } {
+  const inspected = executor.inspect(request);
+  if ("errors" in inspected) return inspected;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const { kind } = inspected;
+  const results =
+    kind === "subscription"
+      ? engine.subscribe({ ...request, signal })
+      : one(() => executor.execute({ ...request, signal }));
+  return {
+    kind,
+    results,
+    stop() {
+      controller.abort();
+      // A failure after the end is nobody's any more.
+      void results.return().catch(() => undefined);
+    },
+  };
+}
+
+async function* one(execute: () => Promise<ExecutionResult>): AsyncGenerator<ExecutionResult, void, void> {
+  yield await execute();
+}

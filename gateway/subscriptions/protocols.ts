@@ -1,0 +1,90 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { DEPRECATED_GRAPHQL_WS_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
+import type { Caller, Logger } from "@toolyard/service-kit";
+import type { Executor } from "../execution/executor.ts";
+import type { OperationContext } from "../execution/subgraph-client.ts";
+import { createGraphqlSse } from "./graphql-sse.ts";
+import { createGraphqlTransportWs } from "./graphql-transport-ws.ts";
+import type { HttpExchange } from "./http-exchange.ts";
+import { createHttpCallback } from "./http-callback.ts";
+import { createMultipart } from "./multipart.ts";
+import type { SubscriptionEngine } from "./subscription-engine.ts";
+import { createSubscriptionsTransportWs } from "./subscriptions-transport-ws.ts";
+
+export interface SubscriptionProtocolsOptions {
+  executor: Pick<Executor, "inspect" | "execute" | "subscribe">;
+  engine: SubscriptionEngine;
+  /**
+   * Who calls, by what came with the first message of a socket (empty for the protocols over HTTP) and the request.
+   * @throws ToolyardError when the credential is not good
+   */
+  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller>;
+  /** What goes with every operation to the subgraphs. */
+  contextOf(caller: Caller, request: IncomingMessage): OperationContext;
+  /** Hosts of the HTTP callback protocol; none turns it off. */
+  callbackHosts?: readonly string[];
+  log: Pick<Logger, "error" | "debug">;
+  heartbeatMs?: number;
+}
+
+/** All protocols of subscriptions over one engine, as the gateway's server sees them. */
+export interface SubscriptionProtocols {
+  /** Takes over a WebSocket upgrade of /graphql, in the protocol that the client offers. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** A request of /graphql. @returns false, with nothing answered, when it is an ordinary one */
+  handleOperation(exchange: HttpExchange): Promise<boolean>;
+  /** A request of /graphql/stream. */
+  handleStream(exchange: HttpExchange): Promise<void>;
+  readonly openStreams: number;
+  /** Ends what callers hold whose credential was revoked. */
+  endWhere(isConcerned: (caller: Caller) => boolean, message: string): void;
+  /** Ends everything and waits until it is closed, `timeoutMs` at most. */
+  close(timeoutMs?: number): Promise<void>;
+}
+
+export function createSubscriptionProtocols(options: SubscriptionProtocolsOptions): SubscriptionProtocols {
+  const { executor, engine, authenticate, contextOf, callbackHosts = [], log, heartbeatMs } = options;
+  const ports = { executor, engine, log, ...(heartbeatMs !== undefined && { heartbeatMs }) };
+  const overHttp = {
+    ...ports,
+    authenticate: (request: IncomingMessage) => authenticate({}, request),
+    contextOf: (caller: Caller, { request, requestId }: Pick<HttpExchange, "request" | "requestId">) => ({
+      ...contextOf(caller, request),
+      requestId,
+    }),
+  };
+  const transportWs = createGraphqlTransportWs({ ...ports, authenticate });
+  const legacyWs = createSubscriptionsTransportWs({ ...ports, authenticate, contextOf });
+  const sse = createGraphqlSse(overHttp);
+  const multipart = createMultipart(overHttp);
+  const callback = createHttpCallback({ ...overHttp, allowedHosts: callbackHosts });
+  const others = [legacyWs, sse, multipart, callback];
+
+  return {
+    handleUpgrade(request, socket, head) {
+      const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
+      const isLegacy =
+        offered.includes(DEPRECATED_GRAPHQL_WS_PROTOCOL) && !offered.includes(GRAPHQL_TRANSPORT_WS_PROTOCOL);
+      (isLegacy ? legacyWs : transportWs).handleUpgrade(request, socket, head);
+    },
+    async handleOperation(exchange) {
+      if (multipart.accepts(exchange)) return multipart.handle(exchange);
+      if (sse.accepts(exchange)) await sse.handleDistinct(exchange);
+      else if (callback.accepts(exchange)) await callback.handle(exchange);
+      else return false;
+      return true;
+    },
+    handleStream: (exchange) => sse.handle(exchange),
+    get openStreams() {
+      return others.reduce((sum, { openStreams }) => sum + openStreams, transportWs.openSockets);
+    },
+    endWhere(isConcerned, message) {
+      transportWs.closeSockets(isConcerned, message);
+      for (const protocol of others) protocol.endWhere(isConcerned, message);
+    },
+    async close(timeoutMs) {
+      await Promise.all([transportWs.close(timeoutMs), ...others.map((protocol) => protocol.close(timeoutMs))]);
+    },
+  };
+}

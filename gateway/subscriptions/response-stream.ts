@@ -1,0 +1,85 @@
+import type { OutgoingHttpHeaders } from "node:http";
+import type { HttpExchange } from "./http-exchange.ts";
+
+/** An answer that goes on for as long as both sides want. */
+export interface ResponseStream {
+  /** Aborted when the connection is closed, by whomever. */
+  readonly closed: AbortSignal;
+  /** Resolves when the client has room for more: what makes a slow client's stream wait. @returns false when the client is gone */
+  write(text: string): Promise<boolean>;
+  /** Left out while the client does not take what it was sent before. */
+  beat(text: string): void;
+  /** The connection is broken off when the client does not take the rest in time. */
+  end(text?: string): void;
+  /** Drops the connection and what is not sent yet. */
+  breakOff(): void;
+}
+
+export interface ResponseStreamOptions {
+  headers: OutgoingHttpHeaders;
+  /** How long a client may leave unread what it was sent, until its connection is broken off. */
+  stalledMs: number;
+}
+
+/** Begins an answer with status 200. */
+export function openResponseStream(exchange: HttpExchange, options: ResponseStreamOptions): ResponseStream {
+  const { response } = exchange;
+  const { headers, stalledMs } = options;
+  const closed = new AbortController();
+  let stalled: NodeJS.Timeout | undefined;
+  let onDrain: (() => void) | null = null;
+  let drained: Promise<void> | null = null;
+
+  response.once("close", () => {
+    clearTimeout(stalled);
+    onDrain?.();
+    closed.abort();
+  });
+  response.on("drain", () => {
+    clearTimeout(stalled);
+    onDrain?.();
+    onDrain = null;
+    drained = null;
+  });
+  // A connection that breaks is closed as well, which is all that matters here.
+  response.on("error", () => undefined);
+  response.writeHead(200, {
+    ...exchange.headers,
+    "cache-control": "no-cache, no-transform",
+    // Tells nginx and those like it to pass on every part as it comes.
+    "x-accel-buffering": "no",
+    ...headers,
+  });
+  response.flushHeaders();
+  if (response.destroyed) closed.abort();
+
+  const breakOffWhenStalled = () => {
+    stalled = setTimeout(() => response.destroy(), stalledMs);
+    stalled.unref();
+  };
+
+  return {
+    closed: closed.signal,
+    async write(text) {
+      if (closed.signal.aborted || response.writableEnded) return false;
+      if (!response.write(text) && !drained) {
+        drained = new Promise((resolve) => {
+          onDrain = resolve;
+        });
+        breakOffWhenStalled();
+      }
+      if (drained) await drained;
+      return !closed.signal.aborted;
+    },
+    beat(text) {
+      if (!closed.signal.aborted && !response.writableEnded && !drained) response.write(text);
+    },
+    end(text) {
+      if (closed.signal.aborted || response.writableEnded) return;
+      clearTimeout(stalled);
+      breakOffWhenStalled();
+      response.end(text);
+    },
+    breakOff: () => response.destroy(),
+  };
+}

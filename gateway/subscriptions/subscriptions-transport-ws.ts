@@ -1,0 +1,272 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import type { GraphQLError } from "graphql";
+import { DEPRECATED_GRAPHQL_WS_PROTOCOL } from "graphql-ws";
+import { WebSocketServer, type WebSocket } from "ws";
+import { isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { z } from "zod";
+import type { OperationContext } from "../execution/subgraph-client.ts";
+import type { OpenProtocol } from "./http-exchange.ts";
+import { createOpenStreams } from "./open-streams.ts";
+import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
+
+export interface SubscriptionsTransportWsOptions extends OperationPorts {
+  /**
+   * Who is at the other end, from the payload of `connection_init` and the upgrade request.
+   * @throws ToolyardError when the credential is not good; its message is sent as `connection_error`
+   */
+  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> | Caller;
+  contextOf(caller: Caller, request: IncomingMessage): OperationContext;
+  log: Pick<Logger, "error" | "debug">;
+  heartbeatMs?: number;
+  /** How long a client may take to send `connection_init`. */
+  initTimeoutMs?: number;
+  maxMessageBytes?: number;
+  maxOperationsPerSocket?: number;
+  now?: () => number;
+}
+
+export interface SubscriptionsTransportWs extends OpenProtocol {
+  /** The `Sec-WebSocket-Protocol` it speaks: `graphql-ws`, the name that the newer library graphql-ws does not use. */
+  readonly protocol: string;
+  /** Takes over a connection that asked to be upgraded. Host and Origin have been checked before. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+const payload = z.record(z.string(), z.unknown()).nullish();
+const clientMessage = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("connection_init"), payload }),
+  z.object({ type: z.literal("connection_terminate") }),
+  z.object({
+    type: z.literal("start"),
+    id: z.coerce.string(),
+    payload: z.object({ query: z.string(), operationName: z.string().nullish(), variables: payload }),
+  }),
+  z.object({ type: z.literal("stop"), id: z.coerce.string() }),
+]);
+type ClientMessage = z.infer<typeof clientMessage>;
+
+/** Private codes of the newer protocol, which say the same here. */
+const closeCodes = { badRequest: 4400, forbidden: 4403, initTimeout: 4408, tooManyInits: 4429 };
+
+interface Connection {
+  socket: WebSocket;
+  request: IncomingMessage;
+  state: "new" | "authenticating" | "ready" | "closed";
+  caller: Caller | null;
+  operations: Map<string, OperationRun>;
+  isAlive: boolean;
+}
+
+/**
+ * The protocol of subscriptions-transport-ws (https://github.com/apollographql/subscriptions-transport-ws, `PROTOCOL.md`), which
+ * older clients of Apollo speak. A refused credential is answered by `connection_error`; then, as when it expires, the socket is
+ * closed with 4403; a shutdown closes with 1001.
+ */
+export function createSubscriptionsTransportWs(options: SubscriptionsTransportWsOptions): SubscriptionsTransportWs {
+  const { authenticate, contextOf, log, heartbeatMs = 12_000, initTimeoutMs = 5_000, now } = options;
+  const { maxMessageBytes = 1_048_576, maxOperationsPerSocket = 100 } = options;
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: maxMessageBytes,
+    handleProtocols: (offered) => (offered.has(DEPRECATED_GRAPHQL_WS_PROTOCOL) ? DEPRECATED_GRAPHQL_WS_PROTOCOL : false),
+  });
+  const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
+  /** Upgraded, but nobody yet: they end with their timeout, or when the server stops. */
+  const newcomers = new Set<WebSocket>();
+
+  function handleMessage(connection: Connection, data: Buffer): void {
+    const message = parseMessage(data);
+    if (!message) {
+      void send(connection, { type: "connection_error", payload: { message: "This is no message of the protocol." } });
+      return;
+    }
+    switch (message.type) {
+      case "connection_init":
+        void initialize(connection, message.payload ?? {});
+        return;
+      case "connection_terminate":
+        connection.socket.close(1000);
+        return;
+      case "start":
+        start(connection, message);
+        return;
+      case "stop":
+        connection.operations.get(message.id)?.stop();
+    }
+  }
+
+  async function initialize(connection: Connection, params: Record<string, unknown>): Promise<void> {
+    const { socket, request } = connection;
+    if (connection.state !== "new") {
+      socket.close(closeCodes.tooManyInits, "Too many initialisation requests");
+      return;
+    }
+    connection.state = "authenticating";
+    try {
+      connection.caller = await authenticate(params, request);
+    } catch (error) {
+      if (!isPublic(error)) log.error({ err: error }, "authenticating a socket failed");
+      const message = isPublic(error) ? error.message : "Internal server error";
+      await send(connection, {
+        type: "connection_error",
+        payload: { message, ...(isPublic(error) && { extensions: { code: error.code } }) },
+      });
+      socket.close(isPublic(error) ? closeCodes.forbidden : 1011, closeReason(message));
+      return;
+    }
+    if (socket.readyState !== socket.OPEN) return;
+    connection.state = "ready";
+    newcomers.delete(socket);
+    const release = streams.open(connection.caller, {
+      end: ({ code, message }) =>
+        code === "GOING_AWAY"
+          ? socket.close(1001, "Going away")
+          : socket.close(closeCodes.forbidden, closeReason(message)),
+      beat: () => beat(connection),
+      breakOff: () => socket.terminate(),
+    });
+    socket.once("close", release);
+    void send(connection, { type: "connection_ack" });
+    void send(connection, { type: "ka" });
+  }
+
+  function beat(connection: Connection): void {
+    const { socket } = connection;
+    if (!connection.isAlive) {
+      socket.terminate();
+      return;
+    }
+    connection.isAlive = false;
+    if (socket.readyState !== socket.OPEN) return;
+    socket.ping();
+    void send(connection, { type: "ka" });
+  }
+
+  function start(connection: Connection, { id, payload: asked }: Extract<ClientMessage, { type: "start" }>): void {
+    const { caller, operations, request, socket } = connection;
+    const { query, operationName = null, variables = null } = asked;
+    if (!caller) {
+      socket.close(closeCodes.badRequest, "Send connection_init first");
+      return;
+    }
+    // The protocol says nothing of an id used twice; its own server ends the older operation.
+    const former = operations.get(id);
+    former?.stop();
+    if (!former && operations.size >= maxOperationsPerSocket) {
+      const message = `At most ${maxOperationsPerSocket} operations may run on one socket.`;
+      refuse(connection, id, [{ message, extensions: { code: "RATE_LIMITED" } }]);
+      return;
+    }
+    const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, request) });
+    if ("errors" in run) {
+      refuse(connection, id, run.errors);
+      return;
+    }
+    operations.set(id, run);
+    void deliver(connection, id, run);
+  }
+
+  async function deliver(connection: Connection, id: string, run: OperationRun): Promise<void> {
+    const { operations, socket } = connection;
+    try {
+      for await (const result of run.results) {
+        if (operations.get(id) !== run) return;
+        await send(connection, { type: "data", id, payload: result });
+      }
+    } catch (error) {
+      if (connection.state === "closed") return;
+      log.error({ err: error }, "an operation on a socket failed");
+      socket.close(1011, "Internal server error");
+    } finally {
+      run.stop();
+      if (operations.get(id) === run) {
+        operations.delete(id);
+        void send(connection, { type: "complete", id });
+      }
+    }
+  }
+
+  /** Before an operation began there is one error in the payload; clients that can read several find them in `errors`. */
+  function refuse(
+    connection: Connection,
+    id: string,
+    errors: readonly (GraphQLError | { message: string; extensions: object })[],
+  ): void {
+    const formatted = errors.map((error) => ("toJSON" in error ? error.toJSON() : error));
+    void send(connection, { type: "error", id, payload: { ...formatted[0], errors: formatted } });
+  }
+
+  /** Settles when the operating system took the message: what makes a slow client's stream wait. */
+  function send({ socket }: Connection, message: object): Promise<void> {
+    return new Promise((resolve) => {
+      if (socket.readyState !== socket.OPEN) resolve();
+      else
+        socket.send(JSON.stringify(message), (error) => {
+          if (error) log.debug({ err: error }, "a socket failed");
+          resolve();
+        });
+    });
+  }
+
+  function open(socket: WebSocket, request: IncomingMessage): void {
+    const connection: Connection = {
+      socket,
+      request,
+      state: "new",
+      caller: null,
+      operations: new Map(),
+      isAlive: true,
+    };
+    newcomers.add(socket);
+    const initTimer = setTimeout(() => {
+      if (newcomers.has(socket)) socket.close(closeCodes.initTimeout, "Connection initialisation timeout");
+    }, initTimeoutMs).unref();
+    socket.on("message", (data: Buffer) => handleMessage(connection, data));
+    socket.on("pong", () => {
+      connection.isAlive = true;
+    });
+    socket.on("error", (error) => log.debug({ err: error }, "a socket failed"));
+    socket.once("close", () => {
+      connection.state = "closed";
+      clearTimeout(initTimer);
+      newcomers.delete(socket);
+      const running = [...connection.operations.values()];
+      connection.operations.clear();
+      for (const run of running) run.stop();
+    });
+  }
+
+  return {
+    protocol: DEPRECATED_GRAPHQL_WS_PROTOCOL,
+    get openStreams() {
+      return streams.size;
+    },
+    handleUpgrade(request, socket, head) {
+      sockets.handleUpgrade(request, socket, head, open);
+    },
+    endWhere: (isConcerned, message) => streams.endWhere(isConcerned, message),
+    async close(timeoutMs = 2_000) {
+      for (const socket of newcomers) socket.close(1001, "Going away");
+      await streams.close(timeoutMs);
+      for (const socket of newcomers) socket.terminate();
+      sockets.close();
+    },
+  };
+}
+
+function parseMessage(data: Buffer): ClientMessage | null {
+  try {
+    return clientMessage.safeParse(JSON.parse(data.toString("utf8"))).data ?? null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw new Error(`A message could not be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** A close frame has room for 123 bytes of reason (RFC 6455, section 5.5). */
+function closeReason(message: string): string {
+  let reason = message;
+  while (Buffer.byteLength(reason) > 123) reason = reason.slice(0, -1);
+  return reason;
+}

@@ -1,0 +1,97 @@
+import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { Logger } from "@toolyard/service-kit";
+import { processNameOf, type Replica } from "../deployment.ts";
+import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+
+/** Compares what the runtimes say with the rows, both ways. */
+export interface Census {
+  /** Notes which processes are gone, begins to stop those that no row knows, and answers what the rows are. */
+  take(): Promise<DeploymentRecord[]>;
+  /** Whether the replica's process is known to be gone. */
+  isGone(handle: ReplicaHandle): boolean;
+  noteGone(handle: ReplicaHandle): void;
+  /** What the end of this process meant is written by now; its name is never used again. */
+  forget(handle: ReplicaHandle): void;
+  /** Waits for what it began to stop. */
+  settled(): Promise<void>;
+}
+
+export function createCensus(options: {
+  store: DeploymentStore;
+  runtimes: ReadonlyMap<RuntimeKind, Runtime>;
+  logger: Logger;
+  graceMs: number;
+}): Census {
+  const { store, runtimes, logger, graceMs } = options;
+  const gone = new Set<string>();
+  /** Processes of no row that are being stopped. */
+  const strays = new Map<string, Promise<void>>();
+
+  /** It may have been started after the list was made. */
+  async function confirmGone(handle: ReplicaHandle): Promise<void> {
+    const liveness = await runtimes.get(handle.runtime)?.inspect(handle);
+    if (liveness?.alive === false) gone.add(keyOf(handle));
+  }
+
+  async function stopStray(runtime: Runtime, handle: ReplicaHandle): Promise<void> {
+    try {
+      // It may have ended, as was wanted, after the list was made; its log is then still of use.
+      if (!(await runtime.inspect(handle)).alive) return;
+      logger.warn({ replica: handle.name }, "a replica runs that no deployment wants; it is stopped");
+      await runtime.stop(handle, graceMs);
+      await runtime.forget(handle);
+    } catch (error) {
+      logger.error({ err: error, replica: handle.name }, "stopping a replica failed; the next sweep tries again");
+    } finally {
+      strays.delete(keyOf(handle));
+    }
+  }
+
+  return {
+    async take() {
+      const lists = [...runtimes.values()].map(async (runtime) =>
+        (await runtime.list()).map(({ handle }) => ({ handle, runtime })),
+      );
+      const listed = (await Promise.all(lists)).flat();
+      // Read after the list: a row is written before its process is started, so what is listed without a row has none.
+      const records = await store.unsettled();
+      const running = new Set(listed.map(({ handle }) => keyOf(handle)));
+      const known = new Set<string>();
+      for (const { deployment, replicas } of records) {
+        for (const replica of replicas.filter(hasProcess)) {
+          known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
+          if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
+        }
+      }
+      for (const { handle, runtime } of listed) {
+        const key = keyOf(handle);
+        if (known.has(key) || strays.has(key)) continue;
+        // Held before it runs, since it may be over at once.
+        strays.set(key, Promise.resolve());
+        strays.set(key, stopStray(runtime, handle));
+      }
+      return records;
+    },
+    isGone: (handle) => gone.has(keyOf(handle)),
+    noteGone(handle) {
+      gone.add(keyOf(handle));
+    },
+    forget(handle) {
+      gone.delete(keyOf(handle));
+    },
+    async settled() {
+      await Promise.allSettled(strays.values());
+    },
+  };
+}
+
+function hasProcess({ state }: Replica): boolean {
+  return (
+    state.phase === "STARTING" || state.phase === "READY" || state.phase === "UNHEALTHY" || state.phase === "STOPPING"
+  );
+}
+
+/** A process' name holds what it is the how-manieth of, so that it is used once. */
+export function keyOf({ runtime, name }: Pick<ReplicaHandle, "runtime" | "name">): string {
+  return `${runtime}/${name}`;
+}
