@@ -18,8 +18,8 @@ export interface CallerKey {
 }
 
 export interface CallerLimitsOptions {
-  /** Operations a minute, in the long run; null: no limit. */
-  operationsPerMinute: number | null;
+  /** Operations a minute, in the long run. */
+  operationsPerMinute: number;
   /** How many may come at once after a quiet time; a quarter of a minute's when left out. */
   burst?: number;
   maxConcurrentOperations: number;
@@ -38,10 +38,13 @@ interface Known {
 /** Callers that did nothing for so long are forgotten; their allowance is whole again by then. */
 const FORGET_AFTER_MS = 60_000;
 
+/** Where nothing of a caller is counted. */
+export const noCallerLimits: CallerLimits = { charge: () => undefined, enter: () => () => undefined };
+
 export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const { operationsPerMinute, maxConcurrentOperations, maxConcurrentSubscriptions, now = Date.now } = options;
-  const perMs = (operationsPerMinute ?? 0) / 60_000;
-  const burst = Math.max(1, options.burst ?? (operationsPerMinute ?? 0) / 4);
+  const perMs = operationsPerMinute / 60_000;
+  const burst = Math.max(1, options.burst ?? operationsPerMinute / 4);
   const most = { operation: maxConcurrentOperations, subscription: maxConcurrentSubscriptions };
   const callers = new Map<string, Known>();
   let sweptAt = now();
@@ -66,7 +69,7 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
 
   return {
     charge(key) {
-      if (operationsPerMinute === null || key.caller.kind === "service") return;
+      if (key.caller.kind === "service") return;
       const known = knownOf(key);
       const at = now();
       known.allowance = Math.min(burst, known.allowance + (at - known.updatedAt) * perMs);

@@ -1,6 +1,7 @@
-import { httpUrl, flag, list, logLevel, parseEnvironment, port, secretKey } from "@toolyard/service-kit/config.ts";
+import { httpUrl, flag, integer, list, logLevel, parseEnvironment, port, secretKey, ConfigError } from "@toolyard/service-kit/config.ts";
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
+import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";
 
 export interface GatewayConfig {
   host: string;
@@ -13,12 +14,48 @@ export interface GatewayConfig {
   /** Names by which clients may address the gateway, beside loopback names and the CORS origins' hosts. */
   allowedHosts: string[];
   introspection: boolean;
+  /** Whether the last address of X-Forwarded-For is believed: only behind a proxy that sets it. */
+  trustProxy: boolean;
+  /** Hosts that subscriptions by HTTP callback may call; none turns them off. */
+  callbackHosts: string[];
+  protection: ProtectionConfig;
+  /** Operations that take longer are logged with their plan; null: none are. */
+  slowOperationMs: number | null;
+  /** Whether anyone, not only administrators, may see the plan of an operation. */
+  exposePlans: boolean;
+  /** How many operations metrics tell apart. */
+  maxOperationMetrics: number;
+  /** Headers of a client's request that go on to the subgraphs, in lower case. */
+  forwardHeaders: string[];
+  /** Where the keys are that bearer tokens are verified by, when the gateway runs without Toolyard; null: nobody is verified. */
+  jwt: { jwksUrl: string; issuer: string | null; audience: string | null } | null;
   proxyUrl: string;
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
   logLevel: LogLevel;
 }
+
+/** What keeps one client from hurting the others. */
+export interface ProtectionConfig {
+  operations: OperationLimits;
+  /** The longest that one operation may take. */
+  timeoutMs: number;
+  maxBodyBytes: number;
+  /** Operations in one request; 0: lists are refused. */
+  maxBatch: number;
+  /** For one caller; null: nothing of a caller is counted. */
+  caller: { operationsPerMinute: number; maxConcurrentOperations: number; maxConcurrentSubscriptions: number } | null;
+  automaticPersistedQueries: boolean;
+  /** A file of operations that can be asked for by their ids. */
+  persistedOperationsFile: string | null;
+  /** Whether only the operations of that file may run. */
+  safelist: boolean;
+  maskErrors: boolean;
+}
+
+const limit = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000_000 });
+const names = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
 const shape = {
   HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
@@ -35,10 +72,44 @@ const shape = {
   ALLOWED_HOSTS: list([], "toolyard.example.com"),
   INTROSPECTION: flag(true),
   SUBGRAPH_URLS: list([], "tools=http://10.0.0.2:4002/graphql").refine(
-    (entries) => entries.every((entry) => /^[a-z]+=https?:\/\/.+/.test(entry)),
+    (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
   ),
   LOG_LEVEL: logLevel,
+  TRUST_PROXY: flag(false),
+  CALLBACK_HOSTS: list([], "router.example.com:443"),
+  REQUEST_TIMEOUT_MS: integer({ fallback: 30_000, min: 1, max: 3_600_000 }),
+  MAX_BODY_BYTES: integer({ fallback: 10 * 1_048_576, min: 1, max: 1_073_741_824 }),
+  MAX_DEPTH: limit(defaultOperationLimits.maxDepth),
+  MAX_ALIASES: integer({ fallback: defaultOperationLimits.maxAliases, min: 0, max: 1_000_000 }),
+  MAX_TOKENS: limit(defaultOperationLimits.maxTokens),
+  MAX_DIRECTIVES: integer({ fallback: defaultOperationLimits.maxDirectives, min: 0, max: 1_000_000 }),
+  MAX_ROOT_FIELDS: limit(defaultOperationLimits.maxRootFields),
+  MAX_COST: limit(defaultOperationLimits.maxCost),
+  DEFAULT_LIST_SIZE: integer({ fallback: defaultOperationLimits.defaultListSize, min: 0, max: 1_000_000 }),
+  BATCH_LIMIT: integer({ fallback: 0, min: 0, max: 1_000 }),
+  RATE_LIMIT_ENABLED: flag(true),
+  RATE_LIMIT_OPERATIONS_PER_MINUTE: limit(30_000),
+  MAX_CONCURRENT_OPERATIONS: limit(200),
+  MAX_CONCURRENT_SUBSCRIPTIONS: limit(1_000),
+  AUTOMATIC_PERSISTED_QUERIES: flag(true),
+  PERSISTED_OPERATIONS: z.string().optional().meta({ example: "./persisted-operations.json" }),
+  SAFELIST: flag(false),
+  MASK_ERRORS: flag(true),
+  SLOW_OPERATION_MS: integer({ fallback: 5_000, min: 0, max: 3_600_000 }),
+  EXPOSE_PLANS: flag(false),
+  MAX_OPERATION_METRICS: integer({ fallback: 200, min: 0, max: 10_000 }),
+  FORWARD_HEADERS: list([], "authorization,accept-language").refine(
+    (headers) => headers.every((name) => names.test(name)),
+    "must be names of headers separated by commas",
+  ),
+  JWKS_URL: httpUrl("https://auth.example.com/.well-known/jwks.json").optional(),
+  JWT_ISSUER: z.string().optional().meta({ example: "https://auth.example.com/" }),
+  JWT_AUDIENCE: z.string().optional().meta({ example: "my-graph" }),
+};
+
+/** What stands for servers that Toolyard does not use yet; a gateway without Toolyard does not mind them. */
+const refused = {
   DATABASE_URL: notYet("DATABASE_URL", "MySQL"),
   MONGODB_URL: notYet("MONGODB_URL", "MongoDB"),
   REDIS_URL: notYet("REDIS_URL", "Redis"),
@@ -53,9 +124,19 @@ function notYet(name: string, server: string) {
     .optional();
 }
 
-/** Reads the gateway's variables. @throws ConfigError naming what is wrong. */
-export function parseGatewayConfig(env: Environment): GatewayConfig {
+/**
+ * Reads the gateway's variables.
+ * @param options.isAlone Whether it serves a supergraph with no other part of Toolyard.
+ * @throws ConfigError naming what is wrong.
+ */
+export function parseGatewayConfig(env: Environment, options: { isAlone?: boolean } = {}): GatewayConfig {
+  if (!options.isAlone) parseEnvironment(refused, env);
   const values = parseEnvironment(shape, env);
+  if (values.SAFELIST && values.PERSISTED_OPERATIONS === undefined) {
+    throw new ConfigError(
+      "SAFELIST: only operations of a file may run, but PERSISTED_OPERATIONS names none. Example: PERSISTED_OPERATIONS=./persisted-operations.json",
+    );
+  }
   return {
     host: values.HOST,
     port: values.PORT,
@@ -65,6 +146,41 @@ export function parseGatewayConfig(env: Environment): GatewayConfig {
     corsOrigins: values.CORS_ORIGINS,
     allowedHosts: values.ALLOWED_HOSTS,
     introspection: values.INTROSPECTION,
+    trustProxy: values.TRUST_PROXY,
+    callbackHosts: values.CALLBACK_HOSTS,
+    protection: {
+      operations: {
+        maxDepth: values.MAX_DEPTH,
+        maxAliases: values.MAX_ALIASES,
+        maxTokens: values.MAX_TOKENS,
+        maxDirectives: values.MAX_DIRECTIVES,
+        maxRootFields: values.MAX_ROOT_FIELDS,
+        maxCost: values.MAX_COST,
+        defaultListSize: values.DEFAULT_LIST_SIZE,
+      },
+      timeoutMs: values.REQUEST_TIMEOUT_MS,
+      maxBodyBytes: values.MAX_BODY_BYTES,
+      maxBatch: values.BATCH_LIMIT,
+      caller: values.RATE_LIMIT_ENABLED
+        ? {
+            operationsPerMinute: values.RATE_LIMIT_OPERATIONS_PER_MINUTE,
+            maxConcurrentOperations: values.MAX_CONCURRENT_OPERATIONS,
+            maxConcurrentSubscriptions: values.MAX_CONCURRENT_SUBSCRIPTIONS,
+          }
+        : null,
+      automaticPersistedQueries: values.AUTOMATIC_PERSISTED_QUERIES,
+      persistedOperationsFile: values.PERSISTED_OPERATIONS ?? null,
+      safelist: values.SAFELIST,
+      maskErrors: values.MASK_ERRORS,
+    },
+    slowOperationMs: values.SLOW_OPERATION_MS === 0 ? null : values.SLOW_OPERATION_MS,
+    exposePlans: values.EXPOSE_PLANS,
+    maxOperationMetrics: values.MAX_OPERATION_METRICS,
+    forwardHeaders: values.FORWARD_HEADERS.map((name) => name.toLowerCase()),
+    jwt:
+      values.JWKS_URL === undefined
+        ? null
+        : { jwksUrl: values.JWKS_URL, issuer: values.JWT_ISSUER ?? null, audience: values.JWT_AUDIENCE ?? null },
     proxyUrl: values.PROXY_URL ?? `http://${urlHost(values.HOST)}:${values.PROXY_PORT}`,
     proxyPort: values.PROXY_PORT,
     subgraphUrls: Object.fromEntries(

@@ -1,161 +1,220 @@
-import { setTimeout as delay } from "node:timers/promises";
+import type { IncomingMessage } from "node:http";
 import {
   CALLER_HEADER,
-  createCallerHeaderVerifier,
-  createRevocationList,
-  createServiceCaller,
   createTokenSigner,
-  createTokenVerifier,
+  newId,
+  type Caller,
   type GraphClient,
   type Logger,
   type ServiceHealth,
 } from "@toolyard/service-kit";
-import { createAuthenticator, type Introspection } from "./authentication.ts";
+import type { JSONWebKeySet } from "jose";
+import { createCallerLimits, noCallerLimits } from "./caller-limits.ts";
 import type { GatewayConfig } from "./config.ts";
-import { createApolloGateway } from "./execution/apollo-gateway.ts";
-import { createExecutor } from "./execution/executor.ts";
-import type { OperationContext, SubgraphClient } from "./execution/subgraph-client.ts";
+import type { SubgraphClient } from "./execution/subgraph-client.ts";
 import { createExecutorGraphClient } from "./graph-client.ts";
 import { checkHealth, type HealthReport } from "./health.ts";
+import { createGraphiqlPage } from "./http/explorer.ts";
 import { createGatewayServer, type GatewayServer } from "./http-server.ts";
+import type { ForeignAuthenticator } from "./jwks-authentication.ts";
+import { createLiveGraph } from "./live-graph.ts";
 import { createGatewayMetrics } from "./metrics.ts";
-import { createGraphqlTransportWs } from "./subscriptions/graphql-transport-ws.ts";
+import { createOperationGate, type GatewayContext } from "./operation-gate.ts";
+import { createPersistedOperations } from "./persisted-operations.ts";
+import { followGraph } from "./resubscription.ts";
+import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
+import { createSubscriptionEngine } from "./subscriptions/subscription-engine.ts";
+import { createToolyardIdentity } from "./toolyard-identity.ts";
+import { continueTrace } from "./trace-context.ts";
 
-export interface GatewayOptions {
+interface CommonOptions {
   config: GatewayConfig;
   supergraphSdl: string;
-  /** One for each subgraph; closed by the gateway. */
-  clients: readonly SubgraphClient[];
-  /** Current first. */
-  secretKeys: readonly string[];
   healthChecks: readonly (() => Promise<ServiceHealth[]>)[];
   /** What an operator should know, shown in /health. */
   notes?: readonly string[];
   gauges: () => Promise<Record<string, number>>;
+  /** Texts of operations by their ids, as the file of `config` says. */
+  persistedOperations?: ReadonlyMap<string, string>;
   logger: Logger;
 }
+
+/** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes them. */
+type SubgraphOptions =
+  | { clients: readonly SubgraphClient[] }
+  | { createClient: (name: string, url: string) => SubgraphClient };
+
+/** Who says who calls: Toolyard's own identity, trusted by SECRET_KEY (current first), or something else. */
+type IdentityOptions = { secretKeys: readonly string[] } | { authenticator: ForeignAuthenticator };
+
+export type GatewayOptions = CommonOptions & SubgraphOptions & IdentityOptions;
 
 export interface Gateway {
   /** The graph for parts in this process. */
   graph: GraphClient;
   health(): Promise<HealthReport>;
+  /**
+   * Puts another supergraph into service; what runs ends on the old one.
+   * @throws Error saying why it cannot be used; the old one stays
+   */
+  replaceSupergraph(supergraphSdl: string): Promise<void>;
   /** Follows revocations, then listens. */
   listen(): Promise<GatewayServer>;
   close(): Promise<void>;
 }
 
-const REVOCATIONS =
-  "subscription Revocations($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
-const INTROSPECT =
-  "query Introspect($credential: String!) { introspectCredential(credential: $credential) { active subject role scopes expiresAt apiKeyId tokenId issuedAt } }";
-
 /** The gateway without a process around it: hosted by gateway/main.ts and by standalone.ts. */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, supergraphSdl, clients, secretKeys, healthChecks, notes = [], gauges, logger } = options;
-  const [secretKey = "", ...previousSecretKeys] = secretKeys;
-  const executor = createExecutor({ supergraphSdl, clients, log: logger });
-  const graph = createExecutorGraphClient(executor);
-  const signer = createTokenSigner({ secretKey, previousSecretKeys });
-  const self = createServiceCaller("gateway", ["internal:introspect", "internal:revocations"]);
-  const stopping = new AbortController();
+  const { config, supergraphSdl, healthChecks, notes = [], gauges, persistedOperations = new Map(), logger } = options;
+  const { protection } = config;
   let server: GatewayServer | null = null;
-  let following: Promise<void> = Promise.resolve();
 
-  const authenticator = createAuthenticator({
-    verifier: createTokenVerifier({ keys: { secretKeys } }),
-    verifyCallerHeader: createCallerHeaderVerifier({ secretKeys }),
-    revocations: createRevocationList(),
-    introspect: async (credential) => {
-      type Times = "expiresAt" | "issuedAt";
-      type Answer = { introspectCredential: Omit<Introspection, Times> & Record<Times, string | null> };
-      const { introspectCredential: found } = await graph.query<Answer>({
-        query: INTROSPECT,
-        variables: { credential },
-        as: self,
-      });
-      const time = (text: string | null) => (text === null ? null : Date.parse(text));
-      return { ...found, expiresAt: time(found.expiresAt), issuedAt: time(found.issuedAt) };
-    },
+  const persisted = createPersistedOperations({
+    listed: persistedOperations,
+    automatic: protection.automaticPersistedQueries && !protection.safelist,
   });
-
-  /** Learns of revocations for as long as the gateway runs; where the stream breaks, it goes on from the last one. */
-  async function followRevocations(): Promise<void> {
-    type Event = {
-      credentialsRevoked: {
-        sequence: string;
-        at: string;
-        tokenId: string | null;
-        apiKeyId: string | null;
-        userId: string | null;
-      };
-    };
-    let after = "0";
-    while (!stopping.signal.aborted) {
-      try {
-        for await (const event of graph.subscribe<Event>({
-          query: REVOCATIONS,
-          variables: { after },
-          as: self,
-          signal: stopping.signal,
-        })) {
-          const { sequence, at, ...ids } = event.credentialsRevoked;
-          after = sequence;
-          authenticator.revoke({ at: Date.parse(at), ...ids });
-        }
-      } catch (error) {
-        if (!stopping.signal.aborted)
-          logger.warn({ err: error }, "the stream of revocations broke; it is opened again");
-      }
-      await delay(500, undefined, { signal: stopping.signal }).catch(() => undefined); // aborted: the loop ends
-    }
-  }
-
-  const sockets = createGraphqlTransportWs({
-    executor,
-    authenticate: async (connectionParams, request) => {
-      const signed = connectionParams[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
-      if (typeof signed === "string") return authenticator.authenticateHeader(signed);
-      const given = connectionParams.authorization ?? connectionParams.Authorization ?? request.headers.authorization;
-      return authenticator.authenticate(typeof given === "string" ? given : undefined);
-    },
+  const metrics = createGatewayMetrics({
+    gauges,
+    subscriptions: () => engine.activeStreams,
+    droppedEvents: () => engine.droppedEvents,
+    maxOperations: config.maxOperationMetrics,
+  });
+  const live = createLiveGraph({
+    supergraphSdl,
+    createClient: (name, url) => metrics.operations.timed(clientOf(options, name, url)),
+    limits: protection.operations,
+    introspection: config.introspection,
+    isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
+    timeoutMs: protection.timeoutMs,
     log: logger,
   });
+  const graph = createExecutorGraphClient({
+    execute: (request) => live.use(({ executor }) => executor.execute(request)),
+    subscribe: (request) =>
+      followGraph({
+        live,
+        request,
+        admit: ({ admission }) => admission.internal.admit(request.query, request.operationName ?? null),
+        onEnd: () => undefined,
+      }),
+  });
 
+  const identity =
+    "secretKeys" in options
+      ? createToolyardIdentity({ graph, secretKeys: options.secretKeys, logger })
+      : { authenticator: options.authenticator, start: () => undefined, close: async () => undefined };
+  const { authenticator } = identity;
+  const scopesOf = "authenticator" in options ? options.authenticator.scopesOf : () => undefined;
+
+  const gate = createOperationGate({
+    graph: live,
+    callerLimits: protection.caller ? createCallerLimits(protection.caller) : noCallerLimits,
+    metrics: metrics.operations,
+    slowOperationMs: config.slowOperationMs,
+    maskErrors: protection.maskErrors,
+    log: logger,
+  });
+  const engine = createSubscriptionEngine({ executor: gate });
+
+  function contextOf(caller: Caller, request: IncomingMessage, requestId: string = newId()): GatewayContext {
+    const scopes = scopesOf(caller);
+    const traceparent = continueTrace(request.headers.traceparent);
+    const headers = forwarded(request, config.forwardHeaders);
+    return {
+      caller,
+      requestId,
+      clientAddress: addressOf(request, config.trustProxy),
+      ...(traceparent !== undefined && { traceparent }),
+      ...(scopes && { scopes }),
+      ...(headers && { headers }),
+    };
+  }
+
+  async function authenticate(params: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> {
+    const signed = params[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
+    if (typeof signed === "string") return authenticator.authenticateHeader(signed);
+    const given = params["authorization"] ?? params["Authorization"] ?? request.headers.authorization;
+    return authenticator.authenticate(typeof given === "string" ? given : undefined);
+  }
+
+  const protocols = createSubscriptionProtocols({
+    executor: gate,
+    engine,
+    authenticate,
+    contextOf,
+    callbackHosts: config.callbackHosts,
+    log: logger,
+  });
   const stopClosing = authenticator.onRevoked((isConcerned) =>
-    sockets.closeSockets(isConcerned, "The credential was revoked: log in again"),
+    protocols.endWhere(isConcerned, "The credential was revoked: log in again"),
   );
-  const metrics = createGatewayMetrics({ gauges, subscriptions: () => sockets.activeSubscriptions() });
   const health = () => checkHealth({ checks: healthChecks, notes });
 
   return {
     graph,
     health,
+    replaceSupergraph: (next) => live.swap(next),
     async listen() {
-      following = followRevocations();
+      identity.start();
       server = await createGatewayServer({
         host: config.host,
         port: config.port,
         corsOrigins: config.corsOrigins,
         allowedHosts: config.allowedHosts,
         introspection: config.introspection,
-        gateway: createApolloGateway<OperationContext>({ executor, contextOf: (context) => context }),
-        executeInternal: (request) => executor.execute(request),
-        handleUpgrade: (request, socket, head) => sockets.handleUpgrade(request, socket, head),
-        authenticator,
+        maxBatch: protection.maxBatch,
+        maxBodyBytes: protection.maxBodyBytes,
+        exposePlans: config.exposePlans,
+        gate,
+        protocols,
+        persisted,
+        page: config.introspection ? createGraphiqlPage() : null,
+        authenticate: (request) => authenticate({}, request),
+        contextOf,
         health,
         metrics,
-        jwks: () => signer.jwks(),
+        jwks: jwksOf(options),
         logger,
       });
       return server;
     },
     async close() {
-      stopping.abort();
       stopClosing();
-      await sockets.close();
+      await protocols.close();
       await server?.close();
-      await following;
-      await Promise.all(clients.map((client) => client.close()));
+      await identity.close();
+      await live.close();
     },
   };
+}
+
+function clientOf(options: SubgraphOptions, name: string, url: string): SubgraphClient {
+  if ("createClient" in options) return options.createClient(name, url);
+  const client = options.clients.find((candidate) => candidate.name === name);
+  if (!client) throw new Error(`The supergraph has a subgraph "${name}", but there is no client for it.`);
+  return client;
+}
+
+function jwksOf(options: IdentityOptions): (() => Promise<JSONWebKeySet>) | null {
+  if (!("secretKeys" in options)) return null;
+  const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
+  const signer = createTokenSigner({ secretKey, previousSecretKeys });
+  return () => signer.jwks();
+}
+
+/** Where a request came from; behind a proxy, what the nearest one says. */
+function addressOf(request: IncomingMessage, trustProxy: boolean): string | undefined {
+  const said = trustProxy ? request.headers["x-forwarded-for"] : undefined;
+  const last = typeof said === "string" ? said.split(",").at(-1)?.trim() : undefined;
+  return last || request.socket.remoteAddress;
+}
+
+function forwarded({ headers }: IncomingMessage, names: readonly string[]): Record<string, string> | undefined {
+  if (names.length === 0) return undefined;
+  const found: Record<string, string> = {};
+  for (const name of names) {
+    const value = headers[name];
+    if (value !== undefined) found[name] = Array.isArray(value) ? value.join(", ") : value;
+  }
+  return found;
 }

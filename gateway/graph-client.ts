@@ -4,7 +4,7 @@ import type { ExecutionResult } from "graphql";
 import type { Executor } from "./execution/executor.ts";
 
 /** The graph for parts in the gateway's own process: no HTTP between. */
-export function createExecutorGraphClient(executor: Executor): GraphClient {
+export function createExecutorGraphClient(executor: Pick<Executor, "execute" | "subscribe">): GraphClient {
   function dataOf<Data>(result: ExecutionResult): Data {
     if (result.errors?.length) throw errorOfAnswer(result.errors);
     if (!result.data) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The graph answered without data.");

@@ -75,3 +75,18 @@ export async function checkHttp(name: string, url: string): Promise<[ServiceHeal
   });
   return [service];
 }
+
+/** Whether a subgraph that is not Toolyard's answers GraphQL at all. */
+export async function checkGraphql(name: string, url: string): Promise<[ServiceHealth]> {
+  const service = await measureHealth(name, async () => {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: '{"query":"{ __typename }"}',
+      signal: AbortSignal.timeout(2_000),
+    });
+    await response.arrayBuffer();
+    if (response.status >= 500) throw new Error(`answered ${response.status}`);
+  });
+  return [service];
+}

@@ -1,4 +1,4 @@
-import { anonymous, messageOf, type Logger } from "@toolyard/service-kit";
+import type { Logger } from "@toolyard/service-kit";
 import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
 import { createExecutor, type Executor } from "./execution/executor.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
@@ -41,8 +41,6 @@ export interface LiveGraphOptions {
   isKnown?: ((query: string) => boolean) | undefined;
   /** The longest that one operation may take. */
   timeoutMs: number;
-  /** The operations to plan before a new supergraph goes live, the most asked for first. */
-  hottest?: () => readonly { query: string; operationName: string | null }[];
   log: Pick<Logger, "error" | "warn" | "info">;
 }
 
@@ -52,8 +50,11 @@ interface Held {
   users: number;
 }
 
+const MAX_WARMED = 500;
+const WARM_UP_MS = 10_000;
+
 export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
-  const { createClient, limits, introspection, isKnown, timeoutMs, hottest = () => [], log } = options;
+  const { createClient, limits, introspection, isKnown, timeoutMs, log } = options;
   const listeners = new Set<() => void>();
   /** All whose clients are not closed: the current one and those on which something still runs. */
   const open = new Set<Held>();
@@ -88,6 +89,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
   /** Closes the clients of a graph that nobody uses any more, but for those that another one has, too. */
   function retire(held: Held): void {
     if (held === current || held.users > 0 || !open.delete(held)) return;
+    held.graph.executor.close().catch((error: unknown) => log.warn({ err: error }, "ending a planner failed"));
     const kept = new Set([...open].flatMap(({ clients }) => [...clients.values()]));
     for (const client of held.clients.values()) {
       if (kept.has(client)) continue;
@@ -102,19 +104,6 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
   function leave(held: Held): void {
     held.users -= 1;
     if (held.users === 0) retire(held);
-  }
-
-  async function warm({ admission, executor }: Graph): Promise<void> {
-    const context = { caller: anonymous, requestId: "warm-up" };
-    for (const { query, operationName } of hottest()) {
-      const admitted = admission.public.admit(query, operationName);
-      if (!("hash" in admitted)) continue;
-      try {
-        await executor.explain({ query, operationName, context });
-      } catch (error) {
-        log.warn({ reason: messageOf(error), operation: admitted.name }, "a frequent operation cannot be planned any more");
-      }
-    }
   }
 
   return {
@@ -145,7 +134,12 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       if (supergraphSdl === current.graph.supergraphSdl) return;
       const known = new Map([...open].flatMap(({ clients }) => [...clients]));
       const next = prepare(supergraphSdl, known);
-      await warm(next.graph);
+      // What is asked for most is planned before anyone has to wait for it.
+      const { planned, failed } = await next.graph.executor.warm(
+        current.graph.executor.hottestOperations(MAX_WARMED),
+        AbortSignal.timeout(WARM_UP_MS),
+      );
+      log.info({ planned, failed }, "planned the most frequent operations for the new supergraph");
       open.add(next);
       const before = current;
       current = next;
@@ -158,8 +152,9 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     },
     async close() {
       const clients = new Set([...open].flatMap((held) => [...held.clients.values()]));
+      const executors = [...open].map(({ graph }) => graph.executor);
       open.clear();
-      await Promise.all([...clients].map((client) => client.close()));
+      await Promise.all([...clients, ...executors].map((part) => part.close()));
     },
   };
 }

@@ -1,45 +1,92 @@
-/** The gateway alone: subgraphs over HTTP, at the supergraph's URLs or at SUBGRAPH_URLS. */
+/**
+ * The gateway alone, subgraphs over HTTP at the supergraph's URLs or at SUBGRAPH_URLS: Toolyard's own graph, or with
+ * `--supergraph FILE` any Federation 2 supergraph, with no other part of Toolyard.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CALLER_HEADER, createLogger, createTokenSigner, readSecretKey, runProcess } from "@toolyard/service-kit";
+import { parseArgs } from "node:util";
+import { CALLER_HEADER, ConfigError, createLogger, createTokenSigner, readSecretKey, runProcess } from "@toolyard/service-kit";
 import { parseGatewayConfig } from "./config.ts";
 import { createHttpClient } from "./execution/http-client.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
 import { createGateway } from "./gateway.ts";
-import { checkHttp } from "./health.ts";
+import { checkGraphql, checkHttp } from "./health.ts";
+import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-authentication.ts";
+import { parsePersistedOperations } from "./persisted-operations.ts";
+import { readSupergraph, watchSupergraph } from "./supergraph-file.ts";
 
 await runProcess(async (lifetime) => {
-  const config = parseGatewayConfig(process.env);
+  const { supergraph: file } = parseArguments(process.argv.slice(2));
+  const isAlone = file !== undefined;
+  const config = parseGatewayConfig(process.env, { isAlone });
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
-  const secretKeys = [config.secretKey ?? (await readSecretKey(config.dataDir)), ...config.previousSecretKeys];
-  const [secretKey = "", ...previousSecretKeys] = secretKeys;
-  const signer = createTokenSigner({ secretKey, previousSecretKeys });
-  const supergraphSdl = await readFile(join(import.meta.dirname, "..", "schema", "supergraph.graphql"), "utf8");
-  const urls = { ...Object.fromEntries(parseSupergraph(supergraphSdl).subgraphUrls), ...config.subgraphUrls };
-  const clients = Object.entries(urls).map(([name, url]) =>
-    createHttpClient({
-      name,
-      url,
-      headersFor: async ({ caller }) => ({ [CALLER_HEADER]: await signer.callerHeader(caller) }),
-    }),
-  );
-  const gateway = createGateway({
-    config,
-    supergraphSdl,
-    clients,
-    secretKeys,
-    healthChecks: [
-      ...Object.entries(urls).map(
-        ([name, url]) =>
+  const supergraphFile = file ?? join(import.meta.dirname, "..", "schema", "supergraph.graphql");
+  const supergraphSdl = await readSupergraph(supergraphFile);
+  const { persistedOperationsFile } = config.protection;
+  const persistedOperations =
+    persistedOperationsFile === null
+      ? new Map<string, string>()
+      : parsePersistedOperations(await readFile(persistedOperationsFile, "utf8"));
+  const urlOf = (name: string, url: string) => config.subgraphUrls[name] ?? url;
+  const subgraphs = [...parseSupergraph(supergraphSdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
+  const common = { config, supergraphSdl, persistedOperations, gauges: async () => ({}), logger };
+
+  async function createAlone() {
+    const { jwt } = config;
+    return createGateway({
+      ...common,
+      createClient: (name, url) => createHttpClient({ name, url: urlOf(name, url), headersFor: () => ({}) }),
+      authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
+      healthChecks: subgraphs.map(
+        ({ name, url }) =>
           () =>
-            checkHttp(name, new URL("/health", url).href),
+            checkGraphql(name, url),
       ),
-      () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
-    ],
-    gauges: async () => ({}),
-    logger,
-  });
+    });
+  }
+
+  async function createOfToolyard() {
+    const secretKeys = [config.secretKey ?? (await readSecretKey(config.dataDir)), ...config.previousSecretKeys];
+    const [secretKey = "", ...previousSecretKeys] = secretKeys;
+    const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    return createGateway({
+      ...common,
+      createClient: (name, url) =>
+        createHttpClient({
+          name,
+          url: urlOf(name, url),
+          headersFor: async ({ caller }) => ({ [CALLER_HEADER]: await signer.callerHeader(caller) }),
+        }),
+      secretKeys,
+      healthChecks: [
+        ...subgraphs.map(
+          ({ name, url }) =>
+            () =>
+              checkHttp(name, new URL("/health", url).href),
+        ),
+        () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
+      ],
+    });
+  }
+
+  const gateway = isAlone ? await createAlone() : await createOfToolyard();
   lifetime.onShutdown("gateway", () => gateway.close());
+  const watcher = watchSupergraph({
+    file: supergraphFile,
+    onChange: (changed) => gateway.replaceSupergraph(changed),
+    log: logger,
+  });
+  lifetime.onShutdown("supergraph", () => watcher.close());
   const { url } = await gateway.listen();
   logger.info({ url }, "the gateway is ready");
 });
+
+function parseArguments(args: string[]): { supergraph?: string } {
+  try {
+    const { values } = parseArgs({ args, options: { supergraph: { type: "string" } } });
+    return values;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`${message}\nUsage: node gateway/main.ts [--supergraph FILE]`);
+  }
+}

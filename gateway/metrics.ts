@@ -1,10 +1,11 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
 
 /** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
 export interface GatewayMetrics {
   registry: Registry;
   httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
-  graphqlOperation(type: string, outcome: "ok" | "error"): void;
+  operations: OperationMetrics;
 }
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
@@ -15,8 +16,11 @@ const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIO
 export function createGatewayMetrics(options: {
   gauges: () => Promise<Record<string, number>>;
   subscriptions: () => number;
+  droppedEvents: () => number;
+  /** How many operations are told apart. */
+  maxOperations: number;
 }): GatewayMetrics {
-  const { gauges, subscriptions } = options;
+  const { gauges, subscriptions, droppedEvents, maxOperations } = options;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
@@ -33,18 +37,21 @@ export function createGatewayMetrics(options: {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
     registers,
   });
-  const operations = new Counter({
-    name: "graphql_operations_total",
-    help: "GraphQL operations executed.",
-    labelNames: ["type", "outcome"],
-    registers,
-  });
   new Gauge({
     name: "subscriptions_active",
     help: "Subscriptions open now.",
     registers,
     collect() {
       this.set(subscriptions());
+    },
+  });
+  new Counter({
+    name: "subscription_events_dropped_total",
+    help: "Events thrown away because a client read too slowly.",
+    registers,
+    collect() {
+      this.reset();
+      this.inc(droppedEvents());
     },
   });
   const toolCount = new Gauge({ name: "mcp_tools_total", help: "Registered tools that are not deleted.", registers });
@@ -88,6 +95,6 @@ export function createGatewayMetrics(options: {
       requests.inc({ method: known, endpoint, status: String(status) });
       durations.observe({ method: known, endpoint }, seconds);
     },
-    graphqlOperation: (type, outcome) => operations.inc({ type, outcome }),
+    operations: createOperationMetrics({ registry, maxOperations }),
   };
 }

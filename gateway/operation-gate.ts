@@ -71,7 +71,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       try {
         const result = await graph.executor.execute({ ...request, validDocument: operation.validDocument });
         const durationMs = performance.now() - startedAt;
-        metrics.operation({ ...operation, query: request.query }, result.errors ? "error" : "ok", durationMs / 1_000);
+        metrics.operation(operation, result.errors ? "error" : "ok", durationMs / 1_000);
         if (slowOperationMs !== null && durationMs > slowOperationMs)
           await logSlow(graph, request, operation, durationMs);
         const answer = result.errors ? { ...result, errors: named(result.errors, context) } : result;
@@ -137,7 +137,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     const begun = begin(live.current, request, "subscription");
     if ("errors" in begun) return single({ errors: named(begun.errors, request.context) });
     const { operation, leave } = begun;
-    metrics.subscription({ ...operation, query: request.query });
+    metrics.subscription(operation);
     const results = followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: leave });
     const next = async (): Promise<IteratorResult<ExecutionResult, void>> => {
       const step = await results.next();

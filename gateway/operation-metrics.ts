@@ -9,13 +9,9 @@ export interface OperationMetrics {
   subscription(operation: CountedOperation): void;
   /** The same client, its fetches timed: here, and in the operation's own context where that asks for it. */
   timed(client: SubgraphClient): SubgraphClient;
-  /** The operations asked for most, the first first. */
-  hottest(): { query: string; operationName: string | null }[];
 }
 
-export type CountedOperation = Pick<AdmittedOperation, "kind" | "name" | "hash"> & { query: string };
-
-const MAX_HOTTEST = 200;
+export type CountedOperation = Pick<AdmittedOperation, "kind" | "name" | "hash">;
 
 export function createOperationMetrics(options: { registry: Registry; maxOperations: number }): OperationMetrics {
   const { registry, maxOperations } = options;
@@ -33,6 +29,12 @@ export function createOperationMetrics(options: { registry: Registry; maxOperati
     buckets: [0.005, 0.025, 0.1, 0.5, 2.5, 10],
     registers,
   });
+  const subscriptions = new Counter({
+    name: "graphql_subscriptions_total",
+    help: "Subscriptions begun, by name and the start of the text's SHA-256.",
+    labelNames: ["operation", "hash"],
+    registers,
+  });
   const fetches = new Histogram({
     name: "graphql_subgraph_fetch_duration_seconds",
     help: "Time of one fetch from a subgraph.",
@@ -40,15 +42,16 @@ export function createOperationMetrics(options: { registry: Registry; maxOperati
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
     registers,
   });
-  /** By hash; as many as are told apart. */
-  const seen = new Map<string, { query: string; operationName: string | null; count: number }>();
+  /** Hashes of those that are told apart. */
+  const seen = new Set<string>();
 
-  function labelsOf({ hash, name, query }: CountedOperation): { operation: string; hash: string } {
-    const known = seen.get(hash);
-    if (known) known.count += 1;
-    else if (seen.size < maxOperations) seen.set(hash, { query, operationName: name, count: 1 });
-    else return { operation: "other", hash: "" };
-    return { operation: name ?? "", hash };
+  function labelsOf({ hash, name }: CountedOperation): { operation: string; hash: string } {
+    if (!seen.has(hash)) {
+      if (seen.size >= maxOperations) return { operation: "other", hash: "" };
+      seen.add(hash);
+    }
+    // A name may be as long as its author likes.
+    return { operation: (name ?? "").slice(0, 64), hash };
   }
 
   return {
@@ -57,8 +60,8 @@ export function createOperationMetrics(options: { registry: Registry; maxOperati
       if (operation) durations.observe({ ...labelsOf(operation), outcome }, seconds);
     },
     subscription(operation) {
+      subscriptions.inc(labelsOf(operation));
       operations.inc({ type: "subscription", outcome: "ok" });
-      labelsOf(operation);
     },
     timed(client) {
       return {
@@ -76,11 +79,6 @@ export function createOperationMetrics(options: { registry: Registry; maxOperati
         close: () => client.close(),
       };
     },
-    hottest: () =>
-      [...seen.values()]
-        .toSorted((a, b) => b.count - a.count)
-        .slice(0, MAX_HOTTEST)
-        .map(({ query, operationName }) => ({ query, operationName })),
   };
 }
 

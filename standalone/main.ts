@@ -27,6 +27,7 @@ import { parseKnowledgeConfig } from "@toolyard/subgraph-knowledge/config.ts";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
+import { proxyEnvironment } from "./proxy-environment.ts";
 import { startProxyProcess } from "./proxy-process.ts";
 import { installSample } from "./sample.ts";
 
@@ -162,14 +163,5 @@ async function existing(file: string): Promise<string | null> {
   return access(file).then(
     () => file,
     () => null,
-  );
-}
-
-/** What the proxy may know of this process's environment: the system's variables and its own, no secret. */
-function proxyEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
-  const names =
-    /^(PATH|HOME|LANG|LC_.*|TZ|TMPDIR|NODE_COMPILE_CACHE|NODE_EXTRA_CA_CERTS|LOG_LEVEL|CORS_ORIGINS|ALLOWED_HOSTS|RATE_LIMIT_.*|PROXY_(?!CREDENTIAL).*)$/;
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value !== undefined && names.test(name) ? [[name, value]] : [])),
   );
 }

@@ -5,7 +5,9 @@ import { createApolloGateway } from "./apollo-gateway.ts";
 import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
 import { shop } from "./fixtures/shop.ts";
+import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
+import { createLocalPlanner } from "./local-planner.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
 let server: ApolloServer<OperationContext> | undefined;
@@ -18,6 +20,7 @@ async function ask(query: string, variables: Record<string, unknown> = {}): Prom
   const { supergraphSdl, schemas } = composeFixture(shop());
   const executor = createExecutor({
     supergraphSdl,
+    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
     clients: [...schemas].map(([name, schema]) =>
       createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
     ),

@@ -6,13 +6,16 @@ import { composeFixture, type FixtureSubgraph } from "./fixtures/compose.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { shop } from "./fixtures/shop.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
+import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
+import { createLocalPlanner } from "./local-planner.ts";
 import type { SubgraphClient } from "./subgraph-client.ts";
 
 function executorOf(subgraphs: Record<string, FixtureSubgraph>, options: { timeoutMs?: number } = {}): Executor {
   const { supergraphSdl, schemas } = composeFixture(subgraphs);
   return createExecutor({
     supergraphSdl,
+    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
     clients: [...schemas].map(([name, schema]) =>
       createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
     ),
@@ -115,7 +118,12 @@ describe("failures", () => {
       const real = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
       return name === fake.name ? { ...real, ...fake } : real;
     });
-    return createExecutor({ supergraphSdl, clients, ...(timeoutMs !== undefined && { timeoutMs }) });
+    return createExecutor({
+      supergraphSdl,
+      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      clients,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    });
   }
   const query = `{ products(first: 1) { name reviews { body author { name } } } }`;
 
@@ -194,6 +202,7 @@ describe("planning", () => {
     const { supergraphSdl, schemas } = createGraph(keysFixture());
     const executor = createExecutor({
       supergraphSdl,
+      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
       clients: [...schemas].map(([name, schema]) =>
         createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
       ),
@@ -222,6 +231,7 @@ describe("planning", () => {
     const { supergraphSdl, schemas } = composeFixture(shop());
     const executor = createExecutor({
       supergraphSdl,
+      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
       maxFields: 100,
       clients: [...schemas].map(([name, schema]) =>
         createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
@@ -243,6 +253,7 @@ describe("planning", () => {
     const asked: string[] = [];
     const executor = createExecutor({
       supergraphSdl,
+      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
       clients: [...schemas].map(([name, schema]) => {
         const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
         return {
@@ -285,6 +296,7 @@ describe("mutations", () => {
     const order: string[] = [];
     const executor = createExecutor({
       supergraphSdl,
+      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
       clients: [...schemas].map(([name, schema]) => {
         const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
         return {

@@ -180,7 +180,10 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
       isClosed = true;
       clearTimeout(impatience);
       const all = [...workers];
-      for (const { child } of all) child.kill("SIGKILL");
+      for (const { child } of all) {
+        child.ref();
+        child.kill("SIGKILL");
+      }
       await Promise.all(all.map(({ exited }) => exited));
     },
   };

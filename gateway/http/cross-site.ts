@@ -21,6 +21,16 @@ const MAX_AGE_SECONDS = 600;
  * browser says that it comes from another site without being asked by an allowed origin's script).
  */
 export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
+  function headersFor({ headers }: IncomingMessage): OutgoingHttpHeaders {
+    const { origin } = headers;
+    if (origin === undefined || !hosts.allowsOrigin(origin)) return { vary: "Origin" };
+    return {
+      vary: "Origin",
+      "access-control-allow-origin": origin,
+      "access-control-allow-credentials": "true",
+      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id",
+    };
+  }
   return {
     check({ method, headers }) {
       if (!hosts.allowsHost(headers.host)) {
@@ -41,22 +51,13 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       if (isForeign && !isNavigation)
         throw new ToolyardError("FORBIDDEN", "Another site's page may not call without CORS (CSRF prevention).");
     },
-    headersFor({ headers }) {
-      const { origin } = headers;
-      if (origin === undefined || !hosts.allowsOrigin(origin)) return { vary: "Origin" };
-      return {
-        vary: "Origin",
-        "access-control-allow-origin": origin,
-        "access-control-allow-credentials": "true",
-        "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id",
-      };
-    },
+    headersFor,
     preflightHeaders(request) {
       return {
-        ...this.headersFor(request),
+        ...headersFor(request),
         "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS",
         "access-control-allow-headers": request.headers["access-control-request-headers"] ?? "content-type, authorization",
-        "access-control-max-age": MAX_AGE_SECONDS,
+        "access-control-max-age": String(MAX_AGE_SECONDS),
       };
     },
   };

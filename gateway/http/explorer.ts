@@ -1,51 +1,105 @@
-import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { readFile } from "node:fs/promises";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 
-/** The page that browsers get at /graphql. */
+/** The page that browsers get at /graphql, and what it loads. */
 export interface ExplorerPage {
-  send(exchange: { response: ServerResponse; headers: OutgoingHttpHeaders }): Promise<void>;
+  send(exchange: PageExchange): Promise<void>;
+  /** @param path Under /graphql/assets/ */
+  sendAsset(exchange: PageExchange, path: string): Promise<void>;
 }
 
-/** Apollo's Sandbox as Apollo Server embeds it. Its scripts come from Apollo's servers. */
-export function createSandboxPage(): ExplorerPage {
-  let page: Promise<string> | null = null;
-  return {
-    async send({ response, headers }) {
-      page ??= renderSandbox();
-      const html = await page;
-      response.writeHead(200, {
-        ...headers,
-        "content-type": "text/html; charset=utf-8",
-        "content-length": Buffer.byteLength(html),
-        "cache-control": "no-cache",
-        "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
-      });
-      response.end(html);
+interface PageExchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  headers: OutgoingHttpHeaders;
+}
+
+interface Asset {
+  type: string;
+  plain: Buffer;
+  gzipped: Buffer;
+}
+
+export const ASSETS_PATH = "/graphql/assets/";
+const compress = promisify(gzip);
+const require = createRequire(import.meta.url);
+
+/** Everything comes from this server and from packages installed with it; the page may load and call nothing else. */
+const SECURITY_HEADERS = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+};
+
+/** GraphiQL, with subscriptions over graphql-transport-ws and the token in the browser's session. Files are read when first asked for. */
+export function createGraphiqlPage(): ExplorerPage {
+  const own = (name: string) => join(import.meta.dirname, "explorer", name);
+  const ofPackage = (name: string, file: string) => join(dirname(require.resolve(name)), file);
+  const files: Record<string, { type: string; file: () => string }> = {
+    "page.html": { type: "text/html", file: () => own("page.html") },
+    "page.css": { type: "text/css", file: () => own("page.css") },
+    "page.js": { type: "text/javascript", file: () => own("page.js") },
+    "react.js": { type: "text/javascript", file: () => ofPackage("react/package.json", "umd/react.production.min.js") },
+    "react-dom.js": {
+      type: "text/javascript",
+      file: () => ofPackage("react-dom/package.json", "umd/react-dom.production.min.js"),
+    },
+    "graphiql.js": { type: "text/javascript", file: () => ofPackage("graphiql/package.json", "graphiql.min.js") },
+    "graphiql.css": { type: "text/css", file: () => ofPackage("graphiql/package.json", "graphiql.min.css") },
+    "graphql-ws.js": {
+      type: "text/javascript",
+      // Its package.json is not exported; its main file lies one folder below.
+      file: () => ofPackage("graphql-ws", "../umd/graphql-ws.min.js"),
     },
   };
-}
+  const loaded = new Map<string, Promise<Asset>>();
 
-/** Loaded when the first browser comes: no other request needs Apollo Server. */
-async function renderSandbox(): Promise<string> {
-  const { ApolloServer } = await import("@apollo/server");
-  const { ApolloServerPluginLandingPageLocalDefault } = await import("@apollo/server/plugin/landingPage/default");
-  const apollo = new ApolloServer({
-    typeDefs: "type Query { _: Boolean }",
-    stopOnTerminationSignals: false,
-    plugins: [ApolloServerPluginLandingPageLocalDefault({ footer: false, includeCookies: false })],
-  });
-  await apollo.start();
-  try {
-    const { HeaderMap } = await import("@apollo/server");
-    const headers = new HeaderMap();
-    headers.set("accept", "text/html");
-    const { body } = await apollo.executeHTTPGraphQLRequest({
-      httpGraphQLRequest: { method: "GET", headers, search: "", body: undefined },
-      context: async () => ({}),
-    });
-    if (body.kind !== "complete") throw new Error("Apollo Server answered its page in parts.");
-    return body.string;
-  } finally {
-    await apollo.stop();
+  function load(name: string): Promise<Asset> | null {
+    const known = loaded.get(name);
+    if (known) return known;
+    const entry = Object.hasOwn(files, name) ? files[name] : undefined;
+    if (!entry) return null;
+    const asset = readFile(entry.file()).then(async (plain) => ({
+      type: entry.type,
+      plain,
+      gzipped: await compress(plain),
+    }));
+    loaded.set(name, asset);
+    // Asked for again, it is read again.
+    asset.catch(() => loaded.delete(name));
+    return asset;
   }
+
+  async function send({ request, response, headers }: PageExchange, asset: Asset, cache: string): Promise<void> {
+    const isGzipped = /\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""));
+    const body = isGzipped ? asset.gzipped : asset.plain;
+    response.writeHead(200, {
+      ...headers,
+      ...SECURITY_HEADERS,
+      ...(isGzipped && { "content-encoding": "gzip" }),
+      vary: "Origin, Accept, Accept-Encoding",
+      "content-type": `${asset.type}; charset=utf-8`,
+      "content-length": body.length,
+      "cache-control": cache,
+    });
+    response.end(body);
+  }
+
+  return {
+    async send(exchange) {
+      const page = load("page.html");
+      if (page) await send(exchange, await page, "no-cache");
+    },
+    async sendAsset(exchange, path) {
+      const asset = path.startsWith(ASSETS_PATH) ? load(path.slice(ASSETS_PATH.length)) : null;
+      if (asset) return send(exchange, await asset, "public, max-age=3600");
+      exchange.response.writeHead(404, { ...exchange.headers, "content-length": "0" }).end();
+    },
+  };
 }

@@ -32,6 +32,8 @@ export interface GraphqlHandlerOptions {
   /** How many operations one request may carry; 0: a list is refused. */
   maxBatch: number;
   maxBodyBytes: number;
+  /** Whether anyone may see plans; else administrators only. */
+  exposePlans: boolean;
   metrics: Pick<GatewayMetrics, "httpRequest">;
   logger: Logger;
 }
@@ -61,7 +63,7 @@ export function createGraphqlHandler(
   options: GraphqlHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
-  const { maxBatch, maxBodyBytes, metrics, logger } = options;
+  const { maxBatch, maxBodyBytes, exposePlans, metrics, logger } = options;
   const chooseType = createTypeChooser();
 
   async function handle(exchange: Exchange): Promise<void> {
@@ -76,6 +78,7 @@ export function createGraphqlHandler(
       return;
     }
     if (path === STREAM_PATH) return handleStream(exchange);
+    if (path !== GRAPHQL_PATH && page && method === "GET") return page.sendAsset(exchange, path);
     if (method !== "GET" && method !== "POST") {
       exchange.headers["allow"] = EVERY_METHOD;
       return sendErrors(exchange, 405, [plainError("BAD_USER_INPUT", "Send GraphQL by POST, or queries by GET.", requestId)]);
@@ -130,6 +133,10 @@ export function createGraphqlHandler(
     const query = persisted.textOf(params);
     if (typeof query !== "string") return { errors: [withRequestId(query, requestId)] };
     const context = contextOf(caller, request, requestId);
+    if (request.headers[PLAN_HEADER] !== undefined) {
+      if (!exposePlans) caller.require("user:admin");
+      context.wantsPlan = true;
+    }
     const { operationName, variables } = params;
     const inspected = gate.inspect({ query, operationName, context });
     if ("errors" in inspected) return inspected;
@@ -198,7 +205,7 @@ export function createGraphqlHandler(
     // RFC 6750 and RFC 9728: how to get in.
     if (problem.status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
     const retry = problem["retry_after_seconds"];
-    if (typeof retry === "number") exchange.headers["retry-after"] = retry;
+    if (typeof retry === "number") exchange.headers["retry-after"] = String(retry);
     // GraphQL over HTTP has 400 for what is no GraphQL request.
     const status = problem.code === "BAD_USER_INPUT" ? 400 : problem.status;
     const answer = () => sendErrors(exchange, status, [errorOf(error, requestId)]);
@@ -239,7 +246,7 @@ interface Refused {
 /** A result without data was refused before anything ran. In `application/json` that is 200, but for what proxies and clients act on. */
 function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
-  if (typeof retryAfterSeconds === "number") headers["retry-after"] = retryAfterSeconds;
+  if (typeof retryAfterSeconds === "number") headers["retry-after"] = String(retryAfterSeconds);
   if (code === "RATE_LIMITED") return httpStatusOf.RATE_LIMITED;
   if (type === "application/json") return 200;
   return isErrorCode(code) && code !== "BAD_USER_INPUT" ? httpStatusOf[code] : 400;

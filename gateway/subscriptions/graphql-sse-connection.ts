@@ -26,7 +26,7 @@ export interface GraphqlSseConnectionsOptions extends OperationPorts, HttpProtoc
 export interface GraphqlSseConnections {
   /** Whether the request is about a stream for several operations: one that is reserved or named. */
   concerns(exchange: HttpExchange): boolean;
-  handle(exchange: HttpExchange, caller: Caller): Promise<void>;
+  handle(exchange: HttpExchange): Promise<void>;
   /** Drops streams that are reserved and not connected to yet; the others are in `streams`. */
   dropReservations(isConcerned: (caller: Caller) => boolean): void;
 }
@@ -49,13 +49,13 @@ interface Connection {
  * else takes the credential of who reserved it.
  */
 export function createGraphqlSseConnections(options: GraphqlSseConnectionsOptions): GraphqlSseConnections {
-  const { contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
+  const { authenticate, contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
   const { maxReservations = 1_000, maxOperationsPerStream = 100 } = options;
   const connections = new Map<string, Connection>();
   let reserved = 0;
 
   function reserve(exchange: HttpExchange, caller: Caller): void {
-    if (tokenOf(exchange)) return refuse(exchange, 409, "A stream is reserved without a token: it is in the answer.");
+    // graphql-sse's client sends the token of its former stream along, which may still be closing: each gets its own.
     if (reserved >= maxReservations) return refuse(exchange, 503, "Too many streams are reserved. Try again later.");
     const token = randomBytes(32).toString("base64url");
     let open: Connection["open"] = () => undefined;
@@ -86,7 +86,10 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
   async function connect(exchange: HttpExchange, connection: Connection): Promise<void> {
     const { operations, token, caller } = connection;
     if (connection.response) return refuse(exchange, 409, "The stream is open already.");
-    const response = openResponseStream(exchange, { headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` }, stalledMs });
+    const response = openResponseStream(exchange, {
+      headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` },
+      stalledMs,
+    });
     const release = streams.open(caller, {
       end: (why) => end(connection, response, why),
       beat: () => response.beat(EVENT_STREAM_BEAT),
@@ -166,17 +169,16 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
       ["PUT", "DELETE"].includes(exchange.request.method ?? "") ||
       tokenOf(exchange) !== null ||
       !acceptsOf(exchange.request).includes(EVENT_STREAM),
-    async handle(exchange, caller) {
+    async handle(exchange) {
       const { request } = exchange;
-      if (request.method === "PUT") return reserve(exchange, caller);
+      if (request.method === "PUT") return reserve(exchange, await authenticate(request));
       const connection = connections.get(tokenOf(exchange) ?? "");
       if (!connection) return refuse(exchange, 404, "There is no such stream. Reserve one with PUT.");
-      const connects = request.method === "GET" && acceptsOf(request).includes(EVENT_STREAM);
-      const isOwner = caller.kind === connection.caller.kind && caller.subject === connection.caller.subject;
-      if (!isOwner && !(connects && caller.kind === "anonymous")) {
+      if (request.method === "GET" && acceptsOf(request).includes(EVENT_STREAM)) return connect(exchange, connection);
+      const caller = await authenticate(request);
+      if (caller.kind !== connection.caller.kind || caller.subject !== connection.caller.subject) {
         return refuse(exchange, 403, "This stream was reserved by somebody else.");
       }
-      if (connects) return connect(exchange, connection);
       if (request.method !== "DELETE") return run(exchange, connection, caller);
       const id = urlOf(request).searchParams.get("operationId");
       if (id === null || id === "") return refuse(exchange, 400, "Name the operation: ?operationId=…");

@@ -1,5 +1,5 @@
 import type { ExecutionResult } from "graphql";
-import { messageOf, type Caller } from "@toolyard/service-kit";
+import { messageOf } from "@toolyard/service-kit";
 import { sequenceOf } from "./bounded-stream.ts";
 import { EVENT_STREAM, EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
@@ -48,8 +48,9 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
   const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
   const connections = createGraphqlSseConnections({ ...options, streams, stalledMs });
 
-  async function runDistinct(exchange: HttpExchange, caller: Caller): Promise<void> {
+  async function runDistinct(exchange: HttpExchange): Promise<void> {
     const { request } = exchange;
+    const caller = await authenticate(request);
     const params = graphqlParamsOf(exchange);
     if (!params) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
     const { query, operationName, variables } = params;
@@ -64,7 +65,10 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
       exchange.headers.allow = "POST";
       return refuse(exchange, 405, "A mutation takes a POST.");
     }
-    const response = openResponseStream(exchange, { headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` }, stalledMs });
+    const response = openResponseStream(exchange, {
+      headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` },
+      stalledMs,
+    });
     await response.write(EVENT_STREAM_BEAT);
     if ("errors" in run) {
       // Not as a status: an EventSource would not show its user what is wrong.
@@ -96,25 +100,24 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     }
   }
 
-  const guarded = async (exchange: HttpExchange, handle: (caller: Caller) => Promise<void>) => {
+  /** @returns a handler that answers also what goes wrong */
+  const guarded = (handle: (exchange: HttpExchange) => Promise<void>) => async (exchange: HttpExchange) => {
     try {
-      await handle(await authenticate(exchange.request));
+      await handle(exchange);
     } catch (error) {
       sendFailure(exchange, error, log);
     }
   };
-  const handleDistinct = (exchange: HttpExchange) => guarded(exchange, (caller) => runDistinct(exchange, caller));
 
   return {
     get openStreams() {
       return streams.size;
     },
     accepts: ({ request }) => acceptsOf(request).includes(EVENT_STREAM),
-    handleDistinct,
-    handle: (exchange) =>
-      guarded(exchange, (caller) =>
-        connections.concerns(exchange) ? connections.handle(exchange, caller) : runDistinct(exchange, caller),
-      ),
+    handleDistinct: guarded(runDistinct),
+    handle: guarded((exchange) =>
+      connections.concerns(exchange) ? connections.handle(exchange) : runDistinct(exchange),
+    ),
     endWhere(isConcerned, message) {
       connections.dropReservations(isConcerned);
       streams.endWhere(isConcerned, message);

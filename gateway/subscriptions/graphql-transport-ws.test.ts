@@ -8,7 +8,9 @@ import { anonymous, createUserCaller, ToolyardError, type Caller } from "@toolya
 import { createExecutor } from "../execution/executor.ts";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
+import { createHivePlanner } from "../execution/hive-planner.ts";
 import { createInProcessClient } from "../execution/in-process-client.ts";
+import { createLocalPlanner } from "../execution/local-planner.ts";
 import { createGraphqlTransportWs, type GraphqlTransportWs } from "./graphql-transport-ws.ts";
 import { createSubscriptionEngine } from "./subscription-engine.ts";
 
@@ -37,7 +39,11 @@ async function start(options: StartOptions = {}): Promise<Running> {
   const clients = [...schemas].map(([name, schema]) =>
     createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
   );
-  const executor = createExecutor({ supergraphSdl, clients });
+  const executor = createExecutor({
+    supergraphSdl,
+    clients,
+    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+  });
   const protocol = createGraphqlTransportWs({
     executor,
     engine: createSubscriptionEngine({ executor, ...limits }),

@@ -5,6 +5,7 @@ import { CloseCode, GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer }
 import { WebSocketServer, type WebSocket } from "ws";
 import { isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { OperationContext } from "../execution/subgraph-client.ts";
 import { createSubscriptionEngine, type SubscriptionEngine } from "./subscription-engine.ts";
 
 export interface GraphqlTransportWsOptions {
@@ -16,6 +17,8 @@ export interface GraphqlTransportWsOptions {
    * @throws ToolyardError when the credential is not good; its message is the reason of the close
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> | Caller;
+  /** What goes with every operation to the subgraphs; the caller alone when left out. */
+  contextOf?(caller: Caller, request: IncomingMessage): OperationContext;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
   /** How long a client may take to send `connection_init`. */
@@ -61,6 +64,7 @@ const longestDelayMs = 2 ** 31 - 1;
  */
 export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): GraphqlTransportWs {
   const { executor, authenticate, log, now = Date.now, engine = createSubscriptionEngine({ executor }) } = options;
+  const { contextOf = (caller: Caller): OperationContext => ({ caller, requestId: newId() }) } = options;
   const {
     heartbeatMs = 12_000,
     initTimeoutMs = 5_000,
@@ -91,7 +95,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
         const message = `At most ${maxOperationsPerSocket} operations may run on one socket.`;
         return [new GraphQLError(message, { extensions: { code: "RATE_LIMITED" } })];
       }
-      const context = { caller, requestId: newId() };
+      const context = contextOf(caller, connection.request);
       const request: GraphRequest = { query, operationName, variables, context, signal: closed.signal };
       const inspected = executor.inspect(request);
       if ("errors" in inspected) return inspected.errors;

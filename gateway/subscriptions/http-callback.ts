@@ -98,7 +98,11 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
   }
 
   /** @returns the status. @throws when there is no answer */
-  async function post({ callbackUrl, id, verifier }: Subscriber, message: Message, signal: AbortSignal): Promise<number> {
+  async function post(
+    { callbackUrl, id, verifier }: Subscriber,
+    message: Message,
+    signal: AbortSignal,
+  ): Promise<number> {
     // Redirects are not followed: they would lead past the list of hosts.
     const { statusCode, body } = await call(callbackUrl, {
       method: "POST",
@@ -134,13 +138,18 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     const params = graphqlParamsOf(exchange);
     const parsed = subscriptionExtension.safeParse(params?.extensions["subscription"]);
     if (!params || !parsed.success || parsed.data.id === "") {
-      return refuse(exchange, 400, "Send a `query` and in `extensions.subscription` a callbackUrl, a subscriptionId and a verifier.");
+      return refuse(
+        exchange,
+        400,
+        "Send a `query` and in `extensions.subscription` a callbackUrl, a subscriptionId and a verifier.",
+      );
     }
     const subscriber = parsed.data;
     checkUrl(subscriber.callbackUrl);
     const key = JSON.stringify([subscriber.callbackUrl, subscriber.id]);
     if (subscribed.has(key)) return refuse(exchange, 409, "There is such a subscription already.");
-    if (subscribed.size >= maxSubscriptions) return refuse(exchange, 503, "Too many subscriptions are open. Try again later.");
+    if (subscribed.size >= maxSubscriptions)
+      return refuse(exchange, 503, "Too many subscriptions are open. Try again later.");
     const { query, operationName, variables } = params;
     const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
     if ("errors" in run) return sendErrors(exchange, 400, run.errors);
@@ -149,14 +158,20 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
       return refuse(exchange, 400, "Only subscriptions are called back.");
     }
     subscribed.add(key);
-    const isReady = await post(subscriber, { action: "check" }, AbortSignal.timeout(timeoutMs)).catch((error: unknown) => {
-      log.debug({ err: error }, "a callback failed");
-      return null;
-    });
+    const isReady = await post(subscriber, { action: "check" }, AbortSignal.timeout(timeoutMs)).catch(
+      (error: unknown) => {
+        log.debug({ err: error }, "a callback failed");
+        return null;
+      },
+    );
     if (isReady !== 204 && isReady !== 200) {
       run.stop();
       subscribed.delete(key);
-      return refuse(exchange, 400, `The callbackUrl did not confirm the subscription: ${isReady === null ? "no answer" : `HTTP ${isReady}`}.`);
+      return refuse(
+        exchange,
+        400,
+        `The callbackUrl did not confirm the subscription: ${isReady === null ? "no answer" : `HTTP ${isReady}`}.`,
+      );
     }
     send(exchange, 200, { type: "application/json", text: '{"data":null}' });
     void follow(subscriber, caller, run, key);
@@ -196,7 +211,9 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
       }
     } catch (error) {
       log.error({ err: error }, `a subscription failed: ${messageOf(error)}`);
-      errors = [{ message: "Something went wrong here: subscribe again.", extensions: { code: "INTERNAL_SERVER_ERROR" } }];
+      errors = [
+        { message: "Something went wrong here: subscribe again.", extensions: { code: "INTERNAL_SERVER_ERROR" } },
+      ];
     } finally {
       clearInterval(heartbeat);
       run.stop();
@@ -216,7 +233,11 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     async handle(exchange) {
       try {
         if (allowedHosts.length === 0) {
-          return refuse(exchange, 403, "Subscriptions by HTTP callback are off. The operator turns them on for named hosts.");
+          return refuse(
+            exchange,
+            403,
+            "Subscriptions by HTTP callback are off. The operator turns them on for named hosts.",
+          );
         }
         await subscribe(exchange, await authenticate(exchange.request));
       } catch (error) {

@@ -20,13 +20,19 @@ export function resumeAfter(
   const field = operation?.selectionSet.selections[0];
   // A root field inside a fragment has its argument somewhere else: such a client resumes by itself.
   if (!operation || field?.kind !== Kind.FIELD) return request;
-  const after = schema.getSubscriptionType()?.getFields()[field.name.value]?.args.find(({ name }) => name === "after");
+  const after = schema
+    .getSubscriptionType()
+    ?.getFields()
+    [field.name.value]?.args.find(({ name }) => name === "after");
   if (!after) return request;
   const given = field.arguments?.find(({ name }) => name.value === "after")?.value;
   if (given?.kind === Kind.VARIABLE) {
     return { ...request, variables: { ...request.variables, [given.name.value]: lastEventId } };
   }
-  const resumed = { ...document, definitions: [withAfter(operation, field, String(after.type)), ...document.definitions.slice(1)] };
+  const resumed = {
+    ...document,
+    definitions: [withAfter(operation, field, String(after.type)), ...document.definitions.slice(1)],
+  };
   return {
     ...request,
     // One text for all positions: it is planned once.
@@ -36,7 +42,11 @@ export function resumeAfter(
   };
 }
 
-function withAfter(operation: OperationDefinitionNode, field: FieldNode, type: string): ASTNode & OperationDefinitionNode {
+function withAfter(
+  operation: OperationDefinitionNode,
+  field: FieldNode,
+  type: string,
+): ASTNode & OperationDefinitionNode {
   const variable = { kind: Kind.VARIABLE, name: { kind: Kind.NAME, value: variableName } } as const;
   const typeName = type.replace(/!$/, "");
   return {

@@ -54,11 +54,15 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
       requestId,
     }),
   };
-  const transportWs = createGraphqlTransportWs({ ...ports, authenticate });
+  const transportWs = createGraphqlTransportWs({ ...ports, authenticate, contextOf });
   const legacyWs = createSubscriptionsTransportWs({ ...ports, authenticate, contextOf });
   const sse = createGraphqlSse(overHttp);
   const multipart = createMultipart(overHttp);
-  const callback = createHttpCallback({ ...overHttp, allowedHosts: callbackHosts });
+  const callback = createHttpCallback({
+    ...overHttp,
+    allowedHosts: callbackHosts,
+    ...(heartbeatMs !== undefined && { minHeartbeatMs: heartbeatMs }),
+  });
   const others = [legacyWs, sse, multipart, callback];
 
   return {

@@ -45,6 +45,7 @@ const clientMessage = z.discriminatedUnion("type", [
   z.object({ type: z.literal("stop"), id: z.coerce.string() }),
 ]);
 type ClientMessage = z.infer<typeof clientMessage>;
+type StartMessage = Extract<ClientMessage, { type: "start" }>;
 
 /** Private codes of the newer protocol, which say the same here. */
 const closeCodes = { badRequest: 4400, forbidden: 4403, initTimeout: 4408, tooManyInits: 4429 };
@@ -55,6 +56,8 @@ interface Connection {
   state: "new" | "authenticating" | "ready" | "closed";
   caller: Caller | null;
   operations: Map<string, OperationRun>;
+  /** Operations that came while it was found out who asks: clients do not wait for `connection_ack`. */
+  early: Map<string, StartMessage>;
   isAlive: boolean;
 }
 
@@ -69,7 +72,8 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: maxMessageBytes,
-    handleProtocols: (offered) => (offered.has(DEPRECATED_GRAPHQL_WS_PROTOCOL) ? DEPRECATED_GRAPHQL_WS_PROTOCOL : false),
+    handleProtocols: (offered) =>
+      offered.has(DEPRECATED_GRAPHQL_WS_PROTOCOL) ? DEPRECATED_GRAPHQL_WS_PROTOCOL : false,
   });
   const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
   /** Upgraded, but nobody yet: they end with their timeout, or when the server stops. */
@@ -92,6 +96,7 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
         start(connection, message);
         return;
       case "stop":
+        connection.early.delete(message.id);
         connection.operations.get(message.id)?.stop();
     }
   }
@@ -129,6 +134,9 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     socket.once("close", release);
     void send(connection, { type: "connection_ack" });
     void send(connection, { type: "ka" });
+    const waiting = [...connection.early.values()];
+    connection.early.clear();
+    for (const message of waiting) start(connection, message);
   }
 
   function beat(connection: Connection): void {
@@ -143,9 +151,14 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     void send(connection, { type: "ka" });
   }
 
-  function start(connection: Connection, { id, payload: asked }: Extract<ClientMessage, { type: "start" }>): void {
-    const { caller, operations, request, socket } = connection;
+  function start(connection: Connection, message: StartMessage): void {
+    const { caller, operations, early, request, socket, state } = connection;
+    const { id, payload: asked } = message;
     const { query, operationName = null, variables = null } = asked;
+    if (state === "authenticating" && early.size < maxOperationsPerSocket) {
+      early.set(id, message);
+      return;
+    }
     if (!caller) {
       socket.close(closeCodes.badRequest, "Send connection_init first");
       return;
@@ -216,6 +229,7 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
       state: "new",
       caller: null,
       operations: new Map(),
+      early: new Map(),
       isAlive: true,
     };
     newcomers.add(socket);

@@ -108,6 +108,12 @@ function ambiguous(value: unknown): boolean {
   });
 }
 
+test("a client's error that answers nothing is refused", () => {
+  const value = { jsonrpc: "2.0", id: null, error: { code: -1, message: "m" } };
+  const ours = classify(value, { protocolVersion: undefined, method: undefined, name: undefined });
+  expect(ours).toMatchObject({ era: "refused", status: 400, code: -32600 });
+});
+
 test("a request is classified as the SDK classifies it", () => {
   fc.assert(
     fc.property(body, headers, (value, given) => {

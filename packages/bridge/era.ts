@@ -109,6 +109,8 @@ function envelopeProblem(meta: Record<string, unknown>): { key: string; problem:
 /** Stricter about clients than `readMessage` is about servers: what a client sends here goes on to somebody else's server. */
 function readRequestBody(value: unknown): Message | null {
   const message = readMessage(value);
+  // An answer to nothing: the SDK takes an error without an id from a server only.
+  if (message !== null && message.method === undefined && "id" in message && !isId(message.id)) return null;
   if (message?.method === undefined || message.params === undefined) return message;
   const { _meta: meta } = message.params;
   if (meta === undefined) return message;

@@ -64,7 +64,9 @@ export function createAuthenticator(options: {
   const known = new Map<string, Known>();
   const refused = new Map<string, number>();
   const asking = new Map<string, Promise<Caller>>();
-  let generation = 0;
+  /** Rise with every revocation, and with every change of keys: an answer asked for before is not remembered. */
+  let revocationCount = 0;
+  let keyChanges = 0;
 
   function remember(key: string, entry: Known): void {
     known.delete(key);
@@ -73,18 +75,17 @@ export function createAuthenticator(options: {
   }
 
   async function verifyAccessToken(key: string, token: string): Promise<Caller> {
-    const before = generation;
+    const before = revocationCount + keyChanges;
     const caller = await verifyToken(token);
     if (revocations.isRevoked(caller)) throw revoked();
-    // What was asked before a revocation may be stale by now.
-    if (before === generation) {
+    if (before === revocationCount + keyChanges) {
       remember(key, { caller, freshUntil: caller.expiresAt ?? Infinity, verifiedAt: now() });
     }
     return caller;
   }
 
   async function verifyApiKey(key: string, credential: string): Promise<Caller> {
-    const before = generation;
+    const before = revocationCount;
     let found: Introspection;
     try {
       found = await introspect(credential);
@@ -117,7 +118,7 @@ export function createAuthenticator(options: {
       expiresAt: found.expiresAt,
     });
     if (revocations.isRevoked(caller)) throw revoked();
-    if (before === generation) remember(key, { caller, freshUntil: now() + KEY_FRESH_MS, verifiedAt: now() });
+    if (before === revocationCount) remember(key, { caller, freshUntil: now() + KEY_FRESH_MS, verifiedAt: now() });
     return caller;
   }
 
@@ -154,7 +155,7 @@ export function createAuthenticator(options: {
       return ask(key, credential);
     },
     revoke(revocation) {
-      generation += 1;
+      revocationCount += 1;
       revocations.add(revocation);
       // API keys do not say when they were made: a user's revocation ends what is remembered of them.
       const isConcerned = (caller: Caller) =>
@@ -166,7 +167,7 @@ export function createAuthenticator(options: {
       return isConcerned;
     },
     forgetTokens() {
-      generation += 1;
+      keyChanges += 1;
       for (const [key, { caller }] of known) if (caller.credential?.type !== "api-key") known.delete(key);
     },
   };

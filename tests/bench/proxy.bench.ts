@@ -99,7 +99,7 @@ function openConnection(port: number, path: string, token: string): { call(): Pr
   let received = "";
   socket.on("error", (error) => waiting?.reject(error));
   socket.on("data", (chunk) => {
-    received += chunk.latin1Slice();
+    received += chunk.toString("latin1");
     const end = received.indexOf("\r\n\r\n");
     if (end === -1) return;
     const length = /content-length: (\d+)/i.exec(received)?.[1];
@@ -247,7 +247,7 @@ controlPlane.setRoutes([
 ]);
 const token = await controlPlane.accessToken("bench");
 const proxyPort = await freePort();
-const proxy = start(process.execPath, [join(import.meta.dirname, "../../packages/proxy/main.ts")], {
+const proxy = start(process.execPath, [join(import.meta.dirname, "../../packages/proxy/start.mjs")], {
   PATH: process.env.PATH,
   PROXY_PORT: String(proxyPort),
   GATEWAY_URL: controlPlane.url,

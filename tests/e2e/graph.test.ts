@@ -1,8 +1,20 @@
+import { request, type OutgoingHttpHeaders } from "node:http";
+import { text } from "node:stream/consumers";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { serverAudits } from "graphql-http";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+
+/** As a browser would send it: `fetch` has headers of its own and does not allow all. */
+function rawRequest(url: string, options: { method: string; headers: OutgoingHttpHeaders; body?: string }) {
+  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const sent = request(url, { method: options.method, headers: options.headers }, (answer) => {
+      text(answer).then((body) => resolve({ status: answer.statusCode ?? 0, body }), reject);
+    });
+    sent.on("error", reject).end(options.body);
+  });
+}
 
 let toolyard: RunningToolyard;
 let admin: ReturnType<typeof graphqlClient>;
@@ -51,9 +63,32 @@ describe("GraphQL over HTTP", () => {
     expect(refused.headers.get("access-control-allow-origin")).toBeNull();
   });
 
-  test("a simple cross-site form post is refused (CSRF)", async () => {
-    const answer = await fetch(`${toolyard.url}/graphql?query=%7B__typename%7D`);
-    expect(answer.status).toBe(400);
+  test.each([
+    ["a form of another site", { "content-type": "application/x-www-form-urlencoded", origin: "https://evil.example.com" }, 403],
+    ["a form's type of body", { "content-type": "application/x-www-form-urlencoded" }, 415],
+    ["a body of a type that needs no preflight", { "content-type": "text/plain" }, 415],
+    ["a body without a type", {}, 415],
+    ["JSON that another site's page sends without CORS", { "content-type": "application/json", "sec-fetch-site": "cross-site" }, 403],
+  ])("%s runs nothing (CSRF)", async (_name, headers, status) => {
+    const answer = await rawRequest(`${toolyard.url}/graphql`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, ...headers },
+      body: JSON.stringify({ query: "{ tools { totalCount } }" }),
+    });
+    expect(answer.status).toBe(status);
+    expect(answer.body).not.toContain("totalCount");
+  });
+
+  test.each([
+    ["another site's image", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" }],
+    ["another site's link", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", accept: "text/html" }],
+    ["a page of a sibling domain", { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" }],
+  ])("%s runs no query by GET (CSRF)", async (_name, headers) => {
+    const url = `${toolyard.url}/graphql?query=%7B__typename%7D`;
+    const answer = await rawRequest(url, { method: "GET", headers });
+    expect(answer.status).toBe(403);
+    expect(answer.body).not.toContain('"data"');
+    expect((await rawRequest(url, { method: "GET", headers: {} })).body).toBe('{"data":{"__typename":"Query"}}');
   });
 
   test("introspection shows the documented graph", async () => {

@@ -1,0 +1,110 @@
+import { createHash } from "node:crypto";
+import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
+import { createRemoteJWKSet, errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
+import type { Authenticator } from "./authentication.ts";
+import { createLruCache } from "./execution/lru-cache.ts";
+
+/** Callers of a gateway that serves somebody else's supergraph. */
+export interface ForeignAuthenticator extends Authenticator {
+  /** The scopes of a verified caller's token, for `@requiresScopes`; undefined for others. */
+  scopesOf(caller: Caller): readonly string[] | undefined;
+}
+
+const never = () => () => undefined;
+const noHeader = () =>
+  Promise.reject(new ToolyardError("UNAUTHENTICATED", "This gateway takes no signed callers: send a bearer token."));
+
+/** Where nobody is verified: all callers are anonymous, and what they send is for the subgraphs to judge. */
+export function createAnonymousAuthenticator(): ForeignAuthenticator {
+  return {
+    authenticate: async () => anonymous,
+    authenticateHeader: noHeader,
+    isRevoked: () => false,
+    revoke: () => undefined,
+    onRevoked: never,
+    scopesOf: () => undefined,
+  };
+}
+
+export interface JwksAuthenticatorOptions {
+  jwksUrl: string;
+  /** Null: any. */
+  issuer: string | null;
+  audience: string | null;
+  /** Where keys come from, instead of `jwksUrl`. */
+  getKey?: JWTVerifyGetKey;
+  now?: () => number;
+}
+
+/** The longest that a token is believed without its signature being looked at again: the key may have been withdrawn. */
+const KNOWN_FOR_MS = 5 * 60_000;
+
+/**
+ * Verifies bearer tokens (JWT) by a JWKS. Who sends none is anonymous and served: authorization is the subgraphs'. A token that does not
+ * verify is refused, so that nobody takes an expired login for an empty answer.
+ */
+export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
+  const { jwksUrl, issuer, audience, now = Date.now } = options;
+  const getKey = options.getKey ?? createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 5_000 });
+  const known = createLruCache<{ caller: Caller; until: number }>({ maxEntries: 10_000 });
+  const scopes = new WeakMap<Caller, readonly string[]>();
+
+  async function verify(token: string): Promise<JWTPayload> {
+    try {
+      const { payload } = await jwtVerify(token, getKey, {
+        ...(issuer !== null && { issuer }),
+        ...(audience !== null && { audience }),
+        clockTolerance: 5,
+        currentDate: new Date(now()),
+      });
+      return payload;
+    } catch (cause) {
+      if (cause instanceof joseErrors.JWTExpired)
+        throw new ToolyardError("UNAUTHENTICATED", "The token has expired: get a new one.", { cause });
+      const isRefusal = cause instanceof joseErrors.JOSEError && !(cause instanceof joseErrors.JWKSTimeout);
+      if (!isRefusal || cause.code === "ERR_JOSE_GENERIC")
+        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys that tokens are verified by cannot be fetched.", { cause });
+      throw new ToolyardError("UNAUTHENTICATED", `The token is not accepted: ${cause.message}.`, { cause });
+    }
+  }
+
+  return {
+    async authenticate(authorization) {
+      if (authorization === undefined || authorization.trim() === "") return anonymous;
+      const token = /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1];
+      if (token === undefined)
+        throw new ToolyardError("UNAUTHENTICATED", "The Authorization header must be `Bearer <token>`.");
+      const key = createHash("sha256").update(token).digest("base64url");
+      const hit = known.get(key);
+      if (hit && hit.until > now()) return hit.caller;
+      const payload = await verify(token);
+      const expiresAt = payload.exp === undefined ? null : payload.exp * 1_000;
+      const caller = createCaller({
+        kind: "user",
+        subject: payload.sub ?? `token ${key}`,
+        role: null,
+        scopes: [],
+        servicePermissions: [],
+        credential: null,
+        expiresAt,
+      });
+      scopes.set(caller, scopesOfClaims(payload));
+      known.set(key, { caller, until: Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity) });
+      return caller;
+    },
+    authenticateHeader: noHeader,
+    isRevoked: () => false,
+    revoke: () => undefined,
+    onRevoked: never,
+    scopesOf: (caller) => scopes.get(caller),
+  };
+}
+
+/** RFC 8693's `scope`, and `scp` and `scopes` as some issuers write it: words, or a list of them. */
+function scopesOfClaims(payload: JWTPayload): string[] {
+  const claims = [payload["scope"], payload["scp"], payload["scopes"]];
+  return claims.flatMap((claim) => {
+    if (typeof claim === "string") return claim.split(" ").filter((word) => word !== "");
+    return Array.isArray(claim) ? claim.filter((word) => typeof word === "string") : [];
+  });
+}

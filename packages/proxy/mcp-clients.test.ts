@@ -1,0 +1,62 @@
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { spawn, type ChildProcess } from "node:child_process";
+import { bridgeCommand } from "@toolyard/bridge";
+import { connectMcp, eventually, freePort, type McpEra } from "@toolyard/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+
+let controlPlane: FakeControlPlane;
+let running: RunningProxy;
+let token: string;
+const bridges: ChildProcess[] = [];
+
+beforeAll(async () => {
+  const everything = join(
+    dirname(createRequire(import.meta.url).resolve("@modelcontextprotocol/server-everything/package.json")),
+    "dist/index.js",
+  );
+  controlPlane = await startControlPlane();
+  const urls: string[] = [];
+  for (let replica = 0; replica < 2; replica += 1) {
+    const port = await freePort();
+    const { args } = bridgeCommand({ host: "127.0.0.1", port, command: process.execPath, args: [everything, "stdio"] });
+    bridges.push(
+      spawn(process.execPath, args, {
+        stdio: "ignore",
+        env: { PATH: process.env.PATH, BRIDGE_TOKEN: `token-everything-${replica}` },
+      }),
+    );
+    urls.push(`http://127.0.0.1:${port}`);
+    await eventually("the bridge", async () => (await fetch(`http://127.0.0.1:${port}/mcp`)).status > 0);
+  }
+  controlPlane.setRoutes([routeTo("everything", urls)]);
+  running = await startProxy(controlPlane);
+  token = await controlPlane.accessToken("ada");
+}, 60_000);
+afterAll(async () => {
+  await running[Symbol.asyncDispose]();
+  for (const bridge of bridges) bridge.kill("SIGTERM");
+  await controlPlane[Symbol.asyncDispose]();
+});
+
+test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])(
+  "the SDK's client (%s) lists and calls tools of a server with two replicas",
+  async (era) => {
+    const client = await connectMcp(era, `${running.url}/mcp/everything/v1/mcp`, token);
+    expect(await client.listTools()).toContain("echo");
+    for (const message of ["one", "two", "three", "four"]) {
+      expect(await client.callTool("echo", { message })).toContain(message);
+    }
+    await client.close();
+    await eventually("its usage", () => {
+      const calls = controlPlane.records().filter(({ mcpTool }) => mcpTool === "echo");
+      return (
+        calls.length >= 4 &&
+        calls.every(({ statusCode, mcpMethod }) => statusCode === 200 && mcpMethod === "tools/call")
+      );
+    });
+    controlPlane.batches.clear();
+  },
+);

@@ -1,0 +1,189 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eventually } from "@toolyard/testing";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
+
+const KEY = `ty_${"0".repeat(8)}-1111-7111-8111-${"1".repeat(12)}_${"s".repeat(43)}`;
+const KEY_ID = `${"0".repeat(8)}-1111-7111-8111-${"1".repeat(12)}`;
+
+let controlPlane: FakeControlPlane;
+let echo: Upstream;
+let dataDir: string;
+let clock: { now: number };
+let running: RunningProxy | null = null;
+
+beforeEach(async () => {
+  clock = { now: Date.now() };
+  controlPlane = await startControlPlane();
+  echo = await startUpstream(sayName("echo"));
+  controlPlane.setRoutes([routeTo("echo", [echo.url])]);
+  controlPlane.addApiKey(KEY, { userId: "ada", role: "DEVELOPER", scopes: ["INVOKE"] });
+  dataDir = await mkdtemp(join(tmpdir(), "toolyard-proxy-"));
+});
+afterEach(async () => {
+  await running?.[Symbol.asyncDispose]();
+  running = null;
+  await echo[Symbol.asyncDispose]();
+  await controlPlane[Symbol.asyncDispose]();
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+const start = async () => {
+  running = await startProxy(controlPlane, { dataDir, now: () => clock.now });
+  return running;
+};
+const statusWith = async ({ url }: RunningProxy, credential: string) => {
+  const answer = await fetch(`${url}/mcp/echo/v1/mcp`, { headers: { authorization: `Bearer ${credential}` } });
+  await answer.arrayBuffer();
+  return answer.status;
+};
+const isConnected = ({ proxy }: RunningProxy) => proxy.health().connected === true;
+
+describe("credentials", () => {
+  test("an API key is asked about once in 30 s", async () => {
+    const proxy = await start();
+    expect(await Promise.all([statusWith(proxy, KEY), statusWith(proxy, KEY)])).toEqual([200, 200]);
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    expect(controlPlane.introspections()).toBe(1);
+    clock.now += 31_000;
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    expect(controlPlane.introspections()).toBe(2);
+  });
+
+  test("a revoked API key is dropped at once, and so is a disabled user's", async () => {
+    const proxy = await start();
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    controlPlane.removeApiKey(KEY);
+    controlPlane.revoke({ userId: "ada" });
+    await eventually("401", async () => (await statusWith(proxy, KEY)) === 401);
+    controlPlane.addApiKey(KEY, { userId: "ada", role: "DEVELOPER", scopes: ["INVOKE"] });
+    clock.now += 5_000;
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    controlPlane.revoke({ apiKeyId: KEY_ID });
+    await eventually("401", async () => (await statusWith(proxy, KEY)) === 401);
+  });
+
+  test("a revoked access token is dropped at once, and a stream that it opened is ended", async () => {
+    const events = await startUpstream(
+      (_request, response) => {
+        response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+      },
+      { atHead: true },
+    );
+    controlPlane.setRoutes([routeTo("echo", [echo.url]), routeTo("events", [events.url])]);
+    const proxy = await start();
+    const token = await controlPlane.accessToken("ada");
+    const other = await controlPlane.accessToken("bob");
+    expect(await statusWith(proxy, token)).toBe(200);
+    const stream = await fetch(`${proxy.url}/mcp/events/v1/mcp`, {
+      headers: { authorization: `Bearer ${token}`, accept: "text/event-stream" },
+    });
+    controlPlane.revoke({ userId: "ada", at: Date.now() + 1 });
+    expect(await stream.text()).toBe("");
+    expect(await statusWith(proxy, token)).toBe(401);
+    expect(await statusWith(proxy, other)).toBe(200);
+    await events.kill();
+  });
+
+  test("while identity is away what was good stays good for an hour; what is unknown is 503, what is rubbish is 401", async () => {
+    const proxy = await start();
+    const token = await controlPlane.accessToken("ada");
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    await controlPlane.stop();
+    await eventually("away", () => !isConnected(proxy));
+    clock.now += 10 * 60_000;
+    expect(await statusWith(proxy, KEY)).toBe(200);
+    expect(await statusWith(proxy, token)).toBe(200);
+    expect(await statusWith(proxy, KEY.replace("sss", "xxx"))).toBe(503);
+    expect(await statusWith(proxy, "rubbish")).toBe(401);
+    clock.now += 51 * 60_000;
+    expect(await statusWith(proxy, KEY)).toBe(503);
+    await controlPlane.start();
+    await eventually("connected", () => isConnected(proxy));
+    clock.now += 5_000;
+    expect(await statusWith(proxy, KEY)).toBe(200);
+  });
+});
+
+describe("routes", () => {
+  test("are used from disk when the control plane is away at the start, and the files are private", async () => {
+    const first = await start();
+    await eventually("the file", () => readFile(join(dataDir, "proxy/routes.json")));
+    await first[Symbol.asyncDispose]();
+    const token = await controlPlane.accessToken("ada");
+    await controlPlane.stop();
+    const second = await start();
+    expect(second.proxy.health()).toMatchObject({
+      status: "degraded",
+      connected: false,
+      routes: { count: 1, live: false },
+    });
+    expect(await statusWith(second, token)).toBe(200);
+    for (const name of ["routes.json", "jwks.json"]) {
+      expect((await stat(join(dataDir, "proxy", name))).mode & 0o777).toBe(0o600);
+    }
+  });
+
+  test("unknown ones are 503 before the first table, not 404, and it serves as soon as the table is there", async () => {
+    await controlPlane.stop();
+    const proxy = await start();
+    expect(proxy.proxy.health().status).toBe("unhealthy");
+    const token = await controlPlane.accessToken("ada");
+    expect(await statusWith(proxy, token)).toBe(503);
+    await controlPlane.start();
+    await eventually("connected", () => isConnected(proxy));
+    await eventually("200", async () => (await statusWith(proxy, token)) === 200);
+  });
+});
+
+describe("usage", () => {
+  test("waits on disk while the control plane does not take it, survives a restart, and is counted once", async () => {
+    const first = await start();
+    controlPlane.refuseUsage("INTERNAL_SERVER_ERROR");
+    const token = await controlPlane.accessToken("ada");
+    for (let calls = 0; calls < 7; calls += 1) expect(await statusWith(first, token)).toBe(200);
+    await eventually("a sealed batch", async () =>
+      (await readdir(join(dataDir, "proxy/usage"))).some((name) => name.endsWith(".batch")),
+    );
+    await first[Symbol.asyncDispose]();
+    expect(controlPlane.records()).toEqual([]);
+    const second = await start();
+    expect(await statusWith(second, token)).toBe(200);
+    controlPlane.refuseUsage(null);
+    await eventually("all records", () => controlPlane.records().length === 8);
+    await eventually("an empty spool", async () => (await readdir(join(dataDir, "proxy/usage"))).length === 0);
+    expect(second.proxy.health()).toMatchObject({ spool: { batches: 0, bytes: 0, dropped: 0 } });
+  });
+
+  test("a batch that the control plane refuses for good does not keep the next from coming", async () => {
+    const proxy = await start();
+    controlPlane.refuseUsage("BAD_USER_INPUT");
+    const token = await controlPlane.accessToken("ada");
+    await statusWith(proxy, token);
+    await eventually("set aside", async () =>
+      (await readdir(join(dataDir, "proxy/usage"))).some((name) => name.endsWith(".refused")),
+    );
+    controlPlane.refuseUsage(null);
+    await statusWith(proxy, token);
+    await eventually("the next", () => controlPlane.records().length === 1);
+    expect(proxy.proxy.health()).toMatchObject({ spool: { dropped: 1 } });
+  });
+});
+
+test("keys are not asked for again and again by tokens that name unknown ones", async () => {
+  const proxy = await start();
+  await statusWith(proxy, await controlPlane.accessToken("ada"));
+  const before = controlPlane.keyRequests();
+  for (let tries = 0; tries < 5; tries += 1) {
+    const header = Buffer.from(JSON.stringify({ alg: "EdDSA", kid: `unknown-${tries}` })).toString("base64url");
+    const signature = createHash("sha512").update(String(tries)).digest("base64url");
+    expect(await statusWith(proxy, `${header}.e30.${signature}`)).toBe(401);
+  }
+  expect(controlPlane.keyRequests() - before).toBeLessThanOrEqual(1);
+});

@@ -1,0 +1,26 @@
+import { parseProxyConfig } from "@toolyard/proxy/config.ts";
+import { expect, test } from "vitest";
+import { proxyEnvironment } from "../../standalone/proxy-environment.ts";
+
+/** What standalone says to its proxy itself. */
+const SET_BY_STANDALONE = ["HOST", "PROXY_PORT", "DATA_DIR", "GATEWAY_URL", "PROXY_CREDENTIAL"];
+
+test("standalone hands its proxy every variable that the proxy reads, and no secret", () => {
+  const read = new Set<string>();
+  const recording = new Proxy<Record<string, string>>(
+    { PROXY_CREDENTIAL: "a.b.c" },
+    {
+      get(target, name) {
+        if (typeof name === "string") read.add(name);
+        return Reflect.get(target, name);
+      },
+    },
+  );
+  parseProxyConfig(recording);
+  const handedOn = proxyEnvironment(Object.fromEntries([...read].map((name) => [name, "a value"])));
+  expect(read).toContain("ALLOW_PRIVATE_REMOTES");
+  expect([...read].filter((name) => !SET_BY_STANDALONE.includes(name) && handedOn[name] === undefined)).toEqual([]);
+  expect(
+    proxyEnvironment({ SECRET_KEY: "x", SECRET_KEY_PREVIOUS: "x", ADMIN_PASSWORD: "x", PROXY_CREDENTIAL: "x" }),
+  ).toEqual({});
+});
