@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { ApolloGateway } from "@apollo/gateway";
 import {
@@ -12,16 +13,17 @@ import { describe, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
 import { createExecutor, type Executor } from "./executor.ts";
 import { createGraph, type DataObject, type Fault, type Graph } from "./fixtures/graph.ts";
-import { generateOperation, type GeneratedOperation } from "./fixtures/operations.ts";
+import { createRandom, generateOperation, type GeneratedOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
 import { createLocalPlanner } from "./local-planner.ts";
 import type { PlannerCore } from "./query-planner.ts";
+import type { SubgraphClient } from "./subgraph-client.ts";
 
 /** Operations for each supergraph. Two thousand each were run when this was written; raise it after a change of the executor. */
-export const runsPerGraph = 120;
+export const runsPerGraph = 600;
 /** How many of them the stock gateway is asked as well: it takes most of the time. */
 const stockRunsPerGraph = 40;
 
@@ -44,13 +46,24 @@ interface Subject {
 
 async function createSubject(graph: Graph): Promise<Subject> {
   const { supergraphSdl, schemas } = graph;
+  const random = createRandom(7);
   const executorWith = (core: PlannerCore) =>
     createExecutor({
       supergraphSdl,
       planner: createLocalPlanner(core),
-      clients: [...schemas].map(([name, schema]) =>
-        createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
-      ),
+      overrideLabelsOf: () => (random() < 0.5 ? ["new-dates"] : []),
+      overridePercentageOf: () => random() * 100,
+      clients: [...schemas].map(([name, schema]) => {
+        const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
+        return {
+          ...client,
+          // In no order that can be relied on.
+          async execute(request) {
+            for (let turns = Math.floor(random() * 3); turns > 0; turns--) await nextTurn();
+            return client.execute(request);
+          },
+        } satisfies SubgraphClient;
+      }),
     });
   const ours = executorWith(createHivePlanner({ supergraphSdl }));
   const fallback = executorWith(createApolloPlanner({ supergraphSdl }));

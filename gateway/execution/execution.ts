@@ -1,12 +1,7 @@
 import { GraphQLError } from "graphql";
 import { isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
-import type {
-  OperationContext,
-  SubgraphClient,
-  SubgraphError,
-  SubgraphRequest,
-  SubgraphResponse,
-} from "./subgraph-client.ts";
+import type { SharedReads } from "./shared-reads.ts";
+import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
 
 export type Json = Record<string, unknown>;
 
@@ -25,20 +20,28 @@ export interface Execution {
   hasFailedFetch: boolean;
   /** The client's response keys, by the plan's keys where they differ. */
   responseKeys: ReadonlyMap<string, string>;
+  reads: SharedReads;
+  /** Within what reads are shared; "" for queries and mutations. */
+  readScope: string;
   log: Pick<Logger, "error"> | undefined;
 }
 
+export interface Fetch {
+  query: string;
+  variables: Json;
+  /** `variables` as JSON. */
+  variablesText: string;
+  isMutation?: boolean;
+}
+
 /** Asks a subgraph. Never rejects: what went wrong is in the response. */
-export async function fetchFrom(
-  client: SubgraphClient,
-  query: string,
-  variables: Json,
-  execution: Execution,
-): Promise<SubgraphResponse> {
-  const { context, signal } = execution;
-  const request: SubgraphRequest = { query, variables, context, signal };
+export async function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: Execution): Promise<SubgraphResponse> {
+  const { context, signal, reads, readScope } = execution;
+  const { query, variables, variablesText, isMutation = false } = fetch;
+  const request = { query, variables, variablesText, context, signal };
   try {
-    return await Promise.race([client.execute(request), execution.aborted]);
+    const response = isMutation ? reads.write(client, request) : reads.read(client, request, readScope);
+    return await Promise.race([response, execution.aborted]);
   } catch (error) {
     if (!signal.aborted && !isPublic(error)) {
       execution.log?.error(

@@ -24,6 +24,7 @@ import {
 import type { ResponsePath } from "./projection.ts";
 import type { QueryPlan } from "./query-plan.ts";
 import type { QueryPlanner } from "./query-planner.ts";
+import { createSharedReads } from "./shared-reads.ts";
 import { later, streamResults } from "./result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
 import { parseSupergraph } from "./supergraph.ts";
@@ -94,6 +95,8 @@ export interface ExecutorOptions {
   maxCachedBytes?: number;
   /** How many events of one subscription are completed at the same time. They leave in order. */
   eventConcurrency?: number;
+  /** A subgraph's read under way is joined by identical ones of the same caller for so long after it began. */
+  shareReadsMs?: number;
   /** How many fields an operation may select when its fragments are written out. */
   maxFields?: number;
   /** Closed with the executor. */
@@ -110,6 +113,7 @@ export interface ExecutorOptions {
 export function createExecutor(options: ExecutorOptions): Executor {
   const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, log } = options;
   const { eventConcurrency = 8, validationRules = [], maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
+  const { shareReadsMs = 10 } = options;
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
   const authorization = createAuthorization(supergraph.document);
@@ -139,6 +143,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
       log,
     });
   const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
+
+  const reads = createSharedReads({ windowMs: shareReadsMs });
 
   const isService = (caller: Caller) => caller.kind === "service";
   const schemaFor = (caller: Caller) => (isService(caller) ? internalApiSchema : apiSchema);
@@ -189,7 +195,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const isExplained = (path: ResponsePath) =>
       execution.hasFailedFetch || execution.errors.some((error) => concerns(error.path, path));
     const { data, errors } = projection(execution.data, isExplained);
-    const all = errors.length > 0 ? [...execution.errors, ...errors] : execution.errors;
+    const asked = execution.errors.length > 0 ? execution.errors.filter(({ path }) => isAskedFor(path, data)) : [];
+    const all = errors.length > 0 ? [...asked, ...errors] : asked;
     return all.length > 0 ? { errors: all, data } : { data };
   }
 
@@ -202,6 +209,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
     aborted: lifetime.aborted,
     hasFailedFetch: false,
     responseKeys: operation.responseKeys,
+    reads,
+    readScope: "",
     log,
   });
 
@@ -339,6 +348,18 @@ function concerns(errorPath: ResponsePath | undefined, path: ResponsePath): bool
   const common = Math.min(errorPath.length, path.length);
   // "@" in the path of a field that was left out stands for any item of a list.
   for (let i = 0; i < common; i++) if (errorPath[i] !== path[i] && errorPath[i] !== "@") return false;
+  return true;
+}
+
+/** Whether a path leads somewhere in the response: a planner may fetch of some objects what was asked of others only. */
+function isAskedFor(path: ResponsePath | undefined, data: Json | null): boolean {
+  let value: unknown = data;
+  for (const key of path ?? []) {
+    if (key === "@" || typeof value !== "object" || value === null) return true;
+    if (!Object.hasOwn(value, key)) return false;
+    // Shown to have it.
+    value = (value as Record<string | number, unknown>)[key];
+  }
   return true;
 }
 

@@ -43,9 +43,11 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
 export function createRootFetch(node: FetchNode, options: StepOptions): Step {
   const client = options.clientOf(node.subgraph);
   const merge = createRootMerge(node, options);
+  const isMutation = node.operationKind === "mutation";
   return async (execution) => {
-    const response = await fetchFrom(client, node.operation, pickVariables(node.variables, execution), execution);
-    merge(response, execution);
+    const variables = pickVariables(node.variables, execution);
+    const fetch = { query: node.operation, variables, variablesText: JSON.stringify(variables), isMutation };
+    merge(await fetchFrom(client, fetch, execution), execution);
   };
 }
 
@@ -98,10 +100,14 @@ export function createBatchFetch(node: BatchFetchNode, options: StepOptions): St
     }
     if (isEmpty) return null;
     const variables = pickVariables(node.variables, execution);
+    let variablesText = node.variables.length > 0 ? JSON.stringify(variables).slice(1, -1) : "";
     batches.forEach((batch, index) => {
-      variables[batch.variable] = gathered[index]?.representations ?? [];
+      const { representations = [], texts = [] } = gathered[index] ?? {};
+      variables[batch.variable] = representations;
+      variablesText += `${variablesText === "" ? "" : ","}"${batch.variable}":[${texts.join(",")}]`;
     });
-    return fetchFrom(client, node.operation, variables, execution).then((response) =>
+    const fetch = { query: node.operation, variables, variablesText: `{${variablesText}}` };
+    return fetchFrom(client, fetch, execution).then((response) =>
       takeEntities(response, { batches, gathered, subgraph: node.subgraph, supergraph: options.supergraph, execution }),
     );
   };
@@ -119,6 +125,8 @@ interface CompiledBatch {
 /** The entities found for a batch. `representationOf[i]` is the index of what stands for `targets[i]`. */
 interface GatheredEntities {
   representations: Json[];
+  /** Each as JSON. */
+  texts: string[];
   targets: Json[];
   representationOf: number[];
 }
@@ -145,26 +153,25 @@ function gather(batch: CompiledBatch, execution: Execution): GatheredEntities {
   const found: Json[] = [];
   for (const path of batch.paths) path.collect(execution.data, found);
   const representations: Json[] = [];
+  const texts: string[] = [];
   const targets: Json[] = [];
   const representationOf: number[] = [];
   const known = new Map<string, number>();
   for (const entity of found) {
     const representation = batch.represent(entity, execution.variables);
     if (representation === null) continue;
-    let index: number | undefined;
-    if (found.length > 1) {
-      const key = JSON.stringify(representation);
-      index = known.get(key);
-      if (index === undefined) known.set(key, representations.length);
-    }
+    const text = JSON.stringify(representation);
+    let index = known.get(text);
     if (index === undefined) {
       index = representations.length;
+      if (found.length > 1) known.set(text, index);
       representations.push(representation);
+      texts.push(text);
     }
     targets.push(entity);
     representationOf.push(index);
   }
-  return { representations, targets, representationOf };
+  return { representations, texts, targets, representationOf };
 }
 
 interface Answered {

@@ -1,6 +1,7 @@
 import { Pool, type Dispatcher } from "undici";
 import { ToolyardError } from "@toolyard/service-kit";
 import { createHttpSubscriber } from "./http-subscription.ts";
+import { createLruCache } from "./lru-cache.ts";
 import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
 
 export interface HttpClientOptions {
@@ -34,6 +35,16 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     keepAliveTimeout: 30_000,
   });
   const subscriber = createHttpSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
+
+  /** Queries as JSON: there are as many as the plans in use have. */
+  const texts = createLruCache<string>({ maxEntries: 10_000, maxWeight: 4_000_000 });
+  function textOf(query: string): string {
+    const known = texts.get(query);
+    if (known !== undefined) return known;
+    const fresh = JSON.stringify(query);
+    texts.set(query, fresh, query.length);
+    return fresh;
+  }
 
   function send(body: string, headers: Record<string, string>, signal: AbortSignal): Promise<Received> {
     return new Promise((resolve, reject) => {
@@ -84,7 +95,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
 
   return {
     name,
-    async execute({ query, variables, context, signal }) {
+    async execute({ query, variables, variablesText = JSON.stringify(variables), context, signal }) {
       try {
         const own = await headersFor(context);
         const headers: Record<string, string> = {
@@ -94,7 +105,8 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
           ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
           ...own,
         };
-        return readResponse(name, await send(JSON.stringify({ query, variables }), headers, signal));
+        const body = `{"query":${textOf(query)},"variables":${variablesText}}`;
+        return readResponse(name, await send(body, headers, signal));
       } catch (error) {
         return { errors: [transportError(name, error)] };
       }

@@ -136,9 +136,7 @@ describe("planning", () => {
     });
     opened.push(executor);
     const context = { caller: anonymous, requestId: "r" };
-    const results = await Promise.all(
-      [1, 2, 3].map(() => executor.execute({ query: "{ users { karma } }", context })),
-    );
+    const results = await Promise.all([1, 2, 3].map(() => executor.execute({ query: "{ users { karma } }", context })));
     for (const result of results) expect(result).toEqual({ data: { users: [{ karma: 3.5 }, { karma: 1 }] } });
     expect(executor.hottestOperations(5)).toMatchObject([{ query: "{ users { karma } }" }]);
   });

@@ -71,7 +71,10 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
 }
 
 function tooHard(): ToolyardError {
-  return new ToolyardError("BAD_USER_INPUT", "This operation is too hard to plan. Ask for less, or in several operations.");
+  return new ToolyardError(
+    "BAD_USER_INPUT",
+    "This operation is too hard to plan. Ask for less, or in several operations.",
+  );
 }
 
 function tooBusy(): ToolyardError {

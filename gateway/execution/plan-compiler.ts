@@ -1,5 +1,6 @@
 import { parse } from "graphql";
 import { shapeOfOperation } from "./data-shape.ts";
+import { dependencyOrderOf } from "./dependency-order.ts";
 import {
   createBatchFetch,
   createEntityFetch,
@@ -32,17 +33,69 @@ export function compilePlan(plan: QueryPlan, options: StepOptions): CompiledPlan
   const nodes = plan.node.kind === "Sequence" ? plan.node.nodes : [plan.node];
   const [first, ...rest] = nodes;
   if (first?.kind !== "Subscription") {
-    const rootKeysOf = (operation: string) => shapeOfOperation(parse(operation, { noLocation: true })).keys;
-    return { run: compileNode(inMutationOrder(plan.node, rootKeysOf), options), subscription: null };
+    return {
+      run: isMutation(plan.node) ? inSeries(plan.node, options) : compileRun(plan.node, options),
+      subscription: null,
+    };
   }
   const fetch = first.primary;
   return {
-    run: rest.length > 0 ? inSequence(rest.map((node) => compileNode(node, options))) : null,
+    run: rest.length > 0 ? compileRun({ kind: "Sequence", nodes: rest }, options) : null,
     subscription: {
       client: options.clientOf(fetch.subgraph),
       fetch,
       takeEvent: createRootMerge(fetch, options),
     },
+  };
+}
+
+function isMutation(node: PlanNode): boolean {
+  if (node.kind === "Sequence" || node.kind === "Parallel") return node.nodes.some(isMutation);
+  return node.kind === "Fetch" && node.operationKind === "mutation";
+}
+
+/** Section 6.2.2 of the specification: each root field of a mutation with all that is below it before the next. */
+function inSeries(node: PlanNode, options: StepOptions): Step {
+  const rootKeysOf = (operation: string) => shapeOfOperation(parse(operation, { noLocation: true })).keys;
+  return compileNode(inMutationOrder(node, rootKeysOf), options);
+}
+
+/** Each fetch as soon as what it reads is there. */
+function compileRun(plan: PlanNode, options: StepOptions): Step {
+  const { nodes, dependents, waitsFor } = dependencyOrderOf(plan);
+  const steps = nodes.map((node) => compileNode(node, options));
+  const [only] = steps;
+  if (only && steps.length === 1) return only;
+  return (execution) => {
+    const left = waitsFor.slice();
+    let running = 0;
+    let done: () => void = () => undefined;
+    let fail: (error: unknown) => void = () => undefined;
+    const finish = (index: number): void => {
+      for (const dependent of dependents[index] ?? []) {
+        // Every node has its count.
+        const count = (left[dependent] as number) - 1;
+        left[dependent] = count;
+        if (count === 0) start(dependent);
+      }
+    };
+    const start = (index: number): void => {
+      const pending = steps[index]?.(execution);
+      if (!pending) return finish(index);
+      running++;
+      pending
+        .then(() => {
+          finish(index);
+          if (--running === 0) done();
+        })
+        .catch((error: unknown) => fail(error));
+    };
+    for (let index = 0; index < steps.length; index++) if (waitsFor[index] === 0) start(index);
+    if (running === 0) return null;
+    return new Promise((resolve, reject) => {
+      done = resolve;
+      fail = reject;
+    });
   };
 }
 

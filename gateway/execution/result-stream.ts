@@ -149,6 +149,8 @@ async function completeEvent(
   const lifetime = createLifetime(signal, timeoutMs);
   try {
     const execution = begin(lifetime);
+    // Clients to whom the same event comes share what is read for it; what was read for an earlier one is too old.
+    if (run) execution.readScope = JSON.stringify(event);
     subscription.takeEvent(event, execution);
     await run?.(execution);
     return finish(execution);

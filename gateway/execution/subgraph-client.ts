@@ -19,6 +19,8 @@ export interface SubgraphRequest {
   /** One operation, made by the query planner. The same text means the same operation, so it may be a cache's key. */
   query: string;
   variables: Record<string, unknown>;
+  /** `variables` as JSON, where it is at hand. */
+  variablesText?: string;
   context: OperationContext;
   /** Aborted when nobody waits for the answer any more: the client went away, the deadline passed, the gateway stops. */
   signal: AbortSignal;

@@ -1,0 +1,45 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { createEventParser, printEvent } from "./event-stream.ts";
+
+const json = fc.json().map((text) => text.replaceAll(/[\r\n]/g, ""));
+
+test("what is printed is read back, however it is cut on the way", () => {
+  const event = fc.record({
+    event: fc.constantFrom("next", "complete"),
+    data: json,
+    id: fc.option(fc.stringMatching(/^\w{1,9}$/), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 6 }), fc.array(fc.nat(200), { maxLength: 8 }), (events, cuts) => {
+      const text = events.map(printEvent).join(":\n\n");
+      const places = [0, ...cuts.map((cut) => Math.min(cut, text.length)), text.length].sort(
+        (one, other) => one - other,
+      );
+      const { feed } = createEventParser();
+      const read = places.flatMap((place, index) => feed(text.slice(places[index - 1] ?? 0, place)));
+      let id: string | undefined;
+      expect(read).toEqual(events.map((sent) => ({ ...sent, id: (id = sent.id ?? id) })));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("other servers' ways of writing are read as well", () => {
+  const { feed } = createEventParser();
+  expect(feed("\uFEFFevent:next\r\ndata: a\r\ndata:b\r\n\r")).toEqual([]);
+  expect(feed("\nretry: 5\n: beat\n\ndata\n\n")).toEqual([
+    { event: "next", data: "a\nb", id: undefined },
+    { event: "message", data: "", id: undefined },
+  ]);
+});
+
+test("an event that never ends is given up", () => {
+  const { feed } = createEventParser({ maxEventCharacters: 100 });
+  feed(`data: ${"x".repeat(60)}\n`);
+  expect(() => feed(`data: ${"x".repeat(60)}`)).toThrow(RangeError);
+});
+
+test("an id that would break the format is left out", () => {
+  expect(printEvent({ event: "next", data: "{}", id: "1\ndata: evil" })).toBe("event: next\ndata: {}\n\n");
+});

@@ -1,0 +1,43 @@
+import { isObjectType, getNamedType, Kind, valueFromASTUntyped, type FieldNode } from "graphql";
+import type { GraphRequest, InspectedOperation } from "../execution/executor.ts";
+
+/** Where in a log of events a subscription begins, when it is one that reads such a log: its field takes `after` and gives `sequence`. */
+export interface LogPosition {
+  /** The sequence after which it begins; null: from now. */
+  after: string | null;
+  /** The variable that says so; null when the operation's text does, or nothing. */
+  variable: string | null;
+}
+
+/** @returns null for what is no subscription to a log. */
+export function logPositionOf(
+  { document, schema, kind }: InspectedOperation,
+  { variables }: Pick<GraphRequest, "variables">,
+): LogPosition | null {
+  if (kind !== "subscription") return null;
+  const operation = document.definitions.find((node) => node.kind === Kind.OPERATION_DEFINITION);
+  const field = operation?.selectionSet.selections[0];
+  if (field?.kind !== Kind.FIELD) return null;
+  const definition = schema.getSubscriptionType()?.getFields()[field.name.value];
+  const type = definition && getNamedType(definition.type);
+  if (!isObjectType(type) || !type.getFields()["sequence"] || !takesAfter(definition)) return null;
+  const given = afterOf(field);
+  if (given?.kind !== Kind.VARIABLE)
+    return { after: given ? textOf(valueFromASTUntyped(given)) : null, variable: null };
+  const name = given.name.value;
+  const declared = operation?.variableDefinitions?.find(({ variable }) => variable.name.value === name);
+  const value = variables?.[name] ?? (declared?.defaultValue ? valueFromASTUntyped(declared.defaultValue) : null);
+  return { after: textOf(value), variable: name };
+}
+
+function takesAfter(definition: { args: readonly { name: string }[] } | undefined): boolean {
+  return definition?.args.some(({ name }) => name === "after") ?? false;
+}
+
+function afterOf(field: FieldNode) {
+  return field.arguments?.find(({ name }) => name.value === "after")?.value;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === "string" || typeof value === "number" ? String(value) : null;
+}

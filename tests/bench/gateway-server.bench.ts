@@ -1,0 +1,224 @@
+/**
+ * CPU of a whole gateway for one operation over HTTP, limits, authentication and metrics on, beside Apollo Server with the stock
+ * ApolloGateway: `node tests/bench/gateway-server.bench.ts`. `gateway.bench.ts` compares the executors alone.
+ *
+ * Subgraphs answer over HTTP from a process of their own, each gateway is a process as its users start it. Linux only: a process's CPU
+ * is read from /proc.
+ */
+import { spawn, fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { composeFixture, type FixtureSubgraph } from "@toolyard/gateway/execution/fixtures/compose.ts";
+import { freePort } from "@toolyard/testing";
+import { execute, parse, type DocumentNode } from "graphql";
+import { SignJWT, exportJWK, generateKeyPair } from "jose";
+import { Pool } from "undici";
+
+const connections = 50;
+const warmUpRequests = 1_500;
+const measuredRequests = 4_000;
+
+const operations = {
+  "three hops": `query Hops { products(first: 10) { upc name price shippingEstimate reviews { id body author { id name username } } } }`,
+  "one subgraph": `query One { products(first: 10) { upc name price weight } }`,
+};
+
+const products = Array.from({ length: 20 }, (_, i) => ({ upc: `p${i}`, name: `Product ${i}`, price: 10 * i, weight: i }));
+const reviews = Array.from({ length: 60 }, (_, i) => ({
+  id: `r${i}`,
+  body: `Review number ${i}`,
+  upc: `p${i % 20}`,
+  authorId: `u${i % 7}`,
+}));
+const users = Array.from({ length: 7 }, (_, i) => ({ id: `u${i}`, name: `User ${i}`, username: `user${i}` }));
+
+const shop: Record<string, FixtureSubgraph> = {
+  products: {
+    typeDefs: `type Query { products(first: Int): [Product!]! } type Product @key(fields: "upc") { upc: ID! name: String price: Int weight: Int }`,
+    resolvers: { Query: { products: (_: unknown, { first }: { first: number }) => products.slice(0, first) } },
+  },
+  reviews: {
+    typeDefs: `type Product @key(fields: "upc") { upc: ID! reviews: [Review!]! } type Review @key(fields: "id") { id: ID! body: String author: User } type User @key(fields: "id", resolvable: false) { id: ID! }`,
+    resolvers: {
+      Product: { reviews: ({ upc }: { upc: string }) => reviews.filter((review) => review.upc === upc) },
+      Review: { author: ({ authorId }: { authorId: string }) => ({ id: authorId }) },
+    },
+  },
+  users: {
+    typeDefs: `type User @key(fields: "id") { id: ID! name: String username: String }`,
+    resolvers: { User: { __resolveReference: ({ id }: { id: string }) => users.find((user) => user.id === id) } },
+  },
+  shipping: {
+    typeDefs: `type Product @key(fields: "upc") { upc: ID! price: Int @external weight: Int @external shippingEstimate: Int @requires(fields: "price weight") }`,
+    resolvers: {
+      Product: { shippingEstimate: ({ price, weight }: { price: number; weight: number }) => price + weight },
+    },
+  },
+};
+
+/** The subgraphs, and the keys that the gateway verifies tokens by. */
+async function serveSubgraphs(): Promise<void> {
+  const { privateKey, publicKey } = await generateKeyPair("EdDSA");
+  const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: "bench", alg: "EdDSA" }] };
+  const token = await new SignJWT({ sub: "bench" })
+    .setProtectedHeader({ alg: "EdDSA", kid: "bench" })
+    .setExpirationTime("1h")
+    .sign(privateKey);
+  const urls: Record<string, string> = { jwks: await serve(async () => jwks) };
+  for (const [name, schema] of composeFixture(shop).schemas) {
+    const documents = new Map<string, DocumentNode>();
+    urls[name] = await serve(async (body) => {
+      // Sent by the gateways.
+      const { query, variables } = JSON.parse(body) as { query: string; variables?: Record<string, unknown> };
+      const document = documents.get(query) ?? parse(query, { noLocation: true });
+      documents.set(query, document);
+      return execute({ schema, document, variableValues: variables ?? {} });
+    });
+  }
+  process.send?.({ urls, token });
+}
+
+async function serve(answer: (body: string) => Promise<unknown>): Promise<string> {
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const body = JSON.stringify(await answer(await text(request)));
+    response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) }).end(body);
+  };
+  const server = createServer((request, response) => void handle(request, response));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A TCP server's address is never a pipe's string.
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
+
+async function serveStock(supergraphFile: string, urlsJson: string, port: number): Promise<void> {
+  const [{ ApolloGateway, RemoteGraphQLDataSource }, { ApolloServer }, { startStandaloneServer }] = await Promise.all([
+    import("@apollo/gateway"),
+    import("@apollo/server"),
+    import("@apollo/server/standalone"),
+  ]);
+  const urls = JSON.parse(urlsJson) as Record<string, string>;
+  const silent = { debug() {}, info() {}, warn() {}, error() {} };
+  const gateway = new ApolloGateway({
+    supergraphSdl: await readFile(supergraphFile, "utf8"),
+    logger: silent,
+    buildService: ({ name }) => new RemoteGraphQLDataSource({ url: urls[name] ?? "" }),
+  });
+  const server = new ApolloServer({ gateway, logger: silent });
+  await startStandaloneServer(server, { listen: { port, host: "127.0.0.1" } });
+}
+
+/** CPU seconds of a process so far. */
+async function cpuOf({ pid }: ChildProcess): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function ready(url: string): Promise<void> {
+  for (const deadline = Date.now() + 30_000; ; ) {
+    try {
+      const answer = await fetch(url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: '{"query":"{__typename}"}',
+      });
+      if (answer.ok) return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+    await delay(50);
+  }
+}
+
+async function load(pool: Pool, path: string, headers: Record<string, string>, query: string, requests: number) {
+  const body = JSON.stringify({ query });
+  let left = requests;
+  const work = async () => {
+    while (left-- > 0) {
+      const response = await pool.request({ path, method: "POST", headers, body });
+      if (response.statusCode !== 200) throw new Error(`${response.statusCode}: ${await response.body.text()}`);
+      await response.body.dump();
+    }
+  };
+  await Promise.all(Array.from({ length: connections }, work));
+}
+
+async function main(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-bench-"));
+  const file = fileURLToPath(import.meta.url);
+  const subgraphs = fork(file, ["subgraphs"]);
+  const children: ChildProcess[] = [subgraphs];
+  try {
+    const [{ urls, token }] = (await once(subgraphs, "message")) as [{ urls: Record<string, string>; token: string }];
+    const supergraph = join(folder, "supergraph.graphql");
+    await writeFile(supergraph, composeFixture(shop).supergraphSdl);
+    const { jwks = "", ...subgraphUrls } = urls;
+    const starts = {
+      stock: { path: "/", start: (port: number) => fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port)]) },
+      ours: {
+        path: "/graphql",
+        start: (port: number) =>
+          spawn(
+            process.execPath,
+            [join(import.meta.dirname, "..", "..", "gateway", "main.ts"), "--supergraph", supergraph],
+            {
+              stdio: "inherit",
+              env: {
+                PATH: process.env["PATH"],
+                PORT: String(port),
+                LOG_LEVEL: "warn",
+                JWKS_URL: jwks,
+                FORWARD_HEADERS: "authorization",
+                RATE_LIMIT_OPERATIONS_PER_MINUTE: "1000000",
+                SUBGRAPH_URLS: Object.entries(subgraphUrls)
+                  .map(([name, url]) => `${name}=${url}`)
+                  .join(),
+              },
+            },
+          ),
+      },
+    };
+    const answers = new Map<string, string>();
+    const stock = new Map<string, number>();
+    for (const [gateway, { path, start }] of Object.entries(starts)) {
+      const port = await freePort();
+      const child = start(port);
+      children.push(child);
+      const origin = `http://127.0.0.1:${port}`;
+      await ready(origin + path);
+      const pool = new Pool(origin, { connections });
+      const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
+      for (const [name, query] of Object.entries(operations)) {
+        const response = await pool.request({ path, method: "POST", headers, body: JSON.stringify({ query }) });
+        const answer = JSON.stringify(await response.body.json());
+        if (answer !== (answers.get(name) ?? answer)) throw new Error(`The answers to "${name}" differ:\n${answer}`);
+        answers.set(name, answer);
+        await load(pool, path, headers, query, warmUpRequests);
+        const [before, beganAt] = [await cpuOf(child), performance.now()];
+        await load(pool, path, headers, query, measuredRequests);
+        const perRequest = ((await cpuOf(child)) - before) / measuredRequests * 1_000;
+        const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
+        if (gateway === "stock") stock.set(name, perRequest);
+        process.stdout.write(
+          `${gateway.padEnd(6)} ${name.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0)} requests/s  1/${((stock.get(name) ?? 0) / perRequest).toFixed(1)} of stock\n`,
+        );
+      }
+      await pool.close();
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    }
+  } finally {
+    for (const child of children) child.kill("SIGTERM");
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const [role, ...rest] = process.argv.slice(2);
+if (role === "subgraphs") await serveSubgraphs();
+else if (role === "stock") await serveStock(rest[0] ?? "", rest[1] ?? "{}", Number(rest[2]));
+else await main();
