@@ -77,6 +77,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
     }
     for (const definition of document.definitions) {
       if (definition.kind !== "OperationDefinition") continue;
+      // Not one of graphql-js's rules: it finds out when it executes.
+      if (!schema.getRootType(definition.operation)) {
+        const message = `The graph has no ${definition.operation}s.`;
+        return [new GraphQLError(message, { nodes: definition, extensions: { code: "GRAPHQL_VALIDATION_FAILED" } })];
+      }
       const measured = measureOperation({ document, definition, schema, costs, limits });
       if (measured instanceof GraphQLError) return [measured];
     }
@@ -109,9 +114,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       name: definition.name?.value ?? null,
       document: {
         ...document,
-        definitions: document.definitions.filter(
-          (node) => node === definition || node.kind === "FragmentDefinition",
-        ),
+        definitions: document.definitions.filter((node) => node === definition || node.kind === "FragmentDefinition"),
       },
       schema,
       validDocument: document,

@@ -91,7 +91,10 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
         throw new ToolyardError(
           "RATE_LIMITED",
           `Too many ${kind}s run at once: ${known[kind]} run already, where at most ${most[kind]} may. End some first.`,
-          { retryAfterSeconds: 1, extensions: { limit: `concurrent ${kind}s`, max: most[kind], found: known[kind] + 1 } },
+          {
+            retryAfterSeconds: 1,
+            extensions: { limit: `concurrent ${kind}s`, max: most[kind], found: known[kind] + 1 },
+          },
         );
       }
       known[kind] += 1;

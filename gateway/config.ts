@@ -1,4 +1,14 @@
-import { httpUrl, flag, integer, list, logLevel, parseEnvironment, port, secretKey, ConfigError } from "@toolyard/service-kit/config.ts";
+import {
+  httpUrl,
+  flag,
+  integer,
+  list,
+  logLevel,
+  parseEnvironment,
+  port,
+  secretKey,
+  ConfigError,
+} from "@toolyard/service-kit/config.ts";
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
 import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";

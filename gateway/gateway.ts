@@ -41,8 +41,7 @@ interface CommonOptions {
 
 /** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes them. */
 type SubgraphOptions =
-  | { clients: readonly SubgraphClient[] }
-  | { createClient: (name: string, url: string) => SubgraphClient };
+  { clients: readonly SubgraphClient[] } | { createClient: (name: string, url: string) => SubgraphClient };
 
 /** Who says who calls: Toolyard's own identity, trusted by SECRET_KEY (current first), or something else. */
 type IdentityOptions = { secretKeys: readonly string[] } | { authenticator: ForeignAuthenticator };

@@ -1,12 +1,6 @@
 import { createServer } from "node:http";
 import cors from "@fastify/cors";
-import {
-  ToolyardError,
-  problemDetails,
-  publicMessage,
-  requestIdOf,
-  type Logger,
-} from "@toolyard/service-kit";
+import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
 import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
@@ -156,7 +150,13 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     url: address.origin,
     port: listening,
     async close() {
-      await app.close();
+      // A connection whose last answer is sent after this begins would else stay until its client lets go of it.
+      const sweep = setInterval(() => app.server.closeIdleConnections(), 50);
+      try {
+        await app.close();
+      } finally {
+        clearInterval(sweep);
+      }
     },
   };
 }
@@ -184,8 +184,7 @@ function quieterThan(level: string): string {
 /** Fastify's own errors (body too large, malformed JSON, …) in the project's codes. */
 function toToolyardError(error: unknown): unknown {
   if (error instanceof ToolyardError || !(error instanceof Error) || !("statusCode" in error)) return error;
-  if (error.statusCode === 413)
-    return new ToolyardError("PAYLOAD_TOO_LARGE", error.message, { cause: error });
+  if (error.statusCode === 413) return new ToolyardError("PAYLOAD_TOO_LARGE", error.message, { cause: error });
   const clientFault = typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500;
   return clientFault ? new ToolyardError("BAD_USER_INPUT", error.message, { cause: error }) : error;
 }

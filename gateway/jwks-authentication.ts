@@ -63,7 +63,9 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
         throw new ToolyardError("UNAUTHENTICATED", "The token has expired: get a new one.", { cause });
       const isRefusal = cause instanceof joseErrors.JOSEError && !(cause instanceof joseErrors.JWKSTimeout);
       if (!isRefusal || cause.code === "ERR_JOSE_GENERIC")
-        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys that tokens are verified by cannot be fetched.", { cause });
+        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys that tokens are verified by cannot be fetched.", {
+          cause,
+        });
       throw new ToolyardError("UNAUTHENTICATED", `The token is not accepted: ${cause.message}.`, { cause });
     }
   }

@@ -93,7 +93,11 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     const kept = new Set([...open].flatMap(({ clients }) => [...clients.values()]));
     for (const client of held.clients.values()) {
       if (kept.has(client)) continue;
-      client.close().catch((error: unknown) => log.warn({ err: error, subgraph: client.name }, "closing a subgraph's connections failed"));
+      client
+        .close()
+        .catch((error: unknown) =>
+          log.warn({ err: error, subgraph: client.name }, "closing a subgraph's connections failed"),
+        );
     }
   }
 

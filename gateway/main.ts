@@ -5,7 +5,15 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { CALLER_HEADER, ConfigError, createLogger, createTokenSigner, readSecretKey, runProcess } from "@toolyard/service-kit";
+import {
+  CALLER_HEADER,
+  ConfigError,
+  createLogger,
+  createTokenSigner,
+  readSecretKey,
+  runProcess,
+  type ServiceHealth,
+} from "@toolyard/service-kit";
 import { parseGatewayConfig } from "./config.ts";
 import { createHttpClient } from "./execution/http-client.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
@@ -27,8 +35,19 @@ await runProcess(async (lifetime) => {
     persistedOperationsFile === null
       ? new Map<string, string>()
       : parsePersistedOperations(await readFile(persistedOperationsFile, "utf8"));
-  const urlOf = (name: string, url: string) => config.subgraphUrls[name] ?? url;
-  const subgraphs = [...parseSupergraph(supergraphSdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
+  const urlOf = (name: string, url: string): string => {
+    const chosen = config.subgraphUrls[name] ?? url;
+    if (/^https?:/.test(chosen) && URL.canParse(chosen)) return chosen;
+    throw new ConfigError(
+      `The supergraph has no usable URL for its subgraph "${name}" (it is ${JSON.stringify(chosen)}). Example: SUBGRAPH_URLS=${name}=http://127.0.0.1:4001/graphql`,
+    );
+  };
+  const subgraphsOf = (sdl: string) =>
+    [...parseSupergraph(sdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
+  let subgraphs = subgraphsOf(supergraphSdl);
+  /** Asks those that are in the supergraph now. */
+  const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
+    (await Promise.all(subgraphs.map(check))).flat();
   const common = { config, supergraphSdl, persistedOperations, gauges: async () => ({}), logger };
 
   async function createAlone() {
@@ -37,11 +56,7 @@ await runProcess(async (lifetime) => {
       ...common,
       createClient: (name, url) => createHttpClient({ name, url: urlOf(name, url), headersFor: () => ({}) }),
       authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
-      healthChecks: subgraphs.map(
-        ({ name, url }) =>
-          () =>
-            checkGraphql(name, url),
-      ),
+      healthChecks: [checkAll(({ name, url }) => checkGraphql(name, url))],
     });
   }
 
@@ -59,11 +74,7 @@ await runProcess(async (lifetime) => {
         }),
       secretKeys,
       healthChecks: [
-        ...subgraphs.map(
-          ({ name, url }) =>
-            () =>
-              checkHttp(name, new URL("/health", url).href),
-        ),
+        checkAll(({ name, url }) => checkHttp(name, new URL("/health", url).href)),
         () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
       ],
     });
@@ -73,7 +84,10 @@ await runProcess(async (lifetime) => {
   lifetime.onShutdown("gateway", () => gateway.close());
   const watcher = watchSupergraph({
     file: supergraphFile,
-    onChange: (changed) => gateway.replaceSupergraph(changed),
+    onChange: async (changed) => {
+      await gateway.replaceSupergraph(changed);
+      subgraphs = subgraphsOf(changed);
+    },
     log: logger,
   });
   lifetime.onShutdown("supergraph", () => watcher.close());

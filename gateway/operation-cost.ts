@@ -78,7 +78,8 @@ export function parseCostModel(supergraph: DocumentNode): CostModel {
   for (const definition of supergraph.definitions) {
     if (definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.INTERFACE_TYPE_DEFINITION) {
       for (const field of definition.fields ?? []) readField(definition.name.value, field);
-    } else if (definition.kind !== Kind.ENUM_TYPE_DEFINITION && definition.kind !== Kind.SCALAR_TYPE_DEFINITION) continue;
+    } else if (definition.kind !== Kind.ENUM_TYPE_DEFINITION && definition.kind !== Kind.SCALAR_TYPE_DEFINITION)
+      continue;
     const weight = weightOf(definition.directives);
     if (weight !== null) types.set(definition.name.value, weight);
   }
@@ -122,7 +123,9 @@ function argument(directive: ConstDirectiveNode, name: string) {
 
 function strings(directive: ConstDirectiveNode, name: string): string[] {
   const value = argument(directive, name);
-  return value?.kind === Kind.LIST ? value.values.flatMap((item) => (item.kind === Kind.STRING ? [item.value] : [])) : [];
+  return value?.kind === Kind.LIST
+    ? value.values.flatMap((item) => (item.kind === Kind.STRING ? [item.value] : []))
+    : [];
 }
 
 /** How many objects a list is taken to have: a number, or a variable's value with what it is when that is not given. */

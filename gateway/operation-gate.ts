@@ -37,8 +37,10 @@ export type OperationGate = Pick<Executor, "inspect" | "execute" | "subscribe">;
 export function createOperationGate(options: OperationGateOptions): OperationGate {
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
 
-  const admit = (graph: Graph, { query, operationName, context }: Pick<GraphRequest, "query" | "operationName" | "context">) =>
-    graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(query, operationName ?? null);
+  const admit = (
+    graph: Graph,
+    { query, operationName, context }: Pick<GraphRequest, "query" | "operationName" | "context">,
+  ) => graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(query, operationName ?? null);
 
   /** The admitted operation, once what depends on variables and caller is checked, too. */
   function begin(
@@ -96,7 +98,11 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         operation: operation.name,
         hash: operation.hash,
         duration_ms: Math.round(durationMs),
-        fetches: fetches.map(({ subgraph, durationMs: ms, failed }) => ({ subgraph, duration_ms: Math.round(ms), ...(failed && { failed }) })),
+        fetches: fetches.map(({ subgraph, durationMs: ms, failed }) => ({
+          subgraph,
+          duration_ms: Math.round(ms),
+          ...(failed && { failed }),
+        })),
         plan: await planOf(graph, request),
       },
       "a slow operation",
@@ -116,12 +122,18 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   function named(errors: readonly GraphQLError[], { requestId }: OperationContext): readonly GraphQLError[] {
     return errors.map((error) => {
       const { stacktrace, exception, ...extensions } = error.extensions;
-      const isInternal = maskErrors && extensions["code"] === "INTERNAL_SERVER_ERROR" && extensions["service"] !== undefined;
+      const isInternal =
+        maskErrors && extensions["code"] === "INTERNAL_SERVER_ERROR" && extensions["service"] !== undefined;
       if (isInternal || stacktrace !== undefined || exception !== undefined) {
-        log.info({ request_id: requestId, subgraph: extensions["service"], path: error.path, reason: error.message }, "a subgraph answered an error");
+        log.info(
+          { request_id: requestId, subgraph: extensions["service"], path: error.path, reason: error.message },
+          "a subgraph answered an error",
+        );
       }
       return new GraphQLError(
-        isInternal ? `The subgraph "${String(extensions["service"])}" failed. The log has more under this request id.` : error.message,
+        isInternal
+          ? `The subgraph "${String(extensions["service"])}" failed. The log has more under this request id.`
+          : error.message,
         {
           nodes: error.nodes ?? null,
           source: error.source ?? null,

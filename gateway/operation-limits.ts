@@ -60,7 +60,12 @@ const MAX_FIELDS = 20_000;
 export function limitExceeded(limit: string, max: number, found: number, what: string): GraphQLError {
   const value = Number.isFinite(found) ? String(Math.ceil(found)) : "more than that";
   return new GraphQLError(`${what}: ${value}, where at most ${max} may be.`, {
-    extensions: { code: "OPERATION_LIMIT_EXCEEDED", limit, max, found: Number.isFinite(found) ? Math.ceil(found) : null },
+    extensions: {
+      code: "OPERATION_LIMIT_EXCEEDED",
+      limit,
+      max,
+      found: Number.isFinite(found) ? Math.ceil(found) : null,
+    },
   });
 }
 
@@ -121,7 +126,12 @@ export function costError(
 ): GraphQLError | null {
   const cost = evaluateCost(measured.cost, variables);
   if (cost <= limits.maxCost) return null;
-  return limitExceeded("cost", limits.maxCost, cost, "The operation could fetch too much; ask for less, or for shorter lists (first, limit). Its estimated cost");
+  return limitExceeded(
+    "cost",
+    limits.maxCost,
+    cost,
+    "The operation could fetch too much; ask for less, or for shorter lists (first, limit). Its estimated cost",
+  );
 }
 
 interface Typed {
@@ -156,14 +166,21 @@ function createWalk(options: {
       if (selection.kind === Kind.FIELD) {
         const { alias, name } = selection;
         if (alias && alias.value !== name.value && ++aliases > limits.maxAliases)
-          throw new TooLarge(limitExceeded("aliases", limits.maxAliases, aliases, "The operation has too many aliases"));
+          throw new TooLarge(
+            limitExceeded("aliases", limits.maxAliases, aliases, "The operation has too many aliases"),
+          );
         const key = alias?.value ?? name.value;
         const group = groups.get(key);
         if (group) {
           pairs += group.count++;
           if (pairs > MAX_COMPARED_PAIRS)
             throw new TooLarge(
-              limitExceeded("repeatedFields", MAX_COMPARED_PAIRS, Infinity, "The operation selects the same fields too often"),
+              limitExceeded(
+                "repeatedFields",
+                MAX_COMPARED_PAIRS,
+                Infinity,
+                "The operation selects the same fields too often",
+              ),
             );
         }
         const target = group ?? { field: selection, parent: type, count: 1, below: [] };
@@ -184,7 +201,10 @@ function createWalk(options: {
       if (name !== null && open.includes(name)) continue;
       const condition = fragment.typeCondition?.name.value;
       collect(
-        { selectionSet: fragment.selectionSet, type: condition === undefined ? type : (schema.getType(condition) ?? null) },
+        {
+          selectionSet: fragment.selectionSet,
+          type: condition === undefined ? type : (schema.getType(condition) ?? null),
+        },
         groups,
         name === null ? open : [...open, name],
       );
@@ -244,7 +264,7 @@ function fieldOf(type: GraphQLNamedType | null, name: string) {
 }
 
 function countDirectives(node: OperationDefinitionNode | FragmentDefinitionNode): number {
-  let count = (node.directives?.length ?? 0);
+  let count = node.directives?.length ?? 0;
   if (node.kind === Kind.OPERATION_DEFINITION) {
     for (const variable of node.variableDefinitions ?? []) count += variable.directives?.length ?? 0;
   }

@@ -133,7 +133,10 @@ export function followGraph(options: FollowGraphOptions): Results {
 async function wayOf(graph: Graph, request: GraphRequest): Promise<string | null> {
   try {
     const plan = JSON.stringify(await graph.executor.explain(request));
-    return `${plan} ${[...graph.subgraphUrls].map(([name, url]) => `${name} ${url}`).sort().join()}`;
+    return `${plan} ${[...graph.subgraphUrls]
+      .map(([name, url]) => `${name} ${url}`)
+      .sort()
+      .join()}`;
   } catch (error) {
     if (error instanceof GraphQLError) return null;
     throw error;

@@ -13,7 +13,10 @@ export async function readSupergraph(file: string): Promise<string> {
     throw new ToolyardError("NOT_FOUND", `The supergraph ${file} cannot be read: ${why}.`, { cause });
   }
   if (text.trim() === "")
-    throw new ToolyardError("BAD_USER_INPUT", `The supergraph ${file} is empty. Compose one: rover supergraph compose.`);
+    throw new ToolyardError(
+      "BAD_USER_INPUT",
+      `The supergraph ${file} is empty. Compose one: rover supergraph compose.`,
+    );
   return text;
 }
 
@@ -45,7 +48,10 @@ export function watchSupergraph(options: {
       log.info({ file }, "the supergraph has changed and is in service");
     } catch (error) {
       if (stopping.signal.aborted) return;
-      log.error({ file, reason: messageOf(error) }, "the changed supergraph is refused; the one before stays in service");
+      log.error(
+        { file, reason: messageOf(error) },
+        "the changed supergraph is refused; the one before stays in service",
+      );
     }
   }
   const listener = () => {

@@ -6,7 +6,9 @@ import { randomBytes } from "node:crypto";
  */
 export function continueTrace(traceparent: string | string[] | undefined): string | undefined {
   if (typeof traceparent !== "string") return undefined;
-  const match = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:$|-)/.exec(traceparent);
+  const match = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:$|-)/.exec(
+    traceparent,
+  );
   // Bits of the flags beyond "sampled" and "random" are a later version's.
   return match ? `00-${match[1]}-${randomBytes(8).toString("hex")}-${match[2]}` : undefined;
 }

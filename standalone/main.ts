@@ -1,7 +1,7 @@
 /** The gateway and the five subgraphs in this process, the proxy beside it as a second one. */
+import { once } from "node:events";
 import { access, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { createInProcessBus } from "@toolyard/events";
 import { createGateway } from "@toolyard/gateway";
 import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
@@ -16,6 +16,7 @@ import {
   runProcess,
 } from "@toolyard/service-kit";
 import { flag, parseEnvironment } from "@toolyard/service-kit/config.ts";
+import { lockFolder } from "@toolyard/storage";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
@@ -48,6 +49,9 @@ await runProcess(
       deployments: parseDeploymentsConfig({ PROXY_URL: config.proxyUrl, ...process.env }, { replicasOnExit: "stop" }),
     };
     const dataDir = resolve(config.dataDir);
+    // Two that start and stop the same replicas would undo each other's work.
+    const lock = await lockFolder(dataDir);
+    lifetime.onShutdown("the data folder", () => lock.release());
     const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
     const bus = createInProcessBus();
@@ -93,7 +97,7 @@ await runProcess(
       secretKeys,
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
-        () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
+        () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`),
       ],
       notes,
       gauges: async () =>
@@ -108,7 +112,7 @@ await runProcess(
 
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     const proxy = startProxyProcess({
-      entry: join(root, "packages", "proxy", "main.ts"),
+      entry: join(root, "packages", "proxy", "start.mjs"),
       env: {
         ...proxyEnvironment(process.env),
         HOST: config.host,
@@ -130,7 +134,9 @@ await runProcess(
       wantsSample && administrator.userId !== null
         ? await installSample({ graph: gateway.graph, as: createUserCaller(administrator.userId, "ADMIN") })
         : false;
-    await proxyAnswers(new URL("/healthz", config.proxyUrl).href, lifetime.signal);
+    // So that what the banner says is true.
+    await Promise.race([proxy.listening, aborted(lifetime.signal)]);
+    if (lifetime.signal.aborted) return;
     process.stdout.write(
       renderBanner({
         gatewayUrl: server.url,
@@ -149,14 +155,8 @@ await runProcess(
   { shutdownSeconds: 60 },
 );
 
-/** Waits until the proxy answers, so that what the banner says is true; for a while only, since /health tells of a proxy that does not. */
-async function proxyAnswers(url: string, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (Date.now() < deadline && !signal.aborted) {
-    const [{ status }] = await checkHttp("proxy", url);
-    if (status === "healthy") return;
-    await delay(25);
-  }
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
 }
 
 async function existing(file: string): Promise<string | null> {

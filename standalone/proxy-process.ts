@@ -1,9 +1,11 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, type Logger } from "@toolyard/service-kit";
+import { messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 
 /** The proxy beside standalone: a process of its own, started again when it dies, ended with this one. */
 export interface ProxyProcess {
+  /** @throws ToolyardError when it has ended several times and never listened; it is then not started again. */
+  readonly listening: Promise<void>;
   /** SIGTERM, and SIGKILL when it has not ended within `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
@@ -12,6 +14,8 @@ const FIRST_RESTART_MS = 200;
 const LAST_RESTART_MS = 5_000;
 /** A proxy that ran this long is no longer counted as failing. */
 const STEADY_MS = 10_000;
+/** The proxy of a Toolyard that was killed may keep its port for some seconds. */
+const FIRST_TRIES = 5;
 
 /**
  * @param entry Path of the proxy's main.ts.
@@ -25,6 +29,10 @@ export function startProxyProcess(options: {
   const { entry, env, logger } = options;
   const stopping = new AbortController();
   let child: ChildProcess | null = null;
+  let hasListened = false;
+  const listening = Promise.withResolvers<void>();
+  // Whoever wants to know waits for it; that it fails while nobody does is no failure of this process.
+  listening.promise.catch(() => undefined);
 
   const run = () =>
     new Promise<string>((resolve) => {
@@ -35,6 +43,10 @@ export function startProxyProcess(options: {
         // The IPC channel tells it when this process is gone, also after kill -9.
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });
+      child.once("message", () => {
+        hasListened = true;
+        listening.resolve();
+      });
       child.once("error", (error) => resolve(messageOf(error)));
       child.once("exit", (code, signal) =>
         resolve(signal ? `it was ended by ${signal}` : `it exited with code ${code}`),
@@ -43,11 +55,15 @@ export function startProxyProcess(options: {
 
   const supervised = (async () => {
     let waitMs = FIRST_RESTART_MS;
-    while (!stopping.signal.aborted) {
+    for (let tries = 1; !stopping.signal.aborted; tries += 1) {
       const startedAt = Date.now();
       const reason = await run();
       child = null;
       if (stopping.signal.aborted) return;
+      if (!hasListened && tries >= FIRST_TRIES) {
+        const message = `the proxy does not start: ${reason}. What it printed above says why.`;
+        return listening.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
+      }
       if (Date.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;
       logger.warn({ reason, restart_in_ms: waitMs }, "the proxy ended and is started again");
       await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined); // aborted: the loop ends
@@ -56,6 +72,7 @@ export function startProxyProcess(options: {
   })();
 
   return {
+    listening: listening.promise,
     async stop(graceMs) {
       stopping.abort();
       child?.kill("SIGTERM");

@@ -10,14 +10,22 @@ export function sampleServerEntry(): string {
   return join(dirname(manifest), "dist", "index.js");
 }
 
-/** Registers and deploys the sample on a Toolyard where no tool was ever registered. Answers whether it did. */
+/** Registers and deploys the sample on a Toolyard where no tool was ever registered. Answers whether it is there to be called. */
 export async function installSample(options: { graph: GraphClient; as: Caller }): Promise<boolean> {
   const { graph, as } = options;
-  const { tools } = await graph.query<{ tools: { totalCount: number } }>({
-    query: "{ tools(first: 1, includeDeleted: true) { totalCount } }",
+  const { tools, tool } = await graph.query<{
+    tools: { totalCount: number };
+    tool: { deployments: { edges: { node: { status: string } }[] } | null } | null;
+  }>({
+    query: `query ($slug: String!) {
+      tools(first: 1, includeDeleted: true) { totalCount }
+      tool(slug: $slug) { deployments { edges { node { status } } } }
+    }`,
+    variables: { slug: SAMPLE_SLUG },
     as,
   });
-  if (tools.totalCount > 0) return false;
+  if (tools.totalCount > 0)
+    return (tool?.deployments?.edges ?? []).some(({ node }) => ["STARTING", "RUNNING"].includes(node.status));
   const { createTool } = await graph.query<{ createTool: { id: string } }>({
     query: "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
     variables: {

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { anonymous, createServiceCaller } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
+import { createApolloPlanner } from "./apollo-planner.ts";
 import { createExecutor, type Executor } from "./executor.ts";
 import { composeFixture, type FixtureSubgraph } from "./fixtures/compose.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { shop } from "./fixtures/shop.ts";
+import { progressiveOverrides } from "./fixtures/hard-supergraphs.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
@@ -270,6 +272,111 @@ describe("planning", () => {
     expect(asked.splice(0)).toEqual(["products"]);
     await executor.execute({ query, variables: { more: true }, context });
     expect(asked).toEqual(["products", "reviews"]);
+  });
+});
+
+describe("what is asked for most", () => {
+  const { supergraphSdl, schemas } = composeFixture(shop());
+  function subject() {
+    let planned = 0;
+    const { plan, close } = createLocalPlanner(createHivePlanner({ supergraphSdl }));
+    const executor = createExecutor({
+      supergraphSdl,
+      planner: { plan: (request) => (planned++, plan(request)), close },
+      clients: [...schemas].map(([name, schema]) =>
+        createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
+      ),
+    });
+    return { executor, planned: () => planned };
+  }
+
+  test("is planned in a new executor before it is asked for", async () => {
+    const before = subject().executor;
+    const often = `query Often($more: Boolean!) { me { name @include(if: $more) id } }`;
+    const seldom = `{ products { name } }`;
+    await before.execute({ query: seldom, context });
+    for (let i = 0; i < 3; i++) await before.execute({ query: often, variables: { more: true }, context });
+    expect(before.hottestOperations(1)).toMatchObject([{ query: often, uses: 3, audience: "public" }]);
+
+    const after = subject();
+    const hot = before.hottestOperations(10);
+    expect(await after.executor.warm([...hot, { ...hot[0]!, query: "{ gone }" }])).toEqual({ planned: 2, failed: 1 });
+    expect(after.planned()).toBe(2);
+    await after.executor.execute({ query: often, variables: { more: true }, context });
+    await after.executor.execute({ query: seldom, context });
+    expect(after.planned()).toBe(2);
+  });
+
+  test("stays, where there is room for a few only", async () => {
+    const { plan, close } = createLocalPlanner(createHivePlanner({ supergraphSdl }));
+    let planned = 0;
+    const executor = createExecutor({
+      supergraphSdl,
+      maxCachedBytes: 400_000,
+      planner: { plan: (request) => (planned++, plan(request)), close },
+      clients: [...schemas].map(([name, schema]) =>
+        createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
+      ),
+    });
+    const often = "{ me { name } }";
+    for (let i = 0; i < 100; i++) {
+      await executor.execute({ query: `{ a${i}: products(first: 0) { name } }`, context });
+      await executor.execute({ query: often, context });
+    }
+    expect(planned).toBe(101);
+    expect(executor.hottestOperations(1_000).length).toBeLessThan(50);
+  });
+});
+
+test("@defer is refused with what to do", async () => {
+  const executor = executorOf(shop());
+  const result = await executor.execute({ query: `{ me { ... @defer { name } } }`, context });
+  expect(plain(result)).toMatchObject({
+    errors: [
+      {
+        message: `The directive "@defer" is not supported here: every result comes in one piece. Leave it out.`,
+        extensions: { code: "GRAPHQL_VALIDATION_FAILED" },
+      },
+    ],
+  });
+  expect(result.errors).toHaveLength(1);
+});
+
+test("an operation nested beyond what the stack holds is an error of the client", async () => {
+  const executor = executorOf(shop());
+  const depth = 100_000;
+  const query = `${"{ a ".repeat(depth)}${"}".repeat(depth)}`;
+  expect(plain(await executor.execute({ query, context }))).toMatchObject({
+    errors: [{ extensions: { code: "BAD_USER_INPUT" } }],
+  });
+});
+
+describe("progressive overrides", () => {
+  const { supergraphSdl, schemas } = createGraph(progressiveOverrides());
+  test.each([
+    ["below its percentage, a field comes from the new subgraph", 39.9, [], ["old", "new"]],
+    ["above, from the old one", 40, [], ["old"]],
+    ["a label that is on moves its field", 100, ["new-dates"], ["old", "new"]],
+  ])("%s", async (_what, percentage, labels, expected) => {
+    for (const createCore of [createHivePlanner, createApolloPlanner]) {
+      const asked: string[] = [];
+      const executor = createExecutor({
+        supergraphSdl,
+        planner: createLocalPlanner(createCore({ supergraphSdl })),
+        overridePercentageOf: () => percentage,
+        overrideLabelsOf: () => labels,
+        clients: [...schemas].map(([name, schema]) => {
+          const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
+          return {
+            ...client,
+            execute: (request) => (asked.push(name), client.execute(request)),
+          } satisfies SubgraphClient;
+        }),
+      });
+      const query = labels.length > 0 ? "{ bills { due } }" : "{ bills { amount } }";
+      expect((await executor.execute({ query, context })).errors).toBeUndefined();
+      expect(asked).toEqual(expected);
+    }
   });
 });
 

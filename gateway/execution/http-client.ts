@@ -2,13 +2,16 @@ import { Pool, type Dispatcher } from "undici";
 import { ToolyardError } from "@toolyard/service-kit";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "./lru-cache.ts";
+import { createSseSubscriber } from "./sse-subscription.ts";
 import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
 
 export interface HttpClientOptions {
   /** The subgraph's name. */
   name: string;
-  /** Where it answers GraphQL over HTTP; subscriptions go to the same path by WebSocket. */
+  /** Where it answers GraphQL over HTTP, and subscriptions. */
   url: string;
+  /** How it is subscribed to: by graphql-transport-ws unless it speaks server-sent events only. */
+  subscriptions?: "graphql-ws" | "sse";
   /** The headers that say on whose behalf an operation runs: the signed caller, the request id. */
   headersFor(context: OperationContext): Promise<Record<string, string>> | Record<string, string>;
   /** The longest that the subgraph may take to begin its answer, and between two parts of it. */
@@ -34,7 +37,8 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     bodyTimeout: timeoutMs,
     keepAliveTimeout: 30_000,
   });
-  const subscriber = createHttpSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
+  const createSubscriber = options.subscriptions === "sse" ? createSseSubscriber : createHttpSubscriber;
+  const subscriber = createSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
 
   /** Queries as JSON: there are as many as the plans in use have. */
   const texts = createLruCache<string>({ maxEntries: 10_000, maxWeight: 4_000_000 });

@@ -1,12 +1,14 @@
 import { createHash } from "node:crypto";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import { parse } from "graphql";
 import { createLruCache } from "./lru-cache.ts";
+import { createPlannerChoice } from "./planner-choice.ts";
 import { createPlannerPool, type PlannerOutcome, type PlannerPool } from "./planner-pool.ts";
 import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 
 export interface IsolatedPlannerOptions {
   supergraphSdl: string;
-  /** Operations that the native planner is known to plan wrongly. */
+  /** Operations that the native planner is known to plan wrongly: those of planner-choice.ts unless given. */
   isForFallback?: (request: PlanRequest) => boolean;
   log?: Pick<Logger, "warn"> | undefined;
   /** The native planner, and the one that is asked when it does not answer. */
@@ -22,7 +24,8 @@ export interface IsolatedPlannerOptions {
  * can keep planners from others by sending what kills them.
  */
 export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPlanner {
-  const { supergraphSdl, isForFallback = () => false, log, now = Date.now } = options;
+  const { supergraphSdl, log, now = Date.now } = options;
+  const isForFallback = options.isForFallback ?? createPlannerChoice(parse(supergraphSdl, { noLocation: true }));
   const native = options.native ?? createPlannerPool({ planner: "hive", supergraphSdl, planTimeoutMs: 1_000, log });
   const fallback =
     options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 5_000, log });

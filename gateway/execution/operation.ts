@@ -20,6 +20,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import type { Authorization, Requirement } from "./authorization.ts";
+import { withoutConflicts } from "./conflicting-requires.ts";
 import { normalizeSelection } from "./normalized-selection.ts";
 import type { Supergraph } from "./supergraph.ts";
 
@@ -243,14 +244,15 @@ function createDataKeys(
 
 export interface PlanTextOptions {
   schema: GraphQLSchema;
+  supergraph: Pick<Supergraph, "requiredArguments">;
   isTrue(variable: string): boolean;
   maxFields: number;
   isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
 }
 
 export interface PlanText {
-  /** Null when nothing is to be fetched. */
-  text: string | null;
+  /** None when nothing is to be fetched; mostly one: see conflicting-requires.ts. */
+  texts: readonly string[];
   /** Paths of the fields that the caller may not have, each once; "@" stands for the items of a list. */
   denied: readonly (readonly string[])[];
 }
@@ -260,10 +262,11 @@ export interface PlanText {
  *
  * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
  */
-export function planTextOf(operation: Operation, { schema, isTrue, maxFields, isDenied }: PlanTextOptions): PlanText {
+export function planTextOf(operation: Operation, options: PlanTextOptions): PlanText {
+  const { schema, supergraph, isTrue, maxFields, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
-  if (!forSubgraphs || !rootType) return { text: null, denied: [] };
+  if (!forSubgraphs || !rootType) return { texts: [], denied: [] };
   const denied = new Map<string, readonly string[]>();
   const selectionSet = normalizeSelection({
     schema,
@@ -276,8 +279,13 @@ export function planTextOf(operation: Operation, { schema, isTrue, maxFields, is
     isDenied,
     onDenied: (path) => denied.set(path.join("."), path),
   });
+  const parts = !selectionSet
+    ? []
+    : definition.operation === "query"
+      ? withoutConflicts(selectionSet, supergraph)
+      : [selectionSet];
   return {
-    text: selectionSet && print({ ...definition, directives: [], selectionSet }),
+    texts: parts.map((part) => print({ ...definition, directives: [], selectionSet: part })),
     denied: [...denied.values()],
   };
 }

@@ -9,6 +9,7 @@ import {
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import type { Authorization } from "./authorization.ts";
 import type { Json } from "./execution.ts";
+import { inOneAnswer } from "./conflicting-requires.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
@@ -231,15 +232,19 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { text, denied } = planTextOf(operation, { schema, isTrue, maxFields, isDenied });
+    const { texts, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
     const { overrideLabels, overridePercentage } = choice;
-    const queryPlan =
-      text === null
-        ? { node: null }
-        : await planner.plan({ operation: text, operationName: operation.name, overrideLabels, overridePercentage });
+    const plans = await Promise.all(
+      texts.map((text) =>
+        planner.plan({ operation: text, operationName: operation.name, overrideLabels, overridePercentage }),
+      ),
+    );
+    const compiled = plans.map((plan) => compilePlan(plan, { clientOf, supergraph }));
+    const [first = { run: null, subscription: null }] = compiled;
+    const nodes = plans.flatMap(({ node }) => node ?? []);
     return {
-      queryPlan,
-      plan: compilePlan(queryPlan, { clientOf, supergraph }),
+      queryPlan: { node: nodes.length > 1 ? { kind: "Parallel", nodes } : (nodes[0] ?? null) },
+      plan: { ...first, run: inOneAnswer(compiled.flatMap(({ run }) => run ?? [])) },
       projection: createProjection({ schema, operation, isTrue, isDenied }),
       denials: denied.map(
         (path) =>

@@ -196,6 +196,17 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
     return isAbstractType(conditionType) && schema.isSubType(conditionType, type);
   }
 
+  function asksForType(type: GraphQLInterfaceType, selections: readonly SelectionNode[]): boolean {
+    return selections.some((selection) => {
+      if (!isIncluded(selection)) return false;
+      if (selection.kind === Kind.FIELD) return selection.name.value === "__typename";
+      const fragment =
+        selection.kind === Kind.FRAGMENT_SPREAD ? operation.fragments.get(selection.name.value) : selection;
+      if (!fragment) return false;
+      return !applies(fragment.typeCondition?.name.value, type) || asksForType(type, fragment.selectionSet.selections);
+    });
+  }
+
   function collectInto(
     groups: Map<string, FieldNode[]>,
     type: GraphQLObjectType | GraphQLInterfaceType,
@@ -273,8 +284,10 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       // Without __typename nothing of the selection depends on the type; an interface's own fields are enough.
       const runtimeType = typeName === undefined ? nullable : schema.getType(typeName);
       const isPossible = isObjectType(runtimeType) && schema.isSubType(nullable, runtimeType);
-      // An @interfaceObject subgraph gives the interface's own name.
-      if (!isPossible && !(isInterfaceType(runtimeType) && runtimeType === nullable)) return null;
+      if (isPossible) return fields(runtimeType, selections);
+      // An @interfaceObject subgraph gives the interface's own name: enough where nobody asks what the object is.
+      if (!isInterfaceType(runtimeType) || runtimeType !== nullable) return null;
+      if (typeName !== undefined && asksForType(runtimeType, selections)) return null;
       return fields(runtimeType, selections);
     };
     return { kind: "object", nonNull, selection: { staticFields: null, fieldsOf: new Map(), collect }, what };

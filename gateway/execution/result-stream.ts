@@ -1,5 +1,5 @@
 import type { ExecutionResult } from "graphql";
-import type { Logger } from "@toolyard/service-kit";
+import { isPublic, type Logger } from "@toolyard/service-kit";
 import { clientError, createLifetime, failure, type Execution, type Lifetime } from "./execution.ts";
 import { pickVariables, type Step } from "./fetch-steps.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";
@@ -125,10 +125,15 @@ async function* generate(
     }
   } catch (error) {
     if (signal.aborted) return;
+    const { message: told, extensions } = failure(client.name, error, signal);
+    // What the subgraph itself says to the client, such as that `after` is no position, is no failure.
+    const isAnswer =
+      isPublic(error) && !["UPSTREAM_UNAVAILABLE", "TIMEOUT", "INTERNAL_SERVER_ERROR"].includes(error.code);
     const { requestId } = start.context;
-    log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
-    const message = `The stream of the subgraph "${client.name}" broke. Subscribe again, after the last sequence received.`;
-    const { extensions } = failure(client.name, error, signal);
+    if (!isAnswer) log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
+    const message = isAnswer
+      ? told
+      : `The stream of the subgraph "${client.name}" broke. Subscribe again, after the last sequence received.`;
     yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
   } finally {
     outerSignal?.removeEventListener("abort", onOuterAbort);

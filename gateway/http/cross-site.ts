@@ -42,7 +42,10 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       const { origin } = headers;
       if (origin !== undefined) {
         if (hosts.allowsOrigin(origin)) return;
-        throw new ToolyardError("FORBIDDEN", "Pages of this origin may not call. Add it to CORS_ORIGINS if they should.");
+        throw new ToolyardError(
+          "FORBIDDEN",
+          "Pages of this origin may not call. Add it to CORS_ORIGINS if they should.",
+        );
       }
       const site = headers["sec-fetch-site"];
       const isForeign = site === "cross-site" || site === "same-site";
@@ -56,7 +59,8 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       return {
         ...headersFor(request),
         "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS",
-        "access-control-allow-headers": request.headers["access-control-request-headers"] ?? "content-type, authorization",
+        "access-control-allow-headers":
+          request.headers["access-control-request-headers"] ?? "content-type, authorization",
         "access-control-max-age": String(MAX_AGE_SECONDS),
       };
     },

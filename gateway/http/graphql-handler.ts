@@ -75,14 +75,18 @@ export function createGraphqlHandler(
     const queryAt = url.indexOf("?");
     const path = queryAt < 0 ? url : url.slice(0, queryAt);
     if (method === "OPTIONS") {
-      response.writeHead(204, { ...exchange.headers, ...crossSite.preflightHeaders(request), allow: EVERY_METHOD }).end();
+      response
+        .writeHead(204, { ...exchange.headers, ...crossSite.preflightHeaders(request), allow: EVERY_METHOD })
+        .end();
       return;
     }
     if (path === STREAM_PATH) return handleStream(exchange);
     if (path !== GRAPHQL_PATH && page && method === "GET") return page.sendAsset(exchange, path);
     if (method !== "GET" && method !== "POST") {
       exchange.headers["allow"] = EVERY_METHOD;
-      return sendErrors(exchange, 405, [plainError("BAD_USER_INPUT", "Send GraphQL by POST, or queries by GET.", requestId)]);
+      return sendErrors(exchange, 405, [
+        plainError("BAD_USER_INPUT", "Send GraphQL by POST, or queries by GET.", requestId),
+      ]);
     }
     const { accept } = request.headers;
     if (method === "GET" && page && isForPeople(accept) && !url.includes("query=")) return page.send(exchange);
@@ -121,7 +125,9 @@ export function createGraphqlHandler(
     let body: unknown;
     if (request.method === "POST") {
       if (!isJson(request.headers["content-type"]))
-        return sendErrors(exchange, 415, [plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId)]);
+        return sendErrors(exchange, 415, [
+          plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId),
+        ]);
       body = parseJson(await readBody(request, maxBodyBytes), "The body");
     }
     await protocols.handleStream({ request, response, body, requestId, headers });
@@ -143,7 +149,10 @@ export function createGraphqlHandler(
     if ("errors" in inspected) return inspected;
     if (inspected.kind !== "query" && request.method === "GET") {
       exchange.headers["allow"] = "POST";
-      return { status: 405, errors: [plainError("BAD_USER_INPUT", "Only queries run by GET. Send this by POST.", requestId)] };
+      return {
+        status: 405,
+        errors: [plainError("BAD_USER_INPUT", "Only queries run by GET. Send this by POST.", requestId)],
+      };
     }
     if (inspected.kind === "subscription") {
       const message =

@@ -31,7 +31,9 @@ export function parseParams(value: unknown): GraphqlParams {
   const parsed = shape.safeParse(value);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    const where = issue?.path.length ? `\`${issue.path.join(".")}\` ${issue.message}` : "send a JSON object with a `query`";
+    const where = issue?.path.length
+      ? `\`${issue.path.join(".")}\` ${issue.message}`
+      : "send a JSON object with a `query`";
     throw new ToolyardError("BAD_USER_INPUT", `The body is not a GraphQL request: ${where}.`);
   }
   const { query, operationName, variables, extensions, id, documentId } = parsed.data;

@@ -32,7 +32,9 @@ function choose(accept: string): ResponseType | null {
 
 function typeOf(name: string): ResponseType | null {
   if (name === "application/graphql-response+json") return name;
-  return name === "application/json" || name === "*/*" || name === "application/*" || name === "" ? "application/json" : null;
+  return name === "application/json" || name === "*/*" || name === "application/*" || name === ""
+    ? "application/json"
+    : null;
 }
 
 /** Whether a request's body is JSON in UTF-8, which no form and no page without CORS' leave can send. */

@@ -312,6 +312,20 @@ describe("graphql-transport-ws", () => {
     expect(JSON.stringify(results)).not.toContain("disk on fire");
   });
 
+  test("what the subgraph says to the client about its subscription arrives in its own words", async () => {
+    const { client } = await start({
+      // oxlint-disable-next-line require-yield -- a stream that fails before its first event
+      changes: async function* () {
+        throw new ToolyardError("BAD_USER_INPUT", "`after` is no position in the log.");
+      },
+    });
+    const results: unknown[] = [];
+    for await (const result of client().iterate({ query: watch })) results.push(result);
+    expect(results).toMatchObject([
+      { errors: [{ message: "`after` is no position in the log.", extensions: { code: "BAD_USER_INPUT" } }] },
+    ]);
+  });
+
   test("closing tells every client that the server goes away", async () => {
     const source = endless(1);
     const { client, protocol } = await start({ changes: source.changes });

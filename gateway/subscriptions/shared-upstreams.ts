@@ -1,9 +1,13 @@
+import { setImmediate } from "node:timers/promises";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import type { GraphRequest } from "../execution/executor.ts";
 import { sequenceOf } from "./bounded-stream.ts";
 import type { LogPosition } from "./log-position.ts";
 
 type Results = AsyncGenerator<ExecutionResult, void, void>;
+
+/** How many results are taken before others have their turn. */
+const pullsWithoutPause = 16;
 
 export interface SharedUpstreamsOptions {
   /** Opens a stream of its own, with the signal of the request it is given. */
@@ -48,6 +52,7 @@ interface Upstream {
   lastSequence: string | null;
   readers: Set<Reader>;
   isPulling: boolean;
+  pulled: number;
   end: { error: unknown } | "complete" | null;
 }
 
@@ -97,6 +102,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       lastSequence: log?.after ?? null,
       readers: new Set(),
       isPulling: false,
+      pulled: 0,
       end: null,
     };
     const others = upstreams.get(key) ?? [];
@@ -124,6 +130,8 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   async function pull(upstream: Upstream): Promise<void> {
     upstream.isPulling = true;
     try {
+      // A replay that is read as fast as it comes would leave no time for anything else in this process.
+      if (++upstream.pulled % pullsWithoutPause === 0) await setImmediate();
       const next = await upstream.source.next();
       if (next.done) upstream.end = "complete";
       else {

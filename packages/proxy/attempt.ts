@@ -19,6 +19,8 @@ export interface Attempts {
 const STALLED_CLIENT_MS = 120_000;
 const SMALL_ANSWER_BYTES = 16 * 1024;
 const MAX_ATTEMPTS = 3;
+/** How long a call waits for a replica of what starts. */
+const REPLICA_WAIT_MS = 1_000;
 const WARNINGS_A_SECOND = 5;
 
 export function createAttempts(options: {
@@ -63,8 +65,26 @@ export function createAttempts(options: {
           random,
           ...(tried && { tried }),
         });
-    if (!picked) return refuse(call, call.session ? sessionLost() : notReady(call));
+    if (!picked) {
+      if (call.session) return refuse(call, sessionLost());
+      if (group?.deployments.some(({ awaited }) => awaited)) return waitForReplica(call, tried);
+      return refuse(call, notReady(call));
+    }
     dispatch(call, picked.deployment, picked.replica, tried);
+  }
+
+  /** What was said to run may be heard of here a moment later: the call waits for a replica, not for long. */
+  function waitForReplica(call: Call, tried: ReadonlySet<string> | undefined): void {
+    call.waitsUntil ??= performance.now() + REPLICA_WAIT_MS;
+    const left = call.waitsUntil - performance.now();
+    if (left <= 0 || isDraining()) return refuse(call, notReady(call));
+    const proceed = (): void => {
+      clearTimeout(timer);
+      cancel();
+      if (!call.gone) begin(call, tried);
+    };
+    const cancel = routes.onceChanged(proceed);
+    const timer = setTimeout(proceed, left);
   }
 
   function dispatch(
@@ -111,7 +131,7 @@ export function createAttempts(options: {
       {
         onRequestStart(controller) {
           begun = true;
-          call.abort = (reason) => controller.abort(reason);
+          call.controller = controller;
           if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
         },
         onResponseStart(_controller, status, received) {
@@ -147,14 +167,14 @@ export function createAttempts(options: {
         },
         onResponseEnd() {
           replica.outstanding -= 1;
-          call.abort = null;
+          call.controller = null;
           clearTimeout(stalled);
           replica.health.succeeded();
           if (!response.writableEnded) response.end();
         },
         onResponseError(_controller, error) {
           replica.outstanding -= 1;
-          call.abort = null;
+          call.controller = null;
           clearTimeout(stalled);
           if (call.gone || call.refused || response.writableEnded) return;
           if (isOfRequest(error)) return refuse(call, malformed());

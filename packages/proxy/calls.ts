@@ -145,7 +145,7 @@ export function createCalls(options: CallsOptions): Calls {
       call.body = streamBody(request, MAX_BODY_BYTES, () => {
         // Refused first: what the attempt says of its end is then too late.
         refuseCall(call, tooLarge(MAX_BODY_BYTES));
-        call.abort?.(new Error("The body is too large."));
+        call.controller?.abort(new Error("The body is too large."));
       });
       return forward(call);
     }
@@ -186,8 +186,9 @@ export function createCalls(options: CallsOptions): Calls {
     if (!response.writableFinished) {
       call.gone = true;
       call.body.stop();
-      call.abort?.(new Error("The client went away."));
-      if (!call.standing && (call.status === 0 || call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
+      call.controller?.abort(new Error("The client went away."));
+      // A stream that stands open is left by going away; unless nothing of it had come yet.
+      if (call.status === 0 || (!call.standing && call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
     }
     if (call.load) call.load.running -= 1;
     if (call.standing) streamCount -= 1;
@@ -233,7 +234,8 @@ export function createCalls(options: CallsOptions): Calls {
         load: null,
         mcp: null,
         status: 0,
-        abort: null,
+        waitsUntil: null,
+        controller: null,
         gone: false,
         refused: false,
       };
@@ -281,7 +283,7 @@ export function createCalls(options: CallsOptions): Calls {
 
   function end(call: Call): void {
     call.gone = true;
-    call.abort?.(new Error("The stream is ended."));
+    call.controller?.abort(new Error("The stream is ended."));
     if (call.standing && call.response.headersSent) call.response.end();
     else call.response.destroy();
   }

@@ -19,7 +19,7 @@ export interface ControlPlane {
   /** @throws ToolyardError when it does not answer. */
   fetchKeys(): Promise<JSONWebKeySet>;
   /** @param batch JSON of a UsageBatchInput. @throws ToolyardError when it was not taken. */
-  recordUsage(batch: string): Promise<void>;
+  recordUsage(batch: Buffer): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -35,7 +35,7 @@ export interface ControlPlaneOptions {
 }
 
 const ROUTES = `subscription { routesChanged { version sessionKey routes {
-  slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath enforceApproval approvedToolsHash stateReason
+  slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath enforceApproval approvedToolsHash stateReason awaited
   targets { replicaId url token ready headers { name value } remote } } } }`;
 const REVOCATIONS =
   "subscription ($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
@@ -179,7 +179,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     );
   }
 
-  async function request(path: string, body: string | null, timeoutMs: number): Promise<unknown> {
+  async function request(path: string, body: string | Buffer | null, timeoutMs: number): Promise<unknown> {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const answer = await pool.request({
@@ -200,7 +200,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     }
   }
 
-  async function graphql(body: string, timeoutMs: number): Promise<unknown> {
+  async function graphql(body: string | Buffer, timeoutMs: number): Promise<unknown> {
     const answer = graphqlAnswer.safeParse(await request("/graphql", body, timeoutMs));
     if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane did not answer GraphQL.");
     if (answer.data.errors) throw errorOfAnswer(answer.data.errors);
@@ -224,7 +224,8 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       return answer.data;
     },
     async recordUsage(batch) {
-      await graphql(`{"query":${JSON.stringify(RECORD)},"variables":{"b":${batch}}}`, RECORD_MS);
+      const head = Buffer.from(`{"query":${JSON.stringify(RECORD)},"variables":{"b":`);
+      await graphql(Buffer.concat([head, batch, Buffer.from("}}")]), RECORD_MS);
     },
     async close() {
       stopping.abort();

@@ -21,5 +21,6 @@ await runProcess(async (lifetime) => {
   const proxy = await createProxy({ config, logger });
   lifetime.onShutdown("the proxy", () => proxy.close(orphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
   const { url } = await proxy.listen();
+  process.send?.("listening");
   logger.info({ url }, "listening");
 });

@@ -125,6 +125,7 @@ describe("routes", () => {
       routes: { count: 1, live: false },
     });
     expect(await statusWith(second, token)).toBe(200);
+    expect(await readFile(join(dataDir, "proxy/routes.json"), "utf8")).not.toContain("token-");
     for (const name of ["routes.json", "jwks.json"]) {
       expect((await stat(join(dataDir, "proxy", name))).mode & 0o777).toBe(0o600);
     }

@@ -58,6 +58,8 @@ const rpc = (method: string, name?: string, headers: Record<string, string> = {}
   headers: { "content-type": "application/json", ...headers },
   body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, ...(name !== undefined && { params: { name } }) }),
 });
+// Health is declared as JSON of any shape.
+const callsRunning = () => (running.proxy.health() as unknown as { calls: { running: number } }).calls.running;
 const recordsOf = (slug: string) => controlPlane.records().filter(({ toolId }) => toolId === `tool-${slug}`);
 async function problemOf(answer: Response) {
   expect(answer.headers.get("content-type")).toBe("application/problem+json");
@@ -224,6 +226,20 @@ describe("what is not answered by a replica", () => {
     expect(record).toMatchObject({ statusCode: 503, endpoint: "/mcp/{slug}@staging/v1/mcp" });
   });
 
+  test("a call of what starts waits a moment for it, and is refused when it is not there then", async () => {
+    const late = await upstream(sayName("late"));
+    await addRoutes(routeTo("late", [], { awaited: true, stateReason: "late is starting." }));
+    const answer = call("/mcp/late/v1/mcp", rpc("tools/call"));
+    await eventually("the call", () => callsRunning() === 1);
+    routes.splice(routes.length - 1, 1);
+    await addRoutes(routeTo("late", [late.url]));
+    expect((await answer).status).toBe(200);
+    routes.splice(routes.length - 1, 1);
+    await addRoutes(routeTo("late", [], { awaited: true, stateReason: "late is starting." }));
+    await eventually("the change", async () => (await call("/mcp/late/v1/mcp", rpc("tools/call"))).status === 503);
+    expect(callsRunning()).toBe(0);
+  });
+
   test.each([
     ["that says how long it is", () => ({ body: Buffer.alloc(11 * 1024 * 1024) })],
     ["in chunks", () => ({ body: new Blob([Buffer.alloc(11 * 1024 * 1024)]).stream(), duplex: "half" })],
@@ -373,6 +389,17 @@ describe("streams", () => {
     const record = await eventually("the record", () => recordsOf("waiting")[0]);
     expect(record.statusCode).toBe(499);
   });
+});
+
+test("an event stream left before the replica answered is recorded as left, with a status that the control plane takes", async () => {
+  const mute = await upstream(() => undefined);
+  await addRoutes(routeTo("mute", [mute.url]));
+  const controller = new AbortController();
+  const answer = call("/mcp/mute/v1/mcp", { headers: { accept: "text/event-stream" }, signal: controller.signal });
+  await eventually("the call", () => mute.seen.length === 1);
+  controller.abort();
+  await expect(answer).rejects.toThrow();
+  expect(await eventually("the record", () => recordsOf("mute")[0])).toMatchObject({ statusCode: 499 });
 });
 
 describe("balance", () => {

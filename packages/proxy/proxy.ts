@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { createRevocationList, messageOf, type Logger } from "@toolyard/service-kit";
+import { createRevocationList, createSealer, messageOf, type Logger } from "@toolyard/service-kit";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 import { createAuthenticator } from "./authentication.ts";
@@ -48,7 +48,12 @@ export async function createProxy(options: {
   const { config, logger, now = Date.now, usageBatch } = options;
   const directory = join(config.dataDir, "proxy");
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const routesFile = createStateFile({ path: join(directory, "routes.json"), schema: routeTableSchema });
+  const routesFile = createStateFile({
+    path: join(directory, "routes.json"),
+    schema: routeTableSchema,
+    // The credential is the one secret that a proxy has.
+    sealer: createSealer({ secretKey: config.credential }),
+  });
   const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
   const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");

@@ -15,6 +15,8 @@ const route = z.object({
   enforceApproval: z.boolean(),
   approvedToolsHash: z.string().nullish().default(null),
   stateReason: z.string().nullish().default(null),
+  /** Whether nothing answers only for now. */
+  awaited: z.boolean().default(false),
   targets: z.array(
     z.object({
       replicaId: z.string(),

@@ -33,6 +33,8 @@ export interface Routes {
   version(): string | null;
   count(): number;
   find(slug: string, ref: string): RouteGroup | undefined;
+  /** Calls `listener` once, after the next table. Answers how to take that back. */
+  onceChanged(listener: () => void): () => void;
   /** Null before the first table. */
   sessionIds(): SessionIds | null;
   outstanding(): number;
@@ -46,6 +48,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
   let loads = new Map<string, ToolLoad>();
   let version: string | null = null;
   let sessions: { key: string; ids: SessionIds } | null = null;
+  let waiting = new Set<() => void>();
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
 
   function replicaFor(target: RouteTarget, next: Map<string, Replica>): Replica {
@@ -93,10 +96,17 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
         sessions = { key: table.sessionKey, ids: createSessionIds({ key: table.sessionKey }) };
       }
       for (const [, replica] of retired) replica.retire();
+      const told = waiting;
+      waiting = new Set();
+      for (const listener of told) listener();
     },
     version: () => version,
     count: () => groups.size,
     find: (slug, ref) => groups.get(keyOf(slug, ref)),
+    onceChanged(listener) {
+      waiting.add(listener);
+      return () => waiting.delete(listener);
+    },
     sessionIds: () => sessions?.ids ?? null,
     outstanding: () => [...replicas.values()].reduce((sum, replica) => sum + replica.outstanding, 0),
     async close() {

@@ -1,5 +1,6 @@
 import { open, readFile, rename } from "node:fs/promises";
-import { systemCodeOf } from "@toolyard/service-kit";
+import { basename } from "node:path";
+import { systemCodeOf, type Sealer } from "@toolyard/service-kit";
 import type { z } from "zod";
 
 /** A JSON file of the proxy's own, mode 0600, that is either the old value or the new one, also after a power cut. */
@@ -10,8 +11,14 @@ export interface StateFile<Value> {
   write(value: Value): Promise<void>;
 }
 
-export function createStateFile<Value>(options: { path: string; schema: z.ZodType<Value> }): StateFile<Value> {
-  const { path, schema } = options;
+export function createStateFile<Value>(options: {
+  path: string;
+  schema: z.ZodType<Value>;
+  /** Seals what is written: for what holds secrets. What does not open is as if there were none. */
+  sealer?: Sealer;
+}): StateFile<Value> {
+  const { path, schema, sealer } = options;
+  const context = basename(path);
   let waiting: { value: Value } | null = null;
   let writing: Promise<void> = Promise.resolve();
 
@@ -19,10 +26,12 @@ export function createStateFile<Value>(options: { path: string; schema: z.ZodTyp
     if (!waiting) return;
     const { value } = waiting;
     waiting = null;
-    const next = `${path}.next`;
+    // A proxy that is still draining may write the same file.
+    const next = `${path}.${process.pid}.next`;
     const handle = await open(next, "w", 0o600);
     try {
-      await handle.writeFile(JSON.stringify(value));
+      const text = JSON.stringify(value);
+      await handle.writeFile(sealer ? sealer.seal(text, context) : text);
       await handle.datasync();
     } finally {
       await handle.close();
@@ -39,7 +48,7 @@ export function createStateFile<Value>(options: { path: string; schema: z.ZodTyp
         if (systemCodeOf(error) === "ENOENT") return null;
         throw error;
       }
-      const parsed = schema.safeParse(parseJson(text));
+      const parsed = schema.safeParse(parseJson(text, (sealed) => sealer?.open(sealed, context) ?? sealed));
       return parsed.success ? parsed.data : null;
     },
     write(value) {
@@ -50,10 +59,10 @@ export function createStateFile<Value>(options: { path: string; schema: z.ZodTyp
   };
 }
 
-function parseJson(text: string): unknown {
+function parseJson(text: string, open: (sealed: string) => string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(open(text));
   } catch {
-    return null; // of another version, or damaged: as if there were none
+    return null; // of another version or credential, or damaged: as if there were none
   }
 }

@@ -17,7 +17,7 @@ const LAST_WAIT_MS = 15_000;
 export function startUsageDelivery(options: {
   journal: UsageJournal;
   /** Takes the JSON of a UsageBatchInput. @throws ToolyardError */
-  send: (batch: string) => Promise<void>;
+  send: (batch: Buffer) => Promise<void>;
   logger: Logger;
 }): UsageDelivery {
   const { journal, send, logger } = options;

@@ -26,8 +26,8 @@ export interface UsageJournal {
   record(record: UsageRecord): void;
   /** Ids of sealed batches, the oldest first. */
   sealed(): readonly string[];
-  /** The JSON of a UsageBatchInput; null for a batch that holds nothing. */
-  readBatch(id: string): Promise<string | null>;
+  /** The JSON of a UsageBatchInput, as bytes: as text it would be copied several times over. Null for a batch that holds nothing. */
+  readBatch(id: string): Promise<Buffer | null>;
   /** The control plane has it. */
   removeBatch(id: string): Promise<void>;
   /** The control plane will never take it: set aside and counted. */
@@ -51,6 +51,8 @@ export interface UsageJournalOptions {
 
 /** Lines that wait in memory for a disk that does not keep up. */
 const MAX_WAITING = 50_000;
+const NEWLINE = 0x0a;
+const COMMA = 0x2c;
 const NAME = /^([0-9a-f-]{36})\.(open|batch)$/;
 
 /** Opens the journal; batches of an earlier run are there again. */
@@ -178,17 +180,19 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     },
     sealed: () => [...batches.keys()],
     async readBatch(id) {
-      let text: string;
+      let lines: Buffer;
       try {
-        text = await readFile(pathOf(id, "batch"), "utf8");
+        lines = await readFile(pathOf(id, "batch"));
       } catch (error) {
         if (systemCodeOf(error) === "ENOENT") return null;
         throw error;
       }
       // A line without its end was being written when the process was killed.
-      const whole = text.slice(0, text.lastIndexOf("\n"));
-      if (whole === "") return null;
-      return `{"id":"${id}","records":[${whole.replaceAll("\n", ",")}]}`;
+      const whole = lines.subarray(0, Math.max(0, lines.lastIndexOf(NEWLINE)));
+      if (whole.length === 0) return null;
+      // JSON escapes the newlines of what it holds: each byte of one stands between two records.
+      for (let at = whole.indexOf(NEWLINE); at !== -1; at = whole.indexOf(NEWLINE, at + 1)) whole[at] = COMMA;
+      return Buffer.concat([Buffer.from(`{"id":"${id}","records":[`), whole, Buffer.from("]}")]);
     },
     async removeBatch(id) {
       forget(id);

@@ -1,5 +1,5 @@
 import { ConfigError } from "./config.ts";
-import { messageOf } from "./errors.ts";
+import { isPublic, messageOf } from "./errors.ts";
 
 export interface ProcessLifetime {
   /** Aborts at the first SIGTERM or SIGINT. */
@@ -74,5 +74,7 @@ function startFailure(error: unknown): string {
   if (error instanceof Error && "code" in error && error.code === "EADDRINUSE" && "port" in error) {
     return `port ${String(error.port)} is in use. Stop what listens there, or choose another (PORT, PROXY_PORT).`;
   }
+  // Written for people; a stack would only hide it.
+  if (isPublic(error)) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -1,4 +1,5 @@
 export { openDatabase, type Database, type DatabaseOptions, type Transaction } from "./database.ts";
+export { lockFolder, type FolderLock } from "./folder-lock.ts";
 export { readMigrations, type Migration } from "./migration.ts";
 export { column } from "./columns.ts";
 export { readPage } from "./paging.ts";

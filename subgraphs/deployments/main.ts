@@ -1,5 +1,6 @@
 import { createInProcessBus } from "@toolyard/events";
 import { runSubgraph } from "@toolyard/service-kit/subgraph-main.ts";
+import { lockFolder } from "@toolyard/storage";
 import { createDeploymentsSubgraph, createRuntimes, parseDeploymentsConfig } from "./index.ts";
 
 await runSubgraph({
@@ -8,7 +9,16 @@ await runSubgraph({
   parseConfig: parseDeploymentsConfig,
   createBus: createInProcessBus,
   create: async (options) => {
+    // Two that start and stop the same replicas would undo each other's work.
+    const lock = await lockFolder(options.dataDir);
     const runtimes = await createRuntimes({ ...options, env: process.env });
-    return createDeploymentsSubgraph({ ...options, runtimes });
+    const subgraph = await createDeploymentsSubgraph({ ...options, runtimes });
+    return {
+      ...subgraph,
+      async close() {
+        await subgraph.close();
+        lock.release();
+      },
+    };
   },
 });

@@ -30,7 +30,12 @@ const operations = {
   "one subgraph": `query One { products(first: 10) { upc name price weight } }`,
 };
 
-const products = Array.from({ length: 20 }, (_, i) => ({ upc: `p${i}`, name: `Product ${i}`, price: 10 * i, weight: i }));
+const products = Array.from({ length: 20 }, (_, i) => ({
+  upc: `p${i}`,
+  name: `Product ${i}`,
+  price: 10 * i,
+  weight: i,
+}));
 const reviews = Array.from({ length: 60 }, (_, i) => ({
   id: `r${i}`,
   body: `Review number ${i}`,
@@ -88,7 +93,9 @@ async function serveSubgraphs(): Promise<void> {
 async function serve(answer: (body: string) => Promise<unknown>): Promise<string> {
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = JSON.stringify(await answer(await text(request)));
-    response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) }).end(body);
+    response
+      .writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) })
+      .end(body);
   };
   const server = createServer((request, response) => void handle(request, response));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -120,7 +127,7 @@ async function cpuOf({ pid }: ChildProcess): Promise<number> {
 }
 
 async function ready(url: string): Promise<void> {
-  for (const deadline = Date.now() + 30_000; ; ) {
+  for (const deadline = Date.now() + 30_000; ;) {
     try {
       const answer = await fetch(url, {
         method: "POST",
@@ -159,7 +166,10 @@ async function main(): Promise<void> {
     await writeFile(supergraph, composeFixture(shop).supergraphSdl);
     const { jwks = "", ...subgraphUrls } = urls;
     const starts = {
-      stock: { path: "/", start: (port: number) => fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port)]) },
+      stock: {
+        path: "/",
+        start: (port: number) => fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port)]),
+      },
       ours: {
         path: "/graphql",
         start: (port: number) =>
@@ -201,7 +211,7 @@ async function main(): Promise<void> {
         await load(pool, path, headers, query, warmUpRequests);
         const [before, beganAt] = [await cpuOf(child), performance.now()];
         await load(pool, path, headers, query, measuredRequests);
-        const perRequest = ((await cpuOf(child)) - before) / measuredRequests * 1_000;
+        const perRequest = (((await cpuOf(child)) - before) / measuredRequests) * 1_000;
         const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
         if (gateway === "stock") stock.set(name, perRequest);
         process.stdout.write(

@@ -1,21 +1,26 @@
 /**
- * CPU of the gateway's process for one operation, beside the stock Apollo gateway: `node tests/bench/gateway.bench.ts`.
+ * CPU and throughput of the gateway for one operation, beside the stock Apollo gateway: `node tests/bench/gateway.bench.ts`.
  *
- * Subgraphs answer over HTTP from a process of their own; each gateway runs in a process of its own behind the same bare HTTP server,
- * so what is compared is planning, fetching and assembling. Answers are checked equal before anything is measured.
+ * Subgraphs answer over HTTP from a process of their own; each gateway is a process of its own, run as people run it: `gateway/main.ts
+ * --supergraph FILE` with its limits and metrics on, and Apollo Server with @apollo/gateway. Answers are checked equal before anything
+ * is measured. CPU is what the kernel counts for the gateway's process (Linux).
  */
-import { fork, type ChildProcess } from "node:child_process";
+import { fork, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ApolloGateway, RemoteGraphQLDataSource } from "@apollo/gateway";
-import { anonymous } from "@toolyard/service-kit";
+import { ApolloServer } from "@apollo/server";
+import { startStandaloneServer } from "@apollo/server/standalone";
 import { composeFixture, type FixtureSubgraph } from "@toolyard/gateway/execution/fixtures/compose.ts";
-import { createExecutor } from "@toolyard/gateway/execution/executor.ts";
-import { createHttpClient } from "@toolyard/gateway/execution/http-client.ts";
-import { execute, getOperationAST, parse, type DocumentNode } from "graphql";
-import { Pool } from "undici";
+import { execute, parse, type DocumentNode } from "graphql";
+import { fetch as undiciFetch, Pool } from "undici";
 
 const connections = 50;
 const warmUpRequests = 1_500;
@@ -95,6 +100,7 @@ async function startSubgraphs(): Promise<Record<string, string>> {
   for (const [name, schema] of composeFixture(shop).schemas) {
     const documents = new Map<string, DocumentNode>();
     urls[name] = await serve(async (query, variableValues) => {
+      fetches++;
       const document = documents.get(query) ?? parse(query, { noLocation: true });
       documents.set(query, document);
       return execute({ schema, document, variableValues });
@@ -103,61 +109,41 @@ async function startSubgraphs(): Promise<Record<string, string>> {
   return urls;
 }
 
-async function startOurs(urls: Record<string, string>): Promise<string> {
-  const executor = createExecutor({
-    supergraphSdl: composeFixture(shop).supergraphSdl,
-    clients: Object.entries(urls).map(([name, url]) => createHttpClient({ name, url, headersFor: () => ({}) })),
-  });
-  return serve((query, variables) =>
-    executor.execute({ query, variables, context: { caller: anonymous, requestId: "bench" } }),
-  );
-}
+let fetches = 0;
 
-async function startStock(urls: Record<string, string>): Promise<string> {
+async function startStock(urls: Record<string, string>, withUndici: boolean): Promise<string> {
   const gateway = new ApolloGateway({
     supergraphSdl: composeFixture(shop).supergraphSdl,
     logger: { debug() {}, info() {}, warn() {}, error() {} },
-    buildService: ({ name }) => new RemoteGraphQLDataSource({ url: urls[name] ?? "" }),
+    buildService: ({ name }) =>
+      new RemoteGraphQLDataSource({
+        url: urls[name] ?? "",
+        // The same interface, from another package.
+        ...(withUndici && { fetcher: undiciFetch as never }),
+      }),
   });
-  const { schema, executor } = await gateway.load();
-  const documents = new Map<string, DocumentNode>();
-  return serve((query, variables) => {
-    const document = documents.get(query) ?? parse(query);
-    documents.set(query, document);
-    const request = { query, variables };
-    const operation = getOperationAST(document);
-    // What the executor reads of Apollo Server's request context.
-    return executor({
-      document,
-      request,
-      operation,
-      schema,
-      source: query,
-      queryHash: query,
-      operationName: null,
-      context: {},
-      metrics: {},
-      cache: {},
-    } as never);
-  });
+  const server = new ApolloServer({ gateway });
+  const { url } = await startStandaloneServer(server, { listen: { port: 0, host: "127.0.0.1" } });
+  return new URL("/", url).href;
 }
 
-type Role = "subgraphs" | "ours" | "stock";
-type Message = { ready: unknown } | { cpuMs: number };
+type Role = "subgraphs" | "stock" | "stock-undici";
+type Message = { ready: unknown } | { fetches: number };
 
 async function runRole(role: Role): Promise<void> {
   const urls = JSON.parse(process.argv[3] ?? "{}") as Record<string, string>;
-  const ready =
-    role === "subgraphs" ? await startSubgraphs() : role === "ours" ? await startOurs(urls) : await startStock(urls);
-  process.on("message", () => {
-    const { user, system } = process.cpuUsage();
-    process.send?.({ cpuMs: (user + system) / 1_000 } satisfies Message);
-  });
+  const ready = role === "subgraphs" ? await startSubgraphs() : await startStock(urls, role === "stock-undici");
+  process.on("message", () => process.send?.({ fetches } satisfies Message));
   process.on("disconnect", () => process.exit(0));
   process.send?.({ ready } satisfies Message);
 }
 
-function startRole(role: Role, urls: unknown = {}): { child: ChildProcess; next(): Promise<Message> } {
+interface RunningRole {
+  child: ChildProcess;
+  next(): Promise<Message>;
+}
+
+function startRole(role: Role, urls: unknown = {}): RunningRole {
   const child = fork(fileURLToPath(import.meta.url), [role, JSON.stringify(urls)]);
   // Sent by `runRole`.
   return {
@@ -166,65 +152,160 @@ function startRole(role: Role, urls: unknown = {}): { child: ChildProcess; next(
   };
 }
 
-async function load(pool: Pool, query: string, requests: number): Promise<void> {
+interface RunningGateway {
+  url: string;
+  pid: number;
+  stop(): Promise<void>;
+}
+
+async function startGateway(name: string, urls: Record<string, string>, folder: string): Promise<RunningGateway> {
+  if (name !== "ours") {
+    const role = startRole(name === "stock" ? "stock" : "stock-undici", urls);
+    const message = await role.next();
+    return {
+      url: String("ready" in message ? message.ready : ""),
+      pid: role.child.pid ?? 0,
+      async stop() {
+        role.child.disconnect();
+        await once(role.child, "exit");
+      },
+    };
+  }
+  const port = await freePort();
+  const main = fileURLToPath(new URL("../../gateway/main.ts", import.meta.url));
+  const child = spawn(process.execPath, [main, "--supergraph", join(folder, "supergraph.graphql")], {
+    env: {
+      PORT: String(port),
+      DATA_DIR: folder,
+      LOG_LEVEL: "warn",
+      RATE_LIMIT_ENABLED: "false",
+      FORWARD_HEADERS: "x-client",
+      SUBGRAPH_URLS: Object.entries(urls)
+        .map((entry) => entry.join("="))
+        .join(),
+    },
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const origin = `http://127.0.0.1:${port}`;
+  const deadline = performance.now() + 20_000;
+  const isUp = () =>
+    fetch(`${origin}/health/live`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  while (!(await isUp())) {
+    if (performance.now() > deadline || child.exitCode !== null) throw new Error("The gateway did not start.");
+    await delay(50);
+  }
+  return {
+    url: `${origin}/graphql`,
+    pid: child.pid ?? 0,
+    async stop() {
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  // `listen` on a TCP port answers an AddressInfo.
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** CPU time of a process so far, ms: user and system, in ticks of 10 ms. */
+async function cpuMsOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+let clients = 0;
+
+/** Sends requests over all connections, as one client or as one for each request. */
+async function load(pool: Pool, options: { path: string; query: string; requests: number; isOneClient: boolean }) {
+  const { path, query, requests, isOneClient } = options;
   const body = JSON.stringify({ query });
   let left = requests;
   const work = async () => {
     while (left-- > 0) {
-      const response = await pool.request({
-        path: "/graphql",
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body,
-      });
+      const client = isOneClient ? "one" : String(clients++);
+      const headers = { "content-type": "application/json", "x-client": client };
+      const response = await pool.request({ path, method: "POST", headers, body });
       await response.body.dump();
     }
   };
   await Promise.all(Array.from({ length: connections }, work));
 }
 
+/** The gateway, and whether its requests are all one client's, so that identical reads under way may be shared. */
+const subjects = [
+  { gateway: "stock", isOneClient: false, label: "stock, Apollo Server" },
+  { gateway: "stock-undici", isOneClient: false, label: "stock with undici" },
+  { gateway: "ours", isOneClient: false, label: "ours, every request another client" },
+  { gateway: "ours", isOneClient: true, label: "ours, one client" },
+];
+
 async function main(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-bench-"));
+  await writeFile(join(folder, "supergraph.graphql"), composeFixture(shop).supergraphSdl);
   const subgraphs = startRole("subgraphs");
   const started = await subgraphs.next();
-  const urls = "ready" in started ? started.ready : {};
+  // Answered by `startSubgraphs`.
+  const urls = ("ready" in started ? started.ready : {}) as Record<string, string>;
+  const fetchesSoFar = async () => {
+    const answered = subgraphs.next();
+    subgraphs.child.send("fetches");
+    const message = await answered;
+    return "fetches" in message ? message.fetches : 0;
+  };
   const answers = new Map<string, string>();
   const cpu = new Map<string, number>();
-  for (const role of ["stock", "ours"] as const) {
-    const gateway = startRole(role, urls);
-    const ready = await gateway.next();
-    const pool = new Pool(new URL(String("ready" in ready ? ready.ready : "")).origin, { connections });
-    for (const [name, query] of Object.entries(operations)) {
-      const response = await pool.request({
-        path: "/graphql",
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ query }),
-      });
-      const answer = JSON.stringify(await response.body.json());
-      if (answer !== (answers.get(name) ?? answer))
-        throw new Error(`The answers to "${name}" differ:\n${answers.get(name)}\n${answer}`);
-      answers.set(name, answer);
-      await load(pool, query, warmUpRequests);
-      const cpuOf = async () => {
-        const answered = gateway.next();
-        gateway.child.send("cpu");
-        const message = await answered;
-        return "cpuMs" in message ? message.cpuMs : 0;
-      };
-      const [before, beganAt] = [await cpuOf(), performance.now()];
-      await load(pool, query, measuredRequests);
-      const perRequest = ((await cpuOf()) - before) / measuredRequests;
-      const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
-      cpu.set(`${role} ${name}`, perRequest);
-      const stock = cpu.get(`stock ${name}`) ?? perRequest;
-      print(
-        `${role.padEnd(6)} ${name.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0)} requests/s  1/${(stock / perRequest).toFixed(1)} of stock`,
-      );
+  try {
+    for (const { gateway: name, isOneClient, label } of subjects) {
+      const gateway = await startGateway(name, urls, folder);
+      const { origin, pathname: path } = new URL(gateway.url);
+      const pool = new Pool(origin, { connections });
+      for (const [operation, query] of Object.entries(operations)) {
+        const before = await fetchesSoFar();
+        const response = await pool.request({
+          path,
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ query }),
+        });
+        const answer = JSON.stringify(await response.body.json());
+        const needed = (await fetchesSoFar()) - before;
+        if (answer !== (answers.get(operation) ?? answer))
+          throw new Error(`The answers to "${operation}" differ:\n${answers.get(operation)}\n${answer}`);
+        answers.set(operation, answer);
+        await load(pool, { path, query, requests: warmUpRequests, isOneClient });
+        const [cpuBefore, beganAt] = [await cpuMsOf(gateway.pid), performance.now()];
+        await load(pool, { path, query, requests: measuredRequests, isOneClient });
+        const perRequest = ((await cpuMsOf(gateway.pid)) - cpuBefore) / measuredRequests;
+        const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
+        cpu.set(`${label} ${operation}`, perRequest);
+        const part = (of: string) => {
+          const theirs = cpu.get(`${of} ${operation}`);
+          return theirs === undefined ? "" : `1/${(theirs / perRequest).toFixed(1)} of ${of}`;
+        };
+        const parts = name === "ours" ? [part("stock, Apollo Server"), part("stock with undici")].join(", ") : "";
+        print(
+          `${label.padEnd(36)} ${operation.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0).padStart(5)} requests/s  ${needed} fetches  ${parts}`,
+        );
+      }
+      await pool.close();
+      await gateway.stop();
     }
-    await pool.close();
-    gateway.child.disconnect();
+  } finally {
+    subgraphs.child.disconnect();
+    await rm(folder, { recursive: true, force: true });
   }
-  subgraphs.child.disconnect();
+  print("@graphql-hive/gateway: skipped, it is not installed (its dependencies cannot be had from the registry here).");
 }
 
 function print(line: string): void {
@@ -232,5 +313,5 @@ function print(line: string): void {
 }
 
 const role = process.argv[2];
-if (role === "subgraphs" || role === "ours" || role === "stock") await runRole(role);
+if (role === "subgraphs" || role === "stock" || role === "stock-undici") await runRole(role);
 else await main();

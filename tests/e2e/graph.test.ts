@@ -64,11 +64,19 @@ describe("GraphQL over HTTP", () => {
   });
 
   test.each([
-    ["a form of another site", { "content-type": "application/x-www-form-urlencoded", origin: "https://evil.example.com" }, 403],
+    [
+      "a form of another site",
+      { "content-type": "application/x-www-form-urlencoded", origin: "https://evil.example.com" },
+      403,
+    ],
     ["a form's type of body", { "content-type": "application/x-www-form-urlencoded" }, 415],
     ["a body of a type that needs no preflight", { "content-type": "text/plain" }, 415],
     ["a body without a type", {}, 415],
-    ["JSON that another site's page sends without CORS", { "content-type": "application/json", "sec-fetch-site": "cross-site" }, 403],
+    [
+      "JSON that another site's page sends without CORS",
+      { "content-type": "application/json", "sec-fetch-site": "cross-site" },
+      403,
+    ],
   ])("%s runs nothing (CSRF)", async (_name, headers, status) => {
     const answer = await rawRequest(`${toolyard.url}/graphql`, {
       method: "POST",
@@ -80,7 +88,10 @@ describe("GraphQL over HTTP", () => {
   });
 
   test.each([
-    ["another site's image", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" }],
+    [
+      "another site's image",
+      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" },
+    ],
     ["another site's link", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", accept: "text/html" }],
     ["a page of a sibling domain", { "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" }],
   ])("%s runs no query by GET (CSRF)", async (_name, headers) => {
@@ -153,6 +164,31 @@ describe("beside the graph", () => {
     };
     expect(keys[0]).toMatchObject({ kty: "OKP", crv: "Ed25519" });
     expect(keys[0]?.d).toBeUndefined();
+  });
+});
+
+describe("plans", () => {
+  test("an administrator sees the plan of an operation with its result; others are told that it is not for them", async () => {
+    const ask = async (credential: string | null) => {
+      const answer = await fetch(`${toolyard.url}/graphql`, {
+        method: "POST",
+        headers: {
+          "content-type": "application/json",
+          "x-toolyard-plan": "1",
+          ...(credential !== null && { authorization: `Bearer ${credential}` }),
+        },
+        body: JSON.stringify({ query: "{ tools { edges { node { slug deployments { totalCount } } } } }" }),
+      });
+      // The shape of every answer.
+      const { extensions, data } = (await answer.json()) as { extensions?: { plan: unknown }; data?: unknown };
+      return { status: answer.status, data, plan: JSON.stringify(extensions?.plan) };
+    };
+    expect(await ask(null)).toEqual({ status: 401, data: undefined, plan: undefined });
+    const { plan, data } = await ask(token);
+    expect(data).toBeDefined();
+    expect(plan).toContain('"tools"');
+    expect(plan).toContain('"deployments"');
+    expect(plan).not.toContain(token);
   });
 });
 

@@ -434,6 +434,8 @@ export type Route = {
   approvedToolsHash?: Maybe<Scalars['String']['output']>;
   /** Why nothing answers, in a sentence, as in `weather is starting.`; null while something does. */
   stateReason?: Maybe<Scalars['String']['output']>;
+  /** Whether nothing answers only for now: it starts, or is started again. A proxy may let a call wait a moment for it. */
+  awaited: Scalars['Boolean']['output'];
   /** Replicas that run. Empty while none does. */
   targets: Array<RouteTarget>;
 };
@@ -1589,6 +1591,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   approvedToolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
 };
 

@@ -31,6 +31,8 @@ export interface Route {
   approvedToolsHash: string | null;
   /** Why nothing answers, in a sentence; null while something does. */
   stateReason: string | null;
+  /** Whether nothing answers only for now. */
+  awaited: boolean;
   targets: RouteTarget[];
 }
 
@@ -97,6 +99,7 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
     enforceApproval: launch.options.enforceApproval,
     approvedToolsHash: null,
     stateReason: stateReason(deployment),
+    awaited: isAwaited(deployment),
     targets: targetsOf(replicas).map((replica) => ({
       replicaId: replica.id,
       url: remote ? new URL(launch.url).origin : originOf(replica),
@@ -106,6 +109,10 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
       remote,
     })),
   };
+}
+
+function isAwaited({ status, desiredReplicas }: Deployment): boolean {
+  return desiredReplicas > 0 && (status === "STARTING" || status === "RUNNING");
 }
 
 function stateReason({ status, health, reason, toolSlug }: Deployment): string | null {

@@ -1,0 +1,67 @@
+import { anonymous, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
+import { describe, expect, test } from "vitest";
+import { createCallerLimits } from "./caller-limits.ts";
+
+const ada = { caller: createUserCaller("ada", "VIEWER") };
+const bob = { caller: createUserCaller("bob", "VIEWER") };
+
+function create(options: { operationsPerMinute?: number; burst?: number } = {}) {
+  let at = 0;
+  const limits = createCallerLimits({
+    operationsPerMinute: 60,
+    burst: 3,
+    maxConcurrentOperations: 2,
+    maxConcurrentSubscriptions: 1,
+    now: () => at,
+    ...options,
+  });
+  return { limits, pass: (ms: number) => (at += ms) };
+}
+
+describe("the rate of operations", () => {
+  test("allows a burst, then one for each share of the minute, and says when to come again", () => {
+    const { limits, pass } = create();
+    for (let i = 0; i < 3; i++) limits.charge(ada);
+    expect(() => limits.charge(ada)).toThrow(
+      expect.objectContaining({ code: "RATE_LIMITED", extensions: expect.objectContaining({ retryAfterSeconds: 1 }) }),
+    );
+    pass(1_000);
+    limits.charge(ada);
+    expect(() => limits.charge(ada)).toThrow();
+    pass(3_600_000);
+    for (let i = 0; i < 3; i++) limits.charge(ada);
+    expect(() => limits.charge(ada)).toThrow();
+  });
+
+  test("is each caller's own; the anonymous are told apart by address", () => {
+    const { limits } = create({ burst: 1 });
+    limits.charge(ada);
+    limits.charge(bob);
+    limits.charge({ caller: anonymous, clientAddress: "10.0.0.1" });
+    limits.charge({ caller: anonymous, clientAddress: "10.0.0.2" });
+    expect(() => limits.charge({ caller: anonymous, clientAddress: "10.0.0.1" })).toThrow();
+  });
+
+  test("does not hold for services", () => {
+    const { limits } = create({ burst: 1 });
+    const service = { caller: createServiceCaller("proxy", []) };
+    for (let i = 0; i < 100; i++) limits.charge(service);
+    for (let i = 0; i < 100; i++) limits.enter("operation", service);
+  });
+});
+
+test("as many run at once as may; one that ends, even twice, makes room for one", () => {
+  const { limits } = create();
+  const leave = limits.enter("operation", ada);
+  limits.enter("operation", ada);
+  limits.enter("subscription", ada);
+  limits.enter("operation", bob);
+  expect(() => limits.enter("operation", ada)).toThrow(
+    expect.objectContaining({ extensions: expect.objectContaining({ max: 2, found: 3 }) }),
+  );
+  expect(() => limits.enter("subscription", ada)).toThrow(/subscriptions run at once: 1/);
+  leave();
+  leave();
+  limits.enter("operation", ada);
+  expect(() => limits.enter("operation", ada)).toThrow();
+});

@@ -1,0 +1,34 @@
+import type { Caller } from "@toolyard/service-kit";
+import { createLruCache } from "./lru-cache.ts";
+import type { OperationContext } from "./subgraph-client.ts";
+
+export interface CallerHeadersOptions {
+  /** Signs who the caller is, for longer than `keepMs`. */
+  sign(caller: Caller): Promise<string>;
+  /** The header's name. */
+  name: string;
+  /** How long what was signed is sent again for the same caller. */
+  keepMs?: number;
+  /** Epoch milliseconds. */
+  now?: () => number;
+}
+
+/** The header that tells a subgraph on whose behalf an operation runs, signed once in a while and not for each request. */
+export function createCallerHeaders(
+  options: CallerHeadersOptions,
+): (context: OperationContext) => Promise<Record<string, string>> {
+  const { sign, name, keepMs = 10_000, now = Date.now } = options;
+  const signed = createLruCache<{ headers: Promise<Record<string, string>>; until: number }>({ maxEntries: 10_000 });
+  return ({ caller }) => {
+    const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
+    const key = JSON.stringify([kind, subject, role, scopes, servicePermissions, credential, expiresAt]);
+    const known = signed.get(key);
+    const time = now();
+    if (known && time < known.until) return known.headers;
+    const headers = sign(caller).then((value) => ({ [name]: value }));
+    signed.set(key, { headers, until: time + keepMs });
+    // What could not be signed is signed anew; whoever asked for it learns why it could not.
+    headers.catch(() => signed.set(key, { headers, until: 0 }));
+    return headers;
+  };
+}

@@ -1,0 +1,85 @@
+import { text } from "node:stream/consumers";
+import { Agent, request as send } from "undici";
+import { isPublic, ToolyardError } from "@toolyard/service-kit";
+import { createEventParser, EVENT_STREAM } from "../subscriptions/event-stream.ts";
+import { parseSubgraphResponse } from "./http-client.ts";
+import type { HttpSubscriber, HttpSubscriberOptions } from "./http-subscription.ts";
+import type { SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+
+/**
+ * Subscribes to a subgraph by server-sent events (graphql-sse's distinct connections mode, which Yoga and others speak as well): one
+ * request for each stream, read no faster than its events are taken.
+ */
+export function createSseSubscriber(
+  options: Pick<HttpSubscriberOptions, "name" | "url" | "headersFor" | "connectTimeoutMs">,
+): HttpSubscriber {
+  const { name, url, headersFor, connectTimeoutMs } = options;
+  // No limit to connections: each stream keeps one. A silent stream is not a broken one.
+  const agent = new Agent({ connect: { timeout: connectTimeoutMs }, bodyTimeout: 0, connections: null, pipelining: 1 });
+
+  async function* read({ query, variables, context, signal }: SubgraphRequest): AsyncGenerator<SubgraphResponse> {
+    const own = await headersFor(context);
+    const { statusCode, headers, body } = await send(url, {
+      method: "POST",
+      dispatcher: agent,
+      signal,
+      headers: {
+        "content-type": "application/json",
+        accept: EVENT_STREAM,
+        ...context.headers,
+        ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
+        ...own,
+      },
+      body: JSON.stringify({ query, variables }),
+    });
+    if (statusCode !== 200 || !String(headers["content-type"]).startsWith(EVENT_STREAM)) {
+      yield refusalOf(name, statusCode, await text(body));
+      return;
+    }
+    const parser = createEventParser();
+    const decoder = new TextDecoder();
+    for await (const chunk of body) {
+      // Without an encoding, chunks are buffers.
+      for (const { event, data } of parser.feed(decoder.decode(chunk as Buffer, { stream: true }))) {
+        if (event === "complete") return;
+        if (event !== "next") continue;
+        const response = parseSubgraphResponse(parseJson(data));
+        if (!response) throw broken(name, "it sent something that is not a GraphQL response");
+        yield response;
+      }
+    }
+    throw broken(name, "its connection closed");
+  }
+
+  return {
+    async *subscribe(request) {
+      try {
+        yield* read(request);
+      } catch (error) {
+        if (request.signal.aborted) return;
+        throw isPublic(error) ? error : broken(name, "its connection broke", error);
+      }
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+/** A refusal is one response with errors, as far as the subgraph says what is wrong. */
+function refusalOf(name: string, status: number, body: string): SubgraphResponse {
+  const response = parseSubgraphResponse(parseJson(body));
+  if (response?.errors) return response;
+  throw broken(name, `it answered HTTP ${status} without a stream`);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function broken(name: string, what: string, cause?: unknown): ToolyardError {
+  return new ToolyardError("UPSTREAM_UNAVAILABLE", `The stream of the subgraph "${name}" broke: ${what}.`, { cause });
+}
