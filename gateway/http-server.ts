@@ -4,7 +4,7 @@ import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger 
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
 import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
-import { STUDIO_ORIGIN, createHostPolicy } from "./hosts.ts";
+import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { createCrossSitePolicy } from "./http/cross-site.ts";
 import { GRAPHQL_PATH, createGraphqlHandler, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
 import type { GatewayMetrics } from "./metrics.ts";
@@ -39,6 +39,8 @@ declare module "fastify" {
   }
 }
 
+/** Apollo Studio asks from here; it needs introspection. */
+const STUDIO_ORIGIN = "https://studio.apollographql.com";
 /** Longer than any operation may take: what is slower than this sends its request byte by byte. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */

@@ -8,6 +8,8 @@ import type { OperationContext } from "./execution/subgraph-client.ts";
 import type { Graph, LiveGraph } from "./live-graph.ts";
 import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
 import { followGraph } from "./resubscription.ts";
+import { logPositionOf } from "./subscriptions/log-position.ts";
+import { createSharedUpstreams } from "./subscriptions/shared-upstreams.ts";
 
 /** What the gateway adds to an operation's context on its way to the subgraphs. */
 export interface GatewayContext extends OperationContext {
@@ -58,6 +60,14 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       return { errors: [refusal(error)] };
     }
   }
+
+  const shared = createSharedUpstreams({
+    open: (request) => followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: () => undefined }),
+    positionOf(request) {
+      const admitted = admit(live.current, request);
+      return "hash" in admitted ? logPositionOf(admitted, request) : null;
+    },
+  });
 
   async function execute(request: GraphRequest): Promise<ExecutionResult> {
     const startedAt = performance.now();
@@ -150,7 +160,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     if ("errors" in begun) return single({ errors: named(begun.errors, request.context) });
     const { operation, leave } = begun;
     metrics.subscription(operation);
-    const results = followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: leave });
+    const results = shared.subscribe(request, leave);
     const next = async (): Promise<IteratorResult<ExecutionResult, void>> => {
       const step = await results.next();
       if (step.done || !step.value.errors) return step;

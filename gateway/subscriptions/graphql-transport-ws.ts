@@ -6,6 +6,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import { isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Executor, GraphRequest } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
+import { createSocketWriter, type SocketWriter } from "./socket-writer.ts";
 import { createSubscriptionEngine, type SubscriptionEngine } from "./subscription-engine.ts";
 
 export interface GraphqlTransportWsOptions {
@@ -122,7 +123,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     connection.expiry.unref();
   }
 
-  function open(socket: WebSocket, request: IncomingMessage): void {
+  function open(socket: WebSocket, request: IncomingMessage, writer: SocketWriter): void {
     const connection: Connection = {
       socket,
       request,
@@ -135,12 +136,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     const closed = server.opened(
       {
         protocol: socket.protocol,
-        // Settles when the operating system took the message: what makes a slow client's stream wait.
-        send: (data) =>
-          new Promise((resolve, reject) => {
-            if (socket.readyState !== socket.OPEN) resolve();
-            else socket.send(data, (error) => (error && socket.readyState === socket.OPEN ? reject(error) : resolve()));
-          }),
+        send: (data) => writer.send(data),
         close: (code, reason) => socket.close(code, reason),
         onMessage: (handle) => {
           socket.on("message", (data: Buffer) => {
@@ -198,7 +194,9 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     activeSubscriptions: () => engine.activeStreams,
     droppedEvents: () => engine.droppedEvents,
     handleUpgrade(request, socket, head) {
-      sockets.handleUpgrade(request, socket, head, open);
+      sockets.handleUpgrade(request, socket, head, (upgraded) =>
+        open(upgraded, request, createSocketWriter(upgraded, socket)),
+      );
     },
     closeSockets(isConcerned, reason) {
       for (const { caller, socket } of connections) {

@@ -16,15 +16,19 @@ export interface SharedUpstreamsOptions {
   positionOf(request: GraphRequest): LogPosition | null;
   /** How many results the slowest reader of a stream may be behind its fastest. */
   maxBehind?: number;
+  /** How long and how many results are kept of an upstream that is new, for others that begin a little later. */
+  keptMs?: number;
+  maxKept?: number;
+  now?: () => number;
 }
 
 /** One stream of results for all who ask the same as the same caller. */
 export interface SharedUpstreams {
   /**
    * Like `open`, but the same for all who ask for it. A result is one object for all of them: do not change it. Whoever reads much
-   * more slowly than the others gets SLOW_CONSUMER with the last sequence taken.
+   * more slowly than the others gets SLOW_CONSUMER with the last sequence taken. `onEnd` is called once, when it has ended.
    */
-  subscribe(request: GraphRequest): Results;
+  subscribe(request: GraphRequest, onEnd?: () => void): Results;
   /** Streams open now. */
   readonly openUpstreams: number;
 }
@@ -45,10 +49,14 @@ interface Upstream {
   controller: AbortController;
   /** What log it reads and from where; null when it reads none. */
   log: LogPosition | null;
-  /** Results that some reader has not taken; the first has the position `base`. */
+  /** Results that some reader has not taken, or may still begin with; the first has the position `base`. */
   results: ExecutionResult[];
   base: number;
   trimAt: number;
+  /** The positions of results by their sequences. */
+  places: Map<string, number>;
+  /** Until when results are kept for others. */
+  keptUntil: number;
   lastSequence: string | null;
   readers: Set<Reader>;
   isPulling: boolean;
@@ -65,8 +73,8 @@ interface Upstream {
  * What begins with a snapshot is therefore never joined late. The upstream is read as fast as its fastest reader reads.
  */
 export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUpstreams {
-  const { open, positionOf, maxBehind = 10_000 } = options;
-  /** The upstreams of one key: the first is the one to join, the others catch up with it. */
+  const { open, positionOf, maxBehind = 10_000, keptMs = 10_000, maxKept = 1_000, now = Date.now } = options;
+  /** By key. Several of one key are at different places of a log, until those behind have caught up with those ahead. */
   const upstreams = new Map<string, Upstream[]>();
 
   const headOf = ({ base, results }: Upstream) => base + results.length;
@@ -75,8 +83,8 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   function positionAfter(upstream: Upstream, sequence: string | null): number | null {
     if (sequence === null) return null;
     if (sequence === upstream.lastSequence) return headOf(upstream);
-    const index = upstream.results.findLastIndex((result) => sequenceOf(result) === sequence);
-    return index === -1 ? null : upstream.base + index + 1;
+    const place = upstream.places.get(sequence);
+    return place === undefined ? null : place + 1;
   }
 
   /** Where a new reader would begin; null when it needs an upstream of its own. */
@@ -89,6 +97,14 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     return isLive(upstream) && upstream.isPulling ? headOf(upstream) : null;
   }
 
+  function place(key: string, log: LogPosition | null): { upstream: Upstream; position: number } | null {
+    for (const upstream of upstreams.get(key) ?? []) {
+      const position = joinAt(upstream, log);
+      if (position !== null) return { upstream, position };
+    }
+    return null;
+  }
+
   function start(key: string, request: GraphRequest, log: LogPosition | null): Upstream {
     const controller = new AbortController();
     const upstream: Upstream = {
@@ -99,17 +115,15 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       results: [],
       base: 0,
       trimAt: 64,
+      places: new Map(),
+      keptUntil: now() + keptMs,
       lastSequence: log?.after ?? null,
       readers: new Set(),
       isPulling: false,
       pulled: 0,
       end: null,
     };
-    const others = upstreams.get(key) ?? [];
-    const [first] = others;
-    // One that is live is joined by most.
-    const isFirst = !first || first.end !== null || (isLive(upstream) && !isLive(first));
-    upstreams.set(key, isFirst ? [upstream, ...others] : [...others, upstream]);
+    upstreams.set(key, [...(upstreams.get(key) ?? []), upstream]);
     return upstream;
   }
 
@@ -135,8 +149,12 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       const next = await upstream.source.next();
       if (next.done) upstream.end = "complete";
       else {
+        const sequence = upstream.log && sequenceOf(next.value);
+        if (sequence !== null) {
+          upstream.places.set(sequence, headOf(upstream));
+          upstream.lastSequence = sequence;
+        }
         upstream.results.push(next.value);
-        upstream.lastSequence = sequenceOf(next.value) ?? upstream.lastSequence;
         if (upstream.results.length >= upstream.trimAt) trim(upstream);
       }
     } catch (error) {
@@ -144,46 +162,61 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     } finally {
       upstream.isPulling = false;
       wakeAll(upstream);
-      if (upstream.log) catchUp(upstream.key);
+      if (upstream.log) joinUp(upstream.key);
     }
   }
 
   /** Forgets what all have taken, and what is too far behind. */
   function trim(upstream: Upstream): void {
-    let first = headOf(upstream);
+    const head = headOf(upstream);
+    let first = now() < upstream.keptUntil ? Math.max(upstream.base, head - maxKept) : head;
     for (const { position } of upstream.readers) first = Math.min(first, position);
-    first = Math.max(first, headOf(upstream) - maxBehind);
-    upstream.results.splice(0, first - upstream.base);
+    first = Math.max(first, head - maxBehind);
+    for (const result of upstream.results.splice(0, first - upstream.base)) {
+      const sequence = upstream.log && sequenceOf(result);
+      if (sequence !== null) upstream.places.delete(sequence);
+    }
     upstream.base = first;
     upstream.trimAt = Math.min(Math.max(64, 2 * upstream.results.length), maxBehind + 1);
   }
 
-  /** Moves the readers of upstreams that are as far as the first one there, and closes theirs. */
-  function catchUp(key: string): void {
-    const [first, ...others] = upstreams.get(key) ?? [];
-    if (!first || first.end) return;
-    for (const upstream of others) {
-      const position = positionAfter(first, upstream.lastSequence);
-      const head = headOf(upstream);
-      if (position === null || upstream.end || [...upstream.readers].some((reader) => reader.position < head)) continue;
-      for (const reader of upstream.readers) {
-        reader.upstream = first;
-        reader.position = position;
-        first.readers.add(reader);
-        wake(reader);
-      }
-      upstream.readers.clear();
-      close(upstream);
+  /** Closes upstreams that have come to where another one has been: their readers go on there. */
+  function joinUp(key: string): void {
+    const all = upstreams.get(key) ?? [];
+    if (all.length < 2) return;
+    for (const [index, behind] of all.entries()) {
+      const ahead = all.find(
+        (other, at) =>
+          other !== behind &&
+          other.readers.size > 0 &&
+          !other.end &&
+          positionAfter(other, behind.lastSequence) !== null &&
+          (other.lastSequence !== behind.lastSequence || at < index),
+      );
+      if (ahead && !behind.end && behind.readers.size > 0) move(behind, ahead);
     }
   }
 
-  function read(key: string, request: GraphRequest, log: LogPosition | null): Results {
-    const [first] = upstreams.get(key) ?? [];
-    const joined = first ? joinAt(first, log) : null;
-    const upstream = first && joined !== null ? first : start(key, request, log);
+  function move(from: Upstream, to: Upstream): void {
+    for (const reader of from.readers) {
+      const position = positionAfter(to, reader.lastSequence);
+      // It has something to take that is not there any more; it comes along later.
+      if (position === null) continue;
+      from.readers.delete(reader);
+      to.readers.add(reader);
+      reader.upstream = to;
+      reader.position = position;
+      wake(reader);
+    }
+    if (from.readers.size === 0) close(from);
+  }
+
+  function read(key: string, request: GraphRequest, log: LogPosition | null, onEnd?: () => void): Results {
+    const found = place(key, log);
+    const upstream = found?.upstream ?? start(key, request, log);
     const reader: Reader = {
       upstream,
-      position: joined ?? 0,
+      position: found?.position ?? 0,
       lastSequence: log?.after ?? null,
       wake: null,
       hasEnded: false,
@@ -197,6 +230,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       reader.upstream.readers.delete(reader);
       if (reader.upstream.readers.size === 0) close(reader.upstream);
       wake(reader);
+      onEnd?.();
     }
     if (request.signal?.aborted) end();
     else request.signal?.addEventListener("abort", end, { once: true });
@@ -252,9 +286,9 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   }
 
   return {
-    subscribe(request) {
+    subscribe(request, onEnd) {
       const log = positionOf(request);
-      return read(keyOf(request, log), request, log);
+      return read(keyOf(request, log), request, log, onEnd);
     },
     get openUpstreams() {
       let open = 0;

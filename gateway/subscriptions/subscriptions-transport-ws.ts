@@ -8,6 +8,7 @@ import { z } from "zod";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import type { OpenProtocol } from "./http-exchange.ts";
 import { createOpenStreams } from "./open-streams.ts";
+import { createSocketWriter, type SocketWriter } from "./socket-writer.ts";
 import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
 
 export interface SubscriptionsTransportWsOptions extends OperationPorts {
@@ -52,6 +53,7 @@ const closeCodes = { badRequest: 4400, forbidden: 4403, initTimeout: 4408, tooMa
 
 interface Connection {
   socket: WebSocket;
+  writer: SocketWriter;
   request: IncomingMessage;
   state: "new" | "authenticating" | "ready" | "closed";
   caller: Caller | null;
@@ -210,21 +212,12 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     void send(connection, { type: "error", id, payload: { ...formatted[0], errors: formatted } });
   }
 
-  /** Settles when the operating system took the message: what makes a slow client's stream wait. */
-  function send({ socket }: Connection, message: object): Promise<void> {
-    return new Promise((resolve) => {
-      if (socket.readyState !== socket.OPEN) resolve();
-      else
-        socket.send(JSON.stringify(message), (error) => {
-          if (error) log.debug({ err: error }, "a socket failed");
-          resolve();
-        });
-    });
-  }
+  const send = ({ writer }: Connection, message: object) => writer.send(JSON.stringify(message));
 
-  function open(socket: WebSocket, request: IncomingMessage): void {
+  function open(socket: WebSocket, request: IncomingMessage, writer: SocketWriter): void {
     const connection: Connection = {
       socket,
+      writer,
       request,
       state: "new",
       caller: null,
@@ -257,7 +250,9 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
       return streams.size;
     },
     handleUpgrade(request, socket, head) {
-      sockets.handleUpgrade(request, socket, head, open);
+      sockets.handleUpgrade(request, socket, head, (upgraded) =>
+        open(upgraded, request, createSocketWriter(upgraded, socket)),
+      );
     },
     endWhere: (isConcerned, message) => streams.endWhere(isConcerned, message),
     async close(timeoutMs = 2_000) {

@@ -3,7 +3,7 @@ import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./answer.ts";
 import { parseCallPath, type CallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
-import { isLoopback, type HostPolicy } from "./hosts.ts";
+import { isLoopback, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";

@@ -8,7 +8,7 @@ import { createAuthenticator } from "./authentication.ts";
 import { createCalls } from "./calls.ts";
 import type { ProxyConfig } from "./config.ts";
 import { createControlPlane } from "./control-plane.ts";
-import { createHostPolicy } from "./hosts.ts";
+import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
 import { createKeySet } from "./key-set.ts";
 import { createProxyMetrics } from "./metrics.ts";

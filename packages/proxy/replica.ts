@@ -1,7 +1,7 @@
 import { Pool, type Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
-import { namesPrivateAddress, publicLookup } from "./remote-addresses.ts";
+import { namesPrivateAddress, publicLookup } from "@toolyard/service-kit/remote-addresses.ts";
 import type { RouteTarget } from "./route-table.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */

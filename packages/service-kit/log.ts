@@ -27,12 +27,22 @@ const REDACTED_PATHS = [
   "err.cause.parameters",
 ];
 
+/** What may wait, in bytes, for an output that takes nothing; past it lines are dropped. */
+const MAX_WAITING = 1024 * 1024;
+
+/** Whoever reads the log may go away, and its disk may be full: neither is a reason for a process to end. */
+function standardOutput(): pino.DestinationStream {
+  const destination = pino.destination({ fd: 1, sync: true, maxLength: MAX_WAITING });
+  destination.on("error", () => undefined);
+  return destination;
+}
+
 /**
  * One JSON object a line: timestamp, level, logger, message, and what the caller adds (request_id, user_id, …).
  * Secrets are redacted by field name; do not put one into a message.
  */
 export function createLogger(options: { level: LogLevel; name: string; destination?: pino.DestinationStream }): Logger {
-  const { level, name, destination = pino.destination({ fd: 1, sync: true }) } = options;
+  const { level, name, destination = standardOutput() } = options;
   return pino(
     {
       level,

@@ -38,6 +38,10 @@ export async function runProcess(
     else if (Date.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
     controller.abort();
   };
+  // As for the log: whoever reads what is printed may go away, such as the `tee` that the same Ctrl-C ended.
+  const unread = () => undefined;
+  process.stdout.on("error", unread);
+  process.stderr.on("error", unread);
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
   let code = 0;
   try {

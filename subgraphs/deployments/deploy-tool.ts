@@ -16,7 +16,7 @@ import type { Deployment } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import type { PortAllocator } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
-import { namesPrivateAddress } from "./engine/remote-addresses.ts";
+import { namesPrivateAddress } from "@toolyard/service-kit/remote-addresses.ts";
 import type { LaunchSpec } from "./launch-spec.ts";
 import { newReplica } from "./new-replica.ts";
 import { notInThisVersion } from "./not-in-this-version.ts";

@@ -24,7 +24,9 @@ import { fetch as undiciFetch, Pool } from "undici";
 
 const connections = 50;
 const warmUpRequests = 1_500;
-const measuredRequests = 4_000;
+const rounds = 3;
+/** In each round. */
+const measuredRequests = 2_000;
 
 const operations = {
   "three hops": `query Hops { products(first: 10) { upc name price shippingEstimate reviews { id body author { id name username } } } }`,
@@ -242,6 +244,12 @@ async function load(pool: Pool, options: { path: string; query: string; requests
   await Promise.all(Array.from({ length: connections }, work));
 }
 
+interface Measurement {
+  cpuMs: number;
+  /** Requests a second. */
+  rate: number;
+}
+
 /** The gateway, and whether its requests are all one client's, so that identical reads under way may be shared. */
 const subjects = [
   { gateway: "stock", isOneClient: false, label: "stock, Apollo Server" },
@@ -264,44 +272,65 @@ async function main(): Promise<void> {
     return "fetches" in message ? message.fetches : 0;
   };
   const answers = new Map<string, string>();
-  const cpu = new Map<string, number>();
+  const running = new Map<string, { gateway: RunningGateway; pool: Pool; path: string }>();
+  const measured = new Map<string, Measurement>();
   try {
-    for (const { gateway: name, isOneClient, label } of subjects) {
+    for (const name of ["stock", "stock-undici", "ours"]) {
       const gateway = await startGateway(name, urls, folder);
       const { origin, pathname: path } = new URL(gateway.url);
       const pool = new Pool(origin, { connections });
+      running.set(name, { gateway, pool, path });
       for (const [operation, query] of Object.entries(operations)) {
-        const before = await fetchesSoFar();
-        const response = await pool.request({
-          path,
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify({ query }),
-        });
-        const answer = JSON.stringify(await response.body.json());
-        const needed = (await fetchesSoFar()) - before;
+        const headers = { "content-type": "application/json" };
+        const ask = () => pool.request({ path, method: "POST", headers, body: JSON.stringify({ query }) });
+        const answer = JSON.stringify(await (await ask()).body.json());
         if (answer !== (answers.get(operation) ?? answer))
           throw new Error(`The answers to "${operation}" differ:\n${answers.get(operation)}\n${answer}`);
         answers.set(operation, answer);
-        await load(pool, { path, query, requests: warmUpRequests, isOneClient });
-        const [cpuBefore, beganAt] = [await cpuMsOf(gateway.pid), performance.now()];
-        await load(pool, { path, query, requests: measuredRequests, isOneClient });
-        const perRequest = ((await cpuMsOf(gateway.pid)) - cpuBefore) / measuredRequests;
-        const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
-        cpu.set(`${label} ${operation}`, perRequest);
-        const part = (of: string) => {
-          const theirs = cpu.get(`${of} ${operation}`);
-          return theirs === undefined ? "" : `1/${(theirs / perRequest).toFixed(1)} of ${of}`;
-        };
-        const parts = name === "ours" ? [part("stock, Apollo Server"), part("stock with undici")].join(", ") : "";
+        const before = await fetchesSoFar();
+        await (await ask()).body.dump();
+        print(`${name}: ${(await fetchesSoFar()) - before} fetches for "${operation}"`);
+        await load(pool, { path, query, requests: warmUpRequests, isOneClient: false });
+      }
+    }
+    // In turns, and of each the best: a machine that does other things as well makes everything look worse than it is.
+    for (let round = 0; round < rounds; round++) {
+      for (const { gateway: name, isOneClient, label } of subjects) {
+        const subject = running.get(name);
+        if (!subject) continue;
+        const { gateway, pool, path } = subject;
+        for (const [operation, query] of Object.entries(operations)) {
+          const [cpuBefore, beganAt] = [await cpuMsOf(gateway.pid), performance.now()];
+          await load(pool, { path, query, requests: measuredRequests, isOneClient });
+          const cpuMs = ((await cpuMsOf(gateway.pid)) - cpuBefore) / measuredRequests;
+          const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
+          const best = measured.get(`${label} ${operation}`);
+          measured.set(`${label} ${operation}`, {
+            cpuMs: Math.min(cpuMs, best?.cpuMs ?? Infinity),
+            rate: Math.max(rate, best?.rate ?? 0),
+          });
+        }
+      }
+    }
+    for (const operation of Object.keys(operations)) {
+      for (const { gateway: name, label } of subjects) {
+        const { cpuMs = 0, rate = 0 } = measured.get(`${label} ${operation}`) ?? {};
+        const parts = subjects.flatMap((other) => {
+          const theirs = measured.get(`${other.label} ${operation}`);
+          return name !== "ours" || other.gateway === "ours" || !theirs
+            ? []
+            : `1/${(theirs.cpuMs / cpuMs).toFixed(1)} of ${other.label}`;
+        });
         print(
-          `${label.padEnd(36)} ${operation.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0).padStart(5)} requests/s  ${needed} fetches  ${parts}`,
+          `${operation.padEnd(13)} ${label.padEnd(36)} ${cpuMs.toFixed(3)} ms CPU/request  ${rate.toFixed(0).padStart(5)} requests/s  ${parts.join(", ")}`,
         );
       }
+    }
+  } finally {
+    for (const { gateway, pool } of running.values()) {
       await pool.close();
       await gateway.stop();
     }
-  } finally {
     subgraphs.child.disconnect();
     await rm(folder, { recursive: true, force: true });
   }

@@ -258,7 +258,7 @@ async function runClients(): Promise<void> {
         latencies = [];
         process.send?.({
           latencies: { count: sorted.length, p50: at(sorted, 0.5), p99: at(sorted, 0.99), max: sorted.at(-1) ?? 0 },
-          readers: readers.map(({ socket: _, ...reader }) => reader),
+          readers: readers.map((reader) => ({ ...reader, socket: null })),
         });
       }
     })();
@@ -282,7 +282,7 @@ interface Measured {
 }
 interface Report {
   latencies: { count: number; p50: number; p99: number; max: number };
-  readers: Omit<Reader, "socket">[];
+  readers: Reader[];
 }
 
 function start(role: "gateway" | "clients", port: number) {

@@ -4,7 +4,7 @@ import { Agent, request, type Dispatcher } from "undici";
 import { z } from "zod";
 import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
 import { probeMcp } from "./mcp-probe.ts";
-import { namesPrivateAddress, publicLookup } from "./remote-addresses.ts";
+import { namesPrivateAddress, publicLookup } from "@toolyard/service-kit/remote-addresses.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget {

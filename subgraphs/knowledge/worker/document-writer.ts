@@ -35,7 +35,8 @@ export function createDocumentWriter(
       database.exec("COMMIT");
       return result;
     } catch (error) {
-      database.exec("ROLLBACK");
+      // SQLite itself has rolled back what failed by a full disk; another error here would hide why.
+      if (database.inTransaction) database.exec("ROLLBACK");
       throw error;
     }
   }

@@ -8,8 +8,6 @@ export interface HostPolicy {
   allowsOrigin(origin: string | undefined): boolean;
 }
 
-const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1"];
-
 export function createHostPolicy(options: {
   listenHost: string;
   origins: readonly string[];
@@ -17,33 +15,35 @@ export function createHostPolicy(options: {
 }): HostPolicy {
   const { listenHost, origins, hosts } = options;
   const names = new Set([
-    ...LOOPBACK_NAMES,
+    "localhost",
+    "127.0.0.1",
+    "::1",
     listenHost,
     ...hosts.map((host) => host.toLowerCase()),
     ...origins.map((origin) => new URL(origin).hostname),
   ]);
   // Who listens on every address is reached by names that only the operator knows; by a bare address, rebinding is not possible.
   const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
+  const allowedName = (name: string) =>
+    names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
   return {
-    allowsHost(host) {
-      if (host === undefined) return false;
-      const name = hostName(host);
-      return names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
-    },
+    allowsHost: (host) => host !== undefined && allowedName(hostName(host)),
     allowsOrigin(origin) {
       if (origin === undefined || origins.includes(origin)) return true;
       if (!URL.canParse(origin)) return false;
       const { hostname, protocol } = new URL(origin);
       const name = hostname.replace(/^\[|\]$/g, "");
-      return /^https?:$/.test(protocol) && (LOOPBACK_NAMES.includes(name) || name.endsWith(".localhost"));
+      return (
+        (protocol === "http:" || protocol === "https:") &&
+        (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
+      );
     },
   };
 }
 
 function hostName(host: string): string {
-  const end = host.startsWith("[") ? host.indexOf("]") : host.lastIndexOf(":");
-  if (host.startsWith("[")) return host.slice(1, end === -1 ? undefined : end).toLowerCase();
-  return (end === -1 ? host : host.slice(0, end)).toLowerCase();
+  const bracketed = /^\[([^\]]+)\]/.exec(host)?.[1];
+  return (bracketed ?? host.replace(/:\d+$/, "")).toLowerCase();
 }
 
 function isAddress(name: string): boolean {

@@ -1,0 +1,13 @@
+import { readFile } from "node:fs/promises";
+import { ApolloServer } from "@apollo/server";
+import { fastifyApolloHandler } from "@as-integrations/fastify";
+import Fastify from "fastify";
+import { createApolloGateway, createExecutor } from "@toolyard/gateway";
+import { createHttpClient } from "@toolyard/gateway/execution/http-client.ts";
+import { anonymous } from "@toolyard/service-kit";
+const executor = createExecutor({ supergraphSdl: await readFile(process.argv[3] ?? "", "utf8"), clients: ["products","reviews","users","shipping"].map((name) => createHttpClient({ name, url: "http://127.0.0.1:9/", headersFor: () => ({}) })) });
+const apollo = new ApolloServer({ gateway: createApolloGateway({ executor, contextOf: () => ({ caller: anonymous, requestId: "x" }) }), csrfPrevention: true, cache: "bounded" } as never);
+await apollo.start();
+const app = Fastify();
+app.route({ url: "/graphql", method: ["GET", "POST"], handler: fastifyApolloHandler(apollo as never) as never });
+await app.listen({ port: Number(process.env.PORT), host: "127.0.0.1" });
