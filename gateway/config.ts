@@ -28,6 +28,8 @@ export interface GatewayConfig {
   trustProxy: boolean;
   /** Hosts that subscriptions by HTTP callback may call; none turns them off. */
   callbackHosts: string[];
+  /** Subgraphs over HTTP that are subscribed to by server-sent events; the others are by graphql-transport-ws. */
+  sseSubgraphs: string[];
   protection: ProtectionConfig;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
@@ -88,6 +90,7 @@ const shape = {
   LOG_LEVEL: logLevel,
   TRUST_PROXY: flag(false),
   CALLBACK_HOSTS: list([], "router.example.com:443"),
+  SSE_SUBGRAPHS: list([], "reviews,inventory"),
   REQUEST_TIMEOUT_MS: integer({ fallback: 30_000, min: 1, max: 3_600_000 }),
   MAX_BODY_BYTES: integer({ fallback: 10 * 1_048_576, min: 1, max: 1_073_741_824 }),
   MAX_DEPTH: limit(defaultOperationLimits.maxDepth),
@@ -158,6 +161,7 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     introspection: values.INTROSPECTION,
     trustProxy: values.TRUST_PROXY,
     callbackHosts: values.CALLBACK_HOSTS,
+    sseSubgraphs: values.SSE_SUBGRAPHS,
     protection: {
       operations: {
         maxDepth: values.MAX_DEPTH,

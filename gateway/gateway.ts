@@ -1,7 +1,10 @@
+import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import {
   CALLER_HEADER,
+  ConfigError,
   createTokenSigner,
+  messageOf,
   newId,
   type Caller,
   type GraphClient,
@@ -20,7 +23,7 @@ import type { ForeignAuthenticator } from "./jwks-authentication.ts";
 import { createLiveGraph } from "./live-graph.ts";
 import { createGatewayMetrics } from "./metrics.ts";
 import { createOperationGate, type GatewayContext } from "./operation-gate.ts";
-import { createPersistedOperations } from "./persisted-operations.ts";
+import { createPersistedOperations, parsePersistedOperations } from "./persisted-operations.ts";
 import { followGraph } from "./resubscription.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
 import { createSubscriptionEngine } from "./subscriptions/subscription-engine.ts";
@@ -34,8 +37,6 @@ interface CommonOptions {
   /** What an operator should know, shown in /health. */
   notes?: readonly string[];
   gauges: () => Promise<Record<string, number>>;
-  /** Texts of operations by their ids, as the file of `config` says. */
-  persistedOperations?: ReadonlyMap<string, string>;
   logger: Logger;
 }
 
@@ -64,12 +65,12 @@ export interface Gateway {
 
 /** The gateway without a process around it: hosted by gateway/main.ts and by standalone.ts. */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, supergraphSdl, healthChecks, notes = [], gauges, persistedOperations = new Map(), logger } = options;
+  const { config, supergraphSdl, healthChecks, notes = [], gauges, logger } = options;
   const { protection } = config;
   let server: GatewayServer | null = null;
 
   const persisted = createPersistedOperations({
-    listed: persistedOperations,
+    listed: listedOperations(protection.persistedOperationsFile),
     automatic: protection.automaticPersistedQueries && !protection.safelist,
   });
   const metrics = createGatewayMetrics({
@@ -185,6 +186,16 @@ export function createGateway(options: GatewayOptions): Gateway {
       await live.close();
     },
   };
+}
+
+/** Read once, when the gateway is made: what is not there must stop the start. @throws ConfigError */
+function listedOperations(file: string | null): ReadonlyMap<string, string> {
+  if (file === null) return new Map();
+  try {
+    return parsePersistedOperations(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new ConfigError(`PERSISTED_OPERATIONS: ${file} cannot be used: ${messageOf(error)}`);
+  }
 }
 
 function clientOf(options: SubgraphOptions, name: string, url: string): SubgraphClient {

@@ -2,7 +2,6 @@
  * The gateway alone, subgraphs over HTTP at the supergraph's URLs or at SUBGRAPH_URLS: Toolyard's own graph, or with
  * `--supergraph FILE` any Federation 2 supergraph, with no other part of Toolyard.
  */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import {
@@ -15,12 +14,12 @@ import {
   type ServiceHealth,
 } from "@toolyard/service-kit";
 import { parseGatewayConfig } from "./config.ts";
+import { createCallerHeaders } from "./execution/caller-headers.ts";
 import { createHttpClient } from "./execution/http-client.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
 import { createGateway } from "./gateway.ts";
 import { checkGraphql, checkHttp } from "./health.ts";
 import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-authentication.ts";
-import { parsePersistedOperations } from "./persisted-operations.ts";
 import { readSupergraph, watchSupergraph } from "./supergraph-file.ts";
 
 await runProcess(async (lifetime) => {
@@ -30,11 +29,6 @@ await runProcess(async (lifetime) => {
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
   const supergraphFile = file ?? join(import.meta.dirname, "..", "schema", "supergraph.graphql");
   const supergraphSdl = await readSupergraph(supergraphFile);
-  const { persistedOperationsFile } = config.protection;
-  const persistedOperations =
-    persistedOperationsFile === null
-      ? new Map<string, string>()
-      : parsePersistedOperations(await readFile(persistedOperationsFile, "utf8"));
   const urlOf = (name: string, url: string): string => {
     const chosen = config.subgraphUrls[name] ?? url;
     if (/^https?:/.test(chosen) && URL.canParse(chosen)) return chosen;
@@ -42,19 +36,24 @@ await runProcess(async (lifetime) => {
       `The supergraph has no usable URL for its subgraph "${name}" (it is ${JSON.stringify(chosen)}). Example: SUBGRAPH_URLS=${name}=http://127.0.0.1:4001/graphql`,
     );
   };
+  const httpOf = (name: string, url: string) => ({
+    name,
+    url: urlOf(name, url),
+    subscriptions: config.sseSubgraphs.includes(name) ? ("sse" as const) : ("graphql-ws" as const),
+  });
   const subgraphsOf = (sdl: string) =>
     [...parseSupergraph(sdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
   let subgraphs = subgraphsOf(supergraphSdl);
   /** Asks those that are in the supergraph now. */
   const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
     (await Promise.all(subgraphs.map(check))).flat();
-  const common = { config, supergraphSdl, persistedOperations, gauges: async () => ({}), logger };
+  const common = { config, supergraphSdl, gauges: async () => ({}), logger };
 
   async function createAlone() {
     const { jwt } = config;
     return createGateway({
       ...common,
-      createClient: (name, url) => createHttpClient({ name, url: urlOf(name, url), headersFor: () => ({}) }),
+      createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: () => ({}) }),
       authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
       healthChecks: [checkAll(({ name, url }) => checkGraphql(name, url))],
     });
@@ -64,14 +63,10 @@ await runProcess(async (lifetime) => {
     const secretKeys = [config.secretKey ?? (await readSecretKey(config.dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    const headersFor = createCallerHeaders({ name: CALLER_HEADER, sign: (caller) => signer.callerHeader(caller) });
     return createGateway({
       ...common,
-      createClient: (name, url) =>
-        createHttpClient({
-          name,
-          url: urlOf(name, url),
-          headersFor: async ({ caller }) => ({ [CALLER_HEADER]: await signer.callerHeader(caller) }),
-        }),
+      createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor }),
       secretKeys,
       healthChecks: [
         checkAll(({ name, url }) => checkHttp(name, new URL("/health", url).href)),

@@ -9,7 +9,7 @@ import {
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { createApiSchema } from "./api-schema.ts";
-import { createAuthorization, type Grants } from "./authorization.ts";
+import { createAuthorization } from "./authorization.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
 import type { Operation } from "./operation.ts";
 import { createIsolatedPlanner } from "./isolated-planner.ts";
@@ -17,9 +17,7 @@ import {
   createPreparedOperations,
   type HotOperation,
   type OperationText,
-  type PreparedOperation,
   type Variant,
-  type VariantChoice,
 } from "./prepared-operations.ts";
 import type { ResponsePath } from "./projection.ts";
 import type { QueryPlan } from "./query-plan.ts";
@@ -28,6 +26,7 @@ import { createSharedReads } from "./shared-reads.ts";
 import { later, streamResults } from "./result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
 import { parseSupergraph } from "./supergraph.ts";
+import { createVariantChoice } from "./variant-choice.ts";
 
 export interface GraphRequest {
   query: string;
@@ -144,6 +143,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     });
   const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
 
+  const choiceOf = createVariantChoice({ supergraph, overrideLabelsOf, overridePercentageOf });
   const reads = createSharedReads({ windowMs: shareReadsMs });
 
   const isService = (caller: Caller) => caller.kind === "service";
@@ -165,29 +165,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
           new GraphQLError(error.message, { nodes: error.nodes ?? null, extensions: { code: "BAD_USER_INPUT" } }),
       ),
     };
-  }
-
-  const { percentages, labels } = supergraph.overrides;
-
-  function choiceOf({ operation }: PreparedOperation, variables: Json, context: OperationContext): VariantChoice {
-    const { conditionVariables, requirements } = operation;
-    const trueVariables = conditionVariables.filter((name) => variables[name] === true);
-    let choice = trueVariables.length === 0 ? plainChoice : { ...plainChoice, trueVariables };
-    if (requirements.length > 0) {
-      const grants = grantsOf(context);
-      const unmet = requirements.filter((requirement) => !requirement.isMetBy(grants));
-      choice = { ...choice, unmetRequirements: unmet.map(({ key }) => key) };
-    }
-    if (labels.length > 0) {
-      const given = overrideLabelsOf(context);
-      choice = { ...choice, overrideLabels: labels.filter((label) => given.includes(label)) };
-    }
-    if (percentages.length > 0) {
-      const place = overridePercentageOf(context);
-      // All places between two labels' percentages have the same plan.
-      choice = { ...choice, overridePercentage: percentages.findLast((percentage) => percentage <= place) ?? 0 };
-    }
-    return choice;
   }
 
   function finish({ projection, denials }: Variant, execution: Execution): ExecutionResult {
@@ -224,7 +201,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     if ("errors" in variables) return { errors: variables.errors };
     const lifetime = createLifetime(request.signal, timeoutMs);
     try {
-      const planned = prepared.variantFor(choiceOf(prepared, variables.coerced, request.context));
+      const planned = prepared.variantFor(choiceOf(prepared.operation, variables.coerced, request.context));
       const variant = planned instanceof Promise ? await plannedWithin(planned, lifetime) : planned;
       if (variant instanceof GraphQLError) return { errors: [variant] };
       const execution = begin(request.context, variables.coerced, operation, lifetime);
@@ -263,7 +240,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
         log,
       });
     };
-    const planned = prepared.variantFor(choiceOf(prepared, variables.coerced, request.context));
+    const planned = prepared.variantFor(choiceOf(prepared.operation, variables.coerced, request.context));
     return planned instanceof Promise ? later(planned.then(start)) : start(planned);
   }
 
@@ -287,7 +264,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     async explain(request) {
       const prepared = prepare(request);
       if ("length" in prepared) throw prepared[0] ?? new GraphQLError("The operation is not valid.");
-      const variant = await prepared.variantFor(choiceOf(prepared, request.variables ?? {}, request.context));
+      const variant = await prepared.variantFor(choiceOf(prepared.operation, request.variables ?? {}, request.context));
       if (variant instanceof GraphQLError) throw variant;
       return variant.queryPlan;
     },
@@ -308,21 +285,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
       return outcome;
     },
     close: () => planner.close(),
-  };
-}
-
-const plainChoice: VariantChoice = {
-  trueVariables: [],
-  unmetRequirements: [],
-  overrideLabels: [],
-  overridePercentage: 100,
-};
-
-function grantsOf({ caller, scopes, policies }: OperationContext): Grants {
-  return {
-    isAuthenticated: caller.kind !== "anonymous",
-    scopes: new Set(scopes ?? caller.scopes),
-    policies: new Set(policies),
   };
 }
 

@@ -1,5 +1,5 @@
-import { Client } from "undici";
 import { ToolyardError } from "@toolyard/service-kit";
+import { createConnections } from "./http-connections.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
@@ -126,8 +126,10 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
 }
 
 const baseHeaders: readonly string[] = [
-  ...["content-type", "application/json"],
-  ...["accept", "application/graphql-response+json, application/json"],
+  "content-type",
+  "application/json",
+  "accept",
+  "application/graphql-response+json, application/json",
 ];
 
 function addHeaders(headers: string[], more: Record<string, string> | undefined): void {
@@ -144,39 +146,6 @@ function contentTypeOf(rawHeaders: readonly Buffer[]): string {
       return rawHeaders[i + 1]?.toString("latin1") ?? "";
   }
   return "";
-}
-
-interface Connection {
-  client: Client;
-  /** Requests that it has. */
-  load: number;
-}
-
-/** Connections to one origin. The one used last is taken first, so those not needed grow old and close. */
-function createConnections(origin: string, maxConnections: number, options: Client.Options) {
-  const all: Connection[] = [];
-  const free: Connection[] = [];
-  let next = 0;
-  return {
-    take(): Connection {
-      let connection = free.pop();
-      if (!connection && all.length < maxConnections) {
-        connection = { client: new Client(origin, options), load: 0 };
-        all.push(connection);
-      }
-      // All have something to do: they take turns in having a request wait.
-      connection ??= all[next++ % all.length];
-      if (!connection) throw new Error("There must be at least one connection.");
-      connection.load++;
-      return connection;
-    },
-    give(connection: Connection): void {
-      if (--connection.load === 0) free.push(connection);
-    },
-    async close(): Promise<void> {
-      await Promise.all(all.map(({ client }) => client.destroy()));
-    },
-  };
 }
 
 interface Received {

@@ -388,6 +388,9 @@ describe("protection by configuration", () => {
       /MAX_DEPTH: must be a whole number/,
     );
     await expect(startGateway(shop.supergraph(), { SAFELIST: "true" })).rejects.toThrow(/PERSISTED_OPERATIONS/);
+    await expect(startGateway(shop.supergraph(), { PERSISTED_OPERATIONS: "./nowhere.json" })).rejects.toThrow(
+      /PERSISTED_OPERATIONS: .*nowhere/,
+    );
     await expect(startGateway("")).rejects.toThrow(/is empty/);
     const withoutUrl = shop.supergraph().replace(/url: "http:[^"]*"/, 'url: ""');
     await expect(startGateway(withoutUrl)).rejects.toThrow(/no usable URL for its subgraph "products".*SUBGRAPH_URLS/s);

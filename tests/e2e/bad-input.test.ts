@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { eventually, freePort, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -251,4 +251,20 @@ test.each([
   expect(String(error)).toMatch(message);
   expect(String(error)).toContain("exit code 78");
   expect(String(error)).not.toContain("hunter2");
+});
+
+test("a second Toolyard on the same data folder, or on a port that is taken, does not start and says why", async () => {
+  const env = { SAMPLE: "false" };
+  await expect(startToolyard({ dataDir: toolyard.dataDir, env })).rejects.toThrow(
+    /is in use by another Toolyard\. Stop that one, or choose another folder \(DATA_DIR\)/,
+  );
+  const taken = { gateway: Number(new URL(toolyard.url).port), proxy: Number(new URL(toolyard.proxyUrl).port) };
+  await expect(startToolyard({ ports: { ...taken, proxy: await freePort() }, env })).rejects.toThrow(
+    new RegExp(`port ${taken.gateway} is in use`),
+  );
+  // Another Toolyard's proxy answers there, and well: it must not be taken for its own.
+  await expect(startToolyard({ ports: { ...taken, gateway: await freePort() }, env })).rejects.toThrow(
+    new RegExp(`port ${taken.proxy} is in use[^]*the proxy does not start`),
+  );
+  expect((await fetch(`${toolyard.url}/health`)).status).toBe(200);
 });
