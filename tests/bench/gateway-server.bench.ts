@@ -7,6 +7,7 @@
  */
 import { spawn, fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -15,11 +16,14 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { RemoteGraphQLDataSource as DataSource } from "@apollo/gateway";
 import { composeFixture, type FixtureSubgraph } from "@toolyard/gateway/execution/fixtures/compose.ts";
 import { freePort } from "@toolyard/testing";
 import { execute, parse, type DocumentNode } from "graphql";
 import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import { Pool } from "undici";
+
+type Fetcher = NonNullable<DataSource["fetcher"]>;
 
 const connections = 50;
 const warmUpRequests = 1_500;
@@ -72,10 +76,14 @@ const shop: Record<string, FixtureSubgraph> = {
 async function serveSubgraphs(): Promise<void> {
   const { privateKey, publicKey } = await generateKeyPair("EdDSA");
   const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: "bench", alg: "EdDSA" }] };
-  const token = await new SignJWT({ sub: "bench" })
-    .setProtectedHeader({ alg: "EdDSA", kid: "bench" })
-    .setExpirationTime("1h")
-    .sign(privateKey);
+  const tokens = await Promise.all(
+    Array.from({ length: connections }, (_, user) =>
+      new SignJWT({ sub: `user-${user}` })
+        .setProtectedHeader({ alg: "EdDSA", kid: "bench" })
+        .setExpirationTime("1h")
+        .sign(privateKey),
+    ),
+  );
   const urls: Record<string, string> = { jwks: await serve(async () => jwks) };
   for (const [name, schema] of composeFixture(shop).schemas) {
     const documents = new Map<string, DocumentNode>();
@@ -87,7 +95,7 @@ async function serveSubgraphs(): Promise<void> {
       return execute({ schema, document, variableValues: variables ?? {} });
     });
   }
-  process.send?.({ urls, token });
+  process.send?.({ urls, tokens });
 }
 
 async function serve(answer: (body: string) => Promise<unknown>): Promise<string> {
@@ -103,7 +111,7 @@ async function serve(answer: (body: string) => Promise<unknown>): Promise<string
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 }
 
-async function serveStock(supergraphFile: string, urlsJson: string, port: number): Promise<void> {
+async function serveStock(supergraphFile: string, urlsJson: string, port: number, withUndici: boolean): Promise<void> {
   const [{ ApolloGateway, RemoteGraphQLDataSource }, { ApolloServer }, { startStandaloneServer }] = await Promise.all([
     import("@apollo/gateway"),
     import("@apollo/server"),
@@ -114,10 +122,31 @@ async function serveStock(supergraphFile: string, urlsJson: string, port: number
   const gateway = new ApolloGateway({
     supergraphSdl: await readFile(supergraphFile, "utf8"),
     logger: silent,
-    buildService: ({ name }) => new RemoteGraphQLDataSource({ url: urls[name] ?? "" }),
+    buildService: ({ name }) =>
+      new RemoteGraphQLDataSource({ url: urls[name] ?? "", ...(withUndici && { fetcher: undiciFetcher() }) }),
   });
   const server = new ApolloServer({ gateway, logger: silent });
   await startStandaloneServer(server, { listen: { port, host: "127.0.0.1" } });
+}
+
+/** A lean fetch for Apollo's data sources: undici's pool, one for each origin. */
+function undiciFetcher(): Fetcher {
+  const pools = new Map<string, Pool>();
+  return async (address, init) => {
+    const { origin, pathname } = new URL(address);
+    const pool = pools.get(origin) ?? new Pool(origin, { connections: 50 });
+    pools.set(origin, pool);
+    const { statusCode, headers, body } = await pool.request({
+      path: pathname,
+      method: "POST",
+      headers: Object.fromEntries(Object.entries(init?.headers ?? {})),
+      body: String(init?.body),
+    });
+    return new Response(await body.text(), {
+      status: statusCode,
+      headers: { "content-type": String(headers["content-type"]) },
+    });
+  };
 }
 
 /** CPU seconds of a process so far. */
@@ -142,17 +171,58 @@ async function ready(url: string): Promise<void> {
   }
 }
 
-async function load(pool: Pool, path: string, headers: Record<string, string>, query: string, requests: number) {
+/** Each connection is a user of its own: what one asks for is never shared with another. */
+async function load(pool: Pool, path: string, tokens: readonly string[], query: string, requests: number) {
   const body = JSON.stringify({ query });
   let left = requests;
-  const work = async () => {
+  const work = async (token: string) => {
     while (left-- > 0) {
-      const response = await pool.request({ path, method: "POST", headers, body });
+      const response = await pool.request({ path, method: "POST", headers: headersOf(token), body });
       if (response.statusCode !== 200) throw new Error(`${response.statusCode}: ${await response.body.text()}`);
       await response.body.dump();
     }
   };
-  await Promise.all(Array.from({ length: connections }, work));
+  await Promise.all(tokens.map(work));
+}
+
+function headersOf(token = ""): Record<string, string> {
+  return { "content-type": "application/json", authorization: `Bearer ${token}` };
+}
+
+interface Rival {
+  path: string;
+  start: (port: number) => ChildProcess;
+}
+
+/** Hive Gateway with its own executor and with the Rust planner's runtime, where they are installed. */
+async function hiveGateways(folder: string, urls: Record<string, string>): Promise<Record<string, Rival>> {
+  const rivals = join(import.meta.dirname, "rivals");
+  const program = join(rivals, "node_modules", "@graphql-hive", "gateway", "dist", "bin.js");
+  if (!existsSync(program)) {
+    process.stdout.write("Hive Gateway is left out: npm install --prefix tests/bench/rivals --no-package-lock\n");
+    return {};
+  }
+  // Hive takes the subgraphs' addresses from the supergraph.
+  const supergraph = join(folder, "supergraph-with-urls.graphql");
+  const sdl = Object.entries(urls).reduce(
+    (text, [name, url]) => text.replace(new RegExp(`(@join__graph\\(name: "${name}", url: )"[^"]*"`), `$1"${url}"`),
+    composeFixture(shop).supergraphSdl,
+  );
+  await writeFile(supergraph, sdl);
+  const rival = (config: string): Rival => ({
+    path: "/graphql",
+    start: (port) =>
+      spawn(
+        process.execPath,
+        [program, "supergraph", supergraph, "--port", String(port), "--host", "127.0.0.1", "-c", join(rivals, config)],
+        {
+          cwd: rivals,
+          stdio: ["ignore", "ignore", "inherit"],
+          env: { PATH: process.env["PATH"], NODE_ENV: "production", LOG_LEVEL: "error" },
+        },
+      ),
+  });
+  return { hive: rival("default.config.mjs"), "hive, router-runtime": rival("router-runtime.config.mjs") };
 }
 
 async function main(): Promise<void> {
@@ -161,7 +231,9 @@ async function main(): Promise<void> {
   const subgraphs = fork(file, ["subgraphs"]);
   const children: ChildProcess[] = [subgraphs];
   try {
-    const [{ urls, token }] = (await once(subgraphs, "message")) as [{ urls: Record<string, string>; token: string }];
+    const [{ urls, tokens }] = (await once(subgraphs, "message")) as [
+      { urls: Record<string, string>; tokens: string[] },
+    ];
     const supergraph = join(folder, "supergraph.graphql");
     await writeFile(supergraph, composeFixture(shop).supergraphSdl);
     const { jwks = "", ...subgraphUrls } = urls;
@@ -170,6 +242,12 @@ async function main(): Promise<void> {
         path: "/",
         start: (port: number) => fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port)]),
       },
+      "stock, undici": {
+        path: "/",
+        start: (port: number) =>
+          fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port), "undici"]),
+      },
+      ...(await hiveGateways(folder, subgraphUrls)),
       ours: {
         path: "/graphql",
         start: (port: number) =>
@@ -202,20 +280,24 @@ async function main(): Promise<void> {
       const origin = `http://127.0.0.1:${port}`;
       await ready(origin + path);
       const pool = new Pool(origin, { connections });
-      const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
       for (const [name, query] of Object.entries(operations)) {
-        const response = await pool.request({ path, method: "POST", headers, body: JSON.stringify({ query }) });
+        const response = await pool.request({
+          path,
+          method: "POST",
+          headers: headersOf(tokens[0]),
+          body: JSON.stringify({ query }),
+        });
         const answer = JSON.stringify(await response.body.json());
         if (answer !== (answers.get(name) ?? answer)) throw new Error(`The answers to "${name}" differ:\n${answer}`);
         answers.set(name, answer);
-        await load(pool, path, headers, query, warmUpRequests);
+        await load(pool, path, tokens, query, warmUpRequests);
         const [before, beganAt] = [await cpuOf(child), performance.now()];
-        await load(pool, path, headers, query, measuredRequests);
+        await load(pool, path, tokens, query, measuredRequests);
         const perRequest = (((await cpuOf(child)) - before) / measuredRequests) * 1_000;
         const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
         if (gateway === "stock") stock.set(name, perRequest);
         process.stdout.write(
-          `${gateway.padEnd(6)} ${name.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0)} requests/s  1/${((stock.get(name) ?? 0) / perRequest).toFixed(1)} of stock\n`,
+          `${gateway.padEnd(20)} ${name.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0)} requests/s  1/${((stock.get(name) ?? 0) / perRequest).toFixed(1)} of stock\n`,
         );
       }
       await pool.close();
@@ -230,5 +312,5 @@ async function main(): Promise<void> {
 
 const [role, ...rest] = process.argv.slice(2);
 if (role === "subgraphs") await serveSubgraphs();
-else if (role === "stock") await serveStock(rest[0] ?? "", rest[1] ?? "{}", Number(rest[2]));
+else if (role === "stock") await serveStock(rest[0] ?? "", rest[1] ?? "{}", Number(rest[2]), rest[3] === "undici");
 else await main();

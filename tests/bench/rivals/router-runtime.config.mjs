@@ -2,4 +2,9 @@
 import { defineConfig } from "@graphql-hive/gateway";
 import { unifiedGraphHandler } from "@graphql-hive/router-runtime";
 
-export const gatewayConfig = defineConfig({ unifiedGraphHandler, logging: "error", landingPage: false, graphiql: false });
+export const gatewayConfig = defineConfig({
+  unifiedGraphHandler,
+  logging: "error",
+  landingPage: false,
+  graphiql: false,
+});
