@@ -70,7 +70,11 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     dataDir: values.DATA_DIR,
     publicUrl: values.PROXY_URL === undefined ? null : values.PROXY_URL.replace(/\/+$/, ""),
     corsOrigins: values.CORS_ORIGINS,
-    allowedHosts: values.ALLOWED_HOSTS,
+    // What it is publicly called is among them.
+    allowedHosts: [
+      ...values.ALLOWED_HOSTS,
+      ...(values.PROXY_URL === undefined ? [] : [new URL(values.PROXY_URL).hostname]),
+    ],
     callerCallsPerMinute: values.RATE_LIMIT_ENABLED ? values.RATE_LIMIT_CALLER_PER_MINUTE : 0,
     toolCallsPerMinute: values.RATE_LIMIT_ENABLED ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,
     spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,

@@ -32,6 +32,7 @@ export interface ToolyardOptions {
 }
 
 const root = join(import.meta.dirname, "..", "..");
+const READY = "Toolyard is ready.";
 const START_TIMEOUT_MS = 60_000;
 
 /** A port that was free a moment ago. */
@@ -71,7 +72,8 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
   const ended = new Promise<number | null>((done) =>
     child.once("exit", (code, signal) => {
       // A test only sees that nothing answers any more; this says why.
-      if (!stopping) process.stderr.write(`Toolyard ended by itself (${signal ?? `exit code ${code}`}):\n${printed}\n`);
+      if (!stopping && printed.includes(READY))
+        process.stderr.write(`Toolyard ended by itself (${signal ?? `exit code ${code}`}):\n${printed}\n`);
       done(code);
     }),
   );
@@ -80,7 +82,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!printed.includes("Toolyard is ready.")) {
+  while (!printed.includes(READY)) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       stopping = true;
       child.kill("SIGKILL");

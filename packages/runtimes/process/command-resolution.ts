@@ -20,8 +20,8 @@ export function resolveCommand(command: string, path: string, workingDirectory: 
   if (found !== null) return found;
   throw new ToolyardError(
     "BAD_USER_INPUT",
-    `There is no command ${JSON.stringify(command)} on this host's PATH (${path || "which is empty"}). ` +
-      "Install it, give its full path, or set PATH in the launch's env.",
+    `There is no command ${JSON.stringify(command)} on the PATH of Toolyard's host. ` +
+      "Install it there, give its full path, or set PATH in the launch's env.",
   );
 }
 
