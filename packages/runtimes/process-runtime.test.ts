@@ -78,10 +78,10 @@ describe("environment", () => {
 });
 
 describe("launches", () => {
-  test("a command that does not exist is named, with the PATH that was searched", async () => {
+  test("a command that does not exist is named, without the PATH that was searched: every reader sees the reason", async () => {
     const { runtime, fixture } = await open();
     const start = runtime.start(withLaunch(await fixture("none", ""), { env: { PATH: "/nowhere" } }));
-    await expect(start).rejects.toThrow(/"no-such-command-anywhere".*PATH \(\/nowhere\)/);
+    await expect(start).rejects.toThrow(/^There is no command "no-such-command-anywhere" on the PATH(?!.*nowhere)/);
   });
 
   test.each<[string, Partial<ReplicaLaunch & { kind: "http" }>, RegExp]>([
