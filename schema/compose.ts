@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { composeServices } from "@apollo/composition";
-import { parse, print } from "graphql";
+import { parse } from "graphql";
 
 /** The subgraphs, in the order of the supergraph's join__Graph, and the shared pieces each takes. */
 export const SUBGRAPHS = [
@@ -45,9 +45,4 @@ export function composeSupergraph(subgraphs: { name: string; sdl: string; url?: 
     throw new Error(`The subgraphs do not compose:\n${lines.join("\n")}`);
   }
   return { supergraphSdl, hints: (hints ?? []).map((hint) => hint.message) };
-}
-
-/** Prints SDL in graphql-js's layout, so that a diff shows changes only. */
-export function normalizeSdl(sdl: string): string {
-  return `${print(parse(sdl))}\n`;
 }

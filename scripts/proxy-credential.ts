@@ -3,7 +3,7 @@
  * [days]`, 365 unless given, with SECRET_KEY, or the DATA_DIR that the gateway and the subgraphs share. It is a secret: it can ask
  * for every route's tokens. To take it back, change SECRET_KEY.
  */
-import { createTokenSigner, readSecretKey } from "@toolyard/service-kit";
+import { PROXY_PERMISSIONS, createTokenSigner, readSecretKey } from "@toolyard/service-kit";
 
 const days = Number(process.argv[2] ?? 365);
 if (!Number.isInteger(days) || days < 1 || days > 3_650) {
@@ -11,9 +11,5 @@ if (!Number.isInteger(days) || days < 1 || days > 3_650) {
   process.exit(1);
 }
 const secretKey = process.env.SECRET_KEY || (await readSecretKey(process.env.DATA_DIR || "./data"));
-const token = await createTokenSigner({ secretKey }).serviceToken(
-  "proxy",
-  ["internal:routes", "internal:usage", "internal:introspect", "internal:revocations"],
-  days * 24 * 60 * 60,
-);
+const token = await createTokenSigner({ secretKey }).serviceToken("proxy", PROXY_PERMISSIONS, days * 24 * 60 * 60);
 process.stdout.write(`${token}\n`);

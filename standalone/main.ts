@@ -8,6 +8,7 @@ import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
 import { createInProcessClient } from "@toolyard/gateway/execution/in-process-client.ts";
 import { checkHttp, checkSubgraph } from "@toolyard/gateway/health.ts";
 import {
+  PROXY_PERMISSIONS,
   createDeferredGraphClient,
   createLogger,
   createTokenSigner,
@@ -119,11 +120,7 @@ await runProcess(
         PROXY_PORT: String(config.proxyPort),
         DATA_DIR: dataDir,
         GATEWAY_URL: `http://${urlHost(config.host)}:${server.port}`,
-        PROXY_CREDENTIAL: await signer.serviceToken(
-          "proxy",
-          ["internal:routes", "internal:usage", "internal:introspect", "internal:revocations"],
-          PROXY_CREDENTIAL_SECONDS,
-        ),
+        PROXY_CREDENTIAL: await signer.serviceToken("proxy", PROXY_PERMISSIONS, PROXY_CREDENTIAL_SECONDS),
       },
       logger,
     });

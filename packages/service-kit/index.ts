@@ -3,7 +3,7 @@ export { createLogger, LOG_LEVELS, type LogLevel, type Logger } from "./log.ts";
 export * from "./permissions.ts";
 export * from "./caller.ts";
 export * from "./keys.ts";
-export { createSealer, isSealed, type Sealer } from "./sealing.ts";
+export { createSealer, type Sealer } from "./sealing.ts";
 export * from "./tokens.ts";
 export { createRevocationList, type CredentialRevocation, type RevocationList } from "./revocations.ts";
 export {

@@ -71,6 +71,14 @@ export const SERVICE_PERMISSIONS = [
   "internal:github-event",
 ] as const;
 
+/** What a proxy's credential lets it do. */
+export const PROXY_PERMISSIONS = [
+  "internal:routes",
+  "internal:usage",
+  "internal:introspect",
+  "internal:revocations",
+] as const satisfies readonly (typeof SERVICE_PERMISSIONS)[number][];
+
 export type UserPermission = keyof typeof PERMISSIONS;
 export type ServicePermission = (typeof SERVICE_PERMISSIONS)[number];
 export type Permission = UserPermission | ServicePermission;

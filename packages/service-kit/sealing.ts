@@ -52,7 +52,3 @@ export function createSealer(options: { secretKey: string; previousSecretKeys?: 
     },
   };
 }
-
-export function isSealed(value: string): boolean {
-  return value.startsWith("sealed:v1:");
-}
