@@ -288,7 +288,7 @@ test("a replica that prints without end takes a bounded space, and its last line
   const logMaxBytes = 64 * 1024;
   const { runtime, fixture, dataDir } = await open({ logMaxBytes });
   const count = 20_000; // about 1.8 MB
-  const handle = await runtime.start(await fixture("much", "prints-much.mjs", [String(count)]));
+  const handle = await runtime.start(await fixture("much", "prints-much.mjs", [String(count), String(logMaxBytes)]));
   await expect.poll(async () => (await texts(handle, 1))[0], DEADLINE).toMatch(`line ${count - 1} `);
   const numbers = (await texts(handle, 50)).map((line) => Number(line.split(" ")[1]));
   expect(numbers).toHaveLength(50);
