@@ -11,7 +11,7 @@ import {
 } from "graphql";
 import type { InspectedOperation } from "./execution/executor.ts";
 import { createLruCache } from "./execution/lru-cache.ts";
-import { costError, limitExceeded, measureOperation, type OperationLimits } from "./operation-limits.ts";
+import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
 import type { CostModel } from "./operation-cost.ts";
 
 /** An operation that may run, with what is known of it from its text. */
@@ -85,6 +85,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const measured = measureOperation({ document, definition, schema, costs, limits });
       if (measured instanceof GraphQLError) return [measured];
     }
+    const unused = measureUnused({ document, schema, costs, limits });
+    if (unused) return [unused];
     const problems = validate(schema, document, rules, { maxErrors: 50 });
     if (problems.length > 0) {
       return problems.map((error) =>
@@ -104,7 +106,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
     const definition = getOperationAST(document, operationName);
     if (!definition) {
       const message =
-        operationName === null ? "Name the operation to run." : `Unknown operation named "${operationName}".`;
+        operationName === null
+          ? "Name the operation to run."
+          : `Unknown operation named "${shortened(operationName)}".`;
       return [new GraphQLError(message, { extensions: { code: "OPERATION_RESOLUTION_FAILURE" } })];
     }
     const measured = measureOperation({ document, definition, schema, costs, limits });
@@ -123,13 +127,23 @@ export function createAdmission(options: AdmissionOptions): Admission {
     };
   }
 
+  /** Parsing and validating are recursions over the client's text. */
+  function withinStack<Result>(work: () => Result): Result | readonly GraphQLError[] {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      return [limitExceeded("depth", limits.maxDepth, Infinity, "The document is nested too deeply")];
+    }
+  }
+
   return {
     admit(query, operationName) {
       let text = known.get(query);
       if (!text) {
         const before = refused.get(query);
         if (before) return before;
-        const fresh = read(query);
+        const fresh = withinStack(() => read(query));
         if (!("document" in fresh)) {
           refused.set(query, fresh, query.length);
           return fresh;
@@ -140,7 +154,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const key = operationName ?? "";
       const operation = text.operations.get(key);
       if (operation) return operation;
-      const fresh = choose(text, operationName);
+      const chosen = text;
+      const fresh = withinStack(() => choose(chosen, operationName));
       // Names that are not in the document are the client's to choose: they are not kept.
       if ("hash" in fresh) text.operations.set(key, fresh);
       return fresh;
@@ -149,10 +164,15 @@ export function createAdmission(options: AdmissionOptions): Admission {
 }
 
 function withCode(error: GraphQLError, code: string): GraphQLError {
-  return new GraphQLError(error.message, {
+  return new GraphQLError(shortened(error.message), {
     nodes: error.nodes ?? null,
     source: error.source ?? null,
     positions: error.positions ?? null,
     extensions: { ...error.extensions, code },
   });
+}
+
+/** Names are as long as the client likes, and some errors say them again for each place. */
+function shortened(text: string): string {
+  return text.length > 1_000 ? `${text.slice(0, 1_000)}…` : text;
 }

@@ -12,6 +12,7 @@ import {
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
 import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";
+import { parseTelemetryConfig, type TelemetryConfig } from "./telemetry/telemetry-config.ts";
 
 export interface GatewayConfig {
   host: string;
@@ -45,6 +46,10 @@ export interface GatewayConfig {
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
+  /** How often running subgraphs are asked for their schemas, where the gateway composes them. */
+  schemaPollIntervalMs: number;
+  /** Traces and usage reports. */
+  telemetry: TelemetryConfig;
   logLevel: LogLevel;
 }
 
@@ -82,11 +87,11 @@ const shape = {
     "must be origins separated by commas, each scheme and host without a path",
   ),
   ALLOWED_HOSTS: list([], "toolyard.example.com"),
-  INTROSPECTION: flag(true),
   SUBGRAPH_URLS: list([], "tools=http://10.0.0.2:4002/graphql").refine(
     (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
   ),
+  SCHEMA_POLL_INTERVAL_MS: integer({ fallback: 10_000, min: 100, max: 86_400_000 }),
   LOG_LEVEL: logLevel,
   TRUST_PROXY: flag(false),
   CALLBACK_HOSTS: list([], "router.example.com:443"),
@@ -144,7 +149,9 @@ function notYet(name: string, server: string) {
  */
 export function parseGatewayConfig(env: Environment, options: { isAlone?: boolean } = {}): GatewayConfig {
   if (!options.isAlone) parseEnvironment(refused, env);
-  const values = parseEnvironment(shape, env);
+  // As Apollo's server has it: in production a schema is told on purpose only.
+  const INTROSPECTION = flag(env["NODE_ENV"] !== "production");
+  const values = parseEnvironment({ ...shape, INTROSPECTION }, env);
   if (values.SAFELIST && values.PERSISTED_OPERATIONS === undefined) {
     throw new ConfigError(
       "SAFELIST: only operations of a file may run, but PERSISTED_OPERATIONS names none. Example: PERSISTED_OPERATIONS=./persisted-operations.json",
@@ -200,6 +207,8 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     ),
+    schemaPollIntervalMs: values.SCHEMA_POLL_INTERVAL_MS,
+    telemetry: parseTelemetryConfig(env),
     logLevel: values.LOG_LEVEL,
   };
 }

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import type { IncomingMessage } from "node:http";
 import {
   CALLER_HEADER,
   ConfigError,
@@ -25,9 +24,10 @@ import { createGatewayMetrics } from "./metrics.ts";
 import { createOperationGate, type GatewayContext } from "./operation-gate.ts";
 import { createPersistedOperations, parsePersistedOperations } from "./persisted-operations.ts";
 import { followGraph } from "./resubscription.ts";
+import type { RequestHead } from "./subscriptions/http-exchange.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
-import { createSubscriptionEngine } from "./subscriptions/subscription-engine.ts";
 import { createToolyardIdentity } from "./toolyard-identity.ts";
+import { noTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
 import { continueTrace } from "./trace-context.ts";
 
 interface CommonOptions {
@@ -37,6 +37,10 @@ interface CommonOptions {
   /** What an operator should know, shown in /health. */
   notes?: readonly string[];
   gauges: () => Promise<Record<string, number>>;
+  /** Closed with the gateway, as the last. Nothing is recorded or reported unless given. */
+  telemetry?: Telemetry;
+  /** False where the subgraphs' clients tell them nothing of the caller but the forwarded headers; more can be shared then. */
+  subgraphsKnowCallers?: boolean;
   logger: Logger;
 }
 
@@ -67,6 +71,8 @@ export interface Gateway {
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, supergraphSdl, healthChecks, notes = [], gauges, logger } = options;
   const { protection } = config;
+  const { telemetry = noTelemetry } = options;
+  const { tracing, usage } = telemetry;
   let server: GatewayServer | null = null;
 
   const persisted = createPersistedOperations({
@@ -75,13 +81,16 @@ export function createGateway(options: GatewayOptions): Gateway {
   });
   const metrics = createGatewayMetrics({
     gauges,
-    subscriptions: () => engine.activeStreams,
-    droppedEvents: () => engine.droppedEvents,
+    subscriptions: () => gate.activeStreams,
+    droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
   });
   const live = createLiveGraph({
     supergraphSdl,
-    createClient: (name, url) => metrics.operations.timed(clientOf(options, name, url)),
+    createClient(name, url) {
+      const client = clientOf(options, name, url);
+      return metrics.operations.timed(tracing ? tracing.traced(client) : client);
+    },
     limits: protection.operations,
     introspection: config.introspection,
     isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
@@ -112,25 +121,27 @@ export function createGateway(options: GatewayOptions): Gateway {
     metrics: metrics.operations,
     slowOperationMs: config.slowOperationMs,
     maskErrors: protection.maskErrors,
+    usage,
+    subgraphsKnowCallers: options.subgraphsKnowCallers ?? true,
     log: logger,
   });
-  const engine = createSubscriptionEngine({ executor: gate });
 
-  function contextOf(caller: Caller, request: IncomingMessage, requestId: string = newId()): GatewayContext {
+  function contextOf(caller: Caller, request: RequestHead, requestId: string = newId()): GatewayContext {
     const scopes = scopesOf(caller);
-    const traceparent = continueTrace(request.headers.traceparent);
+    const trace = tracing ? tracing.contextOf(request) : continueTrace(request.headers);
     const headers = forwarded(request, config.forwardHeaders);
     return {
       caller,
       requestId,
       clientAddress: addressOf(request, config.trustProxy),
-      ...(traceparent !== undefined && { traceparent }),
+      ...trace,
+      ...(usage && caller.kind !== "service" && { usage: usage.contextOf(request) }),
       ...(scopes && { scopes }),
       ...(headers && { headers }),
     };
   }
 
-  async function authenticate(params: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> {
+  async function authenticate(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
     const signed = params[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
     if (typeof signed === "string") return authenticator.authenticateHeader(signed);
     const given = params["authorization"] ?? params["Authorization"] ?? request.headers.authorization;
@@ -139,7 +150,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   const protocols = createSubscriptionProtocols({
     executor: gate,
-    engine,
+    engine: gate,
     authenticate,
     contextOf,
     callbackHosts: config.callbackHosts,
@@ -173,6 +184,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         contextOf,
         health,
         metrics,
+        tracing,
         jwks: jwksOf(options),
         logger,
       });
@@ -184,6 +196,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       await server?.close();
       await identity.close();
       await live.close();
+      await telemetry.close();
     },
   };
 }
@@ -213,13 +226,13 @@ function jwksOf(options: IdentityOptions): (() => Promise<JSONWebKeySet>) | null
 }
 
 /** Where a request came from; behind a proxy, what the nearest one says. */
-function addressOf(request: IncomingMessage, trustProxy: boolean): string | undefined {
+function addressOf(request: RequestHead, trustProxy: boolean): string | undefined {
   const said = trustProxy ? request.headers["x-forwarded-for"] : undefined;
   const last = typeof said === "string" ? said.split(",").at(-1)?.trim() : undefined;
   return last || request.socket.remoteAddress;
 }
 
-function forwarded({ headers }: IncomingMessage, names: readonly string[]): Record<string, string> | undefined {
+function forwarded({ headers }: RequestHead, names: readonly string[]): Record<string, string> | undefined {
   if (names.length === 0) return undefined;
   const found: Record<string, string> = {};
   for (const name of names) {

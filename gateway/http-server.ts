@@ -1,4 +1,4 @@
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import cors from "@fastify/cors";
 import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
@@ -64,10 +64,19 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     forceCloseConnections: "idle",
     // The graph's own requests do not pass through Fastify: it would take a good part of their time.
     serverFactory: (handleOther) =>
-      createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-        if (isGraphql(request.url)) handleGraphql(request, response);
-        else handleOther(request, response);
-      }),
+      createServer(
+        {
+          requestTimeout: REQUEST_TIMEOUT_MS,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+          // Other offers, such as the HTTP/2 of Java's clients, are passed over, as a server may: the request is answered as it is.
+          shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
+        },
+        (request, response) => {
+          withoutOrigin(request);
+          if (isGraphql(request.url)) handleGraphql(request, response);
+          else handleOther(request, response);
+        },
+      ),
   });
   app.decorateRequest("startedAt", 0);
 
@@ -136,6 +145,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   }
 
   app.server.on("upgrade", (request, socket, head) => {
+    withoutOrigin(request);
     const path = (request.url ?? "").split("?", 1)[0];
     if (path === GRAPHQL_PATH && hosts.allowsHost(request.headers.host) && allowsOrigin(request.headers.origin)) {
       options.protocols.handleUpgrade(request, socket, head);
@@ -161,6 +171,14 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
       }
     },
   };
+}
+
+/** Clients that take this server for a proxy send the whole URL (RFC 9112, section 3.2.2). */
+function withoutOrigin(request: IncomingMessage): void {
+  const { url = "" } = request;
+  if (url.startsWith("/") || !/^https?:\/\//i.test(url) || !URL.canParse(url)) return;
+  const { pathname, search } = new URL(url);
+  request.url = pathname + search;
 }
 
 /** Whether a request is the graph's: /graphql and what lies under it. */

@@ -46,7 +46,7 @@ const KNOWN_FOR_MS = 5 * 60_000;
 export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
   const { jwksUrl, issuer, audience, now = Date.now } = options;
   const getKey = options.getKey ?? createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 5_000 });
-  const known = createLruCache<{ caller: Caller; until: number }>({ maxEntries: 10_000 });
+  const known = createLruCache<{ caller: Caller; until: number }>({ maxEntries: 10_000, maxWeight: 32_000_000 });
   const scopes = new WeakMap<Caller, readonly string[]>();
 
   async function verify(token: string): Promise<JWTPayload> {
@@ -76,14 +76,13 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
       const token = /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1];
       if (token === undefined)
         throw new ToolyardError("UNAUTHENTICATED", "The Authorization header must be `Bearer <token>`.");
-      const key = createHash("sha256").update(token).digest("base64url");
-      const hit = known.get(key);
+      const hit = known.get(token);
       if (hit && hit.until > now()) return hit.caller;
       const payload = await verify(token);
       const expiresAt = payload.exp === undefined ? null : payload.exp * 1_000;
       const caller = createCaller({
         kind: "user",
-        subject: payload.sub ?? `token ${key}`,
+        subject: payload.sub ?? `token ${createHash("sha256").update(token).digest("base64url")}`,
         role: null,
         scopes: [],
         servicePermissions: [],
@@ -91,7 +90,7 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
         expiresAt,
       });
       scopes.set(caller, scopesOfClaims(payload));
-      known.set(key, { caller, until: Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity) });
+      known.set(token, { caller, until: Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity) }, token.length);
       return caller;
     },
     authenticateHeader: noHeader,

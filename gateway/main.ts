@@ -1,9 +1,8 @@
 /**
  * The gateway alone, subgraphs over HTTP at the supergraph's URLs or at SUBGRAPH_URLS: Toolyard's own graph, or with
- * `--supergraph FILE` any Federation 2 supergraph, with no other part of Toolyard.
+ * `--supergraph FILE` any Federation 2 supergraph, or with `--supergraph-config FILE` one composed here, with no other part of Toolyard.
  */
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import {
   CALLER_HEADER,
   ConfigError,
@@ -13,6 +12,8 @@ import {
   runProcess,
   type ServiceHealth,
 } from "@toolyard/service-kit";
+import { parseCommandLine } from "./command-line.ts";
+import { createComposedSupergraph } from "./composed-supergraph.ts";
 import { parseGatewayConfig } from "./config.ts";
 import { createCallerHeaders } from "./execution/caller-headers.ts";
 import { createHttpClient } from "./execution/http-client.ts";
@@ -20,15 +21,21 @@ import { parseSupergraph } from "./execution/supergraph.ts";
 import { createGateway } from "./gateway.ts";
 import { checkGraphql, checkHttp } from "./health.ts";
 import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-authentication.ts";
-import { readSupergraph, watchSupergraph } from "./supergraph-file.ts";
+import { createSupergraphFile } from "./supergraph-file.ts";
+import { createTelemetry } from "./telemetry/telemetry.ts";
 
 await runProcess(async (lifetime) => {
-  const { supergraph: file } = parseArguments(process.argv.slice(2));
-  const isAlone = file !== undefined;
+  const given = parseCommandLine(process.argv.slice(2), process.env);
+  const isAlone = given !== null;
   const config = parseGatewayConfig(process.env, { isAlone });
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
-  const supergraphFile = file ?? join(import.meta.dirname, "..", "schema", "supergraph.graphql");
-  const supergraphSdl = await readSupergraph(supergraphFile);
+  const { file } = given ?? { file: join(import.meta.dirname, "..", "schema", "supergraph.graphql") };
+  const { schemaPollIntervalMs: pollIntervalMs } = config;
+  const source =
+    given?.kind === "config"
+      ? createComposedSupergraph({ file, env: process.env, log: logger, pollIntervalMs })
+      : createSupergraphFile({ file, log: logger });
+  const supergraphSdl = await source.load(lifetime.signal);
   const urlOf = (name: string, url: string): string => {
     const chosen = config.subgraphUrls[name] ?? url;
     if (/^https?:/.test(chosen) && URL.canParse(chosen)) return chosen;
@@ -47,13 +54,15 @@ await runProcess(async (lifetime) => {
   /** Asks those that are in the supergraph now. */
   const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
     (await Promise.all(subgraphs.map(check))).flat();
-  const common = { config, supergraphSdl, gauges: async () => ({}), logger };
+  const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
+  const common = { config, supergraphSdl, gauges: async () => ({}), telemetry, logger };
 
   async function createAlone() {
     const { jwt } = config;
     return createGateway({
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: () => ({}) }),
+      subgraphsKnowCallers: false,
       authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
       healthChecks: [checkAll(({ name, url }) => checkGraphql(name, url))],
     });
@@ -77,25 +86,11 @@ await runProcess(async (lifetime) => {
 
   const gateway = isAlone ? await createAlone() : await createOfToolyard();
   lifetime.onShutdown("gateway", () => gateway.close());
-  const watcher = watchSupergraph({
-    file: supergraphFile,
-    onChange: async (changed) => {
-      await gateway.replaceSupergraph(changed);
-      subgraphs = subgraphsOf(changed);
-    },
-    log: logger,
+  const watcher = source.watch(async (changed) => {
+    await gateway.replaceSupergraph(changed);
+    subgraphs = subgraphsOf(changed);
   });
   lifetime.onShutdown("supergraph", () => watcher.close());
   const { url } = await gateway.listen();
   logger.info({ url }, "the gateway is ready");
 });
-
-function parseArguments(args: string[]): { supergraph?: string } {
-  try {
-    const { values } = parseArgs({ args, options: { supergraph: { type: "string" } } });
-    return values;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`${message}\nUsage: node gateway/main.ts [--supergraph FILE]`);
-  }
-}

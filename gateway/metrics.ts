@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
 
 /** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
@@ -24,18 +25,18 @@ export function createGatewayMetrics(options: {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
-  const requests = new Counter({
+  const requests = createLightCounter({
+    registry,
     name: "http_requests_total",
     help: "HTTP requests answered.",
     labelNames: ["method", "endpoint", "status"],
-    registers,
   });
-  const durations = new Histogram({
+  const durations = createLightHistogram({
+    registry,
     name: "http_request_duration_seconds",
     help: "Time from a request's arrival to the end of its answer.",
     labelNames: ["method", "endpoint"],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-    registers,
   });
   new Gauge({
     name: "subscriptions_active",
@@ -88,12 +89,31 @@ export function createGatewayMetrics(options: {
       }
     },
   });
+  /** By endpoint, status and method: a handful. */
+  const series = new Map<string, Map<number, Map<string, { observe(seconds: number): void }>>>();
+
+  function seriesOf(method: string, endpoint: string, status: number): { observe(seconds: number): void } {
+    const known = series.get(endpoint)?.get(status)?.get(method);
+    if (known) return known;
+    const count = requests.series({ method, endpoint, status: String(status) });
+    const duration = durations.series({ method, endpoint });
+    const fresh = {
+      observe(seconds: number) {
+        count.inc();
+        duration.observe(seconds);
+      },
+    };
+    const byStatus = series.get(endpoint) ?? new Map<number, Map<string, typeof fresh>>();
+    const byMethod = byStatus.get(status) ?? new Map<string, typeof fresh>();
+    series.set(endpoint, byStatus.set(status, byMethod.set(method, fresh)));
+    return fresh;
+  }
+
   return {
     registry,
     httpRequest(method, endpoint, status, seconds) {
       const known = METHODS.has(method) ? method : "OTHER";
-      requests.inc({ method: known, endpoint, status: String(status) });
-      durations.observe({ method: known, endpoint }, seconds);
+      seriesOf(known, endpoint, status).observe(seconds);
     },
     operations: createOperationMetrics({ registry, maxOperations }),
   };

@@ -10,6 +10,9 @@ import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
 import { followGraph } from "./resubscription.ts";
 import { logPositionOf } from "./subscriptions/log-position.ts";
 import { createSharedUpstreams } from "./subscriptions/shared-upstreams.ts";
+import type { SubscriptionEngine } from "./subscriptions/subscription-engine.ts";
+import type { OperationSpan, OperationTracer } from "./telemetry/operation-tracer.ts";
+import type { UsageOfRequest, UsageReporting } from "./telemetry/usage-reporting.ts";
 
 /** What the gateway adds to an operation's context on its way to the subgraphs. */
 export interface GatewayContext extends OperationContext {
@@ -17,6 +20,10 @@ export interface GatewayContext extends OperationContext {
   fetches?: FetchTiming[];
   /** The plan is answered with the result. */
   wantsPlan?: boolean;
+  /** Records the operation as part of its trace. */
+  tracer?: OperationTracer;
+  /** What usage reports say of who asks. */
+  usage?: UsageOfRequest;
 }
 
 export interface OperationGateOptions {
@@ -25,19 +32,25 @@ export interface OperationGateOptions {
   metrics: OperationMetrics;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
+  /** Whether subgraphs are told who calls; else callers that may see the same share their subscriptions' streams. */
+  subgraphsKnowCallers?: boolean;
   /** Answers an error of an unknown kind with neutral words: what a subgraph says of its inner workings is for the log. */
   maskErrors: boolean;
+  /** Told of operations, but for those whose context says nothing for it; null: nothing is reported. */
+  usage?: UsageReporting | null;
   log: Logger;
 }
 
 /**
  * The one way to the executor for what comes from outside, whatever protocol it came by: limits before, metrics and neutral errors
  * after. It has the executor's own interface; `inspect` is called once for each operation and counts it against its caller's rate.
+ * Its subscriptions are bounded, and share what they can.
  */
-export type OperationGate = Pick<Executor, "inspect" | "execute" | "subscribe">;
+export type OperationGate = Pick<Executor, "inspect" | "execute"> & SubscriptionEngine;
 
 export function createOperationGate(options: OperationGateOptions): OperationGate {
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
+  const { subgraphsKnowCallers = true, usage = null } = options;
 
   const admit = (
     graph: Graph,
@@ -61,12 +74,18 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     }
   }
 
+  /** Whose subscription opened a stream last. */
+  let opener: OperationContext | null = null;
   const shared = createSharedUpstreams({
-    open: (request) => followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: () => undefined }),
+    open(request) {
+      opener = request.context;
+      return followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: () => undefined });
+    },
     positionOf(request) {
       const admitted = admit(live.current, request);
       return "hash" in admitted ? logPositionOf(admitted, request) : null;
     },
+    ...(!subgraphsKnowCallers && { identityOf: rightsAndHeaders }),
   });
 
   async function execute(request: GraphRequest): Promise<ExecutionResult> {
@@ -80,15 +99,23 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         return { errors: named(begun.errors, context) };
       }
       const { operation, leave } = begun;
+      const span = context.tracer?.operation(operation, startedAt);
       try {
-        const result = await graph.executor.execute({ ...request, validDocument: operation.validDocument });
+        const result = await graph.executor.execute({
+          ...request,
+          context: span ? span.inside(context) : context,
+          validDocument: operation.validDocument,
+        });
+        span?.end(result.errors);
         const durationMs = performance.now() - startedAt;
         metrics.operation(operation, result.errors ? "error" : "ok", durationMs / 1_000);
+        if (context.usage) usage?.executed(operation, context.usage, durationMs, result.errors);
         if (slowOperationMs !== null && durationMs > slowOperationMs)
           await logSlow(graph, request, operation, durationMs);
         const answer = result.errors ? { ...result, errors: named(result.errors, context) } : result;
         return context.wantsPlan ? { ...answer, extensions: { plan: await planOf(graph, request) } } : answer;
       } finally {
+        span?.end();
         leave();
       }
     });
@@ -160,24 +187,38 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     if ("errors" in begun) return single({ errors: named(begun.errors, request.context) });
     const { operation, leave } = begun;
     metrics.subscription(operation);
-    const results = shared.subscribe(request, leave);
-    const next = async (): Promise<IteratorResult<ExecutionResult, void>> => {
-      const step = await results.next();
-      if (step.done || !step.value.errors) return step;
-      return { done: false, value: { ...step.value, errors: named(step.value.errors, request.context) } };
-    };
-    // By hand and not as a generator: one that waits for an event would hear of `return` only after it.
-    return {
-      next,
-      return: () => results.return(),
-      throw: (error: unknown) => results.throw(error),
-      [Symbol.asyncIterator]() {
-        return this;
+    const context: GatewayContext = request.context;
+    if (context.usage) usage?.executed(operation, context.usage, 0, undefined);
+    const span = context.tracer?.operation(operation, performance.now());
+    if (!span) return open(request, leave);
+    const within = span.inside(context);
+    const results = open(
+      { ...request, context: within },
+      () => {
+        span.end();
+        leave();
       },
-      async [Symbol.asyncDispose]() {
-        await results.return();
+      span,
+    );
+    // Whoever joins another's stream has begun with that; whoever opens one, once the subgraph is asked.
+    if (opener !== within) span.end();
+    opener = null;
+    return results;
+  }
+
+  function open(
+    request: GraphRequest,
+    onEnd: () => void,
+    span?: OperationSpan,
+  ): AsyncGenerator<ExecutionResult, void, void> {
+    return shared.subscribe(request, {
+      onEnd,
+      present(result) {
+        if (!result.errors) return result;
+        span?.end(result.errors);
+        return { ...result, errors: named(result.errors, request.context) };
       },
-    };
+    });
   }
 
   return {
@@ -188,11 +229,25 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         return { errors: named([refusal(error)], request.context) };
       }
       const admitted = admit(live.current, request);
-      return "hash" in admitted ? admitted : { errors: named(admitted, request.context) };
+      if ("hash" in admitted) return admitted;
+      const context: GatewayContext = request.context;
+      if (context.usage) usage?.refused(admitted, context.usage, live.current.executor.apiSchema);
+      return { errors: named(admitted, request.context) };
     },
     execute,
     subscribe,
+    get activeStreams() {
+      return shared.activeReaders;
+    },
+    get droppedEvents() {
+      return shared.droppedResults;
+    },
   };
+}
+
+/** All of a caller that results may depend on where subgraphs are not told who it is. */
+function rightsAndHeaders({ caller, headers, scopes, policies }: OperationContext): unknown {
+  return [caller.kind, caller.scopes, scopes, policies, headers];
 }
 
 /** What is thrown to refuse an operation, as its error. */

@@ -118,6 +118,46 @@ export function measureOperation(options: {
   }
 }
 
+/**
+ * Measures the fragments that no operation of the document reaches: they are never run, but validation walks them as well.
+ *
+ * @returns the first limit that is exceeded
+ */
+export function measureUnused(options: {
+  document: DocumentNode;
+  schema: GraphQLSchema;
+  costs: CostModel;
+  limits: OperationLimits;
+}): GraphQLError | null {
+  const { document, schema } = options;
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  const open: SelectionSetNode[] = [];
+  for (const node of document.definitions) {
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+    else if (node.kind === Kind.OPERATION_DEFINITION) open.push(node.selectionSet);
+  }
+  if (fragments.size === 0) return null;
+  const unused = new Map(fragments);
+  for (let set = open.pop(); set; set = open.pop()) {
+    for (const selection of set.selections) {
+      if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        const fragment = unused.get(selection.name.value);
+        if (fragment && unused.delete(selection.name.value)) open.push(fragment.selectionSet);
+      } else if (selection.selectionSet) open.push(selection.selectionSet);
+    }
+  }
+  if (unused.size === 0) return null;
+  const walk = createWalk({ ...options, fragments });
+  try {
+    for (const { selectionSet, typeCondition } of unused.values())
+      walk.selection([{ selectionSet, type: schema.getType(typeCondition.name.value) ?? null }], 1, null);
+    return null;
+  } catch (error) {
+    if (error instanceof TooLarge) return error.error;
+    throw error;
+  }
+}
+
 /** @returns null when the operation with these variables costs no more than is allowed */
 export function costError(
   measured: Pick<MeasuredOperation, "cost">,

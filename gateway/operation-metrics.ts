@@ -1,6 +1,7 @@
-import { Counter, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
 import type { AdmittedOperation } from "./admission.ts";
 import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./execution/subgraph-client.ts";
+import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 
 /** What is counted of GraphQL operations. Names come from clients: only so many are told apart, the rest is `other`. */
 export interface OperationMetrics {
@@ -15,65 +16,94 @@ export type CountedOperation = Pick<AdmittedOperation, "kind" | "name" | "hash">
 
 export function createOperationMetrics(options: { registry: Registry; maxOperations: number }): OperationMetrics {
   const { registry, maxOperations } = options;
-  const registers = [registry];
-  const operations = new Counter({
+  const operations = createLightCounter({
+    registry,
     name: "graphql_operations_total",
     help: "GraphQL operations executed.",
     labelNames: ["type", "outcome"],
-    registers,
   });
-  const durations = new Histogram({
+  const durations = createLightHistogram({
+    registry,
     name: "graphql_operation_duration_seconds",
     help: "Time of a GraphQL operation from its admission to its result, by its name and the start of its text's SHA-256.",
     labelNames: ["operation", "hash", "outcome"],
     buckets: [0.005, 0.025, 0.1, 0.5, 2.5, 10],
-    registers,
   });
-  const subscriptions = new Counter({
+  const subscriptions = createLightCounter({
+    registry,
     name: "graphql_subscriptions_total",
     help: "Subscriptions begun, by name and the start of the text's SHA-256.",
     labelNames: ["operation", "hash"],
-    registers,
   });
-  const fetches = new Histogram({
+  const fetches = createLightHistogram({
+    registry,
     name: "graphql_subgraph_fetch_duration_seconds",
     help: "Time of one fetch from a subgraph.",
     labelNames: ["subgraph", "outcome"],
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
-    registers,
   });
-  /** Hashes of those that are told apart. */
-  const seen = new Set<string>();
+  type Outcome = "ok" | "error";
+  /** By the hashes of those that are told apart. */
+  const known = new Map<string, Record<Outcome, { observe(seconds: number): void }>>();
+  const counts = new Map<string, { inc(): void }>();
 
   function labelsOf({ hash, name }: CountedOperation): { operation: string; hash: string } {
-    if (!seen.has(hash)) {
-      if (seen.size >= maxOperations) return { operation: "other", hash: "" };
-      seen.add(hash);
-    }
     // A name may be as long as its author likes.
     return { operation: (name ?? "").slice(0, 64), hash };
   }
 
+  function durationsOf(operation: CountedOperation): Record<Outcome, { observe(seconds: number): void }> {
+    const found = known.get(operation.hash);
+    if (found) return found;
+    const isToldApart = known.size < maxOperations;
+    const labels = isToldApart ? labelsOf(operation) : { operation: "other", hash: "" };
+    const fresh = {
+      ok: durations.series({ ...labels, outcome: "ok" }),
+      error: durations.series({ ...labels, outcome: "error" }),
+    };
+    if (isToldApart) known.set(operation.hash, fresh);
+    return fresh;
+  }
+
+  function count(type: string, outcome: Outcome): void {
+    const key = type + outcome;
+    let series = counts.get(key);
+    if (!series) {
+      series = operations.series({ type, outcome });
+      counts.set(key, series);
+    }
+    series.inc();
+  }
+
   return {
     operation(operation, outcome, seconds) {
-      operations.inc({ type: operation?.kind ?? "unknown", outcome });
-      if (operation) durations.observe({ ...labelsOf(operation), outcome }, seconds);
+      count(operation?.kind ?? "unknown", outcome);
+      if (operation) durationsOf(operation)[outcome].observe(seconds);
     },
     subscription(operation) {
-      subscriptions.inc(labelsOf(operation));
-      operations.inc({ type: "subscription", outcome: "ok" });
+      durationsOf(operation);
+      const isToldApart = known.has(operation.hash);
+      subscriptions.series(isToldApart ? labelsOf(operation) : { operation: "other", hash: "" }).inc();
+      count("subscription", "ok");
     },
     timed(client) {
+      const took = {
+        ok: fetches.series({ subgraph: client.name, outcome: "ok" }),
+        error: fetches.series({ subgraph: client.name, outcome: "error" }),
+      };
       return {
         name: client.name,
-        async execute(request) {
+        execute(request) {
           const startedAtMs = performance.now();
-          const response = await client.execute(request);
-          const durationMs = performance.now() - startedAtMs;
-          const failed = hasFailed(response);
-          fetches.observe({ subgraph: client.name, outcome: failed ? "error" : "ok" }, durationMs / 1_000);
-          timingsOf(request)?.push({ subgraph: client.name, startedAtMs, durationMs, failed });
-          return response;
+          const pending = client.execute(request);
+          // Asked for first, this is done before whoever waits for the response goes on. A client does not reject.
+          void pending.then((response) => {
+            const durationMs = performance.now() - startedAtMs;
+            const failed = hasFailed(response);
+            took[failed ? "error" : "ok"].observe(durationMs / 1_000);
+            timingsOf(request)?.push({ subgraph: client.name, startedAtMs, durationMs, failed });
+          }, ignored);
+          return pending;
         },
         subscribe: (request) => client.subscribe(request),
         close: () => client.close(),
@@ -81,6 +111,9 @@ export function createOperationMetrics(options: { registry: Registry; maxOperati
     },
   };
 }
+
+/** Whoever waits for it has the error. */
+const ignored = () => undefined;
 
 function hasFailed({ data, errors }: SubgraphResponse): boolean {
   return errors !== undefined && errors.length > 0 && (data === undefined || data === null);

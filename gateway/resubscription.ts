@@ -1,9 +1,10 @@
+import { createHash } from "node:crypto";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import type { AdmittedOperation } from "./admission.ts";
 import type { GraphRequest } from "./execution/executor.ts";
 import type { Graph, LiveGraph } from "./live-graph.ts";
-import { sequenceOf } from "./subscriptions/bounded-stream.ts";
 import { resumeAfter } from "./subscriptions/last-event-id.ts";
+import { sequenceOf } from "./subscriptions/log-position.ts";
 
 export interface FollowGraphOptions {
   live: LiveGraph;
@@ -14,32 +15,41 @@ export interface FollowGraphOptions {
   onEnd(): void;
 }
 
+const RETRY_MS = 1_000;
+
 type Results = AsyncGenerator<ExecutionResult, void, void>;
+type Step = IteratorResult<ExecutionResult, void>;
 
 /**
  * A subscription that outlives a change of the supergraph without its client noticing. Where the new graph would do the same by the
- * same subgraphs, the stream just goes on; where it is planned otherwise, it is opened anew, after the last sequence delivered when the
- * field has `after` and its events say their `sequence`; where the new graph does not allow it, it ends with an error that says so.
- * Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
+ * same subgraphs, the stream just goes on, and the old graph is let go of; where it is planned otherwise, it is opened anew, after the
+ * last sequence delivered when the field has `after` and its events say their `sequence`; where the new graph does not allow it, it ends
+ * with an error that says so. Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
  */
 export function followGraph(options: FollowGraphOptions): Results {
   const { live, request, admit, onEnd } = options;
   let held = live.hold();
+  /** How `stream` is run; not asked for before there is something to compare with. */
+  let way: string | null = null;
   let stream = held.graph.executor.subscribe(validated(request, admit(held.graph)));
-  let pending: Promise<IteratorResult<ExecutionResult, void>> | null = null;
+  let pending: Promise<Step> | null = null;
   let lastSequence: string | null = null;
   let hasEnded = false;
-  let swapped = Promise.withResolvers<"swapped">();
   let isStale = false;
-  const stopListening = live.onSwap(() => {
+  /** Ends a wait for the next result. */
+  let onStale: (() => void) | null = null;
+  const onSwap = () => {
     isStale = true;
-    swapped.resolve("swapped");
-  });
+    onStale?.();
+  };
+  const stopListening = live.onSwap(onSwap);
+  let retry: NodeJS.Timeout | undefined;
 
   function end(): void {
     if (hasEnded) return;
     hasEnded = true;
     stopListening();
+    clearTimeout(retry);
     held.release();
     onEnd();
   }
@@ -47,7 +57,6 @@ export function followGraph(options: FollowGraphOptions): Results {
   /** Goes over to the graph in service. @returns an error when the subscription cannot */
   async function move(): Promise<readonly GraphQLError[] | null> {
     isStale = false;
-    swapped = Promise.withResolvers();
     const next = live.hold();
     const admitted = admit(next.graph);
     if (!("hash" in admitted)) {
@@ -60,18 +69,35 @@ export function followGraph(options: FollowGraphOptions): Results {
         }),
       ];
     }
-    if ((await wayOf(held.graph, request)) === (await wayOf(next.graph, request))) {
+    let nextWay: string | null;
+    try {
+      way ??= await wayOf(held.graph, request);
+      nextWay = await wayOf(next.graph, request);
+    } catch (error) {
+      next.release();
+      if (!isBusy(error)) throw error;
+      // Planners have much to do just after a swap: the stream goes on as it is, and this is tried again.
+      if (!hasEnded) retry = setTimeout(onSwap, RETRY_MS * (1 + Math.random())).unref();
+      return null;
+    }
+    if (hasEnded) {
       next.release();
       return null;
     }
+    const before = { stream, held };
+    held = next;
+    if (way !== null && way === nextWay) {
+      // Its clients are the next graph's, too.
+      before.held.release();
+      return null;
+    }
+    way = nextWay;
     const { executor } = next.graph;
     const resumed =
       lastSequence === null
         ? validated(request, admitted)
         : { ...resumeAfter(executor, request, lastSequence), signal: request.signal };
-    const before = { stream, held };
     stream = executor.subscribe(resumed);
-    held = next;
     // The new one is opened before the old one is closed.
     pending = stream.next();
     pending.catch(() => undefined); // met by whoever takes the next result
@@ -80,10 +106,18 @@ export function followGraph(options: FollowGraphOptions): Results {
     return null;
   }
 
-  async function next(): Promise<IteratorResult<ExecutionResult, void>> {
+  /** Not by racing with a promise for the swap: that would keep each result until there is one. */
+  function resultOrSwap(result: Promise<Step>): Promise<Step | "swapped"> {
+    return new Promise((resolve, reject) => {
+      onStale = () => resolve("swapped");
+      result.then(resolve, reject);
+    });
+  }
+
+  async function next(): Promise<Step> {
     while (!hasEnded) {
       pending ??= stream.next();
-      const outcome = isStale ? "swapped" : await Promise.race([pending, swapped.promise]);
+      const outcome = isStale ? "swapped" : await resultOrSwap(pending);
       if (hasEnded) break;
       if (outcome === "swapped") {
         const errors = await move();
@@ -129,18 +163,25 @@ export function followGraph(options: FollowGraphOptions): Results {
   return results;
 }
 
-/** How a graph would run a subscription: equal texts, the same fetches from the same places. */
+/**
+ * How a graph would run a subscription, as a hash: the same for the same fetches from the same places. Null when it would not.
+ * @throws GraphQLError when it cannot be said now
+ */
 async function wayOf(graph: Graph, request: GraphRequest): Promise<string | null> {
   try {
     const plan = JSON.stringify(await graph.executor.explain(request));
-    return `${plan} ${[...graph.subgraphUrls]
-      .map(([name, url]) => `${name} ${url}`)
-      .sort()
-      .join()}`;
+    const places = [...graph.subgraphUrls]
+      .filter(([name]) => plan.includes(`"subgraph":${JSON.stringify(name)}`))
+      .map(([name, url]) => `${name} ${url}`);
+    return createHash("sha256").update(`${plan} ${places.sort().join()}`).digest("base64");
   } catch (error) {
-    if (error instanceof GraphQLError) return null;
+    if (error instanceof GraphQLError && !isBusy(error)) return null;
     throw error;
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof GraphQLError && error.extensions["code"] === "CAPACITY_EXHAUSTED";
 }
 
 function validated(request: GraphRequest, admitted: AdmittedOperation | readonly GraphQLError[]): GraphRequest {

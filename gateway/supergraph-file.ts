@@ -1,10 +1,52 @@
-import { unwatchFile, watchFile } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import { createFileWatch } from "./file-watch.ts";
+import { createSettledWork } from "./settled-work.ts";
+import type { SupergraphSource } from "./supergraph-source.ts";
+
+export interface SupergraphFileOptions {
+  /** A supergraph's SDL. */
+  file: string;
+  log: Pick<Logger, "info" | "error">;
+  /** How often it is looked at. */
+  intervalMs?: number;
+  /** How long it must rest: who writes it may not be done. */
+  settleMs?: number;
+}
+
+/** A supergraph that somebody else has composed. */
+export function createSupergraphFile(options: SupergraphFileOptions): SupergraphSource {
+  const { file, log, intervalMs = 500, settleMs = 100 } = options;
+  return {
+    load: () => readSupergraph(file),
+    watch(onChange) {
+      const reload = createSettledWork({
+        settleMs,
+        async work(signal) {
+          try {
+            await onChange(await readSupergraph(file));
+            log.info({ file }, "the supergraph has changed and is in service");
+          } catch (error) {
+            if (signal.aborted) return;
+            const reason = messageOf(error);
+            log.error({ file, reason }, "the changed supergraph is refused; the one before stays in service");
+          }
+        },
+      });
+      const watch = createFileWatch({ onChange: reload.request, intervalMs });
+      watch.follow([file]);
+      return {
+        async close() {
+          watch.close();
+          await reload.close();
+        },
+      };
+    },
+  };
+}
 
 /** Reads a supergraph's SDL. @throws ToolyardError NOT_FOUND, BAD_USER_INPUT saying what to do */
-export async function readSupergraph(file: string): Promise<string> {
+async function readSupergraph(file: string): Promise<string> {
   let text: string;
   try {
     text = await readFile(file, "utf8");
@@ -18,52 +60,4 @@ export async function readSupergraph(file: string): Promise<string> {
       `The supergraph ${file} is empty. Compose one: rover supergraph compose.`,
     );
   return text;
-}
-
-/**
- * Calls back with a supergraph's new text each time its file has changed, until `close`. Looks at the file itself and not at its
- * folder's notices: those do not come from every file system, and not for a link that is pointed elsewhere.
- */
-export function watchSupergraph(options: {
-  file: string;
-  /** @throws Error saying why the supergraph cannot be used */
-  onChange: (supergraphSdl: string) => Promise<void>;
-  log: Pick<Logger, "info" | "error">;
-  intervalMs?: number;
-  /** How long a file must rest: who writes it may not be done. */
-  settleMs?: number;
-}): { close(): Promise<void> } {
-  const { file, onChange, log, intervalMs = 500, settleMs = 100 } = options;
-  const stopping = new AbortController();
-  let working: Promise<void> = Promise.resolve();
-  let waiting = 0;
-
-  async function reload(): Promise<void> {
-    try {
-      await delay(settleMs, undefined, { signal: stopping.signal, ref: false });
-      waiting -= 1;
-      // A later change is on its way: that one is the one to read.
-      if (waiting > 0) return;
-      await onChange(await readSupergraph(file));
-      log.info({ file }, "the supergraph has changed and is in service");
-    } catch (error) {
-      if (stopping.signal.aborted) return;
-      log.error(
-        { file, reason: messageOf(error) },
-        "the changed supergraph is refused; the one before stays in service",
-      );
-    }
-  }
-  const listener = () => {
-    waiting += 1;
-    working = working.then(reload);
-  };
-  watchFile(file, { interval: intervalMs, persistent: false }, listener);
-  return {
-    async close() {
-      unwatchFile(file, listener);
-      stopping.abort();
-      await working;
-    },
-  };
 }

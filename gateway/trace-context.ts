@@ -1,14 +1,46 @@
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+
+/** What a client's `traceparent` says (https://www.w3.org/TR/trace-context/). */
+export interface TraceParent {
+  /** 32 hexadecimal digits. */
+  traceId: string;
+  /** Of the client's span: 16 hexadecimal digits. */
+  spanId: string;
+  /** 2 hexadecimal digits; the lowest bit: sampled. */
+  flags: string;
+}
+
+/** @returns null when there is none, or none that is well formed */
+export function parseTraceparent(header: string | string[] | undefined): TraceParent | null {
+  if (typeof header !== "string") return null;
+  const match = /^(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(?:$|-)/.exec(header);
+  const [, traceId = "", spanId = "", flags = ""] = match ?? [];
+  return match ? { traceId, spanId, flags } : null;
+}
+
+/** What goes on to subgraphs of a trace. */
+export interface ContinuedTrace {
+  traceparent: string;
+  tracestate?: string;
+}
 
 /**
- * W3C trace context (https://www.w3.org/TR/trace-context/): what goes on to subgraphs for a request that came with `traceparent`, the
- * same trace with the gateway as the parent. Undefined when there is none, or none that is well formed.
+ * What goes on to subgraphs for a request that came with `traceparent`, where no spans are recorded: the same trace with the gateway as
+ * the parent. Undefined when there is none, or none that is well formed.
  */
-export function continueTrace(traceparent: string | string[] | undefined): string | undefined {
-  if (typeof traceparent !== "string") return undefined;
-  const match = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:$|-)/.exec(
-    traceparent,
-  );
-  // Bits of the flags beyond "sampled" and "random" are a later version's.
-  return match ? `00-${match[1]}-${randomBytes(8).toString("hex")}-${match[2]}` : undefined;
+export function continueTrace(headers: IncomingHttpHeaders): ContinuedTrace | undefined {
+  if (headers["traceparent"] === undefined) return undefined;
+  const parent = parseTraceparent(headers["traceparent"]);
+  if (!parent) return undefined;
+  const traceparent = `00-${parent.traceId}-${randomBytes(8).toString("hex")}-${parent.flags}`;
+  const tracestate = tracestateOf(headers);
+  return tracestate === undefined ? { traceparent } : { traceparent, tracestate };
+}
+
+/** What comes with `traceparent` for those who know their part of it: passed on as it is. */
+export function tracestateOf(headers: IncomingHttpHeaders): string | undefined {
+  const given = headers["tracestate"];
+  const text = Array.isArray(given) ? given.join() : given;
+  return text === undefined || text === "" || /[^\t\x20-\x7e]/.test(text) ? undefined : text;
 }

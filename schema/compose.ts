@@ -1,48 +1,46 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { composeServices } from "@apollo/composition";
-import { parse } from "graphql";
+/**
+ * `node schema/compose.ts --config supergraph.yaml [--output FILE]`: composes a supergraph as `rover supergraph compose` does. The supergraph
+ * goes to stdout or to FILE, hints and errors to stderr; exit code 0 when there is a supergraph, 1 when there is none.
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
+import { parseArgs } from "node:util";
+import { messageOf } from "@toolyard/service-kit";
+import { compose } from "./composition.ts";
+import { describeProblems } from "./composition-problem.ts";
+import { parseSupergraphConfig } from "./supergraph-config.ts";
+import { readSubgraphs } from "./subgraph-schemas.ts";
 
-/** The subgraphs, in the order of the supergraph's join__Graph, and the shared pieces each takes. */
-export const SUBGRAPHS = [
-  { name: "identity", pieces: ["shared"] },
-  { name: "tools", pieces: ["shared", "launch"] },
-  { name: "knowledge", pieces: ["shared"] },
-  { name: "analysis", pieces: ["shared", "launch"] },
-  { name: "deployments", pieces: ["shared"] },
-] as const;
+const USAGE = "Usage: node schema/compose.ts --config FILE [--output FILE]    (--config - reads it from stdin)";
 
-export type SubgraphName = (typeof SUBGRAPHS)[number]["name"];
-
-export interface Supergraph {
-  /** For the gateway. */
-  supergraphSdl: string;
-  /** What clients see: without @inaccessible and @tag(name: "internal") elements. */
-  apiSdl: string;
-}
-
-/** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces. */
-export function assembleSubgraph(root: string, { name, pieces }: (typeof SUBGRAPHS)[number]): string {
-  const files = [
-    ...pieces.map((piece) => join(root, "schema", `${piece}.graphql`)),
-    join(root, "subgraphs", name, "schema.graphql"),
-  ];
-  return files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n";
-}
-
-/** Composes subgraphs' SDL into a supergraph. @throws Error listing every composition error with its code. */
-export function composeSupergraph(subgraphs: { name: string; sdl: string; url?: string }[]): {
-  supergraphSdl: string;
-  hints: string[];
-} {
-  const { supergraphSdl, errors, hints } = composeServices(
-    subgraphs.map(({ name, sdl, url }) => ({ name, url: url ?? "", typeDefs: parse(sdl) })),
-  );
-  if (errors || !supergraphSdl) {
-    const lines = (errors ?? []).map(
-      (error) => `- ${error.message}${typeof error.extensions.code === "string" ? ` (${error.extensions.code})` : ""}`,
-    );
-    throw new Error(`The subgraphs do not compose:\n${lines.join("\n")}`);
+async function run(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      config: { type: "string" },
+      output: { type: "string", short: "o" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const { config, output } = values;
+  if (values.help) {
+    process.stdout.write(`${USAGE}\n`);
+    return;
   }
-  return { supergraphSdl, hints: (hints ?? []).map((hint) => hint.message) };
+  if (config === undefined) throw new Error(`--config is missing: which subgraphs?\n${USAGE}`);
+  const yaml = config === "-" ? await text(process.stdin) : await readFile(config, "utf8");
+  const { subgraphs } = parseSupergraphConfig(yaml, { file: config === "-" ? "stdin" : config, env: process.env });
+  const composition = compose(await readSubgraphs(subgraphs));
+  if ("errors" in composition)
+    throw new Error(`The subgraphs do not compose:\n${describeProblems(composition.errors)}`);
+  if (composition.hints.length > 0) process.stderr.write(`Hints:\n${describeProblems(composition.hints)}\n`);
+  const supergraph = `${composition.supergraphSdl.trim()}\n`;
+  if (output === undefined) process.stdout.write(supergraph);
+  else await writeFile(output, supergraph);
+}
+
+try {
+  await run();
+} catch (error) {
+  process.stderr.write(`${messageOf(error)}\n`);
+  process.exitCode = 1;
 }

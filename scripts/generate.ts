@@ -9,7 +9,9 @@ import * as resolversPlugin from "@graphql-codegen/typescript-resolvers";
 import * as typescriptPlugin from "@graphql-codegen/typescript";
 import { parse } from "graphql";
 import { apiSchemaSdl } from "../schema/api-schema.ts";
-import { SUBGRAPHS, assembleSubgraph, composeSupergraph } from "../schema/compose.ts";
+import { compose } from "../schema/composition.ts";
+import { describeProblems } from "../schema/composition-problem.ts";
+import { SUBGRAPHS, assembleSubgraph } from "../schema/subgraphs.ts";
 
 const root = join(import.meta.dirname, "..");
 const check = process.argv.includes("--check");
@@ -71,13 +73,16 @@ const assembled = SUBGRAPHS.map((subgraph) => ({
   name: subgraph.name,
   sdl: assembleSubgraph(root, subgraph),
   url: `http://127.0.0.1/${subgraph.name}`,
+  origin: null,
 }));
 for (const { name, sdl } of assembled) {
   emit(join(root, "subgraphs", name, "generated", "schema.graphql"), sdl);
   emit(join(root, "subgraphs", name, "generated", "types.ts"), await resolverTypes(name, sdl));
 }
-const { supergraphSdl, hints } = composeSupergraph(assembled);
-for (const hint of hints) process.stderr.write(`hint: ${hint}\n`);
+const composition = compose(assembled);
+if ("errors" in composition) throw new Error(`The subgraphs do not compose:\n${describeProblems(composition.errors)}`);
+const { supergraphSdl, hints } = composition;
+if (hints.length > 0) process.stderr.write(`Hints:\n${describeProblems(hints)}\n`);
 emit(join(root, "schema", "supergraph.graphql"), `${supergraphSdl.trim()}\n`);
 emit(join(root, "schema", "api.graphql"), apiSchemaSdl(supergraphSdl, { excludeTags: ["internal"] }));
 emit(join(root, "schema", "internal-api.graphql"), apiSchemaSdl(supergraphSdl, { excludeTags: [] }));

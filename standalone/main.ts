@@ -7,6 +7,7 @@ import { createGateway } from "@toolyard/gateway";
 import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
 import { createInProcessClient } from "@toolyard/gateway/execution/in-process-client.ts";
 import { checkHttp, checkSubgraph } from "@toolyard/gateway/health.ts";
+import { createTelemetry } from "@toolyard/gateway/telemetry/telemetry.ts";
 import {
   PROXY_PERMISSIONS,
   createDeferredGraphClient,
@@ -91,8 +92,10 @@ await runProcess(
 
     const logger = createLogger({ level: config.logLevel, name: "gateway" });
     const notes = runtimes.flatMap(({ capabilities }) => (capabilities.isolated ? [] : [capabilities.isolationDetail]));
+    const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
     const gateway = createGateway({
       config,
+      telemetry,
       supergraphSdl: await readFile(join(root, "schema", "supergraph.graphql"), "utf8"),
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,

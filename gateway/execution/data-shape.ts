@@ -54,6 +54,18 @@ export function childShape(shape: DataShape, key: string): DataShape {
   return shape.children[shape.keys.indexOf(key)] ?? { keys: [], children: [] };
 }
 
+/** Whether a path of an answer is one that was asked for; numbers stand for the items of lists. */
+export function hasPath(shape: DataShape, path: readonly (string | number)[]): boolean {
+  let current: DataShape | null = shape;
+  for (const key of path) {
+    if (typeof key === "number") continue;
+    const index: number = current ? current.keys.indexOf(key) : -1;
+    if (index < 0) return false;
+    current = current?.children[index] ?? null;
+  }
+  return true;
+}
+
 /** The shape after `rewrites` renamed keys in the data. */
 export function renamedShape(shape: DataShape, rewrites: readonly Rewrite[]): DataShape {
   return rewrites.reduce((current, rewrite) => {
@@ -89,7 +101,8 @@ export function mergeData(target: Json, source: Json, shape: DataShape, supergra
     if (value === undefined) continue;
     const present = target[key];
     const child = children[i];
-    if (present === undefined || present === null) {
+    // JSON has no functions: one is what every object inherits by that name.
+    if (present === undefined || present === null || typeof present === "function") {
       target[key] = value;
     } else if (value !== null) {
       if (child) target[key] = mergeValues(present, value, child, supergraph);

@@ -1,5 +1,6 @@
 import { GraphQLError } from "graphql";
 import { isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { createLightAbort, type AbortSignalLike } from "./light-abort.ts";
 import type { SharedReads } from "./shared-reads.ts";
 import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
 
@@ -13,9 +14,7 @@ export interface Execution {
   /** The client's variables, coerced. */
   variables: Json;
   context: OperationContext;
-  signal: AbortSignal;
-  /** Rejects when `signal` aborts; never resolves. */
-  aborted: Promise<never>;
+  signal: AbortSignalLike;
   /** Whether a fetch gave nothing at all, which its error says once for all the places it was for. */
   hasFailedFetch: boolean;
   /** The client's response keys, by the plan's keys where they differ. */
@@ -23,38 +22,54 @@ export interface Execution {
   reads: SharedReads;
   /** Within what reads are shared; "" for queries and mutations. */
   readScope: string;
+  /** As `reads` calls who reads, once somebody has. */
+  reader: string | null;
   log: Pick<Logger, "error"> | undefined;
 }
 
 export interface Fetch {
   query: string;
-  variables: Json;
-  /** `variables` as JSON. */
+  /** Its variables as JSON. */
   variablesText: string;
-  isMutation?: boolean;
+  isMutation: boolean;
 }
 
 /** Asks a subgraph. Never rejects: what went wrong is in the response. */
-export async function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: Execution): Promise<SubgraphResponse> {
-  const { context, signal, reads, readScope } = execution;
-  const { query, variables, variablesText, isMutation = false } = fetch;
-  const request = { query, variables, variablesText, context, signal };
-  try {
-    const response = isMutation ? reads.write(client, request) : reads.read(client, request, readScope);
-    return await Promise.race([response, execution.aborted]);
-  } catch (error) {
-    if (!signal.aborted && !isPublic(error)) {
-      execution.log?.error(
-        { err: error, subgraph: client.name, requestId: context.requestId },
-        "asking a subgraph failed",
-      );
+export function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: Execution): Promise<SubgraphResponse> {
+  const { context, signal, reads } = execution;
+  const { query, variablesText, isMutation } = fetch;
+  return new Promise((resolve) => {
+    const onAbort = () => resolve({ errors: [failure(client.name, signal.reason, signal)] });
+    if (signal.aborted) {
+      onAbort();
+      return;
     }
-    return { errors: [failure(client.name, error, signal)] };
-  }
+    signal.addEventListener("abort", onAbort);
+    const request = { query, variablesText, isMutation, context, signal };
+    const asked = isMutation
+      ? reads.write(client, request)
+      : reads.read(client, request, (execution.reader ??= reads.readerOf(context, execution.readScope)));
+    asked.then(
+      (response) => {
+        signal.removeEventListener("abort", onAbort);
+        resolve(response);
+      },
+      (error: unknown) => {
+        signal.removeEventListener("abort", onAbort);
+        if (!signal.aborted && !isPublic(error)) {
+          execution.log?.error(
+            { err: error, subgraph: client.name, requestId: context.requestId },
+            "asking a subgraph failed",
+          );
+        }
+        resolve({ errors: [failure(client.name, error, signal)] });
+      },
+    );
+  });
 }
 
 /** The error of a subgraph that gave no answer. */
-export function failure(subgraph: string, error: unknown, signal: AbortSignal): SubgraphError {
+export function failure(subgraph: string, error: unknown, signal: AbortSignalLike): SubgraphError {
   if (signal.aborted) {
     const isTimeout = isPublic(signal.reason) && signal.reason.code === "TIMEOUT";
     return isTimeout
@@ -86,38 +101,35 @@ export function clientError(
 
 /** The time that one operation has: until its deadline, or until its client goes away. */
 export interface Lifetime {
-  signal: AbortSignal;
+  signal: AbortSignalLike;
   /** Rejects when the time is over; never resolves. */
-  aborted: Promise<never>;
+  aborted(): Promise<never>;
   /** Releases the timer and the listener. */
   end(): void;
 }
 
 /** @param timeoutMs Infinity for no deadline. */
-export function createLifetime(outer: AbortSignal | undefined, timeoutMs: number): Lifetime {
-  const controller = new AbortController();
-  let reject: (reason: unknown) => void = () => undefined;
-  const aborted = new Promise<never>((_, rejectPromise) => {
-    reject = rejectPromise;
-  });
-  // Nobody may be waiting when it rejects.
-  aborted.catch(() => undefined);
-  const abort = (reason: unknown) => {
-    controller.abort(reason);
-    reject(controller.signal.reason);
-  };
+export function createLifetime(outer: AbortSignalLike | undefined, timeoutMs: number): Lifetime {
+  const { signal, abort } = createLightAbort();
   const onOuterAbort = () => abort(outer?.reason);
   let timer: NodeJS.Timeout | undefined;
   if (timeoutMs !== Infinity) {
     const late = () => abort(new ToolyardError("TIMEOUT", `The operation took longer than ${timeoutMs} ms.`));
     timer = setTimeout(late, timeoutMs);
-    timer.unref();
   }
   if (outer?.aborted) onOuterAbort();
   else outer?.addEventListener("abort", onOuterAbort, { once: true });
   return {
-    signal: controller.signal,
-    aborted,
+    signal,
+    aborted() {
+      const aborted = new Promise<never>((_, reject) => {
+        if (signal.aborted) reject(signal.reason);
+        else signal.addEventListener("abort", () => reject(signal.reason));
+      });
+      // Nobody may be waiting when it rejects.
+      aborted.catch(() => undefined);
+      return aborted;
+    },
     end() {
       clearTimeout(timer);
       outer?.removeEventListener("abort", onOuterAbort);

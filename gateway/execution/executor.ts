@@ -10,11 +10,14 @@ import {
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { createApiSchema } from "./api-schema.ts";
 import { createAuthorization } from "./authorization.ts";
+import { createErrorPaths } from "./error-paths.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
 import type { Operation } from "./operation.ts";
 import { createIsolatedPlanner } from "./isolated-planner.ts";
+import type { AbortSignalLike } from "./light-abort.ts";
 import {
   createPreparedOperations,
+  tooDeep,
   type HotOperation,
   type OperationText,
   type Variant,
@@ -34,7 +37,7 @@ export interface GraphRequest {
   variables?: Record<string, unknown> | null | undefined;
   context: OperationContext;
   /** Ends the operation when the client is gone. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignalLike | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here, once for a text. */
   validDocument?: DocumentNode | undefined;
 }
@@ -65,7 +68,7 @@ export interface Executor {
   hottestOperations(limit: number): WarmOperation[];
   /** Plans operations before they are asked for; those that are not valid here any more are passed over. */
   warm(operations: readonly WarmOperation[], signal?: AbortSignal): Promise<{ planned: number; failed: number }>;
-  /** Ends the planner's processes. Operations that are planned already can still be run. */
+  /** Ends the planner's processes and forgets what is planned. Operations and subscriptions that run go on. */
   close(): Promise<void>;
 }
 
@@ -160,17 +163,20 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const result = getVariableValues(schemaFor(context.caller), definitions, variables ?? {}, { maxErrors: 50 });
     if (!result.errors) return { coerced: result.coerced };
     return {
-      errors: result.errors.map(
-        (error) =>
-          new GraphQLError(error.message, { nodes: error.nodes ?? null, extensions: { code: "BAD_USER_INPUT" } }),
+      errors: result.errors.map((error) =>
+        // What is thrown while values are coerced is among their errors.
+        (error as Error) instanceof RangeError
+          ? tooDeep("variables are")
+          : new GraphQLError(error.message, { nodes: error.nodes ?? null, extensions: { code: "BAD_USER_INPUT" } }),
       ),
     };
   }
 
   function finish({ projection, denials }: Variant, execution: Execution): ExecutionResult {
     if (denials.length > 0) execution.errors.push(...denials);
+    let isAccounted: ((path: ResponsePath) => boolean) | undefined;
     const isExplained = (path: ResponsePath) =>
-      execution.hasFailedFetch || execution.errors.some((error) => concerns(error.path, path));
+      execution.hasFailedFetch || (isAccounted ??= createErrorPaths(execution.errors))(path);
     const { data, errors } = projection(execution.data, isExplained);
     const asked = execution.errors.length > 0 ? execution.errors.filter(({ path }) => isAskedFor(path, data)) : [];
     const all = errors.length > 0 ? [...asked, ...errors] : asked;
@@ -183,11 +189,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
     variables,
     context,
     signal: lifetime.signal,
-    aborted: lifetime.aborted,
     hasFailedFetch: false,
     responseKeys: operation.responseKeys,
     reads,
     readScope: "",
+    reader: null,
     log,
   });
 
@@ -202,14 +208,18 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const lifetime = createLifetime(request.signal, timeoutMs);
     try {
       const planned = prepared.variantFor(choiceOf(prepared.operation, variables.coerced, request.context));
-      const variant = planned instanceof Promise ? await plannedWithin(planned, lifetime) : planned;
+      const variant = planned instanceof Promise ? await plannedWithin(planned, lifetime, request.context) : planned;
       if (variant instanceof GraphQLError) return { errors: [variant] };
       const execution = begin(request.context, variables.coerced, operation, lifetime);
       const introspected = prepared.introspect(variables.coerced);
       if (introspected?.errors) return introspected;
-      if (introspected?.data) Object.assign(execution.data, introspected.data);
+      if (introspected?.data) execution.data = introspected.data;
       await variant.plan.run?.(execution);
       return finish(variant, execution);
+    } catch (error) {
+      // The recursions here are over the client's variables.
+      if (error instanceof RangeError) return { errors: [tooDeep("variables are")] };
+      throw error;
     } finally {
       lifetime.end();
     }
@@ -241,7 +251,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       });
     };
     const planned = prepared.variantFor(choiceOf(prepared.operation, variables.coerced, request.context));
-    return planned instanceof Promise ? later(planned.then(start)) : start(planned);
+    return planned instanceof Promise ? later(recorded(planned, request.context).then(start)) : start(planned);
   }
 
   return {
@@ -284,16 +294,37 @@ export function createExecutor(options: ExecutorOptions): Executor {
       }
       return outcome;
     },
-    close: () => planner.close(),
+    async close() {
+      // A subscription that goes on keeps this executor in memory, and should not keep what others have asked.
+      for (const prepared of Object.values(operations)) prepared.clear();
+      await planner.close();
+    },
   };
+}
+
+/** Planning, recorded where the operation is. */
+async function recorded(
+  planned: Promise<Variant | GraphQLError>,
+  { trace }: OperationContext,
+): Promise<Variant | GraphQLError> {
+  if (!trace) return planned;
+  const end = trace.plan();
+  let variant: Variant | GraphQLError | undefined;
+  try {
+    variant = await planned;
+    return variant;
+  } finally {
+    end(variant === undefined || variant instanceof GraphQLError);
+  }
 }
 
 async function plannedWithin(
   planned: Promise<Variant | GraphQLError>,
   { aborted, signal }: Lifetime,
+  context: OperationContext,
 ): Promise<Variant | GraphQLError> {
   try {
-    return await Promise.race([planned, aborted]);
+    return await Promise.race([recorded(planned, context), aborted()]);
   } catch (error) {
     if (!signal.aborted) throw error;
     return new GraphQLError("The operation could not be planned in time.", { extensions: { code: "TIMEOUT" } });
@@ -302,15 +333,6 @@ async function plannedWithin(
 
 function notHere(why: string): GraphQLError {
   return new GraphQLError(`This operation cannot be run here: ${why}.`, { extensions: { code: "BAD_REQUEST" } });
-}
-
-/** Whether an error at one path accounts for a null at another: at the same place, above or below it. */
-function concerns(errorPath: ResponsePath | undefined, path: ResponsePath): boolean {
-  if (!errorPath) return false;
-  const common = Math.min(errorPath.length, path.length);
-  // "@" in the path of a field that was left out stands for any item of a list.
-  for (let i = 0; i < common; i++) if (errorPath[i] !== path[i] && errorPath[i] !== "@") return false;
-  return true;
 }
 
 /** Whether a path leads somewhere in the response: a planner may fetch of some objects what was asked of others only. */

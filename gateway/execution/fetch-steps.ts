@@ -1,5 +1,13 @@
 import { parse } from "graphql";
-import { childShape, copyByShape, mergeData, renamedShape, shapeOfOperation, type DataShape } from "./data-shape.ts";
+import {
+  childShape,
+  copyByShape,
+  hasPath,
+  mergeData,
+  renamedShape,
+  shapeOfOperation,
+  type DataShape,
+} from "./data-shape.ts";
 import { createEntityPath, type EntityPath } from "./entity-paths.ts";
 import { clientError, fetchFrom, type Execution, type Json } from "./execution.ts";
 import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, Rewrite } from "./query-plan.ts";
@@ -23,7 +31,7 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
   return (response: SubgraphResponse, execution: Execution): void => {
     const { data, errors } = response;
     for (const error of errors ?? []) {
-      if (error.path && error.path.length > 0) {
+      if (error.path && error.path.length > 0 && hasPath(shape, error.path)) {
         execution.errors.push(clientError(error, node.subgraph, error.path, execution));
         continue;
       }
@@ -45,8 +53,8 @@ export function createRootFetch(node: FetchNode, options: StepOptions): Step {
   const merge = createRootMerge(node, options);
   const isMutation = node.operationKind === "mutation";
   return async (execution) => {
-    const variables = pickVariables(node.variables, execution);
-    const fetch = { query: node.operation, variables, variablesText: JSON.stringify(variables), isMutation };
+    const variablesText = node.variables.length > 0 ? JSON.stringify(pickVariables(node.variables, execution)) : "{}";
+    const fetch = { query: node.operation, variablesText, isMutation };
     merge(await fetchFrom(client, fetch, execution), execution);
   };
 }
@@ -56,7 +64,8 @@ export function pickVariables(names: readonly string[], { variables }: Execution
   const picked: Json = {};
   for (const name of names) {
     const value = variables[name];
-    if (value !== undefined) picked[name] = value;
+    // JSON has no functions: one is what every object inherits by that name.
+    if (value !== undefined && typeof value !== "function") picked[name] = value;
   }
   return picked;
 }
@@ -96,17 +105,16 @@ export function createBatchFetch(node: BatchFetchNode, options: StepOptions): St
     for (const batch of batches) {
       const entities = gather(batch, execution);
       gathered.push(entities);
-      if (entities.representations.length > 0) isEmpty = false;
+      if (entities.texts.length > 0) isEmpty = false;
     }
     if (isEmpty) return null;
-    const variables = pickVariables(node.variables, execution);
-    let variablesText = node.variables.length > 0 ? JSON.stringify(variables).slice(1, -1) : "";
-    batches.forEach((batch, index) => {
-      const { representations = [], texts = [] } = gathered[index] ?? {};
-      variables[batch.variable] = representations;
-      variablesText += `${variablesText === "" ? "" : ","}"${batch.variable}":[${texts.join(",")}]`;
-    });
-    const fetch = { query: node.operation, variables, variablesText: `{${variablesText}}` };
+    let variablesText =
+      node.variables.length > 0 ? JSON.stringify(pickVariables(node.variables, execution)).slice(1, -1) : "";
+    for (let i = 0; i < batches.length; i++) {
+      const texts = gathered[i]?.texts.join(",") ?? "";
+      variablesText += `${variablesText === "" ? "" : ","}${batches[i]?.variableText}:[${texts}]`;
+    }
+    const fetch = { query: node.operation, variablesText: `{${variablesText}}`, isMutation: false };
     return fetchFrom(client, fetch, execution).then((response) =>
       takeEntities(response, { batches, gathered, subgraph: node.subgraph, supergraph: options.supergraph, execution }),
     );
@@ -115,7 +123,8 @@ export function createBatchFetch(node: BatchFetchNode, options: StepOptions): St
 
 interface CompiledBatch {
   alias: string;
-  variable: string;
+  /** The name of the variable for representations, as JSON. */
+  variableText: string;
   paths: readonly EntityPath[];
   represent: RepresentationMaker;
   rewrite: ((object: Json) => void) | null;
@@ -124,8 +133,7 @@ interface CompiledBatch {
 
 /** The entities found for a batch. `representationOf[i]` is the index of what stands for `targets[i]`. */
 interface GatheredEntities {
-  representations: Json[];
-  /** Each as JSON. */
+  /** The representations, each as JSON. */
   texts: string[];
   targets: Json[];
   representationOf: number[];
@@ -135,7 +143,7 @@ function compileBatch(batch: EntityBatch, operation: DataShape, { supergraph }: 
   const outputRewrites = batch.outputRewrites.map((rewrite) => relativeToEntity(rewrite, batch.alias));
   return {
     alias: batch.alias,
-    variable: batch.representationsVariable,
+    variableText: JSON.stringify(batch.representationsVariable),
     paths: batch.paths.map((path) => createEntityPath(path, supergraph)),
     represent: createRepresentationMaker({ requires: batch.requires, inputRewrites: batch.inputRewrites, supergraph }),
     rewrite: createRewriter(outputRewrites, supergraph),
@@ -152,26 +160,23 @@ function relativeToEntity(rewrite: Rewrite, alias: string): Rewrite {
 function gather(batch: CompiledBatch, execution: Execution): GatheredEntities {
   const found: Json[] = [];
   for (const path of batch.paths) path.collect(execution.data, found);
-  const representations: Json[] = [];
   const texts: string[] = [];
   const targets: Json[] = [];
   const representationOf: number[] = [];
   const known = new Map<string, number>();
   for (const entity of found) {
-    const representation = batch.represent(entity, execution.variables);
-    if (representation === null) continue;
-    const text = JSON.stringify(representation);
+    const text = batch.represent(entity, execution.variables);
+    if (text === null) continue;
     let index = known.get(text);
     if (index === undefined) {
-      index = representations.length;
+      index = texts.length;
       if (found.length > 1) known.set(text, index);
-      representations.push(representation);
       texts.push(text);
     }
     targets.push(entity);
     representationOf.push(index);
   }
-  return { representations, texts, targets, representationOf };
+  return { texts, targets, representationOf };
 }
 
 interface Answered {
@@ -180,7 +185,13 @@ interface Answered {
   subgraph: string;
   supergraph: Supergraph;
   execution: Execution;
+  /** By the batch's position, once an error wants to know. */
+  locations?: Locations[];
 }
+
+type Location = readonly (string | number)[];
+/** Where in the client's response a representation's entity stands, by the representation's index. */
+type Locations = ReadonlyMap<number, Location[]>;
 
 function takeEntities(response: SubgraphResponse, answered: Answered): void {
   const { batches, gathered, supergraph, subgraph } = answered;
@@ -191,8 +202,8 @@ function takeEntities(response: SubgraphResponse, answered: Answered): void {
   batches.forEach((batch, index) => {
     const entities = gathered[index];
     const received = data[batch.alias];
-    if (!entities || entities.representations.length === 0) return;
-    if (!Array.isArray(received) || received.length !== entities.representations.length) {
+    if (!entities || entities.texts.length === 0) return;
+    if (!Array.isArray(received) || received.length !== entities.texts.length) {
       // A null with its own error is an answer as well.
       if (received === null && response.errors?.length) return;
       const message = `The subgraph "${subgraph}" answered with something else than the entities asked for.`;
@@ -212,7 +223,7 @@ function mergeEntities(
   const { targets, representationOf } = entities;
   if (batch.rewrite) for (const entity of received) if (isObject(entity)) batch.rewrite(entity);
   // Where one answer goes to places under different paths, later fetches may want different things below it.
-  const mustCopy = batch.paths.length > 1 && entities.representations.length < targets.length;
+  const mustCopy = batch.paths.length > 1 && entities.texts.length < targets.length;
   for (let i = 0; i < targets.length; i++) {
     const target = targets[i];
     const entity = received[representationOf[i] ?? -1];
@@ -230,17 +241,32 @@ function addEntityError(error: SubgraphError, response: SubgraphResponse, answer
   const batch = batches[position];
   const entities = gathered[position];
   if (batch && entities && typeof index === "number") {
-    const concerned = new Set(entities.targets.filter((_, i) => entities.representationOf[i] === index));
-    for (const path of batch.paths) {
-      path.locate(execution.data, (entity, location) => {
-        if (!concerned.has(entity)) return;
-        execution.errors.push(clientError(error, subgraph, [...location, ...rest], execution));
-      });
-    }
-    return;
+    // Worked out once for an answer: each of many entities may have an error.
+    answered.locations ??= [];
+    const locations = (answered.locations[position] ??= locationsOf(batch, entities, execution)).get(index) ?? [];
+    const below = hasPath(batch.shape, rest) ? rest : [];
+    for (const location of locations)
+      execution.errors.push(clientError(error, subgraph, [...location, ...below], execution));
+    if (locations.length > 0) return;
   }
   if (!response.data) execution.hasFailedFetch = true;
   execution.errors.push(clientError(error, subgraph, firstLocation(batches, gathered, execution), execution));
+}
+
+function locationsOf(batch: CompiledBatch, entities: GatheredEntities, execution: Execution): Locations {
+  const { targets, representationOf } = entities;
+  const indexOf = new Map(targets.map((target, i) => [target, representationOf[i] ?? -1]));
+  const found = new Map<number, Location[]>();
+  for (const path of batch.paths) {
+    path.locate(execution.data, (entity, location) => {
+      const index = indexOf.get(entity);
+      if (index === undefined) return;
+      const known = found.get(index);
+      if (known) known.push(location);
+      else found.set(index, [location]);
+    });
+  }
+  return found;
 }
 
 function firstLocation(

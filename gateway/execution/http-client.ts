@@ -1,9 +1,17 @@
 import { ToolyardError } from "@toolyard/service-kit";
-import { createConnections } from "./http-connections.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
-import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
+import type {
+  OperationContext,
+  SubgraphClient,
+  SubgraphError,
+  SubgraphRequest,
+  SubgraphResponse,
+} from "./subgraph-client.ts";
+import { WireProblem, type WireResponse } from "./wire/response-parser.ts";
+import { WireClosed } from "./wire/wire-connection.ts";
+import { createWirePool, WireTimeout } from "./wire/wire-pool.ts";
 
 export interface HttpClientOptions {
   /** The subgraph's name. */
@@ -19,152 +27,150 @@ export interface HttpClientOptions {
   connectTimeoutMs?: number;
   maxResponseBytes?: number;
   maxConnections?: number;
+  /** How many queries may be sent behind each other on one connection while they are answered quickly; 1: none waits for another. */
+  maxPipelined?: number;
   /** Events of one subscription that may wait here while the client is slow. */
   maxBufferedEvents?: number;
 }
+
+/** What is known of a query that was sent before. */
+interface KnownQuery {
+  /** As JSON. */
+  text: string;
+  /** Whether it was answered quickly the last time: then it may share a connection. */
+  isQuick: boolean;
+}
+
+/** What may wait behind others on a connection is answered at least so quickly. */
+const QUICK_MS = 100;
 
 /** Calls a subgraph over HTTP, on connections that are kept. */
 export function createHttpClient(options: HttpClientOptions): SubgraphClient {
   const { name, headersFor, timeoutMs = 30_000, connectTimeoutMs = 5_000 } = options;
   const { maxResponseBytes = 32 * 1_048_576, maxConnections = 128, maxBufferedEvents = 10_000 } = options;
   const url = new URL(options.url);
-  const path = `${url.pathname}${url.search}`;
-  const connections = createConnections(url.origin, maxConnections, {
-    pipelining: 1,
-    connect: { timeout: connectTimeoutMs },
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    keepAliveTimeout: 30_000,
+  const pool = createWirePool({
+    origin: url,
+    maxConnections,
+    connectTimeoutMs,
+    timeoutMs,
+    idleMs: 30_000,
+    maxBodyBytes: maxResponseBytes,
+    maxPipelined: options.maxPipelined ?? 16,
   });
   const createSubscriber = options.subscriptions === "sse" ? createSseSubscriber : createHttpSubscriber;
   const subscriber = createSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
+  const fixedHead =
+    `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\nconnection: keep-alive\r\n` +
+    "content-type: application/json\r\naccept: application/graphql-response+json, application/json\r\n";
 
-  /** Queries as JSON: there are as many as the plans in use have. */
-  const texts = createLruCache<string>({ maxEntries: 10_000, maxWeight: 4_000_000 });
-  function textOf(query: string): string {
-    const known = texts.get(query);
-    if (known !== undefined) return known;
-    const fresh = JSON.stringify(query);
-    texts.set(query, fresh, query.length);
+  /** There are as many as the plans in use have. */
+  const queries = createLruCache<KnownQuery>({ maxEntries: 10_000, maxWeight: 4_000_000 });
+  function known(query: string): KnownQuery {
+    const found = queries.get(query);
+    if (found) return found;
+    const fresh = { text: JSON.stringify(query), isQuick: false };
+    queries.set(query, fresh, query.length);
     return fresh;
   }
 
-  /** @param headers names and values in turn */
-  function send(body: string, headers: string[], signal: AbortSignal): Promise<Received> {
-    return new Promise((resolve, reject) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      let status = 0;
-      let contentType = "";
-      let abort: ((reason?: Error) => void) | null = null;
-      const connection = connections.take();
+  /** The request as text where it is all ASCII, else as bytes. */
+  function requestOf(
+    { context, variables, variablesText }: SubgraphRequest,
+    query: KnownQuery,
+    own: Headers,
+  ): string | Buffer {
+    let head = fixedHead + fieldsOf(context.headers);
+    if (context.traceparent !== undefined) head += `traceparent: ${valueOf("traceparent", context.traceparent)}\r\n`;
+    if (context.tracestate !== undefined) head += `tracestate: ${valueOf("tracestate", context.tracestate)}\r\n`;
+    head += fieldsOf(own);
+    const body = `{"query":${query.text},"variables":${variablesText ?? JSON.stringify(variables ?? {})}}`;
+    const length = Buffer.byteLength(body);
+    head += `content-length: ${length}\r\n\r\n`;
+    return length === body.length ? head + body : Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]);
+  }
+
+  function ask(request: SubgraphRequest, own: Headers): Promise<SubgraphResponse> {
+    const { isMutation = false, signal } = request;
+    const query = known(request.query);
+    const bytes = requestOf(request, query, own);
+    return new Promise((resolve) => {
       const onAbort = () => {
-        const reason = asError(signal.reason);
-        abort?.(reason);
-        reject(reason);
+        takeBack();
+        resolve({ errors: [transportError(name, signal.reason)] });
       };
-      signal.addEventListener("abort", onAbort, { once: true });
-      const done = () => {
-        signal.removeEventListener("abort", onAbort);
-        connections.give(connection);
-      };
-      // undici's handlers of raw headers: those of parsed ones cost a fifth of the whole request.
-      connection.client.dispatch(
-        { path, method: "POST", headers, body },
-        {
-          onConnect(abortRequest) {
-            abort = abortRequest;
-            if (signal.aborted) abort(asError(signal.reason));
-          },
-          onHeaders(statusCode, rawHeaders) {
-            // Of a 1xx there is more to come.
-            status = statusCode;
-            contentType = contentTypeOf(rawHeaders);
-            return true;
-          },
-          onData(chunk) {
-            size += chunk.length;
-            if (size <= maxResponseBytes) chunks.push(chunk);
-            else abort?.(new ToolyardError("UPSTREAM_UNAVAILABLE", `It answered more than ${maxResponseBytes} bytes.`));
-            return true;
-          },
-          onComplete() {
-            done();
-            const only = chunks.length === 1 ? chunks[0] : undefined;
-            resolve({ status, contentType, body: (only ?? Buffer.concat(chunks)).toString("utf8") });
-          },
-          onError(error) {
-            done();
-            reject(error);
-          },
+      const takeBack = pool.send({
+        request: bytes,
+        isRepeatable: !isMutation,
+        isQuick: query.isQuick && !isMutation,
+        resolve(response, elapsedMs) {
+          query.isQuick = elapsedMs < QUICK_MS;
+          signal.removeEventListener("abort", onAbort);
+          request.onStatus?.(response.status);
+          resolve(readResponse(name, response));
         },
-      );
+        reject(error) {
+          signal.removeEventListener("abort", onAbort);
+          resolve({ errors: [transportError(name, error)] });
+        },
+      });
+      signal.addEventListener("abort", onAbort, { once: true });
+      if (signal.aborted) onAbort();
     });
   }
 
   return {
     name,
-    async execute({ query, variables, variablesText = JSON.stringify(variables), context, signal }) {
+    url,
+    execute(request) {
+      const refuse = (error: unknown): SubgraphResponse => ({ errors: [transportError(name, error)] });
       try {
-        const own = headersFor(context);
-        const headers = [...baseHeaders];
-        addHeaders(headers, context.headers);
-        if (context.traceparent !== undefined) headers.push("traceparent", context.traceparent);
-        addHeaders(headers, own instanceof Promise ? await own : own);
-        const body = `{"query":${textOf(query)},"variables":${variablesText}}`;
-        return readResponse(name, await send(body, headers, signal));
+        const own = headersFor(request.context);
+        return own instanceof Promise ? own.then((headers) => ask(request, headers)).catch(refuse) : ask(request, own);
       } catch (error) {
-        return { errors: [transportError(name, error)] };
+        return Promise.resolve(refuse(error));
       }
     },
     subscribe: (request) => subscriber.subscribe(request),
     async close() {
       await subscriber.close();
-      await connections.close();
+      pool.close();
     },
   };
 }
 
-const baseHeaders: readonly string[] = [
-  "content-type",
-  "application/json",
-  "accept",
-  "application/graphql-response+json, application/json",
-];
+type Headers = Record<string, string>;
 
-function addHeaders(headers: string[], more: Record<string, string> | undefined): void {
-  for (const name in more) {
-    const value = more[name];
-    if (value !== undefined) headers.push(name, value);
+function fieldsOf(headers: Headers | undefined): string {
+  let fields = "";
+  for (const name in headers) {
+    const value = headers[name];
+    if (value !== undefined) fields += `${name}: ${valueOf(name, value)}\r\n`;
   }
+  return fields;
 }
 
-function contentTypeOf(rawHeaders: readonly Buffer[]): string {
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i];
-    if (name?.length === 12 && name.toString("latin1").toLowerCase() === "content-type")
-      return rawHeaders[i + 1]?.toString("latin1") ?? "";
-  }
-  return "";
-}
-
-interface Received {
-  status: number;
-  contentType: string;
-  body: string;
+/** @throws ToolyardError for a value that would end the field, or that has no place in Latin-1 */
+function valueOf(name: string, value: string): string {
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
+    throw new ToolyardError("BAD_USER_INPUT", `The header ${name} has characters that may not be in a header.`);
+  return value;
 }
 
 /** Takes a well-formed GraphQL response whatever its status; anything else is an unavailable subgraph. */
-function readResponse(name: string, { status, contentType, body }: Received): SubgraphResponse {
+function readResponse(name: string, { status, contentType, contentEncoding, body }: WireResponse): SubgraphResponse {
   if (!/^application\/(?:graphql-response\+)?json\b/i.test(contentType)) {
     return unavailable(
       name,
       `HTTP ${status} with ${contentType === "" ? "no content type" : contentType.slice(0, 80)}`,
     );
   }
+  if (contentEncoding !== "" && contentEncoding !== "identity")
+    return unavailable(name, `HTTP ${status} in an encoding that was not asked for (${contentEncoding.slice(0, 80)})`);
   let parsed: unknown;
   try {
-    parsed = JSON.parse(body);
+    // Some writers begin with a byte order mark, which JSON's readers may ignore (RFC 8259).
+    parsed = JSON.parse(body.charCodeAt(0) === 0xfeff ? body.slice(1) : body);
   } catch {
     return unavailable(name, `HTTP ${status} with a body that is not JSON`);
   }
@@ -204,20 +210,17 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-const timeoutCodes = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT"]);
-
+/** Why there is no answer, without what is the operator's business only. */
 function transportError(name: string, error: unknown): SubgraphError {
-  if (error instanceof ToolyardError) {
-    return { message: `The subgraph "${name}" is unavailable: ${error.message}`, extensions: { code: error.code } };
-  }
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (timeoutCodes.has(code)) {
+  const unavailable = (reason: string, code = "UPSTREAM_UNAVAILABLE"): SubgraphError => ({
+    message: `The subgraph "${name}" is unavailable: ${reason}.`,
+    extensions: { code },
+  });
+  if (error instanceof WireTimeout)
     return { message: `The subgraph "${name}" did not answer in time.`, extensions: { code: "TIMEOUT" } };
-  }
-  const reason = code === "" ? "the connection failed" : `the connection failed (${code})`;
-  return { message: `The subgraph "${name}" is unavailable: ${reason}.`, extensions: { code: "UPSTREAM_UNAVAILABLE" } };
-}
-
-function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error("The request was cancelled.");
+  if (error instanceof WireProblem) return unavailable(`it ${error.message}`);
+  if (error instanceof WireClosed) return unavailable("the connection failed: it was closed before an answer came");
+  if (error instanceof ToolyardError) return unavailable(error.message.replace(/\.$/, ""), error.code);
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return unavailable(code === "" ? "the connection failed" : `the connection failed (${code})`);
 }

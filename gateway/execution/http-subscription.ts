@@ -1,8 +1,9 @@
-import { createClient } from "graphql-ws";
+import { GRAPHQL_TRANSPORT_WS_PROTOCOL, MessageType, parseMessage, type Message } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError } from "@toolyard/service-kit";
+import { createTurns } from "../turns.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
-import type { OperationContext, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import { variablesOf, type OperationContext, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 export interface HttpSubscriberOptions {
   name: string;
@@ -10,6 +11,8 @@ export interface HttpSubscriberOptions {
   headersFor(context: OperationContext): Promise<Record<string, string>> | Record<string, string>;
   connectTimeoutMs: number;
   maxBufferedEvents: number;
+  /** How often a sign of life is asked for; a socket that owes one for as long is broken. */
+  heartbeatMs?: number;
 }
 
 export interface HttpSubscriber {
@@ -17,113 +20,224 @@ export interface HttpSubscriber {
   close(): Promise<void>;
 }
 
+type Step = IteratorResult<SubgraphResponse, undefined>;
+
+/** One subscription and its socket. */
+interface Stream {
+  request: SubgraphRequest;
+  socket: WebSocket | null;
+  /** Runs until the subgraph has let the gateway in. */
+  deadline: NodeJS.Timeout | undefined;
+  queue: SubgraphResponse[];
+  waiting: ((step: Step | Promise<never>) => void) | null;
+  /** After what is in the queue. */
+  end: { error: unknown } | "complete" | null;
+  /** Whether it was asked for a sign of life and gave none since. */
+  owesPong: boolean;
+  onAbort: () => void;
+}
+
+const operationId = "1";
+
 /**
  * Subscribes to a subgraph by graphql-transport-ws. Every stream has a socket of its own: the caller travels in the headers of its
- * upgrade, and a stream that the client reads slowly holds back no other.
+ * upgrade, and a stream that the client reads slowly holds back no other. There may be thousands of them, so they are kept small.
  */
 export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscriber {
-  const { name, headersFor, connectTimeoutMs, maxBufferedEvents } = options;
+  const { name, headersFor, connectTimeoutMs, maxBufferedEvents, heartbeatMs = 30_000 } = options;
   const url = new URL(options.url);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const open = new Set<() => Promise<void>>();
+  const open = new Set<Stream>();
+  const turns = createTurns<Stream>({ everyMs: heartbeatMs, items: open, take: beat });
 
-  async function* subscribe({ query, variables, context, signal }: SubgraphRequest): AsyncGenerator<SubgraphResponse> {
-    const headers = await headersFor(context);
-    let socket = null as WebSocket | null;
-    class CallerSocket extends WebSocket {
-      constructor(address: string | URL, protocols?: string | string[]) {
-        super(address, protocols, {
-          headers: { ...context.headers, ...headers },
-          handshakeTimeout: connectTimeoutMs,
-          followRedirects: false,
-        });
-      }
-    }
-    const client = createClient({
-      url: url.href,
-      webSocketImpl: CallerSocket,
-      connectionParams: headers,
-      lazy: true,
-      // Resuming is the client's: only it knows after which sequence.
-      retryAttempts: 0,
-      connectionAckWaitTimeout: connectTimeoutMs,
-      onNonLazyError: () => undefined,
-      on: {
-        opened: (opened) => {
-          if (opened instanceof WebSocket) socket = opened;
-        },
-      },
-    });
-    const queue: SubgraphResponse[] = [];
-    let end: { error: unknown } | "complete" | null = null;
-    let wake: (() => void) | null = null;
-    const notify = () => {
-      wake?.();
-      wake = null;
-    };
-    const finish = (how: { error: unknown } | "complete") => {
-      end ??= how;
-      notify();
-    };
-    const onAbort = () => finish("complete");
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
-    const unsubscribe = client.subscribe(
-      { query, variables },
-      {
-        next(result) {
-          const response = parseSubgraphResponse(result);
-          if (!response) return finish({ error: broken(name, "it sent something that is not a GraphQL response") });
-          queue.push(response);
-          // What the socket does not read, the subgraph's own socket holds back.
-          if (queue.length >= maxBufferedEvents) socket?.pause();
-          notify();
-        },
-        error(error) {
-          if (!Array.isArray(error)) return finish({ error: broken(name, "its socket closed", error) });
-          const response = parseSubgraphResponse({ errors: error });
-          if (response) queue.push(response);
-          finish("complete");
-        },
-        complete: () => finish("complete"),
-      },
-    );
-    const release = async () => {
-      signal.removeEventListener("abort", onAbort);
-      unsubscribe();
-      open.delete(release);
-      await client.dispose();
-    };
-    open.add(release);
+  async function connect(stream: Stream): Promise<void> {
+    const { context } = stream.request;
+    let headers: Record<string, string>;
     try {
-      while (true) {
-        const response = queue.shift();
-        if (response) {
-          if (queue.length * 2 < maxBufferedEvents) resumeSocket(socket);
-          yield response;
-          continue;
-        }
-        if (end === "complete") return;
-        if (end !== null) throw (end as { error: unknown }).error;
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
+      headers = await headersFor(context);
+    } catch (error) {
+      finish(stream, { error });
+      return;
+    }
+    if (stream.end) return;
+    const socket = new WebSocket(url, GRAPHQL_TRANSPORT_WS_PROTOCOL, {
+      headers: {
+        ...context.headers,
+        ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
+        ...(context.tracestate !== undefined && { tracestate: context.tracestate }),
+        ...headers,
+      },
+      handshakeTimeout: connectTimeoutMs,
+      followRedirects: false,
+      // It costs each socket a compressor's memory.
+      perMessageDeflate: false,
+    });
+    stream.socket = socket;
+    stream.deadline = setTimeout(() => fail(stream, "it did not acknowledge the connection in time"), connectTimeoutMs);
+    socket.on("open", () => socket.send(JSON.stringify({ type: MessageType.ConnectionInit, payload: headers })));
+    socket.on("message", (data: Buffer) => receive(stream, data));
+    socket.on("pong", () => {
+      stream.owesPong = false;
+    });
+    socket.on("error", (cause) => fail(stream, "its socket failed", cause));
+    socket.on("close", (code, reason) => fail(stream, "its socket closed", { code, reason: reason.toString("utf8") }));
+  }
+
+  function receive(stream: Stream, data: Buffer): void {
+    const { socket, request } = stream;
+    if (!socket || stream.end) return;
+    let message: Message;
+    try {
+      message = parseMessage(data.toString("utf8"));
+    } catch (error) {
+      fail(stream, "it sent something that is no message of graphql-transport-ws", error);
+      return;
+    }
+    switch (message.type) {
+      case MessageType.ConnectionAck: {
+        clearTimeout(stream.deadline);
+        const payload = { query: request.query, variables: variablesOf(request) };
+        socket.send(JSON.stringify({ id: operationId, type: MessageType.Subscribe, payload }));
+        return;
       }
-    } finally {
-      await release();
+      case MessageType.Ping:
+        socket.send(JSON.stringify({ type: MessageType.Pong, payload: message.payload }));
+        return;
+      case MessageType.Next: {
+        const response = parseSubgraphResponse(message.payload);
+        if (response) give(stream, response);
+        else fail(stream, "it sent something that is not a GraphQL response");
+        return;
+      }
+      case MessageType.Error: {
+        const response = parseSubgraphResponse({ errors: message.payload });
+        if (response) give(stream, response);
+        finish(stream, "complete");
+        return;
+      }
+      case MessageType.Complete:
+        finish(stream, "complete");
     }
   }
 
+  function give(stream: Stream, response: SubgraphResponse): void {
+    const { waiting, queue, socket } = stream;
+    if (waiting) {
+      stream.waiting = null;
+      waiting({ done: false, value: response });
+      return;
+    }
+    queue.push(response);
+    // What the socket does not read, the subgraph's own socket holds back.
+    if (queue.length >= maxBufferedEvents) socket?.pause();
+  }
+
+  function fail(stream: Stream, what: string, cause?: unknown): void {
+    if (!stream.end) finish(stream, { error: broken(name, what, cause) });
+  }
+
+  /** Nothing more will come, or is wanted. */
+  function finish(stream: Stream, how: NonNullable<Stream["end"]>): void {
+    if (stream.end) return;
+    stream.end = how;
+    release(stream);
+    const { waiting } = stream;
+    stream.waiting = null;
+    waiting?.(takeEnd(stream));
+  }
+
+  function release(stream: Stream): void {
+    const { socket, request } = stream;
+    open.delete(stream);
+    turns.stopWhenEmpty();
+    clearTimeout(stream.deadline);
+    request.signal.removeEventListener("abort", stream.onAbort);
+    if (!socket || socket.readyState === WebSocket.CLOSED) return;
+    if (socket.readyState === WebSocket.CONNECTING) socket.terminate();
+    else {
+      if (socket.isPaused) socket.resume(); // else the subgraph's answer to the close would not be read
+      socket.close(1000, "Normal Closure");
+    }
+  }
+
+  function take(stream: Stream): Promise<Step> {
+    const { queue, socket } = stream;
+    const response = queue.shift();
+    if (response) {
+      if (socket?.isPaused && queue.length * 2 < maxBufferedEvents) socket.resume();
+      return Promise.resolve({ done: false, value: response });
+    }
+    if (stream.end) return Promise.resolve(takeEnd(stream));
+    return new Promise((resolve) => {
+      stream.waiting = resolve;
+    });
+  }
+
+  function takeEnd(stream: Stream): Step | Promise<never> {
+    const { end } = stream;
+    stream.end = "complete";
+    return end === null || end === "complete" ? { done: true, value: undefined } : Promise.reject(asError(end.error));
+  }
+
+  function beat(stream: Stream): void {
+    const { socket } = stream;
+    // One that is not read would not show a sign of life.
+    if (!socket || socket.readyState !== WebSocket.OPEN || socket.isPaused) return;
+    if (stream.owesPong) {
+      fail(stream, "it gives no sign of life");
+      socket.terminate();
+      return;
+    }
+    stream.owesPong = true;
+    socket.ping();
+  }
+
   return {
-    subscribe,
+    subscribe(request) {
+      const stream: Stream = {
+        request,
+        socket: null,
+        deadline: undefined,
+        queue: [],
+        waiting: null,
+        end: null,
+        owesPong: false,
+        onAbort: () => finish(stream, "complete"),
+      };
+      let hasBegun = false;
+      const events: AsyncIterableIterator<SubgraphResponse, undefined> = {
+        next() {
+          if (!hasBegun) {
+            hasBegun = true;
+            if (request.signal.aborted) stream.end = "complete";
+            else {
+              request.signal.addEventListener("abort", stream.onAbort, { once: true });
+              open.add(stream);
+              turns.start();
+              void connect(stream);
+            }
+          }
+          return take(stream);
+        },
+        return() {
+          stream.queue.length = 0;
+          finish(stream, "complete");
+          return Promise.resolve({ done: true, value: undefined });
+        },
+        [Symbol.asyncIterator]() {
+          return this;
+        },
+      };
+      return events;
+    },
     async close() {
-      await Promise.all([...open].map((release) => release()));
+      for (const stream of open) finish(stream, "complete");
     },
   };
 }
 
-function resumeSocket(socket: WebSocket | null): void {
-  if (socket?.isPaused) socket.resume();
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function broken(name: string, what: string, cause?: unknown): ToolyardError {

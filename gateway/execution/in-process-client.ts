@@ -1,7 +1,8 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
 import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
 import { createLruCache } from "./lru-cache.ts";
-import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import type { AbortSignalLike } from "./light-abort.ts";
+import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 export interface InProcessClientOptions {
   subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
@@ -33,7 +34,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
       document,
       rootValue,
       contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
-      variableValues: request.variables,
+      variableValues: variablesOf(request),
     });
     return result instanceof Promise ? result : Promise.resolve(result);
   }
@@ -57,7 +58,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
           schema: subgraph.schema,
           document,
           contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
-          variableValues: request.variables,
+          variableValues: variablesOf(request),
         }),
         request.signal,
       );
@@ -84,7 +85,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
 }
 
 /** Settles as `promise` does, or rejects with the signal's reason when that comes first. */
-async function withinSignal<Value>(promise: PromiseLike<Value> | Value, signal: AbortSignal): Promise<Value> {
+async function withinSignal<Value>(promise: PromiseLike<Value> | Value, signal: AbortSignalLike): Promise<Value> {
   if (signal.aborted) throw abortReason(signal);
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -98,7 +99,7 @@ async function withinSignal<Value>(promise: PromiseLike<Value> | Value, signal: 
   }
 }
 
-async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value | null> {
+async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignalLike): Promise<Value | null> {
   try {
     return await withinSignal(promise, signal);
   } catch (error) {
@@ -107,6 +108,6 @@ async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal)
   }
 }
 
-function abortReason(signal: AbortSignal): Error {
+function abortReason(signal: AbortSignalLike): Error {
   return signal.reason instanceof Error ? signal.reason : new ToolyardError("TIMEOUT", "The operation was cancelled.");
 }

@@ -209,7 +209,8 @@ interface DataKeys {
 /**
  * Aliases that the planner cannot mix up. In the subgraphs' data, fields that keys and @requires need lie beside the client's, so an
  * alias that is also a field's name (`price: name`), or that means different things in different places, gets a key of its own; and so
- * does a field with arguments that some @requires needs with arguments, perhaps others.
+ * does a field with arguments that some @requires needs with arguments, perhaps others. So does what every object inherits
+ * (`constructor`, `__proto__`): data is read and written by key only, and must not reach what is shared by all objects.
  */
 function createDataKeys(
   nodes: readonly (OperationDefinitionNode | FragmentDefinitionNode)[],
@@ -223,13 +224,14 @@ function createDataKeys(
       Field(field) {
         const alias = field.alias?.value;
         const isPlain = alias === undefined || alias === field.name.value;
-        if (isPlain && !(field.arguments?.length && supergraph.isRequiredWithArguments(field.name.value))) return;
+        const isRequired = field.arguments?.length && supergraph.isRequiredWithArguments(field.name.value);
+        if (isPlain && !isRequired && !isInherited(field.name.value)) return;
         const signature = `${field.name.value}(${(field.arguments ?? []).map(print).sort().join()})`;
         const responseKey = alias ?? field.name.value;
         let key = responseKey;
         for (let n = 0; ; n++) {
           if (n > 0) key = `${responseKey}_${n}_`;
-          if (supergraph.isFieldName(key)) continue;
+          if (isInherited(key) || supergraph.isFieldName(key)) continue;
           const other = signatures.get(key);
           if (other === undefined || other === signature) break;
         }
@@ -240,6 +242,10 @@ function createDataKeys(
     });
   }
   return { responseKeys, dataKeyOf: (field) => keyOfField.get(field) ?? field.name.value };
+}
+
+function isInherited(key: string): boolean {
+  return key in Object.prototype;
 }
 
 export interface PlanTextOptions {

@@ -81,6 +81,8 @@ export interface PreparedOperations {
   get(text: OperationText): PreparedOperation | readonly GraphQLError[];
   /** All that is kept. */
   known(): HotOperation[];
+  /** Forgets all that is kept; what runs goes on. */
+  clear(): void;
   /** Estimated bytes of all that is kept. */
   readonly cachedBytes: number;
 }
@@ -159,14 +161,16 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
       }
       return all;
     },
+    clear: () => documents.clear(),
     get cachedBytes() {
       return documents.weight;
     },
   };
 }
 
-function tooDeep(): GraphQLError {
-  return new GraphQLError("The operation is nested too deeply.", { extensions: { code: "BAD_USER_INPUT" } });
+/** @param what with its verb */
+export function tooDeep(what = "operation is"): GraphQLError {
+  return new GraphQLError(`The ${what} nested too deeply.`, { extensions: { code: "BAD_USER_INPUT" } });
 }
 
 function variantsOf(

@@ -41,7 +41,15 @@ export interface ProjectionOptions {
 
 /** What stands at one place of the response. */
 type Output =
-  | { kind: "leaf"; nonNull: boolean; accepts: (value: unknown) => boolean; what: string }
+  | {
+      kind: "leaf";
+      nonNull: boolean;
+      accepts: (value: unknown) => boolean;
+      /** What is answered for a value that is not accepted; undefined when it is wrong. */
+      coerce: ((value: unknown) => unknown) | undefined;
+      typeName: string;
+      what: string;
+    }
   | { kind: "list"; nonNull: boolean; item: Output; what: string }
   | { kind: "object"; nonNull: boolean; selection: Selection; what: string };
 
@@ -56,7 +64,7 @@ interface Selection {
 interface Field {
   responseKey: string;
   dataKey: string;
-  /** The answer to `__typename`; null for every other field. */
+  /** The answer to `__typename`; empty for another field that the client calls `__proto__`, which is not set as others are; else null. */
   typeName: string | null;
   output: Output;
 }
@@ -103,7 +111,14 @@ function projectFields(source: Json, fields: readonly Field[], path: Path | null
     // The loop stays within the array.
     const field = fields[i] as Field;
     if (field.typeName !== null) {
-      result[field.responseKey] = field.typeName;
+      if (field.responseKey !== PROTO) {
+        result[field.responseKey] = field.typeName;
+        continue;
+      }
+      const value =
+        field.typeName || complete(source[field.dataKey], field.output, path && { parent: path, key: PROTO }, run);
+      if (value === bubble) return bubble;
+      Object.defineProperty(result, PROTO, { value, enumerable: true, configurable: true, writable: true });
       continue;
     }
     const { output } = field;
@@ -123,7 +138,8 @@ function complete(value: unknown, output: Output, path: Path | null, run: Run): 
   if (value === null || value === undefined) return nothing(output, path, run, null);
   switch (output.kind) {
     case "leaf":
-      return output.accepts(value) ? value : nothing(output, path, run, `The value is not a valid ${output.what}.`);
+      if (output.accepts(value)) return value;
+      return output.coerce?.(value) ?? nothing(output, path, run, `The value is not a valid ${output.typeName}.`);
     case "list": {
       if (!Array.isArray(value)) return nothing(output, path, run, `A list was expected for ${output.what}.`);
       const items: unknown[] = [];
@@ -245,14 +261,19 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       const field = known[name];
       if (!field) {
         if (!name.startsWith("__")) continue;
-        result.push({ responseKey, dataKey: responseKey, typeName: null, output: introspectionOutput });
+        result.push({
+          responseKey,
+          dataKey: responseKey,
+          typeName: noTypeName(responseKey),
+          output: introspectionOutput,
+        });
         continue;
       }
       const what = `${type.name}.${name}`;
       result.push({
         responseKey,
         dataKey: isDenied?.(type.name, name) ? neverInData : operation.dataKeyOf(first),
-        typeName: null,
+        typeName: noTypeName(responseKey),
         output: outputOf(field.type, inner, what),
       });
     }
@@ -266,10 +287,24 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       return { kind: "list", nonNull, item: outputOf(nullable.ofType, selections, what), what };
     }
     if (isScalarType(nullable))
-      return { kind: "leaf", nonNull, accepts: scalarCheck(nullable.name), what: nullable.name };
+      return {
+        kind: "leaf",
+        nonNull,
+        accepts: scalarCheck(nullable.name),
+        coerce: nullable.name === "ID" ? wholeNumberAsText : undefined,
+        typeName: nullable.name,
+        what,
+      };
     if (isEnumType(nullable)) {
       const values = new Set<unknown>(nullable.getValues().map(({ name }) => name));
-      return { kind: "leaf", nonNull, accepts: (value) => values.has(value), what: nullable.name };
+      return {
+        kind: "leaf",
+        nonNull,
+        accepts: (value) => values.has(value),
+        coerce: undefined,
+        typeName: nullable.name,
+        what,
+      };
     }
     if (isObjectType(nullable)) {
       const staticFields = fields(nullable, selections);
@@ -299,21 +334,41 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
 /** GraphQL has no empty names. */
 const neverInData = "";
 
+/** Assigned to, it changes what an object inherits. */
+const PROTO = "__proto__";
+
+const noTypeName = (responseKey: string) => (responseKey === PROTO ? "" : null);
+
 const typeNameOutput: Output = {
   kind: "leaf",
   nonNull: true,
   accepts: (value) => typeof value === "string",
-  what: "String",
+  coerce: undefined,
+  typeName: "String",
+  what: "__typename",
 };
-const introspectionOutput: Output = { kind: "leaf", nonNull: false, accepts: () => true, what: "introspection" };
+const introspectionOutput: Output = {
+  kind: "leaf",
+  nonNull: false,
+  accepts: () => true,
+  coerce: undefined,
+  typeName: "introspection",
+  what: "introspection",
+};
 
 const scalarChecks: Readonly<Record<string, (value: unknown) => boolean>> = {
   String: (value) => typeof value === "string",
-  ID: (value) => typeof value === "string" || typeof value === "number",
+  ID: (value) => typeof value === "string",
   Boolean: (value) => typeof value === "boolean",
-  Int: (value) => typeof value === "number" && Number.isInteger(value),
+  // 32 bits, as the specification has it.
+  Int: (value) => typeof value === "number" && (value | 0) === value,
   Float: (value) => typeof value === "number",
 };
+
+/** An ID is answered as a string, whatever the subgraph has it as. */
+function wholeNumberAsText(value: unknown): string | undefined {
+  return Number.isInteger(value) ? String(value) : undefined;
+}
 
 const anything = () => true;
 

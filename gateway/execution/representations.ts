@@ -5,11 +5,11 @@ import type { Supergraph } from "./supergraph.ts";
 type Json = Record<string, unknown>;
 
 /**
- * Makes the representation that a subgraph takes for an entity: its type, its key, what `@requires` names.
+ * Makes the representation that a subgraph takes for an entity, as JSON: its type, its key, what `@requires` names.
  *
  * @returns null when the entity cannot be asked for there: of another type, or without a key.
  */
-export type RepresentationMaker = (entity: Json, variables: Json) => Json | null;
+export type RepresentationMaker = (entity: Json, variables: Json) => string | null;
 
 export interface RepresentationOptions {
   requires: readonly RequiresSelection[];
@@ -20,6 +20,8 @@ export interface RepresentationOptions {
 export function createRepresentationMaker(options: RepresentationOptions): RepresentationMaker {
   const { requires, supergraph } = options;
   const rewrite = createRewriter(options.inputRewrites, supergraph);
+  const flat = rewrite ? null : flatSelection(requires);
+  if (flat) return createFlatMaker(flat, supergraph);
   return (entity, variables) => {
     const typeName = entity["__typename"];
     if (typeof typeName !== "string") return null;
@@ -28,8 +30,57 @@ export function createRepresentationMaker(options: RepresentationOptions): Repre
     representation["__typename"] ??= typeName;
     if (!hasValue(representation)) return null;
     rewrite?.(representation);
-    return representation;
+    return JSON.stringify(representation);
   };
+}
+
+interface FlatSelection {
+  typeCondition: string | null;
+  fields: readonly { name: string; label: string }[];
+}
+
+/** What nearly all representations are made of: some leaves of one type. Null for all others. */
+function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | null {
+  const [only] = requires;
+  if (requires.length !== 1 || only?.kind !== "InlineFragment" || only.skipIf !== null || only.includeIf !== null)
+    return null;
+  const fields: { name: string; label: string }[] = [];
+  const labels = new Set<string>();
+  for (const field of only.selections) {
+    if (field.kind !== "Field" || field.selections !== null) return null;
+    const key = field.alias ?? field.name;
+    // Written once each; the type comes first.
+    if (labels.has(key) || (key === "__typename" && field.name !== key)) return null;
+    labels.add(key);
+    if (key !== "__typename") fields.push({ name: field.name, label: `,${JSON.stringify(key)}:` });
+  }
+  return fields.length > 0 ? { typeCondition: only.typeCondition, fields } : null;
+}
+
+/** The same as the general way, straight to text: representations are the most of what goes to subgraphs. */
+function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: Supergraph): RepresentationMaker {
+  return (entity) => {
+    const typeName = entity["__typename"];
+    if (typeof typeName !== "string") return null;
+    if (typeCondition !== null && typeCondition !== typeName && !supergraph.isSubType(typeName, typeCondition))
+      return null;
+    let text = `{"__typename":${quoted(typeName)}`;
+    let hasValue = false;
+    for (let i = 0; i < fields.length; i++) {
+      const { name, label } = fields[i] as FlatSelection["fields"][number]; // the loop stays within the array
+      const value = entity[name];
+      if (value === undefined || typeof value === "function") return null;
+      if (value !== null) hasValue = true;
+      text += label + (typeof value === "string" ? quoted(value) : JSON.stringify(value));
+    }
+    return hasValue ? `${text}}` : null;
+  };
+}
+
+/** A string as JSON. */
+function quoted(text: string): string {
+  // Most keys have nothing that JSON escapes.
+  return text.length < 64 && /^[\w \-.:/=+]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 /** A key that is null throughout names no entity. */

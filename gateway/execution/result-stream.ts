@@ -1,7 +1,9 @@
 import type { ExecutionResult } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import { clientError, createLifetime, failure, type Execution, type Lifetime } from "./execution.ts";
+import { createLightAbort, type AbortSignalLike, type LightAbort } from "./light-abort.ts";
 import { pickVariables, type Step } from "./fetch-steps.ts";
+import type { EventTrace } from "./operation-trace.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";
 import type { SubgraphResponse } from "./subgraph-client.ts";
 
@@ -11,7 +13,7 @@ export interface ResultStreamOptions {
   run: Step | null;
   begin(lifetime: Lifetime): Execution;
   finish(execution: Execution): ExecutionResult;
-  outerSignal: AbortSignal | undefined;
+  outerSignal: AbortSignalLike | undefined;
   /** For what is fetched for one event. */
   timeoutMs: number;
   eventConcurrency: number;
@@ -23,24 +25,24 @@ export interface ResultStreamOptions {
  * order in which they came; no more of them are under way than `eventConcurrency`.
  */
 export function streamResults(options: ResultStreamOptions): AsyncGenerator<ExecutionResult, void, void> {
-  const controller = new AbortController();
+  const controller = createLightAbort();
   const results = generate(options, controller);
   return {
     next: () => results.next(),
     // A generator that waits for an event would look at `return` only after it: the waiting is ended first.
     return: () => {
-      controller.abort();
+      controller.abort(null);
       return results.return();
     },
     throw: (error: unknown) => {
-      controller.abort();
+      controller.abort(null);
       return results.throw(error);
     },
     [Symbol.asyncIterator]() {
       return this;
     },
     async [Symbol.asyncDispose]() {
-      controller.abort();
+      controller.abort(null);
       await results.return();
     },
   };
@@ -67,7 +69,7 @@ export function later(
 
 async function* generate(
   options: ResultStreamOptions,
-  controller: AbortController,
+  controller: LightAbort,
 ): AsyncGenerator<ExecutionResult, void, void> {
   const { subscription, run, begin, outerSignal, eventConcurrency, log } = options;
   const { client, fetch } = subscription;
@@ -86,14 +88,23 @@ async function* generate(
     })
     [Symbol.asyncIterator]();
 
+  // Not by racing with a promise for the end: that would keep each event for as long as the stream is open.
+  let onEnd: (() => void) | null = null;
+  signal.addEventListener("abort", () => onEnd?.(), { once: true });
+  const nextEvent = () =>
+    new Promise<IteratorResult<SubgraphResponse> | null>((resolve, reject) => {
+      onEnd = () => resolve(null);
+      events.next().then(resolve, reject);
+    });
+
   let hasEnded = false;
   let previous: Promise<unknown> = Promise.resolve();
   const takeNext = async (turn: Promise<unknown>): Promise<SubgraphResponse | null> => {
     await turn;
     if (hasEnded || signal.aborted) return null;
     try {
-      const next = await Promise.race([events.next(), lifetime.aborted]);
-      if (!next.done) return next.value;
+      const next = await nextEvent();
+      if (next && !next.done) return next.value;
       hasEnded = true;
       return null;
     } catch (error) {
@@ -137,7 +148,7 @@ async function* generate(
     yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
   } finally {
     outerSignal?.removeEventListener("abort", onOuterAbort);
-    controller.abort();
+    controller.abort(null);
     lifetime.end();
     // Not awaited: a stream that waits for its next event may answer only after it.
     void Promise.resolve(events.return?.()).catch((error: unknown) => {
@@ -149,17 +160,23 @@ async function* generate(
 async function completeEvent(
   event: SubgraphResponse,
   { subscription, run, begin, finish, timeoutMs }: ResultStreamOptions,
-  signal: AbortSignal,
+  signal: AbortSignalLike,
 ): Promise<ExecutionResult> {
   const lifetime = createLifetime(signal, timeoutMs);
+  let recorded: EventTrace | undefined;
   try {
     const execution = begin(lifetime);
+    recorded = execution.context.trace?.event();
+    if (recorded) execution.context = recorded.inside(execution.context);
     // Clients to whom the same event comes share what is read for it; what was read for an earlier one is too old.
     if (run) execution.readScope = JSON.stringify(event);
     subscription.takeEvent(event, execution);
     await run?.(execution);
-    return finish(execution);
+    const result = finish(execution);
+    recorded?.end(result.errors);
+    return result;
   } finally {
+    recorded?.end(undefined);
     lifetime.end();
   }
 }

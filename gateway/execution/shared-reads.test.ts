@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { anonymous, createUserCaller, type Caller } from "@toolyard/service-kit";
-import { createSharedReads } from "./shared-reads.ts";
+import { createSharedReads, type SharedReads } from "./shared-reads.ts";
 import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
 
 /** A subgraph whose answers come when they are told to. */
@@ -26,12 +26,16 @@ function requestFor(caller: Caller = anonymous, more: Partial<SubgraphRequest> =
   return { query: "{ a }", variables: {}, variablesText: "{}", context: { caller, requestId: "r" }, signal, ...more };
 }
 
+function read(reads: SharedReads, client: SubgraphClient, request: ReturnType<typeof requestFor>, scope: string) {
+  return reads.read(client, request, reads.readerOf(request.context, scope));
+}
+
 const shared = () => createSharedReads({ windowMs: 10, now: () => 0 });
 
 test("identical reads under way are one request, and each has data of its own to change", async () => {
   const { client, pending } = createSubgraph();
   const reads = shared();
-  const both = [reads.read(client, requestFor(), ""), reads.read(client, requestFor(), "")];
+  const both = [read(reads, client, requestFor(), ""), read(reads, client, requestFor(), "")];
   expect(pending).toHaveLength(1);
   pending[0]?.answer({ data: { a: { list: [1] } } });
   const [first, second] = await Promise.all(both);
@@ -53,8 +57,8 @@ test.each([
 ])("%s is another read", (_what, request, scope) => {
   const { client, pending } = createSubgraph();
   const reads = shared();
-  void reads.read(client, requestFor(), "");
-  void reads.read(client, request as ReturnType<typeof requestFor>, scope);
+  void read(reads, client, requestFor(), "");
+  void read(reads, client, request as ReturnType<typeof requestFor>, scope);
   expect(pending).toHaveLength(2);
 });
 
@@ -62,21 +66,21 @@ test("a read that began too long ago is not joined", () => {
   const { client, pending } = createSubgraph();
   let now = 0;
   const reads = createSharedReads({ windowMs: 10, now: () => now });
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   now = 11;
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   expect(pending).toHaveLength(2);
 });
 
 test("what was read before a mutation ended is not given to who reads after it", async () => {
   const { client, pending } = createSubgraph();
   const reads = shared();
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   const written = reads.write(client, requestFor(anonymous, { query: "mutation { b }" }));
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   pending[1]?.answer({ data: { b: 1 } });
   await written;
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   expect(pending.map(({ request }) => request.query)).toEqual(["{ a }", "mutation { b }", "{ a }", "{ a }"]);
 });
 
@@ -84,8 +88,8 @@ test("who joined is answered also when the client that asked first goes away", a
   const { client, pending } = createSubgraph();
   const reads = shared();
   const gone = new AbortController();
-  const first = reads.read(client, requestFor(anonymous, { signal: gone.signal }), "");
-  const second = reads.read(client, requestFor(), "");
+  const first = read(reads, client, requestFor(anonymous, { signal: gone.signal }), "");
+  const second = read(reads, client, requestFor(), "");
   gone.abort();
   pending[0]?.answer({ errors: [{ message: "cancelled" }] });
   await first;
@@ -97,9 +101,9 @@ test("who joined is answered also when the client that asked first goes away", a
 test("a failure is everybody's, and the next read is a new one", async () => {
   const { client, pending } = createSubgraph();
   const reads = shared();
-  const both = [reads.read(client, requestFor(), ""), reads.read(client, requestFor(), "")];
+  const both = [read(reads, client, requestFor(), ""), read(reads, client, requestFor(), "")];
   pending[0]?.fail(new Error("down"));
   for (const one of both) await expect(one).rejects.toThrow("down");
-  void reads.read(client, requestFor(), "");
+  void read(reads, client, requestFor(), "");
   expect(pending).toHaveLength(2);
 });

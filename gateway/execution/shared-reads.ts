@@ -16,16 +16,22 @@ export interface SharedReadsOptions {
  * mutation no read that began before its end is joined any more, so a client that writes and then reads finds what it wrote.
  */
 export interface SharedReads {
-  /** @param scope reads are shared within the same scope only: that of one event of a subscription, or "" */
+  /**
+   * On whose behalf something is read: all that an answer may depend on but the question itself. What only says which request it is,
+   * such as its id, is left out.
+   * @param scope reads are shared within the same scope only: that of one event of a subscription, or ""
+   */
+  readerOf(context: OperationContext, scope: string): string;
   read(
     client: SubgraphClient,
     request: SubgraphRequest & { variablesText: string },
-    scope: string,
+    reader: string,
   ): Promise<SubgraphResponse>;
   write(client: SubgraphClient, request: SubgraphRequest): Promise<SubgraphResponse>;
 }
 
 interface Read {
+  client: SubgraphClient;
   beganAt: number;
   request: SubgraphRequest;
   /** Null as long as nobody joined. */
@@ -33,7 +39,8 @@ interface Read {
 }
 
 export function createSharedReads({ windowMs, now = () => performance.now() }: SharedReadsOptions): SharedReads {
-  const underWay = new Map<string, Read>();
+  /** By query, then by reader: both are the same strings again and again, which are found without looking at all their characters. */
+  const underWay = new Map<string, Map<string, Read[]>>();
   const callers = new WeakMap<Caller, string>();
 
   function callerKey(caller: Caller): string {
@@ -44,13 +51,6 @@ export function createSharedReads({ windowMs, now = () => performance.now() }: S
       callers.set(caller, key);
     }
     return key;
-  }
-
-  /** All that an answer may depend on. What only says which request it is, such as its id, is left out. */
-  function keyOf(client: SubgraphClient, { query, variablesText, context }: SubgraphRequest, scope: string): string {
-    const { caller, headers, clientAddress = "" }: OperationContext = context;
-    const forwarded = headers ? JSON.stringify(headers) : "";
-    return `${client.name}\n${callerKey(caller)}\n${clientAddress}\n${forwarded}\n${scope}\n${query}\n${variablesText}`;
   }
 
   function join(known: Read, client: SubgraphClient, request: SubgraphRequest): Promise<SubgraphResponse> {
@@ -65,26 +65,54 @@ export function createSharedReads({ windowMs, now = () => performance.now() }: S
     });
   }
 
+  /** @returns what is under way for this reader; an empty list when nothing is */
+  function readsOf(query: string, reader: string): Read[] {
+    let byReader = underWay.get(query);
+    if (!byReader) underWay.set(query, (byReader = new Map()));
+    let reads = byReader.get(reader);
+    if (!reads) byReader.set(reader, (reads = []));
+    return reads;
+  }
+
+  function forget(own: Read, reads: Read[], query: string, reader: string): void {
+    const at = reads.indexOf(own);
+    if (at >= 0) reads.splice(at, 1);
+    if (reads.length > 0) return;
+    const byReader = underWay.get(query);
+    // After a mutation there may be another list in its place.
+    if (byReader?.get(reader) !== reads) return;
+    byReader.delete(reader);
+    if (byReader.size === 0) underWay.delete(query);
+  }
+
   return {
-    async read(client, request, scope) {
+    readerOf({ caller, headers, clientAddress = "" }, scope) {
+      let reader = `${callerKey(caller)}\n${clientAddress}\n${scope}`;
+      for (const name in headers) reader += `\n${name}:${headers[name]}`;
+      return reader;
+    },
+    read(client, request, reader) {
       if (windowMs <= 0) return client.execute(request);
-      const key = keyOf(client, request, scope);
+      const { query, variablesText } = request;
+      const reads = readsOf(query, reader);
       const beganAt = now();
-      const known = underWay.get(key);
-      if (known && beganAt - known.beganAt <= windowMs) return join(known, client, request);
-      const own: Read = { beganAt, request, joined: null };
-      underWay.set(key, own);
-      try {
-        const response = await client.execute(request);
-        // Before whoever asked first goes on, who may change what it got.
-        for (const settle of own.joined ?? []) settle({ response });
-        return response;
-      } catch (error) {
-        for (const settle of own.joined ?? []) settle({ error });
-        throw error;
-      } finally {
-        if (underWay.get(key) === own) underWay.delete(key);
+      for (const known of reads) {
+        const isSame = known.client === client && known.request.variablesText === variablesText;
+        if (isSame && beganAt - known.beganAt <= windowMs) return join(known, client, request);
       }
+      const own: Read = { client, beganAt, request, joined: null };
+      reads.push(own);
+      const settle = (settled: { response: SubgraphResponse } | { error: unknown }) => {
+        forget(own, reads, query, reader);
+        for (const tell of own.joined ?? []) tell(settled);
+      };
+      const response = client.execute(request);
+      // Asked for first, this comes before whoever asked goes on, who may change what it got.
+      response.then(
+        (answer) => settle({ response: answer }),
+        (error: unknown) => settle({ error }),
+      );
+      return response;
     },
     async write(client, request) {
       underWay.clear();

@@ -28,6 +28,7 @@ export function createSseSubscriber(
         accept: EVENT_STREAM,
         ...context.headers,
         ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
+        ...(context.tracestate !== undefined && { tracestate: context.tracestate }),
         ...own,
       },
       body: JSON.stringify({ query, variables }),

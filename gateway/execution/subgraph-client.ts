@@ -1,4 +1,6 @@
 import type { Caller } from "@toolyard/service-kit";
+import type { AbortSignalLike } from "./light-abort.ts";
+import type { OperationTrace } from "./operation-trace.ts";
 
 /** For whom and on whose behalf an operation runs; goes with every request to a subgraph. */
 export interface OperationContext {
@@ -8,6 +10,10 @@ export interface OperationContext {
   clientAddress?: string | undefined;
   /** W3C trace context of the client's request. */
   traceparent?: string;
+  /** What came with it, for those who know their part of it. */
+  tracestate?: string;
+  /** Records what is done for the operation; absent where nothing is recorded. */
+  trace?: OperationTrace;
   /** What `@requiresScopes` and `@policy` of the supergraph are checked against; the caller's scopes, and no policies, unless given. */
   scopes?: readonly string[];
   policies?: readonly string[];
@@ -18,12 +24,22 @@ export interface OperationContext {
 export interface SubgraphRequest {
   /** One operation, made by the query planner. The same text means the same operation, so it may be a cache's key. */
   query: string;
-  variables: Record<string, unknown>;
-  /** `variables` as JSON, where it is at hand. */
+  /** Its variables, in one form at least: see `variablesOf`. */
+  variables?: Record<string, unknown>;
+  /** The same as JSON. */
   variablesText?: string;
+  /** Whether it may change something: then it is sent exactly once. */
+  isMutation?: boolean;
   context: OperationContext;
   /** Aborted when nobody waits for the answer any more: the client went away, the deadline passed, the gateway stops. */
-  signal: AbortSignal;
+  signal: AbortSignalLike;
+  /** Told the HTTP status of the answer, by clients that ask over HTTP. */
+  onStatus?: (status: number) => void;
+}
+
+export function variablesOf({ variables, variablesText = "{}" }: SubgraphRequest): Record<string, unknown> {
+  // Written here, from an object.
+  return variables ?? (JSON.parse(variablesText) as Record<string, unknown>);
 }
 
 export interface SubgraphError {
@@ -48,6 +64,8 @@ export interface SubgraphResponse {
  */
 export interface SubgraphClient {
   readonly name: string;
+  /** Where it is asked over HTTP; absent for a subgraph of this process. */
+  readonly url?: URL;
   execute(request: SubgraphRequest): Promise<SubgraphResponse>;
   subscribe(request: SubgraphRequest): AsyncIterable<SubgraphResponse>;
   close(): Promise<void>;

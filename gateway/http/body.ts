@@ -1,8 +1,9 @@
+import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { finished } from "node:stream/promises";
 import { ToolyardError } from "@toolyard/service-kit";
 
-/** Reads a body whole. @throws ToolyardError PAYLOAD_TOO_LARGE, or the connection's own error */
+/** Reads a body of text whole. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -20,7 +21,12 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     });
     request.once("end", () => {
       const [only] = chunks;
-      resolve((chunks.length === 1 && only ? only : Buffer.concat(chunks)).toString("utf8"));
+      const bytes = chunks.length === 1 && only ? only : Buffer.concat(chunks);
+      const text = bytes.toString("utf8");
+      // What is no UTF-8 becomes this character; another text than was sent must not run.
+      if (text.includes("\uFFFD") && !isUtf8(bytes))
+        reject(new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8."));
+      else resolve(text);
     });
     request.once("error", reject);
     request.once("aborted", () => reject(new ToolyardError("BAD_USER_INPUT", "The body ended early.")));

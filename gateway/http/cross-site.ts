@@ -28,7 +28,7 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       vary: "Origin",
       "access-control-allow-origin": origin,
       "access-control-allow-credentials": "true",
-      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id",
+      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id, Retry-After",
     };
   }
   return {
@@ -56,8 +56,13 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
     },
     headersFor,
     preflightHeaders(request) {
+      const { origin } = request.headers;
       return {
         ...headersFor(request),
+        // A page of the public web asks whether it may reach into this network (https://wicg.github.io/private-network-access/).
+        ...(request.headers["access-control-request-private-network"] === "true" &&
+          origin !== undefined &&
+          hosts.allowsOrigin(origin) && { "access-control-allow-private-network": "true" }),
         "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS",
         "access-control-allow-headers":
           request.headers["access-control-request-headers"] ?? "content-type, authorization",

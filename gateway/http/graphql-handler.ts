@@ -14,6 +14,7 @@ import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
 import type { PersistedOperations } from "../persisted-operations.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import { discardBody, readBody } from "./body.ts";
 import { isForeignLink, type CrossSitePolicy } from "./cross-site.ts";
 import type { ExplorerPage } from "./explorer.ts";
@@ -36,6 +37,8 @@ export interface GraphqlHandlerOptions {
   /** Whether anyone may see plans; else administrators only. */
   exposePlans: boolean;
   metrics: Pick<GatewayMetrics, "httpRequest">;
+  /** Records requests; null: nothing is recorded. */
+  tracing?: Pick<Tracing, "request"> | null;
   logger: Logger;
 }
 
@@ -64,7 +67,7 @@ export function createGraphqlHandler(
   options: GraphqlHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
-  const { maxBatch, maxBodyBytes, exposePlans, metrics, logger } = options;
+  const { maxBatch, maxBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
   const chooseType = createTypeChooser();
 
   async function handle(exchange: Exchange): Promise<void> {
@@ -82,6 +85,10 @@ export function createGraphqlHandler(
     }
     if (path === STREAM_PATH) return handleStream(exchange);
     if (path !== GRAPHQL_PATH && page && method === "GET") return page.sendAsset(exchange, path);
+    if (path !== GRAPHQL_PATH && path !== `${GRAPHQL_PATH}/`)
+      return sendErrors(exchange, 404, [
+        plainError("NOT_FOUND", `There is nothing here. The graph is at ${GRAPHQL_PATH}.`, requestId),
+      ]);
     if (method !== "GET" && method !== "POST") {
       exchange.headers["allow"] = EVERY_METHOD;
       return sendErrors(exchange, 405, [
@@ -92,6 +99,12 @@ export function createGraphqlHandler(
     if (method === "GET" && page && isForPeople(accept) && !url.includes("query=")) return page.send(exchange);
     if (method === "POST" && !isJson(request.headers["content-type"]))
       return sendErrors(exchange, 415, [plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId)]);
+    if (method === "POST" && isEncoded(request)) {
+      exchange.headers["accept-encoding"] = "identity";
+      return sendErrors(exchange, 415, [
+        plainError("BAD_USER_INPUT", "Send the body as it is, without Content-Encoding.", requestId),
+      ]);
+    }
     if (method === "GET" && isForeignLink(request))
       throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
 
@@ -145,6 +158,7 @@ export function createGraphqlHandler(
       context.wantsPlan = true;
     }
     const { operationName, variables } = params;
+    if (context.usage) context.usage.persisted = persistenceOf(params);
     const inspected = gate.inspect({ query, operationName, context });
     if ("errors" in inspected) return inspected;
     if (inspected.kind !== "query" && request.method === "GET") {
@@ -201,7 +215,7 @@ export function createGraphqlHandler(
       return;
     }
     const status = "data" in result ? 200 : statusOf(result, type, exchange.headers);
-    send(exchange, status, type, JSON.stringify(result));
+    send(exchange, status, type, print(result, exchange.requestId));
   }
 
   function fail(exchange: Exchange, error: unknown): void {
@@ -228,7 +242,9 @@ export function createGraphqlHandler(
     // Node keeps random bytes at hand for this kind of id; requestIdOf makes one that sorts by time, which costs more than it is worth here.
     const requestId = request.headers["x-request-id"] === undefined ? randomUUID() : requestIdOf(request);
     const exchange: Exchange = { request, response, requestId, headers: { "x-request-id": requestId }, caller: null };
+    const span = tracing?.request(request, startedAt);
     response.once("close", () => {
+      span?.end(response.headersSent ? response.statusCode : null);
       const durationMs = performance.now() - startedAt;
       metrics.httpRequest(request.method ?? "", GRAPHQL_PATH, response.statusCode, durationMs / 1_000);
       if (!logger.isLevelEnabled("debug")) return;
@@ -254,6 +270,12 @@ interface Refused {
   errors: readonly GraphQLFormattedError[];
 }
 
+/** Whether the client relied on its operation being known, or made it known. */
+function persistenceOf({ query, sha256 }: GraphqlParams): "hit" | "registered" | null {
+  if (query === null) return "hit";
+  return sha256 === null ? null : "registered";
+}
+
 /** A result without data was refused before anything ran. In `application/json` that is 200, but for what proxies and clients act on. */
 function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
@@ -277,6 +299,22 @@ function withRequestId(error: GraphQLError, requestId: string): GraphQLError {
   return new GraphQLError(error.message, { extensions: { ...error.extensions, requestId } });
 }
 
+/** A result as JSON. A scalar of any shape may nest more than can be written, which is its subgraph's fault. */
+function print(result: ExecutionResult, requestId: string): string {
+  try {
+    return JSON.stringify(result);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = "A subgraph answered what is nested too deeply to be passed on.";
+    return JSON.stringify({ data: null, errors: [plainError("UPSTREAM_UNAVAILABLE", message, requestId)] });
+  }
+}
+
+function isEncoded({ headers }: IncomingMessage): boolean {
+  const encoding = headers["content-encoding"];
+  return encoding !== undefined && encoding.toLowerCase() !== "identity";
+}
+
 function isForPeople(accept: string | undefined): boolean {
   return accept !== undefined && accept.includes("text/html");
 }
@@ -290,9 +328,11 @@ function sendErrors(exchange: Exchange, status: number, errors: readonly GraphQL
 }
 
 function send({ response, headers }: Exchange, status: number, type: ResponseType, body: string): void {
+  const length = Buffer.byteLength(body);
   headers["content-type"] = `${type}; charset=utf-8`;
-  headers["content-length"] = Buffer.byteLength(body);
+  headers["content-length"] = length;
   headers["cache-control"] = "no-store";
   response.writeHead(status, headers);
-  response.end(body);
+  // The same bytes where all is ASCII, and quicker made.
+  response.end(body, length === body.length ? "latin1" : "utf8");
 }

@@ -1,6 +1,5 @@
 import type { ExecutionResult } from "graphql";
 import { messageOf } from "@toolyard/service-kit";
-import { sequenceOf } from "./bounded-stream.ts";
 import { EVENT_STREAM, EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
 import {
@@ -13,6 +12,7 @@ import {
   type OpenProtocol,
 } from "./http-exchange.ts";
 import { resumeAfter } from "./last-event-id.ts";
+import { sequenceOf } from "./log-position.ts";
 import { createOpenStreams, errorOfEnd, type StreamEnd } from "./open-streams.ts";
 import { runOperation, type OperationPorts } from "./operation-run.ts";
 import { openResponseStream } from "./response-stream.ts";

@@ -1,12 +1,24 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { GraphQLError, type ExecutionArgs } from "graphql";
-import { CloseCode, GRAPHQL_TRANSPORT_WS_PROTOCOL, handleProtocols, makeServer } from "graphql-ws";
+import type { GraphQLError, GraphQLFormattedError } from "graphql";
+import {
+  CloseCode,
+  GRAPHQL_TRANSPORT_WS_PROTOCOL,
+  handleProtocols,
+  MessageType,
+  parseMessage,
+  type Message,
+  type SubscribeMessage,
+} from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import { isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
-import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
-import { createSocketWriter, type SocketWriter } from "./socket-writer.ts";
+import type { RequestHead } from "./http-exchange.ts";
+import { createOpenStreams } from "./open-streams.ts";
+import { runOperation, type OperationRun } from "./operation-run.ts";
+import { createResultTexts } from "./result-texts.ts";
+import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
 import { createSubscriptionEngine, type SubscriptionEngine } from "./subscription-engine.ts";
 
 export interface GraphqlTransportWsOptions {
@@ -17,11 +29,13 @@ export interface GraphqlTransportWsOptions {
    * Who is at the other end, from the payload of `connection_init` and the upgrade request.
    * @throws ToolyardError when the credential is not good; its message is the reason of the close
    */
-  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> | Caller;
+  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> | Caller;
   /** What goes with every operation to the subgraphs; the caller alone when left out. */
-  contextOf?(caller: Caller, request: IncomingMessage): OperationContext;
+  contextOf?(caller: Caller, request: RequestHead): OperationContext;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
+  /** How long a client may leave unread what it was sent. */
+  stalledMs?: number;
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
   maxMessageBytes?: number;
@@ -47,16 +61,13 @@ export interface GraphqlTransportWs {
 
 interface Connection {
   socket: WebSocket;
-  request: IncomingMessage;
+  writer: SocketWriter;
+  request: RequestHead;
+  hasBegun: boolean;
+  /** Null until it is known who it is. */
   caller: Caller | null;
-  /** Aborted when the socket is closed. */
-  closed: AbortController;
-  isAlive: boolean;
-  expiry: NodeJS.Timeout | undefined;
+  operations: Map<string, OperationRun>;
 }
-
-/** The longest delay that a Node timer takes. */
-const longestDelayMs = 2 ** 31 - 1;
 
 /**
  * The protocol `graphql-transport-ws` (https://github.com/graphql/graphql-over-http, `PROTOCOL.md` of graphql-ws): queries, mutations
@@ -66,170 +77,184 @@ const longestDelayMs = 2 ** 31 - 1;
 export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): GraphqlTransportWs {
   const { executor, authenticate, log, now = Date.now, engine = createSubscriptionEngine({ executor }) } = options;
   const { contextOf = (caller: Caller): OperationContext => ({ caller, requestId: newId() }) } = options;
-  const {
-    heartbeatMs = 12_000,
-    initTimeoutMs = 5_000,
-    maxMessageBytes = 1_048_576,
-    maxOperationsPerSocket = 100,
-  } = options;
-  const connections = new Set<Connection>();
-  const sockets = new WebSocketServer({ noServer: true, handleProtocols, maxPayload: maxMessageBytes });
-
-  const server = makeServer<Record<string, unknown>, Connection>({
-    connectionInitWaitTimeout: initTimeoutMs,
-    async onConnect({ connectionParams, extra: connection }) {
-      try {
-        connection.caller = await authenticate(connectionParams ?? {}, connection.request);
-      } catch (error) {
-        if (!isPublic(error)) log.error({ err: error }, "authenticating a socket failed");
-        if (!isPublic(error)) connection.socket.close(CloseCode.InternalServerError, "Internal server error");
-        else connection.socket.close(CloseCode.Forbidden, closeReason(error.message));
-        return false;
-      }
-      scheduleExpiry(connection);
-      return true;
-    },
-    onSubscribe({ extra: connection, subscriptions }, _id, { query, operationName, variables }) {
-      const { caller, closed } = connection;
-      if (!caller) throw new Error("An operation came before its caller was known.");
-      if (Object.keys(subscriptions).length > maxOperationsPerSocket) {
-        const message = `At most ${maxOperationsPerSocket} operations may run on one socket.`;
-        return [new GraphQLError(message, { extensions: { code: "RATE_LIMITED" } })];
-      }
-      const context = contextOf(caller, connection.request);
-      const request: GraphRequest = { query, operationName, variables, context, signal: closed.signal };
-      const inspected = executor.inspect(request);
-      if ("errors" in inspected) return inspected.errors;
-      return {
-        schema: inspected.schema,
-        document: inspected.document,
-        operationName: operationName ?? null,
-        contextValue: request,
-      };
-    },
-    execute: (args) => executor.execute(requestOf(args)),
-    subscribe: (args) => engine.subscribe(requestOf(args)),
+  const { heartbeatMs = 12_000, stalledMs = 60_000, initTimeoutMs = 5_000 } = options;
+  const { maxMessageBytes = 1_048_576, maxOperationsPerSocket = 100 } = options;
+  const ports = { executor, engine };
+  const sockets = new WebSocketServer({
+    noServer: true,
+    handleProtocols,
+    maxPayload: maxMessageBytes,
+    clientTracking: false,
   });
+  const writers = createSocketWriters({ heartbeatMs, stalledMs, now });
+  const texts = createResultTexts();
+  const streams = createOpenStreams({ heartbeatMs, now });
+  /** Upgraded, but nobody yet: they end with their timeout, or when the server stops. */
+  const newcomers = new Set<WebSocket>();
 
-  function scheduleExpiry(connection: Connection): void {
-    const expiresAt = connection.caller?.expiresAt ?? null;
-    if (expiresAt === null) return;
-    const leftMs = expiresAt - now();
-    const wait = Math.min(Math.max(leftMs, 0), longestDelayMs);
-    connection.expiry = setTimeout(() => {
-      if (leftMs > longestDelayMs) scheduleExpiry(connection);
-      else connection.socket.close(CloseCode.Forbidden, "The credential expired: connect again with a new one");
-    }, wait);
-    connection.expiry.unref();
+  function handleMessage(connection: Connection, data: Buffer): void {
+    const { socket, writer, operations } = connection;
+    let message: Message;
+    try {
+      message = parseMessage(data.toString("utf8"));
+    } catch {
+      socket.close(CloseCode.BadRequest, "Invalid message received");
+      return;
+    }
+    switch (message.type) {
+      case MessageType.ConnectionInit:
+        void initialize(connection, message.payload ?? {});
+        return;
+      case MessageType.Ping:
+        void writer.send(JSON.stringify({ type: MessageType.Pong, payload: message.payload }));
+        return;
+      case MessageType.Pong:
+        return;
+      case MessageType.Subscribe:
+        start(connection, message);
+        return;
+      case MessageType.Complete:
+        operations.get(message.id)?.stop();
+        operations.delete(message.id);
+        return;
+      default:
+        socket.close(CloseCode.BadRequest, `A client does not send "${message.type}"`);
+    }
   }
 
-  function open(socket: WebSocket, request: IncomingMessage, writer: SocketWriter): void {
+  async function initialize(connection: Connection, params: Record<string, unknown>): Promise<void> {
+    const { socket, writer, request } = connection;
+    if (connection.hasBegun) {
+      socket.close(CloseCode.TooManyInitialisationRequests, "Too many initialisation requests");
+      return;
+    }
+    connection.hasBegun = true;
+    let caller: Caller;
+    try {
+      caller = await authenticate(params, request);
+    } catch (error) {
+      if (!isPublic(error)) log.error({ err: error }, "authenticating a socket failed");
+      if (!isPublic(error)) socket.close(CloseCode.InternalServerError, "Internal server error");
+      else socket.close(CloseCode.Forbidden, closeReason(error.message));
+      return;
+    }
+    if (socket.readyState !== socket.OPEN) return;
+    connection.caller = caller;
+    newcomers.delete(socket);
+    const release = streams.open(caller, {
+      end: ({ code, message }) =>
+        code === "GOING_AWAY"
+          ? socket.close(1001, "Going away")
+          : socket.close(CloseCode.Forbidden, closeReason(message)),
+      beat: writer.beat,
+      breakOff: () => socket.terminate(),
+    });
+    socket.once("close", release);
+    void writer.send('{"type":"connection_ack"}');
+  }
+
+  function start(connection: Connection, { id, payload }: SubscribeMessage): void {
+    const { socket, caller, operations, request } = connection;
+    if (!caller) {
+      socket.close(CloseCode.Unauthorized, "Unauthorized");
+      return;
+    }
+    if (operations.has(id)) {
+      socket.close(CloseCode.SubscriberAlreadyExists, closeReason(`Subscriber for ${id} already exists`));
+      return;
+    }
+    if (operations.size >= maxOperationsPerSocket) {
+      const message = `At most ${maxOperationsPerSocket} operations may run on one socket.`;
+      refuse(connection, id, [{ message, extensions: { code: "RATE_LIMITED" } }]);
+      return;
+    }
+    const { query, operationName, variables } = payload;
+    const run = runOperation(ports, { query, operationName, variables, context: contextOf(caller, request) });
+    if ("errors" in run) {
+      refuse(connection, id, run.errors);
+      return;
+    }
+    operations.set(id, run);
+    void deliver(connection, id, run);
+  }
+
+  async function deliver({ socket, writer, operations }: Connection, id: string, run: OperationRun): Promise<void> {
+    const begin = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
+    try {
+      for await (const result of run.results) {
+        if (operations.get(id) !== run) return;
+        const room = writer.sendParts(begin, texts.of(result));
+        if (room) await room;
+      }
+    } catch (error) {
+      if (operations.get(id) !== run) return;
+      log.error({ err: error }, "an operation on a socket failed");
+      socket.close(CloseCode.InternalServerError, "Internal server error");
+    } finally {
+      run.stop();
+      if (operations.get(id) === run) {
+        operations.delete(id);
+        void writer.send(JSON.stringify({ id, type: MessageType.Complete }));
+      }
+    }
+  }
+
+  function refuse(
+    { writer }: Connection,
+    id: string,
+    payload: readonly (GraphQLError | GraphQLFormattedError)[],
+  ): void {
+    void writer.send(JSON.stringify({ id, type: MessageType.Error, payload }));
+  }
+
+  function open(socket: WebSocket, request: RequestHead, writer: SocketWriter): void {
+    socket.on("error", (error) => log.debug({ err: error }, "a socket failed"));
+    if (socket.protocol !== GRAPHQL_TRANSPORT_WS_PROTOCOL) {
+      socket.close(CloseCode.SubprotocolNotAcceptable, "Subprotocol not acceptable");
+      return;
+    }
     const connection: Connection = {
       socket,
+      writer,
       request,
+      hasBegun: false,
       caller: null,
-      closed: new AbortController(),
-      isAlive: true,
-      expiry: undefined,
+      operations: new Map(),
     };
-    connections.add(connection);
-    const closed = server.opened(
-      {
-        protocol: socket.protocol,
-        send: (data) => writer.send(data),
-        close: (code, reason) => socket.close(code, reason),
-        onMessage: (handle) => {
-          socket.on("message", (data: Buffer) => {
-            handle(data.toString("utf8")).catch((error: unknown) => {
-              if (connection.closed.signal.aborted) return;
-              log.error({ err: error }, "an operation on a socket failed");
-              socket.close(CloseCode.InternalServerError, "Internal server error");
-            });
-          });
-        },
-      },
-      connection,
-    );
-    socket.on("pong", () => {
-      connection.isAlive = true;
+    newcomers.add(socket);
+    const initTimer = setTimeout(() => {
+      if (connection.hasBegun) return;
+      socket.close(CloseCode.ConnectionInitialisationTimeout, "Connection initialisation timeout");
+    }, initTimeoutMs).unref();
+    socket.on("message", (data: Buffer) => handleMessage(connection, data));
+    socket.once("close", () => {
+      clearTimeout(initTimer);
+      newcomers.delete(socket);
+      const running = [...connection.operations.values()];
+      connection.operations.clear();
+      for (const run of running) run.stop();
     });
-    socket.on("error", (error) => log.debug({ err: error }, "a socket failed"));
-    socket.once("close", (code, reason) => {
-      connections.delete(connection);
-      clearTimeout(connection.expiry);
-      connection.closed.abort();
-      closed(code, reason.toString("utf8")).catch((error: unknown) => {
-        log.error({ err: error }, "ending a socket's operations failed");
-      });
-      if (connections.size === 0) stopHeartbeat();
-    });
-    startHeartbeat();
-  }
-
-  let heartbeat: NodeJS.Timeout | undefined;
-  function startHeartbeat(): void {
-    if (heartbeat) return;
-    heartbeat = setInterval(() => {
-      for (const connection of connections) {
-        if (!connection.isAlive) {
-          connection.socket.terminate();
-          continue;
-        }
-        connection.isAlive = false;
-        if (connection.socket.readyState === connection.socket.OPEN) connection.socket.ping();
-      }
-    }, heartbeatMs);
-    heartbeat.unref();
-  }
-  function stopHeartbeat(): void {
-    clearInterval(heartbeat);
-    heartbeat = undefined;
   }
 
   return {
     protocol: GRAPHQL_TRANSPORT_WS_PROTOCOL,
     get openSockets() {
-      return connections.size;
+      return streams.size + newcomers.size;
     },
     activeSubscriptions: () => engine.activeStreams,
     droppedEvents: () => engine.droppedEvents,
-    handleUpgrade(request, socket, head) {
-      sockets.handleUpgrade(request, socket, head, (upgraded) =>
-        open(upgraded, request, createSocketWriter(upgraded, socket)),
+    handleUpgrade(request, connection, head) {
+      sockets.handleUpgrade(request, connection, head, (socket) =>
+        // The rest of the request is not kept for as long as the socket is open.
+        open(socket, { headers: request.headers, socket: request.socket }, writers.create(socket, connection)),
       );
     },
-    closeSockets(isConcerned, reason) {
-      for (const { caller, socket } of connections) {
-        if (caller && isConcerned(caller)) socket.close(CloseCode.Forbidden, closeReason(reason));
-      }
-    },
+    closeSockets: (isConcerned, reason) => streams.endWhere(isConcerned, reason),
     async close(timeoutMs = 2_000) {
-      const open = [...connections].map(
-        ({ socket }) =>
-          new Promise<void>((resolve) => {
-            const timer = setTimeout(() => socket.terminate(), timeoutMs);
-            socket.once("close", () => {
-              clearTimeout(timer);
-              resolve();
-            });
-            socket.close(1001, "Going away");
-          }),
-      );
-      await Promise.all(open);
-      stopHeartbeat();
+      for (const socket of newcomers) socket.close(1001, "Going away");
+      await streams.close(timeoutMs);
+      for (const socket of newcomers) socket.terminate();
       sockets.close();
     },
   };
-}
-
-/** What `onSubscribe` put there. */
-function requestOf(args: ExecutionArgs): GraphRequest {
-  return args.contextValue as GraphRequest;
-}
-
-/** A close frame has room for 123 bytes of reason (RFC 6455, section 5.5). */
-function closeReason(message: string): string {
-  let reason = message;
-  while (Buffer.byteLength(reason) > 123) reason = reason.slice(0, -1);
-  return reason;
 }

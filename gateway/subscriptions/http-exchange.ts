@@ -4,6 +4,9 @@ import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from
 import { z } from "zod";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 
+/** What is kept of a request for as long as its socket is open. */
+export type RequestHead = Pick<IncomingMessage, "headers" | "socket">;
+
 /** One HTTP request of a subscription protocol and where its answer goes, free of any framework. */
 export interface HttpExchange {
   request: IncomingMessage;

@@ -1,4 +1,4 @@
-import { isObjectType, getNamedType, Kind, valueFromASTUntyped, type FieldNode } from "graphql";
+import { isObjectType, getNamedType, Kind, valueFromASTUntyped, type ExecutionResult, type FieldNode } from "graphql";
 import type { GraphRequest, InspectedOperation } from "../execution/executor.ts";
 
 /** Where in a log of events a subscription begins, when it is one that reads such a log: its field takes `after` and gives `sequence`. */
@@ -40,4 +40,15 @@ function afterOf(field: FieldNode) {
 
 function textOf(value: unknown): string | null {
   return typeof value === "string" || typeof value === "number" ? String(value) : null;
+}
+
+/** The `sequence` of the event in a subscription's result, where the client selected it. */
+export function sequenceOf({ data }: ExecutionResult): string | null {
+  for (const name in data) {
+    const event = data[name];
+    if (typeof event === "object" && event !== null && "sequence" in event && typeof event.sequence === "string") {
+      return event.sequence;
+    }
+  }
+  return null;
 }

@@ -1,5 +1,6 @@
 import type { Caller } from "@toolyard/service-kit";
 import type { GraphQLFormattedError } from "graphql";
+import { createTurns } from "../turns.ts";
 
 /** Why the gateway ends what a client would have gone on with. */
 export interface StreamEnd {
@@ -34,6 +35,15 @@ export interface OpenStreamsOptions {
   now?: () => number;
 }
 
+interface Entry {
+  stream: OpenStream;
+  caller: Caller;
+  expiry: NodeJS.Timeout | undefined;
+  hasEnded: boolean;
+}
+
+/** Timers of the same length cost less than others. */
+const timerStepMs = 1_000;
 /** The longest delay that a Node timer takes. */
 const longestDelayMs = 2 ** 31 - 1;
 
@@ -45,69 +55,67 @@ const goingAway: StreamEnd = { code: "GOING_AWAY", message: "The server is going
 
 export function createOpenStreams(options: OpenStreamsOptions): OpenStreams {
   const { heartbeatMs, now = Date.now } = options;
-  const streams = new Map<OpenStream, { caller: Caller; expiry: NodeJS.Timeout | undefined; hasEnded: boolean }>();
+  const entries = new Set<Entry>();
+  const heartbeat = createTurns<Entry>({
+    everyMs: heartbeatMs,
+    items: entries,
+    take: ({ stream, hasEnded }) => {
+      if (!hasEnded) stream.beat();
+    },
+  });
   let isClosing = false;
-  let heartbeat: NodeJS.Timeout | undefined;
   let onEmpty: (() => void) | null = null;
 
-  function end(stream: OpenStream, why: StreamEnd): void {
-    const entry = streams.get(stream);
-    if (!entry || entry.hasEnded) return;
+  function end(entry: Entry, why: StreamEnd): void {
+    if (entry.hasEnded || !entries.has(entry)) return;
     entry.hasEnded = true;
-    stream.end(why);
+    entry.stream.end(why);
   }
 
-  function scheduleExpiry(stream: OpenStream, expiresAt: number): NodeJS.Timeout {
+  function scheduleExpiry(entry: Entry, expiresAt: number): NodeJS.Timeout {
     const leftMs = expiresAt - now();
-    const timer = setTimeout(
-      () => {
-        const entry = streams.get(stream);
-        if (!entry) return;
-        if (leftMs > longestDelayMs) entry.expiry = scheduleExpiry(stream, expiresAt);
-        else end(stream, expired);
-      },
-      Math.min(Math.max(leftMs, 0), longestDelayMs),
-    );
-    return timer.unref();
+    const waitMs = leftMs > 10 * timerStepMs ? Math.ceil(leftMs / timerStepMs) * timerStepMs : Math.max(leftMs, 0);
+    const onTime = () => {
+      if (leftMs > longestDelayMs) entry.expiry = scheduleExpiry(entry, expiresAt);
+      else end(entry, expired);
+    };
+    return setTimeout(onTime, Math.min(waitMs, longestDelayMs)).unref();
   }
 
   return {
     get size() {
-      return streams.size;
+      return entries.size;
     },
     open(caller, stream) {
-      const expiry = caller.expiresAt === null ? undefined : scheduleExpiry(stream, caller.expiresAt);
-      streams.set(stream, { caller, expiry, hasEnded: false });
-      heartbeat ??= setInterval(() => {
-        for (const [open, { hasEnded }] of streams) if (!hasEnded) open.beat();
-      }, heartbeatMs).unref();
+      const entry: Entry = { stream, caller, expiry: undefined, hasEnded: false };
+      if (caller.expiresAt !== null) entry.expiry = scheduleExpiry(entry, caller.expiresAt);
+      entries.add(entry);
+      heartbeat.start();
       // Not at once: whoever opens it has not got its release yet.
-      if (isClosing) queueMicrotask(() => end(stream, goingAway));
+      if (isClosing) queueMicrotask(() => end(entry, goingAway));
       return () => {
-        const entry = streams.get(stream);
-        clearTimeout(entry?.expiry);
-        streams.delete(stream);
-        if (streams.size > 0) return;
-        clearInterval(heartbeat);
-        heartbeat = undefined;
+        clearTimeout(entry.expiry);
+        entries.delete(entry);
+        if (entries.size > 0) return;
+        heartbeat.stopWhenEmpty();
         onEmpty?.();
       };
     },
     endWhere(isConcerned, message) {
-      for (const [stream, { caller }] of streams) {
-        if (isConcerned(caller)) end(stream, { code: "UNAUTHENTICATED", message });
+      for (const entry of entries) {
+        if (isConcerned(entry.caller)) end(entry, { code: "UNAUTHENTICATED", message });
       }
     },
     async close(timeoutMs) {
       isClosing = true;
-      if (streams.size === 0) return;
+      if (entries.size === 0) return;
       const released = new Promise<void>((resolve) => {
         onEmpty = resolve;
       });
       const timer = setTimeout(() => {
-        for (const stream of streams.keys()) stream.breakOff();
+        for (const { stream } of entries) stream.breakOff();
       }, timeoutMs);
-      for (const stream of streams.keys()) end(stream, goingAway);
+      for (const entry of entries) end(entry, goingAway);
       await released;
       clearTimeout(timer);
     },

@@ -24,18 +24,17 @@ export function runOperation(
 ): OperationRun | { errors: readonly GraphQLError[] } {
   const inspected = executor.inspect(request);
   if ("errors" in inspected) return inspected;
-  const controller = new AbortController();
-  const { signal } = controller;
   const { kind } = inspected;
-  const results =
-    kind === "subscription"
-      ? engine.subscribe({ ...request, signal })
-      : one(() => executor.execute({ ...request, signal }));
+  // Returning from a subscription ends it at once; a query has to be told.
+  const controller = kind === "subscription" ? null : new AbortController();
+  const results = controller
+    ? one(() => executor.execute({ ...request, signal: controller.signal }))
+    : engine.subscribe(request);
   return {
     kind,
     results,
     stop() {
-      controller.abort();
+      controller?.abort();
       // A failure after the end is nobody's any more.
       void results.return().catch(() => undefined);
     },

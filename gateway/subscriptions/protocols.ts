@@ -6,7 +6,7 @@ import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import { createGraphqlSse } from "./graphql-sse.ts";
 import { createGraphqlTransportWs } from "./graphql-transport-ws.ts";
-import type { HttpExchange } from "./http-exchange.ts";
+import type { HttpExchange, RequestHead } from "./http-exchange.ts";
 import { createHttpCallback } from "./http-callback.ts";
 import { createMultipart } from "./multipart.ts";
 import type { SubscriptionEngine } from "./subscription-engine.ts";
@@ -19,9 +19,9 @@ export interface SubscriptionProtocolsOptions {
    * Who calls, by what came with the first message of a socket (empty for the protocols over HTTP) and the request.
    * @throws ToolyardError when the credential is not good
    */
-  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller>;
+  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller>;
   /** What goes with every operation to the subgraphs. */
-  contextOf(caller: Caller, request: IncomingMessage): OperationContext;
+  contextOf(caller: Caller, request: RequestHead): OperationContext;
   /** Hosts of the HTTP callback protocol; none turns it off. */
   callbackHosts?: readonly string[];
   log: Pick<Logger, "error" | "debug">;

@@ -13,7 +13,7 @@ const requestOf = (after: string | null, caller: Caller = anonymous): GraphReque
 });
 
 /** Shares the streams of a log. */
-function sharing(options: { maxBehind?: number; isLog?: boolean } = {}) {
+function sharing(options: { maxQueued?: number; maxBehind?: number; isLog?: boolean } = {}) {
   const { isLog = true, ...rest } = options;
   const log = createChangeLog();
   const shared = createSharedUpstreams({
@@ -173,7 +173,7 @@ test("what may begin with a snapshot is shared only until something came", async
 });
 
 test("whoever is too far behind the others gets an error with the last sequence it took", async () => {
-  const { log, shared } = sharing({ maxBehind: 100 });
+  const { log, shared } = sharing({ maxQueued: 50, maxBehind: 100 });
   const slow = shared.subscribe(requestOf(null));
   const fast = shared.subscribe(requestOf(null));
   const both = [slow.next(), fast.next()];
@@ -186,6 +186,8 @@ test("whoever is too far behind the others gets an error with the last sequence 
   expect(count).toBe(1_000);
   const { value } = await slow.next();
   expect(value?.errors?.[0]?.extensions).toEqual({ code: "SLOW_CONSUMER", lastSequence: "1" });
+  // What was thrown away when it was found out.
+  expect(shared.droppedResults).toBe(101);
   expect((await slow.next()).done).toBe(true);
 });
 

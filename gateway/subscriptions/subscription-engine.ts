@@ -1,12 +1,12 @@
 import type { ExecutionResult } from "graphql";
 import type { Executor, GraphRequest } from "../execution/executor.ts";
-import { createBoundedStream } from "./bounded-stream.ts";
+import { createSharedUpstreams } from "./shared-upstreams.ts";
 
 export interface SubscriptionEngineOptions {
   executor: Pick<Executor, "subscribe">;
   /** Results that may wait for one client. */
   maxQueuedEvents?: number;
-  /** How long a client's queue may stay full. */
+  /** How long more than these may wait for a client. */
   slowConsumerGraceMs?: number;
 }
 
@@ -15,6 +15,7 @@ export interface SubscriptionEngine {
   /**
    * Results in order, each once. The stream ends after a result with errors when it breaks, and with `extensions.code`
    * SLOW_CONSUMER and `lastSequence` when it is read too slowly. Whoever starts a stream ends it by `return` or by the signal.
+   * A result may be one object for several clients.
    */
   subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
   /** Streams open now. */
@@ -23,52 +24,23 @@ export interface SubscriptionEngine {
   readonly droppedEvents: number;
 }
 
+/** Each subscription with a stream of its own. The gateway's gate is an engine whose streams are shared (`operation-gate.ts`). */
 export function createSubscriptionEngine(options: SubscriptionEngineOptions): SubscriptionEngine {
-  const { executor, maxQueuedEvents = 1_000, slowConsumerGraceMs = 10_000 } = options;
-  let activeStreams = 0;
-  let droppedEvents = 0;
-
-  async function* counted(source: AsyncGenerator<ExecutionResult, void, void>) {
-    activeStreams++;
-    try {
-      yield* source;
-    } finally {
-      activeStreams--;
-    }
-  }
-
+  const { executor, maxQueuedEvents: maxQueued, slowConsumerGraceMs: graceMs } = options;
+  const streams = createSharedUpstreams({
+    open: (request) => executor.subscribe(request),
+    positionOf: () => null,
+    isSharing: false,
+    ...(maxQueued !== undefined && { maxQueued }),
+    ...(graceMs !== undefined && { graceMs }),
+  });
   return {
-    subscribe(request) {
-      const source = executor.subscribe(request);
-      const results = counted(source);
-      return createBoundedStream({
-        source: {
-          next: () => results.next(),
-          // The inner stream first: it is what `results` may be waiting for.
-          return: async () => {
-            await source.return();
-            return results.return();
-          },
-          throw: (error: unknown) => results.throw(error),
-          [Symbol.asyncIterator]() {
-            return this;
-          },
-          async [Symbol.asyncDispose]() {
-            await this.return();
-          },
-        },
-        maxQueued: maxQueuedEvents,
-        graceMs: slowConsumerGraceMs,
-        onOverflow: (dropped) => {
-          droppedEvents += dropped;
-        },
-      });
-    },
+    subscribe: (request) => streams.subscribe(request),
     get activeStreams() {
-      return activeStreams;
+      return streams.activeReaders;
     },
     get droppedEvents() {
-      return droppedEvents;
+      return streams.droppedResults;
     },
   };
 }

@@ -6,20 +6,23 @@ import { WebSocketServer, type WebSocket } from "ws";
 import { isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
 import type { OperationContext } from "../execution/subgraph-client.ts";
-import type { OpenProtocol } from "./http-exchange.ts";
+import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
 import { createOpenStreams } from "./open-streams.ts";
-import { createSocketWriter, type SocketWriter } from "./socket-writer.ts";
 import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
+import { createResultTexts } from "./result-texts.ts";
+import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
 
 export interface SubscriptionsTransportWsOptions extends OperationPorts {
   /**
    * Who is at the other end, from the payload of `connection_init` and the upgrade request.
    * @throws ToolyardError when the credential is not good; its message is sent as `connection_error`
    */
-  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: IncomingMessage): Promise<Caller> | Caller;
-  contextOf(caller: Caller, request: IncomingMessage): OperationContext;
+  authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> | Caller;
+  contextOf(caller: Caller, request: RequestHead): OperationContext;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
+  /** How long a client may leave unread what it was sent. */
+  stalledMs?: number;
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
   maxMessageBytes?: number;
@@ -54,13 +57,12 @@ const closeCodes = { badRequest: 4400, forbidden: 4403, initTimeout: 4408, tooMa
 interface Connection {
   socket: WebSocket;
   writer: SocketWriter;
-  request: IncomingMessage;
+  request: RequestHead;
   state: "new" | "authenticating" | "ready" | "closed";
   caller: Caller | null;
   operations: Map<string, OperationRun>;
   /** Operations that came while it was found out who asks: clients do not wait for `connection_ack`. */
   early: Map<string, StartMessage>;
-  isAlive: boolean;
 }
 
 /**
@@ -69,15 +71,19 @@ interface Connection {
  * closed with 4403; a shutdown closes with 1001.
  */
 export function createSubscriptionsTransportWs(options: SubscriptionsTransportWsOptions): SubscriptionsTransportWs {
-  const { authenticate, contextOf, log, heartbeatMs = 12_000, initTimeoutMs = 5_000, now } = options;
+  const { authenticate, contextOf, log, heartbeatMs = 12_000, initTimeoutMs = 5_000, now = Date.now } = options;
+  const { stalledMs = 60_000 } = options;
   const { maxMessageBytes = 1_048_576, maxOperationsPerSocket = 100 } = options;
   const sockets = new WebSocketServer({
     noServer: true,
+    clientTracking: false,
     maxPayload: maxMessageBytes,
     handleProtocols: (offered) =>
       offered.has(DEPRECATED_GRAPHQL_WS_PROTOCOL) ? DEPRECATED_GRAPHQL_WS_PROTOCOL : false,
   });
-  const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
+  const writers = createSocketWriters({ heartbeatMs, stalledMs, now });
+  const texts = createResultTexts();
+  const streams = createOpenStreams({ heartbeatMs, now });
   /** Upgraded, but nobody yet: they end with their timeout, or when the server stops. */
   const newcomers = new Set<WebSocket>();
 
@@ -141,16 +147,9 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     for (const message of waiting) start(connection, message);
   }
 
-  function beat(connection: Connection): void {
-    const { socket } = connection;
-    if (!connection.isAlive) {
-      socket.terminate();
-      return;
-    }
-    connection.isAlive = false;
-    if (socket.readyState !== socket.OPEN) return;
-    socket.ping();
-    void send(connection, { type: "ka" });
+  function beat({ socket, writer }: Connection): void {
+    writer.beat();
+    if (socket.readyState === socket.OPEN && socket.bufferedAmount === 0) void writer.send('{"type":"ka"}');
   }
 
   function start(connection: Connection, message: StartMessage): void {
@@ -183,11 +182,13 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
   }
 
   async function deliver(connection: Connection, id: string, run: OperationRun): Promise<void> {
-    const { operations, socket } = connection;
+    const { operations, socket, writer } = connection;
+    const begin = `{"type":"data","id":${JSON.stringify(id)},"payload":`;
     try {
       for await (const result of run.results) {
         if (operations.get(id) !== run) return;
-        await send(connection, { type: "data", id, payload: result });
+        const room = writer.sendParts(begin, texts.of(result));
+        if (room) await room;
       }
     } catch (error) {
       if (connection.state === "closed") return;
@@ -214,7 +215,7 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
 
   const send = ({ writer }: Connection, message: object) => writer.send(JSON.stringify(message));
 
-  function open(socket: WebSocket, request: IncomingMessage, writer: SocketWriter): void {
+  function open(socket: WebSocket, request: RequestHead, writer: SocketWriter): void {
     const connection: Connection = {
       socket,
       writer,
@@ -223,16 +224,12 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
       caller: null,
       operations: new Map(),
       early: new Map(),
-      isAlive: true,
     };
     newcomers.add(socket);
     const initTimer = setTimeout(() => {
       if (newcomers.has(socket)) socket.close(closeCodes.initTimeout, "Connection initialisation timeout");
     }, initTimeoutMs).unref();
     socket.on("message", (data: Buffer) => handleMessage(connection, data));
-    socket.on("pong", () => {
-      connection.isAlive = true;
-    });
     socket.on("error", (error) => log.debug({ err: error }, "a socket failed"));
     socket.once("close", () => {
       connection.state = "closed";
@@ -251,7 +248,8 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     },
     handleUpgrade(request, socket, head) {
       sockets.handleUpgrade(request, socket, head, (upgraded) =>
-        open(upgraded, request, createSocketWriter(upgraded, socket)),
+        // The rest of the request is not kept for as long as the socket is open.
+        open(upgraded, { headers: request.headers, socket: request.socket }, writers.create(upgraded, socket)),
       );
     },
     endWhere: (isConcerned, message) => streams.endWhere(isConcerned, message),
@@ -271,11 +269,4 @@ function parseMessage(data: Buffer): ClientMessage | null {
     if (error instanceof SyntaxError) return null;
     throw new Error(`A message could not be read: ${messageOf(error)}`, { cause: error });
   }
-}
-
-/** A close frame has room for 123 bytes of reason (RFC 6455, section 5.5). */
-function closeReason(message: string): string {
-  let reason = message;
-  while (Buffer.byteLength(reason) > 123) reason = reason.slice(0, -1);
-  return reason;
 }

@@ -3,6 +3,7 @@
  * Ports do not matter: they cannot be rebound.
  */
 export interface HostPolicy {
+  /** A request without a Host comes from no browser: it is HTTP/1.0, as load balancers probe. */
   allowsHost(host: string | undefined): boolean;
   /** A request without an Origin does not come from a page. */
   allowsOrigin(origin: string | undefined): boolean;
@@ -27,7 +28,7 @@ export function createHostPolicy(options: {
   const allowedName = (name: string) =>
     names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
   return {
-    allowsHost: (host) => host !== undefined && allowedName(hostName(host)),
+    allowsHost: (host) => host === undefined || allowedName(hostName(host)),
     allowsOrigin(origin) {
       if (origin === undefined || origins.includes(origin)) return true;
       if (!URL.canParse(origin)) return false;

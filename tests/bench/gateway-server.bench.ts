@@ -26,8 +26,14 @@ import { Pool } from "undici";
 type Fetcher = NonNullable<DataSource["fetcher"]>;
 
 const connections = 50;
-const warmUpRequests = 1_500;
-const measuredRequests = 4_000;
+const warmUpRequests = Number(process.env["BENCH_WARM_UP"] ?? 6_000);
+const requestsPerRound = 1_000;
+/** The gateways take turns, so that what else the machine does falls on all of them. */
+const rounds = Number(process.env["BENCH_ROUNDS"] ?? 9);
+/** Names of gateways, separated by commas; all unless given. */
+const only = process.env["BENCH_ONLY"];
+/** Another checkout of Toolyard, to be compared with this one. */
+const other = process.env["BENCH_OTHER"];
 
 const operations = {
   "three hops": `query Hops { products(first: 10) { upc name price shippingEstimate reviews { id body author { id name username } } } }`,
@@ -189,6 +195,57 @@ function headersOf(token = ""): Record<string, string> {
   return { "content-type": "application/json", authorization: `Bearer ${token}` };
 }
 
+interface Running {
+  name: string;
+  path: string;
+  child: ChildProcess;
+  pool: Pool;
+}
+
+interface Round {
+  /** Milliseconds. */
+  cpuPerRequest: number;
+  requestsPerSecond: number;
+}
+
+async function compareAnswers(running: readonly Running[], tokens: readonly string[], query: string): Promise<void> {
+  let expected: string | null = null;
+  for (const { name, pool, path } of running) {
+    const body = JSON.stringify({ query });
+    const response = await pool.request({ path, method: "POST", headers: headersOf(tokens[0]), body });
+    const answer = JSON.stringify(await response.body.json());
+    if (answer !== (expected ?? answer)) throw new Error(`${name} answers something else:\n${answer}`);
+    expected = answer;
+  }
+}
+
+async function measure(gateway: Running, tokens: readonly string[], query: string, requests: number): Promise<Round> {
+  const { child, pool, path } = gateway;
+  const [before, beganAt] = [await cpuOf(child), performance.now()];
+  await load(pool, path, tokens, query, requests);
+  const requestsPerSecond = requests / ((performance.now() - beganAt) / 1_000);
+  return { cpuPerRequest: (((await cpuOf(child)) - before) / requests) * 1_000, requestsPerSecond };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
+}
+
+/** Prints each gateway's medians, and how many times ours the others take. */
+function report(operation: string, running: readonly Running[], measured: readonly (readonly Round[])[]): void {
+  const cpu = measured.map((all) => median(all.map(({ cpuPerRequest }) => cpuPerRequest)));
+  const ours = cpu[running.findIndex(({ name }) => name === "ours")] ?? NaN;
+  running.forEach(({ name }, index) => {
+    const rate = median((measured[index] ?? []).map(({ requestsPerSecond }) => requestsPerSecond));
+    // The quietest round: what the others of this machine take of its caches is least in it.
+    const best = Math.min(...(measured[index] ?? []).map(({ cpuPerRequest }) => cpuPerRequest));
+    const times = name === "ours" ? "" : `ours takes 1/${((cpu[index] ?? NaN) / ours).toFixed(1)}`;
+    process.stdout.write(
+      `${operation.padEnd(13)} ${name.padEnd(20)} ${(cpu[index] ?? NaN).toFixed(3)} ms CPU/request (best ${best.toFixed(3)}) ${rate.toFixed(0).padStart(6)} requests/s  ${times}\n`,
+    );
+  });
+}
+
 interface Rival {
   path: string;
   start: (port: number) => ChildProcess;
@@ -225,6 +282,35 @@ async function hiveGateways(folder: string, urls: Record<string, string>): Promi
   return { hive: rival("default.config.mjs"), "hive, router-runtime": rival("router-runtime.config.mjs") };
 }
 
+/** A checkout's gateway as its users start it. */
+function toolyard(
+  checkout: string,
+  supergraph: string,
+  jwks: string,
+  subgraphUrls: Record<string, string>,
+  nodeOptions = "",
+): Rival {
+  return {
+    path: "/graphql",
+    start: (port) =>
+      spawn(process.execPath, [join(checkout, "gateway", "main.ts"), "--supergraph", supergraph], {
+        stdio: "inherit",
+        env: {
+          PATH: process.env["PATH"],
+          NODE_OPTIONS: nodeOptions,
+          PORT: String(port),
+          LOG_LEVEL: "warn",
+          JWKS_URL: jwks,
+          FORWARD_HEADERS: "authorization",
+          RATE_LIMIT_OPERATIONS_PER_MINUTE: "1000000",
+          SUBGRAPH_URLS: Object.entries(subgraphUrls)
+            .map(([name, url]) => `${name}=${url}`)
+            .join(),
+        },
+      }),
+  };
+}
+
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-bench-"));
   const file = fileURLToPath(import.meta.url);
@@ -248,58 +334,37 @@ async function main(): Promise<void> {
           fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port), "undici"]),
       },
       ...(await hiveGateways(folder, subgraphUrls)),
-      ours: {
-        path: "/graphql",
-        start: (port: number) =>
-          spawn(
-            process.execPath,
-            [join(import.meta.dirname, "..", "..", "gateway", "main.ts"), "--supergraph", supergraph],
-            {
-              stdio: "inherit",
-              env: {
-                PATH: process.env["PATH"],
-                PORT: String(port),
-                LOG_LEVEL: "warn",
-                JWKS_URL: jwks,
-                FORWARD_HEADERS: "authorization",
-                RATE_LIMIT_OPERATIONS_PER_MINUTE: "1000000",
-                SUBGRAPH_URLS: Object.entries(subgraphUrls)
-                  .map(([name, url]) => `${name}=${url}`)
-                  .join(),
-              },
-            },
-          ),
-      },
+      ours: toolyard(
+        join(import.meta.dirname, "..", ".."),
+        supergraph,
+        jwks,
+        subgraphUrls,
+        process.env["BENCH_NODE_OPTIONS"],
+      ),
+      ...(other !== undefined && {
+        other: toolyard(other, supergraph, jwks, subgraphUrls, process.env["BENCH_OTHER_NODE_OPTIONS"]),
+      }),
     };
-    const answers = new Map<string, string>();
-    const stock = new Map<string, number>();
-    for (const [gateway, { path, start }] of Object.entries(starts)) {
+    const running: Running[] = [];
+    for (const [name, { path, start }] of Object.entries(starts)) {
+      if (only && !only.split(",").includes(name)) continue;
       const port = await freePort();
       const child = start(port);
       children.push(child);
       const origin = `http://127.0.0.1:${port}`;
       await ready(origin + path);
-      const pool = new Pool(origin, { connections });
-      for (const [name, query] of Object.entries(operations)) {
-        const response = await pool.request({
-          path,
-          method: "POST",
-          headers: headersOf(tokens[0]),
-          body: JSON.stringify({ query }),
-        });
-        const answer = JSON.stringify(await response.body.json());
-        if (answer !== (answers.get(name) ?? answer)) throw new Error(`The answers to "${name}" differ:\n${answer}`);
-        answers.set(name, answer);
-        await load(pool, path, tokens, query, warmUpRequests);
-        const [before, beganAt] = [await cpuOf(child), performance.now()];
-        await load(pool, path, tokens, query, measuredRequests);
-        const perRequest = (((await cpuOf(child)) - before) / measuredRequests) * 1_000;
-        const rate = measuredRequests / ((performance.now() - beganAt) / 1_000);
-        if (gateway === "stock") stock.set(name, perRequest);
-        process.stdout.write(
-          `${gateway.padEnd(20)} ${name.padEnd(13)} ${perRequest.toFixed(3)} ms CPU/request  ${rate.toFixed(0)} requests/s  1/${((stock.get(name) ?? 0) / perRequest).toFixed(1)} of stock\n`,
-        );
-      }
+      running.push({ name, path, child, pool: new Pool(origin, { connections }) });
+    }
+    for (const [name, query] of Object.entries(operations)) {
+      await compareAnswers(running, tokens, query);
+      for (const { pool, path } of running) await load(pool, path, tokens, query, warmUpRequests);
+      const measured = running.map(() => [] as Round[]);
+      for (let round = 0; round < rounds; round++)
+        for (const [index, gateway] of running.entries())
+          measured[index]?.push(await measure(gateway, tokens, query, requestsPerRound));
+      report(name, running, measured);
+    }
+    for (const { pool, child } of running) {
       await pool.close();
       child.kill("SIGTERM");
       await once(child, "exit");

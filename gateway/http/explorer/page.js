@@ -21,6 +21,8 @@
   const sockets = graphqlWs.createClient({
     url: socketAddress.href,
     lazy: true,
+    // A refused credential stays refused: say so instead of trying it again for half a minute.
+    shouldRetry: (event) => event instanceof CloseEvent && event.code !== 4403,
     connectionParams: () => (tokenOf() === "" ? {} : { authorization: `Bearer ${tokenOf()}` }),
   });
 
@@ -52,11 +54,31 @@
     },
   });
 
+  // GraphiQL reads what is typed a moment later than it runs it: what runs now may not be what it takes it for.
+  const readAgain = (params, options) => {
+    try {
+      const documentAST = GraphiQL.GraphQL.parse(params.query);
+      const names = documentAST.definitions.flatMap((node) =>
+        node.kind === "OperationDefinition" ? [node.name?.value] : [],
+      );
+      const operationName = names.length === 1 ? names[0] : params.operationName;
+      return [
+        { ...params, operationName },
+        { ...options, documentAST },
+      ];
+    } catch {
+      // The server says what is wrong with it.
+      return [params, options];
+    }
+  };
+
   const container = document.getElementById("graphiql");
   container.textContent = "";
   ReactDOM.createRoot(container).render(
     React.createElement(GraphiQL, {
-      fetcher,
+      fetcher: (params, options) => fetcher(...readAgain(params, options)),
+      // A login is an operation with a password in it: what was typed is gone with the tab, too.
+      storage: sessionStorage,
       shouldPersistHeaders: false,
       defaultEditorToolsVisibility: true,
       defaultQuery: "# Ctrl-Space completes, Ctrl-Enter runs. Subscriptions run, too.\n\n{\n  __typename\n}\n",

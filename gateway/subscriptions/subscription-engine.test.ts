@@ -1,6 +1,7 @@
 import type { ExecutionResult } from "graphql";
 import { expect, test } from "vitest";
-import { createBoundedStream } from "./bounded-stream.ts";
+import { anonymous } from "@toolyard/service-kit";
+import { createSubscriptionEngine } from "./subscription-engine.ts";
 
 function result(sequence: number): ExecutionResult {
   return { data: { changed: { sequence: String(sequence) } } };
@@ -21,18 +22,28 @@ function counting(last: number) {
   return { state, source: source() };
 }
 
-const options = { maxQueued: 10, graceMs: 5_000, onOverflow: () => undefined };
+type Source = AsyncGenerator<ExecutionResult, void, void>;
+
+function engineOf(source: Source, options: { maxQueuedEvents?: number; slowConsumerGraceMs?: number } = {}) {
+  const engine = createSubscriptionEngine({
+    executor: { subscribe: () => source },
+    maxQueuedEvents: 10,
+    slowConsumerGraceMs: 5_000,
+    ...options,
+  });
+  return { engine, stream: engine.subscribe({ query: "", context: { caller: anonymous, requestId: "test" } }) };
+}
 
 test("everything comes through, in order", async () => {
   const { source } = counting(100);
   const received: ExecutionResult[] = [];
-  for await (const next of createBoundedStream({ ...options, source })) received.push(next);
+  for await (const next of engineOf(source).stream) received.push(next);
   expect(received).toEqual(Array.from({ length: 100 }, (_, index) => result(index + 1)));
 });
 
 test("a full queue holds the source back", async () => {
   const { source, state } = counting(1_000);
-  const stream = createBoundedStream({ ...options, source });
+  const stream = engineOf(source).stream;
   await stream.next();
   await new Promise((resolve) => setImmediate(resolve));
   expect(state.taken).toBeLessThanOrEqual(13);
@@ -42,23 +53,23 @@ test("a full queue holds the source back", async () => {
 
 test("a client that leaves its queue full gets an error with the last sequence it was given, and the source is released", async () => {
   const { source, state } = counting(1_000);
-  let dropped = 0;
-  const stream = createBoundedStream({ source, maxQueued: 4, graceMs: 20, onOverflow: (count) => (dropped += count) });
+  const { engine, stream } = engineOf(source, { maxQueuedEvents: 4, slowConsumerGraceMs: 20 });
   expect((await stream.next()).value).toEqual(result(1));
   expect((await stream.next()).value).toEqual(result(2));
   const deadline = Date.now() + 5_000;
-  while (dropped === 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (engine.droppedEvents === 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
   const { value } = await stream.next();
   expect(value?.errors?.[0]?.extensions).toEqual({ code: "SLOW_CONSUMER", lastSequence: "2" });
   expect(await stream.next()).toEqual({ done: true, value: undefined });
-  expect(dropped).toBe(5);
+  expect(engine.droppedEvents).toBe(5);
+  expect(engine.activeStreams).toBe(0);
   expect(state.returned).toBe(true);
 });
 
 test("a client that is slow but steady is waited for", async () => {
   const { source } = counting(30);
   let received = 0;
-  for await (const { errors } of createBoundedStream({ ...options, source, maxQueued: 4, graceMs: 2_000 })) {
+  for await (const { errors } of engineOf(source, { maxQueuedEvents: 4, slowConsumerGraceMs: 2_000 }).stream) {
     expect(errors).toBeUndefined();
     received++;
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -67,13 +78,11 @@ test("a client that is slow but steady is waited for", async () => {
 });
 
 test("what goes wrong in the source goes wrong here, after what came before", async () => {
-  const stream = createBoundedStream({
-    ...options,
-    source: (async function* () {
-      yield result(1);
-      throw new Error("broken");
-    })(),
-  });
+  const source = (async function* () {
+    yield result(1);
+    throw new Error("broken");
+  })();
+  const { stream } = engineOf(source);
   expect((await stream.next()).value).toEqual(result(1));
   await expect(stream.next()).rejects.toThrow("broken");
   expect((await stream.next()).done).toBe(true);
@@ -81,21 +90,19 @@ test("what goes wrong in the source goes wrong here, after what came before", as
 
 test("returning ends a wait for the next result", async () => {
   let released = false;
-  const stream = createBoundedStream({
-    ...options,
-    source: {
-      next: () => new Promise(() => undefined),
-      return: async () => {
-        released = true;
-        return { done: true, value: undefined };
-      },
-      throw: (error: unknown) => Promise.reject(error),
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-      [Symbol.asyncDispose]: async () => undefined,
+  const source: Source = {
+    next: () => new Promise(() => undefined),
+    return: async () => {
+      released = true;
+      return { done: true, value: undefined };
     },
-  });
+    throw: (error: unknown) => Promise.reject(error),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+  const { stream } = engineOf(source);
   const waiting = stream.next();
   await Promise.race([stream.return(), new Promise((resolve) => setTimeout(resolve, 500))]);
   expect((await waiting).done).toBe(true);

@@ -1,0 +1,36 @@
+import { parseArgs } from "node:util";
+import { ConfigError, messageOf, type Environment } from "@toolyard/service-kit";
+
+/** Which supergraph is served: a composed one, one composed here by a supergraph.yaml, or Toolyard's own (null). */
+export type ChosenSupergraph = { kind: "composed"; file: string } | { kind: "config"; file: string } | null;
+
+const USAGE = "Usage: node gateway/main.ts [--supergraph FILE | --supergraph-config FILE]";
+
+/**
+ * Reads the gateway's arguments, as the users of Apollo's router and of rover know them: `-s`, `--supergraph` and
+ * APOLLO_ROUTER_SUPERGRAPH_PATH name a composed supergraph, `--supergraph-config` a supergraph.yaml. One ending in .yaml or .yml is a
+ * supergraph.yaml however it is named. `--hot-reload` is taken and changes nothing: files are always watched.
+ * @throws ConfigError
+ */
+export function parseCommandLine(args: string[], env: Environment): ChosenSupergraph {
+  let values: { supergraph?: string; "supergraph-config"?: string };
+  try {
+    ({ values } = parseArgs({
+      args,
+      options: {
+        supergraph: { type: "string", short: "s" },
+        "supergraph-config": { type: "string" },
+        "hot-reload": { type: "boolean" },
+      },
+    }));
+  } catch (error) {
+    throw new ConfigError(`${messageOf(error)}\n${USAGE}`);
+  }
+  const { supergraph, "supergraph-config": config } = values;
+  if (supergraph !== undefined && config !== undefined)
+    throw new ConfigError(`Both --supergraph and --supergraph-config are given: which supergraph?\n${USAGE}`);
+  if (config !== undefined) return { kind: "config", file: config };
+  const file = supergraph ?? env["APOLLO_ROUTER_SUPERGRAPH_PATH"] ?? "";
+  if (file === "") return null;
+  return { kind: /\.ya?ml$/i.test(file) ? "config" : "composed", file };
+}

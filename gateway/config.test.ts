@@ -1,0 +1,19 @@
+import { describe, expect, test } from "vitest";
+import { parseGatewayConfig } from "./config.ts";
+
+describe("the schema is told", () => {
+  test.each<[Record<string, string>, boolean]>([
+    [{}, true],
+    [{ NODE_ENV: "development" }, true],
+    [{ NODE_ENV: "production" }, false],
+    [{ NODE_ENV: "production", INTROSPECTION: "true" }, true],
+    [{ INTROSPECTION: "false" }, false],
+  ])("with %o: %s", (env, introspection) => {
+    expect(parseGatewayConfig(env).introspection).toBe(introspection);
+  });
+});
+
+test("a wrong value is refused with its name", () => {
+  expect(() => parseGatewayConfig({ INTROSPECTION: "yes" })).toThrow(/INTROSPECTION: must be true or false/);
+  expect(() => parseGatewayConfig({ SCHEMA_POLL_INTERVAL_MS: "5" })).toThrow(/SCHEMA_POLL_INTERVAL_MS/);
+});

@@ -1,0 +1,53 @@
+/** What is used of an AbortSignal here. An AbortSignal is one. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  /** Why, once it is aborted. */
+  readonly reason: unknown;
+  addEventListener(type: "abort", listener: () => void, options?: { once: true }): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
+export interface LightAbort {
+  readonly signal: AbortSignalLike;
+  /** Once: later calls do nothing. */
+  abort(reason: unknown): void;
+}
+
+/**
+ * An AbortController for what is made several times in each request: the platform's, with its events and weak references, takes ten
+ * times as long. Listeners are called once.
+ */
+export function createLightAbort(): LightAbort {
+  let listeners: (() => void)[] = [];
+  const signal = {
+    aborted: false,
+    reason: undefined as unknown,
+    addEventListener(_type: "abort", listener: () => void) {
+      if (!signal.aborted) listeners.push(listener);
+    },
+    removeEventListener(_type: "abort", listener: () => void) {
+      const at = listeners.indexOf(listener);
+      if (at >= 0) listeners.splice(at, 1);
+    },
+  };
+  return {
+    signal,
+    abort(reason) {
+      if (signal.aborted) return;
+      signal.aborted = true;
+      signal.reason = reason;
+      const told = listeners;
+      listeners = [];
+      for (const listener of told) listener();
+    },
+  };
+}
+
+/** The platform's signal, for who needs that. It lives as long as what it follows. */
+export function toAbortSignal(signal: AbortSignalLike): AbortSignal {
+  if (signal instanceof AbortSignal) return signal;
+  const controller = new AbortController();
+  if (signal.aborted) controller.abort(signal.reason);
+  else signal.addEventListener("abort", () => controller.abort(signal.reason));
+  return controller.signal;
+}

@@ -1,0 +1,43 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Work that is asked for by changes and done once for all those that come together. */
+export interface SettledWork {
+  /** Asks for the work: begins when nothing more was asked for `settleMs` long, and not before the work under way is done. */
+  request(): void;
+  /** Aborts the work under way and waits for it to end. */
+  close(): Promise<void>;
+}
+
+/** @param work Must not reject */
+export function createSettledWork(options: {
+  settleMs: number;
+  work: (signal: AbortSignal) => Promise<void>;
+}): SettledWork {
+  const { settleMs, work } = options;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let requested = 0;
+  let running: Promise<void> | null = null;
+
+  async function run(): Promise<void> {
+    for (let seen = -1; seen !== requested && !signal.aborted;) {
+      do {
+        seen = requested;
+        await delay(settleMs, undefined, { ref: false, signal }).catch(() => undefined); // aborted: seen below
+      } while (seen !== requested && !signal.aborted);
+      if (!signal.aborted) await work(signal);
+    }
+    running = null;
+  }
+
+  return {
+    request() {
+      requested += 1;
+      if (!signal.aborted) running ??= run();
+    },
+    async close() {
+      stopping.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,31 @@
+import type { ExecutionResult } from "graphql";
+
+/** Results as JSON, written once for all who are sent the same object one after the other. */
+export interface ResultTexts {
+  /** The result in JSON and a closing brace, which ends the message around it. */
+  of(result: ExecutionResult): Buffer;
+}
+
+/** Those who share a stream are sent a result right after each other; what others are sent in between is little. */
+const known = 8;
+
+export function createResultTexts(): ResultTexts {
+  // Not a WeakMap: one with thousands of young keys keeps the garbage collector busy.
+  const results = Array.from<ExecutionResult | null>({ length: known }).fill(null);
+  const texts: Buffer[] = [];
+  let latest = 0;
+  return {
+    of(result) {
+      for (let back = 0; back < known; back++) {
+        const at = (latest + known - back) % known;
+        const text = texts[at];
+        if (results[at] === result && text) return text;
+      }
+      latest = (latest + 1) % known;
+      const text = Buffer.from(`${JSON.stringify(result)}}`);
+      results[latest] = result;
+      texts[latest] = text;
+      return text;
+    },
+  };
+}

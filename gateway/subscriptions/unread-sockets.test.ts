@@ -1,0 +1,64 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
+import { afterEach, expect, test } from "vitest";
+import { composeContractShop, startContractServer, type ContractServer } from "./fixtures/contract-server.ts";
+
+let server: ContractServer | null = null;
+let socket: Socket | null = null;
+afterEach(async () => {
+  socket?.destroy();
+  await server?.close();
+});
+
+/** A text frame of a client (RFC 6455, section 5.2), its mask all zeros. */
+function frame(text: string): Buffer {
+  const content = Buffer.from(text);
+  const head = Buffer.alloc(8);
+  head.writeUInt8(0x81, 0);
+  head.writeUInt8(0x80 | 126, 1);
+  head.writeUInt16BE(content.length, 2);
+  return Buffer.concat([head, content]);
+}
+
+test("who sends and never reads is not read either, and answered when it reads", async () => {
+  server = await startContractServer({ composed: composeContractShop(), changes: () => nothing() });
+  socket = connect(server.port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.write(
+    `GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${GRAPHQL_TRANSPORT_WS_PROTOCOL}\r\n\r\n`,
+  );
+  await once(socket, "data");
+  socket.pause();
+  const ping = frame(JSON.stringify({ type: "ping", payload: { text: "x".repeat(1_000) } }));
+  const pings = 20_000;
+  socket.setNoDelay(true);
+  let isSent = false;
+  const sent = new Promise<void>((resolve) => {
+    // In parts, so that it is seen how much the server has taken.
+    for (let i = 0; i < pings; i++) {
+      socket?.write(ping, () => {
+        isSent = i === pings - 1;
+        if (isSent) resolve();
+      });
+    }
+  });
+  const { writableLength: atFirst } = socket;
+  await expect.poll(() => socket?.writableLength).toBeLessThan(atFirst);
+  for (let before = -1; !isSent && before !== socket.writableLength; ) {
+    before = socket.writableLength;
+    await delay(500);
+  }
+  expect(isSent, "the server read 20 MB, whose answers nobody takes").toBe(false);
+
+  let received = 0;
+  socket.on("data", (chunk: Buffer) => (received += chunk.length));
+  socket.resume();
+  await sent;
+  await expect.poll(() => received, { timeout: 10_000 }).toBeGreaterThan(pings * 1_000);
+}, 20_000);
+
+async function* nothing(): AsyncGenerator<never, void, void> {
+  await new Promise(() => undefined);
+}

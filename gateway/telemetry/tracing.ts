@@ -1,0 +1,161 @@
+import type { IncomingMessage } from "node:http";
+import { randomUUID } from "node:crypto";
+import { ROOT_CONTEXT, SpanKind, createTraceState, type Attributes, type SpanContext } from "@opentelemetry/api";
+import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
+import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
+import type { Logger } from "@toolyard/service-kit";
+import type { SubgraphClient } from "../execution/subgraph-client.ts";
+import { parseTraceparent, tracestateOf } from "../trace-context.ts";
+import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
+import { openSpan, traceparentOf } from "./span.ts";
+import { createSpanExport } from "./span-export.ts";
+import type { TracingConfig } from "./telemetry-config.ts";
+import { traceFetches } from "./traced-client.ts";
+
+/** Records requests and operations as OpenTelemetry spans, by its semantic conventions. */
+export interface Tracing {
+  /** Begins the span of an HTTP request, for what `contextOf` says of the same request to be within it. */
+  request(request: IncomingMessage, startedAt: number): RequestSpan;
+  /** What goes with an operation that came by a request, or by a socket that the request opened. */
+  contextOf(request: Pick<IncomingMessage, "headers">): TraceOfRequest;
+  /** The same client, its fetches recorded for operations that are. */
+  traced(client: SubgraphClient): SubgraphClient;
+  /** Sends what is left. */
+  close(): Promise<void>;
+}
+
+export interface RequestSpan {
+  /** @param status null when nothing was answered, as the client was gone */
+  end(status: number | null): void;
+}
+
+export interface TraceOfRequest {
+  traceparent: string;
+  tracestate?: string;
+  /** Absent where the trace is not recorded. */
+  tracer?: OperationTracer;
+}
+
+export interface TracingOptions {
+  config: TracingConfig;
+  /** Of this software. */
+  version: string;
+  log: Pick<Logger, "warn" | "info">;
+}
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]);
+const ROUTES = new Set(["/graphql", "/graphql/stream"]);
+const SAMPLED = 1;
+/** Flags of a later version say nothing here. */
+const RANDOM = 2;
+const FLUSH_MS = 5_000;
+const unrecorded: RequestSpan = { end: () => undefined };
+
+export function createTracing({ config, version, log }: TracingOptions): Tracing {
+  const ids = new RandomIdGenerator();
+  const sampler = new TraceIdRatioBasedSampler(config.sampler.ratio);
+  const spans = createSpanExport({ config, log });
+  const scope = {
+    resource: defaultResource().merge(
+      resourceFromAttributes({
+        "service.version": version,
+        "service.instance.id": randomUUID(),
+        ...config.resourceAttributes,
+        "service.name": config.serviceName,
+      }),
+    ),
+    instrumentationScope: { name: "@toolyard/gateway", version },
+  };
+  const recorder: TraceRecorder = {
+    open: (options) => openSpan(options, scope, spans.add),
+    newSpanId: () => ids.generateSpanId(),
+    newTraceId: () => ids.generateTraceId(),
+  };
+  /** By the requests that opened them. */
+  const traces = new WeakMap<
+    Pick<IncomingMessage, "headers">,
+    Trace & { isSampled: boolean; remote: SpanContext | undefined }
+  >();
+
+  /** The trace that a request brings, or one that begins with it. */
+  function traceOf({ headers }: Pick<IncomingMessage, "headers">) {
+    const parent = parseTraceparent(headers.traceparent);
+    const traceId = parent?.traceId ?? ids.generateTraceId();
+    const parentFlags = parent ? Number.parseInt(parent.flags, 16) : 0;
+    const isSampled =
+      parent && config.sampler.isParentBased
+        ? (parentFlags & SAMPLED) !== 0
+        : sampler.shouldSample(ROOT_CONTEXT, traceId).decision === SamplingDecision.RECORD_AND_SAMPLED;
+    const traceFlags = (parentFlags & RANDOM) | (isSampled ? SAMPLED : 0);
+    const tracestate = parent ? tracestateOf(headers) : undefined;
+    const remote: SpanContext | undefined = parent
+      ? { traceId, spanId: parent.spanId, traceFlags: parentFlags & (SAMPLED | RANDOM), isRemote: true }
+      : undefined;
+    return {
+      traceId,
+      traceFlags,
+      isSampled,
+      remote,
+      parent: remote,
+      clockOffset: Date.now() - performance.now(),
+      ...(tracestate !== undefined && { tracestate, traceState: createTraceState(tracestate) }),
+    };
+  }
+
+  return {
+    request(request, startedAt) {
+      const trace = traceOf(request);
+      const { traceId, traceFlags, remote, clockOffset, isSampled } = trace;
+      const { traceState } = trace;
+      const context: SpanContext = {
+        traceId,
+        spanId: ids.generateSpanId(),
+        traceFlags,
+        ...(traceState && { traceState }),
+      };
+      traces.set(request, { ...trace, parent: context });
+      if (!isSampled) return unrecorded;
+      const method = METHODS.has(request.method ?? "") ? (request.method ?? "") : null;
+      const [path = ""] = (request.url ?? "").split("?", 1);
+      const route = ROUTES.has(path) ? path : null;
+      const attributes: Attributes = {
+        "http.request.method": method ?? "_OTHER",
+        "url.scheme": "http",
+        // Without the query: variables may be in it.
+        "url.path": path,
+        "network.protocol.version": request.httpVersion,
+      };
+      if (route !== null) attributes["http.route"] = route;
+      const agent = request.headers["user-agent"];
+      if (agent !== undefined) attributes["user_agent.original"] = agent.slice(0, 256);
+      const span = recorder.open({
+        name: route === null ? (method ?? "HTTP") : `${method ?? "HTTP"} ${route}`,
+        kind: SpanKind.SERVER,
+        context,
+        parent: remote,
+        attributes,
+        startedAt,
+        clockOffset,
+      });
+      return {
+        end(status) {
+          if (status !== null) attributes["http.response.status_code"] = status;
+          span.end(status !== null && status >= 500 ? String(status) : null);
+        },
+      };
+    },
+    contextOf(request) {
+      const known = traces.get(request);
+      const trace = known ?? traceOf(request);
+      const { traceId, traceFlags, parent, tracestate, isSampled } = trace;
+      const spanId = parent && parent !== trace.remote ? parent.spanId : ids.generateSpanId();
+      return {
+        traceparent: traceparentOf({ traceId, spanId, traceFlags }),
+        ...(tracestate !== undefined && { tracestate }),
+        ...(isSampled && { tracer: createOperationTracer(trace, recorder) }),
+      };
+    },
+    traced: traceFetches,
+    close: () => spans.close(FLUSH_MS),
+  };
+}

@@ -1,0 +1,91 @@
+import { promisify } from "node:util";
+import { setTimeout as delay } from "node:timers/promises";
+import { gzip } from "node:zlib";
+import { messageOf, type Logger } from "@toolyard/service-kit";
+import type { UsageReportingConfig } from "./telemetry-config.ts";
+
+/** Where reports are sent. */
+export interface UsageIngress {
+  /** Sends a report, again when it should be. Never rejects: what cannot be sent is lost, and said once in the log until it can be. */
+  send(report: Uint8Array): Promise<void>;
+  /** Ends what is under way. */
+  close(): void;
+}
+
+export interface UsageIngressOptions {
+  config: Pick<UsageReportingConfig, "url" | "apiKey" | "graphRef">;
+  log: Pick<Logger, "warn" | "info">;
+  attempts?: number;
+  /** Before the second attempt; twice that before the third, and so on. */
+  firstDelayMs?: number;
+  timeoutMs?: number;
+}
+
+const compress = promisify(gzip);
+const MAX_REASON = 200;
+
+export function createUsageIngress(options: UsageIngressOptions): UsageIngress {
+  const { config, log, attempts = 5, firstDelayMs = 100, timeoutMs = 30_000 } = options;
+  const { url, apiKey, graphRef } = config;
+  const closing = new AbortController();
+  let isFailing = false;
+
+  /** @returns why not; null when it was taken */
+  async function post(body: Uint8Array): Promise<{ reason: string; status: number | null } | null> {
+    try {
+      const answer = await fetch(url, {
+        method: "POST",
+        headers: {
+          "x-api-key": apiKey,
+          "content-type": "application/protobuf",
+          "content-encoding": "gzip",
+          accept: "application/json",
+          "user-agent": "toolyard-gateway",
+        },
+        body,
+        redirect: "error",
+        signal: AbortSignal.any([closing.signal, AbortSignal.timeout(timeoutMs)]),
+      });
+      const said = (await answer.text()).replaceAll(apiKey, "[redacted]").slice(0, MAX_REASON);
+      return answer.ok ? null : { reason: `HTTP ${answer.status} ${said}`.trim(), status: answer.status };
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+      return { reason: messageOf(cause), status: null };
+    }
+  }
+
+  function tell(reason: string, status: number | null): void {
+    if (isFailing) return;
+    isFailing = true;
+    const host = new URL(url).host;
+    if (status === 401 || status === 403) {
+      log.warn(
+        { graph_ref: graphRef, ingress: host, reason },
+        "Apollo does not accept APOLLO_KEY for this graph, so it gets no usage reports. Make a key for APOLLO_GRAPH_REF in Studio (Settings, API keys) and start again with it, or without APOLLO_KEY to report nothing",
+      );
+    } else {
+      log.warn(
+        { graph_ref: graphRef, ingress: host, reason },
+        "usage reports cannot be sent to Apollo; they are dropped until they can",
+      );
+    }
+  }
+
+  return {
+    async send(report) {
+      const body = await compress(report);
+      for (let attempt = 1; ; attempt++) {
+        const failure = await post(body);
+        if (!failure) {
+          if (isFailing) log.info({ graph_ref: graphRef }, "usage reports are sent to Apollo again");
+          isFailing = false;
+          return;
+        }
+        const isFinal = failure.status !== null && failure.status < 500;
+        if (isFinal || attempt >= attempts || closing.signal.aborted) return tell(failure.reason, failure.status);
+        await delay(firstDelayMs * 2 ** (attempt - 1), undefined, { signal: closing.signal }).catch(() => undefined); // closed: the next attempt ends at once
+      }
+    },
+    close: () => closing.abort(),
+  };
+}

@@ -1,0 +1,13 @@
+/** The child process of composer.ts: composes what its parent sends, answers, and ends. */
+import { constants, setPriority } from "node:os";
+import { compose, type SubgraphSdl } from "./composition.ts";
+
+// Who serves goes first.
+setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+
+process.on("disconnect", () => process.exit(0));
+process.once("message", (subgraphs) => {
+  // Sent by composer.ts only.
+  const composition = compose(subgraphs as SubgraphSdl[]);
+  process.send?.({ composition }, () => process.disconnect());
+});
