@@ -197,7 +197,10 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     slowOperationMs: values.SLOW_OPERATION_MS === 0 ? null : values.SLOW_OPERATION_MS,
     exposePlans: values.EXPOSE_PLANS,
     maxOperationMetrics: values.MAX_OPERATION_METRICS,
-    forwardHeaders: values.FORWARD_HEADERS.map((name) => name.toLowerCase()),
+    // The trace goes on anyway, with the gateway's own part in it.
+    forwardHeaders: values.FORWARD_HEADERS.map((name) => name.toLowerCase()).filter(
+      (name) => !/^trace(parent|state)$/.test(name),
+    ),
     jwt:
       values.JWKS_URL === undefined
         ? null

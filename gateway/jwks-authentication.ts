@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
-import { createRemoteJWKSet, errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
+import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
 import type { Authenticator } from "./authentication.ts";
 import { createLruCache } from "./execution/lru-cache.ts";
+import { createJwksKeys, isOutage } from "./jwks-keys.ts";
 
 /** Callers of a gateway that serves somebody else's supergraph. */
 export interface ForeignAuthenticator extends Authenticator {
@@ -45,7 +46,7 @@ const KNOWN_FOR_MS = 5 * 60_000;
  */
 export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
   const { jwksUrl, issuer, audience, now = Date.now } = options;
-  const getKey = options.getKey ?? createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 5_000 });
+  const getKey = options.getKey ?? createJwksKeys({ url: jwksUrl });
   const known = createLruCache<{ caller: Caller; until: number }>({ maxEntries: 10_000, maxWeight: 32_000_000 });
   const scopes = new WeakMap<Caller, readonly string[]>();
 
@@ -61,8 +62,7 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
     } catch (cause) {
       if (cause instanceof joseErrors.JWTExpired)
         throw new ToolyardError("UNAUTHENTICATED", "The token has expired: get a new one.", { cause });
-      const isRefusal = cause instanceof joseErrors.JOSEError && !(cause instanceof joseErrors.JWKSTimeout);
-      if (!isRefusal || cause.code === "ERR_JOSE_GENERIC")
+      if (!(cause instanceof joseErrors.JOSEError) || isOutage(cause))
         throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys that tokens are verified by cannot be fetched.", {
           cause,
         });

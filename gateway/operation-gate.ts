@@ -74,11 +74,11 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     }
   }
 
-  /** Whose subscription opened a stream last. */
+  /** Whose recorded subscription opened a stream last. */
   let opener: OperationContext | null = null;
   const shared = createSharedUpstreams({
     open(request) {
-      opener = request.context;
+      if (request.context.trace) opener = request.context;
       return followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: () => undefined });
     },
     positionOf(request) {

@@ -1,5 +1,6 @@
 import {
   buildASTSchema,
+  DirectiveLocation,
   Kind,
   type ConstDirectiveNode,
   type DefinitionNode,
@@ -59,6 +60,8 @@ function apiDocument({ supergraph, withoutTags = [] }: ApiSchemaOptions): Docume
 
 interface Machinery {
   owns(name: string): boolean;
+  /** Whether a directive is of somebody else's specification (`@composeDirective`): clients may use it where it says so. */
+  isComposed(directiveName: string): boolean;
   inaccessibleName: string;
   tagName: string;
 }
@@ -67,6 +70,7 @@ interface Machinery {
 function machineryOf(supergraph: DocumentNode): Machinery {
   const prefixes = new Set(["join", "link", "core", "federation"]);
   const names = new Set<string>();
+  const composed = new Set<string>();
   let inaccessibleName = "inaccessible";
   let tagName = "tag";
   for (const definition of supergraph.definitions) {
@@ -78,11 +82,16 @@ function machineryOf(supergraph: DocumentNode): Machinery {
       if (!specName) continue;
       const name = stringArgument(directive, "as") ?? specName;
       prefixes.add(name);
+      const isOurs = url?.startsWith("https://specs.apollo.dev/");
+      if (!isOurs) composed.add(name);
       if (specName === "inaccessible") inaccessibleName = name;
       if (specName === "tag") tagName = name;
       const imports = directive.arguments?.find((argument) => argument.name.value === "import")?.value;
       for (const item of imports?.kind === Kind.LIST ? imports.values : []) {
-        if (item.kind === Kind.STRING) names.add(item.value.replace(/^@/, ""));
+        if (item.kind === Kind.STRING) {
+          names.add(item.value.replace(/^@/, ""));
+          if (!isOurs) composed.add(item.value.replace(/^@/, ""));
+        }
         if (item.kind !== Kind.OBJECT) continue;
         const field = (fieldName: string) => {
           const value = item.fields.find(({ name: { value } }) => value === fieldName)?.value;
@@ -90,17 +99,16 @@ function machineryOf(supergraph: DocumentNode): Machinery {
         };
         const imported = field("as") ?? field("name");
         if (imported) names.add(imported);
+        if (imported && !isOurs) composed.add(imported);
         if (field("name") === "inaccessible" && imported) inaccessibleName = imported;
         if (field("name") === "tag" && imported) tagName = imported;
       }
     }
   }
+  const prefixOf = (name: string) => name.slice(0, Math.max(0, name.indexOf("__")));
   return {
-    owns(name) {
-      if (prefixes.has(name) || names.has(name)) return true;
-      const separator = name.indexOf("__");
-      return separator > 0 && prefixes.has(name.slice(0, separator));
-    },
+    owns: (name) => prefixes.has(name) || names.has(name) || prefixes.has(prefixOf(name)),
+    isComposed: (name) => composed.has(name) || composed.has(prefixOf(name)),
     inaccessibleName,
     tagName,
   };
@@ -127,8 +135,11 @@ function cleaner({ isVisible, hiddenTypes, machinery }: CleanerOptions) {
       case Kind.SCHEMA_DEFINITION:
         return { ...definition, directives: withoutMachinery(definition.directives) };
       case Kind.DIRECTIVE_DEFINITION: {
-        if (machinery.owns(definition.name.value)) return null;
-        return { ...definition, arguments: cleanAll(definition.arguments, ofVisibleType) };
+        const arguments_ = cleanAll(definition.arguments, ofVisibleType);
+        if (!machinery.owns(definition.name.value)) return { ...definition, arguments: arguments_ };
+        if (!machinery.isComposed(definition.name.value)) return null;
+        const locations = definition.locations.filter(({ value }) => executableLocations.has(value));
+        return locations.length > 0 ? { ...definition, arguments: arguments_, locations } : null;
       }
       case Kind.OBJECT_TYPE_DEFINITION:
       case Kind.INTERFACE_TYPE_DEFINITION: {
@@ -167,6 +178,18 @@ function cleaner({ isVisible, hiddenTypes, machinery }: CleanerOptions) {
     }
   };
 }
+
+/** Where an operation may have a directive: all that is left of directives when those applied to the schema are taken away. */
+const executableLocations: ReadonlySet<string> = new Set([
+  DirectiveLocation.QUERY,
+  DirectiveLocation.MUTATION,
+  DirectiveLocation.SUBSCRIPTION,
+  DirectiveLocation.FIELD,
+  DirectiveLocation.FRAGMENT_DEFINITION,
+  DirectiveLocation.FRAGMENT_SPREAD,
+  DirectiveLocation.INLINE_FRAGMENT,
+  DirectiveLocation.VARIABLE_DEFINITION,
+]);
 
 function reachableTypes(definitions: readonly DefinitionNode[]): Set<string> {
   const byName = new Map<string, TypeDefinitionNode>();

@@ -164,8 +164,9 @@ function gather(batch: CompiledBatch, execution: Execution): GatheredEntities {
   const targets: Json[] = [];
   const representationOf: number[] = [];
   const known = new Map<string, number>();
+  const made = { typeName: "", byKey: new Map<string, string>() };
   for (const entity of found) {
-    const text = batch.represent(entity, execution.variables);
+    const text = batch.represent(entity, execution.variables, made);
     if (text === null) continue;
     let index = known.get(text);
     if (index === undefined) {

@@ -22,6 +22,7 @@ import {
 import type { Authorization, Requirement } from "./authorization.ts";
 import { withoutConflicts } from "./conflicting-requires.ts";
 import { normalizeSelection } from "./normalized-selection.ts";
+import type { PlannedSelection } from "./plan-repair.ts";
 import type { Supergraph } from "./supergraph.ts";
 
 /** One valid operation of a client, taken apart once and kept with its plan. */
@@ -258,9 +259,14 @@ export interface PlanTextOptions {
 
 export interface PlanText {
   /** None when nothing is to be fetched; mostly one: see conflicting-requires.ts. */
-  texts: readonly string[];
+  parts: readonly PlanPart[];
   /** Paths of the fields that the caller may not have, each once; "@" stands for the items of a list. */
   denied: readonly (readonly string[])[];
+}
+
+/** An operation for the planner, as text and taken apart. */
+export interface PlanPart extends PlannedSelection {
+  text: string;
 }
 
 /**
@@ -272,7 +278,7 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
   const { schema, supergraph, isTrue, maxFields, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
-  if (!forSubgraphs || !rootType) return { texts: [], denied: [] };
+  if (!forSubgraphs || !rootType) return { parts: [], denied: [] };
   const denied = new Map<string, readonly string[]>();
   const selectionSet = normalizeSelection({
     schema,
@@ -291,7 +297,12 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
       ? withoutConflicts(selectionSet, supergraph)
       : [selectionSet];
   return {
-    texts: parts.map((part) => print({ ...definition, directives: [], selectionSet: part })),
+    parts: parts.map((part) => ({
+      text: print({ ...definition, directives: [], selectionSet: part }),
+      rootType,
+      selectionSet: part,
+      variableDefinitions: definition.variableDefinitions ?? [],
+    })),
     denied: [...denied.values()],
   };
 }

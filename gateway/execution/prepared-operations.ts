@@ -14,6 +14,7 @@ import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
 import { createProjection, type Projection } from "./projection.ts";
+import type { PlanRepair } from "./plan-repair.ts";
 import type { QueryPlan } from "./query-plan.ts";
 import type { QueryPlanner } from "./query-planner.ts";
 import type { SubgraphClient } from "./subgraph-client.ts";
@@ -61,6 +62,7 @@ export interface PreparedOperationsOptions {
   supergraph: Supergraph;
   authorization: Authorization | null;
   planner: QueryPlanner;
+  repair: PlanRepair;
   clientOf(subgraph: string): SubgraphClient;
   validationRules: readonly ValidationRule[];
   maxFields: number;
@@ -225,7 +227,7 @@ function keyOf({ trueVariables, unmetRequirements, overrideLabels, overridePerce
 
 async function createVariant(
   operation: Operation,
-  { schema, supergraph, authorization, planner, clientOf, maxFields, log }: PreparedOperationsOptions,
+  { schema, supergraph, authorization, planner, repair, clientOf, maxFields, log }: PreparedOperationsOptions,
   choice: VariantChoice,
 ): Promise<Variant | GraphQLError> {
   const isTrue = (name: string) => choice.trueVariables.includes(name);
@@ -236,11 +238,19 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { texts, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
+    const { parts, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
     const { overrideLabels, overridePercentage } = choice;
     const plans = await Promise.all(
-      texts.map((text) =>
-        planner.plan({ operation: text, operationName: operation.name, overrideLabels, overridePercentage }),
+      parts.map(async (part) =>
+        repair(
+          await planner.plan({
+            operation: part.text,
+            operationName: operation.name,
+            overrideLabels,
+            overridePercentage,
+          }),
+          part,
+        ),
       ),
     );
     const compiled = plans.map((plan) => compilePlan(plan, { clientOf, supergraph }));

@@ -9,7 +9,14 @@ type Json = Record<string, unknown>;
  *
  * @returns null when the entity cannot be asked for there: of another type, or without a key.
  */
-export type RepresentationMaker = (entity: Json, variables: Json) => string | null;
+export type RepresentationMaker = (entity: Json, variables: Json, made: MadeBefore) => string | null;
+
+/** What was made for the same fetch: the same entity is often met many times. Empty at first. */
+export interface MadeBefore {
+  /** Of the type of the first one, by its only key. */
+  typeName: string;
+  byKey: Map<string, string>;
+}
 
 export interface RepresentationOptions {
   requires: readonly RequiresSelection[];
@@ -59,11 +66,24 @@ function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | 
 
 /** The same as the general way, straight to text: representations are the most of what goes to subgraphs. */
 function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: Supergraph): RepresentationMaker {
-  return (entity) => {
+  const key = fields.length === 1 ? fields[0]?.name : undefined;
+  return (entity, _variables, made) => {
     const typeName = entity["__typename"];
     if (typeof typeName !== "string") return null;
     if (typeCondition !== null && typeCondition !== typeName && !supergraph.isSubType(typeName, typeCondition))
       return null;
+    if (key === undefined || (made.typeName !== "" && made.typeName !== typeName)) return textOf(entity, typeName);
+    const value = entity[key];
+    if (typeof value !== "string") return textOf(entity, typeName);
+    const known = made.byKey.get(value);
+    if (known !== undefined) return known;
+    const text = textOf(entity, typeName);
+    made.typeName = typeName;
+    if (text !== null) made.byKey.set(value, text);
+    return text;
+  };
+
+  function textOf(entity: Json, typeName: string): string | null {
     let text = `{"__typename":${quoted(typeName)}`;
     let hasValue = false;
     for (let i = 0; i < fields.length; i++) {
@@ -74,7 +94,7 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
       text += label + (typeof value === "string" ? quoted(value) : JSON.stringify(value));
     }
     return hasValue ? `${text}}` : null;
-  };
+  }
 }
 
 /** A string as JSON. */
@@ -125,6 +145,8 @@ function selectField(
   supergraph: Supergraph,
 ): unknown {
   const value = source[field.name];
+  // JSON has no functions: one is what every object inherits by that name.
+  if (typeof value === "function") return undefined;
   if (value === undefined || value === null || field.selections === null) return value;
   return selectNested(value, field.selections, variables, supergraph);
 }

@@ -10,6 +10,7 @@ import {
   type Logger,
 } from "@toolyard/service-kit";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
+import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
 import type { PersistedOperations } from "../persisted-operations.ts";
@@ -57,6 +58,8 @@ interface Exchange {
   requestId: string;
   headers: OutgoingHttpHeaders;
   caller: Caller | null;
+  /** Ends what runs for it when its client goes away, once something does. */
+  gone: LightAbort | null;
 }
 
 /**
@@ -148,7 +151,7 @@ export function createGraphqlHandler(
 
   /** Runs a query or a mutation, until the client goes away. */
   async function runOnce(exchange: Exchange, params: GraphqlParams): Promise<ExecutionResult | Refused> {
-    const { request, response, requestId, caller } = exchange;
+    const { request, requestId, caller } = exchange;
     if (!caller) throw new Error("The request was not authenticated.");
     const query = persisted.textOf(params);
     if (typeof query !== "string") return { errors: [withRequestId(query, requestId)] };
@@ -173,14 +176,8 @@ export function createGraphqlHandler(
         "Subscriptions need a stream: a WebSocket, or a request that accepts text/event-stream or multipart/mixed;subscriptionSpec=1.0.";
       return { status: 406, errors: [plainError("BAD_USER_INPUT", message, requestId)] };
     }
-    const gone = new AbortController();
-    const onClose = () => gone.abort();
-    response.once("close", onClose);
-    try {
-      return await gate.execute({ query, operationName, variables, context, signal: gone.signal });
-    } finally {
-      response.off("close", onClose);
-    }
+    exchange.gone ??= createLightAbort();
+    return gate.execute({ query, operationName, variables, context, signal: exchange.gone.signal });
   }
 
   async function handleBatch(exchange: Exchange, bodies: readonly unknown[]): Promise<void> {
@@ -241,9 +238,17 @@ export function createGraphqlHandler(
     const startedAt = performance.now();
     // Node keeps random bytes at hand for this kind of id; requestIdOf makes one that sorts by time, which costs more than it is worth here.
     const requestId = request.headers["x-request-id"] === undefined ? randomUUID() : requestIdOf(request);
-    const exchange: Exchange = { request, response, requestId, headers: { "x-request-id": requestId }, caller: null };
+    const exchange: Exchange = {
+      request,
+      response,
+      requestId,
+      headers: { "x-request-id": requestId },
+      caller: null,
+      gone: null,
+    };
     const span = tracing?.request(request, startedAt);
     response.once("close", () => {
+      exchange.gone?.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away."));
       span?.end(response.headersSent ? response.statusCode : null);
       const durationMs = performance.now() - startedAt;
       metrics.httpRequest(request.method ?? "", GRAPHQL_PATH, response.statusCode, durationMs / 1_000);

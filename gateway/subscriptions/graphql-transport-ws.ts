@@ -64,6 +64,7 @@ interface Connection {
   writer: SocketWriter;
   request: RequestHead;
   hasBegun: boolean;
+  initTimer: NodeJS.Timeout | undefined;
   /** Null until it is known who it is. */
   caller: Caller | null;
   operations: Map<string, OperationRun>;
@@ -129,6 +130,8 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
       return;
     }
     connection.hasBegun = true;
+    clearTimeout(connection.initTimer);
+    connection.initTimer = undefined;
     let caller: Caller;
     try {
       caller = await authenticate(params, request);
@@ -218,17 +221,17 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
       writer,
       request,
       hasBegun: false,
+      initTimer: setTimeout(
+        () => socket.close(CloseCode.ConnectionInitialisationTimeout, "Connection initialisation timeout"),
+        initTimeoutMs,
+      ).unref(),
       caller: null,
       operations: new Map(),
     };
     newcomers.add(socket);
-    const initTimer = setTimeout(() => {
-      if (connection.hasBegun) return;
-      socket.close(CloseCode.ConnectionInitialisationTimeout, "Connection initialisation timeout");
-    }, initTimeoutMs).unref();
     socket.on("message", (data: Buffer) => handleMessage(connection, data));
     socket.once("close", () => {
-      clearTimeout(initTimer);
+      clearTimeout(connection.initTimer);
       newcomers.delete(socket);
       const running = [...connection.operations.values()];
       connection.operations.clear();

@@ -91,9 +91,12 @@ async function serveSubgraphs(): Promise<void> {
     ),
   );
   const urls: Record<string, string> = { jwks: await serve(async () => jwks) };
+  let fetches = 0;
+  process.on("message", () => process.send?.(fetches));
   for (const [name, schema] of composeFixture(shop).schemas) {
     const documents = new Map<string, DocumentNode>();
     urls[name] = await serve(async (body) => {
+      fetches += 1;
       // Sent by the gateways.
       const { query, variables } = JSON.parse(body) as { query: string; variables?: Record<string, unknown> };
       const document = documents.get(query) ?? parse(query, { noLocation: true });
@@ -129,10 +132,19 @@ async function serveStock(supergraphFile: string, urlsJson: string, port: number
     supergraphSdl: await readFile(supergraphFile, "utf8"),
     logger: silent,
     buildService: ({ name }) =>
-      new RemoteGraphQLDataSource({ url: urls[name] ?? "", ...(withUndici && { fetcher: undiciFetcher() }) }),
+      new RemoteGraphQLDataSource<{ authorization?: string }>({
+        url: urls[name] ?? "",
+        willSendRequest({ request, context }) {
+          if (context.authorization !== undefined) request.http?.headers.set("authorization", context.authorization);
+        },
+        ...(withUndici && { fetcher: undiciFetcher() }),
+      }),
   });
-  const server = new ApolloServer({ gateway, logger: silent });
-  await startStandaloneServer(server, { listen: { port, host: "127.0.0.1" } });
+  const server = new ApolloServer<{ authorization?: string }>({ gateway, logger: silent });
+  await startStandaloneServer(server, {
+    listen: { port, host: "127.0.0.1" },
+    context: async ({ req }) => ({ authorization: req.headers.authorization ?? "" }),
+  });
 }
 
 /** A lean fetch for Apollo's data sources: undici's pool, one for each origin. */
@@ -202,7 +214,16 @@ interface Running {
   pool: Pool;
 }
 
+/** How many requests the subgraphs have answered so far. */
+async function fetchesOf(subgraphs: ChildProcess): Promise<number> {
+  const answer = once(subgraphs, "message");
+  subgraphs.send("fetches");
+  return Number((await answer)[0]);
+}
+
 interface Round {
+  /** Requests to subgraphs for one operation. */
+  fetches: number;
   /** Milliseconds. */
   cpuPerRequest: number;
   requestsPerSecond: number;
@@ -219,12 +240,20 @@ async function compareAnswers(running: readonly Running[], tokens: readonly stri
   }
 }
 
-async function measure(gateway: Running, tokens: readonly string[], query: string, requests: number): Promise<Round> {
+async function measure(
+  gateway: Running,
+  { tokens, query, subgraphs }: { tokens: readonly string[]; query: string; subgraphs: ChildProcess },
+): Promise<Round> {
   const { child, pool, path } = gateway;
+  const fetchesBefore = await fetchesOf(subgraphs);
   const [before, beganAt] = [await cpuOf(child), performance.now()];
-  await load(pool, path, tokens, query, requests);
-  const requestsPerSecond = requests / ((performance.now() - beganAt) / 1_000);
-  return { cpuPerRequest: (((await cpuOf(child)) - before) / requests) * 1_000, requestsPerSecond };
+  await load(pool, path, tokens, query, requestsPerRound);
+  const requestsPerSecond = requestsPerRound / ((performance.now() - beganAt) / 1_000);
+  return {
+    cpuPerRequest: (((await cpuOf(child)) - before) / requestsPerRound) * 1_000,
+    requestsPerSecond,
+    fetches: ((await fetchesOf(subgraphs)) - fetchesBefore) / requestsPerRound,
+  };
 }
 
 function median(values: readonly number[]): number {
@@ -239,9 +268,10 @@ function report(operation: string, running: readonly Running[], measured: readon
     const rate = median((measured[index] ?? []).map(({ requestsPerSecond }) => requestsPerSecond));
     // The quietest round: what the others of this machine take of its caches is least in it.
     const best = Math.min(...(measured[index] ?? []).map(({ cpuPerRequest }) => cpuPerRequest));
+    const fetches = median((measured[index] ?? []).map(({ fetches }) => fetches));
     const times = name === "ours" ? "" : `ours takes 1/${((cpu[index] ?? NaN) / ours).toFixed(1)}`;
     process.stdout.write(
-      `${operation.padEnd(13)} ${name.padEnd(20)} ${(cpu[index] ?? NaN).toFixed(3)} ms CPU/request (best ${best.toFixed(3)}) ${rate.toFixed(0).padStart(6)} requests/s  ${times}\n`,
+      `${operation.padEnd(13)} ${name.padEnd(20)} ${(cpu[index] ?? NaN).toFixed(3)} ms CPU/request (best ${best.toFixed(3)}) ${rate.toFixed(0).padStart(6)} requests/s ${fetches.toFixed(1)} fetches  ${times}\n`,
     );
   });
 }
@@ -361,7 +391,7 @@ async function main(): Promise<void> {
       const measured = running.map(() => [] as Round[]);
       for (let round = 0; round < rounds; round++)
         for (const [index, gateway] of running.entries())
-          measured[index]?.push(await measure(gateway, tokens, query, requestsPerRound));
+          measured[index]?.push(await measure(gateway, { tokens, query, subgraphs }));
       report(name, running, measured);
     }
     for (const { pool, child } of running) {

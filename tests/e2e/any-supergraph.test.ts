@@ -273,9 +273,11 @@ describe("a changed supergraph", () => {
         extensions: { code: "SUBSCRIPTION_SCHEMA_CHANGED", lastSequence: "10" },
       },
     ]);
-    // A generator hears of its end when it wakes.
-    shop.publish();
-    await eventually("nothing is left open", () => shop.subscribers() === 0);
+    await eventually("nothing is left open", () => {
+      // A generator hears of its end when it wakes.
+      shop.publish();
+      return shop.subscribers() === 0;
+    });
   });
 });
 

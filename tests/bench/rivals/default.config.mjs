@@ -1,3 +1,4 @@
 import { defineConfig } from "@graphql-hive/gateway";
+import { asTheUser } from "./as-the-user.mjs";
 
-export const gatewayConfig = defineConfig({ logging: "error", landingPage: false, graphiql: false });
+export const gatewayConfig = defineConfig({ ...asTheUser, logging: "error", landingPage: false, graphiql: false });
