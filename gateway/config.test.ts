@@ -17,3 +17,12 @@ test("a wrong value is refused with its name", () => {
   expect(() => parseGatewayConfig({ INTROSPECTION: "yes" })).toThrow(/INTROSPECTION: must be true or false/);
   expect(() => parseGatewayConfig({ SCHEMA_POLL_INTERVAL_MS: "5" })).toThrow(/SCHEMA_POLL_INTERVAL_MS/);
 });
+
+test("headers that belong to one connection or one body are not passed on", () => {
+  for (const name of ["Content-Length", "host", "connection", "Transfer-Encoding", "Accept-Encoding"])
+    expect(() => parseGatewayConfig({ FORWARD_HEADERS: `x-tenant,${name}` })).toThrow(/FORWARD_HEADERS: may not name/);
+  expect(parseGatewayConfig({ FORWARD_HEADERS: "Authorization, X-Tenant" }).forwardHeaders).toEqual([
+    "authorization",
+    "x-tenant",
+  ]);
+});

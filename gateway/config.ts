@@ -46,6 +46,8 @@ export interface GatewayConfig {
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
+  /** How many queries may be sent to a subgraph behind each other on one connection; 1: none waits for another. */
+  subgraphPipelining: number;
   /** How often running subgraphs are asked for their schemas, where the gateway composes them. */
   schemaPollIntervalMs: number;
   /** Traces and usage reports. */
@@ -74,6 +76,14 @@ export interface ProtectionConfig {
 const limit = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000_000 });
 const names = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
+/** RFC 9110, section 7.6.1, and what says how the gateway's own request to a subgraph is to be read. */
+const NEVER_FORWARDED = new Set(
+  (
+    "connection keep-alive proxy-connection te trailer transfer-encoding upgrade http2-settings host expect " +
+    "content-length content-type content-encoding accept accept-encoding"
+  ).split(" "),
+);
+
 const shape = {
   HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
   PORT: port(4000),
@@ -91,6 +101,7 @@ const shape = {
     (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
   ),
+  SUBGRAPH_PIPELINING: integer({ fallback: 16, min: 1, max: 256 }),
   SCHEMA_POLL_INTERVAL_MS: integer({ fallback: 10_000, min: 100, max: 86_400_000 }),
   LOG_LEVEL: logLevel,
   TRUST_PROXY: flag(false),
@@ -117,10 +128,12 @@ const shape = {
   SLOW_OPERATION_MS: integer({ fallback: 5_000, min: 0, max: 3_600_000 }),
   EXPOSE_PLANS: flag(false),
   MAX_OPERATION_METRICS: integer({ fallback: 200, min: 0, max: 10_000 }),
-  FORWARD_HEADERS: list([], "authorization,accept-language").refine(
-    (headers) => headers.every((name) => names.test(name)),
-    "must be names of headers separated by commas",
-  ),
+  FORWARD_HEADERS: list([], "authorization,accept-language")
+    .refine((headers) => headers.every((name) => names.test(name)), "must be names of headers separated by commas")
+    .refine(
+      (headers) => !headers.some((name) => NEVER_FORWARDED.has(name.toLowerCase())),
+      `may not name what belongs to one connection or one body: ${[...NEVER_FORWARDED].join(", ")}`,
+    ),
   JWKS_URL: httpUrl("https://auth.example.com/.well-known/jwks.json").optional(),
   JWT_ISSUER: z.string().optional().meta({ example: "https://auth.example.com/" }),
   JWT_AUDIENCE: z.string().optional().meta({ example: "my-graph" }),
@@ -210,6 +223,7 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     ),
+    subgraphPipelining: values.SUBGRAPH_PIPELINING,
     schemaPollIntervalMs: values.SCHEMA_POLL_INTERVAL_MS,
     telemetry: parseTelemetryConfig(env),
     logLevel: values.LOG_LEVEL,

@@ -126,10 +126,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     log: logger,
   });
 
+  /** What came with the first message of a socket: browsers cannot give its request headers. */
+  const connectionParams = new WeakMap<RequestHead, Readonly<Record<string, unknown>>>();
+
   function contextOf(caller: Caller, request: RequestHead, requestId: string = newId()): GatewayContext {
     const scopes = scopesOf(caller);
     const trace = tracing ? tracing.contextOf(request) : continueTrace(request.headers);
-    const headers = forwarded(request, config.forwardHeaders);
+    const headers = forwarded(request, config.forwardHeaders, connectionParams);
     return {
       caller,
       requestId,
@@ -142,6 +145,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   async function authenticate(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
+    if (config.forwardHeaders.length > 0 && Object.keys(params).length > 0) connectionParams.set(request, params);
     const signed = params[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
     if (typeof signed === "string") return authenticator.authenticateHeader(signed);
     const given = params["authorization"] ?? params["Authorization"] ?? request.headers.authorization;
@@ -232,12 +236,27 @@ function addressOf(request: RequestHead, trustProxy: boolean): string | undefine
   return last || request.socket.remoteAddress;
 }
 
-function forwarded({ headers }: RequestHead, names: readonly string[]): Record<string, string> | undefined {
+/** The headers that go on to subgraphs. What a socket's client sent with `connection_init` counts like headers, and before them. */
+function forwarded(
+  request: RequestHead,
+  names: readonly string[],
+  connectionParams: WeakMap<RequestHead, Readonly<Record<string, unknown>>>,
+): Record<string, string> | undefined {
   if (names.length === 0) return undefined;
   const found: Record<string, string> = {};
   for (const name of names) {
-    const value = headers[name];
+    const value = request.headers[name];
     if (value !== undefined) found[name] = Array.isArray(value) ? value.join(", ") : value;
   }
+  const params = connectionParams.get(request);
+  for (const [param, value] of params ? Object.entries(params) : []) {
+    const name = param.toLowerCase();
+    if (names.includes(name) && typeof value === "string" && isHeaderValue(value)) found[name] = value;
+  }
   return found;
+}
+
+/** RFC 9110, section 5.5: in particular no line breaks, which would begin another header. */
+function isHeaderValue(text: string): boolean {
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(text);
 }

@@ -51,7 +51,7 @@ export function createLightHistogram<Label extends string>(options: LightHistogr
       const key = labelNames.map((label) => labels[label]).join("\n");
       let series = all.get(key);
       if (!series) {
-        series = { labels, counts: new Array<number>(buckets.length).fill(0), sum: 0, count: 0 };
+        series = { labels, counts: buckets.map(() => 0), sum: 0, count: 0 };
         all.set(key, series);
       }
       const { counts } = series;

@@ -46,6 +46,7 @@ await runProcess(async (lifetime) => {
   const httpOf = (name: string, url: string) => ({
     name,
     url: urlOf(name, url),
+    maxPipelined: config.subgraphPipelining,
     subscriptions: config.sseSubgraphs.includes(name) ? ("sse" as const) : ("graphql-ws" as const),
   });
   const subgraphsOf = (sdl: string) =>

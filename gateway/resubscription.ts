@@ -16,6 +16,8 @@ export interface FollowGraphOptions {
 }
 
 const RETRY_MS = 1_000;
+/** How long is waited, more or less, before a stream that broke is opened again: that often, unless events came in between. */
+const REOPEN_MS = [100, 1_000, 4_000];
 
 type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
@@ -35,6 +37,9 @@ export function followGraph(options: FollowGraphOptions): Results {
   let pending: Promise<Step> | null = null;
   let lastSequence: string | null = null;
   let hasEnded = false;
+  /** How often the stream was opened again since the last event. */
+  let reopened = 0;
+  let stopWaiting: (() => void) | null = null;
   let isStale = false;
   /** Ends a wait for the next result. */
   let onStale: (() => void) | null = null;
@@ -50,6 +55,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     hasEnded = true;
     stopListening();
     clearTimeout(retry);
+    stopWaiting?.();
     held.release();
     onEnd();
   }
@@ -114,6 +120,26 @@ export function followGraph(options: FollowGraphOptions): Results {
     });
   }
 
+  /**
+   * Opens a stream that broke again, after the last sequence delivered: a subgraph that was restarted, or that lost patience with a
+   * slow client, is nothing that clients need to know of. @returns whether that was tried
+   */
+  async function reopen({ errors, data }: ExecutionResult): Promise<boolean> {
+    const isBroken = data === undefined && errors?.[0]?.extensions["code"] === "UPSTREAM_UNAVAILABLE";
+    const waitMs = REOPEN_MS[reopened];
+    if (!isBroken || waitMs === undefined || lastSequence === null) return false;
+    const resumed = resumeAfter(held.graph.executor, request, lastSequence);
+    if (resumed === request) return false;
+    reopened++;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, waitMs * (0.5 + Math.random()));
+    stopWaiting = resolve;
+    await promise;
+    clearTimeout(timer);
+    if (!hasEnded) stream = held.graph.executor.subscribe({ ...resumed, signal: request.signal });
+    return true;
+  }
+
   async function next(): Promise<Step> {
     while (!hasEnded) {
       pending ??= stream.next();
@@ -130,7 +156,12 @@ export function followGraph(options: FollowGraphOptions): Results {
         end();
         break;
       }
-      lastSequence = sequenceOf(outcome.value) ?? lastSequence;
+      if (outcome.value.errors && (await reopen(outcome.value))) continue;
+      const sequence = sequenceOf(outcome.value);
+      if (sequence !== null) {
+        lastSequence = sequence;
+        reopened = 0;
+      }
       return outcome;
     }
     return { done: true, value: undefined };

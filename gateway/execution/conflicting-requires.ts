@@ -6,7 +6,8 @@ import type { Supergraph } from "./supergraph.ts";
 /**
  * Selections that no planner can mix up, which together are the one given. Where fields `@require` one field under different arguments
  * (`price(currency: "EUR")` and `price(currency: "USD")`), planners fetch both under one key of the data, and the outcome is wrong or
- * null; so each set of arguments gets a selection, planned and run for itself. Mostly there is one.
+ * null; so each set of arguments gets a selection, planned and run for itself. Mostly there is one. What may run only once begins once:
+ * see one-root.ts.
  *
  * @param selectionSet normalized: without fragment spreads and conditions
  */
@@ -71,6 +72,17 @@ function keep(
   return kept.length > 0 ? { kind: Kind.SELECTION_SET, selections: kept } : null;
 }
 
+/** The selections of a mutation, in turn: one for each root field, or all in one where nothing is in conflict. */
+export function withoutConflictsInTurn(
+  selectionSet: SelectionSetNode,
+  supergraph: Pick<Supergraph, "requiredArguments">,
+): SelectionSetNode[][] {
+  if (withoutConflicts(selectionSet, supergraph).length < 2) return [[selectionSet]];
+  return selectionSet.selections.map((selection) =>
+    withoutConflicts({ kind: Kind.SELECTION_SET, selections: [selection] }, supergraph),
+  );
+}
+
 const onlyTypeName: SelectionSetNode = {
   kind: Kind.SELECTION_SET,
   selections: [{ kind: Kind.FIELD, name: { kind: Kind.NAME, value: "__typename" } }],
@@ -83,14 +95,19 @@ export function inOneAnswer(steps: readonly Step[]): Step | null {
   return async (execution) => {
     const parts = others.map((): Execution => ({ ...execution, data: {}, errors: [] }));
     await Promise.all([first(execution), ...others.map((step, index) => step(parts[index] ?? execution))]);
-    for (const { data, errors, hasFailedFetch } of parts) {
-      merge(execution.data, data);
-      const known = new Set(execution.errors.map(placeOf));
-      // Of fetches that several plans make there is one error each.
-      execution.errors.push(...errors.filter((error) => !known.has(placeOf(error))));
-      execution.hasFailedFetch ||= hasFailedFetch;
-    }
+    joinInto(execution, parts);
   };
+}
+
+/** Adds what was found over data of their own to an execution. */
+export function joinInto(execution: Execution, parts: readonly Execution[]): void {
+  for (const { data, errors, hasFailedFetch } of parts) {
+    merge(execution.data, data);
+    const known = new Set(execution.errors.map(placeOf));
+    // Of fetches that several plans make there is one error each.
+    execution.errors.push(...errors.filter((error) => !known.has(placeOf(error))));
+    execution.hasFailedFetch ||= hasFailedFetch;
+  }
 }
 
 function placeOf({ path, message }: { path?: readonly (string | number)[] | undefined; message: string }): string {

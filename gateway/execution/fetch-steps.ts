@@ -48,9 +48,13 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
   };
 }
 
-export function createRootFetch(node: FetchNode, options: StepOptions): Step {
+/** @param merge what is done with the answer; it is put into the execution's data unless given */
+export function createRootFetch(
+  node: FetchNode,
+  options: StepOptions,
+  merge = createRootMerge(node, options),
+): Step {
   const client = options.clientOf(node.subgraph);
-  const merge = createRootMerge(node, options);
   const isMutation = node.operationKind === "mutation";
   return async (execution) => {
     const variablesText = node.variables.length > 0 ? JSON.stringify(pickVariables(node.variables, execution)) : "{}";

@@ -20,7 +20,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import type { Authorization, Requirement } from "./authorization.ts";
-import { withoutConflicts } from "./conflicting-requires.ts";
+import { withoutConflicts, withoutConflictsInTurn } from "./conflicting-requires.ts";
 import { normalizeSelection } from "./normalized-selection.ts";
 import type { PlannedSelection } from "./plan-repair.ts";
 import type { Supergraph } from "./supergraph.ts";
@@ -258,8 +258,8 @@ export interface PlanTextOptions {
 }
 
 export interface PlanText {
-  /** None when nothing is to be fetched; mostly one: see conflicting-requires.ts. */
-  parts: readonly PlanPart[];
+  /** What is done in turn, and side by side in each turn. None when nothing is to be fetched; mostly one: see conflicting-requires.ts. */
+  turns: readonly (readonly PlanPart[])[];
   /** Paths of the fields that the caller may not have, each once; "@" stands for the items of a list. */
   denied: readonly (readonly string[])[];
 }
@@ -278,7 +278,7 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
   const { schema, supergraph, isTrue, maxFields, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
-  if (!forSubgraphs || !rootType) return { parts: [], denied: [] };
+  if (!forSubgraphs || !rootType) return { turns: [], denied: [] };
   const denied = new Map<string, readonly string[]>();
   const selectionSet = normalizeSelection({
     schema,
@@ -291,18 +291,20 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
     isDenied,
     onDenied: (path) => denied.set(path.join("."), path),
   });
-  const parts = !selectionSet
+  const turns = !selectionSet
     ? []
-    : definition.operation === "query"
-      ? withoutConflicts(selectionSet, supergraph)
-      : [selectionSet];
+    : definition.operation === "mutation"
+      ? withoutConflictsInTurn(selectionSet, supergraph)
+      : [withoutConflicts(selectionSet, supergraph)];
   return {
-    parts: parts.map((part) => ({
-      text: print({ ...definition, directives: [], selectionSet: part }),
-      rootType,
-      selectionSet: part,
-      variableDefinitions: definition.variableDefinitions ?? [],
-    })),
+    turns: turns.map((parts) =>
+      parts.map((part) => ({
+        text: print({ ...definition, directives: [], selectionSet: part }),
+        rootType,
+        selectionSet: part,
+        variableDefinitions: definition.variableDefinitions ?? [],
+      })),
+    ),
     denied: [...denied.values()],
   };
 }

@@ -11,7 +11,7 @@ import type { Authorization } from "./authorization.ts";
 import type { Json } from "./execution.ts";
 import { inOneAnswer } from "./conflicting-requires.ts";
 import { createLruCache } from "./lru-cache.ts";
-import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
+import { parseOperation, planTextOf, prepareOperation, type Operation, type PlanPart } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
 import { createProjection, type Projection } from "./projection.ts";
 import type { PlanRepair } from "./plan-repair.ts";
@@ -238,27 +238,18 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { parts, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
+    const { turns, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
     const { overrideLabels, overridePercentage } = choice;
-    const plans = await Promise.all(
-      parts.map(async (part) =>
-        repair(
-          await planner.plan({
-            operation: part.text,
-            operationName: operation.name,
-            overrideLabels,
-            overridePercentage,
-          }),
-          part,
-        ),
-      ),
-    );
-    const compiled = plans.map((plan) => compilePlan(plan, { clientOf, supergraph }));
+    const planOf = async (part: PlanPart) => {
+      const request = { operation: part.text, operationName: operation.name, overrideLabels, overridePercentage };
+      return repair(await planner.plan(request), part);
+    };
+    const planned = await Promise.all(turns.map((parts) => Promise.all(parts.map(planOf))));
+    const compiled = planned.map((plans) => compileTurn(plans, operation.kind, { clientOf, supergraph }));
     const [first = { run: null, subscription: null }] = compiled;
-    const nodes = plans.flatMap(({ node }) => node ?? []);
     return {
-      queryPlan: { node: nodes.length > 1 ? { kind: "Parallel", nodes } : (nodes[0] ?? null) },
-      plan: { ...first, run: inOneAnswer(compiled.flatMap(({ run }) => run ?? [])) },
+      queryPlan: { node: shownPlan(planned) },
+      plan: { ...first, run: inTurn(compiled.flatMap(({ run }) => run ?? [])) },
       projection: createProjection({ schema, operation, isTrue, isDenied }),
       denials: denied.map(
         (path) =>
@@ -274,6 +265,23 @@ async function createVariant(
     log?.error({ err: error, operationName: operation.name }, "planning failed");
     return new GraphQLError("This operation could not be planned.", { extensions: { code: "INTERNAL_SERVER_ERROR" } });
   }
+}
+
+/** Plans of selections that belong together: see conflicting-requires.ts. */
+function compileTurn(plans: readonly QueryPlan[], kind: Operation["kind"], options: StepOptions): CompiledPlan {
+  const [plan = { node: null }] = plans;
+  if (plans.length < 2) return compilePlan(plan, options);
+  if (kind !== "query") return compileOneRoot(plans, options);
+  return { run: inOneAnswer(plans.flatMap((each) => compilePlan(each, options).run ?? [])), subscription: null };
+}
+
+function shownPlan(turns: readonly (readonly QueryPlan[])[]): QueryPlan["node"] {
+  const nodes = turns.flatMap((plans): PlanNode[] => {
+    const all = plans.flatMap(({ node }) => node ?? []);
+    const [only] = all;
+    return only && all.length === 1 ? [only] : all.length > 1 ? [{ kind: "Parallel", nodes: all }] : [];
+  });
+  return nodes.length > 1 ? { kind: "Sequence", nodes } : (nodes[0] ?? null);
 }
 
 function introspectionOf(operation: Operation, schema: GraphQLSchema): PreparedOperation["introspect"] {

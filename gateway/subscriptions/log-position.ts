@@ -52,3 +52,8 @@ export function sequenceOf({ data }: ExecutionResult): string | null {
   }
   return null;
 }
+
+/** Where among others a sequence is, when it is a whole number: logs count up. Null when nobody can tell. */
+export function orderOf(sequence: string | null): number | null {
+  return sequence !== null && /^\d{1,15}$/.test(sequence) ? Number(sequence) : null;
+}

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import type { ExecutionResult } from "graphql";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { anonymous, createUserCaller, type Caller } from "@toolyard/service-kit";
 import type { GraphRequest } from "../execution/executor.ts";
 import { createChangeLog } from "./fixtures/change-log.ts";
@@ -155,6 +155,34 @@ test("whoever replays joins the others once it has caught up", async () => {
   expect(shared.openUpstreams).toBe(1);
   await live.return();
   await replaying.return();
+});
+
+test("those who connect again at about the same place share one upstream, and each goes on where it was", async () => {
+  const { log, shared } = sharing();
+  log.append(500);
+  const seen = await Promise.all(
+    ["10", "12", "40", "11", "300"].map(async (after) => {
+      const results = shared.subscribe(requestOf(after));
+      const sequences = [];
+      while (sequences.at(-1) !== "500") sequences.push(sequenceOf((await results.next()).value ?? {}));
+      return sequences;
+    }),
+  );
+  expect(seen.map(([first]) => first)).toEqual(["11", "13", "41", "12", "301"]);
+  expect(seen.map(({ length }) => length)).toEqual([490, 488, 460, 489, 200]);
+  expect(log.opened).toBe(1);
+});
+
+test("whoever names a sequence that does not come gets the subgraph's own answer", async () => {
+  const { log, shared } = sharing();
+  log.append(5);
+  const others = shared.subscribe(requestOf("3"));
+  expect(sequenceOf((await others.next()).value ?? {})).toBe("4");
+  const wrong = shared.subscribe(requestOf("100"));
+  void wrong.next();
+  await vi.waitFor(() => expect(log.opened).toBe(2), { timeout: 5_000 });
+  for (const stream of [others, wrong]) await stream.return();
+  expect(log.open).toBe(0);
 });
 
 test("what may begin with a snapshot is shared only until something came", async () => {

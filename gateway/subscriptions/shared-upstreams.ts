@@ -3,8 +3,13 @@ import type { ExecutionResult } from "graphql";
 import type { GraphRequest } from "../execution/executor.ts";
 import { createLightAbort } from "../execution/light-abort.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
-import type { LogPosition } from "./log-position.ts";
+import { orderOf, type LogPosition } from "./log-position.ts";
 import { createUpstream, type Reader, type Results, type Upstream, type UpstreamLimits } from "./upstream.ts";
+
+/** How many results one waits for others that are behind to come to where it wants to begin. */
+const maxAhead = 2_000;
+/** How often it is looked whether they come nearer. */
+const nearerMs = 500;
 
 export interface SharedUpstreamsOptions extends Partial<UpstreamLimits> {
   /** Opens a stream of its own, with the signal of the request it is given. */
@@ -42,8 +47,9 @@ export interface SharedUpstreams {
 /**
  * Lets subscriptions share their upstream where nobody can tell: the same operation, variables and caller, and
  * - nothing has come of the upstream yet; or
- * - it reads a log (`after`, `sequence`) and is at the place where the new reader wants to begin: live, for one that begins now, or
- *   right after the sequence that it names. One that replays has an upstream of its own until it has caught up.
+ * - it reads a log (`after`, `sequence`) and is at the place where the new reader wants to begin, or comes to it soon: live, for one
+ *   that begins now, or right after the sequence that it names. Otherwise one that replays has an upstream of its own until it has
+ *   caught up.
  *
  * What begins with a snapshot is therefore never joined late. The upstream is read as fast as its fastest reader reads.
  */
@@ -69,9 +75,16 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     if (upstream.hasEnded) return null;
     if (upstream.head === 0 && upstream.log?.after === log?.after) return 0;
     if (!log) return null;
-    if (log.after !== null) return upstream.positionAfter(log.after);
+    if (log.after !== null) return upstream.positionAfter(log.after) ?? placeAhead(upstream, log.after);
     // One that nobody reads to the end is behind the present.
     return isLive(upstream) && upstream.isPulling ? upstream.head : null;
+  }
+
+  /** Where to wait for a sequence that comes soon: who connects again after a restart has not read quite as far as others. */
+  function placeAhead(upstream: Upstream, after: string): number | null {
+    const wanted = orderOf(after);
+    const last = orderOf(upstream.lastSequence);
+    return wanted !== null && last !== null && last < wanted && wanted - last <= maxAhead ? upstream.head : null;
   }
 
   function place(key: string, log: LogPosition | null): { upstream: Upstream; position: number } | null {
@@ -137,9 +150,33 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       reader.position = position;
       to.add(reader);
     }
-    if (from.readers.size > 0) return;
-    forget(from);
-    from.close();
+    closeUnread(from);
+  }
+
+  function closeUnread(upstream: Upstream): void {
+    if (upstream.readers.size > 0) return;
+    forget(upstream);
+    upstream.close();
+  }
+
+  /**
+   * Gives a reader that waits for others to come to where it begins an upstream of its own when they do not: nobody knows whether the
+   * sequence that it names is one.
+   */
+  function watchApproach(reader: Reader, startOwn: () => Upstream): void {
+    const { upstream } = reader;
+    const { lastSequence } = upstream;
+    setTimeout(() => {
+      if (reader.hasEnded || reader.skipTo === null || reader.upstream !== upstream) return;
+      if (upstream.lastSequence !== lastSequence) {
+        watchApproach(reader, startOwn);
+        return;
+      }
+      upstream.remove(reader);
+      reader.position = 0;
+      startOwn().add(reader);
+      closeUnread(upstream);
+    }, nearerMs).unref();
   }
 
   return {
@@ -152,6 +189,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
         upstream,
         position: found?.position ?? 0,
         lastSequence: log?.after ?? null,
+        skipTo: orderOf(log?.after ?? null),
         waiting: null,
         fullSince: null,
         isTooSlow: false,
@@ -160,6 +198,8 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       };
       activeReaders++;
       upstream.add(reader);
+      if (log && log.after !== null && found && upstream.positionAfter(log.after) === null)
+        watchApproach(reader, () => start(key, request, log));
       const { signal } = request;
       const end = () => reader.upstream.end(reader);
       if (signal) {

@@ -46,7 +46,7 @@ test("who sends and never reads is not read either, and answered when it reads",
   });
   const { writableLength: atFirst } = socket;
   await expect.poll(() => socket?.writableLength).toBeLessThan(atFirst);
-  for (let before = -1; !isSent && before !== socket.writableLength; ) {
+  for (let before = -1; !isSent && before !== socket.writableLength;) {
     before = socket.writableLength;
     await delay(500);
   }

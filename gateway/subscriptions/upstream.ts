@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import type { LightAbort } from "../execution/light-abort.ts";
-import { sequenceOf, type LogPosition } from "./log-position.ts";
+import { orderOf, sequenceOf, type LogPosition } from "./log-position.ts";
 
 export type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
@@ -35,8 +35,10 @@ export interface Reader {
   upstream: Upstream;
   /** Of the next result to take. */
   position: number;
-  /** The sequence of the last result taken. */
+  /** The sequence of the last result taken; the one it asked to begin after, before that. */
   lastSequence: string | null;
+  /** Results up to this sequence are passed over. */
+  skipTo: number | null;
   /** Whoever waits for the next result. */
   waiting: ((step: Step | Promise<never>) => void) | null;
   /** Since when more results wait than may. */
@@ -187,6 +189,14 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     trimAt = Math.max(64, 2 * results.length);
   }
 
+  function skip(reader: Reader, to: number): void {
+    for (; reader.position < head(); reader.position++) {
+      if ((orderOf(sequences[reader.position - base] ?? null) ?? Infinity) <= to) continue;
+      reader.skipTo = null;
+      return;
+    }
+  }
+
   /** What a reader gets now; null when that is still to come. */
   function take(reader: Reader): Step | Promise<never> | null {
     if (reader.isTooSlow) {
@@ -194,6 +204,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       return { done: false, value: { errors: [tooSlow(reader.lastSequence)] } };
     }
     if (reader.hasEnded) return { done: true, value: undefined };
+    if (reader.skipTo !== null) skip(reader, reader.skipTo);
     const index = reader.position - base;
     const result = results[index];
     if (result) {

@@ -143,8 +143,12 @@ export async function serveSubgraph(options: {
           ...(data && { data }),
           errors: maskErrors(errors, { logger, requestId: newId() }).map((error) => error.toJSON()),
         },
-      onError: (_context, _id, _payload, errors) =>
-        maskErrors(errors, { logger, requestId: newId() }).map((error) => error.toJSON()),
+      onError: (context, _id, _payload, errors) => {
+        const { socket } = context.extra;
+        // A gateway that went away is no failure of a resolver's: nobody is there to be told.
+        if (socket.readyState !== socket.OPEN) return;
+        return maskErrors(errors, { logger, requestId: newId() }).map((error) => error.toJSON());
+      },
     },
     sockets,
   );

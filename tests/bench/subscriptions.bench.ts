@@ -78,7 +78,9 @@ async function measureFanOut(way: string, asked: number): Promise<void> {
       await delay(100);
       reports.push(await clients.ask<ClientReport>({}));
     } while (
-      reports.at(-1)?.readers.some(({ received, isComplete }) => received < count || isComplete !== (count === events)) &&
+      reports
+        .at(-1)
+        ?.readers.some(({ received, isComplete }) => received < count || isComplete !== (count === events)) &&
       Date.now() < deadline
     );
   };
@@ -177,7 +179,7 @@ async function measureMinute(name: string): Promise<void> {
   const told = late.filter((reader) => reader.told > 0 && reader.lost === 0);
   print(
     `${name}: ${rate} events/s of ${bytes} bytes for ${seconds} s, ${readers} readers; gateway stopped (back after ${seconds_(terminated)}) and killed (${seconds_(killed)})\n` +
-      `  ${fast.filter(isWhole).length} of ${fast.length} fast ones got all ${clock.count} once in order, with ${sum(fast.map(({ reconnects }) => reconnects))} reconnects; ` +
+      `  ${fast.filter(isWhole).length} of ${fast.length} fast ones got all ${clock.count} once in order, with ${sum(fast.map(({ reconnects }) => reconnects))} reconnects and ${sum(ended.map(({ broken }) => broken))} broken streams; ` +
       `${told.length} of ${late.length} slow ones got SLOW_CONSUMER with the last sequence they were sent, ${late.filter(isWhole).length} then all the rest\n` +
       `  lag while connected: p50 ${report.live.p50.toFixed(1)} ms, p99 ${report.live.p99.toFixed(1)} ms; with what was missed: p99 ${report.all.p99.toFixed(0)} ms, max ${report.all.max.toFixed(0)} ms; ` +
       `all had everything ${caughtUpMs.toFixed(0)} ms after the end\n` +

@@ -1,6 +1,8 @@
 import { connect } from "node:net";
 import { gzipSync } from "node:zlib";
+import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import { startGateway, startShop, type RunningGateway, type Shop } from "./fixtures/shop.ts";
 
 /* Requests as clients send them that Node's own would not. */
@@ -9,7 +11,7 @@ let shop: Shop;
 let gateway: RunningGateway;
 beforeAll(async () => {
   shop = await startShop();
-  gateway = await startGateway(shop.supergraph());
+  gateway = await startGateway(shop.supergraph(), { FORWARD_HEADERS: "authorization,x-tenant,x-second" });
 });
 afterAll(async () => {
   await gateway?.[Symbol.asyncDispose]();
@@ -100,4 +102,24 @@ describe("is refused with a reason", () => {
     );
     expect(await exchange(post(host + close))).toMatch(answered);
   });
+});
+
+test("what a socket's client sends as parameters goes on as headers, and nothing that would begin another header", async () => {
+  const client = createClient({
+    url: `${gateway.url.replace("http", "ws")}/graphql`,
+    webSocketImpl: WebSocket,
+    retryAttempts: 0,
+    connectionParams: {
+      Authorization: "Bearer theirs",
+      "x-tenant": "acme",
+      "x-second": "a\r\nx-evil: 1",
+      "x-other": "no",
+    },
+  });
+  shop.received.length = 0;
+  const results = client.iterate({ query: "{ products(first: 2) { name } }" });
+  expect((await results.next()).value).toMatchObject({ data: { products: [{}, {}] } });
+  expect(shop.received[0]).toMatchObject({ authorization: "Bearer theirs", "x-tenant": "acme" });
+  for (const name of ["x-second", "x-evil", "x-other"]) expect(shop.received[0]).not.toHaveProperty(name);
+  await client.dispose();
 });

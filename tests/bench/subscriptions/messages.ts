@@ -45,6 +45,8 @@ export interface Reader {
   told: number;
   /** Sockets of a slow one that ended without such an error. */
   lost: number;
+  /** Errors that said that the subgraph's stream broke. */
+  broken: number;
   /** What was not to come, such as another event than the next. */
   wrong: string | null;
   isComplete: boolean;

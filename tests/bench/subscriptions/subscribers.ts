@@ -154,11 +154,16 @@ function takeEvent(subscriber: Subscriber, begin: string): boolean {
   return true;
 }
 
-/** @returns whether it says that the subscriber was too slow, and after which sequence to go on */
+/** @returns whether it says that the subscriber is to subscribe again after the last sequence */
 function takeRefusal(subscriber: Subscriber, message: string): boolean {
   const error = /"code":"(\w+)"(?:[^{}]*"lastSequence":"(\d+)")?/.exec(message);
   if (!error) return false;
   const [, code, lastSequence] = error;
+  if (code === "UPSTREAM_UNAVAILABLE") {
+    subscriber.broken++;
+    subscriber.isCatchingUp = true;
+    return true;
+  }
   if ((code !== "SLOW_CONSUMER" && code !== "RATE_LIMITED") || lastSequence === undefined) {
     subscriber.wrong ??= message.slice(0, 300);
     return false;
@@ -188,6 +193,7 @@ async function openAll(opening: Opening): Promise<void> {
       reconnects: 0,
       told: 0,
       lost: 0,
+      broken: 0,
       wrong: null,
       isComplete: false,
       operation: 0,
@@ -212,9 +218,11 @@ process.on("message", (message: { open?: Opening; resume?: true }) => {
       const report: ClientReport = {
         all: statisticsOf(latencies),
         live: statisticsOf(live),
-        readers: subscribers.map(({ isSlow, last, first, received, reconnects, told, lost, wrong, isComplete }) => ({
-          ...{ isSlow, last, first, received, reconnects, told, lost, wrong, isComplete },
-        })),
+        readers: subscribers.map(
+          ({ isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete }) => ({
+            ...{ isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete },
+          }),
+        ),
       };
       latencies = [];
       live = [];
