@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import cors from "@fastify/cors";
 import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
@@ -144,6 +145,11 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     );
   }
 
+  const connections = new Set<Socket>();
+  app.server.on("connection", (connection: Socket) => {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
+  });
   app.server.on("upgrade", (request, socket, head) => {
     withoutOrigin(request);
     const path = (request.url ?? "").split("?", 1)[0];
@@ -163,7 +169,11 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     port: listening,
     async close() {
       // A connection whose last answer is sent after this begins would else stay until its client lets go of it.
-      const sweep = setInterval(() => app.server.closeIdleConnections(), 50);
+      const sweep = setInterval(() => {
+        app.server.closeIdleConnections();
+        // Node does not take those for idle that never asked anything, as browsers and pools open them for later.
+        for (const connection of connections) if (connection.bytesRead === 0) connection.destroy();
+      }, 50);
       try {
         await app.close();
       } finally {

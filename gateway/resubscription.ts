@@ -13,11 +13,11 @@ export interface FollowGraphOptions {
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
   /** Called once, when the stream has ended in whatever way. */
   onEnd(): void;
+  /** How long is waited, more or less, before a stream that broke is opened again: so often, unless events came in between. */
+  reopenMs?: readonly number[];
 }
 
 const RETRY_MS = 1_000;
-/** How long is waited, more or less, before a stream that broke is opened again: that often, unless events came in between. */
-const REOPEN_MS = [100, 1_000, 4_000];
 
 type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
@@ -29,7 +29,7 @@ type Step = IteratorResult<ExecutionResult, void>;
  * with an error that says so. Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
  */
 export function followGraph(options: FollowGraphOptions): Results {
-  const { live, request, admit, onEnd } = options;
+  const { live, request, admit, onEnd, reopenMs = [100, 1_000, 4_000] } = options;
   let held = live.hold();
   /** How `stream` is run; not asked for before there is something to compare with. */
   let way: string | null = null;
@@ -102,7 +102,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     const resumed =
       lastSequence === null
         ? validated(request, admitted)
-        : { ...resumeAfter(executor, request, lastSequence), signal: request.signal };
+        : { ...resumeAfter(executor.inspect(request), request, lastSequence), signal: request.signal };
     stream = executor.subscribe(resumed);
     // The new one is opened before the old one is closed.
     pending = stream.next();
@@ -126,11 +126,12 @@ export function followGraph(options: FollowGraphOptions): Results {
    */
   async function reopen({ errors, data }: ExecutionResult): Promise<boolean> {
     const isBroken = data === undefined && errors?.[0]?.extensions["code"] === "UPSTREAM_UNAVAILABLE";
-    const waitMs = REOPEN_MS[reopened];
+    const waitMs = reopenMs[reopened];
     if (!isBroken || waitMs === undefined || lastSequence === null) return false;
-    const resumed = resumeAfter(held.graph.executor, request, lastSequence);
+    const resumed = resumeAfter(held.graph.executor.inspect(request), request, lastSequence);
     if (resumed === request) return false;
     reopened++;
+    await stream.return();
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, waitMs * (0.5 + Math.random()));
     stopWaiting = resolve;

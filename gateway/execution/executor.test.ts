@@ -342,6 +342,19 @@ test("@defer is refused with what to do", async () => {
   expect(result.errors).toHaveLength(1);
 });
 
+test("@defer and @stream that are turned off change nothing", async () => {
+  const executor = executorOf(shop());
+  const query = `{ me { ... @defer(label: "a", if: false) { name } } products(first: 1) @stream(if: false, initialCount: 0) { upc } }`;
+  expect(plain(await executor.execute({ query, context }))).toEqual({
+    data: { me: { name: "Ada" }, products: [{ upc: "1" }] },
+  });
+  const refused = await executor.execute({
+    query: `query Q($d: Boolean!) { me { ... @defer(if: $d) { name } } }`,
+    context,
+  });
+  expect(refused.errors).toHaveLength(1);
+});
+
 test("an operation nested beyond what the stack holds is an error of the client", async () => {
   const executor = executorOf(shop());
   const depth = 100_000;

@@ -15,6 +15,7 @@ import { createLifetime, type Execution, type Json, type Lifetime } from "./exec
 import type { Operation } from "./operation.ts";
 import { createIsolatedPlanner } from "./isolated-planner.ts";
 import type { AbortSignalLike } from "./light-abort.ts";
+import { createPlanRehearsal } from "./plan-rehearsal.ts";
 import { createPlanRepair } from "./plan-repair.ts";
 import {
   createPreparedOperations,
@@ -142,6 +143,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       authorization,
       planner,
       repair: createPlanRepair(schema, types),
+      rehearse: createPlanRehearsal({ schema, supergraph, types }),
       clientOf,
       validationRules,
       maxFields,

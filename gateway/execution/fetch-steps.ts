@@ -49,11 +49,7 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
 }
 
 /** @param merge what is done with the answer; it is put into the execution's data unless given */
-export function createRootFetch(
-  node: FetchNode,
-  options: StepOptions,
-  merge = createRootMerge(node, options),
-): Step {
+export function createRootFetch(node: FetchNode, options: StepOptions, merge = createRootMerge(node, options)): Step {
   const client = options.clientOf(node.subgraph);
   const isMutation = node.operationKind === "mutation";
   return async (execution) => {

@@ -28,7 +28,9 @@ interface Stream {
   socket: WebSocket | null;
   /** Runs until the subgraph has let the gateway in. */
   deadline: NodeJS.Timeout | undefined;
-  queue: SubgraphResponse[];
+  queue: { response: SubgraphResponse; bytes: number }[];
+  /** Of all that is in the queue. */
+  queuedBytes: number;
   waiting: ((step: Step | Promise<never>) => void) | null;
   /** After what is in the queue. */
   end: { error: unknown } | "complete" | null;
@@ -38,6 +40,10 @@ interface Stream {
 }
 
 const operationId = "1";
+/** As of an answer over HTTP. */
+const MAX_EVENT_BYTES = 32 * 1_048_576;
+/** Of events that wait here while the client is slow: a few large ones take the room of many. */
+const MAX_BUFFERED_BYTES = 4 * 1_048_576;
 
 /**
  * Subscribes to a subgraph by graphql-transport-ws. Every stream has a socket of its own: the caller travels in the headers of its
@@ -71,6 +77,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       followRedirects: false,
       // It costs each socket a compressor's memory.
       perMessageDeflate: false,
+      maxPayload: MAX_EVENT_BYTES,
     });
     stream.socket = socket;
     stream.deadline = setTimeout(() => fail(stream, "it did not acknowledge the connection in time"), connectTimeoutMs);
@@ -105,13 +112,13 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
         return;
       case MessageType.Next: {
         const response = parseSubgraphResponse(message.payload);
-        if (response) give(stream, response);
+        if (response) give(stream, response, data.length);
         else fail(stream, "it sent something that is not a GraphQL response");
         return;
       }
       case MessageType.Error: {
         const response = parseSubgraphResponse({ errors: message.payload });
-        if (response) give(stream, response);
+        if (response) give(stream, response, data.length);
         finish(stream, "complete");
         return;
       }
@@ -120,16 +127,20 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     }
   }
 
-  function give(stream: Stream, response: SubgraphResponse): void {
+  const isFull = ({ queue, queuedBytes }: Stream, part: number) =>
+    queue.length >= maxBufferedEvents * part || queuedBytes >= MAX_BUFFERED_BYTES * part;
+
+  function give(stream: Stream, response: SubgraphResponse, bytes: number): void {
     const { waiting, queue, socket } = stream;
     if (waiting) {
       stream.waiting = null;
       waiting({ done: false, value: response });
       return;
     }
-    queue.push(response);
+    queue.push({ response, bytes });
+    stream.queuedBytes += bytes;
     // What the socket does not read, the subgraph's own socket holds back.
-    if (queue.length >= maxBufferedEvents) socket?.pause();
+    if (isFull(stream, 1)) socket?.pause();
   }
 
   function fail(stream: Stream, what: string, cause?: unknown): void {
@@ -162,10 +173,15 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
 
   function take(stream: Stream): Promise<Step> {
     const { queue, socket } = stream;
-    const response = queue.shift();
-    if (response) {
-      if (socket?.isPaused && queue.length * 2 < maxBufferedEvents) socket.resume();
-      return Promise.resolve({ done: false, value: response });
+    const next = queue.shift();
+    if (next) {
+      stream.queuedBytes -= next.bytes;
+      if (socket?.isPaused && !isFull(stream, 0.5)) {
+        // Its sign of life may be among what was not read.
+        stream.owesPong = false;
+        socket.resume();
+      }
+      return Promise.resolve({ done: false, value: next.response });
     }
     if (stream.end) return Promise.resolve(takeEnd(stream));
     return new Promise((resolve) => {
@@ -199,6 +215,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
         socket: null,
         deadline: undefined,
         queue: [],
+        queuedBytes: 0,
         waiting: null,
         end: null,
         owesPong: false,

@@ -1,15 +1,11 @@
 import { createHash } from "node:crypto";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
-import { parse } from "graphql";
 import { createLruCache } from "./lru-cache.ts";
-import { createPlannerChoice } from "./planner-choice.ts";
 import { createPlannerPool, type PlannerOutcome, type PlannerPool } from "./planner-pool.ts";
 import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 
 export interface IsolatedPlannerOptions {
   supergraphSdl: string;
-  /** Operations that the native planner is known to plan wrongly: those of planner-choice.ts unless given. */
-  isForFallback?: (request: PlanRequest) => boolean;
   log?: Pick<Logger, "warn"> | undefined;
   /** The native planner, and the one that is asked when it does not answer. */
   native?: PlannerPool;
@@ -19,13 +15,12 @@ export interface IsolatedPlannerOptions {
 }
 
 /**
- * Plans in other processes: the native planner's, and Apollo's for operations that the native one dies of, stalls on, refuses, or is
- * known to plan wrongly. What an operation did is remembered, and a planner that keeps dying is left alone for a while, so no client
+ * Plans in other processes: the native planner's, and Apollo's for operations that the native one dies of, stalls on, refuses, or has
+ * planned wrongly. What an operation did is remembered, and a planner that keeps dying is left alone for a while, so no client
  * can keep planners from others by sending what kills them.
  */
 export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPlanner {
   const { supergraphSdl, log, now = Date.now } = options;
-  const isForFallback = options.isForFallback ?? createPlannerChoice(parse(supergraphSdl, { noLocation: true }));
   const native = options.native ?? createPlannerPool({ planner: "hive", supergraphSdl, planTimeoutMs: 1_000, log });
   const fallback =
     options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 5_000, log });
@@ -46,7 +41,7 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
       const key = createHash("sha256").update(JSON.stringify(request)).digest("base64");
       const verdict = verdicts.get(key);
       if (verdict === "none") throw tooHard();
-      if (verdict === undefined && !isForFallback(request) && !nativeRest.isOn()) {
+      if (verdict === undefined && !request.isSecondAttempt && !nativeRest.isOn()) {
         const outcome = await native.plan(request);
         if (outcome.kind === "planned") return outcome.plan;
         if (outcome.kind === "full") throw tooBusy();

@@ -36,7 +36,10 @@ export function compileOneRoot(plans: readonly QueryPlan[], options: StepOptions
   };
   if (fetch.operationKind === "subscription") return { run, subscription: { client, fetch, takeEvent: take } };
   const begin = createRootFetch(fetch, options, take);
-  return { run: (execution) => (begin(execution) ?? Promise.resolve()).then(() => run(execution) ?? undefined), subscription: null };
+  return {
+    run: (execution) => (begin(execution) ?? Promise.resolve()).then(() => run(execution) ?? undefined),
+    subscription: null,
+  };
 }
 
 /** Steps one after the other, each when the one before is done. */
@@ -81,7 +84,12 @@ function combined(fetches: readonly FetchNode[]): FetchNode {
       selections: [{ ...rootField, selectionSet: { kind: Kind.SELECTION_SET, selections } }],
     },
   });
-  return { ...first, operation, variables: [...new Set(fetches.flatMap(({ variables }) => variables))], outputRewrites: [] };
+  return {
+    ...first,
+    operation,
+    variables: [...new Set(fetches.flatMap(({ variables }) => variables))],
+    outputRewrites: [],
+  };
 }
 
 function operationOf({ definitions }: DocumentNode) {
@@ -101,7 +109,13 @@ function withoutFragments(document: DocumentNode): DocumentNode {
     FragmentSpread: ({ name }) => {
       const fragment = fragments.get(name.value);
       // What stands in for the spread is visited as well.
-      return fragment && { kind: Kind.INLINE_FRAGMENT, typeCondition: fragment.typeCondition, selectionSet: fragment.selectionSet };
+      return (
+        fragment && {
+          kind: Kind.INLINE_FRAGMENT,
+          typeCondition: fragment.typeCondition,
+          selectionSet: fragment.selectionSet,
+        }
+      );
     },
   });
 }

@@ -62,11 +62,13 @@ export function parseOperation(
   return told.length > 0 ? told.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
 }
 
-/** Says of @defer and @stream that they are not supported, rather than that they are unknown. */
+/** Says of @defer and @stream that they are not supported, rather than that they are unknown. Turned off, they ask for nothing. */
 export const refuseIncrementalDelivery: ValidationRule = (context) => ({
   Directive(node) {
     const name = node.name.value;
     if ((name !== "defer" && name !== "stream") || context.getSchema().getDirective(name)) return;
+    const condition = node.arguments?.find((argument) => argument.name.value === "if")?.value;
+    if (condition?.kind === Kind.BOOLEAN && !condition.value) return;
     const message = `The directive "@${name}" is not supported here: every result comes in one piece. Leave it out.`;
     context.reportError(new GraphQLError(message, { nodes: node }));
   },

@@ -83,12 +83,18 @@ function compileRun(plan: PlanNode, options: StepOptions): Step {
       const pending = steps[index]?.(execution);
       if (!pending) return finish(index);
       running++;
-      pending
-        .then(() => {
-          finish(index);
+      // One promise for a step, not two: a step is a fetch, and there are many.
+      void pending.then(
+        () => {
+          try {
+            finish(index);
+          } catch (error) {
+            fail(error);
+          }
           if (--running === 0) done();
-        })
-        .catch((error: unknown) => fail(error));
+        },
+        (error: unknown) => fail(error),
+      );
     };
     for (let index = 0; index < steps.length; index++) if (waitsFor[index] === 0) start(index);
     if (running === 0) return null;

@@ -12,11 +12,14 @@ import type { Json } from "./execution.ts";
 import { inOneAnswer } from "./conflicting-requires.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation, type PlanPart } from "./operation.ts";
+import { compileOneRoot, inTurn } from "./one-root.ts";
 import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
 import { createProjection, type Projection } from "./projection.ts";
+import type { PlanRehearsal } from "./plan-rehearsal.ts";
 import type { PlanRepair } from "./plan-repair.ts";
-import type { QueryPlan } from "./query-plan.ts";
-import type { QueryPlanner } from "./query-planner.ts";
+import type { PlanNode, QueryPlan } from "./query-plan.ts";
+import type { StepOptions } from "./fetch-steps.ts";
+import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 import type { SubgraphClient } from "./subgraph-client.ts";
 import type { Supergraph } from "./supergraph.ts";
 
@@ -63,6 +66,7 @@ export interface PreparedOperationsOptions {
   authorization: Authorization | null;
   planner: QueryPlanner;
   repair: PlanRepair;
+  rehearse: PlanRehearsal;
   clientOf(subgraph: string): SubgraphClient;
   validationRules: readonly ValidationRule[];
   maxFields: number;
@@ -227,7 +231,7 @@ function keyOf({ trueVariables, unmetRequirements, overrideLabels, overridePerce
 
 async function createVariant(
   operation: Operation,
-  { schema, supergraph, authorization, planner, repair, clientOf, maxFields, log }: PreparedOperationsOptions,
+  { schema, supergraph, authorization, planner, repair, rehearse, clientOf, maxFields, log }: PreparedOperationsOptions,
   choice: VariantChoice,
 ): Promise<Variant | GraphQLError> {
   const isTrue = (name: string) => choice.trueVariables.includes(name);
@@ -242,7 +246,19 @@ async function createVariant(
     const { overrideLabels, overridePercentage } = choice;
     const planOf = async (part: PlanPart) => {
       const request = { operation: part.text, operationName: operation.name, overrideLabels, overridePercentage };
-      return repair(await planner.plan(request), part);
+      const plan = repair(await planner.plan(request), part);
+      if (await rehearse(plan, part)) return plan;
+      return (await secondPlan({ ...request, isSecondAttempt: true }, part)) ?? plan;
+    };
+    const secondPlan = async (request: PlanRequest, part: PlanPart) => {
+      try {
+        const plan = repair(await planner.plan(request), part);
+        return (await rehearse(plan, part)) ? plan : null;
+      } catch (error) {
+        // Later there may be one; otherwise the first is what there is.
+        if (isPublic(error) && error.code === "CAPACITY_EXHAUSTED") throw error;
+        return null;
+      }
     };
     const planned = await Promise.all(turns.map((parts) => Promise.all(parts.map(planOf))));
     const compiled = planned.map((plans) => compileTurn(plans, operation.kind, { clientOf, supergraph }));

@@ -1,6 +1,8 @@
 import {
+  doTypesOverlap,
   GraphQLError,
   isAbstractType,
+  isCompositeType,
   isEnumType,
   isListType,
   isNonNullType,
@@ -9,6 +11,7 @@ import {
   isScalarType,
   Kind,
   type FieldNode,
+  type GraphQLCompositeType,
   type GraphQLInterfaceType,
   type GraphQLObjectType,
   type GraphQLOutputType,
@@ -219,8 +222,28 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       const fragment =
         selection.kind === Kind.FRAGMENT_SPREAD ? operation.fragments.get(selection.name.value) : selection;
       if (!fragment) return false;
-      return !applies(fragment.typeCondition?.name.value, type) || asksForType(type, fragment.selectionSet.selections);
+      const condition = fragment.typeCondition?.name.value;
+      const { selections: inner } = fragment.selectionSet;
+      return applies(condition, type) ? asksForType(type, inner) : selectsAny(typeOf(condition, type), inner);
     });
+  }
+
+  /** Whether anything is left of a selection: if not, nobody was asked of which type the object is. */
+  function selectsAny(type: GraphQLCompositeType, selections: readonly SelectionNode[]): boolean {
+    return selections.some((selection) => {
+      if (!isIncluded(selection)) return false;
+      if (selection.kind === Kind.FIELD) return true;
+      const fragment =
+        selection.kind === Kind.FRAGMENT_SPREAD ? operation.fragments.get(selection.name.value) : selection;
+      if (!fragment) return false;
+      const inner = typeOf(fragment.typeCondition?.name.value, type);
+      return doTypesOverlap(schema, type, inner) && selectsAny(inner, fragment.selectionSet.selections);
+    });
+  }
+
+  function typeOf(condition: string | undefined, type: GraphQLCompositeType): GraphQLCompositeType {
+    const conditionType = condition === undefined ? undefined : schema.getType(condition);
+    return isCompositeType(conditionType) ? conditionType : type;
   }
 
   function collectInto(

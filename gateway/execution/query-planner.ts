@@ -1,6 +1,6 @@
 import type { QueryPlan } from "./query-plan.ts";
 
-/** What a plan depends on. The same request gives the same plan. */
+/** What a plan depends on: the same request gives the same plan. */
 export interface PlanRequest {
   /** One document of one operation, valid against the supergraph's API schema, without introspection. */
   operation: string;
@@ -10,6 +10,8 @@ export interface PlanRequest {
   overrideLabels: readonly string[];
   /** `@override(label: "percent(n)")` is on where n is greater than this: 0 to 100. */
   overridePercentage: number;
+  /** The first plan was found to be wrong: another planner's is wanted, where there is one. */
+  isSecondAttempt?: boolean;
 }
 
 /** A planner's own work, in whatever process it is done. Synchronous: planning is computing. */

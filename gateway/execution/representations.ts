@@ -91,16 +91,26 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
       const value = entity[name];
       if (value === undefined || typeof value === "function") return null;
       if (value !== null) hasValue = true;
-      text += label + (typeof value === "string" ? quoted(value) : JSON.stringify(value));
+      text += label + jsonOf(value);
     }
     return hasValue ? `${text}}` : null;
   }
 }
 
-/** A string as JSON. */
+/** `JSON.stringify` for what keys are, without the call out of the engine's compiled code. */
+function jsonOf(value: unknown): string {
+  if (typeof value === "string") return quoted(value);
+  if (typeof value === "number" && Number.isFinite(value)) return String(value);
+  return JSON.stringify(value);
+}
+
 function quoted(text: string): string {
-  // Most keys have nothing that JSON escapes.
-  return text.length < 64 && /^[\w \-.:/=+]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    // Anything that JSON escapes, or may: keys rarely have any.
+    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return JSON.stringify(text);
+  }
+  return `"${text}"`;
 }
 
 /** A key that is null throughout names no entity. */

@@ -7,6 +7,7 @@ import { createHandler } from "graphql-sse/lib/use/http";
 import { composeFixture } from "./fixtures/compose.ts";
 import { shop, type ShopEvent } from "./fixtures/shop.ts";
 import { createHttpClient } from "./http-client.ts";
+import { createSseSubscriber } from "./sse-subscription.ts";
 import type { SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -103,7 +104,44 @@ test.each<[string, (response: ServerResponse) => void]>([
     "is no GraphQL",
     (response) => response.writeHead(200, { "content-type": "text/event-stream" }).end("event: next\ndata: 5\n\n"),
   ],
+  ["refuses without an end", (response) => writeForever(response.writeHead(500, { "content-type": "text/plain" }))],
+  [
+    "sends lines without an end",
+    (response) => writeForever(response.writeHead(200, { "content-type": "text/event-stream" }), "data:\n"),
+  ],
 ])("a stream that %s ends with an error", async (_, answer) => {
   const client = await clientOf((_request, response) => answer(response));
   await expect(all(client.subscribe(requestOf(WATCH)))).rejects.toMatchObject({ code: "UPSTREAM_UNAVAILABLE" });
+});
+
+function writeForever(response: ServerResponse, text = "x"): void {
+  const chunk = text.repeat(10_000);
+  const write = () => {
+    while (!response.destroyed && response.write(chunk)) continue;
+  };
+  response.on("drain", write);
+  write();
+}
+
+test("a stream that never begins ends with an error", async () => {
+  const server = createServer(() => undefined);
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  // `listen` on a TCP port answers an AddressInfo.
+  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/graphql`);
+  const options = { name: "products", url, headersFor: () => ({}), connectTimeoutMs: 1_000, beginTimeoutMs: 100 };
+  const subscriber = createSseSubscriber(options);
+  cleanups.push(async () => {
+    await subscriber.close();
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
+  });
+  await expect(all(subscriber.subscribe(requestOf(WATCH)))).rejects.toMatchObject({ code: "UPSTREAM_UNAVAILABLE" });
+});
+
+test("the type of a stream is known however it is written", async () => {
+  const client = await clientOf((_request, response) =>
+    response.writeHead(200, { "content-type": "Text/Event-Stream" }).end("event: complete\n\n"),
+  );
+  expect(await all(client.subscribe(requestOf(WATCH)))).toEqual([]);
 });

@@ -1,4 +1,3 @@
-import { text } from "node:stream/consumers";
 import { Agent, request as send } from "undici";
 import { isPublic, ToolyardError } from "@toolyard/service-kit";
 import { createEventParser, EVENT_STREAM } from "../subscriptions/event-stream.ts";
@@ -6,16 +5,28 @@ import { parseSubgraphResponse } from "./http-client.ts";
 import type { HttpSubscriber, HttpSubscriberOptions } from "./http-subscription.ts";
 import type { SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
 
+const MAX_REFUSAL_CHARACTERS = 1_048_576;
+
 /**
  * Subscribes to a subgraph by server-sent events (graphql-sse's distinct connections mode, which Yoga and others speak as well): one
  * request for each stream, read no faster than its events are taken.
  */
 export function createSseSubscriber(
-  options: Pick<HttpSubscriberOptions, "name" | "url" | "headersFor" | "connectTimeoutMs">,
+  options: Pick<HttpSubscriberOptions, "name" | "url" | "headersFor" | "connectTimeoutMs"> & {
+    /** How long the subgraph may take to begin its answer. */
+    beginTimeoutMs?: number;
+  },
 ): HttpSubscriber {
-  const { name, url, headersFor, connectTimeoutMs } = options;
-  // No limit to connections: each stream keeps one. A silent stream is not a broken one.
-  const agent = new Agent({ connect: { timeout: connectTimeoutMs }, bodyTimeout: 0, connections: null, pipelining: 1 });
+  const { name, url, headersFor, connectTimeoutMs, beginTimeoutMs = 30_000 } = options;
+  const agent = new Agent({
+    connect: { timeout: connectTimeoutMs },
+    headersTimeout: beginTimeoutMs,
+    // A silent stream is not a broken one.
+    bodyTimeout: 0,
+    // No limit: each stream keeps one.
+    connections: null,
+    pipelining: 1,
+  });
 
   async function* read({ query, variables, context, signal }: SubgraphRequest): AsyncGenerator<SubgraphResponse> {
     const own = await headersFor(context);
@@ -33,8 +44,9 @@ export function createSseSubscriber(
       },
       body: JSON.stringify({ query, variables }),
     });
-    if (statusCode !== 200 || !String(headers["content-type"]).startsWith(EVENT_STREAM)) {
-      yield refusalOf(name, statusCode, await text(body));
+    if (statusCode !== 200 || !String(headers["content-type"]).toLowerCase().startsWith(EVENT_STREAM)) {
+      const refusal = await beginningOf(body);
+      yield refusalOf(name, statusCode, refusal);
       return;
     }
     const parser = createEventParser();
@@ -63,6 +75,18 @@ export function createSseSubscriber(
     },
     close: () => agent.destroy(),
   };
+}
+
+/** What a refusal says; of a long one, what is no JSON. */
+async function beginningOf(body: AsyncIterable<unknown>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body) {
+    // Without an encoding, chunks are buffers. Left early, the body is destroyed.
+    text += decoder.decode(chunk as Buffer, { stream: true });
+    if (text.length > MAX_REFUSAL_CHARACTERS) break;
+  }
+  return text;
 }
 
 /** A refusal is one response with errors, as far as the subgraph says what is wrong. */

@@ -1,4 +1,4 @@
-import { Kind, print, type ConstDirectiveNode, type DocumentNode } from "graphql";
+import { Kind, parse, print, type ConstDirectiveNode, type DocumentNode, type SelectionSetNode } from "graphql";
 import { stringArgument } from "./supergraph.ts";
 
 /** What single subgraphs know of the types of a supergraph. */
@@ -21,6 +21,8 @@ export interface SubgraphField {
   namedType: string;
   /** Whether the subgraph answers it for every object that it has: not external, overridden or with requirements. */
   isOwn: boolean;
+  /** What it `@requires`; null when nothing. */
+  requires: SelectionSetNode | null;
 }
 
 export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes {
@@ -78,17 +80,21 @@ export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes 
       const place = (subgraph: string) => `${subgraph} ${typeName}.${field.name.value}`;
       const placed = directivesOf(field.directives, "join__field");
       if (placed.length === 0) {
-        for (const subgraph of homes) fields.set(place(subgraph), subgraphField(print(field.type), true));
+        for (const subgraph of homes) fields.set(place(subgraph), subgraphField(print(field.type), true, null));
       }
       for (const directive of placed) {
         const subgraph = subgraphOf(directive);
         if (!subgraph) continue;
+        const requires = selectionSetOf(stringArgument(directive, "requires"));
         const isOwn =
           !isTrue(directive, "external") &&
           !isTrue(directive, "usedOverridden") &&
-          stringArgument(directive, "requires") === undefined &&
+          requires === null &&
           !placed.some((other) => stringArgument(other, "overrideLabel") !== undefined);
-        fields.set(place(subgraph), subgraphField(stringArgument(directive, "type") ?? print(field.type), isOwn));
+        fields.set(
+          place(subgraph),
+          subgraphField(stringArgument(directive, "type") ?? print(field.type), isOwn, requires),
+        );
       }
     }
   }
@@ -113,8 +119,13 @@ function isTrue(directive: ConstDirectiveNode, name: string): boolean {
   return value?.kind === Kind.BOOLEAN && value.value;
 }
 
-function subgraphField(type: string, isOwn: boolean): SubgraphField {
-  return { type, namedType: type.replaceAll(/[[\]!\s]/g, ""), isOwn };
+function selectionSetOf(fields: string | undefined): SelectionSetNode | null {
+  const [operation] = fields === undefined ? [] : parse(`{ ${fields} }`, { noLocation: true }).definitions;
+  return operation?.kind === Kind.OPERATION_DEFINITION ? operation.selectionSet : null;
+}
+
+function subgraphField(type: string, isOwn: boolean, requires: SelectionSetNode | null): SubgraphField {
+  return { type, namedType: type.replaceAll(/[[\]!\s]/g, ""), isOwn, requires };
 }
 
 function areAlike([first, ...others]: readonly ReadonlySet<string>[]): boolean {

@@ -1,4 +1,5 @@
 import { Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
+import { checkSupergraphFeatures } from "./supergraph-features.ts";
 
 /** What the executor must know of a supergraph besides its API schema. */
 export interface Supergraph {
@@ -17,9 +18,14 @@ export interface Supergraph {
   overrides: { percentages: readonly number[]; labels: readonly string[] };
 }
 
-/** Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them. */
+/**
+ * Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them.
+ *
+ * @throws GraphQLError when it is not GraphQL; ToolyardError BAD_USER_INPUT when it is not such a supergraph, or needs what is not here
+ */
 export function parseSupergraph(supergraphSdl: string): Supergraph {
   const document = parse(supergraphSdl, { noLocation: true });
+  checkSupergraphFeatures(document);
   const subgraphUrls = new Map<string, string>();
   const fieldNames = new Set<string>();
   const requiredWithArguments = new Set<string>();

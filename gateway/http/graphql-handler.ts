@@ -38,6 +38,8 @@ export interface GraphqlHandlerOptions {
   /** Whether anyone may see plans; else administrators only. */
   exposePlans: boolean;
   metrics: Pick<GatewayMetrics, "httpRequest">;
+  /** How long a client may leave a large answer unread. */
+  stalledMs?: number;
   /** Records requests; null: nothing is recorded. */
   tracing?: Pick<Tracing, "request"> | null;
   logger: Logger;
@@ -47,6 +49,8 @@ export const GRAPHQL_PATH = "/graphql";
 /** Where clients of graphql-sse reserve streams. */
 export const STREAM_PATH = "/graphql/stream";
 const EVERY_METHOD = "GET, POST, OPTIONS";
+/** What the system takes of an answer though its client reads nothing. */
+const UNREAD_BYTES = 65_536;
 
 /** An administrator's request for the plan of an operation beside its result. */
 export const PLAN_HEADER = "x-toolyard-plan";
@@ -71,6 +75,7 @@ export function createGraphqlHandler(
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
   const { maxBatch, maxBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
+  const { stalledMs = 60_000 } = options;
   const chooseType = createTypeChooser();
 
   async function handle(exchange: Exchange): Promise<void> {
@@ -118,7 +123,8 @@ export function createGraphqlHandler(
       const streamed = { request, response, body: await withText(params, body), requestId, headers: exchange.headers };
       if (await protocols.handleOperation(streamed)) return;
     }
-    const type = chooseType(accept);
+    // Who asks for a stream gets an answer that is none in JSON, too: that it is refused, and why.
+    const type = chooseType(accept) ?? (accept !== undefined && asksForStream(accept) ? "application/json" : null);
     if (!type) {
       return sendErrors(exchange, 406, [
         plainError("BAD_USER_INPUT", "This answers application/graphql-response+json or application/json.", requestId),
@@ -203,7 +209,7 @@ export function createGraphqlHandler(
         }
       }),
     );
-    send(exchange, 200, "application/json", JSON.stringify(results));
+    sendWhole(exchange, 200, "application/json", JSON.stringify(results));
   }
 
   function sendResult(exchange: Exchange, type: ResponseType, result: ExecutionResult | Refused): void {
@@ -212,7 +218,14 @@ export function createGraphqlHandler(
       return;
     }
     const status = "data" in result ? 200 : statusOf(result, type, exchange.headers);
-    send(exchange, status, type, print(result, exchange.requestId));
+    sendWhole(exchange, status, type, print(result, exchange.requestId));
+  }
+
+  /** Gives up on a client that does not take its answer: else it would keep it here for good. */
+  function sendWhole(exchange: Exchange, status: number, type: ResponseType, body: string): void {
+    // Node ends the connection then; the next request on it ends the watch.
+    if (body.length > UNREAD_BYTES) exchange.response.setTimeout(stalledMs);
+    send(exchange, status, type, body);
   }
 
   function fail(exchange: Exchange, error: unknown): void {

@@ -40,6 +40,22 @@ test("an event that never ends is given up", () => {
   expect(() => feed(`data: ${"x".repeat(60)}`)).toThrow(RangeError);
 });
 
+test("an event of many lines without anything in them is given up, too", () => {
+  const { feed } = createEventParser({ maxEventCharacters: 1_000 });
+  expect(() => feed("data:\n".repeat(1_000))).toThrow(RangeError);
+  const { feed: feedIgnored } = createEventParser({ maxEventCharacters: 1_000 });
+  expect(() => feedIgnored("retry: 1\n".repeat(1_000))).toThrow(RangeError);
+});
+
+test("a long line that comes in many parts takes time in proportion to its length", () => {
+  const { feed } = createEventParser();
+  const startedAt = performance.now();
+  feed("event: next\ndata: ");
+  for (let part = 0; part < 2_000; part++) feed("x".repeat(16_000));
+  expect(feed("\n\n")[0]?.data).toHaveLength(32_000_000);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+});
+
 test("an id that would break the format is left out", () => {
   expect(printEvent({ event: "next", data: "{}", id: "1\ndata: evil" })).toBe("event: next\ndata: {}\n\n");
 });

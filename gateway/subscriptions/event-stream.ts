@@ -25,7 +25,10 @@ export interface EventParser {
 
 /** @param maxEventCharacters Length of one event. @throws RangeError from `feed` when an event is longer */
 export function createEventParser({ maxEventCharacters = 32 * 1_048_576 } = {}): EventParser {
+  /** The beginning of a line whose end has not come. */
   let rest = "";
+  /** A CR at the end of what came may be the first half of CRLF. */
+  let endsWithCr = false;
   let event = "";
   let data: string[] = [];
   let id: string | undefined;
@@ -47,17 +50,21 @@ export function createEventParser({ maxEventCharacters = 32 * 1_048_576 } = {}):
     if (field === "event") event = value;
     if (field === "data") data.push(value);
     if (field === "id" && !value.includes("\0")) id = value;
-    size += value.length;
+    size += line.length + 1;
     return null;
   }
 
   return {
     feed(text) {
-      rest += isFirst ? text.replace(/^\uFEFF/, "") : text;
+      let fresh = isFirst ? text.replace(/^\uFEFF/, "") : text;
       isFirst &&= text === "";
+      if (endsWithCr) fresh = `\r${fresh}`;
+      endsWithCr = fresh.endsWith("\r");
+      if (endsWithCr) fresh = fresh.slice(0, -1);
       const events: ServerSentEvent[] = [];
-      // A CR at the end may be the first half of CRLF.
-      const lines = rest.split(/\r\n|\n|\r(?!$)/);
+      // Only what is new is searched: a long line comes in many parts.
+      const lines = fresh.split(/\r\n|\n|\r/);
+      lines[0] = rest + (lines[0] ?? "");
       rest = lines.pop() ?? "";
       for (const line of lines) {
         const whole = takeLine(line);

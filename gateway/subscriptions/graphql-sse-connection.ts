@@ -20,6 +20,8 @@ export interface GraphqlSseConnectionsOptions extends OperationPorts, HttpProtoc
   stalledMs: number;
   reservationMs?: number;
   maxReservations?: number;
+  /** Of one caller; the anonymous are told apart by address. */
+  maxReservationsPerCaller?: number;
   maxOperationsPerStream?: number;
 }
 
@@ -50,19 +52,33 @@ interface Connection {
  */
 export function createGraphqlSseConnections(options: GraphqlSseConnectionsOptions): GraphqlSseConnections {
   const { authenticate, contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
-  const { maxReservations = 1_000, maxOperationsPerStream = 100 } = options;
+  const { maxReservations = 1_000, maxReservationsPerCaller = 100, maxOperationsPerStream = 100 } = options;
   const connections = new Map<string, Connection>();
   let reserved = 0;
+  const reservedBy = new Map<string, number>();
 
   function reserve(exchange: HttpExchange, caller: Caller): void {
     // graphql-sse's client sends the token of its former stream along, which may still be closing: each gets its own.
     if (reserved >= maxReservations) return refuse(exchange, 503, "Too many streams are reserved. Try again later.");
+    const who = caller.subject ?? `anonymous ${contextOf(caller, exchange).clientAddress ?? ""}`;
+    const own = reservedBy.get(who) ?? 0;
+    if (own >= maxReservationsPerCaller)
+      return refuse(
+        exchange,
+        429,
+        `At most ${maxReservationsPerCaller} streams may be reserved: connect to them first.`,
+      );
     const token = randomBytes(32).toString("base64url");
     let open: Connection["open"] = () => undefined;
+    let isReserved = true;
     const opened = new Promise<void>((resolve) => {
       open = (response) => {
-        if (connection.response) return;
+        if (!isReserved) return;
+        isReserved = false;
         reserved--;
+        const left = (reservedBy.get(who) ?? 1) - 1;
+        if (left > 0) reservedBy.set(who, left);
+        else reservedBy.delete(who);
         clearTimeout(connection.expiry);
         connection.response = response;
         if (!response) connections.delete(token);
@@ -73,6 +89,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
     const connection: Connection = { token, caller, operations: new Map(), response: null, opened, open, expiry };
     connections.set(token, connection);
     reserved++;
+    reservedBy.set(who, own + 1);
     send(exchange, 201, { type: "text/plain", text: token });
   }
 
@@ -103,8 +120,10 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
       release();
     };
     response.closed.addEventListener("abort", onClosed, { once: true });
-    await response.write(EVENT_STREAM_BEAT);
+    const isWritten = response.write(EVENT_STREAM_BEAT);
+    // At once: whoever comes with the same token meanwhile finds the stream taken.
     connection.open(response);
+    await isWritten;
     if (response.closed.aborted) onClosed();
   }
 

@@ -117,6 +117,30 @@ test("a reserved stream is opened once, by its token alone", async () => {
   expect((await ask({ method: "GET", search: { token: "guessed" }, headers: stream })).status).toBe(404);
 });
 
+test("of several who come with one token at the same time, one gets the stream", async () => {
+  const token = await (await ask({ method: "PUT" })).text();
+  const answers = await Promise.all(
+    [1, 2, 3].map(() => ask({ method: "GET", headers: stream, search: { token } }).then(({ status }) => status)),
+  );
+  expect(answers.toSorted((one, other) => one - other)).toEqual([200, 409, 409]);
+});
+
+test("one caller cannot reserve all streams that others could have", async () => {
+  const reserve = async (authorization: string) => {
+    const answer = await ask({ method: "PUT", headers: { authorization } });
+    return { status: answer.status, text: await answer.text() };
+  };
+  const answers = await Promise.all(Array.from({ length: 103 }, () => reserve("Bearer user:u1")));
+  const reserved = answers.filter(({ status }) => status === 201);
+  expect(reserved).toHaveLength(100);
+  expect(answers.filter(({ status }) => status === 429)).toHaveLength(3);
+  expect((await reserve("Bearer user:u2")).status).toBe(201);
+  // Those that are opened make room.
+  const [first] = reserved;
+  expect((await ask({ method: "GET", headers: stream, search: { token: first?.text ?? "" } })).status).toBe(200);
+  expect((await reserve("Bearer user:u1")).status).toBe(201);
+});
+
 test("nobody else runs or ends an operation on a stream", async () => {
   const token = await reserve();
   const headers = { "x-graphql-event-stream-token": token };

@@ -56,10 +56,9 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     const { query, operationName, variables } = params;
     const lastEventId = request.headers["last-event-id"];
     const asked = { query, operationName, variables, context: contextOf(caller, exchange) };
-    const run = runOperation(
-      options,
-      typeof lastEventId === "string" && lastEventId !== "" ? resumeAfter(executor, asked, lastEventId) : asked,
-    );
+    const inspected = executor.inspect(asked);
+    const isResumed = typeof lastEventId === "string" && lastEventId !== "";
+    const run = runOperation(options, isResumed ? resumeAfter(inspected, asked, lastEventId) : asked, inspected);
     if (!("errors" in run) && run.kind === "mutation" && request.method === "GET") {
       run.stop();
       exchange.headers.allow = "POST";

@@ -291,6 +291,68 @@ describe("graphql-transport-ws", () => {
     socket.terminate();
   }, 30_000);
 
+  test("one that reads nothing for many heartbeats still gets it, when it reads again", async () => {
+    const ballast = "x".repeat(60_000);
+    let sent = 0;
+    const { url, protocol } = await start({
+      maxQueuedEvents: 4,
+      slowConsumerGraceMs: 50,
+      heartbeatMs: 30,
+      changes: async function* () {
+        while (true) yield { productChanged: { sequence: `${++sent}${ballast}`, product: { upc: "1" } } };
+      },
+    });
+    const open = async (options: { autoPong: boolean }) => {
+      const socket = new WebSocket(url, "graphql-transport-ws", options);
+      await once(socket, "open");
+      socket.send(JSON.stringify({ type: "connection_init" }));
+      await once(socket, "message");
+      return socket;
+    };
+    const slow = await open({ autoPong: true });
+    const messages: string[] = [];
+    slow.on("message", (data: Buffer) => messages.push(data.toString("utf8")));
+    slow.send(
+      JSON.stringify({
+        id: "1",
+        type: "subscribe",
+        payload: { query: "subscription { productChanged { sequence } }" },
+      }),
+    );
+    await until(() => messages.length > 0);
+    slow.pause();
+    await until(() => protocol.droppedEvents() > 0, 15_000);
+    // Two heartbeats are over when one that is silent is gone.
+    await once(await open({ autoPong: false }), "close");
+    slow.resume();
+    await until(() => messages.at(-1)?.includes('"complete"') ?? false, 15_000);
+    expect(messages.at(-2)).toContain('"SLOW_CONSUMER"');
+    slow.terminate();
+  }, 30_000);
+
+  test("what the protocol does not allow closes the socket with the code for it", async () => {
+    const { url } = await start();
+    const codeAfter = async (...messages: unknown[]) => {
+      const socket = new WebSocket(url, "graphql-transport-ws");
+      await once(socket, "open");
+      for (const message of messages) socket.send(typeof message === "string" ? message : JSON.stringify(message));
+      return (await once(socket, "close"))[0] as unknown;
+    };
+    const init = { type: "connection_init" };
+    expect(await codeAfter("no JSON")).toBe(4400);
+    expect(await codeAfter({ type: "unheard of" })).toBe(4400);
+    expect(await codeAfter(init, { type: "next", id: "1", payload: {} })).toBe(4400);
+    expect(await codeAfter(init, init)).toBe(4429);
+    const other = new WebSocket(url);
+    expect((await once(other, "close"))[0]).toBe(4406);
+    const twice = new WebSocket(url, "graphql-transport-ws");
+    await once(twice, "open");
+    twice.send(JSON.stringify(init));
+    await once(twice, "message");
+    for (const _ of [1, 2]) twice.send(JSON.stringify({ id: "1", type: "subscribe", payload: { query: watch } }));
+    expect((await once(twice, "close"))[0]).toBe(4409);
+  });
+
   test("a stream that breaks in the subgraph ends with an error, not in silence", async () => {
     const { client } = await start({
       changes: async function* () {
@@ -340,6 +402,7 @@ describe("graphql-transport-ws", () => {
     const { url, protocol } = await start({ heartbeatMs: 30 });
     const socket = new WebSocket(url, "graphql-transport-ws", { autoPong: false });
     await once(socket, "open");
+    socket.send(JSON.stringify({ type: "connection_init" }));
     await once(socket, "close");
     await until(() => protocol.openSockets === 0);
   });

@@ -1,19 +1,22 @@
 import { Kind, print, type ASTNode, type FieldNode, type OperationDefinitionNode } from "graphql";
 import type { Executor, GraphRequest } from "../execution/executor.ts";
 
+type Inspected = ReturnType<Executor["inspect"]>;
+
 /** A variable's name that no client uses for something else. */
 const variableName = "lastEventId__";
 
 /**
  * The same subscription, going on after an event: the `Last-Event-ID` with which a browser's EventSource connects again becomes the
- * value of the subscription's argument `after`. Unchanged when the operation is none that takes one.
+ * value of the subscription's argument `after`. The same object when the operation is none that takes one.
+ *
+ * @param inspected What the request is
  */
 export function resumeAfter(
-  executor: Pick<Executor, "inspect">,
+  inspected: Inspected,
   request: Omit<GraphRequest, "signal">,
   lastEventId: string,
 ): Omit<GraphRequest, "signal"> {
-  const inspected = executor.inspect(request);
   if ("errors" in inspected || inspected.kind !== "subscription") return request;
   const { document, schema } = inspected;
   const operation = document.definitions.find((node) => node.kind === Kind.OPERATION_DEFINITION);

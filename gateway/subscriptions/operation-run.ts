@@ -17,12 +17,16 @@ export interface OperationRun {
   stop(): void;
 }
 
-/** Starts an operation of any kind, or says why it cannot be run. */
+/**
+ * Starts an operation of any kind, or says why it cannot be run.
+ *
+ * @param inspected What it is, where that is known: to ask the executor counts as one operation of the caller's.
+ */
 export function runOperation(
   { executor, engine }: OperationPorts,
   request: Omit<GraphRequest, "signal">,
+  inspected: ReturnType<Executor["inspect"]> = executor.inspect(request),
 ): OperationRun | { errors: readonly GraphQLError[] } {
-  const inspected = executor.inspect(request);
   if ("errors" in inspected) return inspected;
   const { kind } = inspected;
   // Returning from a subscription ends it at once; a query has to be told.

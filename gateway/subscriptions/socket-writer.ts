@@ -58,14 +58,12 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
       /** When the last message was sent: what comes in the same turn waits for its end. */
       let sentIn = -1;
       let pingedAt: number | null = null;
-      let mayTakeMs = heartbeatMs;
-      /** Sent before the last sign of life. */
-      let readBytes = 0;
+      /** Since the last sign of life. */
       let sentBytes = 0;
 
       socket.on("pong", () => {
         pingedAt = null;
-        readBytes = sentBytes;
+        sentBytes = 0;
       });
 
       function write(first: Buffer, second: Buffer | null): Promise<void> | null {
@@ -113,12 +111,14 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
           return write(frame, isCopied ? null : rest);
         },
         beat() {
-          const at = now();
           if (pingedAt === null) {
-            pingedAt = at;
-            mayTakeMs = sentBytes - readBytes > maxWaitingBytes ? stalledMs : heartbeatMs * 0.9;
+            pingedAt = now();
             if (socket.readyState === socket.OPEN) socket.ping();
-          } else if (at - pingedAt >= mayTakeMs) socket.terminate();
+            return;
+          }
+          // A little less than a heartbeat: the next turn may come early.
+          const mayTakeMs = sentBytes > maxWaitingBytes ? stalledMs : heartbeatMs * 0.9;
+          if (now() - pingedAt >= mayTakeMs) socket.terminate();
         },
       };
     },

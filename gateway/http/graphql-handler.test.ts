@@ -1,0 +1,97 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { connect, type AddressInfo, type Socket } from "node:net";
+import { anonymous, createLogger } from "@toolyard/service-kit";
+import { parse } from "graphql";
+import { afterEach, expect, test } from "vitest";
+import { buildSchema } from "graphql";
+import { createPersistedOperations } from "../persisted-operations.ts";
+import { createGraphqlHandler } from "./graphql-handler.ts";
+
+let server: Server | null = null;
+const sockets: Socket[] = [];
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  server?.closeAllConnections();
+  server?.close();
+});
+
+/** The handler in front of a graph whose every answer is this text. */
+async function serve(text: string, stalledMs: number): Promise<{ server: Server; port: number }> {
+  const schema = buildSchema("type Query { text: String }");
+  const document = parse("{ text }");
+  const handle = createGraphqlHandler({
+    gate: {
+      inspect: () => ({ kind: "query", name: null, document, schema }),
+      execute: async () => ({ data: { text } }),
+      subscribe: () => {
+        throw new Error("Nothing is subscribed to here.");
+      },
+      activeStreams: 0,
+      droppedEvents: 0,
+    },
+    protocols: { handleOperation: async () => false, handleStream: async () => undefined },
+    persisted: createPersistedOperations({ automatic: false }),
+    authenticate: async () => anonymous,
+    contextOf: (caller, _request, requestId) => ({ caller, requestId }),
+    crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
+    page: null,
+    maxBatch: 10,
+    maxBodyBytes: 1_000_000,
+    exposePlans: false,
+    stalledMs,
+    metrics: { httpRequest: () => undefined },
+    logger: createLogger({ level: "silent", name: "test" }),
+  });
+  server = createServer(handle);
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  // `listen` on a TCP port answers an AddressInfo.
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+const bodyOf = (body: string) =>
+  `POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
+function open(port: number): Socket {
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => undefined);
+  sockets.push(socket);
+  return socket;
+}
+
+const connectionsOf = (running: Server) =>
+  new Promise<number>((resolve, reject) =>
+    running.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+  );
+
+test.each([
+  ["an answer", '{"query":"{ text }"}'],
+  ["the answers to a list", '[{"query":"{ text }"}]'],
+])("who does not take %s loses the connection", async (_what, body) => {
+  const running = await serve("x".repeat(20_000_000), 200);
+  const socket = open(running.port);
+  socket.pause();
+  socket.write(bodyOf(body));
+  await expect.poll(() => connectionsOf(running.server)).toBe(1);
+  await expect.poll(() => connectionsOf(running.server), { timeout: 5_000 }).toBe(0);
+});
+
+test("who takes it slowly does not, nor who waits before the next request", async () => {
+  const running = await serve("x".repeat(8_000_000), 1_000);
+  const socket = open(running.port);
+  let received = 0;
+  let isSlow = true;
+  const reading = setInterval(() => socket.resume(), 5);
+  socket.on("data", (chunk: Buffer) => {
+    received += chunk.length;
+    if (isSlow) socket.pause();
+  });
+  socket.write(bodyOf('{"query":"{ text }"}'));
+  await expect.poll(() => received, { timeout: 15_000 }).toBeGreaterThan(8_000_000);
+  clearInterval(reading);
+  isSlow = false;
+  socket.resume();
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  socket.write(bodyOf('{"query":"{ text }"}'));
+  await expect.poll(() => received, { timeout: 15_000 }).toBeGreaterThan(16_000_000);
+}, 40_000);

@@ -1,0 +1,34 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { createTurns } from "./turns.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test("each has its turn once in a round, a few at a time, whoever comes and goes", () => {
+  const items = new Set(Array.from({ length: 1_000 }, (_, index) => index));
+  const taken: number[] = [];
+  const turns = createTurns({ everyMs: 12_000, items, take: (item) => taken.push(item) });
+  turns.start();
+  vi.advanceTimersByTime(1_000);
+  expect(taken.length).toBe(84);
+  for (let item = 500; item < 600; item++) items.delete(item);
+  for (let item = 2_000; item < 2_050; item++) items.add(item);
+  vi.advanceTimersByTime(11_000);
+  expect(taken).toEqual([...items]);
+  vi.advanceTimersByTime(12_000);
+  expect(taken).toEqual([...items, ...items]);
+});
+
+test("nothing is looked after once all have gone, and all is again when one comes", () => {
+  const items = new Set(["a"]);
+  const take = vi.fn();
+  const turns = createTurns({ everyMs: 30, items, take });
+  turns.start();
+  items.clear();
+  turns.stopWhenEmpty();
+  expect(vi.getTimerCount()).toBe(0);
+  items.add("b");
+  turns.start();
+  vi.advanceTimersByTime(30);
+  expect(take.mock.calls).toEqual([["b"]]);
+});
