@@ -50,3 +50,19 @@ test("what a long name makes of an error's message is cut", () => {
   const unknown = admission().admit("{ b }", name);
   expect("hash" in unknown ? "" : unknown[0]?.message).toMatch(/^Unknown operation named "xxx.{0,1000}$/);
 });
+
+test("@defer is refused with what to do, unless it is turned off", () => {
+  for (const condition of ["", "(if: true)", "(if: $d)"])
+    expect(
+      refusal(
+        `query Q($d: Boolean = false) { ... @defer${condition} { b } ${condition.includes("$") ? "" : "... @skip(if: $d) { b }"} }`,
+      ),
+    ).toMatchObject([
+      {
+        message: 'The directive "@defer" is not supported here: every result comes in one piece. Leave it out.',
+        extensions: { code: "GRAPHQL_VALIDATION_FAILED" },
+      },
+    ]);
+  expect(admission().admit("{ ... @defer(if: false) { b } }", null)).toHaveProperty("hash");
+  expect(refusal("{ ... @postpone { b } }")).toMatchObject([{ message: 'Unknown directive "@postpone".' }]);
+});

@@ -4,13 +4,13 @@ import {
   GraphQLError,
   NoSchemaIntrospectionCustomRule,
   parse,
-  specifiedRules,
   validate,
   type DocumentNode,
   type GraphQLSchema,
 } from "graphql";
 import type { InspectedOperation } from "./execution/executor.ts";
 import { createLruCache } from "./execution/lru-cache.ts";
+import { operationRules } from "./execution/operation.ts";
 import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
 import type { CostModel } from "./operation-cost.ts";
 
@@ -38,7 +38,8 @@ export interface AdmissionOptions {
 
 /** Decides by an operation's text whether it may run at all; each text once. */
 export interface Admission {
-  admit(query: string, operationName: string | null): AdmittedOperation | readonly GraphQLError[];
+  /** @param clientText What the client sent, where `query` was made of that here: where only known operations run, it is that which must be. */
+  admit(query: string, operationName: string | null, clientText?: string): AdmittedOperation | readonly GraphQLError[];
 }
 
 interface KnownText {
@@ -55,10 +56,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const { maxDocuments = 2_000, maxCharacters = 4_000_000 } = options;
   const known = createLruCache<KnownText>({ maxEntries: maxDocuments, maxWeight: maxCharacters });
   const refused = createLruCache<readonly GraphQLError[]>({ maxEntries: MAX_REFUSED, maxWeight: maxCharacters / 8 });
-  const rules = introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
+  const rules = introspection ? operationRules : [...operationRules, NoSchemaIntrospectionCustomRule];
 
-  function read(query: string): KnownText | readonly GraphQLError[] {
-    if (isKnown && !isKnown(query)) {
+  function read(query: string, clientText = query): KnownText | readonly GraphQLError[] {
+    if (isKnown && !isKnown(clientText)) {
       return [
         new GraphQLError("Only operations of this gateway's safelist may run, and this is none of them.", {
           extensions: { code: "PERSISTED_QUERY_NOT_IN_LIST" },
@@ -138,14 +139,15 @@ export function createAdmission(options: AdmissionOptions): Admission {
   }
 
   return {
-    admit(query, operationName) {
+    admit(query, operationName, clientText) {
       let text = known.get(query);
       if (!text) {
-        const before = refused.get(query);
+        // Sent by a client itself, the same text may have been refused.
+        const before = clientText === undefined ? refused.get(query) : undefined;
         if (before) return before;
-        const fresh = withinStack(() => read(query));
+        const fresh = withinStack(() => read(query, clientText));
         if (!("document" in fresh)) {
-          refused.set(query, fresh, query.length);
+          if (clientText === undefined) refused.set(query, fresh, query.length);
           return fresh;
         }
         text = fresh;

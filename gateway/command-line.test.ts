@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseCommandLine } from "./command-line.ts";
+import { askedText, parseCommandLine } from "./command-line.ts";
 
 test.each<[string, string[], Record<string, string>, ReturnType<typeof parseCommandLine>]>([
   ["nothing", [], {}, null],
@@ -27,4 +27,11 @@ test.each<[string, string[], Record<string, string>, ReturnType<typeof parseComm
 test("refuses what it does not know, and two supergraphs, with the usage", () => {
   expect(() => parseCommandLine(["--super"], {})).toThrow(/--super.*\nUsage:/s);
   expect(() => parseCommandLine(["-s", "a", "--supergraph-config", "b"], {})).toThrow(/which supergraph.*\nUsage:/s);
+});
+
+test("tells how it is used, and its version, when it is asked", () => {
+  for (const args of [["--help"], ["-h"], ["-s", "a", "--help"]])
+    expect(askedText(args, "1.2.3")).toMatch(/^Usage: .*--supergraph-config.*PORT=4000/s);
+  for (const args of [["--version"], ["-v"]]) expect(askedText(args, "1.2.3")).toBe("1.2.3\n");
+  expect(askedText(["-s", "a"], "1.2.3")).toBeNull();
 });

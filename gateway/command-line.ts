@@ -5,6 +5,23 @@ import { ConfigError, messageOf, type Environment } from "@toolyard/service-kit"
 export type ChosenSupergraph = { kind: "composed"; file: string } | { kind: "config"; file: string } | null;
 
 const USAGE = "Usage: node gateway/main.ts [--supergraph FILE | --supergraph-config FILE]";
+const HELP = `${USAGE}
+
+  -s, --supergraph FILE      serve a composed Federation 2 supergraph (rover supergraph compose); the file is watched
+  --supergraph-config FILE   compose and serve what a supergraph.yaml names, and watch that
+  --hot-reload               taken and needless: files are always watched
+  -h, --help                 this text
+  -v, --version
+
+Without a supergraph it serves Toolyard's own graph. All else is said by environment variables, listed with their defaults in
+.env.example, such as PORT=4000, HOST=127.0.0.1, LOG_LEVEL=info, SUBGRAPH_URLS=name=URL,…, JWKS_URL, FORWARD_HEADERS.
+`;
+
+/** What a command line asks to be told instead of serving anything: help or the version; null: nothing. */
+export function askedText(args: readonly string[], version: string): string | null {
+  if (args.includes("--help") || args.includes("-h")) return HELP;
+  return args.includes("--version") || args.includes("-v") ? `${version}\n` : null;
+}
 
 /**
  * Reads the gateway's arguments, as the users of Apollo's router and of rover know them: `-s`, `--supergraph` and

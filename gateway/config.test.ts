@@ -26,3 +26,9 @@ test("headers that belong to one connection or one body are not passed on", () =
     "x-tenant",
   ]);
 });
+
+test("what tokens must say is refused where nobody verifies them", () => {
+  for (const name of ["JWT_ISSUER", "JWT_AUDIENCE"])
+    expect(() => parseGatewayConfig({ [name]: "mine" }, { isAlone: true })).toThrow(new RegExp(`${name}: .*JWKS_URL`));
+  expect(parseGatewayConfig({ JWT_ISSUER: "mine", JWKS_URL: "https://a.example/keys" }).jwt?.issuer).toBe("mine");
+});

@@ -170,6 +170,12 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       "SAFELIST: only operations of a file may run, but PERSISTED_OPERATIONS names none. Example: PERSISTED_OPERATIONS=./persisted-operations.json",
     );
   }
+  for (const name of ["JWT_ISSUER", "JWT_AUDIENCE"] as const) {
+    if (values[name] !== undefined && values.JWKS_URL === undefined)
+      throw new ConfigError(
+        `${name}: tokens are verified only where JWKS_URL says by what keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
+      );
+  }
   return {
     host: values.HOST,
     port: values.PORT,

@@ -1,5 +1,6 @@
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
 import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
@@ -47,6 +48,13 @@ const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
 
+/** When the server ends: how long it goes on taking requests from clients that keep connections, … */
+const FAREWELL_MS = 500;
+/** … waits for a request of which a part has come, … */
+const UNASKED_MS = 5_000;
+/** … and for a client that does not take its answer. */
+const UNREAD_MS = 10_000;
+
 /** The gateway's HTTP side: /graphql, health, metrics and the well-known documents. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
   const { host, port, authenticate, metrics, logger } = options;
@@ -57,6 +65,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   const handleGraphql = createGraphqlHandler({ ...options, crossSite });
   // Fastify says little that the gateway does not say better.
   const baseLogger: FastifyBaseLogger = logger.child({}, { level: quieterThan(logger.level) });
+  let isClosing = false;
+  /** Of each connection, the response to what it asked last. */
+  const latest = new WeakMap<Socket, ServerResponse>();
   const app = Fastify({
     bodyLimit: options.maxBodyBytes,
     loggerInstance: baseLogger,
@@ -73,6 +84,8 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
           shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
         },
         (request, response) => {
+          latest.set(request.socket, response);
+          if (isClosing) response.shouldKeepAlive = false;
           withoutOrigin(request);
           if (isGraphql(request.url)) handleGraphql(request, response);
           else handleOther(request, response);
@@ -127,10 +140,8 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   });
   app.get("/health/live", async () => ({ status: "live" }));
   app.get("/health/ready", async (_request, reply) => {
-    const { status } = await options.health();
-    return reply
-      .code(status === "unhealthy" ? 503 : 200)
-      .send({ status: status === "unhealthy" ? "not ready" : "ready" });
+    const isReady = !isClosing && (await options.health()).status !== "unhealthy";
+    return reply.code(isReady ? 200 : 503).send({ status: isReady ? "ready" : "not ready" });
   });
   app.get("/metrics", async (request, reply) => {
     const { remoteAddress = "" } = request.socket;
@@ -168,11 +179,15 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     url: address.origin,
     port: listening,
     async close() {
+      const begunAt = performance.now();
+      isClosing = true;
+      // Clients may be sending on connections that they keep: those are told to open others, which go elsewhere by then.
+      while (connections.size > 0 && performance.now() - begunAt < FAREWELL_MS) await delay(20);
       // A connection whose last answer is sent after this begins would else stay until its client lets go of it.
       const sweep = setInterval(() => {
         app.server.closeIdleConnections();
-        // Node does not take those for idle that never asked anything, as browsers and pools open them for later.
-        for (const connection of connections) if (connection.bytesRead === 0) connection.destroy();
+        for (const connection of connections)
+          if (performance.now() - begunAt > patienceMs(connection)) connection.destroy();
       }, 50);
       try {
         await app.close();
@@ -181,6 +196,16 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
       }
     },
   };
+
+  /** How long a connection may hold up the end. */
+  function patienceMs(connection: Socket): number {
+    // Node does not take those for idle that never asked anything, as browsers and pools open them for later.
+    if (connection.bytesRead === 0) return FAREWELL_MS;
+    const response = latest.get(connection);
+    const isAsking = !response || response.writableFinished || !response.req.complete;
+    if (isAsking) return UNASKED_MS;
+    return response.writableEnded ? UNREAD_MS : Infinity;
+  }
 }
 
 /** Clients that take this server for a proxy send the whole URL (RFC 9112, section 3.2.2). */

@@ -1,4 +1,4 @@
-import type { Logger } from "@toolyard/service-kit";
+import { ConfigError, isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
 import { createExecutor, type Executor } from "./execution/executor.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
@@ -83,7 +83,14 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     return { graph, clients, users: 0 };
   }
 
-  let current = prepare(options.supergraphSdl, new Map());
+  let current: Held;
+  try {
+    current = prepare(options.supergraphSdl, new Map());
+  } catch (cause) {
+    // Said for whoever starts the gateway; graphql-js says it of any schema.
+    if (cause instanceof ConfigError || isPublic(cause)) throw cause;
+    throw new ToolyardError("BAD_USER_INPUT", `The supergraph cannot be used: ${messageOf(cause)}`, { cause });
+  }
   open.add(current);
 
   /** Closes the clients of a graph that nobody uses any more, but for those that another one has, too. */

@@ -2,6 +2,7 @@
  * The gateway alone, subgraphs over HTTP at the supergraph's URLs or at SUBGRAPH_URLS: Toolyard's own graph, or with
  * `--supergraph FILE` any Federation 2 supergraph, or with `--supergraph-config FILE` one composed here, with no other part of Toolyard.
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   CALLER_HEADER,
@@ -10,9 +11,10 @@ import {
   createTokenSigner,
   readSecretKey,
   runProcess,
+  type ProcessLifetime,
   type ServiceHealth,
 } from "@toolyard/service-kit";
-import { parseCommandLine } from "./command-line.ts";
+import { askedText, parseCommandLine } from "./command-line.ts";
 import { createComposedSupergraph } from "./composed-supergraph.ts";
 import { parseGatewayConfig } from "./config.ts";
 import { createCallerHeaders } from "./execution/caller-headers.ts";
@@ -24,7 +26,13 @@ import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-au
 import { createSupergraphFile } from "./supergraph-file.ts";
 import { createTelemetry } from "./telemetry/telemetry.ts";
 
-await runProcess(async (lifetime) => {
+// The file of this package, which has a version.
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "package.json"), "utf8")) as { version: string };
+const asked = askedText(process.argv.slice(2), version);
+if (asked === null) await runProcess(serve);
+else process.stdout.write(asked);
+
+async function serve(lifetime: ProcessLifetime): Promise<void> {
   const given = parseCommandLine(process.argv.slice(2), process.env);
   const isAlone = given !== null;
   const config = parseGatewayConfig(process.env, { isAlone });
@@ -55,6 +63,15 @@ await runProcess(async (lifetime) => {
   /** Asks those that are in the supergraph now. */
   const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
     (await Promise.all(subgraphs.map(check))).flat();
+  for (const [variable, names] of [
+    ["SUBGRAPH_URLS", Object.keys(config.subgraphUrls)],
+    ["SSE_SUBGRAPHS", config.sseSubgraphs],
+  ] as const) {
+    const unknown = names.filter((name) => !subgraphs.some((subgraph) => subgraph.name === name));
+    // Not refused: a supergraph that is still to come may have it.
+    if (unknown.length > 0)
+      logger.warn({ unknown, subgraphs: subgraphs.map(({ name }) => name) }, `${variable} names what is no subgraph`);
+  }
   const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
   const common = { config, supergraphSdl, gauges: async () => ({}), telemetry, logger };
 
@@ -94,4 +111,4 @@ await runProcess(async (lifetime) => {
   lifetime.onShutdown("supergraph", () => watcher.close());
   const { url } = await gateway.listen();
   logger.info({ url }, "the gateway is ready");
-});
+}

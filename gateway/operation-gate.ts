@@ -54,8 +54,18 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
 
   const admit = (
     graph: Graph,
-    { query, operationName, context }: Pick<GraphRequest, "query" | "operationName" | "context">,
-  ) => graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(query, operationName ?? null);
+    {
+      query,
+      operationName,
+      clientText,
+      context,
+    }: Pick<GraphRequest, "query" | "operationName" | "clientText" | "context">,
+  ) =>
+    graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(
+      query,
+      operationName ?? null,
+      clientText,
+    );
 
   /** The admitted operation, once what depends on variables and caller is checked, too. */
   function begin(

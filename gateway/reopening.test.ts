@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { anonymous } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
 import { afterEach, describe, expect, test } from "vitest";
@@ -14,11 +16,11 @@ afterEach(async () => {
   for (const graph of graphs.splice(0)) await graph.close();
 });
 
-/** All results of a subscription to changes that a subgraph gives, which may break. */
-async function follow(
+/** The results of a subscription to changes that a subgraph gives, which may break. */
+function open(
   query: string,
   changes: (after: string | undefined) => AsyncIterable<ShopEvent>,
-): Promise<ExecutionResult[]> {
+): AsyncGenerator<ExecutionResult, void, void> {
   const { supergraphSdl, schemas } = composeFixture(shop({ changes }));
   const live = createLiveGraph({
     supergraphSdl,
@@ -33,15 +35,18 @@ async function follow(
     log,
   });
   graphs.push(live);
-  const results: ExecutionResult[] = [];
-  const stream = followGraph({
+  return followGraph({
     live,
     request: { query, context: { caller: anonymous, requestId: "test" } },
     admit: ({ admission }) => admission.public.admit(query, null),
     onEnd: () => undefined,
     reopenMs: [1, 1],
   });
-  for await (const result of stream) results.push(result);
+}
+
+async function follow(...[query, changes]: Parameters<typeof open>): Promise<ExecutionResult[]> {
+  const results: ExecutionResult[] = [];
+  for await (const result of open(query, changes)) results.push(result);
   return results;
 }
 
@@ -86,4 +91,25 @@ describe("a subscription whose subgraph breaks off", () => {
     expect(results).toHaveLength(2);
     expect(results[1]?.errors?.[0]?.extensions["code"]).toBe("UPSTREAM_UNAVAILABLE");
   });
+});
+
+test("a subscription keeps none of the results that were taken from it, however long it is open", async () => {
+  setFlagsFromString("--expose-gc");
+  // What the flag gives a new context.
+  const collect = runInNewContext("gc") as () => void;
+  const stream = open("subscription { productChanged { sequence product { upc } } }", async function* () {
+    for (let sequence = 1; ; sequence++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      yield event(sequence);
+    }
+  });
+  const taken: WeakRef<object>[] = [];
+  while (taken.length < 300) {
+    const { value } = await stream.next();
+    if (value?.data) taken.push(new WeakRef(value.data));
+  }
+  await new Promise((resolve) => setTimeout(resolve));
+  collect();
+  expect(taken.filter((result) => result.deref() !== undefined).length).toBeLessThan(30);
+  await stream.return();
 });

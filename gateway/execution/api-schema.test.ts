@@ -50,4 +50,22 @@ describe("the API schema", () => {
     expect(text).toContain("type Book implements Media");
     expect(text).not.toMatch(/hidden|join__|Gone|Only|Deeper|Secret|trace|\bY\b|@tag|@link/);
   });
+
+  test("keeps what clients may use of directives from other specifications, with their arguments' types and defaults", () => {
+    const supergraph = parse(`
+      schema @link(url: "https://specs.apollo.dev/link/v1.0") @link(url: "https://specs.apollo.dev/join/v0.3", for: EXECUTION)
+        @link(url: "https://example.com/access/v1.0", import: ["@access", { name: "@trace", as: "@follow" }]) { query: Query }
+      directive @access(scope: Scope! = PUBLIC) repeatable on FIELD | FIELD_DEFINITION
+      directive @follow on QUERY
+      directive @access__audit on OBJECT
+      directive @join__field(graph: join__Graph) repeatable on FIELD_DEFINITION
+      enum join__Graph { A }
+      enum Scope { PUBLIC PRIVATE }
+      type Query @access__audit { a: String @access(scope: PRIVATE) @join__field(graph: A) }
+    `);
+    const text = printSchema(createApiSchema({ supergraph }));
+    expect(text).toContain("directive @access(scope: Scope! = PUBLIC) repeatable on FIELD\n");
+    expect(text).toContain("directive @follow on QUERY");
+    expect(text).not.toMatch(/audit|FIELD_DEFINITION|join__/);
+  });
 });

@@ -15,61 +15,48 @@ export function withoutConflicts(
   selectionSet: SelectionSetNode,
   supergraph: Pick<Supergraph, "requiredArguments">,
 ): SelectionSetNode[] {
-  const groups: { fields: Set<string>; args: Map<string, string> }[] = [];
-  const place = (name: string) => {
-    if (groups.some(({ fields }) => fields.has(name))) return;
-    const required = supergraph.requiredArguments(name);
-    if (required.length === 0) return;
-    const fitting = groups.find(({ args }) => required.every(([field, text]) => (args.get(field) ?? text) === text));
-    const group = fitting ?? { fields: new Set<string>(), args: new Map<string, string>() };
-    if (!fitting) groups.push(group);
-    group.fields.add(name);
-    for (const [field, text] of required) group.args.set(field, text);
+  const groups: ReadonlyMap<string, string>[] = [];
+  /** By the fields on the way to a place that require something with arguments: the group that the place is in. */
+  const groupOf = new Map<string, number>([["", 0]]);
+  const place = (way: string): number => {
+    const known = groupOf.get(way);
+    if (known !== undefined) return known;
+    const required = way.split(" ").flatMap((name) => supergraph.requiredArguments(name));
+    let index = groups.findIndex((args) => required.every(([field, text]) => (args.get(field) ?? text) === text));
+    if (index < 0) index = groups.push(new Map()) - 1;
+    groups[index] = new Map([...(groups[index] ?? []), ...required]);
+    groupOf.set(way, index);
+    return index;
   };
-  visitFields(selectionSet, place);
+  const wayTo = ({ name }: FieldNode, way: string): string => {
+    if (supergraph.requiredArguments(name.value).length === 0 || way.split(" ").includes(name.value)) return way;
+    return [...way.split(" "), name.value].filter(Boolean).sort().join(" ");
+  };
+  const visitFields = ({ selections }: SelectionSetNode, way: string): void => {
+    for (const selection of selections) {
+      if (selection.kind === Kind.FRAGMENT_SPREAD) continue;
+      const inner = selection.kind === Kind.FIELD ? wayTo(selection, way) : way;
+      place(inner);
+      if (selection.selectionSet) visitFields(selection.selectionSet, inner);
+    }
+  };
+  groups.push(new Map());
+  visitFields(selectionSet, "");
   if (groups.length < 2) return [selectionSet];
-  const [, ...others] = groups;
-  const elsewhere = new Set(others.flatMap(({ fields }) => [...fields]));
-  const first = without(selectionSet, elsewhere);
-  return [...(first ? [first] : []), ...others.flatMap(({ fields }) => only(selectionSet, fields) ?? [])];
-}
-
-function visitFields({ selections }: SelectionSetNode, visit: (name: string) => void): void {
-  for (const selection of selections) {
-    if (selection.kind === Kind.FIELD) visit(selection.name.value);
-    if (selection.kind !== Kind.FRAGMENT_SPREAD && selection.selectionSet) visitFields(selection.selectionSet, visit);
-  }
-}
-
-function without(selectionSet: SelectionSetNode, fields: ReadonlySet<string>): SelectionSetNode | null {
-  return keep(selectionSet, (field) => {
-    if (fields.has(field.name.value)) return null;
-    if (!field.selectionSet) return field;
-    // The object itself is still an answer.
-    return { ...field, selectionSet: without(field.selectionSet, fields) ?? onlyTypeName };
-  });
-}
-
-function only(selectionSet: SelectionSetNode, fields: ReadonlySet<string>): SelectionSetNode | null {
-  return keep(selectionSet, (field) => {
-    const inner = field.selectionSet && only(field.selectionSet, fields);
-    if (inner) return { ...field, selectionSet: inner };
-    if (!fields.has(field.name.value)) return null;
-    return field.selectionSet ? { ...field, selectionSet: onlyTypeName } : field;
-  });
-}
-
-function keep(
-  { selections }: SelectionSetNode,
-  change: (field: FieldNode) => FieldNode | null,
-): SelectionSetNode | null {
-  const kept = selections.flatMap((selection): SelectionNode[] => {
-    if (selection.kind === Kind.FIELD) return [change(selection)].filter((field) => field !== null);
-    if (selection.kind === Kind.FRAGMENT_SPREAD) return [selection];
-    const selectionSet = keep(selection.selectionSet, change);
-    return selectionSet ? [{ ...selection, selectionSet }] : [];
-  });
-  return kept.length > 0 ? { kind: Kind.SELECTION_SET, selections: kept } : null;
+  /** What is in a group, and what leads to it. */
+  const partOf = ({ selections }: SelectionSetNode, group: number, way: string): SelectionSetNode | null => {
+    const kept = selections.flatMap((selection): SelectionNode[] => {
+      if (selection.kind === Kind.FRAGMENT_SPREAD) return [];
+      const inner = selection.kind === Kind.FIELD ? wayTo(selection, way) : way;
+      const below = selection.selectionSet && partOf(selection.selectionSet, group, inner);
+      if (below) return [{ ...selection, selectionSet: below }];
+      if (selection.kind !== Kind.FIELD || groupOf.get(inner) !== group) return [];
+      // An object that has all its fields elsewhere is still an answer.
+      return [selection.selectionSet ? { ...selection, selectionSet: onlyTypeName } : selection];
+    });
+    return kept.length > 0 ? { kind: Kind.SELECTION_SET, selections: kept } : null;
+  };
+  return groups.flatMap((_, group) => partOf(selectionSet, group, "") ?? []);
 }
 
 /** The selections of a mutation, in turn: one for each root field, or all in one where nothing is in conflict. */
@@ -101,8 +88,9 @@ export function inOneAnswer(steps: readonly Step[]): Step | null {
 
 /** Adds what was found over data of their own to an execution. */
 export function joinInto(execution: Execution, parts: readonly Execution[]): void {
-  for (const { data, errors, hasFailedFetch } of parts) {
+  for (const { data, errors, entityErrors, hasFailedFetch } of parts) {
     merge(execution.data, data);
+    if (entityErrors) execution.entityErrors = new Map([...(execution.entityErrors ?? []), ...entityErrors]);
     const known = new Set(execution.errors.map(placeOf));
     // Of fetches that several plans make there is one error each.
     execution.errors.push(...errors.filter((error) => !known.has(placeOf(error))));

@@ -11,6 +11,8 @@ export interface Execution {
   /** What the subgraphs answered, merged, under the plan's keys. */
   data: Json;
   errors: GraphQLError[];
+  /** For errors below an entity of which nothing came for them: the same at the entity. What the error is at may be asked by nobody. */
+  entityErrors?: Map<GraphQLError, GraphQLError>;
   /** The client's variables, coerced. */
   variables: Json;
   context: OperationContext;

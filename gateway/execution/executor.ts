@@ -39,6 +39,8 @@ export interface GraphRequest {
   operationName?: string | null | undefined;
   variables?: Record<string, unknown> | null | undefined;
   context: OperationContext;
+  /** What the client sent, where `query` was made of that here. */
+  clientText?: string;
   /** Ends the operation when the client is gone. */
   signal?: AbortSignalLike | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here, once for a text. */
@@ -184,7 +186,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const isExplained = (path: ResponsePath) =>
       execution.hasFailedFetch || (isAccounted ??= createErrorPaths(execution.errors))(path);
     const { data, errors } = projection(execution.data, isExplained);
-    const asked = execution.errors.length > 0 ? execution.errors.filter(({ path }) => isAskedFor(path, data)) : [];
+    const asked = execution.errors.length > 0 ? askedErrors(execution, data) : [];
     const all = errors.length > 0 ? [...asked, ...errors] : asked;
     return all.length > 0 ? { errors: all, data } : { data };
   }
@@ -341,7 +343,24 @@ function notHere(why: string): GraphQLError {
   return new GraphQLError(`This operation cannot be run here: ${why}.`, { extensions: { code: "BAD_REQUEST" } });
 }
 
-/** Whether a path leads somewhere in the response: a planner may fetch of some objects what was asked of others only. */
+/** A planner may fetch of some objects what was asked of others only; an error there counts for what else is missing through it. */
+function askedErrors({ errors, entityErrors }: Execution, data: Json | null): GraphQLError[] {
+  return errors.flatMap((error) => {
+    if (isAskedFor(error.path, data)) return error;
+    const atEntity = entityErrors?.get(error);
+    return atEntity && isAskedFor(atEntity.path, data) && isLacking(atEntity.path ?? [], data) ? atEntity : [];
+  });
+}
+
+/** Whether there is a null in the object at a path. */
+function isLacking(path: ResponsePath, data: Json | null): boolean {
+  let value: unknown = data;
+  // Shown to lead somewhere.
+  for (const key of path) value = (value as Record<string | number, unknown> | null)?.[key];
+  return typeof value !== "object" || value === null || Object.values(value).includes(null);
+}
+
+/** Whether a path leads somewhere in the response. */
 function isAskedFor(path: ResponsePath | undefined, data: Json | null): boolean {
   let value: unknown = data;
   for (const key of path ?? []) {

@@ -3,14 +3,13 @@ import { execute as executeWithGraphqlJs, parse } from "graphql";
 import { describe, expect, test } from "vitest";
 import { anonymous, ToolyardError } from "@toolyard/service-kit";
 import { createApiSchema } from "./api-schema.ts";
-import { createApolloPlanner } from "./apollo-planner.ts";
 import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
+import { createPlannerOfBoth } from "./fixtures/planners.ts";
 import { generateOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
-import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
-import { createPlannerChoice } from "./planner-choice.ts";
+import { createLocalPlanner } from "./local-planner.ts";
 import type { SubgraphClient, SubgraphResponse } from "./subgraph-client.ts";
 
 /** Operations for each supergraph. DIFFERENTIAL_RUNS=3000 after a change of the executor. */
@@ -87,16 +86,11 @@ describe.each(graphFixtures.map((create) => [create().name, create] as const))(
       async () => {
         const graph = createGraph(create());
         const { supergraphSdl, schemas } = graph;
-        const isForFallback = createPlannerChoice(parse(supergraphSdl));
-        const [native, fallback] = [createHivePlanner({ supergraphSdl }), createApolloPlanner({ supergraphSdl })];
         let behaviourOf: (subgraph: string) => Behaviour = () => "well";
         let misbehaved = 0;
         const executor = createExecutor({
           supergraphSdl,
-          planner: {
-            plan: async (request) => (isForFallback(request) ? fallback : native).plan(request),
-            close: () => Promise.resolve(),
-          },
+          planner: createLocalPlanner(createPlannerOfBoth({ supergraphSdl })),
           overridePercentageOf: () => 50,
           clients: [...schemas].map(([name, schema]): SubgraphClient => {
             const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });

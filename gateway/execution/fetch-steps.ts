@@ -246,8 +246,13 @@ function addEntityError(error: SubgraphError, response: SubgraphResponse, answer
     answered.locations ??= [];
     const locations = (answered.locations[position] ??= locationsOf(batch, entities, execution)).get(index) ?? [];
     const below = hasPath(batch.shape, rest) ? rest : [];
-    for (const location of locations)
-      execution.errors.push(clientError(error, subgraph, [...location, ...below], execution));
+    const received = response.data?.[batch.alias];
+    const isLost = below.length > 0 && Array.isArray(received) && received[index] === null;
+    for (const location of locations) {
+      const told = clientError(error, subgraph, [...location, ...below], execution);
+      execution.errors.push(told);
+      if (isLost) (execution.entityErrors ??= new Map()).set(told, clientError(error, subgraph, location, execution));
+    }
     if (locations.length > 0) return;
   }
   if (!response.data) execution.hasFailedFetch = true;

@@ -124,6 +124,9 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       }
       case MessageType.Complete:
         finish(stream, "complete");
+        return;
+      default:
+        return; // says nothing that matters
     }
   }
 

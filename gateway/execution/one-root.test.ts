@@ -12,7 +12,7 @@ interface Article {
   base: number;
 }
 const rates: Record<string, number> = { EUR: 10, USD: 11 };
-const told = (currency: string) => (article: { price?: unknown }) => {
+const told = (currency: string) => (article: { price?: number | null }) => {
   if (article.price === undefined) throw new Error("The gateway did not send the price.");
   return `${String(article.price)} ${currency}`;
 };

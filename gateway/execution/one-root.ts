@@ -31,7 +31,7 @@ export function compileOneRoot(plans: readonly QueryPlan[], options: StepOptions
 
   const run: Step = async (execution) => {
     const parts = furtherParts.get(execution) ?? [];
-    await Promise.all([execution, ...parts].map((part, index) => runs[index]?.(part)));
+    await Promise.all([execution, ...parts].map(async (part, index) => runs[index]?.(part)));
     joinInto(execution, parts);
   };
   if (fetch.operationKind === "subscription") return { run, subscription: { client, fetch, takeEvent: take } };

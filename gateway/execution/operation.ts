@@ -1,8 +1,10 @@
 import {
+  getEnterLeaveForKind,
   getOperationAST,
   GraphQLError,
   isAbstractType,
   Kind,
+  KnownDirectivesRule,
   parse,
   print,
   specifiedRules,
@@ -10,6 +12,7 @@ import {
   validate,
   visit,
   visitWithTypeInfo,
+  type DirectiveNode,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -17,6 +20,7 @@ import {
   type OperationDefinitionNode,
   type SelectionNode,
   type SelectionSetNode,
+  type ValidationContext,
   type ValidationRule,
 } from "graphql";
 import type { Authorization, Requirement } from "./authorization.ts";
@@ -57,22 +61,39 @@ export function parseOperation(
     if (error instanceof GraphQLError) return [withCode(error, "GRAPHQL_PARSE_FAILED")];
     throw error;
   }
-  const problems = validate(schema, document, [...specifiedRules, refuseIncrementalDelivery, ...rules]);
-  const told = problems.filter(({ message }) => !/^Unknown directive "@(?:defer|stream)"/.test(message));
-  return told.length > 0 ? told.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
+  const problems = validate(schema, document, [...operationRules, ...rules]);
+  return problems.length > 0 ? problems.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
 }
 
+const isIncremental = ({ name }: DirectiveNode, context: ValidationContext) =>
+  (name.value === "defer" || name.value === "stream") && !context.getSchema().getDirective(name.value);
+
 /** Says of @defer and @stream that they are not supported, rather than that they are unknown. Turned off, they ask for nothing. */
-export const refuseIncrementalDelivery: ValidationRule = (context) => ({
+const refuseIncrementalDelivery: ValidationRule = (context) => ({
   Directive(node) {
-    const name = node.name.value;
-    if ((name !== "defer" && name !== "stream") || context.getSchema().getDirective(name)) return;
+    if (!isIncremental(node, context)) return;
     const condition = node.arguments?.find((argument) => argument.name.value === "if")?.value;
     if (condition?.kind === Kind.BOOLEAN && !condition.value) return;
-    const message = `The directive "@${name}" is not supported here: every result comes in one piece. Leave it out.`;
+    const message = `The directive "@${node.name.value}" is not supported here: every result comes in one piece. Leave it out.`;
     context.reportError(new GraphQLError(message, { nodes: node }));
   },
 });
+
+const refuseUnknownDirectives: ValidationRule = (context) => {
+  const visitor = KnownDirectivesRule(context);
+  const { enter: check } = getEnterLeaveForKind(visitor, Kind.DIRECTIVE);
+  return {
+    Directive: (node, ...place) => {
+      if (!isIncremental(node, context)) check?.call(visitor, node, ...place);
+    },
+  };
+};
+
+/** The specification's rules, but for what is said of incremental delivery. */
+export const operationRules: readonly ValidationRule[] = [
+  ...specifiedRules.map((rule) => (rule === KnownDirectivesRule ? refuseUnknownDirectives : rule)),
+  refuseIncrementalDelivery,
+];
 
 function withCode(error: GraphQLError, code: string): GraphQLError {
   return new GraphQLError(error.message, {

@@ -1,4 +1,5 @@
-import { Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
+import { ToolyardError } from "@toolyard/service-kit";
+import { GraphQLError, Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
 import { checkSupergraphFeatures } from "./supergraph-features.ts";
 
 /** What the executor must know of a supergraph besides its API schema. */
@@ -21,10 +22,10 @@ export interface Supergraph {
 /**
  * Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them.
  *
- * @throws GraphQLError when it is not GraphQL; ToolyardError BAD_USER_INPUT when it is not such a supergraph, or needs what is not here
+ * @throws ToolyardError BAD_USER_INPUT when it is not such a supergraph, or needs what is not here
  */
 export function parseSupergraph(supergraphSdl: string): Supergraph {
-  const document = parse(supergraphSdl, { noLocation: true });
+  const document = parseSdl(supergraphSdl);
   checkSupergraphFeatures(document);
   const subgraphUrls = new Map<string, string>();
   const fieldNames = new Set<string>();
@@ -110,4 +111,15 @@ function overridesOf(labels: readonly string[]): Supergraph["overrides"] {
 export function stringArgument(directive: ConstDirectiveNode, name: string): string | undefined {
   const value = directive.arguments?.find((argument) => argument.name.value === name)?.value;
   return value?.kind === Kind.STRING ? value.value : undefined;
+}
+
+function parseSdl(sdl: string): DocumentNode {
+  try {
+    return parse(sdl, { noLocation: true });
+  } catch (cause) {
+    if (!(cause instanceof GraphQLError)) throw cause;
+    const [place] = cause.locations ?? [];
+    const where = place ? ` (line ${place.line}, column ${place.column})` : "";
+    throw new ToolyardError("BAD_USER_INPUT", `The supergraph is not GraphQL: ${cause.message}${where}`, { cause });
+  }
 }

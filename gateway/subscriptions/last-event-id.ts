@@ -40,6 +40,7 @@ export function resumeAfter(
     ...request,
     // One text for all positions: it is planned once.
     query: print(resumed),
+    clientText: request.clientText ?? request.query,
     operationName: operation.name?.value ?? null,
     variables: { ...request.variables, [variableName]: lastEventId },
   };

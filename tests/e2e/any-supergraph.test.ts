@@ -347,12 +347,16 @@ describe("protection by configuration", () => {
     const folder = await mkdtemp(join(tmpdir(), "toolyard-safelist-"));
     const file = join(folder, "operations.json");
     const body = "query Listed { products(first: 1) { upc } }";
+    const sold = "subscription Sold { productSold { sequence } }";
     await writeFile(
       file,
       JSON.stringify({
         format: "apollo-persisted-query-manifest",
         version: 1,
-        operations: [{ id: "listed", name: "Listed", type: "query", body }],
+        operations: [
+          { id: "listed", name: "Listed", type: "query", body },
+          { id: "sold", name: "Sold", type: "subscription", body: sold },
+        ],
       }),
     );
     await using gateway = await startGateway(shop.supergraph(), { PERSISTED_OPERATIONS: file, SAFELIST: "true" });
@@ -364,6 +368,22 @@ describe("protection by configuration", () => {
     );
     const refused = await refusalOn(connect(gateway), "{ products { upc } }");
     expect(refused[0]?.extensions).toMatchObject({ code: "PERSISTED_QUERY_NOT_IN_LIST" });
+    // A browser's EventSource that connects again: its text becomes another one here.
+    const before = shop.published();
+    shop.publish();
+    shop.publish();
+    const leaving = new AbortController();
+    const stream = await fetch(`${gateway.url}/graphql?query=${encodeURIComponent(sold)}`, {
+      headers: { accept: "text/event-stream", "last-event-id": String(before + 1) },
+      signal: leaving.signal,
+    });
+    let received = "";
+    for await (const chunk of stream.body ?? []) {
+      received += Buffer.from(chunk).toString();
+      if (received.includes("data: {")) break;
+    }
+    leaving.abort();
+    expect(received).toContain(`"sequence":"${before + 2}"`);
     await rm(folder, { recursive: true });
   });
 
@@ -396,6 +416,27 @@ describe("protection by configuration", () => {
     await expect(startGateway("")).rejects.toThrow(/is empty/);
     const withoutUrl = shop.supergraph().replace(/url: "http:[^"]*"/, 'url: ""');
     await expect(startGateway(withoutUrl)).rejects.toThrow(/no usable URL for its subgraph "products".*SUBGRAPH_URLS/s);
+  });
+
+  test("a supergraph or an address that cannot be used stops it, told without a stack", async () => {
+    const refusal = (...given: Parameters<typeof startGateway>) =>
+      startGateway(...given).then(
+        async (gateway) => {
+          await gateway[Symbol.asyncDispose]();
+          return "it started";
+        },
+        (error: unknown) => String(error),
+      );
+    const whole = shop.supergraph();
+    const told = [
+      await refusal("\u0001"),
+      await refusal(whole.slice(0, whole.indexOf("type Query"))),
+      await refusal(whole, { HOST: "192.0.2.1" }),
+    ];
+    expect(told[0]).toMatch(/The supergraph is not GraphQL: Syntax Error: .*line 1, column 1/);
+    expect(told[1]).toMatch(/The supergraph cannot be used: /);
+    expect(told[2]).toMatch(/this machine has no address 192\.0\.2\.1 to listen on.*HOST/);
+    for (const text of told) expect(text).not.toMatch(/\n +at /);
   });
 });
 

@@ -16,6 +16,8 @@ export interface Pipelining {
 /** What a request may wait for those that it was sent with. */
 const TOLERATED_SPREAD_MS = 5;
 const BATCHES_A_STEP = 16;
+/** So many in a row that were not fine though only two were sent, and the server is one that works them off one by one. */
+const HOPELESS_AFTER = 8;
 const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 600_000;
 /** So many batches without a failure, and the next pause is a short one again. */
@@ -26,28 +28,38 @@ export function createPipelining(options: { maxDepth: number; now?: () => number
   const { maxDepth, now = () => performance.now() } = options;
   let depth = Math.min(4, maxDepth);
   let good = 0;
+  let bad = 0;
   let pauseMs = FIRST_PAUSE_MS;
   let pausedUntil = -Infinity;
+
+  function pause(): void {
+    const at = now();
+    if (at < pausedUntil) return;
+    good = 0;
+    bad = 0;
+    depth = Math.min(2, maxDepth);
+    pausedUntil = at + pauseMs;
+    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+  }
+
   return {
     depth: () => (maxDepth === 1 || now() < pausedUntil ? 1 : depth),
     answered(spreadMs) {
       if (spreadMs > TOLERATED_SPREAD_MS) {
         good = 0;
-        // Two, so that the next batches show whether it is better by now; none at all only after a failure.
-        depth = Math.max(Math.min(2, maxDepth), depth >> 1);
+        if (depth > 2) depth = Math.max(2, depth >> 1);
+        else {
+          // Two, so that the next batches show whether it is better by now.
+          bad += 1;
+          if (bad >= HOPELESS_AFTER) pause();
+        }
         return;
       }
+      bad = 0;
       good += 1;
       if (good % BATCHES_A_STEP === 0 && depth < maxDepth) depth += 1;
       if (good >= FORGIVEN_AFTER) pauseMs = FIRST_PAUSE_MS;
     },
-    failed() {
-      const at = now();
-      if (at < pausedUntil) return;
-      good = 0;
-      depth = Math.min(2, maxDepth);
-      pausedUntil = at + pauseMs;
-      pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
-    },
+    failed: pause,
   };
 }

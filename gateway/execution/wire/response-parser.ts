@@ -38,6 +38,8 @@ export interface ResponseParserOptions {
 const MAX_HEAD_BYTES = 65_536;
 /** A chunk's size with its extensions, or a trailer field. */
 const MAX_LINE_BYTES = 16_384;
+/** Room is made at once for a body of at most so many bytes. */
+const TRUSTED_BYTES = 1_048_576;
 const CR = 13;
 const LF = 10;
 
@@ -59,8 +61,8 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
   let head: Head | null = null;
   /** Bytes of a head or a line whose end has not come. */
   let held: Buffer | null = null;
-  /** The body so far, and how many bytes are still to come of it or of its chunk. */
-  let parts: Buffer[] = [];
+  /** The body so far in the first `size` bytes, and how many are still to come of it or of its chunk. */
+  let kept: Buffer | null = null;
   let size = 0;
   let left = 0;
 
@@ -68,19 +70,29 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
     const { response } = head as Head; // set whenever a body is read
     state = "head";
     head = null;
-    if (parts.length > 0) parts = [];
+    kept = null;
     size = 0;
     response.body = body;
     onResponse(response);
   }
 
-  const deliverParts = () =>
-    deliver((parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)).toString("utf8"));
+  const deliverKept = () => deliver(kept === null ? "" : kept.toString("utf8", 0, size));
 
+  /** All in one buffer that grows: a list of parts would hold a hundred times what a server sends in chunks of one byte. */
   function keep(buffer: Buffer, start: number, end: number): void {
-    size += end - start;
-    if (size > maxBodyBytes) throw tooLarge();
-    if (end > start) parts.push(Buffer.from(buffer.subarray(start, end)));
+    const next = size + end - start;
+    if (next > maxBodyBytes) throw tooLarge();
+    if (kept === null || kept.length < next) {
+      const whole = state === "length" ? size + left : 0;
+      // What a server only says that it will send is not believed beyond a point.
+      const larger = Buffer.allocUnsafe(
+        Math.max(next, whole <= TRUSTED_BYTES ? whole : 0, Math.min(size * 2, maxBodyBytes)),
+      );
+      kept?.copy(larger, 0, 0, size);
+      kept = larger;
+    }
+    buffer.copy(kept, size, start, end);
+    size = next;
   }
 
   const tooLarge = () => new WireProblem(`answered more than ${maxBodyBytes} bytes`);
@@ -155,7 +167,7 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
             left -= stop - at;
             at = stop;
             if (left > 0) return;
-            if (state === "length") deliverParts();
+            if (state === "length") deliverKept();
             else state = "chunk-end";
             continue;
           }
@@ -166,7 +178,7 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
             if (!found) return;
             at = found.next;
             if (state === "trailer") {
-              if (found.text === "") deliverParts();
+              if (found.text === "") deliverKept();
             } else if (state === "chunk-end") {
               if (found.text !== "") throw new WireProblem("answered a chunk that is longer than it said");
               state = "chunk-size";
@@ -184,7 +196,7 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
     },
     finish() {
       if (state !== "until-close") return false;
-      deliverParts();
+      deliverKept();
       return true;
     },
     isWithinResponse: () => state !== "head" || held !== null,
@@ -203,31 +215,37 @@ function chunkSize(line: string): number {
 
 /** @param text the status line and the fields, without the empty line at their end */
 function parseHead(text: string): Head {
-  const status = Number(text.slice(9, 12));
+  const statusLineEnd = endOfLine(text, 0);
   const isKnown = text.startsWith("HTTP/1.1 ") || text.startsWith("HTTP/1.0 ");
-  const afterStatus = text[12];
-  const isComplete = afterStatus === " " || afterStatus === "\r" || afterStatus === undefined;
+  // Digits only: "2e2" is a number, too.
+  const status = digitAt(text, 9) * 100 + digitAt(text, 10) * 10 + digitAt(text, 11);
+  const isComplete = statusLineEnd === 12 || text[12] === " ";
   if (!isKnown || !isComplete || !(status >= 100 && status <= 599)) throw notHttp();
+  const isOld = text[7] === "0";
   const response: WireResponse = {
     status,
     contentType: "",
     contentEncoding: "",
     body: "",
-    keepsAlive: text[7] === "1",
+    keepsAlive: !isOld,
     keepAliveMs: null,
   };
   let length = UNTIL_CLOSE;
   let transferEncoding = "";
-  for (let at = endOfLine(text, 0) + 2; at < text.length;) {
+  let isLast = false;
+  for (let at = statusLineEnd + 2; at < text.length;) {
     const stop = endOfLine(text, at);
     const colon = text.indexOf(":", at);
-    if (colon <= at || colon >= stop) throw new WireProblem("answered a header field without a name");
+    if (isBlankAt(text, at)) throw new WireProblem("answered a folded header field");
+    // A field whose name ends in a space is that field for some readers, and another one for others.
+    if (colon <= at || colon >= stop || isBlankAt(text, colon - 1))
+      throw new WireProblem("answered a header field without a name");
     switch (colon - at) {
       case 10: {
         const name = text.slice(at, colon).toLowerCase();
         if (name === "connection") {
           const options = text.slice(colon + 1, stop).toLowerCase();
-          if (options.includes("close")) response.keepsAlive = false;
+          if (options.includes("close")) isLast = true;
           else if (options.includes("keep-alive")) response.keepsAlive = true;
         } else if (name === "keep-alive") {
           const seconds = /(?:^|[,;\s])timeout=(\d{1,6})/i.exec(text.slice(colon + 1, stop))?.[1];
@@ -240,8 +258,8 @@ function parseHead(text: string): Head {
         break;
       case 14:
         if (isNamed(text, at, "content-length")) {
-          const value = text.slice(colon + 1, stop).trim();
-          const given = /^\d{1,15}$/.test(value) ? Number(value) : -1;
+          const value = /^[ \t]*(\d{1,15})[ \t]*$/.exec(text.slice(colon + 1, stop))?.[1];
+          const given = value === undefined ? -1 : Number(value);
           if (given < 0 || (length >= 0 && length !== given))
             throw new WireProblem("answered an invalid content length");
           length = given;
@@ -261,10 +279,6 @@ function parseHead(text: string): Head {
             .trim()
             .toLowerCase()}`;
         break;
-      default: {
-        const first = text.charCodeAt(at);
-        if (first === 32 || first === 9) throw new WireProblem("answered a folded header field");
-      }
     }
     at = stop + 2;
   }
@@ -274,15 +288,31 @@ function parseHead(text: string): Head {
     if (transferEncoding !== ",chunked")
       throw new WireProblem("answered in a transfer encoding that was not asked for");
     length = CHUNKED;
+    // A server of HTTP/1.0 knows of no chunks: somebody on the way may have got it wrong.
+    if (isOld) isLast = true;
   }
   if (status === 204 || status === 304) length = 0;
-  if (length === UNTIL_CLOSE) response.keepsAlive = false;
+  if (isLast || length === UNTIL_CLOSE) response.keepsAlive = false;
   return { response, length };
 }
 
+/** @throws WireProblem for a carriage return or a line feed alone, which end a line for some readers */
 function endOfLine(text: string, from: number): number {
-  const at = text.indexOf("\r\n", from);
+  const at = text.indexOf("\r", from);
+  const feed = text.indexOf("\n", from);
+  if (feed !== (at < 0 ? -1 : at + 1)) throw new WireProblem("answered a header field with a line break in it");
   return at < 0 ? text.length : at;
+}
+
+/** @returns NaN where there is no digit */
+function digitAt(text: string, at: number): number {
+  const digit = text.charCodeAt(at) - 48;
+  return digit >= 0 && digit <= 9 ? digit : NaN;
+}
+
+function isBlankAt(text: string, at: number): boolean {
+  const code = text.charCodeAt(at);
+  return code === 32 || code === 9;
 }
 
 function isNamed(text: string, at: number, name: string): boolean {

@@ -1,4 +1,4 @@
-import { connect as connectTcp, type OnReadOpts, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { createResponseParser, WireProblem, type WireResponse } from "./response-parser.ts";
 
@@ -14,6 +14,10 @@ export interface Exchange {
   sentAt: number;
   /** How often it was sent. */
   attempts: number;
+  /** In how many places it waits: connections and the queue. More than one once it was asked again without an end of the first. */
+  places: number;
+  /** Whether it was sent behind another that was not answered yet. */
+  isBehind: boolean;
   /** It got its answer, or nobody waits for one. */
   isSettled: boolean;
   /** Those that were sent together, one behind the other. */
@@ -38,6 +42,8 @@ export interface WireConnection {
   isWithinResponse(): boolean;
   /** When it was opened or last read from, in milliseconds. */
   lastReadAt(): number;
+  /** When a response was last read whole, in milliseconds; before that, when it was opened. */
+  lastAnsweredAt(): number;
   /** When it is to be closed unless it is used, in milliseconds. */
   expiresAt(): number;
   send(exchanges: readonly Exchange[]): void;
@@ -61,7 +67,7 @@ export interface WireConnectionOptions {
   onClose(connection: WireConnection, reason: Error): void;
 }
 
-/** How much earlier than the server says that it closes an idle connection: a request may be on its way. */
+/** How much earlier than the server says that it closes an idle connection: a request may be on its way. Of a second it is half. */
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 /** One connection to a server of HTTP/1.1: many requests may wait on it, and are answered in their order. */
@@ -72,6 +78,7 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
   let hasAnswered = false;
   let isClosed = false;
   let readAt = performance.now();
+  let answeredAt = readAt;
   let expiresAt = Infinity;
 
   const parser = createResponseParser({
@@ -80,7 +87,8 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
       const exchange = waiting.shift();
       if (!exchange) throw new WireProblem("answered what nobody asked");
       hasAnswered = true;
-      expiresAt = readAt + Math.min(idleMs, (response.keepAliveMs ?? Infinity) - KEEP_ALIVE_MARGIN_MS);
+      answeredAt = readAt;
+      expiresAt = readAt + idleFor(response.keepAliveMs, idleMs);
       onAnswer(connection, exchange, response);
       if (!response.keepsAlive) close(new WireClosed("closed the connection"));
     },
@@ -92,6 +100,8 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
     try {
       if (waiting.length === 0) throw new WireProblem("answered what nobody asked");
       parser.feed(buffer, 0, length);
+      // What has begun would be taken for the answer to whatever is asked next.
+      if (waiting.length === 0 && parser.isWithinResponse()) throw new WireProblem("answered what nobody asked");
     } catch (error) {
       close(error instanceof Error ? error : new Error(String(error)));
     }
@@ -128,12 +138,14 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
     hasAnswered: () => hasAnswered,
     isWithinResponse: () => parser.isWithinResponse(),
     lastReadAt: () => readAt,
+    lastAnsweredAt: () => answeredAt,
     expiresAt: () => expiresAt,
     send(exchanges) {
       const now = performance.now();
       for (const exchange of exchanges) {
         exchange.sentAt = now;
         exchange.attempts += 1;
+        exchange.isBehind = waiting.length > 0;
         waiting.push(exchange);
       }
       write(socket, exchanges);
@@ -141,6 +153,11 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
     close,
   };
   return connection;
+}
+
+function idleFor(keepAliveMs: number | null, idleMs: number): number {
+  if (keepAliveMs === null) return idleMs;
+  return Math.min(idleMs, keepAliveMs - Math.min(KEEP_ALIVE_MARGIN_MS, keepAliveMs / 2));
 }
 
 /** One write for all: each costs as much as a good part of a request. */
@@ -175,7 +192,8 @@ function open(origin: URL, readBuffer: Buffer, read: (buffer: Buffer, length: nu
     const socket = connectTls({
       host,
       port: Number(origin.port || 443),
-      servername: host,
+      // An address is no server's name (RFC 6066); the certificate is held to `host` then.
+      servername: isIP(host) === 0 ? host : "",
       ALPNProtocols: ["http/1.1"],
     });
     socket.on("data", (chunk: Buffer) => read(chunk, chunk.length));

@@ -20,7 +20,8 @@ export type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "isQuick" 
 
 export interface WirePool {
   /**
-   * Sends a request with the others of this turn of the event loop.
+   * Sends a request with the others of this turn of the event loop. One of its two functions is called, once; when `resolve` throws,
+   * `reject` as well, which may not throw.
    * @returns takes it back: nobody waits for the answer any more, and neither function is called
    */
   send(request: WireRequest): () => void;
@@ -35,7 +36,10 @@ export class WireTimeout extends Error {
 
 /** How long the first of several may take before those behind it are sent another way. */
 const STALLED_AFTER_MS = 100;
+/** How long one that was sent behind another may go without an answer, until a server that drops those is suspected. */
+const LOST_AFTER_MS = 1_000;
 const MAX_ATTEMPTS = 3;
+const IDLE_SWEEP_MS = 1_000;
 const READ_BYTES = 65_536;
 
 /**
@@ -48,12 +52,13 @@ export function createWirePool(options: WirePoolOptions): WirePool {
   const all = new Set<WireConnection>();
   /** Those without a request. The one used last is taken first, so those not needed grow old and close. */
   const free: WireConnection[] = [];
-  /** Those whose first request kept the others waiting, with that request: the others were sent elsewhere as well. */
-  const stalled = new WeakMap<WireConnection, Exchange>();
+  /** Those whose first request kept the others waiting: these were sent elsewhere as well. */
+  const stalled = new WeakSet<WireConnection>();
   let queue: Exchange[] = [];
   let isScheduled = false;
   let isClosed = false;
   let sweeper: NodeJS.Timeout | undefined;
+  let isSweepSoon = false;
   const sweepEveryMs = Math.max(5, Math.min(25, timeoutMs / 8, connectTimeoutMs / 8));
   const pipelining = createPipelining({ maxDepth: maxPipelined });
   const sharedBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -76,10 +81,16 @@ export function createWirePool(options: WirePoolOptions): WirePool {
         at += 1;
         continue;
       }
-      const connection = freeConnection() ?? newConnection() ?? busyConnection(first);
+      let connection: WireConnection | undefined;
+      try {
+        connection = freeConnection() ?? newConnection() ?? busyConnection(first);
+      } catch (error) {
+        fail(first, toError(error));
+        continue;
+      }
       if (!connection) {
         // Until one is free.
-        queue = waiting.slice(at);
+        queue = waiting.slice(at).filter(isWaiting).concat(queue);
         break;
       }
       const batch = [first];
@@ -142,7 +153,12 @@ export function createWirePool(options: WirePoolOptions): WirePool {
     }
     if (exchange.isSettled) return;
     exchange.isSettled = true;
-    exchange.resolve(response, now - exchange.sentAt);
+    try {
+      exchange.resolve(response, now - exchange.sentAt);
+    } catch (error) {
+      // It is no fault of the connection, on which others may wait.
+      exchange.reject(toError(error));
+    }
   }
 
   function onClose(connection: WireConnection, reason: Error): void {
@@ -150,26 +166,29 @@ export function createWirePool(options: WirePoolOptions): WirePool {
     const at = free.indexOf(connection);
     if (at >= 0) free.splice(at, 1);
     const { waiting } = connection;
-    if (waiting.length > 1) pipelining.failed();
+    if (waiting.length > 1 && !isClosed && !isForNobody(connection)) pipelining.failed();
     // A server may close a connection that was idle just as a request is on its way.
     const isUnlucky = connection.hasAnswered() && !connection.isWithinResponse() && isOrderly(reason);
-    const stalledBy = stalled.get(connection);
     waiting.splice(0).forEach((exchange, index) => {
-      if (stalledBy && exchange !== stalledBy) return;
-      if (index > 0 || isUnlucky) repeat(exchange, reason);
+      exchange.places -= 1;
+      if (exchange.isSettled) return;
+      const isRepeated = (index > 0 || isUnlucky) && mayRepeat(exchange);
+      // Somewhere else it may still be answered.
+      if (exchange.places > 0 && (!isRepeated || stalled.has(connection))) return;
+      if (isRepeated) repeat(exchange);
       else fail(exchange, reason);
     });
     if (queue.length > 0) schedule();
   }
 
-  function repeat(exchange: Exchange, reason: Error): void {
-    if (!exchange.isRepeatable || exchange.attempts >= MAX_ATTEMPTS || isClosed) {
-      fail(exchange, reason);
-      return;
-    }
-    if (exchange.isSettled) return;
+  function mayRepeat({ isRepeatable, isSettled, attempts }: Exchange): boolean {
+    return isRepeatable && !isSettled && attempts < MAX_ATTEMPTS && !isClosed;
+  }
+
+  function repeat(exchange: Exchange): void {
     exchange.isQuick = false;
     exchange.batch = null;
+    exchange.places += 1;
     queue.push(exchange);
     schedule();
   }
@@ -182,12 +201,20 @@ export function createWirePool(options: WirePoolOptions): WirePool {
 
   /** Looks after the connections as long as there are any; holds up no process. */
   function watch(): void {
-    if (sweeper || all.size === 0 || isClosed) return;
-    sweeper = setTimeout(sweep, all.size === free.length ? 1_000 : sweepEveryMs);
+    if (all.size === 0 || isClosed) return;
+    const isBusy = all.size > free.length;
+    if (sweeper) {
+      if (!isBusy || isSweepSoon) return;
+      clearTimeout(sweeper);
+    }
+    isSweepSoon = isBusy;
+    // Only after what has come is read: where this process was busy for long, all look late that are not.
+    sweeper = setTimeout(() => setImmediate(sweep), isBusy ? sweepEveryMs : IDLE_SWEEP_MS);
     sweeper.unref();
   }
 
   function sweep(): void {
+    clearTimeout(sweeper);
     sweeper = undefined;
     const now = performance.now();
     for (const connection of all) check(connection, now);
@@ -200,16 +227,27 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       if (connection.expiresAt() <= now) connection.close(new WireClosed("was idle for long"));
       return;
     }
+    if (first.isSettled && isForNobody(connection)) {
+      connection.close(new WireClosed("is not waited for any more"));
+      return;
+    }
     const silentMs = now - Math.max(connection.lastReadAt(), first.sentAt);
     if (connection.isConnecting()) {
       if (silentMs > connectTimeoutMs) connection.close(new WireTimeout("did not take the connection in time"));
-    } else if (silentMs > timeoutMs) {
-      connection.close(new WireTimeout("did not answer in time"));
-    } else if (silentMs > STALLED_AFTER_MS && connection.waiting.length > 1 && !stalled.has(connection)) {
-      stalled.set(connection, first);
+    } else if (silentMs > timeoutMs) connection.close(new WireTimeout("did not answer in time"));
+    else rescue(connection, first, now - Math.max(connection.lastAnsweredAt(), first.sentAt));
+  }
+
+  /** They keep their places: whichever answer comes first is taken. */
+  function rescue(connection: WireConnection, first: Exchange, heldUpMs: number): void {
+    if (heldUpMs > STALLED_AFTER_MS && connection.waiting.length > 1 && !stalled.has(connection)) {
+      stalled.add(connection);
       pipelining.failed();
-      // They keep their places: whichever answer comes first is taken.
-      for (const exchange of connection.waiting.slice(1)) if (!exchange.isSettled) repeat(exchange, stalledReason);
+      for (const exchange of connection.waiting.slice(1)) if (mayRepeat(exchange)) repeat(exchange);
+    }
+    if (heldUpMs > LOST_AFTER_MS && first.isBehind && first.attempts === 1 && mayRepeat(first)) {
+      pipelining.failed();
+      repeat(first);
     }
   }
 
@@ -223,9 +261,12 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       const exchange: Exchange = {
         request,
         isRepeatable,
-        isQuick,
+        // What is sent behind others may have to be sent again.
+        isQuick: isQuick && isRepeatable,
         sentAt: 0,
         attempts: 0,
+        places: 1,
+        isBehind: false,
         isSettled: false,
         batch: null,
         resolve,
@@ -257,7 +298,13 @@ export function createWirePool(options: WirePoolOptions): WirePool {
   };
 }
 
-const stalledReason = new WireClosed("was kept waiting by another request");
+function isWaiting({ isSettled }: Exchange): boolean {
+  return !isSettled;
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
 
 /** Whether a connection ended as one does that was idle for too long. */
 function isOrderly(reason: Error): boolean {

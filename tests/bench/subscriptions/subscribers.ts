@@ -180,6 +180,11 @@ function statisticsOf(values: number[]): Latencies {
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: sorted.at(-1) ?? 0 };
 }
 
+function readerOf(subscriber: Subscriber): Reader {
+  const { isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete } = subscriber;
+  return { isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete };
+}
+
 async function openAll(opening: Opening): Promise<void> {
   const fresh = Array.from({ length: opening.count }, (_, index): Subscriber => {
     const headers = opening.headers[index] ?? opening.headers[0] ?? {};
@@ -218,11 +223,7 @@ process.on("message", (message: { open?: Opening; resume?: true }) => {
       const report: ClientReport = {
         all: statisticsOf(latencies),
         live: statisticsOf(live),
-        readers: subscribers.map(
-          ({ isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete }) => ({
-            ...{ isSlow, last, first, received, reconnects, told, lost, broken, wrong, isComplete },
-          }),
-        ),
+        readers: subscribers.map(readerOf),
       };
       latencies = [];
       live = [];
