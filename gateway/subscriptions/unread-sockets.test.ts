@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
 import { afterEach, expect, test } from "vitest";
+import { createChangeLog } from "./fixtures/change-log.ts";
 import { composeContractShop, startContractServer, type ContractServer } from "./fixtures/contract-server.ts";
 
 let server: ContractServer | null = null;
@@ -23,7 +24,7 @@ function frame(text: string): Buffer {
 }
 
 test("who sends and never reads is not read either, and answered when it reads", async () => {
-  server = await startContractServer({ composed: composeContractShop(), changes: () => nothing() });
+  server = await startContractServer({ composed: composeContractShop(), changes: createChangeLog().changes });
   socket = connect(server.port, "127.0.0.1");
   await once(socket, "connect");
   socket.write(
@@ -58,7 +59,3 @@ test("who sends and never reads is not read either, and answered when it reads",
   await sent;
   await expect.poll(() => received, { timeout: 10_000 }).toBeGreaterThan(pings * 1_000);
 }, 20_000);
-
-async function* nothing(): AsyncGenerator<never, void, void> {
-  await new Promise(() => undefined);
-}

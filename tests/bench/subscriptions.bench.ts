@@ -39,7 +39,7 @@ const ways: Record<string, { callers: Callers; protocol: "ws" | "sse"; withFetch
   fetch: { callers: "one", protocol: "ws", withFetch: true, says: "one caller, WebSocket, a fetch for each event" },
 };
 /** Sockets to the gateway and from it to the subgraph, where each caller has one of both. */
-const mostWithTwoSockets = 10_300;
+const mostWithTwoSockets = 9_900;
 /** The first warms up, the last, with which all streams end, is not measured. */
 const events = 12;
 

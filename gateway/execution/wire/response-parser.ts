@@ -110,7 +110,9 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
     }
     held = null;
     if (bytes[bytes.length - 2] !== CR) throw new WireProblem("answered a line without its carriage return");
-    return { text: bytes.toString("latin1", 0, bytes.length - 2), next: stop };
+    const text = bytes.toString("latin1", 0, bytes.length - 2);
+    if (text.includes("\r")) throw new WireProblem("answered a line with a carriage return in it");
+    return { text, next: stop };
   }
 
   /** @returns where the body begins; -1 when the head's end has not come yet, and what has is held */

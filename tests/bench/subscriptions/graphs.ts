@@ -93,7 +93,7 @@ export interface ForeignOptions {
 /** A supergraph of somebody else's: `node gateway/main.ts --supergraph FILE`. */
 export async function startForeignGraph({ bytes, callers, withFetch = false }: ForeignOptions): Promise<Graph> {
   const feed = await startPeer<{ url: string }>("feed.ts", [String(bytes)]);
-  const folder = await mkdtemp(join(tmpdir(), "toolyard-bench-"));
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-subscriptions-bench-"));
   const file = join(folder, "supergraph.graphql");
   const { url } = feed.ready;
   const composed = composeServices([
@@ -127,7 +127,7 @@ export async function startForeignGraph({ bytes, callers, withFetch = false }: F
 
 /** Toolyard's own graph, its subgraphs in processes of their own: changes of tools from the event log in SQLite. */
 export async function startOwnGraph({ bytes, callers }: { bytes: number; callers: Callers }): Promise<Graph> {
-  const folder = await mkdtemp(join(tmpdir(), "toolyard-bench-"));
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-subscriptions-bench-"));
   const secretKey = "a-secret-key-for-benchmarks-0123456789";
   const common = { DATA_DIR: folder, SECRET_KEY: secretKey };
   const tools = await startPeer<{ url: string }>("tools-graph.ts", [folder, secretKey]);

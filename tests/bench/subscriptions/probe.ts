@@ -20,6 +20,7 @@ const session = new Session();
 process.on("message", (question: Question) => void answer(question));
 // The gateway ends when it is done, not when nobody asks any more.
 process.channel?.unref();
+process.on("disconnect", () => process.exit(1));
 
 async function answer({ collect, profile, snapshot }: Question): Promise<void> {
   if (collect) for (let round = 0; round < 3; round++) globalThis.gc?.();
