@@ -136,6 +136,47 @@ describe("what an HTTP subgraph may do", () => {
     });
   });
 
+  test("a connection that ends as a mutation comes makes that fail, said so, and asked once", async () => {
+    let times = 0;
+    const { url } = await serve((incoming, response) => {
+      times += 1;
+      if (times > 1) incoming.socket.destroy();
+      else response.setHeader("content-type", "application/json").end(`{"data":{}}`);
+    });
+    const client = clientOf(url);
+    expect(await client.execute(request)).toEqual({ data: {} });
+    const { errors } = await client.execute({ ...request, query: "mutation { buy }", isMutation: true });
+    expect(errors?.[0]?.message).toMatch(
+      /"products" is unavailable: the connection failed( \(ECONNRESET\)|: it was closed)/,
+    );
+    expect(times).toBe(2);
+  });
+
+  test("who is told the status and throws gets an error, not silence", async () => {
+    const { url } = await serve((_, response) => {
+      response.setHeader("content-type", "application/json").end(`{"data":{}}`);
+    });
+    const onStatus = () => {
+      throw new Error("no");
+    };
+    const response = await clientOf(url).execute({ ...request, onStatus });
+    expect(response.errors).toHaveLength(1);
+  });
+
+  test.each(["a\r\nx: y", "a\nb", "a\0", "\u{1f600}"])("a header of %j is refused, not sent", async (value) => {
+    let times = 0;
+    const { url } = await serve((_, response) => {
+      times += 1;
+      response.setHeader("content-type", "application/json").end(`{"data":{}}`);
+    });
+    const response = await clientOf(url).execute({
+      ...request,
+      context: { ...request.context, headers: { "x-tenant": value } },
+    });
+    expect(response.errors?.[0]?.message).toMatch(/x-tenant has characters/);
+    expect(times).toBe(0);
+  });
+
   test("a request is given up when its operation is cancelled", async () => {
     const gone = new AbortController();
     let closed: Promise<unknown> | undefined;

@@ -62,7 +62,9 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
   const subscriber = createSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
   const fixedHead =
     `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\nconnection: keep-alive\r\n` +
-    "content-type: application/json\r\naccept: application/graphql-response+json, application/json\r\n";
+    "content-type: application/json\r\naccept: application/graphql-response+json, application/json\r\n" +
+    // Left out, it would mean any.
+    "accept-encoding: identity\r\n";
 
   /** There are as many as the plans in use have. */
   const queries = createLruCache<KnownQuery>({ maxEntries: 10_000, maxWeight: 4_000_000 });

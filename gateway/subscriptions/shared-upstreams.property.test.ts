@@ -219,6 +219,44 @@ test("whoever is too far behind the others gets an error with the last sequence 
   expect((await slow.next()).done).toBe(true);
 });
 
+test("large events wait by their size: the upstream is not read on for one who does not read", async () => {
+  let pulled = 0;
+  const shared = createSharedUpstreams({
+    async *open() {
+      for (; pulled < 1_000; pulled++)
+        yield { data: { changed: { sequence: String(pulled), text: "x".repeat(20_000) } } };
+    },
+    positionOf: () => null,
+    maxQueuedBytes: 100_000,
+    graceMs: 60_000,
+  });
+  const stream = shared.subscribe(requestOf(null));
+  const sequences = [sequenceOf((await stream.next()).value as ExecutionResult)];
+  await vi.waitFor(() => expect(pulled).toBeGreaterThan(3));
+  for (let turn = 0; turn < 50; turn++) await settle();
+  expect(pulled).toBeLessThan(10);
+  for await (const result of stream) sequences.push(sequenceOf(result));
+  expect(sequences).toEqual(Array.from({ length: 1_000 }, (_, i) => String(i)));
+});
+
+test("whoever lets too many bytes wait while others read gets the error", async () => {
+  const shared = createSharedUpstreams({
+    async *open() {
+      for (let i = 0; i < 200; i++) yield { data: { changed: { sequence: String(i), text: "x".repeat(20_000) } } };
+    },
+    positionOf: () => ({ after: null, variable: null }),
+    maxQueuedBytes: 100_000,
+    maxBehindBytes: 1_000_000,
+    graceMs: 60_000,
+  });
+  const [slow, fast] = [shared.subscribe(requestOf(null)), shared.subscribe(requestOf(null))];
+  await Promise.all([slow.next(), fast.next()]);
+  let count = 1;
+  for await (const _ of fast) count++;
+  expect(count).toBe(200);
+  expect((await slow.next()).value?.errors?.[0]?.extensions).toEqual({ code: "SLOW_CONSUMER", lastSequence: "0" });
+});
+
 test("what goes wrong upstream goes wrong for all who share it, after what came before", async () => {
   const shared = createSharedUpstreams({
     async *open() {

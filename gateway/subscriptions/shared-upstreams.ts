@@ -59,6 +59,8 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     maxQueued: 1_000,
     graceMs: 10_000,
     maxBehind: 10_000,
+    maxQueuedBytes: 4 * 1_048_576,
+    maxBehindBytes: 32 * 1_048_576,
     keptMs: isSharing ? 10_000 : 0,
     maxKept: 1_000,
     now: Date.now,

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import type { LightAbort } from "../execution/light-abort.ts";
 import { orderOf, sequenceOf, type LogPosition } from "./log-position.ts";
+import { weightOf } from "./result-weight.ts";
 
 export type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
@@ -16,6 +17,9 @@ export interface UpstreamLimits {
   graceMs: number;
   /** How many may wait for a reader at all while others read on. */
   maxBehind: number;
+  /** The same two in bytes, by `weightOf`: whichever is reached first counts. */
+  maxQueuedBytes: number;
+  maxBehindBytes: number;
   /** How long and how many results are kept of a stream that is new, for others that begin a little later. */
   keptMs: number;
   maxKept: number;
@@ -88,12 +92,16 @@ export interface UpstreamOptions {
 /** @param options.source Begun when the first reader wants something. It is read as fast as its fastest reader reads. */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { key, source, controller, log, limits, events } = options;
-  const { maxQueued, graceMs, maxBehind, keptMs, maxKept, now } = limits;
+  const { maxQueued, graceMs, maxBehind, maxQueuedBytes, maxBehindBytes, keptMs, maxKept, now } = limits;
   const readers = new Set<Reader>();
   /** Results that some reader has not taken, or may still begin with; the first has the position `base`. */
   const results: ExecutionResult[] = [];
   /** Of the same results, where they have one. */
   const sequences: (string | null)[] = [];
+  /** What came up to and with each of the same results, in bytes; up to `base`, and in all. */
+  const weights: number[] = [];
+  let weightAtBase = 0;
+  let weight = 0;
   let base = 0;
   let trimAt = 64;
   /** The positions of results by their sequences. */
@@ -108,10 +116,17 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 
   const head = () => base + results.length;
 
+  /** Bytes of the results from a position on. */
+  const bytesFrom = (position: number) =>
+    weight - (position === base ? weightAtBase : (weights[position - base - 1] ?? weight));
+
+  /** Whether there is room for more between a position and the present. */
+  const hasRoom = (position: number, share = 1) =>
+    head() - position <= maxQueued * share && bytesFrom(position) <= maxQueuedBytes * share;
+
   /** Whether as much waits for the furthest reader as may. */
   function isHeldBack(): boolean {
-    const enough = head() - maxQueued;
-    for (const { position } of readers) if (position >= enough) return false;
+    for (const { position } of readers) if (hasRoom(position)) return false;
     return true;
   }
 
@@ -142,18 +157,20 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     }
     results.push(result);
     sequences.push(sequence);
-    const position = head();
+    weight += weightOf(result.data);
+    weights.push(weight);
     for (const reader of readers) {
       if (reader.waiting) serve(reader);
-      else if (position - reader.position > maxQueued) findFull(reader, position - reader.position);
+      else if (!hasRoom(reader.position)) findFull(reader);
     }
     if (results.length >= trimAt) trim();
     events.onResult(upstream);
   }
 
-  function findFull(reader: Reader, behind: number): void {
+  function findFull(reader: Reader): void {
     reader.fullSince ??= now();
-    if (behind > maxBehind || now() - reader.fullSince >= graceMs) cut(reader);
+    const isFarBehind = head() - reader.position > maxBehind || bytesFrom(reader.position) > maxBehindBytes;
+    if (isFarBehind || now() - reader.fullSince >= graceMs) cut(reader);
     else watch(graceMs);
   }
 
@@ -182,8 +199,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   /** Forgets what all have taken. */
   function trim(): void {
     let first = now() < keptUntil ? Math.max(base, head() - maxKept) : head();
+    while (first < head() && bytesFrom(first) > maxQueuedBytes) first++;
     for (const { position } of readers) first = Math.min(first, position);
     results.splice(0, first - base);
+    weightAtBase = weight - bytesFrom(first);
+    weights.splice(0, first - base);
     for (const sequence of sequences.splice(0, first - base)) if (sequence !== null) places?.delete(sequence);
     base = first;
     trimAt = Math.max(64, 2 * results.length);
@@ -210,7 +230,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     if (result) {
       reader.position++;
       reader.lastSequence = sequences[index] ?? reader.lastSequence;
-      if (reader.fullSince !== null && (head() - reader.position) * 2 <= maxQueued) reader.fullSince = null;
+      if (reader.fullSince !== null && hasRoom(reader.position, 0.5)) reader.fullSince = null;
       return { done: false, value: result };
     }
     if (!end) return null;
@@ -278,7 +298,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       }
       const step = take(reader);
       // Half of what may wait has been taken: time to ask for more.
-      if (!isPumping && !end && (head() - reader.position) * 2 <= maxQueued && !reader.hasEnded) void pump();
+      if (!isPumping && !end && !reader.hasEnded && hasRoom(reader.position, 0.5)) void pump();
       if (step !== null) return Promise.resolve(step);
       return new Promise((resolve) => {
         reader.waiting = resolve;

@@ -200,6 +200,43 @@ describe("a request that takes long keeps no others waiting", () => {
     expect(asked.map(({ settled }) => settled())).toEqual([1, 1, 1]);
   });
 
+  test("and who is asked elsewhere by then is not asked anew when the slow one's connection ends", async () => {
+    const server = await serve(async (request) => {
+      const { id, socket } = request;
+      if (id === "slow") {
+        await delay(250);
+        socket.destroy();
+      } else if (id.startsWith("q")) {
+        await delay(500);
+        echo(request);
+      } else echo(request);
+    });
+    const pool = poolTo(server.url);
+    await warm(pool);
+    const asked = ["slow", "q0", "q1"].map((id) => ask(pool, id, "quick"));
+    const [, ...others] = await outcomesOf(asked);
+    expect(others).toEqual(["q0", "q1"]);
+    // Behind the slow one, and once more.
+    for (const id of ["q0", "q1"]) expect(server.seen.filter((request) => request.id === id)).toHaveLength(2);
+  });
+
+  test("and who fails elsewhere may still be answered where it was asked first", async () => {
+    let times = 0;
+    const server = await serve(async (request) => {
+      const { id, socket, together } = request;
+      if (id === "slow") await delay(400);
+      if (id === "q" && together === 1) {
+        times += 1;
+        socket.end(answerTo(id).slice(0, -1));
+      } else echo(request);
+    });
+    const pool = poolTo(server.url);
+    await warm(pool);
+    const asked = ["slow", "q"].map((id) => ask(pool, id, "quick"));
+    expect(await outcomesOf(asked)).toEqual(["slow", "q"]);
+    expect(times).toBe(1);
+  });
+
   test("nor does a process that is busy itself take it for the server's slowness", async () => {
     const worker = new Worker(
       `const { parentPort } = require("node:worker_threads");
@@ -407,6 +444,15 @@ describe("connections", () => {
     const pool = poolTo(server.url, { maxConnections: 2 });
     const outcomes = await outcomesOf(names("q", 50).map((id) => ask(pool, id, "quick")));
     for (const outcome of outcomes) expect(outcome).toMatch(/ECONNREFUSED/);
+  });
+
+  test("that cannot even be tried fail who asks, not the process", async () => {
+    // No URL has such a port, but what else may be wrong with the system is found by the same call.
+    const pool = poolTo({ protocol: "http:", hostname: "localhost", port: "70000" } as URL);
+    expect(await outcomesOf(names("q", 2).map((id) => ask(pool, id)))).toEqual([
+      expect.stringMatching(/port/i),
+      expect.stringMatching(/port/i),
+    ]);
   });
 
   test("that are idle are closed", async () => {

@@ -246,6 +246,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       for (const exchange of connection.waiting.slice(1)) if (mayRepeat(exchange)) repeat(exchange);
     }
     if (heldUpMs > LOST_AFTER_MS && first.isBehind && first.attempts === 1 && mayRepeat(first)) {
+      stalled.add(connection);
       pipelining.failed();
       repeat(first);
     }
