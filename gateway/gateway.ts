@@ -85,6 +85,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
   });
+  const { subgraphsKnowCallers = true } = options;
   const live = createLiveGraph({
     supergraphSdl,
     createClient(name, url) {
@@ -95,6 +96,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     introspection: config.introspection,
     isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
     timeoutMs: protection.timeoutMs,
+    subgraphsKnowCallers,
     log: logger,
   });
   const graph = createExecutorGraphClient({
@@ -122,7 +124,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     slowOperationMs: config.slowOperationMs,
     maskErrors: protection.maskErrors,
     usage,
-    subgraphsKnowCallers: options.subgraphsKnowCallers ?? true,
+    subgraphsKnowCallers,
     log: logger,
   });
 

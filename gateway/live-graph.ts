@@ -41,6 +41,8 @@ export interface LiveGraphOptions {
   isKnown?: ((query: string) => boolean) | undefined;
   /** The longest that one operation may take. */
   timeoutMs: number;
+  /** False where subgraphs are told nothing of callers but the headers that are passed on. */
+  subgraphsKnowCallers?: boolean;
   log: Pick<Logger, "error" | "warn" | "info">;
 }
 
@@ -54,7 +56,7 @@ const MAX_WARMED = 500;
 const WARM_UP_MS = 10_000;
 
 export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
-  const { createClient, limits, introspection, isKnown, timeoutMs, log } = options;
+  const { createClient, limits, introspection, isKnown, timeoutMs, subgraphsKnowCallers = true, log } = options;
   const listeners = new Set<() => void>();
   /** All whose clients are not closed: the current one and those on which something still runs. */
   const open = new Set<Held>();
@@ -69,7 +71,13 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       const key = `${name} ${url}`;
       clients.set(key, known.get(key) ?? createClient(name, url));
     }
-    const executor = createExecutor({ supergraphSdl, clients: [...clients.values()], timeoutMs, log });
+    const executor = createExecutor({
+      supergraphSdl,
+      clients: [...clients.values()],
+      timeoutMs,
+      subgraphsKnowCallers,
+      log,
+    });
     const costs = parseCostModel(supergraph.document);
     const graph = {
       supergraphSdl,

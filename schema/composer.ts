@@ -54,7 +54,7 @@ export function composeApart(subgraphs: readonly SubgraphSdl[], options: Compose
       else child.kill("SIGKILL");
     });
     // Sent by composer-process.ts only.
-    child.once("message", (message) => end(message as { composition: Composition } | { error: string }));
+    child.once("message", (message) => end(message as { composition: Composition }));
     child.send(subgraphs, () => undefined); // a process that cannot be written to ends, which is heard above
   });
 }

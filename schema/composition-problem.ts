@@ -19,7 +19,7 @@ export interface ProblemLocation {
 export function describeProblem({ code, message, locations }: CompositionProblem): string {
   const places = [...new Set(locations.map(describeLocation))].join(", ");
   const where = places === "" ? code : `${code} ${places}`;
-  // Composition writes lists and operations into its messages.
+  // Some of composition's messages end with an empty line.
   return `${where}: ${message.trim()}`;
 }
 
@@ -27,7 +27,7 @@ function describeLocation({ subgraph, origin, line, column }: ProblemLocation): 
   return `${subgraph} ${origin ?? ""}${origin === null ? "" : ":"}${line}:${column}`;
 }
 
-/** Problems as people read them, each with its own lines indented. */
+/** Problems as people read them, one after the other. Composition writes lists and operations into its messages: these lines are indented. */
 export function describeProblems(problems: readonly CompositionProblem[]): string {
   return problems.map((problem) => `- ${describeProblem(problem).replaceAll("\n", "\n  ")}`).join("\n");
 }

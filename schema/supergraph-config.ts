@@ -95,7 +95,7 @@ export function parseSupergraphConfig(
   for (const name of names) {
     const given = parsed.data.subgraphs[name];
     const source = sourceOf(name, given?.schema ?? {}, folder);
-    if (typeof source === "object" && "problems" in source) {
+    if ("problems" in source) {
       problems.push(...source.problems);
       continue;
     }

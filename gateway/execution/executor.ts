@@ -104,6 +104,8 @@ export interface ExecutorOptions {
   eventConcurrency?: number;
   /** A subgraph's read under way is joined by identical ones of the same caller for so long after it began. */
   shareReadsMs?: number;
+  /** False where subgraphs are told nothing of callers but the headers that are passed on: then who passes on the same shares reads. */
+  subgraphsKnowCallers?: boolean;
   /** How many fields an operation may select when its fragments are written out. */
   maxFields?: number;
   /** Closed with the executor. */
@@ -155,7 +157,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
 
   const choiceOf = createVariantChoice({ supergraph, overrideLabelsOf, overridePercentageOf });
-  const reads = createSharedReads({ windowMs: shareReadsMs });
+  const reads = createSharedReads({ windowMs: shareReadsMs, isByCaller: options.subgraphsKnowCallers ?? true });
 
   const isService = (caller: Caller) => caller.kind === "service";
   const schemaFor = (caller: Caller) => (isService(caller) ? internalApiSchema : apiSchema);

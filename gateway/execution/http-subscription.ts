@@ -15,6 +15,7 @@ export interface HttpSubscriberOptions {
   heartbeatMs?: number;
 }
 
+/** Reads the streams of one subgraph; its `subscribe` is that of a `SubgraphClient`. */
 export interface HttpSubscriber {
   subscribe(request: SubgraphRequest): AsyncIterable<SubgraphResponse>;
   close(): Promise<void>;
@@ -67,12 +68,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     }
     if (stream.end) return;
     const socket = new WebSocket(url, GRAPHQL_TRANSPORT_WS_PROTOCOL, {
-      headers: {
-        ...context.headers,
-        ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
-        ...(context.tracestate !== undefined && { tracestate: context.tracestate }),
-        ...headers,
-      },
+      headers: streamHeaders(context, headers),
       handshakeTimeout: connectTimeoutMs,
       followRedirects: false,
       // It costs each socket a compressor's memory.
@@ -147,7 +143,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
   }
 
   function fail(stream: Stream, what: string, cause?: unknown): void {
-    if (!stream.end) finish(stream, { error: broken(name, what, cause) });
+    if (!stream.end) finish(stream, { error: brokenStream(name, what, cause) });
   }
 
   /** Nothing more will come, or is wanted. */
@@ -260,6 +256,17 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }
 
-function broken(name: string, what: string, cause?: unknown): ToolyardError {
+/** What a request for a stream carries of its operation; what a subgraph is told of the caller (`own`) comes last. */
+export function streamHeaders(context: OperationContext, own: Record<string, string>): Record<string, string> {
+  return {
+    ...context.headers,
+    ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
+    ...(context.tracestate !== undefined && { tracestate: context.tracestate }),
+    ...own,
+  };
+}
+
+/** @param what continues "the stream broke: …" */
+export function brokenStream(name: string, what: string, cause?: unknown): ToolyardError {
   return new ToolyardError("UPSTREAM_UNAVAILABLE", `The stream of the subgraph "${name}" broke: ${what}.`, { cause });
 }

@@ -7,6 +7,7 @@ export interface AbortSignalLike {
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
+/** A signal, and what aborts it. */
 export interface LightAbort {
   readonly signal: AbortSignalLike;
   /** Once: later calls do nothing. */
@@ -41,13 +42,4 @@ export function createLightAbort(): LightAbort {
       for (const listener of told) listener();
     },
   };
-}
-
-/** The platform's signal, for who needs that. It lives as long as what it follows. */
-export function toAbortSignal(signal: AbortSignalLike): AbortSignal {
-  if (signal instanceof AbortSignal) return signal;
-  const controller = new AbortController();
-  if (signal.aborted) controller.abort(signal.reason);
-  else signal.addEventListener("abort", () => controller.abort(signal.reason));
-  return controller.signal;
 }

@@ -44,6 +44,21 @@ test("identical reads under way are one request, and each has data of its own to
   expect(second?.data?.["a"]).not.toBe(first?.data?.["a"]);
 });
 
+test("where a subgraph is told nothing of callers, other callers share what has the same headers", async () => {
+  const { client, pending } = createSubgraph();
+  const reads = createSharedReads({ windowMs: 10, now: () => 0, isByCaller: false });
+  const ask = (user: string, tenant: string) => {
+    const caller = createUserCaller(user, "VIEWER");
+    const context = { caller, requestId: user, clientAddress: user, headers: { tenant } };
+    return read(reads, client, requestFor(caller, { context }), "");
+  };
+  const both = [ask("u1", "a"), ask("u2", "a")];
+  void ask("u3", "b");
+  expect(pending).toHaveLength(2);
+  pending[0]?.answer({ data: { a: 1 } });
+  expect(await Promise.all(both)).toEqual([{ data: { a: 1 } }, { data: { a: 1 } }]);
+});
+
 test.each([
   ["another caller", requestFor(createUserCaller("u1", "VIEWER")), ""],
   ["other variables", requestFor(anonymous, { variablesText: `{"x":1}` }), ""],

@@ -7,12 +7,14 @@ export interface SharedReadsOptions {
    * this is also how old an answer may be; 0 turns sharing off.
    */
   windowMs: number;
+  /** False where a subgraph is told nothing of callers but the headers that are passed on: then the same headers are the same reader. */
+  isByCaller?: boolean;
   /** Milliseconds on a clock that only goes forward. */
   now?: () => number;
 }
 
 /**
- * Identical reads of one subgraph on behalf of one caller become one request, within an operation and across operations. After a
+ * Identical reads of one subgraph on behalf of one caller, as far as the subgraph can tell, become one request, within an operation and across operations. After a
  * mutation no read that began before its end is joined any more, so a client that writes and then reads finds what it wrote.
  */
 export interface SharedReads {
@@ -38,7 +40,8 @@ interface Read {
   joined: ((settled: { response: SubgraphResponse } | { error: unknown }) => void)[] | null;
 }
 
-export function createSharedReads({ windowMs, now = () => performance.now() }: SharedReadsOptions): SharedReads {
+export function createSharedReads(options: SharedReadsOptions): SharedReads {
+  const { windowMs, isByCaller = true, now = () => performance.now() } = options;
   /** By query, then by reader: both are the same strings again and again, which are found without looking at all their characters. */
   const underWay = new Map<string, Map<string, Read[]>>();
   const callers = new WeakMap<Caller, string>();
@@ -87,7 +90,7 @@ export function createSharedReads({ windowMs, now = () => performance.now() }: S
 
   return {
     readerOf({ caller, headers, clientAddress = "" }, scope) {
-      let reader = `${callerKey(caller)}\n${clientAddress}\n${scope}`;
+      let reader = isByCaller ? `${callerKey(caller)}\n${clientAddress}\n${scope}` : scope;
       for (const name in headers) reader += `\n${name}:${headers[name]}`;
       return reader;
     },

@@ -1,9 +1,9 @@
 import { Agent, request as send } from "undici";
-import { isPublic, ToolyardError } from "@toolyard/service-kit";
+import { isPublic } from "@toolyard/service-kit";
 import { createEventParser, EVENT_STREAM } from "../subscriptions/event-stream.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
-import type { HttpSubscriber, HttpSubscriberOptions } from "./http-subscription.ts";
-import type { SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
+import { variablesOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 const MAX_REFUSAL_CHARACTERS = 1_048_576;
 
@@ -28,7 +28,8 @@ export function createSseSubscriber(
     pipelining: 1,
   });
 
-  async function* read({ query, variables, context, signal }: SubgraphRequest): AsyncGenerator<SubgraphResponse> {
+  async function* read(request: SubgraphRequest): AsyncGenerator<SubgraphResponse> {
+    const { query, context, signal } = request;
     const own = await headersFor(context);
     const { statusCode, headers, body } = await send(url, {
       method: "POST",
@@ -37,12 +38,9 @@ export function createSseSubscriber(
       headers: {
         "content-type": "application/json",
         accept: EVENT_STREAM,
-        ...context.headers,
-        ...(context.traceparent !== undefined && { traceparent: context.traceparent }),
-        ...(context.tracestate !== undefined && { tracestate: context.tracestate }),
-        ...own,
+        ...streamHeaders(context, own),
       },
-      body: JSON.stringify({ query, variables }),
+      body: JSON.stringify({ query, variables: variablesOf(request) }),
     });
     if (statusCode !== 200 || !String(headers["content-type"]).toLowerCase().startsWith(EVENT_STREAM)) {
       const refusal = await beginningOf(body);
@@ -57,11 +55,11 @@ export function createSseSubscriber(
         if (event === "complete") return;
         if (event !== "next") continue;
         const response = parseSubgraphResponse(parseJson(data));
-        if (!response) throw broken(name, "it sent something that is not a GraphQL response");
+        if (!response) throw brokenStream(name, "it sent something that is not a GraphQL response");
         yield response;
       }
     }
-    throw broken(name, "its connection closed");
+    throw brokenStream(name, "its connection closed");
   }
 
   return {
@@ -70,7 +68,7 @@ export function createSseSubscriber(
         yield* read(request);
       } catch (error) {
         if (request.signal.aborted) return;
-        throw isPublic(error) ? error : broken(name, "its connection broke", error);
+        throw isPublic(error) ? error : brokenStream(name, "its connection broke", error);
       }
     },
     close: () => agent.destroy(),
@@ -93,7 +91,7 @@ async function beginningOf(body: AsyncIterable<unknown>): Promise<string> {
 function refusalOf(name: string, status: number, body: string): SubgraphResponse {
   const response = parseSubgraphResponse(parseJson(body));
   if (response?.errors) return response;
-  throw broken(name, `it answered HTTP ${status} without a stream`);
+  throw brokenStream(name, `it answered HTTP ${status} without a stream`);
 }
 
 function parseJson(text: string): unknown {
@@ -103,8 +101,4 @@ function parseJson(text: string): unknown {
     if (error instanceof SyntaxError) return null;
     throw error;
   }
-}
-
-function broken(name: string, what: string, cause?: unknown): ToolyardError {
-  return new ToolyardError("UPSTREAM_UNAVAILABLE", `The stream of the subgraph "${name}" broke: ${what}.`, { cause });
 }

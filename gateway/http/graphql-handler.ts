@@ -45,6 +45,7 @@ export interface GraphqlHandlerOptions {
   logger: Logger;
 }
 
+/** Where the graph is asked. */
 export const GRAPHQL_PATH = "/graphql";
 /** Where clients of graphql-sse reserve streams. */
 export const STREAM_PATH = "/graphql/stream";
@@ -53,7 +54,7 @@ const EVERY_METHOD = "GET, POST, OPTIONS";
 const UNREAD_BYTES = 65_536;
 
 /** An administrator's request for the plan of an operation beside its result. */
-export const PLAN_HEADER = "x-toolyard-plan";
+const PLAN_HEADER = "x-toolyard-plan";
 
 /** One request on its way through. */
 interface Exchange {

@@ -2,7 +2,7 @@ import { SpanKind, type Attributes, type Link, type SpanContext, type TraceState
 import type { EventTrace, FetchTrace, OperationTrace } from "../execution/operation-trace.ts";
 import type { OperationContext, SubgraphError } from "../execution/subgraph-client.ts";
 import type { CountedOperation } from "../operation-metrics.ts";
-import { traceparentOf, type ClockOffset, type OpenSpan, type SpanOptions } from "./span.ts";
+import { clockOffsetNow, traceparentOf, type ClockOffset, type OpenSpan, type SpanOptions } from "./span.ts";
 
 /** One trace that is recorded. */
 export interface Trace {
@@ -16,6 +16,7 @@ export interface Trace {
   clockOffset: ClockOffset;
 }
 
+/** What spans are made by. */
 export interface TraceRecorder {
   open(options: SpanOptions): OpenSpan;
   newSpanId(): string;
@@ -122,8 +123,12 @@ function createOperationTrace(within: Within, recorder: TraceRecorder): Operatio
       span.end(null);
     },
     event(): EventTrace {
-      const { traceId: _traceId, parent: _parent, tracestate: _said, traceState: _state, ...same } = trace;
-      const own: Trace = { ...same, traceId: recorder.newTraceId(), parent: undefined, clockOffset: clockOffset() };
+      const own: Trace = {
+        traceId: recorder.newTraceId(),
+        traceFlags: trace.traceFlags,
+        parent: undefined,
+        clockOffset: clockOffsetNow(),
+      };
       const links: Link[] = [{ context: span.context }];
       const event = recorder.open({
         name: `${title} event`,
@@ -148,10 +153,6 @@ function createOperationTrace(within: Within, recorder: TraceRecorder): Operatio
 
 function childOf({ traceId, traceFlags, traceState }: Trace, recorder: TraceRecorder): SpanContext {
   return { traceId, spanId: recorder.newSpanId(), traceFlags, ...(traceState && { traceState }) };
-}
-
-function clockOffset(): ClockOffset {
-  return Date.now() - performance.now();
 }
 
 /** What spans call the first of some errors: its code, never its words, in which there may be anything. */

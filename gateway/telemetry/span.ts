@@ -4,6 +4,10 @@ import type { ReadableSpan } from "@opentelemetry/sdk-trace-base";
 /** Epoch milliseconds less `performance.now()`: what turns the one clock into the other. Taken once for a trace, whose spans then agree. */
 export type ClockOffset = number;
 
+export function clockOffsetNow(): ClockOffset {
+  return Date.now() - performance.now();
+}
+
 /** What all spans of this process have in common. */
 export type SpanScope = Pick<ReadableSpan, "resource" | "instrumentationScope">;
 

@@ -5,9 +5,10 @@ import { defaultResource, resourceFromAttributes } from "@opentelemetry/resource
 import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
 import type { Logger } from "@toolyard/service-kit";
 import type { SubgraphClient } from "../execution/subgraph-client.ts";
+import { GRAPHQL_PATH, STREAM_PATH } from "../http/graphql-handler.ts";
 import { parseTraceparent, tracestateOf } from "../trace-context.ts";
 import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
-import { openSpan, traceparentOf } from "./span.ts";
+import { clockOffsetNow, openSpan, traceparentOf } from "./span.ts";
 import { createSpanExport } from "./span-export.ts";
 import type { TracingConfig } from "./telemetry-config.ts";
 import { traceFetches } from "./traced-client.ts";
@@ -24,11 +25,13 @@ export interface Tracing {
   close(): Promise<void>;
 }
 
+/** An HTTP request that runs. */
 export interface RequestSpan {
   /** @param status null when nothing was answered, as the client was gone */
   end(status: number | null): void;
 }
 
+/** What goes with an operation of its trace. */
 export interface TraceOfRequest {
   traceparent: string;
   tracestate?: string;
@@ -44,7 +47,7 @@ export interface TracingOptions {
 }
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]);
-const ROUTES = new Set(["/graphql", "/graphql/stream"]);
+const ROUTES = new Set([GRAPHQL_PATH, STREAM_PATH]);
 const SAMPLED = 1;
 /** Flags of a later version say nothing here. */
 const RANDOM = 2;
@@ -97,7 +100,7 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
       isSampled,
       remote,
       parent: remote,
-      clockOffset: Date.now() - performance.now(),
+      clockOffset: clockOffsetNow(),
       ...(tracestate !== undefined && { tracestate, traceState: createTraceState(tracestate) }),
     };
   }
