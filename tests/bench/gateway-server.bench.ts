@@ -1,6 +1,6 @@
 /**
  * CPU of a whole gateway for one operation over HTTP, limits, authentication and metrics on, beside Apollo Server with the stock
- * ApolloGateway: `node tests/bench/gateway-server.bench.ts`. `gateway.bench.ts` compares the executors alone.
+ * ApolloGateway and Hive Gateway: `node tests/bench/gateway-server.bench.ts [--only=ours,stock] [--rounds=9]`. `gateway.bench.ts` compares the executors
  *
  * Subgraphs answer over HTTP from a process of their own, each gateway is a process as its users start it. Linux only: a process's CPU
  * is read from /proc.
@@ -16,67 +16,36 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import type { RemoteGraphQLDataSource as DataSource } from "@apollo/gateway";
-import { composeFixture, type FixtureSubgraph } from "@toolyard/gateway/execution/fixtures/compose.ts";
+import { composeFixture } from "@toolyard/gateway/execution/fixtures/compose.ts";
 import { freePort } from "@toolyard/testing";
 import { execute, parse, type DocumentNode } from "graphql";
 import { SignJWT, exportJWK, generateKeyPair } from "jose";
 import { Pool } from "undici";
+import { operations, shop } from "./gateways/shop.ts";
 
 type Fetcher = NonNullable<DataSource["fetcher"]>;
 
 const connections = 50;
-const warmUpRequests = Number(process.env["BENCH_WARM_UP"] ?? 6_000);
 const requestsPerRound = 1_000;
-/** The gateways take turns, so that what else the machine does falls on all of them. */
-const rounds = Number(process.env["BENCH_ROUNDS"] ?? 9);
-/** Names of gateways, separated by commas; all unless given. */
-const only = process.env["BENCH_ONLY"];
-/** Another checkout of Toolyard, to be compared with this one. */
-const other = process.env["BENCH_OTHER"];
-
-const operations = {
-  "three hops": `query Hops { products(first: 10) { upc name price shippingEstimate reviews { id body author { id name username } } } }`,
-  "one subgraph": `query One { products(first: 10) { upc name price weight } }`,
-};
-
-const products = Array.from({ length: 20 }, (_, i) => ({
-  upc: `p${i}`,
-  name: `Product ${i}`,
-  price: 10 * i,
-  weight: i,
-}));
-const reviews = Array.from({ length: 60 }, (_, i) => ({
-  id: `r${i}`,
-  body: `Review number ${i}`,
-  upc: `p${i % 20}`,
-  authorId: `u${i % 7}`,
-}));
-const users = Array.from({ length: 7 }, (_, i) => ({ id: `u${i}`, name: `User ${i}`, username: `user${i}` }));
-
-const shop: Record<string, FixtureSubgraph> = {
-  products: {
-    typeDefs: `type Query { products(first: Int): [Product!]! } type Product @key(fields: "upc") { upc: ID! name: String price: Int weight: Int }`,
-    resolvers: { Query: { products: (_: unknown, { first }: { first: number }) => products.slice(0, first) } },
+const {
+  values: flags,
+  positionals: [role, ...rest],
+} = parseArgs({
+  allowPositionals: true,
+  options: {
+    /** Names of gateways, separated by commas; all unless given. */
+    only: { type: "string" },
+    /** Another checkout of Toolyard, to be compared with this one. */
+    other: { type: "string" },
+    "warm-up": { type: "string", default: "6000" },
+    /** The gateways take turns, so that what else the machine does falls on all of them. */
+    rounds: { type: "string", default: "9" },
+    /** For ours, such as `--cpu-prof`. */
+    "node-options": { type: "string", default: "" },
   },
-  reviews: {
-    typeDefs: `type Product @key(fields: "upc") { upc: ID! reviews: [Review!]! } type Review @key(fields: "id") { id: ID! body: String author: User } type User @key(fields: "id", resolvable: false) { id: ID! }`,
-    resolvers: {
-      Product: { reviews: ({ upc }: { upc: string }) => reviews.filter((review) => review.upc === upc) },
-      Review: { author: ({ authorId }: { authorId: string }) => ({ id: authorId }) },
-    },
-  },
-  users: {
-    typeDefs: `type User @key(fields: "id") { id: ID! name: String username: String }`,
-    resolvers: { User: { __resolveReference: ({ id }: { id: string }) => users.find((user) => user.id === id) } },
-  },
-  shipping: {
-    typeDefs: `type Product @key(fields: "upc") { upc: ID! price: Int @external weight: Int @external shippingEstimate: Int @requires(fields: "price weight") }`,
-    resolvers: {
-      Product: { shippingEstimate: ({ price, weight }: { price: number; weight: number }) => price + weight },
-    },
-  },
-};
+});
 
 /** The subgraphs, and the keys that the gateway verifies tokens by. */
 async function serveSubgraphs(): Promise<void> {
@@ -364,20 +333,12 @@ async function main(): Promise<void> {
           fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port), "undici"]),
       },
       ...(await hiveGateways(folder, subgraphUrls)),
-      ours: toolyard(
-        join(import.meta.dirname, "..", ".."),
-        supergraph,
-        jwks,
-        subgraphUrls,
-        process.env["BENCH_NODE_OPTIONS"],
-      ),
-      ...(other !== undefined && {
-        other: toolyard(other, supergraph, jwks, subgraphUrls, process.env["BENCH_OTHER_NODE_OPTIONS"]),
-      }),
+      ours: toolyard(join(import.meta.dirname, "..", ".."), supergraph, jwks, subgraphUrls, flags["node-options"]),
+      ...(flags.other !== undefined && { other: toolyard(flags.other, supergraph, jwks, subgraphUrls) }),
     };
     const running: Running[] = [];
     for (const [name, { path, start }] of Object.entries(starts)) {
-      if (only && !only.split(",").includes(name)) continue;
+      if (flags.only !== undefined && !flags.only.split(",").includes(name)) continue;
       const port = await freePort();
       const child = start(port);
       children.push(child);
@@ -387,9 +348,9 @@ async function main(): Promise<void> {
     }
     for (const [name, query] of Object.entries(operations)) {
       await compareAnswers(running, tokens, query);
-      for (const { pool, path } of running) await load(pool, path, tokens, query, warmUpRequests);
+      for (const { pool, path } of running) await load(pool, path, tokens, query, Number(flags["warm-up"]));
       const measured = running.map(() => [] as Round[]);
-      for (let round = 0; round < rounds; round++)
+      for (let round = 0; round < Number(flags.rounds); round++)
         for (const [index, gateway] of running.entries())
           measured[index]?.push(await measure(gateway, { tokens, query, subgraphs }));
       report(name, running, measured);
@@ -405,7 +366,6 @@ async function main(): Promise<void> {
   }
 }
 
-const [role, ...rest] = process.argv.slice(2);
 if (role === "subgraphs") await serveSubgraphs();
 else if (role === "stock") await serveStock(rest[0] ?? "", rest[1] ?? "{}", Number(rest[2]), rest[3] === "undici");
 else await main();
