@@ -1,6 +1,7 @@
 /**
  * CPU of a whole gateway for one operation over HTTP, limits, authentication and metrics on, beside Apollo Server with the stock
- * ApolloGateway and Hive Gateway: `node tests/bench/gateway-server.bench.ts [--only=ours,stock] [--rounds=9]`. `gateway.bench.ts` compares the executors
+ * ApolloGateway and Hive Gateway: `node tests/bench/gateway-server.bench.ts [--only=ours,stock] [--rounds=9]`. `gateway.bench.ts`
+ * compares the executors alone.
  *
  * Subgraphs answer over HTTP from a process of their own, each gateway is a process as its users start it. Linux only: a process's CPU
  * is read from /proc.

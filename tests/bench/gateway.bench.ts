@@ -284,7 +284,6 @@ async function main(): Promise<void> {
     subgraphs.child.disconnect();
     await rm(folder, { recursive: true, force: true });
   }
-  print("@graphql-hive/gateway: skipped, it is not installed (its dependencies cannot be had from the registry here).");
 }
 
 function print(line: string): void {
