@@ -106,7 +106,6 @@ export function createGateway(options: GatewayOptions): Gateway {
         live,
         request,
         admit: ({ admission }) => admission.internal.admit(request.query, request.operationName ?? null),
-        onEnd: () => undefined,
       }),
   });
 

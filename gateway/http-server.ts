@@ -43,8 +43,8 @@ declare module "fastify" {
 
 /** Apollo Studio asks from here; it needs introspection. */
 const STUDIO_ORIGIN = "https://studio.apollographql.com";
-/** Longer than any operation may take: what is slower than this sends its request byte by byte. */
-const REQUEST_TIMEOUT_MS = 60_000;
+/** How long a request may take to come whole: what is slower than this sends it byte by byte. */
+const RECEIVE_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
 
@@ -78,7 +78,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     serverFactory: (handleOther) =>
       createServer(
         {
-          requestTimeout: REQUEST_TIMEOUT_MS,
+          requestTimeout: RECEIVE_TIMEOUT_MS,
           keepAliveTimeout: KEEP_ALIVE_MS,
           // Other offers, such as the HTTP/2 of Java's clients, are passed over, as a server may: the request is answered as it is.
           shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",

@@ -89,7 +89,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   const shared = createSharedUpstreams({
     open(request) {
       if (request.context.trace) opener = request.context;
-      return followGraph({ live, request, admit: (graph) => admit(graph, request), onEnd: () => undefined });
+      return followGraph({ live, request, admit: (graph) => admit(graph, request) });
     },
     positionOf(request) {
       const admitted = admit(live.current, request);

@@ -39,7 +39,6 @@ function open(
     live,
     request: { query, context: { caller: anonymous, requestId: "test" } },
     admit: ({ admission }) => admission.public.admit(query, null),
-    onEnd: () => undefined,
     reopenMs: [1, 1],
   });
 }

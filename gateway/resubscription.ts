@@ -11,8 +11,6 @@ export interface FollowGraphOptions {
   request: GraphRequest;
   /** The subscription on a graph, or why that graph does not allow it. */
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
-  /** Called once, when the stream has ended in whatever way. */
-  onEnd(): void;
   /** How long is waited, more or less, before a stream that broke is opened again: so often, unless events came in between. */
   reopenMs?: readonly number[];
 }
@@ -29,7 +27,7 @@ type Step = IteratorResult<ExecutionResult, void>;
  * with an error that says so. Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
  */
 export function followGraph(options: FollowGraphOptions): Results {
-  const { live, request, admit, onEnd, reopenMs = [100, 1_000, 4_000] } = options;
+  const { live, request, admit, reopenMs = [100, 1_000, 4_000] } = options;
   let held = live.hold();
   /** How `stream` is run; not asked for before there is something to compare with. */
   let way: string | null = null;
@@ -57,7 +55,6 @@ export function followGraph(options: FollowGraphOptions): Results {
     clearTimeout(retry);
     stopWaiting?.();
     held.release();
-    onEnd();
   }
 
   /** Goes over to the graph in service. @returns an error when the subscription cannot */

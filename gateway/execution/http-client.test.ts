@@ -109,7 +109,7 @@ describe("what an HTTP subgraph may do", () => {
   ];
   test.each(answers)("%s becomes an error that names the subgraph", async (_name, handler, message, code) => {
     const { url } = await serve(handler);
-    const response = await clientOf(url, { maxResponseBytes: 10_000, timeoutMs: 150 }).execute(request);
+    const response = await clientOf(url, { maxResponseBytes: 10_000, timeoutMs: 500 }).execute(request);
     expect(response.data).toBeUndefined();
     expect(response.errors).toHaveLength(1);
     expect(response.errors?.[0]?.message).toMatch(message);

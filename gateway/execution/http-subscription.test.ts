@@ -72,7 +72,7 @@ test("one that only has nothing to say does not", async () => {
         if (++pings === 4) send(socket, { id: message.id, type: "next", payload: { data: { changed: 1 } } });
       });
     },
-    { heartbeatMs: 30 },
+    { heartbeatMs: 150 },
   );
   const { events } = subscribe(subscriber);
   expect(await events.next()).toEqual({ done: false, value: { data: { changed: 1 } } });
@@ -80,7 +80,7 @@ test("one that only has nothing to say does not", async () => {
 });
 
 test("one that does not let the gateway in is given up in time", async () => {
-  const { subscriber } = await start(() => undefined, { connectTimeoutMs: 50 });
+  const { subscriber } = await start(() => undefined, { connectTimeoutMs: 300 });
   await expect(subscribe(subscriber).events.next()).rejects.toMatchObject({
     message: expect.stringContaining("did not acknowledge"),
   });
@@ -150,7 +150,7 @@ test("few large events are held back like many small ones, and one larger than a
         before = socket?.bufferedAmount ?? 0;
         return isStill;
       },
-      { interval: 200 },
+      { interval: 200, timeout: 10_000 },
     )
     .toBe(true);
   expect(sent, "that many were taken though nobody asked for the second").toBeLessThan(40);

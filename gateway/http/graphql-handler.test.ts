@@ -72,7 +72,7 @@ test.each([
   const socket = open(running.port);
   socket.pause();
   socket.write(bodyOf(body));
-  await expect.poll(() => connectionsOf(running.server)).toBe(1);
+  await expect.poll(() => connectionsOf(running.server), { timeout: 5_000 }).toBe(1);
   await expect.poll(() => connectionsOf(running.server), { timeout: 5_000 }).toBe(0);
 });
 

@@ -76,7 +76,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     }
     response.closed.addEventListener("abort", run.stop, { once: true });
     if (response.closed.aborted) run.stop();
-    let why = null as StreamEnd | null;
+    let why = null as StreamEnd | null; // set by a callback, of which narrowing would know nothing
     const release = streams.open(caller, {
       end(reason) {
         why = reason;

@@ -297,7 +297,7 @@ describe("graphql-transport-ws", () => {
     const { url, protocol } = await start({
       maxQueuedEvents: 4,
       slowConsumerGraceMs: 50,
-      heartbeatMs: 30,
+      heartbeatMs: 150,
       changes: async function* () {
         while (true) yield { productChanged: { sequence: `${++sent}${ballast}`, product: { upc: "1" } } };
       },

@@ -180,7 +180,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
   async function follow(subscriber: Subscriber, caller: Caller, run: OperationRun, key: string): Promise<void> {
     const broken = new AbortController();
     const { signal } = broken;
-    let why = null as StreamEnd | null;
+    let why = null as StreamEnd | null; // set by a callback, of which narrowing would know nothing
     let isGone = false;
     const leave = () => {
       isGone = true;

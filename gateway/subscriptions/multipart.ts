@@ -55,7 +55,7 @@ export function createMultipart(options: MultipartOptions): Multipart {
       stalledMs,
     });
     response.closed.addEventListener("abort", run.stop, { once: true });
-    let why = null as StreamEnd | null;
+    let why = null as StreamEnd | null; // set by a callback, of which narrowing would know nothing
     const release = streams.open(caller, {
       end(reason) {
         why = reason;

@@ -232,7 +232,7 @@ test("large events wait by their size: the upstream is not read on for one who d
   });
   const stream = shared.subscribe(requestOf(null));
   const sequences = [sequenceOf((await stream.next()).value as ExecutionResult)];
-  await vi.waitFor(() => expect(pulled).toBeGreaterThan(3));
+  await vi.waitFor(() => expect(pulled).toBeGreaterThan(3), { timeout: 5_000 });
   for (let turn = 0; turn < 50; turn++) await settle();
   expect(pulled).toBeLessThan(10);
   for await (const result of stream) sequences.push(sequenceOf(result));

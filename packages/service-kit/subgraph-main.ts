@@ -9,8 +9,8 @@ import type { Subgraph } from "./subgraph.ts";
 import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
 import { z } from "zod";
 
-/** Ports of the subgraphs when each runs alone; `schema/compose.ts` writes the same into the supergraph. */
-export const SUBGRAPH_PORTS: Record<string, number> = {
+/** Ports of the subgraphs when each runs alone, unless PORT says another. */
+const SUBGRAPH_PORTS: Record<string, number> = {
   identity: 4001,
   tools: 4002,
   knowledge: 4003,

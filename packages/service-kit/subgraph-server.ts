@@ -125,6 +125,7 @@ export async function serveSubgraph(options: {
         const requestId = newId();
         return {
           schema: subgraph.schema,
+          // As above.
           document: document as DocumentNode,
           variableValues: payload.variables ?? {},
           operationName: payload.operationName ?? null,

@@ -477,9 +477,9 @@ test("with JWKS_URL bearer tokens are verified, and the anonymous still served",
 
 test("SIGTERM lets running operations end, and the process with 0", async () => {
   await using gateway = await startGateway(shop.supergraph());
+  const before = shop.received.length;
   const running = post(gateway, { query: "{ slow(ms: 700) }" });
-  await eventually("the operation under way", () => shop.received.length > 0);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await eventually("the operation under way", () => shop.received.length > before);
   const stopped = gateway.stop();
   expect((await running).data).toEqual({ slow: "done" });
   expect(await stopped).toBe(0);

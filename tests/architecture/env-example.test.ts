@@ -1,0 +1,69 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
+import { parseProxyConfig } from "@toolyard/proxy/config.ts";
+import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
+import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
+import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
+import { parseKnowledgeConfig } from "@toolyard/subgraph-knowledge/config.ts";
+import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
+import { expect, test } from "vitest";
+
+/** What turns on whatever is off without it, so that its variables are read as well. */
+const given: Record<string, string> = {
+  PROXY_CREDENTIAL: "a.b.c",
+  OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318",
+  APOLLO_KEY: "service:graph:key",
+  APOLLO_GRAPH_REF: "graph@current",
+};
+
+/** Read by standalone/main.ts itself. */
+const others = ["SAMPLE"];
+/** Read to be refused, or everybody's. */
+const unlisted = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL", "NODE_ENV"];
+
+function variablesRead(): Set<string> {
+  const read = new Set<string>();
+  const env = new Proxy(given, {
+    get(values, name: string) {
+      read.add(name);
+      return values[name];
+    },
+  });
+  parseGatewayConfig(env);
+  parseProxyConfig(env);
+  parseAnalysisConfig(env);
+  parseDeploymentsConfig(env);
+  parseIdentityConfig(env);
+  parseKnowledgeConfig(env);
+  parseToolsConfig(env);
+  return read;
+}
+
+/** The names that a text has, those written as `PREFIX_{ONE,OTHER}`, too. */
+function namesIn(text: string): Set<string> {
+  const whole = text.replaceAll(/([A-Z_]+_)\{([A-Z_,]+)\}/g, (_, prefix: string, parts: string) =>
+    parts
+      .split(",")
+      .map((part) => prefix + part)
+      .join(" "),
+  );
+  return new Set(whole.match(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b/g));
+}
+
+const example = readFileSync(join(import.meta.dirname, "../../.env.example"), "utf8");
+
+test("every variable that is read is in .env.example", () => {
+  const told = namesIn(example);
+  // It says of these that there is one for each of the others.
+  const nameOf = (name: string) => name.replace(/^OTEL_EXPORTER_OTLP_TRACES_/, "OTEL_EXPORTER_OTLP_");
+  const missing = [...variablesRead()].filter((name) => !told.has(nameOf(name)) && !unlisted.includes(name));
+  expect(missing).toEqual([]);
+});
+
+test("every variable that .env.example sets is read", () => {
+  const set = [...example.matchAll(/^#?([A-Z][A-Z0-9_]*)=/gm)].flatMap(([, name]) => name ?? []);
+  const read = variablesRead();
+  expect(set.filter((name) => !read.has(name) && !others.includes(name))).toEqual([]);
+  expect(set.length).toBeGreaterThan(50);
+});
