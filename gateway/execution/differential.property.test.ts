@@ -53,6 +53,8 @@ async function createSubject(graph: Graph): Promise<Subject> {
   const executorWith = (core: PlannerCore) =>
     createExecutor({
       supergraphSdl,
+      // Toolyard's own graph has more for services: all of it is asked for here.
+      internalTag: "nothing",
       planner: createLocalPlanner(core),
       overrideLabelsOf: () => (random() < 0.5 ? ["new-dates"] : []),
       overridePercentageOf: () => random() * 100,

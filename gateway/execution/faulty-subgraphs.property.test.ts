@@ -89,6 +89,8 @@ describe.each(graphFixtures.map((create) => [create().name, create] as const))(
         let behaviourOf: (subgraph: string) => Behaviour = () => "well";
         let misbehaved = 0;
         const executor = createExecutor({
+          // Toolyard's own graph has more for services: all of it is asked for here.
+          internalTag: "nothing",
           supergraphSdl,
           planner: createLocalPlanner(createPlannerOfBoth({ supergraphSdl })),
           overridePercentageOf: () => 50,
