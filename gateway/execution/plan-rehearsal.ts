@@ -14,7 +14,7 @@ import {
   type SelectionNode,
   type SelectionSetNode,
 } from "graphql";
-import { createLifetime, type Json } from "./execution.ts";
+import { createLifetime, type Execution, type Json } from "./execution.ts";
 import { compilePlan } from "./plan-compiler.ts";
 import type { PlannedSelection } from "./plan-repair.ts";
 import type { QueryPlan } from "./query-plan.ts";
@@ -55,13 +55,12 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
       // What is completed for each event is planned as for a query.
       if (compiled.subscription) return true;
       const lifetime = createLifetime(undefined, Infinity);
-      const execution = {
+      const execution: Execution = {
         data: {},
         errors: [],
         variables: {},
         context: { caller: anonymous, requestId: "" },
         signal: lifetime.signal,
-        aborted: lifetime.aborted,
         hasFailedFetch: false,
         responseKeys: new Map<string, string>(),
         reads: createSharedReads({ windowMs: 0 }),

@@ -6,7 +6,7 @@ import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { buildSchema } from "graphql";
 import { createPersistedOperations } from "../persisted-operations.ts";
-import { createGraphqlHandler } from "./graphql-handler.ts";
+import { createGraphqlHandler, type GraphqlHandlerOptions } from "./graphql-handler.ts";
 
 let server: Server | null = null;
 const sockets: Socket[] = [];
@@ -17,13 +17,20 @@ afterEach(async () => {
 });
 
 /** The handler in front of a graph whose every answer is this text. */
-async function serve(text: string, stalledMs: number): Promise<{ server: Server; port: number }> {
+async function serve(
+  text: string,
+  stalledMs: number,
+  overrides: {
+    authenticate?: GraphqlHandlerOptions["authenticate"];
+    execute?: GraphqlHandlerOptions["gate"]["execute"];
+  } = {},
+): Promise<{ server: Server; port: number }> {
   const schema = buildSchema("type Query { text: String }");
   const document = parse("{ text }");
   const handle = createGraphqlHandler({
     gate: {
       inspect: () => ({ kind: "query", name: null, document, schema }),
-      execute: async () => ({ data: { text } }),
+      execute: overrides.execute ?? (async () => ({ data: { text } })),
       subscribe: () => {
         throw new Error("Nothing is subscribed to here.");
       },
@@ -32,7 +39,7 @@ async function serve(text: string, stalledMs: number): Promise<{ server: Server;
     },
     protocols: { handleOperation: async () => false, handleStream: async () => undefined },
     persisted: createPersistedOperations({ automatic: false }),
-    authenticate: async () => anonymous,
+    authenticate: overrides.authenticate ?? (async () => anonymous),
     contextOf: (caller, _request, requestId) => ({ caller, requestId }),
     crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
     page: null,
@@ -95,3 +102,22 @@ test("who takes it slowly does not, nor who waits before the next request", asyn
   socket.write(bodyOf('{"query":"{ text }"}'));
   await expect.poll(() => received, { timeout: 15_000 }).toBeGreaterThan(16_000_000);
 }, 40_000);
+
+test("what a client asked for that left while it was being authenticated is not begun for nobody", async () => {
+  let begin: (() => void) | undefined;
+  const asked: boolean[] = [];
+  const running = await serve("x", 1_000, {
+    authenticate: () => new Promise((resolve) => (begin = () => resolve(anonymous))),
+    async execute({ signal }) {
+      asked.push(signal?.aborted ?? false);
+      return { data: {} };
+    },
+  });
+  const socket = open(running.port);
+  socket.write(bodyOf('{"query":"{ text }"}'));
+  await expect.poll(() => begin !== undefined, { timeout: 5_000 }).toBe(true);
+  socket.destroy();
+  await expect.poll(() => connectionsOf(running.server), { timeout: 5_000 }).toBe(0);
+  begin?.();
+  await expect.poll(() => asked, { timeout: 5_000 }).toEqual([true]);
+});

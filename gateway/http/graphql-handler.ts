@@ -63,8 +63,8 @@ interface Exchange {
   requestId: string;
   headers: OutgoingHttpHeaders;
   caller: Caller | null;
-  /** Ends what runs for it when its client goes away, once something does. */
-  gone: LightAbort | null;
+  /** Ends what runs for it when its client goes away. */
+  gone: LightAbort;
 }
 
 /**
@@ -183,7 +183,6 @@ export function createGraphqlHandler(
         "Subscriptions need a stream: a WebSocket, or a request that accepts text/event-stream or multipart/mixed;subscriptionSpec=1.0.";
       return { status: 406, errors: [plainError("BAD_USER_INPUT", message, requestId)] };
     }
-    exchange.gone ??= createLightAbort();
     return gate.execute({ query, operationName, variables, context, signal: exchange.gone.signal });
   }
 
@@ -258,11 +257,11 @@ export function createGraphqlHandler(
       requestId,
       headers: { "x-request-id": requestId },
       caller: null,
-      gone: null,
+      gone: createLightAbort(),
     };
     const span = tracing?.request(request, startedAt);
     response.once("close", () => {
-      exchange.gone?.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away."));
+      exchange.gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away."));
       span?.end(response.headersSent ? response.statusCode : null);
       const durationMs = performance.now() - startedAt;
       metrics.httpRequest(request.method ?? "", GRAPHQL_PATH, response.statusCode, durationMs / 1_000);
