@@ -1,7 +1,7 @@
 import { Pool, type Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
-import { namesPrivateAddress, publicLookup } from "@toolyard/service-kit/remote-addresses.ts";
+import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 import type { RouteTarget } from "./route-table.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
@@ -60,7 +60,7 @@ export function createReplica(options: {
       pool ??= new Pool(url.origin, {
         pipelining: 1,
         keepAliveTimeout: KEEP_ALIVE_MS,
-        connect: { timeout: CONNECT_TIMEOUT_MS, ...(guarded && { lookup: publicLookup }) },
+        connect: guarded ? publicConnector({ timeout: CONNECT_TIMEOUT_MS }) : { timeout: CONNECT_TIMEOUT_MS },
       });
       return pool;
     },

@@ -83,6 +83,17 @@ describe("a launch", () => {
     ["a relative path", { http: { command: "a", path: "mcp" } }, "input.launch.http.path"],
     ["a path that names a host", { http: { command: "a", path: "//example.com" } }, "input.launch.http.path"],
     ["a path with a space", { http: { command: "a", path: "/a b" } }, "input.launch.http.path"],
+    ["a path of another host", { http: { command: "a", path: "//host/mcp" } }, "input.launch.http.path"],
+    [
+      "a health path of another host",
+      { http: { command: "a", options: { health: { livenessPath: "/\\host:1/" } } } },
+      "input.launch.http.options.health.livenessPath",
+    ],
+    [
+      "a health path that climbs to another host",
+      { http: { command: "a", options: { health: { readinessPath: "/..//host/" } } } },
+      "input.launch.http.options.health.readinessPath",
+    ],
     ["port 0", { image: { image: "a", port: 0 } }, "input.launch.image.port"],
     ["port 65536", { image: { image: "a", port: 65_536 } }, "input.launch.image.port"],
     ["an image in capitals", { image: { image: "Owner/Name" } }, "input.launch.image.image"],

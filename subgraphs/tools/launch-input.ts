@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "./text-input.ts";
 import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
 
@@ -27,15 +28,10 @@ const args = z
 const workingDirectory = filled(MAX_PATH)
   .nullish()
   .transform((value) => value ?? null);
-const urlPath = plainText(MAX_PATH)
-  .refine((text) => text.startsWith("/"), 'must begin with "/", as in "/mcp"')
-  .refine(
-    (text) => /^[\x21-\x7e]*$/.test(text),
-    "must not have spaces or characters outside ASCII: percent-encode them",
-  )
-  .refine((text) => !text.includes("#"), "must not have a fragment")
-  // A path of two slashes would be read as another host.
-  .refine((text) => !text.startsWith("//"), 'must not begin with "//"');
+const urlPath = plainText(MAX_PATH).check((context) => {
+  const message = problemOfPath(context.value);
+  if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
+});
 const mcpPath = urlPath.nullish().transform((value) => value ?? "/mcp");
 const probePath = urlPath.nullish().transform((value) => value ?? null);
 
@@ -173,6 +169,15 @@ const remoteUrl = plainText(2_048).check((context) => {
   const problem = problemOfUrl(context.value);
   if (problem !== null) context.issues.push({ code: "custom", input: context.value, message: problem });
 });
+
+function problemOfPath(text: string): string | null {
+  if (!text.startsWith("/")) return 'must begin with "/", as in "/mcp"';
+  if (/[^\x21-\x7e]/.test(text)) return "must not have spaces or characters outside ASCII: percent-encode them";
+  if (text.includes("#")) return "must not have a fragment";
+  return staysAtOrigin(text)
+    ? null
+    : 'must lead to the server itself: "//" at its beginning or a backslash can be read as another host';
+}
 
 function problemOfUrl(text: string): string | null {
   const url = URL.parse(text);

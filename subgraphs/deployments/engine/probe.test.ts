@@ -114,6 +114,30 @@ describe("a server of its own", () => {
 });
 
 describe("a remote server", () => {
+  test.each([
+    "/\\127.0.0.1:PORT/",
+    "//127.0.0.1:PORT/",
+    "/\t/127.0.0.1:PORT/",
+    "/@127.0.0.1:PORT/",
+    "/..//127.0.0.1:PORT/",
+  ])("whose health path is %j gets its headers itself, and nobody else does", async (path) => {
+    const seen: (string | undefined)[] = [];
+    const own = await serve((request, response) => {
+      seen.push(request.headers["x-key"]?.toString());
+      response.end();
+    });
+    let strayed = false;
+    const other = await serve((_request, response) => {
+      strayed = true;
+      response.end();
+    });
+    const livenessPath = path.replace("PORT", new URL(other).port);
+    const launch = { kind: "remote", url: `${own}/mcp`, options: { health: { livenessPath } } };
+    expect(await prober(true).check(target(own, launch), signal)).toMatchObject({ ok: true });
+    expect(seen).toEqual(["k"]);
+    expect(strayed).toBe(false);
+  });
+
   test("at a private address is not called", async () => {
     let called = false;
     const origin = await serve((_request, response) => {

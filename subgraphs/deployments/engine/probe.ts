@@ -4,7 +4,8 @@ import { Agent, request, type Dispatcher } from "undici";
 import { z } from "zod";
 import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
 import { probeMcp } from "./mcp-probe.ts";
-import { namesPrivateAddress, publicLookup } from "@toolyard/service-kit/remote-addresses.ts";
+import { urlAt } from "@toolyard/service-kit/origin-path.ts";
+import { PrivateAddressError, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget {
@@ -53,7 +54,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
   const remote = new Agent({
     keepAliveTimeout: 1_000,
     connections: 4,
-    ...(!options.allowPrivateRemotes && { connect: { lookup: publicLookup } }),
+    ...(!options.allowPrivateRemotes && { connect: publicConnector() }),
   });
 
   const dispatcherOf = (target: ProbeTarget): Dispatcher => (target.launch.kind === "remote" ? remote : local);
@@ -79,7 +80,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
   }
 
   async function get(target: ProbeTarget, path: string, signal: AbortSignal): Promise<void> {
-    const { statusCode, body } = await request(new URL(path, target.origin), {
+    const { statusCode, body } = await request(urlAt(target.origin, path), {
       dispatcher: dispatcherOf(target),
       headers: target.headers,
       signal,
@@ -90,10 +91,6 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
 
   async function call(target: ProbeTarget, signal: AbortSignal): Promise<string> {
     const { launch } = target;
-    if (launch.kind === "remote" && !options.allowPrivateRemotes && namesPrivateAddress(new URL(launch.url)))
-      throw new Error(
-        "Its URL names a private address; the operator must set ALLOW_PRIVATE_REMOTES=true to allow that.",
-      );
     const { livenessPath, readinessPath } = launch.options.health;
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
     if (paths.length > 0 && launch.kind !== "stdio") {
@@ -104,7 +101,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       await callBridge(target, signal);
       return "mcp tools/list";
     }
-    const url = new URL(mcpPathOf(launch), target.origin);
+    const url = urlAt(target.origin, mcpPathOf(launch));
     return probeMcp({ url, headers: target.headers, dispatcher: dispatcherOf(target), signal });
   }
 
@@ -181,10 +178,19 @@ function parseJson(text: string): unknown {
 }
 
 function describe(error: unknown): string {
+  const refused = causesOf(error).find((cause) => cause instanceof PrivateAddressError);
+  if (refused) return refused.message;
   const code = systemCodeOf(error);
   if (code === "ECONNREFUSED") return "Nothing listens on its port.";
   if (code === "ECONNRESET" || code === "UND_ERR_SOCKET") return "It closed the connection.";
   return sentence(messageOf(error));
+}
+
+/** The error and what led to it, bounded. */
+function causesOf(error: unknown): unknown[] {
+  const causes: unknown[] = [];
+  for (let cause = error; cause instanceof Error && causes.length < 8; cause = cause.cause) causes.push(cause);
+  return causes;
 }
 
 /** With a capital letter and a full stop. */
