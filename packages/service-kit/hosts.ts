@@ -1,3 +1,5 @@
+import { isIPv6 } from "node:net";
+
 /**
  * Which Host and Origin headers are answered, against DNS rebinding: loopback names and what the operator named.
  * Ports do not matter: they cannot be rebound.
@@ -54,4 +56,21 @@ function isAddress(name: string): boolean {
 /** Whether a socket's remote address is this host's own. */
 export function isLoopback(address: string | undefined): boolean {
   return address !== undefined && (/^(::ffff:)?127\./.test(address) || address === "::1");
+}
+
+/**
+ * Of an address, what one subscriber has: an IPv4 address, or the /64 of an IPv6 one, within which everybody may choose theirs
+ * (RFC 6177). What is counted for a client is counted for this.
+ */
+export function addressBlock(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const bare = address.replace(/%.*$/, "");
+  if (!isIPv6(bare)) return address.slice(0, 64);
+  // WHATWG's URL writes every spelling of an address alike, with at most one `::`.
+  const [head = "", tail] = new URL(`http://[${bare}]`).hostname.slice(1, -1).split("::");
+  const groups = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : 8 - groups.length - after.length;
+  return `${[...groups, ...Array.from({ length: zeros }, () => "0"), ...after].slice(0, 4).join(":")}::/64`;
 }

@@ -10,6 +10,7 @@ import {
 } from "@toolyard/service-kit";
 import { z } from "zod";
 import { requireStanding } from "./caller-standing.ts";
+import { effectiveScopes } from "./effective-scopes.ts";
 import type { ApiKey, IdentityStore } from "./identity-store.ts";
 import type { Loaders } from "./loaders.ts";
 import { mintCredential } from "./opaque-credential.ts";
@@ -117,6 +118,9 @@ export function createApiKeyService(options: {
         if (!key || (key.ownerId !== user.id && !(caller.can("user:admin") && user.role === "ADMIN"))) {
           throw notFound("API key", id);
         }
+        // A stream ticket is its key's, too, but for reading only.
+        if (itself && !effectiveScopes(user.role, key.scopes).every((scope) => caller.scopes.includes(scope)))
+          caller.require("credential:write");
         if (key.revokedAt !== null) return key;
         const at = now();
         await revocations.revokeApiKey(tx, id, at);

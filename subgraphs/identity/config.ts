@@ -31,7 +31,7 @@ const shape = {
 export function parseIdentityConfig(env: Environment): IdentityConfig {
   const values = parseEnvironment(shape, env);
   const adminPassword = values.ADMIN_PASSWORD ?? null;
-  const problem = adminPassword === null ? null : passwordProblem(adminPassword, values.ADMIN_USERNAME);
+  const problem = adminPassword === null ? null : passwordProblem(adminPassword, { username: values.ADMIN_USERNAME });
   if (problem !== null) {
     throw new ConfigError(`ADMIN_PASSWORD: ${problem}. Example: ADMIN_PASSWORD=a sentence that only you know`);
   }

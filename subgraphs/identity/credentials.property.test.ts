@@ -79,7 +79,7 @@ afterAll(async () => {
 });
 
 const register = (username: string) =>
-  sessions.register(anonymous, { username, email: "ada@example.com", password: PASSWORD });
+  sessions.register(anonymous, { username, email: "ada@example.com", password: PASSWORD }, null);
 const codeOf = async (promise: Promise<unknown>): Promise<string | null> => {
   try {
     await promise;

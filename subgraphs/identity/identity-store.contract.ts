@@ -169,6 +169,9 @@ export function identityStoreContract(
       expect((await store.findApiKeysOf(ids)).filter(({ ownerId }) => ownerId === ids[0])).toEqual([newer, used]);
       expect(await store.findApiKeysOf([ids[1] ?? ""])).toEqual([other]);
       expect(await store.findApiKeysOf([])).toEqual([]);
+      await store.transaction((tx) => tx.revokeApiKeysOf(ids[0] ?? "", 5_000));
+      expect(await store.findApiKeysOf([ids[0] ?? ""])).toEqual([{ ...newer, revokedAt: 5_000 }, used]);
+      expect(await store.findApiKeysOf([ids[1] ?? ""])).toEqual([other]);
     });
 
     test("gives a stream ticket to one of those who take it at once", async () => {

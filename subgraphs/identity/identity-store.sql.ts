@@ -116,6 +116,9 @@ function createWrites(transaction: Transaction): IdentityWrites {
     async revokeApiKey(id, at) {
       await apiKeyRows.update({ id, revokedAt: IsNull() }, { revokedAt: at });
     },
+    async revokeApiKeysOf(ownerId, at) {
+      await apiKeyRows.update({ ownerId, revokedAt: IsNull() }, { revokedAt: at });
+    },
     async setApiKeyUsed(id, at) {
       await apiKeyRows.update({ id }, { lastUsedAt: at });
     },

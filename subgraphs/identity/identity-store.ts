@@ -104,6 +104,7 @@ export interface IdentityWrites extends IdentityReads {
   accessTokensOf(sessionId: string, issuedAfter: number): Promise<string[]>;
   insertApiKey(key: ApiKey): Promise<void>;
   revokeApiKey(id: string, at: number): Promise<void>;
+  revokeApiKeysOf(ownerId: string, at: number): Promise<void>;
   setApiKeyUsed(id: string, at: number): Promise<void>;
   insertStreamTicket(ticket: StreamTicket): Promise<void>;
   /** True for the one who removed it: a ticket is good once. */

@@ -1,42 +1,56 @@
 import { createHash } from "node:crypto";
 import { ToolyardError } from "@toolyard/service-kit";
+import { addressBlock } from "@toolyard/service-kit/hosts.ts";
 
-/** Failures at once, and milliseconds until one more is allowed. */
+/** How many at once, and milliseconds until one more is allowed. */
 const LIMITS = {
-  /** Of a username from one client: ten in five minutes. */
+  /** Failures of a username from one client: ten in five minutes. */
   pair: { burst: 10, refillMs: 30_000 },
-  /** Of a username from everywhere: NIST SP 800-63B (3.2.2) allows 100 failures in a row. */
+  /** Failures of a username from everywhere: NIST SP 800-63B (3.2.2) allows 100 in a row. */
   username: { burst: 100, refillMs: 3_000 },
-  /** From one client, whatever the username. */
+  /** Failures from one client, whatever the username. */
   client: { burst: 50, refillMs: 6_000 },
-  /** In all: bounds what trying passwords costs this host; it recovers within a moment once a flood ends. */
+  /** Failures in all: bounds what trying passwords costs this host; it recovers within a moment once a flood ends. */
   all: { burst: 500, refillMs: 200 },
+  /** Registrations from one client, whether or not they succeed: an office's, on the day it begins. */
+  registrations: { burst: 50, refillMs: 30_000 },
+  /** Registrations in all. */
+  allRegistrations: { burst: 300, refillMs: 2_000 },
 };
 const MAX_BUCKETS = 50_000;
+/** Attempts that may wait for how others end. */
+const MAX_WAITING = 256;
+/** No username is longer; what is, belongs to nobody. */
+const MAX_USERNAME_LENGTH = 64;
 
 /**
- * Slows down guessing. Attempts are counted for a username together with where they come from, so that an attacker elsewhere
+ * Slows down guessing. Failures are counted for a username together with where they come from, so that an attacker elsewhere
  * does not keep the user out; and, more loosely, for the username, for the client and in all. Nobody is locked out for longer than
- * it takes one attempt to come back; who has a session or a key is not concerned.
+ * it takes one attempt to come back; who has a session or a key is not concerned. Registrations are counted for each client.
  */
 export interface LoginLimiter {
   /**
-   * Counts an attempt before it is made, so that many at once cannot pass together.
+   * Begins an attempt. Those that run count as failures until they have ended, so that many at once cannot pass together; one that
+   * would be too many only if they all failed waits for them.
    * @param client The client's address; null when it is not known.
    * @throws ToolyardError RATE_LIMITED with retryAfterSeconds.
    */
-  attempt(username: string, client: string | null): Attempt;
+  attempt(username: string, client: string | null): Promise<Attempt>;
+  /** Counts one. @throws ToolyardError RATE_LIMITED with retryAfterSeconds. */
+  registration(client: string | null): void;
 }
 
+/** Is told how it ended, once. */
 export interface Attempt {
   /** The password was right: the failures of this username from this client are forgotten. */
   succeeded(): void;
-  /** The attempt was not made after all. */
+  failed(): void;
+  /** The password was not looked at after all. */
   withdrawn(): void;
 }
 
 interface Bucket {
-  /** Attempts left as of `at`. */
+  /** What is left as of `at`. */
   left: number;
   at: number;
 }
@@ -47,45 +61,79 @@ export function createLoginLimiter(options: { enabled: boolean; now?: () => numb
   const usernames = createBuckets({ ...LIMITS.username, now });
   const clients = createBuckets({ ...LIMITS.client, now });
   const all = createBuckets({ ...LIMITS.all, now });
+  const registrations = createBuckets({ ...LIMITS.registrations, now });
+  const allRegistrations = createBuckets({ ...LIMITS.allRegistrations, now });
+  /** Of attempts that wait for those that run, the first first. */
+  let waiting: (() => void)[] = [];
+
+  function refuseUntil(counted: readonly Counted[], what: string): void {
+    const waitMs = Math.max(...counted.map(([buckets, key]) => buckets.waitMs(key)));
+    if (waitMs > 0) throw tooMany(what, Math.ceil(waitMs / 1000));
+  }
+
   return {
-    attempt(username, client) {
-      if (!enabled) return { succeeded() {}, withdrawn() {} };
-      // Hashed, so that a username of a megabyte takes no more room than another.
-      const name = createHash("sha256").update(username.toLowerCase()).digest("base64url");
-      const pair = `${name} ${client ?? ""}`;
-      const counted: [Buckets, string][] = [
+    async attempt(username, client) {
+      if (!enabled) return { succeeded() {}, failed() {}, withdrawn() {} };
+      const name = createHash("sha256")
+        .update(username.slice(0, MAX_USERNAME_LENGTH + 1).toLowerCase())
+        .digest("base64url");
+      const from = client === null ? null : addressBlock(client);
+      const pair = `${name} ${from ?? ""}`;
+      const counted: Counted[] = [
         [pairs, pair],
         [usernames, name],
-        ...(client === null ? [] : ([[clients, client]] satisfies [Buckets, string][])),
+        ...(from === null ? [] : ([[clients, from]] satisfies Counted[])),
         [all, ""],
       ];
-      const waitMs = Math.max(...counted.map(([buckets, key]) => buckets.waitMs(key)));
-      if (waitMs > 0) {
-        const retryAfterSeconds = Math.ceil(waitMs / 1000);
-        throw new ToolyardError("RATE_LIMITED", `Too many failed attempts. Try again in ${retryAfterSeconds} s.`, {
-          retryAfterSeconds,
-        });
+      for (;;) {
+        refuseUntil(counted, "failed attempts");
+        if (counted.every(([buckets, key]) => buckets.hasRoom(key))) break;
+        if (waiting.length >= MAX_WAITING) throw tooMany("attempts at once", 1);
+        await new Promise<void>((resolve) => waiting.push(resolve));
       }
-      for (const [buckets, key] of counted) buckets.take(key);
-      const withdrawn = () => {
-        for (const [buckets, key] of counted) buckets.giveBack(key);
+      for (const [buckets, key] of counted) buckets.reserve(key);
+      const end = (settle: () => void) => {
+        for (const [buckets, key] of counted) buckets.release(key);
+        settle();
+        const woken = waiting;
+        waiting = [];
+        for (const wake of woken) wake();
       };
       return {
-        withdrawn,
-        succeeded() {
-          withdrawn();
-          pairs.forget(pair);
-        },
+        succeeded: () => end(() => pairs.forget(pair)),
+        failed: () =>
+          end(() => {
+            for (const [buckets, key] of counted) buckets.take(key);
+          }),
+        withdrawn: () => end(() => undefined),
       };
+    },
+    registration(client) {
+      if (!enabled) return;
+      const counted: Counted[] = [
+        ...(client === null ? [] : ([[registrations, addressBlock(client)]] satisfies Counted[])),
+        [allRegistrations, ""],
+      ];
+      refuseUntil(counted, "registrations from here");
+      for (const [buckets, key] of counted) buckets.take(key);
     },
   };
 }
 
 type Buckets = ReturnType<typeof createBuckets>;
+type Counted = [Buckets, string];
+
+function tooMany(what: string, retryAfterSeconds: number): ToolyardError {
+  return new ToolyardError("RATE_LIMITED", `Too many ${what}. Try again in ${retryAfterSeconds} s.`, {
+    retryAfterSeconds,
+  });
+}
 
 function createBuckets(options: { burst: number; refillMs: number; now: () => number }) {
   const { burst, refillMs, now } = options;
   const buckets = new Map<string, Bucket>();
+  /** How many of what is left is taken already if all that runs fails. */
+  const reserved = new Map<string, number>();
   const read = (key: string): Bucket => {
     const bucket = buckets.get(key);
     const at = now();
@@ -106,13 +154,18 @@ function createBuckets(options: { burst: number; refillMs: number; now: () => nu
       const { left } = read(key);
       return left >= 1 ? 0 : (1 - left) * refillMs;
     },
+    hasRoom: (key: string) => read(key).left - (reserved.get(key) ?? 0) >= 1,
+    reserve(key: string) {
+      reserved.set(key, (reserved.get(key) ?? 0) + 1);
+    },
+    release(key: string) {
+      const left = (reserved.get(key) ?? 0) - 1;
+      if (left > 0) reserved.set(key, left);
+      else reserved.delete(key);
+    },
     take(key: string) {
       const { left, at } = read(key);
       write(key, { left: left - 1, at });
-    },
-    giveBack(key: string) {
-      const { left, at } = read(key);
-      write(key, { left: left + 1, at });
     },
     forget(key: string) {
       buckets.delete(key);

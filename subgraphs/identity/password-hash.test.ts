@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { expect, test } from "vitest";
 import { createPasswordHasher } from "./password-hash.ts";
 
@@ -38,4 +39,41 @@ test("lets a bounded number wait, in order, and serves on when they are through"
   expect(attempts.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled", "rejected"]);
   expect(attempts[3]).toMatchObject({ reason: { code: "RATE_LIMITED", extensions: { retryAfterSeconds: 1 } } });
   await small.hash("password 5");
+});
+
+test("reads no more of a password than it may have, before anything else is done with it", async () => {
+  const hash = await hasher.hash("of a proper length");
+  // Combining marks in an order that normalizing must sort: quadratic, minutes for all of it.
+  const hostile = "a" + "\u0315\u0300\u05ae\u0316".repeat(2_000_000);
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  expect(await hasher.verify(hostile, hash)).toBe(false);
+  expect(await hasher.verify(hostile, null)).toBe(false);
+  await expect(hasher.hash(hostile)).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
+  delay.disable();
+  expect(delay.max / 1e6).toBeLessThan(2_000);
+});
+
+test("counts characters, not code units", async () => {
+  const longest = "😀".repeat(256);
+  expect(await hasher.verify(longest, await hasher.hash(longest))).toBe(true);
+  await expect(hasher.hash(`${longest}😀`)).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
+});
+
+test("lets accounts that are being made wait for the logins of those there are", async () => {
+  const small = createPasswordHasher({ maxRunning: 1, maxWaiting: 8 });
+  const order: string[] = [];
+  const made = Array.from({ length: 4 }, (_, n) => small.hash(`new ${n}`, "new-account").then(() => order.push("new")));
+  const logins = Array.from({ length: 4 }, () => small.verify("x", null).then(() => order.push("login")));
+  await Promise.all([...made, ...logins]);
+  // The one that ran already when the logins came.
+  expect(order).toEqual(["new", "login", "login", "login", "login", "new", "new", "new"]);
+});
+
+test("refuses accounts that are being made while logins are still taken", async () => {
+  const made = Promise.allSettled(Array.from({ length: 100 }, (_, n) => hasher.hash(`new ${n}`, "new-account")));
+  const logins = Array.from({ length: 20 }, () => hasher.verify("x", null));
+  expect(await Promise.all(logins)).toEqual(logins.map(() => false));
+  const refused = (await made).filter(({ status }) => status === "rejected");
+  expect(refused.length).toBeGreaterThan(50);
 });

@@ -1,6 +1,7 @@
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, badInput } from "@toolyard/service-kit";
+import { MAX_PASSWORD_CHARACTERS, isTooLongForPassword } from "./account-rules.ts";
 
 /**
  * argon2id (RFC 9106) with the least parameters OWASP's Password Storage Cheat Sheet recommends for it: 19 MiB, two passes, one
@@ -17,60 +18,97 @@ const MAX_PASSES = 16;
 const MAX_RUNNING = 2;
 /** Waiting at once: about a second's work. */
 const MAX_WAITING = 64;
+/** Of them for accounts that are only being made: those never keep the users who are there from logging in. */
+const MAX_NEW_RUNNING = 1;
+const MAX_NEW_WAITING = 16;
 
 const argon2Async = promisify(argon2);
 
-/** Hashes and verifies passwords, a bounded number at a time. */
+/** Hashes and verifies passwords off the event loop, a bounded number at a time. */
 export interface PasswordHasher {
-  /** A PHC string, `$argon2id$v=19$m=…,t=…,p=…$salt$tag`. @throws ToolyardError RATE_LIMITED when too many wait. */
-  hash(password: string): Promise<string>;
   /**
-   * Whether the password is the one that was hashed. `null` stands for a user that there is not: it takes the same time and
-   * answers false. @throws ToolyardError RATE_LIMITED when too many wait.
+   * A PHC string, `$argon2id$v=19$m=…,t=…,p=…$salt$tag`.
+   * @param lane `new-account` waits behind whatever concerns accounts that there are.
+   * @throws ToolyardError BAD_USER_INPUT when it is too long, RATE_LIMITED when too many wait.
+   */
+  hash(password: string, lane?: Lane): Promise<string>;
+  /**
+   * Whether the password is the one that was hashed; false at once for what is longer than any. `null` stands for a user that there is
+   * not: it takes the same time and answers false. @throws ToolyardError RATE_LIMITED when too many wait.
    */
   verify(password: string, encoded: string | null): Promise<boolean>;
 }
 
+export type Lane = "account" | "new-account";
+
 export function createPasswordHasher(options: { maxRunning?: number; maxWaiting?: number } = {}): PasswordHasher {
   const { maxRunning = MAX_RUNNING, maxWaiting = MAX_WAITING } = options;
-  const waiting: (() => void)[] = [];
-  let running = 0;
+  const lanes = {
+    account: { maxRunning, maxWaiting, running: 0, waiting: [] as (() => void)[] },
+    "new-account": {
+      maxRunning: Math.min(MAX_NEW_RUNNING, maxRunning),
+      maxWaiting: Math.min(MAX_NEW_WAITING, maxWaiting),
+      running: 0,
+      waiting: [] as (() => void)[],
+    },
+  };
+
+  /** Lets run what may: of the lanes, users' own first. */
+  function proceed(): void {
+    for (const lane of [lanes.account, lanes["new-account"]]) {
+      while (
+        lane.waiting.length > 0 &&
+        lane.running < lane.maxRunning &&
+        lanes.account.running + lanes["new-account"].running < maxRunning
+      ) {
+        lane.running += 1;
+        lane.waiting.shift()?.();
+      }
+    }
+  }
 
   async function derive(
     password: string,
     { salt, ...cost }: { memory: number; passes: number; parallelism: number; salt: Buffer; tagLength: number },
+    which: Lane,
   ): Promise<Buffer> {
-    if (running >= maxRunning) {
-      if (waiting.length >= maxWaiting) {
-        throw new ToolyardError("RATE_LIMITED", "Too many people log in at this moment. Try again in a second.", {
+    const lane = lanes[which];
+    await new Promise<void>((resolve, reject) => {
+      lane.waiting.push(resolve);
+      proceed();
+      if (lane.waiting.length <= lane.maxWaiting) return;
+      lane.waiting.pop();
+      reject(
+        new ToolyardError("RATE_LIMITED", "Too many people log in at this moment. Try again in a second.", {
           retryAfterSeconds: 1,
-        });
-      }
-      // The one who ends hands its place over, so that `running` stays as it is.
-      await new Promise<void>((resolve) => waiting.push(resolve));
-    } else {
-      running += 1;
-    }
+        }),
+      );
+    });
     try {
       // The same characters typed on another keyboard are the same password (NIST SP 800-63B, 3.1.1.2).
       return await argon2Async("argon2id", { ...cost, message: password.normalize("NFKC"), nonce: salt });
     } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running -= 1;
+      lane.running -= 1;
+      proceed();
     }
   }
 
   return {
-    async hash(password) {
+    async hash(password, lane = "account") {
+      // Here, where every path that takes a password comes by: what normalizing costs grows with the square of the length.
+      if (isTooLongForPassword(password)) {
+        const message = `A password has at most ${MAX_PASSWORD_CHARACTERS} characters.`;
+        throw badInput([{ path: "", message }]);
+      }
       const salt = randomBytes(SALT_BYTES);
-      return encode(salt, await derive(password, { ...CURRENT, salt, tagLength: TAG_BYTES }));
+      return encode(salt, await derive(password, { ...CURRENT, salt, tagLength: TAG_BYTES }, lane));
     },
     async verify(password, encoded) {
+      if (isTooLongForPassword(password)) return false;
       // A random tag instead of a real hash: nothing matches it, and it costs nothing to make.
       const { tag, ...parameters } =
         encoded === null ? { ...CURRENT, salt: randomBytes(SALT_BYTES), tag: randomBytes(TAG_BYTES) } : decode(encoded);
-      const derived = await derive(password, { ...parameters, tagLength: tag.length });
+      const derived = await derive(password, { ...parameters, tagLength: tag.length }, "account");
       return timingSafeEqual(derived, tag) && encoded !== null;
     },
   };

@@ -20,7 +20,8 @@ export const resolvers: Resolvers = {
       services.introspection.introspect(caller, credential),
   },
   Mutation: {
-    register: (_, { input }, { services, caller }) => services.sessions.register(caller, input),
+    register: (_, { input }, { services, caller, clientAddress }) =>
+      services.sessions.register(caller, input, clientAddress),
     login: (_, credentials, { services, clientAddress }) => services.sessions.login(credentials, clientAddress),
     refreshSession: (_, { refreshToken }, { services }) => services.sessions.refresh(refreshToken),
     logout: (_, __, { services, caller }) => services.sessions.logout(caller).then(() => true),

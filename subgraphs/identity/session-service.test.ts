@@ -1,3 +1,5 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Caller } from "@toolyard/service-kit";
 import { codeOf, dataOf, executeOn } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PASSWORD, SESSION, startIdentity, type Identity, type SessionAnswer } from "./identity-fixture.ts";
@@ -64,6 +66,45 @@ describe("registering", () => {
     const input = { username: "margaret.hamilton", email: "m@example.com", password: "Margaret.Hamilton" };
     const { errors } = await executeOn(identity.subgraph, REGISTER, { input });
     expect(errors[0]?.message).toContain("must not be the username");
+  });
+
+  test.each([
+    ["a common one", "password1234"],
+    ["one in a row on the keyboard", "qwertyuiop12"],
+    ["one repeated", "dragondragondragon"],
+    ["one character", "000000000000"],
+    ["one in disguise", "P4ssw0rd1234"],
+    ["little more than the name", "ada.lovelace12"],
+    ["the email address", "countess@example.com"],
+  ])("refuses %s as password", async (_, password) => {
+    const input = { username: "ada.lovelace", email: "countess@example.com", password };
+    const { errors } = await executeOn(identity.subgraph, REGISTER, { input });
+    expect(errors[0]).toMatchObject({
+      code: "BAD_USER_INPUT",
+      extensions: { problems: [{ path: "input.password", message: expect.stringMatching(/guess|email/) }] },
+    });
+  });
+
+  test("is limited for each address, and then still open to others and to administrators", async () => {
+    await using open = await startIdentity();
+    const from = (clientAddress: string) => ({
+      schema: open.subgraph.schema,
+      createContext: (request: { caller: Caller; requestId: string }) =>
+        open.subgraph.createContext({ ...request, clientAddress }),
+    });
+    const register = (n: number, address: string, caller?: Caller) =>
+      codeOf(
+        from(address),
+        REGISTER,
+        { input: { username: `crowd${n}`, email: "c@example.com", password: PASSWORD } },
+        caller,
+      );
+    const codes: unknown[] = [];
+    for (let n = 0; n < 60; n++) codes.push(await register(n, "192.0.2.1"));
+    expect(codes.slice(0, 50).filter((code) => code !== null)).toEqual([]);
+    expect(codes.slice(50)).toEqual(Array.from({ length: 10 }, () => "RATE_LIMITED"));
+    expect(await register(100, "198.51.100.7")).toBeNull();
+    expect(await register(101, "192.0.2.1", await open.admin())).toBeNull();
   });
 
   test("is for administrators only where it is closed", async () => {
@@ -150,6 +191,28 @@ describe("logging in", () => {
     for (let failure = 0; failure < 12; failure++) await codeOf(open.subgraph, LOGIN, variables);
     await open.login("ada");
   });
+});
+
+test("twenty right logins at once are twenty sessions", async () => {
+  await identity.register("many.at.once");
+  await Promise.all(Array.from({ length: 20 }, () => identity.login("many.at.once")));
+});
+
+test.each([
+  ["a password", (text: string) => codeOf(identity.subgraph, LOGIN, { username: "admin", password: text })],
+  ["a username", (text: string) => codeOf(identity.subgraph, LOGIN, { username: text, password: PASSWORD })],
+  ["a refresh token", (text: string) => refreshCode(text)],
+  [
+    "what is to be a new account",
+    (text: string) => codeOf(identity.subgraph, REGISTER, { input: { username: text, email: text, password: text } }),
+  ],
+])("%s of megabytes is refused without being worked on", async (_, send) => {
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  for (const text of ["a\u0315\u0300\u05ae\u0316".repeat(1_000_000), `${"a.".repeat(3_000_000)}@b`])
+    expect(["UNAUTHENTICATED", "BAD_USER_INPUT"]).toContain(await send(text));
+  delay.disable();
+  expect(delay.max / 1e6).toBeLessThan(2_000);
 });
 
 describe("refreshing", () => {

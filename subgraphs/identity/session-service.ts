@@ -7,13 +7,13 @@ import {
   type Caller,
   type TokenSigner,
 } from "@toolyard/service-kit";
-import { accountProblems, passwordProblem } from "./account-rules.ts";
+import { accountProblems, passwordProblem, usernameSchema } from "./account-rules.ts";
 import { requireSession, requireStanding } from "./caller-standing.ts";
 import type { IdentityConfig } from "./config.ts";
 import { scopesOfRole } from "./effective-scopes.ts";
 import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identity-store.ts";
 import type { LoginLimiter } from "./login-limiter.ts";
-import { hashOf, mintCredential } from "./opaque-credential.ts";
+import { hashOf, mintCredential, readCredential } from "./opaque-credential.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 import type { RevocationLog } from "./revocation-log.ts";
 import type { ShownUser } from "./user-service.ts";
@@ -32,13 +32,17 @@ export interface Session {
 
 /** Logins and what follows from them. `client` is the client's address where it is known. */
 export interface SessionService {
-  /** @throws ToolyardError FORBIDDEN when registration is closed, BAD_USER_INPUT, CONFLICT when the username is taken. */
-  register(caller: Caller, input: { username: string; email: string; password: string }): Promise<Session>;
+  /** @throws ToolyardError FORBIDDEN when registration is closed, BAD_USER_INPUT, RATE_LIMITED, CONFLICT when the username is taken. */
+  register(
+    caller: Caller,
+    input: { username: string; email: string; password: string },
+    client: string | null,
+  ): Promise<Session>;
   /** @throws ToolyardError UNAUTHENTICATED, RATE_LIMITED, FORBIDDEN when disabled (only who knows the password learns it). */
   login(credentials: { username: string; password: string }, client: string | null): Promise<Session>;
   /** @throws ToolyardError UNAUTHENTICATED */
   refresh(refreshToken: string): Promise<Session>;
-  /** @throws ToolyardError UNAUTHENTICATED, FORBIDDEN without a session. */
+  /** @throws ToolyardError UNAUTHENTICATED, FORBIDDEN without a session or the scope WRITE. */
   logout(caller: Caller): Promise<void>;
   /** @throws ToolyardError BAD_USER_INPUT, FORBIDDEN for an API key, RATE_LIMITED */
   changePassword(caller: Caller, change: { current: string; new: string }, client: string | null): Promise<void>;
@@ -108,10 +112,11 @@ export function createSessionService(options: {
 
   /** Verifies a password within the limits on guessing. */
   async function verify(user: User | null, username: string, password: string, client: string | null) {
-    const attempt = limiter.attempt(username, client);
+    const attempt = await limiter.attempt(username, client);
     try {
       const right = await hasher.verify(password, user?.passwordHash ?? null);
       if (right) attempt.succeeded();
+      else attempt.failed();
       return right;
     } catch (error) {
       attempt.withdrawn();
@@ -120,12 +125,13 @@ export function createSessionService(options: {
   }
 
   return {
-    async register(caller, input) {
+    async register(caller, input, client) {
       if (config.registration === "closed" && !caller.can("user:admin")) {
         throw new ToolyardError("FORBIDDEN", "Registration is closed here: ask an administrator for an account.");
       }
       const problems = accountProblems(input, "input");
       if (problems.length > 0) throw badInput(problems);
+      if (!caller.can("user:admin")) limiter.registration(client);
       const taken = new ToolyardError("CONFLICT", `The username ${JSON.stringify(input.username)} is taken.`);
       if (await store.findUserByName(input.username)) throw taken;
       const user: User = {
@@ -134,7 +140,7 @@ export function createSessionService(options: {
         email: input.email,
         role: config.registrationRole,
         disabled: false,
-        passwordHash: await hasher.hash(input.password),
+        passwordHash: await hasher.hash(input.password, caller.can("user:admin") ? "account" : "new-account"),
         passwordExpiresAt: null,
         createdAt: now(),
       };
@@ -144,7 +150,8 @@ export function createSessionService(options: {
     },
 
     async login({ username, password }, client) {
-      const user = await store.findUserByName(username);
+      // What is no username belongs to nobody, and need not be looked for, however long it is.
+      const user = usernameSchema.safeParse(username).success ? await store.findUserByName(username) : null;
       const right = await verify(user, username, password, client);
       if (!right || !user) throw wrongCredentials();
       const granted = await store.transaction(async (tx) => {
@@ -164,8 +171,10 @@ export function createSessionService(options: {
     },
 
     async refresh(refreshToken) {
-      const hash = hashOf(refreshToken);
       const unknown = new ToolyardError("UNAUTHENTICATED", "The refresh token is not known here: log in again.");
+      // Before it is hashed: it may be of any length.
+      if (readCredential(refreshToken)?.kind !== "tyr") throw unknown;
+      const hash = hashOf(refreshToken);
       if (!(await store.findRefreshToken(hash))) throw unknown;
       const granted = await store.transaction(async (tx) => {
         const token = await tx.findRefreshToken(hash);
@@ -197,6 +206,8 @@ export function createSessionService(options: {
       if (credential?.type !== "access-token") {
         throw new ToolyardError("FORBIDDEN", "Only a session can log out; revoke an API key by revokeApiKey.");
       }
+      // A stream ticket is its session's, too, but for reading only.
+      caller.require("credential:write");
       await store.transaction(async (tx) => {
         const session = await tx.findSessionOfAccessToken(credential.tokenId);
         if (session?.revokedAt === null) await revocations.revokeSession(tx, session.id, now());
@@ -207,7 +218,7 @@ export function createSessionService(options: {
       caller.require("credential:write");
       requireSession(caller, "change the password");
       const user = await requireStanding(store, caller);
-      const problem = passwordProblem(change.new, user.username);
+      const problem = passwordProblem(change.new, user);
       if (problem !== null) throw badInput([{ path: "new", message: problem }]);
       if (!(await verify(user, user.username, change.current, client))) {
         throw badInput([{ path: "current", message: "is not your password" }]);

@@ -196,6 +196,26 @@ describe("resetting a password", () => {
     await identity.login("forgetful", variables.new);
   });
 
+  test("ends the user's API keys, and nobody else's", async () => {
+    const CREATE = 'mutation { createApiKey(input: { name: "k", scopes: [READ, WRITE] }) { secret } }';
+    const keyOf = async (username: string) => {
+      const { accessToken, user } = await identity.register(username);
+      const caller = await identity.callerOf(accessToken);
+      const { createApiKey } = await dataOf<{ createApiKey: { secret: string } }>(
+        identity.subgraph,
+        CREATE,
+        {},
+        caller,
+      );
+      return { user, secret: createApiKey.secret };
+    };
+    const taken = await keyOf("taken.over");
+    const other = await keyOf("not.taken.over");
+    await reset(taken.user.id);
+    expect((await identity.introspect(taken.secret)).active).toBe(false);
+    expect((await identity.introspect(other.secret)).active).toBe(true);
+  });
+
   test("gives a password that logs one in of two who try at once", async () => {
     const { user } = await identity.register("double");
     const password = await reset(user.id);

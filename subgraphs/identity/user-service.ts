@@ -83,7 +83,7 @@ export function createUserService(options: {
     async list(caller, pageArguments, search) {
       caller.require("user:admin");
       const page = parsePage(pageArguments);
-      const { rows, totalCount } = await store.listUsers(page, search?.trim().slice(0, MAX_SEARCH_LENGTH) || null);
+      const { rows, totalCount } = await store.listUsers(page, search?.slice(0, MAX_SEARCH_LENGTH).trim() || null);
       return toConnection(rows, page, totalCount, (user) => user.id);
     },
     emailOf: (caller, user) =>
@@ -117,6 +117,8 @@ export function createUserService(options: {
         if (user.role === "ADMIN") requireRecentPassword(caller, "reset an administrator's password", now());
         const change = { passwordHash, passwordExpiresAt: now() + ONE_TIME_PASSWORD_MS };
         await tx.updateUser(userId, change);
+        // Whoever had the account may have made keys to come back with. Verifiers learn of it by the user's revocation.
+        await tx.revokeApiKeysOf(userId, now());
         await revocations.revokeUser(tx, userId, now());
         return change;
       });

@@ -182,7 +182,7 @@ export type RegisterInput = {
   username: Scalars['String']['input'];
   /** Where the user can be reached. Not verified. */
   email: Scalars['String']['input'];
-  /** 12–256 characters, not the username. */
+  /** 12–256 characters; not the username or the email address, and not easy to guess, as what is common or repeated is. */
   password: Scalars['String']['input'];
 };
 
@@ -228,7 +228,7 @@ export type QueryIntrospectCredentialArgs = {
 export type Mutation = {
   /**
    * Makes an account and logs in. FORBIDDEN where REGISTRATION is closed, except to administrators; CONFLICT when the username is
-   * taken.
+   * taken; RATE_LIMITED after many from one address.
    */
   register: Session;
   /**
@@ -238,7 +238,10 @@ export type Mutation = {
   login: Session;
   /** The next access token and the next refresh token. A refresh token that was used before ends its session: UNAUTHENTICATED. */
   refreshSession: Session;
-  /** Ends the session of the access token this is sent with: the token and its refresh token stop working at once. */
+  /**
+   * Ends the session of the access token this is sent with: the token and its refresh token stop working at once. A stream ticket,
+   * which is for reading, may not.
+   */
   logout: Scalars['Boolean']['output'];
   /**
    * Sets a new password and ends all of the user's sessions, this one too: log in again. API keys stay. Takes a session: never
@@ -272,7 +275,7 @@ export type Mutation = {
   setUserDisabled: User;
   /**
    * Administrators; answers a one-time password. It logs in once within 24 hours; the user then sets their own by
-   * `changePassword`. The old password and all sessions end at once. For an administrator's, the caller must have entered their
+   * `changePassword`. The old password, all sessions and all API keys end at once. For an administrator's, the caller must have entered their
    * own in the last 15 minutes: never by an API key.
    */
   resetPassword: Scalars['String']['output'];
