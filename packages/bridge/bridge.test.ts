@@ -159,18 +159,21 @@ describe("sessions", () => {
 });
 
 describe("a server that misbehaves", () => {
-  test("and exits at once is reported with its code and last line, on /healthz and to callers", async () => {
+  test("and exits at once is reported with its code on /healthz and to callers, its last line to who has the token", async () => {
     await using running = await startBridge(fixture("server", "exits"));
     await eventually("the failure", () => running.bridge.health().body.status === "failing");
     const health = await fetch(new URL("/healthz", running.url));
     expect(health.status).toBe(503);
-    const reason = "the server exits at once: the server exited with code 3; last line on stderr: no such key: API_KEY";
+    const reason = "the server exits at once: the server exited with code 3";
     expect(await health.json()).toMatchObject({ error: reason });
+    const status = await fetch(new URL("/status", running.url));
+    expect(await status.json()).toMatchObject({ error: reason, words: "no such key: API_KEY" });
     for (const answer of [
       await running.post(initialize()),
       await running.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
     ]) {
       expect(answer.messages[0]?.error?.message).toContain("the server exited with code 3");
+      expect(JSON.stringify(answer.messages)).not.toContain("API_KEY");
     }
   });
 
@@ -185,7 +188,50 @@ describe("a server that misbehaves", () => {
   test("and refuses to initialize is reported", async () => {
     await using running = await startBridge(fixture("server", "refuses"));
     const answer = await running.post({ jsonrpc: "2.0", id: 1, method: "tools/list" });
-    expect(answer.messages[0]?.error?.message).toContain("not today");
+    expect(answer.messages[0]?.error?.message).toBe("the server refused to initialize");
+    expect(running.bridge.health()).toMatchObject({
+      body: { status: "failing", error: "the server refused to initialize" },
+    });
+    const status = await fetch(new URL("/status", running.url));
+    expect(await status.json()).toMatchObject({ words: "not today" });
+  });
+
+  test("and refuses to initialize is started again ever more rarely", async () => {
+    let time = 1_000_000;
+    await using running = await startBridge(fixture("server", "refuses"), { now: () => time });
+    const starts = () =>
+      running.log.filter(({ text }) => text === "the server refused to initialize: not today").length;
+    const list = () => running.post({ jsonrpc: "2.0", id: 1, method: "tools/list" });
+    const startedAt: number[] = [];
+    while (startedAt.length < 5) {
+      expect((await list()).status).toBe(503);
+      while (startedAt.length < starts()) startedAt.push(time);
+      time += 250;
+    }
+    const waits = startedAt.slice(1).map((at, index) => at - (startedAt[index] ?? 0));
+    expect(waits).toEqual(waits.toSorted((a, b) => a - b));
+    expect(waits.at(-1)).toBeGreaterThanOrEqual(2_000);
+  });
+
+  test("and tells its secrets on stderr, on stdout, in errors and in log messages tells nobody", async () => {
+    const secret = 'k3y-with-"quotes"-and-é';
+    await using running = await startBridge(fixture("server"), { secrets: [secret] });
+    const session = await running.openSession();
+    const answers = [];
+    for (const where of ["stderr", "stdout", "error", "log", "result"])
+      answers.push(
+        await running.post(
+          { jsonrpc: "2.0", id: where, method: "tools/call", params: { name: "tells", arguments: { where, secret } } },
+          { "mcp-session-id": session },
+        ),
+      );
+    await expect(running.callTool("tells", { where: "death", secret }, session)).rejects.toThrow("exited with code 9");
+    await eventually("the log", () => running.log.some(({ text }) => text.startsWith("the server exited with code 9")));
+    const seen = JSON.stringify([answers, running.log]);
+    for (const form of [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)])
+      expect(seen).not.toContain(JSON.stringify(form).slice(1, -1));
+    expect(seen).not.toContain(Buffer.from(secret).toString("base64"));
+    expect(seen.match(/\*\*\*/g)?.length).toBeGreaterThanOrEqual(10);
   });
 
   test("and prints junk is served, with the junk in the log", async () => {
@@ -200,9 +246,7 @@ describe("a server that misbehaves", () => {
     await using running = await startBridge(fixture("server"));
     const session = await running.openSession({ roots: {} });
     const open = running.callTool("never", {}, session);
-    const failed = expect(open).rejects.toThrow(
-      "the server exited with code 7; last line on stderr: Error: out of luck; the call was not repeated",
-    );
+    const failed = expect(open).rejects.toThrow(/^the server exited with code 7; the call was not repeated$/);
     await expect(running.callTool("die", {}, session)).rejects.toThrow("exited with code 7");
     await failed;
     expect((await running.post({ jsonrpc: "2.0", id: 1, method: "ping" }, { "mcp-session-id": session })).status).toBe(

@@ -1,5 +1,7 @@
 import type { AddressInfo } from "node:net";
 
+import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
+
 import { keepAlive } from "./exchange.ts";
 import { createLineLog } from "./line-log.ts";
 import { createPool } from "./pool.ts";
@@ -28,6 +30,8 @@ export interface BridgeOptions {
   idleSeconds?: number;
   /** A request without answer and progress for so long fails, and is cancelled at the server. */
   timeoutSeconds?: number;
+  /** What must not be read in the log, nor in errors and log lines that go to clients. */
+  secrets?: readonly string[];
   /** Takes the log, one JSON line at a time: `{"at", "stream", "text"}`. */
   writeLog?: (line: string) => void;
   now?: () => number;
@@ -69,18 +73,20 @@ export function createBridge(options: BridgeOptions): Bridge {
     maxSessions = 16,
     idleSeconds = 300,
     timeoutSeconds = 30,
+    secrets = [],
     writeLog = () => undefined,
     now = Date.now,
   } = options;
   if (token === null && !loopback.includes(host))
     throw new Error(`listening on ${host} needs a token (BRIDGE_TOKEN): only loopback goes without`);
   const idleMs = idleSeconds * 1000;
-  const log = createLineLog(writeLog, now);
+  const mask = createSecretMask(secrets);
+  const log = createLineLog(writeLog, now, mask.text);
   let closing = false;
   let sweeper: NodeJS.Timeout | null = null;
   let sweeps = 0;
 
-  const pool = createPool({ launch, first, log, now, onFailure: () => children.warm() });
+  const pool = createPool({ launch, first, log, mask, now, onFailure: () => children.warm() });
   const children = createSharedChildren({
     pool,
     log,
@@ -115,7 +121,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     stateless,
     log,
     health,
-    status: () => ({ ...health().body, maxSessions, mode }),
+    status: () => ({ ...health().body, words: pool.failure?.words ?? "", maxSessions, mode }),
     closing: () => closing,
   });
 

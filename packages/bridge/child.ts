@@ -1,18 +1,29 @@
 import { rm } from "node:fs/promises";
 
+import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
+
 import { createLineSplitter } from "./lines.ts";
-import { type Message, readMessage } from "./json-rpc.ts";
+import { isObject, type Message, readMessage } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
 
-/** How a child ended, in a sentence for callers. */
-export interface ChildEnd {
+/** Why something went wrong, in two parts: callers see the first, the log and whoever may inspect the replica both. */
+export interface Reason {
+  /** In the bridge's own words, as in "the server exited with code 1". */
+  reason: string;
+  /** In the server's own, without known secrets: its last line on stderr, or its error; "" when it said nothing. */
+  words: string;
+}
+
+/** How a child ended. */
+export interface ChildEnd extends Reason {
   code: number | null;
   signal: string | null;
-  /** The last line on its stderr, "" when there was none. */
-  lastLine: string;
-  /** For example: "the server exited with code 1; last line on stderr: no such key". */
-  reason: string;
+}
+
+/** Both parts, for the log. */
+export function inFull({ reason, words }: Reason): string {
+  return words === "" ? reason : `${reason}: ${words}`;
 }
 
 export interface ChildHandler {
@@ -53,24 +64,29 @@ const termGraceMs = 1_500;
 /** Output may still be in the pipes when the process is gone; longer than this nobody waits for it. */
 const drainMs = 250;
 const maxLastLine = 500;
+/** What is kept of a line until the end, when secrets are hidden in it and it is cut to its length. */
+const maxKeptLine = 64 * 1024;
 /** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
 const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
 const stackLines = 30;
 
-function describe(code: number | null, signal: string | null, lastLine: string, cause: string | null): string {
-  const how =
-    cause ??
-    (signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`);
-  return lastLine === "" ? how : `${how}; last line on stderr: ${lastLine}`;
+function describe(code: number | null, signal: string | null): string {
+  return signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`;
+}
+
+/** Errors and log lines: where servers tell of themselves, with what they were given. Results are theirs to give. */
+function isReport({ error, method, result }: Message): boolean {
+  return error !== undefined || method === "notifications/message" || (isObject(result) && result.isError === true);
 }
 
 /** `onEnd` is for whoever counts children; it hears of the end just before the handler does. */
 export function createChild(options: {
   spawned: SpawnedProcess;
   log: LineLog;
+  mask: SecretMask;
   onEnd?: (end: ChildEnd) => void;
 }): Child {
-  const { spawned, log, onEnd } = options;
+  const { spawned, log, mask, onEnd } = options;
   const { process: child } = spawned;
   let handler: ChildHandler | null = null;
   let end: ChildEnd | null = null;
@@ -112,7 +128,11 @@ export function createChild(options: {
       for (const item of Array.isArray(value) ? value : [value]) {
         const message = readMessage(item);
         if (message === null) log.write("STDOUT", line);
-        else handler?.onMessage(message, item === value ? line : JSON.stringify(item));
+        else if (!isReport(message)) handler?.onMessage(message, item === value ? line : JSON.stringify(item));
+        else {
+          const masked = mask.json(message);
+          handler?.onMessage(masked, JSON.stringify(masked));
+        }
       }
     },
     onOverflow() {
@@ -126,10 +146,10 @@ export function createChild(options: {
     onLine(line) {
       const text = line.trim();
       if (errorLine.test(text)) {
-        lastError = text.slice(0, maxLastLine);
+        lastError = text.slice(0, maxKeptLine);
         sinceError = 0;
       } else sinceError += 1;
-      if (text !== "") lastLine = text.slice(0, maxLastLine);
+      if (text !== "") lastLine = text.slice(0, maxKeptLine);
       log.write("STDERR", line);
     },
     onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
@@ -142,7 +162,8 @@ export function createChild(options: {
     stderr.end();
     // Node ends an uncaught error with its stack and its version; the line that names the error says more than they do.
     if (lastError !== null && sinceError <= stackLines) lastLine = lastError;
-    end = { code, signal: signalName, lastLine, reason: describe(code, signalName, lastLine, fault) };
+    const words = mask.text(lastLine).slice(0, maxLastLine);
+    end = { code, signal: signalName, reason: fault ?? describe(code, signalName), words };
     child.stdout.destroy();
     child.stderr.destroy();
     child.stdin.destroy();

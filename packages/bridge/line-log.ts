@@ -9,9 +9,15 @@ export interface LineLog {
 /** Longest text of one log line, in characters (16 KiB). */
 export const maxLogText = 16 * 1024;
 
-export function createLineLog(write: (line: string) => void, now: () => number = Date.now): LineLog {
+/** @param hide What is done to each text first: hides secrets, before anything is cut off. */
+export function createLineLog(
+  write: (line: string) => void,
+  now: () => number = Date.now,
+  hide: (text: string) => string = (text) => text,
+): LineLog {
   return {
-    write(stream, text) {
+    write(stream, given) {
+      const text = hide(given);
       const kept =
         text.length > maxLogText ? `${text.slice(0, maxLogText)}… (truncated, ${text.length} characters)` : text;
       write(`${JSON.stringify({ at: now(), stream, text: kept })}\n`);

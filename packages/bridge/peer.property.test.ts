@@ -27,7 +27,7 @@ function fakeChild(): { child: Child; sent: Message[]; say(message: Message): vo
     child,
     sent,
     say: (message) => handler?.onMessage(message, JSON.stringify(message)),
-    die: () => handler?.onEnd({ code: 1, signal: null, lastLine: "", reason: "the server exited with code 1" }),
+    die: () => handler?.onEnd({ code: 1, signal: null, words: "", reason: "the server exited with code 1" }),
   };
 }
 

@@ -1,4 +1,6 @@
-import { type Child, type ChildEnd, createChild } from "./child.ts";
+import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
+
+import { type Child, type ChildEnd, createChild, inFull, type Reason } from "./child.ts";
 import type { LineLog } from "./line-log.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 import { type Launch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
@@ -21,15 +23,15 @@ export interface Pool {
   keepSpare(): void;
   /** The child answered `initialize`. */
   proved(child: Child): void;
+  /** The child answered the bridge's own `initialize` with an error, and is told to go. Counts as an end of its own. */
+  refused(child: Child, reason: Reason): void;
   /** Ends all children. Resolves when nothing of them is left. */
   close(): Promise<void>;
   /** SIGKILL to all, synchronously. */
   kill(): void;
 }
 
-export interface Failure {
-  /** A sentence with exit code and last line on stderr. */
-  reason: string;
+export interface Failure extends Reason {
   /** Epoch ms of the next try. */
   retryAt: number;
 }
@@ -55,13 +57,14 @@ export interface PoolOptions {
   /** A process that was started before the pool was there: its first child. */
   first: SpawnedProcess | null;
   log: LineLog;
+  mask: SecretMask;
   now: () => number;
   /** A child ended by itself. */
   onFailure: () => void;
 }
 
 export function createPool(options: PoolOptions): Pool {
-  const { launch, log, now, onFailure } = options;
+  const { launch, log, mask, now, onFailure } = options;
   const children = new Set<Child>();
   const provedChildren = new Set<Child>();
   let spare: Child | null = null;
@@ -78,21 +81,23 @@ export function createPool(options: PoolOptions): Pool {
     if (spare === child) spare = null;
     void child.gone.then(() => children.delete(child));
     if (child.closing || closed) return;
-    log.write("SYSTEM", end.reason);
+    log.write("SYSTEM", inFull(end));
     const soon = now() - child.startedAt < soonMs;
-    failures = soon ? failures + 1 : 1;
-    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
-    failure = {
-      reason: proved
-        ? end.reason
-        : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}`,
-      retryAt: now() + delay,
-    };
+    const reason = proved
+      ? end.reason
+      : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}`;
+    fail(soon, { reason, words: end.words });
     onFailure();
   }
 
+  function fail(soon: boolean, { reason, words }: Reason): void {
+    failures = soon ? failures + 1 : 1;
+    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
+    failure = { reason, words, retryAt: now() + delay };
+  }
+
   function adopt(spawned: SpawnedProcess): Child {
-    const child: Child = createChild({ spawned, log, onEnd: (end) => ended(child, end) });
+    const child: Child = createChild({ spawned, log, mask, onEnd: (end) => ended(child, end) });
     children.add(child);
     return child;
   }
@@ -157,6 +162,12 @@ export function createPool(options: PoolOptions): Pool {
       for (const known of children) if (known.pid === child.pid && known.end === null) provedChildren.add(known);
       everProved = true;
       failure = null;
+    },
+    refused(child, reason) {
+      log.write("SYSTEM", inFull(reason));
+      // However long it took: the next one is asked the same.
+      fail(true, reason);
+      void child.close();
     },
     async close() {
       closed = true;

@@ -1,4 +1,4 @@
-import type { ChildEnd } from "./child.ts";
+import type { ChildEnd, Reason } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
 import { code, errorText, isObject, type Message, type Params } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
@@ -93,6 +93,16 @@ export function relevantCapabilities(capabilities: unknown): Record<string, unkn
   return relevant;
 }
 
+class InitializeRefused extends Error implements Reason {
+  override readonly name = "InitializeRefused";
+  readonly reason = "the server refused to initialize";
+  readonly words: string;
+  constructor(words: string) {
+    super("the server refused to initialize");
+    this.words = words;
+  }
+}
+
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
   const { pool, log, now, timeoutSeconds, onRequest, onNotification, onEnd } = options;
   const starting = new Map<string, Promise<SharedChild>>();
@@ -136,13 +146,11 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
           [metaKey.clientInfo]: clientInfo,
         };
         const discovered = await peer.ask("server/discover", { _meta: envelope }, 10_000);
-        if (discovered.error !== undefined)
-          throw new PeerError(`the server refused to initialize: ${answer.error.message}`);
+        if (discovered.error !== undefined) throw new InitializeRefused(answer.error.message);
         pool.adaptFromNow();
         peer = createPeer({ child: adaptStatelessChild(child), remap: true, handler, now });
         answer = await peer.ask("initialize", initialize, 10_000);
-        if (answer.error !== undefined)
-          throw new PeerError(`the server refused to initialize: ${answer.error.message}`);
+        if (answer.error !== undefined) throw new InitializeRefused(answer.error.message);
       }
       const result = answer.result;
       if (!isObject(result)) throw new PeerError("the server's answer to initialize is not an object");
@@ -167,7 +175,9 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       live.set(key, shared);
       return shared;
     } catch (error) {
-      void child.close();
+      // What is refused to one client's capabilities says nothing of the others.
+      if (error instanceof InitializeRefused && key === blank) pool.refused(child, error);
+      else void child.close();
       throw new Unavailable(pool.failure?.reason ?? (error instanceof Error ? error.message : String(error)), 1);
     }
   }

@@ -41,7 +41,7 @@ export interface Prober {
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const GREET_TIMEOUT_MS = 1_000;
 
-const bridgeHealth = z.object({ status: z.string(), error: z.string().optional() });
+const bridgeHealth = z.object({ status: z.string(), error: z.string().optional(), words: z.string().optional() });
 const rpcAnswer = z.object({
   result: z.unknown().optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
@@ -77,6 +77,19 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     const error = answer.data?.error;
     if (statusCode === 200 && answer.success && (!error || error.code === METHOD_NOT_FOUND)) return;
     throw new Error(error ? sentence(error.message) : `The bridge answered HTTP ${statusCode}.`);
+  }
+
+  /** With what the server said: only for who has the token. */
+  async function bridgeStatus(
+    target: ProbeTarget,
+    signal: AbortSignal,
+  ): Promise<Partial<z.output<typeof bridgeHealth>>> {
+    const { body } = await request(`${target.origin}/status`, {
+      dispatcher: local,
+      headers: { authorization: `Bearer ${target.token}` },
+      signal: AbortSignal.any([signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
+    });
+    return bridgeHealth.safeParse(parseJson(await readBounded(body))).data ?? {};
   }
 
   async function get(target: ProbeTarget, path: string, signal: AbortSignal): Promise<void> {
@@ -138,7 +151,10 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         });
         const answer = bridgeHealth.safeParse(parseJson(await readBounded(body)));
         if (statusCode === 200) return await check(target, signal);
-        if (answer.data?.status === "failing") return failed(sentence(answer.data.error ?? "the server ended"), true);
+        if (answer.data?.status === "failing") {
+          const { error = "the server ended", words = "" } = await bridgeStatus(target, signal);
+          return failed(sentence(words === "" ? error : `${error}: ${words}`), true);
+        }
         return failed("It was started and has not answered yet.");
       } catch (error) {
         return failed(describe(error));
