@@ -101,10 +101,7 @@ export interface BridgeCommandOptions {
   entry?: string | undefined;
 }
 
-/**
- * The command line of a bridge, for `process.execPath`. Its token goes in the environment as BRIDGE_TOKEN, never here:
- * everybody on the machine can read command lines.
- */
+/** The command line of a bridge, for `process.execPath`. It inherits a `Handover`, and wants no environment. */
 export function bridgeCommand(options: BridgeCommandOptions): { args: string[] } {
   const {
     host,
@@ -130,7 +127,8 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
   // A bridge drops at once nearly all it allocates; with V8's default room for that it would keep 50 MB more once it was busy.
   const given = flags.flatMap(([flag, value]) => (value === undefined || value === null ? [] : [flag, String(value)]));
   return {
-    args: ["--max-semi-space-size=1", entry, ...given, "--", command, ...args],
+    // SIGUSR1 would open Node's debugger to the servers, which can send it.
+    args: ["--max-semi-space-size=1", "--disable-sigusr1", entry, ...given, "--", command, ...args],
   };
 }
 

@@ -57,7 +57,7 @@ export async function startBridge(args: string[], options: Partial<BridgeOptions
     command: process.execPath,
     args,
     workingDirectory: null,
-    environment: { ...process.env, BRIDGE_TOKEN: "secret" },
+    environment: { PATH: process.env.PATH ?? "" },
   });
   const bridge = createBridge({
     launch: { ...launch, temporaryDirectory: folder },

@@ -78,7 +78,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     now = Date.now,
   } = options;
   if (token === null && !loopback.includes(host))
-    throw new Error(`listening on ${host} needs a token (BRIDGE_TOKEN): only loopback goes without`);
+    throw new Error(`listening on ${host} needs a token: only loopback goes without`);
   const idleMs = idleSeconds * 1000;
   const mask = createSecretMask(secrets);
   const log = createLineLog(writeLog, now, mask.text);

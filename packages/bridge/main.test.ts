@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,6 +10,7 @@ import { expect, test } from "vitest";
 
 import { bridgeCommand, warmUpCommand } from "./index.ts";
 import { alive, eventually, fixture } from "./bridge.fixture.ts";
+import { handOver, pipesFor } from "./handover.ts";
 
 /** The bridge as the process that the runtime starts. */
 
@@ -20,6 +22,8 @@ interface Started extends AsyncDisposable {
   exit: Promise<number | null>;
   call(name: string, args?: Record<string, unknown>): Promise<string>;
 }
+
+const setpriv = ["/usr/bin/setpriv", "/bin/setpriv"].find((path) => existsSync(path)) ?? null;
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
@@ -36,7 +40,7 @@ async function start(
   options: { port?: number; command?: string; entry?: string } = {},
 ): Promise<Started> {
   const port = options.port ?? (await freePort());
-  // A bridge that is killed leaves its children's folders to whoever gave it its TMPDIR.
+  // A bridge that is killed leaves its children's folders to whoever gave it that for them.
   const folder = await mkdtemp(join(tmpdir(), "bridge-test-"));
   const built = bridgeCommand({
     host: "127.0.0.1",
@@ -47,16 +51,18 @@ async function start(
   });
   const child = spawn(
     process.execPath,
-    options.entry === undefined ? built.args : [options.entry, ...built.args.slice(2)],
+    options.entry === undefined ? built.args : [options.entry, ...built.args.slice(3)],
     {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, BRIDGE_TOKEN: "secret", TMPDIR: folder },
+      stdio: ["ignore", "pipe", "pipe", ...pipesFor(1)],
+      env: {},
     },
   );
+  const environment = { PATH: process.env.PATH ?? "" };
+  handOver(child, [JSON.stringify({ token: "secret", environment, setpriv, temporaryDirectory: folder })]);
   let stdout = "";
   let stderr = "";
-  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
-  child.stderr.on("data", (chunk) => (stderr += String(chunk)));
+  child.stdout?.on("data", (chunk) => (stdout += String(chunk)));
+  child.stderr?.on("data", (chunk) => (stderr += String(chunk)));
   const exit = once(child, "close").then(() => child.exitCode);
   return {
     process: child,
@@ -117,7 +123,7 @@ test.each([
   },
 );
 
-test.runIf(process.platform === "linux")(
+test.runIf(setpriv !== null)(
   "a child does not outlive a bridge that is killed, even when it ignores stdin's end and SIGTERM",
   async () => {
     await using started = await start(fixture("server", "stubborn"));

@@ -1,4 +1,5 @@
 import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
+import { takeHandover } from "./handover.ts";
 import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
 
 /** sysexits: the command line or what it names cannot be run (EX_CONFIG); nothing would change by trying again. */
@@ -14,7 +15,8 @@ function prepare() {
   try {
     const options = parseArguments(process.argv.slice(2));
     const { command, args, workingDirectory } = options;
-    return { options, launch: prepareLaunch({ command, args, workingDirectory, environment: process.env }) };
+    const { token, ...handedOver } = takeHandover();
+    return { options, token, launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }) };
   } catch (error) {
     if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, exitConfig);
     throw error;
@@ -26,7 +28,7 @@ if (process.argv[2] === warmUpFlag) {
   process.exit(0);
 }
 
-const { options, launch } = prepare();
+const { options, token, launch } = prepare();
 // The server starts while the bridge is still loading itself: on a cold deployment both are on the critical path.
 let first: SpawnedProcess;
 try {
@@ -52,11 +54,7 @@ try {
     first,
     host: options.host,
     port: options.port,
-    token: process.env.BRIDGE_TOKEN || null,
-    allowedHosts: (process.env.BRIDGE_ALLOWED_HOSTS ?? "")
-      .split(",")
-      .map((name) => name.trim())
-      .filter((name) => name !== ""),
+    token,
     sessions: options.sessions,
     maxSessions: options.maxSessions,
     idleSeconds: options.idleSeconds,

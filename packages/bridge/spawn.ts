@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 
+import { execCommand, handOver, pipesFor } from "./handover.ts";
+
 /**
  * Starts the process of a child. Nothing but Node's own modules is loaded here: main.ts starts the first child with this
  * before it loads the rest of the bridge, so that both start side by side.
@@ -14,17 +16,22 @@ export interface LaunchOptions {
   args: readonly string[];
   /** Where the command runs; null: in a working folder of its own that is removed after it. */
   workingDirectory: string | null;
-  /** The bridge's environment. Variables that start with BRIDGE_ are not handed on. */
-  environment: Readonly<Record<string, string | undefined>>;
+  /** The command's; nothing else is started with it. */
+  environment: Readonly<Record<string, string>>;
+  /** As in `Handover`. @default null */
+  setpriv?: string | null;
+  /** Where children's folders are made. @default the system's */
+  temporaryDirectory?: string;
 }
 
 /** A launch whose command was found: starting it again cannot fail for a reason that was known before. */
 export interface Launch {
   file: string;
-  args: readonly string[];
+  /** From the name that the command is called by. */
+  argv: readonly string[];
   workingDirectory: string | null;
-  environment: Record<string, string>;
-  /** Where children's folders are made. */
+  environment: Readonly<Record<string, string>>;
+  setpriv: string | null;
   temporaryDirectory: string;
 }
 
@@ -45,7 +52,7 @@ export class LaunchError extends Error {
 function find(command: string, path: string | undefined, from: string): string | null {
   const candidates = command.includes("/")
     ? [resolve(from, command)]
-    : (path ?? "").split(delimiter).map((folder) => join(folder || ".", command));
+    : (path ?? "").split(delimiter).map((folder) => resolve(folder, command));
   for (const candidate of candidates) {
     try {
       accessSync(candidate, constants.X_OK);
@@ -71,7 +78,7 @@ function find(command: string, path: string | undefined, from: string): string |
  * @throws LaunchError when the command or the working directory is not there.
  */
 export function prepareLaunch(options: LaunchOptions): Launch {
-  const { command, args, workingDirectory, environment } = options;
+  const { command, args, workingDirectory, environment, setpriv = null, temporaryDirectory = tmpdir() } = options;
   if (workingDirectory !== null) {
     let isDirectory = false;
     try {
@@ -87,24 +94,15 @@ export function prepareLaunch(options: LaunchOptions): Launch {
       command.includes("/") ? `no executable file at ${command}` : `command not found in PATH: ${command}`,
     );
   }
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    if (value !== undefined && !name.startsWith("BRIDGE_")) kept[name] = value;
-  }
-  // The kernel kills the child when the bridge is killed: a hint by closing stdin is not enough, real servers ignore it.
-  const setpriv = process.platform === "linux" ? find("setpriv", environment.PATH, "/") : null;
-  // A command found by PATH keeps its short name: some programs look at the name they are called by.
-  const temporaryDirectory = tmpdir();
-  const target = command.includes("/") ? file : command;
-  return setpriv === null
-    ? { file: target, args, workingDirectory, environment: kept, temporaryDirectory }
-    : {
-        file: setpriv,
-        args: ["--pdeathsig", "KILL", "--", target, ...args],
-        workingDirectory,
-        environment: kept,
-        temporaryDirectory,
-      };
+  return {
+    file,
+    // A command found by PATH keeps its short name: some programs look at the name they are called by.
+    argv: [command.includes("/") ? file : command, ...args],
+    workingDirectory,
+    environment,
+    setpriv,
+    temporaryDirectory,
+  };
 }
 
 /** Starts a child in a process group and folder of its own. Whoever gets it must see to it that both go. */
@@ -116,12 +114,7 @@ export function spawnProcess(launch: Launch): SpawnedProcess {
   mkdirSync(working);
   let process_: ChildProcessByStdio<Writable, Readable, Readable>;
   try {
-    process_ = spawn(launch.file, launch.args, {
-      cwd: launch.workingDirectory ?? working,
-      env: { ...launch.environment, TMPDIR: temporary, TMP: temporary, TEMP: temporary },
-      stdio: ["pipe", "pipe", "pipe"],
-      detached: true,
-    });
+    process_ = start(launch, working, { ...launch.environment, TMPDIR: temporary, TMP: temporary, TEMP: temporary });
   } catch (error) {
     rmSync(folder, { recursive: true, force: true });
     throw error;
@@ -131,4 +124,21 @@ export function spawnProcess(launch: Launch): SpawnedProcess {
     spawned.spawnError = error;
   });
   return spawned;
+}
+
+function start(launch: Launch, working: string, env: Record<string, string>): SpawnedProcess["process"] {
+  const { file, argv, setpriv } = launch;
+  const options = { cwd: launch.workingDirectory ?? working, detached: true };
+  if (setpriv === null) {
+    const [argv0 = file, ...args] = argv;
+    return spawn(file, args, { ...options, argv0, env, stdio: ["pipe", "pipe", "pipe"] });
+  }
+  // The kernel kills the child when the bridge is killed: a hint by closing stdin is not enough, real servers ignore it.
+  const child = spawn(setpriv, ["--pdeathsig", "KILL", "--", ...execCommand(file, argv)], {
+    ...options,
+    env: {},
+    stdio: ["pipe", "pipe", "pipe", ...pipesFor(1)],
+  });
+  handOver(child, [JSON.stringify(env)]);
+  return child as SpawnedProcess["process"]; // its first three are pipes
 }

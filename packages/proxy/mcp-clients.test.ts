@@ -1,7 +1,8 @@
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { spawn, type ChildProcess } from "node:child_process";
-import { bridgeCommand } from "@toolyard/bridge";
+import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
 import { connectMcp, eventually, freePort, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
@@ -22,12 +23,15 @@ beforeAll(async () => {
   for (let replica = 0; replica < 2; replica += 1) {
     const port = await freePort();
     const { args } = bridgeCommand({ host: "127.0.0.1", port, command: process.execPath, args: [everything, "stdio"] });
-    bridges.push(
-      spawn(process.execPath, args, {
-        stdio: "ignore",
-        env: { PATH: process.env.PATH, BRIDGE_TOKEN: `token-everything-${replica}` },
-      }),
-    );
+    const bridge = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "ignore", ...pipesFor(1)], env: {} });
+    const handover = {
+      token: `token-everything-${replica}`,
+      environment: {},
+      setpriv: null,
+      temporaryDirectory: tmpdir(),
+    };
+    handOver(bridge, [JSON.stringify(handover)]);
+    bridges.push(bridge);
     urls.push(`http://127.0.0.1:${port}`);
     await eventually("the bridge", async () => (await fetch(`http://127.0.0.1:${port}/mcp`)).status > 0);
   }

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -119,8 +119,8 @@ describe("launches", () => {
     await expect(start).rejects.toMatchObject({ code: "BAD_USER_INPUT", message: expect.stringMatching(/docker/) });
   });
 
-  test("a stdio launch runs under the bridge, which has the token from its environment and whose log is read as such", async () => {
-    const { runtime, fixture } = await open({ bridgeEntry: join(FIXTURES, "bridge.mjs") });
+  test("a stdio launch runs under the bridge, which is handed its token and the environment of the launch, and whose log is read as such", async () => {
+    const { runtime, fixture, dataDir } = await open({ bridgeEntry: join(FIXTURES, "bridge.mjs") });
     const spec = await fixture("stdio", "");
     const launch: ReplicaLaunch = {
       kind: "stdio",
@@ -147,8 +147,14 @@ describe("launches", () => {
     ];
     expect(JSON.parse(line?.text ?? "")).toEqual({
       args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "server.mjs", "--flag"],
-      BRIDGE_TOKEN: spec.token,
-      execArgv: ["--max-semi-space-size=1"],
+      environment: {},
+      inherited: {
+        token: spec.token,
+        environment: expect.objectContaining({ ...launch.env, TOOLYARD_REPLICA: spec.replicaId }),
+        setpriv: expect.toBeOneOf([null, expect.stringMatching(/^\//)]),
+        temporaryDirectory: join(dataDir, "replicas/stdio/tmp"),
+      },
+      execArgv: ["--max-semi-space-size=1", "--disable-sigusr1"],
     });
   });
 });
@@ -205,13 +211,19 @@ describe("nothing is left", () => {
   });
 });
 
+function commandLines(): string[] {
+  const { stdout } = spawnSync("ps", ["-A", "-ww", "-o", "command="], { encoding: "utf8" });
+  return stdout.split("\n");
+}
+
 describe("a control plane that was killed", () => {
   const isolations = problem === null ? (["none", "bubblewrap"] as const) : (["none"] as const);
   test.each(isolations)(
-    "between a spawn and its record leaves a replica that the next one finds (%s)",
+    "between a spawn and its record leaves nothing that runs: what was spawned waits in vain for its launch (%s)",
     async (isolation) => {
       await open({ isolation });
-      const spec = await harness.fixture("window", "http-server.mjs");
+      const unique = `window-${process.pid}-${isolation}`;
+      const spec = await harness.fixture("window", "http-server.mjs", [unique]);
       const ownerId = `owner-of-${harness.dataDir.slice(-6)}`;
       const args = [
         join(FIXTURES, "killed-control-plane.ts"),
@@ -224,17 +236,9 @@ describe("a control plane that was killed", () => {
       expect(signal).toBe("SIGKILL");
       const record = JSON.parse(readFileSync(join(harness.dataDir, "replicas/window/replica.json"), "utf8"));
       expect(record.pid).toBe(null);
-      await harness.ask(spec, "/");
-
-      const { replicaId, deploymentId } = spec;
-      const [found, ...others] = await harness.runtime.list();
-      expect(found).toMatchObject({ replicaId, deploymentId, handle: { name: "window" } });
-      expect(others).toEqual([]);
-      if (!found) throw new Error("not found");
-      expect(await harness.runtime.start(spec)).toEqual(found.handle);
-      await harness.runtime.stop(found.handle, 5_000);
-      await harness.runtime.forget(found.handle);
-      expect(await harness.remains(spec)).toEqual([]);
+      await expect.poll(() => commandLines().filter((line) => line.includes(unique)), DEADLINE).toEqual([]);
+      expect(await harness.runtime.list()).toEqual([]);
+      await expect.poll(() => harness.remains(spec), DEADLINE).toEqual([]);
     },
   );
 

@@ -78,7 +78,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     ],
   });
   // Unisolated bridges fill their compile cache themselves.
-  const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ hostEnv, log }) : null;
+  const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ log }) : null;
   const planner = createLaunchPlanner({
     ownerId,
     hostEnv,

@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
@@ -16,7 +17,7 @@ import { Client as V1Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport as V1StdioTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { Pool } from "undici";
 
-import { bridgeCommand } from "../../packages/bridge/index.ts";
+import { bridgeCommand, handOver, pipesFor } from "../../packages/bridge/index.ts";
 
 const require = createRequire(import.meta.url);
 const everything = join(
@@ -80,7 +81,10 @@ interface RunningBridge {
 async function startBridge(): Promise<RunningBridge> {
   const port = await freePort();
   const { args } = bridgeCommand({ host: "127.0.0.1", port, ...serverCommand });
-  const child = spawn(process.execPath, args, { stdio: "ignore", env: { ...process.env, BRIDGE_TOKEN: "bench" } });
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "ignore", ...pipesFor(1)], env: {} });
+  handOver(child, [
+    JSON.stringify({ token: "bench", environment: process.env, setpriv: null, temporaryDirectory: tmpdir() }),
+  ]);
   const pool = new Pool(`http://127.0.0.1:${port}`, { connections: concurrency });
   return {
     process: child,

@@ -11,7 +11,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { bridgeCommand } from "../../packages/bridge/index.ts";
+import { bridgeCommand, handOver, pipesFor } from "../../packages/bridge/index.ts";
 import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
 import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";
 
@@ -174,8 +174,14 @@ const overdue = setTimeout(() => {
 }, BENCH_MS);
 
 const directory = await mkdtemp(join(tmpdir(), "toolyard-proxy-bench-"));
-function start(command: string, args: string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env });
+function start(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = process.env,
+  inherited: string[] = [],
+): ChildProcess {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit", ...pipesFor(inherited.length)], env });
+  handOver(child, inherited);
   children.push(child);
   return child;
 }
@@ -195,10 +201,8 @@ const bridgePort = await freePort();
 start(
   process.execPath,
   bridgeCommand({ host: "127.0.0.1", port: bridgePort, command: process.execPath, args: [everything, "stdio"] }).args,
-  {
-    ...process.env,
-    BRIDGE_TOKEN: "bench",
-  },
+  {},
+  [JSON.stringify({ token: "bench", environment: process.env, setpriv: null, temporaryDirectory: tmpdir() })],
 ).stdout?.resume();
 
 const nginxPort = await freePort();

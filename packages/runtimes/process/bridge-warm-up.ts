@@ -12,11 +12,10 @@ export interface BridgeWarmUp {
  * Fills the bridge's compile cache once, outside the sandbox: in it the project is read-only, and each bridge would compile
  * all of itself again, which takes 100 ms and 35 MB. Whoever starts a bridge meanwhile gets one as before, only slower.
  */
-export function warmUpBridge(options: { hostEnv: Record<string, string | undefined>; log: Logger }): BridgeWarmUp {
-  const { hostEnv, log } = options;
+export function warmUpBridge({ log }: { log: Logger }): BridgeWarmUp {
   // Whatever Node is told by its environment is for this process; the cache needs none of it, nor any secret.
   const child = spawn(process.execPath, warmUpCommand().args, {
-    env: { ...(hostEnv["PATH"] !== undefined && { PATH: hostEnv["PATH"] }) },
+    env: {},
     stdio: "ignore",
   });
   child.unref();

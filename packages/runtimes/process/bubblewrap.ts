@@ -2,7 +2,9 @@ import { spawnSync } from "node:child_process";
 import { realpathSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { firstInherited } from "@toolyard/bridge/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
+import type { Invocation } from "./invocation.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
@@ -18,8 +20,8 @@ export interface Confinement {
 }
 
 export interface Sandbox {
-  /** The program and arguments that go before the command. */
-  prefix(confinement: Confinement): string[];
+  /** `invocation`, run inside. */
+  wrap(invocation: Invocation, confinement: Confinement): Invocation;
   /** Why a path could not be reached from inside by a command that starts in `startDirectory`, or null when it can. */
   whyHidden(path: string, startDirectory: string): string | null;
 }
@@ -72,7 +74,7 @@ export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | nul
     return { sandbox: null, detail: "Replicas run unisolated, as PROCESS_ISOLATION=none says." };
   }
   const program = findOnPath("bwrap", hostEnv["PATH"] ?? "");
-  const problem = program === null ? "bubblewrap (bwrap) is not installed" : whyNotWorking(program);
+  const problem = program === null ? "bubblewrap (bwrap) is not installed" : whyNotWorking(program, hostEnv["PATH"]);
   if (program !== null && problem === null) {
     const detail = "Replicas run under bubblewrap: read-only system, own /tmp and processes, Toolyard's data hidden.";
     return { sandbox: sandboxOf(program, options), detail };
@@ -86,9 +88,13 @@ export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | nul
 const NAMESPACES = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"];
 
 /** Runs it once: installed is not enough where user namespaces are switched off or /proc cannot be mounted. */
-function whyNotWorking(program: string): string | null {
+function whyNotWorking(program: string, path: string | undefined): string | null {
   const args = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", ...NAMESPACES, "true"];
-  const { status, stderr, error } = spawnSync(program, args, { timeout: PROBE_TIMEOUT_MS, encoding: "utf8" });
+  const { status, stderr, error } = spawnSync(program, args, {
+    timeout: PROBE_TIMEOUT_MS,
+    encoding: "utf8",
+    env: { PATH: path },
+  });
   if (status === 0) return null;
   const reason = error ? error.message : (stderr.trim().split("\n")[0] ?? "");
   return `bubblewrap (bwrap) is installed but does not work here (${reason || `it ended with ${status}`})`;
@@ -102,10 +108,19 @@ function sandboxOf(program: string, options: SandboxOptions): Sandbox {
   const hidden = [...inHome, ...hiddenPaths].map(realPathOf);
 
   return {
-    prefix({ temporaryDirectory, workDirectory, startDirectory, writable }) {
+    wrap({ argv, environment, inherited }, { temporaryDirectory, workDirectory, startDirectory, writable }) {
+      // Never seen by bwrap's own loader, nor on a command line. The file system comes by the same way: without what is
+      // handed over, as when Toolyard is killed before it could, there is nothing in the sandbox that could be run.
+      const handedOver = [
+        "--clearenv",
+        ...Object.entries(environment).flatMap(([name, value]) => ["--setenv", name, value]),
+        "--ro-bind",
+        "/",
+        "/",
+      ];
       const shown = [...visiblePaths, startDirectory].filter((path) => ownFolderOver(path) !== null);
-      return [
-        [program, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
+      const wrapped = [
+        [program, "--args", String(firstInherited + inherited.length), "--dev", "/dev", "--proc", "/proc"],
         OWN_FOLDERS.flatMap((folder) => ["--bind", temporaryDirectory, folder]),
         ["--tmpfs", "/run"],
         SHOWN_IN_RUN.flatMap((path) => ["--ro-bind-try", path, path]),
@@ -117,7 +132,9 @@ function sandboxOf(program: string, options: SandboxOptions): Sandbox {
         ["--remount-ro", dataDir],
         NAMESPACES,
         ["--chdir", startDirectory, "--"],
+        argv,
       ].flat();
+      return { argv: wrapped, environment: {}, inherited: [...inherited, handedOver.join("\0")] };
     },
     whyHidden(path, startDirectory) {
       const real = realPathOf(path);

@@ -1,20 +1,20 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
+import type { Handover } from "@toolyard/bridge/handover.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
-import { resolveCommand } from "./command-resolution.ts";
+import { findOnPath, resolveCommand } from "./command-resolution.ts";
+import { withoutEnvironment } from "./invocation.ts";
+import type { Invocation } from "./invocation.ts";
 import type { Limits } from "./limits.ts";
 import { MARKS } from "./process-table.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 
 /** What to spawn for a replica, checked: it fails only for reasons that nobody could know before. */
-export interface LaunchPlan {
-  file: string;
-  args: string[];
-  environment: Record<string, string>;
+export interface LaunchPlan extends Invocation {
   workingDirectory: string;
 }
 
@@ -41,6 +41,8 @@ export interface LaunchPlannerOptions {
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
   const { ownerId, hostEnv, replicaEnv, bridgeEntry, cacheDirectory, sandbox, limits } = options;
   const caches = packageCaches(hostEnv, cacheDirectory);
+  // In a sandbox everything ends with the bridge.
+  const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
 
   const checkReachable = (what: string, path: string, startDirectory: string): void => {
     const reason = sandbox?.whyHidden(path, startDirectory) ?? null;
@@ -60,12 +62,13 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           "An image launch needs docker or kubernetes (MCP_DEPLOYMENT_BACKEND); here replicas run as processes.",
         );
       }
+      const temporaryDirectory = sandbox ? "/tmp" : paths.temporary;
       const environment = replicaEnvironment({
         // Under a sandbox the host user's own caches are read-only, and not for replicas to fill.
         hostEnv: sandbox ? { ...hostEnv, ...caches.environment } : hostEnv,
         replicaEnv: sandbox ? [...replicaEnv, ...Object.keys(caches.environment)] : replicaEnv,
         launchEnv: launch.env,
-        temporaryDirectory: sandbox ? "/tmp" : paths.temporary,
+        temporaryDirectory,
         homeDirectory: paths.work,
       });
       const startDirectory = launch.workingDirectory === null ? paths.work : resolve(launch.workingDirectory);
@@ -81,13 +84,13 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       environment[MARKS.deployment] = spec.deploymentId;
       environment[MARKS.name] = spec.name;
 
-      let inner: string[];
+      let inner: Invocation;
       if (launch.kind === "http") {
         environment["PORT"] = String(spec.port);
         environment["HOST"] = spec.host;
-        inner = [command, ...launch.args];
+        const wanted = { argv: [command, ...launch.args], environment, inherited: [] };
+        inner = sandbox ? wanted : withoutEnvironment(wanted);
       } else {
-        environment["BRIDGE_TOKEN"] = spec.token;
         const { args } = bridgeCommand({
           entry: bridgeEntry,
           host: spec.host,
@@ -98,7 +101,8 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           command,
           args: launch.args,
         });
-        inner = [process.execPath, ...args];
+        const handover: Handover = { token: spec.token, environment, setpriv, temporaryDirectory };
+        inner = { argv: [process.execPath, ...args], environment: {}, inherited: [JSON.stringify(handover)] };
       }
       if (sandbox) for (const folder of caches.folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
       const confinement = {
@@ -107,15 +111,10 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         startDirectory,
         writable: caches.folders,
       };
-      const [file = "", ...args] = [
-        ...limits.prefix(spec.resources),
-        ...(sandbox?.prefix(confinement) ?? []),
-        ...inner,
-      ];
+      const invocation = sandbox?.wrap(inner, confinement) ?? inner;
       return {
-        file,
-        args,
-        environment,
+        ...invocation,
+        argv: [...limits.prefix(spec.resources), ...invocation.argv],
         workingDirectory: sandbox ? paths.work : startDirectory,
       };
     },

@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
+import { handOver, pipesFor } from "@toolyard/bridge/handover.ts";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
@@ -14,7 +15,7 @@ export type SpawnedChild = ChildProcess & { pid: number };
 
 /**
  * Spawns in a process group and session of its own. Its output goes to files that it holds open itself, so that it
- * neither ends nor blocks when this process does. `onSpawned` is called before anything else can happen.
+ * neither ends nor blocks when this process does. `onSpawned` is called before it has what it waits for.
  * @throws ToolyardError BAD_USER_INPUT or UPSTREAM_UNAVAILABLE when the system refuses.
  */
 export async function spawnReplica(
@@ -27,11 +28,12 @@ export async function spawnReplica(
   try {
     const stderr = openSync(paths.stderr, "a", 0o600);
     try {
-      child = spawn(plan.file, plan.args, {
+      const [file = "", ...args] = plan.argv;
+      child = spawn(file, args, {
         cwd: plan.workingDirectory,
         env: plan.environment,
         detached: true,
-        stdio: ["ignore", stdout, stderr],
+        stdio: ["ignore", stdout, stderr, ...pipesFor(plan.inherited.length)],
       });
     } finally {
       closeSync(stderr);
@@ -42,6 +44,7 @@ export async function spawnReplica(
   child.unref();
   if (hasPid(child)) {
     onSpawned(child);
+    handOver(child, plan.inherited);
     return;
   }
   const [cause]: unknown[] = await once(child, "error");

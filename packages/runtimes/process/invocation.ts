@@ -1,0 +1,16 @@
+import { execCommand } from "@toolyard/bridge/handover.ts";
+
+/** A command line with all that it is started with. Programs that only prepare another are put before it. */
+export interface Invocation {
+  /** The first is an absolute path. */
+  argv: string[];
+  environment: Record<string, string>;
+  /** Texts that it inherits by pipes: see handover.ts of the bridge. */
+  inherited: string[];
+}
+
+/** The same, itself started with an empty environment: a launch's is for the launch's command alone. */
+export function withoutEnvironment({ argv, environment, inherited }: Invocation): Invocation {
+  const [file = ""] = argv;
+  return { argv: execCommand(file, argv), environment: {}, inherited: [JSON.stringify(environment), ...inherited] };
+}
