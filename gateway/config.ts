@@ -46,8 +46,6 @@ export interface GatewayConfig {
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
-  /** How many queries may be sent to a subgraph behind each other on one connection; 1: none waits for another. */
-  subgraphPipelining: number;
   /** How often running subgraphs are asked for their schemas, where the gateway composes them. */
   schemaPollIntervalMs: number;
   /** Traces and usage reports. */
@@ -101,7 +99,6 @@ const shape = {
     (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
   ),
-  SUBGRAPH_PIPELINING: integer({ fallback: 16, min: 1, max: 256 }),
   SCHEMA_POLL_INTERVAL_MS: integer({ fallback: 10_000, min: 100, max: 86_400_000 }),
   LOG_LEVEL: logLevel,
   TRUST_PROXY: flag(false),
@@ -229,7 +226,6 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     ),
-    subgraphPipelining: values.SUBGRAPH_PIPELINING,
     schemaPollIntervalMs: values.SCHEMA_POLL_INTERVAL_MS,
     telemetry: parseTelemetryConfig(env),
     logLevel: values.LOG_LEVEL,

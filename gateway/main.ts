@@ -54,7 +54,6 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const httpOf = (name: string, url: string) => ({
     name,
     url: urlOf(name, url),
-    maxPipelined: config.subgraphPipelining,
     subscriptions: config.sseSubgraphs.includes(name) ? ("sse" as const) : ("graphql-ws" as const),
   });
   const subgraphsOf = (sdl: string) =>

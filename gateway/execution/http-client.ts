@@ -27,22 +27,9 @@ export interface HttpClientOptions {
   connectTimeoutMs?: number;
   maxResponseBytes?: number;
   maxConnections?: number;
-  /** How many queries may be sent behind each other on one connection while they are answered quickly; 1: none waits for another. */
-  maxPipelined?: number;
   /** Events of one subscription that may wait here while the client is slow. */
   maxBufferedEvents?: number;
 }
-
-/** What is known of a query that was sent before. */
-interface KnownQuery {
-  /** As JSON. */
-  text: string;
-  /** Whether it was answered quickly the last time: then it may share a connection. */
-  isQuick: boolean;
-}
-
-/** What may wait behind others on a connection is answered at least so quickly. */
-const QUICK_MS = 100;
 
 /** Calls a subgraph over HTTP, on connections that are kept. */
 export function createHttpClient(options: HttpClientOptions): SubgraphClient {
@@ -56,7 +43,6 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     timeoutMs,
     idleMs: 30_000,
     maxBodyBytes: maxResponseBytes,
-    maxPipelined: options.maxPipelined ?? 16,
   });
   const createSubscriber = options.subscriptions === "sse" ? createSseSubscriber : createHttpSubscriber;
   const subscriber = createSubscriber({ name, url, headersFor, connectTimeoutMs, maxBufferedEvents });
@@ -66,27 +52,23 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     // Left out, it would mean any.
     "accept-encoding: identity\r\n";
 
-  /** There are as many as the plans in use have. */
-  const queries = createLruCache<KnownQuery>({ maxEntries: 10_000, maxWeight: 4_000_000 });
-  function known(query: string): KnownQuery {
-    const found = queries.get(query);
-    if (found) return found;
-    const fresh = { text: JSON.stringify(query), isQuick: false };
-    queries.set(query, fresh, query.length);
-    return fresh;
+  /** Queries as JSON. There are as many as the plans in use have. */
+  const queries = createLruCache<string>({ maxEntries: 10_000, maxWeight: 4_000_000 });
+  function textOf(query: string): string {
+    const known = queries.get(query);
+    if (known !== undefined) return known;
+    const text = JSON.stringify(query);
+    queries.set(query, text, query.length);
+    return text;
   }
 
   /** The request as text where it is all ASCII, else as bytes. */
-  function requestOf(
-    { context, variables, variablesText }: SubgraphRequest,
-    query: KnownQuery,
-    own: Headers,
-  ): string | Buffer {
+  function requestOf({ query, context, variables, variablesText }: SubgraphRequest, own: Headers): string | Buffer {
     let head = fixedHead + fieldsOf(context.headers);
     if (context.traceparent !== undefined) head += `traceparent: ${valueOf("traceparent", context.traceparent)}\r\n`;
     if (context.tracestate !== undefined) head += `tracestate: ${valueOf("tracestate", context.tracestate)}\r\n`;
     head += fieldsOf(own);
-    const body = `{"query":${query.text},"variables":${variablesText ?? JSON.stringify(variables ?? {})}}`;
+    const body = `{"query":${textOf(query)},"variables":${variablesText ?? JSON.stringify(variables ?? {})}}`;
     const length = Buffer.byteLength(body);
     head += `content-length: ${length}\r\n\r\n`;
     return length === body.length ? head + body : Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]);
@@ -94,8 +76,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
 
   function ask(request: SubgraphRequest, own: Headers): Promise<SubgraphResponse> {
     const { isMutation = false, signal } = request;
-    const query = known(request.query);
-    const bytes = requestOf(request, query, own);
+    const bytes = requestOf(request, own);
     return new Promise((resolve) => {
       const onAbort = () => {
         takeBack();
@@ -104,9 +85,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
       const takeBack = pool.send({
         request: bytes,
         isRepeatable: !isMutation,
-        isQuick: query.isQuick && !isMutation,
-        resolve(response, elapsedMs) {
-          query.isQuick = elapsedMs < QUICK_MS;
+        resolve(response) {
           signal.removeEventListener("abort", onAbort);
           request.onStatus?.(response.status);
           resolve(readResponse(name, response));

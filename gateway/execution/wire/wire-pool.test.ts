@@ -1,10 +1,12 @@
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { ask, openRawServer, type RawRequest } from "./fixtures/raw-server.ts";
+import { answerTo, ask, openRawServer, type RawRequest } from "./fixtures/raw-server.ts";
 import { createStage, echo, names, outcomesOf, soon, warm } from "./fixtures/stage.ts";
 
 const stage = createStage();
@@ -12,22 +14,26 @@ const { serve, poolTo } = stage;
 afterEach(stage.close);
 
 describe("what is asked in one turn of the event loop", () => {
-  test("goes out in one segment where all are quick, and each gets its own answer", async () => {
-    const server = await serve(echo);
-    const pool = poolTo(server.url);
-    await warm(pool);
-    const asked = names("q", 4).map((id) => ask(pool, id, "quick"));
-    expect(await outcomesOf(asked)).toEqual(["q0", "q1", "q2", "q3"]);
-    expect(server.connections()).toBe(1);
-    expect(server.seen.slice(1).map(({ together }) => together)).toEqual([4, 4, 4, 4]);
-  });
-
-  test("goes out on a connection each where it is not known to be quick", async () => {
+  test("goes out on a connection each, and each gets its own answer", async () => {
     const server = await serve(echo);
     const pool = poolTo(server.url);
     await warm(pool);
     expect(await outcomesOf(names("q", 4).map((id) => ask(pool, id)))).toEqual(["q0", "q1", "q2", "q3"]);
     expect(server.connections()).toBe(4);
+  });
+
+  test("sends nothing behind what is not answered yet, however many wait for a connection", async () => {
+    const open = new Set<number>();
+    const server = await serve(async ({ id, socket, connection }) => {
+      expect(open.has(connection)).toBe(false);
+      open.add(connection);
+      await delay(1);
+      open.delete(connection);
+      socket.write(answerTo(id));
+    });
+    const pool = poolTo(server.url, { maxConnections: 3 });
+    expect(await outcomesOf(names("q", 60).map((id) => ask(pool, id)))).toEqual(names("q", 60));
+    expect(server.connections()).toBe(3);
   });
 
   test("leaves a mutation alone on its connection, until that has answered", async () => {
@@ -39,31 +45,13 @@ describe("what is asked in one turn of the event loop", () => {
     const pool = poolTo(server.url, { maxConnections: 2 });
     await warm(pool);
     const mutation = ask(pool, "m", "mutation");
-    const around = names("q", 12).map((id) => ask(pool, id, "quick"));
+    const around = names("q", 12).map((id) => ask(pool, id));
     expect(await outcomesOf(around)).toEqual(names("q", 12));
-    for (const id of names("r", 5)) expect(await ask(pool, id, "quick").outcome).toBe(id);
+    for (const id of names("r", 5)) expect(await ask(pool, id).outcome).toBe(id);
     const own = server.seen.find(({ id }) => id === "m");
     expect(server.seen.filter(({ connection, id }) => connection === own?.connection && id !== "warm")).toEqual([own]);
     held.forEach(echo);
     expect(await mutation.outcome).toBe("m");
-  });
-
-  test("sends nothing behind another where what may be sent once only is said to be quick", async () => {
-    const server = await serve(echo);
-    const pool = poolTo(server.url);
-    await warm(pool);
-    const send = (id: string) =>
-      new Promise<string>((resolve, reject) => {
-        pool.send({
-          request: `POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n${id}`,
-          isRepeatable: false,
-          isQuick: true,
-          resolve: ({ body }) => resolve(body),
-          reject,
-        });
-      });
-    expect(await Promise.all([send("m0"), send("m1"), send("m2")])).toEqual(["m0", "m1", "m2"]);
-    expect(server.seen.every(({ together }) => together === 1)).toBe(true);
   });
 });
 
@@ -76,9 +64,7 @@ describe("connections", () => {
       echo(request);
     });
     const pool = poolTo(server.url, { maxConnections: 3 });
-    const asked = names("q", 60).map((id, at) =>
-      ask(pool, id, at % 3 === 0 ? "mutation" : at % 3 === 1 ? "quick" : "query"),
-    );
+    const asked = names("q", 60).map((id, at) => ask(pool, id, at % 3 === 0 ? "mutation" : "query"));
     expect(await outcomesOf(asked)).toEqual(names("q", 60));
     expect(most).toBe(3);
     expect(server.connections()).toBe(3);
@@ -88,7 +74,7 @@ describe("connections", () => {
     const server = await openRawServer(echo);
     await server.close();
     const pool = poolTo(server.url, { maxConnections: 2 });
-    const outcomes = await outcomesOf(names("q", 50).map((id) => ask(pool, id, "quick")));
+    const outcomes = await outcomesOf(names("q", 50).map((id) => ask(pool, id)));
     for (const outcome of outcomes) expect(outcome).toMatch(/ECONNREFUSED/);
   });
 
@@ -101,6 +87,25 @@ describe("connections", () => {
     ]);
   });
 
+  test("are not taken for silent where it is this process that was busy", async () => {
+    // In a thread of its own, so that it answers while this one is busy.
+    const worker = new Worker(
+      `const { parentPort } = require("node:worker_threads");
+       require("node:http").createServer((request, response) => response.end("late")).listen(0, "127.0.0.1", function () {
+         parentPort.postMessage(this.address().port);
+       });`,
+      { eval: true },
+    );
+    stage.onClose(async () => void (await worker.terminate()));
+    const [port] = (await once(worker, "message")) as [number];
+    const pool = poolTo(new URL(`http://127.0.0.1:${port}`), { timeoutMs: 200 });
+    const asked = ask(pool, "q");
+    // Behind what sends it.
+    for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+    for (const from = performance.now(); performance.now() - from < 500;);
+    expect(await asked.outcome).toBe("late");
+  });
+
   test("that are idle are closed", async () => {
     const server = await serve(echo);
     const pool = poolTo(server.url, { idleMs: 500 });
@@ -109,11 +114,11 @@ describe("connections", () => {
     await vi.waitUntil(async () => (await server.open()) === 0, soon);
   });
 
-  test("that do not answer in time are closed, and who was behind is asked elsewhere", async () => {
+  test("that do not answer in time are closed, and no other waits for them", async () => {
     const server = await serve((request) => (request.id === "never" ? new Promise(() => undefined) : echo(request)));
     const pool = poolTo(server.url, { timeoutMs: 300 });
     await warm(pool);
-    const asked = ["never", "q0", "q1"].map((id) => ask(pool, id, "quick"));
+    const asked = ["never", "q0", "q1"].map((id) => ask(pool, id));
     expect(await outcomesOf(asked)).toEqual(["WireTimeout: did not answer in time", "q0", "q1"]);
     await vi.waitUntil(async () => (await server.open()) < 3, soon);
   });
@@ -150,43 +155,10 @@ describe("a request that is taken back", () => {
     await vi.waitUntil(async () => (await server.open()) === 0, soon);
     expect([connecting.settled(), waiting.settled()]).toEqual([0, 0]);
   });
-
-  test("keeps its place among others, whose answers stay theirs", async () => {
-    const held: RawRequest[] = [];
-    const server = await serve((request) => {
-      if (request.id === "warm") echo(request);
-      else held.push(request);
-    });
-    const pool = poolTo(server.url, { maxConnections: 1 });
-    await warm(pool);
-    const asked = names("q", 4).map((id) => ask(pool, id, "quick"));
-    await vi.waitUntil(() => held.length === 4, soon);
-    asked[0]?.takeBack();
-    asked[2]?.takeBack();
-    held.forEach(echo);
-    expect(await asked[1]?.outcome).toBe("q1");
-    expect(await asked[3]?.outcome).toBe("q3");
-    expect(asked.map(({ settled }) => settled())).toEqual([0, 1, 0, 1]);
-  });
-
-  test("with all that were sent with it says nothing against the server", async () => {
-    const server = await serve((request) => {
-      if (!request.id.startsWith("gone")) echo(request);
-    });
-    const pool = poolTo(server.url);
-    await warm(pool);
-    const gone = names("gone", 4).map((id) => ask(pool, id, "quick"));
-    await vi.waitUntil(() => server.seen.length === 5, soon);
-    for (const { takeBack } of gone) takeBack();
-    await vi.waitUntil(async () => (await server.open()) === 0, soon);
-    await warm(pool);
-    expect(await outcomesOf(names("q", 4).map((id) => ask(pool, id, "quick")))).toEqual(names("q", 4));
-    expect(server.seen.at(-1)?.together).toBe(4);
-  });
 });
 
 describe("what the callbacks do", () => {
-  test("one that throws harms nobody else on its connection, and is told so", async () => {
+  test("one that throws harms neither its connection nor others, and is told so", async () => {
     const server = await serve(echo);
     const pool = poolTo(server.url);
     await warm(pool);
@@ -194,18 +166,16 @@ describe("what the callbacks do", () => {
       pool.send({
         request: "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
         isRepeatable: true,
-        isQuick: true,
         resolve() {
           throw new Error("no");
         },
         reject,
       });
     });
-    const asked = names("q", 3).map((id) => ask(pool, id, "quick"));
+    const asked = names("q", 3).map((id) => ask(pool, id));
     expect(await outcomesOf(asked)).toEqual(["q0", "q1", "q2"]);
     expect((await rejected).message).toBe("no");
-    expect(server.connections()).toBe(1);
-    expect(server.seen).toHaveLength(5);
+    expect(await server.open()).toBe(4);
   });
 
   test("one that closes the pool while several answers are read ends the others", async () => {
@@ -215,26 +185,24 @@ describe("what the callbacks do", () => {
     pool.send({
       request: "POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
       isRepeatable: true,
-      isQuick: true,
       resolve: () => pool.close(),
       reject: () => undefined,
     });
-    const asked = names("q", 3).map((id) => ask(pool, id, "quick"));
+    const asked = names("q", 3).map((id) => ask(pool, id));
     for (const outcome of await outcomesOf(asked)) expect(outcome).toBe("WireClosed: is not asked any more");
     expect(asked.map(({ settled }) => settled())).toEqual([1, 1, 1]);
   });
 });
 
 describe("close", () => {
-  test("settles what is sent, queued, connecting, rescued or not sent yet, and leaves nothing open", async () => {
+  test("settles what is sent, queued, connecting or not sent yet, and leaves nothing open", async () => {
     const server = await serve((request) => (request.id === "warm" ? echo(request) : new Promise(() => undefined)));
     const pool = poolTo(server.url, { maxConnections: 2 });
     await warm(pool);
-    const asked = names("q", 4).map((id) => ask(pool, id, "quick"));
+    const asked = names("q", 4).map((id) => ask(pool, id));
     asked.push(ask(pool, "m", "mutation"), ask(pool, "queued"));
-    // Until those behind the first are asked elsewhere.
-    await delay(200);
-    asked.push(ask(pool, "fresh", "quick"));
+    await vi.waitUntil(() => server.seen.length === 3, soon);
+    asked.push(ask(pool, "fresh"));
     pool.close();
     asked.push(ask(pool, "late"));
     for (const outcome of await outcomesOf(asked)) expect(outcome).toBe("WireClosed: is not asked any more");
@@ -251,8 +219,8 @@ describe("close", () => {
     const script = `
       import { createWirePool } from ${JSON.stringify(module)};
       const pool = createWirePool({ origin: new URL(${JSON.stringify(server.url.href)}), maxConnections: 4, connectTimeoutMs: 5000,
-        timeoutMs: 10000, idleMs: 60000, maxBodyBytes: 1000, maxPipelined: 4 });
-      pool.send({ request: "POST / HTTP/1.1\\r\\ncontent-length: 5\\r\\n\\r\\nhello", isRepeatable: true, isQuick: true,
+        timeoutMs: 10000, idleMs: 60000, maxBodyBytes: 1000 });
+      pool.send({ request: "POST / HTTP/1.1\\r\\ncontent-length: 5\\r\\n\\r\\nhello", isRepeatable: true,
         resolve({ body }) { console.log(body); pool.close(); }, reject: console.error });`;
     const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
       timeout: 10_000,

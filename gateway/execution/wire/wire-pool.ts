@@ -1,4 +1,3 @@
-import { createPipelining } from "./pipelining.ts";
 import { WireProblem, type WireResponse } from "./response-parser.ts";
 import { createWireConnection, WireClosed, type Exchange, type WireConnection } from "./wire-connection.ts";
 
@@ -12,16 +11,13 @@ export interface WirePoolOptions {
   /** How long a connection may be idle where the server does not say less. */
   idleMs: number;
   maxBodyBytes: number;
-  /** How many requests may be sent at once behind each other on one connection; 1: none waits for another. */
-  maxPipelined: number;
 }
 
-export type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "isQuick" | "resolve" | "reject">;
+export type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "resolve" | "reject">;
 
 export interface WirePool {
   /**
-   * Sends a request with the others of this turn of the event loop. One of its two functions is called, once; when `resolve` throws,
-   * `reject` as well, which may not throw.
+   * Sends a request. One of its two functions is called, once; when `resolve` throws, `reject` as well, which may not throw.
    * @returns takes it back: nobody waits for the answer any more, and neither function is called
    */
   send(request: WireRequest): () => void;
@@ -34,78 +30,55 @@ export class WireTimeout extends Error {
   override readonly name = "WireTimeout";
 }
 
-/** How long the first of several may take before those behind it are sent another way. */
-const STALLED_AFTER_MS = 100;
-/** How long one that was sent behind another may go without an answer, until a server that drops those is suspected. */
-const LOST_AFTER_MS = 1_000;
 const MAX_ATTEMPTS = 3;
 const IDLE_SWEEP_MS = 1_000;
 const READ_BYTES = 65_536;
 
-/**
- * Connections to one server, kept. What is asked within one turn of the event loop and is known to be answered quickly is sent together,
- * many requests in one write (pipelining), since a write to a socket costs as much as a good part of a request. `pipelining.ts` has how
- * many; those that a slow one keeps waiting after all are sent again on connections of their own.
- */
+/** Connections to one server, kept, each with one request at a time: an answer can only be the answer to that. */
 export function createWirePool(options: WirePoolOptions): WirePool {
-  const { origin, maxConnections, connectTimeoutMs, timeoutMs, idleMs, maxBodyBytes, maxPipelined } = options;
+  const { origin, maxConnections, connectTimeoutMs, timeoutMs, idleMs, maxBodyBytes } = options;
   const all = new Set<WireConnection>();
   /** Those without a request. The one used last is taken first, so those not needed grow old and close. */
   const free: WireConnection[] = [];
-  /** Those whose first request kept the others waiting: these were sent elsewhere as well. */
-  const stalled = new WeakSet<WireConnection>();
   let queue: Exchange[] = [];
   let isScheduled = false;
   let isClosed = false;
   let sweeper: NodeJS.Timeout | undefined;
   let isSweepSoon = false;
   const sweepEveryMs = Math.max(5, Math.min(25, timeoutMs / 8, connectTimeoutMs / 8));
-  const pipelining = createPipelining({ maxDepth: maxPipelined });
   const sharedBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
   // Windows holds on to a connection's buffer all the time.
   const readBufferOf = () => (process.platform === "win32" ? Buffer.allocUnsafeSlow(READ_BYTES) : sharedBuffer);
 
+  /**
+   * Only after a whole turn of the event loop, which reads all that came before a request was made: bytes that nobody asked for, or an
+   * end, take a connection away first.
+   */
   function schedule(): void {
     if (isScheduled) return;
     isScheduled = true;
-    setImmediate(flush);
+    setImmediate(setImmediate, flush);
   }
 
   function flush(): void {
     isScheduled = false;
     const waiting = queue;
     queue = [];
-    for (let at = 0; at < waiting.length;) {
-      const first = waiting[at] as Exchange; // the loop stays within the array
-      if (first.isSettled) {
-        at += 1;
-        continue;
-      }
+    for (const [at, exchange] of waiting.entries()) {
+      if (exchange.isSettled) continue;
       let connection: WireConnection | undefined;
       try {
-        connection = freeConnection() ?? newConnection() ?? busyConnection(first);
+        connection = freeConnection() ?? newConnection();
       } catch (error) {
-        fail(first, toError(error));
+        fail(exchange, toError(error));
         continue;
       }
       if (!connection) {
         // Until one is free.
-        queue = waiting.slice(at).filter(isWaiting).concat(queue);
+        queue = waiting.slice(at).concat(queue);
         break;
       }
-      const batch = [first];
-      at += 1;
-      const depth = first.isQuick && connection.hasAnswered() ? pipelining.depth() - connection.waiting.length : 1;
-      for (; batch.length < depth && at < waiting.length; at++) {
-        const next = waiting[at] as Exchange;
-        if (!next.isQuick) break;
-        if (!next.isSettled) batch.push(next);
-      }
-      if (batch.length > 1) {
-        const together = { left: batch.length, firstAnsweredAt: 0 };
-        for (const exchange of batch) exchange.batch = together;
-      }
-      connection.send(batch);
+      connection.send(exchange);
     }
     watch();
   }
@@ -126,71 +99,31 @@ export function createWirePool(options: WirePoolOptions): WirePool {
     return connection;
   }
 
-  /** Where all have something to do: one with little, and nothing slow or to be asked once only. */
-  function busyConnection(exchange: Exchange): WireConnection | undefined {
-    if (!exchange.isQuick) return undefined;
-    let best: WireConnection | undefined;
-    for (const connection of all) {
-      const { waiting } = connection;
-      if (!connection.hasAnswered() || stalled.has(connection) || waiting.length >= pipelining.depth()) continue;
-      if ((!best || waiting.length < best.waiting.length) && waiting.every(({ isQuick }) => isQuick)) best = connection;
-    }
-    return best;
-  }
-
   function onAnswer(connection: WireConnection, exchange: Exchange, response: WireResponse): void {
-    const now = connection.lastReadAt();
-    const { batch } = exchange;
-    if (batch) {
-      if (batch.firstAnsweredAt === 0) batch.firstAnsweredAt = now;
-      batch.left -= 1;
-      if (batch.left === 0) pipelining.answered(now - batch.firstAnsweredAt);
-    }
-    if (connection.waiting.length === 0 && response.keepsAlive) {
-      stalled.delete(connection);
+    if (response.keepsAlive) {
       free.push(connection);
       if (queue.length > 0) schedule();
     }
     if (exchange.isSettled) return;
     exchange.isSettled = true;
     try {
-      exchange.resolve(response, now - exchange.sentAt);
+      exchange.resolve(response);
     } catch (error) {
-      // It is no fault of the connection, on which others may wait.
       exchange.reject(toError(error));
     }
   }
 
-  function onClose(connection: WireConnection, reason: Error): void {
+  function onClose(connection: WireConnection, reason: Error, exchange: Exchange | null): void {
     all.delete(connection);
     const at = free.indexOf(connection);
     if (at >= 0) free.splice(at, 1);
-    const { waiting } = connection;
-    if (waiting.length > 1 && !isClosed && !isForNobody(connection)) pipelining.failed();
-    // A server may close a connection that was idle just as a request is on its way.
-    const isUnlucky = connection.hasAnswered() && !connection.isWithinResponse() && isOrderly(reason);
-    waiting.splice(0).forEach((exchange, index) => {
-      exchange.places -= 1;
-      if (exchange.isSettled) return;
-      const isRepeated = (index > 0 || isUnlucky) && mayRepeat(exchange);
-      // Somewhere else it may still be answered.
-      if (exchange.places > 0 && (!isRepeated || stalled.has(connection))) return;
-      if (isRepeated) repeat(exchange);
+    if (exchange && !exchange.isSettled) {
+      // A server may close a connection that was idle just as a request is on its way.
+      const isUnlucky = connection.hasAnswered() && !connection.isWithinResponse() && isOrderly(reason);
+      if (isUnlucky && exchange.isRepeatable && exchange.attempts < MAX_ATTEMPTS && !isClosed) queue.push(exchange);
       else fail(exchange, reason);
-    });
+    }
     if (queue.length > 0) schedule();
-  }
-
-  function mayRepeat({ isRepeatable, isSettled, attempts }: Exchange): boolean {
-    return isRepeatable && !isSettled && attempts < MAX_ATTEMPTS && !isClosed;
-  }
-
-  function repeat(exchange: Exchange): void {
-    exchange.isQuick = false;
-    exchange.batch = null;
-    exchange.places += 1;
-    queue.push(exchange);
-    schedule();
   }
 
   function fail(exchange: Exchange, error: Error): void {
@@ -222,57 +155,20 @@ export function createWirePool(options: WirePoolOptions): WirePool {
   }
 
   function check(connection: WireConnection, now: number): void {
-    const [first] = connection.waiting;
-    if (!first) {
+    const exchange = connection.current();
+    if (!exchange) {
       if (connection.expiresAt() <= now) connection.close(new WireClosed("was idle for long"));
       return;
     }
-    if (first.isSettled && isForNobody(connection)) {
-      connection.close(new WireClosed("is not waited for any more"));
-      return;
-    }
-    const silentMs = now - Math.max(connection.lastReadAt(), first.sentAt);
+    const silentMs = now - Math.max(connection.lastReadAt(), exchange.sentAt);
     if (connection.isConnecting()) {
       if (silentMs > connectTimeoutMs) connection.close(new WireTimeout("did not take the connection in time"));
     } else if (silentMs > timeoutMs) connection.close(new WireTimeout("did not answer in time"));
-    else rescue(connection, first, now - Math.max(connection.lastAnsweredAt(), first.sentAt));
-  }
-
-  /** They keep their places: whichever answer comes first is taken. */
-  function rescue(connection: WireConnection, first: Exchange, heldUpMs: number): void {
-    if (heldUpMs > STALLED_AFTER_MS && connection.waiting.length > 1 && !stalled.has(connection)) {
-      stalled.add(connection);
-      pipelining.failed();
-      for (const exchange of connection.waiting.slice(1)) if (mayRepeat(exchange)) repeat(exchange);
-    }
-    if (heldUpMs > LOST_AFTER_MS && first.isBehind && first.attempts === 1 && mayRepeat(first)) {
-      stalled.add(connection);
-      pipelining.failed();
-      repeat(first);
-    }
-  }
-
-  /** @returns whether nobody waits for anything on it any more */
-  function isForNobody({ waiting }: WireConnection): boolean {
-    return waiting.length > 0 && waiting.every(({ isSettled }) => isSettled);
   }
 
   return {
-    send({ request, isRepeatable, isQuick, resolve, reject }) {
-      const exchange: Exchange = {
-        request,
-        isRepeatable,
-        // What is sent behind others may have to be sent again.
-        isQuick: isQuick && isRepeatable,
-        sentAt: 0,
-        attempts: 0,
-        places: 1,
-        isBehind: false,
-        isSettled: false,
-        batch: null,
-        resolve,
-        reject,
-      };
+    send({ request, isRepeatable, resolve, reject }) {
+      const exchange: Exchange = { request, isRepeatable, sentAt: 0, attempts: 0, isSettled: false, resolve, reject };
       if (isClosed) fail(exchange, new WireClosed("is not asked any more"));
       else {
         queue.push(exchange);
@@ -281,11 +177,9 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       return () => {
         if (exchange.isSettled) return;
         exchange.isSettled = true;
-        // The server need not go on with it.
-        for (const connection of all) {
-          if (connection.waiting.includes(exchange) && isForNobody(connection))
-            connection.close(new WireClosed("is not waited for any more"));
-        }
+        // The server need not go on with it, and what it still answers is for nobody.
+        for (const connection of all)
+          if (connection.current() === exchange) connection.close(new WireClosed("is not waited for any more"));
       };
     },
     close() {
@@ -297,10 +191,6 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       for (const exchange of queue.splice(0)) fail(exchange, reason);
     },
   };
-}
-
-function isWaiting({ isSettled }: Exchange): boolean {
-  return !isSettled;
 }
 
 function toError(error: unknown): Error {
