@@ -16,6 +16,7 @@ test("what bridgeCommand builds is what parseArguments reads", () => {
   expect(parseArguments(args.slice(script + 1))).toEqual({
     host: "::1",
     port: 8101,
+    listenFd: null,
     sessions: "shared",
     maxSessions: 16,
     idleSeconds: 300,
@@ -33,6 +34,7 @@ test.each([
   [["--port", "70000", "--", "x"], "--port must be a whole number"],
   [["--port", "1", "--sessions", "some", "--", "x"], "--sessions must be"],
   [["--port", "1", "--colour", "red", "--", "x"], "unknown option --colour"],
+  [["--port", "1", "--listen-fd", "3", "--", "x"], "exclude each other"],
   [["--port", "--", "x"], "--port needs a value"],
 ])("%j is refused with a reason", (argv, reason) => {
   expect(() => parseArguments(argv)).toThrow(UsageError);

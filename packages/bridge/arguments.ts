@@ -4,7 +4,10 @@ const START = fileURLToPath(new URL("./start.mjs", import.meta.url));
 
 export interface BridgeArguments {
   host: string;
+  /** -1 where a socket that listens is inherited instead. */
   port: number;
+  /** Descriptor of that socket. */
+  listenFd: number | null;
   sessions: "isolated" | "shared";
   maxSessions: number;
   idleSeconds: number;
@@ -20,7 +23,7 @@ export class UsageError extends Error {
 }
 
 export const usage =
-  "usage: main.ts --port N [--host 127.0.0.1] [--sessions isolated|shared] [--max-sessions 16] [--idle-seconds 300] " +
+  "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] [--max-sessions 16] [--idle-seconds 300] " +
   "[--timeout-seconds 30] [--working-directory PATH] -- command args…";
 
 function wholeNumber(name: string, value: string, least: number, most: number): number {
@@ -38,6 +41,7 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
   const parsed: BridgeArguments = {
     host: "127.0.0.1",
     port: -1,
+    listenFd: null,
     sessions: "isolated",
     maxSessions: 16,
     idleSeconds: 300,
@@ -60,6 +64,9 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
       case "--port":
         parsed.port = wholeNumber("port", value, 0, 65_535);
         break;
+      case "--listen-fd":
+        parsed.listenFd = wholeNumber("listen-fd", value, 3, 65_535);
+        break;
       case "--sessions":
         if (value !== "isolated" && value !== "shared")
           throw new UsageError(`--sessions must be isolated or shared, not "${value}"`);
@@ -81,15 +88,20 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
         throw new UsageError(`unknown option ${flag}; ${usage}`);
     }
   }
-  if (parsed.port === -1) throw new UsageError(`--port is missing; ${usage}`);
+  if (parsed.port === -1 && parsed.listenFd === null) throw new UsageError(`--port is missing; ${usage}`);
+  if (parsed.port !== -1 && parsed.listenFd !== null)
+    throw new UsageError(`--port and --listen-fd exclude each other; ${usage}`);
   parsed.command = argv[end + 1] ?? "";
   parsed.args = argv.slice(end + 2);
   return parsed;
 }
 
 export interface BridgeCommandOptions {
-  host: string;
-  port: number;
+  host?: string;
+  /** Either this, or `listenFd`. */
+  port?: number;
+  /** Descriptor of a socket that the bridge inherits and that listens already. */
+  listenFd?: number;
   sessions?: "isolated" | "shared";
   maxSessions?: number;
   idleSeconds?: number;
@@ -106,6 +118,7 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
   const {
     host,
     port,
+    listenFd,
     sessions,
     maxSessions,
     idleSeconds,
@@ -118,6 +131,7 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
   const flags: [string, string | number | undefined | null][] = [
     ["--host", host],
     ["--port", port],
+    ["--listen-fd", listenFd],
     ["--sessions", sessions],
     ["--max-sessions", maxSessions],
     ["--idle-seconds", idleSeconds],

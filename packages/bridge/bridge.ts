@@ -1,5 +1,3 @@
-import type { AddressInfo } from "node:net";
-
 import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { keepAlive } from "./exchange.ts";
@@ -18,7 +16,9 @@ export interface BridgeOptions {
   first?: SpawnedProcess;
   host?: string;
   /** 0: the system picks one; `listen` says which. */
-  port: number;
+  port?: number;
+  /** Descriptor of a socket that listens already, instead of host and port. @default null */
+  listenFd?: number | null;
   /** Wanted from clients as a bearer token. null: nothing wanted, which is allowed on loopback only. */
   token: string | null;
   /** Host names that requests may name besides the loopback ones and `host`. */
@@ -38,7 +38,7 @@ export interface BridgeOptions {
 }
 
 export interface Bridge {
-  /** Starts the first child and listens. Rejects with Node's error when the address is taken. */
+  /** Starts the first child and listens. Rejects with Node's error when the address is taken. The port is 0 for a socket without one. */
   listen(): Promise<{ host: string; port: number }>;
   /** What `GET /healthz` answers. */
   health(): { ok: boolean; body: Record<string, unknown> };
@@ -64,7 +64,8 @@ export function createBridge(options: BridgeOptions): Bridge {
     launch,
     first = null,
     host = "127.0.0.1",
-    port,
+    port = 0,
+    listenFd = null,
     token,
     allowedHosts = [],
     sessions: mode = "isolated",
@@ -147,15 +148,15 @@ export function createBridge(options: BridgeOptions): Bridge {
       children.warm();
       await new Promise<void>((resolve, reject) => {
         server.once("error", reject);
-        server.listen(port, host, () => {
+        server.listen(listenFd === null ? { port, host } : { fd: listenFd }, () => {
           server.off("error", reject);
           resolve();
         });
       });
       sweeper = setInterval(sweep, sweepMs);
       sweeper.unref();
-      const address = server.address() as AddressInfo; // it listens on a host and port, not on a pipe
-      return { host, port: address.port };
+      const address = server.address();
+      return { host, port: typeof address === "object" ? (address?.port ?? 0) : 0 };
     },
     async close(drainMs = defaultDrainMs) {
       closing = true;

@@ -37,9 +37,10 @@ export function pipesFor(count: number): "pipe"[] {
   return Array.from({ length: count }, () => "pipe");
 }
 
-/** Gives a child that was just spawned what it inherits. */
-export function handOver(child: ChildProcess, texts: readonly string[]): void {
-  for (const [at, text] of texts.entries()) {
+/** Gives a child that was just spawned what it inherits; descriptors among it were given by `spawn`. */
+export function handOver(child: ChildProcess, inherited: readonly (string | number)[]): void {
+  for (const [at, text] of inherited.entries()) {
+    if (typeof text === "number") continue;
     const pipe = child.stdio[firstInherited + at] as Writable; // `pipesFor` made it one
     // A child that ended first tells so by its exit.
     pipe.on("error", () => undefined);

@@ -53,7 +53,8 @@ try {
     launch,
     first,
     host: options.host,
-    port: options.port,
+    port: Math.max(options.port, 0),
+    listenFd: options.listenFd,
     token,
     sessions: options.sessions,
     maxSessions: options.maxSessions,
@@ -83,7 +84,7 @@ try {
   await bridge.listen();
 } catch (error) {
   fail(
-    `cannot listen on ${options.host}:${options.port}: ${error instanceof Error ? error.message : String(error)}`,
+    `cannot listen on ${options.listenFd === null ? `${options.host}:${options.port}` : "the socket that it was given"}: ${error instanceof Error ? error.message : String(error)}`,
     exitFailed,
   );
 }

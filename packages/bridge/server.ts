@@ -7,6 +7,7 @@ import { refuse } from "./exchange.ts";
 import { code, kindOf, oneLine } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
 import { Unavailable } from "./pool.ts";
+import { isNonce, proofOf, proofPath } from "./proof.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Stateless } from "./stateless.ts";
 
@@ -202,6 +203,14 @@ export function createBridgeServer(options: ServerOptions): Server {
     act(session);
   }
 
+  function prove(known: string, url: string, response: ServerResponse): void {
+    const nonce = new URLSearchParams(url.slice(proofPath.length)).get("nonce") ?? "";
+    if (!isNonce(nonce))
+      return refuse(response, 400, { message: "Bad Request: the nonce must be 32 bytes of base64url" });
+    const proof = proofOf(known, nonce);
+    response.writeHead(200, { "content-type": "text/plain", "content-length": proof.length }).end(proof);
+  }
+
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = request.url ?? "";
     const end = url.indexOf("?");
@@ -210,6 +219,7 @@ export function createBridgeServer(options: ServerOptions): Server {
       const { ok, body } = health();
       return json(response, ok ? 200 : 503, body);
     }
+    if (path === proofPath && token !== null && request.method === "GET") return prove(token, url, response);
     if (!hostAllowed(request.headers.host))
       return refuse(response, 403, { message: `Invalid Host: ${request.headers.host ?? "(missing)"}` });
     if (!originAllowed(header(request, "origin")))

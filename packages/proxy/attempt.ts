@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
 import { pickReplica } from "./balance.ts";
@@ -111,7 +112,7 @@ export function createAttempts(options: {
       warn(call, replica, 502, error);
       if (call.session) {
         // Nothing listens where the session lived: it went with its process.
-        return refuse(call, systemCodeOf(error) === "ECONNREFUSED" ? sessionLost() : unreachable());
+        return refuse(call, isGone(error) ? sessionLost() : unreachable());
       }
       const next = new Set(tried).add(replica.id);
       if (next.size < MAX_ATTEMPTS && hasAnother(call, next)) begin(call, next);
@@ -215,6 +216,12 @@ function flushHead(response: ServerResponse): void {
 function isOfRequest(error: Error): boolean {
   const code = systemCodeOf(error);
   return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH";
+}
+
+/** Nothing listens, or something else does. */
+function isGone(error: Error): boolean {
+  const code = systemCodeOf(error);
+  return code === "ECONNREFUSED" || code === "ENOENT" || error instanceof ImpostorError;
 }
 
 function isTimeout(error: Error): boolean {

@@ -36,7 +36,7 @@ export interface ControlPlaneOptions {
 
 const ROUTES = `subscription { routesChanged { version sessionKey routes {
   slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath enforceApproval approvedToolsHash stateReason awaited
-  targets { replicaId url token ready headers { name value } remote } } } }`;
+  targets { replicaId url token owner ready headers { name value } remote } } } }`;
 const REVOCATIONS =
   "subscription ($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
 const INTROSPECT =

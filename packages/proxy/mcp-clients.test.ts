@@ -6,7 +6,7 @@ import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
 import { connectMcp, eventually, freePort, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;
@@ -35,7 +35,7 @@ beforeAll(async () => {
     urls.push(`http://127.0.0.1:${port}`);
     await eventually("the bridge", async () => (await fetch(`http://127.0.0.1:${port}/mcp`)).status > 0);
   }
-  controlPlane.setRoutes([routeTo("everything", urls)]);
+  controlPlane.setRoutes([withTokens(routeTo("everything", urls))]);
   running = await startProxy(controlPlane);
   token = await controlPlane.accessToken("ada");
 }, 60_000);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { eventually } from "@toolyard/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
 
 const KEY = `ty_${"0".repeat(8)}-1111-7111-8111-${"1".repeat(12)}_${"s".repeat(43)}`;
@@ -21,8 +21,8 @@ let running: RunningProxy | null = null;
 beforeEach(async () => {
   clock = { now: Date.now() };
   controlPlane = await startControlPlane();
-  echo = await startUpstream(sayName("echo"));
-  controlPlane.setRoutes([routeTo("echo", [echo.url])]);
+  echo = await startUpstream(sayName("echo"), { token: "token-echo-0" });
+  controlPlane.setRoutes([withTokens(routeTo("echo", [echo.url]))]);
   controlPlane.addApiKey(KEY, { userId: "ada", role: "DEVELOPER", scopes: ["INVOKE"] });
   dataDir = await mkdtemp(join(tmpdir(), "toolyard-proxy-"));
 });
@@ -76,7 +76,7 @@ describe("credentials", () => {
       },
       { atHead: true },
     );
-    controlPlane.setRoutes([routeTo("echo", [echo.url]), routeTo("events", [events.url])]);
+    controlPlane.setRoutes([withTokens(routeTo("echo", [echo.url])), routeTo("events", [events.url])]);
     const proxy = await start();
     const token = await controlPlane.accessToken("ada");
     const other = await controlPlane.accessToken("bob");

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
 import type { Route } from "./route-table.ts";
 
@@ -16,10 +16,10 @@ const routes: Route[] = [];
 
 beforeAll(async () => {
   controlPlane = await startControlPlane();
-  echo = await startUpstream(sayName("echo"));
+  echo = await startUpstream(sayName("echo"), { token: "token-echo-0" });
   upstreams.push(echo);
   routes.push(
-    routeTo("echo", [echo.url]),
+    withTokens(routeTo("echo", [echo.url])),
     routeTo("echo", [], { ref: "staging", stateReason: "echo is starting: installing its package." }),
   );
   controlPlane.setRoutes(routes);

@@ -1,3 +1,5 @@
+import { connectorTo, originOf } from "@toolyard/runtimes/endpoint/connector.ts";
+import { socketPathOf } from "@toolyard/runtimes/endpoint/socket-path.ts";
 import { Pool, type Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
@@ -53,14 +55,16 @@ export function createReplica(options: {
     },
     outstanding: 0,
     health: createPassiveHealth(),
-    pathPrefix: url.pathname.replace(/\/+$/, ""),
+    pathPrefix: socketPathOf(target.url) === null ? url.pathname.replace(/\/+$/, "") : "",
     headers: target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra],
     ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
     pool() {
-      pool ??= new Pool(url.origin, {
+      pool ??= new Pool(originOf(target), {
         pipelining: 1,
         keepAliveTimeout: KEEP_ALIVE_MS,
-        connect: guarded ? publicConnector({ timeout: CONNECT_TIMEOUT_MS }) : { timeout: CONNECT_TIMEOUT_MS },
+        connect: guarded
+          ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
+          : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS }),
       });
       return pool;
     },

@@ -20,8 +20,9 @@ const route = z.object({
   targets: z.array(
     z.object({
       replicaId: z.string(),
-      url: z.url({ protocol: /^https?$/ }),
+      url: z.url({ protocol: /^(https?|unix)$/ }),
       token: z.string(),
+      owner: z.string().nullish().default(null),
       ready: z.boolean(),
       headers: z.array(z.object({ name: z.string(), value: z.string() })).default([]),
       remote: z.boolean().default(false),

@@ -121,6 +121,7 @@ export function createMockRuntime(
       isolated: true,
       isolationDetail: "Replicas are simulated: nothing runs.",
     },
+    needsPort: () => true,
     async start(spec, signal) {
       signal?.throwIfAborted();
       const existing = world.replicas.get(spec.name);
@@ -129,7 +130,8 @@ export function createMockRuntime(
       const fault = faultOf(spec);
       if (fault.failToStart) throw new ToolyardError(fault.failToStart.code, fault.failToStart.message);
       const identity = { start: ++world.starts };
-      const handle: ReplicaHandle = { runtime: "MOCK", name: spec.name, identity };
+      const endpoint = { url: `http://${spec.host}:${spec.port}`, owner: null };
+      const handle: ReplicaHandle = { runtime: "MOCK", name: spec.name, identity, endpoint };
       const replica = { spec, handle, fault, startedAt: now(), goneAt: null, ended: null, lines: [] };
       world.replicas.set(spec.name, replica);
       print(replica, "SYSTEM", `listening on ${spec.host}:${spec.port}`);

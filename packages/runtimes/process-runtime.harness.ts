@@ -106,7 +106,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     async remains(spec) {
       const remains = (await processes(spec)).map((pid) => `process ${pid}`);
       if (existsSync(join(dataDir, "replicas", spec.name))) remains.push(`folder ${spec.name}`);
-      if (!(await isPortFree(spec.host, spec.port))) remains.push(`port ${spec.port}`);
+      if (spec.port !== null && !(await isPortFree(spec.host, spec.port))) remains.push(`port ${spec.port}`);
       return remains;
     },
     close: () => rm(dataDir, { recursive: true, force: true }),

@@ -131,20 +131,11 @@ describe("launches", () => {
       sessions: "SHARED",
       timeoutSeconds: 45,
     };
-    const handle = await runtime.start({ ...spec, launch });
+    const handle = await runtime.start({ ...spec, launch, port: null });
     await expect.poll(() => runtime.logs(handle, 5), DEADLINE).toHaveLength(1);
     const [line] = await runtime.logs(handle, 5);
     expect(line).toMatchObject({ at: 1_000, stream: "SYSTEM" });
-    const flags = [
-      "--host",
-      "127.0.0.1",
-      "--port",
-      String(spec.port),
-      "--sessions",
-      "shared",
-      "--timeout-seconds",
-      "45",
-    ];
+    const flags = ["--listen-fd", "4", "--sessions", "shared", "--timeout-seconds", "45"];
     expect(JSON.parse(line?.text ?? "")).toEqual({
       args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "server.mjs", "--flag"],
       environment: {},

@@ -13,7 +13,9 @@ import { createReplicaCatalog } from "./process/replica-catalog.ts";
 import type { Replica } from "./process/replica-catalog.ts";
 import { DEFAULT_REPLICA_ENV } from "./process/replica-environment.ts";
 import { wasSpawned } from "./process/replica-records.ts";
+import { httpUrl, listenForBridge, needsPort } from "./process/listening-socket.ts";
 import { exitOf, spawnReplica } from "./process/spawning.ts";
+import { processOwner } from "./endpoint/listener.ts";
 import { createTerminator } from "./process/termination.ts";
 import type { Target } from "./process/termination.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
@@ -116,8 +118,9 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     let replica: Replica | null = null;
     try {
       const paths = catalog.records.pathsOf(spec.name);
-      const plan = planner.plan(spec, paths);
-      const added = catalog.add(spec, now());
+      using socket = spec.launch.kind === "stdio" ? await listenForBridge(spec, paths) : null;
+      const plan = planner.plan(spec, paths, socket?.fd ?? null);
+      const added = catalog.add(spec, socket?.url ?? httpUrl(spec.host, spec.port ?? 0), now());
       replica = added;
       await spawnReplica(plan, paths, (child) => {
         catalog.spawned(added, child.pid);
@@ -157,6 +160,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   return {
     kind: "PROCESS",
     capabilities: { launches: ["stdio", "http"], adopts: true, isolated: sandbox !== null, isolationDetail },
+    needsPort: (launch, host) => launch !== "stdio" || needsPort(host),
+
     start(spec, signal) {
       const running = starts.get(spec.name);
       if (running) return running;
@@ -230,8 +235,11 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 }
 
 function handleOf({ record }: Replica): ReplicaHandle {
-  const { name, replicaId, pid, startToken } = record;
-  return { runtime: "PROCESS", name, identity: { pid: pid ?? 0, startToken: startToken ?? "", replicaId } };
+  const { name, replicaId, url } = record;
+  const { pid, startToken } = { pid: record.pid ?? 0, startToken: record.startToken ?? "" };
+  // A server binds its port by itself, and a stranger may have been there first.
+  const owner = url.startsWith("unix:") ? null : processOwner({ pid, startToken });
+  return { runtime: "PROCESS", name, identity: { pid, startToken, replicaId }, endpoint: { url, owner } };
 }
 
 function mainOf(handle: ReplicaHandle): { pid: number; startToken: string } {

@@ -32,10 +32,11 @@ export interface ReplicaSpec {
   /** Deterministic, from deployment, ordinal and generation, `[a-z0-9-]`: a start that is repeated finds the first. */
   name: string;
   launch: ReplicaLaunch;
-  /** Address and port the replica must listen on. The reconciler has reserved the port. */
+  /** Where this host's replicas are reached; a loopback address where only from this host. */
   host: string;
-  port: number;
-  /** The replica's own bearer token: a bridge refuses calls without it. Secret. */
+  /** The port that the reconciler has reserved on it; null for what `needsPort` says needs none. */
+  port: number | null;
+  /** This start's own bearer token: a bridge refuses calls without it. Secret. */
   token: string;
   resources: { cpus: number | null; memoryMb: number | null };
 }
@@ -46,6 +47,15 @@ export interface ReplicaHandle {
   name: string;
   /** The adapter's own identity for it: pid and start time, container id, pod name. */
   identity: Record<string, string | number>;
+  endpoint: ReplicaEndpoint;
+}
+
+/** Where a replica answers. */
+export interface ReplicaEndpoint {
+  /** `http://host:port`, or `unix:` and the path of a socket. */
+  url: string;
+  /** Whose the listener there must be (`endpoint/listener.ts`); null where nobody else can have it. */
+  owner: string | null;
 }
 
 export type ReplicaLiveness =
@@ -74,6 +84,8 @@ export interface RuntimeCapabilities {
 export interface Runtime {
   readonly kind: RuntimeKind;
   readonly capabilities: RuntimeCapabilities;
+  /** Whether a replica of this sort, reached at `host`, takes a port of the host's range. */
+  needsPort(launch: ReplicaLaunch["kind"], host: string): boolean;
   /**
    * Starts a replica and returns once the process (container, pod) exists, not once it answers. Idempotent by
    * `spec.name`: where one of that name runs already, its handle is returned. Nothing is left behind when it throws.

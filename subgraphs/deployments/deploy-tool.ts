@@ -14,7 +14,7 @@ import { z } from "zod";
 import { checkConfiguration, missingKeys, publicConfiguration, type Configuration } from "./configuration.ts";
 import type { Deployment } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
-import type { PortAllocator } from "./engine/ports.ts";
+import { portsFor, type PortAllocator } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/remote-addresses.ts";
 import type { LaunchSpec } from "./launch-spec.ts";
@@ -92,7 +92,7 @@ export async function deployTool(
     sealer,
     now: now(),
   });
-  return ports.reserve(runtime === "REMOTE" ? 0 : desiredReplicas, (chosen) =>
+  return ports.reserve(portsFor(desiredReplicas, deployment, dependencies.runtimes, address), (chosen) =>
     store.transaction(async (tx) => {
       const siblings = await tx.siblings(deployment.toolId, deployment.environment);
       const role = siblings.some((sibling) => sibling.role === "ACTIVE") ? "PENDING" : "ACTIVE";
@@ -100,7 +100,7 @@ export async function deployTool(
       await tx.insertDeployment(inserted);
       const replicas = [];
       for (let ordinal = 0; ordinal < desiredReplicas; ordinal += 1) {
-        const replica = newReplica({ deployment, ordinal, hostId, address, port: chosen[ordinal] ?? null, sealer });
+        const replica = newReplica({ deployment, ordinal, hostId, address, port: chosen[ordinal] ?? null });
         await tx.insertReplica(replica);
         replicas.push(replica);
       }

@@ -16,6 +16,7 @@ import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } f
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
 import type { DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
+import { portsFor } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
 import type { DeploymentEventShape, HealthEventShape } from "./graph-shapes.ts";
 import { newReplica } from "./new-replica.ts";
@@ -64,7 +65,7 @@ const CHECK_TIMEOUT_MS = 30_000;
 const MAX_CHECKS = 100;
 
 export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
-  const { store, reconciler, ports, sealer, hostId, address, now, eventLog, eventTail, healthTail } = options;
+  const { store, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
 
   const byEither = (which: DeploymentReference): Promise<Deployment | null> => {
     if (which.id != null && which.name == null) return store.find(which.id);
@@ -117,11 +118,11 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async scale(caller, id, given) {
       const wanted = parseInput(replicaCount, given, "replicas");
-      const { runtime } = await ownDeployment(caller, { id });
-      if (runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
+      const deployment = await ownDeployment(caller, { id });
+      if (deployment.runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
       const known = await store.load(id);
       const missing = Math.max(0, wanted - (known ? stayingOf(known).length : 0));
-      return ports.reserve(runtime === "REMOTE" ? 0 : missing, (chosen) =>
+      return ports.reserve(portsFor(missing, deployment, runtimes, address), (chosen) =>
         change(id, async (tx, record) => {
           refuseStopped(record);
           const before = record.deployment.desiredReplicas;
@@ -137,7 +138,6 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
               hostId,
               address,
               port: chosen[made] ?? null,
-              sealer,
             });
             await tx.insertReplica(replica);
             replicas.push(replica);

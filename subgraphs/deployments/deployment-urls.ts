@@ -1,5 +1,4 @@
 import type { Deployment, Environment, Replica } from "./deployment.ts";
-import { originOf } from "./engine/replica-work.ts";
 import { mcpPathOf } from "./launch-spec.ts";
 
 /** Where things are called: public URLs through the proxy, and replicas' own. */
@@ -7,7 +6,7 @@ export interface DeploymentUrls {
   endpointUrl(deployment: Deployment): string;
   routeUrl(deployment: Deployment): string;
   mcpUrl(deployment: Deployment): string;
-  /** Null while it has no port. */
+  /** Null while it is not started. A socket of the file system has no path behind it. */
   replicaUrl(deployment: Deployment, replica: Replica): string | null;
 }
 
@@ -22,7 +21,9 @@ export function createDeploymentUrls(proxyUrl: string): DeploymentUrls {
     mcpUrl: (deployment) => `${routeUrl(deployment)}${mcpPathOf(deployment.launch)}`,
     replicaUrl({ launch }, replica) {
       if (launch.kind === "remote") return launch.url;
-      return replica.port === null ? null : `${originOf(replica)}${mcpPathOf(launch)}`;
+      const url = replica.handle?.endpoint?.url ?? "";
+      if (url === "") return null;
+      return url.startsWith("unix:") ? url : `${url}${mcpPathOf(launch)}`;
     },
   };
 }

@@ -74,7 +74,7 @@ export interface Replica {
   hostId: string;
   /** Where the host is reached. */
   address: string;
-  /** Reserved for it until it is stopped; null for what runs elsewhere, and once it failed. */
+  /** Reserved for it until it is stopped; null for what needs none, and once it failed. */
   port: number | null;
   /** The deployment's generation that its process was started for. */
   generation: number;
@@ -88,7 +88,7 @@ export interface Replica {
   handle: ReplicaHandle | null;
   /** The one before, for its logs. */
   previousHandle: ReplicaHandle | null;
-  /** Its bearer token, sealed with its id as context. */
+  /** The bearer token of its latest start, sealed with its id as context; "" before the first. */
   sealedToken: string;
   startedAt: number | null;
   lastProbeAt: number | null;

@@ -1,9 +1,11 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connectorTo, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger } from "@toolyard/service-kit";
+import { Pool, request } from "undici";
 import { expect, test } from "vitest";
 import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
 import { createProber } from "./engine/probe.ts";
@@ -61,6 +63,39 @@ const stateOf = async (fixture: Fixture, id: string): Promise<State> =>
     )
   ).deployment;
 
+/** Where the tool's route leads now. */
+async function targetOf(fixture: Fixture): Promise<Callee & { path: string }> {
+  const { routes } = await fixture.run<{ routes: { routes: { ref: string; mcpPath: string; targets: Callee[] }[] } }>(
+    `{ routes { routes { ref mcpPath targets { url token owner } } } }`,
+    {},
+    proxy,
+  );
+  const route = routes.routes.find(({ ref }) => ref === "");
+  const [target] = route?.targets ?? [];
+  if (!route || !target) throw new Error("There is no route.");
+  return { ...target, path: route.mcpPath };
+}
+
+/** `tools/list`, as the proxy sends it. */
+async function listTools(target: Callee & { path: string }): Promise<string> {
+  const dispatcher = new Pool(originOf(target), { connect: connectorTo(target) });
+  try {
+    const { body } = await request(`${originOf(target)}${target.path}`, {
+      dispatcher,
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        accept: "application/json, text/event-stream",
+        authorization: `Bearer ${target.token}`,
+      },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
+    });
+    return await body.text();
+  } finally {
+    await dispatcher.destroy();
+  }
+}
+
 async function deploy(fixture: Fixture): Promise<string> {
   const { deployTool } = await fixture.run<{ deployTool: { id: string } }>(
     `mutation { deployTool(input: { toolId: "tool-1" }) { id } }`,
@@ -78,21 +113,8 @@ test("a real server is started under the bridge, answers by its route's target, 
         return state.status === "RUNNING" && state;
       });
       expect(running.health).toBe("HEALTHY");
-      const { routes } = await fixture.run<{
-        routes: { routes: { ref: string; mcpPath: string; targets: { url: string; token: string }[] }[] };
-      }>(`{ routes { routes { ref mcpPath targets { url token } } } }`, {}, proxy);
-      const route = routes.routes.find(({ ref }) => ref === "");
-      const target = route?.targets[0];
-      const answer = await fetch(`${target?.url}${route?.mcpPath}`, {
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          accept: "application/json, text/event-stream",
-          authorization: `Bearer ${target?.token}`,
-        },
-        body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
-      });
-      expect(await answer.text()).toContain("echo");
+      const target = await targetOf(fixture);
+      expect(await listTools(target)).toContain("echo");
 
       const [process_] = await runtime.list();
       process.kill(Number(process_?.handle.identity["pid"]), "SIGKILL");
@@ -100,9 +122,15 @@ test("a real server is started under the bridge, answers by its route's target, 
         const { health, replicas } = await stateOf(fixture, id);
         return health === "HEALTHY" && replicas[0]?.restarts === 1;
       });
+      const next = await targetOf(fixture);
+      expect(await listTools(next)).toContain("echo");
+      // Each start has a socket and a token of its own: neither of the first is good for the second.
+      expect([next.url, next.token]).not.toContain(target.url);
+      expect(next.token).not.toBe(target.token);
+      await expect(listTools({ ...next, token: target.token })).rejects.toThrow("does not prove");
       await fixture.run(`mutation ($id: ID!) { stopDeployment(id: $id) { id } }`, { id });
       await eventually("STOPPED", async () => (await stateOf(fixture, id)).status === "STOPPED");
-      await expect(fetch(`${target?.url}/healthz`)).rejects.toThrow();
+      await expect(listTools(next)).rejects.toThrow("ENOENT");
       expect(await readdir(join(dataDir, "replicas")).catch(() => [])).toEqual([]);
     },
   );

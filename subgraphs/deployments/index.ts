@@ -132,7 +132,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
       sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
     }),
     urls: createDeploymentUrls(config.proxyUrl),
-    sessionsOf: createSessionCounter(),
+    sessionsOf: createSessionCounter({ prober, sealer }),
   };
   let stopHousekeeping: (() => Promise<void>) | null = null;
   const sdl = readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8");

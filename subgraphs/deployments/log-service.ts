@@ -3,6 +3,7 @@ import type { ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/ru
 import { badInput, notFound, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
+import { requireInspect } from "./inspection.ts";
 import { createLogMerge } from "./log-merge.ts";
 
 export interface LogLine extends ReplicaLogLine {
@@ -55,12 +56,6 @@ export function createLogService(options: {
       return createLogMerge({ deploymentId, runtime, store, eventTail, logger });
     },
   };
-}
-
-/** Administrators, the tool's author, and who deployed it. */
-function requireInspect(caller: Caller, { ownerId, deployedById }: Deployment): void {
-  if (caller.can("deployment:inspect", { ownerId: deployedById })) return;
-  caller.require("deployment:inspect", { ownerId });
 }
 
 async function linesOf(runtime: Runtime, replica: Replica, last: number): Promise<LogLine[]> {

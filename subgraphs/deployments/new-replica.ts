@@ -4,19 +4,22 @@ import type { Deployment, Replica } from "./deployment.ts";
 
 const TOKEN_BYTES = 32;
 
-/** A replica that is about to start, with a token of its own. */
+/** A bearer token for one start of a replica, sealed. */
+export function newToken(sealer: Sealer, replicaId: string): string {
+  return sealer.seal(randomBytes(TOKEN_BYTES).toString("base64url"), replicaId);
+}
+
+/** A replica that is about to start. It gets a token when it does. */
 export function newReplica(options: {
   deployment: Pick<Deployment, "id" | "generation">;
   ordinal: number;
   hostId: string;
   address: string;
   port: number | null;
-  sealer: Sealer;
 }): Replica {
-  const { deployment, ordinal, hostId, address, port, sealer } = options;
-  const id = newId();
+  const { deployment, ordinal, hostId, address, port } = options;
   return {
-    id,
+    id: newId(),
     deploymentId: deployment.id,
     ordinal,
     hostId,
@@ -29,7 +32,7 @@ export function newReplica(options: {
     restarts: 0,
     handle: null,
     previousHandle: null,
-    sealedToken: sealer.seal(randomBytes(TOKEN_BYTES).toString("base64url"), id),
+    sealedToken: "",
     startedAt: null,
     lastProbeAt: null,
   };

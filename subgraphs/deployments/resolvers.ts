@@ -3,6 +3,7 @@ import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
 import type { Resolvers } from "./generated/types.ts";
+import { mayInspect } from "./inspection.ts";
 import { notInThisVersion } from "./not-in-this-version.ts";
 
 const DEFAULT_LOG_LINES = 20;
@@ -128,7 +129,8 @@ export const resolvers: Resolvers<Context> = {
     id: ({ replica }) => replica.id,
     phase: ({ replica }) => replica.state.phase,
     reason: ({ replica }) => replicaReason(replica),
-    endpointUrl: ({ replica, deployment }, _, { urls }) => urls.replicaUrl(deployment, replica),
+    endpointUrl: ({ replica, deployment }, _, { urls, caller }) =>
+      mayInspect(caller, deployment) ? urls.replicaUrl(deployment, replica) : null,
     host: ({ replica }) => replica.hostId,
     restarts: ({ replica }) => replica.restarts,
     health: ({ replica }) => healthOf(replica),

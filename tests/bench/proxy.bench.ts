@@ -241,6 +241,7 @@ controlPlane.setRoutes([
         replicaId: "bridge-0",
         url: `http://127.0.0.1:${bridgePort}`,
         token: "bench",
+        owner: null,
         ready: true,
         headers: [],
         remote: false,

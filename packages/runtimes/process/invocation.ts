@@ -5,8 +5,8 @@ export interface Invocation {
   /** The first is an absolute path. */
   argv: string[];
   environment: Record<string, string>;
-  /** Texts that it inherits by pipes: see handover.ts of the bridge. */
-  inherited: string[];
+  /** Texts that it inherits by pipes (see handover.ts of the bridge), and descriptors of this process. */
+  inherited: (string | number)[];
 }
 
 /** The same, itself started with an empty environment: a launch's is for the launch's command alone. */

@@ -1,7 +1,7 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
-import type { Handover } from "@toolyard/bridge/handover.ts";
+import { firstInherited, type Handover } from "@toolyard/bridge/handover.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
@@ -20,10 +20,10 @@ export interface LaunchPlan extends Invocation {
 
 export interface LaunchPlanner {
   /**
-   * The replica's folders must be there already.
+   * The replica's folders must be there already. `socket` is the descriptor of what its bridge, where it has one, listens on.
    * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run, in a sentence a person can act on.
    */
-  plan(spec: ReplicaSpec, paths: ReplicaPaths): LaunchPlan;
+  plan(spec: ReplicaSpec, paths: ReplicaPaths, socket: number | null): LaunchPlan;
 }
 
 export interface LaunchPlannerOptions {
@@ -54,7 +54,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
   };
 
   return {
-    plan(spec, paths) {
+    plan(spec, paths, socket) {
       const { launch } = spec;
       if (launch.kind === "image") {
         throw new ToolyardError(
@@ -93,8 +93,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       } else {
         const { args } = bridgeCommand({
           entry: bridgeEntry,
-          host: spec.host,
-          port: spec.port,
+          listenFd: firstInherited + 1,
           sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
           timeoutSeconds: launch.timeoutSeconds,
           workingDirectory: launch.workingDirectory === null ? null : startDirectory,
@@ -102,7 +101,11 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           args: launch.args,
         });
         const handover: Handover = { token: spec.token, environment, setpriv, temporaryDirectory };
-        inner = { argv: [process.execPath, ...args], environment: {}, inherited: [JSON.stringify(handover)] };
+        inner = {
+          argv: [process.execPath, ...args],
+          environment: {},
+          inherited: [JSON.stringify(handover), ...(socket === null ? [] : [socket])],
+        };
       }
       if (sandbox) for (const folder of caches.folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
       const confinement = {

@@ -27,8 +27,8 @@ export interface ReplicaCatalog {
   isAlive(replica: Replica): boolean;
   /** Every replica that runs. From time to time looks for those without a record; not those that `isBusy`. */
   alive(isBusy: (name: string) => boolean): Promise<Replica[]>;
-  /** About to be spawned. */
-  add(spec: ReplicaSpec, createdAt: number): Replica;
+  /** About to be spawned; `url` is where it will answer. */
+  add(spec: ReplicaSpec, url: string, createdAt: number): Replica;
   spawned(replica: Replica, pid: number): void;
   /** Waits for the exit status of one of our own that is gone, for as long as that can take. */
   exitStatus(replica: Replica): Promise<void>;
@@ -94,7 +94,17 @@ export function createReplicaCatalog(options: {
   };
 
   const blank = (known: Pick<ReplicaRecord, "name" | "replicaId" | "deploymentId" | "createdAt">): ReplicaRecord => {
-    return { ...known, version: 1, ownerId, memoryMb: null, pid: null, startToken: null, startedAt: null, ended: null };
+    return {
+      ...known,
+      version: 1,
+      ownerId,
+      url: "",
+      memoryMb: null,
+      pid: null,
+      startToken: null,
+      startedAt: null,
+      ended: null,
+    };
   };
 
   const save = (replica: Replica, change: Partial<ReplicaRecord>): void => {
@@ -250,10 +260,11 @@ export function createReplicaCatalog(options: {
       if (now() - scannedAt >= scanIntervalMs) await discover(isBusy);
       return aliveOf([...replicas.values()].filter(({ record }) => wasSpawned(record)));
     },
-    add(spec, createdAt) {
+    add(spec, url, createdAt) {
       const { name, replicaId, deploymentId, resources } = spec;
       const replica = replicaOf({
         ...blank({ name, replicaId, deploymentId, createdAt }),
+        url,
         memoryMb: resources.memoryMb,
       });
       records.write(replica.record);

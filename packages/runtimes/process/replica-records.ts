@@ -15,6 +15,8 @@ const replicaRecord = z.object({
   name: z.string(),
   replicaId: z.string(),
   deploymentId: z.string(),
+  /** Where it answers; "" where that was lost. */
+  url: z.string().default(""),
   memoryMb: z.number().nullable(),
   createdAt: z.number(),
   pid: z.number().int().positive().nullable(),
@@ -46,6 +48,8 @@ export interface ReplicaPaths {
   temporary: string;
   stdout: string;
   stderr: string;
+  /** Where its bridge listens. Outside of what the replica itself sees under bubblewrap. */
+  socket: string;
 }
 
 export interface ReplicaRecords {
@@ -79,6 +83,7 @@ export function createReplicaRecords(options: {
       temporary: join(folder, "tmp"),
       stdout: join(folder, "stdout.log"),
       stderr: join(folder, "stderr.log"),
+      socket: join(folder, "bridge.sock"),
     };
   };
   // Files of a replica may be of its own making: read-only folders, sockets, a great many.

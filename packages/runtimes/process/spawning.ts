@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
-import { handOver, pipesFor } from "@toolyard/bridge/handover.ts";
+import { handOver } from "@toolyard/bridge/handover.ts";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
@@ -33,7 +33,12 @@ export async function spawnReplica(
         cwd: plan.workingDirectory,
         env: plan.environment,
         detached: true,
-        stdio: ["ignore", stdout, stderr, ...pipesFor(plan.inherited.length)],
+        stdio: [
+          "ignore",
+          stdout,
+          stderr,
+          ...plan.inherited.map((inherited) => (typeof inherited === "string" ? "pipe" : inherited)),
+        ],
       });
     } finally {
       closeSync(stderr);

@@ -20,5 +20,5 @@ export function createMockProber(options: {
     const ok = runtime.isReady(handle) && !isSick(handle.name);
     return { ok, kind: "mock", latencyMs: 1, detail: ok ? null : "It does not answer." };
   };
-  return { check, greet: check, close: () => others.close() };
+  return { check, greet: check, countSessions: (bridge) => others.countSessions(bridge), close: () => others.close() };
 }

@@ -1,9 +1,23 @@
+import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError } from "@toolyard/service-kit";
+import type { Deployment } from "../deployment.ts";
 import { PortTakenError } from "../deployment-store.ts";
 
 export interface PortRange {
   first: number;
   last: number;
+}
+
+/** How many ports so many replicas of the deployment take on a host that is reached at `address`. */
+export function portsFor(
+  count: number,
+  { runtime, launch }: Pick<Deployment, "runtime" | "launch">,
+  runtimes: Iterable<Runtime>,
+  address: string,
+): number {
+  if (launch.kind === "remote") return 0;
+  const { kind } = launch;
+  return [...runtimes].some((one) => one.kind === runtime && one.needsPort(kind, address)) ? count : 0;
 }
 
 /** Chooses ports; what reserves one is the unique row that `use` writes. */

@@ -1,4 +1,5 @@
-import { createServer, type Server } from "node:http";
+import { proofOf, proofPath } from "@toolyard/bridge/proof.ts";
+import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { launchSpec } from "../launch-spec.ts";
@@ -16,8 +17,13 @@ afterEach(async () => {
   }
 });
 
-async function serve(answer: Parameters<typeof createServer>[1]): Promise<string> {
-  const server = createServer(answer);
+/** Proves that it knows "the-token", as a bridge does. */
+async function serve(answer: RequestListener): Promise<string> {
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
+    if (pathname !== proofPath) return answer(request, response);
+    response.setHeader("content-length", 43).end(proofOf("the-token", searchParams.get("nonce") ?? ""));
+  });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   // It listens on a host and port.
@@ -28,10 +34,11 @@ function prober(allowPrivateRemotes = false): Prober {
   probers.push(made);
   return made;
 }
-const target = (origin: string, launch: Record<string, unknown>): ProbeTarget => ({
+const target = (url: string, launch: Record<string, unknown>): ProbeTarget => ({
   launch: launchSpec.parse(launch),
-  origin,
-  token: "the-token",
+  url,
+  token: launch["kind"] === "stdio" ? "the-token" : "",
+  owner: null,
   headers: { "x-key": "k" },
   handle: null,
 });
@@ -88,7 +95,7 @@ describe("a bridge", () => {
 
   test("that is not there yet is worth another greeting", async () => {
     const result = await prober().greet(target("http://127.0.0.1:1", stdio), signal);
-    expect(result).toMatchObject({ ok: false, detail: "Nothing listens on its port." });
+    expect(result).toMatchObject({ ok: false, detail: "Nothing listens where it should answer." });
     expect(result.hopeless).toBeFalsy();
   });
 });

@@ -1,6 +1,7 @@
+import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
-import { Agent, request, type Dispatcher } from "undici";
+import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
 import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
 import { probeMcp } from "./mcp-probe.ts";
@@ -8,12 +9,8 @@ import { urlAt } from "@toolyard/service-kit/origin-path.ts";
 import { PrivateAddressError, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
-export interface ProbeTarget {
+export interface ProbeTarget extends Callee {
   launch: LaunchSpec;
-  /** Scheme, host and port. */
-  origin: string;
-  /** The bridge's bearer token; "" for what has none. */
-  token: string;
   /** Of a remote launch, opened. */
   headers: Record<string, string>;
   handle: ReplicaHandle | null;
@@ -26,7 +23,7 @@ export interface ProbeResult {
   latencyMs: number;
   /** Why it failed, in a sentence; null when it did not. */
   detail: string | null;
-  /** It failed in a way that waiting does not mend: the server ended. */
+  /** It failed in a way that waiting does not mend: the server ended, or a stranger has its port. */
   hopeless?: boolean;
 }
 
@@ -35,13 +32,20 @@ export interface Prober {
   check(target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
   /** Whether a replica that was just started answers yet: cheap to ask often until something listens, then `check`. */
   greet(target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
+  /** MCP sessions that are open in a bridge. Throws when it does not say so in time. */
+  countSessions(bridge: Callee): Promise<number>;
   close(): Promise<void>;
 }
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const GREET_TIMEOUT_MS = 1_000;
 
-const bridgeHealth = z.object({ status: z.string(), error: z.string().optional(), words: z.string().optional() });
+const bridgeStatus = z.object({
+  status: z.string(),
+  error: z.string().optional(),
+  words: z.string().optional(),
+  sessions: z.number().int().default(0),
+});
 const rpcAnswer = z.object({
   result: z.unknown().optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
@@ -50,18 +54,26 @@ const rpcAnswer = z.object({
 const METHOD_NOT_FOUND = -32601;
 
 export function createProber(options: { allowPrivateRemotes: boolean }): Prober {
-  const local = new Agent({ keepAliveTimeout: 1_000, connections: 4 });
   const remote = new Agent({
     keepAliveTimeout: 1_000,
     connections: 4,
     ...(!options.allowPrivateRemotes && { connect: publicConnector() }),
   });
 
-  const dispatcherOf = (target: ProbeTarget): Dispatcher => (target.launch.kind === "remote" ? remote : local);
+  /** Each time by a connection that is the replica's: nothing is sent to whatever took its place. */
+  async function connected<Result>(callee: Callee, work: (dispatcher: Dispatcher) => Promise<Result>): Promise<Result> {
+    if (callee.url === "") throw new Error("It is not known where it answers; it is started again.");
+    const pool = new Pool(originOf(callee), { connect: connectorTo(callee) });
+    try {
+      return await work(pool);
+    } finally {
+      await pool.destroy();
+    }
+  }
 
-  async function callBridge(target: ProbeTarget, signal: AbortSignal): Promise<void> {
-    const { statusCode, body } = await request(`${target.origin}/mcp`, {
-      dispatcher: local,
+  async function callBridge(target: ProbeTarget, dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+    const { statusCode, body } = await request(`${originOf(target)}/mcp`, {
+      dispatcher,
       method: "POST",
       headers: {
         "content-type": "application/json",
@@ -79,22 +91,9 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     throw new Error(error ? sentence(error.message) : `The bridge answered HTTP ${statusCode}.`);
   }
 
-  /** With what the server said: only for who has the token. */
-  async function bridgeStatus(
-    target: ProbeTarget,
-    signal: AbortSignal,
-  ): Promise<Partial<z.output<typeof bridgeHealth>>> {
-    const { body } = await request(`${target.origin}/status`, {
-      dispatcher: local,
-      headers: { authorization: `Bearer ${target.token}` },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
-    });
-    return bridgeHealth.safeParse(parseJson(await readBounded(body))).data ?? {};
-  }
-
-  async function get(target: ProbeTarget, path: string, signal: AbortSignal): Promise<void> {
-    const { statusCode, body } = await request(urlAt(target.origin, path), {
-      dispatcher: dispatcherOf(target),
+  async function get(target: ProbeTarget, dispatcher: Dispatcher, path: string, signal: AbortSignal): Promise<void> {
+    const { statusCode, body } = await request(urlAt(originOf(target), path), {
+      dispatcher,
       headers: target.headers,
       signal,
     });
@@ -102,20 +101,20 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     if (statusCode < 200 || statusCode >= 400) throw new Error(`GET ${path} answered HTTP ${statusCode}.`);
   }
 
-  async function call(target: ProbeTarget, signal: AbortSignal): Promise<string> {
+  async function call(target: ProbeTarget, dispatcher: Dispatcher, signal: AbortSignal): Promise<string> {
     const { launch } = target;
     const { livenessPath, readinessPath } = launch.options.health;
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
     if (paths.length > 0 && launch.kind !== "stdio") {
-      for (const path of paths) await get(target, path, signal);
+      for (const path of paths) await get(target, dispatcher, path, signal);
       return paths.map((path) => `GET ${path}`).join(", ");
     }
     if (launch.kind === "stdio") {
-      await callBridge(target, signal);
+      await callBridge(target, dispatcher, signal);
       return "mcp tools/list";
     }
-    const url = urlAt(target.origin, mcpPathOf(launch));
-    return probeMcp({ url, headers: target.headers, dispatcher: dispatcherOf(target), signal });
+    const url = urlAt(originOf(target), mcpPathOf(launch));
+    return probeMcp({ url, headers: target.headers, dispatcher, signal });
   }
 
   const check: Prober["check"] = async (target, signal) => {
@@ -124,13 +123,30 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     const started = performance.now();
     const elapsed = () => Math.round((performance.now() - started) * 100) / 100;
     try {
-      const kind = await call(target, AbortSignal.any([signal, timeout]));
+      const deadline = AbortSignal.any([signal, timeout]);
+      const kind =
+        target.launch.kind === "remote"
+          ? await call(target, remote, deadline)
+          : await connected(target, (dispatcher) => call(target, dispatcher, deadline));
       return { ok: true, kind, latencyMs: elapsed(), detail: null };
     } catch (error) {
       const detail = timeout.aborted ? `It did not answer within ${timeoutSeconds} s.` : describe(error);
-      return { ok: false, kind: kindOf(target), latencyMs: elapsed(), detail };
+      const hopeless = causesOf(error).some((cause) => cause instanceof ImpostorError);
+      return { ok: false, kind: kindOf(target), latencyMs: elapsed(), detail, hopeless };
     }
   };
+
+  /** With what its server said: only for who has the token. */
+  async function askBridge(bridge: Callee, signal: AbortSignal): Promise<z.output<typeof bridgeStatus>> {
+    return connected(bridge, async (dispatcher) => {
+      const { body } = await request(`${originOf(bridge)}/status`, {
+        dispatcher,
+        headers: { authorization: `Bearer ${bridge.token}` },
+        signal: AbortSignal.any([signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
+      });
+      return bridgeStatus.parse(parseJson(await readBounded(body)));
+    });
+  }
 
   return {
     check,
@@ -145,14 +161,10 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         hopeless,
       });
       try {
-        const { statusCode, body } = await request(`${target.origin}/healthz`, {
-          dispatcher: local,
-          signal: AbortSignal.any([signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
-        });
-        const answer = bridgeHealth.safeParse(parseJson(await readBounded(body)));
-        if (statusCode === 200) return await check(target, signal);
-        if (answer.data?.status === "failing") {
-          const { error = "the server ended", words = "" } = await bridgeStatus(target, signal);
+        const status = await askBridge(target, signal);
+        if (status.status === "ok") return await check(target, signal);
+        if (status.status === "failing") {
+          const { error = "the server ended", words = "" } = status;
           return failed(sentence(words === "" ? error : `${error}: ${words}`), true);
         }
         return failed("It was started and has not answered yet.");
@@ -160,9 +172,8 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         return failed(describe(error));
       }
     },
-    async close() {
-      await Promise.all([local.destroy(), remote.destroy()]);
-    },
+    countSessions: async (bridge) => (await askBridge(bridge, new AbortController().signal)).sessions,
+    close: () => remote.destroy(),
   };
 }
 
@@ -194,10 +205,12 @@ function parseJson(text: string): unknown {
 }
 
 function describe(error: unknown): string {
-  const refused = causesOf(error).find((cause) => cause instanceof PrivateAddressError);
-  if (refused) return refused.message;
+  const refused = causesOf(error).find(
+    (cause) => cause instanceof PrivateAddressError || cause instanceof ImpostorError,
+  );
+  if (refused instanceof Error) return refused.message;
   const code = systemCodeOf(error);
-  if (code === "ECONNREFUSED") return "Nothing listens on its port.";
+  if (code === "ECONNREFUSED" || code === "ENOENT") return "Nothing listens where it should answer.";
   if (code === "ECONNRESET" || code === "UND_ERR_SOCKET") return "It closed the connection.";
   return sentence(messageOf(error));
 }

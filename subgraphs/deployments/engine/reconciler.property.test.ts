@@ -93,7 +93,7 @@ async function insert(store: DeploymentStore, slug: string, replicas: number, fi
   await store.transaction(async (tx) => {
     await tx.insertDeployment(deployment);
     const made = Array.from({ length: replicas }, (_, ordinal) =>
-      newReplica({ deployment, ordinal, hostId: "host-1", address: "127.0.0.1", port: firstPort + ordinal, sealer }),
+      newReplica({ deployment, ordinal, hostId: "host-1", address: "127.0.0.1", port: firstPort + ordinal }),
     );
     for (const replica of made) await tx.insertReplica(replica);
     await saveSettled(tx, { deployment, replicas: made }, 0);

@@ -5,7 +5,7 @@ import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
 import { newReplica } from "../new-replica.ts";
 import { createCensus, keyOf } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
-import type { PortAllocator } from "./ports.ts";
+import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
 import { createReplicaWork } from "./replica-work.ts";
@@ -215,7 +215,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   async function createMissing(of: Deployment, ordinal: number): Promise<void> {
     try {
-      await ports.reserve(of.runtime === "REMOTE" ? 0 : 1, ([port]) =>
+      await ports.reserve(portsFor(1, of, options.runtimes, address), ([port]) =>
         store.transaction(async (tx) => {
           const record = await tx.load(of.id);
           if (!record || record.deployment.desired === "STOP") return;
@@ -226,7 +226,6 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
             hostId,
             address,
             port: port ?? null,
-            sealer,
           });
           await tx.insertReplica(replica);
           await saveSettled(tx, { ...record, replicas: [...record.replicas, replica] }, now());

@@ -3,9 +3,11 @@ import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/run
 import { messageOf, newId, ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
+import { calleeOf } from "../callee.ts";
 import { openHeaders, openLaunch } from "../launch-opening.ts";
+import { newToken } from "../new-replica.ts";
 import { describeEnd, lastWords } from "./last-words.ts";
-import type { PortAllocator } from "./ports.ts";
+import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober, ProbeResult, ProbeTarget } from "./probe.ts";
 import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaEvent } from "./transitions.ts";
@@ -75,12 +77,9 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     });
 
   function targetOf(deployment: Deployment, replica: Replica): ProbeTarget {
-    const { launch } = deployment;
-    const remote = launch.kind === "remote";
     return {
-      launch,
-      origin: remote ? new URL(launch.url).origin : originOf(replica),
-      token: launch.kind === "stdio" ? sealer.open(replica.sealedToken, replica.id) : "",
+      ...calleeOf(deployment, replica, sealer),
+      launch: deployment.launch,
       headers: openHeaders(deployment, sealer),
       handle: replica.handle,
     };
@@ -106,10 +105,19 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         replica,
         { type: "start", generation: deployment.generation },
         {
-          set: () => ({ port, handle: null, previousHandle: replica.handle, startedAt: now(), lastProbeAt: null }),
+          set: () => ({
+            port,
+            // Whoever knew an earlier process's token knows nothing of this one's.
+            sealedToken: newToken(sealer, replica.id),
+            handle: null,
+            previousHandle: replica.handle,
+            startedAt: now(),
+            lastProbeAt: null,
+          }),
         },
       );
-    const record = deployment.runtime === "REMOTE" ? await enter(null) : await securePort(replica, enter);
+    const takesPort = portsFor(1, deployment, runtimes.values(), replica.address) > 0;
+    const record = takesPort ? await securePort(replica, enter) : await enter(null);
     if (record && forgotten) await runtimes.get(deployment.runtime)?.forget(forgotten);
     return record;
   }
@@ -122,7 +130,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     const { deployment } = record;
     const runtime = runtimeOf(deployment);
     const launch = openLaunch(deployment, sealer);
-    if (!runtime || !launch || replica.port === null) return replica;
+    if (!runtime || !launch) return replica;
     const handle = await runtime.start(
       {
         replicaId: replica.id,
@@ -286,10 +294,6 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   }
 
   return work;
-}
-
-export function originOf({ address, port }: Pick<Replica, "address" | "port">): string {
-  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
 async function findByName(runtime: Runtime, name: string): Promise<ReplicaHandle | null> {

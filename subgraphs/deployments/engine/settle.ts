@@ -65,7 +65,6 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
     replicaId: after.id,
     ordinal: after.ordinal,
     phase: state.phase,
-    port: after.port,
     restarts: after.restarts,
   };
   const who = `Replica ${after.ordinal}`;
@@ -74,10 +73,7 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
     case "PENDING":
       return event("PENDING", `${who} is about to be started again.`);
     case "STARTING":
-      return event(
-        "STARTING",
-        after.port === null ? `${who} is starting.` : `${who} is starting on port ${after.port}.`,
-      );
+      return event("STARTING", `${who} is starting.`);
     case "READY":
       return event("READY", `${who} answers.`);
     case "UNHEALTHY":

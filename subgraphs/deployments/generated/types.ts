@@ -194,7 +194,10 @@ export type Replica = {
   phase: ReplicaPhase;
   /** Why it does not answer, in a sentence; null when it does. */
   reason?: Maybe<Scalars['String']['output']>;
-  /** Its own URL, without the proxy; it takes a token that only proxies have. Null while it has no port. Unique. */
+  /**
+   * Its own URL, without the proxy: `unix:` and a socket's path for a server on stdio, whose bridge takes a token that only proxies have. Null while it
+   * is not started, and for who may not see the deployment's logs. Unique.
+   */
   endpointUrl?: Maybe<Scalars['String']['output']>;
   /** The host it runs on. */
   host?: Maybe<Scalars['String']['output']>;
@@ -273,7 +276,7 @@ export type DeploymentEvent = {
   status: DeploymentStatus;
   /** The deployment's health as of then. */
   health: HealthStatus;
-  /** More about it; of a replica's event its id, ordinal, phase, port and restarts. */
+  /** More about it; of a replica's event its id, ordinal, phase and restarts. */
   data?: Maybe<Scalars['JSON']['output']>;
   /** The deployment as of now. */
   deployment: Deployment;
@@ -444,10 +447,12 @@ export type Route = {
 export type RouteTarget = {
   /** The replica. */
   replicaId: Scalars['ID']['output'];
-  /** Scheme, host and port; what follows `/v1` in the call's path is appended. */
+  /** Scheme, host and port, or `unix:` and the path of a socket on the proxy's host; what follows `/v1` in the call's path is appended. */
   url: Scalars['String']['output'];
-  /** Bearer token to send; "" when there is none to send. Secret. */
+  /** Bearer token to send, once what listens has proved that it knows it (`GET /proof?nonce=…` answers its HMAC); "" when there is none to send. Secret. */
   token: Scalars['String']['output'];
+  /** Whose process must hold the port; nothing is sent to another's. Null where nobody else can have it. */
+  owner?: Maybe<Scalars['String']['output']>;
   /** Whether it answered when it was last asked. */
   ready: Scalars['Boolean']['output'];
   /** Headers to send besides, of a remote launch. Secret. */
@@ -1599,6 +1604,7 @@ export type RouteTargetResolvers<ContextType = Context, ParentType extends Resol
   replicaId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
   url?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   token?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  owner?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   ready?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   headers?: Resolver<Array<ResolversTypes['RouteHeader']>, ParentType, ContextType>;
   remote?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;

@@ -1,5 +1,6 @@
 import type { EventLog, EventTail } from "@toolyard/events";
 import type { Sealer } from "@toolyard/service-kit";
+import { calleeOf } from "../callee.ts";
 import { openHeaders } from "../launch-opening.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
@@ -31,7 +32,7 @@ export function createRouteFeed(options: {
 }): RouteFeed {
   const { store, log, tail, sealer, sessionKey } = options;
   const secrets = {
-    tokenOf: (replica: Replica) => sealer.open(replica.sealedToken, replica.id),
+    calleeOf: (deployment: Deployment, replica: Replica) => calleeOf(deployment, replica, sealer),
     headersOf: (deployment: Deployment) => openHeaders(deployment, sealer),
   };
 

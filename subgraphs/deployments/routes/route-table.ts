@@ -1,14 +1,10 @@
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
-import { originOf } from "../engine/replica-work.ts";
+import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { mcpPathOf } from "../launch-spec.ts";
 
-export interface RouteTarget {
+export interface RouteTarget extends Callee {
   replicaId: string;
-  /** Scheme, host and port: what follows `/v1` in a call's path is appended. */
-  url: string;
-  /** Bearer token to send; "" when there is none to send. Secret. */
-  token: string;
   ready: boolean;
   /** Headers to send, of a remote launch. Secret. */
   headers: { name: string; value: string }[];
@@ -38,7 +34,7 @@ export interface Route {
 
 /** Opens what a proxy must send to reach a replica. */
 export interface RouteSecrets {
-  tokenOf(replica: Replica): string;
+  calleeOf(deployment: Deployment, replica: Replica): Callee;
   headersOf(deployment: Deployment): Record<string, string>;
 }
 
@@ -100,14 +96,15 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
     approvedToolsHash: null,
     stateReason: stateReason(deployment),
     awaited: isAwaited(deployment),
-    targets: targetsOf(replicas).map((replica) => ({
-      replicaId: replica.id,
-      url: remote ? new URL(launch.url).origin : originOf(replica),
-      token: launch.kind === "stdio" ? secrets.tokenOf(replica) : "",
-      ready: replica.state.phase === "READY",
-      headers,
-      remote,
-    })),
+    targets: targetsOf(replicas)
+      .map((replica) => ({
+        replicaId: replica.id,
+        ...secrets.calleeOf(deployment, replica),
+        ready: replica.state.phase === "READY",
+        headers,
+        remote,
+      }))
+      .filter(({ url }) => url !== ""),
   };
 }
 

@@ -1,0 +1,29 @@
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+
+/**
+ * Challenge and response: whoever is about to send a bridge its token first has it prove that it holds that token, once on
+ * each connection, so that nobody who listens in a bridge's place is told it. `GET /proof?nonce=…` answers the proof.
+ */
+export const proofPath = "/proof";
+
+const nonceBytes = 32;
+const nonceForm = /^[\w-]{43}$/;
+
+export function newNonce(): string {
+  return randomBytes(nonceBytes).toString("base64url");
+}
+
+export function isNonce(text: string): boolean {
+  return nonceForm.test(text);
+}
+
+/** HMAC-SHA256 by the token, over the nonce and what it is for; base64url. */
+export function proofOf(token: string, nonce: string): string {
+  return createHmac("sha256", token).update(`toolyard bridge proof 1\n${nonce}`).digest("base64url");
+}
+
+export function isProof(token: string, nonce: string, given: string): boolean {
+  const wanted = Buffer.from(proofOf(token, nonce));
+  const answered = Buffer.from(given);
+  return answered.length === wanted.length && timingSafeEqual(answered, wanted);
+}

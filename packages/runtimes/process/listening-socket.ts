@@ -1,0 +1,70 @@
+import { renameSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { isLoopback } from "@toolyard/service-kit/hosts.ts";
+import { unixUrl, withShortPath } from "../endpoint/socket-path.ts";
+import type { ReplicaSpec } from "../runtime.ts";
+import type { ReplicaPaths } from "./replica-records.ts";
+
+/**
+ * What a bridge will listen on: bound and listening before its process exists, so that nobody else can be there first, and
+ * inherited by it, so that it lives as long as the bridge does, whatever becomes of this process.
+ */
+export interface ListeningSocket extends Disposable {
+  url: string;
+  fd: number;
+}
+
+/** Connections that may wait to be accepted; the kernel's own limit (somaxconn) is mostly this. */
+const BACKLOG = 4_096;
+
+/**
+ * A socket in the replica's own folder, which replicas do not see under bubblewrap; or the port that was reserved, where
+ * replicas are reached from other hosts.
+ * @throws ToolyardError UPSTREAM_UNAVAILABLE when it cannot be had, as when a stranger has the port.
+ */
+export async function listenForBridge(spec: ReplicaSpec, paths: ReplicaPaths): Promise<ListeningSocket> {
+  const { host, port } = spec;
+  const server = createServer();
+  const dispose = (): void => void server.close();
+  try {
+    if (port === null) {
+      // Closing a server unlinks the path that it was bound to, so the socket gets another name.
+      const draft = `${paths.socket}.new`;
+      await listening(server, () => withShortPath(draft, (path) => server.listen({ path, backlog: BACKLOG })));
+      renameSync(draft, paths.socket);
+      return { url: unixUrl(paths.socket), fd: descriptorOf(server), [Symbol.dispose]: dispose };
+    }
+    await listening(server, () => server.listen({ host, port, backlog: BACKLOG, exclusive: true }));
+    return { url: httpUrl(host, port), fd: descriptorOf(server), [Symbol.dispose]: dispose };
+  } catch (cause) {
+    dispose();
+    const taken = systemCodeOf(cause) === "EADDRINUSE";
+    const message = taken
+      ? "Its port was taken by another process."
+      : `Its socket cannot be made: ${messageOf(cause)}.`;
+    throw new ToolyardError("UPSTREAM_UNAVAILABLE", message, { cause });
+  }
+}
+
+export function needsPort(host: string): boolean {
+  return host !== "localhost" && !isLoopback(host);
+}
+
+export function httpUrl(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function listening(server: Server, listen: () => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject).once("listening", resolve);
+  listen();
+  return promise;
+}
+
+/** Node has no public way to a server's descriptor; `child_process` itself takes it from there for cluster workers. */
+function descriptorOf(server: Server): number {
+  const { _handle: handle } = server as Server & { _handle?: { fd?: unknown } };
+  if (typeof handle?.fd !== "number" || handle.fd < 0) throw new Error("this Node does not show a server's descriptor");
+  return handle.fd;
+}
