@@ -1,6 +1,7 @@
 import { Agent, request as send } from "undici";
 import { isPublic } from "@toolyard/service-kit";
-import { createEventParser, EVENT_STREAM } from "../subscriptions/event-stream.ts";
+import { EVENT_STREAM } from "../http/media-types.ts";
+import { createEventParser } from "../subscriptions/event-stream.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
 import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
 import { variablesOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";

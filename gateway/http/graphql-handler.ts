@@ -14,13 +14,14 @@ import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
 import type { PersistedOperations } from "../persisted-operations.ts";
+import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
 import { discardBody, readBody } from "./body.ts";
 import { isForeignLink, type CrossSitePolicy } from "./cross-site.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseJson, parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
-import { createTypeChooser, isJson, type ResponseType } from "./media-types.ts";
+import { createTypeChooser, EVENT_STREAM, isJson, type ResponseType } from "./media-types.ts";
 
 export interface GraphqlHandlerOptions {
   gate: OperationGate;
@@ -120,19 +121,26 @@ export function createGraphqlHandler(
     const body = method === "POST" ? parseJson(await readBody(request, maxBodyBytes), "The body") : undefined;
     if (Array.isArray(body)) return handleBatch(exchange, body);
     const params = method === "POST" ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));
-    if (params.wantsCallback || (accept !== undefined && asksForStream(accept))) {
-      const streamed = { request, response, body: await withText(params, body), requestId, headers: exchange.headers };
+    const { result: type, stream } = chooseType(accept);
+    let found: HttpExchange["found"];
+    if (params.wantsCallback || stream) {
+      const streamed: HttpExchange = {
+        request,
+        response,
+        body: await withText(params, body),
+        requestId,
+        headers: exchange.headers,
+      };
       if (await protocols.handleOperation(streamed)) return;
+      ({ found } = streamed);
     }
-    // Who asks for a stream gets an answer that is none in JSON, too: that it is refused, and why.
-    const type = chooseType(accept) ?? (accept !== undefined && asksForStream(accept) ? "application/json" : null);
-    if (!type) {
+    if (!type || type === EVENT_STREAM) {
       return sendErrors(exchange, 406, [
         plainError("BAD_USER_INPUT", "This answers application/graphql-response+json or application/json.", requestId),
       ]);
     }
-    exchange.caller = await authenticate(request);
-    const result = await runOnce(exchange, params);
+    exchange.caller = found?.caller ?? (await authenticate(request));
+    const result = await runOnce(exchange, params, found?.inspected);
     sendResult(exchange, type, result);
   }
 
@@ -156,8 +164,15 @@ export function createGraphqlHandler(
     await protocols.handleStream({ request, response, body, requestId, headers });
   }
 
-  /** Runs a query or a mutation, until the client goes away. */
-  async function runOnce(exchange: Exchange, params: GraphqlParams): Promise<ExecutionResult | Refused> {
+  /**
+   * Runs a query or a mutation, until the client goes away.
+   * @param known What operation it is, where that was asked already: to ask counts as one of the caller's
+   */
+  async function runOnce(
+    exchange: Exchange,
+    params: GraphqlParams,
+    known?: ReturnType<OperationGate["inspect"]>,
+  ): Promise<ExecutionResult | Refused> {
     const { request, requestId, caller } = exchange;
     if (!caller) throw new Error("The request was not authenticated.");
     const query = persisted.textOf(params);
@@ -169,7 +184,7 @@ export function createGraphqlHandler(
     }
     const { operationName, variables } = params;
     if (context.usage) context.usage.persisted = persistenceOf(params);
-    const inspected = gate.inspect({ query, operationName, context });
+    const inspected = known ?? gate.inspect({ query, operationName, context });
     if ("errors" in inspected) return inspected;
     if (inspected.kind !== "query" && request.method === "GET") {
       exchange.headers["allow"] = "POST";
@@ -335,10 +350,6 @@ function isEncoded({ headers }: IncomingMessage): boolean {
 
 function isForPeople(accept: string | undefined): boolean {
   return accept !== undefined && accept.includes("text/html");
-}
-
-function asksForStream(accept: string): boolean {
-  return accept.includes("text/event-stream") || accept.includes("multipart/mixed");
 }
 
 function sendErrors(exchange: Exchange, status: number, errors: readonly GraphQLFormattedError[]): void {

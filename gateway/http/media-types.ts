@@ -1,13 +1,27 @@
 /** What GraphQL over HTTP answers with (https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types). */
 export type ResponseType = "application/json" | "application/graphql-response+json";
 
+export const EVENT_STREAM = "text/event-stream";
+
+/** What a request's `Accept` says it is to be answered with. */
+export interface AcceptedTypes {
+  /** For what is one result: a query, a mutation, an error. Null when nothing that there is for it is accepted. */
+  result: ResponseType | typeof EVENT_STREAM | null;
+  /** For a subscription. Null when no stream is named: those who accept anything would not know what to do with one. */
+  stream: typeof EVENT_STREAM | "multipart/mixed" | null;
+  /** Whether server-sent events are named at all. */
+  eventStream: boolean;
+}
+
 const MAX_KNOWN = 200;
 
-/** Chooses the media type for an `Accept` header; null when it accepts neither. Clients send few distinct headers: each is read once. */
-export function createTypeChooser(): (accept: string | undefined) => ResponseType | null {
-  const known = new Map<string, ResponseType | null>();
-  return (accept) => {
-    if (accept === undefined) return "application/json";
+/**
+ * Chooses by an `Accept` header (RFC 9110, 12.5.1): the highest `q`, and what is named first among equals. Clients send few distinct
+ * headers: each is read once.
+ */
+export function createTypeChooser(): (accept: string | undefined) => AcceptedTypes {
+  const known = new Map<string, AcceptedTypes>();
+  return (accept = "*/*") => {
     const before = known.get(accept);
     if (before !== undefined) return before;
     const chosen = choose(accept);
@@ -16,25 +30,90 @@ export function createTypeChooser(): (accept: string | undefined) => ResponseTyp
   };
 }
 
-function choose(accept: string): ResponseType | null {
-  let best: { type: ResponseType; quality: number } | null = null;
-  for (const part of accept.split(",")) {
-    const [name = "", ...parameters] = part.split(";").map((text) => text.trim().toLowerCase());
-    const type = typeOf(name);
-    const given = parameters.find((parameter) => parameter.startsWith("q="));
-    const quality = given === undefined ? 1 : Number(given.slice(2));
-    const charset = parameters.find((parameter) => parameter.startsWith("charset="));
-    if (!type || !(quality > 0) || (charset && !/^charset="?utf-?8"?$/.test(charset))) continue;
-    if (!best || quality > best.quality) best = { type, quality };
-  }
-  return best?.type ?? null;
+/** A media type of an `Accept` header, or a group of them. */
+interface Range {
+  name: string;
+  quality: number;
+  /** Of those with one quality the first is preferred. */
+  place: number;
+  isSubscriptionMultipart: boolean;
 }
 
-function typeOf(name: string): ResponseType | null {
-  if (name === "application/graphql-response+json") return name;
-  return name === "application/json" || name === "*/*" || name === "application/*" || name === ""
-    ? "application/json"
-    : null;
+function choose(accept: string): AcceptedTypes {
+  const ranges = rangesOf(accept);
+  /** What the most specific range that includes a type says of it. */
+  const find = (...names: string[]): Range | null => {
+    for (const name of names) {
+      const found = ranges.find((range) => range.name === name);
+      if (found) return found.quality > 0 ? found : null;
+    }
+    return null;
+  };
+  const eventStream = find(EVENT_STREAM);
+  const multipart = ranges.find((range) => range.isSubscriptionMultipart && range.quality > 0) ?? null;
+  const result = best([
+    ["application/json", find("application/json", "application/*", "*/*", "")],
+    ["application/graphql-response+json", find("application/graphql-response+json")],
+    [EVENT_STREAM, eventStream],
+  ] as const);
+  const stream = best([
+    [EVENT_STREAM, eventStream],
+    ["multipart/mixed", multipart],
+  ] as const);
+  // Those who ask for a stream of another kind get an answer that is none in JSON, too: that it is refused, and why.
+  const isStreamNamed = ranges.some(({ name, quality }) => name === "multipart/mixed" && quality > 0);
+  return { result: result ?? (isStreamNamed ? "application/json" : null), stream, eventStream: eventStream !== null };
+}
+
+function best<Type>(candidates: readonly (readonly [type: Type, range: Range | null])[]): Type | null {
+  let chosen: { type: Type; range: Range } | null = null;
+  for (const [type, range] of candidates) {
+    if (!range) continue;
+    const isBetter =
+      !chosen ||
+      range.quality > chosen.range.quality ||
+      (range.quality === chosen.range.quality && range.place < chosen.range.place);
+    if (isBetter) chosen = { type, range };
+  }
+  return chosen?.type ?? null;
+}
+
+function rangesOf(accept: string): Range[] {
+  const ranges: Range[] = [];
+  for (const part of partsOf(accept, ",")) {
+    const [name = "", ...parameters] = partsOf(part, ";").map((text) =>
+      text
+        .replaceAll('"', "")
+        .replace(/\s*=\s*/, "=")
+        .trim()
+        .toLowerCase(),
+    );
+    const valueOf = (parameter: string) =>
+      parameters.find((text) => text.startsWith(`${parameter}=`))?.slice(parameter.length + 1);
+    const quality = Number(valueOf("q") ?? 1);
+    const charset = valueOf("charset");
+    // One in another charset, or with a quality that is none, is as if it were not there.
+    if (Number.isNaN(quality) || (charset !== undefined && !/^utf-?8$/.test(charset))) continue;
+    const isSubscriptionMultipart = name === "multipart/mixed" && valueOf("subscriptionspec") === "1.0";
+    ranges.push({ name, quality, place: ranges.length, isSubscriptionMultipart });
+  }
+  return ranges;
+}
+
+/** What is between separators that are not in quotes. */
+function partsOf(text: string, separator: string): string[] {
+  if (!text.includes('"')) return text.split(separator);
+  const parts: string[] = [];
+  let from = 0;
+  let isQuoted = false;
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '"') isQuoted = !isQuoted;
+    else if (text[at] === separator && !isQuoted) {
+      parts.push(text.slice(from, at));
+      from = at + 1;
+    }
+  }
+  return [...parts, text.slice(from)];
 }
 
 /** Whether a request's body is JSON in UTF-8, which no form and no page without CORS' leave can send. */

@@ -1,7 +1,5 @@
 /** The format of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), written and read. */
 
-export const EVENT_STREAM = "text/event-stream";
-
 /** An empty comment: keeps a connection alive, and makes browsers take it for open. */
 export const EVENT_STREAM_BEAT = ":\n\n";
 

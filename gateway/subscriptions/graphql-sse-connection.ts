@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { messageOf, type Caller } from "@toolyard/service-kit";
-import { EVENT_STREAM, EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
+import { createTypeChooser, EVENT_STREAM } from "../http/media-types.ts";
+import { EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import {
-  acceptsOf,
   graphqlParamsOf,
   refuse,
   send,
@@ -54,6 +54,8 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
   const { authenticate, contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
   const { maxReservations = 1_000, maxReservationsPerCaller = 100, maxOperationsPerStream = 100 } = options;
   const connections = new Map<string, Connection>();
+  const chooseType = createTypeChooser();
+  const acceptsEvents = ({ request }: HttpExchange) => chooseType(request.headers.accept).eventStream;
   let reserved = 0;
   const reservedBy = new Map<string, number>();
 
@@ -187,13 +189,13 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
     concerns: (exchange) =>
       ["PUT", "DELETE"].includes(exchange.request.method ?? "") ||
       tokenOf(exchange) !== null ||
-      !acceptsOf(exchange.request).includes(EVENT_STREAM),
+      !acceptsEvents(exchange),
     async handle(exchange) {
       const { request } = exchange;
       if (request.method === "PUT") return reserve(exchange, await authenticate(request));
       const connection = connections.get(tokenOf(exchange) ?? "");
       if (!connection) return refuse(exchange, 404, "There is no such stream. Reserve one with PUT.");
-      if (request.method === "GET" && acceptsOf(request).includes(EVENT_STREAM)) return connect(exchange, connection);
+      if (request.method === "GET" && acceptsEvents(exchange)) return connect(exchange, connection);
       const caller = await authenticate(request);
       if (caller.kind !== connection.caller.kind || caller.subject !== connection.caller.subject) {
         return refuse(exchange, 403, "This stream was reserved by somebody else.");

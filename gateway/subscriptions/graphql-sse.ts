@@ -1,9 +1,10 @@
 import type { ExecutionResult } from "graphql";
-import { messageOf } from "@toolyard/service-kit";
-import { EVENT_STREAM, EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
+import { messageOf, type Caller } from "@toolyard/service-kit";
+import type { GraphRequest } from "../execution/executor.ts";
+import { EVENT_STREAM } from "../http/media-types.ts";
+import { EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
 import {
-  acceptsOf,
   graphqlParamsOf,
   refuse,
   sendFailure,
@@ -29,12 +30,12 @@ export interface GraphqlSseOptions extends OperationPorts, HttpProtocolPorts {
 }
 
 export interface GraphqlSse extends OpenProtocol {
-  /** Whether the client asks for this protocol at the endpoint of ordinary operations: by `accept: text/event-stream`. */
-  accepts(exchange: HttpExchange): boolean;
   /** A request of its own path: either mode. */
   handle(exchange: HttpExchange): Promise<void>;
   /** One operation on a connection of its own. */
   handleDistinct(exchange: HttpExchange): Promise<void>;
+  /** A subscription on a connection of its own. @returns false, with nothing answered, for what is none: the ordinary handler is for that */
+  handleSubscription(exchange: HttpExchange): Promise<boolean>;
 }
 
 /**
@@ -49,18 +50,44 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
   const connections = createGraphqlSseConnections({ ...options, streams, stalledMs });
 
   async function runDistinct(exchange: HttpExchange): Promise<void> {
-    const { request } = exchange;
-    const caller = await authenticate(request);
-    const params = graphqlParamsOf(exchange);
-    if (!params) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
-    const { query, operationName, variables } = params;
-    const lastEventId = request.headers["last-event-id"];
-    const asked = { query, operationName, variables, context: contextOf(caller, exchange) };
+    const { found } = exchange;
+    const caller = found?.caller ?? (await authenticate(exchange.request));
+    const asked = askedBy(exchange, caller);
+    if (!asked) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
+    return run(exchange, caller, asked, found?.inspected ?? executor.inspect(asked));
+  }
+
+  async function runSubscription(exchange: HttpExchange): Promise<boolean> {
+    if (!graphqlParamsOf(exchange)) return false;
+    const caller = await authenticate(exchange.request);
+    const asked = askedBy(exchange, caller);
+    if (!asked) return false;
     const inspected = executor.inspect(asked);
+    exchange.found = { caller, inspected };
+    if ("errors" in inspected || inspected.kind !== "subscription") return false;
+    await run(exchange, caller, asked, inspected);
+    return true;
+  }
+
+  function askedBy(exchange: HttpExchange, caller: Caller): GraphRequest | null {
+    const params = graphqlParamsOf(exchange);
+    if (!params) return null;
+    const { query, operationName, variables } = params;
+    return { query, operationName, variables, context: contextOf(caller, exchange) };
+  }
+
+  async function run(
+    exchange: HttpExchange,
+    caller: Caller,
+    asked: GraphRequest,
+    inspected: ReturnType<typeof executor.inspect>,
+  ): Promise<void> {
+    const { request } = exchange;
+    const lastEventId = request.headers["last-event-id"];
     const isResumed = typeof lastEventId === "string" && lastEventId !== "";
-    const run = runOperation(options, isResumed ? resumeAfter(inspected, asked, lastEventId) : asked, inspected);
-    if (!("errors" in run) && run.kind === "mutation" && request.method === "GET") {
-      run.stop();
+    const started = runOperation(options, isResumed ? resumeAfter(inspected, asked, lastEventId) : asked, inspected);
+    if (!("errors" in started) && started.kind === "mutation" && request.method === "GET") {
+      started.stop();
       exchange.headers.allow = "POST";
       return refuse(exchange, 405, "A mutation takes a POST.");
     }
@@ -69,24 +96,24 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
       stalledMs,
     });
     await response.write(EVENT_STREAM_BEAT);
-    if ("errors" in run) {
+    if ("errors" in started) {
       // Not as a status: an EventSource would not show its user what is wrong.
-      response.end(nextOf({ errors: run.errors }) + completed);
+      response.end(nextOf({ errors: started.errors }) + completed);
       return;
     }
-    response.closed.addEventListener("abort", run.stop, { once: true });
-    if (response.closed.aborted) run.stop();
+    response.closed.addEventListener("abort", started.stop, { once: true });
+    if (response.closed.aborted) started.stop();
     let why = null as StreamEnd | null; // set by a callback, of which narrowing would know nothing
     const release = streams.open(caller, {
       end(reason) {
         why = reason;
-        run.stop();
+        started.stop();
       },
       beat: () => response.beat(EVENT_STREAM_BEAT),
       breakOff: response.breakOff,
     });
     try {
-      for await (const result of run.results) {
+      for await (const result of started.results) {
         if (why || !(await response.write(nextOf(result)))) break;
       }
       response.end(farewell(why));
@@ -94,28 +121,32 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
       log.error({ err: error, request_id: exchange.requestId }, `an operation failed: ${messageOf(error)}`);
       response.end();
     } finally {
-      run.stop();
+      started.stop();
       release();
     }
   }
 
   /** @returns a handler that answers also what goes wrong */
-  const guarded = (handle: (exchange: HttpExchange) => Promise<void>) => async (exchange: HttpExchange) => {
-    try {
-      await handle(exchange);
-    } catch (error) {
-      sendFailure(exchange, error, log);
-    }
-  };
+  const guarded =
+    <Outcome>(handle: (exchange: HttpExchange) => Promise<Outcome>, failed: Outcome) =>
+    async (exchange: HttpExchange): Promise<Outcome> => {
+      try {
+        return await handle(exchange);
+      } catch (error) {
+        sendFailure(exchange, error, log);
+        return failed;
+      }
+    };
 
   return {
     get openStreams() {
       return streams.size;
     },
-    accepts: ({ request }) => acceptsOf(request).includes(EVENT_STREAM),
-    handleDistinct: guarded(runDistinct),
-    handle: guarded((exchange) =>
-      connections.concerns(exchange) ? connections.handle(exchange) : runDistinct(exchange),
+    handleDistinct: guarded(runDistinct, undefined),
+    handleSubscription: guarded(runSubscription, true),
+    handle: guarded(
+      (exchange) => (connections.concerns(exchange) ? connections.handle(exchange) : runDistinct(exchange)),
+      undefined,
     ),
     endWhere(isConcerned, message) {
       connections.dropReservations(isConcerned);

@@ -2,6 +2,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
+import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 
 /** What is kept of a request for as long as its socket is open. */
@@ -16,6 +17,8 @@ export interface HttpExchange {
   requestId: string;
   /** Go with every answer, as CORS' do. */
   headers: OutgoingHttpHeaders;
+  /** Who calls, and what operation this is, once one of those that may answer it has found out. */
+  found?: { caller: Caller; inspected: ReturnType<Executor["inspect"]> };
 }
 
 /** What a protocol over HTTP asks of the gateway. */
@@ -78,11 +81,6 @@ function searchOf(request: IncomingMessage): Record<string, unknown> | null {
 /** The request's URL; only its path and search mean something. */
 export function urlOf(request: IncomingMessage): URL {
   return new URL(request.url ?? "/", "http://gateway.invalid");
-}
-
-/** The media types that a request accepts, each with its parameters, without spaces and quotes. */
-export function acceptsOf(request: IncomingMessage): string[] {
-  return (request.headers.accept ?? "").split(",").map((type) => type.replaceAll(/[\s"]/g, "").toLowerCase());
 }
 
 /** An answer before any stream began. */

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createChangeLog, type ChangeLog } from "./fixtures/change-log.ts";
 import { composeContractShop, startContractServer, type ContractServer } from "./fixtures/contract-server.ts";
 
@@ -63,4 +63,31 @@ test("queries, and what asks for another kind of multipart, are for the ordinary
   expect(query.headers.get("content-type")).toBe("application/json");
   expect(await query.json()).toEqual({ data: { me: { name: "Ada" } } });
   expect((await ask(WATCH, "multipart/mixed;deferSpec=20220824, application/json")).status).toBe(400);
+});
+
+describe("who accepts JSON first and streams last, as urql does", () => {
+  const URQL =
+    "application/graphql-response+json, application/graphql+json, application/json, text/event-stream, multipart/mixed";
+
+  test.each([URQL, "application/json, text/event-stream;q=0.9", "*/*, text/event-stream"])(
+    "gets JSON for all that is one result, and a stream for a subscription: %s",
+    async (accept) => {
+      const query = await ask("{ me { name } }", accept);
+      expect(query.headers.get("content-type")).toMatch(/^application\/.*json/);
+      expect(await query.json()).toEqual({ data: { me: { name: "Ada" } } });
+      for (const wrong of ["{", "{ nothing }", "subscription { nothing }"])
+        expect((await ask(wrong, accept)).headers.get("content-type")).toMatch(/^application\/.*json/);
+      log.append();
+      log.finish();
+      const watched = await ask(WATCH, accept);
+      expect(watched.headers.get("content-type")).toMatch(/^text\/event-stream/);
+      expect(await watched.text()).toContain('"sequence":"1"');
+    },
+  );
+
+  test("gets its one result as an event where it wants events more", async () => {
+    const query = await ask("{ me { name } }", "text/event-stream, application/json");
+    expect(query.headers.get("content-type")).toMatch(/^text\/event-stream/);
+    expect(await query.text()).toContain('"name":"Ada"');
+  });
 });

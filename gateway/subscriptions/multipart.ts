@@ -1,7 +1,6 @@
 import type { ExecutionResult } from "graphql";
 import { messageOf } from "@toolyard/service-kit";
 import {
-  acceptsOf,
   graphqlParamsOf,
   sendFailure,
   type HttpExchange,
@@ -20,8 +19,6 @@ export interface MultipartOptions extends OperationPorts, HttpProtocolPorts {
 }
 
 export interface Multipart extends OpenProtocol {
-  /** Whether the client asks for this protocol. */
-  accepts(exchange: HttpExchange): boolean;
   /** Answers a subscription. @returns false, with nothing answered, for what is none: the ordinary handler is for that. */
   handle(exchange: HttpExchange): Promise<boolean>;
 }
@@ -36,7 +33,7 @@ const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${bo
  * `{"payload": null, "errors": […]}`.
  */
 export function createMultipart(options: MultipartOptions): Multipart {
-  const { authenticate, contextOf, log, heartbeatMs = 10_000, stalledMs = 60_000, now } = options;
+  const { executor, authenticate, contextOf, log, heartbeatMs = 10_000, stalledMs = 60_000, now } = options;
   const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
 
   async function stream(exchange: HttpExchange): Promise<boolean> {
@@ -44,12 +41,12 @@ export function createMultipart(options: MultipartOptions): Multipart {
     if (!params || exchange.request.method !== "POST") return false;
     const caller = await authenticate(exchange.request);
     const { query, operationName, variables } = params;
-    const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
+    const asked = { query, operationName, variables, context: contextOf(caller, exchange) };
+    const inspected = executor.inspect(asked);
+    exchange.found = { caller, inspected };
+    if ("errors" in inspected || inspected.kind !== "subscription") return false;
+    const run = runOperation(options, asked, inspected);
     if ("errors" in run) return false;
-    if (run.kind !== "subscription") {
-      run.stop();
-      return false;
-    }
     const response = openResponseStream(exchange, {
       headers: { "content-type": 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0' },
       stalledMs,
@@ -86,8 +83,6 @@ export function createMultipart(options: MultipartOptions): Multipart {
     get openStreams() {
       return streams.size;
     },
-    accepts: ({ request }) =>
-      acceptsOf(request).some((type) => type.startsWith("multipart/mixed") && type.includes(";subscriptionspec=1.0")),
     async handle(exchange) {
       try {
         return await stream(exchange);

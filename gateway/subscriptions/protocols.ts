@@ -4,6 +4,7 @@ import { DEPRECATED_GRAPHQL_WS_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL } from "g
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
+import { createTypeChooser, EVENT_STREAM } from "../http/media-types.ts";
 import { createGraphqlSse } from "./graphql-sse.ts";
 import { createGraphqlTransportWs } from "./graphql-transport-ws.ts";
 import type { HttpExchange, RequestHead } from "./http-exchange.ts";
@@ -32,7 +33,7 @@ export interface SubscriptionProtocolsOptions {
 export interface SubscriptionProtocols {
   /** Takes over a WebSocket upgrade of /graphql, in the protocol that the client offers. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** A request of /graphql. @returns false, with nothing answered, when it is an ordinary one */
+  /** A request of /graphql. @returns false, with nothing answered, when it is an ordinary one; what was found out about it is in `found` */
   handleOperation(exchange: HttpExchange): Promise<boolean>;
   /** A request of /graphql/stream. */
   handleStream(exchange: HttpExchange): Promise<void>;
@@ -63,6 +64,7 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
     allowedHosts: callbackHosts,
     ...(heartbeatMs !== undefined && { minHeartbeatMs: heartbeatMs }),
   });
+  const chooseType = createTypeChooser();
   const others = [legacyWs, sse, multipart, callback];
 
   return {
@@ -73,9 +75,11 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
       (isLegacy ? legacyWs : transportWs).handleUpgrade(request, socket, head);
     },
     async handleOperation(exchange) {
-      if (multipart.accepts(exchange)) return multipart.handle(exchange);
-      if (sse.accepts(exchange)) await sse.handleDistinct(exchange);
-      else if (callback.accepts(exchange)) await callback.handle(exchange);
+      const { result, stream } = chooseType(exchange.request.headers.accept);
+      if (stream === "multipart/mixed" && (await multipart.handle(exchange))) return true;
+      if (result === EVENT_STREAM) await sse.handleDistinct(exchange);
+      else if (stream === EVENT_STREAM) return sse.handleSubscription(exchange);
+      else if (stream === null && callback.accepts(exchange)) await callback.handle(exchange);
       else return false;
       return true;
     },
