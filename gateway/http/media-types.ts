@@ -81,13 +81,7 @@ function best<Type>(candidates: readonly (readonly [type: Type, range: Range | n
 function rangesOf(accept: string): Range[] {
   const ranges: Range[] = [];
   for (const part of partsOf(accept, ",")) {
-    const [name = "", ...parameters] = partsOf(part, ";").map((text) =>
-      text
-        .replaceAll('"', "")
-        .replace(/\s*=\s*/, "=")
-        .trim()
-        .toLowerCase(),
-    );
+    const [name = "", ...parameters] = partsOf(part, ";").map((text) => text.replaceAll('"', "").trim().toLowerCase());
     const valueOf = (parameter: string) =>
       parameters.find((text) => text.startsWith(`${parameter}=`))?.slice(parameter.length + 1);
     const quality = Number(valueOf("q") ?? 1);
