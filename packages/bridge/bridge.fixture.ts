@@ -129,7 +129,13 @@ export function initialize(capabilities: Record<string, unknown> = {}): Record<s
 export function stateless(
   method: string,
   params: Record<string, unknown> = {},
-  options: { id?: number; capabilities?: Record<string, unknown>; meta?: Record<string, unknown> } = {},
+  options: {
+    id?: number;
+    capabilities?: Record<string, unknown>;
+    meta?: Record<string, unknown>;
+    /** Who calls, as the proxy would say it. */
+    user?: string;
+  } = {},
 ) {
   const name = params.name ?? params.uri;
   return {
@@ -151,6 +157,7 @@ export function stateless(
       "mcp-protocol-version": "2026-07-28",
       "mcp-method": method,
       ...(typeof name === "string" ? { "mcp-name": name } : {}),
+      ...(options.user === undefined ? {} : { "x-toolyard-user": options.user }),
     },
   };
 }

@@ -49,6 +49,8 @@ export interface Bridge {
 }
 
 const loopback: readonly string[] = ["127.0.0.1", "::1", "localhost"];
+/** Children for requests without a session, at least: one caller's are a quarter of all at most. */
+const leastShared = 64;
 const sweepMs = 1_000;
 /** Sweeps between two keep-alives on quiet streams. */
 const keepAliveEvery = 15;
@@ -93,11 +95,13 @@ export function createBridge(options: BridgeOptions): Bridge {
     log,
     now,
     timeoutSeconds,
+    maxChildren: Math.max(maxSessions, leastShared),
+    statusOf: (call, message) => stateless.statusOf(call, message),
     onRequest: (shared, message) => stateless.onRequest(shared, message),
     onNotification: (shared, message) => stateless.onNotification(shared, message),
     onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),
   });
-  const stateless = createStateless({ children, log, now, holdMs: idleMs });
+  const stateless = createStateless({ children, log, now, holdMs: idleMs, isolated: mode === "isolated" });
   const sessions = createSessions({ pool, children, mode, maxSessions, idleMs, now });
 
   function health(): { ok: boolean; body: Record<string, unknown> } {

@@ -1,4 +1,5 @@
 import { code, type Id, isId, isObject, kindOf, type Message, metaOf, readMessage } from "./json-rpc.ts";
+import { decodeHeader } from "./param-headers.ts";
 
 /**
  * Which protocol era a request speaks, and whether it speaks it well. The rules are those of `classifyInboundRequest` and
@@ -73,7 +74,7 @@ function refusal(id: Id | null, errorCode: number, message: string, data?: unkno
   return { era: "refused", status: 400, code: errorCode, message, data, id };
 }
 
-function mismatch(id: Id | null, header: string, body: string): Refusal {
+export function mismatch(id: Id | null, header: string, body: string): Refusal {
   return refusal(id, code.headerMismatch, `Bad Request: the request headers and body disagree: ${body}`, {
     mismatch: { header, body },
   });
@@ -258,13 +259,6 @@ const nameSource: Readonly<Record<string, string>> = {
   "tasks/update": "taskId",
   "tasks/cancel": "taskId",
 };
-
-function decodeHeader(value: string): string | null {
-  if (!value.startsWith("=?base64?") || !value.endsWith("?=")) return value;
-  const encoded = value.slice("=?base64?".length, -2);
-  const bytes = Buffer.from(encoded, "base64");
-  return bytes.toString("base64") === encoded ? bytes.toString("utf8") : null;
-}
 
 /** What is wrong with the version and the standard headers of a stateless request, or null. */
 export function checkStateless(message: Message, given: RequestHeaders): Refusal | null {

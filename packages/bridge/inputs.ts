@@ -11,18 +11,22 @@ import type { Call, Peer } from "./peer.ts";
  */
 export interface HeldCalls {
   readonly size: number;
-  /** Passes a server's request to the call it most likely belongs to; the server gets an error when that cannot be told. */
+  /** Passes a server's request to the one call that runs; the server gets an error when there is none, or several. */
   ask(peer: Peer, message: Message): void;
-  /** Continues a held call. False when there is none of that state (ended, expired, or held by another process). */
-  resume(options: { state: string; message: Message; exchange: Exchange; owner: object }): boolean;
+  /** Continues a held call that `matches`. False when there is none of that state (ended, expired, another's, or held by another process). */
+  resume(options: {
+    state: string;
+    message: Message;
+    exchange: Exchange;
+    matches: (call: Call) => boolean;
+    /** The call's owner from then on. */
+    ownerAfter: (before: object) => object;
+  }): boolean;
   /** Gives up calls whose client did not come back. */
   sweep(now: number): void;
   /** The child ended: its held calls answer with why. */
   lose(peer: Peer, reason: string): void;
 }
-
-/** What the stateless side says of a call: whether its client can fetch that input. */
-export type CanAsk = (call: Call, method: string) => boolean;
 
 interface Held {
   readonly state: string;
@@ -36,20 +40,54 @@ interface Held {
   /** The answer, when the server gave it while no client was there. */
   answer: Message | null;
   sequence: number;
+  /** Runs while more questions of the same round may come. */
+  gathering: NodeJS.Timeout | null;
 }
 
 /** Requests whose result may be `input_required`. */
 const roundTripMethods: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
-const inputMethods: readonly string[] = ["elicitation/create", "sampling/createMessage", "roots/list"];
 const maxHeld = 1_000;
+/** What a server asks at once reaches the client in one round. */
+const gatherMs = 10;
+
+/** The capability that a client must have declared to be asked this; null for what no stateless client is asked. */
+export function requiredCapability({ method, params }: Message): Record<string, Record<string, unknown>> | null {
+  switch (method) {
+    case "elicitation/create":
+      return { elicitation: params?.mode === "url" ? { url: {} } : {} };
+    case "sampling/createMessage":
+      return { sampling: params?.tools === undefined ? {} : { tools: {} } };
+    case "roots/list":
+      return { roots: {} };
+    default:
+      return null;
+  }
+}
+
+/** @param declared What the client declared. */
+export function isDeclared(
+  required: Record<string, Record<string, unknown>>,
+  declared: Record<string, unknown>,
+): boolean {
+  return Object.entries(required).every(([name, inner]) => {
+    const given = declared[name];
+    if (!isObject(given)) return false;
+    // `elicitation: {}` means forms.
+    if (name === "elicitation" && inner.url === undefined && given.url !== undefined && given.form === undefined)
+      return false;
+    return Object.keys(inner).every((key) => given[key] !== undefined);
+  });
+}
 
 export function createHeldCalls(options: {
   now: () => number;
   holdMs: number;
-  canAsk: CanAsk;
+  /** What the client of a call declared; null: it is not of the stateless revision, and cannot be asked. */
+  declaredOf: (call: Call) => Record<string, unknown> | null;
   describeServer: (call: Call) => unknown;
+  statusOf: (call: Call, message: Message) => number;
 }): HeldCalls {
-  const { now, holdMs, canAsk, describeServer } = options;
+  const { now, holdMs, declaredOf, describeServer, statusOf } = options;
   const byState = new Map<string, Held>();
   const byCall = new Map<Call, Held>();
 
@@ -58,8 +96,13 @@ export function createHeldCalls(options: {
   }
 
   function forget(held: Held): void {
+    if (held.gathering !== null) clearTimeout(held.gathering);
     byState.delete(held.state);
     byCall.delete(held.call);
+  }
+
+  function isOpen({ peer, call }: Held): boolean {
+    return peer.open.get(call.wireId) === call;
   }
 
   function askClient(held: Held): void {
@@ -91,6 +134,16 @@ export function createHeldCalls(options: {
     );
   }
 
+  function gather(held: Held): void {
+    held.gathering ??= setTimeout(() => {
+      held.gathering = null;
+      if (isOpen(held)) return askClient(held);
+      forget(held);
+      for (const request of held.asked.values())
+        refuseServer(held.peer, request, "the call that this was asked for is over");
+    }, gatherMs);
+  }
+
   function onAnswer(call: Call, message: Message): void {
     const held = byCall.get(call);
     if (held === undefined) return;
@@ -99,24 +152,30 @@ export function createHeldCalls(options: {
       return;
     }
     forget(held);
-    sendAnswer(held.exchange, call.encode(call, message, ""));
+    sendAnswer(held.exchange, call.encode(call, message, ""), statusOf(call, message));
   }
 
+  /** The one call that a question can be about, or why there is none. */
   function candidate(peer: Peer): Call | string {
-    const running: Call[] = [];
-    const waiting: Call[] = [];
-    for (const call of peer.open.values()) {
-      if (!roundTripMethods.includes(call.method)) continue;
-      const held = byCall.get(call);
-      if (held !== undefined && held.asked.size > 0) waiting.push(call);
-      else running.push(call);
-    }
-    // A call that waits for input rarely asks for more meanwhile; one that runs may.
-    const calls = running.length > 0 ? running : waiting;
+    const calls = [...peer.open.values()].filter(({ method }) => roundTripMethods.includes(method));
     if (calls.length === 1 && calls[0] !== undefined) return calls[0];
     return calls.length === 0
       ? "no call is running that a client could give input to"
-      : `${calls.length} calls run at once and stateless servers share a process: it cannot be told which of them asks; use a session`;
+      : `${calls.length} calls run at once, of clients that declared nothing that they could be asked`;
+  }
+
+  /** A request whose processing needs what its client did not declare is an error of that request (2026-07-28). */
+  function failCall(peer: Peer, call: Call, method: string, required: Record<string, unknown>): void {
+    const exchange = call.exchange;
+    call.exchange = null;
+    peer.cancel(call, `the client did not declare that it can answer ${method}`);
+    if (exchange === null) return;
+    const text = `the server asks for ${method}, and the client of this call did not declare that it can answer that`;
+    sendAnswer(
+      exchange,
+      errorText(call.clientId, code.missingClientCapability, text, { requiredCapabilities: required }),
+      400,
+    );
   }
 
   return {
@@ -125,12 +184,18 @@ export function createHeldCalls(options: {
     },
     ask(peer, message) {
       const method = message.method ?? "";
-      if (!inputMethods.includes(method))
-        return refuseServer(peer, message, `${method} cannot be asked of a stateless client`);
+      const required = requiredCapability(message);
+      if (required === null) return refuseServer(peer, message, `${method} cannot be asked of a stateless client`);
       const call = candidate(peer);
       if (typeof call === "string") return refuseServer(peer, message, call);
-      if (!canAsk(call, method))
-        return refuseServer(peer, message, `the client of this call did not declare that it can answer ${method}`);
+      const declared = declaredOf(call);
+      if (declared === null)
+        return refuseServer(peer, message, `${method} cannot be asked of a client without a session of its own`);
+      if (!isDeclared(required, declared)) {
+        refuseServer(peer, message, `the client of this call did not declare that it can answer ${method}`);
+        if (!byCall.has(call)) failCall(peer, call, method, required);
+        return;
+      }
       let held = byCall.get(call);
       if (held === undefined) {
         if (byState.size >= maxHeld) return refuseServer(peer, message, "too many calls wait for their clients' input");
@@ -143,6 +208,7 @@ export function createHeldCalls(options: {
           exchange: call.exchange,
           answer: null,
           sequence: 0,
+          gathering: null,
         };
         byState.set(held.state, held);
         byCall.set(call, held);
@@ -150,18 +216,17 @@ export function createHeldCalls(options: {
       }
       held.sequence += 1;
       held.asked.set(`input-${held.sequence}`, message);
-      askClient(held);
+      gather(held);
     },
-    resume({ state, message, exchange, owner }) {
+    resume({ state, message, exchange, matches, ownerAfter }) {
       const held = byState.get(state);
       const clientId = message.id;
-      if (held === undefined || clientId === undefined || clientId === null || held.call.method !== message.method)
-        return false;
+      if (held === undefined || clientId === undefined || clientId === null || !matches(held.call)) return false;
       // A state is one client's secret; two requests at once for it would be two clients for one answer.
       if (held.exchange !== null && !held.exchange.ended && !held.exchange.response.destroyed) return false;
       held.exchange = exchange;
       held.call.clientId = clientId;
-      held.call.owner = owner;
+      held.call.owner = ownerAfter(held.call.owner);
       const token = metaOf(message.params)?.progressToken;
       held.call.clientToken = isId(token) ? token : undefined;
       const given = isObject(message.params?.inputResponses) ? message.params.inputResponses : {};
@@ -174,7 +239,7 @@ export function createHeldCalls(options: {
       }
       if (held.answer !== null) {
         forget(held);
-        sendAnswer(exchange, held.call.encode(held.call, held.answer, ""));
+        sendAnswer(exchange, held.call.encode(held.call, held.answer, ""), statusOf(held.call, held.answer));
       } else if (held.asked.size > 0) askClient(held);
       else {
         held.call.paused = false;
@@ -183,7 +248,7 @@ export function createHeldCalls(options: {
       }
       exchange.response.once("close", () => {
         // Over HTTP a client cancels by going away; between rounds it is expected to.
-        if (held.exchange !== exchange || held.peer.open.get(held.call.wireId) !== held.call) return;
+        if (held.exchange !== exchange || !isOpen(held)) return;
         forget(held);
         held.peer.cancel(held.call, "the client went away");
       });
@@ -191,9 +256,9 @@ export function createHeldCalls(options: {
     },
     sweep(at) {
       for (const held of byState.values()) {
+        if (held.gathering !== null) continue;
         // A call that was continued and then failed for its own reasons (time-out) is no longer open.
-        const open = held.peer.open.get(held.call.wireId) === held.call;
-        if (!open && held.answer === null) forget(held);
+        if (!isOpen(held) && held.answer === null) forget(held);
         else if (held.exchange === null && at > held.expiresAt) {
           forget(held);
           for (const request of held.asked.values())

@@ -33,6 +33,7 @@ export const code = {
   sessionNotFound: -32001,
   requestTimeout: -32001,
   headerMismatch: -32020,
+  missingClientCapability: -32021,
   unsupportedProtocolVersion: -32022,
 } as const;
 

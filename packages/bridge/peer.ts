@@ -32,6 +32,8 @@ export interface PeerHandler {
   /** A request of the server to the client. */
   onRequest(message: Message, raw: string): void;
   onEnd(end: ChildEnd): void;
+  /** The last open call was answered or given up. */
+  onIdle?(): void;
 }
 
 /** The bridge's view of a child as a JSON-RPC peer: who asked what, and where each answer goes. */
@@ -40,12 +42,21 @@ export interface Peer {
   readonly open: ReadonlyMap<Id, Call>;
   /** Whether an answer may still come to an id nobody waits for: the child must not be handed to another asker. */
   readonly tainted: boolean;
+  /** Whether a call was given up that the server may still be working on. */
+  readonly cancelled: boolean;
   /**
-   * Passes a request on. `raw`, where given, is its text on one line and goes out untouched when ids are not remapped.
-   * Null when the asker has a request with that id open already.
+   * Passes a request on. `raw`, where given, is its text on one line and goes out untouched when ids are not remapped;
+   * `rewrite`, where given, makes the text when they are. Null when the asker has a request with that id open already.
    */
   request(
-    options: { message: Message; raw: string | null; exchange: Exchange | null; owner: object; encode: Encode },
+    options: {
+      message: Message;
+      raw: string | null;
+      exchange: Exchange | null;
+      owner: object;
+      encode: Encode;
+      rewrite?: (wireId: Id) => string;
+    },
     params?: Params,
   ): Call | null;
   /** A request of the bridge's own. Rejects when the child ends or does not answer in time. */
@@ -73,15 +84,22 @@ export function answerCall(call: Call, text: string): void {
   if (call.exchange !== null) sendAnswer(call.exchange, text);
 }
 
-export function createPeer(options: { child: Child; remap: boolean; handler: PeerHandler; now: () => number }): Peer {
-  const { child, remap, handler, now } = options;
+export function createPeer(options: {
+  child: Child;
+  remap: boolean;
+  handler: PeerHandler;
+  now: () => number;
+  /** The HTTP status of an answer that goes out as plain JSON. @default 200 */
+  statusOf?: (call: Call, message: Message) => number;
+}): Peer {
+  const { child, remap, handler, now, statusOf = () => 200 } = options;
   const open = new Map<Id, Call>();
   const own = new Map<
     Id,
     { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
   >();
   let nextId = 1;
-  let tainted = false;
+  let cancelled = false;
 
   function settle(message: Message, raw: string): void {
     const id = message.id;
@@ -91,7 +109,8 @@ export function createPeer(options: { child: Child; remap: boolean; handler: Pee
       open.delete(id);
       if (call.onAnswer !== null) call.onAnswer(call, message);
       else if (call.exchange !== null && !call.exchange.ended)
-        sendAnswer(call.exchange, call.encode(call, message, raw));
+        sendAnswer(call.exchange, call.encode(call, message, raw), statusOf(call, message));
+      if (open.size === 0) handler.onIdle?.();
       return;
     }
     const asked = own.get(id);
@@ -143,20 +162,24 @@ export function createPeer(options: { child: Child; remap: boolean; handler: Pee
 
   function cancel(call: Call, reason: string): void {
     if (!open.delete(call.wireId)) return;
-    tainted = true;
+    cancelled = true;
     child.send(
       JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: call.wireId, reason } }),
     );
     if (call.exchange !== null) skipAnswer(call.exchange);
+    if (open.size === 0) handler.onIdle?.();
   }
 
   return {
     child,
     open,
     get tainted() {
-      return tainted || own.size > 0;
+      return cancelled || own.size > 0;
     },
-    request({ message, raw, exchange, owner, encode }, params = message.params) {
+    get cancelled() {
+      return cancelled;
+    },
+    request({ message, raw, exchange, owner, encode, rewrite }, params = message.params) {
       // The caller passes requests only, so there is an id and a method.
       const clientId = message.id as Id;
       const method = message.method as string;
@@ -177,7 +200,8 @@ export function createPeer(options: { child: Child; remap: boolean; handler: Pee
         onAnswer: null,
       };
       open.set(wireId, call);
-      if (remap) {
+      if (rewrite !== undefined) child.send(rewrite(wireId));
+      else if (remap) {
         const sent =
           clientToken === undefined ? params : { ...params, _meta: { ...metaOf(params), progressToken: wireId } };
         child.send(JSON.stringify({ jsonrpc: "2.0", id: wireId, method, params: sent }));

@@ -19,6 +19,8 @@ export interface Pool {
    * @throws Unavailable while the server exits at once and it is too early to try again, or the pool is closed.
    */
   take(): Child;
+  /** The same, to be spoken to in the stateless revision. */
+  takeUnadapted(): Child;
   /** Keeps one child warm, from now on. It is started a little later, so as not to slow down who was just served. */
   keepSpare(): void;
   /** The child answered `initialize`. */
@@ -122,6 +124,25 @@ export function createPool(options: PoolOptions): Pool {
     spareTimer.unref();
   }
 
+  function takeOne(): Child {
+    if (closed) throw new Unavailable("the bridge is shutting down", 1);
+    if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
+      throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
+    }
+    let child = spare;
+    spare = null;
+    try {
+      child ??= spawnOne();
+    } catch (error) {
+      throw new Unavailable(
+        `the server could not be started: ${error instanceof Error ? error.message : String(error)}`,
+        5,
+      );
+    }
+    scheduleSpare();
+    return child;
+  }
+
   return {
     get size() {
       return children.size;
@@ -135,24 +156,8 @@ export function createPool(options: PoolOptions): Pool {
     adaptFromNow() {
       adapt = true;
     },
-    take() {
-      if (closed) throw new Unavailable("the bridge is shutting down", 1);
-      if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
-        throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
-      }
-      let child = spare;
-      spare = null;
-      try {
-        child ??= spawnOne();
-      } catch (error) {
-        throw new Unavailable(
-          `the server could not be started: ${error instanceof Error ? error.message : String(error)}`,
-          5,
-        );
-      }
-      scheduleSpare();
-      return adapt ? adaptStatelessChild(child) : child;
-    },
+    take: () => (adapt ? adaptStatelessChild(takeOne()) : takeOne()),
+    takeUnadapted: takeOne,
     keepSpare() {
       sparing = true;
       scheduleSpare();

@@ -31,6 +31,8 @@ export interface ServerOptions {
 
 /** Requests that change what a child does for everybody; without a session there is only everybody. */
 const needsSession: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+/** Who calls, set by the proxy: whoever knows the bridge's token may say it. */
+const callerHeader = "x-toolyard-user";
 /** Longer than proxies keep idle connections, so that they and not the bridge end them. */
 const keepAliveTimeoutMs = 75_000;
 
@@ -150,7 +152,12 @@ export function createBridgeServer(options: ServerOptions): Server {
     const asks = classified.era === "stateless" || classified.messages.some((message) => kindOf(message) === "request");
     if (closing() && asks)
       return refuse(response, 503, { message: "the bridge is shutting down", headers: { "retry-after": "1" } });
-    if (classified.era === "stateless") return stateless.serve(classified.message, headers, response);
+    const caller = header(request, callerHeader) ?? "";
+    if (classified.era === "stateless") {
+      const { message } = classified;
+      const given = (name: string): string | undefined => header(request, name.toLowerCase());
+      return stateless.serve(message, { headers, header: given, caller, text: oneLine(text) }, response);
+    }
 
     const { messages, batch } = classified;
     const accept = request.headers.accept;
@@ -166,7 +173,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     if (problem !== null) return refuse(response, 400, { id, message: problem });
     if (sessionId === undefined) {
       if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
-        return stateless.serveBare(only, response, streamable);
+        return stateless.serveBare(only, caller, response, streamable);
       if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
       return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
     }

@@ -1,6 +1,7 @@
 import type { ChildEnd } from "./child.ts";
 import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "./exchange.ts";
-import { code, errorText, type Id, kindOf, type Message } from "./json-rpc.ts";
+import { sessionVersions } from "./era.ts";
+import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
 import { type Call, createPeer, type Peer } from "./peer.ts";
 import type { Child } from "./child.ts";
 import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "./shared.ts";
@@ -43,6 +44,8 @@ interface Asked {
   delivered: boolean;
 }
 
+/** In the result of `initialize`: capabilities of the client that nobody will use, since sessions share the server. */
+const unservedKey = "toolyard/unservedCapabilities";
 /** What waits for a stream: until the client opens its GET stream there may be none. */
 const maxWaiting = 256;
 const maxWaitingChars = 1024 * 1024;
@@ -50,6 +53,18 @@ const maxWaitingChars = 1024 * 1024;
 /** The child's line as it is: nothing about it needs to change in a session of its own. */
 function passThrough(_call: Call, _message: Message, raw: string): string {
   return raw;
+}
+
+/** What a server that sessions share says to one more `initialize`: in the version that was asked for, and what its client will not be asked. */
+function sharedResult(result: Params, initialize: Params | undefined): Params {
+  const asked = initialize?.protocolVersion;
+  const declared = isObject(initialize?.capabilities) ? initialize.capabilities : {};
+  const unserved = ["elicitation", "roots", "sampling"].filter((name) => declared[name] !== undefined);
+  return {
+    ...result,
+    ...(typeof asked === "string" && sessionVersions.includes(asked) ? { protocolVersion: asked } : {}),
+    ...(unserved.length === 0 ? {} : { _meta: { ...metaOf(result), [unservedKey]: unserved } }),
+  };
 }
 
 export function createSession(options: SessionOptions): Session {
@@ -189,7 +204,9 @@ export function createSession(options: SessionOptions): Session {
       exchange.sessionId = id;
       ready = true;
       onReady(peer.child);
-      sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: clientId, result: shared.identity.result }));
+      const { result } = shared.identity;
+      const answer = own ? result : sharedResult(result, message.params);
+      sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: clientId, result: answer }));
       return;
     }
     const uri = message.params?.uri;

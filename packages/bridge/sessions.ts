@@ -54,7 +54,11 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   async function childFor(initialize: Message): Promise<SessionOptions["child"]> {
-    if (mode === "shared") return { kind: "shared", shared: await children.get({}) };
+    if (mode === "shared") {
+      const lease = await children.lease({ caller: "", capabilities: {}, stateless: false, alone: false });
+      lease.release();
+      return { kind: "shared", shared: lease.child };
+    }
     // Until the first child has answered, nobody knows what the server speaks; and it may become this session's own.
     if (pool.failure === null) await children.settled();
     const taken = children.surrender(initialize.params);

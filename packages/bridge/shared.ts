@@ -1,32 +1,46 @@
-import type { ChildEnd, Reason } from "./child.ts";
+import { randomUUID } from "node:crypto";
+
+import type { Child, ChildEnd, Reason } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
-import { code, errorText, isObject, type Message, type Params } from "./json-rpc.ts";
+import { code, errorText, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
+import { createLeases, type GroupName, type Lease } from "./leases.ts";
 import type { LineLog } from "./line-log.ts";
 import { type Call, createPeer, type Peer, PeerError } from "./peer.ts";
 import { type Pool, Unavailable } from "./pool.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
+import { createToolNotes, type ToolNotes } from "./tool-notes.ts";
 
-/** What a server said to `initialize`. */
+/** What a server said to `initialize`, or to `server/discover`. */
 export interface ServerIdentity {
   protocolVersion: string;
   capabilities: Record<string, unknown>;
   serverInfo: unknown;
   instructions: unknown;
-  /** The whole result, to answer another `initialize` with. */
+  /** The whole result, to answer another request of the kind with. */
   result: Params;
 }
 
 /** Who hears a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
 export type Listener = (message: Message) => void;
 
-/** A child that the bridge itself initialised, for the calls of many clients. */
+/** A child that the bridge itself opened, for requests without a session and for sessions in shared mode. */
 export interface SharedChild {
+  readonly id: string;
+  /** The revision in which it is spoken to: of the session era after `initialize`, or stateless. */
+  readonly speaks: "sessions" | "stateless";
   readonly peer: Peer;
   readonly identity: ServerIdentity;
+  readonly tools: ToolNotes;
   readonly listeners: Set<Listener>;
   /** Told when the child ended. */
   readonly endListeners: Set<(end: ChildEnd) => void>;
   lastActiveAt: number;
+  /** Requests that have it and were not passed on yet. */
+  reserved: number;
+  /** The call that runs in it, if one does, is the only one there may be. */
+  alone: boolean;
+  /** It asked something when no call was open. */
+  askedLate: boolean;
   /** Nothing but lists was asked of it: it can still become a session's own. */
   untouched: boolean;
   /** URIs its clients subscribed to, with who did. */
@@ -37,11 +51,21 @@ export interface SharedChild {
 
 export interface SharedChildren {
   /**
-   * The child for clients of these capabilities. A child of the session era learns once what its client can do, so there
-   * is one for each different set. Waits for a child that is starting.
+   * A child for a request without a session. A server that speaks the stateless revision has one for all requests of that
+   * revision; one of the session era has children for each caller and each set of client capabilities, which it learns once.
    * @throws Unavailable
    */
-  get(capabilities: Record<string, unknown>): Promise<SharedChild>;
+  lease(want: {
+    caller: string;
+    capabilities: Record<string, unknown>;
+    /** Whether the request is of the stateless revision. */
+    stateless: boolean;
+    /** Whether the server may ask or log in the middle of it. */
+    alone: boolean;
+    childId?: string | undefined;
+  }): Promise<Lease>;
+  /** Whether the server speaks the stateless revision. */
+  speakStateless(): Promise<boolean>;
   /**
    * Gives the blank child away to a session whose `initialize` would have been answered the same: then the first
    * client after a deployment waits for no second start. Null when that does not fit.
@@ -63,34 +87,63 @@ export interface SharedChildrenOptions {
   pool: Pool;
   log: LineLog;
   now: () => number;
-  /** Longest wait for a child that is starting. */
+  /** Longest wait for a child that is starting or busy. */
   timeoutSeconds: number;
+  /** Children for requests without a session. */
+  maxChildren: number;
+  statusOf: (call: Call, message: Message) => number;
   /** A request of the server that none but a client can answer. */
   onRequest: (shared: SharedChild, message: Message) => void;
   onNotification: (shared: SharedChild, message: Message) => void;
   onEnd: (shared: SharedChild, end: ChildEnd) => void;
 }
 
-/** Sets of client capabilities that are served side by side. */
-const maxProfiles = 4;
-const blank = "{}";
 const firstRetryMs = 250;
 const subscribeTimeoutMs = 5_000;
+const listTimeoutMs = 10_000;
+const discoverTimeoutMs = 10_000;
+/** A server of the session era may not answer at all before `initialize`. */
+const leastDiscoverMs = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
+const ownEnvelope = {
+  [metaKey.protocolVersion]: statelessVersion,
+  [metaKey.clientCapabilities]: {},
+  [metaKey.clientInfo]: clientInfo,
+};
+const blank = sessionGroup("", {});
+const everybody: GroupName = { key: "stateless", caller: null };
+
+function sessionGroup(caller: string, capabilities: Record<string, unknown>): GroupName {
+  return { key: JSON.stringify([caller, capabilities]), caller };
+}
 
 /** What of a client's capabilities a server of the session era acts on. */
 export function relevantCapabilities(capabilities: unknown): Record<string, unknown> {
   const relevant: Record<string, unknown> = {};
   if (!isObject(capabilities)) return relevant;
-  for (const name of ["elicitation", "roots", "sampling"]) {
+  for (const [name, known] of [
+    ["elicitation", ["form", "url"]],
+    ["roots", ["listChanged"]],
+    ["sampling", ["context", "tools"]],
+  ] as const) {
     const value = capabilities[name];
     if (!isObject(value)) continue;
     const inner: Record<string, unknown> = {};
-    for (const key of Object.keys(value).sort())
+    for (const key of known)
       if (isObject(value[key]) || value[key] === true) inner[key] = isObject(value[key]) ? {} : true;
     relevant[name] = inner;
   }
   return relevant;
+}
+
+/** Whether a server said that it speaks the stateless revision. */
+function isDiscovered(message: Message): boolean {
+  const { result } = message;
+  return (
+    isObject(result) &&
+    Array.isArray(result.supportedVersions) &&
+    (result.supportedVersions as unknown[]).includes(statelessVersion)
+  );
 }
 
 class InitializeRefused extends Error implements Reason {
@@ -104,119 +157,215 @@ class InitializeRefused extends Error implements Reason {
 }
 
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
-  const { pool, log, now, timeoutSeconds, onRequest, onNotification, onEnd } = options;
-  const starting = new Map<string, Promise<SharedChild>>();
-  const live = new Map<string, SharedChild>();
+  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, onRequest, onNotification, onEnd } = options;
   let wanted = false;
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
   let first: Promise<void> | null = null;
+  /** Settled once a stateless caller has come. */
+  let spoken: Promise<"sessions" | "stateless"> | null = null;
+  /** Children that were asked what they speak and were not used yet. */
+  let raw: Child | null = null;
+  let discovered: SharedChild | null = null;
+  /** How long the newest child of the session era took to be ready. */
+  let startMs = 0;
+  const leases = createLeases({
+    now,
+    maxChildren,
+    isKept: (child) => wanted && child === leases.find(blank.key),
+  });
 
-  async function start(key: string, capabilities: Record<string, unknown>): Promise<SharedChild> {
-    let shared: SharedChild | null = null;
+  /** What an opened child needs besides its peer, for both kinds. */
+  function createEntry(speaks: SharedChild["speaks"], asks = false) {
+    let entry: SharedChild | null = null;
     const endListeners = new Set<(end: ChildEnd) => void>();
-    const handler = {
-      onNotification: (message: Message) => {
-        if (shared !== null) onNotification(shared, message);
+    return {
+      handler: {
+        onNotification(message: Message) {
+          if (entry === null) return;
+          if (message.method === "notifications/tools/list_changed") entry.tools.forget();
+          onNotification(entry, message);
+        },
+        onRequest(message: Message, peer: Peer) {
+          if (message.method === "ping") peer.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
+          else if (entry !== null) {
+            onRequest(entry, message);
+            // The next one might come while another's call runs: it must not be taken for that call's.
+            if (asks && peer.open.size === 0) entry.askedLate = true;
+            leases.freed(entry);
+          } else if (message.id !== undefined && message.id !== null)
+            peer.send(errorText(message.id, code.methodNotFound, "there is no client yet"));
+        },
+        onIdle() {
+          if (entry !== null) leases.freed(entry);
+        },
+        onEnd(end: ChildEnd) {
+          if (entry === null) return;
+          const wasBlank = entry === leases.find(blank.key);
+          leases.remove(entry);
+          onEnd(entry, end);
+          for (const listener of endListeners) listener(end);
+          if (wasBlank) warmAgain();
+        },
       },
-      onRequest: (message: Message) => {
-        if (message.method === "ping") peer.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-        else if (shared !== null) onRequest(shared, message);
-        else if (message.id !== undefined)
-          peer.send(errorText(message.id, code.methodNotFound, "there is no client yet"));
-      },
-      onEnd: (end: ChildEnd) => {
-        if (shared === null) return;
-        if (live.get(key) === shared) live.delete(key);
-        onEnd(shared, end);
-        for (const listener of endListeners) listener(end);
-        if (key === blank) warmAgain();
+      complete(peer: Peer, identity: ServerIdentity): SharedChild {
+        entry = {
+          id: randomUUID(),
+          speaks,
+          peer,
+          identity,
+          tools: createToolNotes({
+            now,
+            list: (cursor) =>
+              peer.ask(
+                "tools/list",
+                {
+                  ...(cursor === undefined ? {} : { cursor }),
+                  ...(speaks === "stateless" ? { _meta: ownEnvelope } : {}),
+                },
+                listTimeoutMs,
+              ),
+          }),
+          listeners: new Set(),
+          endListeners,
+          lastActiveAt: now(),
+          reserved: 0,
+          alone: false,
+          askedLate: false,
+          untouched: true,
+          subscriptions: new Map(),
+          logLevel: null,
+        };
+        return entry;
       },
     };
-    const child = pool.take();
-    let peer = createPeer({ child, remap: true, handler, now });
+  }
+
+  function createSharedPeer(child: Child, handler: ReturnType<typeof createEntry>["handler"]): Peer {
+    const peer: Peer = createPeer({
+      child,
+      remap: true,
+      now,
+      statusOf,
+      handler: { ...handler, onRequest: (message) => handler.onRequest(message, peer) },
+    });
+    return peer;
+  }
+
+  /** @param isFirst Whether the bridge asked as itself: what is refused to one client's capabilities says nothing of the others. */
+  function failed(child: Child, error: unknown, isFirst = false): Unavailable {
+    if (error instanceof InitializeRefused && isFirst) pool.refused(child, error);
+    else void child.close();
+    return new Unavailable(pool.failure?.reason ?? (error instanceof Error ? error.message : String(error)), 1);
+  }
+
+  async function startForSessions(capabilities: Record<string, unknown>): Promise<SharedChild> {
+    const { handler, complete } = createEntry("sessions", Object.keys(capabilities).length > 0);
+    const child = raw ?? pool.take();
+    raw = null;
+    let peer = createSharedPeer(child, handler);
     const initialize = { protocolVersion: sessionVersions[0], capabilities, clientInfo };
     try {
       let answer = await peer.ask("initialize", initialize, null);
       if (answer.error !== undefined) {
         // It may speak only the stateless revision: ask as that revision asks.
-        const envelope = {
-          [metaKey.protocolVersion]: statelessVersion,
-          [metaKey.clientCapabilities]: {},
-          [metaKey.clientInfo]: clientInfo,
-        };
-        const discovered = await peer.ask("server/discover", { _meta: envelope }, 10_000);
-        if (discovered.error !== undefined) throw new InitializeRefused(answer.error.message);
+        const refusal = answer.error.message;
+        if (!isDiscovered(await peer.ask("server/discover", { _meta: ownEnvelope }, discoverTimeoutMs)))
+          throw new InitializeRefused(refusal);
         pool.adaptFromNow();
-        peer = createPeer({ child: adaptStatelessChild(child), remap: true, handler, now });
-        answer = await peer.ask("initialize", initialize, 10_000);
+        spoken = Promise.resolve("stateless");
+        peer = createSharedPeer(adaptStatelessChild(child), handler);
+        answer = await peer.ask("initialize", initialize, discoverTimeoutMs);
         if (answer.error !== undefined) throw new InitializeRefused(answer.error.message);
       }
       const result = answer.result;
       if (!isObject(result)) throw new PeerError("the server's answer to initialize is not an object");
       peer.notify("notifications/initialized");
       pool.proved(child);
-      shared = {
-        peer,
-        identity: {
-          protocolVersion: typeof result.protocolVersion === "string" ? result.protocolVersion : "",
-          capabilities: isObject(result.capabilities) ? result.capabilities : {},
-          serverInfo: result.serverInfo,
-          instructions: result.instructions,
-          result,
-        },
-        listeners: new Set(),
-        endListeners,
-        lastActiveAt: now(),
-        untouched: true,
-        subscriptions: new Map(),
-        logLevel: null,
-      };
-      live.set(key, shared);
-      return shared;
+      startMs = now() - child.startedAt;
+      return complete(peer, {
+        protocolVersion: typeof result.protocolVersion === "string" ? result.protocolVersion : "",
+        capabilities: isObject(result.capabilities) ? result.capabilities : {},
+        serverInfo: result.serverInfo,
+        instructions: result.instructions,
+        result,
+      });
     } catch (error) {
-      // What is refused to one client's capabilities says nothing of the others.
-      if (error instanceof InitializeRefused && key === blank) pool.refused(child, error);
-      else void child.close();
-      throw new Unavailable(pool.failure?.reason ?? (error instanceof Error ? error.message : String(error)), 1);
+      throw failed(child, error, Object.keys(capabilities).length === 0);
     }
   }
 
-  function obtain(capabilities: Record<string, unknown>): Promise<SharedChild> {
-    const key = JSON.stringify(capabilities);
-    const existing = live.get(key);
-    if (existing !== undefined) return Promise.resolve(existing);
-    const underway = starting.get(key);
-    if (underway !== undefined) return underway;
-    if (key !== blank) makeRoom();
-    const promise = start(key, capabilities);
-    starting.set(key, promise);
-    const over = (): void => {
-      starting.delete(key);
-    };
-    // Everyone who waits hears of a failure; nobody may be waiting.
-    promise.then(over, over);
-    return promise;
-  }
-
-  function makeRoom(): void {
-    if (live.size + starting.size < maxProfiles + 1) return;
-    let idlest: [string, SharedChild] | null = null;
-    for (const entry of live) {
-      if (entry[0] === blank || busy(entry[1])) continue;
-      if (idlest === null || entry[1].lastActiveAt < idlest[1].lastActiveAt) idlest = entry;
+  /** A child that is spoken to in the stateless revision, or null when it does not speak it: it is then in `raw`. */
+  async function discover(timeoutMs: number): Promise<SharedChild | null> {
+    const { handler, complete } = createEntry("stateless");
+    const child = pool.takeUnadapted();
+    const peer = createSharedPeer(child, handler);
+    let answer: Message;
+    try {
+      answer = await peer.ask("server/discover", { _meta: ownEnvelope }, timeoutMs);
+    } catch (error) {
+      throw failed(child, error);
     }
-    if (idlest === null)
-      throw new Unavailable(
-        "too many clients of different capabilities are being served; try again, or use a session",
-        5,
-      );
-    live.delete(idlest[0]);
-    void idlest[1].peer.child.close();
+    const { result } = answer;
+    if (!isObject(result) || !isDiscovered(answer)) {
+      raw = child;
+      return null;
+    }
+    pool.proved(child);
+    return complete(peer, {
+      protocolVersion: statelessVersion,
+      capabilities: isObject(result.capabilities) ? result.capabilities : {},
+      serverInfo: metaOf(result)?.[metaKey.serverInfo],
+      instructions: result.instructions,
+      result,
+    });
   }
 
-  function busy(shared: SharedChild): boolean {
-    return shared.peer.open.size > 0 || shared.listeners.size > 0;
+  async function startForStateless(): Promise<SharedChild> {
+    const child = discovered ?? (await discover(timeoutSeconds * 1000));
+    discovered = null;
+    if (child !== null) return child;
+    spoken = null;
+    throw new Unavailable("the server spoke protocol revision 2026-07-28 before and does not now; try again", 1);
+  }
+
+  /** Asks a child, once, what the server speaks; whatever it answers, it is then used. */
+  async function learn(): Promise<"sessions" | "stateless"> {
+    // Until the first child has answered, nobody knows whether the server runs at all.
+    await (first ?? Promise.resolve());
+    if (spoken !== learning && spoken !== null) return spoken;
+    try {
+      discovered = await discover(Math.min(timeoutSeconds * 1000, Math.max(leastDiscoverMs, 3 * startMs)));
+    } catch (error) {
+      // Some servers of the session era end when the first thing they hear is not `initialize`, others do not answer.
+      if (leases.find(blank.key) === undefined) throw error;
+      return "sessions";
+    }
+    return discovered === null ? "sessions" : "stateless";
+  }
+  let learning: Promise<"sessions" | "stateless"> | null = null;
+
+  function speaks(): Promise<"sessions" | "stateless"> {
+    if (spoken !== null) return spoken;
+    learning = learn();
+    spoken = learning;
+    learning.catch(() => {
+      spoken = null;
+    });
+    return spoken;
+  }
+
+  /** The blank child, where nothing of anybody is in it. */
+  function takeBlank(): SharedChild | null {
+    const child = leases.find(blank.key);
+    if (child === undefined || !child.untouched || child.peer.tainted || isBusy(child)) return null;
+    leases.remove(child);
+    wanted = false;
+    return child;
+  }
+
+  function isBusy(child: SharedChild): boolean {
+    return child.peer.open.size > 0 || child.reserved > 0 || child.listeners.size > 0 || child.subscriptions.size > 0;
   }
 
   async function inTime<T>(promise: Promise<T>): Promise<T> {
@@ -248,8 +397,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   function keepWarm(): void {
     if (!wanted || closed) return;
-    const attempt = obtain({}).then(
-      () => undefined,
+    const attempt = leases.take({ group: blank, start: () => startForSessions({}), alone: false, waitMs: null }).then(
+      (lease) => lease.release(),
       (error: unknown) => {
         if (pool.failure === null) log.write("SYSTEM", error instanceof Error ? error.message : String(error));
         if (!closed && retry === null) {
@@ -267,26 +416,26 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   }
 
   return {
-    async get(capabilities) {
-      const shared = live.get(JSON.stringify(capabilities)) ?? (await inTime(obtain(capabilities)));
-      shared.lastActiveAt = now();
-      return shared;
+    speakStateless: async () => (await inTime(speaks())) === "stateless",
+    async lease({ caller, capabilities, stateless, alone, childId }) {
+      const waitMs = timeoutSeconds * 1000;
+      if (stateless && (await inTime(speaks())) === "stateless") {
+        // A log line does not say which request it belongs to.
+        const group = alone ? { key: JSON.stringify(["stateless", caller]), caller } : everybody;
+        return leases.take({ group, start: startForStateless, alone, childId, waitMs });
+      }
+      const group = sessionGroup(caller, capabilities);
+      const isBlank = Object.keys(capabilities).length === 0;
+      const start = async (): Promise<SharedChild> =>
+        (isBlank && caller !== "" && raw === null ? takeBlank() : null) ?? (await startForSessions(capabilities));
+      return leases.take({ group, start, alone, childId, waitMs });
     },
     surrender(initialize) {
-      const shared = live.get(blank);
-      if (
-        shared === undefined ||
-        !shared.untouched ||
-        shared.peer.tainted ||
-        busy(shared) ||
-        shared.subscriptions.size > 0
-      )
-        return null;
-      if (initialize?.protocolVersion !== shared.identity.protocolVersion) return null;
-      if (!isObject(initialize.capabilities) || Object.keys(initialize.capabilities).length > 0) return null;
-      live.delete(blank);
-      wanted = false;
-      shared.peer.release();
+      const { protocolVersion } = leases.find(blank.key)?.identity ?? {};
+      if (initialize?.protocolVersion !== protocolVersion) return null;
+      if (!isObject(initialize?.capabilities) || Object.keys(initialize.capabilities).length > 0) return null;
+      const shared = takeBlank();
+      shared?.peer.release();
       return shared;
     },
     warm() {
@@ -295,18 +444,14 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     },
     settled: () => inTime(first ?? Promise.resolve()),
     sweep(at, idleMs, seconds) {
-      for (const [key, shared] of live) {
-        shared.peer.expire(at - seconds * 1000, seconds);
-        if ((key !== blank || !wanted) && !busy(shared) && at - shared.lastActiveAt > idleMs) {
-          live.delete(key);
-          void shared.peer.child.close();
-        }
-      }
+      for (const { peer } of leases.all()) peer.expire(at - seconds * 1000, seconds);
+      leases.sweep(at, idleMs);
     },
-    all: () => [...live.values()],
+    all: () => leases.all(),
     close() {
       closed = true;
       if (retry !== null) clearTimeout(retry);
+      leases.close();
     },
   };
 }

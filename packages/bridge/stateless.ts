@@ -1,28 +1,28 @@
-import { checkStateless, logLevels, metaKey, type RequestHeaders, statelessVersion } from "./era.ts";
-import { createExchange, type Exchange, endExchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
-import { createHeldCalls, type HeldCalls } from "./inputs.ts";
-import { code, errorText, type Id, isId, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import type { LineLog } from "./line-log.ts";
-import type { Call } from "./peer.ts";
-import {
-  relevantCapabilities,
-  restoreSharedId,
-  type SharedChild,
-  type SharedChildren,
-  subscribe,
-  unsubscribe,
-} from "./shared.ts";
 import type { ServerResponse } from "node:http";
+
+import { checkStateless, logLevels, metaKey, mismatch, type RequestHeaders, statelessVersion } from "./era.ts";
+import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
+import { createHeldCalls, type HeldCalls } from "./inputs.ts";
+import { code, type Id, isId, type Message, metaOf, type Params } from "./json-rpc.ts";
+import type { LineLog } from "./line-log.ts";
+import { findParamMismatch } from "./param-headers.ts";
+import type { Call } from "./peer.ts";
+import { Unavailable } from "./pool.ts";
+import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "./shared.ts";
+import { createSubscriptions } from "./subscriptions.ts";
+import { toStatelessError, toStatelessResult, withoutEnvelope } from "./translation.ts";
+import { createUntranslated, untag } from "./untranslated.ts";
 
 /** Serves the stateless revision (2026-07-28), and single requests of the older era that come without a session. */
 export interface Stateless {
-  /** One request or notification with an envelope. */
-  serve(message: Message, headers: RequestHeaders, response: ServerResponse): Promise<void>;
+  /** One request or notification with an envelope. `text` is the request's body on one line. */
+  serve(message: Message, request: StatelessRequest, response: ServerResponse): Promise<void>;
   /** One request of the session era without a session, as `curl` and probes send it. */
-  serveBare(message: Message, response: ServerResponse, streamable: boolean): Promise<void>;
+  serveBare(message: Message, caller: string, response: ServerResponse, streamable: boolean): Promise<void>;
   /** What a shared child asks and tells by itself. */
   onRequest(shared: SharedChild, message: Message): void;
   onNotification(shared: SharedChild, message: Message): void;
+  statusOf(call: Call, message: Message): number;
   readonly held: HeldCalls;
   /** Streams that stay open, for keep-alives. */
   readonly streams: ReadonlySet<Exchange>;
@@ -30,9 +30,20 @@ export interface Stateless {
   close(): void;
 }
 
+export interface StatelessRequest {
+  headers: RequestHeaders;
+  header: (name: string) => string | undefined;
+  /** Who calls, as the proxy says it; "" where there is no proxy. */
+  caller: string;
+  text: string;
+}
+
 /** Who asked, for a call's encoder and for what the server asks in the middle of it. */
-interface Asker {
+export interface Asker {
   readonly shared: SharedChild;
+  readonly caller: string;
+  /** What is called, and with which method: another round of the call names the same. */
+  readonly target: string;
   readonly capabilities: Record<string, unknown>;
   readonly logLevel: string | null;
 }
@@ -47,14 +58,6 @@ const removedMethods: readonly string[] = [
   "tasks/list",
   "tasks/result",
 ];
-/** Results that must say how long they may be kept. */
-const cacheableMethods: readonly string[] = [
-  "tools/list",
-  "prompts/list",
-  "resources/list",
-  "resources/templates/list",
-  "resources/read",
-];
 /** Asking these leaves a server as it was. */
 const harmlessMethods: readonly string[] = [
   "tools/list",
@@ -63,62 +66,29 @@ const harmlessMethods: readonly string[] = [
   "resources/templates/list",
   "ping",
 ];
-const maxListens = 1_024;
+/** What a server that offers the capability knows: "method not found" in answer to it is about something else. */
+const methodsOf: Readonly<Record<string, readonly string[]>> = {
+  tools: ["tools/list", "tools/call"],
+  prompts: ["prompts/list", "prompts/get"],
+  resources: ["resources/list", "resources/read", "resources/templates/list"],
+  completions: ["completion/complete"],
+};
 const setLevelTimeoutMs = 5_000;
 
-function stateless(call: Call, message: Message): string {
+function translated(call: Call, message: Message): string {
   // Calls of this encoder are asked in this file only, with an Asker as their owner.
   const { shared } = call.owner as Asker;
-  if (message.error !== undefined) {
-    // "Resource not found" moved to "invalid params" in 2026-07-28.
-    const error = message.error.code === -32002 ? { ...message.error, code: code.invalidParams } : message.error;
-    return JSON.stringify({ jsonrpc: "2.0", id: call.clientId, error });
-  }
   return JSON.stringify({
     jsonrpc: "2.0",
     id: call.clientId,
-    result: statelessResult(call.method, message.result, shared),
+    ...(message.error === undefined
+      ? { result: toStatelessResult(call.method, message.result, shared.identity.serverInfo) }
+      : { error: toStatelessError(message.error) }),
   });
 }
 
-function statelessResult(method: string, result: unknown, shared: SharedChild): unknown {
-  if (!isObject(result)) return result;
-  const given = isObject(result._meta) ? result._meta : undefined;
-  const complete: Record<string, unknown> = {
-    ...result,
-    resultType: "complete",
-    _meta: { [metaKey.serverInfo]: shared.identity.serverInfo, ...given },
-  };
-  if (method === "tools/list" && Array.isArray(result.tools)) {
-    complete.tools = result.tools.map((tool: unknown) => {
-      if (!isObject(tool) || !("execution" in tool)) return tool;
-      const { execution: _execution, ...rest } = tool;
-      return rest;
-    });
-  }
-  if (cacheableMethods.includes(method)) {
-    if (!Number.isInteger(result.ttlMs)) complete.ttlMs = 0;
-    if (result.cacheScope !== "public") complete.cacheScope = "private";
-  }
-  return complete;
-}
-
-/** What to pass on of a stateless request's params: all but the envelope and what belongs to another round. */
-function withoutEnvelope(params: Params | undefined): Params | undefined {
-  if (params === undefined) return undefined;
-  const { _meta: meta, inputResponses: _responses, requestState: _state, ...rest } = params;
-  if (!isObject(meta)) return rest;
-  const kept: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(meta)) {
-    if (
-      key !== metaKey.protocolVersion &&
-      key !== metaKey.clientInfo &&
-      key !== metaKey.clientCapabilities &&
-      key !== metaKey.logLevel
-    )
-      kept[key] = value;
-  }
-  return Object.keys(kept).length === 0 ? rest : { ...rest, _meta: kept };
+function targetOf({ method, params }: Message): string {
+  return JSON.stringify([method, params?.name, params?.uri]);
 }
 
 export function createStateless(options: {
@@ -126,26 +96,33 @@ export function createStateless(options: {
   log: LineLog;
   now: () => number;
   holdMs: number;
+  /** Whether callers are kept apart. */
+  isolated: boolean;
 }): Stateless {
-  const { children, log, now, holdMs } = options;
-  const streams = new Set<Exchange>();
-  const listens = new Set<(graceful: boolean) => void>();
+  const { children, log, now, holdMs, isolated } = options;
+  const subscriptions = createSubscriptions({ now });
+  const untranslated = createUntranslated({ subscriptions });
+
+  const isStateless = (call: Call): boolean => call.encode === translated || untranslated.isOne(call);
+
+  function statusOf(call: Call, { error }: Message): number {
+    if (error === undefined || !isStateless(call)) return 200;
+    if (error.code === code.missingClientCapability) return 400;
+    if (error.code !== code.methodNotFound) return 200;
+    const { capabilities } = (call.owner as Asker).shared.identity;
+    const known = Object.entries(methodsOf).some(
+      ([name, methods]) => capabilities[name] !== undefined && methods.includes(call.method),
+    );
+    return known ? 200 : 404;
+  }
+
   const held = createHeldCalls({
     now,
     holdMs,
-    canAsk(call, method) {
-      // Only the stateless encoder's calls have an Asker.
-      if (call.encode !== stateless) return false;
-      const { capabilities } = call.owner as Asker;
-      return (
-        (method === "elicitation/create"
-          ? capabilities.elicitation
-          : method === "roots/list"
-            ? capabilities.roots
-            : capabilities.sampling) !== undefined
-      );
-    },
+    // Only the stateless encoder's calls have an Asker.
+    declaredOf: (call) => (call.encode === translated ? (call.owner as Asker).capabilities : null),
     describeServer: (call) => (call.owner as Asker).shared.identity.serverInfo,
+    statusOf,
   });
 
   function discover(id: Id, shared: SharedChild, response: ServerResponse): void {
@@ -166,96 +143,6 @@ export function createStateless(options: {
     );
   }
 
-  function listen(id: Id, params: Params | undefined, shared: SharedChild, response: ServerResponse): void {
-    const filter = params?.notifications;
-    if (!isObject(filter)) {
-      return refuse(response, 200, {
-        id,
-        code: code.invalidParams,
-        message: "Invalid params: 'notifications' is required and must be a valid SubscriptionFilter",
-      });
-    }
-    if (streams.size >= maxListens)
-      return refuse(response, 200, { id, code: code.internalError, message: "Subscription limit reached" });
-    const offers = (name: string, what: string): boolean => {
-      const capability = shared.identity.capabilities[name];
-      return isObject(capability) && capability[what] === true;
-    };
-    const uris = Array.isArray(filter.resourceSubscriptions)
-      ? filter.resourceSubscriptions.filter((uri) => typeof uri === "string")
-      : [];
-    const honored: Record<string, unknown> = {
-      ...(filter.toolsListChanged === true && offers("tools", "listChanged") ? { toolsListChanged: true } : {}),
-      ...(filter.promptsListChanged === true && offers("prompts", "listChanged") ? { promptsListChanged: true } : {}),
-      ...(filter.resourcesListChanged === true && offers("resources", "listChanged")
-        ? { resourcesListChanged: true }
-        : {}),
-      ...(uris.length > 0 && offers("resources", "subscribe") ? { resourceSubscriptions: uris } : {}),
-    };
-    const exchange = createExchange(response, { streamable: true, outstanding: 1 });
-    const stamp = (message: Message): string =>
-      JSON.stringify({
-        ...message,
-        params: { ...message.params, _meta: { ...metaOf(message.params), [metaKey.subscriptionId]: id } },
-      });
-    const finish = (): string =>
-      JSON.stringify({
-        jsonrpc: "2.0",
-        id,
-        result: {
-          resultType: "complete",
-          _meta: { [metaKey.subscriptionId]: id, [metaKey.serverInfo]: shared.identity.serverInfo },
-        },
-      });
-    sendAlong(
-      exchange,
-      stamp({ jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: { notifications: honored } }),
-    );
-    if (Object.keys(honored).length === 0) return sendAnswer(exchange, finish());
-
-    const listener = (message: Message): void => {
-      const wanted =
-        message.method === "notifications/tools/list_changed"
-          ? honored.toolsListChanged === true
-          : message.method === "notifications/prompts/list_changed"
-            ? honored.promptsListChanged === true
-            : message.method === "notifications/resources/list_changed"
-              ? honored.resourcesListChanged === true
-              : message.method === "notifications/resources/updated" &&
-                honored.resourceSubscriptions !== undefined &&
-                uris.includes(String(message.params?.uri));
-      if (wanted) sendAlong(exchange, stamp(message));
-    };
-    const onEnd = (): void => {
-      stop();
-      sendAnswer(exchange, errorText(id, code.serverError, shared.peer.child.end?.reason ?? "the server ended"));
-    };
-    const stop = (): void => {
-      shared.listeners.delete(listener);
-      shared.endListeners.delete(onEnd);
-      streams.delete(exchange);
-      listens.delete(end);
-      for (const uri of uris) unsubscribe(shared, uri, listener);
-      shared.lastActiveAt = now();
-    };
-    const end = (graceful: boolean): void => {
-      stop();
-      if (graceful) sendAnswer(exchange, finish());
-    };
-    shared.listeners.add(listener);
-    shared.endListeners.add(onEnd);
-    streams.add(exchange);
-    listens.add(end);
-    if (honored.resourceSubscriptions !== undefined) {
-      shared.untouched = false;
-      for (const uri of uris) subscribe(shared, uri, listener);
-    }
-    response.once("close", () => {
-      exchange.ended = true;
-      if (listens.has(end)) stop();
-    });
-  }
-
   function applyLogLevel(shared: SharedChild, level: string): void {
     if (shared.identity.capabilities.logging === undefined) return;
     if (shared.logLevel !== null && logLevels.indexOf(shared.logLevel) <= logLevels.indexOf(level)) return;
@@ -265,7 +152,7 @@ export function createStateless(options: {
       .catch((error: unknown) => log.write("SYSTEM", String(error)));
   }
 
-  /** Passes one request to a shared child; its asker's leaving cancels it. */
+  /** Passes one request to a child of the session era; its asker's leaving cancels it. */
   function pass(
     shared: SharedChild,
     message: Message,
@@ -284,11 +171,105 @@ export function createStateless(options: {
     });
   }
 
+  /** Answers a call that its tool's declaration speaks against. */
+  async function isToolRefused(
+    shared: SharedChild,
+    message: Message,
+    header: StatelessRequest["header"],
+    response: ServerResponse,
+  ): Promise<boolean> {
+    const { id = null, params } = message;
+    if (typeof params?.name !== "string" || shared.identity.capabilities.tools === undefined) return false;
+    const note = await shared.tools.find(params.name);
+    if (note === undefined) return false;
+    if (note.needsTask && shared.speaks === "sessions") {
+      const text = `the tool ${params.name} runs as a task only, which takes a session: initialize one`;
+      refuse(response, 200, { id, code: code.invalidParams, message: text });
+      return true;
+    }
+    const found = findParamMismatch(note.headers, params.arguments, header);
+    if (found === null) return false;
+    const refusal = mismatch(id, found.header, found.body);
+    refuse(response, refusal.status, refusal);
+    return true;
+  }
+
+  async function serveRequest(message: Message, id: Id, request: StatelessRequest, response: ServerResponse) {
+    const { method = "", params } = message;
+    const caller = isolated ? request.caller : "";
+    const meta = metaOf(params);
+    const capabilities = relevantCapabilities(meta?.[metaKey.clientCapabilities]);
+    const level = meta?.[metaKey.logLevel];
+    const logLevel = typeof level === "string" ? level : null;
+    const target = targetOf(message);
+    const exchange = createExchange(response, { streamable: true, outstanding: 1 });
+    const state = typeof params?.requestState === "string" ? params.requestState : null;
+    const alone = method !== "server/discover" && method !== "subscriptions/listen";
+    const tagged = state === null ? null : untag(state);
+    const lease = await children.lease({
+      caller,
+      capabilities,
+      stateless: true,
+      alone: alone && (logLevel !== null || Object.keys(capabilities).length > 0),
+      childId: tagged?.childId,
+    });
+    const shared = lease.child;
+    try {
+      const owner: Asker = { shared, caller, target, capabilities, logLevel };
+      if (method === "tools/call" && (await isToolRefused(shared, message, request.header, response))) return;
+      if (response.destroyed) return;
+      if (shared.speaks === "stateless")
+        return untranslated.pass({ message, id, text: request.text, owner, exchange, state: tagged });
+      if (method === "server/discover") return discover(id, shared, response);
+      if (method === "subscriptions/listen") {
+        if (!subscriptions.isFull(id, response)) subscriptions.listen(id, params, shared, response);
+        return;
+      }
+      if (logLevel !== null) applyLogLevel(shared, logLevel);
+      pass(shared, message, withoutEnvelope(params), exchange, owner, translated);
+    } finally {
+      lease.release();
+    }
+  }
+
+  /** Another round of a call that is held open. */
+  function resume(message: Message, id: Id, state: string, request: StatelessRequest, response: ServerResponse): void {
+    const { params } = message;
+    const caller = isolated ? request.caller : "";
+    const level = metaOf(params)?.[metaKey.logLevel];
+    const exchange = createExchange(response, { streamable: true, outstanding: 1 });
+    const target = targetOf(message);
+    const resumed = held.resume({
+      state,
+      message,
+      exchange,
+      matches(call) {
+        const before = call.owner as Asker;
+        return before.caller === caller && before.target === target;
+      },
+      ownerAfter: (before) => ({
+        ...(before as Asker),
+        logLevel: typeof level === "string" ? level : null,
+      }),
+    });
+    if (resumed) return;
+    refuse(response, 200, {
+      id,
+      code: code.invalidParams,
+      message:
+        "the call that this input is for is gone: it ended, took too long, or runs in another replica; it was not repeated",
+      data: { reason: "invalid_request_state" },
+    });
+  }
+
   return {
     held,
-    streams,
-    async serve(message, headers, response) {
-      const refused = checkStateless(message, headers);
+    statusOf,
+    get streams() {
+      return subscriptions.streams;
+    },
+    async serve(message, request, response) {
+      const refused = checkStateless(message, request.headers);
       if (refused !== null) return refuse(response, refused.status, refused);
       const { id, method = "", params } = message;
       // Over HTTP a request is cancelled by closing it; no other notification of a client means anything without a session.
@@ -303,59 +284,54 @@ export function createStateless(options: {
           message: `Method not found: ${method} is not part of protocol revision ${statelessVersion}`,
         });
       }
-      const meta = metaOf(params);
-      const capabilities = relevantCapabilities(meta?.[metaKey.clientCapabilities]);
-      const shared = await children.get(capabilities);
-      if (response.destroyed) return;
-      if (method === "server/discover") return discover(id, shared, response);
-      if (method === "subscriptions/listen") return listen(id, params, shared, response);
-      const level = meta?.[metaKey.logLevel];
-      const logLevel = typeof level === "string" ? level : null;
-      const exchange = createExchange(response, { streamable: true, outstanding: 1 });
-      const owner: Asker = { shared, capabilities, logLevel };
-      if (typeof params?.requestState === "string") {
-        if (!held.resume({ state: params.requestState, message, exchange, owner })) {
-          refuse(response, 200, {
-            id,
-            code: code.invalidParams,
-            message:
-              "the call that this input is for is gone: it ended, took too long, or runs in another replica; it was not repeated",
-          });
-        }
-        return;
+      try {
+        if (typeof params?.requestState === "string" && !(await children.speakStateless()))
+          return resume(message, id, params.requestState, request, response);
+        await serveRequest(message, id, request, response);
+      } catch (error) {
+        if (!(error instanceof Unavailable)) throw error;
+        refuse(response, 503, {
+          id,
+          message: error.message,
+          headers: { "retry-after": String(error.retryAfterSeconds) },
+        });
       }
-      if (logLevel !== null) applyLogLevel(shared, logLevel);
-      pass(shared, message, withoutEnvelope(params), exchange, owner, stateless);
     },
-    async serveBare(message, response, streamable) {
-      const shared = await children.get({});
-      if (response.destroyed) return;
-      const exchange = createExchange(response, { streamable, outstanding: 1 });
-      if (message.method === "ping")
-        return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-      pass(shared, message, message.params, exchange, { shared }, restoreSharedId);
+    async serveBare(message, caller, response, streamable) {
+      const lease = await children.lease({
+        caller: isolated ? caller : "",
+        capabilities: {},
+        stateless: false,
+        alone: false,
+      });
+      try {
+        if (response.destroyed) return;
+        const exchange = createExchange(response, { streamable, outstanding: 1 });
+        if (message.method === "ping")
+          return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
+        pass(lease.child, message, message.params, exchange, {}, restoreSharedId);
+      } finally {
+        lease.release();
+      }
     },
-    onRequest: (shared, message) => held.ask(shared.peer, message),
+    onRequest(shared, message) {
+      if (shared.speaks === "sessions") held.ask(shared.peer, message);
+      else untranslated.refuse(shared, message);
+    },
     onNotification(shared, message) {
-      if (message.method !== "notifications/message") {
+      if (shared.speaks === "stateless") return untranslated.onNotification(shared, message);
+      if (message.method !== "notifications/message" || !shared.alone) {
         for (const listener of shared.listeners) listener(message);
         return;
       }
-      // A log line names no call: it goes to the only one that runs and asked for it, never to somebody else's.
-      const [only, ...others] = shared.peer.open.values();
-      if (only === undefined || others.length > 0 || only.encode !== stateless || only.exchange === null) {
-        for (const listener of shared.listeners) listener(message);
-        return;
-      }
+      // A log line names no call; it is of the only one there may be, where that asked for it, and otherwise nobody's.
+      const [only] = shared.peer.open.values();
+      if (only === undefined || only.encode !== translated || only.exchange === null) return;
       const { logLevel } = only.owner as Asker;
       const level = message.params?.level;
-      if (logLevel !== null && typeof level === "string" && logLevels.indexOf(level) >= logLevels.indexOf(logLevel)) {
+      if (logLevel !== null && typeof level === "string" && logLevels.indexOf(level) >= logLevels.indexOf(logLevel))
         sendAlong(only.exchange, JSON.stringify(message));
-      }
     },
-    close() {
-      for (const end of listens) end(true);
-      for (const exchange of streams) endExchange(exchange);
-    },
+    close: () => subscriptions.close(),
   };
 }

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+
+import { findValues, replaceValues } from "./json-splice.ts";
+
+/** JSON as others print it: with white space, escaped keys, keys that stand twice. */
+const whitespace = fc.constantFrom("", " ", "\n\t");
+const key = fc.oneof(fc.constantFrom("a", "b", "id", "params"), fc.string());
+function print(value: unknown, gap: string, escape: boolean): string {
+  if (Array.isArray(value)) return `[${value.map((item) => gap + print(item, gap, escape) + gap).join(",")}]`;
+  if (typeof value === "object" && value !== null) {
+    return `{${Object.entries(value)
+      .map(([name, item]) => {
+        const plain = JSON.stringify(name);
+        const printed = escape
+          ? plain.replace(/[a-z]/, (letter) => `\\u00${letter.charCodeAt(0).toString(16)}`)
+          : plain;
+        // Only a letter that stands by itself: `\n` is an escape already.
+        const shown = escape && !plain.includes("\\") ? printed : plain;
+        return `${gap}${shown}${gap}:${gap}${print(item, gap, escape)}${gap}`;
+      })
+      .join(",")}}`;
+  }
+  return JSON.stringify(value);
+}
+const json = fc.dictionary(key, fc.jsonValue());
+
+test("a value is found where it stands, and only it is replaced", () => {
+  fc.assert(
+    fc.property(
+      json,
+      json,
+      fc.jsonValue(),
+      fc.string(),
+      whitespace,
+      fc.boolean(),
+      (outer, inner, before, secret, gap, escape) => {
+        const value = { ...outer, params: { ...inner, id: before } };
+        const text = print(value, gap, escape);
+        const spans = findValues(text, ["params", "id"]);
+        expect(spans.map(({ start, end }) => JSON.parse(text.slice(start, end)))).toEqual([
+          JSON.parse(JSON.stringify(before)),
+        ]);
+        const replaced = replaceValues(text, [{ spans, text: JSON.stringify(secret) }]);
+        expect(JSON.parse(replaced)).toEqual(
+          JSON.parse(JSON.stringify({ ...outer, params: { ...inner, id: secret } })),
+        );
+      },
+    ),
+  );
+});
+
+test("a key that stands twice is found twice", () => {
+  expect(findValues('{"a":{"b":1},"a":{"b" : "}\\"","b":[{}]}}', ["a", "b"]).length).toBe(3);
+});
+
+test("what is no JSON is looked at once, and nothing of it is made up", () => {
+  fc.assert(
+    fc.property(
+      fc.string({ unit: fc.constantFrom("{", "}", "[", "]", '"', "\\", ":", ",", "a", " ", "1") }),
+      (text) => {
+        for (const { start, end } of findValues(text, ["a"])) expect(end).toBeGreaterThan(start);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});

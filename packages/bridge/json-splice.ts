@@ -1,0 +1,120 @@
+/**
+ * Finds and replaces single values in JSON text and leaves every other character as it was: numbers keep their digits,
+ * objects the order and spelling of their keys. Works on any text, also on one whose bytes were read as latin1; text that
+ * is not JSON yields what was found before that showed.
+ */
+
+/** Where a value stands in a text. */
+export interface Span {
+  readonly start: number;
+  /** The index after its last character. */
+  readonly end: number;
+}
+
+const quote = 0x22;
+const backslash = 0x5c;
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
+}
+
+function skipSpace(text: string, from: number): number {
+  let at = from;
+  while (isSpace(text.charCodeAt(at))) at += 1;
+  return at;
+}
+
+/** The index after a string that begins at `start`, or -1. */
+function endOfString(text: string, start: number): number {
+  let end = text.indexOf('"', start + 1);
+  while (end !== -1) {
+    let before = end - 1;
+    while (text.charCodeAt(before) === backslash) before -= 1;
+    if ((end - before) % 2 === 1) return end + 1;
+    end = text.indexOf('"', end + 1);
+  }
+  return -1;
+}
+
+/** The index after the value that begins at `start`, or -1. */
+function endOfValue(text: string, start: number): number {
+  const first = text[start];
+  if (first === '"') return endOfString(text, start);
+  if (first !== "{" && first !== "[") {
+    let at = start;
+    while (at < text.length && !/[\s,\]}]/.test(text[at] ?? "")) at += 1;
+    return at === start ? -1 : at;
+  }
+  let depth = 0;
+  let at = start;
+  while (at < text.length) {
+    const code = text.charCodeAt(at);
+    if (code === quote) {
+      at = endOfString(text, at);
+      if (at === -1) return -1;
+      continue;
+    }
+    at += 1;
+    if (code === 0x7b || code === 0x5b) depth += 1;
+    else if (code === 0x7d || code === 0x5d) {
+      depth -= 1;
+      if (depth === 0) return at;
+    }
+  }
+  return -1;
+}
+
+function keyOf(text: string, start: number, end: number): string | null {
+  const raw = text.slice(start + 1, end - 1);
+  if (!raw.includes("\\")) return raw;
+  try {
+    const key: unknown = JSON.parse(text.slice(start, end));
+    return typeof key === "string" ? key : null;
+  } catch {
+    return null;
+  }
+}
+
+function collect(text: string, start: number, path: readonly string[], depth: number, found: Span[]): void {
+  let at = skipSpace(text, start);
+  if (text[at] !== "{") return;
+  at = skipSpace(text, at + 1);
+  while (text.charCodeAt(at) === quote) {
+    const keyEnd = endOfString(text, at);
+    if (keyEnd === -1) return;
+    const key = keyOf(text, at, keyEnd);
+    at = skipSpace(text, keyEnd);
+    if (text[at] !== ":") return;
+    at = skipSpace(text, at + 1);
+    const end = endOfValue(text, at);
+    if (end === -1) return;
+    if (key === path[depth]) {
+      if (depth === path.length - 1) found.push({ start: at, end });
+      else collect(text, at, path, depth + 1, found);
+    }
+    at = skipSpace(text, end);
+    if (text[at] !== ",") return;
+    at = skipSpace(text, at + 1);
+  }
+}
+
+/** The values at a path of keys, in order. More than one where a key stands twice: readers of JSON take the last one. */
+export function findValues(text: string, path: readonly string[]): Span[] {
+  const found: Span[] = [];
+  collect(text, 0, path, 0, found);
+  return found;
+}
+
+/** `text` with each of these values replaced. */
+export function replaceValues(text: string, edits: readonly { spans: readonly Span[]; text: string }[]): string {
+  const ordered = edits
+    .flatMap(({ spans, text: replacement }) => spans.map((span) => ({ ...span, replacement })))
+    .sort((a, b) => a.start - b.start);
+  let replaced = "";
+  let at = 0;
+  for (const { start, end, replacement } of ordered) {
+    replaced += text.slice(at, start) + replacement;
+    at = end;
+  }
+  return replaced + text.slice(at);
+}

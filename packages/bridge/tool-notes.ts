@@ -1,0 +1,70 @@
+import { isObject, type Message } from "./json-rpc.ts";
+import { type HeaderDeclaration, headerDeclarations } from "./param-headers.ts";
+
+/** What the bridge must know of a tool before it passes a call on. */
+export interface ToolNote {
+  /** Parameters that the client repeats in `Mcp-Param-*` headers. */
+  readonly headers: readonly HeaderDeclaration[];
+  /** It runs as a task only, which callers without a session cannot follow. */
+  readonly needsTask: boolean;
+}
+
+/** A child's tools, listed at the first call and again when they may have changed. */
+export interface ToolNotes {
+  find(name: string): Promise<ToolNote | undefined>;
+  /** The server said that its list changed. */
+  forget(): void;
+}
+
+const keepMs = 30_000;
+/** A tool that is not there may have been added; a client that makes names up is not to double the server's work. */
+const retryMs = 1_000;
+const maxPages = 100;
+
+export function needsTask(tool: Record<string, unknown>): boolean {
+  return isObject(tool.execution) && tool.execution.taskSupport === "required";
+}
+
+/** @param list Asks the child for one page of its tools. */
+export function createToolNotes(options: {
+  list: (cursor: string | undefined) => Promise<Message>;
+  now: () => number;
+}): ToolNotes {
+  const { list, now } = options;
+  let loaded: Promise<Map<string, ToolNote>> | null = null;
+  let loadedAt = 0;
+
+  async function load(): Promise<Map<string, ToolNote>> {
+    const notes = new Map<string, ToolNote>();
+    let cursor: string | undefined;
+    for (let page = 0; page < maxPages; page += 1) {
+      const { result } = await list(cursor);
+      if (!isObject(result) || !Array.isArray(result.tools)) break;
+      for (const tool of result.tools) {
+        if (isObject(tool) && typeof tool.name === "string")
+          notes.set(tool.name, { headers: headerDeclarations(tool.inputSchema), needsTask: needsTask(tool) });
+      }
+      if (typeof result.nextCursor !== "string") break;
+      cursor = result.nextCursor;
+    }
+    return notes;
+  }
+
+  function current(maxAgeMs: number): Promise<Map<string, ToolNote>> {
+    if (loaded === null || now() - loadedAt > maxAgeMs) {
+      loadedAt = now();
+      // A server that does not list its tools is called all the same: there is then nothing to hold the call to.
+      loaded = load().catch(() => new Map());
+    }
+    return loaded;
+  }
+
+  return {
+    async find(name) {
+      return (await current(keepMs)).get(name) ?? (await current(retryMs)).get(name);
+    },
+    forget() {
+      loaded = null;
+    },
+  };
+}

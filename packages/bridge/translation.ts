@@ -1,0 +1,57 @@
+import { metaKey } from "./era.ts";
+import { code, isObject, type Message, type Params } from "./json-rpc.ts";
+import { needsTask } from "./tool-notes.ts";
+
+/** Requests and results of the stateless revision (2026-07-28) for and from a server of the session era. */
+
+/** Results that must say how long they may be kept. */
+const cacheableMethods: readonly string[] = [
+  "tools/list",
+  "prompts/list",
+  "resources/list",
+  "resources/templates/list",
+  "resources/read",
+];
+const envelopeKeys: readonly string[] = [
+  metaKey.protocolVersion,
+  metaKey.clientInfo,
+  metaKey.clientCapabilities,
+  metaKey.logLevel,
+];
+
+/** What to pass on of a request's params: all but the envelope and what belongs to another round. */
+export function withoutEnvelope(params: Params | undefined): Params | undefined {
+  if (params === undefined) return undefined;
+  const { _meta: meta, inputResponses: _responses, requestState: _state, ...rest } = params;
+  if (!isObject(meta)) return rest;
+  const kept = Object.fromEntries(Object.entries(meta).filter(([key]) => !envelopeKeys.includes(key)));
+  return Object.keys(kept).length === 0 ? rest : { ...rest, _meta: kept };
+}
+
+export function toStatelessError(error: NonNullable<Message["error"]>): NonNullable<Message["error"]> {
+  // "Resource not found" moved to "invalid params" in 2026-07-28.
+  return error.code === -32002 ? { ...error, code: code.invalidParams } : error;
+}
+
+export function toStatelessResult(method: string, result: unknown, serverInfo: unknown): unknown {
+  if (!isObject(result)) return result;
+  const given = isObject(result._meta) ? result._meta : undefined;
+  const complete: Record<string, unknown> = {
+    ...result,
+    resultType: "complete",
+    _meta: { [metaKey.serverInfo]: serverInfo, ...given },
+  };
+  if (method === "tools/list" && Array.isArray(result.tools)) {
+    complete.tools = result.tools.flatMap((tool: unknown) => {
+      if (!isObject(tool) || !("execution" in tool)) return [tool];
+      if (needsTask(tool)) return [];
+      const { execution: _execution, ...rest } = tool;
+      return [rest];
+    });
+  }
+  if (cacheableMethods.includes(method)) {
+    if (!Number.isInteger(result.ttlMs)) complete.ttlMs = 0;
+    if (result.cacheScope !== "public") complete.cacheScope = "private";
+  }
+  return complete;
+}

@@ -1,0 +1,118 @@
+import { metaKey } from "./era.ts";
+import { type Exchange, sendAlong, sendAnswer } from "./exchange.ts";
+import { findValues, replaceValues } from "./json-splice.ts";
+import { code, errorText, type Id, isObject, type Message, metaOf } from "./json-rpc.ts";
+import type { Call } from "./peer.ts";
+import type { SharedChild } from "./shared.ts";
+import type { Asker } from "./stateless.ts";
+import { endOfListen, type Subscriptions } from "./subscriptions.ts";
+
+/**
+ * Requests of the stateless revision to a server that speaks it on stdio: they go through as they are, but for ids,
+ * progress tokens and subscription ids, which many clients' requests share here.
+ */
+export interface Untranslated {
+  pass(options: {
+    message: Message;
+    id: Id;
+    text: string;
+    owner: Asker;
+    exchange: Exchange;
+    state: TaggedState | null;
+  }): void;
+  isOne(call: Call): boolean;
+  onNotification(shared: SharedChild, message: Message): void;
+  /** The revision has no requests of servers to clients. */
+  refuse(shared: SharedChild, message: Message): void;
+}
+
+/** A server's own `requestState`, and which of several children it came from. */
+export interface TaggedState {
+  childId: string | undefined;
+  own: string;
+}
+
+const tag = /^toolyard-child:([0-9a-f-]{36}):/;
+
+export function untag(state: string): TaggedState {
+  const found = tag.exec(state);
+  return { childId: found?.[1], own: found === null ? state : state.slice(found[0].length) };
+}
+
+interface Passed extends Asker {
+  /** The id as the client wrote it. */
+  readonly idText: string;
+}
+
+function lastText(text: string, path: readonly string[]): string {
+  const span = findValues(text, path).at(-1);
+  return span === undefined ? "null" : text.slice(span.start, span.end);
+}
+
+function encode(call: Call, message: Message, raw: string): string {
+  // Calls of this encoder are asked in this file only.
+  const { shared, idText } = call.owner as Passed;
+  const edits = [{ spans: findValues(raw, ["id"]), text: idText }];
+  const { result } = message;
+  if (call.method === "subscriptions/listen")
+    edits.push({ spans: findValues(raw, ["result", "_meta", metaKey.subscriptionId]), text: idText });
+  // Everybody's child needs no name. Those of one caller are several: the next round is for the one that asked.
+  if (shared.alone && isObject(result) && typeof result.requestState === "string") {
+    edits.push({
+      spans: findValues(raw, ["result", "requestState"]),
+      text: JSON.stringify(`toolyard-child:${shared.id}:${result.requestState}`),
+    });
+  }
+  return replaceValues(raw, edits);
+}
+
+export function createUntranslated(options: { subscriptions: Subscriptions }): Untranslated {
+  const { subscriptions } = options;
+
+  return {
+    isOne: (call) => call.encode === encode,
+    pass({ message, id, text, owner, exchange, state }) {
+      const { shared } = owner;
+      const isListen = message.method === "subscriptions/listen";
+      if (isListen && subscriptions.isFull(id, exchange.response)) return;
+      const rewrite = (wireId: Id): string =>
+        replaceValues(text, [
+          { spans: findValues(text, ["id"]), text: String(wireId) },
+          { spans: findValues(text, ["params", "_meta", "progressToken"]), text: String(wireId) },
+          ...(state?.childId === undefined
+            ? []
+            : [{ spans: findValues(text, ["params", "requestState"]), text: JSON.stringify(state.own) }]),
+        ]);
+      const passed: Passed = { ...owner, idText: lastText(text, ["id"]) };
+      const call = shared.peer.request({ message, raw: null, exchange, owner: passed, encode, rewrite });
+      if (call === null) return;
+      if (isListen) {
+        call.paused = true;
+        subscriptions.keep(exchange, () => sendAnswer(exchange, endOfListen(id, shared.identity.serverInfo)));
+      }
+      exchange.response.once("close", () => {
+        if (shared.peer.open.get(call.wireId) === call) shared.peer.cancel(call, "the client went away");
+      });
+    },
+    onNotification(shared, message) {
+      const subscription = metaOf(message.params)?.[metaKey.subscriptionId];
+      if (subscription !== undefined) {
+        const call = shared.peer.open.get(subscription as Id);
+        if (call === undefined || call.exchange === null) return;
+        const raw = JSON.stringify(message);
+        const spans = findValues(raw, ["params", "_meta", metaKey.subscriptionId]);
+        sendAlong(call.exchange, replaceValues(raw, [{ spans, text: (call.owner as Passed).idText }]));
+        return;
+      }
+      // A log line names no request: it goes out only where there is one that can be meant, and asked for such lines.
+      const [only] = shared.peer.open.values();
+      if (!shared.alone || only === undefined || only.exchange === null || message.method !== "notifications/message")
+        return;
+      if ((only.owner as Passed).logLevel !== null) sendAlong(only.exchange, JSON.stringify(message));
+    },
+    refuse({ peer }, message) {
+      if (message.id !== undefined && message.id !== null)
+        peer.send(errorText(message.id, code.methodNotFound, "a server of revision 2026-07-28 asks nothing by itself"));
+    },
+  };
+}
