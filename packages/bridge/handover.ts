@@ -14,6 +14,8 @@ export const firstInherited = 3;
 export interface Handover {
   /** Wanted from clients as a bearer token. */
   token: string;
+  /** What the bridge hides in its log, and in errors of servers. */
+  secrets: readonly string[];
   /** Of the servers that it starts. The bridge's own is empty. */
   environment: Record<string, string>;
   /** The `setpriv` that has the kernel kill servers with their bridge; null where something else does. */

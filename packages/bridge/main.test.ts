@@ -58,7 +58,7 @@ async function start(
     },
   );
   const environment = { PATH: process.env.PATH ?? "" };
-  handOver(child, [JSON.stringify({ token: "secret", environment, setpriv, temporaryDirectory: folder })]);
+  handOver(child, [JSON.stringify({ token: "secret", secrets: [], environment, setpriv, temporaryDirectory: folder })]);
   let stdout = "";
   let stderr = "";
   child.stdout?.on("data", (chunk) => (stdout += String(chunk)));

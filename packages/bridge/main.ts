@@ -15,8 +15,8 @@ function prepare() {
   try {
     const options = parseArguments(process.argv.slice(2));
     const { command, args, workingDirectory } = options;
-    const { token, ...handedOver } = takeHandover();
-    return { options, token, launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }) };
+    const { token, secrets, ...handedOver } = takeHandover();
+    return { options, token, secrets, launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }) };
   } catch (error) {
     if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, exitConfig);
     throw error;
@@ -28,7 +28,7 @@ if (process.argv[2] === warmUpFlag) {
   process.exit(0);
 }
 
-const { options, token, launch } = prepare();
+const { options, token, secrets, launch } = prepare();
 // The server starts while the bridge is still loading itself: on a cold deployment both are on the critical path.
 let first: SpawnedProcess;
 try {
@@ -60,6 +60,7 @@ try {
     maxSessions: options.maxSessions,
     idleSeconds: options.idleSeconds,
     timeoutSeconds: options.timeoutSeconds,
+    secrets,
     writeLog: (line) => process.stdout.write(line),
   });
 } catch (error) {

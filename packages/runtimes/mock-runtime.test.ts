@@ -14,6 +14,7 @@ function specOf(name: string): ReplicaSpec {
     host: "127.0.0.1",
     port: 8100,
     token: "token",
+    secrets: [],
     resources: { cpus: null, memoryMb: null },
   };
 }

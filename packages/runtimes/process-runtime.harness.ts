@@ -76,6 +76,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     host: "127.0.0.1",
     port: await freePort(),
     token: "a-secret-token",
+    secrets: [],
     resources: { cpus: null, memoryMb: null },
   });
 

@@ -141,6 +141,7 @@ describe("launches", () => {
       environment: {},
       inherited: {
         token: spec.token,
+        secrets: spec.secrets,
         environment: expect.objectContaining({ ...launch.env, TOOLYARD_REPLICA: spec.replicaId }),
         setpriv: expect.toBeOneOf([null, expect.stringMatching(/^\//)]),
         temporaryDirectory: join(dataDir, "replicas/stdio/tmp"),

@@ -38,6 +38,8 @@ export interface ReplicaSpec {
   port: number | null;
   /** This start's own bearer token: a bridge refuses calls without it. Secret. */
   token: string;
+  /** What must not be read in what the replica prints; hidden where that passes through the bridge. Secret. */
+  secrets: readonly string[];
   resources: { cpus: number | null; memoryMb: number | null };
 }
 

@@ -4,6 +4,7 @@ import { parseEnvironment, type Environment } from "@toolyard/service-kit";
 import { flag, httpUrl, list } from "@toolyard/service-kit/config.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
+import { hostSecretsOf } from "./known-secrets.ts";
 
 export interface DeploymentsConfig {
   backend: "process" | "mock";
@@ -18,6 +19,8 @@ export interface DeploymentsConfig {
   replicasOnExit: "stop" | "keep";
   isolation: "auto" | "bubblewrap" | "none";
   replicaEnv: string[];
+  /** Secrets in this process's environment, which are hidden in what replicas print. */
+  hostSecrets: string[];
 }
 
 const BACKENDS = ["process", "mock", "docker", "kubernetes"] as const;
@@ -81,6 +84,7 @@ export function parseDeploymentsConfig(
     replicasOnExit: parsed.REPLICAS_ON_EXIT ?? defaults.replicasOnExit,
     isolation: parsed.PROCESS_ISOLATION,
     replicaEnv: parsed.REPLICA_ENV,
+    hostSecrets: hostSecretsOf(env),
   };
 }
 

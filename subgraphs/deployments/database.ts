@@ -32,6 +32,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     status: { ...column.name },
     health: { ...column.name },
     reason: { ...column.nullableText },
+    words: { ...column.nullableText },
     everReady: { ...column.flag },
     trafficWeight: { ...column.integer },
     deployedById: { ...column.nullableId },
@@ -85,6 +86,7 @@ export const healthCheckEntity = new EntitySchema<HealthCheck>({
     kind: { ...column.name },
     latencyMs: { ...column.real },
     detail: { ...column.nullableText },
+    words: { ...column.nullableText },
   },
   indices: [{ columns: ["deploymentId", "id"] }],
 });

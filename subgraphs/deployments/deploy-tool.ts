@@ -211,6 +211,7 @@ function newDeployment(options: {
     status: "STARTING",
     health: "UNKNOWN",
     reason: null,
+    words: null,
     everReady: false,
     trafficWeight: 100,
     deployedById,

@@ -248,6 +248,7 @@ function summarize(deploymentId: string, checks: readonly HealthCheck[], at: num
       kind: "none",
       latencyMs: 0,
       detail: "No replica is running that could be called.",
+      words: null,
     };
   if (others.length === 0) return only;
   const failed = checks.filter(({ status }) => status !== "HEALTHY");
@@ -256,5 +257,6 @@ function summarize(deploymentId: string, checks: readonly HealthCheck[], at: num
     failed.length === 0
       ? null
       : `${failed.length} of ${checks.length} replicas failed. ${failed[0]?.detail ?? ""}`.trim();
-  return { ...only, replicaId: null, status, latencyMs: Math.max(...checks.map(({ latencyMs }) => latencyMs)), detail };
+  const latencyMs = Math.max(...checks.map((check) => check.latencyMs));
+  return { ...only, replicaId: null, status, latencyMs, detail, words: failed[0]?.words ?? null };
 }

@@ -149,11 +149,11 @@ function createTransaction({ manager }: Transaction, pending: PendingEvents): De
     },
     emit(deployment, drafts) {
       const { id: subjectId, toolId, environment, status, health } = deployment;
-      for (const { kind, message, data } of drafts)
+      for (const { kind, message, words = null, data } of drafts)
         pending.deployment.push({
           kind,
           subjectId,
-          payload: { toolId, environment, status, health, message, data: data ?? null },
+          payload: { toolId, environment, status, health, message, words, data: data ?? null },
         });
     },
   };

@@ -27,6 +27,7 @@ export interface DeploymentFilter {
 export interface DeploymentEventDraft {
   kind: string;
   message: string;
+  words?: string | null;
   data?: Record<string, unknown>;
 }
 

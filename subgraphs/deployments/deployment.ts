@@ -1,11 +1,12 @@
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { HealthPolicy, LaunchSpec } from "./launch-spec.ts";
+import type { Reason } from "./reason.ts";
 
 export type Environment = "STAGING" | "PRODUCTION";
 export type DeploymentStatus = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "FAILED";
 export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";
 
-/** What users asked for and what came of it. `status`, `health` and `reason` are derived from the replicas, never set by hope. */
+/** What users asked for and what came of it. `status`, `health`, `reason` and `words` are derived from the replicas, never set by hope. */
 export interface Deployment {
   id: string;
   /** Unique: the tool's slug and a short suffix. */
@@ -37,6 +38,8 @@ export interface Deployment {
   status: DeploymentStatus;
   health: HealthStatus;
   reason: string | null;
+  /** What the server said of it: `words` of a Reason. */
+  words: string | null;
   /** Whether a replica was READY since this was deployed, or since it was started afresh. */
   everReady: boolean;
 
@@ -54,14 +57,14 @@ export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
 
 export type ReplicaState =
   | { phase: "PENDING" }
-  /** `lastWords`: what it printed last, while it takes its time. */
-  | { phase: "STARTING"; since: number; lastWords?: string | null }
+  /** A reason while it takes its time. */
+  | ({ phase: "STARTING"; since: number } & Partial<Reason>)
   | { phase: "READY"; since: number }
-  | { phase: "UNHEALTHY"; since: number; failures: number; successes: number; reason: string }
-  | { phase: "BACKOFF"; until: number; reason: string }
-  | { phase: "STOPPING"; since: number; then: AfterStop; reason: string }
+  | ({ phase: "UNHEALTHY"; since: number; failures: number; successes: number } & Reason)
+  | ({ phase: "BACKOFF"; until: number } & Reason)
+  | ({ phase: "STOPPING"; since: number; then: AfterStop } & Reason)
   | { phase: "STOPPED" }
-  | { phase: "FAILED"; reason: string };
+  | ({ phase: "FAILED" } & Reason);
 
 export type ReplicaPhase = ReplicaState["phase"];
 
@@ -103,7 +106,9 @@ export interface HealthCheck {
   /** What was asked: `mcp tools/list`, `GET /ready`, `process`. */
   kind: string;
   latencyMs: number;
+  /** Why it failed; `words` as of a Reason. */
   detail: string | null;
+  words: string | null;
 }
 
 /** What a deployment's event says for good; sequence, time, kind and deployment are the log's own columns. */
@@ -113,6 +118,8 @@ export interface DeploymentEventPayload {
   status: DeploymentStatus;
   health: HealthStatus;
   message: string;
+  /** What the server said of it: `words` of a Reason. */
+  words?: string | null;
   data: Record<string, unknown> | null;
 }
 

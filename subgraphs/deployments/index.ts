@@ -27,6 +27,7 @@ import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
 import { startHousekeeping } from "./housekeeping.ts";
+import { createKnownSecrets } from "./known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLogService } from "./log-service.ts";
 import { resolvers } from "./resolvers.ts";
@@ -93,12 +94,14 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     isPortFree: options.isPortFree ?? isPortFree,
   });
   const prober = options.prober ?? chooseProber(config, runtimes);
+  const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
   const reconciler = createReconciler({
     store,
     runtimes,
     prober,
     ports,
     sealer,
+    secrets,
     logger,
     hostId,
     address,
@@ -122,7 +125,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   });
   const services = {
     deployments,
-    logs: createLogService({ store, runtimes, eventTail, logger }),
+    logs: createLogService({ store, runtimes, secrets, eventTail, logger }),
     usage: createUsageService({ store: usageStore, now }),
     routes: createRouteFeed({
       store,

@@ -40,6 +40,31 @@ export function openHeaders(deployment: Deployment, sealer: Sealer): Record<stri
   );
 }
 
+/**
+ * All that is secret in what a deployment's server is given: sealed variables and headers, as they are and with their
+ * configuration, and what of the configuration is not shown. `open` answers nothing for what it cannot open.
+ */
+export function openSecrets(deployment: Deployment, open: (sealed: string, context: string) => string[]): string[] {
+  const { launch, sealedConfiguration, toolVersionId, id } = deployment;
+  const [text] = sealedConfiguration === null ? [] : open(sealedConfiguration, id);
+  // It was a checked configuration when it was sealed.
+  const configuration = text === undefined ? null : (JSON.parse(text) as Configuration);
+  const variables = (launch.kind === "remote" ? launch.headers : launch.env)
+    .filter(({ secret }) => secret)
+    .flatMap(({ value }) => open(value, toolVersionId));
+  const complete = variables.map((value) => substitute(value, configuration));
+  return [...variables, ...complete, ...hiddenLeaves(configuration, deployment.configuration)];
+}
+
+/** Text and numbers of a value that are not in what is shown of it. */
+function hiddenLeaves(value: unknown, shown: unknown): string[] {
+  if (typeof value === "string" || typeof value === "number") return shown == null ? [String(value)] : [];
+  if (typeof value !== "object" || value === null) return [];
+  // Null where all of it is hidden, else of the same shape.
+  const shownItems = (shown ?? {}) as Record<string, unknown>;
+  return Object.entries(value).flatMap(([key, item]) => hiddenLeaves(item, shownItems[key]));
+}
+
 function openVariables(
   deployment: Deployment,
   variables: readonly LaunchVariable[],

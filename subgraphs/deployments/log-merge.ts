@@ -1,8 +1,9 @@
 import type { EventTail } from "@toolyard/events";
-import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import type { ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
-import type { DeploymentEventPayload } from "./deployment.ts";
+import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
+import type { KnownSecrets } from "./known-secrets.ts";
 import type { LogLine } from "./log-service.ts";
 
 /** Lines that a slow reader may lag behind before its stream ends. */
@@ -10,33 +11,37 @@ const MAX_QUEUE = 10_000;
 
 /** The new lines of a deployment's processes as one stream; its events tell when there are others to follow. */
 export function createLogMerge(options: {
-  deploymentId: string;
+  deployment: Deployment;
   runtime: Runtime | null;
   store: DeploymentStore;
+  secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
 }): AsyncIterableIterator<LogLine> {
-  const { deploymentId, runtime, store, eventTail, logger } = options;
+  const { deployment, runtime, store, secrets, eventTail, logger } = options;
+  const deploymentId = deployment.id;
   const ended = new AbortController();
   const queue: LogLine[] = [];
   const following = new Set<string>();
   let overflowed = false;
   let wakeUp = Promise.withResolvers<void>();
 
-  async function followProcess(replicaId: string, lines: AsyncIterable<Omit<LogLine, "replicaId">>): Promise<void> {
+  async function followProcess(replica: Replica, lines: AsyncIterable<ReplicaLogLine>): Promise<void> {
+    const mask = secrets.mask(deployment, replica);
     for await (const line of lines) {
       if (queue.length >= MAX_QUEUE) overflowed = true;
-      else queue.push({ ...line, replicaId });
+      else queue.push({ ...line, text: mask.text(line.text), replicaId: replica.id });
       wakeUp.resolve();
     }
   }
 
   async function followAll(): Promise<void> {
     if (!runtime) return;
-    for (const { id, handle } of await store.replicasOf([deploymentId])) {
+    for (const replica of await store.replicasOf([deploymentId])) {
+      const { handle } = replica;
       if (!handle || following.has(handle.name)) continue;
       following.add(handle.name);
-      guard(followProcess(id, runtime.followLogs(handle, ended.signal)));
+      guard(followProcess(replica, runtime.followLogs(handle, ended.signal)));
     }
   }
 

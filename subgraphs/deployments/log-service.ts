@@ -1,16 +1,21 @@
 import type { EventTail } from "@toolyard/events";
 import type { ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import { badInput, notFound, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import { requireInspect } from "./inspection.ts";
+import type { KnownSecrets } from "./known-secrets.ts";
 import { createLogMerge } from "./log-merge.ts";
 
 export interface LogLine extends ReplicaLogLine {
   replicaId: string;
 }
 
-/** What replicas print. It may hold users' data: only for those who may inspect the deployment. */
+/**
+ * What replicas print. It may hold users' data: only for those who may inspect the deployment. Known secrets are hidden: a bridge
+ * does so before it writes, but a server that speaks HTTP itself writes to its files directly.
+ */
 export interface LogService {
   last(caller: Caller, deployment: Deployment, options: { last: number; replicaId: string | null }): Promise<LogLine[]>;
   /** New lines of all its replicas, also of those that start later. */
@@ -22,10 +27,11 @@ const MAX_LINES = 1_000;
 export function createLogService(options: {
   store: DeploymentStore;
   runtimes: readonly Runtime[];
+  secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
 }): LogService {
-  const { store, eventTail, logger } = options;
+  const { store, secrets, eventTail, logger } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
@@ -39,7 +45,9 @@ export function createLogService(options: {
       const replicas = (await store.replicasOf([deployment.id])).filter(
         ({ id }) => replicaId === null || id === replicaId,
       );
-      const lines = await Promise.all(replicas.map((replica) => linesOf(runtime, replica, last)));
+      const lines = await Promise.all(
+        replicas.map((replica) => linesOf(runtime, replica, last, secrets.mask(deployment, replica))),
+      );
       return lines
         .flat()
         .toSorted((a, b) => a.at - b.at)
@@ -53,13 +61,13 @@ export function createLogService(options: {
       }
       requireInspect(caller, deployment);
       const runtime = runtimes.get(deployment.runtime) ?? null;
-      return createLogMerge({ deploymentId, runtime, store, eventTail, logger });
+      return createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });
     },
   };
 }
 
-async function linesOf(runtime: Runtime, replica: Replica, last: number): Promise<LogLine[]> {
+async function linesOf(runtime: Runtime, replica: Replica, last: number, mask: SecretMask): Promise<LogLine[]> {
   const handles = [replica.previousHandle, replica.handle].filter((handle) => handle !== null);
   const lines = await Promise.all(handles.map((handle) => runtime.logs(handle, last)));
-  return lines.flat().map((line) => ({ ...line, replicaId: replica.id }));
+  return lines.flat().map((line) => ({ ...line, text: mask.text(line.text), replicaId: replica.id }));
 }

@@ -5,6 +5,7 @@ import { replicaReason } from "./engine/status.ts";
 import type { Resolvers } from "./generated/types.ts";
 import { mayInspect } from "./inspection.ts";
 import { notInThisVersion } from "./not-in-this-version.ts";
+import { told } from "./reason.ts";
 
 const DEFAULT_LOG_LINES = 20;
 const DEFAULT_CHECKS = 20;
@@ -110,6 +111,7 @@ export const resolvers: Resolvers<Context> = {
     toolVersion: ({ toolVersionId }) => ({ id: toolVersionId }),
     template: ({ templateId }) => (templateId === null ? null : { id: templateId }),
     deployedBy: ({ deployedById }) => (deployedById === null ? null : { id: deployedById }),
+    reason: (deployment, _, { caller }) => told(deployment.reason, deployment.words, mayInspect(caller, deployment)),
     release: () => null,
     autoscale: () => null,
     endpointUrl: (deployment, _, { urls }) => urls.endpointUrl(deployment),
@@ -128,7 +130,10 @@ export const resolvers: Resolvers<Context> = {
   Replica: {
     id: ({ replica }) => replica.id,
     phase: ({ replica }) => replica.state.phase,
-    reason: ({ replica }) => replicaReason(replica),
+    reason: ({ replica, deployment }, _, { caller }) => {
+      const why = replicaReason(replica);
+      return why && told(why.reason, why.words, mayInspect(caller, deployment));
+    },
     endpointUrl: ({ replica, deployment }, _, { urls, caller }) =>
       mayInspect(caller, deployment) ? urls.replicaUrl(deployment, replica) : null,
     host: ({ replica }) => replica.hostId,
@@ -139,7 +144,7 @@ export const resolvers: Resolvers<Context> = {
   },
   DeploymentEvent: {
     sequence: ({ sequence }) => String(sequence),
-    message: ({ payload }) => payload.message,
+    message: ({ payload, subjectId }, _, context) => toldOf(subjectId, payload.message, payload.words, context),
     deploymentId: ({ subjectId }) => subjectId,
     toolId: ({ payload }) => payload.toolId,
     status: ({ payload }) => payload.status,
@@ -152,6 +157,9 @@ export const resolvers: Resolvers<Context> = {
     deploymentId: ({ subjectId }) => subjectId,
     check: ({ payload }) => payload.check,
     deployment: ({ subjectId }, _, { loaders }) => deploymentOf(subjectId, loaders),
+  },
+  HealthCheck: {
+    detail: ({ deploymentId, detail, words }, _, context) => toldOf(deploymentId, detail, words, context),
   },
   UsageRecord: {
     tool: ({ toolId }) => ({ id: toolId }),
@@ -181,6 +189,16 @@ export const resolvers: Resolvers<Context> = {
 function later(caller: Caller, permission: Parameters<Caller["require"]>[0], what: string): never {
   caller.require(permission);
   throw notInThisVersion(what);
+}
+
+/** The deployment is looked up only where there is something that not everybody may see. */
+async function toldOf<Text extends string | null>(
+  deploymentId: string,
+  text: Text,
+  words: string | null | undefined,
+  { loaders, caller }: Pick<Context, "loaders" | "caller">,
+): Promise<Text | string> {
+  return words == null ? text : told(text, words, mayInspect(caller, await deploymentOf(deploymentId, loaders)));
 }
 
 async function deploymentOf(id: string, loaders: Context["loaders"]): Promise<Deployment> {

@@ -83,7 +83,13 @@ async function startBridge(): Promise<RunningBridge> {
   const { args } = bridgeCommand({ host: "127.0.0.1", port, ...serverCommand });
   const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "ignore", ...pipesFor(1)], env: {} });
   handOver(child, [
-    JSON.stringify({ token: "bench", environment: process.env, setpriv: null, temporaryDirectory: tmpdir() }),
+    JSON.stringify({
+      token: "bench",
+      secrets: [],
+      environment: process.env,
+      setpriv: null,
+      temporaryDirectory: tmpdir(),
+    }),
   ]);
   const pool = new Pool(`http://127.0.0.1:${port}`, { connections: concurrency });
   return {

@@ -202,7 +202,15 @@ start(
   process.execPath,
   bridgeCommand({ host: "127.0.0.1", port: bridgePort, command: process.execPath, args: [everything, "stdio"] }).args,
   {},
-  [JSON.stringify({ token: "bench", environment: process.env, setpriv: null, temporaryDirectory: tmpdir() })],
+  [
+    JSON.stringify({
+      token: "bench",
+      secrets: [],
+      environment: process.env,
+      setpriv: null,
+      temporaryDirectory: tmpdir(),
+    }),
+  ],
 ).stdout?.resume();
 
 const nginxPort = await freePort();

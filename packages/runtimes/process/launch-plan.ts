@@ -100,7 +100,13 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           command,
           args: launch.args,
         });
-        const handover: Handover = { token: spec.token, environment, setpriv, temporaryDirectory };
+        const handover: Handover = {
+          token: spec.token,
+          secrets: spec.secrets,
+          environment,
+          setpriv,
+          temporaryDirectory,
+        };
         inner = {
           argv: [process.execPath, ...args],
           environment: {},

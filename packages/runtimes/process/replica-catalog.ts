@@ -46,7 +46,7 @@ export interface ReplicaCatalog {
 const KEEP_ENDED_MS = 7 * 24 * 60 * 60 * 1000;
 /** How long the exit status of a process that is gone may take to be told to us. */
 const EXIT_STATUS_MS = 1_000;
-/** Of the last line of output, in `detail`. */
+/** Of the last line about it, in `detail`. */
 const DETAIL_LENGTH = 300;
 const LINES_FOR_DETAIL = 20;
 const MIB = 1024 * 1024;
@@ -301,10 +301,9 @@ export function createReplicaCatalog(options: {
   };
 }
 
-/** The last line that says something, best of all one that is not mere output. */
+/** The last line that Toolyard itself wrote. Nothing of what the replica printed: records lie on disk, and it may hold secrets. */
 function lastWords(log: ReplicaLog): string | null {
-  const lines = log.readLast(LINES_FOR_DETAIL).filter((line) => line.text.trim() !== "");
-  const line = lines.findLast(({ stream }) => stream !== "STDOUT") ?? lines.at(-1);
+  const line = log.readLast(LINES_FOR_DETAIL).findLast(({ stream, text }) => stream === "SYSTEM" && text.trim() !== "");
   if (!line) return null;
   const text = line.text.trim();
   return text.length > DETAIL_LENGTH ? `${text.slice(0, DETAIL_LENGTH)}…` : text;

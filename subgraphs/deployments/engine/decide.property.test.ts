@@ -91,11 +91,11 @@ function createModel(desired: DesiredDeployment) {
       case "start": {
         if (found.state.phase !== "STARTING") {
           found.port ??= freePort();
-          if (found.port === null) return apply(found, { type: "ended", reason: "no port" });
+          if (found.port === null) return apply(found, { type: "ended", reason: "no port", words: null });
           apply(found, { type: "start", generation: model.desired.generation });
         }
         if (faults.has("kill-control-plane")) return;
-        if (faults.has("refuse-start")) return apply(found, { type: "ended", reason: "refused" });
+        if (faults.has("refuse-start")) return apply(found, { type: "ended", reason: "refused", words: null });
         const runs = model.processes.some(
           ({ replicaId, incarnation }) => replicaId === found.id && incarnation === found.incarnation,
         );
@@ -112,11 +112,11 @@ function createModel(desired: DesiredDeployment) {
       case "probe": {
         const running = model.processes.find(({ replicaId }) => replicaId === found.id);
         found.lastProbeAt = model.now;
-        return apply(found, running?.answers ? { type: "answered" } : { type: "silent", reason: "mute" });
+        return apply(found, running?.answers ? { type: "answered" } : { type: "silent", reason: "mute", words: null });
       }
       case "bury":
         endProcesses(found.id);
-        return apply(found, { type: "ended", reason: "gone" });
+        return apply(found, { type: "ended", reason: "gone", words: null });
       case "stop":
         apply(found, { type: "stop", then: action.then, reason: action.reason });
         if (faults.has("slow-stop")) return;
@@ -178,12 +178,12 @@ const anyState: fc.Arbitrary<ReplicaState> = fc.oneof(
   fc.constant<ReplicaState>({ phase: "PENDING" }),
   fc.constant<ReplicaState>({ phase: "STARTING", since: 0 }),
   fc.constant<ReplicaState>({ phase: "READY", since: 0 }),
-  fc.constant<ReplicaState>({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "mute" }),
-  fc.constant<ReplicaState>({ phase: "BACKOFF", until: 5_000, reason: "gone" }),
+  fc.constant<ReplicaState>({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "mute", words: null }),
+  fc.constant<ReplicaState>({ phase: "BACKOFF", until: 5_000, reason: "gone", words: null }),
   fc
     .constantFrom("REMOVE" as const, "RESTART" as const, "RETRY" as const)
-    .map((then): ReplicaState => ({ phase: "STOPPING", since: 0, then, reason: "asked" })),
-  fc.constant<ReplicaState>({ phase: "FAILED", reason: "used up" }),
+    .map((then): ReplicaState => ({ phase: "STOPPING", since: 0, then, reason: "asked", words: null })),
+  fc.constant<ReplicaState>({ phase: "FAILED", reason: "used up", words: null }),
 );
 const anyDesired = fc.record({
   desired: fc.constantFrom("RUN" as const, "STOP" as const),
@@ -213,6 +213,7 @@ test("from any state, under any faults that end, what runs becomes what was aske
           status: "STARTING",
           health: "UNKNOWN",
           reason: null,
+          words: null,
           probeIntervalMs: 3_000,
         });
         states.forEach(([state, runs], ordinal) => {
@@ -263,7 +264,7 @@ test("nothing is started that would make more than one process above what was as
         process: "RUNNING",
       }));
       const actions = decide(
-        { ...desired, status: "STARTING", health: "UNKNOWN", reason: null, probeIntervalMs: 1_000 },
+        { ...desired, status: "STARTING", health: "UNKNOWN", reason: null, words: null, probeIntervalMs: 1_000 },
         observed,
         10_000,
       );
@@ -292,6 +293,7 @@ test("a server that never works is tried ten times and is FAILED", () => {
     status: "STARTING",
     health: "UNKNOWN",
     reason: null,
+    words: null,
     probeIntervalMs: 3_000,
   });
   let starts = 0;

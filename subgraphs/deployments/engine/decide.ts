@@ -12,7 +12,7 @@ export interface ObservedReplica extends Pick<
 
 export type DesiredDeployment = Pick<
   Deployment,
-  "desired" | "desiredReplicas" | "generation" | "everReady" | "role" | "status" | "health" | "reason"
+  "desired" | "desiredReplicas" | "generation" | "everReady" | "role" | "status" | "health" | "reason" | "words"
 > & { probeIntervalMs: number };
 
 /**
@@ -82,7 +82,8 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
   if (
     derived.status !== deployment.status ||
     derived.health !== deployment.health ||
-    derived.reason !== deployment.reason
+    derived.reason !== deployment.reason ||
+    derived.words !== deployment.words
   )
     actions.push({ type: "mark" });
   return actions;

@@ -1,33 +1,29 @@
 import type { ReplicaHandle, ReplicaLiveness, Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Replica } from "../deployment.ts";
-import { sentence } from "./probe.ts";
 
 const LOOKED_AT = 20;
 const LONGEST = 500;
 /** A process that ends sooner than this after its start ended "at once". */
 const AT_ONCE_MS = 5_000;
 
-/** The last line that the replica printed, as a sentence; null when there is none. What it says on stderr tells more. */
-export async function lastWords(runtime: Runtime | null, handle: ReplicaHandle | null): Promise<string | null> {
-  const line = await lastLine(runtime, handle);
-  return line === null ? null : `Its last line was: ${line}`;
-}
-
-async function lastLine(runtime: Runtime | null, handle: ReplicaHandle | null): Promise<string | null> {
+/**
+ * The last line that the replica printed, as a sentence; null when there is none. What it says on stderr tells more. `hide` is
+ * done to the line before it is cut.
+ */
+export async function lastWords(
+  runtime: Runtime | null,
+  handle: ReplicaHandle | null,
+  hide: (text: string) => string,
+): Promise<string | null> {
   if (!runtime || !handle) return null;
   const lines = (await runtime.logs(handle, LOOKED_AT)).filter(({ text }) => text.trim() !== "");
   const line =
     lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");
-  return line ? line.text.trim().slice(0, LONGEST) : null;
+  return line ? `Its last line was: ${hide(line.text.trim()).slice(0, LONGEST)}` : null;
 }
 
-/** How a replica's process ended, in a sentence, as in "The server exited at once with code 1: no such key." */
-export async function describeEnd(
-  runtime: Runtime,
-  replica: Replica,
-  end: Extract<ReplicaLiveness, { alive: false }>,
-  now: number,
-): Promise<string> {
+/** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */
+export function describeEnd(replica: Replica, end: Extract<ReplicaLiveness, { alive: false }>, now: number): string {
   const starting = replica.state.phase === "STARTING" && now - replica.state.since < AT_ONCE_MS;
   const soon = starting ? " at once" : "";
   const how =
@@ -36,6 +32,5 @@ export async function describeEnd(
       : end.exitCode !== null
         ? `exited${soon} with code ${end.exitCode}`
         : "is gone; nobody saw how it ended";
-  const line = await lastLine(runtime, replica.handle);
-  return line === null ? `The server ${how}.` : sentence(`The server ${how}: ${line}`);
+  return `The server ${how}.`;
 }

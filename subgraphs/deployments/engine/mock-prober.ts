@@ -18,7 +18,7 @@ export function createMockProber(options: {
     const { handle } = target;
     if (handle?.runtime !== "MOCK") return others.check(target, signal);
     const ok = runtime.isReady(handle) && !isSick(handle.name);
-    return { ok, kind: "mock", latencyMs: 1, detail: ok ? null : "It does not answer." };
+    return { ok, kind: "mock", latencyMs: 1, detail: ok ? null : "It does not answer.", words: null };
   };
   return { check, greet: check, countSessions: (bridge) => others.countSessions(bridge), close: () => others.close() };
 }

@@ -3,6 +3,7 @@ import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
 import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
+import type { Reason } from "../reason.ts";
 import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
 import { probeMcp } from "./mcp-probe.ts";
 import { urlAt } from "@toolyard/service-kit/origin-path.ts";
@@ -23,6 +24,8 @@ export interface ProbeResult {
   latencyMs: number;
   /** Why it failed, in a sentence; null when it did not. */
   detail: string | null;
+  /** What the server said of it: `words` of a Reason, secrets not hidden yet. */
+  words: string | null;
   /** It failed in a way that waiting does not mend: the server ended, or a stranger has its port. */
   hopeless?: boolean;
 }
@@ -39,6 +42,8 @@ export interface Prober {
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const GREET_TIMEOUT_MS = 1_000;
+/** Before secrets are hidden in them, which a cut would leave half of. */
+const LONGEST_WORDS = 64 * 1024;
 
 const bridgeStatus = z.object({
   status: z.string(),
@@ -88,7 +93,10 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     const answer = rpcAnswer.safeParse(parseJson(text));
     const error = answer.data?.error;
     if (statusCode === 200 && answer.success && (!error || error.code === METHOD_NOT_FOUND)) return;
-    throw new Error(error ? sentence(error.message) : `The bridge answered HTTP ${statusCode}.`);
+    if (!error) throw new ProbeError({ reason: `The bridge answered HTTP ${statusCode}.`, words: null });
+    // The bridge itself refuses by a status; the server's own errors come as answers.
+    if (statusCode !== 200) throw new ProbeError({ reason: sentence(error.message), words: null });
+    throw new ProbeError({ reason: "It answered tools/list with an error.", words: said(error.message) });
   }
 
   async function get(target: ProbeTarget, dispatcher: Dispatcher, path: string, signal: AbortSignal): Promise<void> {
@@ -98,7 +106,8 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       signal,
     });
     await readBounded(body);
-    if (statusCode < 200 || statusCode >= 400) throw new Error(`GET ${path} answered HTTP ${statusCode}.`);
+    if (statusCode < 200 || statusCode >= 400)
+      throw new ProbeError({ reason: `GET ${withoutQuery(path)} answered HTTP ${statusCode}.`, words: null });
   }
 
   async function call(target: ProbeTarget, dispatcher: Dispatcher, signal: AbortSignal): Promise<string> {
@@ -107,7 +116,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
     if (paths.length > 0 && launch.kind !== "stdio") {
       for (const path of paths) await get(target, dispatcher, path, signal);
-      return paths.map((path) => `GET ${path}`).join(", ");
+      return paths.map((path) => `GET ${withoutQuery(path)}`).join(", ");
     }
     if (launch.kind === "stdio") {
       await callBridge(target, dispatcher, signal);
@@ -128,11 +137,13 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         target.launch.kind === "remote"
           ? await call(target, remote, deadline)
           : await connected(target, (dispatcher) => call(target, dispatcher, deadline));
-      return { ok: true, kind, latencyMs: elapsed(), detail: null };
+      return { ok: true, kind, latencyMs: elapsed(), detail: null, words: null };
     } catch (error) {
-      const detail = timeout.aborted ? `It did not answer within ${timeoutSeconds} s.` : describe(error);
+      const { reason, words } = timeout.aborted
+        ? { reason: `It did not answer within ${timeoutSeconds} s.`, words: null }
+        : describe(error);
       const hopeless = causesOf(error).some((cause) => cause instanceof ImpostorError);
-      return { ok: false, kind: kindOf(target), latencyMs: elapsed(), detail, hopeless };
+      return { ok: false, kind: kindOf(target), latencyMs: elapsed(), detail: reason, words, hopeless };
     }
   };
 
@@ -153,11 +164,12 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     async greet(target, signal) {
       if (target.launch.kind !== "stdio") return check(target, signal);
       const started = performance.now();
-      const failed = (detail: string, hopeless = false): ProbeResult => ({
+      const failed = ({ reason, words }: Reason, hopeless = false): ProbeResult => ({
         ok: false,
         kind: "bridge health",
         latencyMs: performance.now() - started,
-        detail,
+        detail: reason,
+        words,
         hopeless,
       });
       try {
@@ -165,9 +177,9 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         if (status.status === "ok") return await check(target, signal);
         if (status.status === "failing") {
           const { error = "the server ended", words = "" } = status;
-          return failed(sentence(words === "" ? error : `${error}: ${words}`), true);
+          return failed({ reason: sentence(error), words: words === "" ? null : said(words) }, true);
         }
-        return failed("It was started and has not answered yet.");
+        return failed({ reason: "It was started and has not answered yet.", words: null });
       } catch (error) {
         return failed(describe(error));
       }
@@ -180,7 +192,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
 function kindOf({ launch }: ProbeTarget): string {
   const { livenessPath, readinessPath } = launch.options.health;
   const path = readinessPath ?? livenessPath;
-  return path !== null && launch.kind !== "stdio" ? `GET ${path}` : "mcp tools/list";
+  return path !== null && launch.kind !== "stdio" ? `GET ${withoutQuery(path)}` : "mcp tools/list";
 }
 
 async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<string> {
@@ -189,7 +201,7 @@ async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<strin
   // undici's body yields Buffers unless an encoding was set on it.
   for await (const chunk of body as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw new Error("Its answer is larger than 4 MiB.");
+    if (size > MAX_ANSWER_BYTES) throw new ProbeError({ reason: "Its answer is larger than 4 MiB.", words: null });
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
@@ -204,15 +216,56 @@ function parseJson(text: string): unknown {
   }
 }
 
-function describe(error: unknown): string {
-  const refused = causesOf(error).find(
-    (cause) => cause instanceof PrivateAddressError || cause instanceof ImpostorError,
-  );
-  if (refused instanceof Error) return refused.message;
-  const code = systemCodeOf(error);
-  if (code === "ECONNREFUSED" || code === "ENOENT") return "Nothing listens where it should answer.";
-  if (code === "ECONNRESET" || code === "UND_ERR_SOCKET") return "It closed the connection.";
-  return sentence(messageOf(error));
+/** A call that failed, told by Toolyard's own sentence. */
+class ProbeError extends Error implements Reason {
+  override readonly name = "ProbeError";
+  readonly reason: string;
+  readonly words: string | null;
+  constructor({ reason, words }: Reason) {
+    super(reason);
+    this.reason = reason;
+    this.words = words;
+  }
+}
+
+const NETWORK_ERRORS: Record<string, string> = {
+  ECONNREFUSED: "Nothing listens where it should answer.",
+  ENOENT: "Nothing listens where it should answer.",
+  ECONNRESET: "It closed the connection.",
+  UND_ERR_SOCKET: "It closed the connection.",
+  ENOTFOUND: "Its host name is not known.",
+  EAI_AGAIN: "Its host name could not be looked up.",
+  EHOSTUNREACH: "Its host cannot be reached.",
+  ENETUNREACH: "Its host cannot be reached.",
+  UND_ERR_CONNECT_TIMEOUT: "No connection to it came about in time.",
+};
+
+function describe(error: unknown): Reason {
+  const causes = causesOf(error);
+  const own = causes.find((cause) => cause instanceof ProbeError);
+  if (own) return own;
+  const refused = causes.find((cause) => cause instanceof PrivateAddressError || cause instanceof ImpostorError);
+  if (refused instanceof Error) return { reason: refused.message, words: null };
+  const codes = causes.map(systemCodeOf).filter((code) => code !== null);
+  const network = codes.map((code) => NETWORK_ERRORS[code]).find((text) => text !== undefined);
+  if (network !== undefined) return { reason: network, words: null };
+  const tls = codes.find((code) => /CERT|TLS|SSL|SIGNED|UNABLE_TO_/.test(code));
+  if (tls !== undefined) return { reason: `Its certificate or TLS is not accepted (${tls}).`, words: null };
+  // What a client library makes of an answer holds some of that answer.
+  const status = causes
+    .map((cause) => (cause instanceof Error && "status" in cause ? cause.status : null))
+    .find((code) => typeof code === "number");
+  const reason = status === undefined ? "It did not answer as MCP servers do." : `It answered HTTP ${String(status)}.`;
+  return { reason, words: said(messageOf(error)) };
+}
+
+function said(text: string): string {
+  return `It said: ${text.trim().slice(0, LONGEST_WORDS)}`;
+}
+
+/** Health paths may have keys in their query. */
+function withoutQuery(path: string): string {
+  return path.replace(/\?.*/s, "");
 }
 
 /** The error and what led to it, bounded. */
@@ -223,7 +276,7 @@ function causesOf(error: unknown): unknown[] {
 }
 
 /** With a capital letter and a full stop. */
-export function sentence(text: string): string {
+function sentence(text: string): string {
   const trimmed = text.trim();
   const capital = trimmed.slice(0, 1).toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(capital) ? capital : `${capital}.`;

@@ -10,6 +10,7 @@ import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../
 import { createSqlDeploymentStore } from "../deployment-store.sql.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
 import { launchSpec } from "../launch-spec.ts";
+import { createKnownSecrets } from "../known-secrets.ts";
 import { newReplica } from "../new-replica.ts";
 import { createMockProber } from "./mock-prober.ts";
 import { createPortAllocator } from "./ports.ts";
@@ -18,6 +19,7 @@ import { createReconciler } from "./reconciler.ts";
 import { saveSettled } from "./settle.ts";
 
 const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
+const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
 const logger = createLogger({ level: "silent", name: "test" });
 const MIGRATIONS = readMigrations(migrationsFolder);
 
@@ -82,6 +84,7 @@ async function insert(store: DeploymentStore, slug: string, replicas: number, fi
     status: "STARTING",
     health: "UNKNOWN",
     reason: null,
+    words: null,
     everReady: false,
     trafficWeight: 100,
     deployedById: null,
@@ -143,6 +146,7 @@ test("killed at any point of its work, the next control plane brings rows and pr
               prober,
               ports,
               sealer,
+              secrets,
               logger,
               hostId: "host-1",
               address: "127.0.0.1",

@@ -2,6 +2,7 @@ import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/run
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import { type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+import type { KnownSecrets } from "../known-secrets.ts";
 import { newReplica } from "../new-replica.ts";
 import { createCensus, keyOf } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
@@ -33,6 +34,7 @@ export interface ReconcilerOptions {
   prober: Prober;
   ports: PortAllocator;
   sealer: Sealer;
+  secrets: KnownSecrets;
   logger: Logger;
   hostId: string;
   /** Where replicas of this host listen and are reached. */
@@ -54,7 +56,7 @@ interface Job {
 const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { store, prober, ports, sealer, logger, hostId, address } = options;
+  const { store, prober, ports, sealer, secrets, logger, hostId, address } = options;
   const { now = Date.now, random = Math.random, sweepIntervalMs = 2_000, drainMs = 500, graceMs = GRACE_MS } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
@@ -67,6 +69,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     prober,
     ports,
     sealer,
+    secrets,
     logger,
     now,
     drainMs,

@@ -5,7 +5,9 @@ import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type 
 import type { DeploymentRecord } from "../deployment-store.ts";
 import { calleeOf } from "../callee.ts";
 import { openHeaders, openLaunch } from "../launch-opening.ts";
+import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
+import type { Reason } from "../reason.ts";
 import { describeEnd, lastWords } from "./last-words.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober, ProbeResult, ProbeTarget } from "./probe.ts";
@@ -32,6 +34,7 @@ export interface ReplicaWorkOptions {
   prober: Prober;
   ports: PortAllocator;
   sealer: Sealer;
+  secrets: KnownSecrets;
   logger: Logger;
   now: () => number;
   /** Whether the process is known to be gone. */
@@ -49,11 +52,12 @@ const LAST_GREETING_MS = 200;
 const QUICK_GREETINGS = 120;
 /** How often the reason of a slow start is brought up to date with what the server printed last. */
 const NEWS_INTERVAL_MS = 2_000;
+const LONGEST_WORDS = 1_000;
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, logger, now, isGone, drainMs, graceMs } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, logger, now, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
     if (deployment.runtime === "REMOTE") return null;
@@ -140,6 +144,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         host: replica.address,
         port: replica.port,
         token: sealer.open(replica.sealedToken, replica.id),
+        secrets: secrets.of(deployment, replica),
         resources: deployment.launch.options.resources ?? { cpus: null, memoryMb: null },
       },
       signal,
@@ -152,12 +157,24 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return null;
   }
 
-  /** Puts what a slow starter printed last into its reason. */
-  async function tellLastWords(deployment: Deployment, replica: Replica): Promise<void> {
-    const words = await lastWords(runtimeOf(deployment), replica.handle);
+  /** A reason without the secrets that the replica was given: nothing of what a server says is written before. */
+  function hidden(deployment: Deployment, replica: Replica, { reason, words }: Reason): Reason {
+    const { text } = secrets.mask(deployment, replica);
+    return { reason: text(reason), words: words === null ? null : text(words).slice(0, LONGEST_WORDS) };
+  }
+
+  const lastWordsOf = (deployment: Deployment, replica: Replica): Promise<string | null> =>
+    lastWords(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text));
+
+  /** Puts what a slow starter answered or printed last into its reason. */
+  async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
+    const answered = heard.words !== null;
+    const words = answered ? heard.words : await lastWordsOf(deployment, replica);
+    if (words === null) return;
+    const reason = `It was started and has not answered ${answered ? "as it should" : "yet"}.`;
     const { id: replicaId, deploymentId, incarnation } = replica;
     const set = ({ state }: Replica): Partial<Replica> =>
-      state.phase === "STARTING" && state.lastWords !== words ? { state: { ...state, lastWords: words } } : {};
+      state.phase === "STARTING" && state.words !== words ? { state: { ...state, reason, words } } : {};
     await changes.update({ deploymentId, replicaId, incarnation, set });
   }
 
@@ -181,7 +198,8 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         const permanent = error instanceof ToolyardError && error.code === "BAD_USER_INPUT";
         if (!(error instanceof ToolyardError))
           logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
-        await apply(starting ?? replica, { type: permanent ? "refused" : "ended", reason });
+        const why = hidden(given.deployment, replica, { reason, words: null });
+        await apply(starting ?? replica, { type: permanent ? "refused" : "ended", ...why });
       }
     },
 
@@ -198,21 +216,23 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
         successes = result.ok ? successes + 1 : 0;
         if (successes >= successThreshold) {
-          const check = toCheck(replica, result);
+          const check = toCheck(replica, result, null);
           await apply(replica, { type: "answered" }, { set: () => ({ lastProbeAt: check.at }), check });
           return;
         }
         if (result.hopeless || now() >= deadline) {
-          const words = result.hopeless ? null : await lastWords(runtimeOf(deployment), replica.handle);
+          const heard = hidden(deployment, replica, whyOf(result));
           const silence = `It did not answer within ${startTimeoutSeconds} s of its start.`;
-          const reason = result.hopeless
-            ? (result.detail ?? silence)
-            : [silence, words].filter((part) => part !== null).join(" ");
-          await apply(replica, { type: "silent", reason }, { check: toCheck(replica, { ...result, detail: reason }) });
+          const why = result.hopeless
+            ? heard
+            : heard.words !== null
+              ? { reason: `${silence} ${heard.reason}`, words: heard.words }
+              : { reason: silence, words: await lastWordsOf(deployment, replica) };
+          await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, why) });
           return;
         }
         if (now() >= newsAt) {
-          await tellLastWords(deployment, replica);
+          await tellNews(deployment, replica, hidden(deployment, replica, whyOf(result)));
           newsAt = now() + NEWS_INTERVAL_MS;
         }
         if (greeting > QUICK_GREETINGS || deployment.launch.kind !== "stdio")
@@ -224,10 +244,9 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     async probe({ deployment }, replica, signal) {
       const result = await prober.check(targetOf(deployment, replica), signal);
       if (signal.aborted) return null;
-      const check = toCheck(replica, result);
-      const event: ReplicaEvent = result.ok
-        ? { type: "answered" }
-        : { type: "silent", reason: result.detail ?? "It did not answer." };
+      const why = result.ok ? null : hidden(deployment, replica, whyOf(result));
+      const check = toCheck(replica, result, why);
+      const event: ReplicaEvent = why === null ? { type: "answered" } : { type: "silent", ...why };
       const set = () => ({ lastProbeAt: check.at });
       // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
       const { phase } = replica.state;
@@ -243,12 +262,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       if (!runtime || !replica.handle) return;
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
-      const reason = await describeEnd(runtime, replica, liveness, now());
+      const why = { reason: describeEnd(replica, liveness, now()), words: await lastWordsOf(deployment, replica) };
       // What it started may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
-      const check = toCheck(replica, { ok: false, kind: "process", latencyMs: 0, detail: reason });
-      await apply(replica, { type: hopeless ? "refused" : "ended", reason }, { check });
+      const check = toCheck(replica, { ok: false, kind: "process", latencyMs: 0 }, why);
+      await apply(replica, { type: hopeless ? "refused" : "ended", ...why }, { check });
     },
 
     async stop({ deployment }, replica, then, reason) {
@@ -279,7 +298,11 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     },
   };
 
-  function toCheck(replica: Replica, { ok, kind, latencyMs, detail }: ProbeResult): HealthCheck {
+  function toCheck(
+    replica: Replica,
+    { ok, kind, latencyMs }: Pick<ProbeResult, "ok" | "kind" | "latencyMs">,
+    why: Reason | null,
+  ): HealthCheck {
     const status = ok ? "HEALTHY" : "UNHEALTHY";
     return {
       id: newId(),
@@ -289,11 +312,16 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       status,
       kind,
       latencyMs,
-      detail,
+      detail: why?.reason ?? null,
+      words: why?.words ?? null,
     };
   }
 
   return work;
+}
+
+function whyOf({ detail, words }: ProbeResult): Reason {
+  return { reason: detail ?? "It did not answer.", words };
 }
 
 async function findByName(runtime: Runtime, name: string): Promise<ReplicaHandle | null> {

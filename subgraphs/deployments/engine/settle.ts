@@ -19,10 +19,9 @@ export function settle(
     deployedAt: deployment.deployedAt ?? (derived.status === "RUNNING" && everReady ? now : null),
     stoppedAt: derived.status === "STOPPED" ? (deployment.stoppedAt ?? now) : null,
   };
-  if (derived.status !== deployment.status)
-    return { deployment: settled, events: [{ kind: derived.status, message: describeStatus(settled) }] };
-  if (derived.health !== deployment.health)
-    return { deployment: settled, events: [{ kind: "HEALTH_CHANGED", message: describeStatus(settled) }] };
+  const told = (kind: string) => [{ kind, message: describeStatus(settled), words: settled.words }];
+  if (derived.status !== deployment.status) return { deployment: settled, events: told(derived.status) };
+  if (derived.health !== deployment.health) return { deployment: settled, events: told("HEALTH_CHANGED") };
   return { deployment: settled, events: [] };
 }
 
@@ -68,7 +67,13 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
     restarts: after.restarts,
   };
   const who = `Replica ${after.ordinal}`;
-  const event = (kind: string, message: string): DeploymentEventDraft => ({ kind: `REPLICA_${kind}`, message, data });
+  const words = "words" in state ? (state.words ?? null) : null;
+  const event = (kind: string, message: string): DeploymentEventDraft => ({
+    kind: `REPLICA_${kind}`,
+    message,
+    words,
+    data,
+  });
   switch (state.phase) {
     case "PENDING":
       return event("PENDING", `${who} is about to be started again.`);

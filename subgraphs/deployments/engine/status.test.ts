@@ -3,9 +3,9 @@ import type { ReplicaState } from "../deployment.ts";
 import { deriveStatus } from "./status.ts";
 
 const READY: ReplicaState = { phase: "READY", since: 0 };
-const FAILED: ReplicaState = { phase: "FAILED", reason: "It exited." };
+const FAILED: ReplicaState = { phase: "FAILED", reason: "It exited.", words: null };
 const STARTING: ReplicaState = { phase: "STARTING", since: 0 };
-const LEAVING: ReplicaState = { phase: "STOPPING", since: 0, then: "REMOVE", reason: "asked" };
+const LEAVING: ReplicaState = { phase: "STOPPING", since: 0, then: "REMOVE", reason: "asked", words: null };
 
 /** The table of deployments.md, row by row. */
 test.each<

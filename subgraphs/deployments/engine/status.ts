@@ -1,4 +1,5 @@
 import type { Deployment, DeploymentStatus, HealthStatus, Replica } from "../deployment.ts";
+import type { Reason } from "../reason.ts";
 import { MAX_ATTEMPTS } from "./backoff.ts";
 
 export interface DerivedStatus {
@@ -6,6 +7,8 @@ export interface DerivedStatus {
   health: HealthStatus;
   /** Why it is not what was asked, in a sentence; null when it is. */
   reason: string | null;
+  /** What the server said of it. */
+  words: string | null;
 }
 
 type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "everReady">;
@@ -15,56 +18,61 @@ type Observed = Pick<Replica, "ordinal" | "state" | "attempts">;
 export function deriveStatus(deployment: Desired, replicas: readonly Observed[]): DerivedStatus {
   if (deployment.desired === "STOP") {
     return replicas.length === 0
-      ? { status: "STOPPED", health: "UNKNOWN", reason: null }
-      : { status: "STOPPING", health: "UNKNOWN", reason: stoppingReason(replicas) };
+      ? { status: "STOPPED", health: "UNKNOWN", reason: null, words: null }
+      : { status: "STOPPING", health: "UNKNOWN", reason: stoppingReason(replicas), words: null };
   }
   if (deployment.desiredReplicas === 0)
-    return { status: "RUNNING", health: "UNKNOWN", reason: "It is scaled to zero replicas." };
+    return { status: "RUNNING", health: "UNKNOWN", reason: "It is scaled to zero replicas.", words: null };
   const wanted = deployment.desiredReplicas;
   const serving = replicas.filter((replica) => replica.state.phase === "READY").length;
-  if (serving >= wanted) return { status: "RUNNING", health: "HEALTHY", reason: null };
+  if (serving >= wanted) return { status: "RUNNING", health: "HEALTHY", reason: null, words: null };
   const others = replicas.filter(({ state }) => state.phase !== "READY" && !isLeaving(state));
   const why = worst(others);
+  const words = why?.words ?? null;
   if (serving > 0) {
-    const detail = why === null ? "" : ` ${why}`;
-    return { status: "RUNNING", health: "DEGRADED", reason: `${serving} of ${wanted} replicas are ready.${detail}` };
+    const detail = why === null ? "" : ` ${why.reason}`;
+    const reason = `${serving} of ${wanted} replicas are ready.${detail}`;
+    return { status: "RUNNING", health: "DEGRADED", reason, words };
   }
   if (others.length > 0 && others.every(({ state }) => state.phase === "FAILED"))
-    return { status: "FAILED", health: "UNHEALTHY", reason: why };
-  if (deployment.everReady) return { status: "RUNNING", health: "UNHEALTHY", reason: why ?? "No replica is ready." };
-  return { status: "STARTING", health: "UNKNOWN", reason: why ?? "Its replicas are about to start." };
+    return { status: "FAILED", health: "UNHEALTHY", reason: why?.reason ?? null, words };
+  if (deployment.everReady)
+    return { status: "RUNNING", health: "UNHEALTHY", reason: why?.reason ?? "No replica is ready.", words };
+  return { status: "STARTING", health: "UNKNOWN", reason: why?.reason ?? "Its replicas are about to start.", words };
 }
 
 function isLeaving(state: Replica["state"]): boolean {
   return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
 }
 
+const STARTED = "It was started and has not answered yet; what runs through npx or uvx may be installing.";
 const GRAVITY = ["FAILED", "BACKOFF", "UNHEALTHY", "STOPPING", "STARTING", "PENDING"];
 
-function worst(replicas: readonly Observed[]): string | null {
+function worst(replicas: readonly Observed[]): Reason | null {
   const sorted = replicas.toSorted((a, b) => GRAVITY.indexOf(a.state.phase) - GRAVITY.indexOf(b.state.phase));
   return sorted[0] ? replicaReason(sorted[0]) : null;
 }
 
-/** Why one replica is not READY, in a sentence; null when it is. */
-export function replicaReason({ state, attempts }: Pick<Observed, "state" | "attempts">): string | null {
+/** Why one replica is not READY; null when it is. */
+export function replicaReason({ state, attempts }: Pick<Observed, "state" | "attempts">): Reason | null {
+  const words = "words" in state ? (state.words ?? null) : null;
   switch (state.phase) {
     case "READY":
       return null;
     case "PENDING":
-      return "It is about to start.";
+      return { reason: "It is about to start.", words };
     case "STARTING":
-      return state.lastWords
-        ? `It was started and has not answered yet. ${state.lastWords}`
-        : "It was started and has not answered yet; what runs through npx or uvx may be installing.";
+      return { reason: state.reason ?? STARTED, words };
     case "UNHEALTHY":
     case "FAILED":
     case "STOPPING":
-      return state.reason;
-    case "BACKOFF":
-      return `${state.reason} It is started again soon (try ${attempts + 1} of ${MAX_ATTEMPTS}).`;
+      return { reason: state.reason, words };
+    case "BACKOFF": {
+      const reason = `${state.reason} It is started again soon (try ${attempts + 1} of ${MAX_ATTEMPTS}).`;
+      return { reason, words };
+    }
     case "STOPPED":
-      return "It is stopped.";
+      return { reason: "It is stopped.", words };
   }
 }
 

@@ -19,16 +19,20 @@ const core = (state: ReplicaCore["state"], attempts = 0): ReplicaCore => ({
 
 describe("transitions", () => {
   test("one failed call makes a READY replica UNHEALTHY, the threshold stops it to try again", () => {
-    const first = transition(core({ phase: "READY", since: 0 }), { type: "silent", reason: "slow" }, at(10));
+    const first = transition(
+      core({ phase: "READY", since: 0 }),
+      { type: "silent", reason: "slow", words: null },
+      at(10),
+    );
     expect(first?.state).toMatchObject({ phase: "UNHEALTHY", failures: 1 });
-    const second = first && transition(first, { type: "silent", reason: "slow" }, at(20));
+    const second = first && transition(first, { type: "silent", reason: "slow", words: null }, at(20));
     expect(second?.state).toMatchObject({ phase: "UNHEALTHY", failures: 2 });
-    const third = second && transition(second, { type: "silent", reason: "slow" }, at(30));
+    const third = second && transition(second, { type: "silent", reason: "slow", words: null }, at(30));
     expect(third?.state).toMatchObject({ phase: "STOPPING", then: "RETRY" });
   });
 
   test("an UNHEALTHY replica is READY again after successThreshold answers", () => {
-    const sick = core({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "slow" });
+    const sick = core({ phase: "UNHEALTHY", since: 0, failures: 1, successes: 0, reason: "slow", words: null });
     const once = transition(sick, { type: "answered" }, at(10));
     expect(once?.state).toMatchObject({ phase: "UNHEALTHY", successes: 1 });
     expect(once && transition(once, { type: "answered" }, at(20))?.state).toEqual({ phase: "READY", since: 20 });
@@ -37,31 +41,35 @@ describe("transitions", () => {
   test("the tenth failure in a row is the last one", () => {
     const failed = transition(
       core({ phase: "STARTING", since: 0 }, MAX_ATTEMPTS - 1),
-      { type: "ended", reason: "It exited." },
+      { type: "ended", reason: "It exited.", words: null },
       at(0),
     );
-    expect(failed?.state).toEqual({ phase: "FAILED", reason: "It exited. It was tried 10 times." });
+    expect(failed?.state).toEqual({ phase: "FAILED", reason: "It exited. It was tried 10 times.", words: null });
   });
 
   test("30 s of answering forget the failures before", () => {
     const ready = core({ phase: "READY", since: 0 }, 9);
-    expect(transition(ready, { type: "ended", reason: "x" }, at(FORGET_AFTER_MS))?.attempts).toBe(1);
-    expect(transition(ready, { type: "ended", reason: "x" }, at(FORGET_AFTER_MS - 1))?.state.phase).toBe("FAILED");
+    expect(transition(ready, { type: "ended", reason: "x", words: null }, at(FORGET_AFTER_MS))?.attempts).toBe(1);
+    expect(transition(ready, { type: "ended", reason: "x", words: null }, at(FORGET_AFTER_MS - 1))?.state.phase).toBe(
+      "FAILED",
+    );
   });
 
   test("a stop for good overrules a stop that would start again, and not the other way round", () => {
-    const stopping = core({ phase: "STOPPING", since: 0, then: "RETRY", reason: "slow" });
+    const stopping = core({ phase: "STOPPING", since: 0, then: "RETRY", reason: "slow", words: null });
     const removed = transition(stopping, { type: "stop", then: "REMOVE", reason: "asked" }, at(1));
     expect(removed?.state).toMatchObject({ then: "REMOVE" });
     expect(removed && transition(removed, { type: "stop", then: "RESTART", reason: "asked" }, at(2))).toBeNull();
   });
 
   test("what comes too late changes nothing", () => {
-    expect(transition(core({ phase: "BACKOFF", until: 5, reason: "x" }), { type: "answered" }, at(1))).toBeNull();
+    expect(
+      transition(core({ phase: "BACKOFF", until: 5, reason: "x", words: null }), { type: "answered" }, at(1)),
+    ).toBeNull();
     expect(
       transition(
-        core({ phase: "STOPPING", since: 0, then: "REMOVE", reason: "x" }),
-        { type: "ended", reason: "x" },
+        core({ phase: "STOPPING", since: 0, then: "REMOVE", reason: "x", words: null }),
+        { type: "ended", reason: "x", words: null },
         at(1),
       ),
     ).toBeNull();

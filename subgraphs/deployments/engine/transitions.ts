@@ -1,5 +1,6 @@
 import type { AfterStop, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
 import type { HealthPolicy } from "../launch-spec.ts";
+import type { Reason } from "../reason.ts";
 import { FORGET_AFTER_MS, MAX_ATTEMPTS, backoffMs } from "./backoff.ts";
 
 /** What happened to a replica. */
@@ -7,11 +8,11 @@ export type ReplicaEvent =
   /** Its process is being started; for the deployment's generation. */
   | { type: "start"; generation: number }
   /** The launch cannot be run, and trying again would not help. */
-  | { type: "refused"; reason: string }
+  | ({ type: "refused" } & Reason)
   /** Its process is gone, or could not be started this time. */
-  | { type: "ended"; reason: string }
+  | ({ type: "ended" } & Reason)
   | { type: "answered" }
-  | { type: "silent"; reason: string }
+  | ({ type: "silent" } & Reason)
   | { type: "stop"; then: AfterStop; reason: string }
   /** Verified: nothing of its process is left. */
   | { type: "gone" }
@@ -51,13 +52,16 @@ const begin: CommonStep<"start"> = (replica, { generation }, { now }) => ({
   restarts: replica.incarnation === 0 ? 0 : replica.restarts + 1,
 });
 
-const fail: CommonStep<"ended"> = (replica, { reason }, context) => afterFailure(replica, reason, context);
+const fail: CommonStep<"ended"> = (replica, event, context) => afterFailure(replica, event, context);
 
-const refuse: CommonStep<"refused"> = (replica, { reason }) => ({ ...replica, state: { phase: "FAILED", reason } });
+const refuse: CommonStep<"refused"> = (replica, { reason, words }) => ({
+  ...replica,
+  state: { phase: "FAILED", reason, words },
+});
 
 const stop: CommonStep<"stop"> = (replica, { then, reason }, { now }) => ({
   ...replica,
-  state: { phase: "STOPPING", since: now, then, reason },
+  state: { phase: "STOPPING", since: now, then, reason, words: null },
 });
 
 /** A place without a process needs no stopping: it is gone, or back at the beginning. */
@@ -74,22 +78,22 @@ const table: Table = {
     ended: fail,
     stop,
     answered: (replica, _event, { now }) => ({ ...replica, state: { phase: "READY", since: now } }),
-    silent: (replica, { reason }, { now }) => ({
+    silent: (replica, { reason, words }, { now }) => ({
       ...replica,
-      state: { phase: "STOPPING", since: now, then: "RETRY", reason },
+      state: { phase: "STOPPING", since: now, then: "RETRY", reason, words },
     }),
     reset,
   },
   READY: {
     ended: fail,
     stop,
-    silent: (replica, { reason }, context) => failedProbe(replica, 1, reason, context),
+    silent: (replica, event, context) => failedProbe(replica, 1, event, context),
     reset,
   },
   UNHEALTHY: {
     ended: fail,
     stop,
-    silent: (replica, { reason }, context) => failedProbe(replica, replica.state.failures + 1, reason, context),
+    silent: (replica, event, context) => failedProbe(replica, replica.state.failures + 1, event, context),
     answered: (replica, _event, { policy, now }) =>
       replica.state.successes + 1 >= policy.successThreshold
         ? { ...replica, state: { phase: "READY", since: now } }
@@ -101,7 +105,7 @@ const table: Table = {
     // A stop for good overrules one that would start again; never the other way round.
     stop: (replica, { then, reason }) =>
       then === "REMOVE" && replica.state.then !== "REMOVE"
-        ? { ...replica, state: { ...replica.state, then, reason } }
+        ? { ...replica, state: { ...replica.state, then, reason, words: null } }
         : null,
     gone: (replica, _event, context) => {
       switch (replica.state.then) {
@@ -110,7 +114,7 @@ const table: Table = {
         case "RESTART":
           return restartAfresh(replica);
         case "RETRY":
-          return afterFailure(replica, replica.state.reason, context);
+          return afterFailure(replica, replica.state, context);
       }
     },
     reset,
@@ -133,30 +137,34 @@ function restartAfresh(replica: ReplicaCore): ReplicaCore {
 function failedProbe(
   replica: ReplicaCore,
   failures: number,
-  reason: string,
+  { reason, words }: Reason,
   { policy, now }: TransitionContext,
 ): ReplicaCore {
   if (failures >= policy.failureThreshold)
     return {
       ...replica,
       attempts: forgiven(replica, now),
-      state: { phase: "STOPPING", since: now, then: "RETRY", reason },
+      state: { phase: "STOPPING", since: now, then: "RETRY", reason, words },
     };
   const since = replica.state.phase === "UNHEALTHY" ? replica.state.since : now;
   // Health that lasted is remembered by forgetting the failures before it, as for a process that ends.
   return {
     ...replica,
     attempts: forgiven(replica, now),
-    state: { phase: "UNHEALTHY", since, failures, successes: 0, reason },
+    state: { phase: "UNHEALTHY", since, failures, successes: 0, reason, words },
   };
 }
 
-function afterFailure(replica: ReplicaCore, reason: string, { now, random }: TransitionContext): ReplicaCore {
+function afterFailure(
+  replica: ReplicaCore,
+  { reason, words }: Reason,
+  { now, random }: TransitionContext,
+): ReplicaCore {
   const attempts = forgiven(replica, now) + 1;
   const state: ReplicaState =
     attempts >= MAX_ATTEMPTS
-      ? { phase: "FAILED", reason: `${reason} It was tried ${attempts} times.` }
-      : { phase: "BACKOFF", until: now + backoffMs(attempts, random), reason };
+      ? { phase: "FAILED", reason: `${reason} It was tried ${attempts} times.`, words }
+      : { phase: "BACKOFF", until: now + backoffMs(attempts, random), reason, words };
   return { ...replica, attempts, state };
 }
 

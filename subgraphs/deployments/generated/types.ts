@@ -70,7 +70,7 @@ export type Deployment = {
   environment: Environment;
   /** Derived from its replicas; never set by hope. */
   status: DeploymentStatus;
-  /** Why it is not what was asked, in a sentence; null when it is. */
+  /** Why it is not what was asked, in a sentence; null when it is. What a server said of it follows for those who may read its logs. */
   reason?: Maybe<Scalars['String']['output']>;
   /** How its replicas answer. */
   health: HealthStatus;
@@ -96,7 +96,7 @@ export type Deployment = {
   healthChecks: Array<HealthCheck>;
   /** When a replica was last called to see whether it answers. */
   lastHealthCheck?: Maybe<Scalars['DateTime']['output']>;
-  /** The last lines that its replicas printed, oldest first. For administrators, the tool's author and who deployed it. */
+  /** The last lines that its replicas printed, oldest first, known secrets hidden. For administrators, the tool's author and who deployed it. */
   logs: Array<LogLine>;
   /** Everything that happened to it, newest first. */
   events: DeploymentEventConnection;
@@ -192,7 +192,7 @@ export type Replica = {
   id: Scalars['ID']['output'];
   /** What it is doing. */
   phase: ReplicaPhase;
-  /** Why it does not answer, in a sentence; null when it does. */
+  /** Why it does not answer, in a sentence; null when it does. What the server said of it follows for those who may read its logs. */
   reason?: Maybe<Scalars['String']['output']>;
   /**
    * Its own URL, without the proxy: `unix:` and a socket's path for a server on stdio, whose bridge takes a token that only proxies have. Null while it
@@ -254,7 +254,7 @@ export type HealthCheck = {
   replicaId?: Maybe<Scalars['ID']['output']>;
   /** How long the answer took. */
   latencyMs: Scalars['Float']['output'];
-  /** Why it failed, in a sentence. */
+  /** Why it failed, in a sentence. What the server said of it follows for those who may read its logs. */
   detail?: Maybe<Scalars['String']['output']>;
 };
 
@@ -266,7 +266,7 @@ export type DeploymentEvent = {
   at: Scalars['DateTime']['output'];
   /** `DEPLOYED`, `STOP_REQUESTED`, `SCALED`, `RESTART_REQUESTED`, `ROUTE_SHIFTED`, `REPLACED`, `SUSPENDED`, `HEALTH_CHANGED`, a status, or `REPLICA_` and a phase. */
   kind: Scalars['String']['output'];
-  /** What happened, in a sentence. */
+  /** What happened, in a sentence. What a server said of it follows for those who may read its logs. */
   message: Scalars['String']['output'];
   /** The deployment it happened to. */
   deploymentId: Scalars['ID']['output'];
