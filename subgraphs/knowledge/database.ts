@@ -28,7 +28,7 @@ export const documentTagEntity = new EntitySchema<{ documentId: string; tag: str
   indices: [{ columns: ["tag", "documentId"] }],
 });
 
-/** What is searched. The full-text tables of the second migration take title and text from here, by `id` as their rowid. */
+/** What is searched. The full-text tables of the migrations are made of title and text, by `id`. */
 export const documentTextEntity = new EntitySchema<{ id: number; documentId: string; title: string; text: string }>({
   name: "document_texts",
   columns: {
@@ -46,11 +46,18 @@ export const documentOriginalEntity = new EntitySchema<{ documentId: string; con
   columns: { documentId: { ...column.primaryId }, content: { ...column.text } },
 });
 
+/** Ids of texts whose full-text tables, but `document_words`, are yet to be filled: those from before the third migration. */
+export const unindexedTextEntity = new EntitySchema<{ id: number }>({
+  name: "unindexed_texts",
+  columns: { id: { type: "integer", primary: true } },
+});
+
 export const entities = [
   documentEntity,
   documentTagEntity,
   documentTextEntity,
   documentOriginalEntity,
+  unindexedTextEntity,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
 
 export const migrationsFolder = join(import.meta.dirname, "migrations");

@@ -1,25 +1,43 @@
+import { createJobProcesses } from "@toolyard/job-processes";
 import type { Logger } from "@toolyard/service-kit";
 import { readPage, type Database } from "@toolyard/storage";
 import { In } from "typeorm";
 import { documentEntity, documentTagEntity, documentTextEntity, documentOriginalEntity } from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
-import { createWorkerClient } from "./worker/worker-client.ts";
+import type { DocumentJobs } from "./worker/document-jobs.ts";
 
 /**
- * SQLite with FTS5. libsql is synchronous, and indexing 5 MiB or cutting passages out of it takes some hundred milliseconds:
- * all writes run in one worker thread, searches in another; what is read by id runs here. So nothing but the writer's thread
+ * SQLite with FTS5. libsql is synchronous, and what users upload and look for decides how long it takes: all writes run in one process,
+ * searches in others, which are killed where they take too long; what is read by id runs here. So nothing but the writer
  * ever waits for SQLite's write lock.
  */
-export function createSqlDocumentStore(options: { database: Database; file: string; logger: Logger }): DocumentStore {
+export async function createSqlDocumentStore(options: {
+  database: Database;
+  file: string;
+  logger: Logger;
+}): Promise<DocumentStore> {
   const { database, file, logger } = options;
-  const writer = createWorkerClient({ file, logger });
-  const searcher = createWorkerClient({ file, logger });
+  const module = new URL("./worker/document-worker.ts", import.meta.url);
+  const writer = createJobProcesses<DocumentJobs>({
+    name: "change of a document",
+    module,
+    data: file,
+    logger,
+    processes: 1,
+    deadlineMs: 30_000,
+    memoryMb: 512,
+  });
+  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger });
+  if ((await database.read.query("SELECT 1 FROM unindexed_texts LIMIT 1")).length > 0) {
+    logger.info("documents are indexed anew, once, after an update");
+    while (await writer.run("indexNext", undefined, "toolyard"));
+  }
   const documents = () => database.read.getRepository(documentEntity);
 
   return {
-    insert: (document, content) => writer.run("insert", { document, content }),
-    update: (id, change, content) => writer.run("update", { id, change, content }),
-    delete: (id) => writer.run("delete", { id }),
+    insert: (document, content, callerId) => writer.run("insert", { document, content }, callerId),
+    update: (id, change, content, callerId) => writer.run("update", { id, change, content }, callerId),
+    delete: (id, callerId) => writer.run("delete", { id }, callerId),
 
     findByIds: (ids) => documents().findBy({ id: In(ids) }),
 
@@ -48,10 +66,11 @@ export function createSqlDocumentStore(options: { database: Database; file: stri
       return readPage(query, page);
     },
 
-    search: (query, filter, { limit, offset }) => searcher.run("search", { query, filter, limit, offset }),
+    search: (query, filter, { limit, offset }, callerId) =>
+      searchers.run("search", { query, filter, limit, offset }, callerId),
 
     async close() {
-      await Promise.all([writer.close(), searcher.close()]);
+      await Promise.all([writer.close("finish"), searchers.close("now")]);
     },
   };
 }

@@ -40,7 +40,7 @@ export async function createKnowledgeSubgraph(options: KnowledgeSubgraphOptions)
   const { logger, graph, dataDir, now = Date.now } = options;
   const file = join(dataDir, "knowledge.sqlite");
   const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
-  const store = createSqlDocumentStore({ database, file, logger });
+  const store = await createSqlDocumentStore({ database, file, logger });
   const documents = createDocumentService({ store, graph, now });
 
   const schema = buildSubgraphSchema({

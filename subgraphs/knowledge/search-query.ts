@@ -23,16 +23,19 @@ export function parseSearchQuery(text: string): SearchQuery {
   const query: SearchQuery = { terms: [], excluded: [] };
   // Cut between characters, not within a surrogate pair; NUL would end the text in SQLite.
   const readable = text.slice(0, MAX_CHARACTERS).toWellFormed().replaceAll("\0", " ");
-  let count = 0;
+  const seen = new Set<string>();
   for (const [, minus, phrase, phraseStar, word] of readable.matchAll(/(-?)(?:"([^"]*)"?(\*?)|([^\s"]+))/gu)) {
-    if (count === MAX_TERMS) break;
+    if (seen.size === MAX_TERMS) break;
     const term =
       word === undefined
         ? { text: phrase ?? "", prefix: phraseStar === "*" }
         : { text: word.replace(/\*+$/, ""), prefix: word.endsWith("*") };
     if (!hasWord(term.text)) continue;
+    // Once is enough.
+    const key = `${minus} ${term.prefix} ${folded(term.text)}`;
+    if (seen.has(key)) continue;
+    seen.add(key);
     (minus === "-" ? query.excluded : query.terms).push(term);
-    count++;
   }
   return query;
 }
@@ -43,10 +46,16 @@ function hasWord(text: string): boolean {
 
 /** The last word, as the index spells words: lower case, without diacritics. */
 export function lastWordOf(text: string): string {
-  const words = text
+  return (
+    folded(text)
+      .match(/[\p{L}\p{N}\p{Co}]+/gu)
+      ?.at(-1) ?? ""
+  );
+}
+
+function folded(text: string): string {
+  return text
     .normalize("NFD")
     .replaceAll(/\p{Mn}/gu, "")
-    .toLowerCase()
-    .match(/[\p{L}\p{N}\p{Co}]+/gu);
-  return words?.at(-1) ?? "";
+    .toLowerCase();
 }

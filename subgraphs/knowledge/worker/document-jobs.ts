@@ -10,7 +10,7 @@ import type {
 } from "../document-store.ts";
 import type { SearchQuery } from "../search-query.ts";
 
-/** What runs in a worker thread, by name: arguments and results cross as structured clones. See DocumentStore. */
+/** What runs beside the event loop, by name: arguments and results cross as structured clones. See DocumentStore. */
 export interface DocumentJobs {
   insert(job: { document: NewDocument; content: UploadedContent }): Document | ContentProblem;
   update(job: {
@@ -19,21 +19,10 @@ export interface DocumentJobs {
     content: UploadedContent | null;
   }): Awaited<ReturnType<DocumentStore["update"]>>;
   delete(job: { id: string }): boolean;
+  /** Indexes a text that an earlier version stored; false when there is none left. */
+  indexNext(): boolean;
   search(job: { query: SearchQuery; filter: DocumentFilter; limit: number; offset: number }): {
     hits: Hit[];
     totalCount: number;
   };
 }
-
-export type JobName = keyof DocumentJobs;
-
-export interface JobRequest {
-  sequence: number;
-  name: JobName;
-  job: unknown;
-}
-
-export type JobAnswer = { sequence: number; result: unknown } | { sequence: number; error: string };
-
-/** Asks the worker to end once it is idle. */
-export const END = "end";

@@ -7,6 +7,13 @@ import {
 } from "../content/document-content.ts";
 import type { ContentProblem, Document } from "../document-store.ts";
 import type { DocumentJobs } from "./document-jobs.ts";
+import { readText } from "./passages.ts";
+
+/**
+ * The rowids of `document_passages`: the text's id, and in this many low bits the passage's place in it. The title is the first, and
+ * MAX_CONTENT_BYTES have some 2,600.
+ */
+export const PASSAGE_BITS = 13;
 
 interface DocumentRow extends Omit<Document, "tags" | "metadata"> {
   /** JSON text. */
@@ -23,7 +30,7 @@ interface TextRow {
 /** Writes documents together with their index, each change in one transaction. */
 export function createDocumentWriter(
   database: LibsqlDatabase.Database,
-): Pick<DocumentJobs, "insert" | "update" | "delete"> {
+): Pick<DocumentJobs, "insert" | "update" | "delete" | "indexNext"> {
   const run = (sql: string, ...values: unknown[]) => database.prepare(sql).run(...values);
   // The columns asked for are those of the row types here.
   const find = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).get(...values) as Row | undefined;
@@ -59,8 +66,19 @@ export function createDocumentWriter(
       title,
       text,
     );
-    for (const table of ["document_index", "document_words"]) {
-      run(`INSERT INTO ${table} (rowid, title, text) VALUES (?, ?, ?)`, lastInsertRowid, title, text);
+    // One that AUTOINCREMENT gave.
+    const id = Number(lastInsertRowid);
+    run("INSERT INTO document_words (rowid, title, text) VALUES (?, ?, ?)", id, title, text);
+    addIndex({ id, title, text });
+  }
+
+  function addIndex({ id, title, text }: TextRow): void {
+    const { ranked, passages } = readText(text);
+    run("INSERT INTO document_index (rowid, title, text) VALUES (?, ?, ?)", id, title, ranked);
+    const insert = database.prepare("INSERT INTO document_passages (rowid, text) VALUES (?, ?)");
+    for (const [place, passage] of [title, ...passages].entries()) {
+      if (place >= 2 ** PASSAGE_BITS) throw new Error(`The text ${id} has too many passages.`);
+      insert.run(id * 2 ** PASSAGE_BITS + place, passage);
     }
   }
 
@@ -68,10 +86,12 @@ export function createDocumentWriter(
     find<TextRow>("SELECT id, title, text FROM document_texts WHERE documentId = ?", documentId);
 
   function removeText({ id, title, text }: TextRow): void {
-    // Full-text tables that keep no content of their own must be told what they forget (SQLite FTS5, section 4.4.3).
-    for (const table of ["document_index", "document_words"]) {
-      run(`INSERT INTO ${table} (${table}, rowid, title, text) VALUES ('delete', ?, ?, ?)`, id, title, text);
-    }
+    run("DELETE FROM document_index WHERE rowid = ?", id);
+    const first = id * 2 ** PASSAGE_BITS;
+    run("DELETE FROM document_passages WHERE rowid BETWEEN ? AND ?", first, first + 2 ** PASSAGE_BITS - 1);
+    // A full-text table that keeps no content of its own must be told what it forgets (SQLite FTS5, section 4.4.3).
+    run("INSERT INTO document_words (document_words, rowid, title, text) VALUES ('delete', ?, ?, ?)", id, title, text);
+    run("DELETE FROM unindexed_texts WHERE id = ?", id);
     run("DELETE FROM document_texts WHERE id = ?", id);
   }
 
@@ -133,6 +153,17 @@ export function createDocumentWriter(
         run("DELETE FROM document_tags WHERE documentId = ?", id);
         run("DELETE FROM document_originals WHERE documentId = ?", id);
         return run("DELETE FROM documents WHERE id = ?", id).changes > 0;
+      }),
+
+    indexNext: () =>
+      transaction(() => {
+        const next = find<TextRow>(
+          "SELECT id, title, text FROM document_texts WHERE id = (SELECT min(id) FROM unindexed_texts)",
+        );
+        if (!next) return false;
+        addIndex(next);
+        run("DELETE FROM unindexed_texts WHERE id = ?", next.id);
+        return true;
       }),
   };
 

@@ -1,13 +1,21 @@
 import { lastWordOf, type SearchQuery, type SearchTerm } from "../search-query.ts";
+import { MAX_PHRASE_WORDS, wordsOf } from "./passages.ts";
 
-/** A query as FTS5 takes it. */
+/** A query as the full-text tables take it: each text here is one for FTS5's MATCH. */
 export interface SearchExpression {
-  /** For MATCH on the stemmed index. */
-  match: string;
-  /** Beginnings that a word of the document must have, each. */
+  /** For `document_index`: the words. It decides the rank. */
+  words: string;
+  /** For `document_passages`: what a document must have, each in some passage. */
+  phrases: string[];
+  /** No document may have all of one of these. */
+  excludedPhrases: string[][];
+  /** For `document_words`: beginnings that a word of the document must have, each. */
   prefixes: string[];
   /** Beginnings that none may have. */
   excludedPrefixes: string[];
+  /** For `document_passages`: the best passage has all that is looked for, a good one has some. */
+  wholePassage: string;
+  anyPassage: string;
 }
 
 /**
@@ -20,35 +28,64 @@ export function toSearchExpression(
   wordsBeginningWith: (prefix: string, limit: number) => string[],
 ): SearchExpression | null {
   if (terms.length === 0) return null;
-  const plain = terms.filter((term) => !term.prefix);
-  const open = terms.filter((term) => term.prefix);
-  const wordsEach = Math.max(1, Math.floor(MAX_WORDS / Math.max(1, open.length)));
-  const groups = open.map((term) => {
-    const prefix = lastWordOf(term.text);
-    const words = prefix === "" ? [] : wordsBeginningWith(prefix, wordsEach);
-    const before = term.text.slice(0, startOfLastWord(term.text));
-    return `(${[`${quoted(term.text)} *`, ...words.map((word) => quoted(before + word))].join(" OR ")})`;
-  });
+  const open = [...terms, ...excluded].filter(isOpen).length;
+  const wordsEach = Math.max(1, Math.floor(MAX_WORDS / Math.max(1, open)));
+
+  /** The phrase `before` and then the prefix. */
+  const beginning = (before: string, prefix: string) => {
+    const words = wordsBeginningWith(prefix, wordsEach).map((word) => quoted(`${before} ${word}`));
+    return `(${[`${quoted(`${before} ${prefix}`)} *`, ...words].join(" OR ")})`;
+  };
+  const phrasesOf = (term: SearchTerm): string[] => {
+    const words = wordsOf(term.text);
+    if (!isOpen(term)) return windowsOf(words);
+    const before = words.slice(0, -1);
+    const phrase = beginning(before.slice(1 - MAX_PHRASE_WORDS).join(" "), lastWordOf(term.text));
+    return before.length < MAX_PHRASE_WORDS ? [phrase] : [...windowsOf(before), phrase];
+  };
+
+  const plain = terms.flatMap((term) => (isOpen(term) ? wordsOf(term.text).slice(0, -1) : wordsOf(term.text)));
+  const groups = terms.filter(isOpen).map((term) => beginning("", lastWordOf(term.text)));
   // Side by side is AND, where what holds no word for FTS5 counts as nothing; AND itself would find nothing then.
-  const words = plain.length === 0 ? [] : [`(${plain.map((term) => quoted(term.text)).join(" ")})`];
-  const wanted = [...words, ...groups].join(" AND ");
-  const unwanted = excluded.filter((term) => !term.prefix).map((term) => quoted(term.text));
+  const wanted = [...(plain.length === 0 ? [] : [`(${plain.map(quoted).join(" ")})`]), ...groups].join(" AND ");
+  const unwanted = excluded.filter((term) => isWord(term) && !isOpen(term)).map((term) => quoted(term.text));
+  const passages = [...new Set(terms.flatMap(phrasesOf))];
   return {
-    match: unwanted.length === 0 ? wanted : `(${wanted}) NOT (${unwanted.join(" OR ")})`,
-    prefixes: prefixesOf(open),
-    excludedPrefixes: prefixesOf(excluded.filter((term) => term.prefix)),
+    words: unwanted.length === 0 ? wanted : `(${wanted}) NOT (${unwanted.join(" OR ")})`,
+    phrases: terms.filter((term) => !isWord(term)).flatMap(phrasesOf),
+    excludedPhrases: excluded.filter((term) => !isWord(term)).map(phrasesOf),
+    prefixes: terms.filter(isOpen).map(prefixOf),
+    excludedPrefixes: excluded.filter((term) => isWord(term) && isOpen(term)).map(prefixOf),
+    wholePassage: passages.join(" AND "),
+    anyPassage: passages.join(" OR "),
   };
 }
 
 /** Words that all prefixes of a query may stand for, together: FTS5 limits the size of expressions. */
 const MAX_WORDS = 128;
 
-function prefixesOf(terms: readonly SearchTerm[]): string[] {
-  return terms.map((term) => lastWordOf(term.text)).filter((prefix) => prefix !== "");
+function isOpen(term: SearchTerm): boolean {
+  return term.prefix && lastWordOf(term.text) !== "";
 }
 
-function startOfLastWord(text: string): number {
-  return /[\p{L}\p{M}\p{N}\p{Co}]+[^\p{L}\p{M}\p{N}\p{Co}]*$/u.exec(text)?.index ?? 0;
+/** Whether FTS5 takes the term for one word. Marks may be part of words for it or not. */
+function isWord({ text }: SearchTerm): boolean {
+  return wordsOf(text).length === 1 && !/\p{M}/u.test(text);
+}
+
+function prefixOf({ text }: SearchTerm): string {
+  return `${quoted(lastWordOf(text))} *`;
+}
+
+/** Phrases that a longer one has in it, so overlapping that hardly another text has them all. */
+function windowsOf(words: readonly string[]): string[] {
+  if (words.length <= MAX_PHRASE_WORDS) return [quoted(words.join(" "))];
+  const step = MAX_PHRASE_WORDS / 2;
+  const count = Math.ceil((words.length - MAX_PHRASE_WORDS) / step) + 1;
+  const windows = Array.from({ length: count }, (_, window) =>
+    quoted(words.slice(window * step, window * step + MAX_PHRASE_WORDS).join(" ")),
+  );
+  return [...new Set(windows)];
 }
 
 function quoted(text: string): string {

@@ -1,0 +1,1 @@
+export { createJobProcesses, type JobProcesses, type JobProcessesOptions } from "./job-processes.ts";

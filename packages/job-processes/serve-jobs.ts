@@ -1,0 +1,19 @@
+import { parentPort } from "node:worker_threads";
+import { READY, type JobAnswer, type JobRequest } from "./messages.ts";
+
+/** Called by the module that createJobProcesses was given: answers its jobs, by name, one after the other. */
+export function serveJobs<Jobs extends object>(jobs: Jobs): void {
+  const port = parentPort;
+  if (!port) throw new Error("A module of jobs runs in a process that createJobProcesses made.");
+  port.on("message", ({ name, job }: JobRequest) => {
+    let answer: JobAnswer;
+    try {
+      // The caller's types pair each name with its job.
+      answer = { result: (jobs[name as keyof Jobs] as (job: unknown) => unknown)(job) };
+    } catch (error) {
+      answer = { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    }
+    port.postMessage(answer);
+  });
+  port.postMessage(READY);
+}
