@@ -4,18 +4,24 @@ import type { AdmittedOperation } from "./admission.ts";
 import type { GraphRequest } from "./execution/executor.ts";
 import type { Graph, LiveGraph } from "./live-graph.ts";
 import { resumeAfter } from "./subscriptions/last-event-id.ts";
-import { sequenceOf } from "./subscriptions/log-position.ts";
+import { logPositionOf, sequenceOf } from "./subscriptions/log-position.ts";
 
 export interface FollowGraphOptions {
   live: LiveGraph;
   request: GraphRequest;
   /** The subscription on a graph, or why that graph does not allow it. */
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
-  /** How long is waited, more or less, before a stream that broke is opened again: so often, unless events came in between. */
+  /**
+   * How long is waited, more or less, before a stream that broke is opened again: so often, unless it went well in between. By
+   * default about a minute in all, in which a subgraph has restarted.
+   */
   reopenMs?: readonly number[];
 }
 
 const RETRY_MS = 1_000;
+const REOPEN_MS = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+/** A stream that was open for so long has gone well though its events say nothing of their place in a log. */
+const STEADY_MS = 10_000;
 
 type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
@@ -25,15 +31,31 @@ type Step = IteratorResult<ExecutionResult, void>;
  * same subgraphs, the stream just goes on, and the old graph is let go of; where it is planned otherwise, it is opened anew, after the
  * last sequence delivered when the field has `after` and its events say their `sequence`; where the new graph does not allow it, it ends
  * with an error that says so. Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
+ *
+ * It outlives a restart of its subgraph in the same way: a stream that was open and broke is opened again, backed off. Only where that
+ * does not help for long, or would give events twice, the client is told.
  */
 export function followGraph(options: FollowGraphOptions): Results {
-  const { live, request, admit, reopenMs = [100, 1_000, 4_000] } = options;
+  const { live, request, admit, reopenMs = REOPEN_MS } = options;
   let held = live.hold();
   /** How `stream` is run; not asked for before there is something to compare with. */
   let way: string | null = null;
-  let stream = held.graph.executor.subscribe(validated(request, admit(held.graph)));
+  /** Whether any stream was open: what cannot be had from the beginning is told at once. */
+  let wasOpen = false;
+  let openedAt = 0;
+  const onOpen = () => {
+    wasOpen = true;
+    openedAt = performance.now();
+  };
+  const open = (graph: Graph, asked: Omit<GraphRequest, "signal">): Results =>
+    graph.executor.subscribe({ ...asked, signal: request.signal, onOpen });
+  const first = admit(held.graph);
+  /** Whether its events have a place in a log: a field `sequence` of another kind is none. */
+  const readsLog = "hash" in first && logPositionOf(first, request) !== null;
+  let stream = open(held.graph, validated(request, first));
   let pending: Promise<Step> | null = null;
   let lastSequence: string | null = null;
+  let hasDelivered = false;
   let hasEnded = false;
   /** How often the stream was opened again since the last event. */
   let reopened = 0;
@@ -68,7 +90,7 @@ export function followGraph(options: FollowGraphOptions): Results {
       const reasons = admitted.map(({ message }) => message).join(" ");
       return [
         new GraphQLError(`The graph has changed and no longer allows this subscription. ${reasons}`, {
-          extensions: { code: "SUBSCRIPTION_SCHEMA_CHANGED", lastSequence },
+          extensions: { code: "SUBSCRIPTION_SCHEMA_CHANGED", ...(lastSequence !== null && { lastSequence }) },
         }),
       ];
     }
@@ -95,12 +117,7 @@ export function followGraph(options: FollowGraphOptions): Results {
       return null;
     }
     way = nextWay;
-    const { executor } = next.graph;
-    const resumed =
-      lastSequence === null
-        ? validated(request, admitted)
-        : { ...resumeAfter(executor.inspect(request), request, lastSequence), signal: request.signal };
-    stream = executor.subscribe(resumed);
+    stream = open(next.graph, resumedOn(admitted) ?? validated(request, admitted));
     // The new one is opened before the old one is closed.
     pending = stream.next();
     pending.catch(() => undefined); // met by whoever takes the next result
@@ -117,25 +134,42 @@ export function followGraph(options: FollowGraphOptions): Results {
     });
   }
 
+  /** The subscription from where it is; null when it began at a place in a log, and its events do not say how far it came. */
+  function resumedOn(admitted: AdmittedOperation): Omit<GraphRequest, "signal"> | null {
+    const position = logPositionOf(admitted, request);
+    if (position && lastSequence !== null) return resumeAfter(admitted, request, lastSequence);
+    return position && hasDelivered && position.after !== null ? null : validated(request, admitted);
+  }
+
   /**
-   * Opens a stream that broke again, after the last sequence delivered: a subgraph that was restarted, or that lost patience with a
-   * slow client, is nothing that clients need to know of. @returns whether that was tried
+   * Opens a stream again that was open and broke: a subgraph that was restarted, or that lost patience with a slow client, is nothing
+   * that clients need to know of. @returns whether that was tried
    */
   async function reopen({ errors, data }: ExecutionResult): Promise<boolean> {
     const isBroken = data === undefined && errors?.[0]?.extensions["code"] === "UPSTREAM_UNAVAILABLE";
     const waitMs = reopenMs[reopened];
-    if (!isBroken || waitMs === undefined || lastSequence === null) return false;
-    const resumed = resumeAfter(held.graph.executor.inspect(request), request, lastSequence);
-    if (resumed === request) return false;
+    if (!isBroken || waitMs === undefined || !wasOpen) return false;
+    const admitted = admit(held.graph);
+    const resumed = "hash" in admitted ? resumedOn(admitted) : null;
+    if (!resumed) return false;
     reopened++;
     await stream.return();
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, waitMs * (0.5 + Math.random()));
+    const timer = setTimeout(resolve, waitMs * (0.5 + Math.random())).unref();
     stopWaiting = resolve;
     await promise;
     clearTimeout(timer);
-    if (!hasEnded) stream = held.graph.executor.subscribe({ ...resumed, signal: request.signal });
+    if (!hasEnded) stream = open(held.graph, resumed);
     return true;
+  }
+
+  /** The error with which the stream ends, and where to go on for those who can. */
+  function told(result: ExecutionResult): ExecutionResult {
+    const [error] = result.errors ?? [];
+    if (!error || result.data !== undefined || lastSequence === null) return result;
+    if (error.extensions["code"] !== "UPSTREAM_UNAVAILABLE") return result;
+    const message = error.message.replace(/Subscribe again\.$/, `Subscribe again, after the sequence ${lastSequence}.`);
+    return { errors: [new GraphQLError(message, { extensions: { ...error.extensions, lastSequence } })] };
   }
 
   async function next(): Promise<Step> {
@@ -154,12 +188,13 @@ export function followGraph(options: FollowGraphOptions): Results {
         end();
         break;
       }
-      if (outcome.value.errors && (await reopen(outcome.value))) continue;
-      const sequence = sequenceOf(outcome.value);
-      if (sequence !== null) {
-        lastSequence = sequence;
-        reopened = 0;
-      }
+      const { errors, data } = outcome.value;
+      if (errors && (await reopen(outcome.value))) continue;
+      if (data === undefined) return { done: false, value: told(outcome.value) };
+      const sequence = readsLog ? sequenceOf(outcome.value) : null;
+      hasDelivered = true;
+      if (sequence !== null) lastSequence = sequence;
+      if (sequence !== null || performance.now() - openedAt > STEADY_MS) reopened = 0;
       return outcome;
     }
     return { done: true, value: undefined };

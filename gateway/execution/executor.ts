@@ -43,6 +43,8 @@ export interface GraphRequest {
   clientText?: string;
   /** Ends the operation when the client is gone. */
   signal?: AbortSignalLike | undefined;
+  /** Told once the subgraph has let a subscription in. */
+  onOpen?: (() => void) | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here, once for a text. */
   validDocument?: DocumentNode | undefined;
 }
@@ -255,6 +257,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
         begin: (lifetime) => begin(request.context, variables.coerced, operation, lifetime),
         finish: (execution) => finish(variant, execution),
         outerSignal: request.signal,
+        onOpen: request.onOpen,
         timeoutMs,
         eventConcurrency,
         log,

@@ -101,6 +101,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
         clearTimeout(stream.deadline);
         const payload = { query: request.query, variables: variablesOf(request) };
         socket.send(JSON.stringify({ id: operationId, type: MessageType.Subscribe, payload }));
+        request.onOpen?.();
         return;
       }
       case MessageType.Ping:

@@ -66,6 +66,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
         yield toResponse(source, request);
         return;
       }
+      request.onOpen?.();
       const events = source[Symbol.asyncIterator]();
       try {
         while (!request.signal.aborted) {

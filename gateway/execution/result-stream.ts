@@ -14,6 +14,7 @@ export interface ResultStreamOptions {
   begin(lifetime: Lifetime): Execution;
   finish(execution: Execution): ExecutionResult;
   outerSignal: AbortSignalLike | undefined;
+  onOpen: (() => void) | undefined;
   /** For what is fetched for one event. */
   timeoutMs: number;
   eventConcurrency: number;
@@ -71,7 +72,7 @@ async function* generate(
   options: ResultStreamOptions,
   controller: LightAbort,
 ): AsyncGenerator<ExecutionResult, void, void> {
-  const { subscription, run, begin, outerSignal, eventConcurrency, log } = options;
+  const { subscription, run, begin, outerSignal, onOpen, eventConcurrency, log } = options;
   const { client, fetch } = subscription;
   const onOuterAbort = () => controller.abort(outerSignal?.reason);
   if (outerSignal?.aborted) onOuterAbort();
@@ -85,6 +86,7 @@ async function* generate(
       variables: pickVariables(fetch.variables, start),
       context: start.context,
       signal,
+      onOpen,
     })
     [Symbol.asyncIterator]();
 
@@ -142,9 +144,7 @@ async function* generate(
       isPublic(error) && !["UPSTREAM_UNAVAILABLE", "TIMEOUT", "INTERNAL_SERVER_ERROR"].includes(error.code);
     const { requestId } = start.context;
     if (!isAnswer) log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
-    const message = isAnswer
-      ? told
-      : `The stream of the subgraph "${client.name}" broke. Subscribe again, after the last sequence received.`;
+    const message = isAnswer ? told : `The stream of the subgraph "${client.name}" broke. Subscribe again.`;
     yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
   } finally {
     outerSignal?.removeEventListener("abort", onOuterAbort);

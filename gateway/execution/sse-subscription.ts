@@ -48,6 +48,7 @@ export function createSseSubscriber(
       yield refusalOf(name, statusCode, refusal);
       return;
     }
+    request.onOpen?.();
     const parser = createEventParser();
     const decoder = new TextDecoder();
     for await (const chunk of body) {

@@ -35,6 +35,8 @@ export interface SubgraphRequest {
   signal: AbortSignalLike;
   /** Told the HTTP status of the answer, by clients that ask over HTTP. */
   onStatus?: (status: number) => void;
+  /** Told once the subgraph has let a subscription in; not for a refusal. */
+  onOpen?: (() => void) | undefined;
 }
 
 export function variablesOf({ variables, variablesText = "{}" }: SubgraphRequest): Record<string, unknown> {

@@ -1,4 +1,4 @@
-import type { ExecutionResult } from "graphql";
+import { buildSchema, parse, type ExecutionResult } from "graphql";
 import { expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
 import { createSubscriptionEngine } from "./subscription-engine.ts";
@@ -22,11 +22,18 @@ function counting(last: number) {
   return { state, source: source() };
 }
 
+const document = parse("subscription { changed { sequence } }");
+const schema = buildSchema(`
+  type Query { a: Int }
+  type Subscription { changed(after: String): Event }
+  type Event { sequence: String! }
+`);
+
 type Source = AsyncGenerator<ExecutionResult, void, void>;
 
 function engineOf(source: Source, options: { maxQueuedEvents?: number; slowConsumerGraceMs?: number } = {}) {
   const engine = createSubscriptionEngine({
-    executor: { subscribe: () => source },
+    executor: { subscribe: () => source, inspect: () => ({ kind: "subscription", name: null, document, schema }) },
     maxQueuedEvents: 10,
     slowConsumerGraceMs: 5_000,
     ...options,

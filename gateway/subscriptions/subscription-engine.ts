@@ -1,9 +1,10 @@
 import type { ExecutionResult } from "graphql";
 import type { Executor, GraphRequest } from "../execution/executor.ts";
+import { logPositionOf } from "./log-position.ts";
 import { createSharedUpstreams } from "./shared-upstreams.ts";
 
 export interface SubscriptionEngineOptions {
-  executor: Pick<Executor, "subscribe">;
+  executor: Pick<Executor, "inspect" | "subscribe">;
   /** Results that may wait for one client. */
   maxQueuedEvents?: number;
   /** How long more than these may wait for a client. */
@@ -29,7 +30,10 @@ export function createSubscriptionEngine(options: SubscriptionEngineOptions): Su
   const { executor, maxQueuedEvents: maxQueued, slowConsumerGraceMs: graceMs } = options;
   const streams = createSharedUpstreams({
     open: (request) => executor.subscribe(request),
-    positionOf: () => null,
+    positionOf(request) {
+      const inspected = executor.inspect(request);
+      return "errors" in inspected ? null : logPositionOf(inspected, request);
+    },
     isSharing: false,
     ...(maxQueued !== undefined && { maxQueued }),
     ...(graceMs !== undefined && { graceMs }),

@@ -150,7 +150,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   }
 
   function push(result: ExecutionResult): void {
-    const sequence = sequenceOf(result);
+    // Elsewhere a field of this name is no place to go on from.
+    const sequence = log ? sequenceOf(result) : null;
     if (sequence !== null) {
       places?.set(sequence, head());
       lastSequence = sequence;
@@ -325,6 +326,6 @@ function tooSlow(lastSequence: string | null): GraphQLError {
     lastSequence === null
       ? "This client takes events too slowly. Subscribe again."
       : `This client takes events too slowly. Subscribe again, after the sequence ${lastSequence}.`,
-    { extensions: { code: "SLOW_CONSUMER", lastSequence } },
+    { extensions: { code: "SLOW_CONSUMER", ...(lastSequence !== null && { lastSequence }) } },
   );
 }
