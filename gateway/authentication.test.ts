@@ -88,6 +88,43 @@ test("an inactive key is refused", async () => {
   await expect(authenticator.authenticate("Bearer ty_k1_secret")).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
 });
 
+const inactive = { ...active, active: false, subject: null };
+
+test("a key that is not good is asked for once in a while, however often it is sent", async () => {
+  const { authenticator, asked, clock } = setUp(async () => inactive);
+  const attempts = async (count: number) => {
+    for (let n = 0; n < count; n++)
+      await expect(authenticator.authenticate("Bearer ty_k1_secret")).rejects.toMatchObject({
+        code: "UNAUTHENTICATED",
+      });
+  };
+  await attempts(100);
+  expect(asked).toHaveLength(1);
+  clock.now += 3_001;
+  await attempts(100);
+  expect(asked).toHaveLength(2);
+});
+
+test("of many unknown keys at once a bounded number is asked for, and one of them that many send once", async () => {
+  const answer = Promise.withResolvers<Introspection>();
+  const { authenticator, asked } = setUp(() => answer.promise);
+  const outcomes = Promise.allSettled(
+    Array.from({ length: 1_000 }, (_, n) => authenticator.authenticate(`Bearer ty_k${n >> 1}_secret`)),
+  );
+  answer.resolve(inactive);
+  const codes = (await outcomes).map((outcome) => (outcome.status === "rejected" ? outcome.reason.code : null));
+  expect(asked).toHaveLength(64);
+  expect(codes.filter((code) => code === "UNAUTHENTICATED")).toHaveLength(128);
+  expect(codes.filter((code) => code === "RATE_LIMITED")).toHaveLength(872);
+});
+
+test("nobody is asked for what is longer than a key", async () => {
+  const { authenticator, asked } = setUp();
+  const long = authenticator.authenticate(`Bearer ty_k1_${"x".repeat(10_000)}`);
+  await expect(long).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+  expect(asked).toHaveLength(0);
+});
+
 test("a revoked token, key or user is refused at once though it was known to be good", async () => {
   const { authenticator } = setUp();
   const { token, tokenId } = await accessToken();

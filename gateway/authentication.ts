@@ -11,6 +11,7 @@ import {
   type Scope,
   type TokenVerifier,
 } from "@toolyard/service-kit";
+import { createLruCache } from "./execution/lru-cache.ts";
 
 /** What identity says of a credential that cannot be checked by a public key. */
 export interface Introspection {
@@ -47,6 +48,12 @@ export interface Authenticator {
 
 const KNOWN_FOR_MS = 30_000;
 const MAX_KNOWN = 10_000;
+/** How long what was not good is refused without identity being asked again: a disabled user may be enabled meanwhile. */
+const REFUSED_FOR_MS = 3_000;
+/** More questions than this at once are somebody guessing. */
+const MAX_ASKING = 64;
+/** Keys and tickets are shorter. */
+const MAX_OPAQUE_LENGTH = 256;
 
 export function createAuthenticator(options: {
   verifier: TokenVerifier;
@@ -58,6 +65,10 @@ export function createAuthenticator(options: {
   const { verifier, verifyCallerHeader, revocations, introspect, now = Date.now } = options;
   /** Verified credentials by their hash, so that a leak of memory leaks none. */
   const known = new Map<string, { caller: Caller; until: number }>();
+  const refused = createLruCache<number>({ maxEntries: MAX_KNOWN });
+  /** One question for each credential, whoever sends it meanwhile. */
+  const asking = new Map<string, Promise<Introspection>>();
+  let questions = 0;
   const listeners = new Set<(isConcerned: (caller: Caller) => boolean) => void>();
   let generation = 0;
 
@@ -66,10 +77,30 @@ export function createAuthenticator(options: {
     known.set(key, { caller, until: Math.min(now() + forMs, caller.expiresAt ?? Infinity) });
   }
 
-  async function verifyOpaque(credential: string): Promise<Caller> {
-    const { active, subject, role, scopes, expiresAt, ...made } = await introspect(credential);
+  function ask(key: string, credential: string): Promise<Introspection> {
+    const running = asking.get(key);
+    // Of two who send the same ticket, one finds it taken.
+    if (running && !credential.startsWith("tyt_")) return running;
+    if (questions >= MAX_ASKING) {
+      throw new ToolyardError("RATE_LIMITED", "Too many unknown credentials are being checked. Try again.", {
+        retryAfterSeconds: 1,
+      });
+    }
+    questions += 1;
+    const asked = introspect(credential).finally(() => {
+      questions -= 1;
+      if (asking.get(key) === asked) asking.delete(key);
+    });
+    asking.set(key, asked);
+    return asked;
+  }
+
+  async function verifyOpaque(key: string, credential: string): Promise<Caller> {
+    if (credential.length > MAX_OPAQUE_LENGTH || (refused.get(key) ?? 0) > now()) throw unknownCredential();
+    const { active, subject, role, scopes, expiresAt, ...made } = await ask(key, credential);
     if (!active || subject === null) {
-      throw new ToolyardError("UNAUTHENTICATED", "The API key or ticket is unknown, expired or revoked.");
+      refused.set(key, now() + REFUSED_FOR_MS);
+      throw unknownCredential();
     }
     return createCaller({
       kind: "user",
@@ -98,7 +129,7 @@ export function createAuthenticator(options: {
       known.delete(key);
       const before = generation;
       const opaque = credential.startsWith("ty_") || credential.startsWith("tyt_");
-      const caller = opaque ? await verifyOpaque(credential) : await verifier.verify(credential);
+      const caller = opaque ? await verifyOpaque(key, credential) : await verifier.verify(credential);
       if (revocations.isRevoked(caller))
         throw new ToolyardError("UNAUTHENTICATED", "The credential was revoked: log in again.");
       // A ticket is good once; what was asked before a revocation may be stale by now.
@@ -125,6 +156,10 @@ export function createAuthenticator(options: {
       return () => void listeners.delete(listener);
     },
   };
+}
+
+function unknownCredential(): ToolyardError {
+  return new ToolyardError("UNAUTHENTICATED", "The API key or ticket is unknown, expired or revoked.");
 }
 
 /** A ticket ends with what it was made with; it never counts as a password just entered. */

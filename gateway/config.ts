@@ -59,6 +59,8 @@ export interface ProtectionConfig {
   /** The longest that one operation may take. */
   timeoutMs: number;
   maxBodyBytes: number;
+  /** Of who is not known; where nobody is, as of anyone. */
+  maxAnonymousBodyBytes: number;
   /** Operations in one request; 0: lists are refused. */
   maxBatch: number;
   /** For one caller; null: nothing of a caller is counted. */
@@ -106,6 +108,7 @@ const shape = {
   SSE_SUBGRAPHS: list([], "reviews,inventory"),
   REQUEST_TIMEOUT_MS: integer({ fallback: 30_000, min: 1, max: 3_600_000 }),
   MAX_BODY_BYTES: integer({ fallback: 10 * 1_048_576, min: 1, max: 1_073_741_824 }),
+  MAX_ANONYMOUS_BODY_BYTES: integer({ fallback: 262_144, min: 1, max: 1_073_741_824 }),
   MAX_DEPTH: limit(defaultOperationLimits.maxDepth),
   MAX_ALIASES: integer({ fallback: defaultOperationLimits.maxAliases, min: 0, max: 1_000_000 }),
   MAX_TOKENS: limit(defaultOperationLimits.maxTokens),
@@ -197,6 +200,8 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       },
       timeoutMs: values.REQUEST_TIMEOUT_MS,
       maxBodyBytes: values.MAX_BODY_BYTES,
+      maxAnonymousBodyBytes:
+        options.isAlone && values.JWKS_URL === undefined ? values.MAX_BODY_BYTES : values.MAX_ANONYMOUS_BODY_BYTES,
       maxBatch: values.BATCH_LIMIT,
       caller: values.RATE_LIMIT_ENABLED
         ? {

@@ -153,12 +153,23 @@ export function createGateway(options: GatewayOptions): Gateway {
     return authenticator.authenticate(typeof given === "string" ? given : undefined);
   }
 
+  /** Once for each request or socket, whoever asks: a stream ticket is good once. */
+  const authenticated = new WeakMap<RequestHead, Promise<Caller>>();
+  function authenticateOnce(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
+    const before = authenticated.get(request);
+    if (before) return before;
+    const caller = authenticate(params, request);
+    authenticated.set(request, caller);
+    return caller;
+  }
+
   const protocols = createSubscriptionProtocols({
     executor: gate,
     engine: gate,
-    authenticate,
+    authenticate: authenticateOnce,
     contextOf,
     callbackHosts: config.callbackHosts,
+    maxAnonymousMessageBytes: protection.maxAnonymousBodyBytes,
     log: logger,
   });
   const stopClosing = authenticator.onRevoked((isConcerned) =>
@@ -180,12 +191,13 @@ export function createGateway(options: GatewayOptions): Gateway {
         introspection: config.introspection,
         maxBatch: protection.maxBatch,
         maxBodyBytes: protection.maxBodyBytes,
+        maxAnonymousBodyBytes: protection.maxAnonymousBodyBytes,
         exposePlans: config.exposePlans,
         gate,
         protocols,
         persisted,
         page: config.introspection ? createGraphiqlPage() : null,
-        authenticate: (request) => authenticate({}, request),
+        authenticate: (request) => authenticateOnce({}, request),
         contextOf,
         health,
         metrics,

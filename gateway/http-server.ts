@@ -7,6 +7,7 @@ import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type
 import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
 import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
+import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import { createCrossSitePolicy } from "./http/cross-site.ts";
 import { GRAPHQL_PATH, createGraphqlHandler, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
 import type { GatewayMetrics } from "./metrics.ts";
@@ -69,7 +70,8 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   /** Of each connection, the response to what it asked last. */
   const latest = new WeakMap<Socket, ServerResponse>();
   const app = Fastify({
-    bodyLimit: options.maxBodyBytes,
+    // Nothing that it serves takes one.
+    bodyLimit: 1_024,
     loggerInstance: baseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: (request) => requestIdOf(request),
@@ -87,7 +89,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
           latest.set(request.socket, response);
           if (isClosing) response.shouldKeepAlive = false;
           withoutOrigin(request);
-          if (isGraphql(request.url)) handleGraphql(request, response);
+          const ambiguity = ambiguityOf(request.rawHeaders);
+          if (ambiguity !== null) refuseAmbiguous(request, response, ambiguity);
+          else if (isGraphql(request.url)) handleGraphql(request, response);
           else handleOther(request, response);
         },
       ),
@@ -164,7 +168,13 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   app.server.on("upgrade", (request, socket, head) => {
     withoutOrigin(request);
     const path = (request.url ?? "").split("?", 1)[0];
-    if (path === GRAPHQL_PATH && hosts.allowsHost(request.headers.host) && allowsOrigin(request.headers.origin)) {
+    if (ambiguityOf(request.rawHeaders) !== null) {
+      socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    } else if (
+      path === GRAPHQL_PATH &&
+      hosts.allowsHost(request.headers.host) &&
+      allowsOrigin(request.headers.origin)
+    ) {
       options.protocols.handleUpgrade(request, socket, head);
     } else {
       socket.end(
@@ -214,6 +224,21 @@ function withoutOrigin(request: IncomingMessage): void {
   if (url.startsWith("/") || !/^https?:\/\//i.test(url) || !URL.canParse(url)) return;
   const { pathname, search } = new URL(url);
   request.url = pathname + search;
+}
+
+/** What the parts of a chain could read differently is answered by none of them, and ends the connection. */
+function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, ambiguity: string): void {
+  const problem = problemDetails(
+    new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`),
+    requestIdOf(request),
+  );
+  const text = JSON.stringify({ ...problem, status: 400 });
+  response.writeHead(400, {
+    "content-type": "application/problem+json",
+    "content-length": Buffer.byteLength(text),
+    connection: "close",
+  });
+  response.end(text);
 }
 
 /** Whether a request is the graph's: /graphql and what lies under it. */

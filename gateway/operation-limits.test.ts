@@ -126,6 +126,23 @@ describe("limits of the text", () => {
     expect(limitOf(getIntrospectionQuery({ inputValueDeprecation: true, specifiedByUrl: true }))).toBeNull();
   });
 
+  test.each([
+    [
+      "the whole of it again and again",
+      `a: __schema { types { fields { type { fields { name type { name } } } } } }`,
+      50,
+    ],
+    [
+      "all fields of all arguments' types",
+      "__schema { types { fields { args { type { inputFields { name } } } } } }",
+      200,
+    ],
+    ["more at each level", `__type(name: "Node") ${"{ fields { type ".repeat(14)} { name } ${"} }".repeat(14)}`, 1],
+  ])("the schema may not be asked for %s", (_what, field, times) => {
+    const aliased = Array.from({ length: times }, (_, n) => `a${n}: ${field.replace(/^a: /, "")}`);
+    expect(limitOf(`{ ${aliased.join(" ")} }`, { maxAliases: 1_000, maxRootFields: 1_000 })).toBe("introspection");
+  });
+
   test("depth counts through fragments, and is exact", () => {
     const query = "{ node { ...A } } fragment A on Node { child { ... on Node { child { id } } } }";
     expect(limitOf(query, { maxDepth: 4 })).toBeNull();

@@ -1,10 +1,16 @@
 import {
   GraphQLError,
   Kind,
+  SchemaMetaFieldDef,
+  TypeMetaFieldDef,
+  getIntrospectionQuery,
   getNamedType,
   isCompositeType,
+  isInputObjectType,
   isInterfaceType,
+  isIntrospectionType,
   isObjectType,
+  parse,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -56,6 +62,12 @@ export interface MeasuredOperation {
 const MAX_COMPARED_PAIRS = 200_000;
 /** As the executor has it: fields of the operation with its fragments written out. */
 const MAX_FIELDS = 20_000;
+/**
+ * What one operation may ask of the schema, in shares of the whole of it as tools ask for it. It is answered at once and in one go, so that
+ * nothing else runs meanwhile; no fetch bounds it, and `__type { fields { type { fields …` grows with every level.
+ */
+const MAX_WHOLE_SCHEMAS = 2;
+const MIN_INTROSPECTION = 10_000;
 
 export function limitExceeded(limit: string, max: number, found: number, what: string): GraphQLError {
   const value = Number.isFinite(found) ? String(Math.ceil(found)) : "more than that";
@@ -110,6 +122,11 @@ export function measureOperation(options: {
     const { cost, fields } = walk.selection(selections, 1, null);
     if (fields > limits.maxRootFields) {
       return limitExceeded("rootFields", limits.maxRootFields, fields, "The operation has too many root fields");
+    }
+    const mostIntrospection = walk.introspected() === 0 ? 0 : introspectionAllowance(schema);
+    if (walk.introspected() > mostIntrospection) {
+      const what = "The operation asks for too much of the schema at once";
+      return limitExceeded("introspection", mostIntrospection, walk.introspected(), what);
     }
     return { depth: walk.depth(), aliases: walk.aliases(), directives, rootFields: fields, cost };
   } catch (error) {
@@ -174,6 +191,48 @@ export function costError(
   );
 }
 
+const allowances = new WeakMap<GraphQLSchema, number>();
+
+function introspectionAllowance(schema: GraphQLSchema): number {
+  const known = allowances.get(schema);
+  if (known !== undefined) return known;
+  const document = parse(getIntrospectionQuery({ inputValueDeprecation: true, schemaDescription: true, oneOf: true }));
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const node of document.definitions)
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
+  const limits = { ...defaultOperationLimits, maxDepth: Infinity, maxAliases: Infinity };
+  const walk = createWalk({ schema, costs: { fields: new Map(), types: new Map() }, limits, fragments });
+  for (const node of document.definitions)
+    if (node.kind === Kind.OPERATION_DEFINITION)
+      walk.selection([{ selectionSet: node.selectionSet, type: schema.getQueryType() ?? null }], 1, null);
+  const allowance = Math.ceil(Math.max(MAX_WHOLE_SCHEMAS * walk.introspected(), MIN_INTROSPECTION));
+  allowances.set(schema, allowance);
+  return allowance;
+}
+
+const introspectionSizes = new WeakMap<GraphQLSchema, ReadonlyMap<string, number>>();
+
+/** How long the lists of introspection are in this schema, on average where each type has its own. */
+function introspectionSizesOf(schema: GraphQLSchema): ReadonlyMap<string, number> {
+  const known = introspectionSizes.get(schema);
+  if (known) return known;
+  const types = Object.values(schema.getTypeMap());
+  const fieldCounts = types.flatMap((type) =>
+    isObjectType(type) || isInterfaceType(type) ? [Object.keys(type.getFields()).length] : [],
+  );
+  const inputCounts = types.flatMap((type) => (isInputObjectType(type) ? [Object.keys(type.getFields()).length] : []));
+  const mean = (counts: readonly number[]) =>
+    Math.max(1, counts.reduce((sum, count) => sum + count, 0) / Math.max(1, counts.length));
+  const sizes = new Map([
+    ["__Schema.types", types.length],
+    ["__Schema.directives", schema.getDirectives().length],
+    ["__Type.fields", mean(fieldCounts)],
+    ["__Type.inputFields", mean(inputCounts)],
+  ]);
+  introspectionSizes.set(schema, sizes);
+  return sizes;
+}
+
 interface Typed {
   selectionSet: SelectionSetNode;
   type: GraphQLNamedType | null;
@@ -197,6 +256,7 @@ function createWalk(options: {
   let aliases = 0;
   let visited = 0;
   let pairs = 0;
+  let introspected = 0;
 
   function collect({ selectionSet, type }: Typed, groups: Map<string, Group>, open: readonly string[]): void {
     for (const selection of selectionSet.selections) {
@@ -226,7 +286,7 @@ function createWalk(options: {
         const target = group ?? { field: selection, parent: type, count: 1, below: [] };
         if (!group) groups.set(key, target);
         if (selection.selectionSet) {
-          const definition = fieldOf(type, name.value);
+          const definition = fieldOf(schema, type, name.value);
           target.below.push({
             selectionSet: selection.selectionSet,
             type: definition ? getNamedType(definition.type) : null,
@@ -273,15 +333,18 @@ function createWalk(options: {
     sized: { fields: readonly string[]; size: Size } | null,
   ): void {
     const name = field.name.value;
-    const definition = fieldOf(parent, name);
+    const definition = fieldOf(schema, parent, name);
     if (!definition || !parent) {
-      // Introspection costs no fetch; an unknown field is refused by validation. Depth and number count all the same.
+      // An unknown field is refused by validation. Depth and number count all the same.
       if (below.length > 0) selection(below, depth + 1, null);
       return;
     }
     const said = costs.fields.get(`${parent.name}.${name}`);
     const type = getNamedType(definition.type);
     const weight = said?.weight ?? costs.types.get(type.name) ?? (isCompositeType(type) ? 1 : 0);
+    const introspectionSize = isIntrospectionType(parent)
+      ? introspectionSizesOf(schema).get(`${parent.name}.${name}`)
+      : null;
     const { size, sizeBelow } = sizesOf({
       field,
       definition,
@@ -293,13 +356,22 @@ function createWalk(options: {
       if (field.arguments?.some((given) => given.name.value === argument)) total.own += argumentWeight;
     }
     const inner = below.length > 0 ? selection(below, depth + 1, sizeBelow).cost : { own: 0, times: [] };
-    addCost(total, size, { own: inner.own + weight, times: inner.times });
+    if (definition === SchemaMetaFieldDef || definition === TypeMetaFieldDef) {
+      // It costs no fetch; nothing below takes a variable that says how long a list is.
+      introspected += inner.own + 1;
+      return;
+    }
+    addCost(total, introspectionSize ?? size, { own: inner.own + weight, times: inner.times });
   }
 
-  return { selection, depth: () => deepest, aliases: () => aliases };
+  return { selection, depth: () => deepest, aliases: () => aliases, introspected: () => introspected };
 }
 
-function fieldOf(type: GraphQLNamedType | null, name: string) {
+function fieldOf(schema: GraphQLSchema, type: GraphQLNamedType | null, name: string) {
+  if (type !== null && type === schema.getQueryType()) {
+    if (name === SchemaMetaFieldDef.name) return SchemaMetaFieldDef;
+    if (name === TypeMetaFieldDef.name) return TypeMetaFieldDef;
+  }
   return isObjectType(type) || isInterfaceType(type) ? type.getFields()[name] : undefined;
 }
 

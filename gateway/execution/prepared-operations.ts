@@ -143,7 +143,7 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
     const fresh = {
       operation,
       ...variantsOf(operation, options, (bytes) => addWeight(query, owner, bytes)),
-      introspect: introspectionOf(operation, schema),
+      introspect: introspectionOf(operation, schema, (bytes) => addWeight(query, owner, bytes)),
     };
     if (operations.size < maxOperationsOfDocument) operations.set(name ?? "", fresh);
     return fresh;
@@ -300,12 +300,25 @@ function shownPlan(turns: readonly (readonly QueryPlan[])[]): QueryPlan["node"] 
   return nodes.length > 1 ? { kind: "Sequence", nodes } : (nodes[0] ?? null);
 }
 
-function introspectionOf(operation: Operation, schema: GraphQLSchema): PreparedOperation["introspect"] {
+/** Answered by the schema, which does not change: the same answer for all who ask without variables. */
+function introspectionOf(
+  operation: Operation,
+  schema: GraphQLSchema,
+  keep: (bytes: number) => void,
+): PreparedOperation["introspect"] {
   const document = operation.introspection;
   if (!document) return () => null;
+  let kept: ExecutionResult | null = null;
+  // What the subgraphs answer is put beside it.
+  const copyOf = (result: ExecutionResult): ExecutionResult =>
+    result.data ? { ...result, data: { ...result.data } } : result;
   return (variableValues) => {
+    if (kept) return copyOf(kept);
     const result = executeLocally({ schema, document, operationName: operation.name, rootValue: {}, variableValues });
     if (result instanceof Promise) throw new Error("Introspection cannot wait for anything.");
-    return result;
+    if (Object.keys(variableValues).length > 0) return result;
+    kept = result;
+    keep(bytesOfPlan(JSON.stringify(result).length));
+    return copyOf(result);
   };
 }

@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
-import { anonymous, createLogger } from "@toolyard/service-kit";
+import { setImmediate as turn } from "node:timers/promises";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { ToolyardError, anonymous, createLogger, createUserCaller } from "@toolyard/service-kit";
 import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { buildSchema } from "graphql";
@@ -23,6 +25,7 @@ async function serve(
   overrides: {
     authenticate?: GraphqlHandlerOptions["authenticate"];
     execute?: GraphqlHandlerOptions["gate"]["execute"];
+    maxBodyBytes?: number;
   } = {},
 ): Promise<{ server: Server; port: number }> {
   const schema = buildSchema("type Query { text: String }");
@@ -44,7 +47,8 @@ async function serve(
     crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
     page: null,
     maxBatch: 10,
-    maxBodyBytes: 1_000_000,
+    maxBodyBytes: overrides.maxBodyBytes ?? 1_000_000,
+    maxAnonymousBodyBytes: 10_000,
     exposePlans: false,
     stalledMs,
     metrics: { httpRequest: () => undefined },
@@ -119,5 +123,54 @@ test("what a client asked for that left while it was being authenticated is not 
   socket.destroy();
   await expect.poll(() => connectionsOf(running.server), { timeout: 5_000 }).toBe(0);
   begin?.();
-  await expect.poll(() => asked, { timeout: 5_000 }).toEqual([true]);
+  for (let n = 0; n < 10; n++) await turn();
+  expect(asked).not.toContain(false);
+});
+
+/** The status of the answer to bytes that are sent. */
+async function statusOf(port: number, bytes: string): Promise<number> {
+  const socket = open(port);
+  socket.write(bytes);
+  const [chunk] = (await once(socket, "data")) as [Buffer];
+  return Number(/^HTTP\/1\.1 (\d+)/.exec(chunk.toString("latin1"))?.[1]);
+}
+
+/** How many milliseconds the event loop was held at most while work was done. */
+async function longestHold(work: () => Promise<unknown>): Promise<number> {
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  await work();
+  delay.disable();
+  return delay.max / 1e6;
+}
+
+const manyObjects = (bytes: number) => `{"query":"{ text }","variables":{"v":[${"{},".repeat(bytes / 3)}{}]}}`;
+const invalid = async () => {
+  throw new ToolyardError("UNAUTHENTICATED", "The credential is wrong.");
+};
+const known = async () => createUserCaller("u1", "VIEWER");
+
+test("a credential that is not good is refused before the body has come", async () => {
+  const { port } = await serve("x", 1_000, { authenticate: invalid });
+  const head = `POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{`;
+  expect(await statusOf(port, head)).toBe(401);
+});
+
+test.each(["/graphql", "/graphql/stream"])("of who is not known, %s reads little", async (path) => {
+  const { port } = await serve("x", 1_000);
+  const post = (bytes: number) => bodyOf(manyObjects(bytes)).replace("/graphql", path);
+  expect(await statusOf(port, post(20_000))).toBe(413);
+  // Who goes on sending in spite of the answer is cut off.
+  expect(await longestHold(() => statusOf(port, post(9_000_000)).catch(() => 413))).toBeLessThan(700);
+});
+
+test("a body of too many values is not parsed, whoever sends it; a long text is", async () => {
+  const { port } = await serve("x", 1_000, { authenticate: known, maxBodyBytes: 12_000_000 });
+  const held = await longestHold(async () => {
+    expect(await statusOf(port, bodyOf(manyObjects(9_000_000)))).toBe(413);
+    expect(await statusOf(port, bodyOf(`{"query":"{ text }","variables":${"[".repeat(5_000_000)}`))).toBe(413);
+  });
+  expect(held).toBeLessThan(700);
+  const text = '[{,\\\\\\"'.repeat(900_000);
+  expect(await statusOf(port, bodyOf(`{"query":"{ text }","variables":{"v":"${text}"}}`))).toBe(200);
 });

@@ -9,6 +9,7 @@ import {
   type Caller,
   type Logger,
 } from "@toolyard/service-kit";
+import { discardBody, parseJson, readBody } from "@toolyard/service-kit/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
@@ -17,10 +18,9 @@ import type { PersistedOperations } from "../persisted-operations.ts";
 import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
-import { discardBody, readBody } from "./body.ts";
 import { isForeignLink, type CrossSitePolicy } from "./cross-site.ts";
 import type { ExplorerPage } from "./explorer.ts";
-import { parseJson, parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
+import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
 import { createTypeChooser, EVENT_STREAM, isJson, type ResponseType } from "./media-types.ts";
 
 export interface GraphqlHandlerOptions {
@@ -36,6 +36,8 @@ export interface GraphqlHandlerOptions {
   /** How many operations one request may carry; 0: a list is refused. */
   maxBatch: number;
   maxBodyBytes: number;
+  /** Of who is not known. */
+  maxAnonymousBodyBytes: number;
   /** Whether anyone may see plans; else administrators only. */
   exposePlans: boolean;
   metrics: Pick<GatewayMetrics, "httpRequest">;
@@ -76,7 +78,7 @@ export function createGraphqlHandler(
   options: GraphqlHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
-  const { maxBatch, maxBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
+  const { maxBatch, maxBodyBytes, maxAnonymousBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
   const { stalledMs = 60_000 } = options;
   const chooseType = createTypeChooser();
 
@@ -118,7 +120,9 @@ export function createGraphqlHandler(
     if (method === "GET" && isForeignLink(request))
       throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
 
-    const body = method === "POST" ? parseJson(await readBody(request, maxBodyBytes), "The body") : undefined;
+    // Before anything is read or parsed: that is work for somebody.
+    exchange.caller = await authenticate(request);
+    const body = method === "POST" ? await bodyOf(exchange) : undefined;
     if (Array.isArray(body)) return handleBatch(exchange, body);
     const params = method === "POST" ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));
     const { result: type, stream } = chooseType(accept);
@@ -139,9 +143,15 @@ export function createGraphqlHandler(
         plainError("BAD_USER_INPUT", "This answers application/graphql-response+json or application/json.", requestId),
       ]);
     }
-    exchange.caller = found?.caller ?? (await authenticate(request));
     const result = await runOnce(exchange, params, found?.inspected);
     sendResult(exchange, type, result);
+  }
+
+  const maxBytesOf = ({ caller }: Exchange) =>
+    caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
+
+  async function bodyOf(exchange: Exchange): Promise<unknown> {
+    return parseJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body");
   }
 
   /** The operation's text in the body, for protocols that know nothing of persisted ones. */
@@ -159,7 +169,8 @@ export function createGraphqlHandler(
         return sendErrors(exchange, 415, [
           plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId),
         ]);
-      body = parseJson(await readBody(request, maxBodyBytes), "The body");
+      exchange.caller = await authenticate(request);
+      body = await bodyOf(exchange);
     }
     await protocols.handleStream({ request, response, body, requestId, headers });
   }
@@ -202,7 +213,7 @@ export function createGraphqlHandler(
   }
 
   async function handleBatch(exchange: Exchange, bodies: readonly unknown[]): Promise<void> {
-    const { request, requestId } = exchange;
+    const { requestId } = exchange;
     if (bodies.length > maxBatch) {
       const what =
         maxBatch === 0
@@ -213,7 +224,6 @@ export function createGraphqlHandler(
       });
     }
     if (bodies.length === 0) throw new ToolyardError("BAD_USER_INPUT", "The list of operations is empty.");
-    exchange.caller = await authenticate(request);
     const results = await Promise.all(
       bodies.map(async (body): Promise<object> => {
         try {
@@ -258,7 +268,7 @@ export function createGraphqlHandler(
     // GraphQL over HTTP has 400 for what is no GraphQL request.
     const status = problem.code === "BAD_USER_INPUT" ? 400 : problem.status;
     const answer = () => sendErrors(exchange, status, [errorOf(error, requestId)]);
-    if (problem.code === "PAYLOAD_TOO_LARGE") void discardBody(request, maxBodyBytes).then(answer);
+    if (problem.code === "PAYLOAD_TOO_LARGE") void discardBody(request, maxBytesOf(exchange)).then(answer);
     else answer();
   }
 

@@ -1,4 +1,5 @@
 import { ToolyardError } from "@toolyard/service-kit";
+import { parseJson } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
@@ -72,13 +73,4 @@ function jsonOf(search: URLSearchParams, name: string): unknown {
   const text = search.get(name);
   if (text === null || text === "") return null;
   return parseJson(text, `The parameter \`${name}\``);
-}
-
-/** @throws ToolyardError BAD_USER_INPUT */
-export function parseJson(text: string, what: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ToolyardError("BAD_USER_INPUT", `${what} is not JSON.`, { cause });
-  }
 }

@@ -11,7 +11,8 @@ import {
   type SubscribeMessage,
 } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
-import { isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
+import { anonymous, isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
+import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import type { RequestHead } from "./http-exchange.ts";
@@ -39,6 +40,8 @@ export interface GraphqlTransportWsOptions {
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
   maxMessageBytes?: number;
+  /** Of who is not known, or not yet. */
+  maxAnonymousMessageBytes?: number;
   maxOperationsPerSocket?: number;
   now?: () => number;
 }
@@ -79,7 +82,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
   const { executor, authenticate, log, now = Date.now, engine = createSubscriptionEngine({ executor }) } = options;
   const { contextOf = (caller: Caller): OperationContext => ({ caller, requestId: newId() }) } = options;
   const { heartbeatMs = 12_000, stalledMs = 60_000, initTimeoutMs = 5_000 } = options;
-  const { maxMessageBytes = 1_048_576, maxOperationsPerSocket = 100 } = options;
+  const { maxMessageBytes = 1_048_576, maxAnonymousMessageBytes = 262_144, maxOperationsPerSocket = 100 } = options;
   const ports = { executor, engine };
   const sockets = new WebSocketServer({
     noServer: true,
@@ -94,10 +97,16 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
   const newcomers = new Set<WebSocket>();
 
   function handleMessage(connection: Connection, data: Buffer): void {
-    const { socket, writer, operations } = connection;
+    const { socket, writer, operations, caller } = connection;
+    if (data.length > maxAnonymousMessageBytes && (caller ?? anonymous).kind === "anonymous") {
+      socket.close(1009, `A message has at most ${maxAnonymousMessageBytes} bytes until you have logged in`);
+      return;
+    }
+    const text = data.toString("utf8");
     let message: Message;
     try {
-      message = parseMessage(data.toString("utf8"));
+      if (hasTooManyValues(text)) throw new Error("Too many values");
+      message = parseMessage(text);
     } catch {
       socket.close(CloseCode.BadRequest, "Invalid message received");
       return;

@@ -25,6 +25,8 @@ export interface SubscriptionProtocolsOptions {
   contextOf(caller: Caller, request: RequestHead): OperationContext;
   /** Hosts of the HTTP callback protocol; none turns it off. */
   callbackHosts?: readonly string[];
+  /** The longest message of a socket whose caller is not known, or not yet. */
+  maxAnonymousMessageBytes?: number;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
 }
@@ -46,6 +48,7 @@ export interface SubscriptionProtocols {
 
 export function createSubscriptionProtocols(options: SubscriptionProtocolsOptions): SubscriptionProtocols {
   const { executor, engine, authenticate, contextOf, callbackHosts = [], log, heartbeatMs } = options;
+  const { maxAnonymousMessageBytes } = options;
   const ports = { executor, engine, log, ...(heartbeatMs !== undefined && { heartbeatMs }) };
   const overHttp = {
     ...ports,
@@ -55,8 +58,14 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
       requestId,
     }),
   };
-  const transportWs = createGraphqlTransportWs({ ...ports, authenticate, contextOf });
-  const legacyWs = createSubscriptionsTransportWs({ ...ports, authenticate, contextOf });
+  const overSockets = {
+    ...ports,
+    authenticate,
+    contextOf,
+    ...(maxAnonymousMessageBytes !== undefined && { maxAnonymousMessageBytes }),
+  };
+  const transportWs = createGraphqlTransportWs(overSockets);
+  const legacyWs = createSubscriptionsTransportWs(overSockets);
   const sse = createGraphqlSse(overHttp);
   const multipart = createMultipart(overHttp);
   const callback = createHttpCallback({

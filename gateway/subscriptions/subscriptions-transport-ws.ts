@@ -3,7 +3,8 @@ import type { Duplex } from "node:stream";
 import type { GraphQLError } from "graphql";
 import { DEPRECATED_GRAPHQL_WS_PROTOCOL } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
-import { isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { anonymous, isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
@@ -26,6 +27,8 @@ export interface SubscriptionsTransportWsOptions extends OperationPorts {
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
   maxMessageBytes?: number;
+  /** Of who is not known, or not yet. */
+  maxAnonymousMessageBytes?: number;
   maxOperationsPerSocket?: number;
   now?: () => number;
 }
@@ -73,7 +76,7 @@ interface Connection {
 export function createSubscriptionsTransportWs(options: SubscriptionsTransportWsOptions): SubscriptionsTransportWs {
   const { authenticate, contextOf, log, heartbeatMs = 12_000, initTimeoutMs = 5_000, now = Date.now } = options;
   const { stalledMs = 60_000 } = options;
-  const { maxMessageBytes = 1_048_576, maxOperationsPerSocket = 100 } = options;
+  const { maxMessageBytes = 1_048_576, maxAnonymousMessageBytes = 262_144, maxOperationsPerSocket = 100 } = options;
   const sockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -88,6 +91,10 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
   const newcomers = new Set<WebSocket>();
 
   function handleMessage(connection: Connection, data: Buffer): void {
+    if (data.length > maxAnonymousMessageBytes && (connection.caller ?? anonymous).kind === "anonymous") {
+      connection.socket.close(1009, `A message has at most ${maxAnonymousMessageBytes} bytes until you have logged in`);
+      return;
+    }
     const message = parseMessage(data);
     if (!message) {
       void send(connection, { type: "connection_error", payload: { message: "This is no message of the protocol." } });
@@ -264,7 +271,8 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
 
 function parseMessage(data: Buffer): ClientMessage | null {
   try {
-    return clientMessage.safeParse(JSON.parse(data.toString("utf8"))).data ?? null;
+    const text = data.toString("utf8");
+    return hasTooManyValues(text) ? null : (clientMessage.safeParse(JSON.parse(text)).data ?? null);
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw new Error(`A message could not be read: ${messageOf(error)}`, { cause: error });

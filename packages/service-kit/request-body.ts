@@ -1,0 +1,109 @@
+import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+import { finished } from "node:stream/promises";
+import { ToolyardError } from "./errors.ts";
+
+/** Values of JSON in one body: what people send has far fewer, and a million empty objects hold the event loop for a second. */
+const MAX_JSON_VALUES = 200_000;
+/** Bodies up to here are parsed without being counted first: they cannot hold enough. */
+const UNCOUNTED_BYTES = 256 * 1024;
+
+/** Reads a body of text whole. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const tooLarge = () =>
+      reject(new ToolyardError("PAYLOAD_TOO_LARGE", `The body is larger than ${inWords(maxBytes)}.`));
+    const endedEarly = () => reject(new ToolyardError("BAD_USER_INPUT", "The body ended early."));
+    // The client may have left before anyone looked at what it sends.
+    if (request.destroyed && !request.complete) {
+      endedEarly();
+      return;
+    }
+    if (Number(request.headers["content-length"] ?? 0) > maxBytes) {
+      tooLarge();
+      return;
+    }
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= maxBytes) chunks.push(chunk);
+      else tooLarge();
+    });
+    request.once("end", () => {
+      const [only] = chunks;
+      const bytes = chunks.length === 1 && only ? only : Buffer.concat(chunks);
+      const text = bytes.toString("utf8");
+      // What is no UTF-8 becomes this character; another text than was sent must not run.
+      if (text.includes("\uFFFD") && !isUtf8(bytes))
+        reject(new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8."));
+      else resolve(text);
+    });
+    request.once("error", reject);
+    request.once("aborted", endedEarly);
+  });
+}
+
+/**
+ * Parses JSON that a client sent, unless it has so many values that making them would hold up everybody else.
+ * @param what Begins the sentence that says what is wrong.
+ * @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE
+ */
+export function parseJson(text: string, what: string): unknown {
+  if (hasTooManyValues(text)) {
+    throw new ToolyardError("PAYLOAD_TOO_LARGE", `${what} has more than ${MAX_JSON_VALUES} values.`, {
+      extensions: { limit: "jsonValues", max: MAX_JSON_VALUES },
+    });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ToolyardError("BAD_USER_INPUT", `${what} is not JSON.`, { cause });
+  }
+}
+
+/** Whether JSON has more values than anybody needs. Counts what begins a value or another one, without what lies in strings. */
+export function hasTooManyValues(text: string): boolean {
+  if (text.length <= UNCOUNTED_BYTES) return false;
+  let count = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22: // "
+        at = endOfString(text, at);
+        break;
+      case 0x2c: // ,
+      case 0x5b: // [
+      case 0x7b: // {
+        if (++count > MAX_JSON_VALUES) return true;
+    }
+  }
+  return false;
+}
+
+/** Where a string that begins here ends; the text's end when it does not. */
+function endOfString(text: string, start: number): number {
+  for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
+    let escapes = 0;
+    while (text.charCodeAt(quote - 1 - escapes) === 0x5c) escapes++;
+    if (escapes % 2 === 0) return quote;
+  }
+  return text.length;
+}
+
+function inWords(bytes: number): string {
+  return bytes % 1_048_576 === 0 ? `${bytes / 1_048_576} MiB` : `${bytes} bytes`;
+}
+
+/**
+ * Reads on for a bounded while: answered while it still sends, a client's connection is reset before the client has read why.
+ */
+export async function discardBody(request: IncomingMessage, maxBytes: number): Promise<void> {
+  let left = 8 * maxBytes;
+  request.on("data", (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.resume();
+  // Ended, broken off or too slow: the answer is sent, or cannot be.
+  await finished(request, { writable: false, signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
+}
