@@ -6,9 +6,17 @@ import type { Refusal } from "./answer.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
 import { forwardedHeaders } from "./forwarded-headers.ts";
-import { broken, malformed, notReady, sessionLost, tooSlow, unreachable } from "./refusals.ts";
+import { broken, malformed, notReady, sessionLost, tooSlow, unreachable, type StateProblem } from "./refusals.ts";
 import type { Replica } from "./replica.ts";
 import { passResponseHeaders } from "./request-head.ts";
+import {
+  createEventFilter,
+  createJsonFilter,
+  mayAskForInput,
+  statefulCallOf,
+  type AnswerFilter,
+  type HeldBytes,
+} from "./round-trips.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
 
 /** Sends calls to replicas and their answers back. */
@@ -27,6 +35,8 @@ const WARNINGS_A_SECOND = 5;
 export function createAttempts(options: {
   routes: Routes;
   refuse: (call: Call, refusal: Refusal) => void;
+  refuseState: (call: Call, why: StateProblem) => void;
+  held: HeldBytes;
   /** By which clients reach the proxy: "http" or "https". */
   protocol: string;
   isDraining: () => boolean;
@@ -34,7 +44,7 @@ export function createAttempts(options: {
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, protocol, isDraining, logger, now, random = Math.random } = options;
+  const { routes, refuse, refuseState, held, protocol, isDraining, logger, now, random = Math.random } = options;
   let warnings = { second: 0, count: 0 };
 
   /** Failures are told at warn, but not one line for each of a thousand. */
@@ -59,15 +69,18 @@ export function createAttempts(options: {
     const { slug, ref } = call.path;
     // The table may have changed while the body was read.
     const group = routes.find(slug, ref) ?? call.group;
-    const picked = call.session
-      ? findReplica(group, call.session.replicaId)
-      : pickReplica<Replica, DeploymentRoute>(group?.deployments ?? [], {
-          now: now(),
-          random,
-          ...(tried && { tried }),
-        });
+    const home = call.session?.replicaId ?? call.askedBy;
+    const picked =
+      home !== null
+        ? findReplica(group, home)
+        : pickReplica<Replica, DeploymentRoute>(group?.deployments ?? [], {
+            now: now(),
+            random,
+            ...(tried && { tried }),
+          });
     if (!picked) {
       if (call.session) return refuse(call, sessionLost());
+      if (call.askedBy !== null) return refuseState(call, "gone");
       if (group?.deployments.some(({ awaited }) => awaited)) return waitForReplica(call, tried);
       return refuse(call, notReady(call));
     }
@@ -103,6 +116,9 @@ export function createAttempts(options: {
     }
     let begun = false;
     let left = Infinity;
+    let filter: AnswerFilter | null = null;
+    /** The head of an answer whose length is known at its end. */
+    let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
 
@@ -114,6 +130,7 @@ export function createAttempts(options: {
         // Nothing listens where the session lived: it went with its process.
         return refuse(call, isGone(error) ? sessionLost() : unreachable());
       }
+      if (call.askedBy !== null) return isGone(error) ? refuseState(call, "gone") : refuse(call, unreachable());
       const next = new Set(tried).add(replica.id);
       if (next.size < MAX_ATTEMPTS && hasAnother(call, next)) begin(call, next);
       else refuse(call, unreachable());
@@ -140,24 +157,33 @@ export function createAttempts(options: {
           call.status = status;
           const answer = ["x-request-id", call.requestId];
           passResponseHeaders(received, answer);
+          filter = filterFor(call, replica, status, received);
           const ownId = received["mcp-session-id"];
           if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
           if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
           if (isDraining()) answer.push("connection", "close");
-          response.writeHead(status, answer);
           const length = received["content-length"];
-          if (typeof length === "string") left = Number(length);
+          if (filter !== null) {
+            dropHeader(answer, "content-length");
+            if (!isEventStream(received)) {
+              waitingHead = answer;
+              return;
+            }
+          }
+          response.writeHead(status, answer);
+          if (filter === null && typeof length === "string") left = Number(length);
           // What comes in the same packet goes out in one; a stream's head does not wait for its first event.
           else process.nextTick(flushHead, response);
         },
-        onResponseData(controller, chunk) {
-          left -= chunk.length;
-          if (left === 0) {
-            // As text of one byte a character it goes out together with the head, in one write.
-            if (chunk.length <= SMALL_ANSWER_BYTES) response.end(chunk.toString("latin1"), "latin1");
-            else response.end(chunk);
-            return;
+        onResponseData(controller, received) {
+          const chunk = filter === null ? received : filter.push(received);
+          if (chunk === null) return;
+          if (waitingHead !== null) {
+            response.writeHead(call.status, waitingHead);
+            waitingHead = null;
           }
+          left -= chunk.length;
+          if (left === 0) return endWith(response, chunk);
           if (response.write(chunk)) return;
           controller.pause();
           stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
@@ -171,12 +197,18 @@ export function createAttempts(options: {
           call.controller = null;
           clearTimeout(stalled);
           replica.health.succeeded();
-          if (!response.writableEnded) response.end();
+          if (response.writableEnded) return void filter?.drop();
+          const rest = filter?.end() ?? null;
+          if (waitingHead !== null && !response.headersSent)
+            response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
+          if (rest === null) response.end();
+          else endWith(response, rest);
         },
         onResponseError(_controller, error) {
           replica.outstanding -= 1;
           call.controller = null;
           clearTimeout(stalled);
+          filter?.drop();
           if (call.gone || call.refused || response.writableEnded) return;
           if (isOfRequest(error)) return refuse(call, malformed());
           if (!begun) return neverSent(error);
@@ -193,6 +225,21 @@ export function createAttempts(options: {
     );
   }
 
+  /** Signs what a replica that asks for input wants back. */
+  function filterFor(
+    call: Call,
+    replica: Replica,
+    status: number,
+    received: Readonly<Record<string, string | string[] | undefined>>,
+  ): AnswerFilter | null {
+    const states = routes.requestStates();
+    const encoding = received["content-encoding"] ?? "identity";
+    if (status !== 200 || states === null || encoding !== "identity" || !mayAskForInput(call)) return null;
+    const sign = (own: string): string => states.sign({ replicaId: replica.id, own }, statefulCallOf(call));
+    if (isEventStream(received)) return createEventFilter(sign, held);
+    return String(received["content-type"]).includes("json") ? createJsonFilter(sign, held) : null;
+  }
+
   function hasAnother(call: Call, tried: ReadonlySet<string>): boolean {
     const group = routes.find(call.path.slug, call.path.ref) ?? call.group;
     return pickReplica(group?.deployments ?? [], { now: now(), random, tried }) !== null;
@@ -206,6 +253,20 @@ export function createAttempts(options: {
   }
 
   return { begin: (call) => begin(call) };
+}
+
+function endWith(response: ServerResponse, chunk: Buffer): void {
+  // As text of one byte a character it goes out together with the head, in one write.
+  if (chunk.length <= SMALL_ANSWER_BYTES) response.end(chunk.toString("latin1"), "latin1");
+  else response.end(chunk);
+}
+
+function isEventStream(received: Readonly<Record<string, string | string[] | undefined>>): boolean {
+  return String(received["content-type"]).includes("text/event-stream");
+}
+
+function dropHeader(pairs: string[], name: string): void {
+  for (let i = pairs.length - 2; i >= 0; i -= 2) if (pairs[i] === name) pairs.splice(i, 2);
 }
 
 function flushHead(response: ServerResponse): void {

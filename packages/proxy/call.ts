@@ -25,6 +25,8 @@ export interface Call {
   group: RouteGroup | null;
   deployment: DeploymentRoute | null;
   session: SessionPlace | null;
+  /** The one that asked for the input that this call brings. */
+  askedBy: string | null;
   body: RequestBody;
   /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
   standing: boolean;

@@ -8,9 +8,18 @@ import type { CallPath } from "./call-path.ts";
 import { readMcpCall } from "./mcp-call.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { RateLimiter } from "./rate-limit.ts";
-import { SMALL_BODY_BYTES, noBody, readSmallBody, streamBody } from "./request-body.ts";
+import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
-import { allBusy, sessionLost, tooLarge, tooManyCalls, unknownRoute } from "./refusals.ts";
+import {
+  allBusy,
+  invalidState,
+  sessionLost,
+  tooLarge,
+  tooManyCalls,
+  unknownRoute,
+  type StateProblem,
+} from "./refusals.ts";
+import { createHeldBytes, mayAskForInput, openState, statefulCallOf } from "./round-trips.ts";
 import { findReplica, type Routes } from "./routes.ts";
 import type { UsageJournal } from "./usage-journal.ts";
 
@@ -51,6 +60,8 @@ export interface Calls {
 }
 
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
+/** Of bodies and answers that must be whole before they go on. */
+const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
 
@@ -71,7 +82,17 @@ export function createCalls(options: CallsOptions): Calls {
   let streamCount = 0;
   let draining = false;
   let whenSettled: (() => void) | null = null;
-  const attempts = createAttempts({ routes, refuse: refuseCall, protocol, isDraining: () => draining, logger, now });
+  const held = createHeldBytes(MAX_HELD_BYTES);
+  const attempts = createAttempts({
+    routes,
+    refuse: refuseCall,
+    refuseState,
+    held,
+    protocol,
+    isDraining: () => draining,
+    logger,
+    now,
+  });
 
   function refuseCall(call: Call, refusal: Refusal): void {
     if (call.response.headersSent || call.response.destroyed) return;
@@ -140,8 +161,13 @@ export function createCalls(options: CallsOptions): Calls {
 
   function readBody(call: Call): void {
     const { request, head } = call;
-    if (head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES) {
-      if ((head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
+    const isLarge = head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES;
+    if (isLarge && (head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
+    // What such a body brings back may stand at its end.
+    const room = head.contentLength ?? MAX_BODY_BYTES;
+    const isHeld = isLarge && mayAskForInput(call) && held.take(room);
+    if (isHeld) call.response.once("close", () => held.give(room));
+    if (isLarge && !isHeld) {
       call.body = streamBody(request, MAX_BODY_BYTES, () => {
         // Refused first: what the attempt says of its end is then too late.
         refuseCall(call, tooLarge(MAX_BODY_BYTES));
@@ -150,11 +176,55 @@ export function createCalls(options: CallsOptions): Calls {
       return forward(call);
     }
     if (!head.contentLength) return forward(call);
-    const stop = readSmallBody(request, (body) => {
-      call.body = body;
-      forward(call);
-    });
+    const stop = readWholeBody(
+      request,
+      (body) => {
+        call.body = body;
+        if (call.session === null && !restoreState(call)) return;
+        forward(call);
+      },
+      { maxBytes: MAX_BODY_BYTES, onTooLarge: () => refuseCall(call, tooLarge(MAX_BODY_BYTES)) },
+    );
     call.body = { ...noBody(), stop };
+  }
+
+  /** The call may go on with one that a replica has begun. */
+  function restoreState(call: Call): boolean {
+    const { content } = call.body;
+    const states = routes.requestStates();
+    if (!Buffer.isBuffer(content) || states === null || call.request.method !== "POST") return true;
+    const opened = openState(content, states, statefulCallOf(call));
+    if (opened === null) return true;
+    const found = opened === "invalid" ? null : findReplica(call.group, opened.replicaId);
+    if (opened === "invalid" || !found) {
+      refuseState(call, opened === "invalid" ? "invalid" : "gone");
+      return false;
+    }
+    call.body = wholeBody(opened.body);
+    call.askedBy = opened.replicaId;
+    call.deployment = found.deployment;
+    return true;
+  }
+
+  /** In the words of the protocol, as a server of its revision refuses it: a client must read them, not only its HTTP library. */
+  function refuseState(call: Call, why: StateProblem): void {
+    if (call.response.headersSent || call.response.destroyed) return;
+    call.refused = true;
+    call.status = 200;
+    call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
+    const body = Buffer.from(invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why));
+    call.response.writeHead(call.status, [
+      "content-type",
+      "application/json",
+      "content-length",
+      String(body.length),
+      "x-request-id",
+      call.requestId,
+      "cache-control",
+      "no-store",
+      ...call.corsHeaders,
+    ]);
+    call.response.end(body);
   }
 
   function forward(call: Call): void {
@@ -229,6 +299,7 @@ export function createCalls(options: CallsOptions): Calls {
         group: null,
         deployment: null,
         session: null,
+        askedBy: null,
         body: noBody(),
         standing: false,
         load: null,

@@ -1,5 +1,8 @@
 import type { Call } from "./call.ts";
 import type { Replica } from "./replica.ts";
+import { mayAskForInput } from "./round-trips.ts";
+
+const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and who calls, by this proxy's word instead of the client's.
@@ -7,7 +10,9 @@ import type { Replica } from "./replica.ts";
  */
 export function forwardedHeaders(call: Call, replica: Replica, protocol: string): string[] {
   const { head, request, requestId, caller, session } = call;
-  const headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
+  let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
+  // Compressed, the answer could not be read.
+  if (mayAskForInput(call)) headers = withoutNames(headers, ENCODING);
   headers.push(...replica.headers);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);

@@ -55,7 +55,7 @@ export async function createProxy(options: {
     sealer: createSealer({ secretKey: config.credential }),
   });
   const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
-  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger });
+  const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger, now });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
 
   const journal = await openUsageJournal({

@@ -3,9 +3,23 @@ import { ToolyardError } from "@toolyard/service-kit";
 import type { Refusal } from "./answer.ts";
 import type { Call } from "./call.ts";
 import type { CallPath } from "./call-path.ts";
+import { idTextOf } from "./round-trips.ts";
 
 export function sessionLost(): Refusal {
   return { error: new ToolyardError("NOT_FOUND", "There is no such session: initialize a new one.") };
+}
+
+/** Why a call cannot go on with what it brings: it was not signed for it (or long ago), or who asked is not there any more. */
+export type StateProblem = "invalid" | "gone";
+
+/** The JSON-RPC answer to it. */
+export function invalidState(body: Buffer | null, why: StateProblem): string {
+  const message =
+    why === "invalid"
+      ? "Invalid or expired requestState: it is not this user's, not of this call, too old, or was changed. Make the call again without it."
+      : "The replica that asked for this input is gone, and the call with it; it was not repeated. Make the call again without requestState.";
+  const error = { code: -32602, message, data: { reason: "invalid_request_state" } };
+  return `{"jsonrpc":"2.0","id":${body === null ? "null" : idTextOf(body)},"error":${JSON.stringify(error)}}`;
 }
 
 export function tooLarge(maxBytes: number): Refusal {

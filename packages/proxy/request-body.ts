@@ -21,20 +21,42 @@ export function noBody(): RequestBody {
   return NO_BODY;
 }
 
-/** Reads a body of a known, small length, then calls back. Returns what stops the reading. */
-export function readSmallBody(request: IncomingMessage, whenRead: (body: RequestBody) => void): () => void {
+/**
+ * Reads a body whole, then calls back. Returns what stops the reading.
+ * @param onTooLarge Called when more than `maxBytes` have come; nothing more is then read.
+ */
+export function readWholeBody(
+  request: IncomingMessage,
+  whenRead: (body: RequestBody) => void,
+  { maxBytes, onTooLarge }: { maxBytes: number; onTooLarge: () => void },
+): () => void {
   let first: Buffer | null = null;
   let more: Buffer[] | null = null;
+  let received = 0;
   const onData = (chunk: Buffer) => {
+    received += chunk.length;
+    if (received > maxBytes) {
+      stop();
+      return onTooLarge();
+    }
     if (first === null) first = chunk;
     else (more ??= [first]).push(chunk);
   };
+  const stop = () => void request.off("data", onData).off("end", onEnd);
   const onEnd = () => {
     const content = more ? Buffer.concat(more) : first;
-    whenRead({ content, beginning: () => content?.toString("utf8") ?? "", stop: () => undefined });
+    whenRead(wholeBody(content));
   };
   request.on("data", onData).on("end", onEnd);
-  return () => request.off("data", onData).off("end", onEnd);
+  return stop;
+}
+
+export function wholeBody(content: Buffer | null): RequestBody {
+  return {
+    content,
+    beginning: () => content?.toString("utf8", 0, PEEK_BYTES) ?? "",
+    stop: () => undefined,
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Logger } from "@toolyard/service-kit";
 import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "./route-table.ts";
+import { createRequestStates, type RequestStates } from "./request-state.ts";
 import { createSessionIds, type SessionIds } from "./session-id.ts";
 
 /** Calls of a tool under way, over all its routes. */
@@ -37,17 +38,19 @@ export interface Routes {
   onceChanged(listener: () => void): () => void;
   /** Null before the first table. */
   sessionIds(): SessionIds | null;
+  /** Null before the first table. */
+  requestStates(): RequestStates | null;
   outstanding(): number;
   close(): Promise<void>;
 }
 
-export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Logger }): Routes {
-  const { allowPrivateRemotes, logger } = options;
+export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Logger; now?: () => number }): Routes {
+  const { allowPrivateRemotes, logger, now = Date.now } = options;
   let groups = new Map<string, RouteGroup>();
   let replicas = new Map<string, Replica>();
   let loads = new Map<string, ToolLoad>();
   let version: string | null = null;
-  let sessions: { key: string; ids: SessionIds } | null = null;
+  let signing: { key: string; sessionIds: SessionIds; requestStates: RequestStates } | null = null;
   let waiting = new Set<() => void>();
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
 
@@ -92,8 +95,9 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
       replicas = nextReplicas;
       loads = nextLoads;
       version = table.version;
-      if (sessions?.key !== table.sessionKey) {
-        sessions = { key: table.sessionKey, ids: createSessionIds({ key: table.sessionKey }) };
+      if (signing?.key !== table.sessionKey) {
+        const key = table.sessionKey;
+        signing = { key, sessionIds: createSessionIds({ key }), requestStates: createRequestStates({ key, now }) };
       }
       for (const [, replica] of retired) replica.retire();
       const told = waiting;
@@ -107,7 +111,8 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
       waiting.add(listener);
       return () => waiting.delete(listener);
     },
-    sessionIds: () => sessions?.ids ?? null,
+    sessionIds: () => signing?.sessionIds ?? null,
+    requestStates: () => signing?.requestStates ?? null,
     outstanding: () => [...replicas.values()].reduce((sum, replica) => sum + replica.outstanding, 0),
     async close() {
       await Promise.all([...replicas.values()].map((replica) => replica.destroy()));

@@ -61,14 +61,14 @@ export function createSessionIds(options: { key: string }): SessionIds {
 }
 
 /** Length of the replica's id (0: a UUID, in 16 bytes), the id, the replica's own session id. */
-function encodePlace({ replicaId, ownId }: SessionPlace): Buffer {
+export function encodePlace({ replicaId, ownId }: SessionPlace): Buffer {
   const id = UUID.test(replicaId) ? Buffer.from(replicaId.replaceAll("-", ""), "hex") : Buffer.from(replicaId, "utf8");
   if (id.length > 255) throw new RangeError("A replica's id has at most 255 bytes.");
   const length = UUID.test(replicaId) ? 0 : id.length;
   return Buffer.concat([Buffer.of(length), id, Buffer.from(ownId, "utf8")]);
 }
 
-function decodePlace(bytes: Buffer): SessionPlace | null {
+export function decodePlace(bytes: Buffer): SessionPlace | null {
   const length = bytes[0];
   if (length === undefined) return null;
   const end = 1 + (length === 0 ? 16 : length);

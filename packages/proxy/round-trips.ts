@@ -1,0 +1,212 @@
+import { findValues, replaceValues } from "@toolyard/bridge/json-splice.ts";
+import type { Call } from "./call.ts";
+import type { RequestStates, StatefulCall } from "./request-state.ts";
+
+/**
+ * Calls of revision 2026-07-28 that a server may answer with a question: what goes by as `requestState` is signed on its way
+ * to the client and opened on its way back. Everything else of bodies and answers keeps its bytes.
+ */
+
+const METHODS = new Set(["tools/call", "prompts/get", "resources/read"]);
+const STATE = "requestState";
+
+/** Whether the answer may be a question. */
+export function mayAskForInput({ request, head }: Pick<Call, "request" | "head">): boolean {
+  return request.method === "POST" && head.mcpMethod !== undefined && METHODS.has(head.mcpMethod);
+}
+
+export function statefulCallOf({ caller, group, head }: Call): StatefulCall {
+  return {
+    subject: caller?.subject ?? "",
+    toolId: group?.toolId ?? "",
+    mcpMethod: head.mcpMethod ?? "",
+    mcpName: head.mcpName ?? "",
+  };
+}
+
+/** A body's `requestState`, opened; null when it has none; "invalid" when it was not signed for this call. */
+export function openState(
+  body: Buffer,
+  states: RequestStates,
+  call: StatefulCall,
+): { replicaId: string; body: Buffer } | "invalid" | null {
+  // Keys may be spelled with escapes.
+  if (!body.includes(STATE) && !body.includes("\\u")) return null;
+  // One character for each byte, so that bytes stay what they are.
+  const text = body.toString("latin1");
+  const spans = findValues(text, ["params", STATE]);
+  const last = spans.at(-1);
+  if (last === undefined) return null;
+  const value = parse(text.slice(last.start, last.end));
+  // The server refuses what is no text.
+  if (typeof value !== "string") return value === null ? null : "invalid";
+  const opened = states.open(value, call);
+  if (opened === null) return "invalid";
+  const replaced = replaceValues(text, [{ spans, text: asLatin1(JSON.stringify(opened.own)) }]);
+  return { replicaId: opened.replicaId, body: Buffer.from(replaced, "latin1") };
+}
+
+/** The id of the request that a body holds, as JSON. */
+export function idTextOf(body: Buffer): string {
+  const text = body.toString("latin1");
+  const span = findValues(text, ["id"]).at(-1);
+  const value = span && parse(text.slice(span.start, span.end));
+  return typeof value === "string" || typeof value === "number"
+    ? Buffer.from(text.slice(span?.start, span?.end), "latin1").toString("utf8")
+    : "null";
+}
+
+/** A JSON-RPC answer with its `requestState` signed, if it is a question that has one. */
+export function signState(json: Buffer, sign: (own: string) => string): Buffer {
+  if (!json.includes(STATE)) return json;
+  const text = json.toString("latin1");
+  const type = findValues(text, ["result", "resultType"]).at(-1);
+  if (!type || parse(text.slice(type.start, type.end)) !== "input_required") return json;
+  const spans = findValues(text, ["result", STATE]);
+  const last = spans.at(-1);
+  const own = last && parse(text.slice(last.start, last.end));
+  if (typeof own !== "string") return json;
+  return Buffer.from(replaceValues(text, [{ spans, text: asLatin1(JSON.stringify(sign(own))) }]), "latin1");
+}
+
+/** Of JSON text read as latin1. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, "latin1").toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function asLatin1(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+/** What may be held of all bodies and answers at once, so that many large ones do not fill the memory. */
+export interface HeldBytes {
+  /** False when there is no room for so many more. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+export function createHeldBytes(maxBytes: number): HeldBytes {
+  let held = 0;
+  return {
+    take(bytes) {
+      if (held + bytes > maxBytes) return false;
+      held += bytes;
+      return true;
+    },
+    give(bytes) {
+      held -= bytes;
+    },
+  };
+}
+
+/** An answer on its way to the client. */
+export interface AnswerFilter {
+  /** What can go on; null while all is held. */
+  push(chunk: Buffer): Buffer | null;
+  end(): Buffer | null;
+  /** The answer broke: what was held of it is dropped. */
+  drop(): void;
+}
+
+/** A longer answer, or event, goes on as it is. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024;
+
+/** Of the line breaks that end an event, what may have come before the rest. */
+const TAIL_BYTES = 2;
+
+/** Chunks that are held until they are whole. */
+function createHold(budget: HeldBytes) {
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+  let tail: Buffer = Buffer.alloc(0);
+  return {
+    get bytes() {
+      return bytes;
+    },
+    /** Its last bytes: the beginning of what may end an event. */
+    get tail() {
+      return tail;
+    },
+    /** False when it is too much: all is then to be taken. */
+    add(chunk: Buffer): boolean {
+      const fits = bytes + chunk.length <= MAX_HELD_BYTES && budget.take(chunk.length);
+      chunks.push(chunk);
+      tail = Buffer.concat([tail, chunk.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
+      if (fits) bytes += chunk.length;
+      return fits;
+    },
+    take(): Buffer {
+      const all = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+      budget.give(bytes);
+      chunks = [];
+      bytes = 0;
+      tail = Buffer.alloc(0);
+      return all;
+    },
+  };
+}
+
+/** Holds a JSON answer until it is whole. */
+export function createJsonFilter(sign: (own: string) => string, budget: HeldBytes): AnswerFilter {
+  const hold = createHold(budget);
+  let gaveUp = false;
+  return {
+    push(chunk) {
+      if (gaveUp) return chunk;
+      if (hold.add(chunk)) return null;
+      gaveUp = true;
+      return hold.take();
+    },
+    end: () => (gaveUp ? null : signState(hold.take(), sign)),
+    drop: () => void hold.take(),
+  };
+}
+
+/** Holds each event of a stream until it is whole. */
+export function createEventFilter(sign: (own: string) => string, budget: HeldBytes): AnswerFilter {
+  const hold = createHold(budget);
+  return {
+    push(chunk) {
+      const { tail } = hold;
+      const found = endOfEvents(tail.length === 0 ? chunk : Buffer.concat([tail, chunk])) - tail.length;
+      if (found <= 0) return hold.add(chunk) ? null : hold.take();
+      hold.add(chunk.subarray(0, found));
+      const whole = hold.take();
+      if (found < chunk.length && !hold.add(chunk.subarray(found))) return Buffer.concat([whole, hold.take()]);
+      return signEvents(whole, sign);
+    },
+    end: () => (hold.bytes === 0 ? null : signEvents(hold.take(), sign)),
+    drop: () => void hold.take(),
+  };
+}
+
+/** The index after the last event that is whole. */
+function endOfEvents(bytes: Buffer): number {
+  const plain = bytes.lastIndexOf("\n\n");
+  const windows = bytes.lastIndexOf("\n\r\n");
+  return Math.max(plain === -1 ? 0 : plain + 2, windows === -1 ? 0 : windows + 3);
+}
+
+function signEvents(bytes: Buffer, sign: (own: string) => string): Buffer {
+  if (!bytes.includes(STATE)) return bytes;
+  const events = bytes.toString("latin1").split(/(?<=\n\r?\n)/);
+  return Buffer.from(events.map((event) => signEvent(event, sign)).join(""), "latin1");
+}
+
+function signEvent(event: string, sign: (own: string) => string): string {
+  const lines = event.split(/(?<=\n)/);
+  const data = lines.filter((line) => line.startsWith("data:"));
+  const json = data.map((line) => line.slice("data:".length).replace(/^ |\r?\n$/g, "")).join("\n");
+  const signed = signState(Buffer.from(json, "latin1"), sign).toString("latin1");
+  if (signed === json) return event;
+  const first = lines.findIndex((line) => line.startsWith("data:"));
+  return lines
+    .flatMap((line, index) =>
+      !line.startsWith("data:") ? [line] : index === first ? signed.split("\n").map((part) => `data: ${part}\n`) : [],
+    )
+    .join("");
+}
