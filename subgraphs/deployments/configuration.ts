@@ -1,6 +1,8 @@
 import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { badInput, messageOf, type Problem } from "@toolyard/service-kit";
+import { CONFIG_PLACEHOLDER, placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
+import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 
 export type Configuration = Record<string, unknown>;
 
@@ -46,47 +48,21 @@ function unescapePointer(part: string): string {
   return part.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** What may be shown: values of properties that the schema marks writeOnly are null, at any depth. */
+/** What may be shown: values that the schema marks writeOnly are null, at any depth. */
 export function publicConfiguration(schema: unknown, value: Configuration | null): Configuration | null {
   if (value === null) return null;
-  // Masking an object gives an object, unless the whole of it is writeOnly.
-  return (mask(schema, value) as Configuration | null) ?? {};
+  // What is shown of an object is an object, unless the whole of it is writeOnly.
+  return (createWriteOnly(schema).shown(value) as Configuration | null) ?? {};
 }
-
-function mask(schema: unknown, value: unknown): unknown {
-  if (!isRecord(schema)) return value;
-  if (schema["writeOnly"] === true) return null;
-  let masked = value;
-  for (const keyword of ["allOf", "anyOf", "oneOf"])
-    for (const part of asList(schema[keyword])) masked = mask(part, masked);
-  if (typeof schema["$ref"] === "string" && value !== null && typeof value === "object") return null;
-  if (Array.isArray(masked)) return masked.map((item) => mask(schema["items"], item));
-  if (!isRecord(masked)) return masked;
-  const properties = isRecord(schema["properties"]) ? schema["properties"] : {};
-  return Object.fromEntries(
-    Object.entries(masked).map(([key, item]) => [
-      key,
-      mask(Object.hasOwn(properties, key) ? properties[key] : schema["additionalProperties"], item),
-    ]),
-  );
-}
-
-function asList(value: unknown): unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-const PLACEHOLDER = /\$\{config\.([^}]+)\}/g;
 
 /** Keys of `${config.key}` in the text that the configuration has no value for. */
 export function missingKeys(text: string, configuration: Configuration | null): string[] {
-  return [...text.matchAll(PLACEHOLDER)]
-    .map((match) => match[1] ?? "")
-    .filter((key) => valueAt(configuration, key) == null);
+  return placeholderKeys(text).filter((key) => valueAt(configuration, key) == null);
 }
 
 /** The text with each `${config.key}` replaced by its value: text as it is, anything else as JSON. What has no value stays. */
 export function substitute(text: string, configuration: Configuration | null): string {
-  return text.replaceAll(PLACEHOLDER, (placeholder, key: string) => {
+  return text.replaceAll(CONFIG_PLACEHOLDER, (placeholder, key: string) => {
     const value = valueAt(configuration, key);
     if (value == null) return placeholder;
     return typeof value === "string" ? value : JSON.stringify(value);

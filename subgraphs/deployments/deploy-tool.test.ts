@@ -75,6 +75,18 @@ describe("what a replica is given", () => {
   });
 });
 
+test("a writeOnly value in an argument is refused: everybody on the host reads command lines", async () => {
+  const configSchema = {
+    properties: { login: { anyOf: [{ $ref: "#/$defs/login" }] } },
+    $defs: { login: { writeOnly: true } },
+  };
+  const launch = { kind: "http", command: "server", args: ["serve", "--login=${config.login}"] };
+  await using fixture = await createFixture({ tools: { "tool-1": { slug: "weather", launch, configSchema } } });
+  await expect(deploy(fixture, { configuration: { login: "me:k3y" } })).rejects.toThrow(
+    /launch\.http\.args\.1: holds \$\{config\.login\}, .* put it into env, or let the server read CONFIG_JSON/,
+  );
+});
+
 describe("what cannot be deployed", () => {
   test.each<[string, Record<string, unknown>, string]>([
     ["an unknown tool", { toolId: "nothing" }, "NOT_FOUND"],

@@ -10,6 +10,8 @@ import {
   type Problem,
   type Sealer,
 } from "@toolyard/service-kit";
+import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
+import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 import { z } from "zod";
 import { checkConfiguration, missingKeys, publicConfiguration, type Configuration } from "./configuration.ts";
 import type { Deployment } from "./deployment.ts";
@@ -78,7 +80,7 @@ export async function deployTool(
 
   const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);
   const configuration = checkConfiguration(source.configSchema, input.configuration);
-  checkPlaceholders(source.launch, configuration);
+  checkPlaceholders(source, configuration);
   const desiredReplicas = input.replicas ?? 1;
   if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");
 
@@ -156,8 +158,8 @@ function chooseRuntime(
   ]);
 }
 
-/** A `${config.key}` without a value would reach the server as it is. */
-function checkPlaceholders(launch: LaunchSpec, configuration: Configuration | null): void {
+/** A `${config.key}` without a value would reach the server as it is; a secret must not stand in its command line. */
+function checkPlaceholders({ launch, configSchema }: ToolSource, configuration: Configuration | null): void {
   const texts =
     launch.kind === "remote"
       ? launch.headers.map(({ name, value, secret }) => ({ where: `the header ${name}`, value: secret ? "" : value }))
@@ -174,6 +176,11 @@ function checkPlaceholders(launch: LaunchSpec, configuration: Configuration | nu
       message: `is needed: ${where} of the launch uses it`,
     })),
   );
+  const { hides } = createWriteOnly(configSchema);
+  const args = launch.kind === "remote" ? [] : launch.args;
+  for (const [index, arg] of args.entries())
+    for (const key of placeholderKeys(arg).filter(hides))
+      problems.push({ path: `launch.${launch.kind}.args.${index}`, message: writeOnlyInArguments(key) });
   if (problems.length > 0) throw badInput(problems);
 }
 

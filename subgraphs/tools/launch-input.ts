@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "./text-input.ts";
 import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
@@ -19,13 +20,19 @@ const whole = (fallback: number, min: number, max: number) =>
     .nullish()
     .transform((value) => value ?? fallback);
 
-const command = plainText(MAX_PATH).refine((text) => text.trim() !== "", "must not be empty: name a program");
+const replacesNothing = (text: string): boolean => placeholderKeys(text).length === 0;
+const notHere = "${config.key} is replaced in args, env and headers only";
+
+const command = plainText(MAX_PATH)
+  .refine((text) => text.trim() !== "", "must not be empty: name a program")
+  .refine(replacesNothing, notHere);
 const args = z
   .array(plainText(MAX_TEXT))
   .max(MAX_ARGS, `must have at most ${MAX_ARGS} arguments`)
   .nullish()
   .transform((value) => value ?? []);
 const workingDirectory = filled(MAX_PATH)
+  .refine(replacesNothing, notHere)
   .nullish()
   .transform((value) => value ?? null);
 const urlPath = plainText(MAX_PATH).check((context) => {
@@ -174,6 +181,7 @@ function problemOfPath(text: string): string | null {
   if (!text.startsWith("/")) return 'must begin with "/", as in "/mcp"';
   if (/[^\x21-\x7e]/.test(text)) return "must not have spaces or characters outside ASCII: percent-encode them";
   if (text.includes("#")) return "must not have a fragment";
+  if (!replacesNothing(text)) return notHere;
   return staysAtOrigin(text)
     ? null
     : 'must lead to the server itself: "//" at its beginning or a backslash can be read as another host';
@@ -186,7 +194,7 @@ function problemOfUrl(text: string): string | null {
   }
   if (url.username !== "" || url.password !== "") return "must not hold credentials: put them into a secret header";
   if (url.hash !== "") return "must not have a fragment";
-  return null;
+  return replacesNothing(text) ? null : notHere;
 }
 
 const stdio = z.object({

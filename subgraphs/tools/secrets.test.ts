@@ -244,3 +244,35 @@ describe("a secret", () => {
     }
   });
 });
+
+describe("an argument that would hold a writeOnly value", () => {
+  const configSchema = {
+    type: "object",
+    properties: { city: { type: "string" }, server: { $ref: "#/$defs/server" } },
+    $defs: { server: { properties: { password: { type: "string", writeOnly: true }, host: {} } } },
+  };
+  const launch = (args: string[]) => ({ stdio: { command: "node", args } });
+
+  test.each(["--password=${config.server.password}", "${config.city}${config.server}"])(
+    "as in %s is refused when a tool is made or changed: everybody on the host reads command lines",
+    async (argument) => {
+      const input = { name: "Secretive", description: "", launch: launch(["a", argument]), configSchema };
+      const { errors } = await executeOn(fixture.subgraph, CREATE, { input }, developer);
+      expect(errors).toMatchObject([
+        {
+          code: "BAD_USER_INPUT",
+          extensions: {
+            problems: [{ path: "input.launch.stdio.args.1", message: expect.stringContaining("CONFIG_JSON") }],
+          },
+        },
+      ]);
+      const { id } = await create(launch([argument]));
+      const change = { id, input: { configSchema } };
+      expect(await codeOf(fixture.subgraph, UPDATE, change, developer)).toBe("BAD_USER_INPUT");
+    },
+  );
+
+  test("does not stand in the way of others", async () => {
+    await create(launch(["${config.city}", "${config.server.host}"]), { configSchema });
+  });
+});

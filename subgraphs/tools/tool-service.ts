@@ -1,4 +1,6 @@
 import { ToolyardError, badInput, newId, notFound, parseInput, type Caller } from "@toolyard/service-kit";
+import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
+import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 import type { ConfigSchemaCheck } from "./config-schema.ts";
 import { mapVariables, variablesOf, type DraftVariable, type Launch } from "./launch.ts";
 import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
@@ -133,6 +135,7 @@ export function createToolService(options: {
         configSchema:
           parsed.configSchema === null ? null : checkConfigSchema(parsed.configSchema, "input.configSchema"),
       };
+      refuseSecretArguments(content);
       const toolId = newId();
       const version = makeVersion({
         toolId,
@@ -185,6 +188,7 @@ export function createToolService(options: {
           launch: parsed.launch ? withSecrets(parsed.launch, current.launch) : current.launch,
           configSchema: parsed.configSchema === undefined ? current.configSchema : configSchema,
         };
+        refuseSecretArguments(content);
         return { content, changeSummary: parsed.changeSummary ?? null, source: "MANUAL" };
       });
     },
@@ -230,6 +234,18 @@ async function freeSlugFor(store: ToolStore, name: string): Promise<string> {
 function slugTaken(slug: string): ToolyardError {
   const message = `the slug ${JSON.stringify(slug)} is taken, perhaps by a deleted tool: choose another`;
   return new ToolyardError("CONFLICT", `input.slug: ${message}`, { problems: [{ path: "input.slug", message }] });
+}
+
+/** @throws ToolyardError BAD_USER_INPUT for arguments that would hold writeOnly values. */
+function refuseSecretArguments({ launch, configSchema }: VersionContent): void {
+  if (launch.kind === "remote") return;
+  const { hides } = createWriteOnly(configSchema);
+  const problems = launch.args.flatMap((arg, index) =>
+    placeholderKeys(arg)
+      .filter(hides)
+      .map((key) => ({ path: `input.launch.${launch.kind}.args.${index}`, message: writeOnlyInArguments(key) })),
+  );
+  if (problems.length > 0) throw badInput(problems);
 }
 
 /**

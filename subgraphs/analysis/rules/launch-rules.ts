@@ -153,7 +153,7 @@ function argumentSecrets(launch: Launch): Finding[] {
     const held = named && configKeysOf(value).length === 0;
     if (!TOKEN.test(arg) && !held) return [];
     const detail =
-      "Arguments are shown to everybody who may read the tool. Use a secret variable or ${config.key} with a writeOnly property.";
+      "Arguments are shown to everybody who may read the tool, and command lines to everybody on the host. Use a secret variable.";
     return [finding("CRITICAL", "An argument seems to hold a secret", detail, `launch.args.${index}`)];
   });
 }
