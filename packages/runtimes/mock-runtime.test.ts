@@ -15,7 +15,7 @@ function specOf(name: string): ReplicaSpec {
     port: 8100,
     token: "token",
     secrets: [],
-    resources: { cpus: null, memoryMb: null },
+    resources: { cpus: null, memoryMb: null, processes: null, diskMb: null },
   };
 }
 

@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
@@ -46,8 +47,9 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     });
 
   const processes = async (spec: ReplicaSpec): Promise<number[]> => {
+    // Every child inherits its replica's port, of which no other test's replica has the same.
     const all = await table.scan();
-    return all.filter(({ marks }) => marks?.replicaId === spec.replicaId).map(({ pid }) => pid);
+    return all.map(({ pid }) => pid).filter((pid) => environmentOf(pid).split(/[\0 ]/).includes(`PORT=${spec.port}`));
   };
   const ask = async (spec: ReplicaSpec, question: string): Promise<unknown> => {
     let answer: unknown;
@@ -62,7 +64,6 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     return answer;
   };
   const fixture = async (name: string, file: string, args: string[] = []): Promise<ReplicaSpec> => ({
-    // Unlike any other test's, in whatever process: replicas are found by it.
     replicaId: `${name}-${crypto.randomUUID()}`,
     deploymentId: "some-deployment",
     name,
@@ -77,7 +78,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     port: await freePort(),
     token: "a-secret-token",
     secrets: [],
-    resources: { cpus: null, memoryMb: null },
+    resources: { cpus: null, memoryMb: null, processes: null, diskMb: null },
   });
 
   let runtime: Runtime;
@@ -112,6 +113,19 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
     },
     close: () => rm(dataDir, { recursive: true, force: true }),
   };
+}
+
+/** The environment that a process was started with; "" when it is gone. */
+function environmentOf(pid: number): string {
+  if (process.platform !== "linux") {
+    return spawnSync("ps", ["-E", "-ww", "-p", String(pid), "-o", "command="], { encoding: "utf8" }).stdout;
+  }
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "utf8");
+  } catch {
+    // It ended, or is somebody else's.
+    return "";
+  }
 }
 
 /** Why there is no bubblewrap here, or null. */

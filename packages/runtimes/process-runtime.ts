@@ -5,6 +5,8 @@ import type { Logger } from "@toolyard/service-kit/log.ts";
 import { warmUpBridge } from "./process/bridge-warm-up.ts";
 import { createSandbox } from "./process/bubblewrap.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
+import { createCgroups } from "./process/cgroups.ts";
+import type { Cgroups } from "./process/cgroups.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
 import { createLimits } from "./process/limits.ts";
 import { createProcessTable } from "./process/process-table.ts";
@@ -43,13 +45,13 @@ export interface ProcessRuntimeOptions {
   hiddenPaths?: readonly string[];
   /** How often replicas of earlier processes are looked at, and logs are rotated. @default 500 */
   pollIntervalMs?: number;
-  /** How often `list` also looks for processes that no record knows. @default 10000 */
-  scanIntervalMs?: number;
   /** How long a process may still be there after SIGKILL before `stop` gives up. @default 10000 */
   killTimeoutMs?: number;
   /** Size at which an output file is rotated; there are two files for each of stdout and stderr. @default 5 MiB */
   logMaxBytes?: number;
   processTable?: ProcessTable;
+  /** @default those that this host lets Toolyard make */
+  cgroups?: Cgroups;
   now?: () => number;
 }
 
@@ -57,13 +59,14 @@ const NAME = /^[a-z0-9-]{1,128}$/;
 
 /**
  * Runs replicas as processes of this host. They outlive this process and are found again by what is in DATA_DIR and by
- * the marks in their environment.
+ * their control groups.
  * @throws ToolyardError PRECONDITION_FAILED when bubblewrap is asked for and does not work here.
  */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { ownerId, isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
-  const { pollIntervalMs = 500, scanIntervalMs = 10_000, killTimeoutMs = 10_000 } = options;
-  const { logMaxBytes = 5 * 1024 * 1024, now = Date.now, processTable: table = createProcessTable() } = options;
+  const { pollIntervalMs = 500, killTimeoutMs = 10_000 } = options;
+  const { logMaxBytes = 5 * 1024 * 1024, now = Date.now } = options;
+  const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
   const bridgeEntry = options.bridgeEntry === undefined ? undefined : resolve(options.bridgeEntry);
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
@@ -82,7 +85,6 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   // Unisolated bridges fill their compile cache themselves.
   const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ log }) : null;
   const planner = createLaunchPlanner({
-    ownerId,
     hostEnv,
     replicaEnv,
     bridgeEntry,
@@ -90,15 +92,15 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     sandbox,
     limits: createLimits(hostEnv),
   });
-  const terminator = createTerminator({ table, now, killTimeoutMs });
+  const terminator = createTerminator({ table, cgroups, now, killTimeoutMs });
   const catalog = createReplicaCatalog({
     root: join(dataDir, "replicas"),
     ownerId,
     table,
+    cgroups,
     terminator,
     log,
     pollIntervalMs,
-    scanIntervalMs,
     logMaxBytes,
     now,
   });
@@ -112,7 +114,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     await stops.get(spec.name)?.done;
     const existing = catalog.get(spec.name);
     if (existing && catalog.isAlive(existing)) return handleOf(existing);
-    if (existing) await terminator.terminate(targetOf(handleOf(existing), ownerId), () => 0);
+    if (existing) await terminator.terminate(catalog.targetOf(existing), () => 0);
     signal?.throwIfAborted();
     catalog.records.makeFolders(spec.name);
     let replica: Replica | null = null;
@@ -134,7 +136,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       });
       return handleOf(added);
     } catch (error) {
-      if (replica) await terminator.terminate(targetOf(handleOf(replica), ownerId), () => 0);
+      if (replica) await terminator.terminate(catalog.targetOf(replica), () => 0);
       await catalog.remove(spec.name);
       throw error;
     }
@@ -146,7 +148,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const replica = catalog.get(handle.name);
     if (replica) replica.stopping = true;
     try {
-      await terminator.terminate(targetOf(handle, ownerId), deadline);
+      await terminator.terminate(targetOf(handle, replica), deadline);
       if (replica && wasSpawned(replica.record)) {
         await catalog.exitStatus(replica);
         catalog.ended(replica, { exitCode: null, signal: null });
@@ -155,6 +157,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     } finally {
       if (replica) replica.stopping = false;
     }
+  };
+
+  /** Of a replica whose record is gone, too: its group has its name. */
+  const targetOf = (handle: ReplicaHandle, replica: Replica | undefined): Target => {
+    const folders = replica?.record.cgroups ?? cgroups.find(handle.name);
+    return { name: handle.name, main: mainOf(handle), cgroups: folders };
   };
 
   return {
@@ -171,8 +179,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     },
     async list() {
       await catalog.ready();
-      const alive = await catalog.alive((name) => starts.has(name) || stops.has(name));
-      return alive.map((replica) => ({
+      return catalog.alive().map((replica) => ({
         handle: handleOf(replica),
         replicaId: replica.record.replicaId,
         deploymentId: replica.record.deploymentId,
@@ -244,8 +251,4 @@ function handleOf({ record }: Replica): ReplicaHandle {
 
 function mainOf(handle: ReplicaHandle): { pid: number; startToken: string } {
   return { pid: Number(handle.identity["pid"]), startToken: String(handle.identity["startToken"]) };
-}
-
-function targetOf(handle: ReplicaHandle, ownerId: string): Target {
-  return { name: handle.name, replicaId: String(handle.identity["replicaId"]), ownerId, main: mainOf(handle) };
 }

@@ -26,6 +26,13 @@ export type ReplicaLaunch =
     }
   | { kind: "image"; image: string; args: string[]; env: Record<string, string>; port: number };
 
+export interface ReplicaResources {
+  cpus: number | null;
+  memoryMb: number | null;
+  processes: number | null;
+  diskMb: number | null;
+}
+
 export interface ReplicaSpec {
   replicaId: string;
   deploymentId: string;
@@ -40,7 +47,8 @@ export interface ReplicaSpec {
   token: string;
   /** What must not be read in what the replica prints; hidden where that passes through the bridge. Secret. */
   secrets: readonly string[];
-  resources: { cpus: number | null; memoryMb: number | null };
+  /** Null: the runtime's default, or no limit where it has none. */
+  resources: ReplicaResources;
 }
 
 /** Enough to find the replica again after a restart of the control plane. JSON; kept in the store. No secrets. */

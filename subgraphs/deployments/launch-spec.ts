@@ -12,12 +12,14 @@ const health = z.object({
   successThreshold: z.number().int().positive().default(1),
 });
 
+const resource = z.number().nullable().default(null);
+
 const options = z.object({
   timeoutSeconds: z.number().positive().default(30),
   maxConcurrentCalls: z.number().int().positive().nullable().default(null),
   health: health.default(() => health.parse({})),
   resources: z
-    .object({ cpus: z.number().nullable().default(null), memoryMb: z.number().nullable().default(null) })
+    .object({ cpus: resource, memoryMb: resource, processes: resource, diskMb: resource })
     .nullable()
     .default(null),
   enforceApproval: z.boolean().default(false),

@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { realpathSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { firstInherited } from "@toolyard/bridge/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
+import { isWithin, realPathOf } from "./paths.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
@@ -161,15 +162,4 @@ function hide(path: string): string[] {
   const status = statSync(path, { throwIfNoEntry: false });
   if (!status) return [];
   return status.isDirectory() ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path];
-}
-
-/** Whether `path` is `parent` or lies below it. */
-function isWithin(parent: string, path: string): boolean {
-  const way = relative(parent, path);
-  return way !== ".." && !way.startsWith("../");
-}
-
-/** The path without symbolic links, as mounts see it; itself where nothing is there. */
-function realPathOf(path: string): string {
-  return statSync(path, { throwIfNoEntry: false }) ? realpathSync(path) : path;
 }

@@ -9,9 +9,9 @@ import { findOnPath, resolveCommand } from "./command-resolution.ts";
 import { withoutEnvironment } from "./invocation.ts";
 import type { Invocation } from "./invocation.ts";
 import type { Limits } from "./limits.ts";
-import { MARKS } from "./process-table.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
+import { allowanceOf } from "./resources.ts";
 
 /** What to spawn for a replica, checked: it fails only for reasons that nobody could know before. */
 export interface LaunchPlan extends Invocation {
@@ -27,7 +27,6 @@ export interface LaunchPlanner {
 }
 
 export interface LaunchPlannerOptions {
-  ownerId: string;
   hostEnv: Record<string, string | undefined>;
   replicaEnv: readonly string[];
   /** Absolute path of the bridge's main file; undefined: this project's. */
@@ -39,7 +38,7 @@ export interface LaunchPlannerOptions {
 }
 
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
-  const { ownerId, hostEnv, replicaEnv, bridgeEntry, cacheDirectory, sandbox, limits } = options;
+  const { hostEnv, replicaEnv, bridgeEntry, cacheDirectory, sandbox, limits } = options;
   const caches = packageCaches(hostEnv, cacheDirectory);
   // In a sandbox everything ends with the bridge.
   const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
@@ -78,11 +77,6 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       }
       const command = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
       checkReachable("command", command, startDirectory);
-
-      environment[MARKS.owner] = ownerId;
-      environment[MARKS.replica] = spec.replicaId;
-      environment[MARKS.deployment] = spec.deploymentId;
-      environment[MARKS.name] = spec.name;
 
       let inner: Invocation;
       if (launch.kind === "http") {
@@ -123,7 +117,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       const invocation = sandbox?.wrap(inner, confinement) ?? inner;
       return {
         ...invocation,
-        argv: [...limits.prefix(spec.resources), ...invocation.argv],
+        argv: [...limits.prefix(allowanceOf(spec.resources)), ...invocation.argv],
         workingDirectory: sandbox ? paths.work : startDirectory,
       };
     },

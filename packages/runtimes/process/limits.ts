@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { findOnPath } from "./command-resolution.ts";
+import type { Allowance } from "./resources.ts";
 
 const MIB = 1024 * 1024;
 const OPEN_FILES = 8_192;
@@ -14,12 +15,12 @@ const UNTOUCHED_MEMORY_MB = 1_024;
 
 export interface Limits {
   /** The program and arguments that go before the command; empty where there is no `prlimit`. */
-  prefix(resources: { memoryMb: number | null }): string[];
+  prefix(allowance: Allowance): string[];
 }
 
 /**
- * Limits by `prlimit`: open files, processes, no core files, and a ceiling on each process's memory that stops a sudden
- * burst. The replica's memory as a whole is watched by the runtime.
+ * Limits by `prlimit`: open files, processes, no core files, and ceilings on each process's memory and each file's size
+ * that stop a sudden burst. What the replica uses as a whole is watched by the runtime.
  */
 export function createLimits(hostEnv: Record<string, string | undefined>): Limits {
   const program = findOnPath("prlimit", hostEnv["PATH"] ?? "");
@@ -27,13 +28,14 @@ export function createLimits(hostEnv: Record<string, string | undefined>): Limit
   const hard = hardLimits();
   const capped = (name: string, wanted: number): number => Math.min(wanted, hard.get(name) ?? Infinity);
   return {
-    prefix({ memoryMb }) {
+    prefix({ memoryMb, diskMb }) {
       const files = capped("Max open files", OPEN_FILES);
       const processes = capped("Max processes", PROCESSES);
-      const data = memoryMb === null ? null : capped("Max data size", (memoryMb + UNTOUCHED_MEMORY_MB) * MIB);
+      const data = capped("Max data size", (memoryMb + UNTOUCHED_MEMORY_MB) * MIB);
+      const fileSize = capped("Max file size", diskMb * MIB);
       return [
         [program, "--core=0:0", `--nofile=${files}:${files}`, `--nproc=${processes}:${processes}`],
-        data === null ? [] : [`--data=${data}:${data}`],
+        [`--data=${data}:${data}`, `--fsize=${fileSize}:${fileSize}`],
         ["--"],
       ].flat();
     },

@@ -23,18 +23,21 @@ export interface RawLine {
  * because the writer holds the file open and must not be told.
  */
 export interface LogFile {
-  /** Notes how far the file is now, so that lines without a time get one; rotates it when it has grown too far. */
-  observe(now: number): void;
+  /**
+   * Notes how far the file is now, so that lines without a time get one; rotates it when it has grown too far.
+   * @returns By how many bytes it grew since the last time.
+   */
+  observe(now: number): number;
   /** The last `last` lines, oldest first; an unfinished last line counts. */
   readLast(last: number): RawLine[];
-  /** Lines from `position` on, at most about 1 MiB of them, and where to go on. An unfinished last line only when `final`. */
+  /** Lines from `position` on, at most about 128 KiB of them, and where to go on. An unfinished last line only when `final`. */
   readFrom(position: number, final: boolean): { lines: RawLine[]; next: number };
   /** Where the next byte goes. */
   end(): number;
 }
 
 const CHUNK_BYTES = 64 * 1024;
-const READ_AT_ONCE_BYTES = 1024 * 1024;
+const READ_AT_ONCE_BYTES = 128 * 1024;
 /** A longer line is cut: it is for people to read. */
 const LINE_MAX_BYTES = 64 * 1024;
 const MARKS_KEPT = 512;
@@ -125,11 +128,13 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
     end,
     observe(now) {
       const position = end();
+      const grown = position - (seen.at(-1)?.end ?? position);
       if (position !== (seen.at(-1)?.end ?? -1)) {
         seen.push({ end: position, at: now });
         if (seen.length > MARKS_KEPT) seen.shift();
       }
       if (position - base > maxBytes) rotate();
+      return grown;
     },
     readLast(last) {
       const oldest = base - olderBytes;

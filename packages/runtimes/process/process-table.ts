@@ -4,21 +4,6 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 
-/** Names in a replica's environment by which all its processes are found again. Every child inherits them. */
-export const MARKS = {
-  owner: "TOOLYARD_OWNER",
-  replica: "TOOLYARD_REPLICA",
-  deployment: "TOOLYARD_DEPLOYMENT",
-  name: "TOOLYARD_REPLICA_NAME",
-} as const;
-
-export interface Marks {
-  owner: string;
-  replicaId: string;
-  deploymentId: string;
-  name: string;
-}
-
 export interface ProcessEntry {
   pid: number;
   parentPid: number;
@@ -32,17 +17,12 @@ export interface ProcessEntry {
   startedAt: number;
 }
 
-export interface MarkedProcess extends ProcessEntry {
-  /** Null for a process that is not of a replica. */
-  marks: Marks | null;
-}
-
 /** What runs on this host. Zombies count as gone. */
 export interface ProcessTable {
   /** Those of `pids` that run. */
   find(pids: number[]): Map<number, ProcessEntry>;
-  /** Every process whose environment may be read, with its marks. Costs milliseconds: not for a hot path. */
-  scan(): Promise<MarkedProcess[]>;
+  /** Every process. Costs milliseconds: not for a hot path. */
+  scan(): Promise<ProcessEntry[]>;
   /** Private memory of the processes, resident or swapped, in bytes; null where this host does not tell. */
   privateMemory(pids: number[]): number | null;
 }
@@ -104,15 +84,13 @@ function createProcfsProcessTable(bootId: string): ProcessTable {
       return found;
     },
     async scan() {
-      const processes: MarkedProcess[] = [];
+      const processes: ProcessEntry[] = [];
       let inBatch = 0;
       for (const name of readdirSync("/proc")) {
         if (!/^\d+$/.test(name)) continue;
         if (++inBatch % SCAN_BATCH === 0) await nextTurn();
-        const environment = readOrNull(`/proc/${name}/environ`);
-        if (environment === null) continue;
         const entry = entryOf(Number(name));
-        if (entry) processes.push({ ...entry, marks: marksIn(environment, "\0") });
+        if (entry) processes.push(entry);
       }
       return processes;
     },
@@ -127,35 +105,19 @@ function createProcfsProcessTable(bootId: string): ProcessTable {
   };
 }
 
-/** Where a process's own environment is, as `KEY=value` with a separator between. */
-function marksIn(environment: string, separator: string): Marks | null {
-  const value = (name: string): string | null => {
-    const at = `${separator}${environment}`.indexOf(`${separator}${name}=`);
-    if (at < 0) return null;
-    const start = at + name.length + 1;
-    const end = environment.indexOf(separator, start);
-    return environment.slice(start, end < 0 ? undefined : end);
-  };
-  const owner = value(MARKS.owner);
-  const replicaId = value(MARKS.replica);
-  if (owner === null || replicaId === null) return null;
-  return { owner, replicaId, deploymentId: value(MARKS.deployment) ?? "", name: value(MARKS.name) ?? "" };
-}
-
 const PS_TIMEOUT_MS = 5_000;
 const PS_MAX_BYTES = 64 * 1024 * 1024;
 const PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart=,command=";
-/** pid, ppid, pgid, state, `Mon Jan  1 00:00:00 2026`, command (with the environment behind it where asked for). */
+/** pid, ppid, pgid, state, `Mon Jan  1 00:00:00 2026`, command. */
 const PS_LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\w{3}\s+\w{3}\s+\d+\s+[\d:]+\s+\d{4})\s*(.*)$/;
 
 /**
  * The table as `ps` of macOS and the BSDs gives it. Start times have seconds only, which is enough against pid reuse:
  * pids are not given twice within one.
- * @param environmentFlags How this `ps` is asked for all processes with their environments.
  */
-export function createPsProcessTable(environmentFlags: string[] = ["-A", "-E", "-ww"]): ProcessTable {
-  const parse = (output: string): MarkedProcess[] => {
-    const processes: MarkedProcess[] = [];
+export function createPsProcessTable(): ProcessTable {
+  const parse = (output: string): ProcessEntry[] => {
+    const processes: ProcessEntry[] = [];
     for (const line of output.split("\n")) {
       const [, pid, parentPid, groupId, state, started, command = ""] = PS_LINE.exec(line) ?? [];
       if (pid === undefined || started === undefined || state?.startsWith("Z")) continue;
@@ -168,7 +130,6 @@ export function createPsProcessTable(environmentFlags: string[] = ["-A", "-E", "
         program: command.split(" ")[0]?.split("/").pop() ?? "",
         startToken: started.replaceAll(/\s+/g, " "),
         startedAt: Date.parse(started),
-        marks: marksIn(command, " "),
       });
     }
     return processes;
@@ -193,7 +154,7 @@ export function createPsProcessTable(environmentFlags: string[] = ["-A", "-E", "
       return new Map(parse(output).map((entry) => [entry.pid, entry]));
     },
     async scan() {
-      const { stdout } = await promisify(execFile)("ps", [...environmentFlags, "-o", PS_COLUMNS], {
+      const { stdout } = await promisify(execFile)("ps", ["-A", "-ww", "-o", PS_COLUMNS], {
         encoding: "utf8",
         env: environment,
         timeout: PS_TIMEOUT_MS,

@@ -2,12 +2,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
 import type { ReplicaSpec } from "../runtime.ts";
-import type { MarkedProcess, ProcessTable } from "./process-table.ts";
+import type { Cgroups } from "./cgroups.ts";
+import type { ProcessTable } from "./process-table.ts";
 import { createReplicaLog } from "./replica-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
+import { createOveruse } from "./overuse.ts";
+import { allowanceOf } from "./resources.ts";
 import { createReplicaRecords, wasSpawned } from "./replica-records.ts";
 import type { ReplicaRecord, ReplicaRecords } from "./replica-records.ts";
-import type { Terminator } from "./termination.ts";
+import type { Target, Terminator } from "./termination.ts";
 
 /** A replica that runs, or ran and was not forgotten. */
 export interface Replica {
@@ -25,8 +28,10 @@ export interface ReplicaCatalog {
   ready(): Promise<void>;
   get(name: string): Replica | undefined;
   isAlive(replica: Replica): boolean;
-  /** Every replica that runs. From time to time looks for those without a record; not those that `isBusy`. */
-  alive(isBusy: (name: string) => boolean): Promise<Replica[]>;
+  /** Every replica that runs. */
+  alive(): Replica[];
+  /** What its processes are known by. */
+  targetOf(replica: Replica): Target;
   /** About to be spawned; `url` is where it will answer. */
   add(spec: ReplicaSpec, url: string, createdAt: number): Replica;
   spawned(replica: Replica, pid: number): void;
@@ -49,23 +54,21 @@ const EXIT_STATUS_MS = 1_000;
 /** Of the last line about it, in `detail`. */
 const DETAIL_LENGTH = 300;
 const LINES_FOR_DETAIL = 20;
-const MIB = 1024 * 1024;
-/** Memory is looked at once in so many polls: it takes a look at the whole process table. */
-const POLLS_PER_MEMORY_LOOK = 4;
-const REPLICA_NAME = /^[a-z0-9-]{1,128}$/;
+/** Memory and processes are looked at once in so many polls: without control groups that is the whole process table. */
+const POLLS_PER_USE_LOOK = 4;
 
 export function createReplicaCatalog(options: {
   root: string;
   ownerId: string;
   table: ProcessTable;
+  cgroups: Cgroups;
   terminator: Terminator;
   log: Logger;
   pollIntervalMs: number;
-  scanIntervalMs: number;
   logMaxBytes: number;
   now: () => number;
 }): ReplicaCatalog {
-  const { root, ownerId, table, terminator, log, pollIntervalMs, scanIntervalMs, logMaxBytes, now } = options;
+  const { root, ownerId, table, cgroups, terminator, log, pollIntervalMs, logMaxBytes, now } = options;
   const records = createReplicaRecords({
     root,
     ownerId,
@@ -75,10 +78,13 @@ export function createReplicaCatalog(options: {
   const listeners = new Set<(replica: Replica) => void>();
   const background = new Set<Promise<void>>();
   let readiness: Promise<void> | null = null;
-  let scannedAt = -Infinity;
   let timer: NodeJS.Timeout | null = null;
   let polls = 0;
   let closed = false;
+  const overuse = createOveruse({ root, table });
+  let measuring = false;
+  /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
+  const punished = new WeakMap<Replica, string>();
 
   const inBackground = (what: string, replica: Replica, work: () => Promise<void>): void => {
     const task = work()
@@ -93,29 +99,21 @@ export function createReplicaCatalog(options: {
     return { record, log: replicaLog, exited: null, stopping: false };
   };
 
-  const blank = (known: Pick<ReplicaRecord, "name" | "replicaId" | "deploymentId" | "createdAt">): ReplicaRecord => {
-    return {
-      ...known,
-      version: 1,
-      ownerId,
-      url: "",
-      memoryMb: null,
-      pid: null,
-      startToken: null,
-      startedAt: null,
-      ended: null,
-    };
-  };
-
   const save = (replica: Replica, change: Partial<ReplicaRecord>): void => {
     replica.record = { ...replica.record, ...change };
     records.write(replica.record);
   };
 
-  const sweep = async ({ record }: Replica): Promise<void> => {
-    const main = wasSpawned(record) ? { pid: record.pid, startToken: record.startToken } : null;
-    await terminator.terminate({ name: record.name, replicaId: record.replicaId, ownerId, main }, () => 0);
+  const targetOf = ({ record }: Replica): Target => {
+    const { name, cgroups: folders } = record;
+    return {
+      name,
+      main: wasSpawned(record) ? { pid: record.pid, startToken: record.startToken } : null,
+      cgroups: folders,
+    };
   };
+
+  const sweep = (replica: Replica): Promise<void> => terminator.terminate(targetOf(replica), () => 0);
 
   const running = (): Replica[] => [...replicas.values()].filter(({ record }) => wasSpawned(record) && !record.ended);
 
@@ -135,7 +133,7 @@ export function createReplicaCatalog(options: {
     const { stopping } = replica;
     inBackground("a replica's end was not dealt with in full", replica, async () => {
       try {
-        save(replica, { ended: { at: now(), ...exit, detail: lastWords(replica.log) } });
+        save(replica, { ended: { at: now(), ...exit, detail: punished.get(replica) ?? lastWords(replica.log) } });
         // `stop` sweeps by itself.
         if (!stopping) await sweep(replica);
       } finally {
@@ -144,54 +142,24 @@ export function createReplicaCatalog(options: {
     });
   };
 
-  /** Compares what runs with what is known: takes over, sweeps, clears. */
-  const discover = async (isBusy: (name: string) => boolean): Promise<void> => {
-    const marked = Map.groupBy(
-      (await table.scan()).filter(({ marks }) => marks?.owner === ownerId && REPLICA_NAME.test(marks.name)),
-      ({ marks }) => marks?.name ?? "",
-    );
-    scannedAt = now();
-    for (const [name, processes] of marked) {
-      if (isBusy(name)) continue;
-      const known = replicas.get(name);
-      if (known && wasSpawned(known.record)) {
-        if (aliveOf([known]).length > 0 || known.stopping) continue;
-        log.warn({ replica: name, processes: processes.length }, "processes of an ended replica still ran");
-        inBackground("what a replica left behind cannot be killed", known, () => sweep(known));
-        continue;
-      }
-      takeOver(name, known, processes);
-    }
-    for (const [name, replica] of replicas) {
-      const { record } = replica;
-      const neverSpawned = !wasSpawned(record) && !marked.has(name);
-      const old = record.ended !== null && record.ended.at < now() - KEEP_ENDED_MS;
-      if ((neverSpawned || old) && !isBusy(name)) await remove(name);
-    }
-  };
-
-  /** A replica that was spawned by a process that ended before it could write so down, or whose folder was lost. */
-  const takeOver = (name: string, known: Replica | undefined, processes: MarkedProcess[]): void => {
-    const oldestFirst = processes.toSorted((one, other) => one.startedAt - other.startedAt || one.pid - other.pid);
-    const main = oldestFirst.find((entry) => entry.pid === entry.groupId) ?? oldestFirst[0];
-    if (!main?.marks) return;
-    const { replicaId, deploymentId } = main.marks;
-    log.info({ replica: name, pid: main.pid }, "a replica without a record was found");
-    records.makeFolders(name);
-    const replica = replicaOf(known?.record ?? blank({ name, replicaId, deploymentId, createdAt: main.startedAt }));
-    replicas.set(name, replica);
-    save(replica, { pid: main.pid, startToken: main.startToken, startedAt: main.startedAt });
-    watch();
-  };
-
   const load = async (): Promise<void> => {
     for (const record of records.readAll()) replicas.set(record.name, replicaOf(record));
-    await discover(() => false);
-    // Not told to listeners: what ended before is for `inspect` to say.
     const alive = new Set(aliveOf(running()));
-    for (const replica of running()) {
-      if (alive.has(replica)) continue;
-      save(replica, { ended: { at: now(), exitCode: null, signal: null, detail: lastWords(replica.log) } });
+    for (const [name, replica] of replicas) {
+      const { record } = replica;
+      const old = record.ended !== null && record.ended.at < now() - KEEP_ENDED_MS;
+      if (!wasSpawned(record) || old) await remove(name);
+      else if (!alive.has(replica)) {
+        inBackground("what a replica left behind cannot be killed", replica, () => sweep(replica));
+        // Not told to listeners: what ended before is for `inspect` to say.
+        if (!record.ended) {
+          save(replica, { ended: { at: now(), exitCode: null, signal: null, detail: lastWords(replica.log) } });
+        }
+      }
+    }
+    // Groups are Toolyard's own making: one without a record is of a replica whose folder was lost.
+    for (const name of cgroups.names().filter((each) => !replicas.has(each))) {
+      await terminator.terminate({ name, main: null, cgroups: cgroups.find(name) }, () => 0);
     }
     if (alive.size > 0) watch();
   };
@@ -202,7 +170,8 @@ export function createReplicaCatalog(options: {
     const alive = new Set(aliveOf(candidates));
     for (const replica of candidates) {
       try {
-        replica.log.observe(now());
+        const excess = overuse.ofOutput(replica.record, replica.log.observe(now()), now());
+        if (excess !== null) punish(replica, excess);
       } catch (error) {
         log.warn({ replica: replica.record.name, reason: messageOf(error) }, "a replica's log cannot be kept");
       }
@@ -213,31 +182,47 @@ export function createReplicaCatalog(options: {
         ended(replica, { exitCode: null, signal: null });
       });
     }
-    if (polls % POLLS_PER_MEMORY_LOOK === 0) {
+    if (polls % POLLS_PER_USE_LOOK === 0) {
       for (const replica of alive) {
-        if (replica.record.memoryMb !== null) {
-          inBackground("a replica's memory cannot be looked at", replica, () => checkMemory(replica));
-        }
+        inBackground("what a replica uses cannot be looked at", replica, async () => {
+          const members = await terminator.membersOf(targetOf(replica));
+          const pids = members.map((entry) => entry.pid);
+          const excess = overuse.ofMemoryAndProcesses(replica.record, pids);
+          if (excess !== null) punish(replica, excess);
+        });
       }
     }
+    if (!measuring && overuse.isDiskDue(now())) void measureDisk([...alive]);
     if (candidates.length === 0 && timer) {
       clearInterval(timer);
       timer = null;
     }
   };
 
-  /** Kills a replica that uses more than it may: its exit is then told as any other. */
-  const checkMemory = async (replica: Replica): Promise<void> => {
-    const { name, replicaId, memoryMb, pid, startToken } = replica.record;
-    if (memoryMb === null || pid === null || startToken === null || replica.stopping) return;
-    const target = { name, replicaId, ownerId, main: { pid, startToken } };
-    const members = await terminator.membersOf(target);
-    const bytes = table.privateMemory(members.map((entry) => entry.pid));
-    if (bytes === null || bytes <= memoryMb * MIB) return;
-    const used = Math.ceil(bytes / MIB);
-    log.warn({ replica: name, used_mb: used, allowed_mb: memoryMb }, "a replica used more memory than it may");
-    replica.log.note(now(), `Killed by Toolyard: it used ${used} MB of memory, of ${memoryMb} MB that it may.`);
-    await terminator.terminate(target, () => 0);
+  /** One after the other: the disk is for other work, too. */
+  const measureDisk = async (candidates: Replica[]): Promise<void> => {
+    measuring = true;
+    try {
+      for (const replica of candidates) {
+        if (closed || replica.record.ended) continue;
+        const excess = await overuse.ofDisk(replica.record, records.pathsOf(replica.record.name));
+        if (excess !== null) punish(replica, excess);
+      }
+    } catch (error) {
+      log.warn({ reason: messageOf(error) }, "the disk that replicas use cannot be measured");
+    } finally {
+      measuring = false;
+    }
+  };
+
+  /** Kills a replica that uses more than it may: its exit is then told as any other, its last words say why. */
+  const punish = (replica: Replica, excess: string): void => {
+    if (replica.stopping || replica.record.ended || punished.has(replica)) return;
+    const words = `Killed by Toolyard: it ${excess}.`;
+    punished.set(replica, words);
+    log.warn({ replica: replica.record.name, excess }, "a replica used more than it may");
+    replica.log.note(now(), words);
+    inBackground("a replica that used too much cannot be killed", replica, () => sweep(replica));
   };
 
   const watch = (): void => {
@@ -256,16 +241,26 @@ export function createReplicaCatalog(options: {
     ready: () => (readiness ??= load()),
     get: (name) => replicas.get(name),
     isAlive: (replica) => wasSpawned(replica.record) && aliveOf([replica]).length > 0,
-    async alive(isBusy) {
-      if (now() - scannedAt >= scanIntervalMs) await discover(isBusy);
-      return aliveOf([...replicas.values()].filter(({ record }) => wasSpawned(record)));
-    },
+    alive: () => aliveOf([...replicas.values()].filter(({ record }) => wasSpawned(record))),
+    targetOf,
     add(spec, url, createdAt) {
       const { name, replicaId, deploymentId, resources } = spec;
       const replica = replicaOf({
-        ...blank({ name, replicaId, deploymentId, createdAt }),
+        version: 1,
+        ownerId,
+        name,
+        replicaId,
+        deploymentId,
         url,
+        createdAt,
         memoryMb: resources.memoryMb,
+        processes: resources.processes,
+        diskMb: resources.diskMb,
+        cgroups: cgroups.create(name, allowanceOf(resources)),
+        pid: null,
+        startToken: null,
+        startedAt: null,
+        ended: null,
       });
       records.write(replica.record);
       replicas.set(name, replica);
@@ -276,6 +271,13 @@ export function createReplicaCatalog(options: {
       const startedAt = entry?.startedAt ?? now();
       // Without an entry it has ended already; no other process may be taken for it.
       save(replica, { pid, startToken: entry?.startToken ?? `ended:${startedAt}`, startedAt });
+      try {
+        cgroups.enter(replica.record.cgroups, pid);
+      } catch (error) {
+        log.warn({ replica: replica.record.name, reason: messageOf(error) }, "a replica has no control group");
+        cgroups.remove(replica.record.cgroups);
+        save(replica, { cgroups: [] });
+      }
       watch();
     },
     exitStatus,

@@ -14,8 +14,8 @@ const structuredLine = z.object({
 
 /** What one replica printed, both streams, by time. */
 export interface ReplicaLog {
-  /** To be called now and then: gives times to lines that have none, and rotates. */
-  observe(now: number): void;
+  /** To be called now and then: gives times to lines that have none, and rotates. @returns Bytes since the last time. */
+  observe(now: number): number;
   /** Adds a SYSTEM line of the runtime's own. */
   note(at: number, text: string): void;
   readLast(last: number): ReplicaLogLine[];
@@ -43,10 +43,7 @@ export function createReplicaLog(options: {
     );
 
   return {
-    observe(now) {
-      stdout.observe(now);
-      stderr.observe(now);
-    },
+    observe: (now) => stdout.observe(now) + stderr.observe(now),
     note(at, text) {
       appendFileSync(options.stdout, `${JSON.stringify({ at, stream: "SYSTEM", text })}\n`, { mode: 0o600 });
     },

@@ -7,7 +7,7 @@ import { z } from "zod";
 
 /**
  * What is kept on disk of a replica so that a later process finds it. No secrets.
- * `pid` is null between "about to spawn" and "spawned": a kill in between is cleared up by the marks in /proc.
+ * `pid` is null between "about to spawn" and "spawned": a process that is killed over in between ends by itself.
  */
 const replicaRecord = z.object({
   version: z.literal(1),
@@ -18,6 +18,10 @@ const replicaRecord = z.object({
   /** Where it answers; "" where that was lost. */
   url: z.string().default(""),
   memoryMb: z.number().nullable(),
+  processes: z.number().nullable().default(null),
+  diskMb: z.number().nullable().default(null),
+  /** The folders of its control group. */
+  cgroups: z.array(z.string()).default([]),
   createdAt: z.number(),
   pid: z.number().int().positive().nullable(),
   startToken: z.string().nullable(),

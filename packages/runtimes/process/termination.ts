@@ -1,18 +1,22 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
-import type { MarkedProcess, ProcessTable } from "./process-table.ts";
+import type { Cgroups } from "./cgroups.ts";
+import type { ProcessEntry, ProcessTable } from "./process-table.ts";
 
-/** What belongs to a replica: its mark, and its main process when it is known. */
+/** By what a replica's processes are known. */
 export interface Target {
   name: string;
-  replicaId: string;
-  ownerId: string;
   main: { pid: number; startToken: string } | null;
+  /** The folders of its control group; empty where this host has none for it. */
+  cgroups: readonly string[];
 }
 
 export interface Terminator {
-  /** The replica's processes that run now: its group, whatever carries its mark, and their descendants. */
-  membersOf(target: Target): Promise<MarkedProcess[]>;
+  /**
+   * The replica's processes that run now: all in its control group. Where it has none: the main process's group and session,
+   * its descendants, and what was found to be one before.
+   */
+  membersOf(target: Target): Promise<ProcessEntry[]>;
   /**
    * SIGTERM to all, SIGKILL to what is left at `deadline()` (epoch ms, asked again and again: it may move), and no return before all
    * are verified gone.
@@ -29,49 +33,56 @@ const RESCAN_MS = 250;
 
 export function createTerminator(options: {
   table: ProcessTable;
+  cgroups: Cgroups;
   now: () => number;
   /** How long after SIGKILL a process may still be there (the kernel may be busy with its input and output). */
   killTimeoutMs: number;
 }): Terminator {
-  const { table, now, killTimeoutMs } = options;
+  const { table, cgroups, now, killTimeoutMs } = options;
+  /** Of replicas without a control group: what left its parent is found again by having been seen. */
+  const seen = new Map<string, ProcessEntry[]>();
 
-  const membersOf = async (target: Target): Promise<MarkedProcess[]> => {
-    const all = await table.scan();
-    const ownGroup = all.find((entry) => entry.pid === process.pid)?.groupId;
-    const isOurs = ({ marks }: MarkedProcess): boolean =>
-      marks?.replicaId === target.replicaId && marks.owner === target.ownerId;
-    const groups = new Set(all.filter(isOurs).map((entry) => entry.groupId));
-    const main = all.find((entry) => entry.pid === target.main?.pid);
-    if (main !== undefined && main.startToken === target.main?.startToken) groups.add(main.groupId);
-    const members = new Set(all.filter((entry) => isOurs(entry) || groups.has(entry.groupId)));
-    // Children that left the group and emptied their environment are still children, at any depth.
-    const pids = new Set([...members].map((entry) => entry.pid));
-    for (let before = -1; before !== members.size;) {
-      before = members.size;
-      for (const entry of all) {
-        if (!pids.has(entry.parentPid)) continue;
-        members.add(entry);
-        pids.add(entry.pid);
+  const membersOf = async (target: Target): Promise<ProcessEntry[]> => {
+    const inGroup = cgroups.members(target.cgroups);
+    // Who moved this process in there does not get it killed.
+    if (inGroup !== null && !inGroup.includes(process.pid)) return [...table.find(inGroup).values()];
+    const members = relativesOf(target, await table.scan());
+    if (members.length > 0) seen.set(target.name, members);
+    else seen.delete(target.name);
+    return members;
+  };
+
+  const relativesOf = ({ name, main }: Target, all: ProcessEntry[]): ProcessEntry[] => {
+    const known = new Map((seen.get(name) ?? []).map((entry) => [entry.pid, entry.startToken]));
+    const leader = all.find((entry) => entry.pid === main?.pid);
+    // Where somebody else has that pid by now, the group and the session of that number are theirs.
+    const isFamily = leader === undefined || leader.startToken === main?.startToken;
+    const pids = new Set<number>();
+    for (let before = -1; before !== pids.size;) {
+      before = pids.size;
+      for (const { pid, startToken, parentPid, groupId, sessionId } of all) {
+        const inFamily = main !== null && isFamily && (groupId === main.pid || sessionId === main.pid);
+        if (inFamily || known.get(pid) === startToken || pids.has(parentPid)) pids.add(pid);
       }
     }
-    return [...members].filter((entry) => entry.groupId !== ownGroup);
+    return all.filter(({ pid }) => pids.has(pid));
   };
 
   /** Of `processes`, those that still run and are still the same. */
-  const remaining = (processes: MarkedProcess[]): MarkedProcess[] => {
+  const remaining = (processes: ProcessEntry[]): ProcessEntry[] => {
     const found = table.find(processes.map((entry) => entry.pid));
     return processes.filter((entry) => found.get(entry.pid)?.startToken === entry.startToken);
   };
 
-  /** The members that are found now, and those of before that still run: a dying process loses its marks before its ports. */
-  const lookAgain = async (target: Target, before: MarkedProcess[]): Promise<MarkedProcess[]> => {
+  /** The members that are found now, and those of before that still run: a dying process leaves its group before its ports. */
+  const lookAgain = async (target: Target, before: ProcessEntry[]): Promise<ProcessEntry[]> => {
     const found = await membersOf(target);
     const pids = new Set(found.map((entry) => entry.pid));
     return [...found, ...remaining(before).filter((entry) => !pids.has(entry.pid))];
   };
 
   const terminate = async (target: Target, deadline: () => number): Promise<void> => {
-    const inMainGroup = (entry: MarkedProcess): boolean => entry.groupId === target.main?.pid;
+    const inMainGroup = (entry: ProcessEntry): boolean => entry.groupId === target.main?.pid;
     const asked = new Set<number>();
     let members = await membersOf(target);
     let scannedAt = now();
@@ -91,10 +102,13 @@ export function createTerminator(options: {
       }
     }
     await kill(target, members);
+    for (const giveUpAt = now() + killTimeoutMs; !cgroups.remove(target.cgroups) && now() < giveUpAt;)
+      await delay(POLL_MS);
+    seen.delete(target.name);
   };
 
   /** SIGKILL until two looks in a row find nothing: what was being forked during one is there at the next. */
-  const kill = async (target: Target, members: MarkedProcess[]): Promise<void> => {
+  const kill = async (target: Target, members: ProcessEntry[]): Promise<void> => {
     const giveUpAt = now() + killTimeoutMs;
     let known = members;
     for (let clean = 0; clean < 2;) {
@@ -111,6 +125,7 @@ export function createTerminator(options: {
           `Processes of replica ${target.name} do not end, not even by SIGKILL: ${pids}.`,
         );
       }
+      if (!cgroups.members(target.cgroups)?.includes(process.pid)) cgroups.kill(target.cgroups);
       killGroupsOf(known);
       await delay(POLL_MS);
     }
@@ -120,7 +135,7 @@ export function createTerminator(options: {
 }
 
 /** SIGTERM to those of `processes` that were not asked before, by whole groups so that none slips through. */
-function askToEnd(processes: MarkedProcess[], asked: Set<number>): void {
+function askToEnd(processes: ProcessEntry[], asked: Set<number>): void {
   // The sandbox's outer process would die of it at once and leave the inside to itself; it ends when the inside does.
   const sandboxed = new Set(
     processes.filter((entry) => entry.program === SANDBOX_PROGRAM).map((entry) => entry.groupId),
@@ -131,7 +146,7 @@ function askToEnd(processes: MarkedProcess[], asked: Set<number>): void {
   for (const receiver of receivers) send(receiver, "SIGTERM");
 }
 
-function killGroupsOf(processes: MarkedProcess[]): void {
+function killGroupsOf(processes: ProcessEntry[]): void {
   for (const group of new Set(processes.map((entry) => entry.groupId))) send(-group, "SIGKILL");
 }
 

@@ -145,7 +145,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         port: replica.port,
         token: sealer.open(replica.sealedToken, replica.id),
         secrets: secrets.of(deployment, replica),
-        resources: deployment.launch.options.resources ?? { cpus: null, memoryMb: null },
+        resources: deployment.launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null },
       },
       signal,
     );

@@ -1,0 +1,181 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { createCgroups, noCgroups } from "./process/cgroups.ts";
+import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
+import type { ProcessHarness } from "./process-runtime.harness.ts";
+import type { Isolation } from "./process/bubblewrap.ts";
+import type { ReplicaHandle, ReplicaLaunch } from "./runtime.ts";
+import { stopAll } from "./stop-all.ts";
+
+/** What belongs to a replica is known by what the kernel says, not by what a process says of itself. */
+
+const DEADLINE = { timeout: 10_000, interval: 20 };
+const LONG = { timeout: 30_000, interval: 50 };
+const MIB = 1024 * 1024;
+const SLEEPER = ["-e", "setInterval(() => {}, 1000)"];
+
+const isolations: Isolation[] = (await whyNoBubblewrap()) === null ? ["none", "bubblewrap"] : ["none"];
+const hasCgroups = ((): boolean => {
+  const cgroups = createCgroups({ ownerId: `probe-${process.pid}` });
+  const folders = cgroups.create("probe", { cpus: null, memoryMb: 64, processes: 16, diskMb: 1 });
+  cgroups.remove(folders);
+  return folders.length > 0;
+})();
+
+let harness: ProcessHarness;
+afterEach(async () => {
+  await stopAll(harness.runtime, 0);
+  await harness.runtime.close();
+  await harness.close();
+});
+
+function commandLines(): string[] {
+  return spawnSync("ps", ["-A", "-ww", "-o", "command="], { encoding: "utf8" }).stdout.split("\n");
+}
+const running = (unique: string): string[] => commandLines().filter((line) => line.includes(unique));
+
+describe.each(isolations)("isolation %s", (isolation) => {
+  // Where there is neither a control group nor a sandbox, what left parent, session and group at once is nobody's.
+  describe.skipIf(isolation === "none" && !hasCgroups)(
+    "a daemon that forked twice, with nothing in its environment",
+    () => {
+      async function startDaemon() {
+        harness = await openProcessHarness({ isolation });
+        const unique = `daemon-${crypto.randomUUID()}`;
+        const handle = await harness.runtime.start(await harness.fixture("forks", "daemonizes.mjs", [unique]));
+        const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
+        await expect.poll(lines, DEADLINE).toEqual(["daemonized"]);
+        const isDaemon = () => running(unique).some((line) => line.includes("ignores-sigterm.mjs"));
+        await expect.poll(isDaemon, DEADLINE).toBe(true);
+        return { unique, handle };
+      }
+
+      test("ends with a stop of its replica", async () => {
+        const { unique, handle } = await startDaemon();
+        await harness.runtime.stop(handle, 100);
+        expect(running(unique)).toEqual([]);
+      });
+
+      test("ends when its replica's main process was killed", async () => {
+        const { unique, handle } = await startDaemon();
+        await harness.killFromOutside(handle);
+        await expect.poll(() => running(unique), DEADLINE).toEqual([]);
+      });
+
+      test("ends by the next control plane, which finds the replica dead", async () => {
+        const { unique, handle } = await startDaemon();
+        await harness.runtime.close();
+        await harness.killFromOutside(handle);
+        harness.runtime = await harness.successor();
+        expect(await harness.runtime.list()).toEqual([]);
+        await expect.poll(() => running(unique), DEADLINE).toEqual([]);
+      });
+    },
+  );
+
+  test("a process that says it is of a replica is not: it is neither killed with it nor taken for one", async () => {
+    harness = await openProcessHarness({ isolation });
+    const spec = await harness.fixture("claimed", "http-server.mjs");
+    const handle = await harness.runtime.start(spec);
+    await harness.ask(spec, "/");
+    const claims = (name: string) => ({
+      TOOLYARD_OWNER: `owner-of-${harness.dataDir.slice(-6)}`,
+      TOOLYARD_REPLICA: spec.replicaId,
+      TOOLYARD_DEPLOYMENT: spec.deploymentId,
+      TOOLYARD_REPLICA_NAME: name,
+      PORT: String(spec.port),
+    });
+    const strangers = ["claimed", "invented"].map((name) =>
+      spawn(process.execPath, SLEEPER, { detached: true, stdio: "ignore", env: claims(name) }),
+    );
+    try {
+      await harness.runtime.close();
+      harness.runtime = await harness.successor();
+      expect((await harness.runtime.list()).map(({ handle: { name } }) => name)).toEqual(["claimed"]);
+      await harness.runtime.stop(handle, 100);
+      await harness.runtime.forget(handle);
+      expect(await harness.runtime.list()).toEqual([]);
+      expect(strangers.map(({ exitCode, signalCode }) => exitCode ?? signalCode)).toEqual([null, null]);
+    } finally {
+      for (const stranger of strangers) stranger.kill("SIGKILL");
+      await Promise.all(strangers.map(async (stranger) => stranger.signalCode ?? (await once(stranger, "exit"))));
+    }
+  });
+});
+
+describe.skipIf(!hasCgroups)("control groups", () => {
+  const groups = () => createCgroups({ ownerId: `owner-of-${harness.dataDir.slice(-6)}` }).names();
+
+  test("are gone once their replicas are", async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const handle = await harness.runtime.start(await harness.fixture("grouped", "http-server.mjs"));
+    expect(groups()).toEqual(["grouped"]);
+    await harness.runtime.stop(handle, 1_000);
+    expect(groups()).toEqual([]);
+  });
+
+  test("of replicas whose folders were lost are emptied by the next control plane", async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const spec = await harness.fixture("lost", "http-server.mjs");
+    await harness.runtime.start(spec);
+    await harness.runtime.close();
+    spawnSync("rm", ["-r", join(harness.dataDir, "replicas")]);
+    expect(existsSync(join(harness.dataDir, "replicas"))).toBe(false);
+    harness.runtime = await harness.successor();
+    expect(await harness.runtime.list()).toEqual([]);
+    expect(groups()).toEqual([]);
+    expect(await harness.remains(spec)).toEqual([]);
+  });
+
+  test("limit the processes of a replica", async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const spec = await harness.fixture("bomb", "forks-many.mjs", ["60"]);
+    const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, processes: 40 } });
+    const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
+    await expect.poll(lines, DEADLINE).toContainEqual(expect.stringMatching(/^refused [1-9]\d*$/));
+    expect((await harness.processes(spec)).length).toBeLessThan(40);
+  });
+});
+
+describe("what a replica uses", () => {
+  const ended = async (handle: ReplicaHandle) => {
+    await expect.poll(() => harness.runtime.inspect(handle).then(({ alive }) => alive), LONG).toBe(false);
+    return harness.runtime.inspect(handle);
+  };
+
+  test("is bounded in processes where the kernel does not count them, too", async () => {
+    harness = await openProcessHarness({ isolation: "none", cgroups: noCgroups });
+    const spec = await harness.fixture("bomb", "forks-many.mjs", ["60"]);
+    const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, processes: 40 } });
+    expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/had \d+ processes, of 40/) });
+    expect(await harness.processes(spec)).toEqual([]);
+  });
+
+  test.each([
+    ["one file", (folder: string) => [folder, "1", String(48 * MIB)]],
+    ["many files", (folder: string) => [folder, "20000", "1"]],
+  ])("is bounded on the disk, by %s", async (_what, args) => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const folder = join(harness.dataDir, "replicas/greedy/work");
+    const spec = await harness.fixture("greedy", "fills-disk.mjs", args(folder));
+    const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, diskMb: 32 } });
+    await ended(handle);
+    // A single file is stopped by the kernel at that size.
+    const log = (await harness.runtime.logs(handle, 50)).map(({ text }) => text).join("\n");
+    expect(log).toMatch(/filled the 32 MiB|EFBIG/);
+  });
+
+  test("is bounded in output: one that prints as fast as it can is ended, and its log stays small", async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const spec = await harness.fixture("floods", "");
+    const launch = { ...spec.launch, command: "sh", args: ["-c", "yes >&2"] } as ReplicaLaunch;
+    const handle = await harness.runtime.start({ ...spec, launch });
+    expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/printed \d+ MiB within a second/) });
+    const folder = join(harness.dataDir, "replicas/floods");
+    const bytes = () => readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+    expect(bytes()).toBeLessThan(64 * MIB);
+  });
+});

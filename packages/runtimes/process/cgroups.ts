@@ -1,0 +1,202 @@
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join, relative } from "node:path";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { isWithin } from "./paths.ts";
+import type { Allowance } from "./resources.ts";
+
+/**
+ * A control group for each replica, where this host lets Toolyard make some: the kernel keeps every process of a replica in
+ * its group, whatever it forks, calls itself or has in its environment. `man 7 cgroups`.
+ */
+export interface Cgroups {
+  /** Makes a replica's group; its folders, or none where that cannot be. */
+  create(name: string, allowance: Allowance): string[];
+  /** Folders that `create` would make for that name, where they are there. */
+  find(name: string): string[];
+  /** Names of all groups that are there. */
+  names(): string[];
+  /**
+   * Moves a process in, with what it forks from then on.
+   * @throws the system's error
+   */
+  enter(folders: readonly string[], pid: number): void;
+  /** What runs in it; null where there is no such group. */
+  members(folders: readonly string[]): number[] | null;
+  /** SIGKILL to all in it, at once where the kernel can. */
+  kill(folders: readonly string[]): void;
+  /** Removes a group in which nothing runs any more. Whether it is gone: the kernel may hold one for moments yet. */
+  remove(folders: readonly string[]): boolean;
+}
+
+/** Where this host has none to give. */
+export const noCgroups: Cgroups = {
+  create: () => [],
+  find: () => [],
+  names: () => [],
+  enter: () => undefined,
+  members: () => null,
+  kill: () => undefined,
+  remove: () => true,
+};
+
+/** What is said of a group that is gone, or of one whose last process is not yet (EBUSY). */
+const GONE = new Set(["ENOENT", "ENODEV", "ENOTDIR"]);
+const MIB = 1024 * 1024;
+/** Over what a replica may use: its use is measured, and told in words, before the kernel ends it without. */
+const MEMORY_HEADROOM = 1.5;
+/** The kernel's default. */
+const CPU_PERIOD_US = 100_000;
+
+export function createCgroups(options: { ownerId: string }): Cgroups {
+  const prefix = `toolyard-${options.ownerId}-`;
+  const parents = ownGroups();
+  const keeper = parents.find(({ kind }) => kind === "unified");
+  const usable = keeper !== undefined && isWritable(keeper.folder);
+  const foldersOf = (name: string): string[] =>
+    usable
+      ? [keeper, ...parents.filter((parent) => parent !== keeper)].map(({ folder }) => join(folder, prefix + name))
+      : [];
+  /** Records lie where a replica that is not isolated can write: they may name Toolyard's own groups only. */
+  const own = (folders: readonly string[]): string[] =>
+    folders.filter(
+      (folder) => basename(folder).startsWith(prefix) && parents.some(({ mount }) => isWithin(mount, folder)),
+    );
+
+  return {
+    create(name, { cpus, memoryMb, processes }) {
+      const [first, ...others] = foldersOf(name);
+      if (first === undefined || !attempt(() => mkdirSync(first, { recursive: true }))) return [];
+      const made = [first, ...others.filter((folder) => attempt(() => mkdirSync(folder, { recursive: true })))];
+      const memory = String(Math.ceil(memoryMb * MEMORY_HEADROOM) * MIB);
+      for (const folder of made) {
+        // Each is there only where that controller is: version 2, version 1.
+        setLimit(join(folder, "pids.max"), String(processes));
+        setLimit(join(folder, "memory.max"), memory);
+        setLimit(join(folder, "memory.limit_in_bytes"), memory);
+        if (cpus === null) continue;
+        const quota = String(Math.round(cpus * CPU_PERIOD_US));
+        setLimit(join(folder, "cpu.max"), `${quota} ${CPU_PERIOD_US}`);
+        setLimit(join(folder, "cpu.cfs_quota_us"), quota);
+      }
+      return made;
+    },
+    find: (name) => foldersOf(name).filter((folder) => existsSync(folder)),
+    names() {
+      const entries = usable ? parents.flatMap(({ folder }) => readdirSync(folder)) : [];
+      const names = entries.filter((entry) => entry.startsWith(prefix)).map((entry) => entry.slice(prefix.length));
+      return [...new Set(names)];
+    },
+    enter(folders, pid) {
+      for (const folder of own(folders)) writeFileSync(join(folder, "cgroup.procs"), String(pid));
+    },
+    members(folders) {
+      const [first] = own(folders);
+      return first === undefined ? null : membersBelow(first);
+    },
+    kill(folders) {
+      const [first] = own(folders);
+      if (first !== undefined) attempt(() => writeFileSync(join(first, "cgroup.kill"), "1", { flag: "r+" }));
+    },
+    remove(folders) {
+      for (const folder of own(folders)) attempt(() => removeBelow(folder));
+      return !own(folders).some((folder) => existsSync(folder));
+    },
+  };
+}
+
+interface OwnGroup {
+  kind: "unified" | "pids" | "memory" | "cpu";
+  mount: string;
+  folder: string;
+}
+
+/** The groups that this process is in: of version 2, and of version 1 those that limit. */
+function ownGroups(): OwnGroup[] {
+  const mounts = readOrEmpty("/proc/self/mountinfo");
+  const places = [...readOrEmpty("/proc/self/cgroup").matchAll(/^\d+:([^:]*):(.*)$/gm)];
+  return (["unified", "pids", "memory", "cpu"] as const).flatMap((kind) => {
+    const path = places.find(([, controllers = ""]) =>
+      kind === "unified" ? controllers === "" : controllers.split(",").includes(kind),
+    )?.[2];
+    // `man 5 proc`: id, parent, device, root, mount point, options, optional fields, "-", type, source, super options.
+    for (const line of path === undefined ? [] : mounts.split("\n")) {
+      const [before = "", after = ""] = line.split(" - ");
+      const [, , , root = "/", mount = "", flags = ""] = before.split(" ");
+      const [type, , superOptions = ""] = after.split(" ");
+      const fits =
+        kind === "unified" ? type === "cgroup2" : type === "cgroup" && superOptions.split(",").includes(kind);
+      if (fits && path !== undefined && isWithin(root, path) && flags.split(",").includes("rw")) {
+        return [{ kind, mount, folder: join(mount, relative(root, path)) }];
+      }
+    }
+    return [];
+  });
+}
+
+/** Whether a process may be moved from there to below it, and be killed with its group (Linux 5.14). */
+function isWritable(folder: string): boolean {
+  const probe = join(folder, `toolyard-probe-${process.pid}`);
+  return attempt(() => {
+    accessSync(join(folder, "cgroup.procs"), constants.W_OK);
+    mkdirSync(probe);
+    try {
+      accessSync(join(probe, "cgroup.kill"), constants.W_OK);
+    } finally {
+      rmdirSync(probe);
+    }
+  });
+}
+
+function membersBelow(folder: string): number[] | null {
+  try {
+    const text = readFileSync(join(folder, "cgroup.procs"), "utf8");
+    const own = text.split("\n").filter(Boolean).map(Number);
+    return [...own, ...subgroupsOf(folder).flatMap((below) => membersBelow(below) ?? [])];
+  } catch (error) {
+    if (GONE.has(systemCodeOf(error) ?? "")) return null;
+    throw error;
+  }
+}
+
+function subgroupsOf(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(folder, entry.name));
+}
+
+function removeBelow(folder: string): void {
+  for (const below of subgroupsOf(folder)) removeBelow(below);
+  rmdirSync(folder);
+}
+
+/** Whether it worked: where this host does not let Toolyard, it goes without. */
+function attempt(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (systemCodeOf(error) === undefined) throw error;
+    return false;
+  }
+}
+
+function setLimit(file: string, value: string): void {
+  attempt(() => writeFileSync(file, value, { flag: "r+" }));
+}
+
+function readOrEmpty(path: string): string {
+  let text = "";
+  attempt(() => {
+    text = readFileSync(path, "utf8");
+  });
+  return text;
+}

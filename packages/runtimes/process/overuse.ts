@@ -1,0 +1,62 @@
+import { statfsSync } from "node:fs";
+import { diskUse } from "./disk-use.ts";
+import type { ProcessTable } from "./process-table.ts";
+import type { ReplicaPaths, ReplicaRecord } from "./replica-records.ts";
+import { allowanceOf } from "./resources.ts";
+
+const MIB = 1024 * 1024;
+/** More output than this within a second is no log, and keeps the disk busy however often it is rotated. */
+const MAX_OUTPUT_PER_SECOND = 64 * MIB;
+/** Walking through replicas' folders costs: they are measured when the file system lost this much, or so long after the last time. */
+const FREE_SPACE_STEP = 64 * MIB;
+const MEASURE_AGAIN_MS = 60_000;
+
+/** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
+export interface Overuse {
+  /** `bytes`: what it printed since the last look. */
+  ofOutput(record: ReplicaRecord, bytes: number, now: number): string | null;
+  ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
+  /** Whether it is time to measure the disk. To be asked often. */
+  isDiskDue(now: number): boolean;
+  ofDisk(record: ReplicaRecord, paths: ReplicaPaths): Promise<string | null>;
+}
+
+export function createOveruse(options: { root: string; table: ProcessTable }): Overuse {
+  const { root, table } = options;
+  /** Of each replica that prints: what it printed since when. */
+  const seconds = new Map<string, { since: number; bytes: number }>();
+  let measured: { at: number; free: number } | null = null;
+
+  return {
+    ofOutput({ name }, bytes, now) {
+      const second = seconds.get(name);
+      if (second === undefined || now - second.since >= 1_000) {
+        seconds.delete(name);
+        if (bytes > 0) seconds.set(name, { since: now, bytes });
+      } else second.bytes += bytes;
+      const printed = seconds.get(name)?.bytes ?? 0;
+      return printed > MAX_OUTPUT_PER_SECOND ? `printed ${Math.ceil(printed / MIB)} MiB within a second` : null;
+    },
+    ofMemoryAndProcesses(record, pids) {
+      const { memoryMb, processes } = allowanceOf({ cpus: null, ...record });
+      if (pids.length > processes) return `had ${pids.length} processes, of ${processes} that it may have`;
+      const bytes = table.privateMemory(pids);
+      if (bytes === null || bytes <= memoryMb * MIB) return null;
+      return `used ${Math.ceil(bytes / MIB)} MiB of memory, of ${memoryMb} MiB that it may`;
+    },
+    isDiskDue(now) {
+      const { bavail, bsize } = statfsSync(root);
+      const free = bavail * bsize;
+      // What others free again does not hide what a replica takes.
+      if (measured) measured.free = Math.max(measured.free, free);
+      if (measured && measured.free - free < FREE_SPACE_STEP && now - measured.at < MEASURE_AGAIN_MS) return false;
+      measured = { at: now, free };
+      return true;
+    },
+    async ofDisk(record, paths) {
+      const { diskMb } = allowanceOf({ cpus: null, ...record });
+      const bytes = await diskUse([paths.folder], diskMb * MIB);
+      return bytes > diskMb * MIB ? `filled the ${diskMb} MiB of disk that it may` : null;
+    },
+  };
+}
