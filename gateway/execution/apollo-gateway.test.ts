@@ -20,7 +20,7 @@ async function ask(query: string, variables: Record<string, unknown> = {}): Prom
   const { supergraphSdl, schemas } = composeFixture(shop());
   const executor = createExecutor({
     supergraphSdl,
-    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+    planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
     clients: [...schemas].map(([name, schema]) =>
       createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
     ),

@@ -58,7 +58,7 @@ function createSubject(): { executor: Executor; asked: string[] } {
       },
     } satisfies SubgraphClient;
   });
-  const planner = createLocalPlanner(createHivePlanner({ supergraphSdl }));
+  const planner = createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] });
   return { executor: createExecutor({ supergraphSdl, clients, planner }), asked };
 }
 

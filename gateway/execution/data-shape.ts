@@ -80,12 +80,37 @@ function withKey(shape: DataShape, path: readonly string[], to: string): DataSha
   const index = first === undefined ? -1 : shape.keys.indexOf(first);
   if (index < 0) return shape;
   const child = shape.children[index] ?? null;
-  if (rest.length === 0) {
-    if (shape.keys.includes(to)) return shape;
-    return { keys: [...shape.keys, to], children: [...shape.children, child] };
-  }
+  if (rest.length === 0) return withChild(shape, to, child);
   if (child === null) return shape;
   return { keys: shape.keys, children: shape.children.with(index, withKey(child, rest, to)) };
+}
+
+/** A shape that has what is under a key as well; several fields may be renamed to one, of objects of several types. */
+function withChild(shape: DataShape, key: string, child: DataShape | null): DataShape {
+  const index = shape.keys.indexOf(key);
+  if (index < 0) return { keys: [...shape.keys, key], children: [...shape.children, child] };
+  const own = shape.children[index];
+  if (!own || !child) return shape;
+  const joined = child.keys.reduce((all, inner, i) => withChild(all, inner, child.children[i] ?? null), own);
+  return { keys: shape.keys, children: shape.children.with(index, joined) };
+}
+
+/** A path of an answer as it is after `rewrites` renamed keys in the data. */
+export function renamedPath(
+  path: readonly (string | number)[],
+  rewrites: readonly Rewrite[],
+): readonly (string | number)[] {
+  return rewrites.reduce((current, rewrite) => {
+    if (rewrite.kind !== "RenameKey") return current;
+    const keys = rewrite.path.flatMap((segment) => (segment.kind === "Key" ? [segment.key] : []));
+    let depth = 0;
+    for (let i = 0; i < current.length; i++) {
+      if (typeof current[i] === "number") continue;
+      if (current[i] !== keys[depth]) return current;
+      if (++depth === keys.length) return current.with(i, rewrite.to);
+    }
+    return current;
+  }, path);
 }
 
 /**

@@ -68,13 +68,10 @@ function addUse(node: PlanNode, use: Use): void {
       return;
     case "Flatten": {
       const { requires, outputRewrites } = node.node;
-      addEntities(
-        [node.path],
-        requires ?? [],
-        outputRewrites,
-        childShape(shapeOf(node.node.operation), "_entities"),
-        use,
-      );
+      const root = shapeOf(node.node.operation);
+      // Without representations it is of root fields.
+      const shape = requires === null ? root : childShape(root, "_entities");
+      addEntities([node.path], requires ?? [], outputRewrites, shape, use);
       return;
     }
     case "BatchFetch":

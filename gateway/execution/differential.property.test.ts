@@ -16,7 +16,6 @@ import { createGraph, type DataObject, type Fault, type Graph } from "./fixtures
 import { createRandom, generateOperation, type GeneratedOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
-import { createPlannerOfBoth } from "./fixtures/planners.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
 import { createLocalPlanner } from "./local-planner.ts";
@@ -42,6 +41,8 @@ interface Subject {
   fallback: Executor;
   /** By both, as when they run in processes of their own. */
   chosen: Executor;
+  /** By neither. */
+  stepwise: Executor;
   reference: GraphQLSchema;
   stock: ApolloGateway;
   askStock(operation: GeneratedOperation): Promise<ExecutionResult>;
@@ -50,12 +51,12 @@ interface Subject {
 async function createSubject(graph: Graph): Promise<Subject> {
   const { supergraphSdl, schemas } = graph;
   const random = createRandom(7);
-  const executorWith = (core: PlannerCore) =>
+  const executorWith = (...cores: PlannerCore[]) =>
     createExecutor({
       supergraphSdl,
       // Toolyard's own graph has more for services: all of it is asked for here.
       internalTag: "nothing",
-      planner: createLocalPlanner(core),
+      planner: createLocalPlanner({ supergraphSdl, cores }),
       overrideLabelsOf: () => (random() < 0.5 ? ["new-dates"] : []),
       overridePercentageOf: () => random() * 100,
       clients: [...schemas].map(([name, schema]) => {
@@ -72,7 +73,8 @@ async function createSubject(graph: Graph): Promise<Subject> {
     });
   const ours = executorWith(createHivePlanner({ supergraphSdl }));
   const fallback = executorWith(createApolloPlanner({ supergraphSdl }));
-  const chosen = executorWith(createPlannerOfBoth({ supergraphSdl }));
+  const chosen = executorWith(createHivePlanner({ supergraphSdl }), createApolloPlanner({ supergraphSdl }));
+  const stepwise = executorWith();
   const stock = new ApolloGateway({
     supergraphSdl,
     logger: { debug() {}, info() {}, warn() {}, error() {} },
@@ -92,6 +94,7 @@ async function createSubject(graph: Graph): Promise<Subject> {
     ours,
     fallback,
     chosen,
+    stepwise,
     stock,
     // The stock gateway's API schema: the judge must not rest on our own.
     reference: graph.asReference(schema),
@@ -198,8 +201,8 @@ describe.each(graphFixtures.map((create) => [create().name, create] as const))(
               chosen: subject.chosen,
               native: subject.ours,
               fallback: subject.fallback,
+              stepwise: subject.stepwise,
             })) {
-              if (graph.fixture.isWrongWith?.[planner] !== undefined) continue;
               const answer = await executor.execute({ query, variables, context });
               const shown = `${planner}: ${query}\n${JSON.stringify(variables)}\n${JSON.stringify(picks)}\n${JSON.stringify(answer.errors)}\n${JSON.stringify(expected.errors)}`;
               expect(plainData(answer), shown).toEqual(plainData(expected));

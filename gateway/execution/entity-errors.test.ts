@@ -12,7 +12,7 @@ test("what is lost through a field that nobody asked for has an error, at the ob
   const { supergraphSdl, schemas } = graph;
   const executor = createExecutor({
     supergraphSdl,
-    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+    planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
     clients: [...schemas].map(([name, schema]) =>
       createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
     ),

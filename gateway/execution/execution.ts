@@ -94,11 +94,17 @@ export function clientError(
 ): GraphQLError {
   const code = typeof error.extensions?.["code"] === "string" ? error.extensions["code"] : "INTERNAL_SERVER_ERROR";
   return new GraphQLError(error.message, {
-    ...(path && {
-      path: path.map((key) => (typeof key === "string" ? (execution.responseKeys.get(key) ?? key) : key)),
-    }),
+    ...(path && { path: clientPath(path, execution) }),
     extensions: { ...error.extensions, code, service: subgraph, requestId: execution.context.requestId },
   });
+}
+
+/** A path of the data as the client knows it. */
+export function clientPath(
+  path: readonly (string | number)[],
+  { responseKeys }: Pick<Execution, "responseKeys">,
+): (string | number)[] {
+  return path.map((key) => (typeof key === "string" ? (responseKeys.get(key) ?? key) : key));
 }
 
 /** The time that one operation has: until its deadline, or until its client goes away. */

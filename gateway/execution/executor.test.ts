@@ -17,7 +17,7 @@ function executorOf(subgraphs: Record<string, FixtureSubgraph>, options: { timeo
   const { supergraphSdl, schemas } = composeFixture(subgraphs);
   return createExecutor({
     supergraphSdl,
-    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+    planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
     clients: [...schemas].map(([name, schema]) =>
       createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
     ),
@@ -122,7 +122,7 @@ describe("failures", () => {
     });
     return createExecutor({
       supergraphSdl,
-      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
       clients,
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
@@ -204,7 +204,7 @@ describe("planning", () => {
     const { supergraphSdl, schemas } = createGraph(keysFixture());
     const executor = createExecutor({
       supergraphSdl,
-      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
       clients: [...schemas].map(([name, schema]) =>
         createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
       ),
@@ -233,7 +233,7 @@ describe("planning", () => {
     const { supergraphSdl, schemas } = composeFixture(shop());
     const executor = createExecutor({
       supergraphSdl,
-      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
       maxFields: 100,
       clients: [...schemas].map(([name, schema]) =>
         createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
@@ -255,7 +255,7 @@ describe("planning", () => {
     const asked: string[] = [];
     const executor = createExecutor({
       supergraphSdl,
-      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
       clients: [...schemas].map(([name, schema]) => {
         const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
         return {
@@ -279,7 +279,7 @@ describe("what is asked for most", () => {
   const { supergraphSdl, schemas } = composeFixture(shop());
   function subject() {
     let planned = 0;
-    const { plan, close } = createLocalPlanner(createHivePlanner({ supergraphSdl }));
+    const { plan, close } = createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] });
     const executor = createExecutor({
       supergraphSdl,
       planner: { plan: (request) => (planned++, plan(request)), close },
@@ -308,7 +308,7 @@ describe("what is asked for most", () => {
   });
 
   test("stays, where there is room for a few only", async () => {
-    const { plan, close } = createLocalPlanner(createHivePlanner({ supergraphSdl }));
+    const { plan, close } = createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] });
     let planned = 0;
     const executor = createExecutor({
       supergraphSdl,
@@ -375,7 +375,7 @@ describe("progressive overrides", () => {
       const asked: string[] = [];
       const executor = createExecutor({
         supergraphSdl,
-        planner: createLocalPlanner(createCore({ supergraphSdl })),
+        planner: createLocalPlanner({ supergraphSdl, cores: [createCore({ supergraphSdl })] }),
         overridePercentageOf: () => percentage,
         overrideLabelsOf: () => labels,
         clients: [...schemas].map(([name, schema]) => {
@@ -416,7 +416,7 @@ describe("mutations", () => {
     const order: string[] = [];
     const executor = createExecutor({
       supergraphSdl,
-      planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+      planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
       clients: [...schemas].map(([name, schema]) => {
         const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });
         return {

@@ -15,8 +15,6 @@ import { createLifetime, type Execution, type Json, type Lifetime } from "./exec
 import type { Operation } from "./operation.ts";
 import { createIsolatedPlanner } from "./isolated-planner.ts";
 import type { AbortSignalLike } from "./light-abort.ts";
-import { createPlanRehearsal } from "./plan-rehearsal.ts";
-import { createPlanRepair } from "./plan-repair.ts";
 import {
   createPreparedOperations,
   tooDeep,
@@ -30,7 +28,6 @@ import type { QueryPlanner } from "./query-planner.ts";
 import { createSharedReads } from "./shared-reads.ts";
 import { later, streamResults } from "./result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
-import { readSubgraphTypes } from "./subgraph-types.ts";
 import { parseSupergraph } from "./supergraph.ts";
 import { createVariantChoice } from "./variant-choice.ts";
 
@@ -128,7 +125,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
   const authorization = createAuthorization(supergraph.document);
-  const types = readSubgraphTypes(supergraph.document);
   const planner = options.planner ?? createIsolatedPlanner({ supergraphSdl, log });
   const internalApiSchema = createApiSchema({ supergraph: supergraph.document });
   const apiSchema = createApiSchema({ supergraph: supergraph.document, withoutTags: [internalTag] });
@@ -148,8 +144,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
       supergraph,
       authorization,
       planner,
-      repair: createPlanRepair(schema, types),
-      rehearse: createPlanRehearsal({ schema, supergraph, types }),
       clientOf,
       validationRules,
       maxFields,

@@ -2,12 +2,13 @@ import fc from "fast-check";
 import { execute as executeWithGraphqlJs, parse } from "graphql";
 import { describe, expect, test } from "vitest";
 import { anonymous, ToolyardError } from "@toolyard/service-kit";
+import { createApolloPlanner } from "./apollo-planner.ts";
 import { createApiSchema } from "./api-schema.ts";
 import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
-import { createPlannerOfBoth } from "./fixtures/planners.ts";
 import { generateOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
+import { createHivePlanner } from "./hive-planner.ts";
 import { createInProcessClient } from "./in-process-client.ts";
 import { createLocalPlanner } from "./local-planner.ts";
 import type { SubgraphClient, SubgraphResponse } from "./subgraph-client.ts";
@@ -92,7 +93,10 @@ describe.each(graphFixtures.map((create) => [create().name, create] as const))(
           // Toolyard's own graph has more for services: all of it is asked for here.
           internalTag: "nothing",
           supergraphSdl,
-          planner: createLocalPlanner(createPlannerOfBoth({ supergraphSdl })),
+          planner: createLocalPlanner({
+            supergraphSdl,
+            cores: [createHivePlanner({ supergraphSdl }), createApolloPlanner({ supergraphSdl })],
+          }),
           overridePercentageOf: () => 50,
           clients: [...schemas].map(([name, schema]): SubgraphClient => {
             const client = createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } });

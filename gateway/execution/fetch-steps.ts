@@ -1,16 +1,17 @@
-import { parse } from "graphql";
+import { GraphQLError, parse } from "graphql";
 import {
   childShape,
   copyByShape,
   hasPath,
   mergeData,
+  renamedPath,
   renamedShape,
   shapeOfOperation,
   type DataShape,
 } from "./data-shape.ts";
 import { createEntityPath, type EntityPath } from "./entity-paths.ts";
-import { clientError, fetchFrom, type Execution, type Json } from "./execution.ts";
-import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, Rewrite } from "./query-plan.ts";
+import { clientError, clientPath, fetchFrom, type Execution, type Json } from "./execution.ts";
+import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, PathSegment, Rewrite } from "./query-plan.ts";
 import { createRepresentationMaker, type RepresentationMaker } from "./representations.ts";
 import { createRewriter } from "./rewrites.ts";
 import type { SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
@@ -31,8 +32,9 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
   return (response: SubgraphResponse, execution: Execution): void => {
     const { data, errors } = response;
     for (const error of errors ?? []) {
-      if (error.path && error.path.length > 0 && hasPath(shape, error.path)) {
-        execution.errors.push(clientError(error, node.subgraph, error.path, execution));
+      const path = error.path && renamedPath(error.path, node.outputRewrites);
+      if (path && path.length > 0 && hasPath(shape, path)) {
+        execution.errors.push(clientError(error, node.subgraph, path, execution));
         continue;
       }
       // Nothing came for any of the fields: each of them has an error, as section 6.4.4 of the specification wants it.
@@ -72,7 +74,7 @@ export function pickVariables(names: readonly string[], { variables }: Execution
 
 export function createEntityFetch({ path, node }: FlattenNode, options: StepOptions): Step {
   const { subgraph, operation, requires, inputRewrites, outputRewrites } = node;
-  if (requires === null) throw new Error("A fetch at a path must say what its representations are made of.");
+  if (requires === null) return createRootFetchAt(path, node, options);
   return createBatchFetch(
     {
       kind: "BatchFetch",
@@ -92,6 +94,33 @@ export function createEntityFetch({ path, node }: FlattenNode, options: StepOpti
     },
     options,
   );
+}
+
+/** Root fields for objects of the root type that are further down (`query: Query` of a mutation's payload): the same for all of them. */
+function createRootFetchAt(path: readonly PathSegment[], node: FetchNode, options: StepOptions): Step {
+  const { collect, locate } = createEntityPath(path, options.supergraph);
+  const shape = renamedShape(shapeOfOperation(parse(node.operation, { noLocation: true })), node.outputRewrites);
+  const merge = createRootMerge(node, options);
+  return (execution) => {
+    const targets: Json[] = [];
+    collect(execution.data, targets);
+    if (targets.length === 0) return null;
+    const fetch = createRootFetch(node, options, (response) => {
+      const own: Execution = { ...execution, data: {}, errors: [] };
+      merge(response, own);
+      locate(execution.data, (_, location) => {
+        const here = clientPath(location, execution);
+        for (const { message, path: below = [], extensions } of own.errors)
+          execution.errors.push(new GraphQLError(message, { path: [...here, ...below], extensions }));
+      });
+      execution.hasFailedFetch ||= own.hasFailedFetch;
+      for (const target of targets) {
+        const copy = copyByShape(own.data, shape);
+        if (isObject(copy)) mergeData(target, copy, shape, options.supergraph);
+      }
+    });
+    return fetch(execution);
+  };
 }
 
 export function createBatchFetch(node: BatchFetchNode, options: StepOptions): Step {
@@ -128,6 +157,7 @@ interface CompiledBatch {
   paths: readonly EntityPath[];
   represent: RepresentationMaker;
   rewrite: ((object: Json) => void) | null;
+  outputRewrites: readonly Rewrite[];
   shape: DataShape;
 }
 
@@ -147,6 +177,7 @@ function compileBatch(batch: EntityBatch, operation: DataShape, { supergraph }: 
     paths: batch.paths.map((path) => createEntityPath(path, supergraph)),
     represent: createRepresentationMaker({ requires: batch.requires, inputRewrites: batch.inputRewrites, supergraph }),
     rewrite: createRewriter(outputRewrites, supergraph),
+    outputRewrites,
     shape: renamedShape(childShape(operation, batch.alias), outputRewrites),
   };
 }
@@ -245,7 +276,8 @@ function addEntityError(error: SubgraphError, response: SubgraphResponse, answer
     // Worked out once for an answer: each of many entities may have an error.
     answered.locations ??= [];
     const locations = (answered.locations[position] ??= locationsOf(batch, entities, execution)).get(index) ?? [];
-    const below = hasPath(batch.shape, rest) ? rest : [];
+    const renamed = renamedPath(rest, batch.outputRewrites);
+    const below = hasPath(batch.shape, renamed) ? renamed : [];
     const received = response.data?.[batch.alias];
     const isLost = below.length > 0 && Array.isArray(received) && received[index] === null;
     for (const location of locations) {

@@ -54,7 +54,7 @@ function overJson(client: SubgraphClient): SubgraphClient {
 const { supergraphSdl, schemas } = composeFixture(subgraphs);
 const executor = createExecutor({
   supergraphSdl,
-  planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+  planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
   clients: [...schemas].map(([name, schema]) =>
     overJson(createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } })),
   ),

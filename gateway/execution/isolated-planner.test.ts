@@ -4,8 +4,9 @@ import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
 import { createInProcessClient } from "./in-process-client.ts";
-import { createIsolatedPlanner } from "./isolated-planner.ts";
+import { createIsolatedPlanner, type ReplacedPlan } from "./isolated-planner.ts";
 import { createPlannerPool, type PlannerOutcome, type PlannerPool, type PlannerPoolOptions } from "./planner-pool.ts";
+import type { QueryPlan } from "./query-plan.ts";
 import type { PlanRequest } from "./query-planner.ts";
 
 const { supergraphSdl, schemas } = createGraph(keysFixture());
@@ -84,14 +85,35 @@ describe("planning", () => {
       close: () => Promise.resolve(),
     };
   }
-  const planned: PlannerOutcome = { kind: "planned", plan: { node: null } };
+  const planFor = (field: string): QueryPlan => ({
+    node: {
+      kind: "Fetch",
+      subgraph: "users",
+      operation: `{ ${field} }`,
+      operationKind: "query",
+      variables: [],
+      requires: null,
+      inputRewrites: [],
+      outputRewrites: [],
+    },
+  });
+  const planned: PlannerOutcome = { kind: "planned", plan: { node: null }, fault: null };
 
   test("an operation that the native planner dies of is planned by the other, and remembered", async () => {
     const native = pool();
     let asked = 0;
     const planner = createIsolatedPlanner({
       supergraphSdl,
-      native: { plan: (request) => (asked++, native.plan(request)), close: () => native.close() },
+      native: {
+        plan(request, isStepwise) {
+          if (!isStepwise) asked++;
+          return native.plan(request, isStepwise);
+        },
+        close: () => native.close(),
+      },
+      fallback: pool({ planner: "apollo" }),
+      // A busy machine takes long to start a process.
+      patienceMs: 60_000,
     });
     opened.push(planner);
     const { node } = await planner.plan(deadly);
@@ -101,12 +123,13 @@ describe("planning", () => {
     expect(await planner.plan(harmless)).toMatchObject({ node: expect.anything() });
   });
 
-  test("an operation that neither can plan is refused with a code, and neither is asked again", async () => {
+  test("an operation that ends every process is refused with a code, and none is asked again", async () => {
     const [native, fallback] = [fake({ kind: "died" }), fake({ kind: "late" })];
     const planner = createIsolatedPlanner({ supergraphSdl, native, fallback });
     for (let i = 0; i < 3; i++)
       await expect(planner.plan(deadly)).rejects.toMatchObject({ extensions: { code: "BAD_USER_INPUT" } });
-    expect([native.asked, fallback.asked]).toEqual([1, 1]);
+    // Each once by itself, and once to plan step by step.
+    expect([native.asked, fallback.asked]).toEqual([2, 2]);
   });
 
   test("a client that sends ever new operations of that kind does not keep killing planners", async () => {
@@ -119,6 +142,39 @@ describe("planning", () => {
     now += 31_000;
     await planner.plan(requestFor("{ later: users { id } }"));
     expect(native.asked).toBe(6);
+  });
+
+  test("a wrong plan is replaced by the other planner's, that by one made step by step; it is told once, with the plan", async () => {
+    const wrong: PlannerOutcome = { kind: "planned", plan: planFor("wrong"), fault: "It is wrong." };
+    const right: PlannerOutcome = { kind: "planned", plan: planFor("right"), fault: null };
+    const stepwise = {
+      ...fake(wrong),
+      plan: (_: PlanRequest, isStepwise?: boolean) => Promise.resolve(isStepwise ? right : wrong),
+    };
+    for (const [native, fallback] of [
+      [fake(wrong), fake(right)],
+      [stepwise, fake(wrong)],
+      [stepwise, fake({ kind: "refused", reason: "no" })],
+      [stepwise, { ...fake(wrong), plan: () => new Promise<PlannerOutcome>(() => undefined) }],
+    ] as const) {
+      const warned: unknown[] = [];
+      const replaced: ReplacedPlan[] = [];
+      const planner = createIsolatedPlanner({
+        supergraphSdl,
+        native,
+        fallback,
+        patienceMs: 10,
+        log: { warn: (entry: object) => void warned.push(entry) },
+        onReplaced: (one) => replaced.push(one),
+      });
+      for (let i = 0; i < 3; i++) expect(await planner.plan(harmless)).toEqual(planFor("right"));
+      expect(replaced.filter(({ planner: name }) => name === "hive")).toEqual([
+        { planner: "hive", reason: "wrong", hash: replaced[0]?.hash },
+      ]);
+      expect(JSON.stringify(warned[0])).toContain("It is wrong.");
+      expect(JSON.stringify(warned[0])).toContain("{ wrong }");
+      expect(warned.length).toBe(replaced.length);
+    }
   });
 
   test("where the native planner does not start, the other plans", async () => {

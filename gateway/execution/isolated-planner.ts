@@ -7,65 +7,119 @@ import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 export interface IsolatedPlannerOptions {
   supergraphSdl: string;
   log?: Pick<Logger, "warn"> | undefined;
+  /** Told of each operation whose plan was not taken from a planner, once for each planner. */
+  onReplaced?: ((replaced: ReplacedPlan) => void) | undefined;
   /** The native planner, and the one that is asked when it does not answer. */
   native?: PlannerPool;
   fallback?: PlannerPool;
+  /** For how long the second is waited for, which may have to start, before an operation is planned step by step. */
+  patienceMs?: number;
   /** Epoch milliseconds. */
   now?: () => number;
 }
 
+export interface ReplacedPlan {
+  planner: "hive" | "apollo";
+  /** Why: the plan was found to be wrong, or there was none. */
+  reason: "wrong" | "refused" | "died" | "late";
+  /** Of the operation as it was to be planned. */
+  hash: string;
+}
+
+type Stage = "native" | "fallback" | "stepwise" | "none";
+
 /**
- * Plans in other processes: the native planner's, and Apollo's for operations that the native one dies of, stalls on, refuses, or has
- * planned wrongly. What an operation did is remembered, and a planner that keeps dying is left alone for a while, so no client
- * can keep planners from others by sending what kills them.
+ * Plans in other processes: by the native planner; by Apollo's where the native one dies, stalls, refuses or is wrong (see
+ * plan-rehearsal.ts); step by step where Apollo's does as well (see stepwise-planner.ts). What an operation did is remembered, and a
+ * planner that keeps dying is left alone for a while, so no client can keep planners from others by sending what kills them.
  */
 export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPlanner {
-  const { supergraphSdl, log, now = Date.now } = options;
+  const { supergraphSdl, log, onReplaced, patienceMs = 3_000, now = Date.now } = options;
   const native = options.native ?? createPlannerPool({ planner: "hive", supergraphSdl, planTimeoutMs: 1_000, log });
   const fallback =
-    options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 5_000, log });
+    options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 1_500, log });
   const nativeRest = createRest(now);
   const fallbackRest = createRest(now);
-  /** By the request's hash: the native planner is not to be asked, or neither. */
-  const verdicts = createLruCache<"fallback" | "none">({ maxEntries: 10_000 });
+  /** By the request's hash: whom to ask first. */
+  const verdicts = createLruCache<Stage>({ maxEntries: 10_000 });
 
-  function note(outcome: PlannerOutcome, planner: string, request: PlanRequest, key: string): void {
+  function note(planner: "hive" | "apollo", outcome: PlannerOutcome, request: PlanRequest, hash: string): void {
+    if (outcome.kind === "unavailable" || outcome.kind === "full") return;
+    const reason = outcome.kind === "planned" ? "wrong" : outcome.kind;
+    onReplaced?.({ planner, reason, hash });
+    const { operationName, operation } = request;
     log?.warn(
-      { planner, outcome, operationName: request.operationName, operation: withoutLiterals(request.operation), key },
-      "a query planner gave no plan",
+      { planner, outcome: shown(outcome), operationName, operation: withoutLiterals(operation), hash },
+      outcome.kind === "planned" ? "a query plan was wrong and is replaced" : "a query planner gave no plan",
     );
+  }
+
+  /** What one of the two has planned rightly; null when another is to be asked. */
+  async function ask(pool: PlannerPool, request: PlanRequest, hash: string) {
+    const isNative = pool === native;
+    const rest = isNative ? nativeRest : fallbackRest;
+    if (rest.isOn()) return null;
+    const outcome = isNative ? await pool.plan(request) : await within(pool.plan(request), patienceMs);
+    if (outcome?.kind === "planned" && outcome.fault === null) return outcome.plan;
+    if (outcome?.kind === "full") throw tooBusy();
+    // It may be starting still, or busy: nothing is said by that of the operation.
+    if (!outcome || outcome.kind === "unavailable") return null;
+    note(isNative ? "hive" : "apollo", outcome, request, hash);
+    verdicts.set(hash, isNative ? "fallback" : "stepwise");
+    if (outcome.kind === "died" || outcome.kind === "late") rest.addFailure();
+    return null;
+  }
+
+  async function planStepwise(request: PlanRequest, hash: string) {
+    let outcome = await native.plan(request, true);
+    // The process is another planner's, which may have ended with it.
+    if (outcome.kind === "unavailable" || outcome.kind === "died") outcome = await fallback.plan(request, true);
+    switch (outcome.kind) {
+      case "planned":
+        if (outcome.fault !== null)
+          log?.warn({ outcome: shown(outcome), hash }, "a plan made step by step was found to be wrong");
+        return outcome.plan;
+      case "refused":
+        log?.warn({ outcome, operation: withoutLiterals(request.operation), hash }, "an operation has no plan");
+        throw new ToolyardError("INTERNAL_SERVER_ERROR", "This operation could not be planned.");
+      case "late":
+      case "died":
+        verdicts.set(hash, "none");
+        throw tooHard();
+      default:
+        throw tooBusy();
+    }
   }
 
   return {
     async plan(request) {
-      const key = createHash("sha256").update(JSON.stringify(request)).digest("base64");
-      const verdict = verdicts.get(key);
+      const hash = createHash("sha256").update(JSON.stringify(request)).digest("base64url");
+      const verdict = verdicts.get(hash) ?? "native";
       if (verdict === "none") throw tooHard();
-      if (verdict === undefined && !request.isSecondAttempt && !nativeRest.isOn()) {
-        const outcome = await native.plan(request);
-        if (outcome.kind === "planned") return outcome.plan;
-        if (outcome.kind === "full") throw tooBusy();
-        if (outcome.kind !== "unavailable") {
-          note(outcome, "hive", request, key);
-          verdicts.set(key, "fallback");
-          if (outcome.kind !== "refused") nativeRest.addFailure();
-        }
+      const pools = verdict === "native" ? [native, fallback] : verdict === "fallback" ? [fallback] : [];
+      for (const pool of pools) {
+        const plan = await ask(pool, request, hash);
+        if (plan) return plan;
       }
-      if (fallbackRest.isOn()) throw tooBusy();
-      const outcome = await fallback.plan(request);
-      if (outcome.kind === "planned") return outcome.plan;
-      if (outcome.kind === "full" || outcome.kind === "unavailable") throw tooBusy();
-      note(outcome, "apollo", request, key);
-      verdicts.set(key, "none");
-      if (outcome.kind === "refused")
-        throw new ToolyardError("INTERNAL_SERVER_ERROR", "This operation could not be planned.");
-      fallbackRest.addFailure();
-      throw tooHard();
+      return planStepwise(request, hash);
     },
     async close() {
       await Promise.all([native.close(), fallback.close()]);
     },
   };
+}
+
+/** Null when it takes longer. */
+async function within(outcome: Promise<PlannerOutcome>, timeMs: number): Promise<PlannerOutcome | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), timeMs);
+  });
+  try {
+    return await Promise.race([outcome, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function tooHard(): ToolyardError {
@@ -99,6 +153,12 @@ function createRest(now: () => number): { isOn(): boolean; addFailure(): void } 
       until = time + restMs;
     },
   };
+}
+
+function shown(outcome: PlannerOutcome): unknown {
+  if (outcome.kind !== "planned") return outcome;
+  const plan = JSON.stringify(outcome.plan.node).replaceAll(/\\"(?:(?!\\").)*\\"/g, '\\"…\\"');
+  return { fault: withoutLiterals(outcome.fault ?? ""), plan: plan.slice(0, 8_000) };
 }
 
 /** For the log, which must not have what a client wrote into strings. */

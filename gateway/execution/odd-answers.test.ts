@@ -35,7 +35,7 @@ async function run(
   });
   const executor = createExecutor({
     supergraphSdl,
-    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+    planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
     clients: [client("a", a), client("b", b)],
   });
   const { data, errors } = await executor.execute({

@@ -24,9 +24,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import type { Authorization, Requirement } from "./authorization.ts";
-import { withoutConflicts, withoutConflictsInTurn } from "./conflicting-requires.ts";
 import { normalizeSelection } from "./normalized-selection.ts";
-import type { PlannedSelection } from "./plan-repair.ts";
 import type { Supergraph } from "./supergraph.ts";
 
 /** One valid operation of a client, taken apart once and kept with its plan. */
@@ -108,7 +106,7 @@ export interface PrepareOptions {
   document: DocumentNode;
   operationName: string | null;
   schema: GraphQLSchema;
-  supergraph: Pick<Supergraph, "isFieldName" | "isRequiredWithArguments">;
+  supergraph: Pick<Supergraph, "isFieldName" | "isRequired" | "isRequiredWithArguments">;
   authorization: Authorization | null;
 }
 
@@ -232,8 +230,8 @@ interface DataKeys {
 
 /**
  * Aliases that the planner cannot mix up. In the subgraphs' data, fields that keys and @requires need lie beside the client's, so an
- * alias that is also a field's name (`price: name`), or that means different things in different places, gets a key of its own; and so
- * does a field with arguments that some @requires needs with arguments, perhaps others. So does what every object inherits
+ * alias that is also a field's name (`price: name`), or that means different things in different places, gets a key of its own. So
+ * does a field that some @requires or key needs under other arguments, or that the client selects under others elsewhere. So does what every object inherits
  * (`constructor`, `__proto__`): data is read and written by key only, and must not reach what is shared by all objects.
  */
 function createDataKeys(
@@ -242,16 +240,23 @@ function createDataKeys(
 ): DataKeys {
   const responseKeys = new Map<string, string>();
   const signatures = new Map<string, string>();
+  const plainArguments = new Map<string, string>();
   const keyOfField = new Map<FieldNode, string>();
   for (const node of nodes) {
     visit(node, {
       Field(field) {
         const alias = field.alias?.value;
-        const isPlain = alias === undefined || alias === field.name.value;
-        const isRequired = field.arguments?.length && supergraph.isRequiredWithArguments(field.name.value);
-        if (isPlain && !isRequired && !isInherited(field.name.value)) return;
-        const signature = `${field.name.value}(${(field.arguments ?? []).map(print).sort().join()})`;
-        const responseKey = alias ?? field.name.value;
+        const name = field.name.value;
+        const isPlain = alias === undefined || alias === name;
+        const args = (field.arguments ?? []).map(print).sort().join();
+        const isRequired = supergraph.isRequiredWithArguments(name) || (args !== "" && supergraph.isRequired(name));
+        const isMixedUp = (plainArguments.get(name) ?? args) !== args;
+        if (isPlain && !isRequired && !isMixedUp && !isInherited(name)) {
+          plainArguments.set(name, args);
+          return;
+        }
+        const signature = `${name}(${args})`;
+        const responseKey = alias ?? name;
         let key = responseKey;
         for (let n = 0; ; n++) {
           if (n > 0) key = `${responseKey}_${n}_`;
@@ -274,22 +279,16 @@ function isInherited(key: string): boolean {
 
 export interface PlanTextOptions {
   schema: GraphQLSchema;
-  supergraph: Pick<Supergraph, "requiredArguments">;
   isTrue(variable: string): boolean;
   maxFields: number;
   isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
 }
 
 export interface PlanText {
-  /** What is done in turn, and side by side in each turn. None when nothing is to be fetched; mostly one: see conflicting-requires.ts. */
-  turns: readonly (readonly PlanPart[])[];
+  /** Null when nothing is to be fetched. */
+  text: string | null;
   /** Paths of the fields that the caller may not have, each once; "@" stands for the items of a list. */
   denied: readonly (readonly string[])[];
-}
-
-/** An operation for the planner, as text and taken apart. */
-export interface PlanPart extends PlannedSelection {
-  text: string;
 }
 
 /**
@@ -298,10 +297,10 @@ export interface PlanPart extends PlannedSelection {
  * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
  */
 export function planTextOf(operation: Operation, options: PlanTextOptions): PlanText {
-  const { schema, supergraph, isTrue, maxFields, isDenied } = options;
+  const { schema, isTrue, maxFields, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
-  if (!forSubgraphs || !rootType) return { turns: [], denied: [] };
+  if (!forSubgraphs || !rootType) return { text: null, denied: [] };
   const denied = new Map<string, readonly string[]>();
   const selectionSet = normalizeSelection({
     schema,
@@ -314,20 +313,6 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
     isDenied,
     onDenied: (path) => denied.set(path.join("."), path),
   });
-  const turns = !selectionSet
-    ? []
-    : definition.operation === "mutation"
-      ? withoutConflictsInTurn(selectionSet, supergraph)
-      : [withoutConflicts(selectionSet, supergraph)];
-  return {
-    turns: turns.map((parts) =>
-      parts.map((part) => ({
-        text: print({ ...definition, directives: [], selectionSet: part }),
-        rootType,
-        selectionSet: part,
-        variableDefinitions: definition.variableDefinitions ?? [],
-      })),
-    ),
-    denied: [...denied.values()],
-  };
+  const text = selectionSet && print({ ...definition, directives: [], selectionSet });
+  return { text, denied: [...denied.values()] };
 }

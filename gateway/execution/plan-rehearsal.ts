@@ -1,292 +1,330 @@
-import { anonymous } from "@toolyard/service-kit";
+import { anonymous, messageOf } from "@toolyard/service-kit";
 import {
-  getNamedType,
-  isAbstractType,
-  isCompositeType,
-  isObjectType,
-  isUnionType,
+  execute,
+  getOperationAST,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  isEnumType,
   Kind,
   parse,
+  typeFromAST,
+  validate,
+  type DocumentNode,
+  type ExecutionResult,
   type FieldNode,
   type FragmentDefinitionNode,
-  type GraphQLCompositeType,
+  type GraphQLInputType,
+  type GraphQLResolveInfo,
   type GraphQLSchema,
-  type SelectionNode,
+  type OperationDefinitionNode,
   type SelectionSetNode,
 } from "graphql";
 import { createLifetime, type Execution, type Json } from "./execution.ts";
+import { covers, createMadeUpGraph, type MadeUpGraph, type MadeUpObject } from "./made-up-graph.ts";
 import { compilePlan } from "./plan-compiler.ts";
-import type { PlannedSelection } from "./plan-repair.ts";
-import type { QueryPlan } from "./query-plan.ts";
+import { createProjection, type Projection } from "./projection.ts";
+import type { PlanNode, QueryPlan } from "./query-plan.ts";
+import type { PlanRequest } from "./query-planner.ts";
 import { createSharedReads } from "./shared-reads.ts";
-import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
-import type { SubgraphTypes } from "./subgraph-types.ts";
+import { variablesOf, type SubgraphClient, type SubgraphRequest } from "./subgraph-client.ts";
+import { createSubgraphSchemas } from "./subgraph-schemas.ts";
+import { providedBelow, type SubgraphTypes } from "./subgraph-types.ts";
 import type { Supergraph } from "./supergraph.ts";
 
+/** What is wrong with a plan, in words; null when nothing is. */
+export type PlanRehearsal = (plan: QueryPlan, request: PlanRequest) => Promise<string | null>;
+
 export interface PlanRehearsalOptions {
-  /** What operations are valid against. */
-  schema: GraphQLSchema;
   supergraph: Supergraph;
   types: SubgraphTypes;
+  /** The whole graph's, without what no answer may have. */
+  schema: GraphQLSchema;
+  /** After so long no further graph is made up; one always is. */
+  budgetMs?: number;
 }
 
-/** Whether a plan brings everything that it was made for. */
-export type PlanRehearsal = (plan: QueryPlan, planned: PlannedSelection) => Promise<boolean>;
-
-/** No rehearsal makes more objects; what is larger is taken to be right. */
-const maxObjects = 5_000;
+const mostRuns = 4;
 
 /**
- * Runs plans over subgraphs that are made up: each answers by its schema, every list with an object of each type that may be in it, and
- * everything that is asked for is there. So what is missing in the end is what the plan forgets.
- *
- * Planners do, most often of objects that some subgraph knows by an interface's key alone (`@interfaceObject`): which type they are of is
- * found out late, and now and then a fetch for it is left out. It takes half a millisecond for most plans, once for each.
+ * Judges plans by running them over subgraphs that are made up (see made-up-graph.ts), and comparing with what graphql-js answers over
+ * all of their data at once. Each request must be valid against its subgraph's schema, ask for nothing that the subgraph does not have,
+ * and bring what is required: the same values that the whole graph has, under the arguments that were required.
  */
 export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsal {
-  const { schema, supergraph } = options;
+  const { supergraph, types, schema, budgetMs = 300 } = options;
+  const schemaOf = createSubgraphSchemas(supergraph.document);
 
-  return async (plan, planned) => {
-    if (plan.node === null) return true;
-    const runs = Math.min(4, mostTypes(schema, planned));
-    for (let run = 0; run < runs; run++) {
-      const stage: Stage = { ...options, run, objects: 0, isWrong: false };
-      const compiled = compilePlan(plan, { clientOf: (name) => createActor(name, stage), supergraph });
-      // What is completed for each event is planned as for a query.
-      if (compiled.subscription) return true;
-      const lifetime = createLifetime(undefined, Infinity);
-      const execution: Execution = {
-        data: {},
-        errors: [],
-        variables: {},
-        context: { caller: anonymous, requestId: "" },
-        signal: lifetime.signal,
-        hasFailedFetch: false,
-        responseKeys: new Map<string, string>(),
-        reads: createSharedReads({ windowMs: 0 }),
-        readScope: "",
-        reader: null,
-        log: undefined,
-      };
-      try {
-        await compiled.run?.(execution);
-      } finally {
-        lifetime.end();
-      }
-      if (stage.objects > maxObjects) return true;
-      if (stage.isWrong || !isComplete(execution.data, planned.rootType, planned.selectionSet.selections, schema))
-        return false;
+  return async (plan, request) => {
+    const began = performance.now();
+    const document = parse(request.operation, { noLocation: true });
+    const operation = getOperationAST(document, request.operationName);
+    if (!operation) return "It is of another operation.";
+    const invalid = invalidRequest(plan, schemaOf);
+    if (invalid !== null) return invalid;
+    const preferredTypes = typesNamedIn(document);
+    const runs = Math.min(mostRuns, Math.max(3, preferredTypes.size));
+    for (let number = 0; number < runs; number++) {
+      if (number > 0 && performance.now() - began > budgetMs) break;
+      const graph = createMadeUpGraph({ schema, supergraph, types, schemaOf, preferredTypes, number });
+      const variables = madeUpVariables(operation, schema, request.conditions ?? {}, number);
+      const fault = await run({ ...options, graph, schemaOf, plan, document, operation, variables });
+      if (fault !== null && !graph.isAmbiguous) return fault;
     }
-    return true;
+    return null;
   };
 }
 
-interface Stage extends PlanRehearsalOptions {
-  /** Which of the types that may be somewhere is there, where there is one object. */
-  run: number;
-  objects: number;
-  /** A subgraph was not sent what it requires. */
-  isWrong: boolean;
+/** Why a subgraph would refuse what a plan asks of it. */
+function invalidRequest(plan: QueryPlan, schemaOf: (subgraph: string) => GraphQLSchema): string | null {
+  for (const { subgraph, operation } of plan.node ? requestsOf(plan.node) : []) {
+    const [error] = validate(schemaOf(subgraph), parse(operation, { noLocation: true }), undefined, { maxErrors: 1 });
+    if (error) return `The subgraph "${subgraph}" would refuse a request of it: ${error.message}`;
+  }
+  return null;
 }
 
-/** How many types one object of the operation may be of, at most. */
-function mostTypes(schema: GraphQLSchema, { rootType, selectionSet }: PlannedSelection): number {
-  let most = 1;
-  const visitSelections = (type: GraphQLCompositeType, selections: readonly SelectionNode[]): void => {
-    for (const selection of selections) {
-      const inner = typeBelow(schema, type, selection);
-      if (!inner || selection.kind === Kind.FRAGMENT_SPREAD || !selection.selectionSet) continue;
-      if (isAbstractType(inner)) most = Math.max(most, schema.getPossibleTypes(inner).length);
-      visitSelections(inner, selection.selectionSet.selections);
+function requestsOf(node: PlanNode): { subgraph: string; operation: string }[] {
+  switch (node.kind) {
+    case "Fetch":
+    case "BatchFetch":
+      return [node];
+    case "Flatten":
+      return [node.node];
+    case "Subscription":
+      return [node.primary];
+    case "Condition":
+      return [node.ifTrue, node.ifFalse].flatMap((branch) => (branch ? requestsOf(branch) : []));
+    case "Sequence":
+    case "Parallel":
+      return node.nodes.flatMap(requestsOf);
+  }
+}
+
+interface Run extends PlanRehearsalOptions {
+  graph: MadeUpGraph;
+  schemaOf(subgraph: string): GraphQLSchema;
+  plan: QueryPlan;
+  document: DocumentNode;
+  operation: OperationDefinitionNode;
+  variables: Json;
+}
+
+async function run(options: Run): Promise<string | null> {
+  const { graph, schema, plan, document, operation, variables, supergraph } = options;
+  const faults: string[] = [];
+  const mutations: { done: string[]; expected: string[] } = { done: [], expected: [] };
+  const client = (subgraph: string) => createActor(subgraph, options, faults, mutations.done);
+  const execution = executionOf(variables);
+  const lifetime = createLifetime(undefined, Infinity);
+  execution.signal = lifetime.signal;
+  try {
+    const compiled = compilePlan(plan, { clientOf: client, supergraph });
+    if (compiled.subscription) {
+      const { fetch, takeEvent, client: publisher } = compiled.subscription;
+      const given = Object.fromEntries(Object.entries(variables).filter(([name]) => fetch.variables.includes(name)));
+      const { context, signal } = execution;
+      takeEvent(await publisher.execute({ query: fetch.operation, variables: given, context, signal }), execution);
     }
+    await compiled.run?.(execution);
+  } catch (error) {
+    return `It does not run: ${messageOf(error)}`;
+  } finally {
+    lifetime.end();
+  }
+  // Subgraphs were asked first: where they differ in what they may answer, the graph has what they did.
+  const expected = await execute({
+    schema,
+    document,
+    operationName: operation.name?.value ?? null,
+    variableValues: variables,
+    rootValue: graph.root(schema.getRootType(operation.operation)?.name ?? "Query"),
+    fieldResolver(source: MadeUpObject, args: Json, _context, { fieldName, parentType, path }) {
+      if (parentType === schema.getMutationType()) mutations.expected.push(String(path.key));
+      return graph.value(source, fieldName, args, null);
+    },
+    typeResolver: ({ typeName }: MadeUpObject) => typeName,
+  });
+  if (faults[0] !== undefined) return faults[0];
+  const answered = projectionOf(operation, schema, variables)(execution.data, () => true);
+  const difference = differenceAt(expected.data, answered.data, "");
+  if (difference !== null) return `Something else is answered ${difference}`;
+  if (expected.errors && execution.errors.length === 0) return "Errors are lost.";
+  if (mutations.done.join() !== mutations.expected.join()) return "The mutations are not done once each, in turn.";
+  return null;
+}
+
+function executionOf(variables: Json): Execution {
+  const { signal } = createLifetime(undefined, Infinity);
+  return {
+    data: {},
+    errors: [],
+    variables,
+    context: { caller: anonymous, requestId: "" },
+    signal,
+    hasFailedFetch: false,
+    responseKeys: new Map<string, string>(),
+    reads: createSharedReads({ windowMs: 0 }),
+    readScope: "",
+    reader: null,
+    log: undefined,
   };
-  visitSelections(rootType, selectionSet.selections);
-  return most;
 }
 
-function typeBelow(
-  schema: GraphQLSchema,
-  type: GraphQLCompositeType,
-  selection: SelectionNode,
-): GraphQLCompositeType | null {
-  if (selection.kind === Kind.FRAGMENT_SPREAD) return null;
-  if (selection.kind === Kind.INLINE_FRAGMENT) {
-    const condition = selection.typeCondition && schema.getType(selection.typeCondition.name.value);
-    return isCompositeType(condition) ? condition : type;
-  }
-  const field = isUnionType(type) ? undefined : type.getFields()[selection.name.value];
-  const named = field && getNamedType(field.type);
-  return isCompositeType(named) ? named : null;
+/** The operation is a plan's: without spreads, and its keys are the data's. */
+function projectionOf(definition: OperationDefinitionNode, schema: GraphQLSchema, variables: Json): Projection {
+  const operation = {
+    kind: definition.operation,
+    definition,
+    fragments: new Map<string, FragmentDefinitionNode>(),
+    dataKeyOf: ({ alias, name }: FieldNode) => (alias ?? name).value,
+  };
+  return createProjection({ schema, operation, isTrue: (name) => variables[name] === true, isDenied: undefined });
 }
 
-/** Whether there is something for everything selected of an object, or of each in a list. */
-function isComplete(
-  value: unknown,
-  type: GraphQLCompositeType,
-  selections: readonly SelectionNode[],
-  schema: GraphQLSchema,
-): boolean {
-  if (Array.isArray(value)) return value.every((item) => isComplete(item, type, selections, schema));
-  if (typeof value !== "object" || value === null) return false;
-  // An object that is not an array: its fields are looked up by key only.
-  const object = value as Json;
-  const named = schema.getType(String(object["__typename"]));
-  const own = isObjectType(type) ? type : isObjectType(named) ? named : null;
-  const isThere = (inner: readonly SelectionNode[]): boolean =>
-    inner.every((selection) => {
-      if (selection.kind === Kind.FRAGMENT_SPREAD) return true;
-      if (selection.kind === Kind.INLINE_FRAGMENT) {
-        const condition = typeBelow(schema, type, selection);
-        // Nobody can tell whether it applies.
-        if (own === null) return false;
-        const applies = condition === own || (isAbstractType(condition) && schema.isSubType(condition, own));
-        return !applies || isThere(selection.selectionSet.selections);
-      }
-      if (selection.name.value === "__typename") return own !== null;
-      const below = object[selection.alias?.value ?? selection.name.value];
-      if (below === undefined || below === null) return false;
-      const inside = own ?? type;
-      const next = typeBelow(schema, inside, selection);
-      return !next || !selection.selectionSet || isComplete(below, next, selection.selectionSet.selections, schema);
-    });
-  return isThere(selections);
+/** Where and in what the answer is not as expected. */
+function differenceAt(expected: unknown, given: unknown, path: string): string | null {
+  if (typeof expected !== "object" || expected === null || typeof given !== "object" || given === null) {
+    if ((expected ?? null) === (given ?? null)) return null;
+    const shown = (value: unknown) =>
+      typeof value === "object" && value !== null ? "something" : JSON.stringify(value);
+    return `at "${path}": ${shown(given ?? null)} instead of ${shown(expected ?? null)}`;
+  }
+  if (Array.isArray(expected) && (!Array.isArray(given) || given.length !== expected.length))
+    return `at "${path}": another list`;
+  for (const [key, value] of Object.entries(expected)) {
+    // Both are objects or lists, read by key only.
+    const difference = differenceAt(value, (given as Json)[key], path === "" ? key : `${path}.${key}`);
+    if (difference !== null) return difference;
+  }
+  return null;
 }
 
-/** A subgraph that answers everything it is asked, so that every leaf says of which type its object is. */
-function createActor(subgraph: string, stage: Stage): SubgraphClient {
-  const { schema, types, supergraph } = stage;
-  const subgraphs = [...supergraph.subgraphUrls.keys()];
+/** An object on its way through a subgraph. */
+interface Sourced {
+  object: MadeUpObject;
+  /** The representation that it was asked by. */
+  sent: Json | null;
+  /** External fields that come with it. */
+  provided: readonly SelectionSetNode[];
+}
 
-  /** The types that objects may be of where a subgraph has one of type `typeName`. */
-  function possibleTypes(typeName: string, there = subgraph): string[] {
-    const members = types.possibleTypes(there, typeName);
-    const type = schema.getType(typeName);
-    if (!members) return isAbstractType(type) ? schema.getPossibleTypes(type).map(({ name }) => name) : [typeName];
-    // Others cannot be in any answer.
-    return [...members].filter((name) => schema.getType(name));
+/** A subgraph that knows what its schema says, of a made-up graph. */
+function createActor(
+  subgraph: string,
+  { graph, schemaOf, types, supergraph, schema }: Run,
+  faults: string[],
+  mutations: string[],
+): SubgraphClient {
+  const own = schemaOf(subgraph);
+
+  function entityOf(representation: Json): Sourced | null {
+    const typeName = String(representation["__typename"]);
+    const object = graph.find(subgraph, typeName, representation);
+    const isOne =
+      object &&
+      (types.nameIn(subgraph, object.typeName) === typeName || supergraph.isSubType(object.typeName, typeName));
+    if (isOne) return { object, sent: representation, provided: [] };
+    faults.push(`The subgraph "${subgraph}" is asked for an entity that is none: ${JSON.stringify(representation)}`);
+    return null;
   }
 
-  /** What a subgraph calls an object of a type: some it knows by an interface only. */
-  function nameIn(there: string, typeName: string): string {
-    const type = schema.getType(typeName);
-    if (types.hasType(there, typeName) || !isObjectType(type)) return typeName;
-    const known = type.getInterfaces().find(({ name }) => types.isInterfaceObject(there, name));
-    return known?.name ?? typeName;
-  }
-
-  /** The types that the objects of a field may be of: those that all subgraphs have there, who are to give the same. */
-  function typesAt(typeName: string, fieldName: string, namedType: string): string[] {
-    const own = possibleTypes(namedType);
-    const shared = own.filter((candidate) =>
-      subgraphs.every((other) => {
-        const field = types.field(other, nameIn(other, typeName), fieldName);
-        return !field || possibleTypes(field.namedType, other).includes(candidate);
-      }),
-    );
-    return shared.length > 0 ? shared : own;
-  }
-
-  function answer(
-    typeName: string,
-    selectionSets: readonly SelectionSetNode[],
-    fragments: ReadonlyMap<string, FragmentDefinitionNode>,
-    sent: Json | null,
-  ): Json {
-    stage.objects++;
-    const name = nameIn(subgraph, typeName);
-    const result: Json = {};
-    const inner = new Map<string, { field: FieldNode; selectionSets: SelectionSetNode[] }>();
-    const collect = ({ selections }: SelectionSetNode): void => {
-      for (const selection of selections) {
-        if (selection.kind === Kind.FIELD) {
-          const key = selection.alias?.value ?? selection.name.value;
-          const known = inner.get(key) ?? { field: selection, selectionSets: [] };
-          inner.set(key, known);
-          if (selection.selectionSet) known.selectionSets.push(selection.selectionSet);
-          continue;
-        }
-        const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? fragments.get(selection.name.value) : selection;
-        const condition = fragment?.typeCondition?.name.value ?? name;
-        const applies = condition === name || (types.possibleTypes(subgraph, condition)?.has(name) ?? false);
-        if (fragment && applies) collect(fragment.selectionSet);
-      }
+  function resolve(source: Sourced, args: Json, _context: unknown, info: GraphQLResolveInfo): unknown {
+    const { fieldName, parentType, path } = info;
+    // Representations are objects, as fetches make them.
+    if (fieldName === "_entities") return (args["representations"] as Json[]).map(entityOf);
+    const { object, sent, provided } = source;
+    if (object.typeName === schema.getMutationType()?.name) mutations.push(String(path.key));
+    const field = types.field(subgraph, parentType.name, fieldName);
+    const name = `${parentType.name}.${fieldName}`;
+    const known = [...provided, ...types.keys(subgraph, parentType.name).map(({ selectionSet }) => selectionSet)];
+    const below = known.flatMap((selectionSet) => providedBelow(selectionSet, object.typeName, fieldName, supergraph));
+    if (field?.isExternal && below.length === 0 && !(sent && fieldName in sent))
+      faults.push(`The subgraph "${subgraph}" is asked for ${name}, which is not its own.`);
+    if (field?.isOverridden && below.length === 0)
+      faults.push(`The subgraph "${subgraph}" is asked for ${name}, which another has taken over.`);
+    if (field?.requires && !covers(graph.select(object, field.requires, subgraph), sent ?? {}))
+      faults.push(
+        `The subgraph "${subgraph}" is asked for ${name} without what that requires: ${JSON.stringify(sent)}`,
+      );
+    const inner = field?.provides ? [...below, field.provides] : below;
+    const sourced = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(sourced);
+      if (typeof value !== "object" || value === null) return value;
+      // The graph's objects.
+      return { object: value as MadeUpObject, sent: null, provided: inner } satisfies Sourced;
     };
-    selectionSets.forEach(collect);
-    for (const [key, { field, selectionSets: below }] of inner) {
-      if (field.name.value === "__typename") {
-        result[key] = name;
-        continue;
-      }
-      const known = types.field(subgraph, name, field.name.value);
-      if (known?.requires && !(sent && hasAll(sent, known.requires))) stage.isWrong = true;
-      if (below.length === 0 || !known) {
-        result[key] = typeName;
-        continue;
-      }
-      const candidates = typesAt(typeName, field.name.value, known.namedType);
-      const depth = known.type.split("[").length - 1;
-      const one = candidates[stage.run % candidates.length];
-      if (stage.objects > maxObjects || one === undefined) result[key] = depth > 0 ? [] : null;
-      else if (depth === 0) result[key] = answer(one, below, fragments, null);
-      else {
-        let list: unknown = candidates.map((candidate) => answer(candidate, below, fragments, null));
-        for (let i = 1; i < depth; i++) list = [list];
-        result[key] = list;
-      }
-    }
-    return result;
+    return sourced(graph.value(object, fieldName, args, subgraph));
   }
 
-  function execute(request: SubgraphRequest): SubgraphResponse {
+  async function perform(request: SubgraphRequest): Promise<ExecutionResult> {
     const document = parse(request.query, { noLocation: true });
-    const fragments = new Map<string, FragmentDefinitionNode>();
-    let root: SelectionSetNode | undefined;
-    let rootType = "Query";
-    for (const definition of document.definitions) {
-      if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
-      if (definition.kind !== Kind.OPERATION_DEFINITION) continue;
-      root = definition.selectionSet;
-      rootType = schema.getRootType(definition.operation)?.name ?? rootType;
-    }
-    const data: Json = {};
-    for (const selection of root?.selections ?? []) {
-      if (selection.kind !== Kind.FIELD || !selection.selectionSet || selection.name.value !== "_entities") continue;
-      const variable = selection.arguments?.[0]?.value;
-      const sent = variable?.kind === Kind.VARIABLE ? variablesOf(request)[variable.name.value] : [];
-      const { selectionSet } = selection;
-      data[selection.alias?.value ?? "_entities"] = (Array.isArray(sent) ? sent : []).map((representation: Json) => {
-        const typeName = typeOf(representation, possibleTypes(String(representation["__typename"])));
-        return typeName === null ? null : answer(typeName, [selectionSet], fragments, representation);
-      });
-    }
-    if (Object.keys(data).length === 0 && root) Object.assign(data, answer(rootType, [root], fragments, null));
-    return { data };
+    const rootType = own.getRootType(getOperationAST(document)?.operation ?? ("query" as never));
+    return execute({
+      schema: own,
+      document,
+      variableValues: variablesOf(request),
+      rootValue: { object: graph.root(rootType?.name ?? "Query"), sent: null, provided: [] } satisfies Sourced,
+      fieldResolver: resolve,
+      typeResolver: ({ object }: Sourced) => types.nameIn(subgraph, object.typeName),
+    });
   }
 
   return {
     name: subgraph,
-    execute: (request) => Promise.resolve(execute(request)),
+    async execute(request) {
+      // As it would come over HTTP; with errors' extensions that are nobody's here.
+      return JSON.parse(JSON.stringify(await perform(request)));
+    },
     async *subscribe() {},
     close: () => Promise.resolve(),
   };
 }
 
-/** Of which of some types an object is, by what its leaves say. */
-function typeOf(object: Json, candidates: readonly string[]): string | null {
-  if (candidates.length === 1) return candidates[0] ?? null;
-  for (const value of Object.values(object)) if (candidates.includes(String(value))) return String(value);
-  return null;
+function typesNamedIn(document: DocumentNode): Set<string> {
+  const found = new Set<string>();
+  const search = ({ selections }: SelectionSetNode): void => {
+    for (const selection of selections) {
+      if (selection.kind === Kind.INLINE_FRAGMENT && selection.typeCondition)
+        found.add(selection.typeCondition.name.value);
+      if (selection.kind !== Kind.FRAGMENT_SPREAD && selection.selectionSet) search(selection.selectionSet);
+    }
+  };
+  for (const definition of document.definitions) if ("selectionSet" in definition) search(definition.selectionSet);
+  return found;
 }
 
-/** Whether an object has what a `@requires` names: fields of an abstract type are not looked into. */
-function hasAll(object: Json, requires: SelectionSetNode): boolean {
-  return requires.selections.every((selection) => {
-    if (selection.kind !== Kind.FIELD) return true;
-    const value = object[selection.name.value];
-    if (value === undefined) return false;
-    const { selectionSet } = selection;
-    if (!selectionSet || value === null) return true;
-    const all = Array.isArray(value) ? value.flat(Infinity) : [value];
-    return all.every((item) => typeof item !== "object" || item === null || hasAll(item as Json, selectionSet));
-  });
+/** Values for an operation's variables, each another; in every second run those are left out that may be. */
+function madeUpVariables(
+  operation: OperationDefinitionNode,
+  schema: GraphQLSchema,
+  conditions: Readonly<Record<string, boolean>>,
+  number: number,
+): Json {
+  let count = 0;
+  const valueOf = (type: GraphQLInputType, depth: number): unknown => {
+    if (isNonNullType(type)) return valueOf(type.ofType, depth);
+    if (isListType(type)) return [valueOf(type.ofType, depth)];
+    if (isEnumType(type)) return type.getValues()[0]?.name;
+    if (isInputObjectType(type)) {
+      const fields = Object.values(type.getFields());
+      const given = type.isOneOf
+        ? fields.slice(0, 1)
+        : fields.filter((field) => depth < 1 || isNonNullType(field.type));
+      return Object.fromEntries(given.map((field) => [field.name, valueOf(field.type, depth + 1)]));
+    }
+    count++;
+    if (type.name === "Boolean") return count % 2 === 0;
+    if (type.name === "Int") return 1_000 + count;
+    return type.name === "Float" ? 1_000.25 + count : `variable-${count}`;
+  };
+  const values: Json = {};
+  for (const { variable, type: node, defaultValue } of operation.variableDefinitions ?? []) {
+    const name = variable.name.value;
+    const type = typeFromAST(schema, node as never) as GraphQLInputType | undefined;
+    const isOptional = node.kind !== Kind.NON_NULL_TYPE || defaultValue !== undefined;
+    if (name in conditions) values[name] = conditions[name];
+    else if (type && !(number % 2 === 1 && isOptional)) values[name] = valueOf(type, 0);
+  }
+  return values;
 }

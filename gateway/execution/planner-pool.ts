@@ -6,7 +6,8 @@ import type { QueryPlan } from "./query-plan.ts";
 import type { PlanRequest } from "./query-planner.ts";
 
 export type PlannerOutcome =
-  | { kind: "planned"; plan: QueryPlan }
+  /** `fault` is what the rehearsal found to be wrong with it; null when nothing. */
+  | { kind: "planned"; plan: QueryPlan; fault: string | null }
   /** The planner said no; `reason` is its own message. */
   | { kind: "refused"; reason: string }
   /** The operation ended the planner's process, or took longer than it may. */
@@ -20,6 +21,8 @@ export interface PlannerPoolOptions {
   /** A second process starts when operations wait behind one that takes long. */
   maxProcesses?: number;
   planTimeoutMs: number;
+  /** The same for plans made step by step: nobody else has one then. */
+  stepwiseTimeoutMs?: number;
   startTimeoutMs?: number;
   /** How many operations may wait. */
   maxWaiting?: number;
@@ -35,13 +38,17 @@ export interface PlannerPoolOptions {
  * operation, plans one operation at a time (so it is known which one ended it), and is replaced when it dies.
  */
 export interface PlannerPool {
-  /** Never rejects. */
-  plan(request: PlanRequest): Promise<PlannerOutcome>;
+  /**
+   * Never rejects.
+   * @param isStepwise whether the planner is left out, and the process plans by itself
+   */
+  plan(request: PlanRequest, isStepwise?: boolean): Promise<PlannerOutcome>;
   close(): Promise<void>;
 }
 
 interface Job {
   request: PlanRequest;
+  isStepwise: boolean;
   resolve(outcome: PlannerOutcome): void;
 }
 
@@ -56,7 +63,7 @@ interface Worker {
 const maxHeapMb = 512;
 
 export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
-  const { planner, supergraphSdl, planTimeoutMs, startTimeoutMs = 15_000, log } = options;
+  const { planner, supergraphSdl, planTimeoutMs, stepwiseTimeoutMs = 10_000, startTimeoutMs = 15_000, log } = options;
   const { maxProcesses = 2, maxWaiting = 256, patienceMs = 25, restAfterFailedStartMs = 30_000 } = options;
   const workers = new Set<Worker>();
   const waiting: Job[] = [];
@@ -111,7 +118,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     } else {
       const { job } = worker;
       setIdle(worker);
-      if ("plan" in reply) job?.resolve({ kind: "planned", plan: reply.plan });
+      if ("plan" in reply) job?.resolve({ kind: "planned", ...reply });
       else job?.resolve({ kind: "refused", reason: "error" in reply ? reply.error : "It answered something else." });
     }
     pump();
@@ -137,12 +144,15 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     worker.job = job;
     worker.child.ref();
     worker.child.channel?.ref();
-    worker.timer = setTimeout(() => {
-      worker.job = null;
-      job.resolve({ kind: "late" });
-      worker.child.kill("SIGKILL");
-    }, planTimeoutMs);
-    send(worker, { plan: job.request });
+    worker.timer = setTimeout(
+      () => {
+        worker.job = null;
+        job.resolve({ kind: "late" });
+        worker.child.kill("SIGKILL");
+      },
+      job.isStepwise ? stepwiseTimeoutMs : planTimeoutMs,
+    );
+    send(worker, { plan: job.request, isStepwise: job.isStepwise });
   }
 
   function pump(): void {
@@ -169,10 +179,10 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   }
 
   return {
-    plan(request) {
+    plan(request, isStepwise = false) {
       if (waiting.length >= maxWaiting) return Promise.resolve({ kind: "full" });
       return new Promise((resolve) => {
-        waiting.push({ request, resolve });
+        waiting.push({ request, isStepwise, resolve });
         pump();
       });
     },

@@ -1,13 +1,14 @@
 /** The child process of planner-pool.ts: plans what its parent sends, one operation after the other, and ends with its parent. */
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
+import { createJudgement, type Judgement } from "./judgement.ts";
 import type { QueryPlan } from "./query-plan.ts";
 
 export type PlannerKind = "hive" | "apollo";
 
 /** To the child: what to plan for, once; then operations, each when the one before is answered. */
-export type PlannerCommand = { supergraphSdl: string } | { plan: PlanRequest };
+export type PlannerCommand = { supergraphSdl: string } | { plan: PlanRequest; isStepwise: boolean };
 
-export type PlannerReply = { ready: true } | { plan: QueryPlan } | { error: string };
+export type PlannerReply = { ready: true } | { plan: QueryPlan; fault: string | null } | { error: string };
 
 const kind = process.argv[2];
 
@@ -17,16 +18,18 @@ async function createCore(supergraphSdl: string): Promise<PlannerCore> {
   return (await import("./apollo-planner.ts")).createApolloPlanner({ supergraphSdl });
 }
 
-let core: PlannerCore | null = null;
+let core: (PlannerCore & Judgement) | null = null;
 
 async function answer(command: PlannerCommand): Promise<PlannerReply> {
   try {
     if ("supergraphSdl" in command) {
-      core = await createCore(command.supergraphSdl);
+      core = { ...(await createCore(command.supergraphSdl)), ...createJudgement(command.supergraphSdl) };
       return { ready: true };
     }
     if (!core) throw new Error("The planner has no supergraph.");
-    return { plan: core.plan(command.plan) };
+    const request = command.plan;
+    const plan = command.isStepwise ? core.stepwise.plan(request) : core.plan(request);
+    return { plan, fault: await core.rehearse(plan, request) };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }

@@ -9,17 +9,12 @@ import {
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import type { Authorization } from "./authorization.ts";
 import type { Json } from "./execution.ts";
-import { inOneAnswer } from "./conflicting-requires.ts";
 import { createLruCache } from "./lru-cache.ts";
-import { parseOperation, planTextOf, prepareOperation, type Operation, type PlanPart } from "./operation.ts";
-import { compileOneRoot, inTurn } from "./one-root.ts";
+import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
 import { createProjection, type Projection } from "./projection.ts";
-import type { PlanRehearsal } from "./plan-rehearsal.ts";
-import type { PlanRepair } from "./plan-repair.ts";
-import type { PlanNode, QueryPlan } from "./query-plan.ts";
-import type { StepOptions } from "./fetch-steps.ts";
-import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
+import type { QueryPlan } from "./query-plan.ts";
+import type { QueryPlanner } from "./query-planner.ts";
 import type { SubgraphClient } from "./subgraph-client.ts";
 import type { Supergraph } from "./supergraph.ts";
 
@@ -65,8 +60,6 @@ export interface PreparedOperationsOptions {
   supergraph: Supergraph;
   authorization: Authorization | null;
   planner: QueryPlanner;
-  repair: PlanRepair;
-  rehearse: PlanRehearsal;
   clientOf(subgraph: string): SubgraphClient;
   validationRules: readonly ValidationRule[];
   maxFields: number;
@@ -231,7 +224,7 @@ function keyOf({ trueVariables, unmetRequirements, overrideLabels, overridePerce
 
 async function createVariant(
   operation: Operation,
-  { schema, supergraph, authorization, planner, repair, rehearse, clientOf, maxFields, log }: PreparedOperationsOptions,
+  { schema, supergraph, authorization, planner, clientOf, maxFields, log }: PreparedOperationsOptions,
   choice: VariantChoice,
 ): Promise<Variant | GraphQLError> {
   const isTrue = (name: string) => choice.trueVariables.includes(name);
@@ -242,30 +235,14 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { turns, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
+    const { text, denied } = planTextOf(operation, { schema, isTrue, maxFields, isDenied });
     const { overrideLabels, overridePercentage } = choice;
-    const planOf = async (part: PlanPart) => {
-      const request = { operation: part.text, operationName: operation.name, overrideLabels, overridePercentage };
-      const plan = repair(await planner.plan(request), part);
-      if (await rehearse(plan, part)) return plan;
-      return (await secondPlan({ ...request, isSecondAttempt: true }, part)) ?? plan;
-    };
-    const secondPlan = async (request: PlanRequest, part: PlanPart) => {
-      try {
-        const plan = repair(await planner.plan(request), part);
-        return (await rehearse(plan, part)) ? plan : null;
-      } catch (error) {
-        // Later there may be one; otherwise the first is what there is.
-        if (isPublic(error) && error.code === "CAPACITY_EXHAUSTED") throw error;
-        return null;
-      }
-    };
-    const planned = await Promise.all(turns.map((parts) => Promise.all(parts.map(planOf))));
-    const compiled = planned.map((plans) => compileTurn(plans, operation.kind, { clientOf, supergraph }));
-    const [first = { run: null, subscription: null }] = compiled;
+    const conditions = Object.fromEntries(operation.conditionVariables.map((name) => [name, isTrue(name)]));
+    const request = { operationName: operation.name, overrideLabels, overridePercentage, conditions };
+    const queryPlan = text === null ? { node: null } : await planner.plan({ operation: text, ...request });
     return {
-      queryPlan: { node: shownPlan(planned) },
-      plan: { ...first, run: inTurn(compiled.flatMap(({ run }) => run ?? [])) },
+      queryPlan,
+      plan: compilePlan(queryPlan, { clientOf, supergraph }),
       projection: createProjection({ schema, operation, isTrue, isDenied }),
       denials: denied.map(
         (path) =>
@@ -281,23 +258,6 @@ async function createVariant(
     log?.error({ err: error, operationName: operation.name }, "planning failed");
     return new GraphQLError("This operation could not be planned.", { extensions: { code: "INTERNAL_SERVER_ERROR" } });
   }
-}
-
-/** Plans of selections that belong together: see conflicting-requires.ts. */
-function compileTurn(plans: readonly QueryPlan[], kind: Operation["kind"], options: StepOptions): CompiledPlan {
-  const [plan = { node: null }] = plans;
-  if (plans.length < 2) return compilePlan(plan, options);
-  if (kind !== "query") return compileOneRoot(plans, options);
-  return { run: inOneAnswer(plans.flatMap((each) => compilePlan(each, options).run ?? [])), subscription: null };
-}
-
-function shownPlan(turns: readonly (readonly QueryPlan[])[]): QueryPlan["node"] {
-  const nodes = turns.flatMap((plans): PlanNode[] => {
-    const all = plans.flatMap(({ node }) => node ?? []);
-    const [only] = all;
-    return only && all.length === 1 ? [only] : all.length > 1 ? [{ kind: "Parallel", nodes: all }] : [];
-  });
-  return nodes.length > 1 ? { kind: "Sequence", nodes } : (nodes[0] ?? null);
 }
 
 /** Answered by the schema, which does not change: the same answer for all who ask without variables. */

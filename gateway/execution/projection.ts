@@ -35,7 +35,7 @@ export type ResponsePath = readonly (string | number)[];
 
 export interface ProjectionOptions {
   schema: GraphQLSchema;
-  operation: Operation;
+  operation: Pick<Operation, "kind" | "definition" | "fragments" | "dataKeyOf">;
   /** The value of a variable that @skip or @include looks at. A projection holds for one choice of these. */
   isTrue(variable: string): boolean;
   /** Fields that the caller may not have are null, whatever the data has. */

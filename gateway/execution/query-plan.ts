@@ -24,7 +24,7 @@ export interface FetchNode {
   operationKind: "query" | "mutation" | "subscription";
   /** Names of the client's variables that the operation takes. */
   variables: string[];
-  /** What a representation is made of; null for root fields. */
+  /** What a representation is made of; null for root fields, which a Flatten may be around as well. */
   requires: RequiresSelection[] | null;
   inputRewrites: Rewrite[];
   outputRewrites: Rewrite[];

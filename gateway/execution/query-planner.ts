@@ -10,8 +10,8 @@ export interface PlanRequest {
   overrideLabels: readonly string[];
   /** `@override(label: "percent(n)")` is on where n is greater than this: 0 to 100. */
   overridePercentage: number;
-  /** The first plan was found to be wrong: another planner's is wanted, where there is one. */
-  isSecondAttempt?: boolean;
+  /** The values of the variables that its conditions looked at: they are decided, but may be arguments as well. */
+  conditions?: Readonly<Record<string, boolean>>;
 }
 
 /** A planner's own work, in whatever process it is done. Synchronous: planning is computing. */

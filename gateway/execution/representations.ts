@@ -61,7 +61,7 @@ function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | 
     labels.add(key);
     if (key !== "__typename") fields.push({ name: field.name, label: `,${JSON.stringify(key)}:` });
   }
-  return fields.length > 0 ? { typeCondition: only.typeCondition, fields } : null;
+  return { typeCondition: only.typeCondition, fields };
 }
 
 /** The same as the general way, straight to text: representations are the most of what goes to subgraphs. */
@@ -85,7 +85,8 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
 
   function textOf(entity: Json, typeName: string): string | null {
     let text = `{"__typename":${quoted(typeName)}`;
-    let hasValue = false;
+    // Where the type is the key, there is nothing else.
+    let hasValue = fields.length === 0;
     for (let i = 0; i < fields.length; i++) {
       const { name, label } = fields[i] as FlatSelection["fields"][number]; // the loop stays within the array
       const value = entity[name];
@@ -115,10 +116,14 @@ function quoted(text: string): string {
 
 /** A key that is null throughout names no entity. */
 function hasValue(representation: Json): boolean {
+  let hasKey = false;
   for (const key in representation) {
-    if (key !== "__typename" && representation[key] !== null) return true;
+    if (key === "__typename") continue;
+    if (representation[key] !== null) return true;
+    hasKey = true;
   }
-  return false;
+  // Where the type is the key, there is nothing else.
+  return !hasKey;
 }
 
 /** @returns null when a selected field is not in the data: an earlier fetch failed, or was of another type. */

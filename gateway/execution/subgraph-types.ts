@@ -1,17 +1,28 @@
 import { Kind, parse, print, type ConstDirectiveNode, type DocumentNode, type SelectionSetNode } from "graphql";
-import { stringArgument } from "./supergraph.ts";
+import { stringArgument, type Supergraph } from "./supergraph.ts";
 
 /** What single subgraphs know of the types of a supergraph. */
 export interface SubgraphTypes {
+  readonly subgraphs: readonly string[];
   /** The object types that an abstract type has in a subgraph; undefined for other types, and where the subgraph has no such type. */
   possibleTypes(subgraph: string, typeName: string): ReadonlySet<string> | undefined;
   hasType(subgraph: string, typeName: string): boolean;
   /** Whether a subgraph knows a type by its interface's key alone (`@interfaceObject`). */
   isInterfaceObject(subgraph: string, typeName: string): boolean;
-  /** Abstract types that have other object types in one subgraph than in another. */
-  readonly partialTypes: ReadonlySet<string>;
+  /** What a subgraph calls objects of a type, which it may know by their interface only; undefined where it knows none. */
+  nameIn(subgraph: string, typeName: string): string | undefined;
+  /** The object types of an object or abstract type in the whole supergraph. */
+  objectTypes(typeName: string): readonly string[];
+  /** By what a subgraph tells the entities of a type apart. */
+  keys(subgraph: string, typeName: string): readonly EntityKey[];
   /** A field as a subgraph has it, whether or not it may be asked there; undefined where it has none. */
   field(subgraph: string, typeName: string, fieldName: string): SubgraphField | undefined;
+}
+
+export interface EntityKey {
+  selectionSet: SelectionSetNode;
+  /** Whether the subgraph gives an entity for it. */
+  isResolvable: boolean;
 }
 
 export interface SubgraphField {
@@ -19,115 +30,162 @@ export interface SubgraphField {
   type: string;
   /** The type without lists and exclamation marks. */
   namedType: string;
-  /** Whether the subgraph answers it for every object that it has: not external, overridden or with requirements. */
-  isOwn: boolean;
+  isExternal: boolean;
+  /** Another subgraph's `@override` took it away; what is left is for keys and interfaces. */
+  isOverridden: boolean;
+  /** Progressive `@override`: here while the label is on, or (in the subgraph that loses the field) off. */
+  override: { label: string; isNew: boolean } | null;
   /** What it `@requires`; null when nothing. */
   requires: SelectionSetNode | null;
+  /** Which external fields of its objects come with them (`@provides`); null when none. */
+  provides: SelectionSetNode | null;
 }
 
 export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes {
-  const names = new Map<string, string>();
-  const possible = new Map<string, Map<string, Set<string>>>();
+  const names = readGraphNames(definitions);
+  const possible = new Map<string, Set<string>>();
+  const members = new Map<string, Set<string>>();
+  const objects = new Set<string>();
   const fields = new Map<string, SubgraphField>();
+  const keys = new Map<string, EntityKey[]>();
   const known = new Set<string>();
   const interfaceObjects = new Set<string>();
-  const member = (abstractType: string, subgraph: string, objectType?: string) => {
-    const bySubgraph = possible.get(abstractType) ?? new Map<string, Set<string>>();
-    possible.set(abstractType, bySubgraph);
-    const members = bySubgraph.get(subgraph) ?? new Set<string>();
-    bySubgraph.set(subgraph, members);
-    if (objectType !== undefined) members.add(objectType);
+  const interfacesOf = new Map<string, string[]>();
+  const addTo = (map: Map<string, Set<string>>, key: string, value?: string) => {
+    const set = map.get(key) ?? new Set<string>();
+    map.set(key, set);
+    if (value !== undefined) set.add(value);
   };
-
-  for (const definition of definitions) {
-    if (definition.kind !== Kind.ENUM_TYPE_DEFINITION || definition.name.value !== "join__Graph") continue;
-    for (const value of definition.values ?? []) {
-      const name = directivesOf(value.directives, "join__graph").map((graph) => stringArgument(graph, "name"))[0];
-      if (name !== undefined) names.set(value.name.value, name);
-    }
-  }
-  const subgraphOf = (directive: ConstDirectiveNode): string | undefined => {
-    const graph = directive.arguments?.find(({ name }) => name.value === "graph")?.value;
-    return graph?.kind === Kind.ENUM ? names.get(graph.value) : undefined;
-  };
+  const subgraphOf = (directive: ConstDirectiveNode) => names.get(graphOf(directive) ?? "");
 
   for (const definition of definitions) {
     const isObject = definition.kind === Kind.OBJECT_TYPE_DEFINITION;
     if (definition.kind === Kind.UNION_TYPE_DEFINITION) {
+      for (const { name } of definition.types ?? []) addTo(members, definition.name.value, name.value);
       for (const directive of directivesOf(definition.directives, "join__unionMember")) {
         const subgraph = subgraphOf(directive);
-        if (subgraph) known.add(`${subgraph} ${definition.name.value}`);
-        if (subgraph) member(definition.name.value, subgraph, stringArgument(directive, "member"));
+        if (!subgraph) continue;
+        known.add(`${subgraph} ${definition.name.value}`);
+        addTo(possible, `${subgraph} ${definition.name.value}`, stringArgument(directive, "member"));
       }
     }
     if (!isObject && definition.kind !== Kind.INTERFACE_TYPE_DEFINITION) continue;
     const typeName = definition.name.value;
+    const implemented = (definition.interfaces ?? []).map(({ name }) => name.value);
+    if (isObject) {
+      objects.add(typeName);
+      interfacesOf.set(typeName, implemented);
+      for (const name of implemented) addTo(members, name, typeName);
+    }
     const homes = new Set<string>();
     for (const directive of directivesOf(definition.directives, "join__type")) {
       const subgraph = subgraphOf(directive);
       if (!subgraph) continue;
+      const place = `${subgraph} ${typeName}`;
       homes.add(subgraph);
-      known.add(`${subgraph} ${typeName}`);
+      known.add(place);
+      const selectionSet = selectionSetOf(stringArgument(directive, "key"));
+      const key = selectionSet && { selectionSet, isResolvable: booleanArgument(directive, "resolvable") !== false };
+      if (key) keys.set(place, [...(keys.get(place) ?? []), key]);
       if (isObject) continue;
-      if (isTrue(directive, "isInterfaceObject")) interfaceObjects.add(`${subgraph} ${typeName}`);
-      else member(typeName, subgraph);
+      if (booleanArgument(directive, "isInterfaceObject")) interfaceObjects.add(place);
+      else addTo(possible, place);
     }
     for (const directive of isObject ? directivesOf(definition.directives, "join__implements") : []) {
-      const [subgraph, implemented] = [subgraphOf(directive), stringArgument(directive, "interface")];
-      if (subgraph && implemented) member(implemented, subgraph, typeName);
+      const [subgraph, name] = [subgraphOf(directive), stringArgument(directive, "interface")];
+      if (subgraph && name) addTo(possible, `${subgraph} ${name}`, typeName);
     }
     for (const field of definition.fields ?? []) {
-      const place = (subgraph: string) => `${subgraph} ${typeName}.${field.name.value}`;
       const placed = directivesOf(field.directives, "join__field");
-      if (placed.length === 0) {
-        for (const subgraph of homes) fields.set(place(subgraph), subgraphField(print(field.type), true, null));
-      }
+      const type = print(field.type);
+      if (placed.length === 0)
+        for (const home of homes) fields.set(`${home} ${typeName}.${field.name.value}`, subgraphField(type));
       for (const directive of placed) {
         const subgraph = subgraphOf(directive);
-        if (!subgraph) continue;
-        const requires = selectionSetOf(stringArgument(directive, "requires"));
-        const isOwn =
-          !isTrue(directive, "external") &&
-          !isTrue(directive, "usedOverridden") &&
-          requires === null &&
-          !placed.some((other) => stringArgument(other, "overrideLabel") !== undefined);
-        fields.set(
-          place(subgraph),
-          subgraphField(stringArgument(directive, "type") ?? print(field.type), isOwn, requires),
-        );
+        if (subgraph) fields.set(`${subgraph} ${typeName}.${field.name.value}`, subgraphField(type, directive));
       }
     }
   }
 
   return {
-    possibleTypes: (subgraph, typeName) => possible.get(typeName)?.get(subgraph),
+    subgraphs: [...names.values()],
+    possibleTypes: (subgraph, typeName) => possible.get(`${subgraph} ${typeName}`),
     hasType: (subgraph, typeName) => known.has(`${subgraph} ${typeName}`),
     isInterfaceObject: (subgraph, typeName) => interfaceObjects.has(`${subgraph} ${typeName}`),
-    partialTypes: new Set(
-      [...possible].flatMap(([name, bySubgraph]) => (areAlike([...bySubgraph.values()]) ? [] : name)),
-    ),
+    nameIn: (subgraph, typeName) =>
+      known.has(`${subgraph} ${typeName}`)
+        ? typeName
+        : interfacesOf.get(typeName)?.find((name) => interfaceObjects.has(`${subgraph} ${name}`)),
+    objectTypes: (typeName) => (objects.has(typeName) ? [typeName] : [...(members.get(typeName) ?? [])]),
+    keys: (subgraph, typeName) => keys.get(`${subgraph} ${typeName}`) ?? [],
     field: (subgraph, typeName, fieldName) => fields.get(`${subgraph} ${typeName}.${fieldName}`),
   };
 }
 
-function directivesOf(directives: readonly ConstDirectiveNode[] = [], name: string): ConstDirectiveNode[] {
+/** The subgraphs' names, by what the supergraph calls them. */
+export function readGraphNames(definitions: DocumentNode["definitions"]): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const definition of definitions) {
+    if (definition.kind !== Kind.ENUM_TYPE_DEFINITION || definition.name.value !== "join__Graph") continue;
+    for (const value of definition.values ?? []) {
+      const [name] = directivesOf(value.directives, "join__graph").map((graph) => stringArgument(graph, "name"));
+      if (name !== undefined) names.set(value.name.value, name);
+    }
+  }
+  return names;
+}
+
+export function directivesOf(directives: readonly ConstDirectiveNode[] = [], name: string): ConstDirectiveNode[] {
   return directives.filter((directive) => directive.name.value === name);
 }
 
-function isTrue(directive: ConstDirectiveNode, name: string): boolean {
-  const value = directive.arguments?.find((argument) => argument.name.value === name)?.value;
-  return value?.kind === Kind.BOOLEAN && value.value;
+/** The `graph` of a `join__…` directive. */
+export function graphOf(directive: ConstDirectiveNode): string | undefined {
+  const graph = directive.arguments?.find(({ name }) => name.value === "graph")?.value;
+  return graph?.kind === Kind.ENUM ? graph.value : undefined;
 }
+
+export function booleanArgument(directive: ConstDirectiveNode, name: string): boolean | undefined {
+  const value = directive.arguments?.find((argument) => argument.name.value === name)?.value;
+  return value?.kind === Kind.BOOLEAN ? value.value : undefined;
+}
+
+/** What a selection of provided fields has for one of them: a selection for each time that it names it, empty for a leaf. */
+export function providedBelow(
+  { selections }: SelectionSetNode,
+  typeName: string,
+  fieldName: string,
+  supergraph: Pick<Supergraph, "isSubType">,
+): SelectionSetNode[] {
+  return selections.flatMap((selection): SelectionSetNode[] => {
+    if (selection.kind === Kind.FIELD)
+      return selection.name.value === fieldName ? [selection.selectionSet ?? nothing] : [];
+    if (selection.kind === Kind.FRAGMENT_SPREAD) return [];
+    const condition = selection.typeCondition?.name.value ?? typeName;
+    const applies = supergraph.isSubType(typeName, condition) || supergraph.isSubType(condition, typeName);
+    return applies ? providedBelow(selection.selectionSet, typeName, fieldName, supergraph) : [];
+  });
+}
+
+const nothing: SelectionSetNode = { kind: Kind.SELECTION_SET, selections: [] };
 
 function selectionSetOf(fields: string | undefined): SelectionSetNode | null {
   const [operation] = fields === undefined ? [] : parse(`{ ${fields} }`, { noLocation: true }).definitions;
   return operation?.kind === Kind.OPERATION_DEFINITION ? operation.selectionSet : null;
 }
 
-function subgraphField(type: string, isOwn: boolean, requires: SelectionSetNode | null): SubgraphField {
-  return { type, namedType: type.replaceAll(/[[\]!\s]/g, ""), isOwn, requires };
-}
-
-function areAlike([first, ...others]: readonly ReadonlySet<string>[]): boolean {
-  return others.every((other) => other.size === first?.size && [...other].every((name) => first.has(name)));
+function subgraphField(mergedType: string, directive?: ConstDirectiveNode): SubgraphField {
+  const text = (name: string) => directive && stringArgument(directive, name);
+  const type = text("type") ?? mergedType;
+  const label = text("overrideLabel");
+  return {
+    type,
+    namedType: type.replaceAll(/[[\]!\s]/g, ""),
+    isExternal: directive !== undefined && booleanArgument(directive, "external") === true,
+    isOverridden:
+      directive !== undefined && label === undefined && booleanArgument(directive, "usedOverridden") === true,
+    override: label === undefined ? null : { label, isNew: text("override") !== undefined },
+    requires: selectionSetOf(text("requires")),
+    provides: selectionSetOf(text("provides")),
+  };
 }

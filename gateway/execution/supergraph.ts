@@ -11,10 +11,10 @@ export interface Supergraph {
   isSubType(typeName: string, condition: string): boolean;
   /** Whether some type has a field of this name. */
   isFieldName(name: string): boolean;
+  /** Whether some `@requires` or key names such a field. */
+  isRequired(name: string): boolean;
   /** Whether some `@requires` names such a field with arguments. */
   isRequiredWithArguments(name: string): boolean;
-  /** What fields of this name `@require` with arguments, themselves or by what they require: the required field and its arguments. */
-  requiredArguments(name: string): readonly (readonly [field: string, args: string])[];
   /** Progressive `@override(label:)`: the n of each `percent(n)`, rising, and the other labels. */
   overrides: { percentages: readonly number[]; labels: readonly string[] };
 }
@@ -29,8 +29,8 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
   checkSupergraphFeatures(document);
   const subgraphUrls = new Map<string, string>();
   const fieldNames = new Set<string>();
+  const required = new Set<string>();
   const requiredWithArguments = new Set<string>();
-  const requiresOf = new Map<string, string[]>();
   const overrideLabels = new Set<string>();
   const abstractTypesOf = new Map<string, Set<string>>();
 
@@ -48,6 +48,8 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
         if (name) subgraphUrls.set(name, stringArgument(graph, "url") ?? "");
       }
     } else if (definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.INTERFACE_TYPE_DEFINITION) {
+      for (const directive of definition.directives ?? [])
+        for (const [name] of (stringArgument(directive, "key") ?? "").matchAll(/\w+/g)) required.add(name);
       for (const field of definition.fields ?? []) {
         fieldNames.add(field.name.value);
         for (const directive of field.directives ?? []) {
@@ -55,7 +57,7 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
           const label = directive.name.value === "join__field" ? stringArgument(directive, "overrideLabel") : undefined;
           if (label !== undefined) overrideLabels.add(label);
           if (requires === undefined) continue;
-          requiresOf.set(field.name.value, [...(requiresOf.get(field.name.value) ?? []), requires]);
+          for (const [name] of requires.matchAll(/\w+/g)) required.add(name);
           for (const [, name] of requires.matchAll(/(\w+)\s*\(/g)) if (name) requiredWithArguments.add(name);
         }
       }
@@ -71,29 +73,10 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
     isSubType: (typeName, condition) =>
       typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
     isFieldName: (name) => fieldNames.has(name),
+    isRequired: (name) => required.has(name),
     isRequiredWithArguments: (name) => requiredWithArguments.has(name),
-    requiredArguments: createRequiredArguments(requiresOf),
     overrides: overridesOf([...overrideLabels]),
   };
-}
-
-function createRequiredArguments(requiresOf: ReadonlyMap<string, readonly string[]>): Supergraph["requiredArguments"] {
-  const known = new Map<string, [string, string][]>();
-  const collect = (name: string, found: Map<string, [string, string]>, seen: Set<string>): void => {
-    if (seen.has(name)) return;
-    seen.add(name);
-    for (const requires of requiresOf.get(name) ?? []) {
-      for (const [, field = "", args = ""] of requires.matchAll(/(\w+)\s*\(([^)]*)\)/g))
-        found.set(`${field}(${args})`, [field, args.replaceAll(/\s+/g, "")]);
-      for (const [inner] of requires.matchAll(/\w+/g)) collect(inner, found, seen);
-    }
-  };
-  for (const name of requiresOf.keys()) {
-    const found = new Map<string, [string, string]>();
-    collect(name, found, new Set());
-    known.set(name, [...found.values()]);
-  }
-  return (name) => known.get(name) ?? [];
 }
 
 function overridesOf(labels: readonly string[]): Supergraph["overrides"] {

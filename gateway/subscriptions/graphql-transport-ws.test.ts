@@ -42,7 +42,7 @@ async function start(options: StartOptions = {}): Promise<Running> {
   const executor = createExecutor({
     supergraphSdl,
     clients,
-    planner: createLocalPlanner(createHivePlanner({ supergraphSdl })),
+    planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
   });
   const protocol = createGraphqlTransportWs({
     executor,

@@ -91,7 +91,7 @@ describe.each([
       const { supergraphSdl, schemas } = articles(log);
       const executor = createExecutor({
         supergraphSdl,
-        planner: createLocalPlanner(createPlanner({ supergraphSdl })),
+        planner: createLocalPlanner({ supergraphSdl, cores: [createPlanner({ supergraphSdl })] }),
         clients: [...schemas].map(([name, schema]) =>
           createInProcessClient({ subgraph: { name, schema, createContext: (request) => request } }),
         ),

@@ -1,0 +1,22 @@
+import { createApiSchema } from "./api-schema.ts";
+import { createPlanRehearsal, type PlanRehearsal } from "./plan-rehearsal.ts";
+import type { PlannerCore } from "./query-planner.ts";
+import { createStepwisePlanner } from "./stepwise-planner.ts";
+import { readSubgraphTypes } from "./subgraph-types.ts";
+import { parseSupergraph } from "./supergraph.ts";
+
+/** What there is beside every planner: who judges its plans, and who plans where there is no right one. */
+export interface Judgement {
+  rehearse: PlanRehearsal;
+  stepwise: PlannerCore;
+}
+
+export function createJudgement(supergraphSdl: string): Judgement {
+  const supergraph = parseSupergraph(supergraphSdl);
+  const types = readSubgraphTypes(supergraph.document);
+  const schema = createApiSchema({ supergraph: supergraph.document });
+  return {
+    rehearse: createPlanRehearsal({ supergraph, types, schema }),
+    stepwise: createStepwisePlanner({ supergraph, types, schema }),
+  };
+}
