@@ -10,14 +10,14 @@ import { READY, type JobAnswer, type JobRequest, type Setup } from "./messages.t
  */
 export interface JobProcesses<Jobs> {
   /**
-   * `caller` is whose work it is: callers take turns.
+   * `subject` is whose work it is, as Caller has it: callers take turns.
    * @throws ToolyardError TIMEOUT after the deadline, CAPACITY_EXHAUSTED when the job took too much memory, RATE_LIMITED when the caller
    * has too many jobs waiting, CAPACITY_EXHAUSTED when all together have, or at the close; Error when the job threw.
    */
   run<Name extends keyof Jobs & string>(
     name: Name,
     job: JobOf<Jobs[Name]>,
-    caller: string,
+    subject: string | null,
   ): Promise<ResultOf<Jobs[Name]>>;
   /** Takes no more jobs; lets those that were taken end, or with "now" kills them. */
   close(how: "finish" | "now"): Promise<void>;
@@ -192,7 +192,8 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
   }
 
   return {
-    run(jobName, job, caller) {
+    run(jobName, job, subject) {
+      const caller = subject ?? "anonymous";
       if (closed) return Promise.reject(closing(name));
       if (queue.sizeOf(caller) >= waitingEach) {
         const message = `You have ${waitingEach} of these waiting already (${name}): let some end first.`;
