@@ -242,7 +242,12 @@ function introspectionAllowance(schema: GraphQLSchema): number {
   for (const node of document.definitions)
     if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
   const limits = { ...defaultOperationLimits, maxDepth: Infinity, maxAliases: Infinity };
-  const walk = createWalk({ schema, costs: { fields: new Map(), inputFields: new Map(), types: new Map() }, limits, fragments });
+  const walk = createWalk({
+    schema,
+    costs: { fields: new Map(), inputFields: new Map(), types: new Map() },
+    limits,
+    fragments,
+  });
   for (const node of document.definitions)
     if (node.kind === Kind.OPERATION_DEFINITION)
       walk.selection([{ selectionSet: node.selectionSet, type: schema.getQueryType() ?? null }], 1, null);
