@@ -64,6 +64,7 @@ await runProcess(
       graph,
       secretKeys,
       dataDir,
+      signal: lifetime.signal,
     });
 
     const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });

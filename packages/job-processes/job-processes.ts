@@ -42,6 +42,9 @@ export interface JobProcessesOptions {
   memoryMb?: number;
   /** Milliseconds that a process without work stays. */
   idleMs?: number;
+  /** Aborts when Toolyard begins to stop: those who wait for a job are waited for, so jobs have only so long from then on. */
+  signal?: AbortSignal | undefined;
+  stopMs?: number;
   waitingEach?: number;
   waitingAll?: number;
 }
@@ -67,15 +70,14 @@ const LAST_WORDS = 2_000;
 
 export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProcesses<Jobs> {
   const { name, module, data, logger, processes = 2, deadlineMs = 10_000, memoryMb = 256 } = options;
-  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000 } = options;
+  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000, signal, stopMs = 1_000 } = options;
   const each = Math.max(1, processes - 1);
   const queue = createFairQueue<Waiting>();
   const running = new Set<Running>();
   /** The ends of all processes that are still there. */
   const ending = new Set<Promise<void>>();
   let closed = false;
-  /** Told when there is nothing to do any more. */
-  let whenDone: (() => void) | null = null;
+  const { promise: done, resolve: allDone } = Promise.withResolvers<void>();
 
   const countOf = (caller: string) => [...running].filter((one) => one.job !== null && one.caller === caller).length;
 
@@ -87,7 +89,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       if (!next) break;
       begin(idle ?? start(), next.item, next.caller);
     }
-    if ([...running].every(({ job }) => job === null)) whenDone?.();
+    if (closed && [...running].every(({ job }) => job === null)) allDone();
   }
 
   function begin(one: Running, job: Waiting, caller: string): void {
@@ -191,6 +193,21 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
     return one;
   }
 
+  async function close(how: "finish" | "now"): Promise<void> {
+    closed = true;
+    if (how === "now") {
+      for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
+      for (const one of running) if (one.job) giveUp(one, closing(name));
+    }
+    dispatch();
+    await done;
+    for (const one of running) end(one);
+    await Promise.all(ending);
+  }
+
+  const hurry = () => setTimeout(() => void close("now"), stopMs).unref();
+  signal?.addEventListener("abort", hurry, { once: true });
+
   return {
     run(jobName, job, subject) {
       const caller = subject ?? "anonymous";
@@ -210,19 +227,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       });
     },
 
-    async close(how) {
-      closed = true;
-      if (how === "now") {
-        for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
-        for (const one of running) if (one.job) giveUp(one, closing(name));
-      }
-      await new Promise<void>((resolve) => {
-        whenDone = resolve;
-        dispatch();
-      });
-      for (const one of running) end(one);
-      await Promise.all(ending);
-    },
+    close,
   };
 }
 

@@ -22,13 +22,19 @@ export interface SchemaValidator {
 const SCHEMA_BOUNDS: JsonBounds = { depth: 32, characters: 65_536 };
 const VALUE_BOUNDS: JsonBounds = { depth: 64, characters: 262_144 };
 
-export function createSchemaValidator(options: { logger: Logger; deadlineMs?: number }): SchemaValidator {
-  const { logger, deadlineMs = 5_000 } = options;
+export function createSchemaValidator(options: {
+  logger: Logger;
+  deadlineMs?: number;
+  /** Aborts when Toolyard begins to stop. */
+  signal?: AbortSignal | undefined;
+}): SchemaValidator {
+  const { logger, deadlineMs = 5_000, signal } = options;
   const processes = createJobProcesses<SchemaJobs>({
     name: "check against a JSON Schema",
     module: new URL("./worker/schema-worker.ts", import.meta.url),
     logger,
     deadlineMs,
+    signal,
   });
 
   return {

@@ -51,6 +51,8 @@ export interface DeploymentsSubgraphOptions {
   dataDir: string;
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   now?: () => number;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
@@ -63,7 +65,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const { config, logger, bus, graph, dataDir, runtimes, now = Date.now, timing = {} } = options;
   const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
   const sealer = createSealer({ secretKey, previousSecretKeys });
-  const schemas = createSchemaValidator({ logger });
+  const schemas = createSchemaValidator({ logger, signal: options.signal });
   const hostId = await resolveHostId(config, dataDir);
   const database = await openDatabase({
     file: join(dataDir, "deployments.sqlite"),

@@ -15,8 +15,10 @@ export async function createSqlDocumentStore(options: {
   database: Database;
   file: string;
   logger: Logger;
+  /** Aborts when Toolyard begins to stop. */
+  signal?: AbortSignal | undefined;
 }): Promise<DocumentStore> {
-  const { database, file, logger } = options;
+  const { database, file, logger, signal } = options;
   const module = new URL("./worker/document-worker.ts", import.meta.url);
   const writer = createJobProcesses<DocumentJobs>({
     name: "change of a document",
@@ -26,8 +28,10 @@ export async function createSqlDocumentStore(options: {
     processes: 1,
     deadlineMs: 30_000,
     memoryMb: 512,
+    signal,
+    stopMs: 10_000,
   });
-  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger });
+  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger, signal });
   if ((await database.read.query("SELECT 1 FROM unindexed_texts LIMIT 1")).length > 0) {
     logger.info("documents are indexed anew, once, after an update");
     while (await writer.run("indexNext", undefined, null));

@@ -35,6 +35,8 @@ export interface ToolsSubgraphOptions {
   secretKeys: readonly string[];
   /** Folder of `tools.sqlite`. */
   dataDir: string;
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   /** Epoch milliseconds. */
   now?: () => number;
 }
@@ -60,7 +62,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   const tail = createEventTail({ log: events, bus, logger });
   const store = createSqlToolStore({ database, events });
   const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
-  const schemas = createSchemaValidator({ logger });
+  const schemas = createSchemaValidator({ logger, signal: options.signal });
   const tools = createToolService({ store, secrets, schemas, now });
 
   const schema = buildSubgraphSchema({
