@@ -2,7 +2,7 @@ import { ToolyardError, badInput, newId, notFound, parseInput, type Caller } fro
 import type { SchemaValidator } from "@toolyard/json-schema";
 import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
-import { mapVariables, variablesOf, type DraftVariable, type Launch } from "./launch.ts";
+import { mapVariables, variablesOf, type DraftVariable, type Launch, type RemoteLaunch } from "./launch.ts";
 import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
@@ -267,6 +267,20 @@ function withSecrets(draft: Launch<DraftVariable>, before: Launch | null): Launc
     }
     return { name, value: known ?? "", secret };
   });
-  if (problems.length > 0) throw badInput(problems);
-  return launch;
+  const kept = launch.kind === "remote" && launch.urlSecret ? withSecretUrl(launch, before) : launch;
+  if (kept === null)
+    problems.push({
+      path: "input.launch.remote.url",
+      message: "give the URL: there is no secret one that could be kept",
+    });
+  if (kept === null || problems.length > 0) throw badInput(problems);
+  return kept;
+}
+
+/** With the secret URL it had, where none is given or the one that readers are shown; null where it had none. */
+function withSecretUrl(launch: RemoteLaunch, before: Launch | null): RemoteLaunch | null {
+  const old = before?.kind === "remote" && before.secretUrl != null ? before : null;
+  const given = launch.secretUrl !== null && launch.secretUrl !== old?.url;
+  if (given) return launch;
+  return old && { ...launch, url: old.url, secretUrl: old.secretUrl };
 }

@@ -252,6 +252,7 @@ controlPlane.setRoutes([
         owner: null,
         ready: true,
         headers: [],
+        mcpTarget: "",
         remote: false,
       },
     ],
