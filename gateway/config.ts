@@ -6,9 +6,11 @@ import {
   logLevel,
   parseEnvironment,
   port,
+  refuseUnusedServers,
   secretKey,
   ConfigError,
 } from "@toolyard/service-kit/config.ts";
+import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
 import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";
@@ -133,27 +135,15 @@ const shape = {
     .refine(
       (headers) => !headers.some((name) => NEVER_FORWARDED.has(name.toLowerCase())),
       `may not name what belongs to one connection or one body: ${[...NEVER_FORWARDED].join(", ")}`,
+    )
+    .refine(
+      (headers) => !headers.some((name) => cgiName(name).startsWith("x-toolyard-")),
+      "may not name X-Toolyard-… in any spelling: by these the parts of Toolyard tell each other who calls",
     ),
   JWKS_URL: httpUrl("https://auth.example.com/.well-known/jwks.json").optional(),
   JWT_ISSUER: z.string().optional().meta({ example: "https://auth.example.com/" }),
   JWT_AUDIENCE: z.string().optional().meta({ example: "my-graph" }),
 };
-
-/** What stands for servers that Toolyard does not use yet; a gateway without Toolyard does not mind them. */
-const refused = {
-  DATABASE_URL: notYet("DATABASE_URL", "MySQL"),
-  MONGODB_URL: notYet("MONGODB_URL", "MongoDB"),
-  REDIS_URL: notYet("REDIS_URL", "Redis"),
-};
-
-/** A server that this version does not use: refused, rather than silently keeping data elsewhere than the operator thinks. */
-function notYet(name: string, server: string) {
-  return z
-    .undefined(
-      `this version of Toolyard keeps its data in SQLite files in DATA_DIR and does not use ${server}. Remove ${name}`,
-    )
-    .optional();
-}
 
 /**
  * Reads the gateway's variables.
@@ -161,7 +151,8 @@ function notYet(name: string, server: string) {
  * @throws ConfigError naming what is wrong.
  */
 export function parseGatewayConfig(env: Environment, options: { isAlone?: boolean } = {}): GatewayConfig {
-  if (!options.isAlone) parseEnvironment(refused, env);
+  // A gateway without Toolyard keeps nothing.
+  if (!options.isAlone) refuseUnusedServers(env);
   // As Apollo's server has it: in production a schema is told on purpose only.
   const INTROSPECTION = flag(env["NODE_ENV"] !== "production");
   const values = parseEnvironment({ ...shape, INTROSPECTION }, env);

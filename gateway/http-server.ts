@@ -6,9 +6,9 @@ import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger 
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
 import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
+import { createCrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
-import { createCrossSitePolicy } from "./http/cross-site.ts";
 import { GRAPHQL_PATH, createGraphqlHandler, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { SubscriptionProtocols } from "./subscriptions/protocols.ts";

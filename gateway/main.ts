@@ -9,6 +9,7 @@ import {
   ConfigError,
   createLogger,
   createTokenSigner,
+  prepareDataDir,
   readSecretKey,
   runProcess,
   type ProcessLifetime,
@@ -86,13 +87,19 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   }
 
   async function createOfToolyard() {
+    await prepareDataDir(config.dataDir, logger);
     const secretKeys = [config.secretKey ?? (await readSecretKey(config.dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
-    const headersFor = createCallerHeaders({ name: CALLER_HEADER, sign: (caller) => signer.callerHeader(caller) });
+    /** Of its own for each subgraph: what one is sent is worth nothing at another. */
+    const headersFor = (subgraph: string) =>
+      createCallerHeaders({
+        name: CALLER_HEADER,
+        sign: (caller, clientAddress) => signer.callerHeader(caller, subgraph, clientAddress),
+      });
     return createGateway({
       ...common,
-      createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor }),
+      createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
       healthChecks: [
         checkAll(({ name, url }) => checkHttp(name, new URL("/health", url).href)),

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import {
+  GATEWAY_AUDIENCE,
   createCallerHeaderVerifier,
   createRevocationList,
   createServiceCaller,
@@ -33,9 +34,11 @@ export function createToolyardIdentity(options: {
   const stopping = new AbortController();
   let following: Promise<void> = Promise.resolve();
 
+  const verifyCallerHeader = createCallerHeaderVerifier({ secretKeys, audience: GATEWAY_AUDIENCE });
+
   const authenticator = createAuthenticator({
     verifier: createTokenVerifier({ keys: { secretKeys } }),
-    verifyCallerHeader: createCallerHeaderVerifier({ secretKeys }),
+    verifyCallerHeader: async (header) => (await verifyCallerHeader(header)).caller,
     revocations: createRevocationList(),
     introspect: async (credential) => {
       type Times = "expiresAt" | "issuedAt";

@@ -14,6 +14,7 @@ import {
   createLogger,
   createTokenSigner,
   createUserCaller,
+  prepareDataDir,
   readSecretKey,
   runProcess,
 } from "@toolyard/service-kit";
@@ -51,6 +52,7 @@ await runProcess(
       deployments: parseDeploymentsConfig({ PROXY_URL: config.proxyUrl, ...process.env }, { replicasOnExit: "stop" }),
     };
     const dataDir = resolve(config.dataDir);
+    await prepareDataDir(dataDir, createLogger({ level: config.logLevel, name: "standalone" }));
     // Two that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
     lifetime.onShutdown("the data folder", () => lock.release());

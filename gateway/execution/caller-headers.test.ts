@@ -2,7 +2,11 @@ import { expect, test } from "vitest";
 import { createUserCaller } from "@toolyard/service-kit";
 import { createCallerHeaders } from "./caller-headers.ts";
 
-const contextOf = (id: string) => ({ caller: createUserCaller(id, "VIEWER"), requestId: "r" });
+const contextOf = (id: string, clientAddress = "192.0.2.1") => ({
+  caller: createUserCaller(id, "VIEWER"),
+  requestId: "r",
+  clientAddress,
+});
 
 test("a caller is signed once in a while, and every caller for itself", async () => {
   let now = 0;
@@ -16,8 +20,9 @@ test("a caller is signed once in a while, and every caller for itself", async ()
   expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 1" });
   expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 1" });
   expect(await headersFor(contextOf("bob"))).toEqual({ "x-caller": "bob 2" });
+  expect(await headersFor(contextOf("ann", "192.0.2.2"))).toEqual({ "x-caller": "ann 3" });
   now = 1_000;
-  expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 3" });
+  expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 4" });
 });
 
 test("what could not be signed is signed anew", async () => {

@@ -3,8 +3,8 @@ import { createLruCache } from "./lru-cache.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
 export interface CallerHeadersOptions {
-  /** Signs who the caller is, for longer than `keepMs`. */
-  sign(caller: Caller): Promise<string>;
+  /** Signs who the caller is and where their request came from, for longer than `keepMs`. */
+  sign(caller: Caller, clientAddress: string | undefined): Promise<string>;
   /** The header's name. */
   name: string;
   /** How long what was signed is sent again for the same caller. */
@@ -19,13 +19,13 @@ export function createCallerHeaders(
 ): (context: OperationContext) => Promise<Record<string, string>> {
   const { sign, name, keepMs = 10_000, now = Date.now } = options;
   const signed = createLruCache<{ headers: Promise<Record<string, string>>; until: number }>({ maxEntries: 10_000 });
-  return ({ caller }) => {
+  return ({ caller, clientAddress }) => {
     const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
-    const key = JSON.stringify([kind, subject, role, scopes, servicePermissions, credential, expiresAt]);
+    const key = JSON.stringify([kind, subject, role, scopes, servicePermissions, credential, expiresAt, clientAddress]);
     const known = signed.get(key);
     const time = now();
     if (known && time < known.until) return known.headers;
-    const headers = sign(caller).then((value) => ({ [name]: value }));
+    const headers = sign(caller, clientAddress).then((value) => ({ [name]: value }));
     signed.set(key, { headers, until: time + keepMs });
     // What could not be signed is signed anew; whoever asked for it learns why it could not.
     headers.catch(() => signed.set(key, { headers, until: 0 }));

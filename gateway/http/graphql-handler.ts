@@ -9,7 +9,8 @@ import {
   type Caller,
   type Logger,
 } from "@toolyard/service-kit";
-import { discardBody, parseJson, readBody } from "@toolyard/service-kit/request-body.ts";
+import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
+import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
@@ -18,10 +19,9 @@ import type { PersistedOperations } from "../persisted-operations.ts";
 import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
-import { isForeignLink, type CrossSitePolicy } from "./cross-site.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
-import { createTypeChooser, EVENT_STREAM, isJson, type ResponseType } from "./media-types.ts";
+import { createTypeChooser, EVENT_STREAM, type ResponseType } from "./media-types.ts";
 
 export interface GraphqlHandlerOptions {
   gate: OperationGate;
@@ -351,11 +351,6 @@ function print(result: ExecutionResult, requestId: string): string {
     const message = "A subgraph answered what is nested too deeply to be passed on.";
     return JSON.stringify({ data: null, errors: [plainError("UPSTREAM_UNAVAILABLE", message, requestId)] });
   }
-}
-
-function isEncoded({ headers }: IncomingMessage): boolean {
-  const encoding = headers["content-encoding"];
-  return encoding !== undefined && encoding.toLowerCase() !== "identity";
 }
 
 function isForPeople(accept: string | undefined): boolean {

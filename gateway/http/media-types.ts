@@ -109,11 +109,3 @@ function partsOf(text: string, separator: string): string[] {
   }
   return [...parts, text.slice(from)];
 }
-
-/** Whether a request's body is JSON in UTF-8, which no form and no page without CORS' leave can send. */
-export function isJson(contentType: string | undefined): boolean {
-  if (contentType === "application/json") return true;
-  const [name = "", ...parameters] = (contentType ?? "").split(";").map((text) => text.trim().toLowerCase());
-  if (!/^application\/(?:graphql\+)?json$/.test(name)) return false;
-  return parameters.every((parameter) => !parameter.startsWith("charset=") || /^charset="?utf-?8"?$/.test(parameter));
-}

@@ -6,6 +6,7 @@ import {
   logLevel,
   parseEnvironment,
   port,
+  refuseUnusedServers,
   type Environment,
 } from "@toolyard/service-kit/config.ts";
 import type { LogLevel } from "@toolyard/service-kit";
@@ -61,6 +62,7 @@ const shape = {
 
 /** Reads the proxy's variables. @throws ConfigError naming what is wrong. */
 export function parseProxyConfig(env: Environment): ProxyConfig {
+  refuseUnusedServers(env);
   const values = parseEnvironment(shape, env);
   return {
     host: values.HOST,

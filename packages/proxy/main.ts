@@ -1,5 +1,5 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
-import { createLogger, runProcess } from "@toolyard/service-kit";
+import { createLogger, prepareDataDir, runProcess } from "@toolyard/service-kit";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 
@@ -9,6 +9,7 @@ const ORPHAN_DRAIN_MS = 2_000;
 await runProcess(async (lifetime) => {
   const config = parseProxyConfig(process.env);
   const logger = createLogger({ level: config.logLevel, name: "proxy" });
+  await prepareDataDir(config.dataDir, logger);
   let orphaned = false;
   // Started by standalone: nothing outlives it, also when it was killed.
   if (process.send) {

@@ -4,7 +4,7 @@ import { WebSocket } from "ws";
 import { z } from "zod";
 import { ToolyardError, isErrorCode, messageOf } from "./errors.ts";
 import type { GraphClient, GraphRequest } from "./graph-client.ts";
-import type { TokenSigner } from "./tokens.ts";
+import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "./tokens.ts";
 
 const TIMEOUT_MS = 30_000;
 
@@ -34,10 +34,9 @@ export function errorOfAnswer(
  */
 export function createHttpGraphClient(options: {
   gatewayUrl: string;
-  callerHeaderName: string;
   signer: TokenSigner;
 }): GraphClient & { close(): Promise<void> } {
-  const { gatewayUrl, callerHeaderName, signer } = options;
+  const { gatewayUrl, signer } = options;
   const endpoint = new URL("/graphql", gatewayUrl);
   const pool = new Pool(endpoint.origin, { connections: 16 });
   const clients = new Set<Client>();
@@ -51,7 +50,7 @@ export function createHttpGraphClient(options: {
         method: "POST",
         headers: {
           "content-type": "application/json",
-          [callerHeaderName]: await signer.callerHeader(request.as),
+          [CALLER_HEADER]: await signer.callerHeader(request.as, GATEWAY_AUDIENCE),
           ...(request.requestId && { "x-request-id": request.requestId }),
         },
         body: JSON.stringify({ query: request.query, variables: request.variables ?? {} }),
@@ -74,7 +73,7 @@ export function createHttpGraphClient(options: {
     const client = createClient({
       url: endpoint.href.replace(/^http/, "ws"),
       webSocketImpl: WebSocket,
-      connectionParams: async () => ({ [callerHeaderName]: await signer.callerHeader(request.as) }),
+      connectionParams: async () => ({ [CALLER_HEADER]: await signer.callerHeader(request.as, GATEWAY_AUDIENCE) }),
       retryAttempts: 0,
     });
     clients.add(client);

@@ -107,3 +107,17 @@ export async function discardBody(request: IncomingMessage, maxBytes: number): P
   // Ended, broken off or too slow: the answer is sent, or cannot be.
   await finished(request, { writable: false, signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
 }
+
+/** Whether a request's body is JSON in UTF-8, which no form and no page without CORS' leave can send. */
+export function isJson(contentType: string | undefined): boolean {
+  if (contentType === "application/json") return true;
+  const [name = "", ...parameters] = (contentType ?? "").split(";").map((text) => text.trim().toLowerCase());
+  if (!/^application\/(?:graphql\+)?json$/.test(name)) return false;
+  return parameters.every((parameter) => !parameter.startsWith("charset=") || /^charset="?utf-?8"?$/.test(parameter));
+}
+
+/** Whether a body comes compressed or otherwise than it is: nothing here takes that. */
+export function isEncoded({ headers }: IncomingMessage): boolean {
+  const encoding = headers["content-encoding"];
+  return encoding !== undefined && encoding.toLowerCase() !== "identity";
+}

@@ -1,12 +1,22 @@
 import { createHttpGraphClient } from "./http-graph-client.ts";
-import { httpUrl, logLevel, parseEnvironment, port, secretKey, list, type Environment } from "./config.ts";
+import {
+  httpUrl,
+  list,
+  logLevel,
+  parseEnvironment,
+  port,
+  refuseUnusedServers,
+  secretKey,
+  type Environment,
+} from "./config.ts";
+import { prepareDataDir } from "./data-dir.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { runProcess } from "./process-lifetime.ts";
 import { readSecretKey } from "./secret-key.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { GraphClient } from "./graph-client.ts";
 import type { Subgraph } from "./subgraph.ts";
-import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
+import { createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
 import { z } from "zod";
 
 /** Ports of the subgraphs when each runs alone, unless PORT says another. */
@@ -24,6 +34,7 @@ const shape = (name: string) => ({
   DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
   SECRET_KEY: secretKey.optional(),
   SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY"),
+  ALLOWED_HOSTS: list([], "toolyard.example.com"),
   GATEWAY_URL: httpUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
   LOG_LEVEL: logLevel,
 });
@@ -49,20 +60,29 @@ export async function runSubgraph<Config, Bus>(options: {
 }): Promise<void> {
   const { name, env, parseConfig, createBus, create } = options;
   await runProcess(async (lifetime) => {
+    refuseUnusedServers(env);
     const common = parseEnvironment(shape(name), env);
     const config = parseConfig(env);
     const logger = createLogger({ level: common.LOG_LEVEL, name });
+    await prepareDataDir(common.DATA_DIR, logger);
     const secretKeys = [common.SECRET_KEY ?? (await readSecretKey(common.DATA_DIR)), ...common.SECRET_KEY_PREVIOUS];
     const [current = "", ...previous] = secretKeys;
     const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
-    const graph = createHttpGraphClient({ gatewayUrl: common.GATEWAY_URL, callerHeaderName: CALLER_HEADER, signer });
+    const graph = createHttpGraphClient({ gatewayUrl: common.GATEWAY_URL, signer });
     lifetime.onShutdown("graph client", () => graph.close());
     const { DATA_DIR: dataDir } = common;
     const { signal } = lifetime;
     const subgraph = await create({ config, logger, bus: createBus(), graph, secretKeys, dataDir, signal });
     lifetime.onShutdown(name, () => subgraph.close());
-    const verifyCaller = createCallerHeaderVerifier({ secretKeys });
-    const server = await serveSubgraph({ subgraph, host: common.HOST, port: common.PORT, verifyCaller, logger });
+    const verifyCaller = createCallerHeaderVerifier({ secretKeys, audience: name });
+    const server = await serveSubgraph({
+      subgraph,
+      host: common.HOST,
+      port: common.PORT,
+      allowedHosts: common.ALLOWED_HOSTS,
+      verifyCaller,
+      logger,
+    });
     lifetime.onShutdown("HTTP server", () => server.close());
     await subgraph.start();
     logger.info({ url: server.url }, `${name} is ready`);

@@ -1,20 +1,40 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { GraphQLError, execute, parse, subscribe, validate, type DocumentNode, type ExecutionResult } from "graphql";
+import type { Duplex } from "node:stream";
+import {
+  GraphQLError,
+  NoSchemaIntrospectionCustomRule,
+  execute,
+  parse,
+  specifiedRules,
+  subscribe,
+  validate,
+  type DocumentNode,
+  type ExecutionResult,
+} from "graphql";
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
-import { anonymous, type Caller } from "./caller.ts";
-import { ToolyardError, httpStatusOf, messageOf, problemDetails } from "./errors.ts";
+import { anonymous } from "./caller.ts";
+import { createCrossSitePolicy } from "./cross-site.ts";
+import { ToolyardError, messageOf, problemDetails } from "./errors.ts";
+import { createHostPolicy } from "./hosts.ts";
 import { newId } from "./identifiers.ts";
 import type { Logger } from "./log.ts";
 import { maskErrors } from "./mask-errors.ts";
 import type { Subgraph } from "./subgraph.ts";
+import { ambiguityOf } from "./request-ambiguity.ts";
+import { discardBody, isEncoded, isJson, parseJson, readBody } from "./request-body.ts";
 import { requestIdOf } from "./request-id.ts";
-import { CALLER_HEADER } from "./tokens.ts";
+import { CALLER_HEADER, type SignedCaller } from "./tokens.ts";
 
+/** Of the gateway, which has bounded what clients send. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 1024 * 1024;
 const MAX_CACHED_DOCUMENTS = 1_000;
+const MAX_CACHED_CHARACTERS = 4_000_000;
+/** Of who comes past the gateway: enough to log in, and to compose a supergraph. */
+const STRANGERS = { maxBodyBytes: 64 * 1024, maxTokens: 1_000, maxRunning: 16 };
 
 const graphqlBody = z.object({
   query: z.string(),
@@ -27,54 +47,94 @@ export interface SubgraphServer {
   close(): Promise<void>;
 }
 
+/** Who sent a request. */
+interface Sender extends SignedCaller {
+  /** Whether the gateway says so; else it is anybody who reaches this port. */
+  isSigned: boolean;
+}
+
 /**
  * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health.
- * Who calls comes in `CALLER_HEADER` (also in `connectionParams`), signed by the gateway; without it the caller is anonymous.
+ * Who calls comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: what the gateway keeps
+ * from its subgraphs (other sites' pages, large and expensive documents) is kept off here, and there are no subscriptions.
  */
 export async function serveSubgraph(options: {
   subgraph: Subgraph;
   host: string;
   port: number;
-  verifyCaller: (header: string) => Promise<Caller>;
+  /** Names under which strangers may address it, beside loopback names and `host`. */
+  allowedHosts?: readonly string[];
+  verifyCaller: (header: string) => Promise<SignedCaller>;
   logger: Logger;
 }): Promise<SubgraphServer> {
-  const { subgraph, host, port, verifyCaller, logger } = options;
-  const documents = new Map<string, DocumentNode | readonly GraphQLError[]>();
+  const { subgraph, host, port, allowedHosts = [], verifyCaller, logger } = options;
+  const crossSite = createCrossSitePolicy(createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts }));
+  const strangersRules = [...specifiedRules, NoSchemaIntrospectionCustomRule];
+  const documents = new Map<string, DocumentNode>();
+  let cachedCharacters = 0;
+  let strangersRunning = 0;
 
-  /** Parses and validates once for each text: the gateway sends few distinct ones. */
-  function documentOf(text: string): DocumentNode | readonly GraphQLError[] {
-    const known = documents.get(text);
-    if (known) return known;
-    let document: DocumentNode | readonly GraphQLError[];
+  function read(text: string, isSigned: boolean): DocumentNode | readonly GraphQLError[] {
     try {
-      const parsed = parse(text);
-      const errors = validate(subgraph.schema, parsed);
-      document = errors.length > 0 ? errors : parsed;
+      const parsed = parse(text, isSigned ? {} : { maxTokens: STRANGERS.maxTokens });
+      const errors = validate(subgraph.schema, parsed, isSigned ? specifiedRules : strangersRules);
+      return errors.length > 0 ? errors : parsed;
     } catch (error) {
-      document = [error instanceof GraphQLError ? error : new GraphQLError(messageOf(error))];
+      return [error instanceof GraphQLError ? error : new GraphQLError(messageOf(error))];
     }
-    if (documents.size >= MAX_CACHED_DOCUMENTS) documents.clear();
+  }
+
+  /** Parses and validates once for each text: the gateway sends few distinct ones. Nothing of strangers is kept. */
+  function documentOf(text: string, isSigned: boolean): DocumentNode | readonly GraphQLError[] {
+    const known = documents.get(text);
+    if (known && isSigned) return known;
+    const document = read(text, isSigned);
+    if (!isSigned || !("kind" in document)) return document;
+    cachedCharacters += text.length;
+    if (documents.size >= MAX_CACHED_DOCUMENTS || cachedCharacters > MAX_CACHED_CHARACTERS) {
+      documents.clear();
+      cachedCharacters = text.length;
+    }
     documents.set(text, document);
     return document;
   }
 
-  const callerOf = async (header: unknown): Promise<Caller> =>
-    typeof header === "string" ? verifyCaller(header) : anonymous;
+  async function senderOf(request: IncomingMessage): Promise<Sender> {
+    const header = request.headers[CALLER_HEADER];
+    if (typeof header === "string") return { ...(await verifyCaller(header)), isSigned: true };
+    return { caller: anonymous, clientAddress: request.socket.remoteAddress, isSigned: false };
+  }
 
   async function answer(request: IncomingMessage, requestId: string): Promise<ExecutionResult> {
-    const caller = await callerOf(request.headers[CALLER_HEADER]);
-    const body = graphqlBody.safeParse(parseJson(await readBody(request)));
+    const sender = await senderOf(request);
+    if (sender.isSigned) return run(request, requestId, sender);
+    crossSite.check(request);
+    if (strangersRunning >= STRANGERS.maxRunning) {
+      const message = "Too many ask this subgraph without the gateway. Ask the gateway, or try again.";
+      throw new ToolyardError("RATE_LIMITED", message, { retryAfterSeconds: 1 });
+    }
+    strangersRunning += 1;
+    try {
+      return await run(request, requestId, sender);
+    } finally {
+      strangersRunning -= 1;
+    }
+  }
+
+  async function run(request: IncomingMessage, requestId: string, sender: Sender): Promise<ExecutionResult> {
+    const { caller, clientAddress, isSigned } = sender;
+    const text = await readBody(request, isSigned ? MAX_BODY_BYTES : STRANGERS.maxBodyBytes);
+    const body = graphqlBody.safeParse(parseJson(text, "The body"));
     if (!body.success)
       throw new ToolyardError("BAD_USER_INPUT", "The body is not a GraphQL request: send JSON with a `query`.");
-    const document = documentOf(body.data.query);
-    if (Array.isArray(document)) return { errors: maskErrors(document, { logger, requestId }) };
+    const document = documentOf(body.data.query, isSigned);
+    if (!("kind" in document)) return { errors: maskErrors(document, { logger, requestId }) };
     const result = await execute({
       schema: subgraph.schema,
-      // An array was answered above; what is left is the document.
-      document: document as DocumentNode,
+      document,
       variableValues: body.data.variables ?? {},
       operationName: body.data.operationName ?? null,
-      contextValue: subgraph.createContext({ caller, requestId }),
+      contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
     });
     return result.errors ? { ...result, errors: maskErrors(result.errors, { logger, requestId }) } : result;
   }
@@ -88,53 +148,59 @@ export async function serveSubgraph(options: {
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = requestIdOf(request);
     const path = (request.url ?? "/").split("?", 1)[0];
+    const sendErrors = (status: number, message: string, code: string = "BAD_USER_INPUT") =>
+      send(response, status, { errors: [{ message, extensions: { code, requestId } }] });
     try {
       if (path === "/health" && request.method === "GET") return await health(response);
       if (path !== "/graphql")
         throw new ToolyardError("NOT_FOUND", "A subgraph answers at POST /graphql and GET /health.");
       if (request.method !== "POST") throw new ToolyardError("BAD_USER_INPUT", "Send GraphQL by POST.");
+      const ambiguity = ambiguityOf(request.rawHeaders);
+      if (ambiguity !== null) return sendErrors(400, `The request is ambiguous: ${ambiguity}.`);
+      // What a page of another site can send without being asked for leave is never JSON.
+      if (!isJson(request.headers["content-type"]) || isEncoded(request))
+        return sendErrors(415, "Send the body as application/json, without Content-Encoding.");
       send(response, 200, await answer(request, requestId));
     } catch (error) {
       const problem = problemDetails(error, requestId);
       if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
-      send(
-        response,
-        problem.status,
-        path === "/graphql"
-          ? { errors: [{ message: problem.detail, extensions: { code: problem.code, requestId } }] }
-          : problem,
-      );
+      if (problem.code === "PAYLOAD_TOO_LARGE") await discardBody(request, STRANGERS.maxBodyBytes);
+      if (path === "/graphql") sendErrors(problem.status, problem.detail, problem.code);
+      else send(response, problem.status, problem, "application/problem+json");
     }
   }
 
+  /** A stream is for the gateway alone: a stranger has nothing to subscribe to. */
+  async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const refuse = (status: string) =>
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    socket.on("error", () => socket.destroy());
+    if ((request.url ?? "/").split("?", 1)[0] !== "/graphql") return void refuse("404 Not Found");
+    if (ambiguityOf(request.rawHeaders) !== null) return void refuse("400 Bad Request");
+    try {
+      if (!(await senderOf(request)).isSigned) return void refuse("401 Unauthorized");
+    } catch (error) {
+      logger.debug({ reason: messageOf(error) }, "a socket's caller header does not verify");
+      return void refuse("401 Unauthorized");
+    }
+    sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit("connection", opened, request));
+  }
+
   const server = createServer((request, response) => void handle(request, response));
-  const sockets = new WebSocketServer({ server, path: "/graphql" });
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
+  server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head));
   const graphqlSockets = useServer(
     {
-      onConnect: async (context) => {
-        try {
-          await callerOf(context.connectionParams?.[CALLER_HEADER]);
-          return true;
-        } catch {
-          return false; // 4403: the header does not verify
-        }
-      },
       onSubscribe: async (context, _id, payload) => {
-        const document = documentOf(payload.query);
-        if (Array.isArray(document)) return document;
-        const requestId = newId();
+        const document = documentOf(payload.query, true);
+        if (!("kind" in document)) return document;
+        const { caller, clientAddress } = await senderOf(context.extra.request);
         return {
           schema: subgraph.schema,
-          // As above.
-          document: document as DocumentNode,
+          document,
           variableValues: payload.variables ?? {},
           operationName: payload.operationName ?? null,
-          contextValue: subgraph.createContext({
-            caller: await callerOf(
-              context.extra.request.headers[CALLER_HEADER] ?? context.connectionParams?.[CALLER_HEADER],
-            ),
-            requestId,
-          }),
+          contextValue: subgraph.createContext({ caller, requestId: newId(), clientAddress }),
         };
       },
       execute,
@@ -169,33 +235,8 @@ export async function serveSubgraph(options: {
   };
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request) {
-    // node:http yields Buffers when no encoding is set.
-    const bytes = chunk as Buffer;
-    size += bytes.length;
-    if (size > MAX_BODY_BYTES)
-      throw new ToolyardError("PAYLOAD_TOO_LARGE", `The body is larger than ${MAX_BODY_BYTES} bytes.`);
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ToolyardError("BAD_USER_INPUT", "The body is not JSON.", { cause });
-  }
-}
-
-function send(response: ServerResponse, status: number, body: unknown): void {
+function send(response: ServerResponse, status: number, body: unknown, type = "application/json"): void {
   const text = JSON.stringify(body);
-  response.writeHead(status, {
-    "content-type": status === httpStatusOf.NOT_FOUND ? "application/problem+json" : "application/json",
-    "content-length": Buffer.byteLength(text),
-  });
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(text) });
   response.end(text);
 }

@@ -1,6 +1,7 @@
-import { SignJWT } from "jose";
+import { SignJWT, decodeJwt } from "jose";
 import { expect, test } from "vitest";
 import { createServiceCaller, createUserCaller } from "./caller.ts";
+import { ToolyardError } from "./errors.ts";
 import { deriveSigningKeys } from "./keys.ts";
 import { createSealer } from "./sealing.ts";
 import { createCallerHeaderVerifier, createTokenSigner, createTokenVerifier } from "./tokens.ts";
@@ -84,18 +85,35 @@ test("a service's token is a service with just its permissions; a user named lik
 });
 
 test("the caller header carries a caller between processes and is no access token, nor the other way round", async () => {
-  const verifyHeader = createCallerHeaderVerifier({ secretKeys: [secretKey] });
+  const verifyHeader = createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools" });
   for (const caller of [
     createUserCaller("u1", "ADMIN"),
     createServiceCaller("deployments", ["internal:sealed-launch"]),
   ]) {
-    const header = await signer.callerHeader(caller);
+    const header = await signer.callerHeader(caller, "tools", "192.0.2.1");
     const { can: _can, require: _require, ...data } = caller;
-    expect(await verifyHeader(header)).toMatchObject(data);
+    expect(await verifyHeader(header)).toMatchObject({ caller: data, clientAddress: "192.0.2.1" });
     await expect(verifier.verify(header)).rejects.toEqual(refused);
   }
   const { token } = await signer.accessToken({ userId: "u1", role: "ADMIN", scopes: [], passwordAt: null });
   await expect(verifyHeader(token)).rejects.toEqual(refused);
+});
+
+test("a caller header is worth nothing at another part than the one it was signed for, nor after half a minute", async () => {
+  const parts = ["gateway", "identity", "tools", "toolyard", "toolyard-part:tools", ""];
+  for (const signedFor of parts) {
+    const header = await signer.callerHeader(createUserCaller("u1", "ADMIN"), signedFor);
+    for (const audience of parts) {
+      const outcome = createCallerHeaderVerifier({ secretKeys: [secretKey], audience })(header).then(
+        ({ caller }) => caller.userId,
+        (error: unknown) => (error instanceof ToolyardError ? error.code : error),
+      );
+      expect(await outcome).toBe(audience === signedFor ? "u1" : "UNAUTHENTICATED");
+    }
+    await expect(verifier.verify(header)).rejects.toEqual(refused);
+  }
+  const { exp, iat } = decodeJwt(await signer.callerHeader(createUserCaller("u1", "ADMIN"), "tools"));
+  expect((exp ?? 0) - (iat ?? 0)).toBe(30);
 });
 
 test("a sealed value opens with its key and context only, also after a rotation", () => {

@@ -21,8 +21,10 @@ const ALGORITHM = "EdDSA";
 const CLOCK_TOLERANCE_SECONDS = 5;
 
 export const ACCESS_TOKEN_SECONDS = 15 * 60;
-const CALLER_HEADER_SECONDS = 60;
-/** The header by which the gateway tells a subgraph over HTTP who is calling. */
+const CALLER_HEADER_SECONDS = 30;
+/** Whom a caller header is for, where that is not a subgraph by its name. */
+export const GATEWAY_AUDIENCE = "gateway";
+/** The header by which the gateway tells a subgraph over HTTP who is calling, and a subgraph the gateway. */
 export const CALLER_HEADER = "x-toolyard-caller";
 
 export interface AccessTokenInput {
@@ -43,8 +45,11 @@ export interface TokenSigner {
   accessToken(input: AccessTokenInput): Promise<{ token: string; tokenId: string; expiresAt: number }>;
   /** A service principal's token, `sub: service:<name>`. `seconds` at most what the holder needs. */
   serviceToken(name: string, permissions: readonly ServicePermission[], seconds: number): Promise<string>;
-  /** A caller for `CALLER_HEADER`, good for a minute. */
-  callerHeader(caller: Caller): Promise<string>;
+  /**
+   * A caller for `CALLER_HEADER`, good for half a minute and for one part of Toolyard alone.
+   * @param audience A subgraph's name, or `GATEWAY_AUDIENCE`.
+   */
+  callerHeader(caller: Caller, audience: string, clientAddress?: string): Promise<string>;
   /** Public keys, for `/.well-known/jwks.json`. */
   jwks(): Promise<JSONWebKeySet>;
 }
@@ -82,7 +87,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
     },
     serviceToken: (name, permissions, seconds) =>
       sign({ sub: `service:${name}`, permissions: [...permissions], jti: randomUUID() }, "toolyard", seconds, tokens),
-    callerHeader: (caller) => {
+    callerHeader: (caller, audience, clientAddress) => {
       const data: CallerData = {
         kind: caller.kind,
         subject: caller.subject,
@@ -92,7 +97,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
         credential: caller.credential,
         expiresAt: caller.expiresAt,
       };
-      return sign({ caller: data }, "toolyard-subgraph", CALLER_HEADER_SECONDS, callers);
+      return sign({ caller: data, clientAddress }, audienceOf(audience), CALLER_HEADER_SECONDS, callers);
     },
     async jwks() {
       const secrets = [options.secretKey, ...(options.previousSecretKeys ?? [])];
@@ -196,16 +201,31 @@ const callerData = z.object({
   expiresAt: z.number().nullable(),
 });
 
-/** Opens `CALLER_HEADER` in a subgraph that is reached over HTTP. @throws ToolyardError UNAUTHENTICATED */
+const signedCaller = z.object({ caller: callerData, clientAddress: z.string().optional() });
+
+function audienceOf(part: string): string {
+  return `toolyard-part:${part}`;
+}
+
+/** What `CALLER_HEADER` says. */
+export interface SignedCaller {
+  caller: Caller;
+  /** Where the client's own request came from. */
+  clientAddress: string | undefined;
+}
+
+/** Opens `CALLER_HEADER` where it arrives, if it is for this part. @throws ToolyardError UNAUTHENTICATED */
 export function createCallerHeaderVerifier(options: {
   secretKeys: readonly string[];
-}): (header: string) => Promise<Caller> {
+  /** The subgraph's name, or `GATEWAY_AUDIENCE`. */
+  audience: string;
+}): (header: string) => Promise<SignedCaller> {
   const getKey = localKeys(options.secretKeys, "caller-signing");
   return async (header) => {
-    const payload = await verifyJwt(header, getKey, "toolyard-subgraph");
-    const parsed = callerData.safeParse(payload.caller);
+    const payload = await verifyJwt(header, getKey, audienceOf(options.audience));
+    const parsed = signedCaller.safeParse(payload);
     if (!parsed.success) throw new ToolyardError("UNAUTHENTICATED", "The caller header is malformed.");
-    return createCaller(parsed.data);
+    return { caller: createCaller(parsed.data.caller), clientAddress: parsed.data.clientAddress };
   };
 }
 

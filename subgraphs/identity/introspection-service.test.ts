@@ -99,7 +99,7 @@ describe("introspection", () => {
       "a refresh token": session.refreshToken,
       "a refresh token called an API key": session.refreshToken.replace("tyr_", "ty_"),
       "a service's token": await signer.serviceToken("proxy", ["internal:usage"], 60),
-      "a signed caller header": await signer.callerHeader(caller),
+      "a signed caller header": await signer.callerHeader(caller, "identity"),
       "a token signed with another key": (await foreign.accessToken(token)).token,
       "a token that no session issued": (await signer.accessToken(token)).token,
       "a token without a signature": `${session.accessToken.split(".").slice(0, 2).join(".")}.`,

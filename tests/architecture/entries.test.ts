@@ -4,6 +4,17 @@ import { expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
 
+async function run(entry: string, env: Record<string, string>): Promise<{ code: unknown; printed: string }> {
+  const child = spawn(process.execPath, [join(root, entry)], {
+    cwd: root,
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let printed = "";
+  child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+  return { code: await new Promise((done) => child.once("close", done)), printed };
+}
+
 /**
  * Vitest accepts what Node's type stripping rejects (enums, imports without extension, types imported as values). So each entry is
  * loaded by plain Node, with a configuration that stops it once all its modules are there.
@@ -22,15 +33,23 @@ test.each([
   "%s loads in plain Node and refuses a wrong configuration with exit code 78",
   { timeout: 30_000 },
   async (entry, env: Record<string, string>) => {
-    const child = spawn(process.execPath, [join(root, entry)], {
-      cwd: root,
-      env: { PATH: process.env.PATH, ...env },
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    let printed = "";
-    child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
-    const code = await new Promise((done) => child.once("close", done));
+    const { code, printed } = await run(entry, env);
     expect(printed).not.toMatch(/ERR_|SyntaxError/);
     expect({ code, printed }).toMatchObject({ code: 78 });
   },
 );
+
+test.each([
+  ["standalone.ts", "DATABASE_URL"],
+  ["gateway/main.ts", "REDIS_URL"],
+  ["subgraphs/identity/main.ts", "DATABASE_URL"],
+  ["subgraphs/tools/main.ts", "MONGODB_URL"],
+  ["subgraphs/knowledge/main.ts", "REDIS_URL"],
+  ["subgraphs/analysis/main.ts", "DATABASE_URL"],
+  ["subgraphs/deployments/main.ts", "MONGODB_URL"],
+  ["packages/proxy/main.ts", "REDIS_URL"],
+])("%s does not pass over %s, which it would not use, nor repeat it", { timeout: 30_000 }, async (entry, name) => {
+  const { code, printed } = await run(entry, { [name]: "scheme://root:hunter2@db/x" });
+  expect({ code, printed }).toMatchObject({ code: 78, printed: expect.stringContaining(`${name}: `) });
+  expect(printed).not.toContain("hunter2");
+});

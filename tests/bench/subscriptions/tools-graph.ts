@@ -26,7 +26,7 @@ const server = await serveSubgraph({
   subgraph,
   host: "127.0.0.1",
   port: 0,
-  verifyCaller: createCallerHeaderVerifier({ secretKeys: [secretKey] }),
+  verifyCaller: createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools" }),
   logger,
 });
 const database = await openDatabase({

@@ -1,6 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
-import { ToolyardError } from "@toolyard/service-kit";
-import type { HostPolicy } from "@toolyard/service-kit/hosts.ts";
+import { ToolyardError } from "./errors.ts";
+import type { HostPolicy } from "./hosts.ts";
 
 /** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */
 export interface CrossSitePolicy {

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { describe, expect, test } from "vitest";
 import { createCrossSitePolicy } from "./cross-site.ts";
+import { createHostPolicy } from "./hosts.ts";
 
 const STUDIO = "https://studio.apollographql.com";
 const policy = createCrossSitePolicy(createHostPolicy({ listenHost: "127.0.0.1", origins: [STUDIO], hosts: [] }));

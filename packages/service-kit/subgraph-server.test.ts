@@ -1,0 +1,142 @@
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import { connect } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import type * as graphql from "graphql";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createUserCaller } from "./caller.ts";
+import { createLogger } from "./log.ts";
+import { serveSubgraph, type SubgraphServer } from "./subgraph-server.ts";
+import type { RequestContext } from "./subgraph.ts";
+import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
+
+// As in @toolyard/testing: a schema is only good with the copy of graphql that made it.
+const { buildSchema } = createRequire(import.meta.url)("graphql") as typeof graphql;
+
+const secretKey = "s".repeat(40);
+const signer = createTokenSigner({ secretKey });
+const JSON_TYPE = { "content-type": "application/json" };
+const seen: RequestContext[] = [];
+
+let server: SubgraphServer;
+let port: number;
+beforeAll(async () => {
+  const schema = buildSchema("type Query { text(of: String): String } type Subscription { text: String }");
+  server = await serveSubgraph({
+    subgraph: {
+      name: "tools",
+      schema,
+      createContext(request) {
+        seen.push(request);
+        return {};
+      },
+      start: async () => undefined,
+      health: async () => [],
+      close: async () => undefined,
+    },
+    host: "127.0.0.1",
+    port: 0,
+    verifyCaller: createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools" }),
+    logger: createLogger({ level: "silent", name: "test" }),
+  });
+  port = Number(new URL(server.url).port);
+});
+afterAll(() => server.close());
+
+const signedFor = async (audience: string) => ({
+  [CALLER_HEADER]: await signer.callerHeader(createUserCaller("u1", "VIEWER"), audience, "192.0.2.7"),
+});
+async function ask(headers: Record<string, string>, query = "{ text }"): Promise<{ status: number; text: string }> {
+  const response = await fetch(server.url, { method: "POST", headers, body: JSON.stringify({ query }) });
+  return { status: response.status, text: await response.text() };
+}
+
+/** The first line of what comes back for bytes. */
+async function firstLineOf(bytes: string): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  socket.write(bytes);
+  const [chunk] = (await once(socket, "data")) as [Buffer];
+  socket.destroy();
+  return chunk.toString("latin1").split("\r\n", 1)[0] ?? "";
+}
+const body = '{"query":"{ text }"}';
+const post = (headers: string, sent = body) =>
+  `POST /graphql HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: ${sent.length}\r\n${headers}\r\n${sent}`;
+
+test("a caller whom the gateway signed for this subgraph is told to it, with where they come from", async () => {
+  expect(await ask({ ...JSON_TYPE, ...(await signedFor("tools")) })).toMatchObject({ status: 200 });
+  expect(seen.at(-1)).toMatchObject({ caller: { userId: "u1" }, clientAddress: "192.0.2.7" });
+});
+
+test("one signed for another part is refused, as what is not signed by Toolyard is", async () => {
+  for (const audience of ["identity", "gateway"])
+    expect(await ask({ ...JSON_TYPE, ...(await signedFor(audience)) })).toMatchObject({ status: 401 });
+  expect(await ask({ ...JSON_TYPE, [CALLER_HEADER]: "x.y.z" })).toMatchObject({ status: 401 });
+});
+
+test("who comes past the gateway is anonymous and comes from where the connection comes from", async () => {
+  expect(await ask({ ...JSON_TYPE, "x-forwarded-for": "192.0.2.9", x_toolyard_caller: "x" })).toMatchObject({
+    status: 200,
+  });
+  expect(seen.at(-1)).toMatchObject({ caller: { kind: "anonymous" }, clientAddress: "127.0.0.1" });
+});
+
+test.each([
+  ["a form's body", { "content-type": "text/plain" }, 415],
+  ["a body of no type", { "content-type": "" }, 415],
+  ["a compressed body", { ...JSON_TYPE, "content-encoding": "gzip" }, 415],
+  ["another site's page", { ...JSON_TYPE, origin: "https://evil.example" }, 403],
+  ["another site's page that says nothing of its origin", { ...JSON_TYPE, "sec-fetch-site": "cross-site" }, 403],
+])("%s is refused", async (_what, headers, status) => {
+  expect((await ask(headers)).status).toBe(status);
+});
+
+test("a name that leads here by rebinding is refused, but not to the gateway", async () => {
+  const { [CALLER_HEADER]: signed } = await signedFor("tools");
+  expect(await firstLineOf(post("Host: evil.example\r\n"))).toMatch(/403/);
+  expect(await firstLineOf(post(`Host: tools:4002\r\n${CALLER_HEADER}: ${signed}\r\n`))).toMatch(/200/);
+});
+
+test.each([
+  ["two hosts", "Host: localhost\r\nHost: localhost\r\n"],
+  ["two hosts that differ in spelling", "Host: localhost\r\nhOST: evil.example\r\n"],
+  ["two callers", `Host: localhost\r\n${CALLER_HEADER}: a\r\n${CALLER_HEADER.toUpperCase()}: b\r\n`],
+  ["two credentials", "Host: localhost\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n"],
+  ["two lengths", "Host: localhost\r\nContent-Length: 20\r\n"],
+  ["a length and chunks", "Host: localhost\r\nTransfer-Encoding: chunked\r\n"],
+  ["no host", ""],
+])("%s are 400", async (_what, headers) => {
+  expect(await firstLineOf(post(headers))).toMatch(/^HTTP\/1\.1 400 /);
+});
+
+test("of strangers' documents little is read, nothing of the schema is told, and a subscription is not begun", async () => {
+  expect(await ask(JSON_TYPE, `{ text(of: "${"x".repeat(70_000)}") }`)).toMatchObject({ status: 413 });
+  expect((await ask(JSON_TYPE, `{ ${"text ".repeat(2_000)} }`)).text).toContain("tokens");
+  expect((await ask(JSON_TYPE, "{ __schema { types { name } } }")).text).toContain("introspection");
+  const upgrade = (caller = "") =>
+    firstLineOf(
+      `GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n${caller}\r\n`,
+    );
+  expect(await upgrade()).toMatch(/ 401 /);
+  expect(await upgrade(`${CALLER_HEADER}: x\r\n`)).toMatch(/ 401 /);
+  expect(await upgrade(`${CALLER_HEADER}: ${(await signedFor("tools"))[CALLER_HEADER]}\r\n`)).toMatch(/ 101 /);
+});
+
+test("documents fill no memory, whoever sends them", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const heap = () => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const flood = async (headers: Record<string, string>) => {
+    for (let n = 0; n < 400; n++) await ask(headers, `{ text(of: "${String(n).padEnd(60_000, "x")}") }`);
+  };
+  const before = heap();
+  await flood(JSON_TYPE);
+  expect((heap() - before) / 1e6).toBeLessThan(10);
+  // 24 MB of text, of which the last four million characters may stay.
+  await flood({ ...JSON_TYPE, ...(await signedFor("tools")) });
+  expect((heap() - before) / 1e6).toBeLessThan(15);
+});
