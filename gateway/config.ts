@@ -4,6 +4,7 @@ import {
   integer,
   list,
   logLevel,
+  metricsToken,
   parseEnvironment,
   port,
   refuseUnusedServers,
@@ -38,6 +39,8 @@ export interface GatewayConfig {
   slowOperationMs: number | null;
   /** Whether anyone, not only administrators, may see the plan of an operation. */
   exposePlans: boolean;
+  /** By which /metrics is read besides administrators' credentials; null: by those only. */
+  metricsToken: string | null;
   /** How many operations metrics tell apart. */
   maxOperationMetrics: number;
   /** Headers of a client's request that go on to the subgraphs, in lower case. */
@@ -129,6 +132,7 @@ const shape = {
   MASK_ERRORS: flag(true),
   SLOW_OPERATION_MS: integer({ fallback: 5_000, min: 0, max: 3_600_000 }),
   EXPOSE_PLANS: flag(false),
+  METRICS_TOKEN: metricsToken,
   MAX_OPERATION_METRICS: integer({ fallback: 200, min: 0, max: 10_000 }),
   FORWARD_HEADERS: list([], "authorization,accept-language")
     .refine((headers) => headers.every((name) => names.test(name)), "must be names of headers separated by commas")
@@ -208,6 +212,7 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     },
     slowOperationMs: values.SLOW_OPERATION_MS === 0 ? null : values.SLOW_OPERATION_MS,
     exposePlans: values.EXPOSE_PLANS,
+    metricsToken: values.METRICS_TOKEN ?? null,
     maxOperationMetrics: values.MAX_OPERATION_METRICS,
     // The trace goes on anyway, with the gateway's own part in it.
     forwardHeaders: values.FORWARD_HEADERS.map((name) => name.toLowerCase()).filter(

@@ -97,7 +97,6 @@ export function createGateway(options: GatewayOptions): Gateway {
     isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
     timeoutMs: protection.timeoutMs,
     subgraphsKnowCallers,
-    onReplacedPlan: (replaced) => metrics.planReplaced(replaced),
     log: logger,
   });
   const graph = createExecutorGraphClient({
@@ -202,6 +201,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         contextOf,
         health,
         metrics,
+        metricsToken: config.metricsToken,
         tracing,
         jwks: jwksOf(options),
         logger,

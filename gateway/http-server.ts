@@ -9,6 +9,7 @@ import type { HealthReport } from "./health.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
 import { GRAPHQL_PATH, createGraphqlHandler, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { SubscriptionProtocols } from "./subscriptions/protocols.ts";
@@ -23,6 +24,8 @@ export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "cross
   protocols: Pick<SubscriptionProtocols, "handleUpgrade" | "handleOperation" | "handleStream">;
   health: () => Promise<HealthReport>;
   metrics: GatewayMetrics;
+  /** By which /metrics is read besides administrators' credentials. */
+  metricsToken: string | null;
   /** Null where no tokens are issued. */
   jwks: (() => Promise<JSONWebKeySet>) | null;
   logger: Logger;
@@ -58,7 +61,7 @@ const UNREAD_MS = 10_000;
 
 /** The gateway's HTTP side: /graphql, health, metrics and the well-known documents. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
-  const { host, port, authenticate, metrics, logger } = options;
+  const { host, port, authenticate, metrics, metricsToken, logger } = options;
   const hosts = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
   const allowsOrigin = (origin: string | undefined) =>
     hosts.allowsOrigin(origin) || (options.introspection && origin === STUDIO_ORIGIN);
@@ -148,9 +151,8 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     return reply.code(isReady ? 200 : 503).send({ status: isReady ? "ready" : "not ready" });
   });
   app.get("/metrics", async (request, reply) => {
-    const { remoteAddress = "" } = request.socket;
-    if (!["127.0.0.1", "::1", "::ffff:127.0.0.1"].includes(remoteAddress))
-      (await authenticate(request.raw)).require("user:admin");
+    const { authorization } = request.headers;
+    await requireMetricsAccess({ authorization, metricsToken, authenticate: () => authenticate(request.raw) });
     return reply.header("content-type", metrics.registry.contentType).send(await metrics.registry.metrics());
   });
   const { jwks } = options;

@@ -66,7 +66,6 @@ await runProcess(
       graph,
       secretKeys,
       dataDir,
-      signal: lifetime.signal,
     });
 
     const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });

@@ -10,14 +10,14 @@ import { READY, type JobAnswer, type JobRequest, type Setup } from "./messages.t
  */
 export interface JobProcesses<Jobs> {
   /**
-   * `subject` is whose work it is, as Caller has it: callers take turns.
+   * `caller` is whose work it is: callers take turns.
    * @throws ToolyardError TIMEOUT after the deadline, CAPACITY_EXHAUSTED when the job took too much memory, RATE_LIMITED when the caller
    * has too many jobs waiting, CAPACITY_EXHAUSTED when all together have, or at the close; Error when the job threw.
    */
   run<Name extends keyof Jobs & string>(
     name: Name,
     job: JobOf<Jobs[Name]>,
-    subject: string | null,
+    caller: string,
   ): Promise<ResultOf<Jobs[Name]>>;
   /** Takes no more jobs; lets those that were taken end, or with "now" kills them. */
   close(how: "finish" | "now"): Promise<void>;
@@ -42,9 +42,6 @@ export interface JobProcessesOptions {
   memoryMb?: number;
   /** Milliseconds that a process without work stays. */
   idleMs?: number;
-  /** Aborts when Toolyard begins to stop: those who wait for a job are waited for, so jobs have only so long from then on. */
-  signal?: AbortSignal | undefined;
-  stopMs?: number;
   waitingEach?: number;
   waitingAll?: number;
 }
@@ -70,14 +67,15 @@ const LAST_WORDS = 2_000;
 
 export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProcesses<Jobs> {
   const { name, module, data, logger, processes = 2, deadlineMs = 10_000, memoryMb = 256 } = options;
-  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000, signal, stopMs = 1_000 } = options;
+  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000 } = options;
   const each = Math.max(1, processes - 1);
   const queue = createFairQueue<Waiting>();
   const running = new Set<Running>();
   /** The ends of all processes that are still there. */
   const ending = new Set<Promise<void>>();
   let closed = false;
-  const { promise: done, resolve: allDone } = Promise.withResolvers<void>();
+  /** Told when there is nothing to do any more. */
+  let whenDone: (() => void) | null = null;
 
   const countOf = (caller: string) => [...running].filter((one) => one.job !== null && one.caller === caller).length;
 
@@ -89,7 +87,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       if (!next) break;
       begin(idle ?? start(), next.item, next.caller);
     }
-    if (closed && [...running].every(({ job }) => job === null)) allDone();
+    if ([...running].every(({ job }) => job === null)) whenDone?.();
   }
 
   function begin(one: Running, job: Waiting, caller: string): void {
@@ -193,24 +191,8 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
     return one;
   }
 
-  async function close(how: "finish" | "now"): Promise<void> {
-    closed = true;
-    if (how === "now") {
-      for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
-      for (const one of running) if (one.job) giveUp(one, closing(name));
-    }
-    dispatch();
-    await done;
-    for (const one of running) end(one);
-    await Promise.all(ending);
-  }
-
-  const hurry = () => setTimeout(() => void close("now"), stopMs).unref();
-  signal?.addEventListener("abort", hurry, { once: true });
-
   return {
-    run(jobName, job, subject) {
-      const caller = subject ?? "anonymous";
+    run(jobName, job, caller) {
       if (closed) return Promise.reject(closing(name));
       if (queue.sizeOf(caller) >= waitingEach) {
         const message = `You have ${waitingEach} of these waiting already (${name}): let some end first.`;
@@ -227,7 +209,19 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       });
     },
 
-    close,
+    async close(how) {
+      closed = true;
+      if (how === "now") {
+        for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
+        for (const one of running) if (one.job) giveUp(one, closing(name));
+      }
+      await new Promise<void>((resolve) => {
+        whenDone = resolve;
+        dispatch();
+      });
+      for (const one of running) end(one);
+      await Promise.all(ending);
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import {
   integer,
   list,
   logLevel,
+  metricsToken,
   parseEnvironment,
   port,
   refuseUnusedServers,
@@ -32,6 +33,8 @@ export interface ProxyConfig {
   toolCallsPerMinute: number;
   /** What may wait on disk for the control plane; past it records are dropped and counted. */
   spoolMaxBytes: number;
+  /** By which /metrics is read besides administrators' credentials; null: by those only. */
+  metricsToken: string | null;
   /** Whether remote launches may lead to private addresses. */
   allowPrivateRemotes: boolean;
   logLevel: LogLevel;
@@ -57,6 +60,7 @@ const shape = {
   RATE_LIMIT_TOOL_PER_MINUTE: integer({ fallback: 1_200_000, min: 0, max: 100_000_000 }),
   PROXY_SPOOL_MAX_MIB: integer({ fallback: 256, min: 1, max: 1_000_000 }),
   ALLOW_PRIVATE_REMOTES: flag(false),
+  METRICS_TOKEN: metricsToken,
   LOG_LEVEL: logLevel,
 };
 
@@ -81,6 +85,7 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     toolCallsPerMinute: values.RATE_LIMIT_ENABLED ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,
     spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,
     allowPrivateRemotes: values.ALLOW_PRIVATE_REMOTES,
+    metricsToken: values.METRICS_TOKEN ?? null,
     logLevel: values.LOG_LEVEL,
   };
 }

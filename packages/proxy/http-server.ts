@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./answer.ts";
+import type { Authenticator } from "./authentication.ts";
 import { parseCallPath, type CallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
-import { isLoopback, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
+import type { HostPolicy } from "@toolyard/service-kit/hosts.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
@@ -17,6 +19,9 @@ export interface HttpServerOptions {
   policy: HostPolicy;
   calls: Calls;
   metrics: ProxyMetrics;
+  /** By which /metrics is read besides administrators' credentials. */
+  metricsToken: string | null;
+  authenticate: Authenticator["authenticate"];
   health: () => ProxyHealth;
   /** How clients reach this proxy, where it is not what their Host header says. */
   publicUrl: string | null;
@@ -34,7 +39,7 @@ const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
-  const { policy, calls, metrics, health, publicUrl, isDraining, logger } = options;
+  const { policy, calls, metrics, metricsToken, authenticate, health, publicUrl, isDraining, logger } = options;
 
   const randomHex = createRandomHex();
 
@@ -80,11 +85,16 @@ export function createProxyServer(options: HttpServerOptions): Server {
       return json(state.status === "unhealthy" ? 503 : 200, state);
     }
     if (url === "/metrics") {
-      if (!isLoopback(request.socket.remoteAddress)) return answerRefusal(forbidden("Metrics are for this host only."));
-      metrics.registry
-        .metrics()
+      const { authorization } = head;
+      requireMetricsAccess({ authorization, metricsToken, authenticate: () => authenticate(authorization) })
+        .then(() => metrics.registry.metrics())
         .then((text) => send(response, 200, metrics.registry.contentType, text, requestId, cors))
         .catch((error: unknown) => {
+          if (error instanceof ToolyardError)
+            return answerRefusal(
+              { error, headers: error.code === "UNAUTHENTICATED" ? ["www-authenticate", "Bearer"] : [] },
+              cors,
+            );
           logger.error({ err: error }, "metrics could not be collected");
           response.destroy();
         });

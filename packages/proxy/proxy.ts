@@ -150,6 +150,8 @@ export async function createProxy(options: {
     policy: createHostPolicy({ listenHost: config.host, origins: config.corsOrigins, hosts: config.allowedHosts }),
     calls,
     metrics,
+    metricsToken: config.metricsToken,
+    authenticate: (authorization) => authenticator.authenticate(authorization),
     health,
     publicUrl: config.publicUrl,
     isDraining: () => draining,

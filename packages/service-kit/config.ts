@@ -104,6 +104,14 @@ export const logLevel = z
 export const httpUrl = (example: string) =>
   z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).meta({ example });
 
+/** What scrapers of /metrics send. */
+export const metricsToken = z
+  .string()
+  .min(16, "must have at least 16 characters")
+  .regex(/^[\w.~+/=-]*$/, "must be what a bearer token may be: letters, digits and -._~+/=")
+  .optional()
+  .meta({ example: "the output of `openssl rand -hex 32`" });
+
 export const secretKey = z
   .string()
   .min(32, "must have at least 32 characters")

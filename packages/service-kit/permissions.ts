@@ -50,6 +50,7 @@ export const PERMISSIONS = {
   "tool:invoke": { scope: "INVOKE", ADMIN: "all", DEVELOPER: "all", VIEWER: "none", action: "call deployed tools" },
   "release:promote": { ...author, action: "promote or roll back this tool" },
   "release:approve": { ...administrator, action: "approve releases" },
+  "metrics:read": { ...administrator, action: "read metrics" },
   "audit:read": { ...administrator, action: "read the audit log" },
   "user:admin": { ...administrator, action: "manage users" },
   "credential:write": {

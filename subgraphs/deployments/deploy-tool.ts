@@ -1,5 +1,4 @@
 import { randomInt } from "node:crypto";
-import type { SchemaValidator } from "@toolyard/json-schema";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
   badInput,
@@ -50,7 +49,6 @@ export interface DeployDependencies {
   runtimes: readonly Runtime[];
   ports: PortAllocator;
   sealer: Sealer;
-  schemas: SchemaValidator;
   hostId: string;
   address: string;
   allowPrivateRemotes: boolean;
@@ -67,7 +65,7 @@ export async function deployTool(
   given: unknown,
   requestId: string,
 ): Promise<Deployment> {
-  const { store, graph, ports, sealer, schemas, hostId, address, now } = dependencies;
+  const { store, graph, ports, sealer, hostId, address, now } = dependencies;
   caller.require("deployment:write");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
@@ -81,7 +79,7 @@ export async function deployTool(
   if (source.launch.kind !== "remote") caller.require("process:launch");
 
   const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);
-  const configuration = await checkConfiguration(schemas, source.configSchema, input.configuration, caller.subject);
+  const configuration = checkConfiguration(source.configSchema, input.configuration);
   checkPlaceholders(source, configuration);
   const desiredReplicas = input.replicas ?? 1;
   if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");

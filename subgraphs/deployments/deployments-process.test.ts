@@ -1,4 +1,6 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectorTo, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
@@ -177,6 +179,41 @@ test("a server that speaks HTTP itself gets its PORT and is probed by a real MCP
       expect(checkDeploymentHealth).toEqual({ status: "HEALTHY", kind: "mcp tools/list", detail: null });
     },
   );
+});
+
+test("a server whose port a stranger took is started on another; the stranger is sent nothing", async () => {
+  const script = `setTimeout(() => require("node:http").createServer((_, response) => response.end("mine"))
+    .on("error", () => setInterval(() => undefined, 1000)).listen(Number(process.env.PORT), "127.0.0.1"), 500)`;
+  const launch = {
+    kind: "http",
+    command: process.execPath,
+    args: ["-e", script],
+    options: { health: { readinessPath: "/ready" } },
+  };
+  await withProcesses(launch, async (fixture, _dataDir, runtime) => {
+    const id = await deploy(fixture);
+    const [first] = await eventually("its process", async () => {
+      const running = await runtime.list();
+      return running.length > 0 && running;
+    });
+    const port = Number(new URL(first?.handle.endpoint.url ?? "").port);
+    let bytes = 0;
+    const stranger = createServer((socket) => socket.on("data", (chunk) => (bytes += chunk.length)));
+    await once(stranger.listen(port, "127.0.0.1"), "listening");
+    try {
+      const waiting = await eventually("the retry", async () => {
+        const state = await stateOf(fixture, id);
+        return state.reason?.includes("started again soon") && state;
+      });
+      expect(waiting.reason).toContain("Another process of this host listens in the replica's place.");
+      await eventually("RUNNING", async () => (await stateOf(fixture, id)).status === "RUNNING");
+      const target = await targetOf(fixture);
+      expect(new URL(target.url).port).not.toBe(String(port));
+      expect(bytes).toBe(0);
+    } finally {
+      stranger.close();
+    }
+  });
 });
 
 test("a server that never answers is stopped after its start timeout, and the reason says so", async () => {

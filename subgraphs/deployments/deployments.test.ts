@@ -343,6 +343,28 @@ describe("who may what", () => {
     expect(await fixture.codeOf(`{ deployments { totalCount } }`, {}, anonymous)).toBe("UNAUTHENTICATED");
   });
 
+  test("where replicas listen is for who may inspect the deployment: neither a field nor an event tells others", async () => {
+    await using fixture = await createFixture();
+    const { id } = await deploy(fixture);
+    await becomes(fixture, id, "RUNNING");
+    const [process_] = fixture.runtime.running();
+    await fixture.run(`mutation ($id: ID!) { scaleDeployment(id: $id, replicas: 2) { id } }`, { id });
+    if (process_) fixture.runtime.crash(process_.name);
+    await eventually("both", async () => fixture.runtime.running().length === 2);
+    await becomes(fixture, id, "RUNNING", "HEALTHY");
+    const everything = `query ($id: ID!) { deployment(id: $id) { status reason replicas { id phase reason endpointUrl health host }
+      healthChecks(first: 100) { detail kind } events(first: 100) { edges { node { kind message data } } } } }`;
+    const seenBy = async (caller: typeof admin): Promise<string> =>
+      JSON.stringify(await fixture.run(everything, { id }, caller));
+    expect(await seenBy(author)).toContain('"endpointUrl":"http://127.0.0.1:81');
+    for (const caller of [createUserCaller("viewer", "VIEWER"), createUserCaller("other", "DEVELOPER")]) {
+      const seen = await seenBy(caller);
+      expect(seen).toContain("REPLICA_STARTING");
+      expect(seen).toContain('"endpointUrl":null');
+      expect(seen).not.toMatch(/\b81\d\d\b|"port"|unix:/);
+    }
+  });
+
   test("viewers read deployments but not their logs", async () => {
     await using fixture = await createFixture();
     const { id } = await deploy(fixture);

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
-import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import {
@@ -51,8 +50,6 @@ export interface DeploymentsSubgraphOptions {
   dataDir: string;
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
-  /** Aborts when Toolyard begins to stop: long work is not waited for. */
-  signal?: AbortSignal;
   now?: () => number;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
@@ -65,7 +62,6 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const { config, logger, bus, graph, dataDir, runtimes, now = Date.now, timing = {} } = options;
   const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
   const sealer = createSealer({ secretKey, previousSecretKeys });
-  const schemas = createSchemaValidator({ logger, signal: options.signal });
   const hostId = await resolveHostId(config, dataDir);
   const database = await openDatabase({
     file: join(dataDir, "deployments.sqlite"),
@@ -118,7 +114,6 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     runtimes,
     ports,
     sealer,
-    schemas,
     hostId,
     address,
     now,
@@ -149,7 +144,6 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   async function close(): Promise<void> {
     eventTail.close();
     healthTail.close();
-    await schemas.close();
     await stopHousekeeping?.();
     await reconciler.close({ stopReplicas: config.replicasOnExit === "stop" });
     await prober.close();

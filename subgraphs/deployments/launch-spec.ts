@@ -59,11 +59,7 @@ export const launchSpec = z.discriminatedUnion("kind", [
   }),
   z.object({
     kind: z.literal("remote"),
-    /** Its origin where the URL is secret. */
     url: z.url({ protocol: /^https?$/ }),
-    /** Sealed, with the version's id as context. */
-    secretUrl: z.string().nullable().default(null),
-    paths: z.array(z.string().startsWith("/")).default([]),
     headers: z.array(variable).default([]),
     ...common,
   }),
@@ -73,7 +69,7 @@ export type LaunchSpec = z.output<typeof launchSpec>;
 export type LaunchVariable = z.output<typeof variable>;
 export type HealthPolicy = z.output<typeof health>;
 
-/** The path at which callers find the MCP endpoint: where a remote one's is no secret, its own. */
+/** The path of the MCP endpoint below a replica's address. A remote one's query belongs to it. */
 export function mcpPathOf(launch: LaunchSpec): string {
   switch (launch.kind) {
     case "stdio":
@@ -81,8 +77,9 @@ export function mcpPathOf(launch: LaunchSpec): string {
     case "http":
     case "image":
       return launch.path;
-    case "remote":
-      // Deployments that were made before URLs could be secret have none.
-      return launch.secretUrl == null ? new URL(launch.url).pathname : "/mcp";
+    case "remote": {
+      const { pathname, search } = new URL(launch.url);
+      return `${pathname}${search}`;
+    }
   }
 }

@@ -88,7 +88,7 @@ export function createDocumentService(options: {
         await store.insert(
           { ...parsed, id: newId(), contentType: type, uploadedById: caller.userId, createdAt: at, updatedAt: at },
           { content, encoding },
-          caller.subject,
+          callerIdOf(caller),
         ),
       );
     },
@@ -110,7 +110,7 @@ export function createDocumentService(options: {
           updatedAt: now(),
         },
         content == null ? null : { content, encoding },
-        requester.caller.subject,
+        callerIdOf(requester.caller),
       );
       if (updated === null) throw notFound("document", id);
       return accepted(updated);
@@ -118,7 +118,7 @@ export function createDocumentService(options: {
 
     async delete(caller, id) {
       await changeable(caller, id);
-      if (!(await store.delete(id, caller.subject))) throw notFound("document", id);
+      if (!(await store.delete(id, callerIdOf(caller)))) throw notFound("document", id);
       return true;
     },
 
@@ -137,7 +137,7 @@ export function createDocumentService(options: {
         parseSearchQuery(query),
         { toolId: toolId ?? null, tag: tag ?? null },
         { limit: page.limit, offset },
-        caller.subject,
+        callerIdOf(caller),
       );
       const found = await store.findByIds(hits.map(({ documentId }) => documentId));
       const byId = new Map(found.map((document) => [document.id, document]));
@@ -149,6 +149,11 @@ export function createDocumentService(options: {
       return toConnection(placed, page, totalCount, (hit) => String(hit.position));
     },
   };
+}
+
+/** Only an anonymous caller has no subject, and may do nothing here. */
+function callerIdOf({ subject }: Caller): string {
+  return subject ?? "anonymous";
 }
 
 function acceptedType(result: ContentTypeResult): string {

@@ -15,10 +15,8 @@ export async function createSqlDocumentStore(options: {
   database: Database;
   file: string;
   logger: Logger;
-  /** Aborts when Toolyard begins to stop. */
-  signal?: AbortSignal | undefined;
 }): Promise<DocumentStore> {
-  const { database, file, logger, signal } = options;
+  const { database, file, logger } = options;
   const module = new URL("./worker/document-worker.ts", import.meta.url);
   const writer = createJobProcesses<DocumentJobs>({
     name: "change of a document",
@@ -28,20 +26,18 @@ export async function createSqlDocumentStore(options: {
     processes: 1,
     deadlineMs: 30_000,
     memoryMb: 512,
-    signal,
-    stopMs: 10_000,
   });
-  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger, signal });
+  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger });
   if ((await database.read.query("SELECT 1 FROM unindexed_texts LIMIT 1")).length > 0) {
     logger.info("documents are indexed anew, once, after an update");
-    while (await writer.run("indexNext", undefined, null));
+    while (await writer.run("indexNext", undefined, "toolyard"));
   }
   const documents = () => database.read.getRepository(documentEntity);
 
   return {
-    insert: (document, content, subject) => writer.run("insert", { document, content }, subject),
-    update: (id, change, content, subject) => writer.run("update", { id, change, content }, subject),
-    delete: (id, subject) => writer.run("delete", { id }, subject),
+    insert: (document, content, callerId) => writer.run("insert", { document, content }, callerId),
+    update: (id, change, content, callerId) => writer.run("update", { id, change, content }, callerId),
+    delete: (id, callerId) => writer.run("delete", { id }, callerId),
 
     findByIds: (ids) => documents().findBy({ id: In(ids) }),
 
@@ -70,8 +66,8 @@ export async function createSqlDocumentStore(options: {
       return readPage(query, page);
     },
 
-    search: (query, filter, { limit, offset }, subject) =>
-      searchers.run("search", { query, filter, limit, offset }, subject),
+    search: (query, filter, { limit, offset }, callerId) =>
+      searchers.run("search", { query, filter, limit, offset }, callerId),
 
     async close() {
       await Promise.all([writer.close("finish"), searchers.close("now")]);

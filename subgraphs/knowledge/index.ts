@@ -31,8 +31,6 @@ export interface KnowledgeSubgraphOptions {
   secretKeys: readonly string[];
   /** Folder of `knowledge.sqlite`. */
   dataDir: string;
-  /** Aborts when Toolyard begins to stop: long work is not waited for. */
-  signal?: AbortSignal;
   /** Epoch milliseconds. */
   now?: () => number;
 }
@@ -42,7 +40,7 @@ export async function createKnowledgeSubgraph(options: KnowledgeSubgraphOptions)
   const { logger, graph, dataDir, now = Date.now } = options;
   const file = join(dataDir, "knowledge.sqlite");
   const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
-  const store = await createSqlDocumentStore({ database, file, logger, signal: options.signal });
+  const store = await createSqlDocumentStore({ database, file, logger });
   const documents = createDocumentService({ store, graph, now });
 
   const schema = buildSubgraphSchema({

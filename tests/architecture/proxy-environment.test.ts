@@ -7,7 +7,7 @@ const SET_BY_STANDALONE = ["HOST", "PROXY_PORT", "DATA_DIR", "GATEWAY_URL", "PRO
 /** What stops standalone itself. */
 const REFUSED = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL"];
 
-test("standalone hands its proxy every variable that the proxy reads, and no secret", () => {
+test("standalone hands its proxy every variable that the proxy reads, and no secret of its own", () => {
   const read = new Set<string>();
   const recording = new Proxy<Record<string, string>>(
     { PROXY_CREDENTIAL: "a.b.c" },

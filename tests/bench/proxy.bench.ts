@@ -11,9 +11,11 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { bridgeCommand, handOver, pipesFor } from "../../packages/bridge/index.ts";
+import { firstInherited } from "../../packages/bridge/handover.ts";
+import { bridgeCommand, handOver } from "../../packages/bridge/index.ts";
 import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
 import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";
+import { listenForBridge } from "../../packages/runtimes/process/listening-socket.ts";
 
 const LATENCY_ROUNDS = 7;
 const LATENCY_CALLS = 1_500;
@@ -178,9 +180,10 @@ function start(
   command: string,
   args: string[],
   env: NodeJS.ProcessEnv = process.env,
-  inherited: string[] = [],
+  inherited: (string | number)[] = [],
 ): ChildProcess {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit", ...pipesFor(inherited.length)], env });
+  const stdio = inherited.map((one) => (typeof one === "string" ? "pipe" : one));
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit", ...stdio], env });
   handOver(child, inherited);
   children.push(child);
   return child;
@@ -197,10 +200,11 @@ const everything = join(
   dirname(createRequire(import.meta.url).resolve("@modelcontextprotocol/server-everything/package.json")),
   "dist/index.js",
 );
-const bridgePort = await freePort();
+const bridgeSocket = join(directory, "bridge.sock");
+const listening = await listenForBridge({ host: "127.0.0.1", port: null }, { socket: bridgeSocket });
 start(
   process.execPath,
-  bridgeCommand({ host: "127.0.0.1", port: bridgePort, command: process.execPath, args: [everything, "stdio"] }).args,
+  bridgeCommand({ listenFd: firstInherited + 1, command: process.execPath, args: [everything, "stdio"] }).args,
   {},
   [
     JSON.stringify({
@@ -210,14 +214,16 @@ start(
       setpriv: null,
       temporaryDirectory: tmpdir(),
     }),
+    listening.fd,
   ],
 ).stdout?.resume();
+listening[Symbol.dispose]();
 
 const nginxPort = await freePort();
 const nginxBridgePort = await freePort();
 const server = (port: number, target: number) => `
   server { listen 127.0.0.1:${port}; location / { proxy_pass http://127.0.0.1:${target}; } }`;
-const upstreams = (name: string, target: number) => `upstream ${name} { server 127.0.0.1:${target}; keepalive 64; }`;
+const upstreams = (name: string, target: string) => `upstream ${name} { server ${target}; keepalive 64; }`;
 await writeFile(
   join(directory, "nginx.conf"),
   `worker_processes 1; daemon off; master_process off; pid ${directory}/nginx.pid; error_log ${directory}/nginx.log;
@@ -225,7 +231,7 @@ events { worker_connections 1024; }
 http { access_log off; client_body_temp_path ${directory}; proxy_temp_path ${directory}; fastcgi_temp_path ${directory};
   uwsgi_temp_path ${directory}; scgi_temp_path ${directory};
   proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host 127.0.0.1; proxy_buffering off; keepalive_requests 1000000;
-  ${upstreams("plain", replicaPort)} ${upstreams("bridge", bridgePort)}
+  ${upstreams("plain", `127.0.0.1:${replicaPort}`)} ${upstreams("bridge", `unix:${bridgeSocket}`)}
   ${server(nginxPort, 0).replace("127.0.0.1:0", "plain")} ${server(nginxBridgePort, 0).replace("127.0.0.1:0", "bridge")} }`,
 );
 let nginxPid: number | null = null;
@@ -247,12 +253,11 @@ controlPlane.setRoutes([
     targets: [
       {
         replicaId: "bridge-0",
-        url: `http://127.0.0.1:${bridgePort}`,
+        url: listening.url,
         token: "bench",
         owner: null,
         ready: true,
         headers: [],
-        mcpTarget: "",
         remote: false,
       },
     ],
@@ -273,7 +278,6 @@ const proxy = start(process.execPath, [join(import.meta.dirname, "../../packages
 });
 proxy.stdout?.pipe(process.stderr);
 await untilListening(proxyPort, "the proxy");
-await untilListening(bridgePort, "the bridge");
 const proxyPid = proxy.pid ?? 0;
 
 const bare = start(process.execPath, ["-e", "setInterval(() => {}, 1000); console.log(1)"]);

@@ -20,6 +20,8 @@ interface Answer {
   extensions?: Record<string, unknown>;
 }
 
+const METRICS_TOKEN = "a-token-for-scrapers";
+
 async function post(gateway: RunningGateway, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
   const answer = await fetch(`${gateway.url}/graphql`, {
     method: "POST",
@@ -80,7 +82,10 @@ const products = {
 describe("a supergraph of somebody else's", () => {
   let gateway: RunningGateway;
   beforeAll(async () => {
-    gateway = await startGateway(shop.supergraph(), { FORWARD_HEADERS: "x-tenant,authorization" });
+    gateway = await startGateway(shop.supergraph(), {
+      FORWARD_HEADERS: "x-tenant,authorization",
+      METRICS_TOKEN,
+    });
   });
   afterAll(async () => {
     await gateway?.[Symbol.asyncDispose]();
@@ -187,7 +192,10 @@ describe("a supergraph of somebody else's", () => {
 
   test("metrics name operations and time fetches", async () => {
     await post(gateway, { query: "query Named { products(first: 4) { upc } }" });
-    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    expect((await fetch(`${gateway.url}/metrics`)).status).toBe(401);
+    const metrics = await (
+      await fetch(`${gateway.url}/metrics`, { headers: { authorization: `Bearer ${METRICS_TOKEN}` } })
+    ).text();
     expect(metrics).toMatch(
       /graphql_operation_duration_seconds_count\{operation="Named",hash="[0-9a-f]{16}",outcome="ok"\} 1/,
     );

@@ -139,9 +139,27 @@ describe("beside the graph", () => {
     expect((await fetch(`${toolyard.proxyUrl}/healthz`)).status).toBe(200);
   });
 
+  test("/metrics of gateway and proxy are for administrators, also on this host", async () => {
+    const keyFor = async (scopes: string) =>
+      (
+        await admin.query<{ createApiKey: { secret: string } }>(
+          `mutation { createApiKey(input: { name: "metrics ${scopes}", scopes: [${scopes}] }) { secret } }`,
+        )
+      ).createApiKey.secret;
+    const [reader, scraper] = [await keyFor("READ"), await keyFor("ADMIN")];
+    for (const url of [toolyard.url, toolyard.proxyUrl]) {
+      const statusFor = async (headers: Record<string, string>) => (await fetch(`${url}/metrics`, { headers })).status;
+      expect(await statusFor({})).toBe(401);
+      expect(await statusFor({ "x-forwarded-for": "127.0.0.1" })).toBe(401);
+      expect(await statusFor({ authorization: `Bearer ${reader}` })).toBe(403);
+      expect(await statusFor({ authorization: `Bearer ${scraper}` })).toBe(200);
+    }
+  });
+
   test("/metrics has help for each metric and no id or typed path in a label", async () => {
     await fetch(`${toolyard.url}/some/typed/path`);
-    const text = await (await fetch(`${toolyard.url}/metrics`)).text();
+    const headers = { authorization: `Bearer ${token}` };
+    const text = await (await fetch(`${toolyard.url}/metrics`, { headers })).text();
     for (const name of [
       "http_requests_total",
       "http_request_duration_seconds",

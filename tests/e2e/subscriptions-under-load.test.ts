@@ -42,12 +42,20 @@ test("callers of whom the subgraphs are told nothing share one stream, and each 
       [{}, 2],
       [{ FORWARD_HEADERS: "x-tenant" }, 2],
     ] as const) {
-      await using gateway = await startGateway(shop.supergraph(), { JWKS_URL: `http://127.0.0.1:${port}/`, ...env });
+      await using gateway = await startGateway(shop.supergraph(), {
+        JWKS_URL: `http://127.0.0.1:${port}/`,
+        METRICS_TOKEN: "a-token-for-scrapers",
+        ...env,
+      });
       const watchers = await Promise.all(
         ["ada", "bob", "cyd"].map((user, index) => watchAs(gateway.url, user, index === 2 ? "read:secrets" : "")),
       );
       await eventually("all subscribe", async () =>
-        /^subscriptions_active 3$/m.test(await (await fetch(`${gateway.url}/metrics`)).text()),
+        /^subscriptions_active 3$/m.test(
+          await (
+            await fetch(`${gateway.url}/metrics`, { headers: { authorization: "Bearer a-token-for-scrapers" } })
+          ).text(),
+        ),
       );
       // What the scopes allow is not the same for all.
       await eventually("the subgraph's streams", () => shop.subscribers() === streams);

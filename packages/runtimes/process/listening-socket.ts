@@ -23,7 +23,10 @@ const BACKLOG = 4_096;
  * replicas are reached from other hosts.
  * @throws ToolyardError UPSTREAM_UNAVAILABLE when it cannot be had, as when a stranger has the port.
  */
-export async function listenForBridge(spec: ReplicaSpec, paths: ReplicaPaths): Promise<ListeningSocket> {
+export async function listenForBridge(
+  spec: Pick<ReplicaSpec, "host" | "port">,
+  paths: Pick<ReplicaPaths, "socket">,
+): Promise<ListeningSocket> {
   const { host, port } = spec;
   const server = createServer();
   const dispose = (): void => void server.close();

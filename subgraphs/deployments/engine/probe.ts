@@ -12,8 +12,7 @@ import { PrivateAddressError, publicConnector } from "@toolyard/service-kit/remo
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
   launch: LaunchSpec;
-  /** Of a remote launch, opened: its MCP endpoint, and what is sent. */
-  mcpUrl: URL | null;
+  /** Of a remote launch, opened. */
   headers: Record<string, string>;
   handle: ReplicaHandle | null;
 }
@@ -123,7 +122,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       await callBridge(target, dispatcher, signal);
       return "mcp tools/list";
     }
-    const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
+    const url = urlAt(originOf(target), mcpPathOf(launch));
     return probeMcp({ url, headers: target.headers, dispatcher, signal });
   }
 

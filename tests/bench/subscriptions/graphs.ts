@@ -28,6 +28,8 @@ export interface Graph {
   close(): Promise<void>;
 }
 
+const METRICS_TOKEN = "the-bench-reads-metrics";
+
 type GatewayProcess = Awaited<ReturnType<typeof startService>>;
 
 /** What both graphs have in common: a gateway on one port. */
@@ -41,7 +43,8 @@ async function behindGateway(options: {
   upstream: Graph["upstream"];
   close(): Promise<void>;
 }): Promise<Graph> {
-  const { args, env, query, headersOf, source, upstream, close } = options;
+  const { args, query, headersOf, source, upstream, close } = options;
+  const env = { ...options.env, METRICS_TOKEN };
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const start = () => startService({ main: "gateway/main.ts", args, env, port, path: "/health/live" });
@@ -54,7 +57,9 @@ async function behindGateway(options: {
     begin: async (clock) => void (await source.ask({ begin: clock })),
     usage: (question) => gateway.usage(question),
     async metric(name) {
-      const text = await (await fetch(`${url}/metrics`)).text();
+      const text = await (
+        await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${METRICS_TOKEN}` } })
+      ).text();
       return Number(new RegExp(`^${name} ([\\d.e+]+)$`, "m").exec(text)?.[1] ?? Number.NaN);
     },
     stopGateway: (signal) => gateway.stop(signal),

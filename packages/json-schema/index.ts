@@ -1,1 +1,0 @@
-export { createSchemaValidator, type SchemaValidator } from "./schema-validator.ts";

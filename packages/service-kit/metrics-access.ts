@@ -1,0 +1,30 @@
+import { hash, timingSafeEqual } from "node:crypto";
+import type { Caller } from "./caller.ts";
+import { ToolyardError } from "./errors.ts";
+
+/**
+ * Metrics tell who does what here, and how much: they take a credential always. That a request comes from this host says
+ * nothing: a reverse proxy and every replica are on it, too.
+ * @throws ToolyardError UNAUTHENTICATED or FORBIDDEN unless METRICS_TOKEN or an administrator's credential is given.
+ */
+export async function requireMetricsAccess(options: {
+  /** The header's value. */
+  authorization: string | undefined;
+  /** Null where the operator set none. */
+  metricsToken: string | null;
+  authenticate: () => Caller | Promise<Caller>;
+}): Promise<void> {
+  const { authorization, metricsToken, authenticate } = options;
+  if (authorization === undefined)
+    throw new ToolyardError(
+      "UNAUTHENTICATED",
+      "Metrics take a bearer token: METRICS_TOKEN, as the operator set it, or an administrator's access token or API key.",
+    );
+  if (metricsToken !== null && isSame(authorization, `Bearer ${metricsToken}`)) return;
+  (await authenticate()).require("metrics:read");
+}
+
+/** By digests: neither the time nor the length tells how much of it is right. */
+function isSame(given: string, wanted: string): boolean {
+  return timingSafeEqual(hash("sha256", given, "buffer"), hash("sha256", wanted, "buffer"));
+}
