@@ -197,7 +197,10 @@ export function createAttempts(options: {
           call.controller = null;
           clearTimeout(stalled);
           replica.health.succeeded();
-          if (response.writableEnded) return void filter?.drop();
+          if (response.writableEnded) {
+            filter?.drop();
+            return;
+          }
           const rest = filter?.end() ?? null;
           if (waitingHead !== null && !response.headersSent)
             response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
