@@ -64,3 +64,28 @@ test("hints are no errors", () => {
   const composed = compose([one, two]);
   expect(composed).toMatchObject({ hints: [{ code: "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE" }] });
 });
+
+test("what no gateway here has is refused with the directive and the subgraphs that have it, by whatever name", () => {
+  const imports = ["@key", { name: "@context", as: "@ctx" }, "ContextFieldValue"];
+  const text = JSON.stringify(imports).replaceAll(/"(name|as)":/g, "$1: ");
+  const users: SubgraphSdl = {
+    ...products,
+    name: "users",
+    origin: "users.graphql",
+    sdl: `extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ${text})
+      type Query { user: User }
+      type User @key(fields: "id") @ctx(name: "user") { id: ID! currency: String price: Price }
+      type Price @key(fields: "id") { id: ID! cents(in: String @federation__fromContext(field: "$user { currency }")): Int }`,
+  };
+  const composed = compose([users, subgraph("others", 'type Price @key(fields: "id") { id: ID! tax: Int }')]);
+  expect(composed).toMatchObject({
+    errors: [
+      {
+        code: "UNSUPPORTED_DIRECTIVE",
+        message: expect.stringContaining("[users] @context is not supported"),
+        locations: [{ subgraph: "users", line: 3 }],
+      },
+      { message: expect.stringContaining("[users] @fromContext is not supported"), locations: [{ line: 4 }] },
+    ],
+  });
+});

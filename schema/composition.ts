@@ -1,6 +1,7 @@
 import { composeServices } from "@apollo/composition";
 import { GraphQLError, Source, parse, type ASTNode, type DocumentNode } from "graphql";
 import type { CompositionProblem, ProblemLocation } from "./composition-problem.ts";
+import { unsupportedDirectives } from "./unsupported-directives.ts";
 
 /** A subgraph's schema, and where it is asked. */
 export interface SubgraphSdl {
@@ -43,6 +44,15 @@ export function compose(subgraphs: readonly SubgraphSdl[]): Composition {
       errors: [first ?? { code: "UNKNOWN", message: "Composition gave no supergraph.", locations: [] }, ...others],
     };
   }
+  const unsupported = unsupportedDirectives(parse(supergraphSdl), definitions).map(
+    ({ name, subgraph, nodes }): CompositionProblem => ({
+      code: "UNSUPPORTED_DIRECTIVE",
+      message: `${subgraph === "" ? "" : `[${subgraph}] `}@${name} is not supported: the gateway does not have what it asks for. Leave it out`,
+      locations: locationsOf(nodes, byName),
+    }),
+  );
+  const [firstUnsupported, ...otherUnsupported] = unsupported;
+  if (firstUnsupported) return { errors: [firstUnsupported, ...otherUnsupported] };
   return {
     supergraphSdl,
     hints: hints.map(({ definition, message, nodes }) => ({

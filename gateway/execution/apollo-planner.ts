@@ -6,10 +6,10 @@ import {
   type QueryPlan as ApolloPlan,
   type QueryPlanSelectionNode,
 } from "@apollo/query-planner";
+import { understoodFeatures } from "@toolyard/schema/linked-features.ts";
 import { parse } from "graphql";
 import type { FetchNode, PathSegment, PlanNode, RequiresSelection, Rewrite, RewriteSegment } from "./query-plan.ts";
 import type { PlannerCore } from "./query-planner.ts";
-import { understoodFeatures } from "./supergraph-features.ts";
 
 /** More plans than this are not compared for one operation: the best of those found is taken. */
 const maxEvaluatedPlans = 1_000;

@@ -64,6 +64,16 @@ describe("queries", () => {
     });
   });
 
+  test("null for a condition is an error, although its default value lets a nullable variable stand there", async () => {
+    const query = `query ($more: Boolean = true) { me { id name @include(if: $more) } product(upc: "1") { ... @skip(if: $more) { name } } }`;
+    const refused = {
+      errors: [{ message: expect.stringContaining('"$more" is null'), extensions: { code: "BAD_USER_INPUT" } }],
+    };
+    expect(await run(query, { more: null })).toMatchObject(refused);
+    expect(await run(query, { more: false })).toMatchObject({ data: { product: { name: "Table" } } });
+    expect(await run(query)).toMatchObject({ data: { me: { name: "Ada" } } });
+  });
+
   test("a mutation is run and its result completed from other subgraphs", async () => {
     expect(await run(`mutation { rename(upc: "3", name: "Stool") { name reviews { author { name } } } }`)).toEqual({
       data: { rename: { name: "Stool", reviews: [{ author: { name: "Alan" } }] } },

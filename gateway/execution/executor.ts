@@ -161,13 +161,26 @@ export function createExecutor(options: ExecutorOptions): Executor {
     (isService(request.context.caller) ? operations.internal : operations.public).get(request);
 
   function coerceVariables(
-    { definition }: Operation,
+    { definition, conditionVariables }: Operation,
     { variables, context }: GraphRequest,
   ): { coerced: Json } | { errors: readonly GraphQLError[] } {
     const definitions = definition.variableDefinitions;
     if (!definitions || definitions.length === 0) return { coerced: {} };
     const result = getVariableValues(schemaFor(context.caller), definitions, variables ?? {}, { maxErrors: 50 });
-    if (!result.errors) return { coerced: result.coerced };
+    if (!result.errors) {
+      // Allowed by their default value, and null all the same (GraphQL, section 6.4.1).
+      const nulls = conditionVariables.filter((name) => result.coerced[name] === null);
+      if (nulls.length === 0) return { coerced: result.coerced };
+      return {
+        errors: nulls.map(
+          (name) =>
+            new GraphQLError(`Variable "$${name}" is null, where @skip and @include take true or false.`, {
+              nodes: definitions.filter(({ variable }) => variable.name.value === name),
+              extensions: { code: "BAD_USER_INPUT" },
+            }),
+        ),
+      };
+    }
     return {
       errors: result.errors.map((error) =>
         // What is thrown while values are coerced is among their errors.

@@ -27,10 +27,19 @@ export function createHivePlanner(options: { supergraphSdl: string }): PlannerCo
   const planner = new NativePlanner(options.supergraphSdl);
   return {
     plan({ operation, operationName, overrideLabels, overridePercentage }) {
+      if (hasOwnDirectives(operation))
+        throw new Error("The native planner does not pass on the graph's own directives.");
       const { node } = planner.plan(operation, operationName, new Set(overrideLabels), overridePercentage);
       return { node: node ? planNode(node) : null };
     },
   };
+}
+
+/** Whether fields have directives that are no conditions: an `@` outside of strings tells, as graphql-js prints operations. */
+function hasOwnDirectives(operation: string): boolean {
+  if (!operation.includes("@")) return false;
+  const withoutStrings = operation.replaceAll(/"""[^]*?(?<!\\)"""|"(?:[^"\\]|\\.)*"/g, "");
+  return /@(?!(?:skip|include)\b)/.test(withoutStrings);
 }
 
 function planNode(node: NativeNode): PlanNode {

@@ -8,7 +8,9 @@ import {
   isNonNullType,
   isUnionType,
   Kind,
+  print,
   type ArgumentNode,
+  type DirectiveNode,
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLCompositeType,
@@ -40,8 +42,16 @@ export interface NormalizeOptions {
 interface Level {
   type: GraphQLCompositeType;
   path: readonly string[];
-  fields: Map<string, { name: string; args: readonly ArgumentNode[]; inner: Level | null }>;
+  fields: Map<string, LevelField>;
   fragments: Map<string, Level>;
+}
+
+interface LevelField {
+  name: string;
+  args: readonly ArgumentNode[];
+  /** The graph's own, which are its subgraphs' to understand. */
+  directives: DirectiveNode[];
+  inner: Level | null;
 }
 
 /**
@@ -112,8 +122,9 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
       const type = definition && getNamedType(definition.type);
       const path = isDenied && definition ? [...level.path, responseKey, ...listsOf(definition.type)] : level.path;
       const inner = isCompositeType(type) ? createLevel(type, path) : null;
-      level.fields.set(key, (entry = { name, args: field.arguments ?? [], inner }));
+      level.fields.set(key, (entry = { name, args: field.arguments ?? [], directives: [], inner }));
     }
+    addDirectives(schema, entry, field.directives);
     if (entry.inner && field.selectionSet) collect(entry.inner, field.selectionSet, new Set());
   }
 
@@ -133,6 +144,15 @@ function createLevel(type: GraphQLCompositeType, path: readonly string[]): Level
   return { type, path, fields: new Map(), fragments: new Map() };
 }
 
+function addDirectives(schema: GraphQLSchema, entry: LevelField, directives: readonly DirectiveNode[] = []): void {
+  for (const directive of directives) {
+    const { value } = directive.name;
+    // Conditions are decided. One that the graph does not have asked for incremental delivery, and was turned off.
+    if (value === "skip" || value === "include" || !schema.getDirective(value)) continue;
+    if (!entry.directives.some((known) => print(known) === print(directive))) entry.directives.push(directive);
+  }
+}
+
 function listsOf(type: GraphQLOutputType): "@"[] {
   if (isNonNullType(type)) return listsOf(type.ofType);
   return isListType(type) ? ["@", ...listsOf(type.ofType)] : [];
@@ -140,13 +160,14 @@ function listsOf(type: GraphQLOutputType): "@"[] {
 
 function toSelectionSet(level: Level): SelectionSetNode | null {
   const selections: SelectionNode[] = [];
-  for (const [key, { name, args, inner }] of level.fields) {
+  for (const [key, { name, args, directives, inner }] of level.fields) {
     // Everything below was left out: the object itself is still an answer.
     const selectionSet = inner && (toSelectionSet(inner) ?? onlyTypeName);
     selections.push({
       kind: Kind.FIELD,
       name: { kind: Kind.NAME, value: name },
       arguments: args,
+      ...(directives.length > 0 && { directives }),
       ...(key !== name && { alias: { kind: Kind.NAME, value: key } }),
       ...(selectionSet && { selectionSet }),
     });

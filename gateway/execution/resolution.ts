@@ -1,4 +1,12 @@
-import { Kind, print, type ArgumentNode, type FieldNode, type SelectionNode, type SelectionSetNode } from "graphql";
+import {
+  Kind,
+  print,
+  type ArgumentNode,
+  type DirectiveNode,
+  type FieldNode,
+  type SelectionNode,
+  type SelectionSetNode,
+} from "graphql";
 import type { PlanRequest } from "./query-planner.ts";
 import { providedBelow, type SubgraphField, type SubgraphTypes } from "./subgraph-types.ts";
 import type { Supergraph } from "./supergraph.ts";
@@ -15,6 +23,7 @@ export interface Wanted {
   key: string;
   name: string;
   args: readonly ArgumentNode[];
+  directives: readonly DirectiveNode[];
   selectionSet: SelectionSetNode | null;
 }
 
@@ -97,7 +106,8 @@ export function createResolution(options: ResolutionOptions): Resolution {
         const key = selection.alias?.value ?? name;
         const same = found.get(key);
         if (!same) {
-          found.set(key, { key, name, args: selection.arguments ?? [], selectionSet: selection.selectionSet ?? null });
+          const { arguments: args = [], directives = [], selectionSet: inner = null } = selection;
+          found.set(key, { key, name, args, directives, selectionSet: inner });
         } else if (same.selectionSet && selection.selectionSet)
           same.selectionSet = selectionSetOf([...same.selectionSet.selections, ...selection.selectionSet.selections]);
       }
@@ -340,11 +350,12 @@ function fragmentOn(typeName: string, selections: readonly SelectionNode[]): Sel
   return { kind: Kind.INLINE_FRAGMENT, typeCondition, selectionSet: selectionSetOf(selections) };
 }
 
-export function fieldOf({ key, name, args, selectionSet }: Wanted): FieldNode {
+export function fieldOf({ key, name, args, directives, selectionSet }: Wanted): FieldNode {
   return {
     kind: Kind.FIELD,
     name: { kind: Kind.NAME, value: name },
     arguments: args,
+    directives,
     ...(key !== name && { alias: { kind: Kind.NAME, value: key } }),
     ...(selectionSet && { selectionSet }),
   };

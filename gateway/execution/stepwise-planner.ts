@@ -263,12 +263,12 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
   }
 
   function addField(place: Place, origin: Origin, wanted: Wanted, part: SelectionSetNode | null): number {
-    const { key, name, args } = wanted;
+    const { key, name, args, directives } = wanted;
     const { draft, selections, rewritePath } = origin;
     const alias = isPrivate(key) ? key : `${origin.prefix}${key}`;
     let field = selections.fields.get(alias);
     if (!field) {
-      field = { name, args, inner: part && createSelections() };
+      field = { name, args, directives, inner: part && createSelections() };
       selections.fields.set(alias, field);
       if (alias !== key)
         draft.outputRewrites.push({ kind: "RenameKey", path: [...rewritePath, { kind: "Key", key: alias }], to: key });
@@ -395,5 +395,5 @@ function describe(selection: SelectionNode): string {
   return line.trim().replace(/\s*\{$/, "");
 }
 
-const typeNameSelection = { name: "__typename", args: [], inner: null };
+const typeNameSelection = { name: "__typename", args: [], directives: [], inner: null };
 const typeNameRequired: RequiresSelection = { kind: "Field", name: "__typename", alias: null, selections: null };

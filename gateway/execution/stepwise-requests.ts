@@ -1,4 +1,12 @@
-import { Kind, print, visit, type ArgumentNode, type SelectionNode, type VariableDefinitionNode } from "graphql";
+import {
+  Kind,
+  print,
+  visit,
+  type ArgumentNode,
+  type DirectiveNode,
+  type SelectionNode,
+  type VariableDefinitionNode,
+} from "graphql";
 import type { PathSegment, PlanNode, RequiresSelection, Rewrite } from "./query-plan.ts";
 import { selectionSetOf } from "./resolution.ts";
 
@@ -17,8 +25,15 @@ export interface Draft {
 
 /** A selection that grows. */
 export interface Selections {
-  fields: Map<string, { name: string; args: readonly ArgumentNode[]; inner: Selections | null }>;
+  fields: Map<string, SelectedField>;
   fragments: Map<string, Selections>;
+}
+
+interface SelectedField {
+  name: string;
+  args: readonly ArgumentNode[];
+  directives: readonly DirectiveNode[];
+  inner: Selections | null;
 }
 
 export function createSelections(): Selections {
@@ -69,10 +84,11 @@ export function planNodeOf(draft: Draft, { variableDefinitions, representationsV
 
 function selectionsOf({ fields, fragments }: Selections): SelectionNode[] {
   return [
-    ...[...fields].map(([key, { name, args, inner }]): SelectionNode => ({
+    ...[...fields].map(([key, { name, args, directives, inner }]): SelectionNode => ({
       kind: Kind.FIELD,
       name: { kind: Kind.NAME, value: name },
       arguments: args,
+      directives,
       ...(key !== name && { alias: { kind: Kind.NAME, value: key } }),
       ...(inner && { selectionSet: selectionSetOf(selectionsOf(inner)) }),
     })),

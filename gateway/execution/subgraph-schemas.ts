@@ -1,14 +1,17 @@
 import {
   buildASTSchema,
+  DirectiveLocation,
   Kind,
   parse,
   parseType,
+  specifiedScalarTypes,
   type ConstDirectiveNode,
   type DefinitionNode,
   type DocumentNode,
   type FieldDefinitionNode,
   type GraphQLSchema,
   type OperationTypeNode,
+  type TypeNode,
 } from "graphql";
 import { booleanArgument, directivesOf, graphOf, readGraphNames } from "./subgraph-types.ts";
 import { stringArgument } from "./supergraph.ts";
@@ -112,6 +115,17 @@ function subgraphDocument(definitions: readonly DefinitionNode[], graph: string)
     });
   }
 
+  const scalars = new Set(specifiedScalarTypes.map(({ name }) => name));
+  const has = (typeName: string) =>
+    scalars.has(typeName) || own.some((definition) => "name" in definition && definition.name?.value === typeName);
+  // Those for operations' fields are common to all subgraphs.
+  const directives = definitions.filter(
+    (definition) =>
+      definition.kind === Kind.DIRECTIVE_DEFINITION &&
+      definition.locations.some(({ value }) => value === DirectiveLocation.FIELD) &&
+      (definition.arguments ?? []).every(({ type }) => has(typeNameOf(type))),
+  );
+
   const queryName = rootNames.get("query") ?? "Query";
   const isQuery = (definition: DefinitionNode) =>
     definition.kind === Kind.OBJECT_TYPE_DEFINITION && definition.name.value === queryName;
@@ -124,6 +138,7 @@ function subgraphDocument(definitions: readonly DefinitionNode[], graph: string)
   return {
     kind: Kind.DOCUMENT,
     definitions: [
+      ...directives,
       ...own.filter((definition) => definition !== query),
       ...machinery.filter(({ kind }) => kind === Kind.SCALAR_TYPE_DEFINITION),
       ...(entities.length > 0
@@ -151,3 +166,7 @@ function subgraphDocument(definitions: readonly DefinitionNode[], graph: string)
 
 const nameNode = (value: string) => ({ kind: Kind.NAME, value }) as const;
 const namedType = (name: string) => ({ kind: Kind.NAMED_TYPE, name: nameNode(name) }) as const;
+
+function typeNameOf(type: TypeNode): string {
+  return type.kind === Kind.NAMED_TYPE ? type.name.value : typeNameOf(type.type);
+}

@@ -1,25 +1,6 @@
 import { ToolyardError } from "@toolyard/service-kit";
-import { Kind, type ConstDirectiveNode, type DocumentNode } from "graphql";
-
-/** The specifications (https://specs.apollo.dev/…) that execution understands, with their versions. */
-const understood: Readonly<Record<string, readonly string[]>> = {
-  link: ["v1.0"],
-  core: ["v0.2"],
-  join: ["v0.3", "v0.4", "v0.5"],
-  tag: ["v0.1", "v0.2", "v0.3"],
-  inaccessible: ["v0.1", "v0.2"],
-  authenticated: ["v0.1"],
-  requiresScopes: ["v0.1"],
-  policy: ["v0.1"],
-  cost: ["v0.1"],
-};
-
-/** As URLs, for a planner that checks them itself. */
-export const understoodFeatures: ReadonlySet<string> = new Set(
-  Object.entries(understood).flatMap(([name, versions]) =>
-    versions.map((version) => `https://specs.apollo.dev/${name}/${version}`),
-  ),
-);
+import { featuresOf, unknownFeatures } from "@toolyard/schema/linked-features.ts";
+import type { DocumentNode } from "graphql";
 
 /**
  * Holds a supergraph to what can be executed: a feature that is there for execution or for security and is not understood would be
@@ -41,35 +22,13 @@ export function checkSupergraphFeatures(document: DocumentNode): void {
       `This supergraph was composed by ${version} (${join.url}). Compose its subgraphs anew with Federation 2.3 or later`,
     );
   }
-  const unknown = features.filter(({ url, purpose }) => purpose !== null && !understoodFeatures.has(url));
+  const unknown = unknownFeatures(document);
   if (unknown.length > 0) {
     const told = unknown.map(({ url, purpose }) => `${url} (for: ${String(purpose)})`).join(", ");
     throw unusable(
       `This supergraph needs what this gateway does not have: ${told}. Leave it out of the subgraphs and compose them anew`,
     );
   }
-}
-
-interface Feature {
-  url: string;
-  /** `EXECUTION` or `SECURITY`: who does not understand it must not go on. */
-  purpose: string | null;
-}
-
-function featuresOf({ definitions }: DocumentNode): Feature[] {
-  return definitions.flatMap((definition) => {
-    if (definition.kind !== Kind.SCHEMA_DEFINITION && definition.kind !== Kind.SCHEMA_EXTENSION) return [];
-    return (definition.directives ?? []).flatMap((directive) => {
-      if (directive.name.value !== "link" && directive.name.value !== "core") return [];
-      const url = argumentOf(directive, "url") ?? argumentOf(directive, "feature");
-      return url === null ? [] : [{ url: url.replace(/\/$/, ""), purpose: argumentOf(directive, "for") }];
-    });
-  });
-}
-
-function argumentOf(directive: ConstDirectiveNode, name: string): string | null {
-  const value = directive.arguments?.find((argument) => argument.name.value === name)?.value;
-  return value?.kind === Kind.STRING || value?.kind === Kind.ENUM ? value.value : null;
 }
 
 function unusable(problem: string): ToolyardError {

@@ -18,11 +18,32 @@ export const DateTimeScalar = new GraphQLScalarType<number, string>({
 });
 
 function parseDateTime(value: unknown): number {
-  const rfc3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
-  const time = typeof value === "string" && rfc3339.test(value) ? Date.parse(value) : Number.NaN;
-  if (Number.isNaN(time))
+  const time = typeof value === "string" ? timeOf(value) : null;
+  if (time === null)
     throw badInput([{ path: "", message: "A DateTime is RFC 3339 text, as in 2026-01-31T12:00:00.000Z" }]);
   return time;
+}
+
+const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
+
+/**
+ * Epoch milliseconds of a time by RFC 3339, section 5.6; null when the calendar or the clock has none such. A leap second, which comes at
+ * the end of a June or December in UTC, is the first moment after it, as POSIX counts.
+ */
+function timeOf(text: string): number | null {
+  const [, year, month, day, hour, minute, second, fraction = "", sign, offsetHour = "0", offsetMinute = "0"] =
+    RFC3339.exec(text) ?? [];
+  if (year === undefined || Number(hour) > 23 || Number(minute) > 59) return null;
+  if (Number(offsetHour) > 23 || Number(offsetMinute) > 59) return null;
+  const date = new Date(0);
+  date.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
+  // Beyond the month's end, JavaScript counts on.
+  if (date.getUTCMonth() !== Number(month) - 1 || date.getUTCDate() !== Number(day)) return null;
+  const offset = (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === "-" ? -1 : 1);
+  const atMinute = date.getTime() + (Number(hour) * 60 + Number(minute) - offset) * 60_000;
+  const isLeapSecond = second === "60" && /-(?:06-30|12-31)T23:59/.test(new Date(atMinute).toISOString());
+  if (Number(second) > 59 && !isLeapSecond) return null;
+  return atMinute + Number(second) * 1_000 + (isLeapSecond ? 0 : Number(fraction.slice(0, 3).padEnd(3, "0")));
 }
 
 export const JsonScalar = new GraphQLScalarType<unknown, unknown>({
