@@ -8,6 +8,7 @@ import type { ReplicaSpec } from "./runtime.ts";
 function specOf(name: string): ReplicaSpec {
   return {
     replicaId: `id-${name}`,
+    userId: "user",
     deploymentId: "deployment",
     name,
     launch: { kind: "image", image: "image", args: [], env: {}, port: 80 },

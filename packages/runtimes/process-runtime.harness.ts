@@ -66,6 +66,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
   const fixture = async (name: string, file: string, args: string[] = []): Promise<ReplicaSpec> => ({
     replicaId: `${name}-${crypto.randomUUID()}`,
     deploymentId: "some-deployment",
+    userId: "some-user",
     name,
     launch: {
       kind: "http",
@@ -73,6 +74,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
       args: file === "" ? args : [join(FIXTURES, file), ...args],
       env: {},
       workingDirectory: null,
+      writablePaths: [],
     },
     host: "127.0.0.1",
     port: await freePort(),

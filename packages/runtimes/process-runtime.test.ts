@@ -54,6 +54,10 @@ describe("environment", () => {
       TMPDIR: join(dataDir, "replicas/env/tmp"),
       PORT: String(spec.port),
       HOST: spec.host,
+      npm_config_cache: expect.stringContaining(dataDir),
+      UV_CACHE_DIR: expect.stringContaining(dataDir),
+      UV_TOOL_DIR: expect.stringContaining(dataDir),
+      UV_PYTHON_INSTALL_DIR: expect.stringContaining(dataDir),
     });
     expect(await ask(spec, "/directory")).toBe(join(dataDir, "replicas/env/work"));
   });
@@ -125,6 +129,7 @@ describe("launches", () => {
       args: ["server.mjs", "--flag"],
       env: { PATH: join(process.execPath, "..") },
       workingDirectory: FIXTURES,
+      writablePaths: [],
       sessions: "SHARED",
       timeoutSeconds: 45,
     };
@@ -349,7 +354,7 @@ describe.skipIf(problem !== null)(`under bubblewrap${problem === null ? "" : ` (
   test("a launch that names something hidden is refused in words", async () => {
     await open({ isolation: "bubblewrap" });
     const inData = withLaunch(await harness.fixture("data", "http-server.mjs"), { workingDirectory: harness.dataDir });
-    await expect(harness.runtime.start(inData)).rejects.toThrow(/data folder, which replicas do not see/);
+    await expect(harness.runtime.start(inData)).rejects.toThrow(/Toolyard's data is there/);
   });
 
   test("a working directory below /tmp is seen, read-only", async () => {

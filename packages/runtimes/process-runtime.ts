@@ -7,6 +7,7 @@ import { createSandbox } from "./process/bubblewrap.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
 import { createCgroups } from "./process/cgroups.ts";
 import type { Cgroups } from "./process/cgroups.ts";
+import { createHostPaths } from "./process/host-paths.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
 import { createLimits } from "./process/limits.ts";
 import { createProcessTable } from "./process/process-table.ts";
@@ -16,6 +17,7 @@ import type { Replica } from "./process/replica-catalog.ts";
 import { DEFAULT_REPLICA_ENV } from "./process/replica-environment.ts";
 import { wasSpawned } from "./process/replica-records.ts";
 import { httpUrl, listenForBridge, needsPort } from "./process/listening-socket.ts";
+import { createReplicaStorage } from "./process/replica-storage.ts";
 import { exitOf, spawnReplica } from "./process/spawning.ts";
 import { processOwner } from "./endpoint/listener.ts";
 import { createTerminator } from "./process/termination.ts";
@@ -43,6 +45,13 @@ export interface ProcessRuntimeOptions {
   warmUpBridge?: boolean;
   /** Files and folders that replicas must not see under bubblewrap, such as `.env`. */
   hiddenPaths?: readonly string[];
+  /** Whether others than the operator can have replicas started; see `allowedPaths` and `isolation`. @default false */
+  reachable?: boolean;
+  /**
+   * Folders of this host that launches may name as working directory or writable, under bubblewrap.
+   * @default none where `reachable`, else any that is not protected
+   */
+  allowedPaths?: readonly string[] | null;
   /** How often replicas of earlier processes are looked at, and logs are rotated. @default 500 */
   pollIntervalMs?: number;
   /** How long a process may still be there after SIGKILL before `stop` gives up. @default 10000 */
@@ -64,6 +73,7 @@ const NAME = /^[a-z0-9-]{1,128}$/;
  */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { ownerId, isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
+  const { reachable = false } = options;
   const { pollIntervalMs = 500, killTimeoutMs = 10_000 } = options;
   const { logMaxBytes = 5 * 1024 * 1024, now = Date.now } = options;
   const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
@@ -71,24 +81,30 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
 
-  const { sandbox, detail: isolationDetail } = createSandbox({
-    isolation,
+  const root = resolve(import.meta.dirname, "../..");
+  const hostPaths = createHostPaths({
     hostEnv,
+    replicaEnv,
     dataDir,
     hiddenPaths: hiddenPaths.map((path) => resolve(path)),
     visiblePaths: [
-      resolve(import.meta.dirname, "../.."),
+      ...["packages", "node_modules"].map((folder) => join(root, folder)),
       ...(bridgeEntry === undefined ? [] : [dirname(bridgeEntry)]),
       dirname(process.execPath),
     ],
+    ownCode: root,
+    allowedPaths: options.allowedPaths ?? (reachable ? [] : null),
   });
+  const { sandbox, detail: isolationDetail } = createSandbox({ isolation, hostEnv, dataDir, hostPaths, reachable });
+  const storage = createReplicaStorage({ root: join(dataDir, "cache"), hostEnv });
   // Unisolated bridges fill their compile cache themselves.
   const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ log }) : null;
   const planner = createLaunchPlanner({
     hostEnv,
     replicaEnv,
     bridgeEntry,
-    cacheDirectory: join(dataDir, "cache"),
+    storage,
+    hostPaths,
     sandbox,
     limits: createLimits(hostEnv),
   });
@@ -98,6 +114,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     ownerId,
     table,
     cgroups,
+    storage,
     terminator,
     log,
     pollIntervalMs,
@@ -115,6 +132,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const existing = catalog.get(spec.name);
     if (existing && catalog.isAlive(existing)) return handleOf(existing);
     if (existing) await terminator.terminate(catalog.targetOf(existing), () => 0);
+    await catalog.makeRoom(spec.userId);
     signal?.throwIfAborted();
     catalog.records.makeFolders(spec.name);
     let replica: Replica | null = null;
@@ -122,7 +140,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       const paths = catalog.records.pathsOf(spec.name);
       using socket = spec.launch.kind === "stdio" ? await listenForBridge(spec, paths) : null;
       const plan = planner.plan(spec, paths, socket?.fd ?? null);
-      const added = catalog.add(spec, socket?.url ?? httpUrl(spec.host, spec.port ?? 0), now());
+      for (const path of [...plan.writablePaths, ...plan.granted]) catalog.checkSteady(path);
+      const added = catalog.add(spec, plan.writablePaths, socket?.url ?? httpUrl(spec.host, spec.port ?? 0), now());
       replica = added;
       await spawnReplica(plan, paths, (child) => {
         catalog.spawned(added, child.pid);

@@ -13,6 +13,8 @@ export type ReplicaLaunch =
       args: string[];
       env: Record<string, string>;
       workingDirectory: string | null;
+      /** Files and folders of the host that it may write to, where replicas are kept from that. */
+      writablePaths: string[];
       sessions: "ISOLATED" | "SHARED";
       /** Seconds until the first byte of an answer, or between bytes. */
       timeoutSeconds: number;
@@ -23,6 +25,8 @@ export type ReplicaLaunch =
       args: string[];
       env: Record<string, string>;
       workingDirectory: string | null;
+      /** Files and folders of the host that it may write to, where replicas are kept from that. */
+      writablePaths: string[];
     }
   | { kind: "image"; image: string; args: string[]; env: Record<string, string>; port: number };
 
@@ -36,6 +40,8 @@ export interface ReplicaResources {
 export interface ReplicaSpec {
   replicaId: string;
   deploymentId: string;
+  /** Whose deployment it is: replicas of two users share nothing that either can write. */
+  userId: string;
   /** Deterministic, from deployment, ordinal and generation, `[a-z0-9-]`: a start that is repeated finds the first. */
   name: string;
   launch: ReplicaLaunch;

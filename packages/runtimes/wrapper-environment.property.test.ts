@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 function launchOf(kind: "http" | "stdio", env: Record<string, string>): ReplicaLaunch {
-  const common = { command: process.execPath, args: [ECHO], env, workingDirectory: null };
+  const common = { command: process.execPath, args: [ECHO], env, workingDirectory: null, writablePaths: [] };
   return kind === "http" ? { kind, ...common } : { kind, ...common, sessions: "ISOLATED", timeoutSeconds: 30 };
 }
 

@@ -13,7 +13,14 @@ const options = z.object({
     failureThreshold: z.number(),
     successThreshold: z.number(),
   }),
-  resources: z.object({ cpus: z.number().nullable(), memoryMb: z.number().nullable() }).nullable(),
+  resources: z
+    .object({
+      cpus: z.number().nullable(),
+      memoryMb: z.number().nullable(),
+      processes: z.number().nullable().default(null),
+      diskMb: z.number().nullable().default(null),
+    })
+    .nullable(),
   enforceApproval: z.boolean(),
 });
 const program = {
@@ -21,6 +28,7 @@ const program = {
   args: z.array(z.string()),
   env: z.array(variable),
   workingDirectory: z.string().nullable(),
+  writablePaths: z.array(z.string()).default([]),
   options,
 };
 
@@ -48,8 +56,8 @@ export type Variable = z.infer<typeof variable>;
 export const LAUNCH_FRAGMENT = `
   fragment WholeLaunch on Launch {
     __typename
-    ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory sessions options { ...WholeOptions } }
-    ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory path options { ...WholeOptions } }
+    ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions options { ...WholeOptions } }
+    ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory writablePaths path options { ...WholeOptions } }
     ... on ImageLaunch { image args env { ...WholeVariable } port path options { ...WholeOptions } }
     ... on RemoteLaunch { url headers { ...WholeVariable } options { ...WholeOptions } }
   }
@@ -57,7 +65,7 @@ export const LAUNCH_FRAGMENT = `
   fragment WholeOptions on LaunchOptions {
     timeoutSeconds maxConcurrentCalls enforceApproval
     health { livenessPath readinessPath startTimeoutSeconds intervalSeconds timeoutSeconds failureThreshold successThreshold }
-    resources { cpus memoryMb }
+    resources { cpus memoryMb processes diskMb }
   }
 `;
 

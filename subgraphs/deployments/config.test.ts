@@ -16,7 +16,28 @@ test("nothing set means the embedded defaults", () => {
   expect(parseDeploymentsConfig({ REPLICAS_ON_EXIT: "keep" }, { replicasOnExit: "stop" }).replicasOnExit).toBe("keep");
 });
 
+test.each<[Record<string, string>, boolean]>([
+  [{}, false],
+  [{ HOST: "::1", PROXY_URL: "http://localhost:4100", CORS_ORIGINS: "http://127.0.0.1:3000" }, false],
+  [{ ALLOWED_HOSTS: "localhost", TRUST_PROXY: "false" }, false],
+  [{ HOST: "0.0.0.0" }, true],
+  [{ HOST: "192.0.2.1" }, true],
+  [{ PROXY_URL: "https://tools.example.com" }, true],
+  [{ GATEWAY_URL: "http://10.0.0.2:4000" }, true],
+  [{ CORS_ORIGINS: "http://localhost:3000, https://app.example.com" }, true],
+  [{ ALLOWED_HOSTS: "toolyard.example.com" }, true],
+  [{ TRUST_PROXY: "true" }, true],
+])("%j: others can reach Toolyard: %s", (env, reachable) => {
+  expect(parseDeploymentsConfig(env).reachable).toBe(reachable);
+});
+
+test("folders that launches may name are absolute paths", () => {
+  expect(parseDeploymentsConfig({}).replicaPaths).toBe(null);
+  expect(parseDeploymentsConfig({ REPLICA_PATHS: "/srv/a, /srv/b" }).replicaPaths).toEqual(["/srv/a", "/srv/b"]);
+});
+
 test.each([
+  ["REPLICA_PATHS", "srv"],
   ["MCP_DEPLOYMENT_BACKEND", "docker"],
   ["MCP_DEPLOYMENT_BACKEND", "nomad"],
   ["MCP_PORT_RANGE", "8200-8100"],

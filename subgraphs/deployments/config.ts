@@ -1,7 +1,9 @@
 import { isIP } from "node:net";
+import { isAbsolute } from "node:path";
 import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
 import { flag, httpUrl, list } from "@toolyard/service-kit/config.ts";
+import { isLoopback } from "@toolyard/service-kit/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
 import { hostSecretsOf } from "./known-secrets.ts";
@@ -19,6 +21,10 @@ export interface DeploymentsConfig {
   replicasOnExit: "stop" | "keep";
   isolation: "auto" | "bubblewrap" | "none";
   replicaEnv: string[];
+  /** Folders of this host that launches may name; null: what the runtime says. */
+  replicaPaths: string[] | null;
+  /** Whether others than the operator can reach Toolyard, as far as this process can know. */
+  reachable: boolean;
   /** Secrets in this process's environment, which are hidden in what replicas print. */
   hostSecrets: string[];
 }
@@ -63,6 +69,23 @@ const shape = {
     .default("auto")
     .meta({ example: "auto" }),
   REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY"),
+  REPLICA_PATHS: z
+    .string()
+    .optional()
+    .transform((text, context) => {
+      if (text === undefined) return null;
+      const paths = text.split(",").flatMap((path) => path.trim() || []);
+      if (paths.every((path) => isAbsolute(path))) return paths;
+      context.addIssue("must be absolute paths, separated by commas");
+      return z.NEVER;
+    })
+    .meta({ example: "/srv/notes" }),
+  // The gateway's, read here for one question only: who can reach Toolyard.
+  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
+  GATEWAY_URL: z.string().default(""),
+  CORS_ORIGINS: z.string().default(""),
+  ALLOWED_HOSTS: z.string().default(""),
+  TRUST_PROXY: z.string().default("false"),
 };
 
 /**
@@ -84,8 +107,26 @@ export function parseDeploymentsConfig(
     replicasOnExit: parsed.REPLICAS_ON_EXIT ?? defaults.replicasOnExit,
     isolation: parsed.PROCESS_ISOLATION,
     replicaEnv: parsed.REPLICA_ENV,
+    replicaPaths: parsed.REPLICA_PATHS,
+    reachable: isReachable(parsed),
     hostSecrets: hostSecretsOf(env),
   };
+}
+
+/** Any sign that it listens, or is published by a reverse proxy, beyond loopback: registration is open to those, too. */
+function isReachable(parsed: {
+  HOST: string;
+  PROXY_URL: string;
+  GATEWAY_URL: string;
+  CORS_ORIGINS: string;
+  ALLOWED_HOSTS: string;
+  TRUST_PROXY: string;
+}): boolean {
+  const { HOST, PROXY_URL, GATEWAY_URL, CORS_ORIGINS, ALLOWED_HOSTS, TRUST_PROXY } = parsed;
+  const urls = [PROXY_URL, GATEWAY_URL, ...CORS_ORIGINS.split(",")];
+  const published = urls.flatMap((url) => URL.parse(url.trim())?.hostname.replace(/^\[|\]$/g, "") ?? []);
+  const hosts = [HOST, ...published, ...ALLOWED_HOSTS.split(",").flatMap((host) => host.trim() || [])];
+  return !/^(?:false|0|no|off|)$/i.test(TRUST_PROXY) || hosts.some((host) => host !== "localhost" && !isLoopback(host));
 }
 
 function parseRange(text: string): PortRange | null {

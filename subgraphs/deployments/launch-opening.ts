@@ -14,19 +14,27 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
   if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);
   switch (launch.kind) {
     case "stdio": {
-      const { command, workingDirectory, sessions } = launch;
+      const { command, workingDirectory, writablePaths, sessions } = launch;
       return {
         kind: "stdio",
         command,
         args,
         env,
         workingDirectory,
+        writablePaths,
         sessions,
         timeoutSeconds: launch.options.timeoutSeconds,
       };
     }
     case "http":
-      return { kind: "http", command: launch.command, args, env, workingDirectory: launch.workingDirectory };
+      return {
+        kind: "http",
+        command: launch.command,
+        args,
+        env,
+        workingDirectory: launch.workingDirectory,
+        writablePaths: launch.writablePaths,
+      };
     case "image":
       return { kind: "image", image: launch.image, args, env, port: launch.port };
   }

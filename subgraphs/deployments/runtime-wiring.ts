@@ -37,6 +37,8 @@ export async function createRuntimes(options: {
       dataDir,
       ownerId,
       isolation: config.isolation,
+      reachable: config.reachable,
+      allowedPaths: config.replicaPaths,
       replicaEnv: config.replicaEnv,
       hostEnv: env,
       log: logger,

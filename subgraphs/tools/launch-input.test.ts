@@ -80,6 +80,23 @@ describe("a launch", () => {
       stdio({ options: { resources: { memoryMb: 1 } } }),
       "input.launch.stdio.options.resources.memoryMb",
     ],
+    [
+      "too few processes",
+      stdio({ options: { resources: { processes: 7 } } }),
+      "input.launch.stdio.options.resources.processes",
+    ],
+    [
+      "too little disk",
+      stdio({ options: { resources: { diskMb: 15 } } }),
+      "input.launch.stdio.options.resources.diskMb",
+    ],
+    ["a relative writable path", stdio({ writablePaths: ["notes"] }), "input.launch.stdio.writablePaths.0"],
+    ["a writable path that climbs", stdio({ writablePaths: ["/srv/../etc"] }), "input.launch.stdio.writablePaths.0"],
+    [
+      "too many writable paths",
+      stdio({ writablePaths: Array.from({ length: 17 }, (_, index) => `/srv/${index}`) }),
+      "input.launch.stdio.writablePaths",
+    ],
     ["a relative path", { http: { command: "a", path: "mcp" } }, "input.launch.http.path"],
     ["a path that names a host", { http: { command: "a", path: "//example.com" } }, "input.launch.http.path"],
     ["a path with a space", { http: { command: "a", path: "/a b" } }, "input.launch.http.path"],

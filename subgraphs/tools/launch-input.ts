@@ -1,3 +1,4 @@
+import { isAbsolute, normalize } from "node:path/posix";
 import { z } from "zod";
 import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
@@ -8,6 +9,7 @@ import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
 const MAX_TEXT = 32_768;
 const MAX_PATH = 1_024;
 const MAX_ARGS = 256;
+const MAX_WRITABLE_PATHS = 16;
 const MAX_VARIABLES = 128;
 /** For the whole launch, so that a version stays small. */
 const MAX_LAUNCH_CHARACTERS = 262_144;
@@ -23,6 +25,14 @@ const whole = (fallback: number, min: number, max: number) =>
 const replacesNothing = (text: string): boolean => placeholderKeys(text).length === 0;
 const notHere = "${config.key} is replaced in args, env and headers only";
 
+const wholeOrNull = (min: number, max: number) =>
+  z
+    .int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be from ${min} to ${max}`)
+    .max(max, `must be from ${min} to ${max}`)
+    .nullish()
+    .transform((value) => value ?? null);
+
 const command = plainText(MAX_PATH)
   .refine((text) => text.trim() !== "", "must not be empty: name a program")
   .refine(replacesNothing, notHere);
@@ -35,6 +45,16 @@ const workingDirectory = filled(MAX_PATH)
   .refine(replacesNothing, notHere)
   .nullish()
   .transform((value) => value ?? null);
+const writablePaths = z
+  .array(
+    filled(MAX_PATH).refine(
+      (path) => isAbsolute(path) && normalize(path) === path,
+      "must be an absolute path without . and .. in it, as in /srv/notes",
+    ),
+  )
+  .max(MAX_WRITABLE_PATHS, `must have at most ${MAX_WRITABLE_PATHS} paths`)
+  .nullish()
+  .transform((value) => (value && value.length > 0 ? [...new Set(value)] : undefined));
 const urlPath = plainText(MAX_PATH).check((context) => {
   const message = problemOfPath(context.value);
   if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
@@ -125,28 +145,20 @@ const resources = z.object({
     .max(256, "must be at most 256")
     .nullish()
     .transform((value) => value ?? null),
-  memoryMb: z
-    .int("must be a whole number of mebibytes")
-    .min(16, "must be from 16 to 1048576")
-    .max(1_048_576, "must be from 16 to 1048576")
-    .nullish()
-    .transform((value) => value ?? null),
+  memoryMb: wholeOrNull(16, 1_048_576),
+  processes: wholeOrNull(8, 65_536).transform((value) => value ?? undefined),
+  diskMb: wholeOrNull(16, 1_048_576).transform((value) => value ?? undefined),
 });
 
 const options = z.preprocess(
   (value) => value ?? {},
   z.object({
     timeoutSeconds: whole(30, 1, 3_600),
-    maxConcurrentCalls: z
-      .int("must be a whole number from 1 to 10000")
-      .min(1, "must be from 1 to 10000")
-      .max(10_000, "must be from 1 to 10000")
-      .nullish()
-      .transform((value) => value ?? null),
+    maxConcurrentCalls: wholeOrNull(1, 10_000),
     health: z.preprocess((value) => value ?? {}, health),
     resources: resources
       .nullish()
-      .transform((value) => (value?.cpus == null && value?.memoryMb == null ? null : value)),
+      .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
     enforceApproval: z
       .boolean()
       .nullish()
@@ -202,13 +214,14 @@ const stdio = z.object({
   args,
   env,
   workingDirectory,
+  writablePaths,
   sessions: z
     .enum(["ISOLATED", "SHARED"])
     .nullish()
     .transform((value) => value ?? "ISOLATED"),
   options,
 });
-const http = z.object({ command, args, env, workingDirectory, path: mcpPath, options });
+const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options });
 const container = z.object({ image, args, env, port: whole(3_000, 1, 65_535), path: mcpPath, options });
 const remote = z.object({ url: remoteUrl, headers, options });
 

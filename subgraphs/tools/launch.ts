@@ -27,6 +27,8 @@ export interface StdioLaunch<Var = Variable> {
   args: string[];
   env: Var[];
   workingDirectory: string | null;
+  /** Left out where there are none, as in launches of before there were any: digests are of what is said. */
+  writablePaths?: string[] | undefined;
   sessions: "ISOLATED" | "SHARED";
   options: LaunchOptions;
 }
@@ -37,6 +39,8 @@ export interface HttpLaunch<Var = Variable> {
   args: string[];
   env: Var[];
   workingDirectory: string | null;
+  /** Left out where there are none, as in launches of before there were any: digests are of what is said. */
+  writablePaths?: string[] | undefined;
   path: string;
   options: LaunchOptions;
 }
@@ -70,7 +74,12 @@ export interface LaunchOptions {
     failureThreshold: number;
     successThreshold: number;
   };
-  resources: { cpus: number | null; memoryMb: number | null } | null;
+  resources: {
+    cpus: number | null;
+    memoryMb: number | null;
+    processes?: number | undefined;
+    diskMb?: number | undefined;
+  } | null;
   enforceApproval: boolean;
 }
 

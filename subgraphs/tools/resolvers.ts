@@ -81,6 +81,8 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
     Launch: {
       __resolveType: ({ kind }) => LAUNCH_TYPES[kind],
     },
+    StdioLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
+    HttpLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
 
     Template: { __resolveReference: (_reference, { caller }) => nothing(caller) },
     GitHubConnection: { __resolveReference: (_reference, { caller }) => nothing(caller) },

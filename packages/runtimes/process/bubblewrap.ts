@@ -1,47 +1,34 @@
 import { spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { firstInherited } from "@toolyard/bridge/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
-import { isWithin, realPathOf } from "./paths.ts";
+import { OWN_FOLDERS } from "./host-paths.ts";
+import type { HostPaths } from "./host-paths.ts";
+import { realPathOf } from "./paths.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
-/** Where one replica runs: what it may write, besides what its sandbox shows it anyway. Absolute paths. */
+/** Where one replica runs, and what it may see and write besides what every one does. Absolute paths. */
 export interface Confinement {
-  /** Seen as /tmp and /var/tmp. */
-  temporaryDirectory: string;
-  workDirectory: string;
-  /** Where the command starts; shown, read-only, also where it lies below /tmp. */
+  /** Folders of its own, seen as /tmp and /var/tmp, as /dev/shm, and as the host user's home. */
+  own: { temporary: string; sharedMemory: string; home: string };
+  /** Where the command starts. */
   startDirectory: string;
-  /** Folders below Toolyard's data that replicas share. */
-  writable: string[];
+  /** Shown, read-only, wherever they lie. */
+  shown: readonly string[];
+  /** Folders below Toolyard's data. */
+  writable: readonly string[];
+  /** Files and folders of the host that its launch may write to. */
+  writablePaths: readonly string[];
 }
 
 export interface Sandbox {
   /** `invocation`, run inside. */
   wrap(invocation: Invocation, confinement: Confinement): Invocation;
-  /** Why a path could not be reached from inside by a command that starts in `startDirectory`, or null when it can. */
-  whyHidden(path: string, startDirectory: string): string | null;
 }
 
-/** Kept from replicas in the host user's home: what other programs keep their credentials in. */
-const HIDDEN_IN_HOME = [
-  ".ssh",
-  ".gnupg",
-  ".aws",
-  ".azure",
-  ".kube",
-  ".docker",
-  ".config/gcloud",
-  ".config/gh",
-  ".git-credentials",
-  ".netrc",
-  ".bash_history",
-  ".zsh_history",
-];
 /** Of /run, which else holds the sockets of the host's services, only these are shown. */
 const SHOWN_IN_RUN = [
   "/run/systemd/resolve",
@@ -56,18 +43,17 @@ export interface SandboxOptions {
   hostEnv: Record<string, string | undefined>;
   /** Hidden as a whole, but for what a replica's `Confinement` names. */
   dataDir: string;
-  /** More files and folders to hide. */
-  hiddenPaths: readonly string[];
-  /** Shown, read-only, also where they lie below /tmp: Toolyard's own code and its Node. */
-  visiblePaths: readonly string[];
+  hostPaths: HostPaths;
+  /** Whether others than the operator can have replicas started: then `auto` does not go without a sandbox. */
+  reachable: boolean;
 }
 
 /**
- * A sandbox by bubblewrap: the system read-only, own /tmp, /proc and /dev, own pid and IPC namespaces, no capabilities,
- * Toolyard's data and the host user's credentials hidden, the network as it is. It does not die with the control plane:
+ * A sandbox by bubblewrap: the system read-only, own /tmp, /proc, /dev and home folder, own pid and IPC namespaces, no
+ * capabilities, Toolyard's data and the home folders of the host's users hidden, the network as it is. It does not die with the control plane:
  * replicas outlive it.
  * @returns The sandbox, or why there is none.
- * @throws ToolyardError PRECONDITION_FAILED when `isolation` insists on one that does not work here.
+ * @throws ToolyardError PRECONDITION_FAILED when there is none here, and `isolation` or who can reach Toolyard wants one.
  */
 export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | null; detail: string } {
   const { isolation, hostEnv } = options;
@@ -77,11 +63,19 @@ export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | nul
   const program = findOnPath("bwrap", hostEnv["PATH"] ?? "");
   const problem = program === null ? "bubblewrap (bwrap) is not installed" : whyNotWorking(program, hostEnv["PATH"]);
   if (program !== null && problem === null) {
-    const detail = "Replicas run under bubblewrap: read-only system, own /tmp and processes, Toolyard's data hidden.";
+    const detail =
+      "Replicas run under bubblewrap: read-only system, own /tmp, home and processes, Toolyard's data hidden.";
     return { sandbox: sandboxOf(program, options), detail };
   }
   if (isolation === "bubblewrap") {
     throw new ToolyardError("PRECONDITION_FAILED", `PROCESS_ISOLATION=bubblewrap cannot be had here: ${problem}.`);
+  }
+  if (options.reachable) {
+    throw new ToolyardError(
+      "PRECONDITION_FAILED",
+      `Others can reach Toolyard, and whoever may deploy would run programs as its own user: ${problem}. ` +
+        "Install bubblewrap, or say by PROCESS_ISOLATION=none that replicas shall run unisolated.",
+    );
   }
   return { sandbox: null, detail: `Replicas run unisolated: ${problem}.` };
 }
@@ -101,15 +95,12 @@ function whyNotWorking(program: string, path: string | undefined): string | null
   return `bubblewrap (bwrap) is installed but does not work here (${reason || `it ended with ${status}`})`;
 }
 
-function sandboxOf(program: string, options: SandboxOptions): Sandbox {
-  const { hostEnv, hiddenPaths, visiblePaths } = options;
+function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): Sandbox {
   const dataDir = realPathOf(options.dataDir);
-  const home = hostEnv["HOME"];
-  const inHome = home === undefined ? [] : HIDDEN_IN_HOME.map((name) => join(home, name));
-  const hidden = [...inHome, ...hiddenPaths].map(realPathOf);
+  const { home, concealed, hidden } = hostPaths;
 
   return {
-    wrap({ argv, environment, inherited }, { temporaryDirectory, workDirectory, startDirectory, writable }) {
+    wrap({ argv, environment, inherited }, { own, startDirectory, shown, writable, writablePaths }) {
       // Never seen by bwrap's own loader, nor on a command line. The file system comes by the same way: without what is
       // handed over, as when Toolyard is killed before it could, there is nothing in the sandbox that could be run.
       const handedOver = [
@@ -119,43 +110,36 @@ function sandboxOf(program: string, options: SandboxOptions): Sandbox {
         "/",
         "/",
       ];
-      const shown = [...visiblePaths, startDirectory].filter((path) => ownFolderOver(path) !== null);
+      // Parents before what lies in them.
+      const visible = [...hostPaths.shown, ...shown].toSorted((one, other) => one.length - other.length);
+      const hiders = hidden.map((path) => ({ path, args: hide(path) }));
+      const empty = [
+        "/run",
+        ...concealed,
+        ...hiders.flatMap(({ path, args }) => (args[0] === "--tmpfs" ? [path] : [])),
+      ];
       const wrapped = [
-        [program, "--args", String(firstInherited + inherited.length), "--dev", "/dev", "--proc", "/proc"],
-        OWN_FOLDERS.flatMap((folder) => ["--bind", temporaryDirectory, folder]),
+        [program, "--args", String(firstInherited + inherited.length), "--proc", "/proc"],
+        ["--dev", "/dev", "--bind", own.sharedMemory, "/dev/shm"],
+        OWN_FOLDERS.flatMap((folder) => ["--bind", own.temporary, folder]),
         ["--tmpfs", "/run"],
         SHOWN_IN_RUN.flatMap((path) => ["--ro-bind-try", path, path]),
-        shown.flatMap((path) => ["--ro-bind", path, path]),
-        hidden.flatMap(hide),
+        concealed.flatMap((path) => (path === home ? [] : ["--tmpfs", path])),
+        home === null ? [] : ["--bind", own.home, home],
+        visible.flatMap((path) => ["--ro-bind", path, path]),
+        hiders.flatMap(({ args }) => args),
         // After what shows more, before what is the replica's own.
         ["--tmpfs", dataDir],
-        [workDirectory, ...writable].flatMap((path) => ["--bind", path, path]),
-        ["--remount-ro", dataDir],
+        [...writable, ...(home === null ? [own.home] : []), ...writablePaths].flatMap((path) => ["--bind", path, path]),
+        // Memory that nobody counts, were it writable.
+        ["/dev", dataDir, ...empty].flatMap((path) => (path === home ? [] : ["--remount-ro", path])),
         NAMESPACES,
         ["--chdir", startDirectory, "--"],
         argv,
       ].flat();
       return { argv: wrapped, environment: {}, inherited: [...inherited, handedOver.join("\0")] };
     },
-    whyHidden(path, startDirectory) {
-      const real = realPathOf(path);
-      if (isWithin(dataDir, real)) return "it lies in Toolyard's data folder, which replicas do not see";
-      const by = [...hidden, "/run"].find((parent) => isWithin(parent, real));
-      if (by !== undefined) return `replicas do not see ${by}`;
-      const own = [...visiblePaths, startDirectory].some((parent) => isWithin(parent, real))
-        ? null
-        : ownFolderOver(real);
-      return own === null ? null : `replicas have a ${own} of their own`;
-    },
   };
-}
-
-/** What a replica sees its own temporary folder as. */
-const OWN_FOLDERS = ["/tmp", "/var/tmp"];
-
-/** The one of them that `path` lies below. */
-function ownFolderOver(path: string): string | null {
-  return OWN_FOLDERS.find((folder) => folder !== path && isWithin(folder, path)) ?? null;
 }
 
 function hide(path: string): string[] {

@@ -1,21 +1,27 @@
-import { mkdirSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { firstInherited, type Handover } from "@toolyard/bridge/handover.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
 import { findOnPath, resolveCommand } from "./command-resolution.ts";
+import type { HostPaths } from "./host-paths.ts";
 import { withoutEnvironment } from "./invocation.ts";
 import type { Invocation } from "./invocation.ts";
 import type { Limits } from "./limits.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
+import type { ReplicaStorage } from "./replica-storage.ts";
 import { allowanceOf } from "./resources.ts";
 
 /** What to spawn for a replica, checked: it fails only for reasons that nobody could know before. */
 export interface LaunchPlan extends Invocation {
   workingDirectory: string;
+  /** The launch's, without symbolic links; empty where nothing is kept from replicas. */
+  writablePaths: string[];
+  /** What of the host it was shown because the launch names it. */
+  granted: string[];
 }
 
 export interface LaunchPlanner {
@@ -31,21 +37,20 @@ export interface LaunchPlannerOptions {
   replicaEnv: readonly string[];
   /** Absolute path of the bridge's main file; undefined: this project's. */
   bridgeEntry: string | undefined;
-  /** Absolute path of the folder for what replicas share and may lose. */
-  cacheDirectory: string;
+  storage: ReplicaStorage;
+  hostPaths: HostPaths;
   sandbox: Sandbox | null;
   limits: Limits;
 }
 
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
-  const { hostEnv, replicaEnv, bridgeEntry, cacheDirectory, sandbox, limits } = options;
-  const caches = packageCaches(hostEnv, cacheDirectory);
+  const { hostEnv, replicaEnv, bridgeEntry, storage, hostPaths, sandbox, limits } = options;
   // In a sandbox everything ends with the bridge.
   const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
 
-  const checkReachable = (what: string, path: string, startDirectory: string): void => {
-    const reason = sandbox?.whyHidden(path, startDirectory) ?? null;
-    if (reason === null) return;
+  const checkSeen = (what: string, path: string, granted: readonly string[]): void => {
+    const reason = sandbox && hostPaths.whyUnseen(path, granted);
+    if (!reason) return;
     throw new ToolyardError(
       "BAD_USER_INPUT",
       `The launch's ${what} ${JSON.stringify(path)} cannot be used: ${reason}.`,
@@ -62,21 +67,30 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         );
       }
       const temporaryDirectory = sandbox ? "/tmp" : paths.temporary;
+      const kept = storage.prepare(spec.userId, spec.replicaId);
       const environment = replicaEnvironment({
-        // Under a sandbox the host user's own caches are read-only, and not for replicas to fill.
-        hostEnv: sandbox ? { ...hostEnv, ...caches.environment } : hostEnv,
-        replicaEnv: sandbox ? [...replicaEnv, ...Object.keys(caches.environment)] : replicaEnv,
+        hostEnv: { ...hostEnv, ...kept.environment, ...(sandbox && { HOME: hostPaths.home ?? kept.home }) },
+        replicaEnv: [...replicaEnv, ...Object.keys(kept.environment)],
         launchEnv: launch.env,
         temporaryDirectory,
         homeDirectory: paths.work,
       });
       const startDirectory = launch.workingDirectory === null ? paths.work : resolve(launch.workingDirectory);
+      const granted: string[] = [];
+      const writablePaths = sandbox
+        ? launch.writablePaths.map((path) => hostPaths.grant("writable path", path, { write: true }))
+        : [];
       if (launch.workingDirectory !== null) {
         checkDirectory(startDirectory);
-        checkReachable("working directory", startDirectory, startDirectory);
+        if (sandbox) {
+          const path = hostPaths.grant("working directory", startDirectory, { write: false });
+          if (hostPaths.isConcealed(path)) granted.push(path);
+        }
+        checkSeen("working directory", startDirectory, granted);
       }
       const command = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
-      checkReachable("command", command, startDirectory);
+      if (sandbox) granted.push(...hostPaths.namedBy([command, ...launch.args]));
+      checkSeen("command", command, granted);
 
       let inner: Invocation;
       if (launch.kind === "http") {
@@ -107,41 +121,24 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
           inherited: [JSON.stringify(handover), ...(socket === null ? [] : [socket])],
         };
       }
-      if (sandbox) for (const folder of caches.folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
       const confinement = {
-        temporaryDirectory: paths.temporary,
-        workDirectory: paths.work,
+        own: { temporary: paths.temporary, sharedMemory: paths.sharedMemory, home: kept.home },
         startDirectory,
-        writable: caches.folders,
+        shown: granted,
+        writable: [paths.work, ...kept.folders],
+        writablePaths,
+        granted,
       };
       const invocation = sandbox?.wrap(inner, confinement) ?? inner;
       return {
         ...invocation,
         argv: [...limits.prefix(allowanceOf(spec.resources)), ...invocation.argv],
         workingDirectory: sandbox ? paths.work : startDirectory,
+        writablePaths,
+        granted,
       };
     },
   };
-}
-
-/** Where npm, uv and what follows the XDG rules keep their caches when the home folder is read-only. */
-function packageCaches(
-  hostEnv: Record<string, string | undefined>,
-  cacheDirectory: string,
-): { environment: Record<string, string>; folders: string[] } {
-  const folder = (name: string): string => join(cacheDirectory, name);
-  const environment: Record<string, string> = {
-    npm_config_cache: folder("npm"),
-    UV_CACHE_DIR: folder("uv"),
-    // `uvx` opens it even where it installs nothing there.
-    UV_TOOL_DIR: folder("uv-tools"),
-    XDG_CACHE_HOME: folder("xdg-cache"),
-    XDG_STATE_HOME: folder("xdg-state"),
-  };
-  // Pythons that uv has already are used where they are; it can only fetch one where it may write.
-  const pythons = hostEnv["UV_PYTHON_INSTALL_DIR"] ?? join(hostEnv["HOME"] ?? "/", ".local/share/uv/python");
-  if (!statSync(pythons, { throwIfNoEntry: false })) environment["UV_PYTHON_INSTALL_DIR"] = folder("uv-python");
-  return { environment, folders: Object.values(environment) };
 }
 
 function checkDirectory(directory: string): void {

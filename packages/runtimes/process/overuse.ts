@@ -1,7 +1,7 @@
 import { statfsSync } from "node:fs";
 import { diskUse } from "./disk-use.ts";
 import type { ProcessTable } from "./process-table.ts";
-import type { ReplicaPaths, ReplicaRecord } from "./replica-records.ts";
+import type { ReplicaRecord } from "./replica-records.ts";
 import { allowanceOf } from "./resources.ts";
 
 const MIB = 1024 * 1024;
@@ -9,6 +9,9 @@ const MIB = 1024 * 1024;
 const MAX_OUTPUT_PER_SECOND = 64 * MIB;
 /** Walking through replicas' folders costs: they are measured when the file system lost this much, or so long after the last time. */
 const FREE_SPACE_STEP = 64 * MIB;
+const FREE_FILES_STEP = 4_096;
+/** Of all replicas of one user together. */
+const MAX_CACHE_MB = 16_384;
 const MEASURE_AGAIN_MS = 60_000;
 
 /** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
@@ -18,14 +21,17 @@ export interface Overuse {
   ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
   /** Whether it is time to measure the disk. To be asked often. */
   isDiskDue(now: number): boolean;
-  ofDisk(record: ReplicaRecord, paths: ReplicaPaths): Promise<string | null>;
+  /** `folders`: what it alone writes to. */
+  ofDisk(record: ReplicaRecord, folders: readonly string[]): Promise<string | null>;
+  /** `folder`: what all replicas of a user write to. */
+  ofCache(folder: string): Promise<string | null>;
 }
 
 export function createOveruse(options: { root: string; table: ProcessTable }): Overuse {
   const { root, table } = options;
   /** Of each replica that prints: what it printed since when. */
   const seconds = new Map<string, { since: number; bytes: number }>();
-  let measured: { at: number; free: number } | null = null;
+  let measured: { at: number; bytes: number; files: number } | null = null;
 
   return {
     ofOutput({ name }, bytes, now) {
@@ -45,18 +51,26 @@ export function createOveruse(options: { root: string; table: ProcessTable }): O
       return `used ${Math.ceil(bytes / MIB)} MiB of memory, of ${memoryMb} MiB that it may`;
     },
     isDiskDue(now) {
-      const { bavail, bsize } = statfsSync(root);
-      const free = bavail * bsize;
-      // What others free again does not hide what a replica takes.
-      if (measured) measured.free = Math.max(measured.free, free);
-      if (measured && measured.free - free < FREE_SPACE_STEP && now - measured.at < MEASURE_AGAIN_MS) return false;
-      measured = { at: now, free };
+      const { bavail, bsize, ffree: files } = statfsSync(root);
+      const bytes = bavail * bsize;
+      if (measured) {
+        // What others free again does not hide what a replica takes.
+        measured.bytes = Math.max(measured.bytes, bytes);
+        measured.files = Math.max(measured.files, files);
+        const isLess = measured.bytes - bytes >= FREE_SPACE_STEP || measured.files - files >= FREE_FILES_STEP;
+        if (!isLess && now - measured.at < MEASURE_AGAIN_MS) return false;
+      }
+      measured = { at: now, bytes, files };
       return true;
     },
-    async ofDisk(record, paths) {
+    async ofDisk(record, folders) {
       const { diskMb } = allowanceOf({ cpus: null, ...record });
-      const bytes = await diskUse([paths.folder], diskMb * MIB);
+      const bytes = await diskUse(folders, diskMb * MIB);
       return bytes > diskMb * MIB ? `filled the ${diskMb} MiB of disk that it may` : null;
+    },
+    async ofCache(folder) {
+      const bytes = await diskUse([folder], MAX_CACHE_MB * MIB);
+      return bytes > MAX_CACHE_MB * MIB ? `and its user's others filled a package cache of ${MAX_CACHE_MB} MiB` : null;
     },
   };
 }

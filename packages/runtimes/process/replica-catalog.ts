@@ -1,11 +1,14 @@
+import { rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Cgroups } from "./cgroups.ts";
 import type { ProcessTable } from "./process-table.ts";
+import { isWithin } from "./paths.ts";
 import { createReplicaLog } from "./replica-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
+import type { ReplicaStorage } from "./replica-storage.ts";
 import { createOveruse } from "./overuse.ts";
 import { allowanceOf } from "./resources.ts";
 import { createReplicaRecords, wasSpawned } from "./replica-records.ts";
@@ -32,8 +35,15 @@ export interface ReplicaCatalog {
   alive(): Replica[];
   /** What its processes are known by. */
   targetOf(replica: Replica): Target;
+  /**
+   * A path is judged, then mounted: in between, who can write to a folder that it is in could make a link of it.
+   * @throws ToolyardError BAD_USER_INPUT when a replica that runs can.
+   */
+  checkSteady(path: string): void;
+  /** Empties the package cache of a user who filled it, once none of its replicas runs. */
+  makeRoom(userId: string): Promise<void>;
   /** About to be spawned; `url` is where it will answer. */
-  add(spec: ReplicaSpec, url: string, createdAt: number): Replica;
+  add(spec: ReplicaSpec, writablePaths: string[], url: string, createdAt: number): Replica;
   spawned(replica: Replica, pid: number): void;
   /** Waits for the exit status of one of our own that is gone, for as long as that can take. */
   exitStatus(replica: Replica): Promise<void>;
@@ -62,13 +72,14 @@ export function createReplicaCatalog(options: {
   ownerId: string;
   table: ProcessTable;
   cgroups: Cgroups;
+  storage: ReplicaStorage;
   terminator: Terminator;
   log: Logger;
   pollIntervalMs: number;
   logMaxBytes: number;
   now: () => number;
 }): ReplicaCatalog {
-  const { root, ownerId, table, cgroups, terminator, log, pollIntervalMs, logMaxBytes, now } = options;
+  const { root, ownerId, table, cgroups, storage, terminator, log, pollIntervalMs, logMaxBytes, now } = options;
   const records = createReplicaRecords({
     root,
     ownerId,
@@ -83,6 +94,8 @@ export function createReplicaCatalog(options: {
   let closed = false;
   const overuse = createOveruse({ root, table });
   let measuring = false;
+  /** Users whose package cache is to be emptied before their next start. */
+  const overfull = new Set<string>();
   /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
   const punished = new WeakMap<Replica, string>();
 
@@ -205,7 +218,13 @@ export function createReplicaCatalog(options: {
     try {
       for (const replica of candidates) {
         if (closed || replica.record.ended) continue;
-        const excess = await overuse.ofDisk(replica.record, records.pathsOf(replica.record.name));
+        const { name, replicaId, userId } = replica.record;
+        const folders = [records.pathsOf(name).folder, storage.ownFolder(replicaId)];
+        let excess = await overuse.ofDisk(replica.record, folders);
+        if (excess === null) {
+          excess = await overuse.ofCache(storage.sharedFolder(userId));
+          if (excess !== null) overfull.add(userId);
+        }
         if (excess !== null) punish(replica, excess);
       }
     } catch (error) {
@@ -232,8 +251,12 @@ export function createReplicaCatalog(options: {
   };
 
   const remove = async (name: string): Promise<void> => {
+    const replicaId = replicas.get(name)?.record.replicaId;
     replicas.delete(name);
     await records.remove(name);
+    // What it keeps over restarts goes with the last of its records.
+    const isKept = [...replicas.values()].some(({ record }) => record.replicaId === replicaId);
+    if (replicaId !== undefined && !isKept) await storage.remove(replicaId);
   };
 
   return {
@@ -243,14 +266,32 @@ export function createReplicaCatalog(options: {
     isAlive: (replica) => wasSpawned(replica.record) && aliveOf([replica]).length > 0,
     alive: () => aliveOf([...replicas.values()].filter(({ record }) => wasSpawned(record))),
     targetOf,
-    add(spec, url, createdAt) {
-      const { name, replicaId, deploymentId, resources } = spec;
+    checkSteady(path) {
+      for (const { record } of aliveOf(running())) {
+        const folder = record.writablePaths.find((each) => each !== path && isWithin(each, path));
+        if (folder === undefined) continue;
+        throw new ToolyardError(
+          "BAD_USER_INPUT",
+          `The launch's path ${JSON.stringify(path)} cannot be used: it lies in ${folder}, to which another running ` +
+            "replica may write. Name that folder itself.",
+        );
+      }
+    },
+    async makeRoom(userId) {
+      if (!overfull.has(userId) || aliveOf(running()).some(({ record }) => record.userId === userId)) return;
+      overfull.delete(userId);
+      await rm(storage.sharedFolder(userId), { recursive: true, force: true, maxRetries: 3 });
+    },
+    add(spec, writablePaths, url, createdAt) {
+      const { name, replicaId, deploymentId, userId, resources } = spec;
       const replica = replicaOf({
         version: 1,
         ownerId,
         name,
         replicaId,
         deploymentId,
+        userId,
+        writablePaths,
         url,
         createdAt,
         memoryMb: resources.memoryMb,

@@ -15,6 +15,10 @@ const replicaRecord = z.object({
   name: z.string(),
   replicaId: z.string(),
   deploymentId: z.string(),
+  /** Whose deployment it is. */
+  userId: z.string().default(""),
+  /** What of the host its launch may write to. */
+  writablePaths: z.array(z.string()).default([]),
   /** Where it answers; "" where that was lost. */
   url: z.string().default(""),
   memoryMb: z.number().nullable(),
@@ -50,6 +54,7 @@ export interface ReplicaPaths {
   record: string;
   work: string;
   temporary: string;
+  sharedMemory: string;
   stdout: string;
   stderr: string;
   /** Where its bridge listens. Outside of what the replica itself sees under bubblewrap. */
@@ -85,6 +90,7 @@ export function createReplicaRecords(options: {
       record: join(folder, "replica.json"),
       work: join(folder, "work"),
       temporary: join(folder, "tmp"),
+      sharedMemory: join(folder, "shm"),
       stdout: join(folder, "stdout.log"),
       stderr: join(folder, "stderr.log"),
       socket: join(folder, "bridge.sock"),
@@ -108,9 +114,8 @@ export function createReplicaRecords(options: {
       return records;
     },
     makeFolders(name) {
-      const { work, temporary } = pathsOf(name);
-      mkdirSync(work, { recursive: true, mode: 0o700 });
-      mkdirSync(temporary, { recursive: true, mode: 0o700 });
+      const { work, temporary, sharedMemory } = pathsOf(name);
+      for (const folder of [work, temporary, sharedMemory]) mkdirSync(folder, { recursive: true, mode: 0o700 });
     },
     write(record) {
       const path = pathsOf(record.name).record;
@@ -119,7 +124,10 @@ export function createReplicaRecords(options: {
       renameSync(draft, path);
     },
     remove: (name) => rm(pathsOf(name).folder, removal),
-    removeTemporary: (name) => rm(pathsOf(name).temporary, removal),
+    async removeTemporary(name) {
+      const { temporary, sharedMemory } = pathsOf(name);
+      await Promise.all([rm(temporary, removal), rm(sharedMemory, removal)]);
+    },
   };
 }
 

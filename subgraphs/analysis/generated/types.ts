@@ -47,6 +47,8 @@ export type StdioLaunch = {
   env: Array<EnvVar>;
   /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** Folders and files of the host that it may write to besides its own, where replicas are isolated. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
   /** Limits and health checks. */
@@ -63,6 +65,8 @@ export type HttpLaunch = {
   env: Array<EnvVar>;
   /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** Folders and files of the host that it may write to besides its own, where replicas are isolated. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** The path of its MCP endpoint. */
   path: Scalars['String']['output'];
   /** Limits and health checks. */
@@ -118,7 +122,7 @@ export type LaunchOptions = {
   maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
   /** How replicas are probed. */
   health: HealthOptions;
-  /** What a replica may use; null: no limit. */
+  /** What a replica may use; null: the defaults. */
   resources?: Maybe<Resources>;
   /** Whether production refuses calls when the live tools differ from what was approved. */
   enforceApproval: Scalars['Boolean']['output'];
@@ -146,8 +150,12 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: no limit. */
+  /** Memory in MiB; null: the default, 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
+  /** Processes with their threads; null: the default, 1024. */
+  processes?: Maybe<Scalars['Int']['output']>;
+  /** What it may keep on the disk, in MiB; null: the default, 4096. */
+  diskMb?: Maybe<Scalars['Int']['output']>;
 };
 
 export type User = {
@@ -821,6 +829,7 @@ export type StdioLaunchResolvers<ContextType = Context, ParentType extends Resol
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   sessions?: Resolver<ResolversTypes['SessionMode'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
@@ -831,6 +840,7 @@ export type HttpLaunchResolvers<ContextType = Context, ParentType extends Resolv
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   path?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
@@ -880,6 +890,8 @@ export type HealthOptionsResolvers<ContextType = Context, ParentType extends Res
 export type ResourcesResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Resources'] = ResolversParentTypes['Resources']> = {
   cpus?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
   memoryMb?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  processes?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  diskMb?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {

@@ -182,6 +182,7 @@ function stdio(command: string, args: string[]): Launch {
     args,
     env: [],
     workingDirectory: null,
+    writablePaths: [],
     sessions: "ISOLATED",
     options: DEFAULT_OPTIONS,
   };

@@ -139,6 +139,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       {
         replicaId: replica.id,
         deploymentId: deployment.id,
+        userId: deployment.ownerId ?? deployment.id,
         name: processNameOf(deployment, replica),
         launch,
         host: replica.address,

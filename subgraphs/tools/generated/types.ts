@@ -46,6 +46,8 @@ export type StdioLaunch = {
   env: Array<EnvVar>;
   /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** Folders and files of the host that it may write to besides its own, where replicas are isolated. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
   /** Limits and health checks. */
@@ -62,6 +64,8 @@ export type HttpLaunch = {
   env: Array<EnvVar>;
   /** Where the program runs; a folder of its own when null. */
   workingDirectory?: Maybe<Scalars['String']['output']>;
+  /** Folders and files of the host that it may write to besides its own, where replicas are isolated. */
+  writablePaths: Array<Scalars['String']['output']>;
   /** The path of its MCP endpoint. */
   path: Scalars['String']['output'];
   /** Limits and health checks. */
@@ -117,7 +121,7 @@ export type LaunchOptions = {
   maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
   /** How replicas are probed. */
   health: HealthOptions;
-  /** What a replica may use; null: no limit. */
+  /** What a replica may use; null: the defaults. */
   resources?: Maybe<Resources>;
   /** Whether production refuses calls when the live tools differ from what was approved. */
   enforceApproval: Scalars['Boolean']['output'];
@@ -145,8 +149,12 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: no limit. */
+  /** Memory in MiB; null: the default, 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
+  /** Processes with their threads; null: the default, 1024. */
+  processes?: Maybe<Scalars['Int']['output']>;
+  /** What it may keep on the disk, in MiB; null: the default, 4096. */
+  diskMb?: Maybe<Scalars['Int']['output']>;
 };
 
 export type User = {
@@ -440,8 +448,12 @@ export type HealthOptionsInput = {
 export type ResourcesInput = {
   /** Cores; above 0, at most 256. */
   cpus?: InputMaybe<Scalars['Float']['input']>;
-  /** Mebibytes; 16 to 1048576. */
+  /** Mebibytes of memory; 16 to 1048576. */
   memoryMb?: InputMaybe<Scalars['Int']['input']>;
+  /** Processes and their threads; 8 to 65536. */
+  processes?: InputMaybe<Scalars['Int']['input']>;
+  /** Mebibytes of disk; 16 to 1048576. */
+  diskMb?: InputMaybe<Scalars['Int']['input']>;
 };
 
 /** What every kind of launch has. */
@@ -452,7 +464,7 @@ export type LaunchOptionsInput = {
   maxConcurrentCalls?: InputMaybe<Scalars['Int']['input']>;
   /** How health is probed. */
   health?: InputMaybe<HealthOptionsInput>;
-  /** What a replica may use; null for no limit. */
+  /** What a replica may use; null for the defaults. */
   resources?: InputMaybe<ResourcesInput>;
   /** Only tools whose list an administrator approved may be called. */
   enforceApproval?: InputMaybe<Scalars['Boolean']['input']>;
@@ -468,6 +480,8 @@ export type StdioLaunchInput = {
   env?: InputMaybe<Array<EnvVarInput>>;
   /** Where it starts. */
   workingDirectory?: InputMaybe<Scalars['String']['input']>;
+  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
+  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Whether each session has a process of its own. */
   sessions?: InputMaybe<SessionMode>;
   /** Time limits, probes, resources. */
@@ -484,6 +498,8 @@ export type HttpLaunchInput = {
   env?: InputMaybe<Array<EnvVarInput>>;
   /** Where it starts. */
   workingDirectory?: InputMaybe<Scalars['String']['input']>;
+  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
+  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Its MCP endpoint; begins with `/`. */
   path?: InputMaybe<Scalars['String']['input']>;
   /** Time limits, probes, resources. */
@@ -1003,6 +1019,7 @@ export type StdioLaunchResolvers<ContextType = Context, ParentType extends Resol
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   sessions?: Resolver<ResolversTypes['SessionMode'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
@@ -1013,6 +1030,7 @@ export type HttpLaunchResolvers<ContextType = Context, ParentType extends Resolv
   args?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   env?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   path?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
@@ -1062,6 +1080,8 @@ export type HealthOptionsResolvers<ContextType = Context, ParentType extends Res
 export type ResourcesResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Resources'] = ResolversParentTypes['Resources']> = {
   cpus?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
   memoryMb?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  processes?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  diskMb?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {

@@ -1,0 +1,324 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createHostPaths } from "./process/host-paths.ts";
+import { createSandbox } from "./process/bubblewrap.ts";
+import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
+import type { ProcessHarness } from "./process-runtime.harness.ts";
+import type { ProcessRuntimeOptions } from "./process-runtime.ts";
+import type { ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
+import { stopAll } from "./stop-all.ts";
+
+/** What a replica sees of its host and may write to, under bubblewrap. */
+
+const problem = await whyNoBubblewrap();
+let outside: string;
+let home: string;
+let harness: ProcessHarness;
+beforeEach(async () => {
+  outside = await realpath(await mkdtemp(join(tmpdir(), "toolyard-host-")));
+  home = join(outside, "home");
+  for (const folder of ["project", "notes", ".ssh", ".config/app"]) mkdirSync(join(home, folder), { recursive: true });
+  writeFileSync(join(home, ".ssh/id"), "key");
+  writeFileSync(join(home, "project/package.json"), "{}");
+});
+afterEach(async () => {
+  if (harness) {
+    await stopAll(harness.runtime, 0);
+    await harness.runtime.close();
+    await harness.close();
+  }
+  await rm(outside, { recursive: true });
+});
+
+async function open(options: Partial<ProcessRuntimeOptions> = {}): Promise<ProcessHarness> {
+  const hostEnv = { PATH: process.env.PATH, HOME: home };
+  harness = await openProcessHarness({ isolation: "bubblewrap", hostEnv, ...options });
+  return harness;
+}
+type Changes = Partial<ReplicaLaunch & { kind: "http" }>;
+async function serving(name: string, changes: Changes = {}): Promise<ReplicaSpec> {
+  const spec = await harness.fixture(name, "http-server.mjs");
+  // The fixtures' launches are all of kind "http".
+  return { ...spec, launch: { ...spec.launch, ...changes } as ReplicaLaunch };
+}
+async function started(name: string, changes: Changes = {}) {
+  const spec = await serving(name, changes);
+  await harness.runtime.start(spec);
+  return {
+    list: (path: string) => harness.ask(spec, `/list?of=${encodeURIComponent(path)}`),
+    write: (path: string) => harness.ask(spec, `/write?of=${encodeURIComponent(path)}`),
+    environment: () => harness.ask(spec, "/environment") as Promise<Record<string, string>>,
+    spec,
+  };
+}
+const refusal = async (changes: Changes): Promise<unknown> => harness.runtime.start(await serving("refused", changes));
+
+describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (skipped: ${problem})`}`, () => {
+  test("is the replica's own, writable, and kept over a restart; the host user's is not seen", async () => {
+    await open();
+    const { list, write, environment, spec } = await started("own");
+    expect(await environment()).toMatchObject({ HOME: home });
+    expect(await list(home)).toEqual([]);
+    expect(await write(join(home, "state"))).toBe("written");
+    const [{ handle } = { handle: null }] = await harness.runtime.list();
+    if (!handle) throw new Error("not listed");
+    await harness.runtime.stop(handle, 0);
+    const again = { ...spec, name: "own-again" };
+    const second = await harness.runtime.start(again);
+    expect(await harness.ask(again, `/list?of=${home}`)).toEqual(["state"]);
+    expect(readdirSync(home).toSorted()).toEqual([".config", ".ssh", "notes", "project"]);
+    await harness.runtime.stop(second, 0);
+    await harness.runtime.forget(second);
+    await harness.runtime.forget(handle);
+    expect(readdirSync(join(harness.dataDir, "cache/replicas"))).toEqual([]);
+  });
+
+  test("shows programs on the host's PATH, and what belongs to them, but nothing else of it", async () => {
+    for (const folder of [".nvm/v24/bin", ".nvm/v24/lib", ".local/bin", ".local/share/keyrings"])
+      mkdirSync(join(home, folder), { recursive: true });
+    const PATH = `${join(home, ".nvm/v24/bin")}:${join(home, ".local/bin")}:${process.env.PATH}`;
+    await open({ hostEnv: { PATH, HOME: home } });
+    const { list } = await started("tools");
+    expect(await list(home)).toEqual([".local", ".nvm"]);
+    expect(await list(join(home, ".nvm/v24"))).toEqual(["bin", "lib"]);
+    expect(await list(join(home, ".local"))).toEqual(["bin"]);
+  });
+
+  test("shows what a launch names there, read-only, with the project that it is part of", async () => {
+    mkdirSync(join(home, "project/dist"));
+    writeFileSync(join(home, "project/dist/server.mjs"), "");
+    await open();
+    const named = await serving("named");
+    const launch = {
+      ...named.launch,
+      args: [...(named.launch as { args: string[] }).args, join(home, "project/dist/server.mjs")],
+    };
+    await harness.runtime.start({ ...named, launch });
+    expect(await harness.ask(named, `/list?of=${home}/project`)).toEqual(["dist", "package.json"]);
+    expect(await harness.ask(named, `/write?of=${home}/project/dist/x`)).toEqual({ error: "EROFS" });
+    expect(await harness.ask(named, `/list?of=${home}`)).toEqual(["project"]);
+  });
+
+  test.each([
+    ["the home folder itself", () => home],
+    ["a folder above it", () => outside],
+    ["a folder with credentials", () => join(home, ".ssh")],
+  ])("is not shown by a working directory that is %s", async (_what, path) => {
+    await open();
+    await expect(refusal({ workingDirectory: path() })).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
+  });
+
+  test("is not shown by a working directory above it that replicas see anyway", async () => {
+    const seen = await realpath(await mkdtemp(join(import.meta.dirname, ".above-")));
+    try {
+      mkdirSync(join(seen, "home/.ssh"), { recursive: true });
+      await open({ hostEnv: { PATH: process.env.PATH, HOME: join(seen, "home") } });
+      const { list } = await started("above", { workingDirectory: seen });
+      expect(await list(join(seen, "home"))).toEqual([]);
+    } finally {
+      await rm(seen, { recursive: true });
+    }
+  });
+
+  test("is not shown by arguments that name credentials", async () => {
+    await open();
+    const spec = await serving("args");
+    const launch = { ...spec.launch, args: [...(spec.launch as { args: string[] }).args, join(home, ".ssh/id"), home] };
+    await harness.runtime.start({ ...spec, launch });
+    expect(await harness.ask(spec, `/list?of=${home}/.ssh`)).toEqual({ error: "ENOENT" });
+  });
+});
+
+describe.skipIf(problem !== null)("writable paths", () => {
+  test("are written to by the replica whose launch names them, its working directory among them", async () => {
+    await open();
+    const notes = join(home, "notes");
+    const { write } = await started("writes", { workingDirectory: notes, writablePaths: [notes] });
+    expect(await write(join(notes, "a"))).toBe("written");
+    expect(readFileSync(join(notes, "a"), "utf8")).toBe("written");
+    const other = await started("reads", { workingDirectory: notes });
+    expect(await other.write(join(notes, "b"))).toEqual({ error: "EROFS" });
+  });
+
+  test.each<[string, () => string, RegExp]>([
+    ["the root folder", () => "/", /more than one program's files|Toolyard's/],
+    ["/etc", () => "/etc", /system's files/],
+    ["/usr/local/bin", () => "/usr/local/bin", /system's files/],
+    ["/tmp itself", () => "/tmp", /more than one program's files|Toolyard's data/],
+    ["/var", () => "/var", /more than one program's files/],
+    ["/proc/self", () => "/proc/self", /system's files/],
+    ["Toolyard's data", () => harness.dataDir, /Toolyard's data/],
+    ["another replica's folder", () => join(harness.dataDir, "replicas"), /Toolyard's data/],
+    ["the home folder", () => home, /must not see/],
+    ["settings in it", () => join(home, ".config/app"), /settings and credentials/],
+    ["Toolyard's code", () => join(import.meta.dirname, "process"), /Toolyard's own code/],
+    ["a hidden path", () => join(home, "project"), /must not see/],
+    ["a folder with a hidden path in it", () => join(home, "../home/project/.."), /more than one|must not see/],
+    ["nothing that is there", () => join(home, "nothing"), /does not exist/],
+    ["a relative path", () => "notes", /not an absolute path/],
+    ["a link to /etc", () => join(home, "notes/link"), /system's files/],
+  ])("are not %s", async (_what, path, reason) => {
+    symlinkSync("/etc", join(home, "notes/link"));
+    await open({ hiddenPaths: [join(home, "project")] });
+    await expect(refusal({ writablePaths: [path()] })).rejects.toMatchObject({
+      code: "BAD_USER_INPUT",
+      message: expect.stringMatching(reason),
+    });
+  });
+
+  test("are, where others can reach Toolyard, only those below folders that the operator allows", async () => {
+    await open({ reachable: true });
+    await expect(refusal({ writablePaths: [join(home, "notes")] })).rejects.toThrow(/REPLICA_PATHS/);
+    await expect(refusal({ workingDirectory: join(home, "notes") })).rejects.toThrow(/REPLICA_PATHS/);
+    await harness.runtime.close();
+    await harness.close();
+    await open({ reachable: true, allowedPaths: [join(home, "notes")] });
+    const notes = join(home, "notes");
+    const { write } = await started("allowed", { workingDirectory: notes, writablePaths: [notes] });
+    expect(await write(join(notes, "a"))).toBe("written");
+    await expect(refusal({ writablePaths: [join(home, "project")] })).rejects.toThrow(/REPLICA_PATHS/);
+  });
+
+  test("are not below a folder to which another replica may write: it could make a link of them in the last moment", async () => {
+    await open();
+    const notes = join(home, "notes");
+    mkdirSync(join(notes, "inner"));
+    await started("writer", { writablePaths: [notes] });
+    await expect(refusal({ writablePaths: [join(notes, "inner")] })).rejects.toThrow(
+      /another running replica may write/,
+    );
+    await expect(refusal({ workingDirectory: join(notes, "inner") })).rejects.toThrow(
+      /another running replica may write/,
+    );
+    await started("same", { writablePaths: [notes] });
+  });
+});
+
+describe.skipIf(problem !== null)("a replica", () => {
+  test("writes nothing into memory that nobody counts", async () => {
+    await open({ hiddenPaths: [join(home, "project")] });
+    const { write } = await started("memory");
+    for (const folder of ["/dev", "/run", "/home", "/root", harness.dataDir]) {
+      expect([folder, await write(join(folder, "x"))]).toEqual([
+        folder,
+        { error: expect.stringMatching(/EROFS|ENOENT/) },
+      ]);
+    }
+    for (const folder of ["/tmp", "/var/tmp", "/dev/shm"]) {
+      expect([folder, await write(join(folder, "x"))]).toEqual([folder, "written"]);
+    }
+    const replica = join(harness.dataDir, "replicas/memory");
+    expect([readdirSync(join(replica, "tmp")), readdirSync(join(replica, "shm"))]).toEqual([
+      expect.arrayContaining(["x"]),
+      ["x"],
+    ]);
+  });
+
+  test("of one user can neither read nor write what another user's fetched", async () => {
+    await open();
+    const [mine, theirs] = await Promise.all(
+      ["ada", "eve"].map(async (userId) => {
+        const spec = { ...(await serving(`of-${userId}`)), userId };
+        await harness.runtime.start(spec);
+        return spec;
+      }),
+    );
+    if (!mine || !theirs) throw new Error("not started");
+    const { npm_config_cache: npm = "", UV_CACHE_DIR: uv = "" } = (await harness.ask(mine, "/environment")) as Record<
+      string,
+      string
+    >;
+    for (const folder of [npm, join(npm, "_cacache"), uv]) {
+      expect(await harness.ask(mine, `/write?of=${folder}/program`)).toBe("written");
+      expect(await harness.ask(theirs, `/write?of=${folder}/program`)).toEqual({ error: expect.any(String) });
+      expect(await harness.ask(theirs, `/list?of=${folder}`)).toEqual({ error: "ENOENT" });
+    }
+  });
+
+  test("of the same user has programs of `npx` of its own, and shares the packages that they are made of", async () => {
+    await open();
+    const [one, two] = [await started("one"), await started("two")];
+    const [{ npm_config_cache: first = "" }, { npm_config_cache: second = "" }] = [
+      await one.environment(),
+      await two.environment(),
+    ];
+    expect(first).not.toBe(second);
+    expect(await one.write(join(first, "_cacache/package"))).toBe("written");
+    expect(await two.list(join(second, "_cacache"))).toEqual(["package"]);
+    expect(await two.list(first)).toEqual({ error: "ENOENT" });
+  });
+});
+
+describe.each(problem === null ? (["none", "bubblewrap"] as const) : (["none"] as const))(
+  "isolation %s",
+  (isolation) => {
+    test("`npx` of five replicas, of one user and of others, started at once, all start", async () => {
+      // Not in a folder that replicas have their own of.
+      const folder = await mkdtemp(join(import.meta.dirname, ".package-"));
+      try {
+        const archive = join(folder, "package.tgz");
+        execFileSync("tar", ["-czf", archive, "-C", join(import.meta.dirname, "fixtures"), "package"]);
+        await open({ isolation });
+        const users = ["ada", "ada", "ada", "eve", "bob"];
+        const handles = await Promise.all(
+          users.map(async (userId, index) => {
+            const spec = await harness.fixture(`npx-${index}`, "");
+            const args = ["--offline", "-y", `--package=file:${archive}`, "prints-once"];
+            return harness.runtime.start({
+              ...spec,
+              userId,
+              launch: { ...spec.launch, command: "npx", args } as ReplicaLaunch,
+            });
+          }),
+        );
+        const texts = () =>
+          Promise.all(handles.map(async (handle) => (await harness.runtime.logs(handle, 20)).map(({ text }) => text)));
+        await expect
+          .poll(async () => (await texts()).map((lines) => lines.find((line) => line.startsWith("runs from"))), {
+            timeout: 60_000,
+            interval: 100,
+          })
+          .toEqual(users.map(() => expect.stringContaining("_npx")));
+        const folders = (await texts()).map((lines) => lines.find((line) => line.startsWith("runs from")));
+        expect(new Set(folders).size).toBe(users.length);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    }, 90_000);
+  },
+);
+
+describe("without bubblewrap", () => {
+  const options = (reachable: boolean) => {
+    const hostEnv = { PATH: "/nonexistent" };
+    const rest = { replicaEnv: [], hiddenPaths: [], visiblePaths: [], ownCode: "/nowhere", allowedPaths: null };
+    const hostPaths = createHostPaths({ hostEnv, dataDir: outside, ...rest });
+    return { hostEnv, dataDir: outside, hostPaths, reachable };
+  };
+
+  test("replicas are not started where others can reach Toolyard, unless the operator says that it is meant", () => {
+    expect(() => createSandbox({ ...options(true), isolation: "auto" })).toThrow(/PROCESS_ISOLATION=none/);
+    expect(createSandbox({ ...options(true), isolation: "none" }).sandbox).toBe(null);
+    const { sandbox, detail } = createSandbox({ ...options(false), isolation: "auto" });
+    expect(sandbox).toBe(null);
+    expect(detail).toMatch(/unisolated: bubblewrap \(bwrap\) is not installed/);
+  });
+});
+
+test.runIf(process.platform === "linux")(
+  "a script without its first line is given to the shell, as execvp does",
+  async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const script = join(outside, "script");
+    writeFileSync(script, 'echo "it runs: $1"\nsleep 600\n', { mode: 0o755 });
+    const spec = await harness.fixture("script", "");
+    const launch = { ...spec.launch, command: script, args: ["yes"] } as ReplicaLaunch;
+    const handle = await harness.runtime.start({ ...spec, launch });
+    const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
+    await expect.poll(lines, { timeout: 10_000 }).toEqual(["it runs: yes"]);
+  },
+);
