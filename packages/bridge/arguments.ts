@@ -12,10 +12,32 @@ export interface BridgeArguments {
   maxSessions: number;
   idleSeconds: number;
   timeoutSeconds: number;
+  startTimeoutSeconds: number;
+  maxMessageBytes: number;
+  /** For the bridge and its children together; null: not limited but by the machine. */
+  memoryMb: number | null;
+  /** Processes and threads, likewise. */
+  maxTasks: number | null;
   workingDirectory: string | null;
   command: string;
   args: string[];
 }
+
+/** Where a launch does not say. */
+export const defaults = {
+  maxSessions: 256,
+  idleSeconds: 300,
+  timeoutSeconds: 30,
+  startTimeoutSeconds: 60,
+  maxMessageBytes: 10 * 1024 * 1024,
+} as const;
+
+/** What a launch may say. */
+export const bounds = {
+  maxSessions: [1, 10_000],
+  idleSeconds: [1, 86_400],
+  maxMessageBytes: [65_536, 67_108_864],
+} as const;
 
 /** The command line is not usable. The message is one sentence a person can act on. */
 export class UsageError extends Error {
@@ -23,8 +45,8 @@ export class UsageError extends Error {
 }
 
 export const usage =
-  "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] [--max-sessions 16] [--idle-seconds 300] " +
-  "[--timeout-seconds 30] [--working-directory PATH] -- command args…";
+  "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] [--max-sessions 256] [--idle-seconds 300] " +
+  "[--timeout-seconds 30] [--start-timeout-seconds 60] [--max-message-bytes 10485760] [--memory-mb N] [--max-tasks N] [--working-directory PATH] -- command args…";
 
 function wholeNumber(name: string, value: string, least: number, most: number): number {
   const number = Number(value);
@@ -43,9 +65,9 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
     port: -1,
     listenFd: null,
     sessions: "isolated",
-    maxSessions: 16,
-    idleSeconds: 300,
-    timeoutSeconds: 30,
+    ...defaults,
+    memoryMb: null,
+    maxTasks: null,
     workingDirectory: null,
     command: "",
     args: [],
@@ -73,13 +95,25 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
         parsed.sessions = value;
         break;
       case "--max-sessions":
-        parsed.maxSessions = wholeNumber("max-sessions", value, 1, 10_000);
+        parsed.maxSessions = wholeNumber("max-sessions", value, ...bounds.maxSessions);
         break;
       case "--idle-seconds":
-        parsed.idleSeconds = wholeNumber("idle-seconds", value, 1, 86_400);
+        parsed.idleSeconds = wholeNumber("idle-seconds", value, ...bounds.idleSeconds);
         break;
       case "--timeout-seconds":
         parsed.timeoutSeconds = wholeNumber("timeout-seconds", value, 1, 86_400);
+        break;
+      case "--start-timeout-seconds":
+        parsed.startTimeoutSeconds = wholeNumber("start-timeout-seconds", value, 1, 86_400);
+        break;
+      case "--max-message-bytes":
+        parsed.maxMessageBytes = wholeNumber("max-message-bytes", value, ...bounds.maxMessageBytes);
+        break;
+      case "--memory-mb":
+        parsed.memoryMb = wholeNumber("memory-mb", value, 1, Number.MAX_SAFE_INTEGER);
+        break;
+      case "--max-tasks":
+        parsed.maxTasks = wholeNumber("max-tasks", value, 1, Number.MAX_SAFE_INTEGER);
         break;
       case "--working-directory":
         parsed.workingDirectory = value;
@@ -103,9 +137,13 @@ export interface BridgeCommandOptions {
   /** Descriptor of a socket that the bridge inherits and that listens already. */
   listenFd?: number;
   sessions?: "isolated" | "shared";
-  maxSessions?: number;
-  idleSeconds?: number;
+  maxSessions?: number | null;
+  idleSeconds?: number | null;
   timeoutSeconds?: number;
+  startTimeoutSeconds?: number;
+  maxMessageBytes?: number | null;
+  memoryMb?: number | null;
+  maxTasks?: number | null;
   command: string;
   args: readonly string[];
   workingDirectory?: string | null;
@@ -123,6 +161,10 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
     maxSessions,
     idleSeconds,
     timeoutSeconds,
+    startTimeoutSeconds,
+    maxMessageBytes,
+    memoryMb,
+    maxTasks,
     command,
     args,
     workingDirectory = null,
@@ -136,6 +178,10 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
     ["--max-sessions", maxSessions],
     ["--idle-seconds", idleSeconds],
     ["--timeout-seconds", timeoutSeconds],
+    ["--start-timeout-seconds", startTimeoutSeconds],
+    ["--max-message-bytes", maxMessageBytes],
+    ["--memory-mb", memoryMb],
+    ["--max-tasks", maxTasks],
     ["--working-directory", workingDirectory],
   ];
   // A bridge drops at once nearly all it allocates; with V8's default room for that it would keep 50 MB more once it was busy.

@@ -258,14 +258,32 @@ describe("a server that misbehaves", () => {
     expect(await running.callTool("calls")).toBe("2");
   });
 
-  test("and writes a line over 10 MiB fails its calls and is replaced; one just under it passes", async () => {
+  test("and answers with more than 10 MiB fails that call alone; one just under it passes", async () => {
     await using running = await startBridge(fixture("server"));
-    expect((await running.callTool("huge", { bytes: 10 * 1024 * 1024 - 1000 })).length).toBe(10 * 1024 * 1024 - 1000);
-    await expect(running.callTool("huge", { bytes: 10 * 1024 * 1024 + 1 })).rejects.toThrow("more than 10 MiB");
-    await eventually(
-      "a new child",
-      async () => (await running.callTool("echo", { message: "back" }).catch(() => "")) === "back",
-    );
+    const session = await running.openSession({ roots: {} });
+    for (const own of [session, undefined]) {
+      const pid = await running.callTool("pid", {}, own);
+      const open = running.callTool("slow", { steps: 20 }, own);
+      expect((await running.callTool("huge", { bytes: 10 * 1024 * 1024 - 1000 }, own)).length).toBe(
+        10 * 1024 * 1024 - 1000,
+      );
+      for (const order of ["idFirst", "idLast"])
+        await expect(running.callTool("huge", { bytes: 10 * 1024 * 1024 + 1, order }, own)).rejects.toThrow(
+          "the server's answer was more than 10485760 bytes (maxMessageBytes in the launch)",
+        );
+      expect(await open).toBe("20 steps");
+      expect(await running.callTool("pid", {}, own)).toBe(pid);
+    }
+  });
+
+  test("and answers a stateless call with more than the launch allows fails that call, and is asked on", async () => {
+    await using running = await startBridge(fixture("server"), { maxMessageBytes: 100_000 });
+    const { body, headers } = stateless("tools/call", { name: "huge", arguments: { bytes: 100_000 } }, { id: 5 });
+    const { messages } = await running.post(body, headers);
+    expect(messages).toEqual([
+      { jsonrpc: "2.0", id: 5, error: { code: -32000, message: expect.stringContaining("more than 100000 bytes") } },
+    ]);
+    expect(await running.callTool("echo", { message: "still here" })).toBe("still here");
   });
 
   test("and ignores stdin's end and SIGTERM is gone when the bridge is", async () => {
@@ -385,7 +403,7 @@ describe("requests that must not pass", () => {
     expect((await fetch(new URL("/status", running.url))).status).toBe(401);
     expect(await (await fetch(new URL("/status", running.url), { headers: bearer })).json()).toMatchObject({
       sessions: 0,
-      maxSessions: 16,
+      maxSessions: 256,
     });
     // fetch does not let a test choose its Host.
     const socket = connect(Number(running.url.port), "127.0.0.1");

@@ -1,8 +1,11 @@
 import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { defaults } from "./arguments.ts";
 import { keepAlive } from "./exchange.ts";
 import { createLineLog } from "./line-log.ts";
+import { createMemory, type Memory } from "./memory.ts";
 import { createPool } from "./pool.ts";
+import { createProbe } from "./probe.ts";
 import { createBridgeServer } from "./server.ts";
 import { createSessions } from "./sessions.ts";
 import { createSharedChildren } from "./shared.ts";
@@ -28,6 +31,16 @@ export interface BridgeOptions {
   maxSessions?: number;
   /** A session without calls and streams is closed after this. */
   idleSeconds?: number;
+  /** What a server may take to answer `initialize`. */
+  startTimeoutSeconds?: number;
+  /** The longest message that a server may write. */
+  maxMessageBytes?: number;
+  /** For the bridge and all its children together; null: what the machine has. */
+  memoryMb?: number | null;
+  /** Processes and threads, likewise. */
+  maxTasks?: number | null;
+  /** Instead of looking at the machine. */
+  memory?: Memory;
   /** A request without answer and progress for so long fails, and is cancelled at the server. */
   timeoutSeconds?: number;
   /** What must not be read in the log, nor in errors and log lines that go to clients. */
@@ -73,9 +86,13 @@ export function createBridge(options: BridgeOptions): Bridge {
     sessions: mode = "isolated",
   } = options;
   const {
-    maxSessions = 16,
-    idleSeconds = 300,
-    timeoutSeconds = 30,
+    maxSessions = defaults.maxSessions,
+    idleSeconds = defaults.idleSeconds,
+    timeoutSeconds = defaults.timeoutSeconds,
+    startTimeoutSeconds = defaults.startTimeoutSeconds,
+    maxMessageBytes = defaults.maxMessageBytes,
+    memoryMb = null,
+    maxTasks = null,
     secrets = [],
     writeLog = () => undefined,
     now = Date.now,
@@ -89,7 +106,11 @@ export function createBridge(options: BridgeOptions): Bridge {
   let sweeper: NodeJS.Timeout | null = null;
   let sweeps = 0;
 
-  const pool = createPool({ launch, first, log, mask, now, onFailure: () => children.warm() });
+  const {
+    memory = createMemory({ now, limitBytes: memoryMb === null ? null : memoryMb * 1024 * 1024, limitTasks: maxTasks }),
+  } = options;
+  const onFailure = (): void => children.warm();
+  const pool = createPool({ launch, first, log, mask, now, memory, maxMessageBytes, onFailure });
   const children = createSharedChildren({
     pool,
     log,
@@ -102,7 +123,17 @@ export function createBridge(options: BridgeOptions): Bridge {
     onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),
   });
   const stateless = createStateless({ children, log, now, holdMs: idleMs, isolated: mode === "isolated" });
-  const sessions = createSessions({ pool, children, mode, maxSessions, idleMs, now });
+  const sessions = createSessions({
+    pool,
+    children,
+    mode,
+    maxSessions,
+    idleMs,
+    timeoutSeconds,
+    startTimeoutSeconds,
+    now,
+  });
+  const probe = createProbe({ pool, children, sessions, startTimeoutSeconds, now });
 
   function health(): { ok: boolean; body: Record<string, unknown> } {
     const ok = pool.healthy && !closing;
@@ -124,6 +155,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     allowedHosts,
     sessions,
     stateless,
+    probe,
     log,
     health,
     status: () => ({ ...health().body, words: pool.failure?.words ?? "", maxSessions, mode }),
@@ -133,7 +165,7 @@ export function createBridge(options: BridgeOptions): Bridge {
   function sweep(): void {
     const at = now();
     sweeps += 1;
-    sessions.sweep(at, timeoutSeconds);
+    sessions.sweep(at);
     children.sweep(at, idleMs, timeoutSeconds);
     stateless.held.sweep(at);
     if (sweeps % keepAliveEvery === 0) {

@@ -3,7 +3,8 @@ import { rm } from "node:fs/promises";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { createLineSplitter } from "./lines.ts";
-import { isObject, type Message, readMessage } from "./json-rpc.ts";
+import { code as errorCode, errorText, isObject, type Message, readMessage } from "./json-rpc.ts";
+import { createLongMessage, type LongMessage } from "./long-message.ts";
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
 
@@ -52,9 +53,6 @@ export interface Child {
   readonly gone: Promise<void>;
 }
 
-/** Longest line a child may write, in bytes. */
-export const maxLineBytes = 10 * 1024 * 1024;
-
 /** A child that reads nothing is given up when so much waits for it. */
 const maxUnreadBytes = 64 * 1024 * 1024;
 
@@ -84,9 +82,11 @@ export function createChild(options: {
   spawned: SpawnedProcess;
   log: LineLog;
   mask: SecretMask;
+  /** The longest message it may write. What is longer is an error of the call that it answers. */
+  maxMessageBytes: number;
   onEnd?: (end: ChildEnd) => void;
 }): Child {
-  const { spawned, log, mask, onEnd } = options;
+  const { spawned, log, mask, maxMessageBytes, onEnd } = options;
   const { process: child } = spawned;
   let handler: ChildHandler | null = null;
   let end: ChildEnd | null = null;
@@ -115,7 +115,8 @@ export function createChild(options: {
   }
 
   const stdout = createLineSplitter({
-    maxBytes: maxLineBytes,
+    maxBytes: maxMessageBytes,
+    watch: createLongMessage,
     onLine(line) {
       let value: unknown;
       try {
@@ -135,12 +136,22 @@ export function createChild(options: {
         }
       }
     },
-    onOverflow() {
-      fault = `the server wrote a line of more than ${maxLineBytes / 1024 / 1024} MiB and was stopped`;
-      log.write("SYSTEM", fault);
-      signal("SIGKILL");
-    },
+    onOverflow: (long) => refuseLong(long),
   });
+
+  /** A message that was too long is left out, and whoever waits for it is told. */
+  function refuseLong(long: LongMessage | null): void {
+    const limit = `more than ${maxMessageBytes} bytes (maxMessageBytes in the launch)`;
+    log.write("SYSTEM", `a message of the server was ${limit} and is left out`);
+    if (long === null || long.id === null) return;
+    if (long.hasMethod) {
+      write(errorText(long.id, errorCode.serverError, `the request was ${limit} and was not passed on`));
+      return;
+    }
+    const message = `the server's answer was ${limit} and was not passed on; ask for less at once`;
+    const answer: Message = { jsonrpc: "2.0", id: long.id, error: { code: errorCode.serverError, message } };
+    handler?.onMessage(answer, JSON.stringify(answer));
+  }
   const stderr = createLineSplitter({
     maxBytes: 1024 * 1024,
     onLine(line) {
@@ -185,6 +196,18 @@ export function createChild(options: {
     if (end === null && child.stdin.writable) child.stdin.write(text);
   }
 
+  function write(text: string): void {
+    if (end !== null || closing) return;
+    if (child.stdin.writableLength + outgoing.length > maxUnreadBytes) {
+      fault = "the server does not read its input and was stopped";
+      signal("SIGKILL");
+      return;
+    }
+    if (outgoing === "") setImmediate(flush);
+    outgoing += text;
+    outgoing += "\n";
+  }
+
   function exited(code: number | null, signalName: string | null): void {
     // What it started must not outlive it.
     signal("SIGKILL");
@@ -224,17 +247,7 @@ export function createChild(options: {
     handle(next) {
       handler = next;
     },
-    send(text) {
-      if (end !== null || closing) return;
-      if (child.stdin.writableLength + outgoing.length > maxUnreadBytes) {
-        fault = "the server does not read its input and was stopped";
-        signal("SIGKILL");
-        return;
-      }
-      if (outgoing === "") setImmediate(flush);
-      outgoing += text;
-      outgoing += "\n";
-    },
+    send: write,
     close() {
       if (!closing) {
         flush();

@@ -5,32 +5,51 @@ export interface LineSplitter {
   end(): void;
 }
 
-export interface LineSplitterOptions {
+/** What is found out of a line that is too long to be kept, part by part. */
+export interface Overflow {
+  see(bytes: Buffer): void;
+}
+
+export interface LineSplitterOptions<Watched extends Overflow> {
   /** Longest line, in bytes. */
   maxBytes: number;
   onLine: (line: string) => void;
-  /** A line was longer. Called once for it; the rest of that line is dropped. */
-  onOverflow: () => void;
+  /** A line was longer, and has ended. `watched` is what `watch` made for it. */
+  onOverflow: (watched: Watched | null) => void;
+  /** Sees the bytes of a line that is too long, which are not kept. Null: nobody looks. */
+  watch?: () => Watched;
 }
 
 const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
 
-export function createLineSplitter(options: LineSplitterOptions): LineSplitter {
-  const { maxBytes, onLine, onOverflow } = options;
+export function createLineSplitter<Watched extends Overflow = Overflow>(
+  options: LineSplitterOptions<Watched>,
+): LineSplitter {
+  const { maxBytes, onLine, onOverflow, watch } = options;
   let parts: Buffer[] = [];
   let held = 0;
   let skipping = false;
+  let watched: Watched | null = null;
 
   function emit(bytes: Buffer): void {
     const end = bytes.length > 0 && bytes[bytes.length - 1] === carriageReturn ? bytes.length - 1 : bytes.length;
     if (end > 0) onLine(bytes.toString("utf8", 0, end));
   }
 
-  function overflow(): void {
+  function skip(): void {
+    skipping = true;
+    watched = watch?.() ?? null;
+    for (const part of parts) watched?.see(part);
     parts = [];
     held = 0;
-    onOverflow();
+  }
+
+  function skipped(): void {
+    const seen = watched;
+    skipping = false;
+    watched = null;
+    onOverflow(seen);
   }
 
   return {
@@ -39,22 +58,22 @@ export function createLineSplitter(options: LineSplitterOptions): LineSplitter {
       while (start < chunk.length) {
         const at = chunk.indexOf(lineFeed, start);
         const end = at === -1 ? chunk.length : at;
-        if (!skipping) {
-          if (held + end - start > maxBytes) {
-            skipping = at === -1;
-            overflow();
-          } else if (at === -1) {
-            parts.push(chunk.subarray(start));
-            held += end - start;
-          } else if (held === 0) emit(chunk.subarray(start, end));
-          else {
-            parts.push(chunk.subarray(start, end));
-            const line = Buffer.concat(parts);
-            parts = [];
-            held = 0;
-            emit(line);
-          }
-        } else if (at !== -1) skipping = false;
+        const part = chunk.subarray(start, end);
+        if (!skipping && held + part.length > maxBytes) skip();
+        if (skipping) {
+          watched?.see(part);
+          if (at !== -1) skipped();
+        } else if (at === -1) {
+          parts.push(part);
+          held += part.length;
+        } else if (held === 0) emit(part);
+        else {
+          parts.push(part);
+          const line = Buffer.concat(parts);
+          parts = [];
+          held = 0;
+          emit(line);
+        }
         start = end + 1;
       }
     },
@@ -62,7 +81,8 @@ export function createLineSplitter(options: LineSplitterOptions): LineSplitter {
       const rest = Buffer.concat(parts);
       parts = [];
       held = 0;
-      if (!skipping && rest.length > 0) emit(rest);
+      if (skipping) skipped();
+      else if (rest.length > 0) emit(rest);
     },
   };
 }

@@ -60,6 +60,10 @@ try {
     maxSessions: options.maxSessions,
     idleSeconds: options.idleSeconds,
     timeoutSeconds: options.timeoutSeconds,
+    startTimeoutSeconds: options.startTimeoutSeconds,
+    maxMessageBytes: options.maxMessageBytes,
+    memoryMb: options.memoryMb,
+    maxTasks: options.maxTasks,
     secrets,
     writeLog: (line) => process.stdout.write(line),
   });

@@ -1,5 +1,7 @@
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { createCrashes, delayAfter } from "./crashes.ts";
+import type { Memory } from "./memory.ts";
 import { type Child, type ChildEnd, createChild, inFull, type Reason } from "./child.ts";
 import type { LineLog } from "./line-log.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
@@ -16,11 +18,19 @@ export interface Pool {
   adaptFromNow(): void;
   /**
    * A child that was not initialised yet: the warm one, or a fresh one.
-   * @throws Unavailable while the server exits at once and it is too early to try again, or the pool is closed.
+   *
+   * @param caller Whose it is from its start, "" where nobody is named; null: the bridge's own, which tells how the server fares
+   * @throws Unavailable while servers exit at once and it is too early to try again, there is no memory, or the pool is closed.
    */
-  take(): Child;
+  take(caller: string | null): Child;
   /** The same, to be spoken to in the stateless revision. */
   takeUnadapted(): Child;
+  /** Something of this caller's goes to the child now: if it ends, it is theirs that it did. */
+  usedBy(child: Child, caller: string): void;
+  /** @throws Unavailable while this caller's calls end servers */
+  admit(caller: string): void;
+  /** Whether there is memory for another child, by what those that run take. */
+  hasMemory(): boolean;
   /** Keeps one child warm, from now on. It is started a little later, so as not to slow down who was just served. */
   keepSpare(): void;
   /** The child answered `initialize`. */
@@ -50,8 +60,6 @@ export class Unavailable extends Error {
 
 /** A child that ends sooner than this after its start counts as "exits at once" (ms). */
 const soonMs = 5_000;
-const firstDelayMs = 250;
-const longestDelayMs = 10_000;
 const spareDelayMs = 1_000;
 
 export interface PoolOptions {
@@ -61,13 +69,18 @@ export interface PoolOptions {
   log: LineLog;
   mask: SecretMask;
   now: () => number;
+  memory: Memory;
+  maxMessageBytes: number;
   /** A child ended by itself. */
   onFailure: () => void;
 }
 
 export function createPool(options: PoolOptions): Pool {
-  const { launch, log, mask, now, onFailure } = options;
+  const { launch, log, mask, now, memory, maxMessageBytes, onFailure } = options;
   const children = new Set<Child>();
+  const crashes = createCrashes({ now });
+  /** Whose children are, by pid: who was given it, or used it last. The others are the bridge's own. */
+  const users = new Map<number, string>();
   const provedChildren = new Set<Child>();
   let spare: Child | null = null;
   let sparing = false;
@@ -82,24 +95,27 @@ export function createPool(options: PoolOptions): Pool {
     const proved = provedChildren.delete(child);
     if (spare === child) spare = null;
     void child.gone.then(() => children.delete(child));
+    const user = users.get(child.pid ?? 0);
+    users.delete(child.pid ?? 0);
     if (child.closing || closed) return;
     log.write("SYSTEM", inFull(end));
     const soon = now() - child.startedAt < soonMs;
     const reason = proved
       ? end.reason
       : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}`;
-    fail(soon, { reason, words: end.words });
+    // Where it was somebody's, it says nothing of the others': one of the bridge's own shows how the server fares.
+    if (user === undefined) fail(soon, { reason, words: end.words });
+    else if (user !== "") crashes.count(user, reason);
     onFailure();
   }
 
   function fail(soon: boolean, { reason, words }: Reason): void {
     failures = soon ? failures + 1 : 1;
-    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
-    failure = { reason, words, retryAt: now() + delay };
+    failure = { reason, words, retryAt: now() + delayAfter(failures) };
   }
 
   function adopt(spawned: SpawnedProcess): Child {
-    const child: Child = createChild({ spawned, log, mask, onEnd: (end) => ended(child, end) });
+    const child: Child = createChild({ spawned, log, mask, maxMessageBytes, onEnd: (end) => ended(child, end) });
     children.add(child);
     return child;
   }
@@ -114,7 +130,7 @@ export function createPool(options: PoolOptions): Pool {
     if (!sparing || closed || spare !== null || spareTimer !== null) return;
     spareTimer = setTimeout(() => {
       spareTimer = null;
-      if (closed || spare !== null || failure !== null) return;
+      if (closed || spare !== null || failure !== null || !hasMemory()) return;
       try {
         spare = spawnOne();
       } catch (error) {
@@ -124,11 +140,27 @@ export function createPool(options: PoolOptions): Pool {
     spareTimer.unref();
   }
 
-  function takeOne(): Child {
+  function admit(caller: string): void {
+    const wait = crashes.wait(caller);
+    if (wait !== null)
+      throw new Unavailable(
+        `${wait.reason}, several times at your calls; try again in ${wait.seconds} s`,
+        wait.seconds,
+      );
+  }
+
+  function hasMemory(): boolean {
+    return memory.hasRoom([...children].flatMap(({ pid, end }) => (pid === undefined || end !== null ? [] : [pid])));
+  }
+
+  function takeOne(caller: string | null): Child {
     if (closed) throw new Unavailable("the bridge is shutting down", 1);
+    if (caller !== null) admit(caller);
     if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
       throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
     }
+    if (spare === null && children.size > 0 && !hasMemory())
+      throw new Unavailable("there is no memory for another process of the server; try again later", 5);
     let child = spare;
     spare = null;
     try {
@@ -139,6 +171,7 @@ export function createPool(options: PoolOptions): Pool {
         5,
       );
     }
+    if (caller !== null && child.pid !== undefined) users.set(child.pid, caller);
     scheduleSpare();
     return child;
   }
@@ -156,8 +189,13 @@ export function createPool(options: PoolOptions): Pool {
     adaptFromNow() {
       adapt = true;
     },
-    take: () => (adapt ? adaptStatelessChild(takeOne()) : takeOne()),
-    takeUnadapted: takeOne,
+    take: (caller) => (adapt ? adaptStatelessChild(takeOne(caller)) : takeOne(caller)),
+    takeUnadapted: () => takeOne(null),
+    usedBy({ pid }, caller) {
+      if (pid !== undefined) users.set(pid, caller);
+    },
+    admit,
+    hasMemory,
     keepSpare() {
       sparing = true;
       scheduleSpare();

@@ -4,9 +4,11 @@ import { networkInterfaces } from "node:os";
 
 import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
 import { refuse } from "./exchange.ts";
-import { code, kindOf, oneLine } from "./json-rpc.ts";
+import { code, kindOf, type Message, oneLine } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
 import { Unavailable } from "./pool.ts";
+import { probeHeader } from "./probe-header.ts";
+import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, proofPath } from "./proof.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Stateless } from "./stateless.ts";
@@ -22,6 +24,7 @@ export interface ServerOptions {
   allowedHosts: readonly string[];
   sessions: Sessions;
   stateless: Stateless;
+  probe: Probe;
   log: LineLog;
   health: () => { ok: boolean; body: Record<string, unknown> };
   status: () => Record<string, unknown>;
@@ -78,7 +81,7 @@ function allowedNames(host: string, more: readonly string[]): Set<string> {
 
 /** The bridge's HTTP side: who may ask, what is asked, and in which era. */
 export function createBridgeServer(options: ServerOptions): Server {
-  const { host, token, allowedHosts, sessions, stateless, log, health, status, closing } = options;
+  const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, closing } = options;
   const names = allowedNames(host, allowedHosts);
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
   /** Host headers seen and found good: their number is that of the allowed names times ports, so it is bounded by hand. */
@@ -114,6 +117,26 @@ export function createBridgeServer(options: ServerOptions): Server {
     const version = header(request, "mcp-protocol-version");
     if (version === undefined || sessionVersions.includes(version)) return null;
     return `Bad Request: Unsupported protocol version: ${version} (supported versions: ${sessionVersions.join(", ")})`;
+  }
+
+  /** What is wrong is said about the request: clients look for their id. */
+  async function about<T>(message: Message, response: ServerResponse, work: () => Promise<T>): Promise<T | null> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      const headers = { "retry-after": String(error.retryAfterSeconds) };
+      refuse(response, 503, { id: message.id ?? null, message: error.message, headers });
+      return null;
+    }
+  }
+
+  async function serveProbe(message: Message, response: ServerResponse): Promise<void> {
+    const answer = await about(message, response, () => probe.run());
+    if (answer === null) return;
+    const { id = null } = message;
+    if (answer.state === "refused") json(response, 200, { jsonrpc: "2.0", id, error: answer.error });
+    else json(response, 200, { jsonrpc: "2.0", id, result: { state: answer.state } });
   }
 
   async function post(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -166,14 +189,16 @@ export function createBridgeServer(options: ServerOptions): Server {
     const id = only?.id ?? null;
     const sessionId = header(request, "mcp-session-id");
     if (sessionId === undefined && only !== undefined && only.method === "initialize" && kindOf(only) === "request") {
-      const session = await sessions.open(only);
-      return session.post(messages, { batch: false, text: oneLine(text), response, streamable });
+      const session = await about(only, response, () => sessions.open(only, caller));
+      return session?.post(messages, { batch: false, text: oneLine(text), response, streamable });
     }
     const problem = versionProblem(request);
     if (problem !== null) return refuse(response, 400, { id, message: problem });
     if (sessionId === undefined) {
+      if (only?.method === "tools/list" && kindOf(only) === "request" && header(request, probeHeader) !== undefined)
+        return serveProbe(only, response);
       if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
-        return stateless.serveBare(only, caller, response, streamable);
+        return void (await about(only, response, () => stateless.serveBare(only, caller, response, streamable)));
       if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
       return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
     }

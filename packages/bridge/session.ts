@@ -10,6 +10,11 @@ import type { ServerResponse } from "node:http";
 /** One client's session of the older era: its messages, and the streams that lead back to it. */
 export interface Session {
   readonly id: string;
+  /** Whose it is, as the proxy says it. */
+  readonly caller: string;
+  readonly peer: Peer;
+  /** Whether its server answered `initialize`. */
+  readonly ready: boolean;
   /** Epoch ms of the last request, answer or stream that ended. */
   readonly lastActiveAt: number;
   readonly busy: boolean;
@@ -21,17 +26,23 @@ export interface Session {
   ): void;
   /** Takes a GET: a stream for what belongs to no request. */
   stream(response: ServerResponse): void;
-  sweep(now: number, timeoutSeconds: number, inputMs: number): void;
+  sweep(now: number, inputMs: number): void;
   keepAlive(write: (exchange: Exchange) => void): void;
   close(reason: string): void;
 }
 
 export interface SessionOptions {
   id: string;
+  caller: string;
   /** Its own child, not initialised yet; its own, initialised by the bridge; or one it shares with other sessions. */
   child:
     { kind: "own"; child: Child } | { kind: "taken"; shared: SharedChild } | { kind: "shared"; shared: SharedChild };
   now: () => number;
+  timeoutSeconds: number;
+  /** For the answer to `initialize`. */
+  startTimeoutSeconds: number;
+  /** Something goes to a child that others use as well. */
+  onUse: (child: Child) => void;
   /** The server answered `initialize`. */
   onReady: (child: Child) => void;
   /** The session is over: its child ended, or refused `initialize`. */
@@ -68,7 +79,7 @@ function sharedResult(result: Params, initialize: Params | undefined): Params {
 }
 
 export function createSession(options: SessionOptions): Session {
-  const { id, now, onReady, onEnd } = options;
+  const { id, caller, now, timeoutSeconds, startTimeoutSeconds, onUse, onReady, onEnd } = options;
   const owner = {};
   const streams: Exchange[] = [];
   const asked = new Map<Id, Asked>();
@@ -89,7 +100,12 @@ export function createSession(options: SessionOptions): Session {
           child: options.child.kind === "own" ? options.child.child : options.child.shared.peer.child,
           remap: false,
           now,
-          handler: { onNotification: (_message, raw) => tell(raw, _message), onRequest: ask, onEnd: ended },
+          handler: {
+            onNotification: (_message, raw) => tell(raw, _message),
+            onRequest: ask,
+            onEnd: ended,
+            onIdle: () => (lastActiveAt = now()),
+          },
         });
 
   function ended(_end: ChildEnd): void {
@@ -280,6 +296,11 @@ export function createSession(options: SessionOptions): Session {
 
   return {
     id,
+    caller,
+    peer,
+    get ready() {
+      return ready;
+    },
     get lastActiveAt() {
       return lastActiveAt;
     },
@@ -292,6 +313,7 @@ export function createSession(options: SessionOptions): Session {
     },
     post(messages, { batch, text, response: httpResponse, streamable }) {
       lastActiveAt = now();
+      if (!own) onUse(peer.child);
       let requests = 0;
       for (const message of messages) if (kindOf(message) === "request") requests += 1;
       const exchange =
@@ -330,8 +352,9 @@ export function createSession(options: SessionOptions): Session {
         }
       }
     },
-    sweep(at, timeoutSeconds, inputMs) {
-      if (own) peer.expire(at - timeoutSeconds * 1000, timeoutSeconds);
+    sweep(at, inputMs) {
+      const seconds = ready ? timeoutSeconds : Math.max(timeoutSeconds, startTimeoutSeconds);
+      if (own) peer.expire(at - seconds * 1000, seconds);
       if (!ready && peer.open.size === 0) {
         close("the server did not answer initialize");
         onEnd();
@@ -345,6 +368,13 @@ export function createSession(options: SessionOptions): Session {
     },
     keepAlive(write) {
       for (const stream of streams) write(stream);
+      for (const { method, exchange } of peer.open.values()) {
+        // A server may take longer to start than those in between wait for a first byte.
+        if (own && !ready && method === "initialize" && usable(exchange)) {
+          exchange.sessionId = id;
+          openStream(exchange);
+        }
+      }
       for (const call of peer.open.values()) if (call.owner === owner && call.exchange !== null) write(call.exchange);
     },
     close,

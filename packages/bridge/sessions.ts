@@ -11,13 +11,17 @@ export interface Sessions {
   readonly size: number;
   get(id: string): Session | undefined;
   /**
-   * Opens a session for an `initialize` request.
-   * @throws Unavailable when none is free and none is idle, or there is no child for it.
+   * Opens a session for an `initialize` request. Where there are as many as may be, the caller's or all, the one of them that was
+   * idle longest is closed for it: one without a call and without an open stream.
+   *
+   * @param caller Who asks, as the proxy says it; "" where nobody is named
+   * @throws Unavailable when none is idle, or there is no child for it.
    */
-  open(initialize: Message): Promise<Session>;
+  open(initialize: Message, caller: string): Promise<Session>;
   /** Closes it as its client asked. */
   remove(session: Session): void;
-  sweep(now: number, timeoutSeconds: number): void;
+  sweep(now: number): void;
+  all(): Iterable<Session>;
   keepAlive(write: (exchange: Exchange) => void): void;
   readonly busy: boolean;
   closeAll(reason: string): void;
@@ -29,23 +33,52 @@ export interface SessionsOptions {
   mode: "isolated" | "shared";
   maxSessions: number;
   idleMs: number;
+  /** A call without answer and progress for so long fails; the first, which waits for a start, after `startTimeoutSeconds`. */
+  timeoutSeconds: number;
+  startTimeoutSeconds: number;
   now: () => number;
 }
 
 export function createSessions(options: SessionsOptions): Sessions {
-  const { pool, children, mode, maxSessions, idleMs, now } = options;
+  const { pool, children, mode, maxSessions, idleMs, timeoutSeconds, startTimeoutSeconds, now } = options;
   const sessions = new Map<string, Session>();
-  /** Sessions that wait for their child. */
-  let opening = 0;
+  /** The callers of sessions that wait for their child. */
+  const opening: string[] = [];
+  /** No caller can take all. */
+  const ofCaller = Math.ceil(maxSessions / 4);
 
-  function makeRoom(): void {
-    if (sessions.size + opening < maxSessions) return;
+  function isIdle(session: Session): boolean {
+    return !session.busy && !session.listening;
+  }
+
+  function count(caller: string): number {
+    let found = opening.filter((other) => other === caller).length;
+    for (const session of sessions.values()) if (session.caller === caller) found += 1;
+    return found;
+  }
+
+  /** Closes the one that was idle longest, of this caller or of all. */
+  function closeIdlest(caller: string | null): boolean {
     let idlest: Session | null = null;
     for (const session of sessions.values()) {
-      if (!session.busy && (idlest === null || session.lastActiveAt < idlest.lastActiveAt)) idlest = session;
+      if ((caller !== null && session.caller !== caller) || !isIdle(session)) continue;
+      if (idlest === null || session.lastActiveAt < idlest.lastActiveAt) idlest = session;
     }
-    if (idlest === null) throw new Unavailable(`all ${maxSessions} sessions are in use; try again later`, 5);
+    if (idlest === null) return false;
     remove(idlest, "the session was closed to make room for another");
+    return true;
+  }
+
+  function makeRoom(caller: string): void {
+    if (caller !== "" && count(caller) >= ofCaller && !closeIdlest(caller))
+      throw new Unavailable(
+        `all ${ofCaller} sessions that one caller may have are in use; end one or try again later`,
+        5,
+      );
+    if (sessions.size + opening.length >= maxSessions && !closeIdlest(null))
+      throw new Unavailable(`all ${maxSessions} sessions are in use; try again later`, 5);
+    // Its process takes a moment to go: whether that was enough, the pool says.
+    if (mode === "isolated" && sessions.size > 0 && !pool.hasMemory()) closeIdlest(null);
   }
 
   function remove(session: Session, reason: string): void {
@@ -53,7 +86,8 @@ export function createSessions(options: SessionsOptions): Sessions {
     session.close(reason);
   }
 
-  async function childFor(initialize: Message): Promise<SessionOptions["child"]> {
+  async function childFor(initialize: Message, caller: string): Promise<SessionOptions["child"]> {
+    pool.admit(caller);
     if (mode === "shared") {
       const lease = await children.lease({ caller: "", capabilities: {}, stateless: false, alone: false });
       lease.release();
@@ -62,7 +96,9 @@ export function createSessions(options: SessionsOptions): Sessions {
     // Until the first child has answered, nobody knows what the server speaks; and it may become this session's own.
     if (pool.failure === null) await children.settled();
     const taken = children.surrender(initialize.params);
-    return taken === null ? { kind: "own", child: pool.take() } : { kind: "taken", shared: taken };
+    if (taken === null) return { kind: "own", child: pool.take(caller) };
+    pool.usedBy(taken.peer.child, caller);
+    return { kind: "taken", shared: taken };
   }
 
   return {
@@ -70,20 +106,25 @@ export function createSessions(options: SessionsOptions): Sessions {
       return sessions.size;
     },
     get: (id) => sessions.get(id),
-    async open(initialize) {
-      makeRoom();
-      opening += 1;
+    all: () => sessions.values(),
+    async open(initialize, caller) {
+      makeRoom(caller);
+      opening.push(caller);
       let child: SessionOptions["child"];
       try {
-        child = await childFor(initialize);
+        child = await childFor(initialize, caller);
       } finally {
-        opening -= 1;
+        opening.splice(opening.indexOf(caller), 1);
       }
       const id = randomUUID();
       const session = createSession({
         id,
         child,
+        caller,
         now,
+        timeoutSeconds,
+        startTimeoutSeconds,
+        onUse: (used) => pool.usedBy(used, caller),
         onReady(ready) {
           if (child.kind === "own") pool.proved(ready);
           if (mode === "isolated") pool.keepSpare();
@@ -94,11 +135,10 @@ export function createSessions(options: SessionsOptions): Sessions {
       return session;
     },
     remove: (session) => remove(session, "the session was closed"),
-    sweep(at, timeoutSeconds) {
+    sweep(at) {
       for (const session of sessions.values()) {
-        session.sweep(at, timeoutSeconds, idleMs);
-        if (!session.busy && !session.listening && at - session.lastActiveAt > idleMs)
-          remove(session, "the session was idle too long");
+        session.sweep(at, idleMs);
+        if (isIdle(session) && at - session.lastActiveAt > idleMs) remove(session, "the session was idle too long");
       }
     },
     keepAlive(write) {

@@ -105,7 +105,8 @@ const discoverTimeoutMs = 10_000;
 /** A server of the session era may not answer at all before `initialize`. */
 const leastDiscoverMs = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
-const ownEnvelope = {
+/** With which the bridge asks in the stateless revision. */
+export const ownEnvelope = {
   [metaKey.protocolVersion]: statelessVersion,
   [metaKey.clientCapabilities]: {},
   [metaKey.clientInfo]: clientInfo,
@@ -259,9 +260,10 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     return new Unavailable(pool.failure?.reason ?? (error instanceof Error ? error.message : String(error)), 1);
   }
 
-  async function startForSessions(capabilities: Record<string, unknown>): Promise<SharedChild> {
+  async function startForSessions(capabilities: Record<string, unknown>, caller = ""): Promise<SharedChild> {
     const { handler, complete } = createEntry("sessions", Object.keys(capabilities).length > 0);
-    const child = raw ?? pool.take();
+    // With capabilities of a client's it is that one's: a server may not bear them.
+    const child = raw ?? pool.take(Object.keys(capabilities).length === 0 ? null : caller);
     raw = null;
     let peer = createSharedPeer(child, handler);
     const initialize = { protocolVersion: sessionVersions[0], capabilities, clientInfo };
@@ -415,20 +417,28 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     first ??= attempt;
   }
 
+  async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
+    const lease = await taken;
+    pool.usedBy(lease.child.peer.child, caller);
+    return lease;
+  }
+
   return {
     speakStateless: async () => (await inTime(speaks())) === "stateless",
     async lease({ caller, capabilities, stateless, alone, childId }) {
+      pool.admit(caller);
       const waitMs = timeoutSeconds * 1000;
       if (stateless && (await inTime(speaks())) === "stateless") {
         // A log line does not say which request it belongs to.
         const group = alone ? { key: JSON.stringify(["stateless", caller]), caller } : everybody;
-        return leases.take({ group, start: startForStateless, alone, childId, waitMs });
+        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs }), caller);
       }
       const group = sessionGroup(caller, capabilities);
       const isBlank = Object.keys(capabilities).length === 0;
       const start = async (): Promise<SharedChild> =>
-        (isBlank && caller !== "" && raw === null ? takeBlank() : null) ?? (await startForSessions(capabilities));
-      return leases.take({ group, start, alone, childId, waitMs });
+        (isBlank && caller !== "" && raw === null ? takeBlank() : null) ??
+        (await startForSessions(capabilities, caller));
+      return used(leases.take({ group, start, alone, childId, waitMs }), caller);
     },
     surrender(initialize) {
       const { protocolVersion } = leases.find(blank.key)?.identity ?? {};

@@ -1,3 +1,4 @@
+import { probeHeader } from "@toolyard/bridge/probe-header.ts";
 import { proofOf, proofPath } from "@toolyard/bridge/proof.ts";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -42,13 +43,13 @@ const target = (url: string, launch: Record<string, unknown>): ProbeTarget => ({
   headers: { "x-key": "k" },
   handle: null,
 });
-const stdio = { kind: "stdio", command: "x", options: { health: { timeoutSeconds: 0.2 } } };
+const stdio = { kind: "stdio", command: "x" };
 
 describe("a bridge", () => {
   test("that passes tools/list on is HEALTHY, and gets its token", async () => {
     let asked: unknown = null;
     const origin = await serve((request, response) => {
-      asked = request.headers.authorization;
+      asked = [request.headers.authorization, request.headers[probeHeader]];
       response
         .setHeader("content-type", "application/json")
         .end(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { tools: [] } }));
@@ -58,7 +59,7 @@ describe("a bridge", () => {
       kind: "mcp tools/list",
       detail: null,
     });
-    expect(asked).toBe("Bearer the-token");
+    expect(asked).toEqual(["Bearer the-token", "1"]);
   });
 
   test("whose server has no tools lives all the same", async () => {
@@ -73,7 +74,8 @@ describe("a bridge", () => {
 
   test("that does not answer in time is not", async () => {
     const origin = await serve(() => undefined);
-    expect(await prober().check(target(origin, stdio), signal)).toMatchObject({
+    const impatient = { ...stdio, options: { health: { timeoutSeconds: 0.2 } } };
+    expect(await prober().check(target(origin, impatient), signal)).toMatchObject({
       ok: false,
       detail: "It did not answer within 0.2 s.",
     });

@@ -1,3 +1,4 @@
+import { probeHeader } from "@toolyard/bridge/probe-header.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
@@ -84,8 +85,9 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         "content-type": "application/json",
         accept: "application/json",
         authorization: `Bearer ${target.token}`,
+        [probeHeader]: "1",
       },
-      // Without a session: the bridge passes it to a child that all such calls share.
+      // The bridge passes it to a process that runs and has nothing to do; where all are busy, or one is starting, it says that.
       body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
       signal,
     });

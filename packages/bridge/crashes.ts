@@ -1,0 +1,42 @@
+/** Whose calls ended servers lately: they wait before they get another one, and nobody else does. */
+export interface Crashes {
+  /** A server ended while it was `caller`'s. */
+  count(caller: string, reason: string): void;
+  /** Null when the caller may have a server now. */
+  wait(caller: string): { reason: string; seconds: number } | null;
+}
+
+const firstDelayMs = 250;
+const longestDelayMs = 10_000;
+/** After so long without another one they are forgotten. */
+const forgottenAfterMs = 60_000;
+const maxCallers = 1_000;
+
+/** How long to wait after so many failures in a row. */
+export function delayAfter(failures: number): number {
+  return Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
+}
+
+export function createCrashes(options: { now: () => number }): Crashes {
+  const { now } = options;
+  /** The one that was counted longest ago comes first. */
+  const counted = new Map<string, { times: number; reason: string; at: number }>();
+
+  return {
+    count(caller, reason) {
+      const before = counted.get(caller);
+      const isFresh = before === undefined || now() - before.at > forgottenAfterMs;
+      counted.delete(caller);
+      counted.set(caller, { times: isFresh ? 1 : before.times + 1, reason, at: now() });
+      const [oldest] = counted.keys();
+      if (counted.size > maxCallers && oldest !== undefined) counted.delete(oldest);
+    },
+    wait(caller) {
+      const entry = counted.get(caller);
+      // Once may have been bad luck.
+      if (entry === undefined || entry.times < 2) return null;
+      const leftMs = entry.at + delayAfter(entry.times) - now();
+      return leftMs <= 0 ? null : { reason: entry.reason, seconds: Math.ceil(leftMs / 1000) };
+    },
+  };
+}

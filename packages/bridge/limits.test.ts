@@ -1,0 +1,243 @@
+import { rm, writeFile } from "node:fs/promises";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+
+import { eventually, fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
+
+/** Kept with their responses: fetch closes what is not referred to any more. */
+const streams: { controller: AbortController; response: Response }[] = [];
+afterEach(() => {
+  for (const { controller } of streams.splice(0)) controller.abort();
+});
+
+const as = (user: string) => ({ "x-toolyard-user": user });
+
+async function openAs(running: RunningBridge, user: string, name = "test"): Promise<string> {
+  const { params, ...rest } = initialize({ roots: {} }) as { params: Record<string, unknown> };
+  const answer = await running.post({ ...rest, params: { ...params, clientInfo: { name, version: "1" } } }, as(user));
+  const session = answer.headers.get("mcp-session-id");
+  if (session === null || answer.messages[0]?.error !== undefined)
+    throw new Error(`${answer.status}: ${answer.messages[0]?.error?.message ?? "no session"}`);
+  return session;
+}
+
+/** Opens the stream of a session, as clients do that wait for what the server tells them. */
+async function listen(running: RunningBridge, session: string): Promise<void> {
+  const controller = new AbortController();
+  const response = await fetch(running.url, {
+    headers: { accept: "text/event-stream", "mcp-session-id": session },
+    signal: controller.signal,
+  });
+  streams.push({ controller, response });
+  expect(response.status).toBe(200);
+}
+
+const isOpen = async (running: RunningBridge, session: string) =>
+  (await running.post({ jsonrpc: "2.0", id: 1, method: "ping" }, { "mcp-session-id": session })).status === 200;
+
+describe("who ends servers", () => {
+  test.each(["by a tool", "by a bare call", "by a stateless call", "by what they say at initialize"])(
+    "waits ever longer, %s, and nobody else does",
+    async (how) => {
+      await using running = await startBridge(fixture("server"));
+      const die = { name: "die", arguments: {} };
+      const end = async (): Promise<string> => {
+        if (how === "by what they say at initialize") return openAs(running, "mallory", "poison");
+        if (how === "by a tool") {
+          const session = await openAs(running, "mallory");
+          return running.callTool("die", {}, session);
+        }
+        const { messages } =
+          how === "by a bare call"
+            ? await running.post({ jsonrpc: "2.0", id: 1, method: "tools/call", params: die }, as("mallory"))
+            : await running.post(...post(stateless("tools/call", die, { user: "mallory" })));
+        throw new Error(messages.at(-1)?.error?.message);
+      };
+      const post = ({ body, headers }: ReturnType<typeof stateless>) => [body, headers] as const;
+      const said: string[] = [];
+      for (let n = 0; n < 8; n += 1) {
+        said.push(await end().catch((error: unknown) => String(error)));
+        const session = await openAs(running, "alice");
+        expect(await running.callTool("echo", { message: "hi" }, session)).toBe("hi");
+        await running.post({ jsonrpc: "2.0", id: 2, method: "ping" }, { "mcp-session-id": session });
+        const call = stateless("tools/call", { name: "echo", arguments: { message: "ho" } }, { user: "alice" });
+        expect((await running.post(...post(call))).messages.at(-1)?.result?.content?.[0]?.text).toBe("ho");
+      }
+      expect(said.some((text) => /several times at your calls; try again in \d+ s/.test(text))).toBe(true);
+      await eventually("a healthy bridge", () => running.bridge.health().ok);
+    },
+  );
+
+  test("are forgiven", async () => {
+    let time = 1_000_000;
+    await using running = await startBridge(fixture("server"), { now: () => time });
+    for (let n = 0; n < 2; n += 1) {
+      const session = await openAs(running, "mallory");
+      await expect(running.callTool("die", {}, session)).rejects.toThrow("exited with code 7");
+    }
+    await expect(openAs(running, "mallory")).rejects.toThrow("several times at your calls");
+    time += 1_000;
+    expect(await running.callTool("echo", { message: "again" }, await openAs(running, "mallory"))).toBe("again");
+  });
+});
+
+describe("as many sessions as may be", () => {
+  test("a session with an open stream is not idle: another is closed, however lately it was used", async () => {
+    await using running = await startBridge(fixture("server"), { maxSessions: 2 });
+    const first = await openAs(running, "");
+    await listen(running, first);
+    const second = await openAs(running, "");
+    const third = await openAs(running, "");
+    expect(await Promise.all([first, second, third].map((session) => isOpen(running, session)))).toEqual([
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test("where none is idle the new one is refused in words, about its own request, and none is closed", async () => {
+    await using running = await startBridge(fixture("server"), { maxSessions: 2 });
+    const sessions = [await openAs(running, "a"), await openAs(running, "b")];
+    for (const session of sessions) await listen(running, session);
+    const refused = await running.post({ ...initialize(), id: "mine" }, as("c"));
+    expect(refused.status).toBe(503);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(refused.messages).toEqual([
+      { jsonrpc: "2.0", id: "mine", error: { code: -32000, message: "all 2 sessions are in use; try again later" } },
+    ]);
+    for (const session of sessions) expect(await isOpen(running, session)).toBe(true);
+  });
+
+  test("one caller has a quarter of them at most, and closes none but their own", async () => {
+    await using running = await startBridge(fixture("server"), { maxSessions: 8 });
+    const alice = await openAs(running, "alice");
+    const own = [];
+    for (let n = 0; n < 4; n += 1) own.push(await openAs(running, "mallory"));
+    expect(await Promise.all(own.map((session) => isOpen(running, session)))).toEqual([false, false, true, true]);
+    for (const session of own.slice(2)) await listen(running, session);
+    await expect(openAs(running, "mallory")).rejects.toThrow("all 2 sessions that one caller may have are in use");
+    expect(await isOpen(running, alice)).toBe(true);
+    await openAs(running, "bob");
+  });
+
+  test("are those that memory is there for", async () => {
+    let hasRoom = true;
+    await using running = await startBridge(fixture("server"), { memory: { hasRoom: () => hasRoom } });
+    const [first, second] = [await openAs(running, ""), await openAs(running, "")];
+    await listen(running, first);
+    await listen(running, second);
+    hasRoom = false;
+    await eventually("a refusal", async () => {
+      const { status, messages } = await running.post(initialize({ roots: {} }));
+      return status === 503 && /no memory for another process/.test(messages[0]?.error?.message ?? "");
+    });
+    expect(await isOpen(running, first)).toBe(true);
+    expect(await isOpen(running, second)).toBe(true);
+  });
+
+  test("that a machine without much memory has room for", async () => {
+    await using running = await startBridge(fixture("server"), { memoryMb: 150 });
+    const opened: string[] = [];
+    const refusal = await (async () => {
+      for (let n = 0; n < 30; n += 1) {
+        const session = await openAs(running, "").catch((error: unknown) => String(error));
+        if (session.startsWith("Error")) return session;
+        await listen(running, session);
+        opened.push(session);
+      }
+      return null;
+    })();
+    expect(refusal).toContain("there is no memory for another process of the server");
+    for (const session of opened) expect(await isOpen(running, session)).toBe(true);
+  });
+});
+
+describe("a probe", () => {
+  const probe = (running: RunningBridge) =>
+    running.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }, { "x-toolyard-probe": "1" });
+
+  async function startGated(options: Parameters<typeof startBridge>[1] = {}) {
+    const folder = mkdtempSync(join(tmpdir(), "bridge-gate-"));
+    const gate = join(folder, "open");
+    await writeFile(gate, "");
+    const running = await startBridge(fixture("server", `waits-for:${gate}`), options);
+    await eventually("a healthy bridge", () => running.bridge.health().ok);
+    return {
+      running,
+      shut: () => rm(gate),
+      open: () => writeFile(gate, ""),
+      async [Symbol.asyncDispose]() {
+        await running[Symbol.asyncDispose]();
+        await rm(folder, { recursive: true });
+      },
+    };
+  }
+
+  test("asks what runs, and nothing else has to start for it, however long that would take", async () => {
+    await using gated = await startGated();
+    const { running } = gated;
+    // It takes the child that was there.
+    const session = await running.openSession();
+    await gated.shut();
+    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
+    const call = running.callTool("slow", { steps: 30 }, session);
+    await eventually("a call in flight", async () => {
+      const { status, messages } = await probe(running);
+      expect(status).toBe(200);
+      return messages[0]?.result?.state === "busy";
+    });
+    expect(await call).toBe("30 steps");
+    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
+    expect(running.log.filter(({ stream }) => stream === "SYSTEM")).toEqual([]);
+  });
+
+  test("gives a start the time that starts have", async () => {
+    let time = 1_000_000;
+    await using gated = await startGated({ startTimeoutSeconds: 60, now: () => time });
+    const { running } = gated;
+    const session = await running.openSession();
+    await gated.shut();
+    await fetch(running.url, { method: "DELETE", headers: { "mcp-session-id": session } });
+    const stateOf = async () => {
+      const { status, messages } = await probe(running);
+      return messages[0]?.result?.state ?? `${status}: ${messages[0]?.error?.message}`;
+    };
+    expect(await stateOf()).toBe("starting");
+    time += 59_000;
+    expect(await stateOf()).toBe("starting");
+    time += 2_000;
+    expect(await stateOf()).toBe("503: the server has not answered initialize within 60 s");
+    await gated.open();
+    await eventually("an answer", async () => (await stateOf()) === "answered");
+  });
+
+  test("hears what the server says against it, and that it does not start", async () => {
+    await using running = await startBridge(fixture("server", "exits"));
+    await eventually("the failure", async () => (await probe(running)).status === 503);
+    expect((await probe(running)).messages[0]?.error?.message).toContain("the server exited with code 3");
+  });
+});
+
+test("a session whose server takes longer to start than calls may take is opened when it has", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bridge-gate-"));
+  const gate = join(folder, "open");
+  await writeFile(gate, "");
+  let time = 1_000_000;
+  await using running = await startBridge(fixture("server", `waits-for:${gate}`), {
+    timeoutSeconds: 1,
+    startTimeoutSeconds: 60,
+    now: () => time,
+  });
+  await eventually("a healthy bridge", () => running.bridge.health().ok);
+  await rm(gate);
+  const opening = openAs(running, "alice");
+  await eventually("the session", () => running.bridge.health().body.sessions === 1);
+  time += 35_000;
+  // A sweep looks at it.
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await writeFile(gate, "");
+  expect(await running.callTool("echo", { message: "hi" }, await opening)).toBe("hi");
+  await rm(folder, { recursive: true });
+});

@@ -1,0 +1,100 @@
+import { type Id, isId } from "./json-rpc.ts";
+import type { Overflow } from "./lines.ts";
+
+/** What a JSON-RPC message that is too long to be kept is about: all that is read of it are the keys of its outermost object. */
+export interface LongMessage extends Overflow {
+  /** Its `id`, where it has one that can be. */
+  readonly id: Id | null;
+  /** Whether it asks or tells something, and answers nothing. */
+  readonly hasMethod: boolean;
+}
+
+const quote = 0x22;
+const backslash = 0x5c;
+const colon = 0x3a;
+const comma = 0x2c;
+const opening: readonly number[] = [0x7b, 0x5b];
+const closing: readonly number[] = [0x7d, 0x5d];
+/** No id that is to be answered is longer. */
+const maxScalarBytes = 1_024;
+
+export function createLongMessage(): LongMessage {
+  let depth = 0;
+  let isInString = false;
+  let isEscaped = false;
+  let isValue = false;
+  let key = "";
+  /** The name or plain value of the outermost object that is being read. */
+  let text = "";
+  let isTextTooLong = false;
+  let id: Id | null = null;
+  let hasMethod = false;
+
+  function keep(bytes: Buffer, from: number, to: number): void {
+    if (depth !== 1 || (isValue && key !== "id")) return;
+    if (text.length + to - from > maxScalarBytes) isTextTooLong = true;
+    // Ids in other characters than these are none that the bridge gave; those of clients are compared as they were sent.
+    else text += bytes.toString("latin1", from, to);
+  }
+
+  function take(): void {
+    const read = parse(isTextTooLong ? "" : Buffer.from(text.trim(), "latin1").toString("utf8"));
+    text = "";
+    isTextTooLong = false;
+    if (isValue) {
+      if (key === "id" && isId(read)) id = read;
+    } else {
+      key = typeof read === "string" ? read : "";
+      if (key === "method") hasMethod = true;
+    }
+  }
+
+  return {
+    get id() {
+      return id;
+    },
+    get hasMethod() {
+      return hasMethod;
+    },
+    see(bytes) {
+      let from = 0;
+      for (let at = 0; at < bytes.length; at += 1) {
+        const byte = bytes[at] as number; // within the bounds
+        if (isInString) {
+          if (isEscaped) isEscaped = false;
+          else if (byte === backslash) isEscaped = true;
+          else if (byte === quote) isInString = false;
+        } else if (byte === quote) isInString = true;
+        else if (opening.includes(byte)) {
+          depth += 1;
+          if (depth === 1) from = at + 1;
+        } else if (closing.includes(byte)) {
+          if (depth === 1) {
+            keep(bytes, from, at);
+            take();
+          }
+          depth -= 1;
+          if (depth === 1) {
+            text = "";
+            from = at + 1;
+          }
+        } else if (depth === 1 && (byte === colon || byte === comma)) {
+          keep(bytes, from, at);
+          take();
+          from = at + 1;
+          isValue = byte === colon;
+        }
+      }
+      keep(bytes, from, bytes.length);
+    },
+  };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // What is no JSON is no id.
+    return null;
+  }
+}

@@ -1,0 +1,86 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** Whether another child fits into what the machine has, and into what the bridge and its children may use together. */
+export interface Memory {
+  /** @param groups Process groups of the children that run: the next one will take about as much as they do on average */
+  hasRoom(groups: readonly number[]): boolean;
+}
+
+export interface MemoryOptions {
+  now: () => number;
+  /** For the bridge and all its children; null: what the machine has. */
+  limitBytes: number | null;
+  /** The same of processes and threads. */
+  limitTasks: number | null;
+  /** Bytes that are free on the machine, or in the bridge's control group. */
+  available?: () => number;
+}
+
+/** What a child takes where nothing is known of it, and what stays free beside it. */
+const typicalBytes = 32 * 1024 * 1024;
+const typicalTasks = 12;
+const reserveBytes = 64 * 1024 * 1024;
+/** Servers grow while they work. */
+const usableShare = 0.9;
+/** To look takes a system call for each process; many sessions may be opened at once. */
+const keptMs = 250;
+const pageBytes = 4_096;
+
+export function createMemory(options: MemoryOptions): Memory {
+  const { now, limitBytes, limitTasks, available = () => process.availableMemory() } = options;
+  let answer = true;
+  let answeredAt = Number.NEGATIVE_INFINITY;
+
+  function look(groups: readonly number[]): boolean {
+    const used = usageOf(new Set(groups));
+    const each = Math.max(1, groups.length);
+    const nextBytes = Math.max(typicalBytes, used.bytes / each);
+    const nextTasks = Math.max(typicalTasks, used.tasks / each);
+    if (available() < reserveBytes + nextBytes) return false;
+    if (limitBytes !== null && used.ownBytes + used.bytes + nextBytes > limitBytes * usableShare) return false;
+    return limitTasks === null || used.ownTasks + used.tasks + nextTasks <= limitTasks * usableShare;
+  }
+
+  return {
+    hasRoom(groups) {
+      if (Math.abs(now() - answeredAt) >= keptMs) {
+        answeredAt = now();
+        answer = look(groups);
+      }
+      return answer;
+    },
+  };
+}
+
+interface Usage {
+  bytes: number;
+  tasks: number;
+  ownBytes: number;
+  ownTasks: number;
+}
+
+/** What processes of these groups, and this one, have for themselves. Nothing where the system does not tell. */
+function usageOf(groups: ReadonlySet<number>): Usage {
+  const usage: Usage = { bytes: 0, tasks: 0, ownBytes: 0, ownTasks: 0 };
+  if (process.platform !== "linux") return usage;
+  for (const name of readdirSync("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
+      const isOwn = pid === process.pid;
+      if (!isOwn && !groups.has(Number(fields[2]))) continue;
+      const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, "latin1").split(" ").map(Number);
+      const bytes = (resident - shared) * pageBytes;
+      const tasks = Number(fields[17]);
+      if (isOwn) Object.assign(usage, { ownBytes: bytes, ownTasks: tasks });
+      else {
+        usage.bytes += bytes;
+        usage.tasks += tasks;
+      }
+    } catch {
+      // It ended meanwhile, or is nobody's business here.
+    }
+  }
+  return usage;
+}
