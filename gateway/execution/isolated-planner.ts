@@ -34,8 +34,9 @@ type Stage = "native" | "fallback" | "stepwise" | "none";
  * planner that keeps dying is left alone for a while, so no client can keep planners from others by sending what kills them.
  */
 export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPlanner {
-  const { supergraphSdl, log, onReplaced, patienceMs = 3_000, now = Date.now } = options;
-  const native = options.native ?? createPlannerPool({ planner: "hive", supergraphSdl, planTimeoutMs: 1_000, log });
+  const { supergraphSdl, log, onReplaced, patienceMs = 2_000, now = Date.now } = options;
+  const native =
+    options.native ?? createPlannerPool({ planner: "hive", supergraphSdl, planTimeoutMs: 1_500, isEager: true, log });
   const fallback =
     options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 1_500, log });
   const nativeRest = createRest(now);
@@ -65,7 +66,8 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
     // It may be starting still, or busy: nothing is said by that of the operation.
     if (!outcome || outcome.kind === "unavailable") return null;
     note(isNative ? "hive" : "apollo", outcome, request, hash);
-    verdicts.set(hash, isNative ? "fallback" : "stepwise");
+    // For what is too large for the one, the other takes longer still.
+    verdicts.set(hash, isNative && outcome.kind !== "late" ? "fallback" : "stepwise");
     if (outcome.kind === "died" || outcome.kind === "late") rest.addFailure();
     return null;
   }
@@ -94,14 +96,12 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
   return {
     async plan(request) {
       const hash = createHash("sha256").update(JSON.stringify(request)).digest("base64url");
-      const verdict = verdicts.get(hash) ?? "native";
-      if (verdict === "none") throw tooHard();
-      const pools = verdict === "native" ? [native, fallback] : verdict === "fallback" ? [fallback] : [];
-      for (const pool of pools) {
-        const plan = await ask(pool, request, hash);
-        if (plan) return plan;
-      }
-      return planStepwise(request, hash);
+      const stageOf = () => verdicts.get(hash) ?? "native";
+      if (stageOf() === "none") throw tooHard();
+      const plan =
+        (stageOf() === "native" ? await ask(native, request, hash) : null) ??
+        (stageOf() === "stepwise" ? null : await ask(fallback, request, hash));
+      return plan ?? planStepwise(request, hash);
     },
     async close() {
       await Promise.all([native.close(), fallback.close()]);

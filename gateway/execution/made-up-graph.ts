@@ -28,6 +28,7 @@ export interface MadeUpGraphOptions {
   supergraph: Pick<Supergraph, "isSubType">;
   types: SubgraphTypes;
   schemaOf(subgraph: string): GraphQLSchema;
+  keys: MadeUpKeys;
   /** Object types that are to be met first where there may be several. */
   preferredTypes: ReadonlySet<string>;
   /** Graphs of other numbers have other types at the same places; all but the first have nulls and errors. */
@@ -59,11 +60,11 @@ const manyObjects = 2_000;
 
 export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
   const { schema, supergraph, types, schemaOf, preferredTypes, number } = options;
+  const { keyFields, singletons } = options.keys;
   const places = new Map<string, unknown>();
   const numbers = new Map<string, number>();
   const byKey = new Map<string, MadeUpObject>();
   const typesAt = new Map<string, readonly string[]>();
-  const { keyFields, singletons } = readKeys(types, schemaOf);
   let objects = 0;
   let isAmbiguous = false;
 
@@ -277,8 +278,14 @@ export function covers(expected: unknown, given: unknown): boolean {
   return Object.entries(expected).every(([key, item]) => covers(item, (given as Json)[key]));
 }
 
-/** Fields by which entities are told apart, and the types of which a key that says nothing leaves one object only. */
-function readKeys(types: SubgraphTypes, schemaOf: (subgraph: string) => GraphQLSchema) {
+export interface MadeUpKeys {
+  /** `Type.field` by which entities are told apart. */
+  keyFields: ReadonlySet<string>;
+  /** Types of which a key that says nothing leaves one object only. */
+  singletons: ReadonlySet<string>;
+}
+
+export function readMadeUpKeys(types: SubgraphTypes, schemaOf: (subgraph: string) => GraphQLSchema): MadeUpKeys {
   const keyFields = new Set<string>();
   const singletons = new Set<string>();
   const addFields = (subgraph: string, typeName: string, { selections }: SelectionSetNode): boolean => {

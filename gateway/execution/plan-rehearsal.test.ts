@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { createApiSchema } from "./api-schema.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
 import { createGraph } from "./fixtures/graph.ts";
-import { requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
+import { conflictingArguments, intersections, requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
 import { graphFixtures, keysFixture } from "./fixtures/supergraphs.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createJudgement } from "./judgement.ts";
@@ -59,6 +59,38 @@ describe("rehearsing a plan", () => {
     expect(await right({ node: changed }, "{ patients { greeting } }")).toMatch(
       /without what that requires|instead of/,
     );
+  });
+
+  test.each([
+    ["another argument than is required", "EUR", "USD", /without what that requires/],
+    ["another argument than the client's", "GBP", "USD", /instead of/],
+    ["another field under the client's key", "title", "title:id", /instead of/],
+    ["a field that the subgraph does not have", "title", "title:heading", /would refuse.*heading/],
+    ["two fields under one key", "title", "title title:id", /would refuse.*conflict/],
+    ["a key that no entity has", '"name":"id","alias":null', '"name":"title","alias":"id"', /an entity that is none/],
+  ])("finds out that a subgraph is asked for %s", async (_name, part, other, fault) => {
+    const { supergraphSdl: sdl } = createGraph(conflictingArguments());
+    const query = '{ articles { title euros pounds_: price(currency: "GBP") } }';
+    const judge = rehearsalFor(sdl);
+    const plan = JSON.stringify(createHivePlanner({ supergraphSdl: sdl }).plan(requestFor(query)));
+    expect(await judge(JSON.parse(plan), query)).toBeNull();
+    const changed = plan.replaceAll(part, other);
+    expect(changed).not.toBe(plan);
+    expect(await judge(JSON.parse(changed), query)).toMatch(fault);
+  });
+
+  test("finds out that a mutation is done twice, or out of turn", async () => {
+    const { supergraphSdl: sdl } = createGraph(intersections());
+    const judge = rehearsalFor(sdl);
+    const query = 'mutation { open(id: "1") { id } carry(id: "2") { id } close(id: "3") { id } }';
+    const { node } = createHivePlanner({ supergraphSdl: sdl }).plan(requestFor(query));
+    if (node?.kind !== "Sequence") throw new Error("Another plan than was thought.");
+    expect(await judge({ node }, query)).toBeNull();
+    const [first, ...others] = node.nodes;
+    const twice = { ...node, nodes: first ? [...node.nodes, first] : [] };
+    expect(await judge({ node: twice }, query)).toContain("mutations");
+    const late = { ...node, nodes: first ? [...others, first] : [] };
+    expect(await judge({ node: late }, query)).toContain("mutations");
   });
 
   test.each(graphFixtures.map((create) => [create().name, create] as const))(

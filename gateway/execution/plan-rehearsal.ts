@@ -1,4 +1,5 @@
-import { anonymous, messageOf } from "@toolyard/service-kit";
+import { anonymous } from "@toolyard/service-kit/caller.ts";
+import { messageOf } from "@toolyard/service-kit/errors.ts";
 import {
   execute,
   getOperationAST,
@@ -21,7 +22,14 @@ import {
   type SelectionSetNode,
 } from "graphql";
 import { createLifetime, type Execution, type Json } from "./execution.ts";
-import { covers, createMadeUpGraph, type MadeUpGraph, type MadeUpObject } from "./made-up-graph.ts";
+import {
+  covers,
+  createMadeUpGraph,
+  readMadeUpKeys,
+  type MadeUpGraph,
+  type MadeUpKeys,
+  type MadeUpObject,
+} from "./made-up-graph.ts";
 import { compilePlan } from "./plan-compiler.ts";
 import { createProjection, type Projection } from "./projection.ts";
 import type { PlanNode, QueryPlan } from "./query-plan.ts";
@@ -54,6 +62,7 @@ const mostRuns = 4;
 export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsal {
   const { supergraph, types, schema, budgetMs = 300 } = options;
   const schemaOf = createSubgraphSchemas(supergraph.document);
+  let keys: MadeUpKeys | undefined;
 
   return async (plan, request) => {
     const began = performance.now();
@@ -66,7 +75,8 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
     const runs = Math.min(mostRuns, Math.max(3, preferredTypes.size));
     for (let number = 0; number < runs; number++) {
       if (number > 0 && performance.now() - began > budgetMs) break;
-      const graph = createMadeUpGraph({ schema, supergraph, types, schemaOf, preferredTypes, number });
+      keys ??= readMadeUpKeys(types, schemaOf);
+      const graph = createMadeUpGraph({ schema, supergraph, types, schemaOf, keys, preferredTypes, number });
       const variables = madeUpVariables(operation, schema, request.conditions ?? {}, number);
       const fault = await run({ ...options, graph, schemaOf, plan, document, operation, variables });
       if (fault !== null && !graph.isAmbiguous) return fault;

@@ -24,6 +24,8 @@ export interface PlannerPoolOptions {
   /** The same for plans made step by step: nobody else has one then. */
   stepwiseTimeoutMs?: number;
   startTimeoutMs?: number;
+  /** Starts a process before there is an operation, so that the first has not to wait for it. */
+  isEager?: boolean;
   /** How many operations may wait. */
   maxWaiting?: number;
   /** How long an operation waits behind others before another process is started for it. */
@@ -99,6 +101,18 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     // Sent by planner-process.ts only.
     child.on("message", (reply) => take(worker, reply as PlannerReply));
     send(worker, { supergraphSdl });
+    if (waiting.length === 0) release(worker);
+  }
+
+  /** While nobody waits for a process, it must not hold this one. */
+  function release({ child }: Worker): void {
+    child.unref();
+    child.channel?.unref();
+  }
+
+  function hold({ child }: Worker): void {
+    child.ref();
+    child.channel?.ref();
   }
 
   function send({ child }: Worker, command: PlannerCommand): void {
@@ -127,9 +141,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   function setIdle(worker: Worker): void {
     worker.state = "idle";
     worker.job = null;
-    // Nobody waits for it: it must not hold this process.
-    worker.child.unref();
-    worker.child.channel?.unref();
+    release(worker);
   }
 
   function failToStart(reason: string): void {
@@ -142,8 +154,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   function assign(worker: Worker, job: Job): void {
     worker.state = "busy";
     worker.job = job;
-    worker.child.ref();
-    worker.child.channel?.ref();
+    hold(worker);
     worker.timer = setTimeout(
       () => {
         worker.job = null;
@@ -178,11 +189,13 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     }
   }
 
+  if (options.isEager) start();
   return {
     plan(request, isStepwise = false) {
       if (waiting.length >= maxWaiting) return Promise.resolve({ kind: "full" });
       return new Promise((resolve) => {
         waiting.push({ request, isStepwise, resolve });
+        for (const worker of workers) if (worker.state === "starting") hold(worker);
         pump();
       });
     },

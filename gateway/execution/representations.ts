@@ -35,7 +35,7 @@ export function createRepresentationMaker(options: RepresentationOptions): Repre
     const representation = select(entity, requires, variables, supergraph);
     if (representation === null) return null;
     representation["__typename"] ??= typeName;
-    if (!hasValue(representation)) return null;
+    if (!hasValue(representation) && !supergraph.isKeyedByType(typeName)) return null;
     rewrite?.(representation);
     return JSON.stringify(representation);
   };
@@ -85,8 +85,7 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
 
   function textOf(entity: Json, typeName: string): string | null {
     let text = `{"__typename":${quoted(typeName)}`;
-    // Where the type is the key, there is nothing else.
-    let hasValue = fields.length === 0;
+    let hasValue = supergraph.isKeyedByType(typeName);
     for (let i = 0; i < fields.length; i++) {
       const { name, label } = fields[i] as FlatSelection["fields"][number]; // the loop stays within the array
       const value = entity[name];
@@ -116,14 +115,10 @@ function quoted(text: string): string {
 
 /** A key that is null throughout names no entity. */
 function hasValue(representation: Json): boolean {
-  let hasKey = false;
   for (const key in representation) {
-    if (key === "__typename") continue;
-    if (representation[key] !== null) return true;
-    hasKey = true;
+    if (key !== "__typename" && representation[key] !== null) return true;
   }
-  // Where the type is the key, there is nothing else.
-  return !hasKey;
+  return false;
 }
 
 /** @returns null when a selected field is not in the data: an earlier fetch failed, or was of another type. */

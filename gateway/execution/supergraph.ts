@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { GraphQLError, Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
 import { checkSupergraphFeatures } from "./supergraph-features.ts";
 
@@ -9,6 +9,8 @@ export interface Supergraph {
   subgraphUrls: ReadonlyMap<string, string>;
   /** Whether an object of type `typeName` is one of `condition`: the type itself, its interface, a union it is in. */
   isSubType(typeName: string, condition: string): boolean;
+  /** Whether the type alone may be an entity's key: then nothing else need be known of it. */
+  isKeyedByType(typeName: string): boolean;
   /** Whether some type has a field of this name. */
   isFieldName(name: string): boolean;
   /** Whether some `@requires` or key names such a field. */
@@ -29,6 +31,7 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
   checkSupergraphFeatures(document);
   const subgraphUrls = new Map<string, string>();
   const fieldNames = new Set<string>();
+  const keyedByType = new Set<string>();
   const required = new Set<string>();
   const requiredWithArguments = new Set<string>();
   const overrideLabels = new Set<string>();
@@ -48,8 +51,11 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
         if (name) subgraphUrls.set(name, stringArgument(graph, "url") ?? "");
       }
     } else if (definition.kind === Kind.OBJECT_TYPE_DEFINITION || definition.kind === Kind.INTERFACE_TYPE_DEFINITION) {
-      for (const directive of definition.directives ?? [])
-        for (const [name] of (stringArgument(directive, "key") ?? "").matchAll(/\w+/g)) required.add(name);
+      for (const directive of definition.directives ?? []) {
+        const key = stringArgument(directive, "key") ?? "";
+        for (const [name] of key.matchAll(/\w+/g)) required.add(name);
+        if (key.trim() === "__typename") keyedByType.add(definition.name.value);
+      }
       for (const field of definition.fields ?? []) {
         fieldNames.add(field.name.value);
         for (const directive of field.directives ?? []) {
@@ -72,6 +78,7 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
     subgraphUrls,
     isSubType: (typeName, condition) =>
       typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
+    isKeyedByType: (typeName) => keyedByType.has(typeName),
     isFieldName: (name) => fieldNames.has(name),
     isRequired: (name) => required.has(name),
     isRequiredWithArguments: (name) => requiredWithArguments.has(name),
