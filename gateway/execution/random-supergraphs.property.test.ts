@@ -34,7 +34,7 @@ test(
       const { supergraphSdl } = graph;
       const faults: string[] = [];
       const { stepwise } = createJudgement(supergraphSdl);
-      const executor = createStrictExecutor(graph, [stepwise], (fault) => faults.push(fault));
+      const executor = createStrictExecutor(graph, [stepwise], undefined, (fault) => faults.push(fault));
       const reference = graph.asReference(createApiSchema({ supergraph: parse(supergraphSdl) }));
       for (let i = 0; i < operationsPerGraph; i++) {
         const { query, variables } = generateOperation(reference, seed * 1_000 + i, {
