@@ -1,3 +1,4 @@
+import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { Call } from "./call.ts";
 import type { Replica } from "./replica.ts";
 import { mayAskForInput } from "./round-trips.ts";
@@ -24,5 +25,5 @@ export function forwardedHeaders(call: Call, replica: Replica, protocol: string)
 }
 
 function withoutNames(pairs: readonly string[], names: ReadonlySet<string>): string[] {
-  return pairs.filter((_, index) => !names.has(pairs[index - (index % 2)] ?? ""));
+  return pairs.filter((_, index) => !names.has(cgiName(pairs[index - (index % 2)] ?? "")));
 }

@@ -6,6 +6,7 @@ import { parseCallPath, type CallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
 import type { HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
+import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
@@ -55,6 +56,11 @@ export function createProxyServer(options: HttpServerOptions): Server {
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
       void refuse(request, response, refusal, { requestId, headers, unreadBody: head.chunked || !!head.contentLength });
+    const ambiguity = ambiguityOf(request.rawHeaders);
+    if (ambiguity !== null) {
+      const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);
+      return answerRefusal({ status: 400, error, headers: ["connection", "close"] }, []);
+    }
     if (!policy.allowsHost(head.host))
       return answerRefusal(
         forbidden("This host name is not served here. Add it to ALLOWED_HOSTS if it should be."),

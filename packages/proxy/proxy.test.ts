@@ -55,6 +55,14 @@ const call = (path: string, init: RequestInit = {}) =>
     ...init,
     headers: { authorization: `Bearer ${token}`, ...(init.headers as Record<string, string>) },
   });
+/** What comes back for bytes, until the connection is closed. */
+async function raw(bytes: string): Promise<string> {
+  const socket = connect(Number(new URL(running.url).port), "127.0.0.1");
+  socket.write(bytes);
+  let received = "";
+  for await (const chunk of socket) received += String(chunk);
+  return received;
+}
 const rpc = (method: string, name?: string, headers: Record<string, string> = {}) => ({
   method: "POST",
   headers: { "content-type": "application/json", ...headers },
@@ -89,7 +97,7 @@ describe("a call", () => {
       "x-forwarded-host": new URL(running.url).host,
     });
     expect(seen?.headers.traceparent).toMatch(/^00-[\da-f]{32}-[\da-f]{16}-00$/);
-    const record = await eventually("the record", () => controlPlane.records()[0]);
+    const record = await eventually("the record", () => recordsOf("echo")[0]);
     expect(record).toMatchObject({
       toolId: "tool-echo",
       deploymentId: "deployment-echo",
@@ -136,6 +144,45 @@ describe("a call", () => {
     await eventually("the record", () =>
       recordsOf("echo").some(({ endpoint }) => endpoint === "/mcp/{slug}/v1/{path}"),
     );
+  });
+
+  test.each([
+    "x_toolyard_user",
+    "X-Toolyard_User",
+    "x_toolyard-user",
+    "x.toolyard.user",
+    "X_TOOLYARD_CALLER",
+    "x_forwarded_for",
+    "X-Forwarded_Host",
+    "x_real_ip",
+    "mcp_session_id",
+    "Mcp_Method",
+    "x_request_id",
+    "proxy",
+    "Proxy",
+  ])("does not carry %s, which a CGI program would take for what the proxy says", async (name) => {
+    const head = `Host: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n`;
+    const answer = await raw(`GET /mcp/echo/v1/odd-names HTTP/1.1\r\n${head}${name}: root\r\nx_mine: kept\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    const headers = echo.seen.at(-1)?.headers ?? {};
+    expect(Object.values(headers)).not.toContain("root");
+    expect(headers).toMatchObject({ "x-toolyard-user": "ada", x_mine: "kept" });
+  });
+
+  test.each([
+    ["two hosts", "Host: 127.0.0.1\r\nHost: 127.0.0.1\r\n"],
+    ["two credentials", "Host: 127.0.0.1\r\nAuthorization: Bearer other\r\n"],
+    ["two sessions", "Host: 127.0.0.1\r\nMcp-Session-Id: a\r\nmcp-session-id: b\r\n"],
+    ["two lengths", "Host: 127.0.0.1\r\nContent-Length: 0\r\nContent-Length: 2\r\n"],
+    ["a length and chunks", "Host: 127.0.0.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n"],
+    ["no host", ""],
+  ])("with %s is 400", async (_what, headers) => {
+    const before = echo.seen.length;
+    const answer = await raw(
+      `GET /mcp/echo/v1/ambiguous HTTP/1.1\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n${headers}\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(echo.seen).toHaveLength(before);
   });
 
   test("drops headers that the Connection header names, both ways", async () => {

@@ -1,3 +1,5 @@
+import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
+
 /** What the proxy needs to know of a request's headers, and what of them goes on to the replica, found in one pass. */
 export interface RequestHead {
   host: string | undefined;
@@ -39,6 +41,8 @@ const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
     "expect",
     "cookie",
     "cookie2",
+    // CGI's HTTP_PROXY: a variable by which programs find their own proxy (https://httpoxy.org).
+    "proxy",
     "forwarded",
     "via",
     "x-real-ip",
@@ -90,7 +94,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
     const name = original.toLowerCase();
     const known = KNOWN.get(name);
     if (known === undefined) {
-      if (name.startsWith("x-toolyard-") || name.startsWith("x-forwarded-")) continue;
+      if (isReserved(name) || (!PLAIN_NAME.test(name) && isReservedToCgi(name))) continue;
       const noted = NOTED.get(name);
       if (noted !== undefined) head[noted] ??= value;
       passed.push(name, value);
@@ -102,6 +106,20 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
   }
   if (connection !== undefined && !isPlainConnection(connection)) dropNamed(passed, connection);
   return head;
+}
+
+/** A name that every server reads alike. */
+const PLAIN_NAME = /^[a-z0-9-]*$/;
+
+/** What only proxies may say. */
+function isReserved(name: string): boolean {
+  return name.startsWith("x-toolyard-") || name.startsWith("x-forwarded-");
+}
+
+/** Whether a replica that is a CGI program, or is told of headers as one, would take it for what this proxy says or keeps. */
+function isReservedToCgi(name: string): boolean {
+  const read = cgiName(name);
+  return isReserved(read) || KNOWN.has(read) || NOTED.has(read);
 }
 
 function isPlainConnection(value: string): boolean {

@@ -22,16 +22,27 @@ export interface Connection<Node> {
 export const DEFAULT_PAGE_SIZE = 20;
 export const MAX_PAGE_SIZE = 100;
 
+/** What a list's cursors hide: an id of `newId`, or a whole number, such as a position in a log. */
+export type CursorKind = "id" | "number";
+
+const CURSORS: Record<CursorKind, RegExp> = {
+  id: /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/,
+  // Safe as a JavaScript number.
+  number: /^(?:0|[1-9]\d{0,14})$/,
+};
+const MAX_CURSOR_LENGTH = 128;
+
 /**
- * Relay's arguments as a page. Cursors hide an id: UUIDv7 sorts by time, so "newest first" is by id, and a page is stable
- * while rows are added.
+ * Relay's arguments as a page. Cursors hide an id unless the list says otherwise: UUIDv7 sorts by time, so "newest first" is by id, and
+ * a page is stable while rows are added.
+ * @throws ToolyardError BAD_USER_INPUT also for a cursor that this kind of list does not give: what it hides goes into statements.
  */
-export function parsePage({ first, after, offset }: PageArguments): Page {
+export function parsePage({ first, after, offset }: PageArguments, kind: CursorKind = "id"): Page {
   const limit = first ?? DEFAULT_PAGE_SIZE;
   if (limit < 1 || limit > MAX_PAGE_SIZE)
     throw badInput([{ path: "first", message: `must be from 1 to ${MAX_PAGE_SIZE}` }]);
   if (offset != null && offset < 0) throw badInput([{ path: "offset", message: "must not be negative" }]);
-  return { limit, afterId: after == null ? null : decodeCursor(after), offset: offset ?? 0 };
+  return { limit, afterId: after == null ? null : decodeCursor(after, kind), offset: offset ?? 0 };
 }
 
 /**
@@ -57,12 +68,14 @@ export function toConnection<Node>(
   };
 }
 
-export function encodeCursor(id: string): string {
+function encodeCursor(id: string): string {
   return Buffer.from(`c:${id}`).toString("base64url");
 }
 
-export function decodeCursor(cursor: string): string {
-  const text = Buffer.from(cursor, "base64url").toString("utf8");
-  if (!text.startsWith("c:")) throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
-  return text.slice(2);
+function decodeCursor(cursor: string, kind: CursorKind): string {
+  const id = cursor.length > MAX_CURSOR_LENGTH ? "" : Buffer.from(cursor, "base64url").toString("utf8").slice(2);
+  // Written again: decoding passes over what is no base64url, and over bytes that are no text.
+  if (!CURSORS[kind].test(id) || encodeCursor(id) !== cursor)
+    throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
+  return id;
 }

@@ -186,7 +186,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async events(caller, deploymentId, given) {
       caller.require("deployment:read");
-      const page = parsePage(given);
+      const page = parsePage(given, "number");
       const before = page.afterId === null ? null : Number(page.afterId);
       const [rows, totalCount] = await Promise.all([
         eventLog.readBefore(before, page.limit + 1, deploymentId),

@@ -16,6 +16,9 @@ import { updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
 import type { ContentProblem, Document, DocumentStore, Hit } from "./document-store.ts";
 import { parseSearchQuery } from "./search-query.ts";
 
+/** Far beyond any list. */
+const MAX_OFFSET = 2 ** 31 - 1;
+
 export interface SearchHit extends Omit<Hit, "documentId"> {
   document: Document;
   /** From 0, of all hits: what the cursor hides. */
@@ -131,8 +134,9 @@ export function createDocumentService(options: {
 
     async search(caller, query, { toolId, tag, ...pageArguments }) {
       caller.require("document:read");
-      const page = parsePage(pageArguments);
-      const offset = page.offset + (page.afterId === null ? 0 : positionAfter(page.afterId));
+      const page = parsePage(pageArguments, "number");
+      // Hits are ranked: a cursor says how many came before, not after which row.
+      const offset = Math.min(page.offset + (page.afterId === null ? 0 : Number(page.afterId) + 1), MAX_OFFSET);
       const { hits, totalCount } = await store.search(
         parseSearchQuery(query),
         { toolId: toolId ?? null, tag: tag ?? null },
@@ -168,10 +172,4 @@ function acceptedType(result: ContentTypeResult): string {
 function accepted(result: Document | ContentProblem): Document {
   if ("problem" in result) throw badInput([{ path: "input.content", message: result.problem }]);
   return result;
-}
-
-/** Hits are ranked: a cursor says how many came before, not after which row. */
-function positionAfter(cursor: string): number {
-  if (!/^\d{1,9}$/.test(cursor)) throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
-  return Number(cursor) + 1;
 }

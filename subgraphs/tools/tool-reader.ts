@@ -96,7 +96,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     },
     async versions(caller, tool, pageArguments) {
       caller.require("tool:read");
-      const page = parsePage(pageArguments);
+      const page = parsePage(pageArguments, "number");
       const { rows, totalCount } = await store.versionPage(tool.id, page);
       return toConnection(rows, page, totalCount, (version) => String(version.number));
     },
