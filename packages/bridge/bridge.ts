@@ -45,6 +45,8 @@ export interface BridgeOptions {
   timeoutSeconds?: number;
   /** What must not be read in the log, nor in errors and log lines that go to clients. */
   secrets?: readonly string[];
+  /** Marks the log's lines: see `markOf`. */
+  logKey?: string | null;
   /** Takes the log, one JSON line at a time: `{"at", "stream", "text"}`. */
   writeLog?: (line: string) => void;
   now?: () => number;
@@ -94,6 +96,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     memoryMb = null,
     maxTasks = null,
     secrets = [],
+    logKey = null,
     writeLog = () => undefined,
     now = Date.now,
   } = options;
@@ -101,7 +104,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     throw new Error(`listening on ${host} needs a token: only loopback goes without`);
   const idleMs = idleSeconds * 1000;
   const mask = createSecretMask(secrets);
-  const log = createLineLog(writeLog, now, mask.text);
+  const log = createLineLog(writeLog, now, mask.text, logKey);
   let closing = false;
   let sweeper: NodeJS.Timeout | null = null;
   let sweeps = 0;

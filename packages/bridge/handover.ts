@@ -14,6 +14,8 @@ export const firstInherited = 3;
 export interface Handover {
   /** Wanted from clients as a bearer token. */
   token: string;
+  /** Marks the bridge's own lines in its log: see `markOf`. */
+  logKey: string;
   /** What the bridge hides in its log, and in errors of servers. */
   secrets: readonly string[];
   /** Of the servers that it starts. The bridge's own is empty. */

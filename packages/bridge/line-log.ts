@@ -1,3 +1,5 @@
+import { createHmac } from "node:crypto";
+
 /** What the bridge writes to its own stdout: JSON lines that the runtime's log reader parses. */
 export type LogStream = "STDOUT" | "STDERR" | "SYSTEM";
 
@@ -9,18 +11,41 @@ export interface LineLog {
 /** Longest text of one log line, in characters (16 KiB). */
 export const maxLogText = 16 * 1024;
 
+export interface LogLine {
+  /** Epoch ms. */
+  at: number;
+  stream: LogStream;
+  text: string;
+}
+
+/**
+ * By what the runtime knows a line of the bridge's, or its own: a server writes to the same file, where it is run without a bridge, and
+ * to its bridge's, which the system lets it open. `key` is a start's own; who runs it and its bridge know it, its server does not.
+ */
+export function markOf(key: string, { at, stream, text }: LogLine): string {
+  return createHmac("sha256", key)
+    .update(JSON.stringify([at, stream, text]))
+    .digest("base64url");
+}
+
+/** A line as it lies in the log. @param key Null: nobody will ask whose it is. */
+export function printLine(line: LogLine, key: string | null): string {
+  return `${JSON.stringify(key === null ? line : { ...line, mark: markOf(key, line) })}\n`;
+}
+
 /** @param hide What is done to each text first: hides secrets, before anything is cut off. */
 export function createLineLog(
   write: (line: string) => void,
   now: () => number = Date.now,
   hide: (text: string) => string = (text) => text,
+  key: string | null = null,
 ): LineLog {
   return {
     write(stream, given) {
       const text = hide(given);
       const kept =
         text.length > maxLogText ? `${text.slice(0, maxLogText)}… (truncated, ${text.length} characters)` : text;
-      write(`${JSON.stringify({ at: now(), stream, text: kept })}\n`);
+      write(printLine({ at: now(), stream, text: kept }, key));
     },
   };
 }

@@ -58,7 +58,9 @@ async function start(
     },
   );
   const environment = { PATH: process.env.PATH ?? "" };
-  handOver(child, [JSON.stringify({ token: "secret", secrets: [], environment, setpriv, temporaryDirectory: folder })]);
+  handOver(child, [
+    JSON.stringify({ token: "secret", logKey: "key", secrets: [], environment, setpriv, temporaryDirectory: folder }),
+  ]);
   let stdout = "";
   let stderr = "";
   child.stdout?.on("data", (chunk) => (stdout += String(chunk)));
@@ -118,7 +120,12 @@ test.each([
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line));
-    expect(lines).toContainEqual({ at: expect.any(Number), stream: "STDOUT", text: "Welcome to the server!" });
+    expect(lines).toContainEqual({
+      at: expect.any(Number),
+      stream: "STDOUT",
+      text: "Welcome to the server!",
+      mark: expect.any(String),
+    });
     expect(started.stdout()).not.toContain("secret");
   },
 );

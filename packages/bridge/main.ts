@@ -15,8 +15,14 @@ function prepare() {
   try {
     const options = parseArguments(process.argv.slice(2));
     const { command, args, workingDirectory } = options;
-    const { token, secrets, ...handedOver } = takeHandover();
-    return { options, token, secrets, launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }) };
+    const { token, secrets, logKey, ...handedOver } = takeHandover();
+    return {
+      options,
+      token,
+      secrets,
+      logKey,
+      launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }),
+    };
   } catch (error) {
     if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, exitConfig);
     throw error;
@@ -28,7 +34,7 @@ if (process.argv[2] === warmUpFlag) {
   process.exit(0);
 }
 
-const { options, token, secrets, launch } = prepare();
+const { options, token, secrets, logKey, launch } = prepare();
 // The server starts while the bridge is still loading itself: on a cold deployment both are on the critical path.
 let first: SpawnedProcess;
 try {
@@ -65,6 +71,7 @@ try {
     memoryMb: options.memoryMb,
     maxTasks: options.maxTasks,
     secrets,
+    logKey,
     writeLog: (line) => process.stdout.write(line),
   });
 } catch (error) {

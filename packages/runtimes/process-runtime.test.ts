@@ -143,6 +143,7 @@ describe("launches", () => {
       environment: {},
       inherited: {
         token: spec.token,
+        logKey: expect.stringMatching(/^[\w-]{43}$/),
         secrets: spec.secrets,
         environment: expect.objectContaining(launch.env),
         setpriv: expect.toBeOneOf([null, expect.stringMatching(/^\//)]),

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
@@ -139,9 +140,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     try {
       const paths = catalog.records.pathsOf(spec.name);
       using socket = spec.launch.kind === "stdio" ? await listenForBridge(spec, paths) : null;
-      const plan = planner.plan(spec, paths, socket?.fd ?? null);
+      const logKey = randomBytes(32).toString("base64url");
+      const plan = planner.plan(spec, paths, logKey, socket?.fd ?? null);
       for (const path of [...plan.writablePaths, ...plan.granted]) catalog.checkSteady(path);
-      const added = catalog.add(spec, plan.writablePaths, socket?.url ?? httpUrl(spec.host, spec.port ?? 0), now());
+      const { writablePaths } = plan;
+      const url = socket?.url ?? httpUrl(spec.host, spec.port ?? 0);
+      const added = catalog.add(spec, { writablePaths, url, logKey, createdAt: now() });
       replica = added;
       await spawnReplica(plan, paths, (child) => {
         catalog.spawned(added, child.pid);

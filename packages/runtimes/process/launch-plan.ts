@@ -26,10 +26,10 @@ export interface LaunchPlan extends Invocation {
 
 export interface LaunchPlanner {
   /**
-   * The replica's folders must be there already. `socket` is the descriptor of what its bridge, where it has one, listens on.
+   * The replica's folders must be there already. `logKey` marks its bridge's lines. `socket` is the descriptor of what its bridge, where it has one, listens on.
    * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run, in a sentence a person can act on.
    */
-  plan(spec: ReplicaSpec, paths: ReplicaPaths, socket: number | null): LaunchPlan;
+  plan(spec: ReplicaSpec, paths: ReplicaPaths, logKey: string, socket: number | null): LaunchPlan;
 }
 
 export interface LaunchPlannerOptions {
@@ -58,7 +58,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
   };
 
   return {
-    plan(spec, paths, socket) {
+    plan(spec, paths, logKey, socket) {
       const { launch } = spec;
       if (launch.kind === "image") {
         throw new ToolyardError(
@@ -110,6 +110,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         });
         const handover: Handover = {
           token: spec.token,
+          logKey,
           secrets: spec.secrets,
           environment,
           setpriv,

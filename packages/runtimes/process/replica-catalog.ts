@@ -43,7 +43,7 @@ export interface ReplicaCatalog {
   /** Empties the package cache of a user who filled it, once none of its replicas runs. */
   makeRoom(userId: string): Promise<void>;
   /** About to be spawned; `url` is where it will answer. */
-  add(spec: ReplicaSpec, writablePaths: string[], url: string, createdAt: number): Replica;
+  add(spec: ReplicaSpec, start: Pick<ReplicaRecord, "writablePaths" | "url" | "logKey" | "createdAt">): Replica;
   spawned(replica: Replica, pid: number): void;
   /** Waits for the exit status of one of our own that is gone, for as long as that can take. */
   exitStatus(replica: Replica): Promise<void>;
@@ -108,7 +108,7 @@ export function createReplicaCatalog(options: {
 
   const replicaOf = (record: ReplicaRecord): Replica => {
     const { stdout, stderr } = records.pathsOf(record.name);
-    const replicaLog = createReplicaLog({ stdout, stderr, maxBytes: logMaxBytes });
+    const replicaLog = createReplicaLog({ stdout, stderr, key: record.logKey, maxBytes: logMaxBytes });
     return { record, log: replicaLog, exited: null, stopping: false };
   };
 
@@ -282,7 +282,7 @@ export function createReplicaCatalog(options: {
       overfull.delete(userId);
       await rm(storage.sharedFolder(userId), { recursive: true, force: true, maxRetries: 3 });
     },
-    add(spec, writablePaths, url, createdAt) {
+    add(spec, { writablePaths, url, logKey, createdAt }) {
       const { name, replicaId, deploymentId, userId, resources } = spec;
       const replica = replicaOf({
         version: 1,
@@ -293,6 +293,7 @@ export function createReplicaCatalog(options: {
         userId,
         writablePaths,
         url,
+        logKey,
         createdAt,
         memoryMb: resources.memoryMb,
         processes: resources.processes,

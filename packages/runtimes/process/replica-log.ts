@@ -1,15 +1,18 @@
+import { timingSafeEqual } from "node:crypto";
 import { appendFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { markOf, printLine } from "@toolyard/bridge/line-log.ts";
 import { z } from "zod";
 import type { ReplicaLogLine } from "../runtime.ts";
 import { createLogFile } from "./log-file.ts";
 import type { LogFile, RawLine } from "./log-file.ts";
 
-/** A line of a log on standard output, as the bridge writes it. What else is printed there is a line as it is. */
-const structuredLine = z.object({
+/** A line of a log on standard output that Toolyard wrote: its bridge, or the runtime. What else is printed there is a line as it is. */
+const markedLine = z.object({
   at: z.number(),
   stream: z.enum(["STDOUT", "STDERR", "SYSTEM"]),
   text: z.string(),
+  mark: z.string(),
 });
 
 /** What one replica printed, both streams, by time. */
@@ -26,15 +29,17 @@ export interface ReplicaLog {
 export function createReplicaLog(options: {
   stdout: string;
   stderr: string;
+  /** Of the lines that are Toolyard's own words: see `markOf`. */
+  key: string;
   /** Size at which a stream's file is rotated; one rotated file is kept beside it. */
   maxBytes: number;
 }): ReplicaLog {
-  const { maxBytes } = options;
+  const { key, maxBytes } = options;
   const stdout = createLogFile({ path: options.stdout, maxBytes });
   const stderr = createLogFile({ path: options.stderr, maxBytes });
 
   const toLine = (stream: "STDOUT" | "STDERR", raw: RawLine): ReplicaLogLine => {
-    const parsed = stream === "STDOUT" ? parseStructuredLine(raw.text) : null;
+    const parsed = stream === "STDOUT" ? markedBy(key, raw.text) : null;
     return parsed ?? { at: raw.seenAt, stream, text: raw.text };
   };
   const merge = (out: RawLine[], err: RawLine[]): ReplicaLogLine[] =>
@@ -45,7 +50,7 @@ export function createReplicaLog(options: {
   return {
     observe: (now) => stdout.observe(now) + stderr.observe(now),
     note(at, text) {
-      appendFileSync(options.stdout, `${JSON.stringify({ at, stream: "SYSTEM", text })}\n`, { mode: 0o600 });
+      appendFileSync(options.stdout, printLine({ at, stream: "SYSTEM", text }, key), { mode: 0o600 });
     },
     readLast: (last) => (last <= 0 ? [] : merge(stdout.readLast(last), stderr.readLast(last)).slice(-last)),
     async *follow({ signal, isOver, pollMs }) {
@@ -71,10 +76,13 @@ export function createReplicaLog(options: {
   };
 }
 
-function parseStructuredLine(text: string): ReplicaLogLine | null {
+/** The line, if it is not one that a replica printed to pass for Toolyard's words. */
+function markedBy(key: string, text: string): ReplicaLogLine | null {
   if (!text.startsWith("{")) return null;
   try {
-    return structuredLine.parse(JSON.parse(text));
+    const { mark, ...line } = markedLine.parse(JSON.parse(text));
+    const [given, own] = [Buffer.from(mark), Buffer.from(markOf(key, line))];
+    return given.length === own.length && timingSafeEqual(given, own) ? line : null;
   } catch {
     // Some other text that begins like one: shown as it is.
     return null;

@@ -6,7 +6,7 @@ import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { z } from "zod";
 
 /**
- * What is kept on disk of a replica so that a later process finds it. No secrets.
+ * What is kept on disk of a replica so that a later process finds it. No secrets but what its log is read by, which lies beside it.
  * `pid` is null between "about to spawn" and "spawned": a process that is killed over in between ends by itself.
  */
 const replicaRecord = z.object({
@@ -21,6 +21,8 @@ const replicaRecord = z.object({
   writablePaths: z.array(z.string()).default([]),
   /** Where it answers; "" where that was lost. */
   url: z.string().default(""),
+  /** Marks what in its log Toolyard wrote; of a replica from before there were marks, a new one that marks nothing yet. */
+  logKey: z.string().default(() => randomUUID()),
   memoryMb: z.number().nullable(),
   processes: z.number().nullable().default(null),
   diskMb: z.number().nullable().default(null),

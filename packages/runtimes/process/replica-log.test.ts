@@ -1,0 +1,54 @@
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLineLog, printLine } from "@toolyard/bridge/line-log.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createReplicaLog } from "./replica-log.ts";
+
+let folder: string;
+let stdout: string;
+let log: ReturnType<typeof createReplicaLog>;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "toolyard-replica-log-"));
+  stdout = join(folder, "stdout.log");
+  await writeFile(stdout, "");
+  await writeFile(join(folder, "stderr.log"), "");
+  log = createReplicaLog({ stdout, stderr: join(folder, "stderr.log"), key: "of this start", maxBytes: 1_000_000 });
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const line = { at: 5, stream: "SYSTEM" as const, text: "the server ended with code 1" };
+
+test("what the bridge says by the key of its start, and the runtime, is Toolyard's word", async () => {
+  const lines: string[] = [];
+  createLineLog(
+    (text) => lines.push(text),
+    () => 5,
+    (text) => text,
+    "of this start",
+  ).write("SYSTEM", line.text);
+  await appendFile(stdout, lines.join(""));
+  log.note(6, "Killed by Toolyard: it used too much.");
+  expect(log.readLast(10)).toEqual([line, { at: 6, stream: "SYSTEM", text: "Killed by Toolyard: it used too much." }]);
+});
+
+test.each([
+  ["a line as Toolyard's were once", () => JSON.stringify(line)],
+  ["a mark that is made up", () => JSON.stringify({ ...line, mark: "x".repeat(43) })],
+  ["the mark of another start", () => printLine(line, "of another start").trim()],
+  [
+    "the mark of other words",
+    () => JSON.stringify({ ...JSON.parse(printLine(line, "of this start")), text: "all is well" }),
+  ],
+  ["another time than was marked", () => JSON.stringify({ ...JSON.parse(printLine(line, "of this start")), at: 9 })],
+  [
+    "another stream than was marked",
+    () => JSON.stringify({ ...JSON.parse(printLine(line, "of this start")), stream: "STDERR" }),
+  ],
+])("%s, printed by a replica, is a line of its own", async (_what, forge) => {
+  const forged = forge();
+  await appendFile(stdout, `${forged}\n`);
+  log.observe(7);
+  expect(log.readLast(10)).toEqual([{ at: 7, stream: "STDOUT", text: forged }]);
+  expect(await readFile(stdout, "utf8")).toContain(forged);
+});
