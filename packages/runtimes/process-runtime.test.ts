@@ -132,12 +132,31 @@ describe("launches", () => {
       writablePaths: [],
       sessions: "SHARED",
       timeoutSeconds: 45,
+      startTimeoutSeconds: 90,
+      maxSessions: 7,
+      idleSeconds: null,
+      maxMessageBytes: 70_000,
     };
     const handle = await runtime.start({ ...spec, launch, port: null });
     await expect.poll(() => runtime.logs(handle, 5), DEADLINE).toHaveLength(1);
     const [line] = await runtime.logs(handle, 5);
     expect(line).toMatchObject({ at: 1_000, stream: "SYSTEM" });
-    const flags = ["--listen-fd", "4", "--sessions", "shared", "--timeout-seconds", "45"];
+    const limits = {
+      "--timeout-seconds": 45,
+      "--start-timeout-seconds": 90,
+      "--max-message-bytes": 70_000,
+      "--memory-mb": 4_096,
+      "--max-tasks": 1_024,
+    };
+    const flags = [
+      "--listen-fd",
+      "4",
+      "--sessions",
+      "shared",
+      "--max-sessions",
+      "7",
+      ...Object.entries(limits).flat().map(String),
+    ];
     expect(JSON.parse(line?.text ?? "")).toEqual({
       args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "server.mjs", "--flag"],
       environment: {},

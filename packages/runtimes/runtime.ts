@@ -18,6 +18,12 @@ export type ReplicaLaunch =
       sessions: "ISOLATED" | "SHARED";
       /** Seconds until the first byte of an answer, or between bytes. */
       timeoutSeconds: number;
+      /** Until the server has answered `initialize`. */
+      startTimeoutSeconds: number;
+      /** Null: what the bridge has by default. */
+      maxSessions: number | null;
+      idleSeconds: number | null;
+      maxMessageBytes: number | null;
     }
   | {
       kind: "http";

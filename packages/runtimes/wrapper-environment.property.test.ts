@@ -28,7 +28,18 @@ afterEach(async () => {
 
 function launchOf(kind: "http" | "stdio", env: Record<string, string>): ReplicaLaunch {
   const common = { command: process.execPath, args: [ECHO], env, workingDirectory: null, writablePaths: [] };
-  return kind === "http" ? { kind, ...common } : { kind, ...common, sessions: "ISOLATED", timeoutSeconds: 30 };
+  return kind === "http"
+    ? { kind, ...common }
+    : {
+        kind,
+        ...common,
+        sessions: "ISOLATED",
+        timeoutSeconds: 30,
+        startTimeoutSeconds: 60,
+        maxSessions: null,
+        idleSeconds: null,
+        maxMessageBytes: null,
+      };
 }
 
 /** A process and all below it, as the host sees them. */

@@ -34,7 +34,14 @@ const program = {
 
 /** A launch as the graph answers it: the JSON of the union Launch. */
 export const launchSchema = z.discriminatedUnion("__typename", [
-  z.object({ __typename: z.literal("StdioLaunch"), ...program, sessions: z.enum(["ISOLATED", "SHARED"]) }),
+  z.object({
+    __typename: z.literal("StdioLaunch"),
+    ...program,
+    sessions: z.enum(["ISOLATED", "SHARED"]),
+    maxSessions: z.number().nullable().default(null),
+    idleSeconds: z.number().nullable().default(null),
+    maxMessageBytes: z.number().nullable().default(null),
+  }),
   z.object({ __typename: z.literal("HttpLaunch"), ...program, path: z.string() }),
   z.object({
     __typename: z.literal("ImageLaunch"),
@@ -56,7 +63,7 @@ export type Variable = z.infer<typeof variable>;
 export const LAUNCH_FRAGMENT = `
   fragment WholeLaunch on Launch {
     __typename
-    ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions options { ...WholeOptions } }
+    ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions maxSessions idleSeconds maxMessageBytes options { ...WholeOptions } }
     ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory writablePaths path options { ...WholeOptions } }
     ... on ImageLaunch { image args env { ...WholeVariable } port path options { ...WholeOptions } }
     ... on RemoteLaunch { url headers { ...WholeVariable } options { ...WholeOptions } }

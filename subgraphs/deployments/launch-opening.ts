@@ -1,8 +1,10 @@
-import type { ReplicaLaunch } from "@toolyard/runtimes/runtime.ts";
+import { defaults } from "@toolyard/bridge/arguments.ts";
+import { DEFAULT_ALLOWANCE } from "@toolyard/runtimes/process/resources.ts";
+import type { ReplicaLaunch, ReplicaResources } from "@toolyard/runtimes/runtime.ts";
 import type { Sealer } from "@toolyard/service-kit";
 import { substitute, type Configuration } from "./configuration.ts";
 import type { Deployment } from "./deployment.ts";
-import type { LaunchVariable } from "./launch-spec.ts";
+import type { LaunchSpec, LaunchVariable } from "./launch-spec.ts";
 
 /** What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged. */
 export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
@@ -14,7 +16,7 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
   if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);
   switch (launch.kind) {
     case "stdio": {
-      const { command, workingDirectory, writablePaths, sessions } = launch;
+      const { command, workingDirectory, writablePaths, sessions, maxSessions, idleSeconds, maxMessageBytes } = launch;
       return {
         kind: "stdio",
         command,
@@ -23,7 +25,11 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
         workingDirectory,
         writablePaths,
         sessions,
+        maxSessions,
+        idleSeconds,
+        maxMessageBytes,
         timeoutSeconds: launch.options.timeoutSeconds,
+        startTimeoutSeconds: launch.options.health.startTimeoutSeconds,
       };
     }
     case "http":
@@ -38,6 +44,19 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
     case "image":
       return { kind: "image", image: launch.image, args, env, port: launch.port };
   }
+}
+
+/** Threads of a server that is a Node program, and a little more. */
+const TASKS_A_SESSION = 16;
+
+/** What a replica may use: where the launch does not say how many processes and threads, sessions that have one each count. */
+export function resourcesOf(launch: LaunchSpec): ReplicaResources {
+  const given = launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null };
+  if (launch.kind !== "stdio" || launch.sessions === "SHARED" || given.processes !== null) return given;
+  return {
+    ...given,
+    processes: DEFAULT_ALLOWANCE.processes + TASKS_A_SESSION * (launch.maxSessions ?? defaults.maxSessions),
+  };
 }
 
 /** Headers that a remote server takes, opened. Secret. */

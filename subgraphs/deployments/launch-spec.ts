@@ -40,6 +40,9 @@ export const launchSpec = z.discriminatedUnion("kind", [
     workingDirectory: z.string().nullable().default(null),
     writablePaths: z.array(z.string()).default([]),
     sessions: z.enum(["ISOLATED", "SHARED"]).default("ISOLATED"),
+    maxSessions: z.number().int().positive().nullable().default(null),
+    idleSeconds: z.number().int().positive().nullable().default(null),
+    maxMessageBytes: z.number().int().positive().nullable().default(null),
     ...common,
   }),
   z.object({

@@ -90,6 +90,10 @@ describe("a launch", () => {
       stdio({ options: { resources: { diskMb: 15 } } }),
       "input.launch.stdio.options.resources.diskMb",
     ],
+    ["no session at all", stdio({ maxSessions: 0 }), "input.launch.stdio.maxSessions"],
+    ["sessions without end", stdio({ maxSessions: 10_001 }), "input.launch.stdio.maxSessions"],
+    ["a session that is never idle", stdio({ idleSeconds: 86_401 }), "input.launch.stdio.idleSeconds"],
+    ["messages of any length", stdio({ maxMessageBytes: 67_108_865 }), "input.launch.stdio.maxMessageBytes"],
     ["a relative writable path", stdio({ writablePaths: ["notes"] }), "input.launch.stdio.writablePaths.0"],
     ["a writable path that climbs", stdio({ writablePaths: ["/srv/../etc"] }), "input.launch.stdio.writablePaths.0"],
     [

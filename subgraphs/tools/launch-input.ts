@@ -1,4 +1,5 @@
 import { isAbsolute, normalize } from "node:path/posix";
+import { bounds } from "@toolyard/bridge/arguments.ts";
 import { z } from "zod";
 import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
@@ -219,6 +220,9 @@ const stdio = z.object({
     .enum(["ISOLATED", "SHARED"])
     .nullish()
     .transform((value) => value ?? "ISOLATED"),
+  maxSessions: wholeOrNull(...bounds.maxSessions).transform((value) => value ?? undefined),
+  idleSeconds: wholeOrNull(...bounds.idleSeconds).transform((value) => value ?? undefined),
+  maxMessageBytes: wholeOrNull(...bounds.maxMessageBytes).transform((value) => value ?? undefined),
   options,
 });
 const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options });

@@ -30,6 +30,10 @@ export interface StdioLaunch<Var = Variable> {
   /** Left out where there are none, as in launches of before there were any: digests are of what is said. */
   writablePaths?: string[] | undefined;
   sessions: "ISOLATED" | "SHARED";
+  /** These, too. */
+  maxSessions?: number | undefined;
+  idleSeconds?: number | undefined;
+  maxMessageBytes?: number | undefined;
   options: LaunchOptions;
 }
 

@@ -99,11 +99,18 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         const wanted = { argv: [command, ...launch.args], environment, inherited: [] };
         inner = sandbox ? wanted : withoutEnvironment(wanted);
       } else {
+        const { memoryMb, processes } = allowanceOf(spec.resources);
         const { args } = bridgeCommand({
           entry: bridgeEntry,
           listenFd: firstInherited + 1,
           sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
           timeoutSeconds: launch.timeoutSeconds,
+          startTimeoutSeconds: launch.startTimeoutSeconds,
+          maxSessions: launch.maxSessions,
+          idleSeconds: launch.idleSeconds,
+          maxMessageBytes: launch.maxMessageBytes,
+          memoryMb,
+          maxTasks: processes,
           workingDirectory: launch.workingDirectory === null ? null : startDirectory,
           command,
           args: launch.args,

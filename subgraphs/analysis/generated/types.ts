@@ -51,6 +51,12 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. */
+  maxSessions?: Maybe<Scalars['Int']['output']>;
+  /** After how long a session without a call and without an open stream ends; null: 300. */
+  idleSeconds?: Maybe<Scalars['Int']['output']>;
+  /** The longest message that the server may write, in bytes; null: 10485760. A longer one is an error of the call that it answers. */
+  maxMessageBytes?: Maybe<Scalars['Int']['output']>;
   /** Limits and health checks. */
   options: LaunchOptions;
 };
@@ -692,9 +698,9 @@ export type ResolversTypes = {
   PageInfo: ResolverTypeWrapper<PageInfo>;
   Launch: ResolverTypeWrapper<ResolversUnionTypes<ResolversTypes>['Launch']>;
   StdioLaunch: ResolverTypeWrapper<StdioLaunch>;
+  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   HttpLaunch: ResolverTypeWrapper<HttpLaunch>;
   ImageLaunch: ResolverTypeWrapper<ImageLaunch>;
-  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   RemoteLaunch: ResolverTypeWrapper<RemoteLaunch>;
   SessionMode: SessionMode;
   EnvVar: ResolverTypeWrapper<EnvVar>;
@@ -746,9 +752,9 @@ export type ResolversParentTypes = {
   PageInfo: PageInfo;
   Launch: ResolversUnionTypes<ResolversParentTypes>['Launch'];
   StdioLaunch: StdioLaunch;
+  Int: Scalars['Int']['output'];
   HttpLaunch: HttpLaunch;
   ImageLaunch: ImageLaunch;
-  Int: Scalars['Int']['output'];
   RemoteLaunch: RemoteLaunch;
   EnvVar: EnvVar;
   LaunchOptions: LaunchOptions;
@@ -831,6 +837,9 @@ export type StdioLaunchResolvers<ContextType = Context, ParentType extends Resol
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   sessions?: Resolver<ResolversTypes['SessionMode'], ParentType, ContextType>;
+  maxSessions?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  idleSeconds?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  maxMessageBytes?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
 };

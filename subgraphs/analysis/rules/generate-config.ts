@@ -184,6 +184,9 @@ function stdio(command: string, args: string[]): Launch {
     workingDirectory: null,
     writablePaths: [],
     sessions: "ISOLATED",
+    maxSessions: null,
+    idleSeconds: null,
+    maxMessageBytes: null,
     options: DEFAULT_OPTIONS,
   };
 }

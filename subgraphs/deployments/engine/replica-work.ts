@@ -4,7 +4,7 @@ import { messageOf, newId, ToolyardError, type Logger, type Sealer } from "@tool
 import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
 import { calleeOf } from "../callee.ts";
-import { openHeaders, openLaunch } from "../launch-opening.ts";
+import { openHeaders, openLaunch, resourcesOf } from "../launch-opening.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
 import type { Reason } from "../reason.ts";
@@ -146,7 +146,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         port: replica.port,
         token: sealer.open(replica.sealedToken, replica.id),
         secrets: secrets.of(deployment, replica),
-        resources: deployment.launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null },
+        resources: resourcesOf(deployment.launch),
       },
       signal,
     );

@@ -50,6 +50,12 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. */
+  maxSessions?: Maybe<Scalars['Int']['output']>;
+  /** After how long a session without a call and without an open stream ends; null: 300. */
+  idleSeconds?: Maybe<Scalars['Int']['output']>;
+  /** The longest message that the server may write, in bytes; null: 10485760. A longer one is an error of the call that it answers. */
+  maxMessageBytes?: Maybe<Scalars['Int']['output']>;
   /** Limits and health checks. */
   options: LaunchOptions;
 };
@@ -484,6 +490,12 @@ export type StdioLaunchInput = {
   writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Whether each session has a process of its own. */
   sessions?: InputMaybe<SessionMode>;
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. 1 to 10000. */
+  maxSessions?: InputMaybe<Scalars['Int']['input']>;
+  /** After how long a session without a call and without an open stream ends; null: 300. 1 to 86400. */
+  idleSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** The longest message that the server may write, in bytes; null: 10485760. 65536 to 67108864. */
+  maxMessageBytes?: InputMaybe<Scalars['Int']['input']>;
   /** Time limits, probes, resources. */
   options?: InputMaybe<LaunchOptionsInput>;
 };
@@ -877,9 +889,9 @@ export type ResolversTypes = {
   PageInfo: ResolverTypeWrapper<PageInfo>;
   Launch: ResolverTypeWrapper<ResolversUnionTypes<ResolversTypes>['Launch']>;
   StdioLaunch: ResolverTypeWrapper<ShownStdioLaunch>;
+  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   HttpLaunch: ResolverTypeWrapper<ShownHttpLaunch>;
   ImageLaunch: ResolverTypeWrapper<ShownImageLaunch>;
-  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   RemoteLaunch: ResolverTypeWrapper<ShownRemoteLaunch>;
   SessionMode: SessionMode;
   EnvVar: ResolverTypeWrapper<EnvVar>;
@@ -933,9 +945,9 @@ export type ResolversParentTypes = {
   PageInfo: PageInfo;
   Launch: ResolversUnionTypes<ResolversParentTypes>['Launch'];
   StdioLaunch: ShownStdioLaunch;
+  Int: Scalars['Int']['output'];
   HttpLaunch: ShownHttpLaunch;
   ImageLaunch: ShownImageLaunch;
-  Int: Scalars['Int']['output'];
   RemoteLaunch: ShownRemoteLaunch;
   EnvVar: EnvVar;
   LaunchOptions: LaunchOptions;
@@ -1021,6 +1033,9 @@ export type StdioLaunchResolvers<ContextType = Context, ParentType extends Resol
   workingDirectory?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   writablePaths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   sessions?: Resolver<ResolversTypes['SessionMode'], ParentType, ContextType>;
+  maxSessions?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  idleSeconds?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  maxMessageBytes?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
 };
