@@ -1,7 +1,9 @@
 import { rm } from "node:fs/promises";
+import type { Readable } from "node:stream";
 
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { createFloodGate, type FloodGate } from "./flood-gate.ts";
 import { createLineSplitter } from "./lines.ts";
 import { code as errorCode, errorText, isObject, type Message, readMessage } from "./json-rpc.ts";
 import { createLongMessage, type LongMessage } from "./long-message.ts";
@@ -67,6 +69,7 @@ const maxKeptLine = 64 * 1024;
 /** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
 const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
 const stackLines = 30;
+const startOfMessage = /^\s*[{[]/;
 
 function describe(code: number | null, signal: string | null): string {
   return signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`;
@@ -114,21 +117,35 @@ export function createChild(options: {
     }
   }
 
+  const gateFor = (stream: Readable, name: string): FloodGate =>
+    createFloodGate({
+      stream,
+      onLeftOut: (lines) => log.write("SYSTEM", `${lines} lines of the server's ${name} within a second are left out`),
+    });
+  const stdoutGate = gateFor(child.stdout, "stdout");
+  const stderrGate = gateFor(child.stderr, "stderr");
+
+  /** No message: for people. */
+  function printed(line: string): void {
+    if (stdoutGate.admits(line.length)) log.write("STDOUT", line);
+  }
+
   const stdout = createLineSplitter({
     maxBytes: maxMessageBytes,
     watch: createLongMessage,
     onLine(line) {
+      // Failing to parse takes long, in a flood of lines that are no messages.
+      if (!startOfMessage.test(line)) return printed(line);
       let value: unknown;
       try {
         value = JSON.parse(line);
       } catch {
-        log.write("STDOUT", line);
-        return;
+        return printed(line);
       }
       // Batches were part of 2025-03-26; a line may hold one.
       for (const item of Array.isArray(value) ? value : [value]) {
         const message = readMessage(item);
-        if (message === null) log.write("STDOUT", line);
+        if (message === null) printed(line);
         else if (!isReport(message)) handler?.onMessage(message, item === value ? line : JSON.stringify(item));
         else {
           const masked = mask.json(message);
@@ -161,7 +178,7 @@ export function createChild(options: {
         sinceError = 0;
       } else sinceError += 1;
       if (text !== "") lastLine = text.slice(0, maxKeptLine);
-      log.write("STDERR", line);
+      if (stderrGate.admits(line.length)) log.write("STDERR", line);
     },
     onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
   });
@@ -211,6 +228,8 @@ export function createChild(options: {
   function exited(code: number | null, signalName: string | null): void {
     // What it started must not outlive it.
     signal("SIGKILL");
+    stdoutGate.open();
+    stderrGate.open();
     if (timer !== null) clearTimeout(timer);
     timer = setTimeout(() => finish(code, signalName), drainMs);
   }
