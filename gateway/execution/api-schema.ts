@@ -1,6 +1,8 @@
 import {
   buildASTSchema,
   DirectiveLocation,
+  isScalarType,
+  isSpecifiedScalarType,
   Kind,
   type ConstDirectiveNode,
   type DefinitionNode,
@@ -9,6 +11,7 @@ import {
   type TypeDefinitionNode,
   type TypeNode,
 } from "graphql";
+import { exactLiteral } from "./exact-json.ts";
 import { stringArgument } from "./supergraph.ts";
 
 export interface ApiSchemaOptions {
@@ -24,7 +27,11 @@ export interface ApiSchemaOptions {
  */
 export function createApiSchema(options: ApiSchemaOptions): GraphQLSchema {
   const document = apiDocument(options);
-  return buildASTSchema(document, { assumeValid: true, assumeValidSDL: true });
+  const schema = buildASTSchema(document, { assumeValid: true, assumeValidSDL: true });
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (isScalarType(type) && !isSpecifiedScalarType(type)) type.parseLiteral = exactLiteral;
+  }
+  return schema;
 }
 
 type Annotated = { readonly directives?: readonly ConstDirectiveNode[] | undefined };

@@ -8,6 +8,7 @@ import {
 } from "@apollo/query-planner";
 import { understoodFeatures } from "@toolyard/schema/linked-features.ts";
 import { parse } from "graphql";
+import { holdsUnsafeInteger } from "./exact-json.ts";
 import type { FetchNode, PathSegment, PlanNode, RequiresSelection, Rewrite, RewriteSegment } from "./query-plan.ts";
 import type { PlannerCore } from "./query-planner.ts";
 
@@ -28,6 +29,8 @@ export function createApolloPlanner(options: { supergraphSdl: string }): Planner
   );
   return {
     plan({ operation, operationName, overrideLabels, overridePercentage }) {
+      if (holdsUnsafeInteger(operation))
+        throw new Error("Apollo's planner does not keep the digits of large integers.");
       const document = parse(operation, { noLocation: true });
       const parsed = operationFromDocument(apiSchema, document, operationName === null ? {} : { operationName });
       const isOn = (label: string): boolean => {

@@ -13,6 +13,7 @@ import { createAuthorization } from "./authorization.ts";
 import { createErrorPaths } from "./error-paths.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
 import type { Operation } from "./operation.ts";
+import { withPlainNumbers } from "./exact-variables.ts";
 import { createIsolatedPlanner } from "./isolated-planner.ts";
 import type { AbortSignalLike } from "./light-abort.ts";
 import {
@@ -166,7 +167,12 @@ export function createExecutor(options: ExecutorOptions): Executor {
   ): { coerced: Json } | { errors: readonly GraphQLError[] } {
     const definitions = definition.variableDefinitions;
     if (!definitions || definitions.length === 0) return { coerced: {} };
-    const result = getVariableValues(schemaFor(context.caller), definitions, variables ?? {}, { maxErrors: 50 });
+    const schema = schemaFor(context.caller);
+    let result = getVariableValues(schema, definitions, variables ?? {}, { maxErrors: 50 });
+    if (result.errors && variables) {
+      const plain = withPlainNumbers(schema, definitions, variables);
+      result = getVariableValues(schema, definitions, plain, { maxErrors: 50 });
+    }
     if (!result.errors) {
       // Allowed by their default value, and null all the same (GraphQL, section 6.4.1).
       const nulls = conditionVariables.filter((name) => result.coerced[name] === null);

@@ -1,4 +1,5 @@
 import { ToolyardError } from "@toolyard/service-kit";
+import { parseExactly } from "./exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
@@ -9,6 +10,7 @@ import type {
   SubgraphRequest,
   SubgraphResponse,
 } from "./subgraph-client.ts";
+import { variablesTextOf } from "./subgraph-client.ts";
 import { WireProblem, type WireResponse } from "./wire/response-parser.ts";
 import { WireClosed } from "./wire/wire-connection.ts";
 import { createWirePool, WireTimeout } from "./wire/wire-pool.ts";
@@ -63,12 +65,13 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
   }
 
   /** The request as text where it is all ASCII, else as bytes. */
-  function requestOf({ query, context, variables, variablesText }: SubgraphRequest, own: Headers): string | Buffer {
+  function requestOf(request: SubgraphRequest, own: Headers): string | Buffer {
+    const { query, context } = request;
     let head = fixedHead + fieldsOf(context.headers);
     if (context.traceparent !== undefined) head += `traceparent: ${valueOf("traceparent", context.traceparent)}\r\n`;
     if (context.tracestate !== undefined) head += `tracestate: ${valueOf("tracestate", context.tracestate)}\r\n`;
     head += fieldsOf(own);
-    const body = `{"query":${textOf(query)},"variables":${variablesText ?? JSON.stringify(variables ?? {})}}`;
+    const body = `{"query":${textOf(query)},"variables":${variablesTextOf(request)}}`;
     const length = Buffer.byteLength(body);
     head += `content-length: ${length}\r\n\r\n`;
     return length === body.length ? head + body : Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]);
@@ -151,7 +154,7 @@ function readResponse(name: string, { status, contentType, contentEncoding, body
   let parsed: unknown;
   try {
     // Some writers begin with a byte order mark, which JSON's readers may ignore (RFC 8259).
-    parsed = JSON.parse(body.charCodeAt(0) === 0xfeff ? body.slice(1) : body);
+    parsed = parseExactly(body.charCodeAt(0) === 0xfeff ? body.slice(1) : body);
   } catch {
     return unavailable(name, `HTTP ${status} with a body that is not JSON`);
   }

@@ -1,9 +1,21 @@
-import { GRAPHQL_TRANSPORT_WS_PROTOCOL, MessageType, parseMessage, type Message } from "graphql-ws";
+import {
+  GRAPHQL_TRANSPORT_WS_PROTOCOL,
+  MessageType,
+  parseMessage,
+  type JSONMessageReviver,
+  type Message,
+} from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError } from "@toolyard/service-kit";
 import { createTurns } from "../turns.ts";
+import { exactReviver } from "./exact-json.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
-import { variablesOf, type OperationContext, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
+import {
+  variablesTextOf,
+  type OperationContext,
+  type SubgraphRequest,
+  type SubgraphResponse,
+} from "./subgraph-client.ts";
 
 export interface HttpSubscriberOptions {
   name: string;
@@ -91,7 +103,8 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     if (!socket || stream.end) return;
     let message: Message;
     try {
-      message = parseMessage(data.toString("utf8"));
+      const text = data.toString("utf8");
+      message = parseMessage(text, exactReviver(text) as JSONMessageReviver | undefined);
     } catch (error) {
       fail(stream, "it sent something that is no message of graphql-transport-ws", error);
       return;
@@ -99,8 +112,8 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     switch (message.type) {
       case MessageType.ConnectionAck: {
         clearTimeout(stream.deadline);
-        const payload = { query: request.query, variables: variablesOf(request) };
-        socket.send(JSON.stringify({ id: operationId, type: MessageType.Subscribe, payload }));
+        const payload = `{"query":${JSON.stringify(request.query)},"variables":${variablesTextOf(request)}}`;
+        socket.send(`{"id":${JSON.stringify(operationId)},"type":"${MessageType.Subscribe}","payload":${payload}}`);
         request.onOpen?.();
         return;
       }

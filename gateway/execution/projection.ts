@@ -18,6 +18,7 @@ import {
   type GraphQLSchema,
   type SelectionNode,
 } from "graphql";
+import { exactDigitsOf } from "./exact-json.ts";
 import type { Operation } from "./operation.ts";
 
 type Json = Record<string, unknown>;
@@ -314,7 +315,7 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
         kind: "leaf",
         nonNull,
         accepts: scalarCheck(nullable.name),
-        coerce: nullable.name === "ID" ? wholeNumberAsText : undefined,
+        coerce: Object.hasOwn(coercions, nullable.name) ? coercions[nullable.name] : undefined,
         typeName: nullable.name,
         what,
       };
@@ -390,8 +391,19 @@ const scalarChecks: Readonly<Record<string, (value: unknown) => boolean>> = {
 
 /** An ID is answered as a string, whatever the subgraph has it as. */
 function wholeNumberAsText(value: unknown): string | undefined {
-  return Number.isInteger(value) ? String(value) : undefined;
+  return Number.isInteger(value) ? String(value) : (exactDigitsOf(value) ?? undefined);
 }
+
+/** As near as a Float comes to it. */
+function exactAsNumber(value: unknown): number | undefined {
+  const digits = exactDigitsOf(value);
+  return digits === null ? undefined : Number(digits);
+}
+
+const coercions: Readonly<Record<string, (value: unknown) => unknown>> = {
+  ID: wholeNumberAsText,
+  Float: exactAsNumber,
+};
 
 const anything = () => true;
 

@@ -2,9 +2,10 @@ import { Agent, request as send } from "undici";
 import { isPublic } from "@toolyard/service-kit";
 import { EVENT_STREAM } from "../http/media-types.ts";
 import { createEventParser } from "../subscriptions/event-stream.ts";
+import { parseExactly } from "./exact-json.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
 import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
-import { variablesOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
+import { variablesTextOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 const MAX_REFUSAL_CHARACTERS = 1_048_576;
 
@@ -41,7 +42,7 @@ export function createSseSubscriber(
         accept: EVENT_STREAM,
         ...streamHeaders(context, own),
       },
-      body: JSON.stringify({ query, variables: variablesOf(request) }),
+      body: `{"query":${JSON.stringify(query)},"variables":${variablesTextOf(request)}}`,
     });
     if (statusCode !== 200 || !String(headers["content-type"]).toLowerCase().startsWith(EVENT_STREAM)) {
       const refusal = await beginningOf(body);
@@ -98,7 +99,7 @@ function refusalOf(name: string, status: number, body: string): SubgraphResponse
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseExactly(text);
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw error;

@@ -44,6 +44,11 @@ export function variablesOf({ variables, variablesText = "{}" }: SubgraphRequest
   return variables ?? (JSON.parse(variablesText) as Record<string, unknown>);
 }
 
+/** The same as JSON. */
+export function variablesTextOf({ variables, variablesText }: SubgraphRequest): string {
+  return variablesText ?? JSON.stringify(variables ?? {});
+}
+
 export interface SubgraphError {
   message: string;
   path?: readonly (string | number)[] | undefined;

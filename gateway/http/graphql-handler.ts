@@ -12,6 +12,7 @@ import {
 import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
 import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
+import { parseExactly } from "../execution/exact-json.ts";
 import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
@@ -151,7 +152,7 @@ export function createGraphqlHandler(
     caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   async function bodyOf(exchange: Exchange): Promise<unknown> {
-    return parseJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body");
+    return parseJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body", parseExactly);
   }
 
   /** The operation's text in the body, for protocols that know nothing of persisted ones. */

@@ -1,6 +1,7 @@
 import { ToolyardError } from "@toolyard/service-kit";
 import { parseJson } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
+import { parseExactly } from "../execution/exact-json.ts";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
 export interface GraphqlParams {
@@ -72,5 +73,5 @@ export function parseSearch(search: URLSearchParams): GraphqlParams {
 function jsonOf(search: URLSearchParams, name: string): unknown {
   const text = search.get(name);
   if (text === null || text === "") return null;
-  return parseJson(text, `The parameter \`${name}\``);
+  return parseJson(text, `The parameter \`${name}\``, parseExactly);
 }

@@ -7,12 +7,14 @@ import {
   handleProtocols,
   MessageType,
   parseMessage,
+  type JSONMessageReviver,
   type Message,
   type SubscribeMessage,
 } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import { anonymous, isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
+import { exactReviver } from "../execution/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import type { RequestHead } from "./http-exchange.ts";
@@ -106,7 +108,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     let message: Message;
     try {
       if (hasTooManyValues(text)) throw new Error("Too many values");
-      message = parseMessage(text);
+      message = parseMessage(text, exactReviver(text) as JSONMessageReviver | undefined);
     } catch {
       socket.close(CloseCode.BadRequest, "Invalid message received");
       return;

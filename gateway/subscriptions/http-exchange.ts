@@ -2,6 +2,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
+import { parseExactly } from "../execution/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 
@@ -69,7 +70,7 @@ function searchOf(request: IncomingMessage): Record<string, unknown> | null {
     return Object.fromEntries(
       [...search].map(([name, value]) => [
         name,
-        name === "variables" || name === "extensions" ? (JSON.parse(value) as unknown) : value,
+        name === "variables" || name === "extensions" ? parseExactly(value) : value,
       ]),
     );
   } catch (error) {

@@ -6,6 +6,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import { anonymous, isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
+import { parseExactly } from "../execution/exact-json.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
 import { createOpenStreams } from "./open-streams.ts";
@@ -272,7 +273,7 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
 function parseMessage(data: Buffer): ClientMessage | null {
   try {
     const text = data.toString("utf8");
-    return hasTooManyValues(text) ? null : (clientMessage.safeParse(JSON.parse(text)).data ?? null);
+    return hasTooManyValues(text) ? null : (clientMessage.safeParse(parseExactly(text)).data ?? null);
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw new Error(`A message could not be read: ${messageOf(error)}`, { cause: error });

@@ -47,16 +47,17 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
 /**
  * Parses JSON that a client sent, unless it has so many values that making them would hold up everybody else.
  * @param what Begins the sentence that says what is wrong.
+ * @param parse As JSON.parse.
  * @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE
  */
-export function parseJson(text: string, what: string): unknown {
+export function parseJson(text: string, what: string, parse: (text: string) => unknown = JSON.parse): unknown {
   if (hasTooManyValues(text)) {
     throw new ToolyardError("PAYLOAD_TOO_LARGE", `${what} has more than ${MAX_JSON_VALUES} values.`, {
       extensions: { limit: "jsonValues", max: MAX_JSON_VALUES },
     });
   }
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch (cause) {
     throw new ToolyardError("BAD_USER_INPUT", `${what} is not JSON.`, { cause });
   }

@@ -1,0 +1,75 @@
+/**
+ * JSON whose integers keep their digits beyond 2^53: what custom scalars and keys are made of passes through the gateway as it is. Such
+ * an integer becomes what JSON.rawJSON makes (https://tc39.es/proposal-json-parse-with-source/), which JSON.stringify writes as it was.
+ */
+import { Kind, valueFromASTUntyped, type ValueNode } from "graphql";
+
+type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
+
+// TypeScript's library does not have them yet.
+const { rawJSON, isRawJSON } = JSON as typeof JSON & {
+  rawJSON(text: string): object;
+  isRawJSON(value: unknown): value is { rawJSON: string };
+};
+
+/** No integer of fewer digits is unsafe. */
+const LEAST_DIGITS = 16;
+
+/** For JSON.parse; undefined, which costs nothing, where the text has no such integer. */
+export function exactReviver(text: string): Reviver | undefined {
+  return hasLongNumber(text) ? keepDigits : undefined;
+}
+
+/** Whether so many digits stand in a row somewhere: one of every sixteen places is among them, so the others are not looked at. */
+function hasLongNumber(text: string): boolean {
+  for (let at = LEAST_DIGITS - 1; at < text.length; at += LEAST_DIGITS) {
+    if (!isDigit(text.charCodeAt(at))) continue;
+    let begin = at;
+    while (begin > 0 && at - begin < LEAST_DIGITS && isDigit(text.charCodeAt(begin - 1))) begin -= 1;
+    let end = at + 1;
+    while (end - begin < LEAST_DIGITS && isDigit(text.charCodeAt(end))) end += 1;
+    if (end - begin >= LEAST_DIGITS) return true;
+  }
+  return false;
+}
+
+function isDigit(code: number): boolean {
+  return code >= 0x30 && code <= 0x39;
+}
+
+const keepDigits: Reviver = (_key, value, { source }) =>
+  typeof value === "number" && source !== undefined && isUnsafeInteger(source) ? rawJSON(source) : value;
+
+function isUnsafeInteger(text: string): boolean {
+  return /^-?\d{16,}$/.test(text) && !Number.isSafeInteger(Number(text));
+}
+
+/** @throws SyntaxError */
+export function parseExactly(text: string): unknown {
+  const reviver = exactReviver(text);
+  return reviver ? JSON.parse(text, reviver as (key: string, value: unknown) => unknown) : JSON.parse(text);
+}
+
+/** The digits of an integer that was kept so; null for anything else. */
+export function exactDigitsOf(value: unknown): string | null {
+  return isRawJSON(value) ? value.rawJSON : null;
+}
+
+/** Whether a GraphQL operation has such an integer, as graphql-js prints it; rarely, whether a string of it has. */
+export function holdsUnsafeInteger(operation: string): boolean {
+  return [...operation.matchAll(/(?<![\w.])\d{16,}(?![\w.])/g)].some(([digits]) => isUnsafeInteger(digits));
+}
+
+/** The value of a custom scalar's literal. */
+export function exactLiteral(node: ValueNode, variables?: Record<string, unknown> | null): unknown {
+  switch (node.kind) {
+    case Kind.INT:
+      return isUnsafeInteger(node.value) ? rawJSON(node.value) : Number(node.value);
+    case Kind.LIST:
+      return node.values.map((value) => exactLiteral(value, variables));
+    case Kind.OBJECT:
+      return Object.fromEntries(node.fields.map(({ name, value }) => [name.value, exactLiteral(value, variables)]));
+    default:
+      return valueFromASTUntyped(node, variables);
+  }
+}
