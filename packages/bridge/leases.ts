@@ -19,6 +19,8 @@ export interface Leases {
   /** Puts a child that runs into a group. */
   add(group: GroupName, child: SharedChild): void;
   find(key: string): SharedChild | undefined;
+  /** Whether a child of that id is in the group. */
+  has(key: string, childId: string): boolean;
   all(): SharedChild[];
   sweep(now: number, idleMs: number): void;
   close(): void;
@@ -275,6 +277,10 @@ export function createLeases(options: {
     find(key) {
       for (const child of groups.get(key)?.members ?? []) return child;
       return undefined;
+    },
+    has(key, childId) {
+      for (const child of groups.get(key)?.members ?? []) if (child.id === childId) return true;
+      return false;
     },
     all: () => [...groupOf.keys()],
     sweep(at, idleMs) {

@@ -1,3 +1,5 @@
+import { randomInt, randomUUID } from "node:crypto";
+
 import type { Child, ChildEnd } from "./child.ts";
 import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "./exchange.ts";
 import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
@@ -98,8 +100,18 @@ export function createPeer(options: {
     Id,
     { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
   >();
-  let nextId = 1;
   let cancelled = false;
+
+  /**
+   * Nobody can guess another's: what one asker writes into a request, a server may take for its id or its progress token (`Id`, as
+   * some read JSON), and answer somebody else's call. 31 bits, since some servers have no room for more.
+   */
+  function freshId(): number {
+    for (;;) {
+      const id = randomInt(1, 2 ** 31);
+      if (!open.has(id)) return id;
+    }
+  }
 
   function settle(message: Message, raw: string): void {
     const id = message.id;
@@ -184,7 +196,7 @@ export function createPeer(options: {
       const clientId = message.id as Id;
       const method = message.method as string;
       if (!remap && open.has(clientId)) return null;
-      const wireId = remap ? nextId++ : clientId;
+      const wireId = remap ? freshId() : clientId;
       const token = metaOf(params)?.progressToken;
       const clientToken = isId(token) ? token : undefined;
       const call: Call = {
@@ -210,7 +222,7 @@ export function createPeer(options: {
     },
     ask(method, params, timeoutMs) {
       if (child.end !== null) return Promise.reject(new PeerError(child.end.reason));
-      const id = `${ownIdPrefix}${nextId++}`;
+      const id = `${ownIdPrefix}${randomUUID()}`;
       return new Promise((resolve, reject) => {
         const timer =
           timeoutMs === null

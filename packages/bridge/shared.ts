@@ -92,6 +92,8 @@ export interface SharedChildrenOptions {
   /** Children for requests without a session. */
   maxChildren: number;
   statusOf: (call: Call, message: Message) => number;
+  /** Whose call it is. */
+  callerOf: (call: Call) => string;
   /** A request of the server that none but a client can answer. */
   onRequest: (shared: SharedChild, message: Message) => void;
   onNotification: (shared: SharedChild, message: Message) => void;
@@ -102,6 +104,7 @@ const firstRetryMs = 250;
 const subscribeTimeoutMs = 5_000;
 const listTimeoutMs = 10_000;
 const discoverTimeoutMs = 10_000;
+const apartMs = 60_000;
 /** A server of the session era may not answer at all before `initialize`. */
 const leastDiscoverMs = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
@@ -158,7 +161,7 @@ class InitializeRefused extends Error implements Reason {
 }
 
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
-  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, onRequest, onNotification, onEnd } = options;
+  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, callerOf, onRequest, onNotification, onEnd } = options;
   let wanted = false;
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
@@ -168,6 +171,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   /** Children that were asked what they speak and were not used yet. */
   let raw: Child | null = null;
   let discovered: SharedChild | null = null;
+  /** Until when callers do not share a child of the stateless revision: the last one ended by itself. */
+  let apartUntil = 0;
   /** How long the newest child of the session era took to be ready. */
   let startMs = 0;
   const leases = createLeases({
@@ -203,6 +208,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
         onEnd(end: ChildEnd) {
           if (entry === null) return;
           const wasBlank = entry === leases.find(blank.key);
+          // Whose request that was cannot be told; for a while each caller has one of their own, so that it can.
+          if (entry === leases.find(everybody.key) && !entry.peer.child.closing) apartUntil = now() + apartMs;
           leases.remove(entry);
           onEnd(entry, end);
           for (const listener of endListeners) listener(end);
@@ -419,7 +426,10 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
     const lease = await taken;
-    pool.usedBy(lease.child.peer.child, caller);
+    const { peer } = lease.child;
+    // Its end is counted against the caller whose calls ran, where those are one's.
+    const isOnlyTheirs = [...peer.open.values()].every((call) => callerOf(call) === caller);
+    pool.usedBy(peer.child, isOnlyTheirs ? caller : "");
     return lease;
   }
 
@@ -430,7 +440,9 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       const waitMs = timeoutSeconds * 1000;
       if (stateless && (await inTime(speaks())) === "stateless") {
         // A log line does not say which request it belongs to.
-        const group = alone ? { key: JSON.stringify(["stateless", caller]), caller } : everybody;
+        const own = { key: JSON.stringify(["stateless", caller]), caller };
+        const isApart = alone || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
+        const group = isApart ? own : everybody;
         return used(leases.take({ group, start: startForStateless, alone, childId, waitMs }), caller);
       }
       const group = sessionGroup(caller, capabilities);

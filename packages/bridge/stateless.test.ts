@@ -271,6 +271,31 @@ describe("callers of a server that speaks the revision itself", () => {
     await reader?.cancel();
   });
 
+  test("have one of their own for a while when it ended by itself: who ends it again ends it for nobody else", async () => {
+    await using running = await startBridge(fixture("both-eras"));
+    const pid = async (user: string) => textOf(await call(running, user, "pid"));
+    const before = await pid("ada");
+    expect(await pid("eve")).toBe(before);
+    expect(textOf(await call(running, "eve", "die"))).toContain("exited with code 7");
+    const own = await pid("ada");
+    expect(own).not.toBe(before);
+    const slow = call(running, "ada", "report", { args: { name: "ada" } });
+    expect(textOf(await call(running, "eve", "die"))).toContain("exited with code 7");
+    expect(textOf(await slow)).toBe("ada");
+    // It is counted against the one whose it was.
+    expect((await call(running, "eve", "pid")).status).toBe(503);
+    expect(await pid("ada")).toBe(own);
+  });
+
+  test("cannot reach another's call by ids or tokens that they make up", async () => {
+    await using running = await startBridge(fixture("both-eras"));
+    await call(running, "ada", "pid");
+    const sent = (await call(running, "ada", "ids")).messages[0]?.result?.content?.[0]?.text ?? "";
+    const again = (await call(running, "ada", "ids")).messages[0]?.result?.content?.[0]?.text ?? "";
+    for (const ids of [sent, again]) expect(Number(ids)).toBeGreaterThan(1_000);
+    expect(Math.abs(Number(again) - Number(sent))).toBeGreaterThan(100);
+  });
+
   test("still find it served to clients of the session era", async () => {
     await using running = await startBridge(fixture("both-eras"));
     await call(running, "ada", "pid");

@@ -23,6 +23,8 @@ export interface Stateless {
   onRequest(shared: SharedChild, message: Message): void;
   onNotification(shared: SharedChild, message: Message): void;
   statusOf(call: Call, message: Message): number;
+  /** Whose call it is; "" where that is not known. */
+  callerOf(call: Call): string;
   readonly held: HeldCalls;
   /** Streams that stay open, for keep-alives. */
   readonly streams: ReadonlySet<Exchange>;
@@ -265,6 +267,7 @@ export function createStateless(options: {
   return {
     held,
     statusOf,
+    callerOf: (call) => (call.owner as Partial<Asker>).caller ?? "",
     get streams() {
       return subscriptions.streams;
     },
@@ -298,8 +301,9 @@ export function createStateless(options: {
       }
     },
     async serveBare(message, caller, response, streamable) {
+      const owner = { caller: isolated ? caller : "" };
       const lease = await children.lease({
-        caller: isolated ? caller : "",
+        caller: owner.caller,
         capabilities: {},
         stateless: false,
         alone: false,
@@ -309,7 +313,7 @@ export function createStateless(options: {
         const exchange = createExchange(response, { streamable, outstanding: 1 });
         if (message.method === "ping")
           return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-        pass(lease.child, message, message.params, exchange, {}, restoreSharedId);
+        pass(lease.child, message, message.params, exchange, owner, restoreSharedId);
       } finally {
         lease.release();
       }

@@ -56,8 +56,8 @@ function encode(call: Call, message: Message, raw: string): string {
   const { result } = message;
   if (call.method === "subscriptions/listen")
     edits.push({ spans: findValues(raw, ["result", "_meta", metaKey.subscriptionId]), text: idText });
-  // Everybody's child needs no name. Those of one caller are several: the next round is for the one that asked.
-  if (shared.alone && isObject(result) && typeof result.requestState === "string") {
+  // There may be several children: the next round is for the one that asked.
+  if (isObject(result) && typeof result.requestState === "string") {
     edits.push({
       spans: findValues(raw, ["result", "requestState"]),
       text: JSON.stringify(`toolyard-child:${shared.id}:${result.requestState}`),
