@@ -40,6 +40,11 @@ describe("the rate of operations", () => {
     limits.charge({ caller: anonymous, clientAddress: "10.0.0.1" });
     limits.charge({ caller: anonymous, clientAddress: "10.0.0.2" });
     expect(() => limits.charge({ caller: anonymous, clientAddress: "10.0.0.1" })).toThrow();
+    expect(() => limits.charge({ caller: anonymous, clientAddress: "::ffff:10.0.0.1" })).toThrow();
+    limits.charge({ caller: anonymous, clientAddress: "2001:db8::1" });
+    // Whoever has one address of a network has all of it.
+    expect(() => limits.charge({ caller: anonymous, clientAddress: "2001:db8::2" })).toThrow();
+    limits.charge({ caller: anonymous, clientAddress: "2001:db8:0:1::1" });
   });
 
   test("does not hold for services", () => {

@@ -1,4 +1,5 @@
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
+import { addressBlock } from "@toolyard/service-kit/hosts.ts";
 
 /** What one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {
@@ -59,7 +60,7 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   function knownOf({ caller, clientAddress }: CallerKey): Known {
     const at = now();
     if (at - sweptAt > FORGET_AFTER_MS) forget(at);
-    const key = caller.subject ?? `anonymous ${clientAddress ?? ""}`;
+    const key = caller.subject ?? `anonymous ${addressBlock(clientAddress ?? "")}`;
     const known = callers.get(key);
     if (known) return known;
     const fresh = { allowance: burst, updatedAt: at, operation: 0, subscription: 0 };

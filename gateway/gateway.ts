@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import {
   CALLER_HEADER,
   ConfigError,
+  ToolyardError,
   createTokenSigner,
   messageOf,
   newId,
@@ -29,6 +30,9 @@ import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
 import { createToolyardIdentity } from "./toolyard-identity.ts";
 import { noTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
 import { continueTrace } from "./trace-context.ts";
+
+/** Node takes no longer headers. */
+const MAX_CREDENTIAL_LENGTH = 16_384;
 
 interface CommonOptions {
   config: GatewayConfig;
@@ -146,11 +150,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   async function authenticate(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
-    if (config.forwardHeaders.length > 0 && Object.keys(params).length > 0) connectionParams.set(request, params);
+    // Only what is passed on is kept for as long as the socket is open.
+    const passedOn = Object.entries(params).filter(([name]) => config.forwardHeaders.includes(name.toLowerCase()));
+    if (passedOn.length > 0) connectionParams.set(request, Object.fromEntries(passedOn));
     const signed = params[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
-    if (typeof signed === "string") return authenticator.authenticateHeader(signed);
+    if (typeof signed === "string") return authenticator.authenticateHeader(ofHeaderLength(signed));
     const given = params["authorization"] ?? params["Authorization"] ?? request.headers.authorization;
-    return authenticator.authenticate(typeof given === "string" ? given : undefined);
+    return authenticator.authenticate(typeof given === "string" ? ofHeaderLength(given) : undefined);
   }
 
   /** Once for each request or socket, whoever asks: a stream ticket is good once. */
@@ -217,6 +223,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       await telemetry.close();
     },
   };
+}
+
+/** What comes with a socket's first message may be no longer than as a header. @throws ToolyardError UNAUTHENTICATED */
+function ofHeaderLength(credential: string): string {
+  if (credential.length <= MAX_CREDENTIAL_LENGTH) return credential;
+  throw new ToolyardError("UNAUTHENTICATED", "The credential is longer than any.");
 }
 
 /** Read once, when the gateway is made: what is not there must stop the start. @throws ConfigError */

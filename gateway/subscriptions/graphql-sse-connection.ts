@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { messageOf, type Caller } from "@toolyard/service-kit";
+import { addressBlock } from "@toolyard/service-kit/hosts.ts";
 import { createTypeChooser, EVENT_STREAM } from "../http/media-types.ts";
 import { EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import {
@@ -62,7 +63,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
   function reserve(exchange: HttpExchange, caller: Caller): void {
     // graphql-sse's client sends the token of its former stream along, which may still be closing: each gets its own.
     if (reserved >= maxReservations) return refuse(exchange, 503, "Too many streams are reserved. Try again later.");
-    const who = caller.subject ?? `anonymous ${contextOf(caller, exchange).clientAddress ?? ""}`;
+    const who = caller.subject ?? `anonymous ${addressBlock(contextOf(caller, exchange).clientAddress ?? "")}`;
     const own = reservedBy.get(who) ?? 0;
     if (own >= maxReservationsPerCaller)
       return refuse(

@@ -131,9 +131,15 @@ function searchTextOf({ slug, name, description, tags }: Pick<Tool, "slug" | "na
   return searchable([slug, name, description, ...tags].join("\n"));
 }
 
-/** Lower case of every script, compatibility forms as one: LIKE folds only ASCII by itself. */
+/**
+ * Lower case of every script, compatibility forms as one: LIKE folds only ASCII by itself. No letter has more than thirty marks
+ * (UAX #15, Stream-Safe Text Format): sorting them takes time that grows with the square of their number.
+ */
 function searchable(text: string): string {
-  return text.normalize("NFKC").toLowerCase();
+  return text
+    .replaceAll(/(\p{M}{30})\p{M}+/gu, "$1")
+    .normalize("NFKC")
+    .toLowerCase();
 }
 
 function isUniqueViolation(error: unknown): boolean {

@@ -104,6 +104,28 @@ describe("is refused with a reason", () => {
   });
 });
 
+describe("is 400, since the parts of a chain could read it differently,", () => {
+  test.each([
+    ["a request with two hosts", `${host}${host}`],
+    ["one with another host in other letters", `${host}hOsT: evil.example\r\n`],
+    ["one with two credentials", `${host}Authorization: Bearer a\r\nauthorization: Bearer b\r\n`],
+    ["one with two origins", `${host}Origin: http://localhost\r\nOrigin: https://evil.example\r\n`],
+    ["one with two types", `${host}Content-Type: text/plain\r\n`],
+    ["one with two lengths", `${host}Content-Length: 3\r\n`],
+    ["one with a length and chunks", `${host}Transfer-Encoding: chunked\r\n`],
+    ["one with no host", ""],
+  ])("%s", async (_what, headers) => {
+    expect(await exchange(post(headers + close))).toMatch(/^HTTP\/1\.1 400 /);
+  });
+
+  test.each(["/health/live", "/graphql"])("an upgrade or a GET of %s with two hosts", async (path) => {
+    const upgrade =
+      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    expect(await exchange(`GET ${path} HTTP/1.1\r\n${host}${host}${upgrade}\r\n`)).toMatch(/^HTTP\/1\.1 400 /);
+    expect(await exchange(`GET ${path} HTTP/1.1\r\n${host}${host}${close}\r\n`)).toMatch(/^HTTP\/1\.1 400 /);
+  });
+});
+
 test("what a socket's client sends as parameters goes on as headers, and nothing that would begin another header", async () => {
   const client = createClient({
     url: `${gateway.url.replace("http", "ws")}/graphql`,
