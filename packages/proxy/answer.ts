@@ -10,6 +10,8 @@ export interface Refusal {
   retryAfter?: number | undefined;
   /** Name, value…. */
   headers?: readonly string[];
+  /** Of a JSON-RPC error; -32000, a server's own, unless given. */
+  rpcCode?: number;
 }
 
 export interface AnswerOptions {
@@ -18,33 +20,45 @@ export interface AnswerOptions {
   headers: readonly string[];
   /** Whether a body may be coming that is not read: the connection then ends, once the client has had the time to read this answer. */
   unreadBody: boolean;
+  /** The id of the request, as JSON, that an MCP client waits for an answer to; null for what is no MCP. */
+  mcpId: string | null;
 }
+
+const SERVER_ERROR = -32_000;
 
 /** How much of, and how long, an unread body is thrown away, so that the client is not reset before it has read why. */
 const LINGER_BYTES = 32 * 1024 * 1024;
 const LINGER_MS = 10_000;
 
-/** Answers `application/problem+json`. The status that went out. */
+/**
+ * Answers `application/problem+json`, or to an MCP client a JSON-RPC error that has the problem as its data: the SDKs show
+ * their user nothing else. The status that went out.
+ */
 export function refuse(
   request: IncomingMessage,
   response: ServerResponse,
   refusal: Refusal,
   options: AnswerOptions,
 ): number {
-  const { requestId, headers, unreadBody } = options;
-  const problem = problemDetails(refusal.error, requestId);
-  const status = refusal.status ?? problem.status;
-  const body = Buffer.from(JSON.stringify({ ...problem, status }));
+  const { requestId, headers, unreadBody, mcpId } = options;
+  const known = problemDetails(refusal.error, requestId);
+  const status = refusal.status ?? known.status;
+  const { retryAfter } = refusal;
+  const problem = { ...known, status, ...(retryAfter !== undefined && { retry_after_seconds: retryAfter }) };
+  const error = { code: refusal.rpcCode ?? SERVER_ERROR, message: problem.detail, data: problem };
+  const text =
+    mcpId === null ? JSON.stringify(problem) : `{"jsonrpc":"2.0","id":${mcpId},"error":${JSON.stringify(error)}}`;
+  const body = Buffer.from(text);
   response.writeHead(status, [
     "content-type",
-    "application/problem+json",
+    mcpId === null ? "application/problem+json" : "application/json",
     "content-length",
     String(body.length),
     "x-request-id",
     requestId,
     "cache-control",
     "no-store",
-    ...(refusal.retryAfter === undefined ? [] : ["retry-after", String(refusal.retryAfter)]),
+    ...(retryAfter === undefined ? [] : ["retry-after", String(retryAfter)]),
     ...(refusal.headers ?? []),
     ...headers,
     ...(unreadBody ? ["connection", "close"] : []),

@@ -6,9 +6,10 @@ import { createAttempts } from "./attempt.ts";
 import type { Call } from "./call.ts";
 import type { CallPath } from "./call-path.ts";
 import { readMcpCall } from "./mcp-call.ts";
+import { mcpIdOf } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { RateLimiter } from "./rate-limit.ts";
-import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody } from "./request-body.ts";
+import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
 import {
   allBusy,
@@ -62,6 +63,8 @@ export interface Calls {
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 /** Of bodies and answers that must be whole before they go on. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
+/** How long a refusal waits for a small body that has not come yet. */
+const ID_WAIT_MS = 1_000;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
 
@@ -95,15 +98,32 @@ export function createCalls(options: CallsOptions): Calls {
   });
 
   function refuseCall(call: Call, refusal: Refusal): void {
-    if (call.response.headersSent || call.response.destroyed) return;
+    if (call.refused || call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
     call.body.stop();
-    const { head } = call;
-    call.status = refuse(call.request, call.response, refusal, {
-      requestId: call.requestId,
-      headers: draining ? [...call.corsHeaders, "connection", "close"] : call.corsHeaders,
-      unreadBody: !call.request.complete && (head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES),
-    });
+    const { head, request } = call;
+    const answer = (): void => {
+      if (call.response.headersSent || call.response.destroyed) return;
+      call.status = refuse(request, call.response, refusal, {
+        requestId: call.requestId,
+        headers: draining ? [...call.corsHeaders, "connection", "close"] : call.corsHeaders,
+        unreadBody: !request.complete && (head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES),
+        mcpId: mcpIdOf(call),
+      });
+    };
+    // A small body that was not read yet has the id that an MCP client waits for an answer to.
+    const length = head.contentLength ?? 0;
+    const isUnread = call.body.content === null && !request.readableEnded && !head.chunked;
+    if (request.method !== "POST" || !isUnread || length === 0 || length > SMALL_BODY_BYTES) return answer();
+    const proceed = (body: RequestBody): void => {
+      clearTimeout(timer);
+      stop();
+      call.body = body;
+      answer();
+    };
+    const stop = readWholeBody(request, proceed, { maxBytes: SMALL_BODY_BYTES, onTooLarge: () => proceed(noBody()) });
+    const timer = setTimeout(proceed, ID_WAIT_MS, noBody());
+    call.response.once("close", () => clearTimeout(timer));
   }
 
   function refuseCaller(call: Call, error: unknown): void {

@@ -7,6 +7,7 @@ import type { Calls } from "./calls.ts";
 import type { HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
+import { isMcpHead } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
@@ -54,8 +55,16 @@ export function createProxyServer(options: HttpServerOptions): Server {
     const head = readRequestHead(request.rawHeaders);
     const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
+    const url = request.url ?? "";
+    const path = parseCallPath(url);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
-      void refuse(request, response, refusal, { requestId, headers, unreadBody: head.chunked || !!head.contentLength });
+      void refuse(request, response, refusal, {
+        requestId,
+        headers,
+        unreadBody: head.chunked || !!head.contentLength,
+        // Of what is not let in no more than the head is read.
+        mcpId: path && isMcpHead(request.method, path.path, head) ? "null" : null,
+      });
     const ambiguity = ambiguityOf(request.rawHeaders);
     if (ambiguity !== null) {
       const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);
@@ -68,13 +77,11 @@ export function createProxyServer(options: HttpServerOptions): Server {
       );
     if (!policy.allowsOrigin(head.origin))
       return answerRefusal(forbidden("Pages of this origin may not call. Add it to CORS_ORIGINS if they should."), []);
-    const url = request.url ?? "";
     if (request.method === "OPTIONS" && head.origin !== undefined && head.requestedMethod !== undefined) {
       response.writeHead(204, [...preflightHeaders(head), ...cors, "x-request-id", requestId]);
       response.end();
       return;
     }
-    const path = parseCallPath(url);
     if (path) {
       // TRACE would show the caller what only the replica may see.
       if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));

@@ -6,11 +6,13 @@ import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
 import { connectMcp, eventually, freePort, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
+import type { Route } from "./route-table.ts";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;
 let token: string;
+let route: Route;
 const bridges: ChildProcess[] = [];
 
 beforeAll(async () => {
@@ -35,7 +37,8 @@ beforeAll(async () => {
     urls.push(`http://127.0.0.1:${port}`);
     await eventually("the bridge", async () => (await fetch(`http://127.0.0.1:${port}/mcp`)).status > 0);
   }
-  controlPlane.setRoutes([withTokens(routeTo("everything", urls))]);
+  route = withTokens(routeTo("everything", urls));
+  controlPlane.setRoutes([route]);
   running = await startProxy(controlPlane);
   token = await controlPlane.accessToken("ada");
 }, 60_000);
@@ -62,5 +65,24 @@ test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])(
       );
     });
     controlPlane.batches.clear();
+  },
+);
+
+test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])(
+  "a call of the SDK's client (%s) that is refused throws what the proxy says, and the next one goes on",
+  async (era) => {
+    const client = await connectMcp(era, `${running.url}/mcp/everything/v1/mcp`, token);
+    expect(await client.callTool("echo", { message: "one" })).toContain("one");
+    await expect(client.callTool("echo", { message: "a".repeat(10 * 1024 * 1024) })).rejects.toThrow(
+      "A call's body has at most 10 MiB. Send less at once.",
+    );
+    controlPlane.setRoutes([{ ...route, maxConcurrentCalls: 0 }]);
+    await eventually("the refusal", async () => {
+      const said = await client.callTool("echo", { message: "two" }).catch((error: unknown) => String(error));
+      return said.includes("everything answers 0 calls at a time. Try again.");
+    });
+    controlPlane.setRoutes([route]);
+    await eventually("its answer", async () => (await client.callTool("echo", { message: "three" })).includes("three"));
+    await client.close();
   },
 );

@@ -71,10 +71,20 @@ const rpc = (method: string, name?: string, headers: Record<string, string> = {}
 // Health is declared as JSON of any shape.
 const callsRunning = () => (running.proxy.health() as unknown as { calls: { running: number } }).calls.running;
 const recordsOf = (slug: string) => controlPlane.records().filter(({ toolId }) => toolId === `tool-${slug}`);
-async function problemOf(answer: Response) {
-  expect(answer.headers.get("content-type")).toBe("application/problem+json");
-  // Every problem has these.
-  const problem = (await answer.json()) as { status: number; code: string; detail: string; request_id: string };
+interface ProblemBody {
+  status: number;
+  code: string;
+  detail: string;
+  request_id: string;
+}
+/** The problem that an answer tells of; to an MCP client as data of a JSON-RPC error. */
+async function problemOf(answer: Response): Promise<ProblemBody> {
+  // It is one of the two.
+  const body = (await answer.json()) as ProblemBody | { id: unknown; error: { message: string; data: ProblemBody } };
+  const isRpc = "error" in body;
+  expect(answer.headers.get("content-type")).toBe(isRpc ? "application/json" : "application/problem+json");
+  const problem = isRpc ? body.error.data : body;
+  if (isRpc) expect(body).toMatchObject({ jsonrpc: "2.0", error: { message: problem.detail } });
   expect(problem.request_id).toBe(answer.headers.get("x-request-id"));
   expect(problem.status).toBe(answer.status);
   return problem;

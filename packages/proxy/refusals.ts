@@ -5,8 +5,14 @@ import type { Call } from "./call.ts";
 import type { CallPath } from "./call-path.ts";
 import { idTextOf } from "./round-trips.ts";
 
+/** As the SDK's servers have it. */
+const SESSION_NOT_FOUND = -32_001;
+
 export function sessionLost(): Refusal {
-  return { error: new ToolyardError("NOT_FOUND", "There is no such session: initialize a new one.") };
+  return {
+    error: new ToolyardError("NOT_FOUND", "There is no such session: initialize a new one."),
+    rpcCode: SESSION_NOT_FOUND,
+  };
 }
 
 /** Why a call cannot go on with what it brings: it was not signed for it (or long ago), or who asked is not there any more. */
@@ -24,7 +30,10 @@ export function invalidState(body: Buffer | null, why: StateProblem): string {
 
 export function tooLarge(maxBytes: number): Refusal {
   return {
-    error: new ToolyardError("PAYLOAD_TOO_LARGE", `A call's body has at most ${maxBytes / 1024 / 1024} MiB.`),
+    error: new ToolyardError(
+      "PAYLOAD_TOO_LARGE",
+      `A call's body has at most ${maxBytes / 1024 / 1024} MiB. Send less at once.`,
+    ),
   };
 }
 
@@ -34,7 +43,12 @@ export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refu
     return { status: 503, error, retryAfter: 1 };
   }
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
-  return { error: new ToolyardError("NOT_FOUND", `There is no tool ${slug} deployed ${where}.`) };
+  return {
+    error: new ToolyardError(
+      "NOT_FOUND",
+      `There is no tool ${slug} deployed ${where}. Deploy it, or look at the URL again.`,
+    ),
+  };
 }
 
 export function notReady(call: Call): Refusal {
@@ -48,7 +62,10 @@ export function notReady(call: Call): Refusal {
 }
 
 export function unreachable(): Refusal {
-  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached."), retryAfter: 1 };
+  return {
+    error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached. Try again."),
+    retryAfter: 1,
+  };
 }
 
 export function broken(): Refusal {
@@ -61,7 +78,12 @@ export function broken(): Refusal {
 }
 
 export function tooSlow(seconds: number): Refusal {
-  return { error: new ToolyardError("TIMEOUT", `The tool did not answer within ${seconds} s.`) };
+  return {
+    error: new ToolyardError(
+      "TIMEOUT",
+      `The tool did not answer within ${seconds} s. If it needs longer, raise its launch's timeoutSeconds.`,
+    ),
+  };
 }
 
 export function malformed(): Refusal {

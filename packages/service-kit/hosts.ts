@@ -53,7 +53,7 @@ function isAddress(name: string): boolean {
   return /^\d{1,3}(\.\d{1,3}){3}$/.test(name) || name.includes(":");
 }
 
-/** Whether a socket's remote address is this host's own. */
+/** Whether an address is a loopback one. That a request comes from there proves nothing: every replica and reverse proxy is on this host. */
 export function isLoopback(address: string | undefined): boolean {
   return address !== undefined && (/^(::ffff:)?127\./.test(address) || address === "::1");
 }

@@ -105,7 +105,11 @@ describe("a launch that does not work says why on the deployment", () => {
 });
 
 test("all ports taken: CAPACITY_EXHAUSTED, and nothing half-made remains", async () => {
-  const toolId = await createTool("Greedy", { command: process.execPath, args: [sampleServerEntry(), "stdio"] });
+  // Only what binds a port by itself takes one.
+  const http = { command: process.execPath, args: [sampleServerEntry(), "streamableHttp"] };
+  const { createTool: greedy } = await admin.query<{ createTool: { id: string } }>(CREATE, {
+    input: { name: "Greedy", description: "bad input", launch: { http } },
+  });
   // A replica's port is free again only when it is verified gone.
   await eventually("free ports", async () => {
     const { deployments } = await admin.query<{ deployments: { edges: { node: { status: string } }[] } }>(
@@ -114,7 +118,7 @@ test("all ports taken: CAPACITY_EXHAUSTED, and nothing half-made remains", async
     return deployments.edges.every(({ node }) => node.status === "STOPPED");
   });
   const before = await admin.query<{ deployments: { totalCount: number } }>("{ deployments { totalCount } }");
-  const { errors } = await admin.send(DEPLOY, { input: { toolId, replicas: 4 } });
+  const { errors } = await admin.send(DEPLOY, { input: { toolId: greedy.id, replicas: 4 } });
   expect(errors[0]?.extensions.code).toBe("CAPACITY_EXHAUSTED");
   expect(await admin.query("{ deployments { totalCount } }")).toEqual(before);
 });

@@ -1,0 +1,29 @@
+import type { Call } from "./call.ts";
+import { peekJsonRpc } from "./json-rpc-peek.ts";
+import type { RequestHead } from "./request-head.ts";
+import { idTextOf } from "./round-trips.ts";
+
+/** Where MCP is spoken unless the launch says otherwise; for calls of what is not deployed. */
+const USUAL_PATH = "/mcp";
+
+/**
+ * Whether an MCP client asks: its user is shown a JSON-RPC error, and of any other body at best its bytes. By its head: what
+ * the protocol has clients accept, or a header that is the protocol's own.
+ */
+export function isMcpHead(method: string | undefined, path: string, head: RequestHead, mcpPath = USUAL_PATH): boolean {
+  if (path !== mcpPath || method === "HEAD" || method === "OPTIONS") return false;
+  return (
+    head.mcpMethod !== undefined ||
+    head.sessionId !== undefined ||
+    (head.accept?.includes("text/event-stream") ?? false)
+  );
+}
+
+/** The id of the MCP request that is refused, as JSON: "null" where it has none or none is known. Null for what is no MCP. */
+export function mcpIdOf({ request, path, head, deployment, body }: Call): string | null {
+  const mcpPath = deployment?.mcpPathname ?? USUAL_PATH;
+  const text = request.method === "POST" && path.path === mcpPath ? body.beginning() : "";
+  // An answer to a server has an id, too, which is the server's.
+  if (peekJsonRpc(text).method !== null) return idTextOf(Buffer.from(text));
+  return isMcpHead(request.method, path.path, head, mcpPath) ? "null" : null;
+}
