@@ -7,7 +7,7 @@ import { defaultOperationLimits } from "./operation-limits.ts";
 const schema = buildSchema(
   "type Query { a: Query b(first: Int): [Query!]! c: String d: Union } type Other { c: String } union Union = Query | Other",
 );
-const costs = { fields: new Map(), types: new Map() };
+const costs = { fields: new Map(), inputFields: new Map(), types: new Map() };
 
 const field = fc.constantFrom("a", "b", "c", "d", "__typename", "unknown");
 const selection: fc.Memo<string> = fc.memo((depth) =>

@@ -6,7 +6,7 @@ import { defaultOperationLimits } from "./operation-limits.ts";
 const schema = buildSchema(
   "scalar JSON input Filter { and: [Filter!] n: Int } type Query { a: Query b(json: JSON, filter: Filter): String }",
 );
-const costs = { fields: new Map(), types: new Map() };
+const costs = { fields: new Map(), inputFields: new Map(), types: new Map() };
 const admission = () => createAdmission({ schema, costs, limits: defaultOperationLimits, introspection: true });
 
 /** The errors that a text is refused with. */

@@ -124,7 +124,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
       schema,
       validDocument: document,
       hash,
-      costError: (variables: Readonly<Record<string, unknown>>) => costError(measured, variables, limits),
+      // Input objects nest as deeply as a client likes.
+      costError: (variables: Readonly<Record<string, unknown>>) => {
+        const found = withinStack<GraphQLError | null>(() => costError(measured, variables, limits));
+        return Array.isArray(found) ? (found[0] ?? null) : found;
+      },
     };
   }
 

@@ -101,6 +101,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
     timeoutMs: protection.timeoutMs,
     subgraphsKnowCallers,
+    onReplacedPlan: (replaced) => metrics.planReplaced(replaced),
     log: logger,
   });
   const graph = createExecutorGraphClient({

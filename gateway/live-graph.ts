@@ -1,6 +1,6 @@
 import { ConfigError, isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
-import { createExecutor, type Executor } from "./execution/executor.ts";
+import { createExecutor, type Executor, type ExecutorOptions } from "./execution/executor.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
 import type { SubgraphClient } from "./execution/subgraph-client.ts";
 import { parseCostModel } from "./operation-cost.ts";
@@ -43,6 +43,7 @@ export interface LiveGraphOptions {
   timeoutMs: number;
   /** False where subgraphs are told nothing of callers but the headers that are passed on. */
   subgraphsKnowCallers?: boolean;
+  onReplacedPlan?: ExecutorOptions["onReplacedPlan"];
   log: Pick<Logger, "error" | "warn" | "info">;
 }
 
@@ -56,7 +57,16 @@ const MAX_WARMED = 500;
 const WARM_UP_MS = 10_000;
 
 export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
-  const { createClient, limits, introspection, isKnown, timeoutMs, subgraphsKnowCallers = true, log } = options;
+  const {
+    createClient,
+    limits,
+    introspection,
+    isKnown,
+    timeoutMs,
+    subgraphsKnowCallers = true,
+    onReplacedPlan,
+    log,
+  } = options;
   const listeners = new Set<() => void>();
   /** All whose clients are not closed: the current one and those on which something still runs. */
   const open = new Set<Held>();
@@ -76,6 +86,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       clients: [...clients.values()],
       timeoutMs,
       subgraphsKnowCallers,
+      onReplacedPlan,
       log,
     });
     const costs = parseCostModel(supergraph.document);

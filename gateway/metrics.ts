@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+import type { ReplacedPlan } from "./execution/isolated-planner.ts";
 import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
 
@@ -7,6 +8,8 @@ export interface GatewayMetrics {
   registry: Registry;
   httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
   operations: OperationMetrics;
+  /** A planner's plan was not taken: see execution/isolated-planner.ts. */
+  planReplaced(replaced: ReplacedPlan): void;
 }
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
@@ -89,6 +92,13 @@ export function createGatewayMetrics(options: {
       }
     },
   });
+  const replacedPlans = new Counter({
+    name: "query_plans_replaced_total",
+    help: "Plans that were not taken from a planner, being wrong or none. The log has plan and reason by the hash.",
+    labelNames: ["planner", "reason", "hash"],
+    registers,
+  });
+  const hashes = new Set<string>();
   /** By endpoint, status and method: a handful. */
   const series = new Map<string, Map<number, Map<string, { observe(seconds: number): void }>>>();
 
@@ -116,5 +126,9 @@ export function createGatewayMetrics(options: {
       seriesOf(known, endpoint, status).observe(seconds);
     },
     operations: createOperationMetrics({ registry, maxOperations }),
+    planReplaced({ planner, reason, hash }) {
+      if (hashes.size < maxOperations) hashes.add(hash);
+      replacedPlans.inc({ planner, reason, hash: hashes.has(hash) ? hash : "others" });
+    },
   };
 }

@@ -1,4 +1,14 @@
-import { buildSchema, getIntrospectionQuery, GraphQLError, Kind, parse } from "graphql";
+import fc from "fast-check";
+import {
+  buildSchema,
+  getIntrospectionQuery,
+  GraphQLError,
+  Kind,
+  parse,
+  parseValue,
+  validate,
+  valueFromASTUntyped,
+} from "graphql";
 import { describe, expect, test } from "vitest";
 import { evaluateCost, parseCostModel } from "./operation-cost.ts";
 import { costError, defaultOperationLimits, measureOperation, type OperationLimits } from "./operation-limits.ts";
@@ -12,6 +22,28 @@ const sdl = /* GraphQL */ `
     assumed: [Node]
     costly(weight: Int): Int
     thing: Thing
+    page(by: PageInput, first: Int, last: Int): Page
+    either(first: Int, last: Int): [Node]
+    keyed(ids: [ID!]): [Node]
+    find(filter: Filter, all: [Filter!], many: [[Filter]]): Int
+    defaulted(filter: Filter = { text: "x" }): Int
+    big(first: Long): [Node]
+  }
+  scalar Long
+  input PageInput {
+    first: Int = 30
+    filter: Filter
+  }
+  input Filter {
+    text: String
+    plain: Int
+    deep: Filter
+    lots: [Filter!]
+    mode: Mode = SLOW
+  }
+  enum Mode {
+    SLOW
+    FAST
   }
   type Node {
     id: ID!
@@ -49,6 +81,21 @@ const costs = parseCostModel(
       sized(size: Int): Page @listSize(slicingArguments: ["size"], sizedFields: ["results"])
       assumed: [Node] @listSize(assumedSize: 7)
       costly(weight: Int @price(weight: 40)): Int @price(weight: 2)
+      page(by: PageInput, first: Int, last: Int): Page
+        @listSize(slicingArguments: ["by.first"], sizedFields: ["results"], requireOneSlicingArgument: false)
+      either(first: Int, last: Int): [Node] @listSize(slicingArguments: ["first", "last"], assumedSize: 8)
+      keyed(ids: [ID!]): [Node] @listSize(slicingArguments: ["ids"], requireOneSlicingArgument: false)
+      find(filter: Filter, all: [Filter!] @price(weight: 3), many: [[Filter]]): Int
+    }
+    input Filter {
+      text: String @price(weight: 50)
+      plain: Int
+      deep: Filter
+      lots: [Filter!] @price(weight: 4)
+      mode: Mode
+    }
+    enum Mode @price(weight: 7) {
+      SLOW
     }
     type Heavy @price(weight: 100) {
       id: ID
@@ -99,8 +146,147 @@ describe("the cost of an operation", () => {
     ["the members of a union add up", "{ thing { ... on Node { child { id } } ... on Other { name } } }", 2],
     ["introspection is free", "{ __schema { types { name } } __typename }", 0],
     ["a negative size is none", "{ nodes(first: -5) { id } }", 0],
+    ["the largest of several sizes counts", "{ sized(size: 1) { results { id } } big(first: 900) { id } }", 2 + 900],
+    ["a size inside an input object", "{ page(by: { first: 4 }) { results { id } } }", 1 + 7 + (1 + 4) - 7],
+    ["as many as there are keys", '{ keyed(ids: ["1", "2", "3"]) { id } }', 3],
+    [
+      "an input object is 1, its fields' @cost and their types' count",
+      '{ find(filter: { text: "x", mode: FAST }) }',
+      1 + 50 + 7,
+    ],
+    ["a default in the schema counts", "{ find(filter: {}) }", 1 + 7],
+    ["a default of an argument counts", "{ defaulted }", 1 + 50 + 7],
+    ["nested ones", '{ find(filter: { deep: { deep: { text: "x" } } }) }', 3 + 3 * 7 + 50],
+    [
+      "lists of them, by what they weigh where they are",
+      "{ find(all: [{}, {}], filter: { lots: [{}, {}, {}] }) }",
+      2 * (3 + 7) + (1 + 7) + 3 * (4 + 7),
+    ],
+    ["one alone for a list of it", "{ find(many: {}) }", 8],
+    ["lists of lists", "{ find(many: [[{}], [{}, null]]) }", 2 * 8],
   ])("%s", (_name, query, cost) => {
     expect(costOf(query)).toBe(cost);
+  });
+
+  test("sees what variables are when they are left out", () => {
+    const query = "query ($n: Int = 20000) { nodes(first: $n) { id } }";
+    const measured = measure(query);
+    if (measured instanceof GraphQLError) throw measured;
+    expect(costError(measured, {}, { maxCost: 19_999 })?.extensions).toMatchObject({ found: 20_000 });
+    expect(costError(measured, { n: 3 }, { maxCost: 3 })).toBeNull();
+    expect(costError(measured, { n: null }, { maxCost: 10 })).toBeNull();
+  });
+
+  test("is not worked out again for each place where one large variable is used", () => {
+    const query =
+      `query ($f: [[Filter]]) { ${Array.from({ length: 150 }, (_, n) => `a${n}: find(many: $f) b${n}: find(many: [$g])`).join(" ")} }`.replaceAll(
+        "$g",
+        "$f",
+      );
+    const measured = measure(query, { maxAliases: 1_000, maxRootFields: 1_000 });
+    if (measured instanceof GraphQLError) throw measured;
+    const f = Array.from({ length: 1_000 }, () => Array.from({ length: 100 }, () => ({})));
+    const startedAt = performance.now();
+    expect(costError(measured, { f }, { maxCost: 1 })?.extensions["found"]).toBeGreaterThan(100_000 * 8 * 150);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  });
+
+  const filter: fc.Memo<string> = fc.memo((depth) => {
+    const leaf = [
+      fc.constant('text: "x"'),
+      fc.constant("plain: 5"),
+      fc.constantFrom("mode: FAST", "mode: null", "text: null"),
+    ];
+    const parts =
+      depth <= 1
+        ? leaf
+        : [
+            ...leaf,
+            filter(depth - 1).map((inner) => `deep: ${inner}`),
+            fc.array(filter(depth - 1), { maxLength: 3 }).map((inner) => `lots: [${inner.join(", ")}]`),
+          ];
+    return fc
+      .uniqueArray(fc.oneof(...parts), { maxLength: 4, selector: (part) => part.split(":")[0] })
+      .map((given) => `{ ${given.join(", ")} }`);
+  });
+  const size = fc.oneof(fc.integer({ min: -3, max: 30_000 }).map(String), fc.constant("null"));
+  const places = fc.oneof(
+    size.map((value) => ["Int", value, (n: string) => `nodes(first: ${n}) { children { id } }`] as const),
+    size.map((value) => ["Int", value, (n: string) => `paged(first: ${n}) { edges { node { id } } }`] as const),
+    size.map((value) => ["Int", value, (n: string) => `sized(size: ${n}) { results { id } }`] as const),
+    size.map((value) => ["Int", value, (n: string) => `costly(weight: ${n})`] as const),
+    size.map((value) => ["Int", value, (n: string) => `page(by: { first: ${n} }) { results { id } }`] as const),
+    size.map(
+      (value) => ["PageInput", `{ first: ${value} }`, (n: string) => `page(by: ${n}) { results { id } }`] as const,
+    ),
+    fc
+      .tuple(size, filter(3))
+      .map(
+        ([first, inner]) =>
+          [
+            "PageInput",
+            `{ first: ${first}, filter: ${inner} }`,
+            (n: string) => `page(by: ${n}) { results { id } }`,
+          ] as const,
+      ),
+    filter(4).map((value) => ["Filter", value, (n: string) => `find(filter: ${n})`] as const),
+    filter(4).map((value) => ["Filter", value, (n: string) => `find(filter: { deep: ${n} })`] as const),
+    filter(3).map((value) => ["Filter!", value, (n: string) => `find(all: [{}, ${n}])`] as const),
+    fc
+      .array(filter(3), { maxLength: 3 })
+      .map(
+        (items) =>
+          ["[Filter!]", `[${items.join(", ")}]`, (n: string) => `find(filter: { lots: ${n} }, all: ${n})`] as const,
+      ),
+    fc
+      .array(filter(2), { maxLength: 3 })
+      .map((items) => ["[[Filter]]", `[[${items.join(", ")}]]`, (n: string) => `find(many: ${n})`] as const),
+    fc.constant(["[ID!]", '["1", "2"]', (n: string) => `keyed(ids: ${n}) { id }`] as const),
+    filter(2).map((value) => ["Filter", value, (n: string) => `defaulted(filter: ${n})`] as const),
+  );
+
+  test("is the same whether a value is written in its place, given as a variable, or as that one's default", () => {
+    const evaluated = (query: string, variables: Record<string, unknown> = {}) => {
+      expect(validate(schema, parse(query))).toEqual([]);
+      const measured = measure(query);
+      if (measured instanceof GraphQLError) throw measured;
+      return evaluateCost(measured.cost, { ...measured.defaults, ...variables });
+    };
+    fc.assert(
+      fc.property(places, ([type, literal, place]) => {
+        const expected = evaluated(`{ ${place(literal)} }`);
+        const value = valueFromASTUntyped(parseValue(literal));
+        expect(evaluated(`query ($v: ${type}) { ${place("$v")} }`, { v: value })).toBe(expected);
+        if (type.endsWith("!")) return;
+        expect(evaluated(`query ($v: ${type} = ${literal}) { ${place("$v")} }`)).toBe(expected);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test.each([
+    ["{ either(first: 3) { id } }", {}, null],
+    ["{ either(last: 3) { id } }", {}, null],
+    ["{ either { id } }", {}, 0],
+    ["{ either(first: null) { id } }", {}, 0],
+    ["{ either(first: 3, last: 4) { id } }", {}, 2],
+    ["query ($f: Int, $l: Int) { either(first: $f, last: $l) { id } }", {}, 0],
+    ["query ($f: Int, $l: Int) { either(first: $f, last: $l) { id } }", { f: 1 }, null],
+    ["query ($f: Int, $l: Int) { either(first: $f, last: $l) { id } }", { f: 1, l: null }, null],
+    ["query ($f: Int, $l: Int) { either(first: $f, last: $l) { id } }", { f: 1, l: 2 }, 2],
+    ["query ($f: Int = 1, $l: Int) { either(first: $f, last: $l) { id } }", {}, null],
+    ["query ($f: Int = 1, $l: Int) { either(first: $f, last: $l) { id } }", { l: 2 }, 2],
+    ["{ node { child { id } } page { results { id } } keyed { id } }", {}, null],
+  ])("one slicing argument is required where @listSize says so: %s with %j", (query, variables, found) => {
+    const measured = measure(query);
+    if (measured instanceof GraphQLError) throw measured;
+    const error = costError(measured, variables, { maxCost: 1e9 });
+    if (found === null) expect(error).toBeNull();
+    else
+      expect(error).toMatchObject({
+        message: `The field Query.either takes exactly one of the arguments first, last (@listSize), and has ${found} of them.`,
+        extensions: { code: "GRAPHQL_VALIDATION_FAILED" },
+      });
   });
 
   test("depends on variables where they say sizes; what is no number counts as left out", () => {

@@ -11,6 +11,7 @@ import {
   isIntrospectionType,
   isObjectType,
   parse,
+  valueFromASTUntyped,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -19,7 +20,18 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from "graphql";
-import { addCost, evaluateCost, sizesOf, type Cost, type CostModel, type Size } from "./operation-cost.ts";
+import {
+  addAmount,
+  addCost,
+  amountOf,
+  argumentCost,
+  evaluateCost,
+  sizesOf,
+  type Amount,
+  type Cost,
+  type CostModel,
+  type CostSum,
+} from "./operation-cost.ts";
 
 /** How large an operation may be. What is normal stays far below; what is not costs more to refuse late than early. */
 export interface OperationLimits {
@@ -56,6 +68,10 @@ export interface MeasuredOperation {
   directives: number;
   rootFields: number;
   cost: Cost;
+  /** Values of variables that are left out. */
+  defaults: Readonly<Record<string, unknown>>;
+  /** Fields that want exactly one slicing argument, and how many there are. */
+  slicing: readonly { field: string; names: readonly string[]; found: Amount }[];
 }
 
 /** Pairs of fields with one name that validation would compare one by one; far above what fragments of real clients make. */
@@ -128,7 +144,15 @@ export function measureOperation(options: {
       const what = "The operation asks for too much of the schema at once";
       return limitExceeded("introspection", mostIntrospection, walk.introspected(), what);
     }
-    return { depth: walk.depth(), aliases: walk.aliases(), directives, rootFields: fields, cost };
+    return {
+      depth: walk.depth(),
+      aliases: walk.aliases(),
+      directives,
+      rootFields: fields,
+      cost,
+      defaults: defaultsOf(definition),
+      slicing: walk.slicing,
+    };
   } catch (error) {
     if (error instanceof TooLarge) return error.error;
     throw error;
@@ -175,18 +199,35 @@ export function measureUnused(options: {
   }
 }
 
-/** @returns null when the operation with these variables costs no more than is allowed */
+function defaultsOf({ variableDefinitions = [] }: OperationDefinitionNode): Record<string, unknown> {
+  return Object.fromEntries(
+    variableDefinitions.flatMap(({ variable, defaultValue }) =>
+      defaultValue ? [[variable.name.value, valueFromASTUntyped(defaultValue)]] : [],
+    ),
+  );
+}
+
+/** @returns null when the operation with these variables costs no more than is allowed, and its lists say how long they may get */
 export function costError(
-  measured: Pick<MeasuredOperation, "cost">,
-  variables: Readonly<Record<string, unknown>>,
+  { cost, defaults, slicing }: Pick<MeasuredOperation, "cost" | "defaults" | "slicing">,
+  given: Readonly<Record<string, unknown>>,
   limits: Pick<OperationLimits, "maxCost">,
 ): GraphQLError | null {
-  const cost = evaluateCost(measured.cost, variables);
-  if (cost <= limits.maxCost) return null;
+  const variables = { ...defaults, ...given };
+  const scope = { variables, known: new Map<string, number>() };
+  for (const { field, names, found } of slicing) {
+    const count = amountOf(found, scope);
+    if (count !== 1) {
+      const message = `The field ${field} takes exactly one of the arguments ${names.join(", ")} (@listSize), and has ${count} of them.`;
+      return new GraphQLError(message, { extensions: { code: "GRAPHQL_VALIDATION_FAILED" } });
+    }
+  }
+  const found = evaluateCost(cost, variables);
+  if (found <= limits.maxCost) return null;
   return limitExceeded(
     "cost",
     limits.maxCost,
-    cost,
+    found,
     "The operation could fetch too much; ask for less, or for shorter lists (first, limit). Its estimated cost",
   );
 }
@@ -201,7 +242,12 @@ function introspectionAllowance(schema: GraphQLSchema): number {
   for (const node of document.definitions)
     if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);
   const limits = { ...defaultOperationLimits, maxDepth: Infinity, maxAliases: Infinity };
-  const walk = createWalk({ schema, costs: { fields: new Map(), types: new Map() }, limits, fragments });
+  const walk = createWalk({
+    schema,
+    costs: { fields: new Map(), inputFields: new Map(), types: new Map() },
+    limits,
+    fragments,
+  });
   for (const node of document.definitions)
     if (node.kind === Kind.OPERATION_DEFINITION)
       walk.selection([{ selectionSet: node.selectionSet, type: schema.getQueryType() ?? null }], 1, null);
@@ -257,6 +303,7 @@ function createWalk(options: {
   let visited = 0;
   let pairs = 0;
   let introspected = 0;
+  const slicing: { field: string; names: readonly string[]; found: Amount }[] = [];
 
   function collect({ selectionSet, type }: Typed, groups: Map<string, Group>, open: readonly string[]): void {
     for (const selection of selectionSet.selections) {
@@ -314,23 +361,23 @@ function createWalk(options: {
   function selection(
     sets: readonly Typed[],
     depth: number,
-    sized: { fields: readonly string[]; size: Size } | null,
+    sized: { fields: readonly string[]; size: Amount } | null,
   ): { cost: Cost; fields: number } {
     if (depth > limits.maxDepth)
       throw new TooLarge(limitExceeded("depth", limits.maxDepth, depth, "The operation is nested too deeply"));
     if (depth > deepest) deepest = depth;
     const groups = new Map<string, Group>();
     for (const set of sets) collect(set, groups, []);
-    const total = { own: 0, times: [] as { size: Size; cost: Cost }[] };
+    const total: CostSum = { own: 0, more: [], times: [] };
     for (const group of groups.values()) addField(total, group, depth, sized);
     return { cost: total, fields: groups.size };
   }
 
   function addField(
-    total: { own: number; times: { size: Size; cost: Cost }[] },
+    total: CostSum,
     { field, parent, below }: Group,
     depth: number,
-    sized: { fields: readonly string[]; size: Size } | null,
+    sized: { fields: readonly string[]; size: Amount } | null,
   ): void {
     const name = field.name.value;
     const definition = fieldOf(schema, parent, name);
@@ -345,26 +392,34 @@ function createWalk(options: {
     const introspectionSize = isIntrospectionType(parent)
       ? introspectionSizesOf(schema).get(`${parent.name}.${name}`)
       : null;
-    const { size, sizeBelow } = sizesOf({
+    const {
+      size,
+      sizeBelow,
+      slicing: found,
+    } = sizesOf({
       field,
       definition,
       listSize: said?.listSize ?? null,
       sizeFromAbove: sized?.fields.includes(name) ? sized.size : null,
       defaultListSize: limits.defaultListSize,
     });
-    for (const [argument, argumentWeight] of said?.argumentWeights ?? []) {
-      if (field.arguments?.some((given) => given.name.value === argument)) total.own += argumentWeight;
+    if (found !== 1)
+      slicing.push({ field: `${parent.name}.${name}`, names: said?.listSize?.slicingArguments ?? [], found });
+    for (const { name: argument, type: argumentType, defaultValue } of definition.args) {
+      const given = field.arguments?.find((candidate) => candidate.name.value === argument)?.value;
+      const argumentWeight = said?.argumentWeights.get(argument) ?? null;
+      addAmount(total, argumentCost({ given, type: argumentType, defaultValue, weight: argumentWeight, costs }));
     }
-    const inner = below.length > 0 ? selection(below, depth + 1, sizeBelow).cost : { own: 0, times: [] };
+    const inner = below.length > 0 ? selection(below, depth + 1, sizeBelow).cost : { own: 0, more: [], times: [] };
     if (definition === SchemaMetaFieldDef || definition === TypeMetaFieldDef) {
       // It costs no fetch; nothing below takes a variable that says how long a list is.
       introspected += inner.own + 1;
       return;
     }
-    addCost(total, introspectionSize ?? size, { own: inner.own + weight, times: inner.times });
+    addCost(total, introspectionSize ?? size, { ...inner, own: inner.own + weight });
   }
 
-  return { selection, depth: () => deepest, aliases: () => aliases, introspected: () => introspected };
+  return { selection, depth: () => deepest, aliases: () => aliases, introspected: () => introspected, slicing };
 }
 
 function fieldOf(schema: GraphQLSchema, type: GraphQLNamedType | null, name: string) {

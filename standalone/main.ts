@@ -66,6 +66,7 @@ await runProcess(
       graph,
       secretKeys,
       dataDir,
+      signal: lifetime.signal,
     });
 
     const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });

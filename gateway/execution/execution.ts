@@ -15,6 +15,8 @@ export interface Execution {
   errors: GraphQLError[];
   /** For errors below an entity of which nothing came for them: the same at the entity. What the error is at may be asked by nobody. */
   entityErrors?: Map<GraphQLError, GraphQLError>;
+  /** Where errors are in the data, under the plan's keys. */
+  places?: Map<GraphQLError, readonly (string | number)[]>;
   /** The client's variables, coerced. */
   variables: Json;
   context: OperationContext;
@@ -99,6 +101,19 @@ export function clientError(
     ...(path && { path: clientPath(path, execution) }),
     extensions: { ...error.extensions, code, service: subgraph, requestId: execution.context.requestId },
   });
+}
+
+/** Adds a subgraph's error to those of an execution. */
+export function addError(
+  error: SubgraphError,
+  subgraph: string,
+  path: readonly (string | number)[] | undefined,
+  execution: Execution,
+): GraphQLError {
+  const told = clientError(error, subgraph, path, execution);
+  execution.errors.push(told);
+  if (path) (execution.places ??= new Map()).set(told, path);
+  return told;
 }
 
 /** A path of the data as the client knows it. */

@@ -14,7 +14,7 @@ import { createErrorPaths } from "./error-paths.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
 import type { Operation } from "./operation.ts";
 import { withPlainNumbers } from "./exact-variables.ts";
-import { createIsolatedPlanner } from "./isolated-planner.ts";
+import { createIsolatedPlanner, type ReplacedPlan } from "./isolated-planner.ts";
 import type { AbortSignalLike } from "./light-abort.ts";
 import {
   createPreparedOperations,
@@ -23,6 +23,7 @@ import {
   type OperationText,
   type Variant,
 } from "./prepared-operations.ts";
+import { askedErrors } from "./asked-errors.ts";
 import type { ResponsePath } from "./projection.ts";
 import type { QueryPlan } from "./query-plan.ts";
 import type { QueryPlanner } from "./query-planner.ts";
@@ -108,6 +109,8 @@ export interface ExecutorOptions {
   subgraphsKnowCallers?: boolean;
   /** How many fields an operation may select when its fragments are written out. */
   maxFields?: number;
+  /** Told of plans that its own planner does not take: see isolated-planner.ts. */
+  onReplacedPlan?: ((replaced: ReplacedPlan) => void) | undefined;
   /** Closed with the executor. */
   planner?: QueryPlanner;
   /** Labels of progressive `@override`s that are on for an operation; none unless given. */
@@ -126,7 +129,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
   const authorization = createAuthorization(supergraph.document);
-  const planner = options.planner ?? createIsolatedPlanner({ supergraphSdl, log });
+  const planner = options.planner ?? createIsolatedPlanner({ supergraphSdl, log, onReplaced: options.onReplacedPlan });
   const internalApiSchema = createApiSchema({ supergraph: supergraph.document });
   const apiSchema = createApiSchema({ supergraph: supergraph.document, withoutTags: [internalTag] });
   const clients = new Map(options.clients.map((client) => [client.name, client]));
@@ -197,13 +200,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
     };
   }
 
-  function finish({ projection, denials }: Variant, execution: Execution): ExecutionResult {
+  function finish({ plan, projection, denials }: Variant, execution: Execution): ExecutionResult {
     if (denials.length > 0) execution.errors.push(...denials);
     let isAccounted: ((path: ResponsePath) => boolean) | undefined;
     const isExplained = (path: ResponsePath) =>
       execution.hasFailedFetch || (isAccounted ??= createErrorPaths(execution.errors))(path);
     const { data, errors } = projection(execution.data, isExplained);
-    const asked = execution.errors.length > 0 ? askedErrors(execution, data) : [];
+    const asked = execution.errors.length > 0 ? askedErrors(execution, data, plan.requirements()) : [];
     const all = errors.length > 0 ? [...asked, ...errors] : asked;
     return all.length > 0 ? { errors: all, data } : { data };
   }
@@ -359,35 +362,6 @@ async function plannedWithin(
 
 function notHere(why: string): GraphQLError {
   return new GraphQLError(`This operation cannot be run here: ${why}.`, { extensions: { code: "BAD_REQUEST" } });
-}
-
-/** A planner may fetch of some objects what was asked of others only; an error there counts for what else is missing through it. */
-function askedErrors({ errors, entityErrors }: Execution, data: Json | null): GraphQLError[] {
-  return errors.flatMap((error) => {
-    if (isAskedFor(error.path, data)) return error;
-    const atEntity = entityErrors?.get(error);
-    return atEntity && isAskedFor(atEntity.path, data) && isLacking(atEntity.path ?? [], data) ? atEntity : [];
-  });
-}
-
-/** Whether there is a null in the object at a path. */
-function isLacking(path: ResponsePath, data: Json | null): boolean {
-  let value: unknown = data;
-  // Shown to lead somewhere.
-  for (const key of path) value = (value as Record<string | number, unknown> | null)?.[key];
-  return typeof value !== "object" || value === null || Object.values(value).includes(null);
-}
-
-/** Whether a path leads somewhere in the response. */
-function isAskedFor(path: ResponsePath | undefined, data: Json | null): boolean {
-  let value: unknown = data;
-  for (const key of path ?? []) {
-    if (key === "@" || typeof value !== "object" || value === null) return true;
-    if (!Object.hasOwn(value, key)) return false;
-    // Shown to have it.
-    value = (value as Record<string | number, unknown>)[key];
-  }
-  return true;
 }
 
 async function* single(result: ExecutionResult): AsyncGenerator<ExecutionResult, void, void> {

@@ -1,4 +1,4 @@
-import { GraphQLError, parse } from "graphql";
+import { parse } from "graphql";
 import {
   childShape,
   copyByShape,
@@ -10,7 +10,7 @@ import {
   type DataShape,
 } from "./data-shape.ts";
 import { createEntityPath, type EntityPath } from "./entity-paths.ts";
-import { clientError, clientPath, fetchFrom, type Execution, type Json } from "./execution.ts";
+import { addError, clientError, fetchFrom, type Execution, type Json } from "./execution.ts";
 import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, PathSegment, Rewrite } from "./query-plan.ts";
 import { createRepresentationMaker, type RepresentationMaker } from "./representations.ts";
 import { createRewriter } from "./rewrites.ts";
@@ -34,15 +34,15 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
     for (const error of errors ?? []) {
       const path = error.path && renamedPath(error.path, node.outputRewrites);
       if (path && path.length > 0 && hasPath(shape, path)) {
-        execution.errors.push(clientError(error, node.subgraph, path, execution));
+        addError(error, node.subgraph, path, execution);
         continue;
       }
       // Nothing came for any of the fields: each of them has an error, as section 6.4.4 of the specification wants it.
       if (!data) execution.hasFailedFetch = true;
       for (const key of data ? [] : shape.keys) {
-        execution.errors.push(clientError(error, node.subgraph, [key], execution));
+        addError(error, node.subgraph, [key], execution);
       }
-      if (data) execution.errors.push(clientError(error, node.subgraph, undefined, execution));
+      if (data) addError(error, node.subgraph, undefined, execution);
     }
     if (!data) return;
     rewrite?.(data);
@@ -106,12 +106,11 @@ function createRootFetchAt(path: readonly PathSegment[], node: FetchNode, option
     collect(execution.data, targets);
     if (targets.length === 0) return null;
     const fetch = createRootFetch(node, options, (response) => {
-      const own: Execution = { ...execution, data: {}, errors: [] };
+      const own: Execution = { ...execution, data: {}, errors: [], places: new Map() };
       merge(response, own);
       locate(execution.data, (_, location) => {
-        const here = clientPath(location, execution);
-        for (const { message, path: below = [], extensions } of own.errors)
-          execution.errors.push(new GraphQLError(message, { path: [...here, ...below], extensions }));
+        for (const error of own.errors)
+          addError(error, node.subgraph, [...location, ...(own.places?.get(error) ?? [])], execution);
       });
       execution.hasFailedFetch ||= own.hasFailedFetch;
       for (const target of targets) {
@@ -281,14 +280,13 @@ function addEntityError(error: SubgraphError, response: SubgraphResponse, answer
     const received = response.data?.[batch.alias];
     const isLost = below.length > 0 && Array.isArray(received) && received[index] === null;
     for (const location of locations) {
-      const told = clientError(error, subgraph, [...location, ...below], execution);
-      execution.errors.push(told);
+      const told = addError(error, subgraph, [...location, ...below], execution);
       if (isLost) (execution.entityErrors ??= new Map()).set(told, clientError(error, subgraph, location, execution));
     }
     if (locations.length > 0) return;
   }
   if (!response.data) execution.hasFailedFetch = true;
-  execution.errors.push(clientError(error, subgraph, firstLocation(batches, gathered, execution), execution));
+  addError(error, subgraph, firstLocation(batches, gathered, execution), execution);
 }
 
 function locationsOf(batch: CompiledBatch, entities: GatheredEntities, execution: Execution): Locations {

@@ -1,4 +1,5 @@
 import { parse } from "graphql";
+import { requirementsOf, type Requirement } from "./asked-errors.ts";
 import { shapeOfOperation } from "./data-shape.ts";
 import { dependencyOrderOf } from "./dependency-order.ts";
 import {
@@ -19,6 +20,8 @@ export interface CompiledPlan {
   /** Everything that is fetched for a query or mutation; for a subscription, what is fetched for each event. Null when nothing is. */
   run: Step | null;
   subscription: CompiledSubscription | null;
+  /** What its fetches send of entities, worked out at the first error. */
+  requirements(): readonly Requirement[];
 }
 
 export interface CompiledSubscription {
@@ -29,13 +32,16 @@ export interface CompiledSubscription {
 }
 
 export function compilePlan(plan: QueryPlan, options: StepOptions): CompiledPlan {
-  if (plan.node === null) return { run: null, subscription: null };
+  if (plan.node === null) return { run: null, subscription: null, requirements: () => [] };
+  let known: readonly Requirement[] | undefined;
+  const requirements = () => (known ??= requirementsOf(plan.node, options.supergraph));
   const nodes = plan.node.kind === "Sequence" ? plan.node.nodes : [plan.node];
   const [first, ...rest] = nodes;
   if (first?.kind !== "Subscription") {
     return {
       run: isMutation(plan.node) ? inSeries(plan.node, options) : compileRun(plan.node, options),
       subscription: null,
+      requirements,
     };
   }
   const fetch = first.primary;
@@ -46,6 +52,7 @@ export function compilePlan(plan: QueryPlan, options: StepOptions): CompiledPlan
       fetch,
       takeEvent: createRootMerge(fetch, options),
     },
+    requirements,
   };
 }
 

@@ -312,6 +312,60 @@ describe.each(plannersInTurn)("planned by %s", (_name, coresOf) => {
   });
 });
 
+describe.each(plannersInTurn)("what a field requires, planned by %s", (_name, coresOf) => {
+  const failing = (f: () => unknown) =>
+    composeFixture({
+      a: {
+        typeDefs: `
+          type Query { p: P ps: [P] }
+          type P @key(fields: "id") { id: ID! f(u: Int): Int dims: Dims deep: [Deep] } type Dims { h: Int w: Int } type Deep { x: Int }
+        `,
+        resolvers: {
+          Query: { p: () => ({ id: "1" }), ps: () => [{ id: "1" }, null, { id: "2" }] },
+          P: { ...reference, f, dims: () => ({ w: 2 }), deep: () => [{}, {}] },
+          Dims: { h: f },
+          Deep: { x: f },
+        },
+      },
+      b: {
+        typeDefs: `
+          type P @key(fields: "id") {
+            id: ID! f(u: Int): Int @external dims: Dims @external deep: [Deep] @external
+            eur: Int @requires(fields: "f(u: 7)") size: Int @requires(fields: "dims { h }") depth: Int @requires(fields: "deep { x }")
+          }
+          type Dims { h: Int @external } type Deep { x: Int @external }
+        `,
+        resolvers: {
+          P: {
+            ...reference,
+            eur: ({ f: given }: P) => given ?? -1,
+            size: ({ dims }: P) => dims?.h ?? -2,
+            depth: ({ deep }: { deep: { x: number | null }[] }) => deep[0]?.x ?? -3,
+          },
+        },
+      },
+    });
+  const failed = () => {
+    throw new GraphQLError("It failed.", { extensions: { code: "NOT_FOUND" } });
+  };
+
+  test.each([
+    ["{ p { eur } }", { p: { eur: -1 } }, ["p"]],
+    ["{ p { size dims { w } } }", { p: { size: -2, dims: { w: 2 } } }, ["p"]],
+    ["{ x: p { depth } }", { x: { depth: -3 } }, ["x"]],
+    ["{ ps { eur } }", { ps: [{ eur: -1 }, null, { eur: -1 }] }, ["ps.0", "ps.2"]],
+    ["{ p { eur f(u: 7) } }", { p: { eur: -1, f: null } }, ["p.f"]],
+    ["{ p { id } }", { p: { id: "1" } }, []],
+  ])("%s: its error is told, once, though a value was made of the null", async (query, data, paths) => {
+    const executor = createStrictExecutor(failing(failed), coresOf(failing(failed)));
+    const result = await executor.execute({ query, context });
+    expect(result.data).toEqual(data);
+    expect(
+      result.errors?.map(({ path, message, extensions }) => [path?.join("."), message, extensions["code"]]) ?? [],
+    ).toEqual(paths.map((path) => [path, "It failed.", "NOT_FOUND"]));
+  });
+});
+
 /** Apollo's planner takes a minute for it. */
 describe("an operation that one planner plans wrongly and the other not in time", () => {
   const query = "{ i { w { of { ... on B { b } } } } }";

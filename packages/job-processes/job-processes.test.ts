@@ -88,6 +88,18 @@ test("closing lets jobs end that were taken, or kills them at once, and leaves n
   expect(await isRunning(pid)).toBe(false);
 });
 
+test("once Toolyard stops, jobs have a little longer, not their whole deadline", async () => {
+  const stopping = new AbortController();
+  const processes = make({ processes: 1, deadlineMs: 600_000, signal: stopping.signal, stopMs: 100 });
+  const { pid } = await processes.run("echo", { value: 1 }, "a");
+  const endless = [processes.run("loop", undefined, "a"), processes.run("loop", undefined, "a")];
+  stopping.abort();
+  const closed = processes.close("finish");
+  expect((await Promise.allSettled(endless)).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  await closed;
+  expect(await isRunning(pid)).toBe(false);
+});
+
 test("a process without work ends by itself after a while", async () => {
   const processes = make({ idleMs: 50 });
   const { pid } = await processes.run("echo", { value: 1 }, "a");

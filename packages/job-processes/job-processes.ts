@@ -10,14 +10,14 @@ import { READY, type JobAnswer, type JobRequest, type Setup } from "./messages.t
  */
 export interface JobProcesses<Jobs> {
   /**
-   * `caller` is whose work it is: callers take turns.
+   * `subject` is whose work it is, as Caller has it: callers take turns.
    * @throws ToolyardError TIMEOUT after the deadline, CAPACITY_EXHAUSTED when the job took too much memory, RATE_LIMITED when the caller
    * has too many jobs waiting, CAPACITY_EXHAUSTED when all together have, or at the close; Error when the job threw.
    */
   run<Name extends keyof Jobs & string>(
     name: Name,
     job: JobOf<Jobs[Name]>,
-    caller: string,
+    subject: string | null,
   ): Promise<ResultOf<Jobs[Name]>>;
   /** Takes no more jobs; lets those that were taken end, or with "now" kills them. */
   close(how: "finish" | "now"): Promise<void>;
@@ -42,6 +42,9 @@ export interface JobProcessesOptions {
   memoryMb?: number;
   /** Milliseconds that a process without work stays. */
   idleMs?: number;
+  /** Aborts when Toolyard begins to stop: those who wait for a job are waited for, so jobs have only so long from then on. */
+  signal?: AbortSignal | undefined;
+  stopMs?: number;
   waitingEach?: number;
   waitingAll?: number;
 }
@@ -67,15 +70,14 @@ const LAST_WORDS = 2_000;
 
 export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProcesses<Jobs> {
   const { name, module, data, logger, processes = 2, deadlineMs = 10_000, memoryMb = 256 } = options;
-  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000 } = options;
+  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000, signal, stopMs = 1_000 } = options;
   const each = Math.max(1, processes - 1);
   const queue = createFairQueue<Waiting>();
   const running = new Set<Running>();
   /** The ends of all processes that are still there. */
   const ending = new Set<Promise<void>>();
   let closed = false;
-  /** Told when there is nothing to do any more. */
-  let whenDone: (() => void) | null = null;
+  const { promise: done, resolve: allDone } = Promise.withResolvers<void>();
 
   const countOf = (caller: string) => [...running].filter((one) => one.job !== null && one.caller === caller).length;
 
@@ -87,7 +89,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       if (!next) break;
       begin(idle ?? start(), next.item, next.caller);
     }
-    if ([...running].every(({ job }) => job === null)) whenDone?.();
+    if (closed && [...running].every(({ job }) => job === null)) allDone();
   }
 
   function begin(one: Running, job: Waiting, caller: string): void {
@@ -191,8 +193,24 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
     return one;
   }
 
+  async function close(how: "finish" | "now"): Promise<void> {
+    closed = true;
+    if (how === "now") {
+      for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
+      for (const one of running) if (one.job) giveUp(one, closing(name));
+    }
+    dispatch();
+    await done;
+    for (const one of running) end(one);
+    await Promise.all(ending);
+  }
+
+  const hurry = () => setTimeout(() => void close("now"), stopMs).unref();
+  signal?.addEventListener("abort", hurry, { once: true });
+
   return {
-    run(jobName, job, caller) {
+    run(jobName, job, subject) {
+      const caller = subject ?? "anonymous";
       if (closed) return Promise.reject(closing(name));
       if (queue.sizeOf(caller) >= waitingEach) {
         const message = `You have ${waitingEach} of these waiting already (${name}): let some end first.`;
@@ -209,19 +227,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
       });
     },
 
-    async close(how) {
-      closed = true;
-      if (how === "now") {
-        for (let next = queue.take(() => true); next; next = queue.take(() => true)) next.item.reject(closing(name));
-        for (const one of running) if (one.job) giveUp(one, closing(name));
-      }
-      await new Promise<void>((resolve) => {
-        whenDone = resolve;
-        dispatch();
-      });
-      for (const one of running) end(one);
-      await Promise.all(ending);
-    },
+    close,
   };
 }
 

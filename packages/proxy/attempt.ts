@@ -5,8 +5,18 @@ import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
+import { isOpen, type CallPath } from "./call-path.ts";
 import { forwardedHeaders } from "./forwarded-headers.ts";
-import { broken, malformed, notReady, sessionLost, tooSlow, unreachable, type StateProblem } from "./refusals.ts";
+import {
+  broken,
+  closedPath,
+  malformed,
+  notReady,
+  sessionLost,
+  tooSlow,
+  unreachable,
+  type StateProblem,
+} from "./refusals.ts";
 import type { Replica } from "./replica.ts";
 import { passResponseHeaders } from "./request-head.ts";
 import {
@@ -109,6 +119,8 @@ export function createAttempts(options: {
   ): void {
     const { request, response, path, head, body } = call;
     call.deployment = deployment;
+    if (deployment.paths !== null && !isOpen(path.path, deployment.mcpPathname, deployment.paths))
+      return refuse(call, closedPath(path));
     const timeoutMs = deployment.timeoutSeconds * 1000;
     const headers = forwardedHeaders(call, replica, protocol);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
@@ -138,7 +150,7 @@ export function createAttempts(options: {
 
     replica.pool().dispatch(
       {
-        path: replica.pathPrefix + path.path + path.query,
+        path: targetPath(replica, deployment, path),
         // Node's parser lets no other pass.
         method: (request.method ?? "GET") as Dispatcher.HttpMethod,
         headers,
@@ -270,6 +282,16 @@ function isEventStream(received: Readonly<Record<string, string | string[] | und
 
 function dropHeader(pairs: string[], name: string): void {
   for (let i = pairs.length - 2; i >= 0; i -= 2) if (pairs[i] === name) pairs.splice(i, 2);
+}
+
+function targetPath(
+  { pathPrefix, target }: Replica,
+  { mcpPathname }: DeploymentRoute,
+  { path, query }: CallPath,
+): string {
+  if (target.mcpTarget === "" || path !== mcpPathname) return pathPrefix + path + query;
+  // Its own query comes first, and a client's after it.
+  return target.mcpTarget + (target.mcpTarget.includes("?") ? query.replace("?", "&") : query);
 }
 
 function flushHead(response: ServerResponse): void {

@@ -1,5 +1,6 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseCallPath } from "./call-path.ts";
+import { isOpen, parseCallPath } from "./call-path.ts";
 
 test.each([
   ["/mcp/weather/v1/mcp", { slug: "weather", ref: "", path: "/mcp", query: "" }],
@@ -29,4 +30,39 @@ test.each([
   "*",
 ])("%s is none", (url) => {
   expect(parseCallPath(url)).toBeNull();
+});
+
+test("of a server that opens some paths, nothing else is reached, however it is written", () => {
+  const piece = fc.constantFrom(
+    "/",
+    "//",
+    "..",
+    ".",
+    "%2e",
+    "%2E",
+    "%2f",
+    "%5c",
+    "\\",
+    ";",
+    "files",
+    "filesystem",
+    "admin",
+    "mcp",
+    "a",
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+      const call = parseCallPath(`/mcp/weather/v1/${pieces.join("")}`);
+      if (!call || call.path === "/mcp" || !isOpen(call.path, "/mcp", ["/files"])) return;
+      // As servers may read it: decoded, once or twice, with both slashes, without parameters.
+      for (let read = call.path, times = 0; times < 3; read = decodeURIComponent(read), times += 1) {
+        const { pathname } = new URL(`http://host.example${read.replaceAll("\\", "/").replace(/;[^/]*/g, "")}`);
+        expect(pathname).toMatch(/^\/files(\/|$)/);
+      }
+    }),
+    { numRuns: 3_000 },
+  );
+  expect(isOpen("/files/a.txt", "/mcp", ["/files"])).toBe(true);
+  expect(isOpen("/mcp/", "/mcp", [])).toBe(false);
+  expect(isOpen("/anything", "/mcp", ["/"])).toBe(true);
 });

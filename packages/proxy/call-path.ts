@@ -13,6 +13,16 @@ const CALL = /^\/mcp\/([a-z][a-z0-9-]{1,62})(?:@([A-Za-z0-9][\w.-]{0,127}))?\/v1
 /** `.` and `..` as whole segments, also percent-encoded: they would climb out of the route. */
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 
+/** Characters that programs read in different ways: as slashes, dots, or an end. */
+const AMBIGUOUS = /[\\;]|\/\/|%(?:2e|2f|5c|3b|00)/i;
+
+/** Whether a call may reach this path of a server that opens no others than its MCP endpoint, `paths` and what lies below them. */
+export function isOpen(path: string, mcpPath: string, paths: readonly string[]): boolean {
+  if (path === mcpPath) return true;
+  if (AMBIGUOUS.test(path)) return false;
+  return paths.some((open) => path === open || path.startsWith(open.endsWith("/") ? open : `${open}/`));
+}
+
 /** Null for what is no call. */
 export function parseCallPath(url: string): CallPath | null {
   const match = CALL.exec(url);

@@ -35,8 +35,8 @@ export interface ControlPlaneOptions {
 }
 
 const ROUTES = `subscription { routesChanged { version sessionKey routes {
-  slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath enforceApproval approvedToolsHash stateReason awaited
-  targets { replicaId url token owner ready headers { name value } remote } } } }`;
+  slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
+  targets { replicaId url token owner ready headers { name value } mcpTarget remote } } } }`;
 const REVOCATIONS =
   "subscription ($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
 const INTROSPECT =

@@ -90,6 +90,30 @@ async function problemOf(answer: Response): Promise<ProblemBody> {
   return problem;
 }
 
+describe("a server that runs elsewhere", () => {
+  test("is asked at its own MCP endpoint, whose key no caller sees, and at no other path than its owner opened", async () => {
+    const far = await upstream(sayName("far"));
+    const route = routeTo("far", [far.url], { paths: ["/files"] });
+    await addRoutes({
+      ...route,
+      targets: route.targets.map((target) => ({ ...target, mcpTarget: "/s/k3y/mcp?apiKey=k3y" })),
+    });
+    expect((await call("/mcp/far/v1/mcp", rpc("tools/list"))).status).toBe(200);
+    expect((await call("/mcp/far/v1/mcp?tools=all", rpc("tools/list"))).status).toBe(200);
+    expect((await call("/mcp/far/v1/files/a.txt?b=c")).status).toBe(200);
+    const reached = ["/s/k3y/mcp?apiKey=k3y", "/s/k3y/mcp?apiKey=k3y&tools=all", "/files/a.txt?b=c"];
+    expect(far.seen.map(({ url }) => url)).toEqual(reached);
+    for (const path of ["/", "/admin", "/filesystem", "/mcp/x", "/files/..%2fadmin", "/files/..;/admin", "//admin"]) {
+      const refused = await call(`/mcp/far/v1${path}`);
+      expect(await problemOf(refused)).toMatchObject({
+        status: 404,
+        detail: expect.stringContaining("its MCP endpoint"),
+      });
+    }
+    expect(far.seen).toHaveLength(reached.length);
+  });
+});
+
 describe("a call", () => {
   test("reaches its replica with the replica's token, and leaves one usage record", async () => {
     const answer = await call("/mcp/echo/v1/mcp?x=1", rpc("tools/call", "shout"));

@@ -61,6 +61,11 @@ export function notReady(call: Call): Refusal {
   };
 }
 
+export function closedPath({ slug, path }: CallPath): Refusal {
+  const message = `${slug} runs elsewhere, and only calls of its MCP endpoint are passed on, not of ${path}. Its owner may open more by \`paths\` of the launch.`;
+  return { error: new ToolyardError("NOT_FOUND", message) };
+}
+
 export function unreachable(): Refusal {
   return {
     error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached. Try again."),

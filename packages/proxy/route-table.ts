@@ -12,6 +12,8 @@ const route = z.object({
   timeoutSeconds: z.number().positive(),
   maxConcurrentCalls: z.number().nullish().default(null),
   mcpPath: z.string(),
+  /** What calls may reach besides it; null: all. */
+  paths: z.array(z.string()).nullish().default(null),
   enforceApproval: z.boolean(),
   approvedToolsHash: z.string().nullish().default(null),
   stateReason: z.string().nullish().default(null),
@@ -25,6 +27,8 @@ const route = z.object({
       owner: z.string().nullish().default(null),
       ready: z.boolean(),
       headers: z.array(z.object({ name: z.string(), value: z.string() })).default([]),
+      /** Path and query of its MCP endpoint; "": the route's. */
+      mcpTarget: z.string().default(""),
       remote: z.boolean().default(false),
     }),
   ),

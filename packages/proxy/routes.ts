@@ -56,7 +56,14 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
 
   function replicaFor(target: RouteTarget, next: Map<string, Replica>): Replica {
     // The same replica may be in several routes: one pool and one count for it.
-    const key = [target.replicaId, target.url, target.token, target.owner, JSON.stringify(target.headers)].join("\n");
+    const key = [
+      target.replicaId,
+      target.url,
+      target.token,
+      target.owner,
+      target.mcpTarget,
+      JSON.stringify(target.headers),
+    ].join("\n");
     const kept = next.get(key) ?? replicas.get(key);
     const replica = kept ?? createReplica({ target, allowPrivateRemotes, onPoolError });
     if (kept) kept.setReady(target.ready);

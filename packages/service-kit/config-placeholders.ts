@@ -1,5 +1,8 @@
-/** `${config.key}` in a launch: replaced by the deployment's configuration. */
-export const CONFIG_PLACEHOLDER: RegExp = /\$\{config\.([^}]+)\}/g;
+/**
+ * `${config.key}` in a launch: replaced by the deployment's configuration. A key ends where another placeholder begins, so that a text
+ * of nothing but beginnings is read once, not once from each of them.
+ */
+export const CONFIG_PLACEHOLDER: RegExp = /\$\{config\.((?:(?!\$\{config\.)[^}])+)\}/g;
 
 /** Completes "the argument …". */
 export const writeOnlyInArguments = (key: string): string =>

@@ -43,6 +43,12 @@ export async function runProcess(
   process.stdout.on("error", unread);
   process.stderr.on("error", unread);
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  // One request's mistake in the code: it is told, and everybody else's requests go on.
+  const onRejection = (reason: unknown) =>
+    stderr(
+      `A promise was rejected and nobody waited for it: ${reason instanceof Error ? reason.stack : String(reason)}\n`,
+    );
+  process.on("unhandledRejection", onRejection);
   let code = 0;
   try {
     await main({
@@ -70,7 +76,7 @@ export async function runProcess(
     }
   }
   clearTimeout(timer);
-  process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+  process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("unhandledRejection", onRejection);
   exit(code);
 }
 

@@ -46,6 +46,8 @@ export interface SubgraphDependencies<Config, Bus> {
   graph: GraphClient;
   secretKeys: readonly string[];
   dataDir: string;
+  /** Aborts when the process begins to stop. */
+  signal: AbortSignal;
 }
 
 /** A subgraph's `main.ts`: reads the environment, serves the subgraph over HTTP until a signal comes. */
@@ -68,7 +70,9 @@ export async function runSubgraph<Config, Bus>(options: {
     const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
     const graph = createHttpGraphClient({ gatewayUrl: common.GATEWAY_URL, signer });
     lifetime.onShutdown("graph client", () => graph.close());
-    const subgraph = await create({ config, logger, bus: createBus(), graph, secretKeys, dataDir: common.DATA_DIR });
+    const { DATA_DIR: dataDir } = common;
+    const { signal } = lifetime;
+    const subgraph = await create({ config, logger, bus: createBus(), graph, secretKeys, dataDir, signal });
     lifetime.onShutdown(name, () => subgraph.close());
     const verifyCaller = createCallerHeaderVerifier({ secretKeys, audience: name });
     const server = await serveSubgraph({

@@ -52,7 +52,14 @@ export const launchSchema = z.discriminatedUnion("__typename", [
     path: z.string(),
     options,
   }),
-  z.object({ __typename: z.literal("RemoteLaunch"), url: z.string(), headers: z.array(variable), options }),
+  z.object({
+    __typename: z.literal("RemoteLaunch"),
+    url: z.string(),
+    urlSecret: z.boolean(),
+    paths: z.array(z.string()),
+    headers: z.array(variable),
+    options,
+  }),
 ]);
 
 export type Launch = z.infer<typeof launchSchema>;
@@ -66,7 +73,7 @@ export const LAUNCH_FRAGMENT = `
     ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions maxSessions idleSeconds maxMessageBytes options { ...WholeOptions } }
     ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory writablePaths path options { ...WholeOptions } }
     ... on ImageLaunch { image args env { ...WholeVariable } port path options { ...WholeOptions } }
-    ... on RemoteLaunch { url headers { ...WholeVariable } options { ...WholeOptions } }
+    ... on RemoteLaunch { url urlSecret paths headers { ...WholeVariable } options { ...WholeOptions } }
   }
   fragment WholeVariable on EnvVar { name value secret }
   fragment WholeOptions on LaunchOptions {

@@ -1,5 +1,6 @@
-import { ToolyardError } from "@toolyard/service-kit";
-import { describe, expect, test } from "vitest";
+import { createSchemaValidator } from "@toolyard/json-schema";
+import { ToolyardError, createLogger } from "@toolyard/service-kit";
+import { afterAll, describe, expect, test } from "vitest";
 import { checkConfiguration, missingKeys, publicConfiguration, substitute } from "./configuration.ts";
 
 const schema = {
@@ -13,9 +14,12 @@ const schema = {
     server: { type: "object", properties: { password: { type: "string", writeOnly: true }, host: { type: "string" } } },
   },
 };
-const problemsOf = (given: unknown): unknown => {
+const schemas = createSchemaValidator({ logger: createLogger({ level: "silent", name: "test" }) });
+afterAll(() => schemas.close());
+
+const problemsOf = async (given: unknown): Promise<unknown> => {
   try {
-    checkConfiguration(schema, given);
+    await checkConfiguration(schemas, schema, given, null);
   } catch (error) {
     return error instanceof ToolyardError && error.extensions["problems"];
   }
@@ -23,11 +27,14 @@ const problemsOf = (given: unknown): unknown => {
 };
 
 describe("a configuration", () => {
-  test("takes the schema's defaults", () => {
-    expect(checkConfiguration(schema, { city: "Bern" })).toEqual({ city: "Bern", units: "metric" });
+  test("takes the schema's defaults", async () => {
+    expect(await checkConfiguration(schemas, schema, { city: "Bern" }, null)).toEqual({
+      city: "Bern",
+      units: "metric",
+    });
   });
-  test("that is wrong names every wrong place", () => {
-    expect(problemsOf({ units: "kelvin", colour: 1 })).toEqual([
+  test("that is wrong names every wrong place", async () => {
+    expect(await problemsOf({ units: "kelvin", colour: 1 })).toEqual([
       { path: "input.configuration.city", message: "is required" },
       { path: "input.configuration.colour", message: "is not part of the tool's configuration" },
       {
@@ -35,7 +42,7 @@ describe("a configuration", () => {
         message: 'must be equal to one of the allowed values: ["metric","imperial"]',
       },
     ]);
-    expect(problemsOf([1])).toEqual([{ path: "input.configuration", message: "must be a JSON object" }]);
+    expect(await problemsOf([1])).toEqual([{ path: "input.configuration", message: "must be a JSON object" }]);
   });
   test("shows nothing that is writeOnly, at any depth", () => {
     const shown = publicConfiguration(schema, {

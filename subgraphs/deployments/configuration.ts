@@ -1,6 +1,4 @@
-import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
-import addFormats from "ajv-formats";
-import { badInput, messageOf, type Problem } from "@toolyard/service-kit";
+import type { SchemaValidator } from "@toolyard/json-schema";
 import { CONFIG_PLACEHOLDER, placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 
@@ -8,44 +6,16 @@ export type Configuration = Record<string, unknown>;
 
 /**
  * The configuration as the schema (JSON Schema 2020-12) takes it, defaults filled in. Null for none where no schema asks for any.
- * @throws ToolyardError BAD_USER_INPUT with a problem for each place.
+ * @throws ToolyardError as SchemaValidator's checkValue.
  */
-export function checkConfiguration(schema: unknown, given: unknown, at = "input.configuration"): Configuration | null {
-  if (given != null && !isRecord(given)) throw badInput([{ path: at, message: "must be a JSON object" }]);
-  if (schema == null) return given == null ? null : { ...given };
-  if (!isRecord(schema))
-    throw badInput([{ path: "configSchema", message: "the tool's configSchema is not a JSON Schema object" }]);
-  const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, logger: false });
-  // The package is CommonJS: its function is the module's default, and Node gives the module.
-  (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
-  let validate;
-  try {
-    validate = ajv.compile(schema);
-  } catch (cause) {
-    throw badInput([{ path: "configSchema", message: `the tool's configSchema cannot be used: ${messageOf(cause)}` }]);
-  }
-  const value = structuredClone(given ?? {}) as Configuration;
-  if (!validate(value)) throw badInput((validate.errors ?? []).map((error) => toProblem(error, at)));
-  return value;
-}
-
-function toProblem(error: ErrorObject, at: string): Problem {
-  const place = error.instancePath.split("/").slice(1).map(unescapePointer);
-  const params: Record<string, unknown> = error.params;
-  if (error.keyword === "required") {
-    return { path: [at, ...place, String(params["missingProperty"])].join("."), message: "is required" };
-  }
-  if (error.keyword === "additionalProperties") {
-    const name = String(params["additionalProperty"]);
-    return { path: [at, ...place, name].join("."), message: "is not part of the tool's configuration" };
-  }
-  const allowed = error.keyword === "enum" ? `: ${JSON.stringify(params["allowedValues"])}` : "";
-  return { path: [at, ...place].join("."), message: `${error.message ?? "is not valid"}${allowed}` };
-}
-
-/** RFC 6901. */
-function unescapePointer(part: string): string {
-  return part.replaceAll("~1", "/").replaceAll("~0", "~");
+export async function checkConfiguration(
+  schemas: Pick<SchemaValidator, "checkValue">,
+  schema: unknown,
+  given: unknown,
+  subject: string | null,
+): Promise<Configuration | null> {
+  if (schema == null && given == null) return null;
+  return schemas.checkValue(schema ?? null, given ?? {}, "input.configuration", subject);
 }
 
 /** What may be shown: values that the schema marks writeOnly are null, at any depth. */

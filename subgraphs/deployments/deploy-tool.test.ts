@@ -131,7 +131,9 @@ test("a remote server is probed and routed, never started, and its headers go to
     const headers = [{ name: "x-key", value: sealer.seal("the secret", "tool-1-v1"), secret: true }];
     const launch = {
       kind: "remote",
-      url: `${origin}/api/mcp`,
+      url: `${origin}/`,
+      secretUrl: sealer.seal(`${origin}/api/mcp?apiKey=k3y`, "tool-1-v1"),
+      paths: ["/files"],
       headers,
       options: { health: { livenessPath: "/live" } },
     };
@@ -144,15 +146,23 @@ test("a remote server is probed and routed, never started, and its headers go to
     await eventually("RUNNING", async () => (await statusOf(fixture, id)).status === "RUNNING");
     expect(fixture.runtime.running()).toEqual([]);
     const { routes } = await fixture.run<{ routes: { routes: unknown[] } }>(
-      `{ routes { routes { ref mcpPath targets { url token ready remote headers { name value } } } } }`,
+      `{ routes { routes { ref mcpPath paths targets { url token ready remote mcpTarget headers { name value } } } } }`,
       {},
       proxy,
     );
     expect(routes.routes[0]).toEqual({
       ref: "",
-      mcpPath: "/api/mcp",
+      mcpPath: "/mcp",
+      paths: ["/files"],
       targets: [
-        { url: origin, token: "", ready: true, remote: true, headers: [{ name: "x-key", value: "the secret" }] },
+        {
+          url: origin,
+          token: "",
+          ready: true,
+          remote: true,
+          mcpTarget: "/api/mcp?apiKey=k3y",
+          headers: [{ name: "x-key", value: "the secret" }],
+        },
       ],
     });
     await fixture.run(`mutation ($id: ID!) { stopDeployment(id: $id) { id } }`, { id });

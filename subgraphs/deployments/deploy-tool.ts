@@ -1,4 +1,5 @@
 import { randomInt } from "node:crypto";
+import type { SchemaValidator } from "@toolyard/json-schema";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
   badInput,
@@ -49,6 +50,7 @@ export interface DeployDependencies {
   runtimes: readonly Runtime[];
   ports: PortAllocator;
   sealer: Sealer;
+  schemas: SchemaValidator;
   hostId: string;
   address: string;
   allowPrivateRemotes: boolean;
@@ -65,7 +67,7 @@ export async function deployTool(
   given: unknown,
   requestId: string,
 ): Promise<Deployment> {
-  const { store, graph, ports, sealer, hostId, address, now } = dependencies;
+  const { store, graph, ports, sealer, schemas, hostId, address, now } = dependencies;
   caller.require("deployment:write");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
@@ -79,7 +81,7 @@ export async function deployTool(
   if (source.launch.kind !== "remote") caller.require("process:launch");
 
   const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);
-  const configuration = checkConfiguration(source.configSchema, input.configuration);
+  const configuration = await checkConfiguration(schemas, source.configSchema, input.configuration, caller.subject);
   checkPlaceholders(source, configuration);
   const desiredReplicas = input.replicas ?? 1;
   if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");

@@ -20,7 +20,7 @@ export function createDeploymentUrls(proxyUrl: string): DeploymentUrls {
     routeUrl,
     mcpUrl: (deployment) => `${routeUrl(deployment)}${mcpPathOf(deployment.launch)}`,
     replicaUrl({ launch }, replica) {
-      if (launch.kind === "remote") return launch.url;
+      if (launch.kind === "remote") return launch.url.replace(/\?.*/s, "?…");
       const url = replica.handle?.endpoint?.url ?? "";
       if (url === "") return null;
       return url.startsWith("unix:") ? url : `${url}${mcpPathOf(launch)}`;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
+import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import {
@@ -50,6 +51,8 @@ export interface DeploymentsSubgraphOptions {
   dataDir: string;
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   now?: () => number;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
@@ -62,6 +65,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const { config, logger, bus, graph, dataDir, runtimes, now = Date.now, timing = {} } = options;
   const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
   const sealer = createSealer({ secretKey, previousSecretKeys });
+  const schemas = createSchemaValidator({ logger, signal: options.signal });
   const hostId = await resolveHostId(config, dataDir);
   const database = await openDatabase({
     file: join(dataDir, "deployments.sqlite"),
@@ -114,6 +118,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     runtimes,
     ports,
     sealer,
+    schemas,
     hostId,
     address,
     now,
@@ -144,6 +149,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   async function close(): Promise<void> {
     eventTail.close();
     healthTail.close();
+    await schemas.close();
     await stopHousekeeping?.();
     await reconciler.close({ stopReplicas: config.replicasOnExit === "stop" });
     await prober.close();

@@ -80,7 +80,23 @@ export function openSecrets(deployment: Deployment, open: (sealed: string, conte
     .filter(({ secret }) => secret)
     .flatMap(({ value }) => open(value, toolVersionId));
   const complete = variables.map((value) => substitute(value, configuration));
-  return [...variables, ...complete, ...hiddenLeaves(configuration, deployment.configuration)];
+  const urls =
+    launch.kind === "remote" ? (launch.secretUrl == null ? [launch.url] : open(launch.secretUrl, toolVersionId)) : [];
+  return [
+    ...variables,
+    ...complete,
+    ...urls.flatMap(secretsOfUrl),
+    ...hiddenLeaves(configuration, deployment.configuration),
+  ];
+}
+
+const LONG_SEGMENT = 16;
+
+/** What of a URL may be a key: its query, and long parts of its path. */
+function secretsOfUrl(text: string): string[] {
+  const { pathname, search, searchParams } = new URL(text);
+  const segments = pathname.split("/").filter((segment) => segment.length >= LONG_SEGMENT);
+  return [search.slice(1), ...searchParams.values(), ...segments];
 }
 
 /** Text and numbers of a value that are not in what is shown of it. */
@@ -90,6 +106,12 @@ function hiddenLeaves(value: unknown, shown: unknown): string[] {
   // Null where all of it is hidden, else of the same shape.
   const shownItems = (shown ?? {}) as Record<string, unknown>;
   return Object.entries(value).flatMap(([key, item]) => hiddenLeaves(item, shownItems[key]));
+}
+
+/** The URL of a remote server's MCP endpoint, opened; null for what runs here. Secret. */
+export function openUrl({ launch, toolVersionId }: Deployment, sealer: Sealer): URL | null {
+  if (launch.kind !== "remote") return null;
+  return new URL(launch.secretUrl == null ? launch.url : sealer.open(launch.secretUrl, toolVersionId));
 }
 
 function openVariables(

@@ -64,7 +64,11 @@ export const launchSpec = z.discriminatedUnion("kind", [
   }),
   z.object({
     kind: z.literal("remote"),
+    /** Its origin where the URL is secret. */
     url: z.url({ protocol: /^https?$/ }),
+    /** Sealed, with the version's id as context. */
+    secretUrl: z.string().nullable().default(null),
+    paths: z.array(z.string().startsWith("/")).default([]),
     headers: z.array(variable).default([]),
     ...common,
   }),
@@ -74,7 +78,7 @@ export type LaunchSpec = z.output<typeof launchSpec>;
 export type LaunchVariable = z.output<typeof variable>;
 export type HealthPolicy = z.output<typeof health>;
 
-/** The path of the MCP endpoint below a replica's address. A remote one's query belongs to it. */
+/** The path at which callers find the MCP endpoint: where a remote one's is no secret, its own. */
 export function mcpPathOf(launch: LaunchSpec): string {
   switch (launch.kind) {
     case "stdio":
@@ -82,9 +86,8 @@ export function mcpPathOf(launch: LaunchSpec): string {
     case "http":
     case "image":
       return launch.path;
-    case "remote": {
-      const { pathname, search } = new URL(launch.url);
-      return `${pathname}${search}`;
-    }
+    case "remote":
+      // Deployments that were made before URLs could be secret have none.
+      return launch.secretUrl == null ? new URL(launch.url).pathname : "/mcp";
   }
 }

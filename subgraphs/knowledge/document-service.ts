@@ -91,7 +91,7 @@ export function createDocumentService(options: {
         await store.insert(
           { ...parsed, id: newId(), contentType: type, uploadedById: caller.userId, createdAt: at, updatedAt: at },
           { content, encoding },
-          callerIdOf(caller),
+          caller.subject,
         ),
       );
     },
@@ -113,7 +113,7 @@ export function createDocumentService(options: {
           updatedAt: now(),
         },
         content == null ? null : { content, encoding },
-        callerIdOf(requester.caller),
+        requester.caller.subject,
       );
       if (updated === null) throw notFound("document", id);
       return accepted(updated);
@@ -121,7 +121,7 @@ export function createDocumentService(options: {
 
     async delete(caller, id) {
       await changeable(caller, id);
-      if (!(await store.delete(id, callerIdOf(caller)))) throw notFound("document", id);
+      if (!(await store.delete(id, caller.subject))) throw notFound("document", id);
       return true;
     },
 
@@ -141,7 +141,7 @@ export function createDocumentService(options: {
         parseSearchQuery(query),
         { toolId: toolId ?? null, tag: tag ?? null },
         { limit: page.limit, offset },
-        callerIdOf(caller),
+        caller.subject,
       );
       const found = await store.findByIds(hits.map(({ documentId }) => documentId));
       const byId = new Map(found.map((document) => [document.id, document]));
@@ -153,11 +153,6 @@ export function createDocumentService(options: {
       return toConnection(placed, page, totalCount, (hit) => String(hit.position));
     },
   };
-}
-
-/** Only an anonymous caller has no subject, and may do nothing here. */
-function callerIdOf({ subject }: Caller): string {
-  return subject ?? "anonymous";
 }
 
 function acceptedType(result: ContentTypeResult): string {

@@ -15,8 +15,10 @@ export async function createSqlDocumentStore(options: {
   database: Database;
   file: string;
   logger: Logger;
+  /** Aborts when Toolyard begins to stop. */
+  signal?: AbortSignal | undefined;
 }): Promise<DocumentStore> {
-  const { database, file, logger } = options;
+  const { database, file, logger, signal } = options;
   const module = new URL("./worker/document-worker.ts", import.meta.url);
   const writer = createJobProcesses<DocumentJobs>({
     name: "change of a document",
@@ -26,18 +28,20 @@ export async function createSqlDocumentStore(options: {
     processes: 1,
     deadlineMs: 30_000,
     memoryMb: 512,
+    signal,
+    stopMs: 10_000,
   });
-  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger });
+  const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger, signal });
   if ((await database.read.query("SELECT 1 FROM unindexed_texts LIMIT 1")).length > 0) {
     logger.info("documents are indexed anew, once, after an update");
-    while (await writer.run("indexNext", undefined, "toolyard"));
+    while (await writer.run("indexNext", undefined, null));
   }
   const documents = () => database.read.getRepository(documentEntity);
 
   return {
-    insert: (document, content, callerId) => writer.run("insert", { document, content }, callerId),
-    update: (id, change, content, callerId) => writer.run("update", { id, change, content }, callerId),
-    delete: (id, callerId) => writer.run("delete", { id }, callerId),
+    insert: (document, content, subject) => writer.run("insert", { document, content }, subject),
+    update: (id, change, content, subject) => writer.run("update", { id, change, content }, subject),
+    delete: (id, subject) => writer.run("delete", { id }, subject),
 
     findByIds: (ids) => documents().findBy({ id: In(ids) }),
 
@@ -66,8 +70,8 @@ export async function createSqlDocumentStore(options: {
       return readPage(query, page);
     },
 
-    search: (query, filter, { limit, offset }, callerId) =>
-      searchers.run("search", { query, filter, limit, offset }, callerId),
+    search: (query, filter, { limit, offset }, subject) =>
+      searchers.run("search", { query, filter, limit, offset }, subject),
 
     async close() {
       await Promise.all([writer.close("finish"), searchers.close("now")]);

@@ -45,21 +45,21 @@ export interface ContentProblem {
 
 /**
  * Documents, their contents and the index over them. A change is atomic with its index: what is written can be found at once,
- * what is deleted cannot. Nothing here blocks the event loop for long, whatever the size of a document. `callerId` is whose work it
+ * what is deleted cannot. Nothing here blocks the event loop for long, whatever the size of a document. `subject` is whose work it
  * is: callers take turns.
  * @throws ToolyardError TIMEOUT, RATE_LIMITED or CAPACITY_EXHAUSTED where a change or a search takes too much: see JobProcesses.
  */
 export interface DocumentStore {
-  insert(document: NewDocument, content: UploadedContent, callerId: string): Promise<Document | ContentProblem>;
+  insert(document: NewDocument, content: UploadedContent, subject: string | null): Promise<Document | ContentProblem>;
   /** Null when there is no such document. `content` null: it stays, but is read anew when the type changes. */
   update(
     id: string,
     change: DocumentChange,
     content: UploadedContent | null,
-    callerId: string,
+    subject: string | null,
   ): Promise<Document | ContentProblem | null>;
   /** False when there was no such document. */
-  delete(id: string, callerId: string): Promise<boolean>;
+  delete(id: string, subject: string | null): Promise<boolean>;
 
   findByIds(ids: readonly string[]): Promise<Document[]>;
   contentsOf(ids: readonly string[]): Promise<{ id: string; content: string }[]>;
@@ -70,7 +70,7 @@ export interface DocumentStore {
     query: SearchQuery,
     filter: DocumentFilter,
     range: { limit: number; offset: number },
-    callerId: string,
+    subject: string | null,
   ): Promise<{ hits: Hit[]; totalCount: number }>;
   /** Ends what runs beside the event loop. */
   close(): Promise<void>;

@@ -31,6 +31,8 @@ export interface KnowledgeSubgraphOptions {
   secretKeys: readonly string[];
   /** Folder of `knowledge.sqlite`. */
   dataDir: string;
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   /** Epoch milliseconds. */
   now?: () => number;
 }
@@ -40,7 +42,7 @@ export async function createKnowledgeSubgraph(options: KnowledgeSubgraphOptions)
   const { logger, graph, dataDir, now = Date.now } = options;
   const file = join(dataDir, "knowledge.sqlite");
   const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
-  const store = await createSqlDocumentStore({ database, file, logger });
+  const store = await createSqlDocumentStore({ database, file, logger, signal: options.signal });
   const documents = createDocumentService({ store, graph, now });
 
   const schema = buildSubgraphSchema({

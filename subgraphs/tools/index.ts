@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
+import { createSchemaValidator } from "@toolyard/json-schema";
 import {
   createSealer,
   measureHealth,
@@ -14,7 +15,6 @@ import {
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { parse } from "graphql";
 import type { ToolsConfig } from "./config.ts";
-import { createConfigSchemaCheck } from "./config-schema.ts";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { createLoaders } from "./loaders.ts";
@@ -35,6 +35,8 @@ export interface ToolsSubgraphOptions {
   secretKeys: readonly string[];
   /** Folder of `tools.sqlite`. */
   dataDir: string;
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   /** Epoch milliseconds. */
   now?: () => number;
 }
@@ -60,7 +62,8 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   const tail = createEventTail({ log: events, bus, logger });
   const store = createSqlToolStore({ database, events });
   const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
-  const tools = createToolService({ store, secrets, checkConfigSchema: createConfigSchemaCheck(), now });
+  const schemas = createSchemaValidator({ logger, signal: options.signal });
+  const tools = createToolService({ store, secrets, schemas, now });
 
   const schema = buildSubgraphSchema({
     typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),
@@ -80,6 +83,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
     gauges: async () => ({ mcp_tools_total: await store.count() }),
     async close() {
       tail.close();
+      await schemas.close();
       await database.close();
     },
   };

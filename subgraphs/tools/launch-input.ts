@@ -12,6 +12,7 @@ const MAX_PATH = 1_024;
 const MAX_ARGS = 256;
 const MAX_WRITABLE_PATHS = 16;
 const MAX_VARIABLES = 128;
+const MAX_PATHS = 64;
 /** For the whole launch, so that a version stays small. */
 const MAX_LAUNCH_CHARACTERS = 262_144;
 
@@ -227,7 +228,26 @@ const stdio = z.object({
 });
 const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options });
 const container = z.object({ image, args, env, port: whole(3_000, 1, 65_535), path: mcpPath, options });
-const remote = z.object({ url: remoteUrl, headers, options });
+const remote = z
+  .object({
+    url: remoteUrl.nullish(),
+    urlSecret: z.boolean().nullish(),
+    paths: z
+      .array(urlPath.refine((text) => !/[?;%]|\/\//.test(text), "must be a plain path, without a query"))
+      .max(MAX_PATHS, `must have at most ${MAX_PATHS} paths`)
+      .nullish()
+      .transform((value) => value ?? []),
+    headers,
+    options,
+  })
+  .transform(({ url, urlSecret, ...rest }, context) => {
+    const given = url ?? null;
+    const secret = urlSecret ?? (given === null || new URL(given).search !== "");
+    if (given === null && !secret)
+      context.addIssue({ code: "custom", path: ["url"], message: "give the URL: only a secret one may be left out" });
+    const shown = given === null ? "" : secret ? `${new URL(given).origin}/` : given;
+    return { ...rest, url: shown, urlSecret: secret, secretUrl: secret ? given : null };
+  });
 
 /** LaunchInput of the graph: exactly one field. Answers the launch with every default filled in. */
 export const launchInput = z

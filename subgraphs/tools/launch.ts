@@ -61,7 +61,14 @@ export interface ImageLaunch<Var = Variable> {
 
 export interface RemoteLaunch<Var = Variable> {
   kind: "remote";
+  /** Where it is secret: its origin. */
   url: string;
+  /** Whether the URL is secret. */
+  urlSecret: boolean;
+  /** The whole URL where it is secret: sealed at rest, never shown. Null in a draft that keeps the one there is. */
+  secretUrl: string | null;
+  /** Besides the MCP endpoint's. */
+  paths: string[];
   headers: Var[];
   options: LaunchOptions;
 }
@@ -113,11 +120,26 @@ export function variablesOf<Var>(launch: Launch<Var>): Var[] {
   return launch.kind === "remote" ? launch.headers : launch.env;
 }
 
+/** The launch with each of its secrets changed: values of variables, and a secret URL. */
+export function mapSecrets(launch: Launch, change: (value: string) => string): Launch {
+  const mapped = mapVariables(launch, (variable) =>
+    variable.secret ? { ...variable, value: change(variable.value) } : variable,
+  );
+  // Versions that were made before URLs could be secret have none.
+  return mapped.kind === "remote" && mapped.secretUrl != null
+    ? { ...mapped, secretUrl: change(mapped.secretUrl) }
+    : mapped;
+}
+
 /** What a reader sees: names always, values only of what is not secret and only with `showValues`. */
 export function showLaunch(launch: Launch, options: { showValues: boolean }): ShownLaunch {
-  return mapVariables(launch, ({ name, value, secret }) => ({
+  const shown = mapVariables<Variable, ShownVariable>(launch, ({ name, value, secret }) => ({
     name,
     value: secret || !options.showValues ? null : value,
     secret,
   }));
+  if (shown.kind !== "remote") return shown;
+  const url = options.showValues ? shown.url : shown.url.replace(/\?.*/s, "?…");
+  const { urlSecret = false, paths = [] } = shown as Partial<ShownRemoteLaunch>; // of an earlier version
+  return { ...shown, url, urlSecret, paths, secretUrl: null };
 }

@@ -101,6 +101,63 @@ describe("the environment of a launch", () => {
   });
 });
 
+describe("the URL of a remote launch", () => {
+  const KEY = "k3y-in-the-url";
+  const query = `query ($id: ID) { tool(id: $id) { launch { ... on RemoteLaunch { url urlSecret } }
+    versions { edges { node { launch { ... on RemoteLaunch { url urlSecret } } changeSummary } } } } }`;
+  const opened = async (id: string): Promise<string | null> => {
+    const { sealedLaunch } = await dataOf<SealedAnswer>(fixture.subgraph, SEALED, { id, n: null }, deployments);
+    const { launch, versionId } = sealedLaunch;
+    if (launch.kind !== "remote" || launch.secretUrl === null) return null;
+    expect(JSON.stringify(launch)).not.toContain(KEY);
+    return createSealer({ secretKey: SECRET_KEY }).open(launch.secretUrl, versionId);
+  };
+
+  test.each([
+    ["by itself where it has a query", `https://example.com/mcp?apiKey=${KEY}`, {}],
+    ["where its author says so", `https://example.com/${KEY}/mcp`, { urlSecret: true }],
+  ])("is sealed %s, and nobody is shown more than its host", async (_when, url, more) => {
+    const { id } = await create({ remote: { url, ...more } });
+    for (const caller of [viewer, otherDeveloper, developer, admin]) {
+      const shown = await dataOf(fixture.subgraph, query, { id }, caller);
+      expect(shown).toMatchObject({ tool: { launch: { url: "https://example.com/", urlSecret: true } } });
+      expect(JSON.stringify(shown)).not.toContain(KEY);
+    }
+    expect(await opened(id)).toBe(url);
+    for (const file of await readdir(fixture.dataDir))
+      expect(await readFile(join(fixture.dataDir, file), "latin1")).not.toContain(KEY);
+  });
+
+  test("stays as it is in an update that leaves it out or repeats what is shown, and is replaced by another", async () => {
+    const url = `https://example.com/mcp?apiKey=${KEY}`;
+    const { id } = await create({ remote: { url } });
+    const header = { name: "X-Team", value: "blue" };
+    for (const given of [{}, { url: "https://example.com/", urlSecret: true }]) {
+      const { errors } = await changeLaunch(id, { remote: { ...given, headers: [header] } });
+      expect(errors).toEqual([]);
+      expect(await opened(id)).toBe(url);
+    }
+    await changeLaunch(id, { remote: { url: `${url}-2`, headers: [header] } });
+    expect(await opened(id)).toBe(`${url}-2`);
+    const shown = await dataOf(fixture.subgraph, query, { id }, developer);
+    expect(JSON.stringify(shown)).not.toContain(KEY);
+  });
+
+  test("must be given where there is none to keep", async () => {
+    const input = { name: "Far", description: "", launch: { remote: {} } };
+    const { errors } = await executeOn(fixture.subgraph, CREATE, { input }, developer);
+    expect(errors).toMatchObject([{ extensions: { problems: [{ path: "input.launch.remote.url" }] } }]);
+  });
+
+  test("that its author calls no secret shows its query to those who may see the launch environment", async () => {
+    const { id } = await create({ remote: { url: "https://example.com/mcp?tools=all", urlSecret: false } });
+    const shown = async (caller: Caller) =>
+      (await dataOf<{ tool: { launch: unknown } }>(fixture.subgraph, query, { id }, caller)).tool.launch;
+    expect(await shown(viewer)).toEqual({ url: "https://example.com/mcp?…", urlSecret: false });
+    expect(await shown(developer)).toEqual({ url: "https://example.com/mcp?tools=all", urlSecret: false });
+  });
+});
+
 describe("the sealed launch", () => {
   test("hands secrets to the service sealed, with its version's id as context", async () => {
     const tool = await create(launchWith(env), { configSchema: { type: "object" } });

@@ -18,7 +18,7 @@ const slug = z
     `must be ${MIN_SLUG_LENGTH} to ${MAX_SLUG_LENGTH} of a-z, 0-9 and -, beginning with a letter, as in my-tool`,
   );
 
-/** CreateToolInput of the graph. `configSchema` is checked apart: by createConfigSchemaCheck. */
+/** CreateToolInput of the graph. `configSchema` is checked apart: by SchemaValidator. */
 export const createToolInput = z.object({
   slug: slug.nullish().transform((value) => value ?? null),
   name,

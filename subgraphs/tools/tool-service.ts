@@ -1,8 +1,8 @@
 import { ToolyardError, badInput, newId, notFound, parseInput, type Caller } from "@toolyard/service-kit";
+import type { SchemaValidator } from "@toolyard/json-schema";
 import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
-import type { ConfigSchemaCheck } from "./config-schema.ts";
-import { mapVariables, variablesOf, type DraftVariable, type Launch } from "./launch.ts";
+import { mapVariables, variablesOf, type DraftVariable, type Launch, type RemoteLaunch } from "./launch.ts";
 import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
@@ -45,10 +45,14 @@ export interface ToolService {
 export function createToolService(options: {
   store: ToolStore;
   secrets: VersionSecrets;
-  checkConfigSchema: ConfigSchemaCheck;
+  /** Of configurations. */
+  schemas: Pick<SchemaValidator, "checkSchema">;
   now: () => number;
 }): ToolService {
-  const { store, secrets, checkConfigSchema, now } = options;
+  const { store, secrets, schemas, now } = options;
+
+  const checkConfigSchema = (schema: unknown, { subject }: Caller) =>
+    schemas.checkSchema(schema, "input.configSchema", subject);
 
   /** The tool, which the caller may change; past any cache. */
   async function changeable(caller: Caller, id: string): Promise<Tool> {
@@ -132,8 +136,7 @@ export function createToolService(options: {
         description,
         tags,
         launch: withSecrets(parsed.launch, null),
-        configSchema:
-          parsed.configSchema === null ? null : checkConfigSchema(parsed.configSchema, "input.configSchema"),
+        configSchema: parsed.configSchema === null ? null : await checkConfigSchema(parsed.configSchema, caller),
       };
       refuseSecretArguments(content);
       const toolId = newId();
@@ -170,8 +173,7 @@ export function createToolService(options: {
     async update(caller, id, input) {
       caller.require("tool:write");
       const parsed = parseInput(updateToolInput, input);
-      const configSchema =
-        parsed.configSchema == null ? null : checkConfigSchema(parsed.configSchema, "input.configSchema");
+      const configSchema = parsed.configSchema == null ? null : await checkConfigSchema(parsed.configSchema, caller);
       return commit(caller, id, async (tool, current) => {
         const { expectedVersion } = parsed;
         if (expectedVersion != null && expectedVersion !== tool.currentNumber) {
@@ -265,6 +267,20 @@ function withSecrets(draft: Launch<DraftVariable>, before: Launch | null): Launc
     }
     return { name, value: known ?? "", secret };
   });
-  if (problems.length > 0) throw badInput(problems);
-  return launch;
+  const kept = launch.kind === "remote" && launch.urlSecret ? withSecretUrl(launch, before) : launch;
+  if (kept === null)
+    problems.push({
+      path: "input.launch.remote.url",
+      message: "give the URL: there is no secret one that could be kept",
+    });
+  if (kept === null || problems.length > 0) throw badInput(problems);
+  return kept;
+}
+
+/** With the secret URL it had, where none is given or the one that readers are shown; null where it had none. */
+function withSecretUrl(launch: RemoteLaunch, before: Launch | null): RemoteLaunch | null {
+  const old = before?.kind === "remote" && before.secretUrl != null ? before : null;
+  const given = launch.secretUrl !== null && launch.secretUrl !== old?.url;
+  if (given) return launch;
+  return old && { ...launch, url: old.url, secretUrl: old.secretUrl };
 }

@@ -1,7 +1,7 @@
 import { createHash, createHmac } from "node:crypto";
 import { deriveKey, type Sealer } from "@toolyard/service-kit";
 import canonicalize from "canonicalize";
-import { mapVariables, variablesOf, type Launch } from "./launch.ts";
+import { mapSecrets, variablesOf, type Launch } from "./launch.ts";
 
 /** What a version is made of, secrets in plain: exists only while a change is worked out. */
 export interface VersionContent {
@@ -40,13 +40,11 @@ export interface VersionSecrets {
 export function createVersionSecrets(options: { sealer: Sealer; secretKey: string }): VersionSecrets {
   const { sealer } = options;
   const hmacKey = deriveKey(options.secretKey, "digest-hmac");
-  const onSecrets = (launch: Launch, change: (value: string) => string) =>
-    mapVariables(launch, (variable) => (variable.secret ? { ...variable, value: change(variable.value) } : variable));
   return {
-    seal: (launch, versionId) => onSecrets(launch, (value) => sealer.seal(value, versionId)),
-    open: (launch, versionId) => onSecrets(launch, (value) => sealer.open(value, versionId)),
+    seal: (launch, versionId) => mapSecrets(launch, (value) => sealer.seal(value, versionId)),
+    open: (launch, versionId) => mapSecrets(launch, (value) => sealer.open(value, versionId)),
     digest({ launch, configSchema }) {
-      const hashed = onSecrets(launch, (value) => createHmac("sha256", hmacKey).update(value).digest("hex"));
+      const hashed = mapSecrets(launch, (value) => createHmac("sha256", hmacKey).update(value).digest("hex"));
       const canonical = canonicalize({ launch: hashed, configSchema });
       return createHash("sha256")
         .update(canonical ?? "")

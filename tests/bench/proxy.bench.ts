@@ -258,6 +258,7 @@ controlPlane.setRoutes([
         owner: null,
         ready: true,
         headers: [],
+        mcpTarget: "",
         remote: false,
       },
     ],

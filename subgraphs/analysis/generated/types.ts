@@ -97,8 +97,12 @@ export type ImageLaunch = {
 
 /** A server that runs elsewhere; probed and proxied, never started. Private and link-local addresses only where the operator allows them. */
 export type RemoteLaunch = {
-  /** The URL of its MCP endpoint. */
+  /** The URL of its MCP endpoint. Where it is secret, of its host only; a query is shown to those who may see the launch environment. */
   url: Scalars['String']['output'];
+  /** Whether the URL is sealed at rest and never shown. */
+  urlSecret: Scalars['Boolean']['output'];
+  /** Paths that calls may reach besides the MCP endpoint, each with what lies below it. */
+  paths: Array<Scalars['String']['output']>;
   /** Headers sent with every call, such as an Authorization. */
   headers: Array<EnvVar>;
   /** Limits and health checks. */
@@ -867,6 +871,8 @@ export type ImageLaunchResolvers<ContextType = Context, ParentType extends Resol
 
 export type RemoteLaunchResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RemoteLaunch'] = ResolversParentTypes['RemoteLaunch']> = {
   url?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  urlSecret?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  paths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   headers?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;

@@ -142,7 +142,14 @@ function addressIn(description: string): Suggestion | null {
   const url = endpoint === undefined ? null : URL.parse(endpoint);
   if (!url || endpoint === undefined) return null;
   return {
-    launch: { __typename: "RemoteLaunch", url: endpoint, headers: [], options: DEFAULT_OPTIONS },
+    launch: {
+      __typename: "RemoteLaunch",
+      url: endpoint,
+      urlSecret: false,
+      paths: [],
+      headers: [],
+      options: DEFAULT_OPTIONS,
+    },
     because: `The description names the address ${url.host}${url.pathname}, taken to be an MCP server that runs elsewhere.`,
     warnings: url.protocol === "http:" ? ["The address is not encrypted: use https where the server has it."] : [],
   };

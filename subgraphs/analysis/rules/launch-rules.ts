@@ -141,6 +141,15 @@ function remoteRisks(launch: Launch): Finding[] {
         "launch.url",
       ),
     );
+  if (!launch.urlSecret && url.search !== "")
+    found.push(
+      finding(
+        "MEDIUM",
+        "The address has a query",
+        "It may hold a key. Set urlSecret, which seals the address.",
+        "launch.url",
+      ),
+    );
   return found;
 }
 

@@ -40,6 +40,7 @@ const target = (url: string, launch: Record<string, unknown>): ProbeTarget => ({
   url,
   token: launch["kind"] === "stdio" ? "the-token" : "",
   owner: null,
+  mcpUrl: null,
   headers: { "x-key": "k" },
   handle: null,
 });

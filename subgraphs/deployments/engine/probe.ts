@@ -13,7 +13,8 @@ import { PrivateAddressError, publicConnector } from "@toolyard/service-kit/remo
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
   launch: LaunchSpec;
-  /** Of a remote launch, opened. */
+  /** Of a remote launch, opened: its MCP endpoint, and what is sent. */
+  mcpUrl: URL | null;
   headers: Record<string, string>;
   handle: ReplicaHandle | null;
 }
@@ -124,7 +125,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       await callBridge(target, dispatcher, signal);
       return "mcp tools/list";
     }
-    const url = urlAt(originOf(target), mcpPathOf(launch));
+    const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
     return probeMcp({ url, headers: target.headers, dispatcher, signal });
   }
 

@@ -4,7 +4,7 @@ import { messageOf, newId, ToolyardError, type Logger, type Sealer } from "@tool
 import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
 import { calleeOf } from "../callee.ts";
-import { openHeaders, openLaunch, resourcesOf } from "../launch-opening.ts";
+import { openHeaders, openLaunch, openUrl, resourcesOf } from "../launch-opening.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
 import type { Reason } from "../reason.ts";
@@ -84,6 +84,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return {
       ...calleeOf(deployment, replica, sealer),
       launch: deployment.launch,
+      mcpUrl: openUrl(deployment, sealer),
       headers: openHeaders(deployment, sealer),
       handle: replica.handle,
     };

@@ -429,8 +429,10 @@ export type Route = {
   timeoutSeconds: Scalars['Int']['output'];
   /** Calls at a time; null: no bound. */
   maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
-  /** The MCP endpoint's path, below the route's URL as below a target's. */
+  /** The MCP endpoint's path, below the route's URL as below a target's that has no `mcpTarget`. */
   mcpPath: Scalars['String']['output'];
+  /** Paths that calls may reach besides it, each with what lies below; null: all. */
+  paths?: Maybe<Array<Scalars['String']['output']>>;
   /** Whether calls are refused when the server's tools are not those that were approved. */
   enforceApproval: Scalars['Boolean']['output'];
   /** Hash of the `tools/list` that was approved. */
@@ -457,6 +459,8 @@ export type RouteTarget = {
   ready: Scalars['Boolean']['output'];
   /** Headers to send besides, of a remote launch. Secret. */
   headers: Array<RouteHeader>;
+  /** Path and query of a remote launch's MCP endpoint; empty where they are the route's. Secret. */
+  mcpTarget: Scalars['String']['output'];
   /** Elsewhere than on Toolyard's hosts: redirects are not followed, and private addresses only where the operator allows them. */
   remote: Scalars['Boolean']['output'];
 };
@@ -1593,6 +1597,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
   mcpPath?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  paths?: Resolver<Maybe<Array<ResolversTypes['String']>>, ParentType, ContextType>;
   enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   approvedToolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
@@ -1607,6 +1612,7 @@ export type RouteTargetResolvers<ContextType = Context, ParentType extends Resol
   owner?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   ready?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   headers?: Resolver<Array<ResolversTypes['RouteHeader']>, ParentType, ContextType>;
+  mcpTarget?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   remote?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
 };
 

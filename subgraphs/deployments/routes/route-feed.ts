@@ -1,7 +1,7 @@
 import type { EventLog, EventTail } from "@toolyard/events";
 import type { Sealer } from "@toolyard/service-kit";
 import { calleeOf } from "../callee.ts";
-import { openHeaders } from "../launch-opening.ts";
+import { openHeaders, openUrl } from "../launch-opening.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
 import { buildRoutes, type Route } from "./route-table.ts";
@@ -34,6 +34,7 @@ export function createRouteFeed(options: {
   const secrets = {
     calleeOf: (deployment: Deployment, replica: Replica) => calleeOf(deployment, replica, sealer),
     headersOf: (deployment: Deployment) => openHeaders(deployment, sealer),
+    urlOf: (deployment: Deployment) => openUrl(deployment, sealer),
   };
 
   async function read(): Promise<RouteTable> {

@@ -8,6 +8,8 @@ export interface RouteTarget extends Callee {
   ready: boolean;
   /** Headers to send, of a remote launch. Secret. */
   headers: { name: string; value: string }[];
+  /** Path and query of a remote launch's MCP endpoint; "" where they are the route's. Secret. */
+  mcpTarget: string;
   /** Elsewhere than on Toolyard's hosts: the proxy keeps to public addresses unless the operator allows private ones. */
   remote: boolean;
 }
@@ -23,6 +25,8 @@ export interface Route {
   timeoutSeconds: number;
   maxConcurrentCalls: number | null;
   mcpPath: string;
+  /** Besides `mcpPath`; null: all. */
+  paths: string[] | null;
   enforceApproval: boolean;
   approvedToolsHash: string | null;
   /** Why nothing answers, in a sentence; null while something does. */
@@ -36,6 +40,7 @@ export interface Route {
 export interface RouteSecrets {
   calleeOf(deployment: Deployment, replica: Replica): Callee;
   headersOf(deployment: Deployment): Record<string, string>;
+  urlOf(deployment: Deployment): URL | null;
 }
 
 /**
@@ -82,6 +87,8 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
   const headers = Object.entries(remote && replicas.length > 0 ? secrets.headersOf(deployment) : {}).map(
     ([name, value]) => ({ name, value }),
   );
+  const url = replicas.length > 0 ? secrets.urlOf(deployment) : null;
+  const mcpTarget = url === null ? "" : `${url.pathname}${url.search}`;
   return {
     slug: deployment.toolSlug,
     ref,
@@ -92,6 +99,7 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
     timeoutSeconds: launch.options.timeoutSeconds,
     maxConcurrentCalls: launch.options.maxConcurrentCalls,
     mcpPath: mcpPathOf(launch),
+    paths: remote ? (launch.paths ?? []) : null,
     enforceApproval: launch.options.enforceApproval,
     approvedToolsHash: null,
     stateReason: stateReason(deployment),
@@ -102,6 +110,7 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
         ...secrets.calleeOf(deployment, replica),
         ready: replica.state.phase === "READY",
         headers,
+        mcpTarget,
         remote,
       }))
       .filter(({ url }) => url !== ""),

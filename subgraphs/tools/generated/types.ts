@@ -96,8 +96,12 @@ export type ImageLaunch = {
 
 /** A server that runs elsewhere; probed and proxied, never started. Private and link-local addresses only where the operator allows them. */
 export type RemoteLaunch = {
-  /** The URL of its MCP endpoint. */
+  /** The URL of its MCP endpoint. Where it is secret, of its host only; a query is shown to those who may see the launch environment. */
   url: Scalars['String']['output'];
+  /** Whether the URL is sealed at rest and never shown. */
+  urlSecret: Scalars['Boolean']['output'];
+  /** Paths that calls may reach besides the MCP endpoint, each with what lies below it. */
+  paths: Array<Scalars['String']['output']>;
   /** Headers sent with every call, such as an Authorization. */
   headers: Array<EnvVar>;
   /** Limits and health checks. */
@@ -536,8 +540,12 @@ export type ImageLaunchInput = {
 
 /** A server that runs elsewhere. */
 export type RemoteLaunchInput = {
-  /** http or https, without credentials in it. */
-  url: Scalars['String']['input'];
+  /** http or https, without a user or password. In an update a secret URL that is left out stays as it is. */
+  url?: InputMaybe<Scalars['String']['input']>;
+  /** Seal the URL, which may hold a key: calls reach it at `/mcp` then. Set by itself where the URL has a query. */
+  urlSecret?: InputMaybe<Scalars['Boolean']['input']>;
+  /** Paths that calls may reach besides the MCP endpoint, each with what lies below it, as in `/api`; none unless given. */
+  paths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Sent with each request. */
   headers?: InputMaybe<Array<EnvVarInput>>;
   /** Time limits and probes. */
@@ -1063,6 +1071,8 @@ export type ImageLaunchResolvers<ContextType = Context, ParentType extends Resol
 
 export type RemoteLaunchResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RemoteLaunch'] = ResolversParentTypes['RemoteLaunch']> = {
   url?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  urlSecret?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  paths?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
   headers?: Resolver<Array<ResolversTypes['EnvVar']>, ParentType, ContextType>;
   options?: Resolver<ResolversTypes['LaunchOptions'], ParentType, ContextType>;
   __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;

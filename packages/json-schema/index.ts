@@ -1,0 +1,1 @@
+export { createSchemaValidator, type SchemaValidator } from "./schema-validator.ts";

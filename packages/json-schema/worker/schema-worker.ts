@@ -1,0 +1,73 @@
+/** The jobs of SchemaValidator, in a process of their own: see JobProcesses. */
+import { serveJobs } from "@toolyard/job-processes/serve-jobs.ts";
+import type { Problem } from "@toolyard/service-kit";
+import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
+import { formats } from "./formats.ts";
+import { createLinearPattern } from "./linear-pattern.ts";
+import type { SchemaJobs } from "./schema-jobs.ts";
+import { problemsOfSchema } from "./schema-rules.ts";
+
+const MAX_PROBLEMS = 50;
+const MAX_MESSAGE = 1_000;
+
+serveJobs<SchemaJobs>({
+  checkSchema({ schema, path }) {
+    const problems = problemsOfSchema(schema, path);
+    if (problems.length > 0) return bounded(problems);
+    const compiled = compile(schema, path);
+    return "problem" in compiled ? [compiled.problem] : [];
+  },
+
+  checkValue({ schema, value, path }) {
+    const problems = problemsOfSchema(schema, "configSchema");
+    if (problems.length > 0) return { problems: bounded(problems) };
+    const compiled = compile(schema, "configSchema");
+    if ("problem" in compiled) return { problems: [compiled.problem] };
+    if (compiled.validate(value)) return { value };
+    return { problems: bounded((compiled.validate.errors ?? []).map((error) => toProblem(error, path))) };
+  },
+});
+
+function compile(schema: object, path: string): { validate: ValidateFunction } | { problem: Problem } {
+  const ajv = new Ajv2020({
+    allErrors: true,
+    useDefaults: true,
+    // The rules say what a schema may hold: ajv need not warn of what it finds odd.
+    strict: false,
+    logger: false,
+    inlineRefs: false,
+    formats,
+    code: { regExp: createLinearPattern },
+  });
+  try {
+    return { validate: ajv.compile(schema) };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { problem: { path, message: `is not a JSON Schema (2020-12) that can be used: ${reason}` } };
+  }
+}
+
+function bounded(problems: readonly Problem[]): Problem[] {
+  return problems
+    .slice(0, MAX_PROBLEMS)
+    .map(({ path, message }) => ({ path: path.slice(0, MAX_MESSAGE), message: message.slice(0, MAX_MESSAGE) }));
+}
+
+function toProblem(error: ErrorObject, at: string): Problem {
+  const place = error.instancePath.split("/").slice(1).map(unescapePointer);
+  const params: Record<string, unknown> = error.params;
+  if (error.keyword === "required") {
+    return { path: [at, ...place, String(params["missingProperty"])].join("."), message: "is required" };
+  }
+  if (error.keyword === "additionalProperties") {
+    const name = String(params["additionalProperty"]);
+    return { path: [at, ...place, name].join("."), message: "is not part of the tool's configuration" };
+  }
+  const allowed = error.keyword === "enum" ? `: ${JSON.stringify(params["allowedValues"])}` : "";
+  return { path: [at, ...place].join("."), message: `${error.message ?? "is not valid"}${allowed}` };
+}
+
+/** RFC 6901. */
+function unescapePointer(part: string): string {
+  return part.replaceAll("~1", "/").replaceAll("~0", "~");
+}
