@@ -40,7 +40,7 @@ import { createSubgraphSchemas } from "./subgraph-schemas.ts";
 import { providedBelow, type SubgraphTypes } from "./subgraph-types.ts";
 import type { Supergraph } from "./supergraph.ts";
 
-/** What is wrong with a plan, in words; null when nothing is. */
+/** What is wrong with a plan, in words; null when nothing is. Never rejects. */
 export type PlanRehearsal = (plan: QueryPlan, request: PlanRequest) => Promise<string | null>;
 
 export interface PlanRehearsalOptions {
@@ -65,6 +65,14 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
   let keys: MadeUpKeys | undefined;
 
   return async (plan, request) => {
+    try {
+      return await faultOf(plan, request);
+    } catch (error) {
+      return `It could not be judged: ${messageOf(error)}`;
+    }
+  };
+
+  async function faultOf(plan: QueryPlan, request: PlanRequest): Promise<string | null> {
     const began = performance.now();
     const document = parse(request.operation, { noLocation: true });
     const operation = getOperationAST(document, request.operationName);
@@ -82,7 +90,7 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
       if (fault !== null && !graph.isAmbiguous) return fault;
     }
     return null;
-  };
+  }
 }
 
 /** Why a subgraph would refuse what a plan asks of it. */
@@ -314,7 +322,8 @@ function madeUpVariables(
   let count = 0;
   const valueOf = (type: GraphQLInputType, depth: number): unknown => {
     if (isNonNullType(type)) return valueOf(type.ofType, depth);
-    if (isListType(type)) return [valueOf(type.ofType, depth)];
+    // An input may hold others of its type in a list.
+    if (isListType(type)) return depth > 2 ? [] : [valueOf(type.ofType, depth)];
     if (isEnumType(type)) return type.getValues()[0]?.name;
     if (isInputObjectType(type)) {
       const fields = Object.values(type.getFields());

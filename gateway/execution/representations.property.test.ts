@@ -4,7 +4,8 @@ import { createRepresentationMaker } from "./representations.ts";
 import type { RequiresSelection } from "./query-plan.ts";
 import type { Supergraph } from "./supergraph.ts";
 
-const supergraph: Pick<Supergraph, "isSubType"> = {
+const supergraph: Pick<Supergraph, "isSubType" | "isKeyedByType"> = {
+  isKeyedByType: (name) => name === "Book",
   isSubType: (name, of) => name === of || (of === "Node" && name !== "Other"),
 };
 /** Of a supergraph the makers ask only for its types. */

@@ -85,7 +85,7 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
 
   function textOf(entity: Json, typeName: string): string | null {
     let text = `{"__typename":${quoted(typeName)}`;
-    let hasValue = supergraph.isKeyedByType(typeName);
+    let hasValue = false;
     for (let i = 0; i < fields.length; i++) {
       const { name, label } = fields[i] as FlatSelection["fields"][number]; // the loop stays within the array
       const value = entity[name];
@@ -93,7 +93,7 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
       if (value !== null) hasValue = true;
       text += label + jsonOf(value);
     }
-    return hasValue ? `${text}}` : null;
+    return hasValue || supergraph.isKeyedByType(typeName) ? `${text}}` : null;
   }
 }
 

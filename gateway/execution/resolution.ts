@@ -287,7 +287,8 @@ export function createResolution(options: ResolutionOptions): Resolution {
       const { untyped, typed } = splitUntyped(held, namedType, selectionSet);
       for (const wanted of untyped) now.push(fieldOf(wanted));
       const source = typed && typeSource([held], namedType);
-      if (typed && source === undefined) rest.push(...typed.selections);
+      // Where nobody tells an object's type, it is not known: that is no reason to refuse all else.
+      if (typed && source === undefined) rest.push(...typed.selections.filter((selection) => !isTypeName(selection)));
       else if (typed) {
         const objects = [{ subgraph: source ?? "", provided: [] }, held];
         // Even where nothing is wanted of some, their type may be.
@@ -313,8 +314,8 @@ export function createResolution(options: ResolutionOptions): Resolution {
     const fields: SelectionNode[] = [];
     for (const selection of selections) {
       const condition = selection.kind === Kind.INLINE_FRAGMENT ? selection.typeCondition?.name.value : undefined;
-      const isTyped = selection.kind === Kind.FIELD && selection.name.value === "__typename";
-      if (isTyped || (condition !== undefined && !supergraph.isSubType(typeName, condition))) typed.push(selection);
+      if (isTypeName(selection) || (condition !== undefined && !supergraph.isSubType(typeName, condition)))
+        typed.push(selection);
       else fields.push(selection);
     }
     for (const wanted of wantedOf(selectionSetOf(fields), typeName)) {
@@ -337,6 +338,8 @@ export function createResolution(options: ResolutionOptions): Resolution {
 
   return { wantedOf, entries, optionsFor, keyWith, split, below, splitUntyped, typeSource, objectTypesIn };
 }
+
+const isTypeName = (selection: SelectionNode) => selection.kind === Kind.FIELD && selection.name.value === "__typename";
 
 const heldKey = ({ subgraph, provided }: Held) =>
   provided.length === 0 ? subgraph : `${subgraph} ${provided.map(print).join()}`;

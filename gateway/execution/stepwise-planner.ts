@@ -13,7 +13,14 @@ import {
 import type { PathSegment, PlanNode, RequiresSelection, RewriteSegment } from "./query-plan.ts";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
 import { createResolution, fieldOf, type Held, type Option, type Wanted } from "./resolution.ts";
-import { createSelections, fragmentOf, planNodeOf, type Draft, type Selections } from "./stepwise-requests.ts";
+import {
+  createSelections,
+  fragmentOf,
+  planNodesOf,
+  type Draft,
+  type DraftOptions,
+  type Selections,
+} from "./stepwise-requests.ts";
 import type { SubgraphTypes } from "./subgraph-types.ts";
 import type { Supergraph } from "./supergraph.ts";
 
@@ -62,27 +69,19 @@ export function createStepwisePlanner(options: StepwisePlannerOptions): PlannerC
       const prefix = unusedPrefix(document);
       const drafts = createDrafts(options, request, prefix);
       const { variableDefinitions = [] } = operation;
-      const toNode = (draft: Draft) =>
-        planNodeOf(draft, { variableDefinitions, representationsVariable: `${prefix}representations` });
-      const turns = drafts.of(operation.operation, operation.selectionSet).map((turn) => inLayers(turn.map(withNode)));
-      function withNode(draft: Draft) {
-        return { level: draft.level, node: toNode(draft) };
-      }
-      const nodes = turns.flat();
+      const nodes = drafts
+        .of(operation.operation, operation.selectionSet)
+        .flatMap((turn) => inLayers(turn, { variableDefinitions, prefix }));
       return { node: nodes.length > 1 ? { kind: "Sequence", nodes } : (nodes[0] ?? null) };
     },
   };
 }
 
-function inLayers(nodes: readonly { level: number; node: PlanNode }[]): PlanNode[] {
-  const layers = new Map<number, PlanNode[]>();
-  for (const { level, node } of nodes) layers.set(level, [...(layers.get(level) ?? []), node]);
-  return [...layers]
+function inLayers(drafts: readonly Draft[], options: DraftOptions): PlanNode[] {
+  return [...Map.groupBy(drafts, ({ level }) => level)]
     .sort(([a], [b]) => a - b)
-    .map(([, [first, ...others]]) =>
-      // No layer is empty.
-      others.length === 0 ? (first as PlanNode) : { kind: "Parallel", nodes: [first as PlanNode, ...others] },
-    );
+    .map(([, layer]) => planNodesOf(layer, options))
+    .flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: "Parallel", nodes }] : nodes));
 }
 
 /** With what no key and no variable of an operation begins. */

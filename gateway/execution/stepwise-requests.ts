@@ -5,9 +5,10 @@ import {
   type ArgumentNode,
   type DirectiveNode,
   type SelectionNode,
+  type SelectionSetNode,
   type VariableDefinitionNode,
 } from "graphql";
-import type { PathSegment, PlanNode, RequiresSelection, Rewrite } from "./query-plan.ts";
+import type { EntityBatch, PathSegment, PlanNode, RequiresSelection, Rewrite } from "./query-plan.ts";
 import { selectionSetOf } from "./resolution.ts";
 
 /** A request under construction. */
@@ -49,37 +50,60 @@ export function fragmentOf(selections: Selections, typeName: string): Selections
 
 export interface DraftOptions {
   variableDefinitions: readonly VariableDefinitionNode[];
-  /** A name that no variable has. */
-  representationsVariable: string;
+  /** What no variable begins with. */
+  prefix: string;
 }
 
-export function planNodeOf(draft: Draft, { variableDefinitions, representationsVariable }: DraftOptions): PlanNode {
-  const { subgraph, kind, path, entity, outputRewrites } = draft;
-  const selectionSet = selectionSetOf(selectionsOf(draft.selections));
-  const used = new Set<string>();
-  visit(selectionSet, { Variable: ({ name }) => void used.add(name.value) });
-  const definitions = variableDefinitions.filter(({ variable }) => used.has(variable.name.value));
-  const variables = [...used];
-  const declared = definitions.map((definition) => print({ ...definition, directives: [] }));
-  if (entity) {
-    const head = [`$${representationsVariable}: [_Any!]!`, ...declared].join(", ");
-    const operation = `query(${head}) { _entities(representations: $${representationsVariable}) ${print(selectionSet)} }`;
-    const { requires, inputRewrites } = entity;
-    const batch = {
-      alias: "_entities",
-      representationsVariable,
-      paths: [path],
-      requires,
-      inputRewrites,
-      outputRewrites,
-    };
-    return { kind: "BatchFetch", subgraph, operation, variables, batches: [batch] };
-  }
+/** Requests that wait for nothing of each other: those for entities are one for each subgraph. */
+export function planNodesOf(drafts: readonly Draft[], options: DraftOptions): PlanNode[] {
+  const bySubgraph = Map.groupBy(
+    drafts.filter(({ entity }) => entity),
+    ({ subgraph }) => subgraph,
+  );
+  return [
+    ...drafts.filter(({ entity }) => !entity).map((draft) => rootNode(draft, options)),
+    ...[...bySubgraph].map(([subgraph, entities]) => entitiesNode(subgraph, entities, options)),
+  ];
+}
+
+function rootNode({ subgraph, kind, path, selections, outputRewrites }: Draft, options: DraftOptions): PlanNode {
+  const selectionSet = selectionSetOf(selectionsOf(selections));
+  const { variables, declared } = variablesIn([selectionSet], options);
   const operation = `${kind}${declared.length > 0 ? `(${declared.join(", ")})` : ""} ${print(selectionSet)}`;
   const common = { kind: "Fetch", subgraph, operation, operationKind: kind, variables, requires: null } as const;
   const fetch = { ...common, inputRewrites: [], outputRewrites };
   if (kind === "subscription") return { kind: "Subscription", primary: fetch };
   return path.length > 0 ? { kind: "Flatten", path, node: fetch } : fetch;
+}
+
+function entitiesNode(subgraph: string, drafts: readonly Draft[], options: DraftOptions): PlanNode {
+  const selectionSets = drafts.map(({ selections }) => selectionSetOf(selectionsOf(selections)));
+  const { variables, declared } = variablesIn(selectionSets, options);
+  const batches = drafts.flatMap(({ entity, path, outputRewrites }, index): EntityBatch[] => {
+    if (!entity) return [];
+    const { requires, inputRewrites } = entity;
+    const alias = drafts.length > 1 ? `${options.prefix}e${index}` : "_entities";
+    const representationsVariable = `${options.prefix}representations${index}`;
+    return [{ alias, representationsVariable, paths: [path], requires, inputRewrites, outputRewrites }];
+  });
+  const head = batches.map(({ representationsVariable }) => `$${representationsVariable}: [_Any!]!`);
+  const fields = batches.map(({ alias, representationsVariable }, index) => {
+    const key = alias === "_entities" ? alias : `${alias}: _entities`;
+    // A selection for each batch.
+    return `${key}(representations: $${representationsVariable}) ${print(selectionSets[index] as SelectionSetNode)}`;
+  });
+  const operation = `query(${[...head, ...declared].join(", ")}) { ${fields.join(" ")} }`;
+  return { kind: "BatchFetch", subgraph, operation, variables, batches };
+}
+
+function variablesIn(selectionSets: readonly SelectionSetNode[], { variableDefinitions }: DraftOptions) {
+  const used = new Set<string>();
+  for (const selectionSet of selectionSets) visit(selectionSet, { Variable: ({ name }) => void used.add(name.value) });
+  const definitions = variableDefinitions.filter(({ variable }) => used.has(variable.name.value));
+  return {
+    variables: [...used],
+    declared: definitions.map((definition) => print({ ...definition, directives: [] })),
+  };
 }
 
 function selectionsOf({ fields, fragments }: Selections): SelectionNode[] {
