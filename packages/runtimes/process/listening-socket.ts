@@ -1,4 +1,4 @@
-import { renameSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/hosts.ts";
@@ -34,6 +34,8 @@ export async function listenForBridge(
     if (port === null) {
       // Closing a server unlinks the path that it was bound to, so the socket gets another name.
       const draft = `${paths.socket}.new`;
+      // Of a start that was cut short by the end of its process.
+      rmSync(draft, { force: true });
       await listening(server, () => withShortPath(draft, (path) => server.listen({ path, backlog: BACKLOG })));
       renameSync(draft, paths.socket);
       return { url: unixUrl(paths.socket), fd: descriptorOf(server), [Symbol.dispose]: dispose };
