@@ -168,12 +168,17 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   const lastWordsOf = (deployment: Deployment, replica: Replica): Promise<string | null> =>
     lastWords(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text));
 
-  /** Puts what a slow starter answered or printed last into its reason. */
+  /** What a server that has not answered well yet said: in its answer, where it gave one, and what it printed last. */
+  async function wordsOf(deployment: Deployment, replica: Replica, heard: Reason): Promise<string | null> {
+    const words = [heard.words, await lastWordsOf(deployment, replica)].filter((part) => part !== null);
+    return words.length === 0 ? null : words.join(" ");
+  }
+
+  /** Puts that into the reason of a slow starter. */
   async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
-    const answered = heard.words !== null;
-    const words = answered ? heard.words : await lastWordsOf(deployment, replica);
+    const words = await wordsOf(deployment, replica, heard);
     if (words === null) return;
-    const reason = `It was started and has not answered ${answered ? "as it should" : "yet"}.`;
+    const reason = `It was started and has not answered ${heard.words === null ? "yet" : "as it should"}.`;
     const { id: replicaId, deploymentId, incarnation } = replica;
     const set = ({ state }: Replica): Partial<Replica> =>
       state.phase === "STARTING" && state.words !== words ? { state: { ...state, reason, words } } : {};
@@ -227,9 +232,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
           const silence = `It did not answer within ${startTimeoutSeconds} s of its start.`;
           const why = result.hopeless
             ? heard
-            : heard.words !== null
-              ? { reason: `${silence} ${heard.reason}`, words: heard.words }
-              : { reason: silence, words: await lastWordsOf(deployment, replica) };
+            : {
+                reason: heard.words === null ? silence : `${silence} ${heard.reason}`,
+                words: await wordsOf(deployment, replica, heard),
+              };
           await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, why) });
           return;
         }
