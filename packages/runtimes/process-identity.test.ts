@@ -4,6 +4,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { createCgroups, noCgroups } from "./process/cgroups.ts";
+import { diskUse } from "./process/disk-use.ts";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
@@ -157,15 +158,29 @@ describe("what a replica uses", () => {
   test.each([
     ["one file", (folder: string) => [folder, "1", String(48 * MIB)]],
     ["many files", (folder: string) => [folder, "20000", "1"]],
-  ])("is bounded on the disk, by %s", async (_what, args) => {
+    ["files that no folder has any more", (folder: string) => [folder, "5", String(24 * MIB)], "unlinks-files.mjs"],
+  ])("is bounded on the disk, by %s", async (_what, args, file = "fills-disk.mjs") => {
     harness = await openProcessHarness({ isolation: "none" });
     const folder = join(harness.dataDir, "replicas/greedy/work");
-    const spec = await harness.fixture("greedy", "fills-disk.mjs", args(folder));
+    const spec = await harness.fixture("greedy", file, args(folder));
     const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, diskMb: 32 } });
     await ended(handle);
     // A single file is stopped by the kernel at that size.
     const log = (await harness.runtime.logs(handle, 50)).map(({ text }) => text).join("\n");
     expect(log).toMatch(/filled the 32 MiB|EFBIG/);
+  });
+
+  test("is removed with it, however deep and closed the folders are that it made", async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    const folder = join(harness.dataDir, "replicas/digs/work");
+    const spec = await harness.fixture("digs", "digs-deep.mjs", [folder]);
+    const handle = await harness.runtime.start(spec);
+    const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
+    await expect.poll(lines, DEADLINE).toContain("dug");
+    expect(await diskUse([folder], 1024 * MIB)).toBe(Infinity);
+    await harness.runtime.stop(handle, 100);
+    await harness.runtime.forget(handle);
+    expect(await harness.remains(spec)).toEqual([]);
   });
 
   test("is bounded in output: one that prints as fast as it can is ended, and its log stays small", async () => {

@@ -1,12 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { statSync } from "node:fs";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { firstInherited } from "@toolyard/bridge/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
 import { OWN_FOLDERS } from "./host-paths.ts";
 import type { HostPaths } from "./host-paths.ts";
-import { realPathOf } from "./paths.ts";
+import { realPathOf, statusOf } from "./paths.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
@@ -143,7 +142,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
 }
 
 function hide(path: string): string[] {
-  const status = statSync(path, { throwIfNoEntry: false });
+  const status = statusOf(path);
   if (!status) return [];
   return status.isDirectory() ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path];
 }

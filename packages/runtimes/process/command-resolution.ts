@@ -1,6 +1,7 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { statusOf } from "./paths.ts";
 
 /**
  * The file that `command` names, as a shell would find it: with a slash in it relative to `workingDirectory`, else the
@@ -36,7 +37,7 @@ export function findOnPath(program: string, path: string): string | null {
 }
 
 function isExecutableFile(file: string): boolean {
-  if (!statSync(file, { throwIfNoEntry: false })?.isFile()) return false;
+  if (!statusOf(file)?.isFile()) return false;
   try {
     accessSync(file, constants.X_OK);
     return true;
@@ -47,7 +48,7 @@ function isExecutableFile(file: string): boolean {
 }
 
 function whyNot(file: string): string {
-  const status = statSync(file, { throwIfNoEntry: false });
+  const status = statusOf(file);
   if (!status) return `${file} does not exist`;
   return status.isFile() ? `${file} is not executable` : `${file} is not a file`;
 }

@@ -1,7 +1,6 @@
-import { statSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
-import { isWithin, realPathOf } from "./paths.ts";
+import { isWithin, realPathOf, statusOf } from "./paths.ts";
 
 /** What replicas are shown of this host, under a sandbox, and what a launch may ask for beyond. */
 export interface HostPaths {
@@ -87,7 +86,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
       .flatMap((folder) => toolchainOf(realPathOf(folder), home)),
     ...(home === null ? [] : TOOLCHAIN_IN_HOME.map((name) => join(home, name))),
     ...replicaEnv.map((name) => hostEnv[name] ?? "").filter((value) => value !== hostHome && isAbsolute(value)),
-  ].filter((path) => isConcealed(path) && statSync(path, { throwIfNoEntry: false }) && !unseen.includes(path));
+  ].filter((path) => isConcealed(path) && statusOf(path) && !unseen.includes(path));
 
   /** Why no launch may name it, or null. */
   const whyProtected = (path: string, write: boolean): string | null => {
@@ -123,7 +122,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
     shown: [...new Set(shown)],
     grant(what, path, { write }) {
       if (!isAbsolute(path)) refuse(what, path, "it is not an absolute path");
-      if (!statSync(path, { throwIfNoEntry: false })) refuse(what, path, "it does not exist");
+      if (!statusOf(path)) refuse(what, path, "it does not exist");
       const real = realPathOf(path);
       if (write || (isConcealed(real) && !shown.some((folder) => isWithin(folder, real)))) {
         const reason = whyProtected(real, write);
@@ -144,7 +143,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
     },
     namedBy: (args) =>
       args
-        .filter((arg) => isAbsolute(arg) && statSync(arg, { throwIfNoEntry: false }))
+        .filter((arg) => isAbsolute(arg) && statusOf(arg))
         .map((arg) => projectOf(realPathOf(arg), unseen))
         .filter((path) => isConcealed(path) && whyProtected(path, false) === null),
   };
@@ -160,7 +159,7 @@ function toolchainOf(folder: string, home: string | null): string[] {
 /** The folder of the project that a path is in, or the path itself. */
 function projectOf(path: string, limits: readonly string[]): string {
   for (let folder = path; folder !== dirname(folder) && !limits.includes(folder); folder = dirname(folder)) {
-    if (PROJECT_MARKS.some((mark) => statSync(join(folder, mark), { throwIfNoEntry: false }))) return folder;
+    if (PROJECT_MARKS.some((mark) => statusOf(join(folder, mark)))) return folder;
   }
   return path;
 }
@@ -170,5 +169,5 @@ function isSystem(path: string): boolean {
 }
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  return statusOf(path)?.isDirectory() ?? false;
 }

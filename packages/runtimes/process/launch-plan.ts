@@ -1,4 +1,3 @@
-import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { firstInherited, type Handover } from "@toolyard/bridge/handover.ts";
@@ -12,6 +11,7 @@ import type { Invocation } from "./invocation.ts";
 import type { Limits } from "./limits.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
+import { statusOf } from "./paths.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { allowanceOf } from "./resources.ts";
 
@@ -151,7 +151,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
 
 function checkDirectory(directory: string): void {
   const named = `The launch's working directory ${JSON.stringify(directory)}`;
-  const status = statSync(directory, { throwIfNoEntry: false });
+  const status = statusOf(directory);
   if (!status) throw new ToolyardError("BAD_USER_INPUT", `${named} does not exist.`);
   if (!status.isDirectory()) throw new ToolyardError("BAD_USER_INPUT", `${named} is not a folder.`);
 }

@@ -1,5 +1,5 @@
 import { statfsSync } from "node:fs";
-import { diskUse } from "./disk-use.ts";
+import { diskUse, unlinkedUse } from "./disk-use.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { ReplicaRecord } from "./replica-records.ts";
 import { allowanceOf } from "./resources.ts";
@@ -21,8 +21,8 @@ export interface Overuse {
   ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
   /** Whether it is time to measure the disk. To be asked often. */
   isDiskDue(now: number): boolean;
-  /** `folders`: what it alone writes to. */
-  ofDisk(record: ReplicaRecord, folders: readonly string[]): Promise<string | null>;
+  /** `folders`: what it alone writes to; `pids`: its processes. */
+  ofDisk(record: ReplicaRecord, folders: readonly string[], pids: readonly number[]): Promise<string | null>;
   /** `folder`: what all replicas of a user write to. */
   ofCache(folder: string): Promise<string | null>;
 }
@@ -63,13 +63,16 @@ export function createOveruse(options: { root: string; table: ProcessTable }): O
       measured = { at: now, bytes, files };
       return true;
     },
-    async ofDisk(record, folders) {
+    async ofDisk(record, folders, pids) {
       const { diskMb } = allowanceOf({ cpus: null, ...record });
       const bytes = await diskUse(folders, diskMb * MIB);
-      return bytes > diskMb * MIB ? `filled the ${diskMb} MiB of disk that it may` : null;
+      if (bytes === Infinity) return "keeps files where they cannot be counted";
+      const all = bytes + (await unlinkedUse(pids, root));
+      return all > diskMb * MIB ? `filled the ${diskMb} MiB of disk that it may` : null;
     },
     async ofCache(folder) {
       const bytes = await diskUse([folder], MAX_CACHE_MB * MIB);
+      if (bytes === Infinity) return "or its user's others keep files where they cannot be counted";
       return bytes > MAX_CACHE_MB * MIB ? `and its user's others filled a package cache of ${MAX_CACHE_MB} MiB` : null;
     },
   };

@@ -1,5 +1,20 @@
 import { realpathSync, statSync } from "node:fs";
+import type { Stats } from "node:fs";
 import { relative } from "node:path";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+
+/** Nothing is there, or nothing that this process may look at. */
+const UNSEEN = new Set(["ENOENT", "ENOTDIR", "EACCES", "ELOOP", "ENAMETOOLONG"]);
+
+/** What is at a path, or null. */
+export function statusOf(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (UNSEEN.has(systemCodeOf(error) ?? "")) return null;
+    throw error;
+  }
+}
 
 /** Whether `path` is `parent` or lies below it. Both absolute. */
 export function isWithin(parent: string, path: string): boolean {
@@ -9,5 +24,5 @@ export function isWithin(parent: string, path: string): boolean {
 
 /** The path without symbolic links, as mounts see it; itself where nothing is there. */
 export function realPathOf(path: string): string {
-  return statSync(path, { throwIfNoEntry: false }) ? realpathSync(path) : path;
+  return statusOf(path) ? realpathSync(path) : path;
 }

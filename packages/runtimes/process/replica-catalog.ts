@@ -1,4 +1,3 @@
-import { rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
@@ -10,6 +9,7 @@ import { createReplicaLog } from "./replica-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { createOveruse } from "./overuse.ts";
+import { removeTree } from "./tree-removal.ts";
 import { allowanceOf } from "./resources.ts";
 import { createReplicaRecords, wasSpawned } from "./replica-records.ts";
 import type { ReplicaRecord, ReplicaRecords } from "./replica-records.ts";
@@ -212,23 +212,29 @@ export function createReplicaCatalog(options: {
     }
   };
 
+  const measureDiskOf = async (replica: Replica): Promise<void> => {
+    const { name, replicaId, userId } = replica.record;
+    try {
+      const pids = (await terminator.membersOf(targetOf(replica))).map((entry) => entry.pid);
+      const folders = [records.pathsOf(name).folder, storage.ownFolder(replicaId)];
+      let excess = await overuse.ofDisk(replica.record, folders, pids);
+      if (excess === null) {
+        excess = await overuse.ofCache(storage.sharedFolder(userId));
+        if (excess !== null) overfull.add(userId);
+      }
+      if (excess !== null) punish(replica, excess);
+    } catch (error) {
+      log.warn({ replica: name, reason: messageOf(error) }, "the disk that a replica uses cannot be measured");
+    }
+  };
+
   /** One after the other: the disk is for other work, too. */
   const measureDisk = async (candidates: Replica[]): Promise<void> => {
     measuring = true;
     try {
       for (const replica of candidates) {
-        if (closed || replica.record.ended) continue;
-        const { name, replicaId, userId } = replica.record;
-        const folders = [records.pathsOf(name).folder, storage.ownFolder(replicaId)];
-        let excess = await overuse.ofDisk(replica.record, folders);
-        if (excess === null) {
-          excess = await overuse.ofCache(storage.sharedFolder(userId));
-          if (excess !== null) overfull.add(userId);
-        }
-        if (excess !== null) punish(replica, excess);
+        if (!closed && !replica.record.ended) await measureDiskOf(replica);
       }
-    } catch (error) {
-      log.warn({ reason: messageOf(error) }, "the disk that replicas use cannot be measured");
     } finally {
       measuring = false;
     }
@@ -280,7 +286,7 @@ export function createReplicaCatalog(options: {
     async makeRoom(userId) {
       if (!overfull.has(userId) || aliveOf(running()).some(({ record }) => record.userId === userId)) return;
       overfull.delete(userId);
-      await rm(storage.sharedFolder(userId), { recursive: true, force: true, maxRetries: 3 });
+      await removeTree(storage.sharedFolder(userId));
     },
     add(spec, { writablePaths, url, logKey, createdAt }) {
       const { name, replicaId, deploymentId, userId, resources } = spec;
@@ -341,6 +347,9 @@ export function createReplicaCatalog(options: {
       if (timer) clearInterval(timer);
       timer = null;
       await Promise.all(background);
+      // Of those whose end came too late to be dealt with.
+      const alive = new Set(aliveOf(running()));
+      for (const replica of replicas.values()) if (!alive.has(replica)) cgroups.remove(replica.record.cgroups);
     },
   };
 }

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { z } from "zod";
+import { removeTree } from "./tree-removal.ts";
 
 /**
  * What is kept on disk of a replica so that a later process finds it. No secrets but what its log is read by, which lies beside it.
@@ -98,8 +98,6 @@ export function createReplicaRecords(options: {
       socket: join(folder, "bridge.sock"),
     };
   };
-  // Files of a replica may be of its own making: read-only folders, sockets, a great many.
-  const removal = { recursive: true, force: true, maxRetries: 3, retryDelay: 50 };
   return {
     pathsOf,
     readAll() {
@@ -125,10 +123,10 @@ export function createReplicaRecords(options: {
       writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
       renameSync(draft, path);
     },
-    remove: (name) => rm(pathsOf(name).folder, removal),
+    remove: (name) => removeTree(pathsOf(name).folder),
     async removeTemporary(name) {
       const { temporary, sharedMemory } = pathsOf(name);
-      await Promise.all([rm(temporary, removal), rm(sharedMemory, removal)]);
+      await Promise.all([removeTree(temporary), removeTree(sharedMemory)]);
     },
   };
 }

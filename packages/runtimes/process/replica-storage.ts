@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, statSync, symlinkSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { lstatSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { statusOf } from "./paths.ts";
+import { removeTree } from "./tree-removal.ts";
 
 /** What one replica keeps over restarts. */
 export interface Kept {
@@ -53,7 +54,7 @@ export function createReplicaStorage(options: {
       };
       // Pythons that uv has already are used where they are; it can only fetch one where it may write.
       const pythons = hostEnv["UV_PYTHON_INSTALL_DIR"] ?? join(hostEnv["HOME"] ?? "/", ".local/share/uv/python");
-      if (!statSync(pythons, { throwIfNoEntry: false })) {
+      if (!statusOf(pythons)) {
         environment["UV_PYTHON_INSTALL_DIR"] = join(shared, "uv-python");
       }
       const folders = [home, store, ...Object.values(environment)];
@@ -62,7 +63,7 @@ export function createReplicaStorage(options: {
       if (!lstatSync(link, { throwIfNoEntry: false })) symlinkSync(store, link);
       return { home, environment, folders };
     },
-    remove: (replicaId) => rm(ownFolder(replicaId), { recursive: true, force: true, maxRetries: 3 }),
+    remove: (replicaId) => removeTree(ownFolder(replicaId)),
   };
 }
 
