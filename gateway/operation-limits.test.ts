@@ -1,3 +1,4 @@
+import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import fc from "fast-check";
 import {
   buildSchema,
@@ -362,9 +363,9 @@ describe("limits of the text", () => {
     ],
     ["a fragment within itself", "{ node { ...F } } fragment F on Node { child { ...F } ...F }"],
   ])("%s: measured at once", (_name, query) => {
-    const startedAt = performance.now();
+    const cpuMs = cpuTime();
     const measured = measure(query);
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(cpuMs()).toBeLessThan(1_000);
     if (!query.includes("fragment F on")) expect(measured).toBeInstanceOf(GraphQLError);
   });
 });

@@ -173,8 +173,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const schema = schemaFor(context.caller);
     let result = getVariableValues(schema, definitions, variables ?? {}, { maxErrors: 50 });
     if (result.errors && variables) {
-      const plain = withPlainNumbers(schema, definitions, variables);
-      result = getVariableValues(schema, definitions, plain, { maxErrors: 50 });
+      try {
+        const plain = withPlainNumbers(schema, definitions, variables);
+        result = getVariableValues(schema, definitions, plain, { maxErrors: 50 });
+      } catch (error) {
+        if (error instanceof RangeError) return { errors: [tooDeep("variables are")] };
+        throw error;
+      }
     }
     if (!result.errors) {
       // Allowed by their default value, and null all the same (GraphQL, section 6.4.1).

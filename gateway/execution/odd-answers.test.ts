@@ -1,3 +1,4 @@
+import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import { anonymous } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
@@ -135,9 +136,9 @@ test.each(["rating", "strict"])(
       data: { _entities: maybe.map(() => (field === "strict" ? null : { [field]: null })) },
       errors: maybe.map((_, i) => ({ message: "boom", path: ["_entities", i, field] })),
     };
-    const startedAt = performance.now();
+    const cpuMs = cpuTime();
     const result = await run(`{ maybe { ${field} } }`, { data: { maybe } }, b);
-    expect(performance.now() - startedAt).toBeLessThan(8_000);
+    expect(cpuMs()).toBeLessThan(8_000);
     expect(result).toMatchObject({ errors: { length: count } });
   },
 );

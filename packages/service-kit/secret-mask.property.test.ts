@@ -1,3 +1,4 @@
+import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createSecretMask } from "./secret-mask.ts";
@@ -89,8 +90,8 @@ test("the work is linear in the text, even for a secret that is like the text ev
     "a".repeat(30_000) + "b",
     ...Array.from({ length: 20 }, (_, n) => `${"a".repeat(n + 4)}c`),
   ]);
-  const started = performance.now();
+  const cpuMs = cpuTime();
   // Each of a million characters compared with all of 30,000 would take minutes.
   expect(mask.text(`${"a".repeat(1_000_000)}`).length).toBeLessThan(40_000);
-  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(cpuMs()).toBeLessThan(10_000);
 });

@@ -1,3 +1,4 @@
+export { cpuTime } from "./cpu-time.ts";
 export { codeOf, dataOf, executeOn, subscribeOn, type Answer, type AnswerStream } from "./execute.ts";
 export {
   eventually,

@@ -308,7 +308,7 @@ function makeServer(changed) {
         {
           uri: uri.href,
           mimeType: "application/json",
-          text: JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` }),
+          text: JSON.stringify({ id, templateTest: true, data: `Data for ID: ${String(id)}` }),
         },
       ],
     }),
@@ -347,7 +347,7 @@ function makeServer(changed) {
     const content = accepted(context, "user_context");
     return content === undefined
       ? inputRequired({ inputRequests: { user_context: askName("What context should the prompt use?", "context") } })
-      : { messages: [message({ type: "text", text: `Context: ${content.context}` })] };
+      : { messages: [message({ type: "text", text: `Context: ${String(content.context)}` })] };
   });
   return server;
 }
