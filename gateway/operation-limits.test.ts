@@ -187,9 +187,9 @@ describe("the cost of an operation", () => {
     const measured = measure(query, { maxAliases: 1_000, maxRootFields: 1_000 });
     if (measured instanceof GraphQLError) throw measured;
     const f = Array.from({ length: 1_000 }, () => Array.from({ length: 100 }, () => ({})));
-    const startedAt = performance.now();
+    const cpuMs = cpuTime();
     expect(costError(measured, { f }, { maxCost: 1 })?.extensions["found"]).toBeGreaterThan(100_000 * 8 * 150);
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(cpuMs()).toBeLessThan(2_000);
   });
 
   const filter: fc.Memo<string> = fc.memo((depth) => {
