@@ -95,7 +95,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const headersFor = (subgraph: string) =>
       createCallerHeaders({
         name: CALLER_HEADER,
-        sign: (caller, clientAddress) => signer.callerHeader(caller, subgraph, clientAddress),
+        sign: (caller, about) => signer.callerHeader(caller, subgraph, about),
       });
     return createGateway({
       ...common,

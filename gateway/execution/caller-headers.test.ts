@@ -21,8 +21,9 @@ test("a caller is signed once in a while, and every caller for itself", async ()
   expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 1" });
   expect(await headersFor(contextOf("bob"))).toEqual({ "x-caller": "bob 2" });
   expect(await headersFor(contextOf("ann", "192.0.2.2"))).toEqual({ "x-caller": "ann 3" });
+  expect(await headersFor(contextOf("ann"), true)).toEqual({ "x-caller": "ann 4" });
   now = 1_000;
-  expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 4" });
+  expect(await headersFor(contextOf("ann"))).toEqual({ "x-caller": "ann 5" });
 });
 
 test("what could not be signed is signed anew", async () => {

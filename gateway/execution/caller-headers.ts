@@ -1,10 +1,10 @@
-import type { Caller } from "@toolyard/service-kit";
+import type { Caller, CallerHeaderFacts } from "@toolyard/service-kit";
 import { createLruCache } from "./lru-cache.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
 export interface CallerHeadersOptions {
   /** Signs who the caller is and where their request came from, for longer than `keepMs`. */
-  sign(caller: Caller, clientAddress: string | undefined): Promise<string>;
+  sign(caller: Caller, about: CallerHeaderFacts): Promise<string>;
   /** The header's name. */
   name: string;
   /** How long what was signed is sent again for the same caller. */
@@ -16,16 +16,26 @@ export interface CallerHeadersOptions {
 /** The header that tells a subgraph on whose behalf an operation runs, signed once in a while and not for each request. */
 export function createCallerHeaders(
   options: CallerHeadersOptions,
-): (context: OperationContext) => Promise<Record<string, string>> {
+): (context: OperationContext, isMutation?: boolean) => Promise<Record<string, string>> {
   const { sign, name, keepMs = 10_000, now = Date.now } = options;
   const signed = createLruCache<{ headers: Promise<Record<string, string>>; until: number }>({ maxEntries: 10_000 });
-  return ({ caller, clientAddress }) => {
+  return ({ caller, clientAddress }, isMutation = false) => {
     const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
-    const key = JSON.stringify([kind, subject, role, scopes, servicePermissions, credential, expiresAt, clientAddress]);
+    const key = JSON.stringify([
+      kind,
+      subject,
+      role,
+      scopes,
+      servicePermissions,
+      credential,
+      expiresAt,
+      clientAddress,
+      isMutation,
+    ]);
     const known = signed.get(key);
     const time = now();
     if (known && time < known.until) return known.headers;
-    const headers = sign(caller, clientAddress).then((value) => ({ [name]: value }));
+    const headers = sign(caller, { clientAddress, isMutation }).then((value) => ({ [name]: value }));
     signed.set(key, { headers, until: time + keepMs });
     // What could not be signed is signed anew; whoever asked for it learns why it could not.
     headers.catch(() => signed.set(key, { headers, until: 0 }));

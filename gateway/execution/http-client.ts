@@ -23,7 +23,7 @@ export interface HttpClientOptions {
   /** How it is subscribed to: by graphql-transport-ws unless it speaks server-sent events only. */
   subscriptions?: "graphql-ws" | "sse";
   /** The headers that say on whose behalf an operation runs: the signed caller, the request id. */
-  headersFor(context: OperationContext): Promise<Record<string, string>> | Record<string, string>;
+  headersFor(context: OperationContext, isMutation?: boolean): Promise<Record<string, string>> | Record<string, string>;
   /** The longest that the subgraph may take to begin its answer, and between two parts of it. */
   timeoutMs?: number;
   connectTimeoutMs?: number;
@@ -109,7 +109,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     execute(request) {
       const refuse = (error: unknown): SubgraphResponse => ({ errors: [transportError(name, error)] });
       try {
-        const own = headersFor(request.context);
+        const own = headersFor(request.context, request.isMutation);
         return own instanceof Promise ? own.then((headers) => ask(request, headers)).catch(refuse) : ask(request, own);
       } catch (error) {
         return Promise.resolve(refuse(error));

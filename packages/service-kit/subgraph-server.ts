@@ -5,6 +5,7 @@ import {
   GraphQLError,
   NoSchemaIntrospectionCustomRule,
   execute,
+  getOperationAST,
   parse,
   specifiedRules,
   subscribe,
@@ -102,7 +103,8 @@ export async function serveSubgraph(options: {
   async function senderOf(request: IncomingMessage): Promise<Sender> {
     const header = request.headers[CALLER_HEADER];
     if (typeof header === "string") return { ...(await verifyCaller(header)), isSigned: true };
-    return { caller: anonymous, clientAddress: request.socket.remoteAddress, isSigned: false };
+    // Nothing was signed that could be sent again with another operation.
+    return { caller: anonymous, clientAddress: request.socket.remoteAddress, isMutation: true, isSigned: false };
   }
 
   async function answer(request: IncomingMessage, requestId: string): Promise<ExecutionResult> {
@@ -129,6 +131,10 @@ export async function serveSubgraph(options: {
       throw new ToolyardError("BAD_USER_INPUT", "The body is not a GraphQL request: send JSON with a `query`.");
     const document = documentOf(body.data.query, isSigned);
     if (!("kind" in document)) return { errors: maskErrors(document, { logger, requestId }) };
+    if (!sender.isMutation && getOperationAST(document, body.data.operationName)?.operation === "mutation") {
+      const message = "The caller header was signed for a query, and this is a mutation.";
+      throw new ToolyardError("UNAUTHENTICATED", message);
+    }
     const result = await execute({
       schema: subgraph.schema,
       document,

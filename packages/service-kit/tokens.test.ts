@@ -90,9 +90,9 @@ test("the caller header carries a caller between processes and is no access toke
     createUserCaller("u1", "ADMIN"),
     createServiceCaller("deployments", ["internal:sealed-launch"]),
   ]) {
-    const header = await signer.callerHeader(caller, "tools", "192.0.2.1");
+    const header = await signer.callerHeader(caller, "tools", { clientAddress: "192.0.2.1", isMutation: true });
     const { can: _can, require: _require, ...data } = caller;
-    expect(await verifyHeader(header)).toMatchObject({ caller: data, clientAddress: "192.0.2.1" });
+    expect(await verifyHeader(header)).toMatchObject({ caller: data, clientAddress: "192.0.2.1", isMutation: true });
     await expect(verifier.verify(header)).rejects.toEqual(refused);
   }
   const { token } = await signer.accessToken({ userId: "u1", role: "ADMIN", scopes: [], passwordAt: null });

@@ -39,6 +39,14 @@ export interface AccessTokenInput {
   issuedAt?: number;
 }
 
+/** What goes with a caller from one part to another. */
+export interface CallerHeaderFacts {
+  /** Where the client's own request came from. */
+  clientAddress?: string | undefined;
+  /** Whether what it is sent with is a mutation. */
+  isMutation?: boolean;
+}
+
 /** Signs tokens; only processes that hold SECRET_KEY can. */
 export interface TokenSigner {
   /** An access token of `ACCESS_TOKEN_SECONDS`. */
@@ -49,7 +57,7 @@ export interface TokenSigner {
    * A caller for `CALLER_HEADER`, good for half a minute and for one part of Toolyard alone.
    * @param audience A subgraph's name, or `GATEWAY_AUDIENCE`.
    */
-  callerHeader(caller: Caller, audience: string, clientAddress?: string): Promise<string>;
+  callerHeader(caller: Caller, audience: string, about?: CallerHeaderFacts): Promise<string>;
   /** Public keys, for `/.well-known/jwks.json`. */
   jwks(): Promise<JSONWebKeySet>;
 }
@@ -87,7 +95,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
     },
     serviceToken: (name, permissions, seconds) =>
       sign({ sub: `service:${name}`, permissions: [...permissions], jti: randomUUID() }, "toolyard", seconds, tokens),
-    callerHeader: (caller, audience, clientAddress) => {
+    callerHeader: (caller, audience, { clientAddress, isMutation = false } = {}) => {
       const data: CallerData = {
         kind: caller.kind,
         subject: caller.subject,
@@ -97,7 +105,7 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
         credential: caller.credential,
         expiresAt: caller.expiresAt,
       };
-      return sign({ caller: data, clientAddress }, audienceOf(audience), CALLER_HEADER_SECONDS, callers);
+      return sign({ caller: data, clientAddress, isMutation }, audienceOf(audience), CALLER_HEADER_SECONDS, callers);
     },
     async jwks() {
       const secrets = [options.secretKey, ...(options.previousSecretKeys ?? [])];
@@ -201,7 +209,11 @@ const callerData = z.object({
   expiresAt: z.number().nullable(),
 });
 
-const signedCaller = z.object({ caller: callerData, clientAddress: z.string().optional() });
+const signedCaller = z.object({
+  caller: callerData,
+  clientAddress: z.string().optional(),
+  isMutation: z.boolean(),
+});
 
 function audienceOf(part: string): string {
   return `toolyard-part:${part}`;
@@ -212,6 +224,8 @@ export interface SignedCaller {
   caller: Caller;
   /** Where the client's own request came from. */
   clientAddress: string | undefined;
+  /** Whether it was signed for a mutation; else it is good for none. */
+  isMutation: boolean;
 }
 
 /** Opens `CALLER_HEADER` where it arrives, if it is for this part. @throws ToolyardError UNAUTHENTICATED */
@@ -225,7 +239,8 @@ export function createCallerHeaderVerifier(options: {
     const payload = await verifyJwt(header, getKey, audienceOf(options.audience));
     const parsed = signedCaller.safeParse(payload);
     if (!parsed.success) throw new ToolyardError("UNAUTHENTICATED", "The caller header is malformed.");
-    return { caller: createCaller(parsed.data.caller), clientAddress: parsed.data.clientAddress };
+    const { clientAddress, isMutation } = parsed.data;
+    return { caller: createCaller(parsed.data.caller), clientAddress, isMutation };
   };
 }
 
