@@ -1,6 +1,6 @@
 import { renameSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
-import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { isLoopback } from "@toolyard/service-kit/hosts.ts";
 import { unixUrl, withShortPath } from "../endpoint/socket-path.ts";
 import type { ReplicaSpec } from "../runtime.ts";
@@ -44,10 +44,10 @@ export async function listenForBridge(
     return { url: httpUrl(host, port), fd: descriptorOf(server), [Symbol.dispose]: dispose };
   } catch (cause) {
     dispose();
-    const taken = systemCodeOf(cause) === "EADDRINUSE";
-    const message = taken
-      ? "Its port was taken by another process."
-      : `Its socket cannot be made: ${messageOf(cause)}.`;
+    const code = systemCodeOf(cause) ?? "unknown";
+    // Node's own message names the port or the path, which are not for everybody who reads this.
+    const message =
+      code === "EADDRINUSE" ? "Its port was taken by another process." : `Its socket cannot be made (${code}).`;
     throw new ToolyardError("UPSTREAM_UNAVAILABLE", message, { cause });
   }
 }
