@@ -24,7 +24,7 @@ export interface JobProcesses<Jobs> {
 }
 
 type JobOf<Run> = Run extends (job: infer Job) => unknown ? Job : never;
-type ResultOf<Run> = Run extends (job: never) => infer Result ? Result : never;
+type ResultOf<Run> = Run extends (job: never) => infer Result ? Awaited<Result> : never;
 
 export interface JobProcessesOptions {
   /** What the jobs are, as messages name them: "search". */

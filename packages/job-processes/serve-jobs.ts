@@ -5,15 +5,14 @@ import { READY, type JobAnswer, type JobRequest } from "./messages.ts";
 export function serveJobs<Jobs extends object>(jobs: Jobs): void {
   const port = parentPort;
   if (!port) throw new Error("A module of jobs runs in a process that createJobProcesses made.");
-  port.on("message", ({ name, job }: JobRequest) => {
-    let answer: JobAnswer;
+  const answerTo = async ({ name, job }: JobRequest): Promise<JobAnswer> => {
     try {
       // The caller's types pair each name with its job.
-      answer = { result: (jobs[name as keyof Jobs] as (job: unknown) => unknown)(job) };
+      return { result: await (jobs[name as keyof Jobs] as (job: unknown) => unknown)(job) };
     } catch (error) {
-      answer = { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+      return { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
     }
-    port.postMessage(answer);
-  });
+  };
+  port.on("message", (request: JobRequest) => void answerTo(request).then((answer) => port.postMessage(answer)));
   port.postMessage(READY);
 }

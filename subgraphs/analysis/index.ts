@@ -18,7 +18,7 @@ import type { Context } from "./context.ts";
 import { createEvidenceReader } from "./evidence.ts";
 import { createLoaders } from "./loaders.ts";
 import { resolvers } from "./resolvers.ts";
-import { createRulesProvider } from "./rules/rules-provider.ts";
+import { createIsolatedRules } from "./rules/isolated-rules.ts";
 import { startAnalysisWorkers } from "./task-handlers.ts";
 import { createTaskService } from "./task-service.ts";
 
@@ -32,6 +32,8 @@ export interface AnalysisOptions {
   dataDir: string;
   /** The process's queue where several subgraphs share one; it stays its owner's to close. Left out: one of its own in `dataDir`. */
   tasks?: TaskQueue;
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal;
   now?: () => number;
 }
 
@@ -43,6 +45,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
   const analysis = createAnalysisService({ tasks, graph });
   const evidence = createEvidenceReader({ graph, logger });
   const typeDefs = parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8"));
+  const provider = createIsolatedRules({ logger, signal: options.signal });
   let workers: TaskWorker[] = [];
 
   return {
@@ -54,7 +57,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
       return { caller, requestId, analysis, tasks: createTaskService({ tasks, loaders }), loaders };
     },
     async start() {
-      workers = startAnalysisWorkers({ tasks, provider: createRulesProvider(), evidence, logger });
+      workers = startAnalysisWorkers({ tasks, provider, evidence, logger });
     },
     health: async () => [await measureHealth("queue", () => store.ping())],
     async gauges() {
@@ -62,6 +65,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
       return Object.fromEntries(Object.entries(counts).map(([status, n]) => [`tasks_total{status="${status}"}`, n]));
     },
     async close() {
+      await provider.close();
       await Promise.all(workers.map((worker) => worker.close()));
       if (!options.tasks) await tasks.close();
     },

@@ -6,6 +6,38 @@ import { launchSchema } from "../launch.ts";
 import { configKey, generateConfig, suggestLaunch, variableNamesOf } from "./generate-config.ts";
 
 describe("the launch that a description names", () => {
+  // Each took longer than anybody waits, or would if two parts of a pattern could share the same text.
+  test.each([
+    "--a ",
+    "--a=-b ",
+    "-a b ",
+    "--a--a ",
+    "a/",
+    "a.",
+    "`",
+    "npx ",
+    "docker run ",
+    "http://",
+    "@a/",
+    "A_A_",
+    "image ",
+  ])("is looked for in a text of many %j in time that grows with it", (unit) => {
+    for (const begin of [
+      "",
+      "docker run ",
+      "npx ",
+      "npm install ",
+      "image ",
+      "pip install ",
+      "ghcr.io/",
+      "registry.",
+    ]) {
+      const text = `${begin}${unit.repeat(20_000 / unit.length)}!`;
+      suggestLaunch(text);
+      variableNamesOf(text);
+    }
+  });
+
   test.each([
     [
       "Run `npx -y @acme/server@1.0.0 --stdio` for it.",

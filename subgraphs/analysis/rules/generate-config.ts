@@ -96,9 +96,7 @@ function commandIn(description: string): Suggestion | null {
   const quoted = new RegExp(String.raw`\x60((?:npx|uvx|bunx|pipx run|node|python3?|deno|bun) [^\x60\n]+)\x60`).exec(
     description,
   )?.[1];
-  const plain = new RegExp(String.raw`\b((?:npx|uvx|bunx) (?:-{1,2}[\w-]+(?:=${WORD})? )*${WORD})`).exec(
-    description,
-  )?.[1];
+  const plain = new RegExp(String.raw`\b((?:npx|uvx|bunx) (?:-[\w-]+(?:=${WORD})? )*${WORD})`).exec(description)?.[1];
   const [command = "", ...args] = (quoted ?? plain?.replace(/[.:!?)]+$/, "") ?? "").split(/\s+/);
   if (command === "") return null;
   const reference = packageOf(command, args);
@@ -111,7 +109,7 @@ function commandIn(description: string): Suggestion | null {
 
 function imageIn(description: string): Suggestion | null {
   const run = new RegExp(
-    String.raw`docker (?:run|pull) (?:(?:-{1,2}[\w-]+(?:[= ][\w./:=-]+)?) )*?([\w.-]+(?::\d+)?/[\w./-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)`,
+    String.raw`docker (?:run|pull) (?:-[\w-]+(?:[= ](?!-)[\w./:=-]+)? )*?([\w.-]+(?::\d+)?/[\w./-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)`,
   ).exec(description)?.[1];
   const hosted =
     /\b((?:ghcr\.io|docker\.io|quay\.io|gcr\.io|mcr\.microsoft\.com|registry\.[\w.-]+)\/[\w./-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)/.exec(
@@ -158,7 +156,7 @@ function addressIn(description: string): Suggestion | null {
 /** `npm install x`, `pip install x`, or a package's name that looks like a server's. */
 function packageIn(description: string): Suggestion | null {
   const npm =
-    /\bnpm (?:install|i|add) (?:-{1,2}[\w-]+ )*((?:@[\w.-]+\/)?[\w.-]+(?:@[\w.-]+)?)/.exec(description)?.[1] ??
+    /\bnpm (?:install|i|add) (?:-[\w-]+ )*((?:@[\w.-]+\/)?[\w.-]+(?:@[\w.-]+)?)/.exec(description)?.[1] ??
     /(?:^|[\s`"'(])(@[a-z0-9][\w.-]*\/[a-z0-9][\w.-]*(?:@[\w.-]+)?)/.exec(description)?.[1];
   const python = /\b(?:pip|pip3|uv pip|pipx) install ([\w.-]+(?:==[\w.]+)?)/.exec(description)?.[1];
   const bare = /\b(mcp-server-[a-z0-9-]+)\b/.exec(description)?.[1];
