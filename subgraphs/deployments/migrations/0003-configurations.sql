@@ -1,0 +1,1 @@
+UPDATE "deployments" SET "configuration" = NULL WHERE "sealedConfiguration" IS NOT NULL
