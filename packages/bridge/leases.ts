@@ -41,6 +41,8 @@ export interface Want {
   childId?: string | undefined;
   /** Null: as long as it takes. */
   waitMs: number | null;
+  /** Calls back when nobody wants it any more. */
+  whenGone?: ((listener: () => void) => void) | undefined;
 }
 
 /** A child that is kept for a request until that has been passed on to it. */
@@ -268,6 +270,12 @@ export function createLeases(options: {
           }, want.waitMs);
         }
         group.waiting.add(waiter);
+        want.whenGone?.(() => {
+          if (!group.waiting.has(waiter)) return;
+          settle(group, waiter);
+          reject(new Unavailable("the client went away", 1));
+          forgetIfEmpty(group);
+        });
         pump(group);
       });
     },

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Child, ChildEnd, Reason } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
 import { code, errorText, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { createLeases, type GroupName, type Lease } from "./leases.ts";
+import { createLeases, type GroupName, type Lease, type Want } from "./leases.ts";
 import type { LineLog } from "./line-log.ts";
 import { type Call, createPeer, type Peer, PeerError } from "./peer.ts";
 import { type Pool, Unavailable } from "./pool.ts";
@@ -63,6 +63,7 @@ export interface SharedChildren {
     /** Whether the server may ask or log in the middle of it. */
     alone: boolean;
     childId?: string | undefined;
+    whenGone?: Want["whenGone"];
   }): Promise<Lease>;
   /** Whether the server speaks the stateless revision. */
   speakStateless(): Promise<boolean>;
@@ -435,7 +436,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   return {
     speakStateless: async () => (await inTime(speaks())) === "stateless",
-    async lease({ caller, capabilities, stateless, alone, childId }) {
+    async lease({ caller, capabilities, stateless, alone, childId, whenGone }) {
       pool.admit(caller);
       const waitMs = timeoutSeconds * 1000;
       if (stateless && (await inTime(speaks())) === "stateless") {
@@ -443,14 +444,14 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
         const own = { key: JSON.stringify(["stateless", caller]), caller };
         const isApart = alone || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
         const group = isApart ? own : everybody;
-        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs }), caller);
+        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs, whenGone }), caller);
       }
       const group = sessionGroup(caller, capabilities);
       const isBlank = Object.keys(capabilities).length === 0;
       const start = async (): Promise<SharedChild> =>
         (isBlank && caller !== "" && raw === null ? takeBlank() : null) ??
         (await startForSessions(capabilities, caller));
-      return used(leases.take({ group, start, alone, childId, waitMs }), caller);
+      return used(leases.take({ group, start, alone, childId, waitMs, whenGone }), caller);
     },
     surrender(initialize) {
       const { protocolVersion } = leases.find(blank.key)?.identity ?? {};

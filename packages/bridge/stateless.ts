@@ -214,6 +214,7 @@ export function createStateless(options: {
       stateless: true,
       alone: alone && (logLevel !== null || Object.keys(capabilities).length > 0),
       childId: tagged?.childId,
+      whenGone: (listener) => response.once("close", listener),
     });
     const shared = lease.child;
     try {

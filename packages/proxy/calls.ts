@@ -184,7 +184,7 @@ export function createCalls(options: CallsOptions): Calls {
     const isLarge = head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES;
     if (isLarge && (head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
     // What such a body brings back may stand at its end.
-    const room = head.contentLength ?? MAX_BODY_BYTES;
+    let room = head.contentLength ?? MAX_BODY_BYTES;
     const isHeld = isLarge && mayAskForInput(call) && held.take(room);
     if (isHeld) call.response.once("close", () => held.give(room));
     if (isLarge && !isHeld) {
@@ -195,11 +195,15 @@ export function createCalls(options: CallsOptions): Calls {
       });
       return forward(call);
     }
-    if (!head.contentLength) return forward(call);
+    if (!isLarge && !head.contentLength) return forward(call);
     const stop = readWholeBody(
       request,
       (body) => {
         call.body = body;
+        if (isHeld && Buffer.isBuffer(body.content)) {
+          held.give(room - body.content.length);
+          room = body.content.length;
+        }
         if (call.session === null && !restoreState(call)) return;
         forward(call);
       },

@@ -132,6 +132,32 @@ describe("the state of a call that asks for input", () => {
     expect((await ask("ada", { requestState: state })).result?.state).toContain("of ada");
   });
 
+  test("in a body without a length is found, and such a body is bounded", async () => {
+    const { result } = await ask("ada");
+    const send = async (pad: number) =>
+      fetch(`${running.url}/mcp/asker/v1/mcp`, {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${await controlPlane.accessToken("ada")}`,
+          "content-type": "application/json",
+          "mcp-protocol-version": "2026-07-28",
+          "mcp-method": "tools/call",
+          "mcp-name": "greet",
+        },
+        body: new Blob([
+          JSON.stringify({
+            jsonrpc: "2.0",
+            id: 7,
+            method: "tools/call",
+            params: { name: "greet", arguments: { pad: "x".repeat(pad) }, requestState: result?.requestState },
+          }),
+        ]).stream(),
+        duplex: "half",
+      } as RequestInit);
+    expect((await send(11 * 1024 * 1024)).status).toBe(413);
+    expect(await (await send(100_000)).json()).toMatchObject({ result: { state: expect.stringContaining("of ada") } });
+  });
+
   test("of a replica that is gone is refused, in words, by the protocol", async () => {
     const { result } = await ask("ada");
     const route = routeTo(
