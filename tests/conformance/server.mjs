@@ -378,7 +378,8 @@ function serveHttp(port) {
     }
     return transport.handleRequest(request, options);
   }
-  http.createServer(toNodeHandler({ fetch: handle })).listen(port, "127.0.0.1");
+  const serve = toNodeHandler({ fetch: handle });
+  http.createServer((request, response) => void serve(request, response)).listen(port, "127.0.0.1");
 }
 
 if (process.argv[2] === "stdio") serveStdio(() => makeServer(null));
