@@ -110,21 +110,23 @@ describe("as many sessions as may be", () => {
     for (const session of sessions) expect(await isOpen(running, session)).toBe(true);
   });
 
-  test("one caller has a quarter of them at most, and closes none but their own", async () => {
-    await using running = await startBridge(fixture("server"), { maxSessions: 8 });
+  test("one caller has three quarters of them at most, and closes none but their own", async () => {
+    await using running = await startBridge(fixture("server"), { maxSessions: 4 });
     const alice = await openAs(running, "alice");
     const own = [];
-    for (let n = 0; n < 4; n += 1) own.push(await openAs(running, "mallory"));
-    expect(await Promise.all(own.map((session) => isOpen(running, session)))).toEqual([false, false, true, true]);
+    for (let n = 0; n < 5; n += 1) own.push(await openAs(running, "mallory"));
+    expect(await Promise.all(own.map((session) => isOpen(running, session)))).toEqual([false, false, true, true, true]);
     for (const session of own.slice(2)) await listen(running, session);
-    await expect(openAs(running, "mallory")).rejects.toThrow("all 2 sessions that one caller may have are in use");
+    await expect(openAs(running, "mallory")).rejects.toThrow("all 3 sessions that one caller may have are in use");
     expect(await isOpen(running, alice)).toBe(true);
-    await openAs(running, "bob");
+    await running.post({ jsonrpc: "2.0", id: 1, method: "ping" }, { "mcp-session-id": alice });
+    await fetch(running.url, { method: "DELETE", headers: { "mcp-session-id": alice } });
+    expect(await isOpen(running, await openAs(running, "bob"))).toBe(true);
   });
 
   test("are those that memory is there for", async () => {
     let hasRoom = true;
-    await using running = await startBridge(fixture("server"), { memory: { hasRoom: () => hasRoom } });
+    await using running = await startBridge(fixture("server"), { memory: { room: () => (hasRoom ? 100 : 0) } });
     const [first, second] = [await openAs(running, ""), await openAs(running, "")];
     await listen(running, first);
     await listen(running, second);
@@ -135,6 +137,14 @@ describe("as many sessions as may be", () => {
     });
     expect(await isOpen(running, first)).toBe(true);
     expect(await isOpen(running, second)).toBe(true);
+  });
+
+  test("one caller does not take all that memory is there for", async () => {
+    let room = 4;
+    await using running = await startBridge(fixture("server"), { memory: { room: () => room } });
+    for (; room > 1; room -= 1) await listen(running, await openAs(running, "mallory"));
+    await expect(openAs(running, "mallory")).rejects.toThrow("all 3 sessions that one caller may have are in use");
+    await openAs(running, "bob");
   });
 
   test("that a machine without much memory has room for", async () => {

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Whether another child fits into what the machine has, and into what the bridge and its children may use together. */
+/** How many more children fit into what the machine has, and into what the bridge and its children may use together. */
 export interface Memory {
-  /** @param groups Process groups of the children that run: the next one will take about as much as they do on average */
-  hasRoom(groups: readonly number[]): boolean;
+  /** @param groups Process groups of the children that run: the others are taken to be like them */
+  room(groups: readonly number[]): number;
 }
 
 export interface MemoryOptions {
@@ -22,32 +22,32 @@ const typicalTasks = 12;
 const reserveBytes = 64 * 1024 * 1024;
 /** Servers grow while they work. */
 const usableShare = 0.9;
-/** To look takes a system call for each process; many sessions may be opened at once. */
-const keptMs = 250;
+/** To look takes system calls for each process of the machine: in between, those that were started since are reckoned. */
+const keptMs = 1_000;
 const pageBytes = 4_096;
 
 export function createMemory(options: MemoryOptions): Memory {
   const { now, limitBytes, limitTasks, available = () => process.availableMemory() } = options;
-  let answer = true;
-  let answeredAt = Number.NEGATIVE_INFINITY;
-
-  function look(groups: readonly number[]): boolean {
-    const used = usageOf(new Set(groups));
-    const each = Math.max(1, groups.length);
-    const nextBytes = Math.max(typicalBytes, used.bytes / each);
-    const nextTasks = Math.max(typicalTasks, used.tasks / each);
-    if (available() < reserveBytes + nextBytes) return false;
-    if (limitBytes !== null && used.ownBytes + used.bytes + nextBytes > limitBytes * usableShare) return false;
-    return limitTasks === null || used.ownTasks + used.tasks + nextTasks <= limitTasks * usableShare;
-  }
+  let used: Usage = { bytes: 0, tasks: 0, ownBytes: 0, ownTasks: 0 };
+  let looked = 0;
+  let lookedAt = Number.NEGATIVE_INFINITY;
 
   return {
-    hasRoom(groups) {
-      if (Math.abs(now() - answeredAt) >= keptMs) {
-        answeredAt = now();
-        answer = look(groups);
+    room(groups) {
+      if (Math.abs(now() - lookedAt) >= keptMs) {
+        used = usageOf(new Set(groups));
+        looked = groups.length;
+        lookedAt = now();
       }
-      return answer;
+      const bytes = Math.max(typicalBytes, used.bytes / Math.max(1, looked));
+      const tasks = Math.max(typicalTasks, used.tasks / Math.max(1, looked));
+      const fitting = Math.min(
+        (available() - reserveBytes) / bytes,
+        limitBytes === null ? Infinity : (limitBytes * usableShare - used.ownBytes - used.bytes) / bytes,
+        limitTasks === null ? Infinity : (limitTasks * usableShare - used.ownTasks - used.tasks) / tasks,
+      );
+      // Those that went meanwhile make room, too.
+      return Math.max(0, Math.floor(fitting) + looked - groups.length);
     },
   };
 }

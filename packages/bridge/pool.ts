@@ -29,8 +29,8 @@ export interface Pool {
   usedBy(child: Child, caller: string): void;
   /** @throws Unavailable while this caller's calls end servers */
   admit(caller: string): void;
-  /** Whether there is memory for another child, by what those that run take. */
-  hasMemory(): boolean;
+  /** How many more children there is memory for, by what those that run take. */
+  room(): number;
   /** Keeps one child warm, from now on. It is started a little later, so as not to slow down who was just served. */
   keepSpare(): void;
   /** The child answered `initialize`. */
@@ -130,7 +130,7 @@ export function createPool(options: PoolOptions): Pool {
     if (!sparing || closed || spare !== null || spareTimer !== null) return;
     spareTimer = setTimeout(() => {
       spareTimer = null;
-      if (closed || spare !== null || failure !== null || !hasMemory()) return;
+      if (closed || spare !== null || failure !== null || room() < 1) return;
       try {
         spare = spawnOne();
       } catch (error) {
@@ -149,8 +149,10 @@ export function createPool(options: PoolOptions): Pool {
       );
   }
 
-  function hasMemory(): boolean {
-    return memory.hasRoom([...children].flatMap(({ pid, end }) => (pid === undefined || end !== null ? [] : [pid])));
+  function room(): number {
+    return memory.room(
+      [...children].flatMap(({ pid, end, closing }) => (pid === undefined || end !== null || closing ? [] : [pid])),
+    );
   }
 
   function takeOne(caller: string | null): Child {
@@ -159,7 +161,7 @@ export function createPool(options: PoolOptions): Pool {
     if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
       throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
     }
-    if (spare === null && children.size > 0 && !hasMemory())
+    if (spare === null && children.size > 0 && room() < 1)
       throw new Unavailable("there is no memory for another process of the server; try again later", 5);
     let child = spare;
     spare = null;
@@ -195,7 +197,7 @@ export function createPool(options: PoolOptions): Pool {
       if (pid !== undefined) users.set(pid, caller);
     },
     admit,
-    hasMemory,
+    room,
     keepSpare() {
       sparing = true;
       scheduleSpare();

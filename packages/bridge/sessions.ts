@@ -39,13 +39,14 @@ export interface SessionsOptions {
   now: () => number;
 }
 
+const shareOfCaller = 0.75;
+const leastOfCaller = 2;
+
 export function createSessions(options: SessionsOptions): Sessions {
   const { pool, children, mode, maxSessions, idleMs, timeoutSeconds, startTimeoutSeconds, now } = options;
   const sessions = new Map<string, Session>();
   /** The callers of sessions that wait for their child. */
   const opening: string[] = [];
-  /** No caller can take all. */
-  const ofCaller = Math.ceil(maxSessions / 4);
 
   function isIdle(session: Session): boolean {
     return !session.busy && !session.listening;
@@ -69,16 +70,23 @@ export function createSessions(options: SessionsOptions): Sessions {
     return true;
   }
 
+  /** How many one caller may have: not all. Of those that memory is there for, where these are fewer. */
+  function most(): number {
+    const open = sessions.size + opening.length;
+    const all = mode === "shared" ? maxSessions : Math.min(maxSessions, open + pool.room());
+    return Math.max(leastOfCaller, Math.floor(all * shareOfCaller));
+  }
+
   function makeRoom(caller: string): void {
-    if (caller !== "" && count(caller) >= ofCaller && !closeIdlest(caller))
+    const ofCaller = caller === "" ? Infinity : most();
+    if (count(caller) >= ofCaller && !closeIdlest(caller))
       throw new Unavailable(
         `all ${ofCaller} sessions that one caller may have are in use; end one or try again later`,
         5,
       );
     if (sessions.size + opening.length >= maxSessions && !closeIdlest(null))
       throw new Unavailable(`all ${maxSessions} sessions are in use; try again later`, 5);
-    // Its process takes a moment to go: whether that was enough, the pool says.
-    if (mode === "isolated" && sessions.size > 0 && !pool.hasMemory()) closeIdlest(null);
+    if (mode === "isolated" && sessions.size > 0 && pool.room() < 1) closeIdlest(null);
   }
 
   function remove(session: Session, reason: string): void {

@@ -79,11 +79,12 @@ test("a server whose next process would take forever to start is probed by the o
 });
 
 test("a launch says how long messages may be, and how many sessions there are", async () => {
-  const { mcpUrl } = await deploy("Bounded", { args: [server], maxMessageBytes: 100_000, maxSessions: 4 });
+  const { mcpUrl } = await deploy("Bounded", { args: [server], maxMessageBytes: 100_000, maxSessions: 3 });
   const first = await connectMcp("v1", mcpUrl, token);
   await expect(first.callTool("huge", { bytes: 100_000 })).rejects.toThrow(/more than 100000 bytes/);
   expect(await first.callTool("echo", { message: "still here" })).toContain("still here");
-  // One caller has a quarter of them: with an open stream the first one is not idle.
+  // One caller has two of them: with an open stream a session is not idle.
+  const second = await connectMcp("v1", mcpUrl, token);
   await expect(connectMcp("v1", mcpUrl, token)).rejects.toThrow(/sessions that one caller may have are in use/);
-  await first.close();
+  for (const client of [first, second]) await client.close();
 });

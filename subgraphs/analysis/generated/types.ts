@@ -51,7 +51,7 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. */
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. */
   maxSessions?: Maybe<Scalars['Int']['output']>;
   /** After how long a session without a call and without an open stream ends; null: 300. */
   idleSeconds?: Maybe<Scalars['Int']['output']>;

@@ -50,7 +50,7 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. */
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. */
   maxSessions?: Maybe<Scalars['Int']['output']>;
   /** After how long a session without a call and without an open stream ends; null: 300. */
   idleSeconds?: Maybe<Scalars['Int']['output']>;
@@ -494,7 +494,7 @@ export type StdioLaunchInput = {
   writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Whether each session has a process of its own. */
   sessions?: InputMaybe<SessionMode>;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and a quarter of them for one caller. 1 to 10000. */
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. 1 to 10000. */
   maxSessions?: InputMaybe<Scalars['Int']['input']>;
   /** After how long a session without a call and without an open stream ends; null: 300. 1 to 86400. */
   idleSeconds?: InputMaybe<Scalars['Int']['input']>;
