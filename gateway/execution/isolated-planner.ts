@@ -78,8 +78,6 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
     if (outcome.kind === "unavailable" || outcome.kind === "died") outcome = await fallback.plan(request, true);
     switch (outcome.kind) {
       case "planned":
-        if (outcome.fault !== null)
-          log?.warn({ outcome: shown(outcome), hash }, "a plan made step by step was found to be wrong");
         return outcome.plan;
       case "refused":
         log?.warn({ outcome, operation: withoutLiterals(request.operation), hash }, "an operation has no plan");

@@ -33,6 +33,8 @@ export interface MadeUpGraphOptions {
   preferredTypes: ReadonlySet<string>;
   /** Graphs of other numbers have other types at the same places; all but the first have nulls and errors. */
   number: number;
+  /** How many objects a list has, at most, but for the one that is there twice. */
+  breadth: number;
 }
 
 /**
@@ -59,7 +61,7 @@ export interface MadeUpGraph {
 const manyObjects = 2_000;
 
 export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
-  const { schema, supergraph, types, schemaOf, preferredTypes, number } = options;
+  const { schema, supergraph, types, schemaOf, preferredTypes, number, breadth } = options;
   const { keyFields, singletons } = options.keys;
   const places = new Map<string, unknown>();
   const numbers = new Map<string, number>();
@@ -176,7 +178,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
       const isLast = level === listDepth;
       if (!isLast) return [list(level + 1, `${key}[0]`), list(level + 1, `${key}[1]`)];
       const rotated = found.map((_, i) => found[(i + number) % found.length]);
-      const most = objects > manyObjects || depth > 2 ? 1 : depth > 1 ? 3 : 12;
+      const most = objects > manyObjects || depth > 2 ? 1 : depth > 1 ? Math.min(3, breadth) : breadth;
       const wanted: (string | undefined)[] = isComposite ? rotated.slice(0, most) : [undefined, undefined];
       const items = wanted.map((typeName, i) => {
         const isNull = (nullable[level] ?? false) && fateOf(hashOf(`${number} ${key}[${i}]`), true) === "null";

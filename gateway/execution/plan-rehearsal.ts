@@ -80,11 +80,12 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
     const invalid = invalidRequest(plan, schemaOf);
     if (invalid !== null) return invalid;
     const preferredTypes = typesNamedIn(document);
+    const breadth = request.operation.length < 10_000 ? 12 : request.operation.length < 50_000 ? 3 : 1;
     const runs = Math.min(mostRuns, Math.max(3, preferredTypes.size));
     for (let number = 0; number < runs; number++) {
       if (number > 0 && performance.now() - began > budgetMs) break;
       keys ??= readMadeUpKeys(types, schemaOf);
-      const graph = createMadeUpGraph({ schema, supergraph, types, schemaOf, keys, preferredTypes, number });
+      const graph = createMadeUpGraph({ schema, supergraph, types, schemaOf, keys, preferredTypes, number, breadth });
       const variables = madeUpVariables(operation, schema, request.conditions ?? {}, number);
       const fault = await run({ ...options, graph, schemaOf, plan, document, operation, variables });
       if (fault !== null && !graph.isAmbiguous) return fault;

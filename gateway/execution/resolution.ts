@@ -77,6 +77,12 @@ export interface Resolution {
     typeName: string,
     selectionSet: SelectionSetNode,
   ): { untyped: Wanted[]; typed: SelectionSetNode | null };
+  /** What may be asked of an interface in a subgraph, being there for objects of every type, and what is to be asked of each type. */
+  splitCommon(
+    held: Held,
+    typeName: string,
+    selectionSet: SelectionSetNode,
+  ): { common: Wanted[]; rest: SelectionSetNode };
   /** A subgraph that tells of which type such objects are. */
   typeSource(held: readonly Held[], typeName: string): string | undefined;
   objectTypesIn(subgraph: string, typeName: string): string[];
@@ -87,6 +93,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
   const { overrideLabels, overridePercentage } = request;
   const known = new Map<string, ReadonlyMap<string, SelectionSetNode | null>>();
   const splits = new WeakMap<SelectionSetNode, Map<string, Split>>();
+  const joins = new WeakMap<SelectionSetNode, Map<SelectionSetNode, SelectionSetNode>>();
   /** What is being found out: it does not rest on itself. */
   const underWay = new Set<string>();
   let restsOnUnknown = false;
@@ -109,11 +116,20 @@ export function createResolution(options: ResolutionOptions): Resolution {
           const { arguments: args = [], directives = [], selectionSet: inner = null } = selection;
           found.set(key, { key, name, args, directives, selectionSet: inner });
         } else if (same.selectionSet && selection.selectionSet)
-          same.selectionSet = selectionSetOf([...same.selectionSet.selections, ...selection.selectionSet.selections]);
+          same.selectionSet = joined(same.selectionSet, selection.selectionSet);
       }
     };
     collect(selectionSet);
     return [...found.values()];
+  }
+
+  /** The same for the same two: what is found out of it is kept, however many types it is joined for. */
+  function joined(left: SelectionSetNode, right: SelectionSetNode): SelectionSetNode {
+    const byRight = joins.get(left) ?? new Map<SelectionSetNode, SelectionSetNode>();
+    joins.set(left, byRight);
+    const known = byRight.get(right) ?? selectionSetOf([...left.selections, ...right.selections]);
+    byRight.set(right, known);
+    return known;
   }
 
   function isOn(label: string): boolean {
@@ -325,6 +341,29 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return { untyped, typed: typed.length > 0 ? selectionSetOf(typed) : null };
   }
 
+  function splitCommon(held: Held, typeName: string, selectionSet: SelectionSetNode) {
+    const { selections } = selectionSet;
+    const byType = selections.filter(({ kind }) => kind === Kind.INLINE_FRAGMENT);
+    const keys = new Set<string>();
+    const addKeys = (selection: SelectionNode): void => {
+      if (selection.kind === Kind.FIELD) keys.add((selection.alias ?? selection.name).value);
+      if (selection.kind === Kind.INLINE_FRAGMENT) selection.selectionSet.selections.forEach(addKeys);
+    };
+    byType.forEach(addKeys);
+    const isCommon = ({ key, name, selectionSet: inner }: Wanted): boolean => {
+      if (keys.has(key) || !isDirect(held, typeName, name)) return false;
+      const { namedType, ...further } = below([held], typeName, name, held.subgraph);
+      return !inner || !split(further, namedType, inner).rest;
+    };
+    const all = wantedOf(selectionSetOf(selections.filter(({ kind }) => kind === Kind.FIELD)), typeName);
+    const common = all.filter(isCommon);
+    if (common.length === 0) return { common, rest: selectionSet };
+    return {
+      common,
+      rest: selectionSetOf([...all.filter((wanted) => !common.includes(wanted)).map(fieldOf), ...byType]),
+    };
+  }
+
   function typeSource(held: readonly Held[], typeName: string): string | undefined {
     return [...entries(held, typeName).keys()].find(
       (subgraph) => types.possibleTypes(subgraph, typeName) !== undefined,
@@ -336,7 +375,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return members ? [...members].filter(isVisible) : [typeName];
   }
 
-  return { wantedOf, entries, optionsFor, keyWith, split, below, splitUntyped, typeSource, objectTypesIn };
+  return { wantedOf, entries, optionsFor, keyWith, split, below, splitUntyped, splitCommon, typeSource, objectTypesIn };
 }
 
 const isTypeName = (selection: SelectionNode) => selection.kind === Kind.FIELD && selection.name.value === "__typename";

@@ -366,6 +366,35 @@ describe.each(plannersInTurn)("what a field requires, planned by %s", (_name, co
   });
 });
 
+test("interfaces of many types below each other are planned step by step without a part for each way through them", async () => {
+  const names = Array.from({ length: 30 }, (_, i) => `T${i}`);
+  const composed = composeFixture({
+    a: {
+      typeDefs: `
+        type Query { n: I } interface I { id: ID! related: [I!] }
+        ${names.map((name) => `type ${name} implements I @key(fields: "id") { id: ID! related: [I!] }`).join("\n")}
+      `,
+      resolvers: {
+        Query: { n: () => ({ __typename: "T0", id: "0" }) },
+        I: { __resolveType: ({ id }: { id: string }) => `T${id}` },
+        ...Object.fromEntries(
+          names.map((name) => [name, { related: ({ id }: { id: string }) => [{ id: String(Number(id) + 1) }] }]),
+        ),
+      },
+    },
+    b: {
+      typeDefs: names.map((name) => `type ${name} @key(fields: "id") { id: ID! }`).join("\n"),
+      resolvers: {},
+    },
+  });
+  const executor = createStrictExecutor(composed, []);
+  const depth = 12;
+  const query = `{ n { id ${"related { id ".repeat(depth)} ${"}".repeat(depth)} } }`;
+  const { data, errors } = await executor.execute({ query, context });
+  expect(errors).toBeUndefined();
+  expect(JSON.stringify(data)).toContain(`{"id":"${depth}"}`);
+});
+
 /** Apollo's planner takes a minute for it. */
 describe("an operation that one planner plans wrongly and the other not in time", () => {
   const query = "{ i { w { of { ... on B { b } } } } }";

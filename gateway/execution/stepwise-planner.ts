@@ -296,10 +296,13 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     if (types.isInterfaceObject(subgraph, namedType)) return fillUntyped(origin, path, namedType, selectionSet);
     if (!types.possibleTypes(subgraph, namedType))
       return resolveAll(createPlace(path, namedType, draft.level, [origin]), selectionSet);
+    const { common, rest } = resolution.splitCommon(origin, namedType, selectionSet);
+    const place = createPlace(path, namedType, draft.level, [origin]);
+    let level = draft.level;
+    for (const wanted of common) level = Math.max(level, addField(place, origin, wanted, wanted.selectionSet));
     const objectTypes = resolution
       .objectTypesIn(subgraph, namedType)
-      .filter((objectType) => resolution.wantedOf(selectionSet, objectType).length > 0);
-    let level = draft.level;
+      .filter((objectType) => resolution.wantedOf(rest, objectType).length > 0);
     for (const objectType of objectTypes) {
       const segment: PathSegment & RewriteSegment = { kind: "Types", names: [objectType] };
       const typed = {
@@ -308,10 +311,7 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
         rewritePath: [...rewritePath, segment],
         prefix: objectTypes.length > 1 ? `${prefix}t${count++}_` : "",
       };
-      level = Math.max(
-        level,
-        resolveAll(createPlace([...path, segment], objectType, draft.level, [typed]), selectionSet),
-      );
+      level = Math.max(level, resolveAll(createPlace([...path, segment], objectType, draft.level, [typed]), rest));
     }
     return level;
   }
