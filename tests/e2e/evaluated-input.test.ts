@@ -1,0 +1,96 @@
+import {
+  eventually,
+  graphqlClient,
+  logIn,
+  processesWith,
+  startToolyard,
+  type RunningToolyard,
+} from "@toolyard/testing";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+let toolyard: RunningToolyard;
+let admin: ReturnType<typeof graphqlClient>["send"];
+
+beforeAll(async () => {
+  toolyard = await startToolyard();
+  admin = graphqlClient(toolyard.url, await logIn(toolyard.url, "admin", toolyard.adminPassword)).send;
+}, 90_000);
+afterAll(async () => {
+  await toolyard[Symbol.asyncDispose]();
+});
+
+const CREATE = `mutation ($schema: JSON) { createTool(input: { name: "S", description: "d", configSchema: $schema,
+  launch: { stdio: { command: "node", args: [] } } }) { id } }`;
+const DEPLOY = `mutation ($id: ID!, $configuration: JSON) { deployTool(input: { toolId: $id, configuration: $configuration }) { id } }`;
+const UPLOAD = `mutation ($title: String!, $content: String!) { uploadDocument(input: { title: $title, content: $content, contentType: "text/plain" }) { id } }`;
+const SEARCH = `query ($query: String!) { searchDocuments(query: $query, first: 100) { totalCount edges { node { snippet } } } }`;
+
+/** The longest that /health took while something else ran: the event loop's longest hold, and what a busy machine adds. */
+async function whileAsking<Result>(work: Promise<Result>): Promise<{ result: Result; longestMs: number }> {
+  let longestMs = 0;
+  let running = true;
+  const asking = (async () => {
+    while (running) {
+      const began = performance.now();
+      await (await fetch(`${toolyard.url}/health`)).text();
+      longestMs = Math.max(longestMs, performance.now() - began);
+    }
+  })();
+  try {
+    return { result: await work, longestMs };
+  } finally {
+    running = false;
+    await asking;
+  }
+}
+
+describe("what a user writes and Toolyard evaluates", () => {
+  test("as a configSchema neither ends it nor holds it up", { timeout: 120_000 }, async () => {
+    for (const schema of [
+      { $async: true },
+      { properties: { a: { $async: true } } },
+      { pattern: "(?=a)" },
+      { $ref: "#" },
+    ]) {
+      expect((await admin(CREATE, { schema })).errors, JSON.stringify(schema)).toMatchObject([
+        { extensions: { code: "BAD_USER_INPUT" } },
+      ]);
+    }
+    const evil = { properties: { a: { pattern: "^(a+)+$" }, b: { uniqueItems: true } } };
+    const created = await admin<{ createTool: { id: string } }>(CREATE, { schema: evil });
+    const { id } = created.data.createTool;
+    const configurations = [{ a: `${"a".repeat(50_000)}!` }, { b: Array.from({ length: 12_000 }, (_, n) => ({ n })) }];
+    const { result, longestMs } = await whileAsking(
+      Promise.all(configurations.map((configuration) => admin(DEPLOY, { id, configuration }))),
+    );
+    expect(result[0]?.errors).toMatchObject([{ extensions: { code: "BAD_USER_INPUT" } }]);
+    // Either it was quick enough to be found right, or it was given up.
+    expect([undefined, "TIMEOUT"]).toContain(result[1]?.errors[0]?.extensions.code);
+    expect(longestMs).toBeLessThan(3_000);
+  });
+
+  test(
+    "as documents of one word over and over costs others' searches nothing, and the end of Toolyard does not wait",
+    { timeout: 180_000 },
+    async () => {
+      for (let number = 0; number < 10; number += 1) {
+        const content = "needle ".repeat(2_000_000 / 7);
+        expect((await admin(UPLOAD, { title: `Long ${number}`, content })).errors).toEqual([]);
+      }
+      await admin(UPLOAD, { title: "Short", content: "a haystack" });
+      const { result, longestMs } = await whileAsking(
+        Promise.all([
+          admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: "needle" }),
+          admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: "need* -hay*" }),
+          admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: '"needle needle" needle*' }),
+          admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: "haystack" }),
+        ]),
+      );
+      expect(result.map(({ data, errors }) => errors[0] ?? data.searchDocuments.totalCount)).toEqual([10, 10, 10, 1]);
+      expect(longestMs).toBeLessThan(3_000);
+      void admin(SEARCH, { query: `"${"needle ".repeat(140)}"` }).catch(() => undefined);
+      expect(await toolyard.stop()).toBe(0);
+      await eventually("the end of its processes", async () => (await processesWith(toolyard.dataDir)).length === 0);
+    },
+  );
+});
