@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createSandbox } from "./process/bubblewrap.ts";
+import { rootOnlyPaths } from "./process/root-only-paths.ts";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process-runtime.ts";
@@ -217,6 +218,24 @@ describe.skipIf(problem !== null)("a replica", () => {
       ["x"],
     ]);
   });
+
+  test.runIf(process.getuid?.() === 0)(
+    "of a Toolyard that runs as root changes no setting of the kernel, and reads nothing that is root's alone",
+    async () => {
+      await open();
+      const { write, list, spec } = await started("root");
+      const before = readFileSync("/proc/sys/kernel/core_pattern", "utf8");
+      for (const file of ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/vm/drop_caches"]) {
+        expect([file, await write(file)]).toEqual([file, { error: expect.stringMatching(/EROFS|ENOENT/) }]);
+      }
+      expect(readFileSync("/proc/sys/kernel/core_pattern", "utf8")).toBe(before);
+      expect(await list("/proc/self")).toContain("status");
+      const { hidden } = rootOnlyPaths();
+      expect(hidden).toContain("/etc/shadow");
+      expect(await harness.ask(spec, "/read?of=/etc/shadow")).toEqual({ error: "EACCES" });
+      expect(await harness.ask(spec, "/read?of=/etc/passwd")).toContain("root:");
+    },
+  );
 
   test("of one user can neither read nor write what another user's fetched", async () => {
     await open();

@@ -6,6 +6,7 @@ import type { Invocation } from "./invocation.ts";
 import { OWN_FOLDERS } from "./host-paths.ts";
 import type { HostPaths } from "./host-paths.ts";
 import { realPathOf, statusOf } from "./paths.ts";
+import { rootOnlyPaths } from "./root-only-paths.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
@@ -96,7 +97,9 @@ function whyNotWorking(program: string, path: string | undefined): string | null
 
 function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): Sandbox {
   const dataDir = realPathOf(options.dataDir);
-  const { home, concealed, hidden } = hostPaths;
+  const { home, concealed } = hostPaths;
+  const rootOnly = process.getuid?.() === 0 ? rootOnlyPaths() : { readOnly: [], hidden: [] };
+  const hidden = [...hostPaths.hidden, ...rootOnly.hidden];
 
   return {
     wrap({ argv, environment, inherited }, { own, startDirectory, shown, writable, writablePaths }) {
@@ -119,6 +122,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
       ];
       const wrapped = [
         [program, "--args", String(firstInherited + inherited.length), "--proc", "/proc"],
+        rootOnly.readOnly.flatMap((path) => ["--ro-bind", path, path]),
         ["--dev", "/dev", "--bind", own.sharedMemory, "/dev/shm"],
         OWN_FOLDERS.flatMap((folder) => ["--bind", own.temporary, folder]),
         ["--tmpfs", "/run"],
