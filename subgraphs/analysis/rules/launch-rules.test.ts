@@ -49,6 +49,11 @@ describe("risks of a launch", () => {
       "CRITICAL The address holds credentials (launch.url)",
     ],
     [
+      "a query in the address",
+      launchOf.remote("https://mcp.example.com/mcp?x=1"),
+      "MEDIUM The address has a query (launch.url)",
+    ],
+    [
       "a token as an argument",
       launchOf.stdio({ args: ["-y", "x@1.0.0", `ghp_${"a".repeat(36)}`] }),
       "CRITICAL An argument seems to hold a secret (launch.args.2)",
