@@ -21,6 +21,8 @@ test("a wrong value is refused with its name", () => {
 test("headers that belong to one connection or one body are not passed on", () => {
   for (const name of ["Content-Length", "host", "connection", "Transfer-Encoding", "Accept-Encoding"])
     expect(() => parseGatewayConfig({ FORWARD_HEADERS: `x-tenant,${name}` })).toThrow(/FORWARD_HEADERS: may not name/);
+  for (const name of ["X-Toolyard-Caller", "x_toolyard_caller", "X.Toolyard.User"])
+    expect(() => parseGatewayConfig({ FORWARD_HEADERS: name })).toThrow(/FORWARD_HEADERS: may not name X-Toolyard/);
   expect(parseGatewayConfig({ FORWARD_HEADERS: "Authorization, X-Tenant" }).forwardHeaders).toEqual([
     "authorization",
     "x-tenant",

@@ -1,5 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createHostPolicy } from "./hosts.ts";
+import { addressBlock, createHostPolicy } from "./hosts.ts";
 
 const policy = createHostPolicy({
   listenHost: "127.0.0.1",
@@ -45,4 +46,20 @@ describe("the host policy", () => {
     expect(everywhere.allowsHost("10.1.2.3:4000")).toBe(true);
     expect(everywhere.allowsHost("rebound.example.com")).toBe(false);
   });
+});
+
+test("what is counted for a client is counted for its network: an IPv4 address, a /64 of IPv6, however it is written", () => {
+  const same = ["2001:db8:0:1::1", "2001:0DB8:0000:0001:ffff:0:0:1", "2001:db8::1:2:3:4:5", "2001:db8:0:1::1%eth0"];
+  expect(new Set(same.map(addressBlock))).toEqual(new Set(["2001:db8:0:1::/64"]));
+  expect(addressBlock("::1")).toBe("0:0:0:0::/64");
+  expect(addressBlock("2001:db8::")).toBe("2001:db8:0:0::/64");
+  expect(addressBlock("::ffff:192.0.2.1")).toBe("192.0.2.1");
+  expect(addressBlock("192.0.2.1")).toBe("192.0.2.1");
+  fc.assert(
+    fc.property(fc.ipV6(), (address) => {
+      expect(addressBlock(address)).toMatch(/^([\da-f]{1,4}:){4}:\/64$|^\d+\.\d+\.\d+\.\d+$/);
+    }),
+  );
+  // What is no address, such as what a proxy says of an unknown client, is bounded.
+  expect(addressBlock("unknown".repeat(1_000)).length).toBeLessThan(100);
 });
