@@ -221,16 +221,17 @@ test("a server that never answers is stopped after its start timeout, and the re
     kind: "stdio",
     command: process.execPath,
     args: ["-e", "console.error('loading the model'); setInterval(() => {}, 1000)"],
-    options: { health: { startTimeoutSeconds: 1 } },
+    options: { health: { startTimeoutSeconds: 2 } },
   };
   await withProcesses(launch, async (fixture) => {
     const id = await deploy(fixture);
     const waiting = await eventually("BACKOFF", async () => {
       const state = await stateOf(fixture, id);
-      return state.reason?.includes("started again soon") && state;
+      // On a busy machine a start may end before its server has said anything; the next one may not.
+      return state.reason?.includes("started again soon") && state.reason.includes("last line") && state;
     });
     expect(waiting.reason).toMatch(
-      /^It did not answer within 1 s of its start\..* Its last line was: loading the model$/,
+      /^It did not answer within 2 s of its start\..* Its last line was: loading the model$/,
     );
   });
 });
