@@ -23,6 +23,15 @@ async function openAs(running: RunningBridge, user: string, name = "test"): Prom
   return session;
 }
 
+async function eventuallyOpen(running: RunningBridge, user: string): Promise<string> {
+  let session = "";
+  await eventually("a session", async () => {
+    session = await openAs(running, user).catch(() => "");
+    return session !== "";
+  });
+  return session;
+}
+
 /** Opens the stream of a session, as clients do that wait for what the server tells them. */
 async function listen(running: RunningBridge, session: string): Promise<void> {
   const controller = new AbortController();
@@ -69,6 +78,18 @@ describe("who ends servers", () => {
       await eventually("a healthy bridge", () => running.bridge.health().ok);
     },
   );
+
+  test("nobody waits for the bridge's own starts where somebody's server runs", async () => {
+    await using running = await startBridge(fixture("server", "needs-roots"));
+    const refused = () => running.log.filter(({ text }) => text.includes("exited with code 5")).length;
+    const alice = await eventuallyOpen(running, "alice");
+    await eventually("starts of the bridge's own that fail", () => refused() >= 3);
+    for (let n = 0; n < 3; n += 1) {
+      const session = await openAs(running, "bob");
+      expect(await running.callTool("echo", { message: "hi" }, session)).toBe("hi");
+    }
+    expect(await isOpen(running, alice)).toBe(true);
+  });
 
   test("are forgiven", async () => {
     let time = 1_000_000;
@@ -221,6 +242,14 @@ describe("a probe", () => {
     expect(await stateOf()).toBe("503: the server has not answered initialize within 60 s");
     await gated.open();
     await eventually("an answer", async () => (await stateOf()) === "answered");
+  });
+
+  test.each(["both-eras", "stateless-only"])("asks servers of the stateless revision in it: %s", async (name) => {
+    await using running = await startBridge(fixture(name));
+    await eventually("a healthy bridge", () => running.bridge.health().ok);
+    const { body, headers } = stateless("tools/list", {}, { user: "alice" });
+    expect((await running.post(body, headers)).status).toBe(200);
+    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
   });
 
   test("hears what the server says against it, and that it does not start", async () => {

@@ -158,7 +158,9 @@ export function createPool(options: PoolOptions): Pool {
   function takeOne(caller: string | null): Child {
     if (closed) throw new Unavailable("the bridge is shutting down", 1);
     if (caller !== null) admit(caller);
-    if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null) {
+    // Where somebody's runs, others may.
+    const isHopeless = caller === null || provedChildren.size === 0;
+    if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null && isHopeless) {
       throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
     }
     if (spare === null && children.size > 0 && room() < 1)
