@@ -180,6 +180,26 @@ async function foreignSubgraph(kind: "graphql-ws" | "sse") {
       listeners.clear();
     };
   };
+  /** Answers all with a status, and errors as a load balancer in front may. */
+  const refuse = async (status: number) => {
+    let times = 0;
+    const server = createServer((_request, response) => {
+      times += 1;
+      response.writeHead(status, { "content-type": "application/json" }).end('{"errors":[{"message":"busy"}]}');
+    });
+    server.on("upgrade", (_request, socket) => {
+      times += 1;
+      socket.end(`HTTP/1.1 ${status} x\r\nconnection: close\r\n\r\n`);
+    });
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    stop = async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    };
+    return { times: () => times };
+  };
   await start();
   const live = createLiveGraph({
     supergraphSdl,
@@ -199,6 +219,7 @@ async function foreignSubgraph(kind: "graphql-ws" | "sse") {
   cleanups.push(() => stop());
   return {
     start,
+    refuse,
     stop: () => stop(),
     watching: () => listeners.size,
     tick() {
@@ -250,6 +271,22 @@ describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restart
     expect(value).toMatchObject({ errors: [{ extensions: { code: "UPSTREAM_UNAVAILABLE" } }] });
     expect(JSON.stringify(value)).not.toMatch(/sequence/i);
     expect((await stream.next()).done).toBe(true);
+  });
+
+  test("and whose place says for a while that it is not there", async () => {
+    const subgraph = await foreignSubgraph(kind);
+    const stream = subgraph.follow(Array.from({ length: 50 }, () => 50));
+    const next = stream.next();
+    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await subgraph.stop();
+    const refused = await subgraph.refuse(503);
+    await vi.waitUntil(() => refused.times() > 1, soon);
+    await subgraph.stop();
+    await subgraph.start();
+    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    subgraph.tick();
+    expect(await next).toMatchObject({ value: { data: { tick: { n: 1 } } } });
+    await stream.return();
   });
 
   test("and is not there in the first place is told at once", async () => {

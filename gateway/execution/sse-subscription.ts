@@ -90,8 +90,12 @@ async function beginningOf(body: AsyncIterable<unknown>): Promise<string> {
   return text;
 }
 
+/** What is said for a subgraph that is not there just now, by itself or by what is in front of it. */
+const PASSING_STATUSES: readonly number[] = [502, 503, 504];
+
 /** A refusal is one response with errors, as far as the subgraph says what is wrong. */
 function refusalOf(name: string, status: number, body: string): SubgraphResponse {
+  if (PASSING_STATUSES.includes(status)) throw brokenStream(name, `it answered HTTP ${status}`);
   const response = parseSubgraphResponse(parseJson(body));
   if (response?.errors) return response;
   throw brokenStream(name, `it answered HTTP ${status} without a stream`);
