@@ -121,7 +121,6 @@ export function createBridge(options: BridgeOptions): Bridge {
     timeoutSeconds,
     maxChildren: Math.max(maxSessions, leastShared),
     statusOf: (call, message) => stateless.statusOf(call, message),
-    callerOf: (call) => stateless.callerOf(call),
     onRequest: (shared, message) => stateless.onRequest(shared, message),
     onNotification: (shared, message) => stateless.onNotification(shared, message),
     onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),

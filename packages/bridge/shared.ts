@@ -39,6 +39,8 @@ export interface SharedChild {
   reserved: number;
   /** The call that runs in it, if one does, is the only one there may be. */
   alone: boolean;
+  /** Whose calls run in it; "": several callers', or nobody's that is known. */
+  user: string;
   /** It asked something when no call was open. */
   askedLate: boolean;
   /** Nothing but lists was asked of it: it can still become a session's own. */
@@ -93,8 +95,6 @@ export interface SharedChildrenOptions {
   /** Children for requests without a session. */
   maxChildren: number;
   statusOf: (call: Call, message: Message) => number;
-  /** Whose call it is. */
-  callerOf: (call: Call) => string;
   /** A request of the server that none but a client can answer. */
   onRequest: (shared: SharedChild, message: Message) => void;
   onNotification: (shared: SharedChild, message: Message) => void;
@@ -162,7 +162,7 @@ class InitializeRefused extends Error implements Reason {
 }
 
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
-  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, callerOf, onRequest, onNotification, onEnd } = options;
+  const { pool, log, now, timeoutSeconds, maxChildren, statusOf, onRequest, onNotification, onEnd } = options;
   let wanted = false;
   let closed = false;
   let retry: NodeJS.Timeout | null = null;
@@ -240,6 +240,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
           lastActiveAt: now(),
           reserved: 0,
           alone: false,
+          user: "",
           askedLate: false,
           untouched: true,
           subscriptions: new Map(),
@@ -425,12 +426,14 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     first ??= attempt;
   }
 
+  /** Its end is counted against the caller whose calls have run in it since it was idle, where those are one's. */
   async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
     const lease = await taken;
-    const { peer } = lease.child;
-    // Its end is counted against the caller whose calls ran, where those are one's.
-    const isOnlyTheirs = [...peer.open.values()].every((call) => callerOf(call) === caller);
-    pool.usedBy(peer.child, isOnlyTheirs ? caller : "");
+    const { child } = lease;
+    const isIdle = child.peer.open.size === 0 && child.reserved === 1;
+    const user = isIdle || child.user === caller ? caller : "";
+    if (user !== child.user) pool.usedBy(child.peer.child, user);
+    child.user = user;
     return lease;
   }
 

@@ -23,8 +23,6 @@ export interface Stateless {
   onRequest(shared: SharedChild, message: Message): void;
   onNotification(shared: SharedChild, message: Message): void;
   statusOf(call: Call, message: Message): number;
-  /** Whose call it is; "" where that is not known. */
-  callerOf(call: Call): string;
   readonly held: HeldCalls;
   /** Streams that stay open, for keep-alives. */
   readonly streams: ReadonlySet<Exchange>;
@@ -268,7 +266,6 @@ export function createStateless(options: {
   return {
     held,
     statusOf,
-    callerOf: (call) => (call.owner as Partial<Asker>).caller ?? "",
     get streams() {
       return subscriptions.streams;
     },
@@ -302,9 +299,8 @@ export function createStateless(options: {
       }
     },
     async serveBare(message, caller, response, streamable) {
-      const owner = { caller: isolated ? caller : "" };
       const lease = await children.lease({
-        caller: owner.caller,
+        caller: isolated ? caller : "",
         capabilities: {},
         stateless: false,
         alone: false,
@@ -314,7 +310,7 @@ export function createStateless(options: {
         const exchange = createExchange(response, { streamable, outstanding: 1 });
         if (message.method === "ping")
           return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-        pass(lease.child, message, message.params, exchange, owner, restoreSharedId);
+        pass(lease.child, message, message.params, exchange, {}, restoreSharedId);
       } finally {
         lease.release();
       }
