@@ -12,7 +12,7 @@ const FREE_SPACE_STEP = 64 * MIB;
 const FREE_FILES_STEP = 4_096;
 /** Of all replicas of one user together. */
 const MAX_CACHE_MB = 16_384;
-const MEASURE_AGAIN_MS = 60_000;
+const MEASURE_AGAIN_MS = 10_000;
 
 /** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
 export interface Overuse {

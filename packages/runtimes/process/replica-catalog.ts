@@ -66,6 +66,8 @@ const DETAIL_LENGTH = 300;
 const LINES_FOR_DETAIL = 20;
 /** Memory and processes are looked at once in so many polls: without control groups that is the whole process table. */
 const POLLS_PER_USE_LOOK = 4;
+/** After measuring the disk, in times of what that took. */
+const MEASURING_REST = 10;
 
 export function createReplicaCatalog(options: {
   root: string;
@@ -94,6 +96,7 @@ export function createReplicaCatalog(options: {
   let closed = false;
   const overuse = createOveruse({ root, table });
   let measuring = false;
+  let restUntil = 0;
   /** Users whose package cache is to be emptied before their next start. */
   const overfull = new Set<string>();
   /** Replicas that are being killed for what they used, and why: better words than their own last ones. */
@@ -205,21 +208,24 @@ export function createReplicaCatalog(options: {
         });
       }
     }
-    if (!measuring && overuse.isDiskDue(now())) void measureDisk([...alive]);
+    if (!measuring && now() >= restUntil && overuse.isDiskDue(now())) void measureDisk([...alive]);
     if (candidates.length === 0 && timer) {
       clearInterval(timer);
       timer = null;
     }
   };
 
-  const measureDiskOf = async (replica: Replica): Promise<void> => {
+  /** `caches`: what was found of users' caches in this round. */
+  const measureDiskOf = async (replica: Replica, caches: Map<string, string | null>): Promise<void> => {
     const { name, replicaId, userId } = replica.record;
     try {
       const pids = (await terminator.membersOf(targetOf(replica))).map((entry) => entry.pid);
       const folders = [records.pathsOf(name).folder, storage.ownFolder(replicaId)];
       let excess = await overuse.ofDisk(replica.record, folders, pids);
       if (excess === null) {
-        excess = await overuse.ofCache(storage.sharedFolder(userId));
+        excess = caches.get(userId) ?? null;
+        if (!caches.has(userId)) excess = await overuse.ofCache(storage.sharedFolder(userId));
+        caches.set(userId, excess);
         if (excess !== null) overfull.add(userId);
       }
       if (excess !== null) punish(replica, excess);
@@ -231,12 +237,16 @@ export function createReplicaCatalog(options: {
   /** One after the other: the disk is for other work, too. */
   const measureDisk = async (candidates: Replica[]): Promise<void> => {
     measuring = true;
+    const began = now();
+    const caches = new Map<string, string | null>();
     try {
       for (const replica of candidates) {
-        if (!closed && !replica.record.ended) await measureDiskOf(replica);
+        if (!closed && !replica.record.ended) await measureDiskOf(replica, caches);
       }
     } finally {
       measuring = false;
+      // However busy the disk is, most of the time nobody walks through folders.
+      restUntil = now() + MEASURING_REST * (now() - began);
     }
   };
 
