@@ -89,7 +89,8 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
   /** Those that an object may be of where a subgraph has one of the type, but for what no answer may have. */
   function possibleTypes(subgraph: string, typeName: string): string[] {
     const here = types.possibleTypes(subgraph, typeName) ?? types.objectTypes(typeName);
-    return [...here].filter((name) => isObjectType(schema.getType(name)));
+    const untyped = types.interfaceObjects(subgraph, typeName).flatMap((name) => types.objectTypes(name));
+    return [...new Set([...here, ...untyped])].filter((name) => isObjectType(schema.getType(name)));
   }
 
   function candidates(place: string, fields: ReturnType<typeof homesOf>, subgraph: string | null): readonly string[] {

@@ -150,6 +150,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     if (!field || field.requires) return false;
     if (field.isExternal || field.isOverridden) return comesWith(subgraph, provided, typeName, fieldName).length > 0;
     const members = types.possibleTypes(subgraph, typeName);
+    if (types.interfaceObjects(subgraph, typeName).length > 0) return false;
     // Asked of an interface, each of its objects answers.
     return !members || [...members].every((member) => isDirect({ subgraph, provided }, member, fieldName));
   }
@@ -315,6 +316,11 @@ export function createResolution(options: ResolutionOptions): Resolution {
     } else {
       for (const objectType of objectTypesIn(held.subgraph, namedType))
         for (const wanted of wantedOf(selectionSet, objectType)) add([held], objectType, wanted);
+      for (const untyped of types.interfaceObjects(held.subgraph, namedType)) {
+        const part = split(held, untyped, selectionSet);
+        if (part.now) now.push(fragmentOn(untyped, part.now.selections));
+        if (part.rest) rest.push(fragmentOn(untyped, part.rest.selections));
+      }
     }
     const found: Split =
       rest.length === 0

@@ -366,6 +366,56 @@ describe.each(plannersInTurn)("what a field requires, planned by %s", (_name, co
   });
 });
 
+test.each(plannersInTurn)(
+  "objects known by their interface only are complete where they are met as those of another, planned by %s",
+  async (_name, coresOf) => {
+    const both = { "1": "X", "2": "Y" };
+    const composed = composeFixture({
+      a: {
+        typeDefs: `
+          interface Node { id: ID! } interface I implements Node @key(fields: "id") { id: ID! a: Int }
+          type X implements I & Node @key(fields: "id") { id: ID! a: Int }
+          type Y implements I & Node @key(fields: "id") { id: ID! a: Int y: Int }
+          type Query { hello: Int }
+        `,
+        resolvers: {
+          I: {
+            __resolveReference: (it: { id: "1" | "2" }) => ({ ...it, __typename: both[it.id] }),
+            __resolveType: ({ id }: { id: "1" | "2" }) => both[id],
+          },
+          X: { ...reference, a: () => 1 },
+          Y: { ...reference, a: () => 2, y: () => 3 },
+        },
+      },
+      b: {
+        typeDefs: `
+          interface Node { id: ID! } type I implements Node @interfaceObject @key(fields: "id") { id: ID! b: String }
+          type Query { node: Node nodes: [Node!]! }
+        `,
+        resolvers: {
+          Query: {
+            node: () => ({ id: "2", __typename: "I" }),
+            nodes: () => ["1", "2"].map((id) => ({ id, __typename: "I" })),
+          },
+          Node: { __resolveType: () => "I" },
+          I: { ...reference, b: ({ id }: { id: string }) => `b${id}` },
+        },
+      },
+    });
+    const executor = createStrictExecutor(composed, coresOf(composed));
+    const query = "{ node { id ... on I { b a } } nodes { __typename ... on Y { y b } ... on X { a } } }";
+    expect(await executor.execute({ query, context })).toEqual({
+      data: {
+        node: { id: "2", b: "b2", a: 2 },
+        nodes: [
+          { __typename: "X", a: 1 },
+          { __typename: "Y", y: 3, b: "b2" },
+        ],
+      },
+    });
+  },
+);
+
 test("interfaces of many types below each other are planned step by step without a part for each way through them", async () => {
   const names = Array.from({ length: 30 }, (_, i) => `T${i}`);
   const composed = composeFixture({

@@ -303,6 +303,16 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     const objectTypes = resolution
       .objectTypesIn(subgraph, namedType)
       .filter((objectType) => resolution.wantedOf(rest, objectType).length > 0);
+    for (const untyped of types.interfaceObjects(subgraph, namedType)) {
+      const segment: PathSegment & RewriteSegment = { kind: "Types", names: [untyped] };
+      const own = {
+        ...origin,
+        selections: fragmentOf(selections, untyped),
+        rewritePath: [...rewritePath, segment],
+        prefix: `${prefix}t${count++}_`,
+      };
+      level = Math.max(level, fillUntyped(own, [...path, segment], untyped, rest));
+    }
     for (const objectType of objectTypes) {
       const segment: PathSegment & RewriteSegment = { kind: "Types", names: [objectType] };
       const typed = {

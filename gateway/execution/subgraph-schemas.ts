@@ -58,7 +58,7 @@ function subgraphDocument(definitions: readonly DefinitionNode[], graph: string)
           {
             kind: isObject ? Kind.OBJECT_TYPE_DEFINITION : Kind.INTERFACE_TYPE_DEFINITION,
             name,
-            interfaces: isInterfaceObject ? [] : interfaces,
+            interfaces,
             fields: fieldsHere(definition.fields),
           },
         ];

@@ -9,6 +9,8 @@ export interface SubgraphTypes {
   hasType(subgraph: string, typeName: string): boolean;
   /** Whether a subgraph knows a type by its interface's key alone (`@interfaceObject`). */
   isInterfaceObject(subgraph: string, typeName: string): boolean;
+  /** The interfaces that a subgraph knows as objects of an abstract type. */
+  interfaceObjects(subgraph: string, abstractType: string): readonly string[];
   /** What a subgraph calls objects of a type, which it may know by their interface only; undefined where it knows none. */
   nameIn(subgraph: string, typeName: string): string | undefined;
   /** The object types of an object or abstract type in the whole supergraph. */
@@ -51,6 +53,7 @@ export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes 
   const known = new Set<string>();
   const interfaceObjects = new Set<string>();
   const interfacesOf = new Map<string, string[]>();
+  const objectsOf = new Map<string, Set<string>>();
   const addTo = (map: Map<string, Set<string>>, key: string, value?: string) => {
     const set = map.get(key) ?? new Set<string>();
     map.set(key, set);
@@ -91,9 +94,11 @@ export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes 
       if (booleanArgument(directive, "isInterfaceObject")) interfaceObjects.add(place);
       else addTo(possible, place);
     }
-    for (const directive of isObject ? directivesOf(definition.directives, "join__implements") : []) {
+    for (const directive of directivesOf(definition.directives, "join__implements")) {
       const [subgraph, name] = [subgraphOf(directive), stringArgument(directive, "interface")];
-      if (subgraph && name) addTo(possible, `${subgraph} ${name}`, typeName);
+      if (!subgraph || !name) continue;
+      if (isObject) addTo(possible, `${subgraph} ${name}`, typeName);
+      else if (interfaceObjects.has(`${subgraph} ${typeName}`)) addTo(objectsOf, `${subgraph} ${name}`, typeName);
     }
     for (const field of definition.fields ?? []) {
       const placed = directivesOf(field.directives, "join__field");
@@ -112,6 +117,7 @@ export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes 
     possibleTypes: (subgraph, typeName) => possible.get(`${subgraph} ${typeName}`),
     hasType: (subgraph, typeName) => known.has(`${subgraph} ${typeName}`),
     isInterfaceObject: (subgraph, typeName) => interfaceObjects.has(`${subgraph} ${typeName}`),
+    interfaceObjects: (subgraph, abstractType) => [...(objectsOf.get(`${subgraph} ${abstractType}`) ?? [])],
     nameIn: (subgraph, typeName) =>
       known.has(`${subgraph} ${typeName}`)
         ? typeName
