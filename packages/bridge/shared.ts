@@ -307,9 +307,11 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   }
 
   /** A child that is spoken to in the stateless revision, or null when it does not speak it: it is then in `raw`. */
-  async function discover(timeoutMs: number): Promise<SharedChild | null> {
+  async function discover(timeoutMs: number, isTrial: boolean): Promise<SharedChild | null> {
     const { handler, complete } = createEntry("stateless");
     const child = pool.takeUnadapted();
+    // Where it is not known what the server speaks, its end says nothing: some of the session era do not bear the question.
+    if (isTrial) pool.usedBy(child, "");
     const peer = createSharedPeer(child, handler);
     let answer: Message;
     try {
@@ -333,7 +335,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   }
 
   async function startForStateless(): Promise<SharedChild> {
-    const child = discovered ?? (await discover(timeoutSeconds * 1000));
+    const child = discovered ?? (await discover(timeoutSeconds * 1000, false));
     discovered = null;
     if (child !== null) return child;
     spoken = null;
@@ -346,7 +348,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     await (first ?? Promise.resolve());
     if (spoken !== learning && spoken !== null) return spoken;
     try {
-      discovered = await discover(Math.min(timeoutSeconds * 1000, Math.max(leastDiscoverMs, 3 * startMs)));
+      discovered = await discover(Math.min(timeoutSeconds * 1000, Math.max(leastDiscoverMs, 3 * startMs)), true);
     } catch (error) {
       // Some servers of the session era end when the first thing they hear is not `initialize`, others do not answer.
       if (leases.find(blank.key) === undefined) throw error;

@@ -160,6 +160,17 @@ describe("callers of a server of the session era", () => {
     expect(messages[0]?.error?.message).toContain("runs as a task only");
   });
 
+  test.each(["strict", "mute"])("are served by one that cannot bear to be asked what it speaks (%s)", async (odd) => {
+    await using running = await startBridge(fixture("server", odd));
+    const users = ["ada", "bob"];
+    const answers = await Promise.all(
+      users.map((user) => call(running, user, "echo", { args: { message: user }, capabilities: all })),
+    );
+    expect(answers.map(textOf)).toEqual(users);
+    expect(running.bridge.health()).toMatchObject({ ok: true });
+    expect(running.bridge.health().body.error).toBeUndefined();
+  });
+
   test("get 404 for methods that the server does not have, in the words of the server", async () => {
     await using running = await startBridge(fixture("server"));
     const unknown = stateless("no/such", {}, { user: "ada", id: 7 });
