@@ -177,6 +177,30 @@ describe("planning", () => {
     }
   });
 
+  test("what is too late for the native planner is planned step by step at once, and not by the slower one", async () => {
+    const fallback = fake(planned);
+    const native: PlannerPool = {
+      plan: (_, isStepwise) =>
+        Promise.resolve(isStepwise ? { kind: "planned", plan: planFor("right"), fault: null } : { kind: "late" }),
+      close: () => Promise.resolve(),
+    };
+    const planner = createIsolatedPlanner({ supergraphSdl, native, fallback });
+    for (let i = 0; i < 2; i++) expect(await planner.plan(harmless)).toEqual(planFor("right"));
+    expect(fallback.asked).toBe(0);
+  });
+
+  test("what no planner plans is planned step by step in the other's process where the first one's ends", async () => {
+    const fallback: PlannerPool = {
+      plan: (_, isStepwise) =>
+        Promise.resolve(
+          isStepwise ? { kind: "planned", plan: planFor("right"), fault: null } : { kind: "refused", reason: "no" },
+        ),
+      close: () => Promise.resolve(),
+    };
+    const planner = createIsolatedPlanner({ supergraphSdl, native: fake({ kind: "died" }), fallback });
+    expect(await planner.plan(deadly)).toEqual(planFor("right"));
+  });
+
   test("where the native planner does not start, the other plans", async () => {
     const [native, fallback] = [fake({ kind: "unavailable" }), fake(planned)];
     const planner = createIsolatedPlanner({ supergraphSdl, native, fallback });
