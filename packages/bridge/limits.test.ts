@@ -91,6 +91,34 @@ describe("who ends servers", () => {
     expect(await isOpen(running, alice)).toBe(true);
   });
 
+  test("of a server that all sessions share wait before the next session, and nobody else does", async () => {
+    await using running = await startBridge(fixture("server"), { sessions: "shared" });
+    const said: string[] = [];
+    for (let n = 0; n < 6; n += 1) {
+      const end = async () => running.callTool("die", {}, await openAs(running, "mallory"));
+      said.push(await end().catch((error: unknown) => String(error)));
+      const session = await eventuallyOpen(running, "alice");
+      expect(await running.callTool("echo", { message: "hi" }, session)).toBe("hi");
+    }
+    expect(said.some((text) => text.includes("several times at your calls"))).toBe(true);
+    await expect(openAs(running, "alice")).resolves.toBeDefined();
+  });
+
+  test("and are not named, are not taken for the server itself", async () => {
+    await using running = await startBridge(fixture("server"));
+    const call = (name: string) => running.callTool(name, { message: "hi" });
+    for (let n = 0; n < 6; n += 1) {
+      await eventually("an end", () =>
+        call("die").then(
+          () => false,
+          (error: Error) => /code 7/.test(error.message),
+        ),
+      );
+      // At the first try.
+      expect(await running.callTool("echo", { message: "hi" }, await openAs(running, "alice"))).toBe("hi");
+    }
+  });
+
   test("are forgiven", async () => {
     let time = 1_000_000;
     await using running = await startBridge(fixture("server"), { now: () => time });

@@ -42,7 +42,7 @@ export interface SessionOptions {
   /** For the answer to `initialize`. */
   startTimeoutSeconds: number;
   /** Something goes to a child that others use as well. */
-  onUse: (child: Child) => void;
+  onUse: (child: SharedChild) => void;
   /** The server answered `initialize`. */
   onReady: (child: Child) => void;
   /** The session is over: its child ended, or refused `initialize`. */
@@ -313,7 +313,7 @@ export function createSession(options: SessionOptions): Session {
     },
     post(messages, { batch, text, response: httpResponse, streamable }) {
       lastActiveAt = now();
-      if (!own) onUse(peer.child);
+      if (!own && shared !== null) onUse(shared);
       let requests = 0;
       for (const message of messages) if (kindOf(message) === "request") requests += 1;
       const exchange =

@@ -132,7 +132,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         now,
         timeoutSeconds,
         startTimeoutSeconds,
-        onUse: (used) => pool.usedBy(used, caller),
+        onUse: (used) => children.use(used, caller),
         onReady(ready) {
           if (child.kind === "own") pool.proved(ready);
           if (mode === "isolated") pool.keepSpare();

@@ -39,8 +39,8 @@ export interface SharedChild {
   reserved: number;
   /** The call that runs in it, if one does, is the only one there may be. */
   alone: boolean;
-  /** Whose calls run in it; "": several callers', or nobody's that is known. */
-  user: string;
+  /** Whose calls run in it; "": several callers', or somebody's who is not named; null: nobody's yet. */
+  user: string | null;
   /** It asked something when no call was open. */
   askedLate: boolean;
   /** Nothing but lists was asked of it: it can still become a session's own. */
@@ -67,6 +67,8 @@ export interface SharedChildren {
     childId?: string | undefined;
     whenGone?: Want["whenGone"];
   }): Promise<Lease>;
+  /** A session's messages go to it: its end is counted against the caller whose calls have run in it since it was idle, where those are one's. */
+  use(child: SharedChild, caller: string): void;
   /** Whether the server speaks the stateless revision. */
   speakStateless(): Promise<boolean>;
   /**
@@ -240,7 +242,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
           lastActiveAt: now(),
           reserved: 0,
           alone: false,
-          user: "",
+          user: null,
           askedLate: false,
           untouched: true,
           subscriptions: new Map(),
@@ -428,18 +430,21 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     first ??= attempt;
   }
 
-  /** Its end is counted against the caller whose calls have run in it since it was idle, where those are one's. */
-  async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
-    const lease = await taken;
-    const { child } = lease;
-    const isIdle = child.peer.open.size === 0 && child.reserved === 1;
+  function use(child: SharedChild, caller: string, isIdle: boolean): void {
     const user = isIdle || child.user === caller ? caller : "";
     if (user !== child.user) pool.usedBy(child.peer.child, user);
     child.user = user;
+  }
+
+  async function used(taken: Promise<Lease>, caller: string): Promise<Lease> {
+    const lease = await taken;
+    const { child } = lease;
+    use(child, caller, child.peer.open.size === 0 && child.reserved === 1);
     return lease;
   }
 
   return {
+    use: (child, caller) => use(child, caller, child.peer.open.size === 0),
     speakStateless: async () => (await inTime(speaks())) === "stateless",
     async lease({ caller, capabilities, stateless, alone, childId, whenGone }) {
       pool.admit(caller);
