@@ -222,12 +222,28 @@ export function createResolution(options: ResolutionOptions): Resolution {
   ): SelectionSetNode | undefined {
     const name = types.nameIn(subgraph, typeName);
     if (name === undefined) return undefined;
-    for (const { selectionSet, isResolvable } of types.keys(subgraph, name)) {
-      if (!isResolvable) continue;
+    for (const selectionSet of keysOf(held, typeName, subgraph)) {
       const all = requires ? selectionSetOf([...selectionSet.selections, ...requires.selections]) : selectionSet;
       if (wantedOf(all, typeName).every((wanted) => !restOf(held, typeName, wanted, within))) return all;
     }
     return undefined;
+  }
+
+  /** By what a subgraph gives entities; of an interface, by what it gives all that may come from where they are held. */
+  function keysOf(held: readonly Held[], typeName: string, subgraph: string): SelectionSetNode[] {
+    const resolvable = (name: string) =>
+      types.keys(subgraph, name).flatMap(({ selectionSet, isResolvable }) => (isResolvable ? selectionSet : []));
+    const members = types.possibleTypes(subgraph, typeName);
+    const own = resolvable(types.nameIn(subgraph, typeName) ?? typeName);
+    // Asked by the interface's name, only an entity of that name can be given.
+    const isTypeKnown = held.every((each) => !types.isInterfaceObject(each.subgraph, typeName));
+    if (!members || own.length > 0 || !isTypeKnown) return own;
+    const mayCome = held.flatMap((each) => [...(types.possibleTypes(each.subgraph, typeName) ?? [])]);
+    const [first, ...others] = [...members];
+    if (first === undefined || mayCome.some((name) => !members.has(name))) return [];
+    return resolvable(first).filter((key) =>
+      others.every((other) => resolvable(other).some((same) => print(same) === print(key))),
+    );
   }
 
   function keyWith(
@@ -356,11 +372,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
       if (selection.kind === Kind.INLINE_FRAGMENT) selection.selectionSet.selections.forEach(addKeys);
     };
     byType.forEach(addKeys);
-    const isCommon = ({ key, name, selectionSet: inner }: Wanted): boolean => {
-      if (keys.has(key) || !isDirect(held, typeName, name)) return false;
-      const { namedType, ...further } = below([held], typeName, name, held.subgraph);
-      return !inner || !split(further, namedType, inner).rest;
-    };
+    const isCommon = (wanted: Wanted): boolean => !keys.has(wanted.key) && !restOf([held], typeName, wanted);
     const all = wantedOf(selectionSetOf(selections.filter(({ kind }) => kind === Kind.FIELD)), typeName);
     const common = all.filter(isCommon);
     if (common.length === 0) return { common, rest: selectionSet };

@@ -299,7 +299,7 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     const { common, rest } = resolution.splitCommon(origin, namedType, selectionSet);
     const place = createPlace(path, namedType, draft.level, [origin]);
     let level = draft.level;
-    for (const wanted of common) level = Math.max(level, addField(place, origin, wanted, wanted.selectionSet));
+    for (const wanted of common) level = Math.max(level, resolve(place, wanted));
     const objectTypes = resolution
       .objectTypesIn(subgraph, namedType)
       .filter((objectType) => resolution.wantedOf(rest, objectType).length > 0);
