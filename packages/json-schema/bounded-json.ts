@@ -5,6 +5,9 @@ export interface JsonBounds {
   characters: number;
 }
 
+/** Of a value that is checked against a schema: as it is given, and with the schema's defaults in it. */
+export const VALUE_BOUNDS: JsonBounds = { depth: 64, characters: 262_144 };
+
 /**
  * What keeps a value from being JSON that every store and program takes, or from being small; null when nothing does. Stops where it
  * knows: the work is bounded by `bounds`.

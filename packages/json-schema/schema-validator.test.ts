@@ -179,4 +179,20 @@ describe("a value", () => {
     expect(value).toMatchObject({ a: 1, b: 2 });
     expect("polluted" in value).toBe(false);
   });
+
+  test("is bounded with its defaults filled in, too", async () => {
+    const many = { a: Array.from({ length: 2_000 }, () => ({})) };
+    const long = { properties: { a: { items: { properties: { b: { default: "b".repeat(30_000) } } } } } };
+    expect(await problemsOf(check(long, many))).toMatchObject([
+      { path: "v", message: "is too large: at most 262144 characters as JSON, with the schema's defaults filled in" },
+    ]);
+    const endless = { properties: { a: { $ref: "#", default: {} } } };
+    expect(await problemsOf(check(endless, {}))).toMatchObject([
+      { path: "v", message: "has no end with the schema's defaults filled in" },
+    ]);
+    // So many names, each told as often as it is wrong, would take gigabytes.
+    const named = { items: { enum: Array.from({ length: 400 }, (_, n) => `${"x".repeat(140)}${n}`) } };
+    const wrong = { a: Array.from({ length: 50_000 }, () => 0) };
+    expect(await problemsOf(check({ properties: { a: named } }, wrong))).toHaveLength(50);
+  });
 });

@@ -1,6 +1,6 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import { badInput, ToolyardError, type Logger } from "@toolyard/service-kit";
-import { problemOfJson, type JsonBounds } from "./bounded-json.ts";
+import { VALUE_BOUNDS, problemOfJson, type JsonBounds } from "./bounded-json.ts";
 import type { SchemaJobs } from "./worker/schema-jobs.ts";
 
 export type JsonObject = Record<string, unknown>;
@@ -20,7 +20,6 @@ export interface SchemaValidator {
 }
 
 const SCHEMA_BOUNDS: JsonBounds = { depth: 32, characters: 65_536 };
-const VALUE_BOUNDS: JsonBounds = { depth: 64, characters: 262_144 };
 
 export function createSchemaValidator(options: {
   logger: Logger;

@@ -2,6 +2,7 @@
 import { serveJobs } from "@toolyard/job-processes/serve-jobs.ts";
 import type { Problem } from "@toolyard/service-kit";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
+import { VALUE_BOUNDS, problemOfJson } from "../bounded-json.ts";
 import { formats } from "./formats.ts";
 import { createLinearPattern } from "./linear-pattern.ts";
 import type { SchemaJobs } from "./schema-jobs.ts";
@@ -23,10 +24,28 @@ serveJobs<SchemaJobs>({
     if (problems.length > 0) return { problems: bounded(problems) };
     const compiled = compile(schema, "configSchema");
     if ("problem" in compiled) return { problems: [compiled.problem] };
-    if (compiled.validate(value)) return { value };
-    return { problems: bounded((compiled.validate.errors ?? []).map((error) => toProblem(error, path))) };
+    const problem = fill(compiled.validate, value);
+    if (problem !== null) return { problems: [{ path, message: problem }] };
+    const { errors } = compiled.validate;
+    // Only those that are told: an error may name all that a long enum allows.
+    if (errors) return { problems: bounded(errors.slice(0, MAX_PROBLEMS).map((error) => toProblem(error, path))) };
+    return { value };
   },
 });
+
+/** Validates the value and fills defaults in. What the schema made of it then: null, or a problem where that has no end or is too large. */
+function fill(validate: ValidateFunction, value: object): string | null {
+  try {
+    validate(value);
+  } catch (error) {
+    // The value is of bounded depth; by defaults that have defaults in them it is not.
+    if (error instanceof RangeError) return "has no end with the schema's defaults filled in";
+    throw error;
+  }
+  // A default counts where it is filled in, as often as that is: whoever asked stores and sends the whole.
+  const problem = problemOfJson(value, VALUE_BOUNDS);
+  return problem === null ? null : `${problem}, with the schema's defaults filled in`;
+}
 
 function compile(schema: object, path: string): { validate: ValidateFunction } | { problem: Problem } {
   const ajv = new Ajv2020({
