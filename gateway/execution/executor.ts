@@ -1,5 +1,4 @@
 import {
-  getVariableValues,
   GraphQLError,
   Kind,
   type DocumentNode,
@@ -31,6 +30,7 @@ import { createSharedReads } from "./shared-reads.ts";
 import { later, streamResults } from "./result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
 import { parseSupergraph } from "./supergraph.ts";
+import { variableValues } from "./variable-values.ts";
 import { createVariantChoice } from "./variant-choice.ts";
 
 export interface GraphRequest {
@@ -171,20 +171,21 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const definitions = definition.variableDefinitions;
     if (!definitions || definitions.length === 0) return { coerced: {} };
     const schema = schemaFor(context.caller);
-    let result = getVariableValues(schema, definitions, variables ?? {}, { maxErrors: 50 });
-    if (result.errors && variables) {
+    let result = variableValues(schema, definitions, variables ?? {});
+    if ("errors" in result && variables) {
       try {
         const plain = withPlainNumbers(schema, definitions, variables);
-        result = getVariableValues(schema, definitions, plain, { maxErrors: 50 });
+        result = variableValues(schema, definitions, plain);
       } catch (error) {
         if (error instanceof RangeError) return { errors: [tooDeep("variables are")] };
         throw error;
       }
     }
-    if (!result.errors) {
+    if ("coerced" in result) {
+      const { coerced } = result;
       // Allowed by their default value, and null all the same (GraphQL, section 6.4.1).
-      const nulls = conditionVariables.filter((name) => result.coerced[name] === null);
-      if (nulls.length === 0) return { coerced: result.coerced };
+      const nulls = conditionVariables.filter((name) => coerced[name] === null);
+      if (nulls.length === 0) return { coerced };
       return {
         errors: nulls.map(
           (name) =>

@@ -75,6 +75,12 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
         `{ ${Array.from({ length: 90 }, (_, at) => `a${n}_${at}: __schema { types { fields { type { fields { name type { name } } } } } }`).join(" ")} }`,
       ),
     ),
+  "variables with fields that their type does not have": () =>
+    times(5, () =>
+      operation("mutation ($i: RegisterInput!) { register(input: $i) { expiresIn } }", {
+        i: Object.fromEntries(Array.from({ length: 15_000 }, (_, at) => [`a${at}`, 1])),
+      }),
+    ),
   "keys that are made up": () =>
     times(500, (n) =>
       post('{"query":"{ me { id } }"}', {
