@@ -1,6 +1,7 @@
 import {
   appendFileSync,
   closeSync,
+  constants,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -26,9 +27,10 @@ export interface LogFile {
   /**
    * Notes how far the file is now, so that lines without a time get one; rotates it when it has grown too far.
    * @returns By how many bytes it grew since the last time.
+   * @throws the system's error; `isHeld` where the replica does not let go of the file.
    */
   observe(now: number): number;
-  /** The last `last` lines, oldest first; an unfinished last line counts. */
+  /** The last `last` lines, oldest first, of what rotation would keep; an unfinished last line counts. */
   readLast(last: number): RawLine[];
   /** Lines from `position` on, at most about 128 KiB of them, and where to go on. An unfinished last line only when `final`. */
   readFrom(position: number, final: boolean): { lines: RawLine[]; next: number };
@@ -41,6 +43,8 @@ const READ_AT_ONCE_BYTES = 128 * 1024;
 /** A longer line is cut: it is for people to read. */
 const LINE_MAX_BYTES = 64 * 1024;
 const MARKS_KEPT = 512;
+/** In sizes at which a file is rotated: what the rotated file and this one usually have together, and then some. */
+const MAX_READ_IN_FILES = 4;
 const NEWLINE = 0x0a;
 
 export function createLogFile(options: { path: string; maxBytes: number }): LogFile {
@@ -66,7 +70,7 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
   };
 
   const rotate = (): void => {
-    const source = openIfThere(path);
+    const source = openUnlessAbsent(path);
     if (source === null) return;
     try {
       let size = fstatSync(source).size;
@@ -94,7 +98,7 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
   /** Bytes of both files by position; fewer at the end, none before what is kept. */
   const readAt = (position: number, length: number): Buffer => {
     const older = position < base;
-    const file = openIfThere(older ? olderPath : path);
+    const file = openIfFree(older ? olderPath : path);
     if (file === null) return Buffer.alloc(0);
     try {
       const offset = older ? position - (base - olderBytes) : position - base;
@@ -137,8 +141,9 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
       return grown;
     },
     readLast(last) {
-      const oldest = base - olderBytes;
       const upTo = end();
+      // The replica can make its file as long as it likes, also without a byte on the disk.
+      const oldest = Math.max(base - olderBytes, upTo - MAX_READ_IN_FILES * maxBytes);
       let from = upTo;
       let newlines = 0;
       // One newline more than lines: the one that ends the line before the first wanted.
@@ -182,12 +187,47 @@ function readFully(file: number, offset: number, length: number): Buffer {
   return bytes.subarray(0, filled);
 }
 
-function openIfThere(path: string): number | null {
+/**
+ * Never waits: a replica holds its file open, owns it, and may have taken a lease on it (`man 2 fcntl`), on which others wait
+ * for most of a minute, each time.
+ */
+function openUnlessAbsent(path: string): number | null {
   try {
-    return openSync(path, "r+");
+    return openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   } catch (error) {
     if (systemCodeOf(error) === "ENOENT") return null;
     throw error;
+  }
+}
+
+function openIfFree(path: string): number | null {
+  try {
+    return openUnlessAbsent(path);
+  } catch (error) {
+    if (isHeld(error)) return null;
+    throw error;
+  }
+}
+
+/** Whether a file cannot be opened because a replica has a lease on it. */
+export function isHeld(error: unknown): boolean {
+  return systemCodeOf(error) === "EAGAIN";
+}
+
+/** Adds a line; it is lost where the replica does not let go of the file. */
+export function appendLine(path: string, line: string): void {
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
+  let file: number;
+  try {
+    file = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
+  } catch (error) {
+    if (isHeld(error)) return;
+    throw error;
+  }
+  try {
+    writeFileSync(file, line);
+  } finally {
+    closeSync(file);
   }
 }
 

@@ -4,6 +4,7 @@ import type { Logger } from "@toolyard/service-kit/log.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Cgroups } from "./cgroups.ts";
 import type { ProcessTable } from "./process-table.ts";
+import { isHeld } from "./log-file.ts";
 import { isWithin } from "./paths.ts";
 import { createReplicaLog } from "./replica-log.ts";
 import type { ReplicaLog } from "./replica-log.ts";
@@ -189,7 +190,8 @@ export function createReplicaCatalog(options: {
         const excess = overuse.ofOutput(replica.record, replica.log.observe(now()), now());
         if (excess !== null) punish(replica, excess);
       } catch (error) {
-        log.warn({ replica: replica.record.name, reason: messageOf(error) }, "a replica's log cannot be kept");
+        if (isHeld(error)) punish(replica, "kept its log from being rotated");
+        else log.warn({ replica: replica.record.name, reason: messageOf(error) }, "a replica's log cannot be kept");
       }
       if (alive.has(replica)) continue;
       // One of our own is told by its exit event, with its exit status, unless that went astray.

@@ -1,4 +1,6 @@
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { appendFile, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLineLog, printLine } from "@toolyard/bridge/line-log.ts";
@@ -51,4 +53,38 @@ test.each([
   log.observe(7);
   expect(log.readLast(10)).toEqual([{ at: 7, stream: "STDOUT", text: forged }]);
   expect(await readFile(stdout, "utf8")).toContain(forged);
+});
+
+test("a file made long without a byte in it is read at its end only", async () => {
+  await truncate(stdout, 2 ** 40);
+  await appendFile(stdout, "\nthe end\n");
+  expect(log.readLast(2).at(-1)?.text).toBe("the end");
+});
+
+const LEASE = `
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+os.write(file, b"x" * int(sys.argv[2]) + b"\\n")
+fcntl.fcntl(file, fcntl.F_SETSIG, 0)
+import signal
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.read()
+`;
+const canLease = process.platform === "linux" && spawnSync("python3", ["--version"]).status === 0;
+
+test.runIf(canLease)("a replica with a lease on its file keeps nobody waiting, and its log from rotation", async () => {
+  const holder = spawn("python3", ["-c", LEASE, stdout, "1000001"], { stdio: ["pipe", "pipe", "inherit"] });
+  try {
+    await once(holder.stdout, "data");
+    const began = performance.now();
+    expect(log.readLast(10)).toEqual([]);
+    log.note(8, "Killed by Toolyard: it kept its log from being rotated.");
+    expect(() => log.observe(9)).toThrow(expect.objectContaining({ code: "EAGAIN" }));
+    // The kernel would have had each of them wait for 45 s.
+    expect(performance.now() - began).toBeLessThan(10_000);
+  } finally {
+    holder.kill("SIGKILL");
+  }
 });

@@ -1,10 +1,9 @@
 import { timingSafeEqual } from "node:crypto";
-import { appendFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { markOf, printLine } from "@toolyard/bridge/line-log.ts";
 import { z } from "zod";
 import type { ReplicaLogLine } from "../runtime.ts";
-import { createLogFile } from "./log-file.ts";
+import { appendLine, createLogFile } from "./log-file.ts";
 import type { LogFile, RawLine } from "./log-file.ts";
 
 /** A line of a log on standard output that Toolyard wrote: its bridge, or the runtime. What else is printed there is a line as it is. */
@@ -50,7 +49,7 @@ export function createReplicaLog(options: {
   return {
     observe: (now) => stdout.observe(now) + stderr.observe(now),
     note(at, text) {
-      appendFileSync(options.stdout, printLine({ at, stream: "SYSTEM", text }, key), { mode: 0o600 });
+      appendLine(options.stdout, printLine({ at, stream: "SYSTEM", text }, key));
     },
     readLast: (last) => (last <= 0 ? [] : merge(stdout.readLast(last), stderr.readLast(last)).slice(-last)),
     async *follow({ signal, isOver, pollMs }) {
