@@ -3,6 +3,7 @@ import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, HealthCheck, Replica } from "./deployment.ts";
+import { launchSpec, type LaunchSpec } from "./launch-spec.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
@@ -22,7 +23,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     digest: { ...column.name },
     environment: { ...column.name },
     runtime: { ...column.name },
-    launch: { ...column.json },
+    launch: { ...column.json, transformer: [{ to: (launch) => launch, from: withDefaults }, column.json.transformer] },
     configuration: { ...column.nullableJson },
     sealedConfiguration: { ...column.nullableText },
     desired: { ...column.name },
@@ -43,6 +44,11 @@ export const deploymentEntity = new EntitySchema<Deployment>({
   },
   indices: [{ columns: ["toolId", "environment"] }, { columns: ["status"] }, { columns: ["templateId"] }],
 });
+
+/** What launches did not say in the version that wrote the row is what they say by default now. */
+function withDefaults(launch: unknown): LaunchSpec {
+  return launchSpec.parse(launch);
+}
 
 /** A replica's row; `phase` repeats the state's for queries. */
 export interface ReplicaRow extends Replica {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import LibsqlDatabase from "libsql";
 import { expect, test } from "vitest";
-import { entities, migrationsFolder } from "./database.ts";
+import { deploymentEntity, entities, migrationsFolder } from "./database.ts";
 
 test("what an earlier version kept of servers' words, and showed of configurations, is gone; the rest stays", async () => {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
@@ -34,19 +34,7 @@ test("what an earlier version kept of servers' words, and showed of configuratio
         payload: JSON.stringify({ check: { id: "h", detail: reason } }),
       },
     };
-    const earlier = new LibsqlDatabase(file);
-    for (const [table, given] of Object.entries(rows)) {
-      // What the test does not care about holds something.
-      const columns = earlier.prepare(`SELECT name FROM pragma_table_info('${table}') WHERE "notnull" = 1`).all() as {
-        name: string;
-      }[];
-      const row = { ...Object.fromEntries(columns.map(({ name }) => [name, "0"])), ...given };
-      const names = Object.keys(row).map((name) => `"${name}"`);
-      earlier
-        .prepare(`INSERT INTO ${table} (${names.join()}) VALUES (${names.map(() => "?").join()})`)
-        .run(...Object.values(row));
-    }
-    earlier.close();
+    insert(file, rows);
 
     await (await openDatabase({ file, entities, migrations })).close();
     const later = new LibsqlDatabase(file);
@@ -64,3 +52,59 @@ test("what an earlier version kept of servers' words, and showed of configuratio
     await rm(folder, { recursive: true, force: true });
   }
 });
+
+test("a deployment of an earlier version, whose launch says less, is read with what launches say by default", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
+  try {
+    const file = join(folder, "deployments.sqlite");
+    const migrations = readMigrations(migrationsFolder);
+    await (await openDatabase({ file, entities, migrations: migrations.slice(0, 1) })).close();
+    const options = {
+      timeoutSeconds: 30,
+      maxConcurrentCalls: null,
+      health: { livenessPath: null, readinessPath: null, startTimeoutSeconds: 60, intervalSeconds: 10 },
+      resources: { cpus: null, memoryMb: 512 },
+      enforceApproval: false,
+    };
+    const common = { workingDirectory: null, args: [], env: [], options };
+    const launches = {
+      stdio: { kind: "stdio", command: "server", sessions: "ISOLATED", ...common },
+      http: { kind: "http", command: "server", path: "/mcp", ...common },
+      remote: { kind: "remote", url: "https://tools.example.com/mcp", headers: [], options },
+    };
+    for (const [id, launch] of Object.entries(launches))
+      insert(file, { deployments: { id, name: id, launch: JSON.stringify(launch) } });
+
+    const database = await openDatabase({ file, entities, migrations });
+    const deployments = await database.read.getRepository(deploymentEntity).find();
+    await database.close();
+    const read = Object.fromEntries(deployments.map(({ id, launch }) => [id, launch]));
+    const resources = { cpus: null, memoryMb: 512, processes: null, diskMb: null };
+    expect(read["stdio"]).toMatchObject({
+      writablePaths: [],
+      maxSessions: null,
+      idleSeconds: null,
+      maxMessageBytes: null,
+    });
+    expect(read["http"]).toMatchObject({ writablePaths: [], options: { resources } });
+    expect(read["remote"]).toMatchObject({ url: "https://tools.example.com/mcp", paths: [], secretUrl: null });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+/** Rows of an earlier version's tables; what a test does not care about holds something. */
+function insert(file: string, rows: Record<string, Record<string, unknown>>): void {
+  const earlier = new LibsqlDatabase(file);
+  for (const [table, given] of Object.entries(rows)) {
+    const columns = earlier.prepare(`SELECT name FROM pragma_table_info('${table}') WHERE "notnull" = 1`).all() as {
+      name: string;
+    }[];
+    const row = { ...Object.fromEntries(columns.map(({ name }) => [name, "0"])), ...given };
+    const names = Object.keys(row).map((name) => `"${name}"`);
+    earlier
+      .prepare(`INSERT INTO ${table} (${names.join()}) VALUES (${names.map(() => "?").join()})`)
+      .run(...Object.values(row));
+  }
+  earlier.close();
+}

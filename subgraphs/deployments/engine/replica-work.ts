@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
-import { messageOf, newId, ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
+import { newId, ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
 import { calleeOf } from "../callee.ts";
@@ -201,10 +201,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         if (running && !signal.aborted) await work.awaitAnswer(record, running, signal);
       } catch (error) {
         if (signal.aborted) return; // What was begun is stopped by whoever aborted it.
-        const reason = messageOf(error);
-        const permanent = error instanceof ToolyardError && error.code === "BAD_USER_INPUT";
-        if (!(error instanceof ToolyardError))
-          logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
+        const foreseen = error instanceof ToolyardError;
+        const permanent = foreseen && error.code === "BAD_USER_INPUT";
+        if (!foreseen) logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
+        const reason = foreseen ? error.message : "It cannot be started; Toolyard's log says why.";
         const why = hidden(given.deployment, replica, { reason, words: null });
         await apply(starting ?? replica, { type: permanent ? "refused" : "ended", ...why });
       }
