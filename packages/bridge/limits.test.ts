@@ -91,6 +91,22 @@ describe("who ends servers", () => {
     expect(await isOpen(running, alice)).toBe(true);
   });
 
+  test.each(["stateless", "bare"])("of a server that all share wait before the next %s call", async (how) => {
+    await using running = await startBridge(fixture("server"), { sessions: "shared" });
+    const by = (user: string, name: string) => {
+      const params = { name, arguments: { message: "hi" } };
+      const call = stateless("tools/call", params, { user });
+      if (how === "stateless") return running.post(call.body, call.headers);
+      return running.post({ jsonrpc: "2.0", id: 1, method: "tools/call", params }, as(user));
+    };
+    const said: string[] = [];
+    for (let n = 0; n < 6; n += 1) {
+      said.push((await by("mallory", "die")).messages.at(-1)?.error?.message ?? "");
+      expect((await by("alice", "echo")).messages.at(-1)?.result?.content?.[0]?.text).toBe("hi");
+    }
+    expect(said.some((text) => text.includes("several times at your calls"))).toBe(true);
+  });
+
   test("of a server that all sessions share wait before the next session, and nobody else does", async () => {
     await using running = await startBridge(fixture("server"), { sessions: "shared" });
     const said: string[] = [];

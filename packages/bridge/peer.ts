@@ -211,6 +211,11 @@ export function createPeer(options: {
         paused: false,
         onAnswer: null,
       };
+      if (child.end !== null) {
+        // It ended while something else was found out about the request.
+        answerCall(call, errorText(clientId, code.serverError, `${child.end.reason}; the call was not passed on`));
+        return call;
+      }
       open.set(wireId, call);
       if (rewrite !== undefined) child.send(rewrite(wireId));
       else if (remap) {

@@ -97,7 +97,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   async function childFor(initialize: Message, caller: string): Promise<SessionOptions["child"]> {
     pool.admit(caller);
     if (mode === "shared") {
-      const lease = await children.lease({ caller: "", capabilities: {}, stateless: false, alone: false });
+      const lease = await children.lease({ caller: "", user: "", capabilities: {}, stateless: false, alone: false });
       lease.release();
       return { kind: "shared", shared: lease.child };
     }

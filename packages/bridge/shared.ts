@@ -58,7 +58,10 @@ export interface SharedChildren {
    * @throws Unavailable
    */
   lease(want: {
+    /** Whose child it must be; "" where callers are not kept apart. */
     caller: string;
+    /** Who asks: if the child ends by it, that counts against them. */
+    user: string;
     capabilities: Record<string, unknown>;
     /** Whether the request is of the stateless revision. */
     stateless: boolean;
@@ -108,6 +111,8 @@ const subscribeTimeoutMs = 5_000;
 const listTimeoutMs = 10_000;
 const discoverTimeoutMs = 10_000;
 const apartMs = 60_000;
+/** Of a call's time in ms: after it the caller is told why, before the proxy gives up and cannot say. */
+const shareOfWait = 900;
 /** A server of the session era may not answer at all before `initialize`. */
 const leastDiscoverMs = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
@@ -446,22 +451,22 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   return {
     use: (child, caller) => use(child, caller, child.peer.open.size === 0),
     speakStateless: async () => (await inTime(speaks())) === "stateless",
-    async lease({ caller, capabilities, stateless, alone, childId, whenGone }) {
-      pool.admit(caller);
-      const waitMs = timeoutSeconds * 1000;
+    async lease({ caller, user, capabilities, stateless, alone, childId, whenGone }) {
+      pool.admit(user);
+      const waitMs = timeoutSeconds * shareOfWait;
       if (stateless && (await inTime(speaks())) === "stateless") {
         // A log line does not say which request it belongs to.
         const own = { key: JSON.stringify(["stateless", caller]), caller };
         const isApart = alone || now() < apartUntil || (childId !== undefined && leases.has(own.key, childId));
         const group = isApart ? own : everybody;
-        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs, whenGone }), caller);
+        return used(leases.take({ group, start: startForStateless, alone, childId, waitMs, whenGone }), user);
       }
       const group = sessionGroup(caller, capabilities);
       const isBlank = Object.keys(capabilities).length === 0;
       const start = async (): Promise<SharedChild> =>
         (isBlank && caller !== "" && raw === null ? takeBlank() : null) ??
         (await startForSessions(capabilities, caller));
-      return used(leases.take({ group, start, alone, childId, waitMs, whenGone }), caller);
+      return used(leases.take({ group, start, alone, childId, waitMs, whenGone }), user);
     },
     surrender(initialize) {
       const { protocolVersion } = leases.find(blank.key)?.identity ?? {};

@@ -171,6 +171,11 @@ describe("callers of a server of the session era", () => {
     expect(running.bridge.health().body.error).toBeUndefined();
   });
 
+  test("are told at once when it ends while the bridge asks it for its tools", async () => {
+    await using running = await startBridge(fixture("server", "ends-at-list"));
+    expect((await call(running, "ada", "pid")).messages.at(-1)?.error?.message).toContain("exited with code 6");
+  });
+
   test("get 404 for methods that the server does not have, in the words of the server", async () => {
     await using running = await startBridge(fixture("server"));
     const unknown = stateless("no/such", {}, { user: "ada", id: 7 });

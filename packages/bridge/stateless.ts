@@ -208,6 +208,7 @@ export function createStateless(options: {
     const tagged = state === null ? null : untag(state);
     const lease = await children.lease({
       caller,
+      user: request.caller,
       capabilities,
       stateless: true,
       alone: alone && (logLevel !== null || Object.keys(capabilities).length > 0),
@@ -301,6 +302,7 @@ export function createStateless(options: {
     async serveBare(message, caller, response, streamable) {
       const lease = await children.lease({
         caller: isolated ? caller : "",
+        user: caller,
         capabilities: {},
         stateless: false,
         alone: false,
