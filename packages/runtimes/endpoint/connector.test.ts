@@ -110,7 +110,7 @@ describe("a bridge on a socket", () => {
     const path = join(folder, "bridge.sock");
     await serve("right", { path, backlog: 4 });
     const callee = { url: unixUrl(path), token: "right", owner: null };
-    const pool = new Pool(originOf(callee), { connect: connectorTo(callee) });
+    const pool = new Pool(originOf(callee), { connect: connectorTo(callee, { timeoutMs: 20_000 }) });
     const answers = await Promise.all(
       Array.from({ length: 200 }, async () => (await pool.request({ path: "/call", method: "GET" })).statusCode),
     );
