@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { createCgroups, noCgroups } from "./process/cgroups.ts";
 import { diskUse } from "./process/disk-use.ts";
@@ -138,6 +138,49 @@ describe.skipIf(!hasCgroups)("control groups", () => {
     const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
     await expect.poll(lines, DEADLINE).toContainEqual(expect.stringMatching(/^refused [1-9]\d*$/));
     expect((await harness.processes(spec)).length).toBeLessThan(40);
+  });
+});
+
+const hasPython = spawnSync("python3", ["--version"]).status === 0;
+
+describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("limits of control groups", () => {
+  /** Of the groups of version 1 and 2 that a process is in, with all above; the smallest of each kind. */
+  function limitsOf(pid: number): { processes: number; memory: number } {
+    const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8").trim().split("\n");
+    const files = readFileSync("/proc/self/mountinfo", "utf8")
+      .split("\n")
+      .map((line) => line.split(" "))
+      .flatMap(([, , , root = "", mount = ""]) =>
+        groups.map((group) => join(mount, relative(root, group.split(":")[2] ?? ""))),
+      )
+      .flatMap((folder) => [folder, dirname(folder)]);
+    const smallest = (...names: string[]) =>
+      Math.min(
+        ...files
+          .flatMap((folder) => names.map((name) => join(folder, name)))
+          .filter((file) => existsSync(file))
+          .map((file) => Number(readFileSync(file, "utf8").replace("max", "Infinity"))),
+      );
+    return { processes: smallest("pids.max"), memory: smallest("memory.max", "memory.limit_in_bytes") };
+  }
+
+  test("hold a replica that makes itself root of its group", async () => {
+    harness = await openProcessHarness({ isolation: "bubblewrap" });
+    const spec = await harness.fixture("lifts", "");
+    const command = { command: "python3", args: [join(import.meta.dirname, "fixtures/lifts-limits.py")] };
+    const launch = { ...spec.launch, ...command } as ReplicaLaunch;
+    const resources = { ...spec.resources, processes: 40, memoryMb: 256 };
+    const handle = await harness.runtime.start({ ...spec, launch, resources });
+    const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
+    await expect.poll(lines, DEADLINE).toContainEqual(expect.stringMatching(/tried|no namespaces/));
+    for (const pid of await harness.processes(spec)) {
+      const { processes, memory } = limitsOf(pid);
+      expect(processes).toBe(40);
+      expect(memory).toBeLessThanOrEqual(384 * MIB);
+    }
+    const [unified = ""] = createCgroups({ ownerId: `owner-of-${harness.dataDir.slice(-6)}` }).find(spec.name);
+    const below = readdirSync(unified, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(below.length).toBeLessThan(100);
   });
 });
 

@@ -53,6 +53,13 @@ const GONE = new Set(["ENOENT", "ENODEV", "ENOTDIR"]);
 const MIB = 1024 * 1024;
 /** Over what a replica may use: its use is measured, and told in words, before the kernel ends it without. */
 const MEMORY_HEADROOM = 1.5;
+/**
+ * Below a replica's group, where its processes are: in namespaces of its own making a process is root of the group that it is in, and
+ * may change the limits there, but not those above.
+ */
+const LEAF = "processes";
+/** Which such a process may make, too, and which Toolyard looks through. */
+const MAX_SUBGROUPS = 64;
 /** The kernel's default. */
 const CPU_PERIOD_US = 100_000;
 
@@ -78,6 +85,10 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
       const made = [first, ...others.filter((folder) => attempt(() => mkdirSync(folder, { recursive: true })))];
       const memory = String(Math.ceil(memoryMb * MEMORY_HEADROOM) * MIB);
       for (const folder of made) {
+        // Has version 1 count what is below, which old kernels do where told so first.
+        setLimit(join(folder, "memory.use_hierarchy"), "1");
+        mkdirSync(join(folder, LEAF), { recursive: true });
+        setLimit(join(folder, "cgroup.max.descendants"), String(MAX_SUBGROUPS));
         // Each is there only where that controller is: version 2, version 1.
         setLimit(join(folder, "pids.max"), String(processes));
         setLimit(join(folder, "memory.max"), memory);
@@ -96,7 +107,7 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
       return [...new Set(names)];
     },
     enter(folders, pid) {
-      for (const folder of own(folders)) writeFileSync(join(folder, "cgroup.procs"), String(pid));
+      for (const folder of own(folders)) writeFileSync(join(folder, LEAF, "cgroup.procs"), String(pid));
     },
     members(folders) {
       const [first] = own(folders);
