@@ -23,7 +23,7 @@ let server: SubgraphServer;
 let port: number;
 beforeAll(async () => {
   const schema = buildSchema(
-    "type Query { text(of: String): String } type Mutation { write: String } type Subscription { text: String }",
+    "type Query { text(of: String): String } input Input { text: String } type Mutation { write(input: Input): String } type Subscription { text: String }",
   );
   server = await serveSubgraph({
     subgraph: {
@@ -133,6 +133,18 @@ test("of strangers' documents little is read, nothing of the schema is told, and
   expect(await upgrade()).toMatch(/ 401 /);
   expect(await upgrade(`${CALLER_HEADER}: x\r\n`)).toMatch(/ 401 /);
   expect(await upgrade(`${CALLER_HEADER}: ${(await signedFor("tools"))[CALLER_HEADER]}\r\n`)).toMatch(/ 101 /);
+});
+
+test("what is wrong with variables is told once, not over and over with all that was sent", async () => {
+  const fields = Object.fromEntries(Array.from({ length: 4_000 }, (_, n) => [`a${n}`, 1]));
+  const sent = JSON.stringify({
+    query: "mutation ($input: Input) { write(input: $input) }",
+    variables: { input: fields },
+  });
+  const response = await fetch(server.url, { method: "POST", headers: JSON_TYPE, body: sent });
+  const text = await response.text();
+  expect(text).toContain("is not defined by type");
+  expect(text.length).toBeLessThan(3 * sent.length);
 });
 
 test("documents fill no memory, whoever sends them", { timeout: 120_000 }, async () => {

@@ -141,6 +141,8 @@ export async function serveSubgraph(options: {
       variableValues: body.data.variables ?? {},
       operationName: body.data.operationName ?? null,
       contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
+      // Each shows the whole value that it is about. The gateway has told its clients of all of them.
+      options: { maxCoercionErrors: 1 },
     });
     return result.errors ? { ...result, errors: maskErrors(result.errors, { logger, requestId }) } : result;
   }

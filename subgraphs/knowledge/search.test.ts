@@ -125,4 +125,10 @@ describe("a search", () => {
   test("is for those who may read documents", async () => {
     expect(await codeOf(fixture.subgraph, SEARCH, { query: "a" })).toBe("UNAUTHENTICATED");
   });
+
+  test("by a prefix takes words that the index had to cut within a character", async () => {
+    await upload(fixture.subgraph, { title: "Unbroken", content: "漢字仮名".repeat(10_000) });
+    expect((await find("漢*")).titles).toEqual(["Unbroken"]);
+    expect((await find("世界 -漢*")).titles).toEqual(["Chinese"]);
+  });
 });

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import LibsqlDatabase from "libsql";
 import type { Hit } from "../document-store.ts";
 import type { DocumentJobs } from "./document-jobs.ts";
@@ -50,13 +51,14 @@ export function createDocumentSearcher(database: LibsqlDatabase.Database): Pick<
   const rowsOf = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).all(...values) as Row[]; // as selected
   const shown = createPassageMarker();
 
+  /** FTS5 cuts a word after 32,766 bytes, within a character, too: libsql ends the process when it reads that as text. */
   const wordsBeginningWith = (prefix: string, limit: number) =>
-    rowsOf<{ term: string }>(
-      "SELECT term FROM document_word_terms WHERE term >= ? AND term < ? LIMIT ?",
+    rowsOf<{ term: ArrayBuffer }>(
+      "SELECT CAST(term AS BLOB) AS term FROM document_word_terms WHERE term >= ? AND term < ? LIMIT ?",
       prefix,
       prefix + LAST_CHARACTER,
       limit,
-    ).map(({ term }) => term);
+    ).flatMap(({ term }) => (isUtf8(term) ? [Buffer.from(term).toString()] : []));
 
   /** The best passage of each text: one with all that is looked for, else one with some of it, else the title. */
   function snippetsOf({ wholePassage, anyPassage }: SearchExpression, textIds: readonly number[]): Map<number, string> {
