@@ -20,6 +20,8 @@ export interface MadeUpObject {
   parent: MadeUpObject | null;
   /** How many lists it is in. */
   depth: number;
+  /** The names of the fields that lead to it. */
+  way: string;
 }
 
 export interface MadeUpGraphOptions {
@@ -31,8 +33,10 @@ export interface MadeUpGraphOptions {
   keys: MadeUpKeys;
   /** Object types that are to be met first where there may be several. */
   preferredTypes: ReadonlySet<string>;
-  /** Graphs of other numbers have other types at the same places; all but the first have nulls and errors. */
+  /** Graphs of other numbers have other types at the same places; those of odd numbers have nulls and errors. */
   number: number;
+  /** Object types of which one is wanted at the end of a way, where it may be there. */
+  wishes: ReadonlyMap<string, ReadonlySet<string>>;
   /** How many objects a list has, at most, but for the one that is there twice. */
   breadth: number;
 }
@@ -61,7 +65,7 @@ export interface MadeUpGraph {
 const manyObjects = 2_000;
 
 export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
-  const { schema, supergraph, types, schemaOf, preferredTypes, number, breadth } = options;
+  const { schema, supergraph, types, schemaOf, preferredTypes, number, wishes, breadth } = options;
   const { keyFields, singletons } = options.keys;
   const places = new Map<string, unknown>();
   const numbers = new Map<string, number>();
@@ -70,11 +74,12 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
   let objects = 0;
   let isAmbiguous = false;
 
-  function create(typeName: string, id: string, parent: MadeUpObject | null, depth: number): MadeUpObject {
+  function create(typeName: string, id: string, parent: MadeUpObject | null, depth: number, way = ""): MadeUpObject {
     objects++;
-    if (!singletons.has(typeName) && schema.getQueryType()?.name !== typeName) return { typeName, id, parent, depth };
+    if (!singletons.has(typeName) && schema.getQueryType()?.name !== typeName)
+      return { typeName, id, parent, depth, way };
     // There is one of them.
-    const known = byKey.get(typeName) ?? { typeName, id: typeName, parent: null, depth };
+    const known = byKey.get(typeName) ?? { typeName, id: typeName, parent: null, depth, way };
     byKey.set(typeName, known);
     return known;
   }
@@ -115,7 +120,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
 
   /** Nulls and errors are where every subgraph may give them and nothing is told apart by them. */
   function fateOf(hash: number, isNullable: boolean): "null" | "error" | "value" {
-    if (number === 0 || !isNullable) return "value";
+    if (number % 2 === 0 || !isNullable) return "value";
     return hash % 7 === 0 ? "null" : hash % 7 === 1 ? "error" : "value";
   }
 
@@ -169,16 +174,21 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
     }
     const found = isComposite ? candidates(place, homes, subgraph) : [];
     const listDepth = first.field.type.split("[").length - 1;
+    const way = `${object.way}.${fieldName}`;
+    const wished = found.filter((name) => wishes.get(way)?.has(name));
+    const turn = wished.length > 0 ? 0 : number;
+    const sorted = [...wished, ...found.filter((name) => !wished.includes(name))];
     const one = (typeName: string | undefined, key: string, depth: number) => {
       if (!isComposite) return leaf(object, fieldName, namedType, key);
-      return typeName === undefined ? null : create(typeName, key, object, depth);
+      return typeName === undefined ? null : create(typeName, key, object, depth, way);
     };
     const list = (level: number, key: string): unknown => {
-      if (level > listDepth) return one(found[(hashOf(place) + number) % found.length], key, object.depth);
+      const position = wished.length > 0 ? 0 : hashOf(place) + number;
+      if (level > listDepth) return one(sorted[position % sorted.length], key, object.depth);
       const depth = object.depth + 1;
       const isLast = level === listDepth;
       if (!isLast) return [list(level + 1, `${key}[0]`), list(level + 1, `${key}[1]`)];
-      const rotated = found.map((_, i) => found[(i + number) % found.length]);
+      const rotated = sorted.map((_, i) => sorted[(i + turn) % sorted.length]);
       const most = objects > manyObjects || depth > 2 ? 1 : depth > 1 ? Math.min(3, breadth) : breadth;
       const wanted: (string | undefined)[] = isComposite ? rotated.slice(0, most) : [undefined, undefined];
       const items = wanted.map((typeName, i) => {

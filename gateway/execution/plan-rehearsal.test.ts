@@ -2,6 +2,7 @@ import { parse } from "graphql";
 import { describe, expect, test } from "vitest";
 import { createApiSchema } from "./api-schema.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
+import { composeFixture } from "./fixtures/compose.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { conflictingArguments, intersections, requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
 import { graphFixtures, keysFixture } from "./fixtures/supergraphs.ts";
@@ -77,6 +78,50 @@ describe("rehearsing a plan", () => {
     const changed = plan.replaceAll(part, other);
     expect(changed).not.toBe(plan);
     expect(await judge(JSON.parse(changed), query)).toMatch(fault);
+  });
+
+  test("finds out what is missing of objects of any one type below others, each reached alone", async () => {
+    const names = ["A", "B", "C"];
+    const { supergraphSdl: sdl } = composeFixture({
+      a: {
+        typeDefs: `type Query { i: I } interface I { id: ID! next(n: Int): I }
+          ${names.map((name) => `type ${name} implements I @key(fields: "id") { id: ID! next(n: Int): I }`).join("\n")}`,
+        resolvers: {},
+      },
+      b: {
+        typeDefs: names.map((name) => `type ${name} @key(fields: "id") { id: ID! v: Int }`).join("\n"),
+        resolvers: {},
+      },
+    });
+    const judge = rehearsalFor(sdl);
+    const planner = createHivePlanner({ supergraphSdl: sdl });
+    for (const first of names)
+      for (const second of names)
+        for (const third of names) {
+          const query = `{ i { ... on ${first} { next { ... on ${second} { next { ... on ${third} { v } } } } } } }`;
+          const { node } = planner.plan(requestFor(query));
+          expect(await judge({ node }, query), query).toBeNull();
+          expect(await judge({ node: node && without(node, 1) }, query), query).not.toBeNull();
+        }
+  });
+
+  test("finds out that the type is not asked of objects of an interface that is an object in their subgraph", async () => {
+    const { supergraphSdl: sdl } = composeFixture({
+      a: {
+        typeDefs: `type Query { i: I } interface I @key(fields: "id") { id: ID! }
+          type A implements I @key(fields: "id") { id: ID! } type B implements I @key(fields: "id") { id: ID! }`,
+        resolvers: {},
+      },
+      b: { typeDefs: `type I @key(fields: "id") @interfaceObject { id: ID! kids: [I!] b: Int }`, resolvers: {} },
+    });
+    const judge = rehearsalFor(sdl);
+    for (const [outer, inner] of ["AA", "AB", "BA", "BB"]) {
+      const query = `{ i { ... on ${outer} { kids { ... on ${inner} { b } } } } }`;
+      const untyped = `{ i { ... on ${outer} { kids { b } } } }`;
+      const { node } = createHivePlanner({ supergraphSdl: sdl }).plan(requestFor(untyped));
+      expect(await judge({ node }, untyped), untyped).toBeNull();
+      expect(await judge({ node }, query), query).not.toBeNull();
+    }
   });
 
   test("finds out that a mutation is done twice, or out of turn", async () => {
