@@ -39,6 +39,7 @@ export interface Answer {
   headers: Headers;
   /** The messages of the answer, in order; the last one is the answer to the request. */
   messages: RpcAnswer[];
+  text: string;
 }
 
 export interface RpcAnswer {
@@ -83,7 +84,8 @@ export async function startBridge(args: string[], options: Partial<BridgeOptions
         : (response.headers.get("content-type") ?? "").includes("event-stream")
           ? events.map((line) => JSON.parse(line.slice(6)))
           : JSON.parse(text);
-    return { status: response.status, headers: response.headers, messages: Array.isArray(parsed) ? parsed : [parsed] };
+    const messages = Array.isArray(parsed) ? parsed : [parsed];
+    return { status: response.status, headers: response.headers, messages, text };
   };
   let nextId = 100;
   return {

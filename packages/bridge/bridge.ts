@@ -121,7 +121,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     timeoutSeconds,
     maxChildren: Math.max(maxSessions, leastShared),
     statusOf: (call, message) => stateless.statusOf(call, message),
-    onRequest: (shared, message) => stateless.onRequest(shared, message),
+    onRequest: (shared, message, raw) => stateless.onRequest(shared, message, raw),
     onNotification: (shared, message) => stateless.onNotification(shared, message),
     onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),
   });

@@ -149,7 +149,9 @@ export function createChild(options: {
         else if (!isReport(message)) handler?.onMessage(message, item === value ? line : JSON.stringify(item));
         else {
           const masked = mask.json(message);
-          handler?.onMessage(masked, JSON.stringify(masked));
+          const text = JSON.stringify(masked);
+          // Where nothing was hidden, numbers keep their digits.
+          handler?.onMessage(masked, item === value && text === JSON.stringify(message) ? line : text);
         }
       }
     },

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { type Exchange, sendAnswer } from "./exchange.ts";
 import { code, errorText, isId, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import type { Call, Peer } from "./peer.ts";
+import { lastText, membersOf, printFrom } from "./json-splice.ts";
+import { type Call, idTextOf, type Peer } from "./peer.ts";
 
 /**
  * Multi round-trip requests (2026-07-28) over a server of the session era: when such a server asks the client for input
@@ -12,11 +13,13 @@ import type { Call, Peer } from "./peer.ts";
 export interface HeldCalls {
   readonly size: number;
   /** Passes a server's request to the one call that runs; the server gets an error when there is none, or several. */
-  ask(peer: Peer, message: Message): void;
+  ask(peer: Peer, message: Message, raw: string): void;
   /** Continues a held call that `matches`. False when there is none of that state (ended, expired, another's, or held by another process). */
   resume(options: {
     state: string;
     message: Message;
+    /** Its text. */
+    raw: string;
     exchange: Exchange;
     matches: (call: Call) => boolean;
     /** The call's owner from then on. */
@@ -28,17 +31,22 @@ export interface HeldCalls {
   lose(peer: Peer, reason: string): void;
 }
 
+interface Asked {
+  readonly message: Message;
+  readonly raw: string;
+}
+
 interface Held {
   readonly state: string;
   readonly peer: Peer;
   readonly call: Call;
   /** Requests of the server that the client was asked and has not answered, by key. */
-  readonly asked: Map<string, Message>;
+  readonly asked: Map<string, Asked>;
   expiresAt: number;
   /** The client's request of the current round; null between rounds. */
   exchange: Exchange | null;
   /** The answer, when the server gave it while no client was there. */
-  answer: Message | null;
+  answer: Asked | null;
   sequence: number;
   /** Runs while more questions of the same round may come. */
   gathering: NodeJS.Timeout | null;
@@ -112,26 +120,19 @@ export function createHeldCalls(options: {
     held.call.exchange = null;
     held.call.paused = true;
     held.expiresAt = now() + holdMs;
-    const inputRequests: Record<string, unknown> = {};
-    for (const [key, request] of held.asked) {
-      inputRequests[key] = {
-        method: request.method,
-        ...(request.params === undefined ? {} : { params: withoutToken(request.params) }),
-      };
-    }
-    sendAnswer(
-      exchange,
-      JSON.stringify({
-        jsonrpc: "2.0",
-        id: held.call.clientId,
-        result: {
-          resultType: "input_required",
-          inputRequests,
-          requestState: held.state,
-          ...serverMeta(describeServer(held.call)),
-        },
-      }),
-    );
+    const requests = [...held.asked].map(([key, { message, raw }]) => {
+      const params = message.params && withoutToken(message.params);
+      const printed =
+        params === undefined ? "" : `,"params":${printFrom(params, message.params, lastText(raw, ["params"]))}`;
+      return `${JSON.stringify(key)}:{"method":${JSON.stringify(message.method)}${printed}}`;
+    });
+    const rest = JSON.stringify({
+      resultType: "input_required",
+      requestState: held.state,
+      ...serverMeta(describeServer(held.call)),
+    });
+    const result = `{"inputRequests":{${requests.join(",")}},${rest.slice(1)}`;
+    sendAnswer(exchange, `{"jsonrpc":"2.0","id":${held.call.idText},"result":${result}}`);
   }
 
   function gather(held: Held): void {
@@ -139,20 +140,20 @@ export function createHeldCalls(options: {
       held.gathering = null;
       if (isOpen(held)) return askClient(held);
       forget(held);
-      for (const request of held.asked.values())
-        refuseServer(held.peer, request, "the call that this was asked for is over");
+      for (const { message } of held.asked.values())
+        refuseServer(held.peer, message, "the call that this was asked for is over");
     }, gatherMs);
   }
 
-  function onAnswer(call: Call, message: Message): void {
+  function onAnswer(call: Call, message: Message, raw: string): void {
     const held = byCall.get(call);
     if (held === undefined) return;
     if (held.exchange === null) {
-      held.answer = message;
+      held.answer = { message, raw };
       return;
     }
     forget(held);
-    sendAnswer(held.exchange, call.encode(call, message, ""), statusOf(call, message));
+    sendAnswer(held.exchange, call.encode(call, message, raw), statusOf(call, message));
   }
 
   /** The one call that a question can be about, or why there is none. */
@@ -182,7 +183,7 @@ export function createHeldCalls(options: {
     get size() {
       return byState.size;
     },
-    ask(peer, message) {
+    ask(peer, message, raw) {
       const method = message.method ?? "";
       const required = requiredCapability(message);
       if (required === null) return refuseServer(peer, message, `${method} cannot be asked of a stateless client`);
@@ -215,10 +216,10 @@ export function createHeldCalls(options: {
         call.onAnswer = onAnswer;
       }
       held.sequence += 1;
-      held.asked.set(`input-${held.sequence}`, message);
+      held.asked.set(`input-${held.sequence}`, { message, raw });
       gather(held);
     },
-    resume({ state, message, exchange, matches, ownerAfter }) {
+    resume({ state, message, raw, exchange, matches, ownerAfter }) {
       const held = byState.get(state);
       const clientId = message.id;
       if (held === undefined || clientId === undefined || clientId === null || !matches(held.call)) return false;
@@ -226,20 +227,24 @@ export function createHeldCalls(options: {
       if (held.exchange !== null && !held.exchange.ended && !held.exchange.response.destroyed) return false;
       held.exchange = exchange;
       held.call.clientId = clientId;
+      held.call.idText = idTextOf(clientId, raw);
       held.call.owner = ownerAfter(held.call.owner);
       const token = metaOf(message.params)?.progressToken;
       held.call.clientToken = isId(token) ? token : undefined;
       const given = isObject(message.params?.inputResponses) ? message.params.inputResponses : {};
+      const texts = membersOf(lastText(raw, ["params", "inputResponses"]));
       for (const [key, request] of held.asked) {
         const value = given[key];
         // The bare result is what the revision defines; `{method, result}` is not an answer, and is asked for again.
         if (!isObject(value) || "method" in value || "result" in value) continue;
         held.asked.delete(key);
-        held.peer.send(JSON.stringify({ jsonrpc: "2.0", id: request.id, result: value }));
+        const id = lastText(request.raw, ["id"]);
+        held.peer.send(`{"jsonrpc":"2.0","id":${id},"result":${texts.get(key) ?? JSON.stringify(value)}}`);
       }
       if (held.answer !== null) {
         forget(held);
-        sendAnswer(exchange, held.call.encode(held.call, held.answer, ""), statusOf(held.call, held.answer));
+        const { message: answer, raw: answerText } = held.answer;
+        sendAnswer(exchange, held.call.encode(held.call, answer, answerText), statusOf(held.call, answer));
       } else if (held.asked.size > 0) askClient(held);
       else {
         held.call.paused = false;
@@ -261,8 +266,8 @@ export function createHeldCalls(options: {
         if (!isOpen(held) && held.answer === null) forget(held);
         else if (held.exchange === null && at > held.expiresAt) {
           forget(held);
-          for (const request of held.asked.values())
-            refuseServer(held.peer, request, "the client did not come back with its input in time");
+          for (const { message } of held.asked.values())
+            refuseServer(held.peer, message, "the client did not come back with its input in time");
           held.peer.cancel(held.call, "the client did not come back with its input in time");
         }
       }
@@ -275,7 +280,7 @@ export function createHeldCalls(options: {
           id: held.call.wireId,
           error: { code: code.serverError, message: `${reason}; the call was not repeated` },
         };
-        if (held.exchange === null) held.answer = error;
+        if (held.exchange === null) held.answer = { message: error, raw: JSON.stringify(error) };
         else forget(held);
       }
     },

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { findValues, replaceValues } from "./json-splice.ts";
+import { findValues, printFrom, replaceValues } from "./json-splice.ts";
 
 /** JSON as others print it: with white space, escaped keys, keys that stand twice. */
 const whitespace = fc.constantFrom("", " ", "\n\t");
@@ -52,6 +52,25 @@ test("a value is found where it stands, and only it is replaced", () => {
 
 test("a key that stands twice is found twice", () => {
   expect(findValues('{"a":{"b":1},"a":{"b" : "}\\"","b":[{}]}}', ["a", "b"]).length).toBe(3);
+});
+
+test("a value that was made from another one is printed with what it took over as that was written", () => {
+  const shape = fc.record({ kept: json, changed: json, dropped: json, items: fc.array(json) });
+  fc.assert(
+    fc.property(shape, fc.jsonValue(), whitespace, fc.boolean(), ({ dropped, ...before }, added, gap, escape) => {
+      const text = print({ ...before, dropped, number: 0 }, gap, escape).replace(/0(?=[^0]*$)/, "1.0");
+      const parsed = JSON.parse(text) as typeof before & { number: number };
+      const made = {
+        number: parsed.number,
+        kept: parsed.kept,
+        changed: { ...parsed.changed, added },
+        items: parsed.items.slice(1),
+      };
+      const printed = printFrom(made, parsed, text);
+      expect(JSON.parse(printed)).toEqual(JSON.parse(JSON.stringify(made)));
+      expect(printed).toContain('"number":1.0');
+    }),
+  );
 });
 
 test("what is no JSON is looked at once, and nothing of it is made up", () => {

@@ -75,10 +75,10 @@ function keyOf(text: string, start: number, end: number): string | null {
   }
 }
 
-function collect(text: string, start: number, path: readonly string[], depth: number, found: Span[]): void {
-  let at = skipSpace(text, start);
-  if (text[at] !== "{") return;
-  at = skipSpace(text, at + 1);
+/** Goes through the members of the object that begins at `start`, as far as they can be read. */
+function eachMember(text: string, start: number, see: (key: string | null, start: number, end: number) => void): void {
+  if (text[start] !== "{") return;
+  let at = skipSpace(text, start + 1);
   while (text.charCodeAt(at) === quote) {
     const keyEnd = endOfString(text, at);
     if (keyEnd === -1) return;
@@ -88,14 +88,19 @@ function collect(text: string, start: number, path: readonly string[], depth: nu
     at = skipSpace(text, at + 1);
     const end = endOfValue(text, at);
     if (end === -1) return;
-    if (key === path[depth]) {
-      if (depth === path.length - 1) found.push({ start: at, end });
-      else collect(text, at, path, depth + 1, found);
-    }
+    see(key, at, end);
     at = skipSpace(text, end);
     if (text[at] !== ",") return;
     at = skipSpace(text, at + 1);
   }
+}
+
+function collect(text: string, start: number, path: readonly string[], depth: number, found: Span[]): void {
+  eachMember(text, skipSpace(text, start), (key, valueStart, end) => {
+    if (key !== path[depth]) return;
+    if (depth === path.length - 1) found.push({ start: valueStart, end });
+    else collect(text, valueStart, path, depth + 1, found);
+  });
 }
 
 /** The values at a path of keys, in order. More than one where a key stands twice: readers of JSON take the last one. */
@@ -103,6 +108,66 @@ export function findValues(text: string, path: readonly string[]): Span[] {
   const found: Span[] = [];
   collect(text, 0, path, 0, found);
   return found;
+}
+
+/** The values of an object's members as they are written, by key; of a key that stands twice the last one. */
+export function membersOf(text: string): Map<string, string> {
+  const members = new Map<string, string>();
+  eachMember(text, skipSpace(text, 0), (key, start, end) => {
+    if (key !== null) members.set(key, text.slice(start, end));
+  });
+  return members;
+}
+
+/** The items of an array as they are written; none of what is no array. */
+export function itemsOf(text: string): string[] {
+  const items: string[] = [];
+  let at = skipSpace(text, 0);
+  if (text[at] !== "[") return items;
+  at = skipSpace(text, at + 1);
+  while (at < text.length) {
+    const end = endOfValue(text, at);
+    if (end === -1) return items;
+    items.push(text.slice(at, end));
+    at = skipSpace(text, end);
+    if (text[at] !== ",") return items;
+    at = skipSpace(text, at + 1);
+  }
+  return items;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** JSON of a value that was made from `before`, whose text is `text`: what was taken over from it is written as it was there. */
+export function printFrom(value: unknown, before: unknown, text: string): string {
+  if (value === before) return text;
+  if (Array.isArray(value) && Array.isArray(before)) {
+    const items = itemsOf(text);
+    const places = new Map(before.map((item: unknown, index) => [item, index]));
+    const printed = value.map((item: unknown, index) => {
+      const place = places.get(item) ?? (value.length === before.length ? index : -1);
+      return printFrom(item, before[place], items[place] ?? "");
+    });
+    return `[${printed.join(",")}]`;
+  }
+  if (!isRecord(value) || !isRecord(before)) return JSON.stringify(value) ?? "null";
+  const members = membersOf(text);
+  const printed: string[] = [];
+  for (const [key, member] of Object.entries(value)) {
+    if (member === undefined) continue;
+    const written = members.get(key);
+    const given = written !== undefined && Object.hasOwn(before, key);
+    printed.push(`${JSON.stringify(key)}:${given ? printFrom(member, before[key], written) : JSON.stringify(member)}`);
+  }
+  return `{${printed.join(",")}}`;
+}
+
+/** The last of the values at a path of keys, which is the one that readers take; "null" where there is none. */
+export function lastText(text: string, path: readonly string[]): string {
+  const span = findValues(text, path).at(-1);
+  return span === undefined ? "null" : text.slice(span.start, span.end);
 }
 
 /** `text` with each of these values replaced. */

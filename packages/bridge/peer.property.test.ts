@@ -111,14 +111,15 @@ test("whatever the interleaving, every answer and every progress goes to its ask
           const out = fakeResponse();
           const token = next.progress ? `token-${next.asker}` : undefined;
           const owner = askers[next.asker] ?? {};
+          const message: Message = {
+            jsonrpc: "2.0",
+            id: next.id,
+            method: "tools/call",
+            params: { secret, ...(token === undefined ? {} : { _meta: { progressToken: token } }) },
+          };
           peer.request({
-            message: {
-              jsonrpc: "2.0",
-              id: next.id,
-              method: "tools/call",
-              params: { secret, ...(token === undefined ? {} : { _meta: { progressToken: token } }) },
-            },
-            raw: null,
+            message,
+            raw: JSON.stringify(message),
             exchange: createExchange(out.response, { streamable: true, outstanding: 1 }),
             owner,
             encode: restoreSharedId,

@@ -2,6 +2,7 @@ import { randomInt, randomUUID } from "node:crypto";
 
 import type { Child, ChildEnd } from "./child.ts";
 import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "./exchange.ts";
+import { findValues, lastText, printFrom, replaceValues } from "./json-splice.ts";
 import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
 
 /** Turns a child's answer into what its asker gets. `raw` is the child's own line. */
@@ -11,6 +12,8 @@ export type Encode = (call: Call, message: Message, raw: string) => string;
 export interface Call {
   /** The id and the progress token as the asker wrote them; those of the newest round where a call takes several. */
   clientId: Id;
+  /** That id as JSON, digit by digit. */
+  idText: string;
   clientToken: Id | undefined;
   /** The id the child knows it by. */
   readonly wireId: Id;
@@ -25,7 +28,7 @@ export interface Call {
   /** Its clock stands still: it waits for the client, not for the server. */
   paused: boolean;
   /** Takes the answer instead of the exchange when set. */
-  onAnswer: ((call: Call, message: Message) => void) | null;
+  onAnswer: ((call: Call, message: Message, raw: string) => void) | null;
 }
 
 export interface PeerHandler {
@@ -47,13 +50,13 @@ export interface Peer {
   /** Whether a call was given up that the server may still be working on. */
   readonly cancelled: boolean;
   /**
-   * Passes a request on. `raw`, where given, is its text on one line and goes out untouched when ids are not remapped;
-   * `rewrite`, where given, makes the text when they are. Null when the asker has a request with that id open already.
+   * Passes a request on. `raw` is its text on one line and goes out untouched when ids are not remapped; otherwise its params
+   * keep their digits, and `rewrite`, where given, makes the text. Null when the asker has a request with that id open already.
    */
   request(
     options: {
       message: Message;
-      raw: string | null;
+      raw: string;
       exchange: Exchange | null;
       owner: object;
       encode: Encode;
@@ -84,6 +87,11 @@ const ownIdPrefix = "toolyard-bridge:";
 /** Sends one text to a call's asker as its answer. */
 export function answerCall(call: Call, text: string): void {
   if (call.exchange !== null) sendAnswer(call.exchange, text);
+}
+
+/** An id as its asker wrote it: not every number is the same when it is printed again. */
+export function idTextOf(id: Id, raw: string): string {
+  return typeof id === "string" ? JSON.stringify(id) : lastText(raw, ["id"]);
 }
 
 export function createPeer(options: {
@@ -119,7 +127,7 @@ export function createPeer(options: {
     const call = open.get(id);
     if (call !== undefined) {
       open.delete(id);
-      if (call.onAnswer !== null) call.onAnswer(call, message);
+      if (call.onAnswer !== null) call.onAnswer(call, message, raw);
       else if (call.exchange !== null && !call.exchange.ended)
         sendAnswer(call.exchange, call.encode(call, message, raw), statusOf(call, message));
       if (open.size === 0) handler.onIdle?.();
@@ -145,7 +153,11 @@ export function createPeer(options: {
     if (call.exchange === null || call.clientToken === undefined) return true;
     sendAlong(
       call.exchange,
-      remap ? JSON.stringify({ ...message, params: { ...message.params, progressToken: call.clientToken } }) : raw,
+      remap
+        ? replaceValues(raw, [
+            { spans: findValues(raw, ["params", "progressToken"]), text: JSON.stringify(call.clientToken) },
+          ])
+        : raw,
     );
     return true;
   }
@@ -201,6 +213,7 @@ export function createPeer(options: {
       const clientToken = isId(token) ? token : undefined;
       const call: Call = {
         clientId,
+        idText: remap ? idTextOf(clientId, raw) : "",
         clientToken,
         wireId,
         method,
@@ -221,8 +234,10 @@ export function createPeer(options: {
       else if (remap) {
         const sent =
           clientToken === undefined ? params : { ...params, _meta: { ...metaOf(params), progressToken: wireId } };
-        child.send(JSON.stringify({ jsonrpc: "2.0", id: wireId, method, params: sent }));
-      } else child.send(raw ?? JSON.stringify(message));
+        const printed =
+          sent === undefined ? "" : `,"params":${printFrom(sent, message.params, lastText(raw, ["params"]))}`;
+        child.send(`{"jsonrpc":"2.0","id":${wireId},"method":${JSON.stringify(method)}${printed}}`);
+      } else child.send(raw);
       return call;
     },
     ask(method, params, timeoutMs) {

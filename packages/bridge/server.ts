@@ -198,7 +198,9 @@ export function createBridgeServer(options: ServerOptions): Server {
       if (only?.method === "tools/list" && kindOf(only) === "request" && header(request, probeHeader) !== undefined)
         return serveProbe(only, response);
       if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
-        return void (await about(only, response, () => stateless.serveBare(only, caller, response, streamable)));
+        return void (await about(only, response, () =>
+          stateless.serveBare(only, oneLine(text), caller, response, streamable),
+        ));
       if (only !== undefined && kindOf(only) === "notification") return void response.writeHead(202).end();
       return refuse(response, 400, { id, message: "Bad Request: Mcp-Session-Id header is required" });
     }

@@ -1,6 +1,7 @@
 import type { ChildEnd } from "./child.ts";
 import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "./exchange.ts";
 import { sessionVersions } from "./era.ts";
+import { itemsOf } from "./json-splice.ts";
 import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
 import { type Call, createPeer, type Peer } from "./peer.ts";
 import type { Child } from "./child.ts";
@@ -194,7 +195,7 @@ export function createSession(options: SessionOptions): Session {
     resume();
   }
 
-  function onInitialized(call: Call, message: Message): void {
+  function onInitialized(call: Call, message: Message, raw: string): void {
     lastActiveAt = now();
     if (call.exchange === null) return;
     if (message.error === undefined) {
@@ -202,14 +203,14 @@ export function createSession(options: SessionOptions): Session {
       ready = true;
       onReady(peer.child);
     }
-    sendAnswer(call.exchange, JSON.stringify({ ...message, id: call.clientId }));
+    sendAnswer(call.exchange, raw);
     if (message.error !== undefined) {
       close("the server refused to initialize");
       onEnd();
     }
   }
 
-  function request(message: Message, exchange: Exchange, text: string | null): void {
+  function request(message: Message, exchange: Exchange, text: string): void {
     const clientId = message.id as Id; // kindOf said it is a request
     if (message.method === "initialize") {
       if (shared === null) {
@@ -255,7 +256,7 @@ export function createSession(options: SessionOptions): Session {
     }
   }
 
-  function notification(message: Message, text: string | null): void {
+  function notification(message: Message, text: string): void {
     if (message.method === "notifications/initialized" && shared !== null) return;
     if (message.method === "notifications/cancelled") {
       const target = message.params?.requestId;
@@ -265,12 +266,12 @@ export function createSession(options: SessionOptions): Session {
       return;
     }
     // To a shared server one session's notifications would be everybody's.
-    if (own) peer.send(text ?? JSON.stringify(message));
+    if (own) peer.send(text);
   }
 
-  function response(message: Message, text: string | null): void {
+  function response(message: Message, text: string): void {
     if (message.id === undefined || message.id === null || !asked.delete(message.id)) return;
-    peer.send(text ?? JSON.stringify(message));
+    peer.send(text);
     resume();
   }
 
@@ -318,8 +319,9 @@ export function createSession(options: SessionOptions): Session {
       for (const message of messages) if (kindOf(message) === "request") requests += 1;
       const exchange =
         requests === 0 ? null : createExchange(httpResponse, { streamable, outstanding: requests, batch });
-      const raw = batch ? null : text;
-      for (const message of messages) {
+      const raws = batch ? itemsOf(text) : [text];
+      for (const [index, message] of messages.entries()) {
+        const raw = raws[index] ?? JSON.stringify(message);
         const kind = kindOf(message);
         if (kind === "request" && exchange !== null) request(message, exchange, raw);
         else if (kind === "notification") notification(message, raw);

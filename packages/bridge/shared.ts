@@ -4,6 +4,7 @@ import type { Child, ChildEnd, Reason } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
 import { code, errorText, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
 import { createLeases, type GroupName, type Lease, type Want } from "./leases.ts";
+import { findValues, replaceValues } from "./json-splice.ts";
 import type { LineLog } from "./line-log.ts";
 import { type Call, createPeer, type Peer, PeerError } from "./peer.ts";
 import { type Pool, Unavailable } from "./pool.ts";
@@ -101,7 +102,7 @@ export interface SharedChildrenOptions {
   maxChildren: number;
   statusOf: (call: Call, message: Message) => number;
   /** A request of the server that none but a client can answer. */
-  onRequest: (shared: SharedChild, message: Message) => void;
+  onRequest: (shared: SharedChild, message: Message, raw: string) => void;
   onNotification: (shared: SharedChild, message: Message) => void;
   onEnd: (shared: SharedChild, end: ChildEnd) => void;
 }
@@ -200,10 +201,10 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
           if (message.method === "notifications/tools/list_changed") entry.tools.forget();
           onNotification(entry, message);
         },
-        onRequest(message: Message, peer: Peer) {
+        onRequest(message: Message, raw: string, peer: Peer) {
           if (message.method === "ping") peer.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
           else if (entry !== null) {
-            onRequest(entry, message);
+            onRequest(entry, message, raw);
             // The next one might come while another's call runs: it must not be taken for that call's.
             if (asks && peer.open.size === 0) entry.askedLate = true;
             leases.freed(entry);
@@ -264,7 +265,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       remap: true,
       now,
       statusOf,
-      handler: { ...handler, onRequest: (message) => handler.onRequest(message, peer) },
+      handler: { ...handler, onRequest: (message, raw) => handler.onRequest(message, raw, peer) },
     });
     return peer;
   }
@@ -495,8 +496,8 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 }
 
 /** The answer to a request of the session era that went to a shared child. */
-export function restoreSharedId(call: Call, message: Message): string {
-  return JSON.stringify({ ...message, id: call.clientId });
+export function restoreSharedId(call: Call, _message: Message, raw: string): string {
+  return replaceValues(raw, [{ spans: findValues(raw, ["id"]), text: call.idText }]);
 }
 
 /** Counts who watches a resource, so that one leaving does not end it for the others. */

@@ -3,6 +3,7 @@ import type { ServerResponse } from "node:http";
 import { checkStateless, logLevels, metaKey, mismatch, type RequestHeaders, statelessVersion } from "./era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
 import { createHeldCalls, type HeldCalls } from "./inputs.ts";
+import { lastText, printFrom } from "./json-splice.ts";
 import { code, type Id, isId, type Message, metaOf, type Params } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
 import { findParamMismatch } from "./param-headers.ts";
@@ -18,9 +19,15 @@ export interface Stateless {
   /** One request or notification with an envelope. `text` is the request's body on one line. */
   serve(message: Message, request: StatelessRequest, response: ServerResponse): Promise<void>;
   /** One request of the session era without a session, as `curl` and probes send it. */
-  serveBare(message: Message, caller: string, response: ServerResponse, streamable: boolean): Promise<void>;
+  serveBare(
+    message: Message,
+    text: string,
+    caller: string,
+    response: ServerResponse,
+    streamable: boolean,
+  ): Promise<void>;
   /** What a shared child asks and tells by itself. */
-  onRequest(shared: SharedChild, message: Message): void;
+  onRequest(shared: SharedChild, message: Message, raw: string): void;
   onNotification(shared: SharedChild, message: Message): void;
   statusOf(call: Call, message: Message): number;
   readonly held: HeldCalls;
@@ -75,16 +82,14 @@ const methodsOf: Readonly<Record<string, readonly string[]>> = {
 };
 const setLevelTimeoutMs = 5_000;
 
-function translated(call: Call, message: Message): string {
+function translated(call: Call, message: Message, raw: string): string {
   // Calls of this encoder are asked in this file only, with an Asker as their owner.
   const { shared } = call.owner as Asker;
-  return JSON.stringify({
-    jsonrpc: "2.0",
-    id: call.clientId,
-    ...(message.error === undefined
-      ? { result: toStatelessResult(call.method, message.result, shared.identity.serverInfo) }
-      : { error: toStatelessError(message.error) }),
-  });
+  const [name, value, before] =
+    message.error === undefined
+      ? ["result", toStatelessResult(call.method, message.result, shared.identity.serverInfo), message.result]
+      : ["error", toStatelessError(message.error), message.error];
+  return `{"jsonrpc":"2.0","id":${call.idText},"${name}":${printFrom(value, before, lastText(raw, [name]))}}`;
 }
 
 function targetOf({ method, params }: Message): string {
@@ -156,13 +161,14 @@ export function createStateless(options: {
   function pass(
     shared: SharedChild,
     message: Message,
+    raw: string,
     params: Params | undefined,
     exchange: Exchange,
     owner: object,
     encode: Call["encode"],
   ): void {
     if (!harmlessMethods.includes(message.method ?? "")) shared.untouched = false;
-    const call = shared.peer.request({ message, raw: null, exchange, owner, encode }, params);
+    const call = shared.peer.request({ message, raw, exchange, owner, encode }, params);
     if (call === null) return;
     exchange.response.once("close", () => {
       // After a round that asked for input the call waits for its client to come back.
@@ -228,7 +234,7 @@ export function createStateless(options: {
         return;
       }
       if (logLevel !== null) applyLogLevel(shared, logLevel);
-      pass(shared, message, withoutEnvelope(params), exchange, owner, translated);
+      pass(shared, message, request.text, withoutEnvelope(params), exchange, owner, translated);
     } finally {
       lease.release();
     }
@@ -244,6 +250,7 @@ export function createStateless(options: {
     const resumed = held.resume({
       state,
       message,
+      raw: request.text,
       exchange,
       matches(call) {
         const before = call.owner as Asker;
@@ -299,7 +306,7 @@ export function createStateless(options: {
         });
       }
     },
-    async serveBare(message, caller, response, streamable) {
+    async serveBare(message, text, caller, response, streamable) {
       const lease = await children.lease({
         caller: isolated ? caller : "",
         user: caller,
@@ -312,13 +319,13 @@ export function createStateless(options: {
         const exchange = createExchange(response, { streamable, outstanding: 1 });
         if (message.method === "ping")
           return sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-        pass(lease.child, message, message.params, exchange, {}, restoreSharedId);
+        pass(lease.child, message, text, message.params, exchange, {}, restoreSharedId);
       } finally {
         lease.release();
       }
     },
-    onRequest(shared, message) {
-      if (shared.speaks === "sessions") held.ask(shared.peer, message);
+    onRequest(shared, message, raw) {
+      if (shared.speaks === "sessions") held.ask(shared.peer, message, raw);
       else untranslated.refuse(shared, message);
     },
     onNotification(shared, message) {

@@ -39,19 +39,10 @@ export function untag(state: string): TaggedState {
   return { childId: found?.[1], own: found === null ? state : state.slice(found[0].length) };
 }
 
-interface Passed extends Asker {
-  /** The id as the client wrote it. */
-  readonly idText: string;
-}
-
-function lastText(text: string, path: readonly string[]): string {
-  const span = findValues(text, path).at(-1);
-  return span === undefined ? "null" : text.slice(span.start, span.end);
-}
-
 function encode(call: Call, message: Message, raw: string): string {
   // Calls of this encoder are asked in this file only.
-  const { shared, idText } = call.owner as Passed;
+  const { shared } = call.owner as Asker;
+  const { idText } = call;
   const edits = [{ spans: findValues(raw, ["id"]), text: idText }];
   const { result } = message;
   if (call.method === "subscriptions/listen")
@@ -83,8 +74,7 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
             ? []
             : [{ spans: findValues(text, ["params", "requestState"]), text: JSON.stringify(state.own) }]),
         ]);
-      const passed: Passed = { ...owner, idText: lastText(text, ["id"]) };
-      const call = shared.peer.request({ message, raw: null, exchange, owner: passed, encode, rewrite });
+      const call = shared.peer.request({ message, raw: text, exchange, owner, encode, rewrite });
       if (call === null) return;
       if (isListen) {
         call.paused = true;
@@ -101,14 +91,14 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
         if (call === undefined || call.exchange === null) return;
         const raw = JSON.stringify(message);
         const spans = findValues(raw, ["params", "_meta", metaKey.subscriptionId]);
-        sendAlong(call.exchange, replaceValues(raw, [{ spans, text: (call.owner as Passed).idText }]));
+        sendAlong(call.exchange, replaceValues(raw, [{ spans, text: call.idText }]));
         return;
       }
       // A log line names no request: it goes out only where there is one that can be meant, and asked for such lines.
       const [only] = shared.peer.open.values();
       if (!shared.alone || only === undefined || only.exchange === null || message.method !== "notifications/message")
         return;
-      if ((only.owner as Passed).logLevel !== null) sendAlong(only.exchange, JSON.stringify(message));
+      if ((only.owner as Asker).logLevel !== null) sendAlong(only.exchange, JSON.stringify(message));
     },
     refuse({ peer }, message) {
       if (message.id !== undefined && message.id !== null)

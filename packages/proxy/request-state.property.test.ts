@@ -45,19 +45,19 @@ test("for nobody else: not for another user, tool, method or name, another key, 
 });
 
 const question = fc.record({ state: fc.string({ unit: "grapheme" }), text: fc.string({ unit: "grapheme" }) });
-const ask = ({ state, text }: { state: string; text: string }) =>
-  `{"jsonrpc" : "2.0","id":9007199254740993, "result":{"resultType":"input_required","requestState":${JSON.stringify(state)},"n":1.0,"text":${JSON.stringify(text)}}}`;
+const ask = ({ state, text }: { state: string; text: string }, key = "requestState") =>
+  `{"jsonrpc" : "2.0","id":9007199254740993, "result":{"resultType":"input_required","${key}":${JSON.stringify(state)},"n":1.0,"text":${JSON.stringify(text)}}}`;
 
 test("what a server asks is signed in place, and what comes back is opened in place: every other byte stays", () => {
   const states = createRequestStates({ key: "k".repeat(43), now: () => 0 });
   fc.assert(
     fc.property(question, call, fc.boolean(), (asked, of, escaped) => {
-      const json = ask(asked);
+      const spelled = escaped ? "\\u0072equestState" : "requestState";
+      const json = ask(asked, spelled);
       const signed = signState(Buffer.from(json), (own) => states.sign({ replicaId: "r", own }, of)).toString();
       const held = JSON.parse(signed).result.requestState;
       expect(held).not.toBe(asked.state);
       expect(signed.replace(JSON.stringify(held), JSON.stringify(asked.state))).toBe(json);
-      const spelled = escaped ? "\\u0072equestState" : "requestState";
       const body = `{"id":1e2,"params":{"${spelled}":"${held}","text":${JSON.stringify(asked.text)}}}`;
       const opened = openState(Buffer.from(body), states, of);
       expect(opened).toEqual({

@@ -24,14 +24,18 @@ export function statefulCallOf({ caller, group, head }: Call): StatefulCall {
   };
 }
 
+/** Keys may be spelled with escapes: of the letters in this one, all are from U+0050 to U+007F. */
+function mayHoldState(json: Buffer): boolean {
+  return json.includes(STATE) || ["\\u005", "\\u006", "\\u007"].some((escape) => json.includes(escape));
+}
+
 /** A body's `requestState`, opened; null when it has none; "invalid" when it was not signed for this call. */
 export function openState(
   body: Buffer,
   states: RequestStates,
   call: StatefulCall,
 ): { replicaId: string; body: Buffer } | "invalid" | null {
-  // Keys may be spelled with escapes.
-  if (!body.includes(STATE) && !body.includes("\\u")) return null;
+  if (!mayHoldState(body)) return null;
   // One character for each byte, so that bytes stay what they are.
   const text = body.toString("latin1");
   const spans = findValues(text, ["params", STATE]);
@@ -58,7 +62,7 @@ export function idTextOf(body: Buffer): string {
 
 /** A JSON-RPC answer with its `requestState` signed, if it is a question that has one. */
 export function signState(json: Buffer, sign: (own: string) => string): Buffer {
-  if (!json.includes(STATE)) return json;
+  if (!mayHoldState(json)) return json;
   const text = json.toString("latin1");
   const type = findValues(text, ["result", "resultType"]).at(-1);
   if (!type || parse(text.slice(type.start, type.end)) !== "input_required") return json;
@@ -192,7 +196,7 @@ function endOfEvents(bytes: Buffer): number {
 }
 
 function signEvents(bytes: Buffer, sign: (own: string) => string): Buffer {
-  if (!bytes.includes(STATE)) return bytes;
+  if (!mayHoldState(bytes)) return bytes;
   const events = bytes.toString("latin1").split(/(?<=\n\r?\n)/);
   return Buffer.from(events.map((event) => signEvent(event, sign)).join(""), "latin1");
 }
