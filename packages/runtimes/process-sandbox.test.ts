@@ -104,6 +104,39 @@ describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (s
     expect(await harness.ask(named, `/list?of=${home}`)).toEqual(["project"]);
   });
 
+  test("shows a program with its folder, and a package with the workspace that it is part of; a file only itself", async () => {
+    await open();
+    const files = ["plain/server.py", "plain/helper.py", "papers/one.txt", "alone.py", "mono/packages/server/main.mjs"];
+    const [server, , paper, alone, main] = files.map((file) => {
+      mkdirSync(join(home, file, ".."), { recursive: true });
+      writeFileSync(join(home, file), "");
+      return join(home, file);
+    }) as [string, string, string, string, string];
+    for (const folder of ["mono", "mono/packages/server"]) writeFileSync(join(home, folder, "package.json"), "{}");
+    const { namedBy } = createHostPaths({
+      hostEnv: { HOME: home },
+      replicaEnv: [],
+      dataDir: harness.dataDir,
+      hiddenPaths: [],
+      visiblePaths: [],
+      ownCode: import.meta.dirname,
+      allowedPaths: null,
+    });
+    expect(namedBy(["/usr/bin/env", server, "--of", paper])).toEqual([join(home, "plain"), paper]);
+    expect(namedBy(["/usr/bin/env", alone])).toEqual([alone]);
+    expect(namedBy(["/usr/bin/env", main])).toEqual([join(home, "mono")]);
+  });
+
+  test("shows the environment of a program that is a link, and runs it by that name, whatever links lead there", async () => {
+    mkdirSync(join(home, "envs/one/bin"), { recursive: true });
+    writeFileSync(join(home, "envs/one/pyvenv.cfg"), "");
+    symlinkSync(process.execPath, join(home, "envs/one/bin/run"));
+    symlinkSync("envs/one", join(home, "current"));
+    await open();
+    const { list } = await started("environment", { command: join(home, "current/bin/run") });
+    expect(await list(join(home, "envs/one"))).toEqual(["bin", "pyvenv.cfg"]);
+  });
+
   test.each([
     ["the home folder itself", () => home],
     ["a folder above it", () => outside],

@@ -1,6 +1,6 @@
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
-import { isWithin, realPathOf, statusOf } from "./paths.ts";
+import { isWithin, placeOf, realPathOf, statusOf } from "./paths.ts";
 
 /** What replicas are shown of this host, under a sandbox, and what a launch may ask for beyond. */
 export interface HostPaths {
@@ -21,8 +21,8 @@ export interface HostPaths {
   isConcealed(path: string): boolean;
   /** Why a path is not seen from inside where `granted` was, or null when it is. */
   whyUnseen(path: string, granted: readonly string[]): string | null;
-  /** Of a command line's arguments, the folders and files in concealed places that it names and may have. */
-  namedBy(args: readonly string[]): string[];
+  /** Of a command line, the folders and files in concealed places that it names and may have, with what they belong to. */
+  namedBy(argv: readonly string[]): string[];
 }
 
 export interface HostPathsOptions {
@@ -62,7 +62,9 @@ const TOOLCHAIN_IN_HOME = [".local/lib", ".local/pipx", ".local/share/pipx", ".l
 /** Folders in a home whose `bin` is shown, but not the rest of them. */
 const MIXED = ["", ".local", ".local/share", ".config", ".cargo"];
 /** What makes a folder the root of a project. */
-const PROJECT_MARKS = ["package.json", "pyproject.toml", ".git"];
+const PROJECT_MARKS = ["package.json", "pyproject.toml", "pyvenv.cfg", ".git"];
+/** How many of the paths in a command line name programs: the command, and the script that it may be given. */
+const PROGRAMS = 2;
 
 export function createHostPaths(options: HostPathsOptions): HostPaths {
   const { hostEnv, replicaEnv } = options;
@@ -131,21 +133,21 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
       return real;
     },
     whyUnseen(path, granted) {
-      const real = realPathOf(path);
-      if (isWithin(dataDir, real)) return "it lies in Toolyard's data folder, which replicas do not see";
-      const by = [...hidden, "/run"].find((folder) => isWithin(folder, real));
-      if (by !== undefined) return `replicas do not see ${by}`;
-      if ([...shown, ...granted].some((folder) => isWithin(folder, real))) return null;
-      const folder = unseen.find((each) => isWithin(each, real));
-      return folder === undefined
-        ? null
-        : `replicas have a ${folder} of their own; name its folder as workingDirectory`;
+      for (const place of placesOf(path)) {
+        if (isWithin(dataDir, place)) return "it lies in Toolyard's data folder, which replicas do not see";
+        const by = [...hidden, "/run"].find((folder) => isWithin(folder, place));
+        if (by !== undefined) return `replicas do not see ${by}`;
+        const isSeen = [...shown, ...granted].some((folder) => isWithin(folder, place));
+        const folder = isSeen ? undefined : unseen.find((each) => isWithin(each, place));
+        if (folder !== undefined) return `replicas have a ${folder} of their own; name its folder as workingDirectory`;
+      }
+      return null;
     },
-    namedBy: (args) =>
-      args
+    namedBy: (argv) =>
+      argv
         .filter((arg) => isAbsolute(arg) && statusOf(arg))
-        .map((arg) => projectOf(realPathOf(arg), unseen))
-        .filter((path) => isConcealed(path) && whyProtected(path, false) === null),
+        .flatMap((arg, index) => placesOf(arg).map((place) => surroundingsOf(place, index < PROGRAMS, unseen)))
+        .flatMap((paths) => paths.find((path) => isConcealed(path) && whyProtected(path, false) === null) ?? []),
   };
 }
 
@@ -156,12 +158,21 @@ function toolchainOf(folder: string, home: string | null): string[] {
   return isPart && !MIXED.includes(relative(home, parent)) ? [parent] : [folder];
 }
 
-/** The folder of the project that a path is in, or the path itself. */
-function projectOf(path: string, limits: readonly string[]): string {
+/** Where a path is, and where what it links to is: a program in a virtual environment is found by the former. */
+function placesOf(path: string): string[] {
+  return [...new Set([placeOf(path), realPathOf(path)])];
+}
+
+/**
+ * What a path may be shown with, the most first: the folders of the projects it is in, as packages of a workspace are in two; of a
+ * program, its folder; itself.
+ */
+function surroundingsOf(path: string, isProgram: boolean, limits: readonly string[]): string[] {
+  const projects: string[] = [];
   for (let folder = path; folder !== dirname(folder) && !limits.includes(folder); folder = dirname(folder)) {
-    if (PROJECT_MARKS.some((mark) => statusOf(join(folder, mark)))) return folder;
+    if (PROJECT_MARKS.some((mark) => statusOf(join(folder, mark)))) projects.unshift(folder);
   }
-  return path;
+  return [...projects, ...(isProgram && !isDirectory(path) ? [dirname(path)] : []), path];
 }
 
 function isSystem(path: string): boolean {

@@ -11,7 +11,7 @@ import type { Invocation } from "./invocation.ts";
 import type { Limits } from "./limits.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
-import { statusOf } from "./paths.ts";
+import { placeOf, statusOf } from "./paths.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { allowanceOf } from "./resources.ts";
 
@@ -88,7 +88,9 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         }
         checkSeen("working directory", startDirectory, granted);
       }
-      const command = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
+      const found = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
+      // Links to its folder are not in the sandbox; the program's own name is kept, by which Python finds its environment.
+      const command = sandbox ? placeOf(found) : found;
       if (sandbox) granted.push(...hostPaths.namedBy([command, ...launch.args]));
       checkSeen("command", command, granted);
 

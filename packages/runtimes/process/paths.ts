@@ -1,6 +1,6 @@
 import { realpathSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { relative } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 
 /** Nothing is there, or nothing that this process may look at. */
@@ -25,4 +25,10 @@ export function isWithin(parent: string, path: string): boolean {
 /** The path without symbolic links, as mounts see it; itself where nothing is there. */
 export function realPathOf(path: string): string {
   return statusOf(path) ? realpathSync(path) : path;
+}
+
+/** The path without symbolic links in its folder: where the thing of this name itself is, which may be a link. */
+export function placeOf(path: string): string {
+  const whole = resolve(path);
+  return join(realPathOf(dirname(whole)), basename(whole));
 }
