@@ -177,6 +177,13 @@ describe("a server that misbehaves", () => {
     }
   });
 
+  test("and cannot be installed by npx is reported with what npm says of it, not with where npm's log is", async () => {
+    await using running = await startBridge(fixture("server", "ends-as-npx"));
+    await eventually("the failure", () => running.bridge.health().body.status === "failing");
+    const status = await fetch(new URL("/status", running.url));
+    expect(await status.json()).toMatchObject({ words: "npm error 404 Not Found - GET https://registry.example/none" });
+  });
+
   test("and never answers is starting, and calls to it fail in time", async () => {
     await using running = await startBridge(fixture("server", "silent"), { timeoutSeconds: 1 });
     const answer = await running.post({ jsonrpc: "2.0", id: 1, method: "tools/list" });

@@ -68,6 +68,8 @@ const maxLastLine = 500;
 const maxKeptLine = 64 * 1024;
 /** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
 const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
+/** What npm and npx say went wrong, in the first line of theirs that says it: after a code, before advice and where their log is. */
+const npmErrorLine = /^npm (?:error|ERR!) +(?!(?:code|errno|syscall|path|dest|command) |A complete log of )\S/;
 const stackLines = 30;
 const startOfMessage = /^\s*[{[]/;
 
@@ -175,7 +177,7 @@ export function createChild(options: {
     maxBytes: 1024 * 1024,
     onLine(line) {
       const text = line.trim();
-      if (errorLine.test(text)) {
+      if (npmErrorLine.test(text) ? !npmErrorLine.test(lastError ?? "") : errorLine.test(text)) {
         lastError = text.slice(0, maxKeptLine);
         sinceError = 0;
       } else sinceError += 1;
