@@ -1,7 +1,8 @@
 import { probeHeader } from "@toolyard/bridge/probe-header.ts";
 import { proofOf, proofPath } from "@toolyard/bridge/proof.ts";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import { launchSpec } from "../launch-spec.ts";
 import { createProber, type Prober, type ProbeTarget } from "./probe.ts";
@@ -104,6 +105,45 @@ describe("a bridge", () => {
 });
 
 describe("a server of its own", () => {
+  /** Without end, as fast as it is read. */
+  const pour = (response: ServerResponse, type: string, text: string): void => {
+    response.writeHead(200, { "content-type": type });
+    const more = (): void => {
+      while (response.write(text));
+      response.once("drain", more);
+    };
+    more();
+  };
+  test.each([
+    ["JSON without end", (response: ServerResponse) => pour(response, "application/json", "[".repeat(65_536))],
+    [
+      "a stream without end",
+      (response: ServerResponse) => pour(response, "text/event-stream", `data: {}\n\n`.repeat(9_999)),
+    ],
+    [
+      "an event without end",
+      (response: ServerResponse) => pour(response, "text/event-stream", "data: xxxx\n".repeat(9_999)),
+    ],
+    [
+      "what unpacks to very much",
+      (response: ServerResponse) =>
+        void response
+          .writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" })
+          .end(gzipSync(Buffer.alloc(256 * 1024 * 1024))),
+    ],
+  ])(
+    "that answers %s is read no further than bounded",
+    async (_what, answer) => {
+      const origin = await serve((_request, response) => answer(response));
+      const patient = { kind: "http", command: "x", options: { health: { timeoutSeconds: 20 } } };
+      expect(await prober().check(target(origin, patient), signal)).toMatchObject({
+        ok: false,
+        detail: "Its answer is larger than 4 MiB, or a stream of too many events.",
+      });
+    },
+    30_000,
+  );
+
   test("is asked at its health paths where it has some", async () => {
     const paths: unknown[] = [];
     const origin = await serve((request, response) => {

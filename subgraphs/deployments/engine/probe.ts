@@ -126,7 +126,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       return "mcp tools/list";
     }
     const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
-    return probeMcp({ url, headers: target.headers, dispatcher, signal });
+    return probeMcp({ url, headers: target.headers, dispatcher, signal, maxBytes: MAX_ANSWER_BYTES, tooLarge });
   }
 
   const check: Prober["check"] = async (target, signal) => {
@@ -204,7 +204,7 @@ async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<strin
   // undici's body yields Buffers unless an encoding was set on it.
   for await (const chunk of body as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw new ProbeError({ reason: "Its answer is larger than 4 MiB.", words: null });
+    if (size > MAX_ANSWER_BYTES) throw tooLarge();
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
@@ -229,6 +229,10 @@ class ProbeError extends Error implements Reason {
     this.reason = reason;
     this.words = words;
   }
+}
+
+function tooLarge(): ProbeError {
+  return new ProbeError({ reason: "Its answer is larger than 4 MiB, or a stream of too many events.", words: null });
 }
 
 const NETWORK_ERRORS: Record<string, string> = {
