@@ -1,5 +1,5 @@
 import { parse } from "graphql";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { createApiSchema } from "./api-schema.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
 import { composeFixture } from "./fixtures/compose.ts";
@@ -8,7 +8,10 @@ import { conflictingArguments, intersections, requiringTypedInterfaceObjects } f
 import { graphFixtures, keysFixture } from "./fixtures/supergraphs.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createJudgement } from "./judgement.ts";
+import { createPlanRehearsal } from "./plan-rehearsal.ts";
 import type { PlanNode, QueryPlan } from "./query-plan.ts";
+import { readSubgraphTypes } from "./subgraph-types.ts";
+import { parseSupergraph } from "./supergraph.ts";
 
 function rehearsalFor(supergraphSdl: string) {
   const { rehearse } = createJudgement(supergraphSdl);
@@ -122,6 +125,28 @@ describe("rehearsing a plan", () => {
       expect(await judge({ node }, untyped), untyped).toBeNull();
       expect(await judge({ node }, query), query).not.toBeNull();
     }
+  });
+
+  test("is made ready before the first operation, which no reading of all that there is makes late", async () => {
+    const numbers = Array.from({ length: 40 }, (_, i) => i);
+    const { supergraphSdl: sdl } = composeFixture(
+      Object.fromEntries(
+        numbers.map((i) => [
+          `s${i}`,
+          { typeDefs: `type Query { q${i}: E${i} } type E${i} @key(fields: "id") { id: ID! }`, resolvers: {} },
+        ]),
+      ),
+    );
+    const supergraph = parseSupergraph(sdl);
+    const types = readSubgraphTypes(supergraph.document);
+    const readKeys = vi.spyOn(types, "keys");
+    const schema = createApiSchema({ supergraph: supergraph.document });
+    const rehearse = createPlanRehearsal({ supergraph, types, schema });
+    expect(readKeys.mock.calls.length).toBeGreaterThanOrEqual(numbers.length);
+    readKeys.mockClear();
+    const { node } = createHivePlanner({ supergraphSdl: sdl }).plan(requestFor("{ q0 { id } }"));
+    expect(await rehearse({ node }, requestFor("{ q0 { id } }"))).toBeNull();
+    expect(readKeys.mock.calls.length).toBeLessThan(numbers.length);
   });
 
   test("finds out that a mutation is done twice, or out of turn", async () => {
