@@ -52,7 +52,7 @@ export interface ReplicaCatalog {
   ended(replica: Replica, exit: { exitCode: number | null; signal: string | null }): void;
   /** Forgets it and removes its folder. */
   remove(name: string): Promise<void>;
-  /** Removes its temporary files; what cannot be removed is left to `remove`. */
+  /** Removes its socket and its temporary files; what cannot be removed is left to `remove`. */
   removeTemporary(name: string): Promise<void>;
   onExit(listener: (replica: Replica) => void): () => void;
   close(): Promise<void>;
@@ -130,7 +130,10 @@ export function createReplicaCatalog(options: {
     };
   };
 
-  const sweep = (replica: Replica): Promise<void> => terminator.terminate(targetOf(replica), () => 0);
+  const sweep = async (replica: Replica): Promise<void> => {
+    await terminator.terminate(targetOf(replica), () => 0);
+    records.removeSocket(replica.record.name);
+  };
 
   const running = (): Replica[] => [...replicas.values()].filter(({ record }) => wasSpawned(record) && !record.ended);
 
@@ -345,6 +348,7 @@ export function createReplicaCatalog(options: {
     remove,
     async removeTemporary(name) {
       try {
+        records.removeSocket(name);
         await records.removeTemporary(name);
       } catch (error) {
         log.warn({ replica: name, reason: messageOf(error) }, "a replica's temporary files cannot be removed");

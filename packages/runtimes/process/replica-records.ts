@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { z } from "zod";
@@ -73,6 +73,8 @@ export interface ReplicaRecords {
   write(record: ReplicaRecord): void;
   /** Removes the replica's folder with all in it. */
   remove(name: string): Promise<void>;
+  /** Removes what its bridge listened on: of a replica that is gone. */
+  removeSocket(name: string): void;
   /** Removes the replica's temporary files. */
   removeTemporary(name: string): Promise<void>;
 }
@@ -124,6 +126,7 @@ export function createReplicaRecords(options: {
       renameSync(draft, path);
     },
     remove: (name) => removeTree(pathsOf(name).folder),
+    removeSocket: (name) => rmSync(pathsOf(name).socket, { force: true }),
     async removeTemporary(name) {
       const { temporary, sharedMemory } = pathsOf(name);
       await Promise.all([removeTree(temporary), removeTree(sharedMemory)]);
