@@ -95,3 +95,41 @@ test("the work is linear in the text, even for a secret that is like the text ev
   expect(mask.text(`${"a".repeat(1_000_000)}`).length).toBeLessThan(40_000);
   expect(cpuMs()).toBeLessThan(10_000);
 });
+
+test("all places of all secrets are hidden, however they overlap, and nothing else", () => {
+  const letters = (minLength: number, maxLength: number) =>
+    fc.string({ minLength, maxLength, unit: fc.constantFrom("a", "b") });
+  fc.assert(
+    fc.property(fc.array(letters(4, 8), { maxLength: 6 }), letters(0, 60), (secrets, text) => {
+      const hidden = Array.from(text, (_, at) =>
+        secrets.some((one) => {
+          for (let from = Math.max(0, at - one.length + 1); from <= at; from += 1)
+            if (text.startsWith(one, from)) return true;
+          return false;
+        }),
+      );
+      const expected = Array.from(text, (letter, at) => (hidden[at] ? "*" : letter))
+        .join("")
+        .replaceAll(/\*+/g, "***");
+      expect(createSecretMask(secrets).text(text)).toBe(expected);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("the work is linear in the text, however many secrets begin like it", () => {
+  const mask = createSecretMask([Array.from({ length: 1_500 }, (_, n) => `aaaaaaaa_${n}`).join("\n")]);
+  const text = "a".repeat(1_000_000);
+  const cpuMs = cpuTime();
+  expect(mask.text(text)).toBe(text);
+  expect(cpuMs()).toBeLessThan(3_000);
+  expect(mask.text("a line: aaaaaaaa_7 aaaaaaaa_")).toBe("a line: *** aaaaaaaa_");
+});
+
+test("of whoever has too many secrets to look for nothing is shown", () => {
+  const mask = createSecretMask([
+    Array.from({ length: 20_000 }, (_, n) => `line ${n * 7_919} of a long secret`).join("\n"),
+  ]);
+  expect(mask.text("")).toBe("");
+  expect(mask.text("anything")).toBe("***");
+});

@@ -11,52 +11,65 @@ const REPLACEMENT = "***";
 const SHORTEST = 4;
 /** Of what stands within a value: a line of it, a password in a URL. */
 const SHORTEST_PART = 6;
-/** Longer values are found by their beginning and hidden as far as they go: this bounds the work at each character. */
+/** Longer values are found by their beginning and hidden as far as they go: this bounds what is kept of each. */
 const HEAD = 256;
+/** Longer values that may begin alike; where more do, all that follows is hidden. */
+const MAX_ALIKE = 8;
+/** Of all that is looked for together. Whoever has more secrets than that is shown nothing: making the table takes its time, too. */
+const MAX_CHARACTERS = 500_000;
 
 /** @param secrets Plain values. Many times the same is as once; those of fewer than four characters are not looked for. */
 export function createSecretMask(secrets: Iterable<string>): SecretMask {
-  /** Longest first, by their first characters. */
-  const byStart = new Map<string, string[]>();
-  const starts = new Uint8Array(0x10000);
-  for (const pattern of patternsOf(secrets)) {
-    const start = pattern.slice(0, SHORTEST);
-    const known = byStart.get(start);
-    if (known) known.push(pattern);
-    else byStart.set(start, [pattern]);
-    starts[pairAt(pattern, 0)] = 1;
+  const patterns = patternsOf(secrets);
+  /** Those longer than HEAD by their first characters. */
+  const alike = new Map<string, string[]>();
+  for (const pattern of patterns ?? []) {
+    if (pattern.length <= HEAD) continue;
+    const head = pattern.slice(0, HEAD);
+    alike.set(head, [...(alike.get(head) ?? []).slice(0, MAX_ALIKE), pattern]);
   }
-  for (const known of byStart.values()) known.sort((a, b) => b.length - a.length);
+  const finder = createFinder(Array.from(patterns ?? [], (pattern) => pattern.slice(0, HEAD)));
+
+  /** Where what begins at `from` with a longer value's first characters stops to be that value. */
+  function endOf(given: string, from: number): number {
+    const values = alike.get(given.slice(from, from + HEAD)) ?? [];
+    if (values.length > MAX_ALIKE) return given.length;
+    let last = from + HEAD;
+    for (const value of values) {
+      let end = from + HEAD;
+      while (end < given.length && end - from < value.length && given[end] === value[end - from]) end += 1;
+      last = Math.max(last, end);
+    }
+    return last;
+  }
 
   function text(given: string): string {
-    if (byStart.size === 0) return given;
-    let masked = "";
-    /** Up to where the text is written, and where what is being hidden begins and ends. */
-    let written = 0;
-    let from = -1;
-    let to = -1;
+    if (patterns === null) return given === "" ? given : REPLACEMENT;
+    if (patterns.size === 0) return given;
+    /** What is hidden, in order and apart from each other. */
+    const spans: { from: number; to: number }[] = [];
     let extendedTo = 0;
-    for (let at = 0; at <= given.length - SHORTEST; at += 1) {
-      if (starts[pairAt(given, at)] === 0) continue;
-      for (const pattern of byStart.get(given.slice(at, at + SHORTEST)) ?? []) {
-        let end = at + Math.min(pattern.length, HEAD);
-        if (end <= to) break; // the others are shorter still
-        if (!given.startsWith(pattern.length > HEAD ? pattern.slice(0, HEAD) : pattern, at)) continue;
-        if (pattern.length > HEAD && at >= extendedTo) {
-          while (end < given.length && end - at < pattern.length && given[end] === pattern[end - at]) end += 1;
-          extendedTo = end;
-        }
-        if (at > to) {
-          if (from >= 0) {
-            masked += given.slice(written, from) + REPLACEMENT;
-            written = to;
-          }
-          from = at;
-        }
-        to = Math.max(to, end);
+    finder(given, (from, end) => {
+      let to = end;
+      if (end - from === HEAD && from >= extendedTo) {
+        to = endOf(given, from);
+        extendedTo = to;
       }
+      let first = from;
+      for (let last = spans.at(-1); last && last.to >= first; last = spans.at(-1)) {
+        first = Math.min(first, last.from);
+        to = Math.max(to, last.to);
+        spans.pop();
+      }
+      spans.push({ from: first, to });
+    });
+    let masked = "";
+    let written = 0;
+    for (const { from, to } of spans) {
+      masked += given.slice(written, from) + REPLACEMENT;
+      written = to;
     }
-    return from < 0 ? given : masked + given.slice(written, from) + REPLACEMENT + given.slice(to);
+    return masked + given.slice(written);
   }
 
   function json(value: unknown): unknown {
@@ -71,16 +84,90 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
   return { text, json: <Value>(value: Value) => json(value) as Value };
 }
 
-function pairAt(text: string, at: number): number {
-  return (text.charCodeAt(at) * 257 + text.charCodeAt(at + 1)) & 0xffff;
+/**
+ * Finds patterns in a text, in time that grows with the text alone, whatever the patterns are (Aho and Corasick's automaton): both are
+ * what users write. Tells of each place where one ends the longest that does.
+ */
+function createFinder(patterns: readonly string[]): (text: string, tell: (from: number, to: number) => void) => void {
+  const most = patterns.reduce((sum, pattern) => sum + pattern.length, 1);
+  /** Of each state: its transitions in a hash table, where it goes on when there is none, and the longest pattern that ends in it. */
+  const bits = Math.ceil(Math.log2(2 * most + 1));
+  const slots = new Int32Array(2 ** bits);
+  const parents = new Int32Array(most);
+  const codes = new Uint16Array(most);
+  const fallbacks = new Int32Array(most);
+  const longest = new Uint16Array(most);
+  let states = 1;
+
+  /** The slot of a transition: that of its state, or a free one. */
+  function slotOf(state: number, code: number): number {
+    let slot = Math.imul(Math.imul(state, 0x9e3779b1) ^ code, 0x85ebca6b) >>> (32 - bits);
+    for (;;) {
+      const next = slots[slot] ?? 0;
+      if (next === 0 || (parents[next] === state && codes[next] === code)) return slot;
+      slot = (slot + 1) & (slots.length - 1);
+    }
+  }
+  const stepOf = (state: number, code: number) => slots[slotOf(state, code)] ?? 0;
+
+  for (const pattern of patterns) {
+    let state = 0;
+    for (let at = 0; at < pattern.length; at += 1) {
+      const code = pattern.charCodeAt(at);
+      const slot = slotOf(state, code);
+      if (slots[slot] === 0) {
+        slots[slot] = states;
+        parents[states] = state;
+        codes[states] = code;
+        states += 1;
+      }
+      state = slots[slot] ?? 0;
+    }
+    longest[state] = pattern.length;
+  }
+  function next(from: number, code: number): number {
+    let state = from;
+    for (;;) {
+      const step = stepOf(state, code);
+      if (step !== 0 || state === 0) return step;
+      state = fallbacks[state] ?? 0;
+    }
+  }
+  // By their depth: a fallback is less deep than what falls back to it.
+  const depths = new Uint16Array(states);
+  for (let state = 1; state < states; state += 1) depths[state] = (depths[parents[state] ?? 0] ?? 0) + 1;
+  const order = Uint32Array.from(depths.keys()).sort((a, b) => (depths[a] ?? 0) - (depths[b] ?? 0));
+  for (const state of order) {
+    const parent = parents[state] ?? 0;
+    if (state === 0 || parent === 0) continue;
+    const fallback = next(fallbacks[parent] ?? 0, codes[state] ?? 0);
+    fallbacks[state] = fallback;
+    longest[state] = Math.max(longest[state] ?? 0, longest[fallback] ?? 0);
+  }
+
+  return (text, tell) => {
+    let state = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      state = next(state, text.charCodeAt(at));
+      const length = longest[state] ?? 0;
+      if (length > 0) tell(at + 1 - length, at + 1);
+    }
+  };
 }
 
-function patternsOf(secrets: Iterable<string>): Set<string> {
+/** All that is looked for; null when that is too much. */
+function patternsOf(secrets: Iterable<string>): Set<string> | null {
   const patterns = new Set<string>();
+  let characters = 0;
   for (const secret of new Set(secrets)) {
     const parts = new Set(secret.length < SHORTEST ? [] : [secret, ...partsOf(secret)]);
     for (const part of parts)
-      for (const form of formsOf(part)) if (form.length >= SHORTEST && form.trim() !== "") patterns.add(form);
+      for (const form of formsOf(part)) {
+        if (form.length < SHORTEST || form.trim() === "" || patterns.has(form)) continue;
+        patterns.add(form);
+        characters += Math.min(form.length, HEAD);
+        if (characters > MAX_CHARACTERS) return null;
+      }
   }
   return patterns;
 }
