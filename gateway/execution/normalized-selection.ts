@@ -30,6 +30,8 @@ export interface NormalizeOptions {
   isTrue(variable: string): boolean;
   /** The key under which the subgraphs' data has a field. */
   dataKeyOf(field: FieldNode): string;
+  /** Whether objects of a type may be of one that no answer may have: then their type is asked for, by which they are left out. */
+  mayBeHidden(typeName: string): boolean;
   /** How many fields the selection may come to when it is written out. */
   maxFields: number;
   /** Whether the caller may not have the field; such fields are left out. */
@@ -122,6 +124,7 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
       const type = definition && getNamedType(definition.type);
       const path = isDenied && definition ? [...level.path, responseKey, ...listsOf(definition.type)] : level.path;
       const inner = isCompositeType(type) ? createLevel(type, path) : null;
+      if (inner && options.mayBeHidden(inner.type.name)) inner.fields.set("__typename", typeNameField());
       level.fields.set(key, (entry = { name, args: field.arguments ?? [], directives: [], inner }));
     }
     addDirectives(schema, entry, field.directives);
@@ -143,6 +146,8 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
 function createLevel(type: GraphQLCompositeType, path: readonly string[]): Level {
   return { type, path, fields: new Map(), fragments: new Map() };
 }
+
+const typeNameField = (): LevelField => ({ name: "__typename", args: [], directives: [], inner: null });
 
 function addDirectives(schema: GraphQLSchema, entry: LevelField, directives: readonly DirectiveNode[] = []): void {
   for (const directive of directives) {

@@ -279,6 +279,7 @@ function isInherited(key: string): boolean {
 
 export interface PlanTextOptions {
   schema: GraphQLSchema;
+  supergraph: Pick<Supergraph, "objectTypesOf">;
   isTrue(variable: string): boolean;
   maxFields: number;
   isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
@@ -297,7 +298,7 @@ export interface PlanText {
  * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
  */
 export function planTextOf(operation: Operation, options: PlanTextOptions): PlanText {
-  const { schema, isTrue, maxFields, isDenied } = options;
+  const { schema, supergraph, isTrue, maxFields, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
   if (!forSubgraphs || !rootType) return { text: null, denied: [] };
@@ -309,6 +310,7 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
     fragments,
     isTrue,
     dataKeyOf,
+    mayBeHidden: (typeName) => [...supergraph.objectTypesOf(typeName)].some((name) => !schema.getType(name)),
     maxFields,
     isDenied,
     onDenied: (path) => denied.set(path.join("."), path),

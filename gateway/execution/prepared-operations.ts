@@ -235,7 +235,7 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { text, denied } = planTextOf(operation, { schema, isTrue, maxFields, isDenied });
+    const { text, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
     const { overrideLabels, overridePercentage } = choice;
     const conditions = Object.fromEntries(operation.conditionVariables.map((name) => [name, isTrue(name)]));
     const request = { operationName: operation.name, overrideLabels, overridePercentage, conditions };

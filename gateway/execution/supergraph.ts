@@ -9,6 +9,8 @@ export interface Supergraph {
   subgraphUrls: ReadonlyMap<string, string>;
   /** Whether an object of type `typeName` is one of `condition`: the type itself, its interface, a union it is in. */
   isSubType(typeName: string, condition: string): boolean;
+  /** The object types that an interface or union has; none for another type. */
+  objectTypesOf(abstractType: string): ReadonlySet<string>;
   /** Whether the type alone may be an entity's key: then nothing else need be known of it. */
   isKeyedByType(typeName: string): boolean;
   /** Whether some type has a field of this name. */
@@ -36,11 +38,14 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
   const requiredWithArguments = new Set<string>();
   const overrideLabels = new Set<string>();
   const abstractTypesOf = new Map<string, Set<string>>();
+  const objectTypesOf = new Map<string, Set<string>>();
 
-  const belongsTo = (typeName: string, abstractType: string) => {
-    const known = abstractTypesOf.get(typeName);
-    if (known) known.add(abstractType);
-    else abstractTypesOf.set(typeName, new Set([abstractType]));
+  const addTo = (sets: Map<string, Set<string>>, key: string, name: string) => {
+    sets.set(key, (sets.get(key) ?? new Set()).add(name));
+  };
+  const belongsTo = (typeName: string, abstractType: string, isObject: boolean) => {
+    addTo(abstractTypesOf, typeName, abstractType);
+    if (isObject) addTo(objectTypesOf, abstractType, typeName);
   };
 
   for (const definition of document.definitions) {
@@ -67,9 +72,10 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
           for (const [, name] of requires.matchAll(/(\w+)\s*\(/g)) if (name) requiredWithArguments.add(name);
         }
       }
-      for (const implemented of definition.interfaces ?? []) belongsTo(definition.name.value, implemented.name.value);
+      const isObject = definition.kind === Kind.OBJECT_TYPE_DEFINITION;
+      for (const { name } of definition.interfaces ?? []) belongsTo(definition.name.value, name.value, isObject);
     } else if (definition.kind === Kind.UNION_TYPE_DEFINITION) {
-      for (const member of definition.types ?? []) belongsTo(member.name.value, definition.name.value);
+      for (const member of definition.types ?? []) belongsTo(member.name.value, definition.name.value, true);
     }
   }
 
@@ -78,6 +84,7 @@ export function parseSupergraph(supergraphSdl: string): Supergraph {
     subgraphUrls,
     isSubType: (typeName, condition) =>
       typeName === condition || (abstractTypesOf.get(typeName)?.has(condition) ?? false),
+    objectTypesOf: (abstractType) => objectTypesOf.get(abstractType) ?? new Set(),
     isKeyedByType: (typeName) => keyedByType.has(typeName),
     isFieldName: (name) => fieldNames.has(name),
     isRequired: (name) => required.has(name),
