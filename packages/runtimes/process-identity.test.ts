@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { createCgroups, noCgroups } from "./process/cgroups.ts";
+import { createProcessTable } from "./process/process-table.ts";
 import { diskUse } from "./process/disk-use.ts";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
@@ -197,6 +198,41 @@ describe("what a replica uses", () => {
     expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/had \d+ processes, of 40/) });
     expect(await harness.processes(spec)).toEqual([]);
   }, 60_000);
+
+  const takesMemory = async (way: string, mib: number, memoryMb: number) => {
+    harness = await openProcessHarness({ isolation: "none", cgroups: noCgroups });
+    const spec = await harness.fixture("greedy", "");
+    const args = [join(import.meta.dirname, "fixtures/takes-memory.py"), way, String(mib)];
+    const launch = { ...spec.launch, command: "python3", args } as ReplicaLaunch;
+    return harness.runtime.start({ ...spec, launch, resources: { ...spec.resources, memoryMb } });
+  };
+  const onLinux = hasPython && process.platform === "linux";
+
+  test.runIf(onLinux).each([["shared"], ["file"]])(
+    "is bounded in memory that is no process's own: %s",
+    async (way) => {
+      const handle = await takesMemory(way, 200, 128);
+      expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/used \d+ MiB of memory, of 128/) });
+    },
+    60_000,
+  );
+
+  test.runIf(onLinux)(
+    "is counted once where processes share it",
+    async () => {
+      const handle = await takesMemory("shared-by-many", 100, 512);
+      const taken = async () => (await harness.runtime.logs(handle, 20)).filter(({ text }) => text === "taken").length;
+      await expect.poll(taken, LONG).toBe(8);
+      const pids = (await createProcessTable().scan())
+        .filter(({ sessionId }) => sessionId === Number(handle.identity["pid"]))
+        .map(({ pid }) => pid);
+      expect(pids.length).toBeGreaterThanOrEqual(8);
+      const bytes = createProcessTable().memoryOf(pids) ?? 0;
+      expect(bytes).toBeGreaterThan(100 * MIB);
+      expect(bytes).toBeLessThan(400 * MIB);
+    },
+    60_000,
+  );
 
   test.each([
     ["one file", (folder: string) => [folder, "1", String(48 * MIB)]],

@@ -46,7 +46,7 @@ export function createOveruse(options: { root: string; table: ProcessTable }): O
     ofMemoryAndProcesses(record, pids) {
       const { memoryMb, processes } = allowanceOf({ cpus: null, ...record });
       if (pids.length > processes) return `had ${pids.length} processes, of ${processes} that it may have`;
-      const bytes = table.privateMemory(pids);
+      const bytes = table.memoryOf(pids);
       if (bytes === null || bytes <= memoryMb * MIB) return null;
       return `used ${Math.ceil(bytes / MIB)} MiB of memory, of ${memoryMb} MiB that it may`;
     },

@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
@@ -23,8 +23,8 @@ export interface ProcessTable {
   find(pids: number[]): Map<number, ProcessEntry>;
   /** Every process. Costs milliseconds: not for a hot path. */
   scan(): Promise<ProcessEntry[]>;
-  /** Private memory of the processes, resident or swapped, in bytes; null where this host does not tell. */
-  privateMemory(pids: number[]): number | null;
+  /** Memory of the processes, resident or swapped, without files of the disk, in bytes; null where this host does not tell. */
+  memoryOf(pids: number[]): number | null;
 }
 
 /** The table of this host: /proc where there is one, else `ps`. */
@@ -37,8 +37,12 @@ export function createProcessTable(): ProcessTable {
 const GONE = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM", "ENOTDIR"]);
 
 function readOrNull(path: string): string | null {
+  return unlessGone(() => readFileSync(path, "latin1"));
+}
+
+function unlessGone<Value>(read: () => Value): Value | null {
   try {
-    return readFileSync(path, "latin1");
+    return read();
   } catch (error) {
     if (GONE.has(systemCodeOf(error) ?? "")) return null;
     throw error;
@@ -48,6 +52,26 @@ function readOrNull(path: string): string | null {
 /** The kernel shows times in /proc in 1/100 s whatever its own tick (USER_HZ, `man 5 proc`). */
 const TICK_MS = 10;
 const SCAN_BATCH = 64;
+const LITTLE_SHARED_BYTES = 16 * 1024 * 1024;
+
+function kibIn(text: string, line: RegExp): number {
+  return [...text.matchAll(line)].reduce((sum, [, kib]) => sum + Number(kib), 0);
+}
+
+/** What processes keep in files that are in memory only (`man 2 memfd_create`), mapped or not, in bytes. */
+function memoryFilesOf(pids: number[]): number {
+  const sizes = new Map<number, number>();
+  for (const pid of pids) {
+    const folder = `/proc/${pid}/fd`;
+    for (const name of unlessGone(() => readdirSync(folder)) ?? []) {
+      const path = `${folder}/${name}`;
+      if (!unlessGone(() => readlinkSync(path))?.startsWith("/memfd:")) continue;
+      const file = unlessGone(() => statSync(path));
+      if (file) sizes.set(file.ino, file.blocks * 512);
+    }
+  }
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
+}
 
 function createProcfsProcessTable(bootId: string): ProcessTable {
   const bootTimeSeconds = Number(/^btime (\d+)$/m.exec(readOrNull("/proc/stat") ?? "")?.[1] ?? 0);
@@ -94,13 +118,19 @@ function createProcfsProcessTable(bootId: string): ProcessTable {
       }
       return processes;
     },
-    privateMemory(pids) {
+    memoryOf(pids) {
       let bytes = 0;
+      let shared = 0;
       for (const pid of pids) {
         const status = readOrNull(`/proc/${pid}/status`) ?? "";
-        for (const [, kib] of status.matchAll(/^(?:RssAnon|VmSwap):\s+(\d+) kB$/gm)) bytes += Number(kib) * 1024;
+        bytes += kibIn(status, /^(?:RssAnon|VmSwap):\s+(\d+) kB$/gm) * 1024;
+        const mapped = kibIn(status, /^RssShmem:\s+(\d+) kB$/gm) * 1024;
+        // Its share of what it has together with others costs to ask for.
+        const share = mapped > LITTLE_SHARED_BYTES ? readOrNull(`/proc/${pid}/smaps_rollup`) : null;
+        shared += share === null ? mapped : kibIn(share, /^Pss_Shmem:\s+(\d+) kB$/gm) * 1024;
       }
-      return bytes;
+      // Most that is kept in files of memory is mapped, too.
+      return bytes + Math.max(shared, memoryFilesOf(pids));
     },
   };
 }
@@ -162,6 +192,6 @@ export function createPsProcessTable(): ProcessTable {
       });
       return parse(stdout);
     },
-    privateMemory: () => null,
+    memoryOf: () => null,
   };
 }
