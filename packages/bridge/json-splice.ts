@@ -76,10 +76,15 @@ function keyOf(text: string, start: number, end: number): string | null {
 }
 
 /** Goes through the members of the object that begins at `start`, as far as they can be read. */
-function eachMember(text: string, start: number, see: (key: string | null, start: number, end: number) => void): void {
+function eachMember(
+  text: string,
+  start: number,
+  see: (key: string | null, start: number, end: number, keyStart: number) => void,
+): void {
   if (text[start] !== "{") return;
   let at = skipSpace(text, start + 1);
   while (text.charCodeAt(at) === quote) {
+    const keyStart = at;
     const keyEnd = endOfString(text, at);
     if (keyEnd === -1) return;
     const key = keyOf(text, at, keyEnd);
@@ -88,7 +93,7 @@ function eachMember(text: string, start: number, see: (key: string | null, start
     at = skipSpace(text, at + 1);
     const end = endOfValue(text, at);
     if (end === -1) return;
-    see(key, at, end);
+    see(key, at, end, keyStart);
     at = skipSpace(text, end);
     if (text[at] !== ",") return;
     at = skipSpace(text, at + 1);
@@ -152,14 +157,34 @@ export function printFrom(value: unknown, before: unknown, text: string): string
     });
     return `[${printed.join(",")}]`;
   }
-  if (!isRecord(value) || !isRecord(before)) return JSON.stringify(value) ?? "null";
-  const members = membersOf(text);
+  return isRecord(value) && isRecord(before) ? printObject(value, before, text) : (JSON.stringify(value) ?? "null");
+}
+
+function printObject(value: Record<string, unknown>, before: Record<string, unknown>, text: string): string {
   const printed: string[] = [];
-  for (const [key, member] of Object.entries(value)) {
-    if (member === undefined) continue;
-    const written = members.get(key);
-    const given = written !== undefined && Object.hasOwn(before, key);
-    printed.push(`${JSON.stringify(key)}:${given ? printFrom(member, before[key], written) : JSON.stringify(member)}`);
+  let count = 0;
+  /** Members one after the other that stay as they are are copied at once: there may be very many. */
+  let run: Span | null = null;
+  const copy = (): void => {
+    if (run !== null) printed.push(text.slice(run.start, run.end));
+    run = null;
+  };
+  eachMember(text, skipSpace(text, 0), (key, start, end, keyStart) => {
+    count += 1;
+    const isKept = key !== null && Object.hasOwn(value, key) && value[key] !== undefined;
+    if (isKept && value[key] === before[key]) {
+      run = { start: run?.start ?? keyStart, end };
+      return;
+    }
+    copy();
+    if (isKept) printed.push(text.slice(keyStart, start) + printFrom(value[key], before[key], text.slice(start, end)));
+  });
+  copy();
+  // Of a key that stands twice only the last one counts.
+  if (count !== Object.keys(before).length) return JSON.stringify(value);
+  for (const key of Object.keys(value)) {
+    if (value[key] !== undefined && !Object.hasOwn(before, key))
+      printed.push(`${JSON.stringify(key)}:${JSON.stringify(value[key])}`);
   }
   return `{${printed.join(",")}}`;
 }
