@@ -9,6 +9,7 @@ import type { RequestStates, StatefulCall } from "./request-state.ts";
 
 const METHODS = new Set(["tools/call", "prompts/get", "resources/read"]);
 const STATE = "requestState";
+const BACKSLASH = 0x5c;
 
 /** Whether the answer may be a question. */
 export function mayAskForInput({ request, head }: Pick<Call, "request" | "head">): boolean {
@@ -26,7 +27,8 @@ export function statefulCallOf({ caller, group, head }: Call): StatefulCall {
 
 /** Keys may be spelled with escapes: of the letters in this one, all are from U+0050 to U+007F. */
 function mayHoldState(json: Buffer): boolean {
-  return json.includes(STATE) || ["\\u005", "\\u006", "\\u007"].some((escape) => json.includes(escape));
+  if (json.includes(STATE)) return true;
+  return json.includes(BACKSLASH) && ["\\u005", "\\u006", "\\u007"].some((escape) => json.includes(escape));
 }
 
 /** A body's `requestState`, opened; null when it has none; "invalid" when it was not signed for this call. */
