@@ -46,10 +46,11 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       : createSupergraphFile({ file, log: logger });
   const supergraphSdl = await source.load(lifetime.signal);
   const urlOf = (name: string, url: string): string => {
-    const chosen = config.subgraphUrls[name] ?? url;
+    // Those in Toolyard's own supergraph stand for whatever this installation has.
+    const chosen = config.subgraphUrls[name] ?? (given === null ? "" : url);
     if (/^https?:/.test(chosen) && URL.canParse(chosen)) return chosen;
     throw new ConfigError(
-      `The supergraph has no usable URL for its subgraph "${name}" (it is ${JSON.stringify(chosen)}). Example: SUBGRAPH_URLS=${name}=http://127.0.0.1:4001/graphql`,
+      `The supergraph has no usable URL for its subgraph "${name}"${chosen === "" ? "" : ` (it is ${JSON.stringify(chosen)})`}. Example: SUBGRAPH_URLS=${name}=http://127.0.0.1:4001/graphql`,
     );
   };
   const httpOf = (name: string, url: string) => ({

@@ -9,6 +9,8 @@ async function run(entry: string, env: Record<string, string>): Promise<{ code: 
     cwd: root,
     env: { PATH: process.env.PATH, ...env },
     stdio: ["ignore", "ignore", "pipe"],
+    // One that starts after all is not left behind.
+    timeout: 25_000,
   });
   let printed = "";
   child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
@@ -52,4 +54,13 @@ test.each([
   const { code, printed } = await run(entry, { [name]: "scheme://root:hunter2@db/x" });
   expect({ code, printed }).toMatchObject({ code: 78, printed: expect.stringContaining(`${name}: `) });
   expect(printed).not.toContain("hunter2");
+});
+
+test("gateway/main.ts does not guess where Toolyard's own subgraphs are", { timeout: 30_000 }, async () => {
+  const SECRET_KEY = "a key for tests, which is long enough";
+  const { code, printed } = await run("gateway/main.ts", { SECRET_KEY, PORT: "0" });
+  expect({ code, printed }).toMatchObject({
+    code: 78,
+    printed: expect.stringMatching(/no usable URL for .*SUBGRAPH_URLS=/),
+  });
 });
