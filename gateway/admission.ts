@@ -40,6 +40,8 @@ export interface AdmissionOptions {
 export interface Admission {
   /** @param clientText What the client sent, where `query` was made of that here: where only known operations run, it is that which must be. */
   admit(query: string, operationName: string | null, clientText?: string): AdmittedOperation | readonly GraphQLError[];
+  /** Whether this text was decided on before, so that it costs little to admit. */
+  knows(query: string): boolean;
 }
 
 interface KnownText {
@@ -143,6 +145,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   }
 
   return {
+    knows: (query) => known.get(query) !== undefined || refused.get(query) !== undefined,
     admit(query, operationName, clientText) {
       let text = known.get(query);
       if (!text) {

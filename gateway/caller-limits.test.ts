@@ -47,6 +47,19 @@ describe("the rate of operations", () => {
     limits.charge({ caller: anonymous, clientAddress: "2001:db8:0:1::1" });
   });
 
+  test("lets the anonymous send few texts that are new, and others as many as known ones", () => {
+    const { limits, pass } = create({ operationsPerMinute: 1_200, burst: 300 });
+    const somebody = { caller: anonymous, clientAddress: "10.0.0.1" };
+    for (let i = 0; i < 30; i++) limits.charge(somebody, true);
+    expect(() => limits.charge(somebody, true)).toThrow(/new operations.*120 .*Log in/);
+    for (let i = 0; i < 300; i++) limits.charge(ada, true);
+    pass(500);
+    limits.charge(somebody, true);
+    expect(() => limits.charge(somebody, true)).toThrow();
+    pass(500);
+    for (let i = 0; i < 10; i++) limits.charge(somebody);
+  });
+
   test("does not hold for services", () => {
     const { limits } = create({ burst: 1 });
     const service = { caller: createServiceCaller("proxy", []) };

@@ -3,8 +3,12 @@ import { addressBlock } from "@toolyard/service-kit/hosts.ts";
 
 /** What one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {
-  /** Counts one operation. @throws ToolyardError RATE_LIMITED with `retryAfterSeconds` */
-  charge(caller: CallerKey): void;
+  /**
+   * Counts one operation.
+   * @param isNew Its text has to be parsed, validated and planned first: of such, callers without a credential have few.
+   * @throws ToolyardError RATE_LIMITED with `retryAfterSeconds`
+   */
+  charge(caller: CallerKey, isNew?: boolean): void;
   /**
    * Counts one that runs. Call what it returns when it has ended.
    * @throws ToolyardError RATE_LIMITED when as many run as may
@@ -39,6 +43,9 @@ interface Known {
 /** Callers that did nothing for so long are forgotten; their allowance is whole again by then. */
 const FORGET_AFTER_MS = 60_000;
 
+/** A text that is new takes the event loop some thirty times as long as one that is known. */
+const NEW_TEXTS_PER_MINUTE = 120;
+
 /** Where nothing of a caller is counted. */
 export const noCallerLimits: CallerLimits = { charge: () => undefined, enter: () => () => undefined };
 
@@ -69,21 +76,26 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   }
 
   return {
-    charge(key) {
+    charge(key, isNew = false) {
       if (key.caller.kind === "service") return;
+      const isWork = isNew && key.caller.kind === "anonymous";
+      const cost = isWork ? Math.min(burst, Math.max(1, operationsPerMinute / NEW_TEXTS_PER_MINUTE)) : 1;
       const known = knownOf(key);
       const at = now();
       known.allowance = Math.min(burst, known.allowance + (at - known.updatedAt) * perMs);
       known.updatedAt = at;
-      if (known.allowance < 1) {
-        const retryAfterSeconds = Math.max(1, Math.ceil((1 - known.allowance) / perMs / 1_000));
-        throw new ToolyardError(
-          "RATE_LIMITED",
-          `Too many operations: ${operationsPerMinute} a minute are allowed. Try again in ${retryAfterSeconds} s.`,
-          { retryAfterSeconds, extensions: { limit: "operationsPerMinute", max: operationsPerMinute } },
-        );
+      if (known.allowance < cost) {
+        const retryAfterSeconds = Math.max(1, Math.ceil((cost - known.allowance) / perMs / 1_000));
+        const max = Math.floor(operationsPerMinute / cost);
+        const what = isWork
+          ? `Too many new operations without a credential: ${max} of different texts a minute are allowed. Log in, or put what differs into variables, or try`
+          : `Too many operations: ${max} a minute are allowed. Try`;
+        throw new ToolyardError("RATE_LIMITED", `${what} again in ${retryAfterSeconds} s.`, {
+          retryAfterSeconds,
+          extensions: { limit: isWork ? "newOperationsPerMinute" : "operationsPerMinute", max },
+        });
       }
-      known.allowance -= 1;
+      known.allowance -= cost;
     },
     enter(kind, key) {
       if (key.caller.kind === "service") return () => undefined;

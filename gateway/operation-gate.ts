@@ -52,6 +52,9 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
   const { subgraphsKnowCallers = true, usage = null } = options;
 
+  const admissionOf = (graph: Graph, { caller }: OperationContext) =>
+    graph.admission[caller.kind === "service" ? "internal" : "public"];
+
   const admit = (
     graph: Graph,
     {
@@ -60,12 +63,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       clientText,
       context,
     }: Pick<GraphRequest, "query" | "operationName" | "clientText" | "context">,
-  ) =>
-    graph.admission[context.caller.kind === "service" ? "internal" : "public"].admit(
-      query,
-      operationName ?? null,
-      clientText,
-    );
+  ) => admissionOf(graph, context).admit(query, operationName ?? null, clientText);
 
   /** The admitted operation, once what depends on variables and caller is checked, too. */
   function begin(
@@ -234,7 +232,9 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   return {
     inspect(request) {
       try {
-        callerLimits.charge(request.context);
+        // A graph of others knows nobody, or lets everybody in.
+        const isNew = subgraphsKnowCallers && !admissionOf(live.current, request.context).knows(request.query);
+        callerLimits.charge(request.context, isNew);
       } catch (error) {
         return { errors: named([refusal(error)], request.context) };
       }

@@ -81,6 +81,12 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
         i: Object.fromEntries(Array.from({ length: 15_000 }, (_, at) => [`a${at}`, 1])),
       }),
     ),
+  "operations that are all new": () =>
+    times(1_000, (n) =>
+      operation(
+        `{ ${Array.from({ length: 40 }, (_, at) => `a${n}_${at}: tools { edges { node { id } } }`).join(" ")} }`,
+      ),
+    ),
   "keys that are made up": () =>
     times(500, (n) =>
       post('{"query":"{ me { id } }"}', {
