@@ -42,7 +42,7 @@ describe("the rate of operations", () => {
     expect(() => limits.charge({ caller: anonymous, clientAddress: "10.0.0.1" })).toThrow();
     expect(() => limits.charge({ caller: anonymous, clientAddress: "::ffff:10.0.0.1" })).toThrow();
     limits.charge({ caller: anonymous, clientAddress: "2001:db8::1" });
-    // Whoever has one address of a network has all of it.
+    // A client that has one address of a network has all of it.
     expect(() => limits.charge({ caller: anonymous, clientAddress: "2001:db8::2" })).toThrow();
     limits.charge({ caller: anonymous, clientAddress: "2001:db8:0:1::1" });
   });

@@ -25,7 +25,7 @@ export function withPlainNumbers(
   const result = { ...variables };
   for (const { variable, type } of definitions) {
     const name = variable.name.value;
-    // What is no input type was refused by validation.
+    // Validation has refused all but input types.
     const inputType = typeFromAST(schema, type as never) as GraphQLInputType | undefined;
     if (inputType && Object.hasOwn(variables, name)) result[name] = plainValue(inputType, variables[name]);
   }

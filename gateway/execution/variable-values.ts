@@ -38,7 +38,7 @@ export function variableValues(
   try {
     for (const definition of definitions) {
       const name = definition.variable.name.value;
-      // What is no input type was refused by validation.
+      // Validation has refused all but input types.
       const type = typeFromAST(schema, definition.type as never) as GraphQLInputType;
       const value = Object.hasOwn(inputs, name) ? inputs[name] : undefined;
       if (!Object.hasOwn(inputs, name)) {

@@ -5,7 +5,22 @@ import { findValues, lastText, printFrom, replaceValues } from "./json-splice.ts
 
 /** JSON as others print it: with white space, escaped keys, keys that stand twice. */
 const whitespace = fc.constantFrom("", " ", "\n\t");
-const key = fc.oneof(fc.constantFrom("a", "b", "id", "params"), fc.string());
+/**
+ * No key begins with a backslash: once it has read `{"a":1,"\\":2}`, V8 of Node 24 reads the key of `{"a":1,"\u0062":2}` as a
+ * backslash, since it compares the raw text with the key that came last behind the same ones.
+ */
+const key = fc.oneof(fc.constantFrom("a", "b", "id", "params"), fc.string()).filter((name) => !name.startsWith("\\"));
+const { value: anyJson } = fc.letrec<{ value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { depthSize: "small" },
+    fc.string(),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.boolean(),
+    fc.constant(null),
+    fc.array(tie("value")),
+    fc.dictionary(key, tie("value")),
+  ),
+}));
 function print(value: unknown, gap: string, escape: boolean): string {
   if (Array.isArray(value)) return `[${value.map((item) => gap + print(item, gap, escape) + gap).join(",")}]`;
   if (typeof value === "object" && value !== null) {
@@ -23,14 +38,14 @@ function print(value: unknown, gap: string, escape: boolean): string {
   }
   return JSON.stringify(value);
 }
-const json = fc.dictionary(key, fc.jsonValue());
+const json = fc.dictionary(key, anyJson);
 
 test("a value is found where it stands, and only it is replaced", () => {
   fc.assert(
     fc.property(
       json,
       json,
-      fc.jsonValue(),
+      anyJson,
       fc.string(),
       whitespace,
       fc.boolean(),
@@ -57,8 +72,8 @@ test("a key that stands twice is found twice", () => {
 test("a value that was made from another one is printed with what it took over as that was written", () => {
   const shape = fc.record({ kept: json, changed: json, dropped: json, items: fc.array(json) });
   fc.assert(
-    fc.property(shape, fc.jsonValue(), whitespace, ({ dropped, ...before }, added, gap) => {
-      const text = print({ ...before, dropped, number: 0 }, gap, false).replace(/0(?=[^0]*$)/, "1.0");
+    fc.property(shape, anyJson, whitespace, fc.boolean(), ({ dropped, ...before }, added, gap, escape) => {
+      const text = print({ ...before, dropped, number: 0 }, gap, escape).replace(/0(?=[^0]*$)/, "1.0");
       const parsed = JSON.parse(text) as typeof before & { number: number };
       const made = {
         number: parsed.number,
