@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -8,6 +8,7 @@ import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.t
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process-runtime.ts";
 import type { ReplicaHandle, ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
+import { createCgroups } from "./process/cgroups.ts";
 import { stopAll } from "./stop-all.ts";
 
 const DEADLINE = { timeout: 10_000, interval: 20 };
@@ -16,6 +17,8 @@ const UNSAID = { cpus: null, memoryMb: null, processes: null, diskMb: null };
 
 /** Why what is about bubblewrap is skipped: in the name of the skipped tests. */
 const problem = await whyNoBubblewrap();
+
+const limitsMemory = memoryIsLimited();
 
 let harness: ProcessHarness;
 async function open(options: Partial<ProcessRuntimeOptions> = {}): Promise<ProcessHarness> {
@@ -34,6 +37,16 @@ function withLaunch(spec: ReplicaSpec, change: Partial<ReplicaLaunch & { kind: "
 }
 async function isAlive(handle: ReplicaHandle): Promise<boolean> {
   return (await harness.runtime.inspect(handle)).alive;
+}
+/** Whether the kernel of this host bounds the memory of a replica. */
+function memoryIsLimited(): boolean {
+  const cgroups = createCgroups({ ownerId: `probe-${process.pid}` });
+  const folders = cgroups.create("memory", { cpus: null, memoryMb: 64, processes: 1, diskMb: 1 });
+  const isLimited = folders.some((folder) =>
+    ["memory.max", "memory.limit_in_bytes"].some((file) => existsSync(join(folder, file))),
+  );
+  cgroups.remove(folders);
+  return isLimited;
 }
 const texts = async (handle: ReplicaHandle, last = 100): Promise<string[]> =>
   (await harness.runtime.logs(handle, last)).map(({ text }) => text);
@@ -318,6 +331,9 @@ test("a replica that prints without end takes a bounded space, and its last line
   await expect.poll(largest, DEADLINE).toBeLessThanOrEqual(3 * logMaxBytes);
 });
 
+const MORE_THAN_IT_MAY =
+  /^Killed by .*: it used (\d+ MiB of memory, of 150 MiB|more than the 150 MiB of memory) that it may\.$/;
+
 test("a replica that uses more memory than it may is killed, and its log says so", async () => {
   const { runtime, fixture, ask } = await open();
   const spec = { ...(await fixture("fat", "http-server.mjs")), resources: { ...UNSAID, memoryMb: 150 } };
@@ -328,11 +344,23 @@ test("a replica that uses more memory than it may is killed, and its log says so
   await expect.poll(() => isAlive(handle), DEADLINE).toBe(false);
   await expect
     .poll(async () => await runtime.inspect(handle), DEADLINE)
-    .toMatchObject({
-      signal: "SIGKILL",
-      detail: expect.stringMatching(/it used \d+ MiB of memory, of 150 MiB that it may/),
-    });
+    .toMatchObject({ signal: "SIGKILL", detail: expect.stringMatching(MORE_THAN_IT_MAY) });
 });
+
+test.skipIf(!limitsMemory)(
+  "a replica that the kernel ended before its use was looked at has the reason, too",
+  async () => {
+    const { runtime, fixture, ask } = await open({ pollIntervalMs: 60_000 });
+    const spec = { ...(await fixture("fat", "http-server.mjs")), resources: { ...UNSAID, memoryMb: 150 } };
+    const handle = await runtime.start(spec);
+    await ask(spec, "/grow?of=10");
+    await fetch(`http://${spec.host}:${spec.port}/grow?of=600`).catch(() => null);
+    await expect
+      .poll(async () => await runtime.inspect(handle), DEADLINE)
+      .toMatchObject({ signal: "SIGKILL", detail: expect.stringMatching(/^Killed by the system: it used more than/) });
+    expect(await texts(handle)).toContainEqual(expect.stringMatching(MORE_THAN_IT_MAY));
+  },
+);
 
 describe.skipIf(problem !== null)(`under bubblewrap${problem === null ? "" : ` (skipped: ${problem})`}`, () => {
   test("a replica sees the system but neither Toolyard's data, nor hidden paths, nor other processes", async () => {

@@ -31,6 +31,8 @@ export interface Cgroups {
   enter(folders: readonly string[], pid: number): void;
   /** What runs in it; null where there is no such group. */
   members(folders: readonly string[]): number[] | null;
+  /** Whether the kernel ended one of its processes for want of memory. */
+  ranOutOfMemory(folders: readonly string[]): boolean;
   /** SIGKILL to all in it, at once where the kernel can. */
   kill(folders: readonly string[]): void;
   /** Removes a group in which nothing runs any more. Whether it is gone: the kernel may hold one for moments yet. */
@@ -44,6 +46,7 @@ export const noCgroups: Cgroups = {
   names: () => [],
   enter: () => undefined,
   members: () => null,
+  ranOutOfMemory: () => false,
   kill: () => undefined,
   remove: () => true,
 };
@@ -51,7 +54,7 @@ export const noCgroups: Cgroups = {
 /** What is said of a group that is gone, or of one whose last process is not yet (EBUSY). */
 const GONE = new Set(["ENOENT", "ENODEV", "ENOTDIR"]);
 const MIB = 1024 * 1024;
-/** Over what a replica may use: its use is measured, and told in words, before the kernel ends it without. */
+/** Over what a replica may use: its use is measured, and told with the figure, before the kernel ends it without, unless it grows faster. */
 const MEMORY_HEADROOM = 1.5;
 /**
  * Below a replica's group, where its processes are: in namespaces of its own making a process is root of the group that it is in, and
@@ -113,6 +116,7 @@ export function createCgroups(options: { ownerId: string }): Cgroups {
       const [first] = own(folders);
       return first === undefined ? null : membersBelow(first);
     },
+    ranOutOfMemory: (folders) => own(folders).some(wasKilledIn),
     kill(folders) {
       const [first] = own(folders);
       if (first !== undefined) attempt(() => writeFileSync(join(first, "cgroup.kill"), "1", { flag: "r+" }));
@@ -176,6 +180,16 @@ function membersBelow(folder: string): number[] | null {
     if (GONE.has(systemCodeOf(error) ?? "")) return null;
     throw error;
   }
+}
+
+/** Version 1 counts a kill in the group of the process, version 2 in those above it as well. */
+function wasKilledIn(folder: string): boolean {
+  const counts = ["memory.events", "memory.oom_control"].map((file) => readOrEmpty(join(folder, file)));
+  let below: string[] = [];
+  attempt(() => {
+    below = subgroupsOf(folder);
+  });
+  return counts.some((text) => /^oom_kill [1-9]/m.test(text)) || below.some(wasKilledIn);
 }
 
 function subgroupsOf(folder: string): string[] {

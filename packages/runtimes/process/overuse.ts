@@ -1,4 +1,5 @@
 import { statfsSync } from "node:fs";
+import type { Cgroups } from "./cgroups.ts";
 import { diskUse, unlinkedUse } from "./disk-use.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { ReplicaRecord } from "./replica-records.ts";
@@ -19,6 +20,8 @@ export interface Overuse {
   /** `bytes`: what it printed since the last look. */
   ofOutput(record: ReplicaRecord, bytes: number, now: number): string | null;
   ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
+  /** What the kernel ended it, or one of its processes, for before a look at its use. */
+  ofMemoryAlready(record: ReplicaRecord): string | null;
   /** Whether it is time to measure the disk. To be asked often. */
   isDiskDue(now: number): boolean;
   /** `folders`: what it alone writes to; `pids`: its processes. */
@@ -27,8 +30,8 @@ export interface Overuse {
   ofCache(folder: string): Promise<string | null>;
 }
 
-export function createOveruse(options: { root: string; table: ProcessTable }): Overuse {
-  const { root, table } = options;
+export function createOveruse(options: { root: string; table: ProcessTable; cgroups: Cgroups }): Overuse {
+  const { root, table, cgroups } = options;
   /** Of each replica that prints: what it printed since when. */
   const seconds = new Map<string, { since: number; bytes: number }>();
   let measured: { at: number; bytes: number; files: number } | null = null;
@@ -49,6 +52,10 @@ export function createOveruse(options: { root: string; table: ProcessTable }): O
       const bytes = table.memoryOf(pids);
       if (bytes === null || bytes <= memoryMb * MIB) return null;
       return `used ${Math.ceil(bytes / MIB)} MiB of memory, of ${memoryMb} MiB that it may`;
+    },
+    ofMemoryAlready(record) {
+      const { memoryMb } = allowanceOf({ cpus: null, ...record });
+      return cgroups.ranOutOfMemory(record.cgroups) ? `used more than the ${memoryMb} MiB of memory that it may` : null;
     },
     isDiskDue(now) {
       const { bavail, bsize, ffree: files } = statfsSync(root);

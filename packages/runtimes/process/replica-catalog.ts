@@ -95,7 +95,7 @@ export function createReplicaCatalog(options: {
   let timer: NodeJS.Timeout | null = null;
   let polls = 0;
   let closed = false;
-  const overuse = createOveruse({ root, table });
+  const overuse = createOveruse({ root, table, cgroups });
   let measuring = false;
   let restUntil = 0;
   /** Users whose package cache is to be emptied before their next start. */
@@ -153,6 +153,7 @@ export function createReplicaCatalog(options: {
     const { stopping } = replica;
     inBackground("a replica's end was not dealt with in full", replica, async () => {
       try {
+        noteKernelKill(replica);
         save(replica, { ended: { at: now(), ...exit, detail: punished.get(replica) ?? lastWords(replica.log) } });
         // `stop` sweeps by itself.
         if (!stopping) await sweep(replica);
@@ -208,7 +209,7 @@ export function createReplicaCatalog(options: {
         inBackground("what a replica uses cannot be looked at", replica, async () => {
           const members = await terminator.membersOf(targetOf(replica));
           const pids = members.map((entry) => entry.pid);
-          const excess = overuse.ofMemoryAndProcesses(replica.record, pids);
+          const excess = overuse.ofMemoryAlready(replica.record) ?? overuse.ofMemoryAndProcesses(replica.record, pids);
           if (excess !== null) punish(replica, excess);
         });
       }
@@ -255,13 +256,24 @@ export function createReplicaCatalog(options: {
     }
   };
 
-  /** Kills a replica that uses more than it may: its exit is then told as any other, its last words say why. */
-  const punish = (replica: Replica, excess: string): void => {
-    if (replica.stopping || replica.record.ended || punished.has(replica)) return;
-    const words = `Killed by Toolyard: it ${excess}.`;
+  const condemn = (replica: Replica, excess: string, by = "Toolyard"): void => {
+    const words = `Killed by ${by}: it ${excess}.`;
     punished.set(replica, words);
     log.warn({ replica: replica.record.name, excess }, "a replica used more than it may");
     replica.log.note(now(), words);
+  };
+
+  /** One that grows faster than it is looked at, the kernel ends. */
+  const noteKernelKill = (replica: Replica): void => {
+    if (replica.stopping || punished.has(replica)) return;
+    const excess = overuse.ofMemoryAlready(replica.record);
+    if (excess !== null) condemn(replica, excess, "the system");
+  };
+
+  /** Kills a replica that uses more than it may: its exit is then told as any other, its last words say why. */
+  const punish = (replica: Replica, excess: string): void => {
+    if (replica.stopping || replica.record.ended || punished.has(replica)) return;
+    condemn(replica, excess);
     inBackground("a replica that used too much cannot be killed", replica, () => sweep(replica));
   };
 
