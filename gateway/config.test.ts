@@ -18,6 +18,21 @@ test("a wrong value is refused with its name", () => {
   expect(() => parseGatewayConfig({ SCHEMA_POLL_INTERVAL_MS: "5" })).toThrow(/SCHEMA_POLL_INTERVAL_MS/);
 });
 
+test("PUBLIC_URL is where pages come from and tools are called, unless PROXY_URL says where those are", () => {
+  expect(parseGatewayConfig({ PUBLIC_URL: "https://example.com/toolyard/" })).toMatchObject({
+    publicUrl: "https://example.com/toolyard",
+    corsOrigins: ["https://example.com"],
+    proxyUrl: "https://example.com/toolyard",
+    proxyHealthUrl: "http://127.0.0.1:4100/healthz",
+  });
+  const apart = { PUBLIC_URL: "https://example.com", PROXY_URL: "https://tools.example.com/mine" };
+  expect(parseGatewayConfig(apart)).toMatchObject({
+    proxyUrl: "https://tools.example.com/mine",
+    proxyHealthUrl: "https://tools.example.com/mine/healthz",
+  });
+  expect(parseGatewayConfig({})).toMatchObject({ publicUrl: null, corsOrigins: [], proxyUrl: "http://127.0.0.1:4100" });
+});
+
 test("headers that belong to one connection or one body are not passed on", () => {
   for (const name of ["Content-Length", "host", "connection", "Transfer-Encoding", "Accept-Encoding"])
     expect(() => parseGatewayConfig({ FORWARD_HEADERS: `x-tenant,${name}` })).toThrow(/FORWARD_HEADERS: may not name/);

@@ -1,12 +1,13 @@
 import {
-  httpUrl,
   flag,
+  httpUrl,
   integer,
   list,
   logLevel,
   metricsToken,
   parseEnvironment,
   port,
+  publicAddresses,
   refuseUnusedServers,
   secretKey,
   ConfigError,
@@ -23,7 +24,9 @@ export interface GatewayConfig {
   dataDir: string;
   secretKey: string | null;
   previousSecretKeys: string[];
-  /** Origins of browsers' pages that may call, beside loopback ones; `https://studio.apollographql.com` while introspection is on. */
+  /** How clients reach this gateway, without a slash at its end; null: as its Host headers say. */
+  publicUrl: string | null;
+  /** Origins of browsers' pages that may call, the public one among them, beside loopback ones; `https://studio.apollographql.com` while introspection is on. */
   corsOrigins: string[];
   /** Names by which clients may address the gateway, beside loopback names and the CORS origins' hosts. */
   allowedHosts: string[];
@@ -47,7 +50,10 @@ export interface GatewayConfig {
   forwardHeaders: string[];
   /** Where the keys are that bearer tokens are verified by, when the gateway runs without Toolyard; null: nobody is verified. */
   jwt: { jwksUrl: string; issuer: string | null; audience: string | null } | null;
+  /** Where clients call tools. */
   proxyUrl: string;
+  /** Where this process reaches the proxy. */
+  proxyHealthUrl: string;
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
@@ -93,7 +99,7 @@ const shape = {
   HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
   PORT: port(4000),
   PROXY_PORT: port(4100),
-  PROXY_URL: httpUrl("http://127.0.0.1:4100").optional(),
+  ...publicAddresses,
   DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
   SECRET_KEY: secretKey.optional(),
   SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY"),
@@ -171,13 +177,16 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
         `${name}: tokens are verified only where JWKS_URL says by what keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
       );
   }
+  const publicUrl = values.PUBLIC_URL ?? null;
+  const localProxyUrl = `http://${urlHost(values.HOST)}:${values.PROXY_PORT}`;
   return {
     host: values.HOST,
     port: values.PORT,
+    publicUrl,
     dataDir: values.DATA_DIR,
     secretKey: values.SECRET_KEY ?? null,
     previousSecretKeys: values.SECRET_KEY_PREVIOUS,
-    corsOrigins: values.CORS_ORIGINS,
+    corsOrigins: [...values.CORS_ORIGINS, ...(publicUrl === null ? [] : [new URL(publicUrl).origin])],
     allowedHosts: values.ALLOWED_HOSTS,
     introspection: values.INTROSPECTION,
     trustProxy: values.TRUST_PROXY,
@@ -222,7 +231,8 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       values.JWKS_URL === undefined
         ? null
         : { jwksUrl: values.JWKS_URL, issuer: values.JWT_ISSUER ?? null, audience: values.JWT_AUDIENCE ?? null },
-    proxyUrl: values.PROXY_URL ?? `http://${urlHost(values.HOST)}:${values.PROXY_PORT}`,
+    proxyUrl: values.PROXY_URL ?? publicUrl ?? localProxyUrl,
+    proxyHealthUrl: `${values.PROXY_URL ?? localProxyUrl}/healthz`,
     proxyPort: values.PROXY_PORT,
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),

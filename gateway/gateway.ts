@@ -11,6 +11,7 @@ import {
   type Logger,
   type ServiceHealth,
 } from "@toolyard/service-kit";
+import { prefixOf } from "@toolyard/service-kit/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { createCallerLimits, noCallerLimits } from "./caller-limits.ts";
 import type { GatewayConfig } from "./config.ts";
@@ -193,6 +194,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       server = await createGatewayServer({
         host: config.host,
         port: config.port,
+        prefix: prefixOf(config.publicUrl),
         corsOrigins: config.corsOrigins,
         allowedHosts: config.allowedHosts,
         introspection: config.introspection,

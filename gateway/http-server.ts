@@ -8,15 +8,18 @@ import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
+import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
-import { GRAPHQL_PATH, createGraphqlHandler, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
+import { GRAPHQL_PATH, createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { SubscriptionProtocols } from "./subscriptions/protocols.ts";
 
 export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "crossSite"> {
   host: string;
   port: number;
+  /** Below which path clients ask, as in PUBLIC_URL; "" where there is none. */
+  prefix: string;
   corsOrigins: readonly string[];
   allowedHosts: readonly string[];
   introspection: boolean;
@@ -61,7 +64,7 @@ const UNREAD_MS = 10_000;
 
 /** The gateway's HTTP side: /graphql, health, metrics and the well-known documents. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
-  const { host, port, authenticate, metrics, metricsToken, logger } = options;
+  const { host, port, prefix, authenticate, metrics, metricsToken, logger } = options;
   const hosts = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
   const allowsOrigin = (origin: string | undefined) =>
     hosts.allowsOrigin(origin) || (options.introspection && origin === STUDIO_ORIGIN);
@@ -91,7 +94,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
         (request, response) => {
           latest.set(request.socket, response);
           if (isClosing) response.shouldKeepAlive = false;
-          withoutOrigin(request);
+          request.url = pathOf(request, prefix);
           const ambiguity = ambiguityOf(request.rawHeaders);
           if (ambiguity !== null) refuseAmbiguous(request, response, ambiguity);
           else if (isGraphql(request.url)) handleGraphql(request, response);
@@ -129,14 +132,13 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   });
 
   app.setErrorHandler((error, request, reply) => sendProblem(reply, request, toToolyardError(error), logger));
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(
-      reply,
-      request,
-      new ToolyardError("NOT_FOUND", `There is nothing here. The graph is at ${GRAPHQL_PATH}.`),
-      logger,
-    ),
-  );
+  app.setNotFoundHandler((request, reply) => {
+    // Who types the address without a path wants the page.
+    if (request.url === "/" && options.page && isForPeople(request.headers.accept))
+      return reply.redirect(prefix === "" ? GRAPHQL_PATH.slice(1) : prefix + GRAPHQL_PATH);
+    const message = `There is nothing here. The graph is at ${prefix}${GRAPHQL_PATH}.`;
+    return sendProblem(reply, request, new ToolyardError("NOT_FOUND", message), logger);
+  });
 
   app.get("/health", async (_request, reply) => {
     const report = await options.health();
@@ -168,7 +170,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     connection.once("close", () => connections.delete(connection));
   });
   app.server.on("upgrade", (request, socket, head) => {
-    withoutOrigin(request);
+    request.url = pathOf(request, prefix);
     const path = (request.url ?? "").split("?", 1)[0];
     if (ambiguityOf(request.rawHeaders) !== null) {
       socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -220,12 +222,12 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   }
 }
 
-/** Clients that take this server for a proxy send the whole URL (RFC 9112, section 3.2.2). */
-function withoutOrigin(request: IncomingMessage): void {
-  const { url = "" } = request;
-  if (url.startsWith("/") || !/^https?:\/\//i.test(url) || !URL.canParse(url)) return;
+/** Path and query of a request, as this server names them. */
+function pathOf({ url = "" }: IncomingMessage, prefix: string): string {
+  if (url.startsWith("/") || !/^https?:\/\//i.test(url) || !URL.canParse(url)) return withoutPrefix(url, prefix);
+  // Clients that take this server for a proxy send the whole URL (RFC 9112, section 3.2.2).
   const { pathname, search } = new URL(url);
-  request.url = pathname + search;
+  return withoutPrefix(pathname + search, prefix);
 }
 
 /** What the parts of a chain could read differently is answered by none of them, and ends the connection. */

@@ -104,7 +104,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       secretKeys,
       healthChecks: [
         checkAll(({ name, url }) => checkHttp(name, new URL("/health", url).href)),
-        () => checkHttp("proxy", new URL("/healthz", config.proxyUrl).href),
+        () => checkHttp("proxy", config.proxyHealthUrl),
       ],
     });
   }

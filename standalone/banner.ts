@@ -3,6 +3,8 @@ import { SAMPLE_SLUG } from "./sample.ts";
 export interface BannerFacts {
   gatewayUrl: string;
   proxyUrl: string;
+  /** Where gateway and proxy listen, when that is not where they are reached. */
+  behind: { gatewayUrl: string; proxyUrl: string } | null;
   dataDir: string;
   administrator: {
     username: string;
@@ -18,7 +20,7 @@ export interface BannerFacts {
 
 /** What `npm start` prints once everything answers: where things are, and what to do next, ready to paste. */
 export function renderBanner(facts: BannerFacts): string {
-  const { gatewayUrl, proxyUrl, administrator, registration } = facts;
+  const { gatewayUrl, proxyUrl, behind, administrator, registration } = facts;
   const { username, generatedPassword, passwordFile } = administrator;
   const password = passwordFile === null ? "$ADMIN_PASSWORD" : `$(cat '${passwordFile}')`;
   const lines = [
@@ -28,6 +30,9 @@ export function renderBanner(facts: BannerFacts): string {
     `  Graph     ${gatewayUrl}/graphql      (open it in a browser to explore; subscriptions on the same address)`,
     `  Tools     ${proxyUrl}/mcp/{slug}/v1/mcp`,
     `  Health    ${gatewayUrl}/health       Metrics  ${gatewayUrl}/metrics`,
+    ...(behind
+      ? [`  Behind    your reverse proxy, which asks ${behind.gatewayUrl}, and for /mcp/ ${behind.proxyUrl}`]
+      : []),
     `  Data      ${facts.dataDir}`,
     "",
     generatedPassword === null

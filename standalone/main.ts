@@ -49,7 +49,7 @@ await runProcess(
       tools: parseToolsConfig(process.env),
       knowledge: parseKnowledgeConfig(process.env),
       analysis: parseAnalysisConfig(process.env),
-      deployments: parseDeploymentsConfig({ PROXY_URL: config.proxyUrl, ...process.env }, { replicasOnExit: "stop" }),
+      deployments: parseDeploymentsConfig({ ...process.env, PROXY_URL: config.proxyUrl }, { replicasOnExit: "stop" }),
     };
     const dataDir = resolve(config.dataDir);
     await prepareDataDir(dataDir, createLogger({ level: config.logLevel, name: "standalone" }));
@@ -142,8 +142,12 @@ await runProcess(
     if (lifetime.signal.aborted) return;
     process.stdout.write(
       renderBanner({
-        gatewayUrl: server.url,
+        gatewayUrl: config.publicUrl ?? server.url,
         proxyUrl: config.proxyUrl,
+        behind:
+          config.publicUrl === null
+            ? null
+            : { gatewayUrl: server.url, proxyUrl: `http://${urlHost(config.host)}:${config.proxyPort}` },
         dataDir,
         administrator: {
           ...administrator,

@@ -109,7 +109,12 @@ export function createGraphqlHandler(
       ]);
     }
     const { accept } = request.headers;
-    if (method === "GET" && page && isForPeople(accept) && !url.includes("query=")) return page.send(exchange);
+    if (method === "GET" && page && isForPeople(accept) && !url.includes("query=")) {
+      if (path === GRAPHQL_PATH) return page.send(exchange);
+      // The page's own links are relative to its address, whatever stands before that.
+      response.writeHead(308, { ...exchange.headers, location: "../graphql", "content-length": "0" }).end();
+      return;
+    }
     if (method === "POST" && !isJson(request.headers["content-type"]))
       return sendErrors(exchange, 415, [plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId)]);
     if (method === "POST" && isEncoded(request)) {
@@ -354,7 +359,8 @@ function print(result: ExecutionResult, requestId: string): string {
   }
 }
 
-function isForPeople(accept: string | undefined): boolean {
+/** Whether a browser asks for something to show. */
+export function isForPeople(accept: string | undefined): boolean {
   return accept !== undefined && accept.includes("text/html");
 }
 

@@ -6,7 +6,7 @@ import type { Refusal } from "./answer.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
 import { isOpen, type CallPath } from "./call-path.ts";
-import { forwardedHeaders } from "./forwarded-headers.ts";
+import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
   closedPath,
@@ -47,14 +47,15 @@ export function createAttempts(options: {
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
   held: HeldBytes;
-  /** By which clients reach the proxy: "http" or "https". */
-  protocol: string;
+  /** How clients reach the proxy, where it is not what their Host header says. */
+  publicUrl: string | null;
   isDraining: () => boolean;
   logger: Logger;
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, refuseState, held, protocol, isDraining, logger, now, random = Math.random } = options;
+  const { routes, refuse, refuseState, held, publicUrl, isDraining, logger, now, random = Math.random } = options;
+  const addressee = publicUrl === null ? null : addresseeOf(new URL(publicUrl));
   let warnings = { second: 0, count: 0 };
 
   /** Failures are told at warn, but not one line for each of a thousand. */
@@ -122,7 +123,7 @@ export function createAttempts(options: {
     if (deployment.paths !== null && !isOpen(path.path, deployment.mcpPathname, deployment.paths))
       return refuse(call, closedPath(path));
     const timeoutMs = deployment.timeoutSeconds * 1000;
-    const headers = forwardedHeaders(call, replica, protocol);
+    const headers = forwardedHeaders(call, replica, addressee);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
       headers.push("content-length", String(head.contentLength));
     }

@@ -33,8 +33,8 @@ export interface CallsOptions {
   metrics: () => ProxyMetrics;
   /** WWW-Authenticate of a 401. */
   challenge: (head: RequestHead, path: CallPath, error: ToolyardError) => string;
-  /** By which clients reach the proxy: "http" or "https". */
-  protocol: string;
+  /** How clients reach the proxy, where it is not what their Host header says. */
+  publicUrl: string | null;
   logger: Logger;
   now?: () => number;
 }
@@ -77,7 +77,7 @@ export function createCalls(options: CallsOptions): Calls {
     usage,
     metrics,
     challenge,
-    protocol,
+    publicUrl,
     logger,
     now = Date.now,
   } = options;
@@ -91,7 +91,7 @@ export function createCalls(options: CallsOptions): Calls {
     refuse: refuseCall,
     refuseState,
     held,
-    protocol,
+    publicUrl,
     isDraining: () => draining,
     logger,
     now,

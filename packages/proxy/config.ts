@@ -1,12 +1,13 @@
 import {
+  baseUrl,
   flag,
-  httpUrl,
   integer,
   list,
   logLevel,
   metricsToken,
   parseEnvironment,
   port,
+  publicAddresses,
   refuseUnusedServers,
   type Environment,
 } from "@toolyard/service-kit/config.ts";
@@ -16,7 +17,7 @@ import { z } from "zod";
 export interface ProxyConfig {
   host: string;
   port: number;
-  /** The control plane's origin. */
+  /** The control plane's address, without a slash at its end. */
   gatewayUrl: string;
   /** A service principal's token with internal:routes, internal:usage, internal:introspect and internal:revocations. */
   credential: string;
@@ -43,8 +44,8 @@ export interface ProxyConfig {
 const shape = {
   HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
   PROXY_PORT: port(4100),
-  GATEWAY_URL: httpUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
-  PROXY_URL: httpUrl("https://mcp.example.com").optional(),
+  GATEWAY_URL: baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
+  ...publicAddresses,
   PROXY_CREDENTIAL: z
     .string("is needed: a service token by which the control plane trusts this proxy")
     .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be a service token (a JWT)")
@@ -68,19 +69,18 @@ const shape = {
 export function parseProxyConfig(env: Environment): ProxyConfig {
   refuseUnusedServers(env);
   const values = parseEnvironment(shape, env);
+  const { PUBLIC_URL, PROXY_URL = PUBLIC_URL } = values;
   return {
     host: values.HOST,
     port: values.PROXY_PORT,
-    gatewayUrl: new URL(values.GATEWAY_URL).origin,
+    gatewayUrl: values.GATEWAY_URL,
     credential: values.PROXY_CREDENTIAL,
     dataDir: values.DATA_DIR,
-    publicUrl: values.PROXY_URL === undefined ? null : values.PROXY_URL.replace(/\/+$/, ""),
-    corsOrigins: values.CORS_ORIGINS,
+    publicUrl: PROXY_URL ?? null,
+    // The page at the gateway's public address is Toolyard's own.
+    corsOrigins: [...values.CORS_ORIGINS, ...(PUBLIC_URL === undefined ? [] : [new URL(PUBLIC_URL).origin])],
     // What it is publicly called is among them.
-    allowedHosts: [
-      ...values.ALLOWED_HOSTS,
-      ...(values.PROXY_URL === undefined ? [] : [new URL(values.PROXY_URL).hostname]),
-    ],
+    allowedHosts: [...values.ALLOWED_HOSTS, ...(PROXY_URL === undefined ? [] : [new URL(PROXY_URL).hostname])],
     callerCallsPerMinute: values.RATE_LIMIT_ENABLED ? values.RATE_LIMIT_CALLER_PER_MINUTE : 0,
     toolCallsPerMinute: values.RATE_LIMIT_ENABLED ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,
     spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, messageOf, type CredentialRevocation, type Logger } from "@toolyard/service-kit";
+import { prefixOf } from "@toolyard/service-kit/config.ts";
 import { errorOfAnswer } from "@toolyard/service-kit/http-graph-client.ts";
 import { createClient } from "graphql-ws";
 import type { JSONWebKeySet } from "jose";
@@ -24,7 +25,7 @@ export interface ControlPlane {
 }
 
 export interface ControlPlaneOptions {
-  /** Origin. */
+  /** Without a slash at its end. */
   gatewayUrl: string;
   credential: string;
   onRoutes: (table: RouteTable) => void;
@@ -77,7 +78,8 @@ const graphqlAnswer = z.object({ data: z.unknown().optional(), errors: graphqlEr
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const { gatewayUrl, credential, onRoutes, onRevocation, onConnected, logger } = options;
-  const pool = new Pool(gatewayUrl, { connections: 8 });
+  const pool = new Pool(new URL(gatewayUrl).origin, { connections: 8 });
+  const prefix = prefixOf(gatewayUrl);
   const stopping = new AbortController();
   let connected = false;
   let following: Promise<unknown> = Promise.resolve();
@@ -183,7 +185,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const answer = await pool.request({
-        path,
+        path: prefix + path,
         method: body === null ? "GET" : "POST",
         headers: {
           authorization: `Bearer ${credential}`,

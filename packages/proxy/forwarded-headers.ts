@@ -7,9 +7,9 @@ const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and who calls, by this proxy's word instead of the client's.
- * @param protocol By which clients reach the proxy.
+ * @param addressee Whom clients ask where that is not what they say, as `addresseeOf` has it.
  */
-export function forwardedHeaders(call: Call, replica: Replica, protocol: string): string[] {
+export function forwardedHeaders(call: Call, replica: Replica, addressee: readonly string[] | null): string[] {
   const { head, request, requestId, caller, session } = call;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
@@ -17,11 +17,20 @@ export function forwardedHeaders(call: Call, replica: Replica, protocol: string)
   headers.push(...replica.headers);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
-  headers.push("x-forwarded-for", request.socket.remoteAddress ?? "", "x-forwarded-proto", protocol);
-  if (head.host !== undefined) headers.push("x-forwarded-host", head.host);
+  headers.push("x-forwarded-for", request.socket.remoteAddress ?? "");
+  if (addressee !== null) headers.push(...addressee);
+  else {
+    headers.push("x-forwarded-proto", "http");
+    if (head.host !== undefined) headers.push("x-forwarded-host", head.host);
+  }
   headers.push("traceparent", call.traceparent);
   if (session) headers.push("mcp-session-id", session.ownId);
   return headers;
+}
+
+/** The headers that tell a replica by which protocol and name clients reach it. */
+export function addresseeOf({ protocol, host }: URL): readonly string[] {
+  return ["x-forwarded-proto", protocol.slice(0, -1), "x-forwarded-host", host];
 }
 
 function withoutNames(pairs: readonly string[], names: ReadonlySet<string>): string[] {

@@ -4,8 +4,9 @@ import { refuse, type Refusal } from "./answer.ts";
 import type { Authenticator } from "./authentication.ts";
 import { parseCallPath, type CallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
-import type { HostPolicy } from "@toolyard/service-kit/hosts.ts";
+import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
+import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import { isMcpHead } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -27,6 +28,8 @@ export interface HttpServerOptions {
   health: () => ProxyHealth;
   /** How clients reach this proxy, where it is not what their Host header says. */
   publicUrl: string | null;
+  /** Below which path clients ask, as in the public URL; "" where there is none. */
+  prefix: string;
   isDraining: () => boolean;
   logger: Logger;
 }
@@ -41,7 +44,7 @@ const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
-  const { policy, calls, metrics, metricsToken, authenticate, health, publicUrl, isDraining, logger } = options;
+  const { policy, calls, metrics, metricsToken, authenticate, health, publicUrl, prefix, isDraining, logger } = options;
 
   const randomHex = createRandomHex();
 
@@ -55,7 +58,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
     const head = readRequestHead(request.rawHeaders);
     const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
-    const url = request.url ?? "";
+    const url = withoutPrefix(request.url ?? "", prefix);
     const path = parseCallPath(url);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
       void refuse(request, response, refusal, {
@@ -70,13 +73,8 @@ export function createProxyServer(options: HttpServerOptions): Server {
       const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);
       return answerRefusal({ status: 400, error, headers: ["connection", "close"] }, []);
     }
-    if (!policy.allowsHost(head.host))
-      return answerRefusal(
-        forbidden("This host name is not served here. Add it to ALLOWED_HOSTS if it should be."),
-        [],
-      );
-    if (!policy.allowsOrigin(head.origin))
-      return answerRefusal(forbidden("Pages of this origin may not call. Add it to CORS_ORIGINS if they should."), []);
+    if (!policy.allowsHost(head.host)) return answerRefusal(forbidden(UNKNOWN_HOST), []);
+    if (!policy.allowsOrigin(head.origin)) return answerRefusal(forbidden(UNKNOWN_ORIGIN), []);
     if (request.method === "OPTIONS" && head.origin !== undefined && head.requestedMethod !== undefined) {
       response.writeHead(204, [...preflightHeaders(head), ...cors, "x-request-id", requestId]);
       response.end();
@@ -113,11 +111,14 @@ export function createProxyServer(options: HttpServerOptions): Server {
         });
       return;
     }
-    if (url.startsWith(`${METADATA}/mcp/`)) {
-      const resource = parseCallPath(url.slice(METADATA.length));
-      if (resource) return json(200, protectedResource(baseOf(publicUrl, head), url.slice(METADATA.length)));
+    if (url.startsWith(`${METADATA}/`)) {
+      // RFC 9728 puts the whole path of the resource behind it, with the prefix.
+      const resource = withoutPrefix(url.slice(METADATA.length), prefix);
+      if (parseCallPath(resource)) return json(200, protectedResource(baseOf(publicUrl, head), resource));
     }
-    answerRefusal({ error: new ToolyardError("NOT_FOUND", "There is nothing here. Tools are at /mcp/{slug}/v1/mcp.") });
+    answerRefusal({
+      error: new ToolyardError("NOT_FOUND", `There is nothing here. Tools are at ${prefix}/mcp/{slug}/v1/mcp.`),
+    });
   }
 
   const server = createServer(

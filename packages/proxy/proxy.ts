@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createRevocationList, createSealer, messageOf, type Logger } from "@toolyard/service-kit";
+import { prefixOf } from "@toolyard/service-kit/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 import { createAuthenticator } from "./authentication.ts";
@@ -122,7 +123,7 @@ export async function createProxy(options: {
     usage: journal,
     metrics: () => metrics,
     challenge: (head, path, { message }) => challengeOf({ publicUrl: config.publicUrl, head, path, message }),
-    protocol: config.publicUrl?.startsWith("https:") ? "https" : "http",
+    publicUrl: config.publicUrl,
     logger,
     now,
   });
@@ -154,6 +155,7 @@ export async function createProxy(options: {
     authenticate: (authorization) => authenticator.authenticate(authorization),
     health,
     publicUrl: config.publicUrl,
+    prefix: prefixOf(config.publicUrl),
     isDraining: () => draining,
     logger,
   });

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { flag, integer, list, parseEnvironment, port, secretKey } from "./config.ts";
+import { describe, expect, test } from "vitest";
+import { flag, integer, list, parseEnvironment, port, prefixOf, publicAddresses, secretKey } from "./config.ts";
 
 const shape = {
   PORT: port(4000),
@@ -40,4 +40,44 @@ test("a wrong secret is named but never shown", () => {
   }
   expect(message).toMatch(/SECRET_KEY: must have at least 32 characters/);
   expect(message).not.toContain("hunter2");
+});
+
+describe("the address by which Toolyard is reached", () => {
+  test.each([
+    ["https://tools.example.com", "https://tools.example.com", ""],
+    ["https://Tools.example.com:443/", "https://tools.example.com", ""],
+    ["https://tools.example.com:8443/toolyard//", "https://tools.example.com:8443/toolyard", "/toolyard"],
+    ["http://[::1]:8080/a/b-c/", "http://[::1]:8080/a/b-c", "/a/b-c"],
+    ["https://example.com/mcp-servers", "https://example.com/mcp-servers", "/mcp-servers"],
+  ])("%s is %s, below %j", (given, read, prefix) => {
+    const { PUBLIC_URL } = parseEnvironment(publicAddresses, { PUBLIC_URL: given });
+    expect(PUBLIC_URL).toBe(read);
+    expect(prefixOf(PUBLIC_URL ?? null)).toBe(prefix);
+  });
+
+  test.each([
+    ["tools.example.com", /must be an http or https URL/],
+    ["/toolyard", /must be an http or https URL/],
+    ["ws://tools.example.com", /must be an http or https URL/],
+    ["https://tools.example.com/toolyard?a=b", /without user, password, query and fragment/],
+    ["https://tools.example.com/#", /without user, password, query and fragment/],
+    ["https://tools.example.com/graphql", /the address before Toolyard's own paths, without \/graphql/],
+    ["https://tools.example.com/mcp/", /without \/mcp/],
+    ["https://tools.example.com/health/x", /without \/health/],
+    ["https://tools.example.com/a//b", /only letters, digits/],
+    ["https://tools.example.com/a;b", /only letters, digits/],
+    ["https://tools.example.com/a%2fb", /only letters, digits/],
+  ])("%s is refused", (given, message) => {
+    for (const name of ["PUBLIC_URL", "PROXY_URL"]) {
+      const parse = () => parseEnvironment(publicAddresses, { [name]: given });
+      expect(parse).toThrow(message);
+      expect(parse).toThrow(new RegExp(`^${name}: .* Example: ${name}=https://`));
+    }
+  });
+
+  test("a password in it is refused and not shown", () => {
+    const parse = () => parseEnvironment(publicAddresses, { PUBLIC_URL: "https://ada:hunter2@tools.example.com" });
+    expect(parse).toThrow(/PUBLIC_URL: must be an address without user, password/);
+    expect(parse).not.toThrow(/hunter2/);
+  });
 });

@@ -28,7 +28,8 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   const lines = parsed.error.issues.map((issue) => {
     const name = String(issue.path[0]);
     const meta = metaOf(shape[name]);
-    const shown = SECRET_NAME.test(name) ? "" : ` (it is ${JSON.stringify(values[name])})`;
+    const value = JSON.stringify(values[name])?.replace(/\/\/[^/@]*@/g, "//…@");
+    const shown = SECRET_NAME.test(name) ? "" : ` (it is ${value})`;
     const example =
       meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
     return `${name}: ${issue.message}${values[name] === undefined ? "" : shown}.${example}`;
@@ -103,6 +104,41 @@ export const logLevel = z
 
 export const httpUrl = (example: string) =>
   z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).meta({ example });
+
+/** Toolyard's own paths begin with one of these: behind such a prefix a path could be read in two ways. */
+const OWN_PATH = /^\/(?:graphql|mcp|health|healthz|metrics|\.well-known)(?:\/|$)/;
+
+/** An address below which Toolyard's own paths lie, without a slash at its end: `https://example.com`, `https://example.com/toolyard`. */
+export const baseUrl = (example: string) =>
+  httpUrl(example)
+    .transform((text, context) => {
+      const { origin, pathname, username, password, search, hash } = new URL(text);
+      const path = pathname.replace(/\/+$/, "");
+      const own = OWN_PATH.exec(path)?.[0].replace(/\/$/, "");
+      const problem =
+        username + password + search + hash !== "" || /[?#]$/.test(text)
+          ? "must be an address without user, password, query and fragment"
+          : own !== undefined
+            ? `must be the address before Toolyard's own paths, without ${own}`
+            : /^(?:\/[\w.~-]+)*$/.test(path)
+              ? null
+              : "may have only letters, digits and -._~ between the slashes of its path";
+      if (problem === null) return origin + path;
+      context.addIssue(problem);
+      return z.NEVER;
+    })
+    .meta({ example });
+
+/** How Toolyard is reached from outside: all of it at PUBLIC_URL, tools at PROXY_URL where that is another place. */
+export const publicAddresses = {
+  PUBLIC_URL: baseUrl("https://tools.example.com/toolyard").optional(),
+  PROXY_URL: baseUrl("https://mcp.example.com").optional(),
+};
+
+/** Below which path of its origin an address is: `/toolyard`, or "". */
+export function prefixOf(url: string | null): string {
+  return url === null ? "" : new URL(url).pathname.replace(/\/$/, "");
+}
 
 /** What scrapers of /metrics send. */
 export const metricsToken = z

@@ -1,6 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { ToolyardError } from "./errors.ts";
-import type { HostPolicy } from "./hosts.ts";
+import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "./hosts.ts";
 
 /** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */
 export interface CrossSitePolicy {
@@ -34,18 +34,12 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
   return {
     check({ method, headers }) {
       if (!hosts.allowsHost(headers.host)) {
-        throw new ToolyardError(
-          "FORBIDDEN",
-          "This host name is not served here. Add it to ALLOWED_HOSTS if it should be.",
-        );
+        throw new ToolyardError("FORBIDDEN", UNKNOWN_HOST);
       }
       const { origin } = headers;
       if (origin !== undefined) {
         if (hosts.allowsOrigin(origin)) return;
-        throw new ToolyardError(
-          "FORBIDDEN",
-          "Pages of this origin may not call. Add it to CORS_ORIGINS if they should.",
-        );
+        throw new ToolyardError("FORBIDDEN", UNKNOWN_ORIGIN);
       }
       const site = headers["sec-fetch-site"];
       const isForeign = site === "cross-site" || site === "same-site";

@@ -11,6 +11,13 @@ export interface HostPolicy {
   allowsOrigin(origin: string | undefined): boolean;
 }
 
+/** What those are told whose Host is refused, … */
+export const UNKNOWN_HOST =
+  "This host name is not served here. If Toolyard is reached by it, say so in PUBLIC_URL, or add it to ALLOWED_HOSTS.";
+/** … and whose Origin is. */
+export const UNKNOWN_ORIGIN =
+  "Pages of this origin may not call. Add it to CORS_ORIGINS if they should; PUBLIC_URL names Toolyard's own.";
+
 export function createHostPolicy(options: {
   listenHost: string;
   origins: readonly string[];

@@ -30,14 +30,14 @@ export function errorOfAnswer(
 
 /**
  * Asks the gateway over HTTP, as a caller whom the gateway believes because this process holds SECRET_KEY: the caller goes in a
- * signed header. `GATEWAY_URL` is the gateway's origin.
+ * signed header. `gatewayUrl` has no slash at its end.
  */
 export function createHttpGraphClient(options: {
   gatewayUrl: string;
   signer: TokenSigner;
 }): GraphClient & { close(): Promise<void> } {
   const { gatewayUrl, signer } = options;
-  const endpoint = new URL("/graphql", gatewayUrl);
+  const endpoint = new URL(`${gatewayUrl}/graphql`);
   const pool = new Pool(endpoint.origin, { connections: 16 });
   const clients = new Set<Client>();
 

@@ -1,6 +1,6 @@
 import { createHttpGraphClient } from "./http-graph-client.ts";
 import {
-  httpUrl,
+  baseUrl,
   list,
   logLevel,
   parseEnvironment,
@@ -35,7 +35,7 @@ const shape = (name: string) => ({
   SECRET_KEY: secretKey.optional(),
   SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY"),
   ALLOWED_HOSTS: list([], "toolyard.example.com"),
-  GATEWAY_URL: httpUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
+  GATEWAY_URL: baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
   LOG_LEVEL: logLevel,
 });
 

@@ -23,6 +23,8 @@ test.each<[Record<string, string>, boolean]>([
   [{ HOST: "0.0.0.0" }, true],
   [{ HOST: "192.0.2.1" }, true],
   [{ PROXY_URL: "https://tools.example.com" }, true],
+  [{ PUBLIC_URL: "https://tools.example.com/toolyard" }, true],
+  [{ PUBLIC_URL: "https://localhost:8443/toolyard" }, false],
   [{ GATEWAY_URL: "http://10.0.0.2:4000" }, true],
   [{ CORS_ORIGINS: "http://localhost:3000, https://app.example.com" }, true],
   [{ ALLOWED_HOSTS: "toolyard.example.com" }, true],

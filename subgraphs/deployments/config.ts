@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
-import { flag, httpUrl, list } from "@toolyard/service-kit/config.ts";
+import { flag, list, publicAddresses } from "@toolyard/service-kit/config.ts";
 import { isLoopback } from "@toolyard/service-kit/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
@@ -15,7 +15,7 @@ export interface DeploymentsConfig {
   hostId: string | null;
   /** Where this host's replicas listen and are reached. */
   advertiseHost: string;
-  /** Base of public URLs. */
+  /** Where clients call tools: the base of their URLs. */
   proxyUrl: string;
   allowPrivateRemotes: boolean;
   replicasOnExit: "stop" | "keep";
@@ -61,7 +61,7 @@ const shape = {
     .default("127.0.0.1")
     .refine((host) => isIP(host) !== 0 || /^[A-Za-z0-9.-]+$/.test(host), "must be an IP address or a host name")
     .meta({ example: "127.0.0.1" }),
-  PROXY_URL: httpUrl("http://127.0.0.1:4100").default("http://127.0.0.1:4100"),
+  ...publicAddresses,
   ALLOW_PRIVATE_REMOTES: flag(false),
   REPLICAS_ON_EXIT: z.enum(["stop", "keep"], "must be stop or keep").optional().meta({ example: "keep" }),
   PROCESS_ISOLATION: z
@@ -102,7 +102,7 @@ export function parseDeploymentsConfig(
     portRange: parsed.MCP_PORT_RANGE,
     hostId: parsed.HOST_ID ?? null,
     advertiseHost: parsed.REPLICA_ADVERTISE_HOST,
-    proxyUrl: parsed.PROXY_URL,
+    proxyUrl: parsed.PROXY_URL ?? parsed.PUBLIC_URL ?? "http://127.0.0.1:4100",
     allowPrivateRemotes: parsed.ALLOW_PRIVATE_REMOTES,
     replicasOnExit: parsed.REPLICAS_ON_EXIT ?? defaults.replicasOnExit,
     isolation: parsed.PROCESS_ISOLATION,
@@ -116,14 +116,15 @@ export function parseDeploymentsConfig(
 /** Any sign that it listens, or is published by a reverse proxy, beyond loopback: registration is open to those, too. */
 function isReachable(parsed: {
   HOST: string;
-  PROXY_URL: string;
+  PUBLIC_URL?: string | undefined;
+  PROXY_URL?: string | undefined;
   GATEWAY_URL: string;
   CORS_ORIGINS: string;
   ALLOWED_HOSTS: string;
   TRUST_PROXY: string;
 }): boolean {
-  const { HOST, PROXY_URL, GATEWAY_URL, CORS_ORIGINS, ALLOWED_HOSTS, TRUST_PROXY } = parsed;
-  const urls = [PROXY_URL, GATEWAY_URL, ...CORS_ORIGINS.split(",")];
+  const { HOST, PUBLIC_URL = "", PROXY_URL = "", GATEWAY_URL, CORS_ORIGINS, ALLOWED_HOSTS, TRUST_PROXY } = parsed;
+  const urls = [PUBLIC_URL, PROXY_URL, GATEWAY_URL, ...CORS_ORIGINS.split(",")];
   const published = urls.flatMap((url) => URL.parse(url.trim())?.hostname.replace(/^\[|\]$/g, "") ?? []);
   const hosts = [HOST, ...published, ...ALLOWED_HOSTS.split(",").flatMap((host) => host.trim() || [])];
   return !/^(?:false|0|no|off|)$/i.test(TRUST_PROXY) || hosts.some((host) => host !== "localhost" && !isLoopback(host));

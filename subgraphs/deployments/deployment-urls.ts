@@ -12,11 +12,10 @@ export interface DeploymentUrls {
 
 /** `proxyUrl` is the base of public URLs, without a slash at its end. */
 export function createDeploymentUrls(proxyUrl: string): DeploymentUrls {
-  const base = proxyUrl.replace(/\/+$/, "");
   const routeUrl = ({ toolSlug, environment }: { toolSlug: string; environment: Environment }): string =>
-    `${base}/mcp/${toolSlug}${environment === "STAGING" ? "@staging" : ""}/v1`;
+    `${proxyUrl}/mcp/${toolSlug}${environment === "STAGING" ? "@staging" : ""}/v1`;
   return {
-    endpointUrl: ({ toolSlug, name }) => `${base}/mcp/${toolSlug}@${name}/v1`,
+    endpointUrl: ({ toolSlug, name }) => `${proxyUrl}/mcp/${toolSlug}@${name}/v1`,
     routeUrl,
     mcpUrl: (deployment) => `${routeUrl(deployment)}${mcpPathOf(deployment.launch)}`,
     replicaUrl({ launch }, replica) {

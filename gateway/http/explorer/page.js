@@ -15,7 +15,7 @@
   input.value = tokenOf();
   showState();
 
-  const address = new URL("/graphql", window.location.href);
+  const address = new URL(window.location.pathname, window.location.href);
   const socketAddress = new URL(address);
   socketAddress.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const sockets = graphqlWs.createClient({

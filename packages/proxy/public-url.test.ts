@@ -1,0 +1,91 @@
+import { request as httpRequest } from "node:http";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
+import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
+
+let controlPlane: FakeControlPlane;
+let running: RunningProxy;
+let upstream: Upstream;
+let token: string;
+
+beforeAll(async () => {
+  controlPlane = await startControlPlane();
+  upstream = await startUpstream(
+    (request, response) => {
+      const told = Object.entries(request.headers).filter(([name]) => name.startsWith("x-forwarded-"));
+      response
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify({ url: request.url, ...Object.fromEntries(told) }));
+    },
+    { token: "token-echo-0" },
+  );
+  controlPlane.setRoutes([withTokens(routeTo("echo", [upstream.url]))]);
+  running = await startProxy(controlPlane, { env: { PUBLIC_URL: "https://example.com:8443/toolyard/" } });
+  token = await controlPlane.accessToken("ada");
+});
+afterAll(async () => {
+  await running[Symbol.asyncDispose]();
+  await upstream[Symbol.asyncDispose]();
+  await controlPlane[Symbol.asyncDispose]();
+});
+
+/** `fetch` sends no Host of one's own. */
+function ask(path: string, headers: Record<string, string> = {}): Promise<{ status: number; body: unknown }> {
+  return new Promise((resolve, reject) => {
+    const asked = httpRequest(
+      `${running.url}${path}`,
+      { headers: { authorization: `Bearer ${token}`, ...headers } },
+      (answer) => {
+        let text = "";
+        answer.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        answer.on("end", () => resolve({ status: answer.statusCode ?? 0, body: JSON.parse(text) }));
+      },
+    );
+    asked.once("error", reject).end();
+  });
+}
+
+describe("behind a proxy with a path prefix", () => {
+  test.each(["/mcp/echo/v1/mcp?a=b", "/toolyard/mcp/echo/v1/mcp?a=b"])(
+    "a call to %s reaches its replica, which is told the public address",
+    async (path) => {
+      const { status, body } = await ask(path, { "x-forwarded-host": "evil.example", "x-forwarded-prefix": "/evil" });
+      expect(status).toBe(200);
+      expect(body).toEqual({
+        url: "/mcp?a=b",
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "example.com:8443",
+      });
+    },
+  );
+
+  test.each([
+    ["/toolyard/healthz", 200],
+    ["/toolyard/toolyard/healthz", 404],
+    ["/toolyardmcp/echo/v1/mcp", 404],
+    ["/other/mcp/echo/v1/mcp", 404],
+  ])("%s is answered with %i", async (path, status) => {
+    expect((await ask(path)).status).toBe(status);
+  });
+
+  test("what is not there is said with the prefix", async () => {
+    expect((await ask("/toolyard")).body).toMatchObject({
+      detail: "There is nothing here. Tools are at /toolyard/mcp/{slug}/v1/mcp.",
+    });
+  });
+
+  test.each([
+    [{ host: "example.com" }, 200],
+    [{ host: "EXAMPLE.com:8443", origin: "https://example.com:8443" }, 200],
+    [{ host: "evil.example" }, 403],
+    [{ origin: "https://evil.example" }, 403],
+    // Another scheme or port is another origin.
+    [{ origin: "http://example.com:8443" }, 403],
+    [{ origin: "https://example.com" }, 403],
+    [{ host: "evil.example", "x-forwarded-host": "example.com" }, 403],
+  ])("%o: %i", async (headers, status) => {
+    expect((await ask("/toolyard/mcp/echo/v1/mcp", headers)).status).toBe(status);
+  });
+});
