@@ -66,9 +66,17 @@ export function badInput(problems: Problem[]): ToolyardError {
   return new ToolyardError("BAD_USER_INPUT", message || "The input is not valid.", { problems });
 }
 
-export function notFound(what: string, id: string): ToolyardError {
-  return new ToolyardError("NOT_FOUND", `There is no ${what} ${JSON.stringify(id)}.`);
+/** NOT_FOUND for what a caller named by `reference`. `close`: what they may have meant, of what they may see. */
+export function notFound(what: string, reference: string, close: readonly string[] = []): ToolyardError {
+  const shown = JSON.stringify(
+    reference.length > MAX_SHOWN_REFERENCE ? `${reference.slice(0, MAX_SHOWN_REFERENCE)}…` : reference,
+  );
+  const hint = close.length === 0 ? "" : ` Did you mean ${close.map((name) => JSON.stringify(name)).join(" or ")}?`;
+  const extensions = close.length === 0 ? {} : { suggestions: close };
+  return new ToolyardError("NOT_FOUND", `There is no ${what} ${shown}.${hint}`, { extensions });
 }
+
+const MAX_SHOWN_REFERENCE = 128;
 
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {

@@ -16,6 +16,7 @@ export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph }
 export { DateTimeScalar, JsonScalar } from "./scalars.ts";
 export * from "./paging.ts";
 export { parseInput } from "./validation.ts";
+export * from "./references.ts";
 export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
 export { runProcess, type ProcessLifetime } from "./process-lifetime.ts";

@@ -5,12 +5,12 @@ import { isPlaceholder, variablesOf, launchSchema, LAUNCH_FRAGMENT } from "./lau
 import type { AnalysisJob } from "./task-handlers.ts";
 
 /**
- * Queues analyses. Takes `analysis:write`: of a tool, as its author or an administrator; of a description, as a developer or an
+ * Queues analyses. Takes `analysis:write`: of a tool, by id or slug, as its author or an administrator; of a description, as a developer or an
  * administrator. @throws ToolyardError BAD_USER_INPUT, NOT_FOUND, FORBIDDEN; the graph's error when the tool cannot be read
  */
 export interface AnalysisService {
   analyzeFeasibility(caller: Caller, input: FeasibilityRequest, requestId: string): Promise<Task>;
-  suggestImprovements(caller: Caller, toolId: string, requestId: string): Promise<Task>;
+  suggestImprovements(caller: Caller, tool: string, requestId: string): Promise<Task>;
   generateConfig(caller: Caller, input: ConfigRequest, requestId: string): Promise<Task>;
 }
 
@@ -29,7 +29,7 @@ const MAX_DESCRIPTION = 20_000;
 const MAX_REQUIREMENTS = 50;
 const MAX_REQUIREMENT = 500;
 
-const id = z.string().min(1, "must not be empty").max(64, "is not an id");
+const id = z.string().min(1, "must not be empty").max(64, "is neither an id nor a slug");
 const description = z
   .string()
   .trim()
@@ -70,14 +70,16 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
   const { tasks, graph } = options;
 
   /** The tool as the caller sees it: its author sees values, of which only the kind goes on. */
-  async function subjectOf(caller: Caller, toolId: string, requestId: string) {
-    const answer = await graph.query<unknown>({ query: TOOL_QUERY, variables: { id: toolId }, as: caller, requestId });
+  async function subjectOf(caller: Caller, reference: string, requestId: string) {
+    const variables = { id: reference };
+    const answer = await graph.query<unknown>({ query: TOOL_QUERY, variables, as: caller, requestId });
     const { tool } = toolAnswer.parse(answer);
-    if (!tool || tool.deletedAt !== null) throw notFound("tool", toolId);
+    if (!tool || tool.deletedAt !== null) throw notFound("tool", reference);
     caller.require("analysis:write", { ownerId: tool.authorId });
     const shown = variablesOf(tool.launch).filter(({ value, secret }) => value !== null && !secret);
     const isTemplate = (value: string | null) => value !== null && isPlaceholder(value);
     return {
+      toolId: tool.id,
       ownerId: tool.authorId,
       plainVariables: shown.filter(({ value }) => !isTemplate(value)).map(({ name }) => name),
       placeholderVariables: shown.filter(({ value }) => isTemplate(value)).map(({ name }) => name),
@@ -90,9 +92,9 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
     about: ConfigRequest & { requirements?: string[] },
     requestId: string,
   ): Promise<Task> {
-    const toolId = about.toolId ?? null;
-    const none = { ownerId: caller.userId, plainVariables: [], placeholderVariables: [] };
-    const { ownerId, ...variables } = toolId === null ? none : await subjectOf(caller, toolId, requestId);
+    const none = { toolId: null, ownerId: caller.userId, plainVariables: [], placeholderVariables: [] };
+    const { toolId, ownerId, ...variables } =
+      about.toolId == null ? none : await subjectOf(caller, about.toolId, requestId);
     const input: AnalysisJob["input"] = {
       toolId,
       description: about.description ?? null,
@@ -110,9 +112,9 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
       requireOne(about, "give either toolId or description");
       return enqueue(caller, "FEASIBILITY", { ...about, requirements: requirements ?? [] }, requestId);
     },
-    async suggestImprovements(caller, toolId, requestId) {
+    async suggestImprovements(caller, tool, requestId) {
       caller.require("analysis:write");
-      return enqueue(caller, "IMPROVEMENTS", { toolId: parseInput(id, toolId, "toolId") }, requestId);
+      return enqueue(caller, "IMPROVEMENTS", { toolId: parseInput(id, tool, "toolId") }, requestId);
     },
     async generateConfig(caller, request, requestId) {
       caller.require("analysis:write");

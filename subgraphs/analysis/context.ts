@@ -1,4 +1,4 @@
-import type { RequestContext } from "@toolyard/service-kit";
+import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { AnalysisService } from "./analysis-service.ts";
 import type { Loaders } from "./loaders.ts";
 import type { TaskService } from "./task-service.ts";
@@ -7,5 +7,6 @@ import type { TaskService } from "./task-service.ts";
 export interface Context extends RequestContext {
   analysis: AnalysisService;
   tasks: TaskService;
+  tools: ToolLookup;
   loaders: Loaders;
 }

@@ -4,6 +4,7 @@ import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import type { WakeUpBus } from "@toolyard/events";
 import {
+  createToolLookup,
   measureHealth,
   type GraphClient,
   type Logger,
@@ -43,6 +44,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
   const tasks = options.tasks ?? (await openTaskQueue({ dataDir, bus, logger, ...(now && { now }) }));
   const { store } = tasks;
   const analysis = createAnalysisService({ tasks, graph });
+  const tools = createToolLookup({ graph });
   const evidence = createEvidenceReader({ graph, logger });
   const typeDefs = parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8"));
   const provider = createIsolatedRules({ logger, signal: options.signal });
@@ -54,7 +56,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
     schema: buildSubgraphSchema({ typeDefs, resolvers: resolvers as GraphQLResolverMap<unknown> }),
     createContext({ caller, requestId }: RequestContext): Context {
       const loaders = createLoaders(store);
-      return { caller, requestId, analysis, tasks: createTaskService({ tasks, loaders }), loaders };
+      return { caller, requestId, analysis, tools, tasks: createTaskService({ tasks, loaders }), loaders };
     },
     async start() {
       workers = startAnalysisWorkers({ tasks, provider, evidence, logger });

@@ -9,7 +9,8 @@ export const resolvers: Resolvers = {
   JSON: JsonScalar,
   Query: {
     task: (_, { id }, { tasks, caller }) => tasks.find(caller, id),
-    tasks: (_, args, { tasks, caller }) => tasks.list(caller, args),
+    tasks: async (_, args, context) =>
+      context.tasks.list(context.caller, { ...args, toolId: await context.tools.idOrNone(context, args.toolId) }),
   },
   Mutation: {
     analyzeFeasibility: (_, { input }, { analysis, caller, requestId }) =>

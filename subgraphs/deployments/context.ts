@@ -1,4 +1,4 @@
-import type { RequestContext } from "@toolyard/service-kit";
+import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { Loaders } from "./loaders.ts";
@@ -10,6 +10,7 @@ import type { UsageService } from "./usage/usage-service.ts";
 /** What resolvers work with: who asks, and the services. */
 export interface Context extends RequestContext {
   loaders: Loaders;
+  tools: ToolLookup;
   deployments: DeploymentService;
   logs: LogService;
   usage: UsageService;

@@ -14,6 +14,13 @@ import type { EventLog, EventTail, FollowOptions } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
+import {
+  closeDeployments,
+  deploymentIdOf,
+  findDeployment,
+  requireDeployment,
+  type DeploymentReference,
+} from "./deployment-reference.ts";
 import type { DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
 import { portsFor } from "./engine/ports.ts";
@@ -26,23 +33,24 @@ export interface DeploymentService {
   deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment>;
   /** @throws ToolyardError NOT_FOUND for what never existed; asking twice is no error. */
   stop(caller: Caller, which: DeploymentReference): Promise<Deployment>;
-  scale(caller: Caller, id: string, replicas: number): Promise<Deployment>;
-  restart(caller: Caller, id: string): Promise<Deployment>;
-  check(caller: Caller, id: string): Promise<HealthCheck>;
+  scale(caller: Caller, reference: string, replicas: number): Promise<Deployment>;
+  restart(caller: Caller, reference: string): Promise<Deployment>;
+  check(caller: Caller, reference: string): Promise<HealthCheck>;
 
-  /** Null when there is none. @throws ToolyardError BAD_USER_INPUT unless exactly one of the two is given. */
+  /**
+   * Null when there is none.
+   * @throws ToolyardError BAD_USER_INPUT unless exactly one of the two is given; NOT_FOUND where there is none, but one that is close.
+   */
   find(caller: Caller, which: DeploymentReference): Promise<Deployment | null>;
+  /** The deployment of this very name. */
+  findByName(caller: Caller, name: string): Promise<Deployment | null>;
+  /** The id for an id, which may be unknown, a name or a slug; undefined where nothing is named. @throws ToolyardError NOT_FOUND */
+  idOrNone(caller: Caller, reference: string | null | undefined): Promise<string | undefined>;
   list(caller: Caller, filter: DeploymentFilter, page: PageArguments): Promise<Connection<Deployment>>;
   healthChecks(caller: Caller, deploymentId: string, first: number): Promise<HealthCheck[]>;
   events(caller: Caller, deploymentId: string, page: PageArguments): Promise<Connection<DeploymentEventShape>>;
   followEvents(caller: Caller, filter: EventFilter): AsyncIterableIterator<DeploymentEventShape>;
   followHealth(caller: Caller, filter: EventFilter): AsyncIterableIterator<HealthEventShape>;
-}
-
-/** By one of the two. */
-export interface DeploymentReference {
-  id?: string | null | undefined;
-  name?: string | null | undefined;
 }
 
 export interface EventFilter {
@@ -67,17 +75,10 @@ const MAX_CHECKS = 100;
 export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
   const { store, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
 
-  const byEither = (which: DeploymentReference): Promise<Deployment | null> => {
-    if (which.id != null && which.name == null) return store.find(which.id);
-    if (which.name != null && which.id == null) return store.findByName(which.name);
-    throw badInput([{ path: "", message: "give either the id or the name of a deployment" }]);
-  };
-
   /** The deployment, if the caller may change it. */
   async function ownDeployment(caller: Caller, which: DeploymentReference): Promise<Deployment> {
     caller.require("deployment:write");
-    const deployment = await byEither(which);
-    if (!deployment) throw notFound("deployment", which.id ?? which.name ?? "");
+    const deployment = await requireDeployment(store, which);
     caller.require("deployment:write", { ownerId: deployment.ownerId });
     return deployment;
   }
@@ -116,9 +117,10 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message }]);
       });
     },
-    async scale(caller, id, given) {
+    async scale(caller, reference, given) {
       const wanted = parseInput(replicaCount, given, "replicas");
-      const deployment = await ownDeployment(caller, { id });
+      const deployment = await ownDeployment(caller, { id: reference });
+      const { id } = deployment;
       if (deployment.runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
       const known = await store.load(id);
       const missing = Math.max(0, wanted - (known ? stayingOf(known).length : 0));
@@ -148,8 +150,8 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         }),
       );
     },
-    async restart(caller, id) {
-      await ownDeployment(caller, { id });
+    async restart(caller, reference) {
+      const { id } = await ownDeployment(caller, { id: reference });
       return change(id, async (tx, record) => {
         refuseStopped(record);
         const { deployment } = record;
@@ -163,14 +165,26 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         return saveSettled(tx, { ...record, deployment: restarted }, now(), [{ kind: "RESTART_REQUESTED", message }]);
       });
     },
-    async check(caller, id) {
-      const { id: deploymentId } = await ownDeployment(caller, { id });
+    async check(caller, reference) {
+      const { id: deploymentId } = await ownDeployment(caller, { id: reference });
       const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
       return summarize(deploymentId, checks, now());
     },
-    find(caller, which) {
+    async find(caller, which) {
       caller.require("deployment:read");
-      return byEither(which);
+      const deployment = await findDeployment(store, which);
+      if (deployment) return deployment;
+      const close = await closeDeployments(store, which);
+      if (close.length > 0) throw notFound("deployment", which.id ?? which.name ?? "", close);
+      return null;
+    },
+    async findByName(caller, name) {
+      caller.require("deployment:read");
+      return store.findByName(name);
+    },
+    async idOrNone(caller, reference) {
+      caller.require("deployment:read");
+      return deploymentIdOf(store, reference);
     },
     async list(caller, filter, given) {
       caller.require("deployment:read");

@@ -1,6 +1,6 @@
 import type { EventLog } from "@toolyard/events";
 import { readPage, type Database, type Transaction } from "@toolyard/storage";
-import { In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
+import { Between, In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
 import { deploymentEntity, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
 import type { DeploymentEventPayload, HealthEventPayload, Replica } from "./deployment.ts";
@@ -45,6 +45,19 @@ export function createSqlDeploymentStore(options: {
       }),
     find: (id) => deployments().findOneBy({ id }),
     findByName: (name) => deployments().findOneBy({ name }),
+    async ofSlug(toolSlug) {
+      // Names begin with the slug, and have an index.
+      const named = { name: Between(`${toolSlug}-`, `${toolSlug}-~`), toolSlug };
+      const running = await deployments().find({ where: { ...named, desired: "RUN" }, order: { id: "DESC" } });
+      return running.length > 0 ? running : deployments().find({ where: named, order: { id: "DESC" }, take: 1 });
+    },
+    newestNames: (limit) =>
+      deployments().find({
+        select: { id: true, name: true, toolSlug: true },
+        where: { desired: "RUN" },
+        order: { id: "DESC" },
+        take: limit,
+      }),
     findMany: (ids) => deployments().findBy({ id: In([...ids]) }),
     async load(id) {
       const found = await deployments().findOneBy({ id });

@@ -61,6 +61,10 @@ export interface DeploymentStore {
   transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>): Promise<Result>;
   find(id: string): Promise<Deployment | null>;
   findByName(name: string): Promise<Deployment | null>;
+  /** The newest of a tool: those that are to run, or the last that was. */
+  ofSlug(slug: string): Promise<Deployment[]>;
+  /** Names of deployments that are to run, and their tools' slugs, the newest first. */
+  newestNames(limit: number): Promise<Pick<Deployment, "name" | "toolSlug">[]>;
   findMany(ids: readonly string[]): Promise<Deployment[]>;
   load(id: string): Promise<DeploymentRecord | null>;
   page(filter: DeploymentFilter, page: Page): Promise<{ rows: Deployment[]; totalCount: number }>;

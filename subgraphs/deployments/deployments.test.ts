@@ -1,4 +1,5 @@
 import { anonymous, createUserCaller } from "@toolyard/service-kit";
+import { executeOn } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";
 import { admin, author, createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
 
@@ -102,6 +103,32 @@ describe("a deployment's life", () => {
     await becomes(fixture, id, "STOPPED");
     await fixture.run(STOP, { id });
     expect(await fixture.codeOf(STOP, { id: "never" })).toBe("NOT_FOUND");
+  });
+
+  test("it is found by name, and by its tool's slug: what is to run before what ran", async () => {
+    await using fixture = await createFixture({
+      tools: { "tool-1": { slug: "weather" }, other: { slug: "weather-x" } },
+    });
+    const named = async (it: string) =>
+      (await fixture.run<{ deployment: { id: string } | null }>(STATE, { id: it })).deployment?.id ?? null;
+    expect(await named("weather")).toBeNull();
+    await deploy(fixture, { toolId: "other" });
+    expect(await fixture.codeOf(STATE, { id: "weathr-x" })).toBe("NOT_FOUND"); // beside what is close
+    const first = await deploy(fixture);
+    await becomes(fixture, first.id, "RUNNING");
+    expect(await named(first.name)).toBe(first.id);
+    expect(await named("weather")).toBe(first.id);
+    await fixture.run(STOP, { id: "weather" });
+    await becomes(fixture, first.id, "STOPPED");
+    expect(await named("weather")).toBe(first.id);
+    const second = await deploy(fixture);
+    expect(await named("weather")).toBe(second.id);
+    await deploy(fixture, { environment: "STAGING" });
+    const both = await executeOn(fixture.subgraph, STOP, { id: "weather" }, author);
+    expect(both.errors[0]).toMatchObject({ code: "BAD_USER_INPUT" });
+    expect(both.errors[0]?.message).toMatch(
+      /^"weather" is deployed in several environments: name one of "weather-\w{5}" \((STAGING|PRODUCTION)\), "weather-/,
+    );
   });
 
   test("it scales up and down, and each replica has an address of its own", async () => {

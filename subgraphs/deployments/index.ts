@@ -8,6 +8,7 @@ import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import {
   createSealer,
+  createToolLookup,
   deriveKey,
   measureHealth,
   type GraphClient,
@@ -129,6 +130,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     allowPrivateRemotes: config.allowPrivateRemotes,
   });
   const services = {
+    tools: createToolLookup({ graph }),
     deployments,
     logs: createLogService({ store, runtimes, secrets, eventTail, logger }),
     usage: createUsageService({ store: usageStore, now }),

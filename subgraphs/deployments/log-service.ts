@@ -1,8 +1,9 @@
 import type { EventTail } from "@toolyard/events";
 import type { ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
-import { badInput, notFound, type Caller, type Logger } from "@toolyard/service-kit";
+import { badInput, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
+import { requireDeployment } from "./deployment-reference.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import { requireInspect } from "./inspection.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
@@ -19,7 +20,7 @@ export interface LogLine extends ReplicaLogLine {
 export interface LogService {
   last(caller: Caller, deployment: Deployment, options: { last: number; replicaId: string | null }): Promise<LogLine[]>;
   /** New lines of all its replicas, also of those that start later. */
-  follow(caller: Caller, deploymentId: string): Promise<AsyncIterableIterator<LogLine>>;
+  follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<LogLine>>;
 }
 
 const MAX_LINES = 1_000;
@@ -53,12 +54,9 @@ export function createLogService(options: {
         .toSorted((a, b) => a.at - b.at)
         .slice(-last);
     },
-    async follow(caller, deploymentId) {
-      const deployment = await store.find(deploymentId);
-      if (!deployment) {
-        caller.require("deployment:inspect");
-        throw notFound("deployment", deploymentId);
-      }
+    async follow(caller, reference) {
+      caller.require("deployment:inspect");
+      const deployment = await requireDeployment(store, { id: reference });
       requireInspect(caller, deployment);
       const runtime = runtimes.get(deployment.runtime) ?? null;
       return createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });

@@ -16,11 +16,11 @@ export const resolvers: Resolvers<Context> = {
 
   Query: {
     deployment: (_, which, { deployments, caller }) => deployments.find(caller, which),
-    deployments: (_, { toolId, templateId, status, environment, includeFailed, ...page }, { deployments, caller }) =>
-      deployments.list(
-        caller,
+    deployments: async (_, { toolId, templateId, status, environment, includeFailed, ...page }, context) =>
+      context.deployments.list(
+        context.caller,
         {
-          toolId: toolId ?? undefined,
+          toolId: await context.tools.idOrNone(context, toolId),
           templateId: templateId ?? undefined,
           status: status ?? undefined,
           environment: environment ?? undefined,
@@ -28,8 +28,8 @@ export const resolvers: Resolvers<Context> = {
         },
         page,
       ),
-    usageRecords: (_, { toolId, deploymentId, ...page }, { usage, caller }) =>
-      usage.list(caller, { toolId: toolId ?? undefined, deploymentId: deploymentId ?? undefined }, page),
+    usageRecords: async (_, { toolId, deploymentId, ...page }, context) =>
+      context.usage.list(context.caller, await scopeOf({ toolId, deploymentId }, context), page),
     routes: (_, _arguments, { routes, caller }) => {
       caller.require("internal:routes");
       return routes.read();
@@ -75,11 +75,13 @@ export const resolvers: Resolvers<Context> = {
 
   Subscription: {
     deploymentEvents: {
-      subscribe: (_, filter, { deployments, caller }) => deployments.followEvents(caller, filter),
+      subscribe: async (_, filter, context) =>
+        context.deployments.followEvents(context.caller, { ...filter, ...(await scopeOf(filter, context)) }),
       resolve: (event: unknown) => event,
     },
     deploymentHealth: {
-      subscribe: (_, filter, { deployments, caller }) => deployments.followHealth(caller, filter),
+      subscribe: async (_, filter, context) =>
+        context.deployments.followHealth(context.caller, { ...filter, ...(await scopeOf(filter, context)) }),
       resolve: (event: unknown) => event,
     },
     deploymentLogs: {
@@ -105,7 +107,7 @@ export const resolvers: Resolvers<Context> = {
       caller.require("deployment:read");
       // Generated types give the reference as the whole parent; it holds the fields of one key.
       const { id, name } = reference as { id?: string; name?: string };
-      return id === undefined ? deployments.find(caller, { name: name ?? null }) : loaders.deployment.load(id);
+      return id === undefined ? deployments.findByName(caller, name ?? "") : loaders.deployment.load(id);
     },
     tool: ({ toolId }) => ({ id: toolId }),
     toolVersion: ({ toolVersionId }) => ({ id: toolVersionId }),
@@ -189,6 +191,18 @@ export const resolvers: Resolvers<Context> = {
 function later(caller: Caller, permission: Parameters<Caller["require"]>[0], what: string): never {
   caller.require(permission);
   throw notInThisVersion(what);
+}
+
+/** Which tool and deployment a filter names. */
+async function scopeOf(
+  { toolId, deploymentId }: { toolId?: string | null | undefined; deploymentId?: string | null | undefined },
+  context: Context,
+): Promise<{ toolId: string | undefined; deploymentId: string | undefined }> {
+  const { tools, deployments, caller } = context;
+  return {
+    toolId: await tools.idOrNone(context, toolId),
+    deploymentId: deploymentId == null ? undefined : await deployments.idOrNone(caller, deploymentId),
+  };
 }
 
 /** The deployment is looked up only where there is something that not everybody may see. */

@@ -1,6 +1,8 @@
 import {
   SCOPES,
   ToolyardError,
+  badInput,
+  closeTo,
   newId,
   notFound,
   parseInput,
@@ -11,7 +13,7 @@ import {
 import { z } from "zod";
 import { requireStanding } from "./caller-standing.ts";
 import { effectiveScopes } from "./effective-scopes.ts";
-import type { ApiKey, IdentityStore } from "./identity-store.ts";
+import type { ApiKey, IdentityStore, IdentityWrites } from "./identity-store.ts";
 import type { Loaders } from "./loaders.ts";
 import { mintCredential } from "./opaque-credential.ts";
 import type { RevocationLog } from "./revocation-log.ts";
@@ -26,8 +28,8 @@ export interface ApiKeyService {
   listOf(caller: Caller, loaders: Loaders, owner: ShownUser): Promise<ApiKey[]>;
   /** `secret` is the whole key; it is not kept. @throws ToolyardError BAD_USER_INPUT, FORBIDDEN */
   create(caller: Caller, input: NewApiKey): Promise<{ apiKey: ApiKey; secret: string }>;
-  /** @throws ToolyardError NOT_FOUND also for somebody else's, FORBIDDEN */
-  revoke(caller: Caller, id: string): Promise<ApiKey>;
+  /** By id, or by the name of one of the caller's own. @throws ToolyardError NOT_FOUND also for somebody else's, FORBIDDEN */
+  revoke(caller: Caller, reference: string): Promise<ApiKey>;
   /** Notes, some time later, that a key was used. */
   noteUse(key: ApiKey): void;
   /** Writes what was noted. */
@@ -104,26 +106,26 @@ export function createApiKeyService(options: {
       return { apiKey, secret: text };
     },
 
-    async revoke(caller, id) {
+    async revoke(caller, reference) {
       const { credential } = caller;
       // Whoever finds a leaked key may end it with the key itself.
-      const itself = credential?.type === "api-key" && credential.apiKeyId === id;
+      const itself = credential?.type === "api-key" && credential.apiKeyId === reference;
       if (!itself) {
         caller.require("credential:write");
         if (credential?.type === "api-key") caller.require("user:admin");
       }
       return store.transaction(async (tx) => {
         const user = await requireStanding(tx, caller);
-        const key = await tx.findApiKey(id);
+        const key = (await tx.findApiKey(reference)) ?? (await ownKeyNamed(tx, user.id, reference));
         if (!key || (key.ownerId !== user.id && !(caller.can("user:admin") && user.role === "ADMIN"))) {
-          throw notFound("API key", id);
+          throw notFound("API key", reference, await closeTo(reference, () => liveNames(tx, user.id)));
         }
         // A stream ticket is its key's, too, but for reading only.
         if (itself && !effectiveScopes(user.role, key.scopes).every((scope) => caller.scopes.includes(scope)))
           caller.require("credential:write");
         if (key.revokedAt !== null) return key;
         const at = now();
-        await revocations.revokeApiKey(tx, id, at);
+        await revocations.revokeApiKey(tx, key.id, at);
         return { ...key, revokedAt: at };
       });
     },
@@ -137,6 +139,27 @@ export function createApiKeyService(options: {
 
     close: writeUses,
   };
+}
+
+async function liveKeysOf(tx: IdentityWrites, userId: string): Promise<ApiKey[]> {
+  return (await tx.findApiKeysOf([userId])).filter(({ revokedAt }) => revokedAt === null);
+}
+
+async function liveNames(tx: IdentityWrites, userId: string): Promise<string[]> {
+  return (await liveKeysOf(tx, userId)).map(({ name }) => name);
+}
+
+/** The user's key of this name; of several of one name none is guessed. */
+async function ownKeyNamed(tx: IdentityWrites, userId: string, name: string): Promise<ApiKey | null> {
+  const named = (await liveKeysOf(tx, userId)).filter((key) => key.name === name);
+  if (named.length < 2) return named[0] ?? null;
+  const ids = named.map(({ id }) => id).join(", ");
+  throw badInput([
+    {
+      path: "id",
+      message: `you have ${named.length} API keys named ${JSON.stringify(name)}: give the id of one, ${ids}`,
+    },
+  ]);
 }
 
 function newApiKey(now: number) {

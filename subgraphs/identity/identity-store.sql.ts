@@ -44,6 +44,10 @@ function createReads(manager: EntityManager): IdentityReads {
       const { rows, totalCount } = await readPage(query, page);
       return { rows: rows.map(toUser), totalCount };
     },
+    async newestUsernames(limit) {
+      const rows = await userRows.find({ select: { id: true, username: true }, order: { id: "DESC" }, take: limit });
+      return rows.map(({ username }) => username);
+    },
     countUsers: () => userRows.count(),
     countOtherAdministrators: (userId) => userRows.countBy({ role: "ADMIN", disabled: false, id: Not(userId) }),
     findRefreshToken: (hash) => manager.getRepository(refreshTokens).findOneBy({ hash }),

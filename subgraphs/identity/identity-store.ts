@@ -70,6 +70,7 @@ export interface IdentityReads {
   findUserByName(username: string): Promise<User | null>;
   /** Newest first, one more than the page's limit. `search` is in the username or the email, without regard to case. */
   listUsers(page: Page, search: string | null): Promise<{ rows: User[]; totalCount: number }>;
+  newestUsernames(limit: number): Promise<string[]>;
   countUsers(): Promise<number>;
   /** Administrators who are not disabled, other than the given user. */
   countOtherAdministrators(userId: string): Promise<number>;

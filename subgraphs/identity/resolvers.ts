@@ -7,7 +7,7 @@ export const resolvers: Resolvers = {
   DateTime: DateTimeScalar,
   JSON: JsonScalar,
   User: {
-    __resolveReference: ({ id }, { services, loaders, caller }) => services.users.get(caller, loaders, id),
+    __resolveReference: ({ id }, { services, loaders, caller }) => services.users.byId(caller, loaders, id),
     email: (user, _, { services, caller }) => services.users.emailOf(caller, user),
     apiKeys: (user, _, { services, loaders, caller }) => services.apiKeys.listOf(caller, loaders, user),
   },

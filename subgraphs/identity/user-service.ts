@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import {
   ToolyardError,
+  mayBeName,
   notFound,
   parsePage,
   toConnection,
@@ -14,6 +15,7 @@ import type { IdentityStore, IdentityWrites, User } from "./identity-store.ts";
 import type { Loaders } from "./loaders.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 import type { RevocationLog } from "./revocation-log.ts";
+import { closeUsernames, findUser, noSuchUser } from "./user-reference.ts";
 
 const ONE_TIME_PASSWORD_MS = 24 * 3_600_000;
 const MAX_SEARCH_LENGTH = 254;
@@ -27,18 +29,20 @@ export interface ShownUser extends User {
 export interface UserService {
   /** Null for a service. @throws ToolyardError UNAUTHENTICATED */
   me(caller: Caller, loaders: Loaders): Promise<User | null>;
+  /** As the schema's `user`. @throws ToolyardError UNAUTHENTICATED, NOT_FOUND */
+  get(caller: Caller, loaders: Loaders, reference: string): Promise<User | null>;
   /** Null when there is none. @throws ToolyardError UNAUTHENTICATED */
-  get(caller: Caller, loaders: Loaders, id: string): Promise<User | null>;
+  byId(caller: Caller, loaders: Loaders, id: string): Promise<User | null>;
   /** @throws ToolyardError FORBIDDEN, BAD_USER_INPUT */
   list(caller: Caller, page: PageArguments, search: string | null): Promise<Connection<User>>;
   /** Null for whom it is not for. */
   emailOf(caller: Caller, user: ShownUser): string | null;
   /** @throws ToolyardError FORBIDDEN, NOT_FOUND, CONFLICT for the last administrator. */
-  setRole(caller: Caller, userId: string, role: Role): Promise<User>;
+  setRole(caller: Caller, reference: string, role: Role): Promise<User>;
   /** @throws ToolyardError FORBIDDEN, NOT_FOUND, CONFLICT for the last administrator. */
-  setDisabled(caller: Caller, userId: string, disabled: boolean): Promise<User>;
+  setDisabled(caller: Caller, reference: string, disabled: boolean): Promise<User>;
   /** The one-time password. @throws ToolyardError FORBIDDEN, NOT_FOUND */
-  resetPassword(caller: Caller, userId: string): Promise<string>;
+  resetPassword(caller: Caller, reference: string): Promise<string>;
 }
 
 export function createUserService(options: {
@@ -52,13 +56,13 @@ export function createUserService(options: {
   /** Changes a user as an administrator, in one transaction with the check that both still are what they were. */
   function administer(
     caller: Caller,
-    userId: string,
+    reference: string,
     change: (tx: IdentityWrites, user: User) => Promise<Partial<User>>,
   ): Promise<User> {
     return store.transaction(async (tx) => {
       await requireStandingAdministrator(tx, caller);
-      const user = await tx.findUser(userId);
-      if (!user) throw notFound("user", userId);
+      const user = await findUser(tx, reference);
+      if (!user) throw await noSuchUser(tx, reference);
       return { ...user, ...(await change(tx, user)) };
     });
   }
@@ -76,7 +80,18 @@ export function createUserService(options: {
       caller.require("user:read-self");
       return caller.userId === null ? null : loaders.userById.load(caller.userId);
     },
-    async get(caller, loaders, id) {
+    async get(caller, loaders, reference) {
+      caller.require("user:read-self");
+      const byId = await loaders.userById.load(reference);
+      if (byId || !mayBeName(reference)) return byId;
+      const named = await store.findUserByName(reference);
+      if (!caller.can("user:admin")) return named?.id === caller.userId ? named : null;
+      if (named) return named;
+      const close = await closeUsernames(store, reference);
+      if (close.length > 0) throw notFound("user", reference, close);
+      return null;
+    },
+    async byId(caller, loaders, id) {
       caller.require("user:read-self");
       return loaders.userById.load(id);
     },
@@ -88,38 +103,38 @@ export function createUserService(options: {
     },
     emailOf: (caller, user) =>
       user.isCaller || caller.userId === user.id || caller.can("user:admin") ? user.email : null,
-    async setRole(caller, userId, role) {
+    async setRole(caller, reference, role) {
       caller.require("user:admin");
       if (role === "ADMIN") requireRecentPassword(caller, "make somebody an administrator", now());
-      return administer(caller, userId, async (tx, user) => {
+      return administer(caller, reference, async (tx, user) => {
         if (user.role === role) return {};
         await keepAnAdministrator(tx, user);
-        await tx.updateUser(userId, { role });
-        await revocations.revokeUser(tx, userId, now());
+        await tx.updateUser(user.id, { role });
+        await revocations.revokeUser(tx, user.id, now());
         return { role };
       });
     },
-    async setDisabled(caller, userId, disabled) {
+    async setDisabled(caller, reference, disabled) {
       caller.require("user:admin");
-      return administer(caller, userId, async (tx, user) => {
+      return administer(caller, reference, async (tx, user) => {
         if (user.disabled === disabled) return {};
         if (disabled) await keepAnAdministrator(tx, user);
-        await tx.updateUser(userId, { disabled });
-        if (disabled) await revocations.revokeUser(tx, userId, now());
+        await tx.updateUser(user.id, { disabled });
+        if (disabled) await revocations.revokeUser(tx, user.id, now());
         return { disabled };
       });
     },
-    async resetPassword(caller, userId) {
+    async resetPassword(caller, reference) {
       caller.require("user:admin");
       const password = randomBytes(18).toString("base64url");
       const passwordHash = await hasher.hash(password);
-      await administer(caller, userId, async (tx, user) => {
+      await administer(caller, reference, async (tx, user) => {
         if (user.role === "ADMIN") requireRecentPassword(caller, "reset an administrator's password", now());
         const change = { passwordHash, passwordExpiresAt: now() + ONE_TIME_PASSWORD_MS };
-        await tx.updateUser(userId, change);
+        await tx.updateUser(user.id, change);
         // Whoever had the account may have made keys to come back with. Verifiers learn of it by the user's revocation.
-        await tx.revokeApiKeysOf(userId, now());
-        await revocations.revokeUser(tx, userId, now());
+        await tx.revokeApiKeysOf(user.id, now());
+        await revocations.revokeUser(tx, user.id, now());
         return change;
       });
       return password;

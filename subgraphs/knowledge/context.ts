@@ -1,4 +1,4 @@
-import type { RequestContext } from "@toolyard/service-kit";
+import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { DocumentService } from "./document-service.ts";
 import type { Loaders } from "./loaders.ts";
 
@@ -10,5 +10,6 @@ export interface ToolReference {
 /** What the resolvers of one operation work with. */
 export interface Context extends RequestContext {
   documents: DocumentService;
+  tools: ToolLookup;
   loaders: Loaders;
 }

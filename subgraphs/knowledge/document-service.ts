@@ -65,18 +65,20 @@ export function createDocumentService(options: {
     return document;
   }
 
-  /** Asks the graph, as the caller, for a tool that documents may be about. */
-  async function requireTool({ caller, requestId }: Requester, id: string): Promise<void> {
+  /** The id of a tool that documents may be about, which the graph is asked for as the caller. */
+  async function toolIdOf({ caller, requestId }: Requester, reference: string): Promise<string> {
     const query = `query KnowledgeTool($id: ID!) { tool(id: $id) { id deletedAt } }`;
+    const variables = { id: reference };
     const { tool } = await graph
-      .query<{ tool: { deletedAt: string | null } | null }>({ query, variables: { id }, as: caller, requestId })
+      .query<{ tool: { id: string; deletedAt: string | null } | null }>({ query, variables, as: caller, requestId })
       .catch((error: unknown) => {
-        if (error instanceof ToolyardError && error.code === "NOT_FOUND") return { tool: null };
+        if (error instanceof ToolyardError && error.code === "NOT_FOUND") throw noTool(error);
         throw error;
       });
-    if (tool === null) throw badInput([{ path: "input.toolId", message: `there is no tool ${JSON.stringify(id)}` }]);
+    if (tool === null) throw noTool(notFound("tool", reference));
     if (tool.deletedAt !== null)
       throw badInput([{ path: "input.toolId", message: "this tool is deleted: restore it first" }]);
+    return tool.id;
   }
 
   return {
@@ -85,11 +87,19 @@ export function createDocumentService(options: {
       caller.require("document:write");
       const { content, encoding, contentType, ...parsed } = parseInput(uploadDocumentInput, input);
       const type = acceptedType(contentType);
-      if (parsed.toolId !== null) await requireTool(requester, parsed.toolId);
+      const toolId = parsed.toolId === null ? null : await toolIdOf(requester, parsed.toolId);
       const at = now();
       return accepted(
         await store.insert(
-          { ...parsed, id: newId(), contentType: type, uploadedById: caller.userId, createdAt: at, updatedAt: at },
+          {
+            ...parsed,
+            toolId,
+            id: newId(),
+            contentType: type,
+            uploadedById: caller.userId,
+            createdAt: at,
+            updatedAt: at,
+          },
           { content, encoding },
           caller.subject,
         ),
@@ -99,9 +109,10 @@ export function createDocumentService(options: {
     async update(requester, id, input) {
       const document = await changeable(requester.caller, id);
       const parsed = parseInput(updateDocumentInput, input);
-      const { title, content, encoding, contentType, tags, metadata, toolId } = parsed;
+      const { title, content, encoding, contentType, tags, metadata } = parsed;
       const type = contentType === null ? null : acceptedType(contentType);
-      if (toolId != null && toolId !== document.toolId) await requireTool(requester, toolId);
+      const about = parsed.toolId;
+      const toolId = about == null || about === document.toolId ? about : await toolIdOf(requester, about);
       const updated = await store.update(
         id,
         {
@@ -153,6 +164,10 @@ export function createDocumentService(options: {
       return toConnection(placed, page, totalCount, (hit) => String(hit.position));
     },
   };
+}
+
+function noTool({ message }: ToolyardError): ToolyardError {
+  return badInput([{ path: "input.toolId", message }]);
 }
 
 function acceptedType(result: ContentTypeResult): string {

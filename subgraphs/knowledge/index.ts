@@ -4,6 +4,7 @@ import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import type { WakeUpBus } from "@toolyard/events";
 import {
+  createToolLookup,
   measureHealth,
   type GraphClient,
   type Logger,
@@ -44,6 +45,7 @@ export async function createKnowledgeSubgraph(options: KnowledgeSubgraphOptions)
   const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
   const store = await createSqlDocumentStore({ database, file, logger, signal: options.signal });
   const documents = createDocumentService({ store, graph, now });
+  const tools = createToolLookup({ graph });
 
   const schema = buildSubgraphSchema({
     typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),
@@ -58,6 +60,7 @@ export async function createKnowledgeSubgraph(options: KnowledgeSubgraphOptions)
       caller,
       requestId,
       documents,
+      tools,
       loaders: createLoaders(store),
     }),
     async start() {},

@@ -11,9 +11,16 @@ export function createResolvers(): Resolvers {
         caller.require("document:read");
         return loaders.documentById.load(id);
       },
-      documents: (_parent, filter, { caller, documents }) => documents.list(caller, filter),
-      searchDocuments: (_parent, { query, ...filter }, { caller, documents }) =>
-        documents.search(caller, query, filter),
+      documents: async (_parent, filter, context) =>
+        context.documents.list(context.caller, {
+          ...filter,
+          toolId: await context.tools.idOrNone(context, filter.toolId),
+        }),
+      searchDocuments: async (_parent, { query, ...filter }, context) =>
+        context.documents.search(context.caller, query, {
+          ...filter,
+          toolId: await context.tools.idOrNone(context, filter.toolId),
+        }),
     },
 
     Mutation: {

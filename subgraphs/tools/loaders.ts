@@ -1,4 +1,5 @@
 import DataLoader from "dataloader";
+import { closeSlugs } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
 
 /** Batches and caches reads within one operation. */
@@ -6,6 +7,8 @@ export interface Loaders {
   toolById: DataLoader<string, Tool | null>;
   toolBySlug: DataLoader<string, Tool | null>;
   versionById: DataLoader<string, ToolVersion | null>;
+  /** What is close to a reference that names no tool. */
+  closeSlugs: DataLoader<string, string[]>;
 }
 
 export function createLoaders(store: ToolStore): Loaders {
@@ -13,6 +16,9 @@ export function createLoaders(store: ToolStore): Loaders {
     toolById: new DataLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
     toolBySlug: new DataLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
     versionById: new DataLoader(async (ids) => inOrder(ids, await store.findVersionsByIds(ids), ({ id }) => id)),
+    closeSlugs: new DataLoader((references) =>
+      Promise.all(references.map((reference) => closeSlugs(store, reference))),
+    ),
   };
 }
 

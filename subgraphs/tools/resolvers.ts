@@ -41,11 +41,11 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
 
     Subscription: {
       toolChanged: {
-        subscribe: (_parent, { id, after }, { caller }) => {
+        subscribe: async (_parent, { id, after }, { reader, caller }) => {
           caller.require("tool:read");
           return subscriptionStream(
             tail,
-            { after: after ?? null, ...(id != null && { subjectId: id }) },
+            { after: after ?? null, ...(id != null && { subjectId: await reader.idOf(caller, id) }) },
             ({ sequence, at, kind, subjectId }): { toolChanged: ToolChange } => ({
               // The log holds what the store wrote: these kinds and no others.
               toolChanged: { sequence: String(sequence), at, kind: kind as ToolChangeKind, toolId: subjectId },
@@ -56,7 +56,7 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
     },
 
     Tool: {
-      __resolveReference: (reference, { reader, caller }) => reader.find(caller, reference),
+      __resolveReference: (reference, { reader, caller }) => reader.byKey(caller, reference),
       launch: async (tool, _args, { reader, caller }) =>
         reader.launch(caller, await reader.currentVersion(caller, tool)),
       configSchema: async (tool, _args, { reader, caller }) => (await reader.currentVersion(caller, tool)).configSchema,

@@ -1,3 +1,5 @@
+import anyAscii from "any-ascii";
+
 export const MIN_SLUG_LENGTH = 2;
 export const MAX_SLUG_LENGTH = 63;
 
@@ -6,17 +8,26 @@ export function isSlug(text: string): boolean {
   return text.length >= MIN_SLUG_LENGTH && text.length <= MAX_SLUG_LENGTH && /^[a-z][a-z0-9-]*$/.test(text);
 }
 
-/** A slug made from a name: letters without their marks, everything else a hyphen. Always one, `tool` when nothing is left. */
+/**
+ * A slug made from a name: its letters, of any script, in the Latin alphabet (emoji by their names), everything else a hyphen. Always
+ * one, `tool` when nothing is left.
+ */
 export function slugFromName(name: string): string {
   const words = name
-    .normalize("NFKD")
-    .replaceAll(/\p{M}/gu, "")
+    .normalize("NFC")
+    .replaceAll(/[^\0-\x7f]/gu, latinOf)
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, "-")
     .replaceAll(/^-+|-+$/g, "");
   if (words === "") return "tool";
   const slug = /^[a-z]/.test(words) && words.length >= MIN_SLUG_LENGTH ? words : `tool-${words}`;
   return slug.slice(0, MAX_SLUG_LENGTH).replace(/-+$/, "");
+}
+
+/** Each Chinese character is a word; soft signs and the like, which become apostrophes, are not the end of one. */
+function latinOf(character: string): string {
+  const latin = anyAscii(character).replaceAll(/['`]/g, "");
+  return /\p{Script=Han}/u.test(character) ? ` ${latin} ` : latin;
 }
 
 /** What all slugs that `freeSlug` could try begin with: what to ask the store for. */

@@ -1,6 +1,7 @@
 import {
   ToolyardError,
   badInput,
+  isId,
   notFound,
   parsePage,
   toConnection,
@@ -10,6 +11,7 @@ import {
 } from "@toolyard/service-kit";
 import { showLaunch, type Launch, type ShownLaunch } from "./launch.ts";
 import type { Loaders } from "./loaders.ts";
+import { findTool, noSuchTool } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
 
 const MAX_SEARCH_LENGTH = 200;
@@ -27,9 +29,16 @@ export interface SealedLaunch {
 
 /** What callers may read of tools. Everything takes `tool:read`; missing things are null unless said otherwise. */
 export interface ToolReader {
-  /** @throws ToolyardError BAD_USER_INPUT unless exactly one of id and slug is given. */
+  /**
+   * By id, or by slug in either.
+   * @throws ToolyardError BAD_USER_INPUT unless exactly one of the two is given; NOT_FOUND where there is none, but a slug that is close.
+   */
   find(caller: Caller, key: { id?: string | null; slug?: string | null }): Promise<Tool | null>;
-  /** As `find` by id, past the loaders: as of now, also in a subscription that lives long. */
+  /** The tool that an entity's key names, which other subgraphs kept. */
+  byKey(caller: Caller, key: { id?: string | null; slug?: string | null }): Promise<Tool | null>;
+  /** The id for an id, which may be unknown, or a slug. @throws ToolyardError NOT_FOUND */
+  idOf(caller: Caller, reference: string): Promise<string>;
+  /** As `byKey` by id, past the loaders: as of now, also in a subscription that lives long. */
   findFresh(caller: Caller, id: string): Promise<Tool | null>;
   list(caller: Caller, filter: ListFilter & PageArguments): Promise<Connection<Tool>>;
   currentVersion(caller: Caller, tool: Tool): Promise<ToolVersion>;
@@ -39,10 +48,10 @@ export interface ToolReader {
   /** The launch as this caller may see it: values only of own tools, secrets never. */
   launch(caller: Caller, version: ToolVersion): Promise<ShownLaunch>;
   /**
-   * With `internal:sealed-launch`. The current version without a number.
+   * With `internal:sealed-launch`. The tool by id or slug. The current version without a number.
    * @throws ToolyardError NOT_FOUND: no such tool or version, or a deleted tool, which cannot be deployed anew.
    */
-  sealedLaunch(caller: Caller, toolId: string, number: number | null): Promise<SealedLaunch>;
+  sealedLaunch(caller: Caller, reference: string, number: number | null): Promise<SealedLaunch>;
 }
 
 export interface ListFilter {
@@ -66,8 +75,25 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       if ((id == null) === (slug == null)) {
         throw badInput([{ path: "id", message: "give exactly one of id and slug" }]);
       }
+      const reference = id ?? slug ?? "";
+      const found = id != null && (await loaders.toolById.load(id));
+      const tool = found || (await loaders.toolBySlug.load(reference));
+      if (tool) return tool;
+      const close = await loaders.closeSlugs.load(reference);
+      if (close.length > 0) throw notFound("tool", reference, close);
+      return null;
+    },
+    async byKey(caller, { id, slug }) {
+      caller.require("tool:read");
       if (id != null) return loaders.toolById.load(id);
       return slug == null ? null : loaders.toolBySlug.load(slug);
+    },
+    async idOf(caller, reference) {
+      caller.require("tool:read");
+      if (isId(reference)) return reference;
+      const tool = await findTool(store, reference);
+      if (!tool) throw await noSuchTool(store, reference);
+      return tool.id;
     },
     async findFresh(caller, id) {
       caller.require("tool:read");
@@ -106,10 +132,11 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       const showValues = caller.can("deployment:inspect", { ownerId: tool?.authorId ?? null });
       return showLaunch(version.launch, { showValues });
     },
-    async sealedLaunch(caller, toolId, number) {
+    async sealedLaunch(caller, reference, number) {
       caller.require("internal:sealed-launch");
-      const tool = await loaders.toolById.load(toolId);
-      if (!tool) throw notFound("tool", toolId);
+      const tool = await findTool(store, reference);
+      if (!tool) throw await noSuchTool(store, reference);
+      const toolId = tool.id;
       if (tool.deletedAt !== null) {
         throw new ToolyardError(
           "NOT_FOUND",

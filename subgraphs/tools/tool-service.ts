@@ -4,6 +4,7 @@ import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/con
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 import { mapVariables, variablesOf, type DraftVariable, type Launch, type RemoteLaunch } from "./launch.ts";
 import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
+import { findTool, noSuchTool } from "./tool-reference.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
 import {
@@ -26,20 +27,20 @@ export interface ToolChange {
 }
 
 /**
- * Changes of tools. All take `tool:write`, on a tool that exists by its author or an administrator.
+ * Changes of tools, which callers name by id or slug. All take `tool:write`, on a tool that exists by its author or an administrator.
  * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND; CONFLICT where said.
  */
 export interface ToolService {
   /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead. */
   create(caller: Caller, input: unknown): Promise<Tool>;
   /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. What changes nothing makes no version. */
-  update(caller: Caller, id: string, input: unknown): Promise<Tool>;
+  update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
-  revert(caller: Caller, id: string, number: number): Promise<Tool>;
+  revert(caller: Caller, reference: string, number: number): Promise<Tool>;
   /** Twice is as once. */
-  delete(caller: Caller, id: string): Promise<Tool>;
+  delete(caller: Caller, reference: string): Promise<Tool>;
   /** Twice is as once. */
-  restore(caller: Caller, id: string): Promise<Tool>;
+  restore(caller: Caller, reference: string): Promise<Tool>;
 }
 
 export function createToolService(options: {
@@ -55,10 +56,10 @@ export function createToolService(options: {
     schemas.checkSchema(schema, "input.configSchema", subject);
 
   /** The tool, which the caller may change; past any cache. */
-  async function changeable(caller: Caller, id: string): Promise<Tool> {
+  async function changeable(caller: Caller, reference: string): Promise<Tool> {
     caller.require("tool:write");
-    const [tool] = await store.findByIds([id]);
-    if (!tool) throw notFound("tool", id);
+    const tool = await findTool(store, reference);
+    if (!tool) throw await noSuchTool(store, reference);
     caller.require("tool:write", { ownerId: tool.authorId });
     return tool;
   }
@@ -75,11 +76,11 @@ export function createToolService(options: {
    */
   async function commit(
     caller: Caller,
-    id: string,
+    reference: string,
     change: (tool: Tool, current: VersionContent) => Promise<Change>,
   ): Promise<Tool> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const tool = await changeable(caller, id);
+      const tool = await changeable(caller, reference);
       if (tool.deletedAt !== null) {
         throw new ToolyardError("CONFLICT", `The tool ${JSON.stringify(tool.slug)} is deleted. Restore it first.`);
       }
@@ -88,7 +89,7 @@ export function createToolService(options: {
       const { content, changeSummary, source } = await change(tool, before);
       if (isSameContent(before, content)) return tool;
       const version = makeVersion({
-        toolId: id,
+        toolId: tool.id,
         number: current.number + 1,
         content,
         // The key of the HMAC may have been rotated since: what runs the same keeps its digest, so that nothing restarts.
@@ -120,8 +121,8 @@ export function createToolService(options: {
     return { ...rest, ...content, id, launch: secrets.seal(content.launch, id), commitSha: null, createdAt: now() };
   }
 
-  async function setDeleted(caller: Caller, id: string, deleted: boolean): Promise<Tool> {
-    await changeable(caller, id);
+  async function setDeleted(caller: Caller, reference: string, deleted: boolean): Promise<Tool> {
+    const { id } = await changeable(caller, reference);
     await store.setDeleted(id, deleted, now());
     return changeable(caller, id);
   }
@@ -170,11 +171,11 @@ export function createToolService(options: {
       throw new ToolyardError("CONFLICT", "Too many tools of this name are being made right now. Give a slug.");
     },
 
-    async update(caller, id, input) {
+    async update(caller, reference, input) {
       caller.require("tool:write");
       const parsed = parseInput(updateToolInput, input);
       const configSchema = parsed.configSchema == null ? null : await checkConfigSchema(parsed.configSchema, caller);
-      return commit(caller, id, async (tool, current) => {
+      return commit(caller, reference, async (tool, current) => {
         const { expectedVersion } = parsed;
         if (expectedVersion != null && expectedVersion !== tool.currentNumber) {
           throw new ToolyardError(
@@ -195,16 +196,16 @@ export function createToolService(options: {
       });
     },
 
-    revert: (caller, id, number) =>
-      commit(caller, id, async (tool) => {
+    revert: (caller, reference, number) =>
+      commit(caller, reference, async (tool) => {
         const version = await store.findVersion(tool.id, number);
         if (!version)
           throw notFound(`version of the tool ${JSON.stringify(tool.slug)} with the number`, String(number));
         return { content: contentOf(version), changeSummary: `Reverted to version ${number}`, source: "REVERT" };
       }),
 
-    delete: (caller, id) => setDeleted(caller, id, true),
-    restore: (caller, id) => setDeleted(caller, id, false),
+    delete: (caller, reference) => setDeleted(caller, reference, true),
+    restore: (caller, reference) => setDeleted(caller, reference, false),
   };
 }
 

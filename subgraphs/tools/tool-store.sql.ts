@@ -114,6 +114,16 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       return found.map(({ slug }) => slug);
     },
 
+    async newestSlugs(limit) {
+      const found = await tools().find({
+        select: { id: true, slug: true },
+        where: { deletedAt: IsNull() },
+        order: { id: "DESC" },
+        take: limit,
+      });
+      return found.map(({ slug }) => slug);
+    },
+
     count: () => tools().countBy({ deletedAt: IsNull() }),
   };
 }

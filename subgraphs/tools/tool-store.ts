@@ -79,6 +79,8 @@ export interface ToolStore {
   versionPage(toolId: string, page: Page): Promise<Rows<ToolVersion>>;
   /** Slugs that begin with `prefix`, of deleted tools as well. */
   slugsBeginningWith(prefix: string): Promise<string[]>;
+  /** Slugs of tools that are not deleted, the newest first. */
+  newestSlugs(limit: number): Promise<string[]>;
   /** Tools that are not deleted. */
   count(): Promise<number>;
 }

@@ -499,7 +499,7 @@ export type TaskEdge = {
 
 /** Either an existing tool or a description. */
 export type FeasibilityInput = {
-  /** The tool to judge. */
+  /** The tool to judge, by id or slug. */
   toolId?: InputMaybe<Scalars['ID']['input']>;
   /** What the server would do and how it would be started, where there is no tool yet. At most 20,000 characters. */
   description?: InputMaybe<Scalars['String']['input']>;
@@ -509,7 +509,7 @@ export type FeasibilityInput = {
 
 /** One of: an existing tool, a public repository `owner/name`, or a description. */
 export type GenerateConfigInput = {
-  /** The tool to write a configuration for. */
+  /** The tool to write a configuration for, by id or slug. */
   toolId?: InputMaybe<Scalars['ID']['input']>;
   /** A public repository on GitHub, as `owner/name`. */
   repository?: InputMaybe<Scalars['String']['input']>;

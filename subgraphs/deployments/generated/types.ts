@@ -594,7 +594,7 @@ export type AutoscaleInput = {
 
 /** What to deploy, where and how. */
 export type DeployToolInput = {
-  /** The tool. */
+  /** The tool, by id or slug. */
   toolId: Scalars['ID']['input'];
   /** Its version; the current one unless given. */
   versionNumber?: InputMaybe<Scalars['Int']['input']>;
@@ -902,7 +902,7 @@ export type SmokeSuite =
 
 /** What to promote to production. */
 export type PromoteInput = {
-  /** The tool. */
+  /** The tool, by id or slug. */
   toolId: Scalars['ID']['input'];
   /** Its version; the one in staging unless given. */
   versionNumber?: InputMaybe<Scalars['Int']['input']>;
@@ -918,7 +918,7 @@ export type PromoteInput = {
 
 /** What to roll back. */
 export type RollbackInput = {
-  /** The tool. */
+  /** The tool, by id or slug. */
   toolId: Scalars['ID']['input'];
   /** Where. */
   environment: Environment;
@@ -931,7 +931,10 @@ export type RollbackInput = {
 };
 
 export type Query = {
-  /** One deployment, by id or by name; null when there is none. */
+  /**
+   * One deployment, by id or name, or the slug of its tool: the one that is to run or, where none is, that ran last. Null when there
+   * is none; a NOT_FOUND beside it names what is close.
+   */
   deployment?: Maybe<Deployment>;
   /** Deployments, newest first. */
   deployments: DeploymentConnection;
@@ -1014,7 +1017,7 @@ export type Mutation = {
   scaleDeployment: Deployment;
   /** Asks for each replica to be started anew, one at a time where there are several. What failed is tried again. */
   restartDeployment: Deployment;
-  /** Idempotent. By id or by name. */
+  /** Idempotent. By id, name or its tool's slug. */
   stopDeployment: Deployment;
   /** Calls its replicas now; of several the worst outcome is answered. */
   checkDeploymentHealth: HealthCheck;

@@ -199,7 +199,10 @@ export type CreateApiKeyInput = {
 export type Query = {
   /** The caller's own account; null for a service. UNAUTHENTICATED without a credential. */
   me?: Maybe<User>;
-  /** Somebody's account, for anyone who is logged in; null when there is none with this id. */
+  /**
+   * Somebody's account by id, for anyone who is logged in; by username for administrators and the user themself. Null when there is
+   * none; administrators are told usernames that are close, in a NOT_FOUND beside it.
+   */
   user?: Maybe<User>;
   /** All accounts, newest first. Administrators only. */
   users: UserConnection;

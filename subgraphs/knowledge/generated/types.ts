@@ -140,7 +140,7 @@ export type UploadDocumentInput = {
   tags?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Any JSON; at most 16384 characters. */
   metadata?: InputMaybe<Scalars['JSON']['input']>;
-  /** The tool it is about. */
+  /** The tool it is about, by id or slug. */
   toolId?: InputMaybe<Scalars['ID']['input']>;
 };
 
@@ -165,7 +165,7 @@ export type UpdateDocumentInput = {
   tags?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Replaces what is kept with it; null removes it. */
   metadata?: InputMaybe<Scalars['JSON']['input']>;
-  /** The tool it is about; null for none. */
+  /** The tool it is about, by id or slug; null for none. */
   toolId?: InputMaybe<Scalars['ID']['input']>;
 };
 

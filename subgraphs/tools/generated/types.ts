@@ -610,7 +610,7 @@ export type FromTemplateInput = {
 
 /** A repository to follow. */
 export type ConnectRepositoryInput = {
-  /** The tool that follows. */
+  /** The tool that follows, by id or slug. */
   toolId: Scalars['ID']['input'];
   /** The repository's owner. */
   owner: Scalars['String']['input'];
@@ -635,7 +635,10 @@ export type GitHubEventInput = {
 };
 
 export type Query = {
-  /** One tool by id or slug, exactly one of them. Deleted ones too, with `deletedAt`. Null when there is none. */
+  /**
+   * One tool by id or slug, exactly one of them. Deleted ones too, with `deletedAt`. Null when there is none; a NOT_FOUND beside it
+   * names slugs that are close.
+   */
   tool?: Maybe<Tool>;
   /** Tools, newest first. */
   tools: ToolConnection;

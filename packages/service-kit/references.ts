@@ -1,0 +1,79 @@
+import leven from "leven";
+import type { Caller } from "./caller.ts";
+import { notFound } from "./errors.ts";
+import type { GraphClient } from "./graph-client.ts";
+
+/** No slug, username or name of a deployment is longer. */
+const MAX_NAME_LENGTH = 128;
+const MAX_SUGGESTIONS = 3;
+const MIN_PREFIX_LENGTH = 3;
+/** Names that stores look through for what is close: the newest. */
+export const MAX_CANDIDATES = 500;
+
+/** Whether a text has the form of an id (RFC 9562). What has is taken for one: ids win over slugs and names. */
+export function isId(text: string): boolean {
+  return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text);
+}
+
+/** Whether there is any use in looking for a thing by this name. */
+export function mayBeName(text: string): boolean {
+  return text !== "" && text.length <= MAX_NAME_LENGTH && !isId(text);
+}
+
+/** Those of the names, at most three, that somebody who wrote `reference` may have meant, the closest first. */
+export async function closeTo(reference: string, names: () => Promise<readonly string[]>): Promise<string[]> {
+  if (!mayBeName(reference)) return [];
+  const wanted = reference.toLowerCase();
+  const maxDistance = Math.max(1, Math.floor(wanted.length / 3));
+  return [...new Set((await names()).slice(0, MAX_CANDIDATES))]
+    .map((name) => ({ name, distance: distanceOf(wanted, name.toLowerCase(), maxDistance) }))
+    .filter(({ distance }) => distance <= maxDistance)
+    .toSorted((a, b) => a.distance - b.distance)
+    .slice(0, MAX_SUGGESTIONS)
+    .map(({ name }) => name);
+}
+
+/** In edits. Half a name counts as one. */
+function distanceOf(wanted: string, name: string, maxDistance: number): number {
+  if (wanted.length >= MIN_PREFIX_LENGTH && name.startsWith(wanted)) return 1;
+  return leven(wanted, name, { maxDistance: maxDistance + 1 });
+}
+
+/** Whose request this serves. */
+interface Requester {
+  caller: Caller;
+  requestId: string;
+}
+
+/** Ids of tools that callers name by id or slug. */
+export interface ToolLookup {
+  /**
+   * An id is taken as it is, whether there is such a tool or not; a slug is asked of the graph as the caller.
+   * @throws ToolyardError NOT_FOUND, with the slugs that are close; UNAUTHENTICATED, FORBIDDEN
+   */
+  idOf(requester: Requester, reference: string): Promise<string>;
+  /** As `idOf`; undefined where nothing is named. */
+  idOrNone(requester: Requester, reference: string | null | undefined): Promise<string | undefined>;
+}
+
+const QUERY = `query ToolByReference($id: ID!) { tool(id: $id) { id } }`;
+
+export function createToolLookup({ graph }: { graph: GraphClient }): ToolLookup {
+  async function idOf({ caller, requestId }: Requester, reference: string): Promise<string> {
+    if (isId(reference)) return reference;
+    caller.require("tool:read");
+    const variables = { id: reference };
+    const answer = await graph.query<{ tool: { id: string } | null }>({
+      query: QUERY,
+      variables,
+      as: caller,
+      requestId,
+    });
+    if (!answer.tool) throw notFound("tool", reference);
+    return answer.tool.id;
+  }
+  return {
+    idOf,
+    idOrNone: async (requester, reference) => (reference == null ? undefined : idOf(requester, reference)),
+  };
+}

@@ -1,0 +1,65 @@
+import { badInput, closeTo, isId, MAX_CANDIDATES, mayBeName, notFound } from "@toolyard/service-kit";
+import type { Deployment } from "./deployment.ts";
+import type { DeploymentStore } from "./deployment-store.ts";
+
+/** By one of the two. Either may be the slug of the deployment's tool. */
+export interface DeploymentReference {
+  id?: string | null | undefined;
+  name?: string | null | undefined;
+}
+
+type Lookup = Pick<DeploymentStore, "find" | "findByName" | "ofSlug" | "newestNames">;
+
+/**
+ * The deployment with this id, or else this name, or else the one of the tool with this slug: that which is to run, or ran last.
+ * @throws ToolyardError BAD_USER_INPUT unless one of the two is given, and where the tool is to run in several environments
+ */
+export async function findDeployment(store: Lookup, which: DeploymentReference): Promise<Deployment | null> {
+  const reference = referenceOf(which);
+  if (which.id != null) {
+    const byId = await store.find(reference);
+    if (byId) return byId;
+  }
+  if (!mayBeName(reference)) return null;
+  return (await store.findByName(reference)) ?? theOneOf(reference, await store.ofSlug(reference));
+}
+
+/** What somebody may have meant by a reference that names no deployment. */
+export async function closeDeployments(store: Lookup, which: DeploymentReference): Promise<string[]> {
+  return closeTo(referenceOf(which), async () => {
+    const named = await store.newestNames(MAX_CANDIDATES);
+    // Slugs first: they are what people remember.
+    return [...named.map(({ toolSlug }) => toolSlug), ...named.map(({ name }) => name)];
+  });
+}
+
+/** As `findDeployment`. @throws ToolyardError NOT_FOUND, with what is close */
+export async function requireDeployment(store: Lookup, which: DeploymentReference): Promise<Deployment> {
+  const deployment = await findDeployment(store, which);
+  if (!deployment) throw notFound("deployment", referenceOf(which), await closeDeployments(store, which));
+  return deployment;
+}
+
+/** The id for an id, which may be unknown, a name or a slug; undefined where nothing is named. @throws ToolyardError NOT_FOUND */
+export async function deploymentIdOf(store: Lookup, reference: string | null | undefined): Promise<string | undefined> {
+  if (reference == null || isId(reference)) return reference ?? undefined;
+  return (await requireDeployment(store, { id: reference })).id;
+}
+
+function referenceOf({ id, name }: DeploymentReference): string {
+  if ((id == null) === (name == null))
+    throw badInput([{ path: "", message: "give either the id or the name of a deployment" }]);
+  return id ?? name ?? "";
+}
+
+/** Of those of a tool, the newest first, the one that has the route where several are to run in one environment. */
+function theOneOf(slug: string, deployments: readonly Deployment[]): Deployment | null {
+  const inPlace = [...Map.groupBy(deployments, ({ environment }) => environment).values()].flatMap(
+    (group) => group.find(({ role }) => role === "ACTIVE") ?? group[0] ?? [],
+  );
+  if (inPlace.length < 2) return inPlace[0] ?? null;
+  const names = inPlace.map(({ name, environment }) => `${JSON.stringify(name)} (${environment})`).join(", ");
+  throw badInput([
+    { path: "", message: `${JSON.stringify(slug)} is deployed in several environments: name one of ${names}` },
+  ]);
+}
