@@ -1,4 +1,5 @@
-import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
+import { collectProcessMetrics } from "@toolyard/service-kit/process-metrics.ts";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { ReplacedPlan } from "./execution/isolated-planner.ts";
 import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
@@ -26,7 +27,7 @@ export function createGatewayMetrics(options: {
 }): GatewayMetrics {
   const { gauges, subscriptions, droppedEvents, maxOperations } = options;
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   const registers = [registry];
   const requests = createLightCounter({
     registry,

@@ -58,7 +58,7 @@ await runProcess(
     lifetime.onShutdown("the data folder", () => lock.release());
     const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
-    const bus = createInProcessBus();
+    const bus = createInProcessBus({ isOnlyWriter: true });
     const graph = createDeferredGraphClient();
     const shared = (name: string) => ({
       logger: createLogger({ level: config.logLevel, name }),

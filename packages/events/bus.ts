@@ -3,15 +3,18 @@
  * look by themselves now and then.
  */
 export interface WakeUpBus {
+  /** Whether whoever writes to the logs wakes it: then those who wait look by themselves only to be safe. */
+  readonly reachesAllWriters: boolean;
   wake(topic: string): void;
   /** Returns unsubscribe. */
   onWake(topic: string, listener: () => void): () => void;
 }
 
-/** The bus within one process. */
-export function createInProcessBus(): WakeUpBus {
+/** The bus within one process. `isOnlyWriter`: no other process writes to the same files. */
+export function createInProcessBus(options: { isOnlyWriter?: boolean } = {}): WakeUpBus {
   const listeners = new Map<string, Set<() => void>>();
   return {
+    reachesAllWriters: options.isOnlyWriter ?? false,
     wake(topic) {
       for (const listener of listeners.get(topic) ?? []) listener();
     },

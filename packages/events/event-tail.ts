@@ -35,12 +35,13 @@ export function createEventTail<Payload>(options: {
   log: EventLog<Payload>;
   bus: WakeUpBus;
   logger: Logger;
-  /** Looks without being woken this often: other processes write to the same log. */
+  /** Looks without being woken this often: other processes write to the same log, where the bus does not say otherwise. */
   pollIntervalMs?: number;
   /** Events a slow consumer may lag behind the live end before its stream ends. */
   maxQueue?: number;
 }): EventTail<Payload> {
-  const { log, bus, logger, pollIntervalMs = 500, maxQueue = 10_000 } = options;
+  const { log, bus, logger, maxQueue = 10_000 } = options;
+  const { pollIntervalMs = bus.reachesAllWriters ? 2_000 : 500 } = options;
   const followers = new Set<Follower<Payload>>();
   let position: Sequence | null = null;
   let reading = false;

@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import { collectProcessMetrics } from "@toolyard/service-kit/process-metrics.ts";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /** The proxy's metrics. Labels are few and never an id, a path or what a caller typed. */
 export interface ProxyMetrics {
@@ -20,7 +21,7 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   const registers = [registry];
   /** Counted here, and told to prom-client when it is asked: its labels cost more than the count. */
   const counts = new Map<string, { method: string; status: string; calls: number }>();

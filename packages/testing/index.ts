@@ -11,4 +11,4 @@ export {
   type ToolyardOptions,
 } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
-export { processesWith } from "./processes.ts";
+export { processesWith, sleepsOf } from "./processes.ts";

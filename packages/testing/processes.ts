@@ -16,3 +16,16 @@ export async function processesWith(text: string): Promise<number[]> {
   );
   return found.filter((pid) => pid !== null);
 }
+
+/** How often the threads of these processes have gone to sleep since they were started. Linux only. */
+export async function sleepsOf(pids: readonly number[]): Promise<number> {
+  const counts = pids.map(async (pid) => {
+    const threads = await readdir(`/proc/${pid}/task`).catch(() => []); // ended meanwhile
+    const texts = threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/status`, "utf8").catch(() => ""));
+    return (await Promise.all(texts)).reduce(
+      (sum, text) => sum + Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(text)?.[1] ?? 0),
+      0,
+    );
+  });
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}

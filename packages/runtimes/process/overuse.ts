@@ -9,11 +9,11 @@ const MIB = 1024 * 1024;
 /** More output than this within a second is no log, and keeps the disk busy however often it is rotated. */
 const MAX_OUTPUT_PER_SECOND = 64 * MIB;
 /** Walking through replicas' folders costs: they are measured when the file system lost this much, or so long after the last time. */
-const FREE_SPACE_STEP = 64 * MIB;
+const FREE_SPACE_STEP = 16 * MIB;
 const FREE_FILES_STEP = 4_096;
 /** Of all replicas of one user together. */
 const MAX_CACHE_MB = 16_384;
-const MEASURE_AGAIN_MS = 10_000;
+const MEASURE_AGAIN_MS = 60_000;
 
 /** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
 export interface Overuse {
