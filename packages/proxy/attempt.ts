@@ -3,9 +3,10 @@ import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
+import { watchEvents, watchJson, type OutcomeWatch } from "./answer-outcome.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
-import { isOpen, type CallPath } from "./call-path.ts";
+import { isMcpPath, isOpen, type CallPath } from "./call-path.ts";
 import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
@@ -120,7 +121,8 @@ export function createAttempts(options: {
   ): void {
     const { request, response, path, head, body } = call;
     call.deployment = deployment;
-    if (deployment.paths !== null && !isOpen(path.path, deployment.mcpPathname, deployment.paths))
+    const { paths, mcpPathname } = deployment;
+    if (paths !== null && !isMcpPath(path.path, mcpPathname) && !isOpen(path.path, paths))
       return refuse(call, closedPath(path));
     const timeoutMs = deployment.timeoutSeconds * 1000;
     const headers = forwardedHeaders(call, replica, addressee);
@@ -130,6 +132,7 @@ export function createAttempts(options: {
     let begun = false;
     let left = Infinity;
     let filter: AnswerFilter | null = null;
+    let outcome: OutcomeWatch | null = null;
     /** The head of an answer whose length is known at its end. */
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
@@ -171,6 +174,7 @@ export function createAttempts(options: {
           const answer = ["x-request-id", call.requestId];
           passResponseHeaders(received, answer);
           filter = filterFor(call, replica, status, received);
+          call.outcome = outcome = outcomeOf(call, deployment, received);
           const ownId = received["mcp-session-id"];
           if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
           if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
@@ -189,6 +193,7 @@ export function createAttempts(options: {
           else process.nextTick(flushHead, response);
         },
         onResponseData(controller, received) {
+          outcome?.see(received);
           const chunk = filter === null ? received : filter.push(received);
           if (chunk === null) return;
           if (waitingHead !== null) {
@@ -249,8 +254,7 @@ export function createAttempts(options: {
     received: Readonly<Record<string, string | string[] | undefined>>,
   ): AnswerFilter | null {
     const states = routes.requestStates();
-    const encoding = received["content-encoding"] ?? "identity";
-    if (status !== 200 || states === null || encoding !== "identity" || !mayAskForInput(call)) return null;
+    if (status !== 200 || states === null || isEncoded(received) || !mayAskForInput(call)) return null;
     const sign = (own: string): string => states.sign({ replicaId: replica.id, own }, statefulCallOf(call));
     if (isEventStream(received)) return createEventFilter(sign, held);
     return String(received["content-type"]).includes("json") ? createJsonFilter(sign, held) : null;
@@ -275,6 +279,21 @@ function endWith(response: ServerResponse, chunk: Buffer): void {
   // As text of one byte a character it goes out together with the head, in one write.
   if (chunk.length <= SMALL_ANSWER_BYTES) response.end(chunk.toString("latin1"), "latin1");
   else response.end(chunk);
+}
+
+/** What watches the answer to MCP requests for errors; null for all else. */
+function outcomeOf(
+  { request, path }: Call,
+  { mcpPathname }: DeploymentRoute,
+  received: Readonly<Record<string, string | string[] | undefined>>,
+): OutcomeWatch | null {
+  if (request.method !== "POST" || !isMcpPath(path.path, mcpPathname) || isEncoded(received)) return null;
+  if (isEventStream(received)) return watchEvents();
+  return String(received["content-type"]).includes("json") ? watchJson() : null;
+}
+
+function isEncoded(received: Readonly<Record<string, string | string[] | undefined>>): boolean {
+  return (received["content-encoding"] ?? "identity") !== "identity";
 }
 
 function isEventStream(received: Readonly<Record<string, string | string[] | undefined>>): boolean {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { isOpen, parseCallPath } from "./call-path.ts";
+import { isMcpPath, isOpen, parseCallPath } from "./call-path.ts";
 
 test.each([
   ["/mcp/weather/v1/mcp", { slug: "weather", ref: "", path: "/mcp", query: "" }],
@@ -53,7 +53,7 @@ test("of a server that opens some paths, nothing else is reached, however it is 
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
       const call = parseCallPath(`/mcp/weather/v1/${pieces.join("")}`);
-      if (!call || call.path === "/mcp" || !isOpen(call.path, "/mcp", ["/files"])) return;
+      if (!call || !isOpen(call.path, ["/files"])) return;
       // As servers may read it: decoded, once or twice, with both slashes, without parameters.
       for (let read = call.path, times = 0; times < 3; read = decodeURIComponent(read), times += 1) {
         const { pathname } = new URL(`http://host.example${read.replaceAll("\\", "/").replace(/;[^/]*/g, "")}`);
@@ -62,7 +62,22 @@ test("of a server that opens some paths, nothing else is reached, however it is 
     }),
     { numRuns: 3_000 },
   );
-  expect(isOpen("/files/a.txt", "/mcp", ["/files"])).toBe(true);
-  expect(isOpen("/mcp/", "/mcp", [])).toBe(false);
-  expect(isOpen("/anything", "/mcp", ["/"])).toBe(true);
+  expect(isOpen("/files/a.txt", ["/files"])).toBe(true);
+  expect(isOpen("/anything", ["/"])).toBe(true);
+});
+
+test("the MCP endpoint has its path with and without a slash at the end, and no other", () => {
+  const same = (path: string, mcpPath: string) => isMcpPath(path, mcpPath);
+  expect([same("/mcp", "/mcp"), same("/mcp/", "/mcp"), same("/mcp", "/mcp/"), same("/", "/")]).toEqual([
+    true,
+    true,
+    true,
+    true,
+  ]);
+  expect([same("/mcp//", "/mcp"), same("/mcpx", "/mcp"), same("/mcp/x", "/mcp"), same("/mc", "/mcp")]).toEqual([
+    false,
+    false,
+    false,
+    false,
+  ]);
 });

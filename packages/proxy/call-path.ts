@@ -16,9 +16,14 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 /** Characters that programs read in different ways: as slashes, dots, or an end. */
 const AMBIGUOUS = /[\\;]|\/\/|%(?:2e|2f|5c|3b|00)/i;
 
-/** Whether a call may reach this path of a server that opens no others than its MCP endpoint, `paths` and what lies below them. */
-export function isOpen(path: string, mcpPath: string, paths: readonly string[]): boolean {
+/** Whether a path is the MCP endpoint's: with and without a slash at its end, as servers and clients differ in it. */
+export function isMcpPath(path: string, mcpPath: string): boolean {
   if (path === mcpPath) return true;
+  return path.endsWith("/") ? path.slice(0, -1) === mcpPath : `${path}/` === mcpPath;
+}
+
+/** Whether a call may reach this path of a server that opens, besides its MCP endpoint, only `paths` and what lies below them. */
+export function isOpen(path: string, paths: readonly string[]): boolean {
   if (AMBIGUOUS.test(path)) return false;
   return paths.some((open) => path === open || path.startsWith(open.endsWith("/") ? open : `${open}/`));
 }

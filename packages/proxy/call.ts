@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "@toolyard/service-kit";
 import type { Dispatcher } from "undici";
+import type { OutcomeWatch } from "./answer-outcome.ts";
 import type { CallPath } from "./call-path.ts";
 import type { McpCall } from "./mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -30,12 +31,16 @@ export interface Call {
   body: RequestBody;
   /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
   standing: boolean;
+  /** Ends such a stream with its caller's credential. */
+  expiry: NodeJS.Timeout | null;
   /** The tool's load, while this call is part of it. */
   load: ToolLoad | null;
   /** Known once the body has been looked at. */
   mcp: McpCall | null;
   /** What the caller got, or would have, had the answer not broken. */
   status: number;
+  /** What the answer says of itself, of an MCP request. */
+  outcome: Pick<OutcomeWatch, "failure"> | null;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;
   /**

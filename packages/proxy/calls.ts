@@ -4,7 +4,7 @@ import type { Authenticator } from "./authentication.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Call } from "./call.ts";
-import type { CallPath } from "./call-path.ts";
+import { isMcpPath, type CallPath } from "./call-path.ts";
 import { readMcpCall } from "./mcp-call.ts";
 import { mcpIdOf } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -13,6 +13,7 @@ import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type Re
 import type { RequestHead } from "./request-head.ts";
 import {
   allBusy,
+  expired,
   invalidState,
   sessionLost,
   tooLarge,
@@ -32,7 +33,7 @@ export interface CallsOptions {
   usage: Pick<UsageJournal, "record">;
   metrics: () => ProxyMetrics;
   /** WWW-Authenticate of a 401. */
-  challenge: (head: RequestHead, path: CallPath, error: ToolyardError) => string;
+  challenge: (head: RequestHead, error: ToolyardError) => string;
   /** How clients reach the proxy, where it is not what their Host header says. */
   publicUrl: string | null;
   logger: Logger;
@@ -67,6 +68,8 @@ const MAX_HELD_BYTES = 128 * 1024 * 1024;
 const ID_WAIT_MS = 1_000;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
+/** Timers take no longer time. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function createCalls(options: CallsOptions): Calls {
   const {
@@ -133,7 +136,7 @@ export function createCalls(options: CallsOptions): Calls {
     }
     switch (error.code) {
       case "UNAUTHENTICATED":
-        return refuseCall(call, { error, headers: ["www-authenticate", challenge(call.head, call.path, error)] });
+        return refuseCall(call, { error, headers: ["www-authenticate", challenge(call.head, error)] });
       case "UPSTREAM_UNAVAILABLE":
       case "TIMEOUT":
         return refuseCall(call, { status: 503, error, retryAfter: 5 });
@@ -235,6 +238,7 @@ export function createCalls(options: CallsOptions): Calls {
     if (call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
     call.status = 200;
+    call.outcome = { failure: "RPC_ERROR" };
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
     const body = Buffer.from(invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why));
     call.response.writeHead(call.status, [
@@ -261,8 +265,10 @@ export function createCalls(options: CallsOptions): Calls {
       request.method === "GET"
         ? (head.accept?.includes("text/event-stream") ?? false)
         : mcp.method === "subscriptions/listen";
-    if (call.standing) streamCount += 1;
-    else if (deployment) {
+    if (call.standing) {
+      streamCount += 1;
+      endWithCredential(call);
+    } else if (deployment) {
       const limit = deployment.maxConcurrentCalls;
       if (limit !== null && deployment.load.running >= limit) {
         return refuseCall(call, allBusy(call.path.slug, limit));
@@ -273,9 +279,22 @@ export function createCalls(options: CallsOptions): Calls {
     attempts.begin(call);
   }
 
+  /** A stream that stands open is over when what let its caller in is. */
+  function endWithCredential(call: Call): void {
+    const expiresAt = call.caller?.expiresAt ?? null;
+    if (expiresAt === null) return;
+    const left = expiresAt - now();
+    if (left <= 0) {
+      if (!call.response.headersSent) refuseCaller(call, expired());
+      return end(call);
+    }
+    call.expiry = setTimeout(endWithCredential, Math.min(left, LONGEST_TIMER_MS), call).unref();
+  }
+
   /** The one end of every call. */
   function finish(call: Call): void {
     running.delete(call);
+    if (call.expiry !== null) clearTimeout(call.expiry);
     const { response, deployment, group, caller, request } = call;
     if (!response.writableFinished) {
       call.gone = true;
@@ -295,11 +314,12 @@ export function createCalls(options: CallsOptions): Calls {
         at: new Date(call.startedAt).toISOString(),
         toolId: group.toolId,
         deploymentId: deployment.deploymentId,
-        endpoint: call.path.path === deployment.mcpPathname ? deployment.mcpEndpoint : deployment.otherEndpoint,
+        endpoint: isMcpPath(call.path.path, deployment.mcpPathname) ? deployment.mcpEndpoint : deployment.otherEndpoint,
         method,
         mcpMethod: mcp.method,
         mcpTool: mcp.method === "tools/call" ? mcp.name : null,
         statusCode: call.status,
+        mcpFailure: call.outcome?.failure ?? null,
         responseTimeMs: Math.round(tookMs * 1000) / 1000,
         userId: caller.userId,
       });
@@ -326,9 +346,11 @@ export function createCalls(options: CallsOptions): Calls {
         askedBy: null,
         body: noBody(),
         standing: false,
+        expiry: null,
         load: null,
         mcp: null,
         status: 0,
+        outcome: null,
         waitsUntil: null,
         controller: null,
         gone: false,
@@ -379,6 +401,7 @@ export function createCalls(options: CallsOptions): Calls {
   function end(call: Call): void {
     call.gone = true;
     call.controller?.abort(new Error("The stream is ended."));
+    if (call.refused) return;
     if (call.standing && call.response.headersSent) call.response.end();
     else call.response.destroy();
   }

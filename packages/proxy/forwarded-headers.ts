@@ -1,7 +1,7 @@
 import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { Call } from "./call.ts";
+import { isMcpPath } from "./call-path.ts";
 import type { Replica } from "./replica.ts";
-import { mayAskForInput } from "./round-trips.ts";
 
 const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
@@ -13,7 +13,7 @@ export function forwardedHeaders(call: Call, replica: Replica, addressee: readon
   const { head, request, requestId, caller, session } = call;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
-  if (mayAskForInput(call)) headers = withoutNames(headers, ENCODING);
+  if (isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
   headers.push(...replica.headers);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
@@ -31,6 +31,10 @@ export function forwardedHeaders(call: Call, replica: Replica, addressee: readon
 /** The headers that tell a replica by which protocol and name clients reach it. */
 export function addresseeOf({ protocol, host }: URL): readonly string[] {
   return ["x-forwarded-proto", protocol.slice(0, -1), "x-forwarded-host", host];
+}
+
+function isMcpRequest({ request, path, deployment }: Call): boolean {
+  return request.method === "POST" && deployment !== null && isMcpPath(path.path, deployment.mcpPathname);
 }
 
 function withoutNames(pairs: readonly string[], names: ReadonlySet<string>): string[] {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./answer.ts";
 import type { Authenticator } from "./authentication.ts";
-import { parseCallPath, type CallPath } from "./call-path.ts";
+import { parseCallPath } from "./call-path.ts";
 import type { Calls } from "./calls.ts";
 import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
@@ -26,15 +26,12 @@ export interface HttpServerOptions {
   metricsToken: string | null;
   authenticate: Authenticator["authenticate"];
   health: () => ProxyHealth;
-  /** How clients reach this proxy, where it is not what their Host header says. */
-  publicUrl: string | null;
   /** Below which path clients ask, as in the public URL; "" where there is none. */
   prefix: string;
   isDraining: () => boolean;
   logger: Logger;
 }
 
-const METADATA = "/.well-known/oauth-protected-resource";
 const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
 const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
@@ -44,7 +41,7 @@ const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
-  const { policy, calls, metrics, metricsToken, authenticate, health, publicUrl, prefix, isDraining, logger } = options;
+  const { policy, calls, metrics, metricsToken, authenticate, health, prefix, isDraining, logger } = options;
 
   const randomHex = createRandomHex();
 
@@ -110,11 +107,6 @@ export function createProxyServer(options: HttpServerOptions): Server {
           response.destroy();
         });
       return;
-    }
-    if (url.startsWith(`${METADATA}/`)) {
-      // RFC 9728 puts the whole path of the resource behind it, with the prefix.
-      const resource = withoutPrefix(url.slice(METADATA.length), prefix);
-      if (parseCallPath(resource)) return json(200, protectedResource(baseOf(publicUrl, head), resource));
     }
     answerRefusal({
       error: new ToolyardError("NOT_FOUND", `There is nothing here. Tools are at ${prefix}/mcp/{slug}/v1/mcp.`),
@@ -193,33 +185,14 @@ function forbidden(message: string): Refusal {
   return { error: new ToolyardError("FORBIDDEN", message) };
 }
 
-function baseOf(publicUrl: string | null, head: RequestHead): string {
-  return publicUrl ?? `http://${head.host ?? "127.0.0.1"}`;
-}
-
-/** RFC 9728. Toolyard issues credentials by its graph, not by OAuth, so no authorization server is named. */
-function protectedResource(base: string, path: string): Record<string, unknown> {
-  return {
-    resource: `${base}${path}`,
-    bearer_methods_supported: ["header"],
-    scopes_supported: ["INVOKE"],
-    resource_name: "Toolyard",
-  };
-}
-
-/** The WWW-Authenticate header of a 401: where a client learns how to get in (RFC 9728 §5.1). */
-export function challengeOf(options: {
-  publicUrl: string | null;
-  head: RequestHead;
-  path: CallPath;
-  message: string;
-}): string {
-  const { publicUrl, head, path } = options;
-  const call = `/mcp/${path.slug}${path.ref === "" ? "" : `@${path.ref}`}/v1${path.path}`;
-  const metadata = `${baseOf(publicUrl, head)}${METADATA}${call}`.replace(/["\\]/g, "");
+/**
+ * The WWW-Authenticate header of a 401. Without `resource_metadata` (RFC 9728 §5.1): Toolyard issues credentials by its graph, not
+ * by OAuth, so there is no authorization server that such a document could lead to.
+ */
+export function challengeOf(head: RequestHead, message: string): string {
   const error =
     head.authorization === undefined
       ? ""
-      : `error="invalid_token", error_description="${options.message.replace(/["\\]/g, "'")}", `;
-  return `Bearer ${error}scope="INVOKE", resource_metadata="${metadata}"`;
+      : `error="invalid_token", error_description="${message.replace(/["\\]/g, "'")}", `;
+  return `Bearer ${error}scope="INVOKE"`;
 }

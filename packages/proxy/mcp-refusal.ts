@@ -1,4 +1,5 @@
 import type { Call } from "./call.ts";
+import { isMcpPath } from "./call-path.ts";
 import { peekJsonRpc } from "./json-rpc-peek.ts";
 import type { RequestHead } from "./request-head.ts";
 import { idTextOf } from "./round-trips.ts";
@@ -11,7 +12,7 @@ const USUAL_PATH = "/mcp";
  * the protocol has clients accept, or a header that is the protocol's own.
  */
 export function isMcpHead(method: string | undefined, path: string, head: RequestHead, mcpPath = USUAL_PATH): boolean {
-  if (path !== mcpPath || method === "HEAD" || method === "OPTIONS") return false;
+  if (!isMcpPath(path, mcpPath) || method === "HEAD" || method === "OPTIONS") return false;
   return (
     head.mcpMethod !== undefined ||
     head.sessionId !== undefined ||
@@ -22,7 +23,7 @@ export function isMcpHead(method: string | undefined, path: string, head: Reques
 /** The id of the MCP request that is refused, as JSON: "null" where it has none or none is known. Null for what is no MCP. */
 export function mcpIdOf({ request, path, head, deployment, body }: Call): string | null {
   const mcpPath = deployment?.mcpPathname ?? USUAL_PATH;
-  const text = request.method === "POST" && path.path === mcpPath ? body.beginning() : "";
+  const text = request.method === "POST" && isMcpPath(path.path, mcpPath) ? body.beginning() : "";
   // An answer to a server has an id, too, which is the server's.
   if (peekJsonRpc(text).method !== null) return idTextOf(Buffer.from(text));
   return isMcpHead(request.method, path.path, head, mcpPath) ? "null" : null;

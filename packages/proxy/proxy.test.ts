@@ -273,9 +273,12 @@ describe("what is not answered by a replica", () => {
     });
     expect(answer.status).toBe(401);
     expect((await problemOf(answer)).code).toBe("UNAUTHENTICATED");
-    const metadata = /resource_metadata="([^"]+)"/.exec(answer.headers.get("www-authenticate") ?? "")?.[1] ?? "";
-    const document = (await (await fetch(metadata)).json()) as { resource: string };
-    expect(document.resource).toBe(`${running.url}/mcp/echo/v1/mcp`);
+    // Nor to a document that leads nowhere: there is no authorization server.
+    expect(answer.headers.get("www-authenticate")).toMatch(
+      /^Bearer (error="invalid_token", error_description="[^"]+", )?scope="INVOKE"$/,
+    );
+    for (const path of ["", "/mcp/echo/v1/mcp"])
+      expect((await fetch(`${running.url}/.well-known/oauth-protected-resource${path}`)).status).toBe(404);
   });
 
   test("403 for who may not call tools, and no record", async () => {

@@ -15,6 +15,10 @@ export function sessionLost(): Refusal {
   };
 }
 
+export function expired(): ToolyardError {
+  return new ToolyardError("UNAUTHENTICATED", "The credential expired: get a new one.");
+}
+
 /** Why a call cannot go on with what it brings: it was not signed for it (or long ago), or who asked is not there any more. */
 export type StateProblem = "invalid" | "gone";
 

@@ -1,6 +1,7 @@
 import { open, mkdir, readFile, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { newId, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import type { McpFailure } from "./answer-outcome.ts";
 
 /** One call, as `recordUsage` takes it. */
 export interface UsageRecord {
@@ -14,6 +15,7 @@ export interface UsageRecord {
   mcpMethod: string | null;
   mcpTool: string | null;
   statusCode: number;
+  mcpFailure: McpFailure | null;
   responseTimeMs: number;
   userId: string | null;
 }

@@ -69,6 +69,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:introspect",
   "internal:revocations",
   "internal:sealed-launch",
+  "internal:stop-deployments",
   "internal:github-event",
 ] as const;
 

@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { createSealer, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { describe, expect, test } from "vitest";
 import { admin, createFixture, eventually, proxy, SECRET_KEY, type Fixture } from "./deployments-fixture.ts";
+import { launchSpec } from "./launch-spec.ts";
 
 const DEPLOY = `mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name configuration runtime } }`;
 const sealer = createSealer({ secretKey: SECRET_KEY });
@@ -73,6 +74,16 @@ describe("what a replica is given", () => {
       /input\.configuration\.apiKey: is needed: the variable API_KEY of the launch uses it/,
     );
   });
+});
+
+test("a launch that wants approval enforced, registered while that was still taken, is refused: nothing enforces it", async () => {
+  const launch = { kind: "stdio", command: "server", options: { enforceApproval: true } };
+  await using fixture = await createFixture({
+    tools: { "tool-1": { slug: "weather", launch: launchSpec.parse(launch) } },
+  });
+  await expect(deploy(fixture)).rejects.toThrow(
+    "Launches with enforceApproval are not part of this version of Toolyard.",
+  );
 });
 
 test("a writeOnly value in an argument is refused: everybody on the host reads command lines", async () => {

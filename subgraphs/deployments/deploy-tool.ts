@@ -78,6 +78,8 @@ export async function deployTool(
     requestId,
   });
   caller.require("deployment:write", { ownerId: source.ownerId });
+  // Of a tool that was registered while this was still taken.
+  if (source.launch.options.enforceApproval) throw notInThisVersion("Launches with enforceApproval");
   if (source.launch.kind !== "remote") caller.require("process:launch");
 
   const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);

@@ -27,12 +27,15 @@ import { portsFor } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
 import type { DeploymentEventShape, HealthEventShape } from "./graph-shapes.ts";
 import { newReplica } from "./new-replica.ts";
+import { fetchTool } from "./tool-source.ts";
 
 /** What people ask of deployments: rules, permissions and transactions. The reconciler does the rest. */
 export interface DeploymentService {
   deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment>;
   /** @throws ToolyardError NOT_FOUND for what never existed; asking twice is no error. */
   stop(caller: Caller, which: DeploymentReference): Promise<Deployment>;
+  /** All of a tool that is being deleted, whoever deployed them. Answers how many that were. */
+  stopOfTool(caller: Caller, toolId: string): Promise<number>;
   scale(caller: Caller, reference: string, replicas: number): Promise<Deployment>;
   restart(caller: Caller, reference: string): Promise<Deployment>;
   check(caller: Caller, reference: string): Promise<HealthCheck>;
@@ -71,9 +74,10 @@ export interface DeploymentServiceOptions extends Omit<DeployDependencies, "grap
 /** A check on demand waits for its replicas' deadline, and no longer than this. */
 const CHECK_TIMEOUT_MS = 30_000;
 const MAX_CHECKS = 100;
+const TOOL_DELETED = ": its tool was deleted";
 
 export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
-  const { store, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
+  const { store, graph, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
 
   /** The deployment, if the caller may change it. */
   async function ownDeployment(caller: Caller, which: DeploymentReference): Promise<Deployment> {
@@ -97,6 +101,15 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     return deployment;
   }
 
+  /** @param why Ends the event's sentence. */
+  const requestStop = (id: string, why = ""): Promise<Deployment> =>
+    change(id, async (tx, record) => {
+      if (record.deployment.desired === "STOP") return record;
+      const stopped: DeploymentRecord = { ...record, deployment: { ...record.deployment, desired: "STOP" } };
+      const message = `${record.deployment.name} was asked to stop${why}.`;
+      return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message }]);
+    });
+
   function refuseStopped({ deployment }: DeploymentRecord): void {
     if (deployment.desired === "STOP")
       throw new ToolyardError("CONFLICT", `${deployment.name} was asked to stop. Deploy the tool again instead.`);
@@ -106,16 +119,25 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     async deploy(caller, input, requestId) {
       const deployment = await deployTool(options, caller, input, requestId);
       reconciler.wake(deployment.id);
-      return deployment;
+      const { id, toolId, versionNumber } = deployment;
+      // The tool may have been deleted while nothing was there yet that could be stopped.
+      const deleted = await fetchTool(graph, { toolId, versionNumber, requestId }).then(
+        () => null,
+        (error: unknown) => (error instanceof ToolyardError && error.code === "NOT_FOUND" ? error : null),
+      );
+      if (deleted === null) return deployment;
+      await requestStop(id, TOOL_DELETED);
+      throw deleted;
     },
     async stop(caller, which) {
       const { id } = await ownDeployment(caller, which);
-      return change(id, async (tx, record) => {
-        if (record.deployment.desired === "STOP") return record;
-        const stopped: DeploymentRecord = { ...record, deployment: { ...record.deployment, desired: "STOP" } };
-        const message = `${record.deployment.name} was asked to stop.`;
-        return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message }]);
-      });
+      return requestStop(id);
+    },
+    async stopOfTool(caller, toolId) {
+      caller.require("internal:stop-deployments");
+      const running = await store.ofTools([toolId]);
+      for (const { id } of running) await requestStop(id, TOOL_DELETED);
+      return running.length;
     },
     async scale(caller, reference, given) {
       const wanted = parseInput(replicaCount, given, "replicas");

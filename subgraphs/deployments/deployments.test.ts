@@ -1,7 +1,16 @@
-import { anonymous, createUserCaller } from "@toolyard/service-kit";
+import { anonymous, createServiceCaller, createUserCaller, type GraphClient } from "@toolyard/service-kit";
 import { executeOn } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";
-import { admin, author, createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
+import {
+  admin,
+  author,
+  createFakeGraph,
+  createFixture,
+  eventually,
+  proxy,
+  type FakeTool,
+  type Fixture,
+} from "./deployments-fixture.ts";
 
 const DEPLOY = `mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name status environment desiredReplicas } }`;
 const STATE = `query ($id: ID!) { deployment(id: $id) { id name status health reason stoppedAt deployedAt desiredReplicas endpointUrl routeUrl mcpUrl
@@ -129,6 +138,40 @@ describe("a deployment's life", () => {
     expect(both.errors[0]?.message).toMatch(
       /^"weather" is deployed in several environments: name one of "weather-\w{5}" \((STAGING|PRODUCTION)\), "weather-/,
     );
+  });
+
+  test("deleting its tool stops it wherever it runs, and no other", async () => {
+    await using fixture = await createFixture({ tools: { "tool-1": { slug: "weather" }, "tool-2": { slug: "news" } } });
+    const doomed = [await deploy(fixture), await deploy(fixture, { environment: "STAGING" })];
+    const other = await deploy(fixture, { toolId: "tool-2" });
+    for (const { id } of [...doomed, other]) await becomes(fixture, id, "RUNNING");
+    const stopAll = `mutation { stopDeploymentsOfTool(toolId: "tool-1") }`;
+    const tools = createServiceCaller("tools", ["internal:stop-deployments"]);
+    expect(await fixture.codeOf(stopAll, {}, admin)).toBe("FORBIDDEN");
+    expect(await fixture.run(stopAll, {}, tools)).toEqual({ stopDeploymentsOfTool: 2 });
+    for (const { id } of doomed) await becomes(fixture, id, "STOPPED");
+    expect(await fixture.run(stopAll, {}, tools)).toEqual({ stopDeploymentsOfTool: 0 });
+    expect((await stateOf(fixture, other.id)).status).toBe("RUNNING");
+    expect(fixture.runtime.running()).toHaveLength(1);
+  });
+
+  test("of a tool that is deleted while it is being deployed, nothing stays", async () => {
+    const tools = { "tool-1": { slug: "weather" } as FakeTool };
+    const graph = createFakeGraph(tools);
+    let asked = 0;
+    const query: GraphClient["query"] = async (request) => {
+      const data = await graph.query(request);
+      asked += 1;
+      tools["tool-1"].deleted = true;
+      return data as never;
+    };
+    await using fixture = await createFixture({ tools, overrides: { graph: { ...graph, query } } });
+    await expect(deploy(fixture)).rejects.toThrow('There is no tool "tool-1"');
+    expect(asked).toBeGreaterThan(1);
+    const all = `{ deployments { edges { node { id } } } }`;
+    const { deployments } = await fixture.run<{ deployments: { edges: { node: { id: string } }[] } }>(all);
+    for (const { node } of deployments.edges) await becomes(fixture, node.id, "STOPPED");
+    expect(fixture.runtime.running()).toEqual([]);
   });
 
   test("it scales up and down, and each replica has an address of its own", async () => {

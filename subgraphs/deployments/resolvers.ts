@@ -61,6 +61,7 @@ export const resolvers: Resolvers<Context> = {
     scaleDeployment: (_, { id, replicas }, { deployments, caller }) => deployments.scale(caller, id, replicas),
     restartDeployment: (_, { id }, { deployments, caller }) => deployments.restart(caller, id),
     stopDeployment: (_, which, { deployments, caller }) => deployments.stop(caller, which),
+    stopDeploymentsOfTool: (_, { toolId }, { deployments, caller }) => deployments.stopOfTool(caller, toolId),
     checkDeploymentHealth: (_, { id }, { deployments, caller }) => deployments.check(caller, id),
     recordUsage: (_, { batch }, { usage, caller }) => usage.record(caller, batch),
     deployTemplate: (_, _arguments, { caller }) => later(caller, "deployment:write", "Templates"),

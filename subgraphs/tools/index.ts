@@ -43,7 +43,7 @@ export interface ToolsSubgraphOptions {
 
 /** Tools, their versions and their launches. */
 export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promise<Subgraph> {
-  const { logger, bus, dataDir, now = Date.now } = options;
+  const { logger, bus, graph, dataDir, now = Date.now } = options;
   const [secretKey, ...previousSecretKeys] = options.secretKeys;
   if (secretKey === undefined) throw new Error("The tools subgraph needs a secret key.");
 
@@ -63,7 +63,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   const store = createSqlToolStore({ database, events });
   const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
   const schemas = createSchemaValidator({ logger, signal: options.signal });
-  const tools = createToolService({ store, secrets, schemas, now });
+  const tools = createToolService({ store, secrets, schemas, graph, now });
 
   const schema = buildSubgraphSchema({
     typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),

@@ -63,6 +63,11 @@ describe("a launch", () => {
     ["a value with NUL", envOf({ name: "A", value: "\0" }), "input.launch.stdio.env.0.value"],
     ["a timeout of nothing", stdio({ options: { timeoutSeconds: 0 } }), "input.launch.stdio.options.timeoutSeconds"],
     ["an endless timeout", stdio({ options: { timeoutSeconds: 3_601 } }), "input.launch.stdio.options.timeoutSeconds"],
+    [
+      "approval, which nothing enforces",
+      stdio({ options: { enforceApproval: true } }),
+      "input.launch.stdio.options.enforceApproval",
+    ],
     ["no calls at all", stdio({ options: { maxConcurrentCalls: 0 } }), "input.launch.stdio.options.maxConcurrentCalls"],
     [
       "a negative threshold",

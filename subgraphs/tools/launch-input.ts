@@ -161,10 +161,12 @@ const options = z.preprocess(
     resources: resources
       .nullish()
       .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
+    // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
     enforceApproval: z
       .boolean()
+      .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")
       .nullish()
-      .transform((value) => value ?? false),
+      .transform(() => false),
   }),
 ) satisfies z.ZodType<LaunchOptions>;
 

@@ -26,7 +26,7 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
     Mutation: {
       createTool: (_parent, { input }, { tools, caller }) => tools.create(caller, input),
       updateTool: (_parent, { id, input }, { tools, caller }) => tools.update(caller, id, input),
-      deleteTool: (_parent, { id }, { tools, caller }) => tools.delete(caller, id),
+      deleteTool: (_parent, { id }, { tools, caller, requestId }) => tools.delete(caller, id, requestId),
       restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),
       revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
       createToolFromTemplate: (_parent, _args, { caller }) => unsupportedFor(caller, "Templates"),

@@ -1,4 +1,13 @@
-import { ToolyardError, badInput, newId, notFound, parseInput, type Caller } from "@toolyard/service-kit";
+import {
+  ToolyardError,
+  badInput,
+  createServiceCaller,
+  newId,
+  notFound,
+  parseInput,
+  type Caller,
+  type GraphClient,
+} from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
@@ -17,6 +26,9 @@ import {
 
 /** Each failed attempt means that somebody else's change went through; this many in a row is not chance. */
 const MAX_ATTEMPTS = 100;
+
+const STOP_DEPLOYMENTS = "mutation StopDeployments($toolId: ID!) { stopDeploymentsOfTool(toolId: $toolId) }";
+const self: Caller = createServiceCaller("tools", ["internal:stop-deployments"]);
 
 /** One entry of the tools' event log, as the graph shows it. */
 export interface ToolChange {
@@ -37,8 +49,8 @@ export interface ToolService {
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
   revert(caller: Caller, reference: string, number: number): Promise<Tool>;
-  /** Twice is as once. */
-  delete(caller: Caller, reference: string): Promise<Tool>;
+  /** Its deployments are asked to stop. Twice is as once. UPSTREAM_UNAVAILABLE, and nothing is deleted, where they cannot be asked. */
+  delete(caller: Caller, reference: string, requestId: string): Promise<Tool>;
   /** Twice is as once. */
   restore(caller: Caller, reference: string): Promise<Tool>;
 }
@@ -48,9 +60,10 @@ export function createToolService(options: {
   secrets: VersionSecrets;
   /** Of configurations. */
   schemas: Pick<SchemaValidator, "checkSchema">;
+  graph: GraphClient;
   now: () => number;
 }): ToolService {
-  const { store, secrets, schemas, now } = options;
+  const { store, secrets, schemas, graph, now } = options;
 
   const checkConfigSchema = (schema: unknown, { subject }: Caller) =>
     schemas.checkSchema(schema, "input.configSchema", subject);
@@ -204,7 +217,22 @@ export function createToolService(options: {
         return { content: contentOf(version), changeSummary: `Reverted to version ${number}`, source: "REVERT" };
       }),
 
-    delete: (caller, reference) => setDeleted(caller, reference, true),
+    async delete(caller, reference, requestId) {
+      const { id, deletedAt } = await changeable(caller, reference);
+      // First it cannot be deployed any more, then what was deployed is stopped.
+      const tool = await setDeleted(caller, id, true);
+      try {
+        await graph.query({ query: STOP_DEPLOYMENTS, variables: { toolId: id }, as: self, requestId });
+      } catch (cause) {
+        if (deletedAt === null) await store.setDeleted(id, false, now());
+        throw new ToolyardError(
+          "UPSTREAM_UNAVAILABLE",
+          "The tool was not deleted: its deployments could not be stopped, since the deployments service does not answer. Try again.",
+          { cause },
+        );
+      }
+      return tool;
+    },
     restore: (caller, reference) => setDeleted(caller, reference, false),
   };
 }

@@ -323,6 +323,20 @@ describe("deleting a tool", () => {
     expect(await dataOf(fixture.subgraph, listed, { tag: "doomed" }, viewer)).toEqual({ tools: { totalCount: 1 } });
   });
 
+  test("has its deployments stopped, and is not done where they cannot be", async () => {
+    const { id } = await create();
+    fixture.deploymentsAway = true;
+    expect(await codeOf(fixture.subgraph, remove, { id }, developer)).toBe("UPSTREAM_UNAVAILABLE");
+    expect(await dataOf(fixture.subgraph, `query ($id: ID) { tool(id: $id) { deletedAt } }`, { id }, viewer)).toEqual({
+      tool: { deletedAt: null },
+    });
+    fixture.deploymentsAway = false;
+    expect(await codeOf(fixture.subgraph, remove, { id }, otherDeveloper)).toBe("FORBIDDEN");
+    expect(fixture.stopped).not.toContain(id);
+    await dataOf(fixture.subgraph, remove, { id }, developer);
+    expect(fixture.stopped).toContain(id);
+  });
+
   test("is for its author and administrators", async () => {
     const { id } = await create();
     expect(await codeOf(fixture.subgraph, remove, { id }, otherDeveloper)).toBe("FORBIDDEN");

@@ -142,7 +142,7 @@ describe("at the proxy", () => {
       headers: authorization === undefined ? {} : { authorization },
     });
     expect(answer.status).toBe(401);
-    expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer .*resource_metadata=/);
+    expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer .*scope="INVOKE"$/);
     expect(await answer.json()).toMatchObject({ code: "UNAUTHENTICATED" });
   });
 

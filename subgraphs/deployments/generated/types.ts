@@ -326,6 +326,13 @@ export type UsageWindow =
   /** 30 days, a point each day. */
   | 'MONTH';
 
+/** How a call failed in MCP's terms. */
+export type McpFailure =
+  /** The server answered with a JSON-RPC error. */
+  | 'RPC_ERROR'
+  /** The tool ran, and its result says `isError`. */
+  | 'TOOL_ERROR';
+
 /** One call through the proxy. */
 export type UsageRecord = {
   /** When it began. */
@@ -346,6 +353,8 @@ export type UsageRecord = {
   mcpTool?: Maybe<Scalars['String']['output']>;
   /** The HTTP status that the caller got. */
   statusCode: Scalars['Int']['output'];
+  /** How it failed in MCP's terms, whatever the status; null where it did not, and where Toolyard refused it by an HTTP error. */
+  mcpFailure?: Maybe<McpFailure>;
   /** From the call to the end of its answer, in milliseconds. */
   responseTimeMs: Scalars['Float']['output'];
   /** Who called. */
@@ -363,6 +372,8 @@ export type UsageSummary = {
   calls: Scalars['Int']['output'];
   /** How many of them were answered with HTTP 400 or above. */
   errors: Scalars['Int']['output'];
+  /** How many of them the server answered with a JSON-RPC error or a result that says `isError`, whatever the status. */
+  mcpFailures: Scalars['Int']['output'];
   /** errors / calls; 0 without calls. */
   errorRate: Scalars['Float']['output'];
   /** Half of the calls took at most this, in milliseconds (±1 %); null without calls. */
@@ -385,6 +396,8 @@ export type McpToolUsage = {
   calls: Scalars['Int']['output'];
   /** How many of them were answered with HTTP 400 or above. */
   errors: Scalars['Int']['output'];
+  /** How many of them the server answered with a JSON-RPC error or a result that says `isError`, whatever the status. */
+  mcpFailures: Scalars['Int']['output'];
   /** 95 % took at most this, in milliseconds (±1 %). */
   p95Ms?: Maybe<Scalars['Float']['output']>;
 };
@@ -397,6 +410,8 @@ export type UsagePoint = {
   calls: Scalars['Int']['output'];
   /** How many of them were answered with HTTP 400 or above. */
   errors: Scalars['Int']['output'];
+  /** How many of them the server answered with a JSON-RPC error or a result that says `isError`, whatever the status. */
+  mcpFailures: Scalars['Int']['output'];
   /** 95 % took at most this, in milliseconds (±1 %). */
   p95Ms?: Maybe<Scalars['Float']['output']>;
 };
@@ -642,6 +657,8 @@ export type UsageRecordInput = {
   mcpTool?: InputMaybe<Scalars['String']['input']>;
   /** The HTTP status that the caller got. */
   statusCode: Scalars['Int']['input'];
+  /** How it failed in MCP's terms, whatever the status; null where it did not, and where Toolyard refused it by an HTTP error. */
+  mcpFailure?: InputMaybe<McpFailure>;
   /** From the call to the end of its answer, in milliseconds. */
   responseTimeMs: Scalars['Float']['input'];
   /** Who called. */
@@ -1019,6 +1036,8 @@ export type Mutation = {
   restartDeployment: Deployment;
   /** Idempotent. By id, name or its tool's slug. */
   stopDeployment: Deployment;
+  /** Asks all of a tool's deployments to stop: it is being deleted. Answers how many had not been asked before. */
+  stopDeploymentsOfTool: Scalars['Int']['output'];
   /** Calls its replicas now; of several the worst outcome is answered. */
   checkDeploymentHealth: HealthCheck;
   /** Idempotent by the batch's id. */
@@ -1065,6 +1084,11 @@ export type MutationRestartDeploymentArgs = {
 export type MutationStopDeploymentArgs = {
   id?: InputMaybe<Scalars['ID']['input']>;
   name?: InputMaybe<Scalars['String']['input']>;
+};
+
+
+export type MutationStopDeploymentsOfToolArgs = {
+  toolId: Scalars['ID']['input'];
 };
 
 
@@ -1298,6 +1322,7 @@ export type ResolversTypes = {
   LogLine: ResolverTypeWrapper<LogLine>;
   LogStream: LogStream;
   UsageWindow: UsageWindow;
+  McpFailure: McpFailure;
   UsageRecord: ResolverTypeWrapper<UsageRecordModel>;
   UsageSummary: ResolverTypeWrapper<UsageSummary>;
   McpToolUsage: ResolverTypeWrapper<McpToolUsage>;
@@ -1554,6 +1579,7 @@ export type UsageRecordResolvers<ContextType = Context, ParentType extends Resol
   mcpMethod?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   mcpTool?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   statusCode?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailure?: Resolver<Maybe<ResolversTypes['McpFailure']>, ParentType, ContextType>;
   responseTimeMs?: Resolver<ResolversTypes['Float'], ParentType, ContextType>;
   userId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
   user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
@@ -1562,6 +1588,7 @@ export type UsageRecordResolvers<ContextType = Context, ParentType extends Resol
 export type UsageSummaryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['UsageSummary'] = ResolversParentTypes['UsageSummary']> = {
   calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   errorRate?: Resolver<ResolversTypes['Float'], ParentType, ContextType>;
   p50Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
   p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
@@ -1574,6 +1601,7 @@ export type McpToolUsageResolvers<ContextType = Context, ParentType extends Reso
   mcpTool?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
 };
 
@@ -1581,6 +1609,7 @@ export type UsagePointResolvers<ContextType = Context, ParentType extends Resolv
   at?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
   calls?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
 };
 
@@ -1802,6 +1831,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   scaleDeployment?: Resolver<ResolversTypes['Deployment'], ParentType, ContextType, RequireFields<MutationScaleDeploymentArgs, 'id' | 'replicas'>>;
   restartDeployment?: Resolver<ResolversTypes['Deployment'], ParentType, ContextType, RequireFields<MutationRestartDeploymentArgs, 'id'>>;
   stopDeployment?: Resolver<ResolversTypes['Deployment'], ParentType, ContextType, Partial<MutationStopDeploymentArgs>>;
+  stopDeploymentsOfTool?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationStopDeploymentsOfToolArgs, 'toolId'>>;
   checkDeploymentHealth?: Resolver<ResolversTypes['HealthCheck'], ParentType, ContextType, RequireFields<MutationCheckDeploymentHealthArgs, 'id'>>;
   recordUsage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationRecordUsageArgs, 'batch'>>;
   validateDeployment?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationValidateDeploymentArgs, 'toolId' | 'environment' | 'dryRun'>>;

@@ -13,6 +13,8 @@ export interface UsageRecord {
   mcpMethod: string | null;
   mcpTool: string | null;
   statusCode: number;
+  /** How it failed in MCP's terms, whatever the status. */
+  mcpFailure: "RPC_ERROR" | "TOOL_ERROR" | null;
   responseTimeMs: number;
   userId: string | null;
 }
@@ -26,5 +28,6 @@ export interface UsageBucketRow {
   toolId: string;
   calls: number;
   errors: number;
+  mcpFailures: number;
   histogram: SparseHistogram;
 }

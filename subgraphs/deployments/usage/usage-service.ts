@@ -16,12 +16,13 @@ import { windowShape, type UsageWindow } from "./usage-window.ts";
 export interface UsageSummary {
   calls: number;
   errors: number;
+  mcpFailures: number;
   errorRate: number;
   p50Ms: number | null;
   p95Ms: number | null;
   p99Ms: number | null;
-  byMcpTool: { mcpTool: string; calls: number; errors: number; p95Ms: number | null }[];
-  series: { at: number; calls: number; errors: number; p95Ms: number | null }[];
+  byMcpTool: { mcpTool: string; calls: number; errors: number; mcpFailures: number; p95Ms: number | null }[];
+  series: { at: number; calls: number; errors: number; mcpFailures: number; p95Ms: number | null }[];
 }
 
 /** What is told of the calls through the proxy. */
@@ -53,6 +54,10 @@ const usageBatch = z.object({
         mcpMethod: nullableShort,
         mcpTool: nullableShort,
         statusCode: z.number().int().min(100).max(999),
+        mcpFailure: z
+          .enum(["RPC_ERROR", "TOOL_ERROR"])
+          .nullish()
+          .transform((value) => value ?? null),
         responseTimeMs: z.number().min(0),
         userId: z
           .string()
@@ -91,6 +96,7 @@ export function createUsageService(options: { store: UsageStore; now: () => numb
       return {
         calls: total.calls,
         errors: total.errors,
+        mcpFailures: total.mcpFailures,
         errorRate: total.calls === 0 ? 0 : total.errors / total.calls,
         p50Ms,
         p95Ms,
@@ -110,17 +116,20 @@ export function createUsageService(options: { store: UsageStore; now: () => numb
   };
 }
 
-function sum(buckets: readonly UsageBucketRow[]): { calls: number; errors: number; histogram: SparseHistogram } {
-  const total = { calls: 0, errors: 0, histogram: {} };
-  for (const { calls, errors, histogram } of buckets) {
+type Counts = Pick<UsageBucketRow, "calls" | "errors" | "mcpFailures">;
+
+function sum(buckets: readonly UsageBucketRow[]): Counts & { histogram: SparseHistogram } {
+  const total = { calls: 0, errors: 0, mcpFailures: 0, histogram: {} };
+  for (const { calls, errors, mcpFailures, histogram } of buckets) {
     total.calls += calls;
     total.errors += errors;
+    total.mcpFailures += mcpFailures;
     mergeInto(total.histogram, histogram);
   }
   return total;
 }
 
-function point(buckets: readonly UsageBucketRow[]): { calls: number; errors: number; p95Ms: number | null } {
-  const { calls, errors, histogram } = sum(buckets);
-  return { calls, errors, p95Ms: quantiles(histogram, [0.95])[0] ?? null };
+function point(buckets: readonly UsageBucketRow[]): Counts & { p95Ms: number | null } {
+  const { histogram, ...counts } = sum(buckets);
+  return { ...counts, p95Ms: quantiles(histogram, [0.95])[0] ?? null };
 }

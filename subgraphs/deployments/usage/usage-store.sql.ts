@@ -7,7 +7,7 @@ import type { UsageBucketRow, UsageRecord } from "./usage-record.ts";
 import type { UsageStore } from "./usage-store.ts";
 import { RESOLUTIONS_MS } from "./usage-window.ts";
 
-/** SQLite takes 32,766 parameters in a statement; a record has 11. */
+/** SQLite takes 32,766 parameters in a statement; a record has 12. */
 const INSERT_CHUNK = 500;
 /** Rows removed in one transaction: writers wait meanwhile. */
 const TRIM_CHUNK = 5_000;
@@ -65,7 +65,7 @@ export function createSqlUsageStore(database: Database): UsageStore {
 /** The batch's own buckets, of each resolution. */
 function sumUp(records: readonly UsageRecord[]): UsageBucketRow[] {
   const buckets = new Map<string, UsageBucketRow>();
-  for (const { at, toolId, deploymentId, mcpTool, statusCode, responseTimeMs } of records) {
+  for (const { at, toolId, deploymentId, mcpTool, statusCode, mcpFailure, responseTimeMs } of records) {
     for (const resolutionMs of RESOLUTIONS_MS) {
       const start = Math.floor(at / resolutionMs) * resolutionMs;
       const key = JSON.stringify([resolutionMs, start, deploymentId, mcpTool]);
@@ -77,11 +77,13 @@ function sumUp(records: readonly UsageRecord[]): UsageBucketRow[] {
         toolId,
         calls: 0,
         errors: 0,
+        mcpFailures: 0,
         histogram: {},
       };
       buckets.set(key, bucket);
       bucket.calls += 1;
       if (statusCode >= FIRST_ERROR_STATUS) bucket.errors += 1;
+      if (mcpFailure !== null) bucket.mcpFailures += 1;
       addDuration(bucket.histogram, responseTimeMs);
     }
   }
@@ -104,7 +106,12 @@ async function addToBuckets(manager: EntityManager, added: readonly UsageBucketR
       const { resolutionMs, at, deploymentId, mcpTool } = row;
       await repository.update(
         { resolutionMs, at, deploymentId, mcpTool },
-        { calls: sum.calls + row.calls, errors: sum.errors + row.errors, histogram: sum.histogram },
+        {
+          calls: sum.calls + row.calls,
+          errors: sum.errors + row.errors,
+          mcpFailures: sum.mcpFailures + row.mcpFailures,
+          histogram: sum.histogram,
+        },
       );
     } else {
       // TypeORM's insert type wants deep partials of JSON columns, whose values are written whole.

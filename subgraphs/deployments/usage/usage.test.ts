@@ -94,3 +94,36 @@ test("a tool without calls has zeros and no percentiles", async () => {
   await using fixture = await createFixture();
   expect(await summaryOf(fixture, "WEEK")).toMatchObject({ calls: 0, errorRate: 0, p50Ms: null, byMcpTool: [] });
 });
+
+test("calls that failed in MCP's terms are counted beside the statuses", async () => {
+  await using fixture = await createFixture();
+  const records = [
+    record(),
+    record({ mcpFailure: "TOOL_ERROR" }),
+    record({ mcpFailure: "RPC_ERROR", mcpTool: null, mcpMethod: "prompts/get" }),
+    record({ mcpFailure: "RPC_ERROR", statusCode: 400 }),
+    record({ statusCode: 502 }),
+  ];
+  for (const batch of [records, [record({ mcpFailure: "TOOL_ERROR" })]])
+    await fixture.run(RECORD, { batch: { id: newId(), records: batch } }, proxy);
+  const query = `{ usageRecords(toolId: "tool-1") { edges { node { mcpFailure } } }
+    _entities(representations: [{ __typename: "Tool", id: "tool-1" }]) { ... on Tool { usage(window: DAY) {
+      calls errors mcpFailures byMcpTool { mcpTool mcpFailures } series { mcpFailures } } } } }`;
+  const answer = await fixture.run<{
+    usageRecords: { edges: { node: { mcpFailure: string | null } }[] };
+    _entities: [{ usage: { series: { mcpFailures: number }[] } }];
+  }>(query);
+  const failures = answer.usageRecords.edges.map(({ node }) => String(node.mcpFailure));
+  expect(failures.toSorted()).toEqual(["RPC_ERROR", "RPC_ERROR", "TOOL_ERROR", "TOOL_ERROR", "null", "null"]);
+  const [{ usage }] = answer._entities;
+  expect(usage).toMatchObject({
+    calls: 6,
+    errors: 2,
+    mcpFailures: 4,
+    byMcpTool: [{ mcpTool: "forecast", mcpFailures: 3 }],
+  });
+  expect(usage.series.reduce((sum, { mcpFailures }) => sum + mcpFailures, 0)).toBe(4);
+  expect(
+    await fixture.codeOf(RECORD, { batch: { id: newId(), records: [record({ mcpFailure: "OTHER" })] } }, proxy),
+  ).not.toBeNull();
+});

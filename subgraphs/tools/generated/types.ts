@@ -476,7 +476,7 @@ export type LaunchOptionsInput = {
   health?: InputMaybe<HealthOptionsInput>;
   /** What a replica may use; null for the defaults. */
   resources?: InputMaybe<ResourcesInput>;
-  /** Only tools whose list an administrator approved may be called. */
+  /** Only tools whose list an administrator approved may be called. Not part of this version: true is refused. */
   enforceApproval?: InputMaybe<Scalars['Boolean']['input']>;
 };
 
@@ -697,9 +697,9 @@ export type Mutation = {
   createTool: Tool;
   /** Changes a tool by a new version. What changes nothing makes no version. */
   updateTool: Tool;
-  /** Deletes a tool: it leaves the lists and cannot be deployed anew. Its slug stays taken. Twice is as once. */
+  /** Deletes a tool and stops its deployments, everybody's: it leaves the lists and cannot be deployed anew. Its slug stays taken. Twice is as once. */
   deleteTool: Tool;
-  /** Takes a deletion back. Twice is as once. */
+  /** Takes a deletion back; what was stopped by it stays stopped. Twice is as once. */
   restoreTool: Tool;
   /** Takes an earlier version's content again, as a new version. */
   revertTool: Tool;

@@ -1,0 +1,177 @@
+/** How a call failed in the protocol's terms, whatever its HTTP status: the tool says so by `isError`, or it is a JSON-RPC error. */
+export type McpFailure = "RPC_ERROR" | "TOOL_ERROR";
+
+/** Reads an answer as it goes by. Keeps nothing of it but where it stands. */
+export interface OutcomeWatch {
+  see(chunk: Buffer): void;
+  readonly failure: McpFailure | null;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const NEWLINE = 0x0a;
+/** Up to here a loop finds the end of a string sooner than a call into native code does. */
+const SHORT_STRING = 64;
+/** Keys that matter are shorter, also spelled with escapes. */
+const MAX_KEY_BYTES = 64;
+
+/** Of one JSON message, or a batch of them. */
+export function watchJson(): OutcomeWatch {
+  let failure: McpFailure | null = null;
+  let depth = 0;
+  /** Depth of a message's own members. */
+  let level = 1;
+  let isInResult = false;
+  let isKeyNext = false;
+  let isInString = false;
+  let isEscaped = false;
+  let isKey = false;
+  let key = "";
+  /** Whose value comes next. */
+  let awaited: "error" | "isError" | null = null;
+
+  const isWatched = (): boolean => depth === level || (isInResult && depth === level + 1);
+
+  /** Goes on in a string. Answers the index after its end, or of what is not there yet. */
+  function skipString(bytes: Buffer, from: number): number {
+    let at = from;
+    const near = Math.min(bytes.length, from + SHORT_STRING);
+    while (at < near) {
+      const byte = bytes[at];
+      at += 1;
+      if (isEscaped) isEscaped = false;
+      else if (byte === BACKSLASH) isEscaped = true;
+      else if (byte === QUOTE) return endString(bytes, from, at);
+    }
+    while (at < bytes.length) {
+      const quote = bytes.indexOf(QUOTE, at);
+      const end = quote === -1 ? bytes.length : quote;
+      let before = end;
+      while (before > at && bytes[before - 1] === BACKSLASH) before -= 1;
+      // What was left open before counts where nothing but backslashes came since.
+      const escapes = end - before + (before === at && isEscaped ? 1 : 0);
+      isEscaped = escapes % 2 === 1;
+      if (quote === -1) break;
+      at = quote + 1;
+      if (!isEscaped) return endString(bytes, from, at);
+      isEscaped = false;
+    }
+    if (isKey) keep(bytes, from, bytes.length);
+    return bytes.length;
+  }
+
+  function keep(bytes: Buffer, from: number, to: number): void {
+    if (key.length <= MAX_KEY_BYTES) key += bytes.toString("latin1", from, Math.min(to, from + MAX_KEY_BYTES + 1));
+  }
+
+  function endString(bytes: Buffer, from: number, end: number): number {
+    isInString = false;
+    if (!isKey) return end;
+    keep(bytes, from, end - 1);
+    isKey = false;
+    if (key.includes("\\")) key = unescaped(key);
+    return end;
+  }
+
+  return {
+    get failure() {
+      return failure;
+    },
+    see(bytes) {
+      let at = 0;
+      while (at < bytes.length && failure === null) {
+        if (isInString) {
+          at = skipString(bytes, at);
+          continue;
+        }
+        const byte = bytes[at] as number; // within the bounds
+        at += 1;
+        if (byte <= 0x20) continue;
+        if (awaited !== null) {
+          if (awaited === "error" ? byte !== 0x6e : byte === 0x74)
+            failure = awaited === "error" ? "RPC_ERROR" : "TOOL_ERROR";
+          awaited = null;
+        }
+        switch (byte) {
+          case QUOTE:
+            isInString = true;
+            isKey = isKeyNext && isWatched();
+            if (isKey) key = "";
+            break;
+          case 0x3a: // :
+            isKeyNext = false;
+            if (depth === level && key === "error") awaited = "error";
+            else if (isInResult && depth === level + 1 && key === "isError") awaited = "isError";
+            break;
+          case 0x2c: // ,
+            isKeyNext = true;
+            break;
+          case 0x7b: // {
+            if (depth === level) isInResult = key === "result";
+            depth += 1;
+            isKeyNext = true;
+            break;
+          case 0x5b: // [
+            if (depth === 0) level = 2;
+            depth += 1;
+            break;
+          case 0x7d: // }
+          case 0x5d: // ]
+            depth -= 1;
+            if (depth === level) isInResult = false;
+            break;
+          default:
+        }
+      }
+    },
+  };
+}
+
+/** Of an event stream: of each event's data. */
+export function watchEvents(): OutcomeWatch {
+  let failure: McpFailure | null = null;
+  let message = watchJson();
+  /** The beginning of the line that is being read, until its field is known. */
+  let field = "";
+  let isData = false;
+  let isLineEmpty = true;
+
+  return {
+    get failure() {
+      return failure;
+    },
+    see(bytes) {
+      let at = 0;
+      while (at < bytes.length) {
+        const newline = bytes.indexOf(NEWLINE, at);
+        const end = newline === -1 ? bytes.length : newline;
+        while (at < end && !isData && field.length < DATA.length) {
+          field += String.fromCharCode(bytes[at] as number); // within the bounds
+          at += 1;
+          isData = field === DATA;
+        }
+        if (isData && at < end) message.see(bytes.subarray(at, end));
+        if (field !== "" && field !== "\r") isLineEmpty = false;
+        if (newline === -1) return;
+        if (isLineEmpty) {
+          failure ??= message.failure;
+          message = watchJson();
+        }
+        field = "";
+        isData = false;
+        isLineEmpty = true;
+        at = newline + 1;
+      }
+    },
+  };
+}
+
+const DATA = "data:";
+
+function unescaped(key: string): string {
+  try {
+    return String(JSON.parse(`"${key}"`));
+  } catch {
+    return ""; // no JSON: the client finds out
+  }
+}

@@ -1,0 +1,88 @@
+import { gzipSync } from "node:zlib";
+import { eventually } from "@toolyard/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
+
+/** What the replica answers to a call: by its body's `params.name`. */
+const ANSWERS: Record<string, string> = {
+  fine: '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"\\"isError\\":true"}],"isError":false}}',
+  tool: '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"no such city"}],"isError" : true}}',
+  rpc: '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}',
+  nested: '{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"isError":true,"error":{}},"content":[]}}',
+  large: `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"${"x".repeat(3_000_000)}"}],"isError":true}}`,
+};
+const asStream = (json: string) =>
+  `event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"error":"isError"}}\n\nevent: message\ndata: ${json}\n\n`;
+
+let controlPlane: FakeControlPlane;
+let running: RunningProxy;
+let server: Upstream;
+let token: string;
+
+beforeAll(async () => {
+  controlPlane = await startControlPlane();
+  server = await startUpstream((request, response, body) => {
+    const url = new URL(request.url ?? "", "http://localhost");
+    const { params } = JSON.parse(body) as { params: { name: string } };
+    const json = ANSWERS[params.name] ?? "";
+    const isStream = url.searchParams.has("stream");
+    const text = isStream ? asStream(json) : json;
+    // As servers with a compressing middleware do, where the request allows it.
+    const zips = String(request.headers["accept-encoding"]).includes("gzip");
+    response.writeHead(url.searchParams.has("bad") ? 400 : 200, {
+      "content-type": isStream ? "text/event-stream" : "application/json",
+      ...(zips && { "content-encoding": "gzip" }),
+    });
+    response.end(zips ? gzipSync(text) : text);
+  });
+  controlPlane.setRoutes([routeTo("server", [server.url])]);
+  running = await startProxy(controlPlane);
+  token = await controlPlane.accessToken("ada");
+});
+afterAll(async () => {
+  await running[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+  await controlPlane[Symbol.asyncDispose]();
+});
+
+test.each([
+  ["fine", "", 200, null],
+  ["tool", "", 200, "TOOL_ERROR"],
+  ["rpc", "", 200, "RPC_ERROR"],
+  ["rpc", "?bad", 400, "RPC_ERROR"],
+  ["nested", "", 200, null],
+  ["large", "", 200, "TOOL_ERROR"],
+  ["fine", "?stream", 200, null],
+  ["tool", "?stream", 200, "TOOL_ERROR"],
+  ["rpc", "?stream", 200, "RPC_ERROR"],
+  ["nested", "?stream", 200, null],
+  ["large", "?stream", 200, "TOOL_ERROR"],
+])("a call whose answer is %s%s is recorded with %i and %s", async (name, query, statusCode, mcpFailure) => {
+  controlPlane.batches.clear();
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name } });
+  for (const headers of [{}, { "mcp-method": "tools/call", "mcp-name": name }]) {
+    const answer = await fetch(`${running.url}/mcp/server/v1/mcp${query}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json", ...headers },
+      body,
+    });
+    // The caller's bytes are the server's.
+    expect(await answer.text()).toBe(query === "?stream" ? asStream(ANSWERS[name] ?? "") : ANSWERS[name]);
+  }
+  await eventually("two records", () => controlPlane.records().length === 2);
+  for (const record of controlPlane.records()) expect(record).toMatchObject({ mcpTool: name, statusCode, mcpFailure });
+});
+
+test("what the proxy refuses by itself is no failure of the server", async () => {
+  controlPlane.batches.clear();
+  const answer = await fetch(`${running.url}/mcp/server/v1/mcp`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "mcp-session-id": "none" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
+  });
+  expect(answer.status).toBe(404);
+  await eventually("a record", () => controlPlane.records().length === 1);
+  expect(controlPlane.records()[0]).toMatchObject({ statusCode: 404, mcpFailure: null });
+});
