@@ -144,6 +144,7 @@ export function createMockRuntime(
         deploymentId: spec.deploymentId,
       }));
     },
+    recognize: async (handle) => handle,
     async inspect(handle) {
       const replica = find(handle);
       if (!replica) return { alive: false, exitCode: null, signal: null, detail: null };

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { createCgroups, noCgroups } from "./process/cgroups.ts";
+import { claimFolder } from "./process/ownership.ts";
 import { createProcessTable } from "./process/process-table.ts";
 import { diskUse } from "./process/disk-use.ts";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
@@ -84,7 +85,7 @@ describe.each(isolations)("isolation %s", (isolation) => {
     const handle = await harness.runtime.start(spec);
     await harness.ask(spec, "/");
     const claims = (name: string) => ({
-      TOOLYARD_OWNER: `owner-of-${harness.dataDir.slice(-6)}`,
+      TOOLYARD_OWNER: claimFolder(harness.dataDir),
       TOOLYARD_REPLICA: spec.replicaId,
       TOOLYARD_DEPLOYMENT: spec.deploymentId,
       TOOLYARD_REPLICA_NAME: name,
@@ -109,7 +110,7 @@ describe.each(isolations)("isolation %s", (isolation) => {
 });
 
 describe.skipIf(!hasCgroups)("control groups", () => {
-  const groups = () => createCgroups({ ownerId: `owner-of-${harness.dataDir.slice(-6)}` }).names();
+  const groups = () => createCgroups({ ownerId: claimFolder(harness.dataDir) }).names();
 
   test("are gone once their replicas are", async () => {
     harness = await openProcessHarness({ isolation: "none" });
@@ -179,7 +180,7 @@ describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("li
       expect(processes).toBe(40);
       expect(memory).toBeLessThanOrEqual(384 * MIB);
     }
-    const [unified = ""] = createCgroups({ ownerId: `owner-of-${harness.dataDir.slice(-6)}` }).find(spec.name);
+    const [unified = ""] = createCgroups({ ownerId: claimFolder(harness.dataDir) }).find(spec.name);
     const below = readdirSync(unified, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
     expect(below.length).toBeLessThan(100);
   });

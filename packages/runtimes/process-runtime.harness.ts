@@ -39,7 +39,6 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
   const open = () =>
     createProcessRuntime({
       dataDir,
-      ownerId: `owner-of-${dataDir.slice(-6)}`,
       hostEnv: process.env,
       log: createLogger({ level: "error", name: "runtime" }),
       pollIntervalMs: 50,

@@ -251,14 +251,7 @@ describe("a control plane that was killed", () => {
       await open({ isolation });
       const unique = `window-${process.pid}-${isolation}`;
       const spec = await harness.fixture("window", "http-server.mjs", [unique]);
-      const ownerId = `owner-of-${harness.dataDir.slice(-6)}`;
-      const args = [
-        join(FIXTURES, "killed-control-plane.ts"),
-        harness.dataDir,
-        ownerId,
-        JSON.stringify(spec),
-        isolation,
-      ];
+      const args = [join(FIXTURES, "killed-control-plane.ts"), harness.dataDir, JSON.stringify(spec), isolation];
       const [, signal] = await once(spawn(process.execPath, args, { stdio: "inherit" }), "exit");
       expect(signal).toBe("SIGKILL");
       const record = JSON.parse(readFileSync(join(harness.dataDir, "replicas/window/replica.json"), "utf8"));

@@ -8,6 +8,7 @@ import { createSandbox } from "./process/bubblewrap.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
 import { createCgroups } from "./process/cgroups.ts";
 import type { Cgroups } from "./process/cgroups.ts";
+import { claimFolder } from "./process/ownership.ts";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
 import { createLimits } from "./process/limits.ts";
@@ -26,10 +27,8 @@ import type { Target } from "./process/termination.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
 export interface ProcessRuntimeOptions {
-  /** Replicas live in its `replicas` folder, caches in `cache`. Hidden from replicas under bubblewrap. */
+  /** Replicas live in its `replicas` folder, caches in `cache`. This process' alone (`lockFolder`). Hidden from replicas under bubblewrap. */
   dataDir: string;
-  /** Names this DATA_DIR among others on this host: `[A-Za-z0-9-]`. */
-  ownerId: string;
   /** @default "auto": bubblewrap where it works. */
   isolation?: Isolation;
   /** Names of this host's environment that replicas get besides PATH, HOME, LANG and TZ. @default DEFAULT_REPLICA_ENV */
@@ -73,14 +72,15 @@ const NAME = /^[a-z0-9-]{1,128}$/;
  * @throws ToolyardError PRECONDITION_FAILED when bubblewrap is asked for and does not work here.
  */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
-  const { ownerId, isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
+  const { isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
   const { reachable = false } = options;
   const { pollIntervalMs = 500, killTimeoutMs = 10_000 } = options;
   const { logMaxBytes = 5 * 1024 * 1024, now = Date.now } = options;
-  const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
   const bridgeEntry = options.bridgeEntry === undefined ? undefined : resolve(options.bridgeEntry);
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
+  const ownerId = claimFolder(dataDir);
+  const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
 
   const root = resolve(import.meta.dirname, "../..");
   const hostPaths = createHostPaths({
@@ -109,7 +109,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     sandbox,
     limits: createLimits(hostEnv),
   });
-  const terminator = createTerminator({ table, cgroups, now, killTimeoutMs });
+  const terminatorFor = (groups: Cgroups) => createTerminator({ table, cgroups: groups, now, killTimeoutMs });
+  const terminator = terminatorFor(cgroups);
   const catalog = createReplicaCatalog({
     root: join(dataDir, "replicas"),
     ownerId,
@@ -117,6 +118,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     cgroups,
     storage,
     terminator,
+    terminatorFor,
     log,
     pollIntervalMs,
     logMaxBytes,
@@ -165,8 +167,16 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     }
   };
 
+  /** Whether it is this DATA_DIR's, not one's that this is a copy of: handles are kept in the store, which is copied with it. */
+  const isOwn = ({ name, identity }: ReplicaHandle): boolean => {
+    const { owner, startToken } = identity;
+    // Of an earlier version only the record can tell.
+    return owner === undefined ? catalog.get(name)?.record.startToken === startToken : owner === ownerId;
+  };
+
   const end = async (handle: ReplicaHandle, deadline: () => number): Promise<void> => {
     await catalog.ready();
+    if (!isOwn(handle)) return;
     await starts.get(handle.name)?.catch(() => undefined); // Its caller has the error.
     const replica = catalog.get(handle.name);
     if (replica) replica.stopping = true;
@@ -208,8 +218,15 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         deploymentId: replica.record.deploymentId,
       }));
     },
+    async recognize(handle) {
+      await catalog.ready();
+      if (!isOwn(handle)) return null;
+      const replica = catalog.get(handle.name);
+      return replica?.record.startToken === mainOf(handle).startToken ? handleOf(replica) : handle;
+    },
     async inspect(handle) {
       await catalog.ready();
+      if (!isOwn(handle)) return { alive: false, exitCode: null, signal: null, detail: null };
       const { pid, startToken } = mainOf(handle);
       const running = table.find([pid]).get(pid);
       if (running && running.startToken === startToken) return { alive: true, startedAt: running.startedAt };
@@ -265,11 +282,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 }
 
 function handleOf({ record }: Replica): ReplicaHandle {
-  const { name, replicaId, url } = record;
+  const { name, replicaId, url, ownerId: owner } = record;
   const { pid, startToken } = { pid: record.pid ?? 0, startToken: record.startToken ?? "" };
   // A server binds its port by itself, and a stranger may have been there first.
-  const owner = url.startsWith("unix:") ? null : processOwner({ pid, startToken });
-  return { runtime: "PROCESS", name, identity: { pid, startToken, replicaId }, endpoint: { url, owner } };
+  const listener = url.startsWith("unix:") ? null : processOwner({ pid, startToken });
+  const identity = { owner, pid, startToken, replicaId };
+  return { runtime: "PROCESS", name, identity, endpoint: { url, owner: listener } };
 }
 
 function mainOf(handle: ReplicaHandle): { pid: number; startToken: string } {

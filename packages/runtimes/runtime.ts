@@ -117,6 +117,11 @@ export interface Runtime {
   start(spec: ReplicaSpec, signal?: AbortSignal): Promise<ReplicaHandle>;
   /** Every replica of this owner (this DATA_DIR or cluster label) that runs now, known to the store or not. */
   list(): Promise<{ handle: ReplicaHandle; replicaId: string; deploymentId: string }[]>;
+  /**
+   * The handle as it is now: where the replica answers may have moved with DATA_DIR. Null when it is no replica of this owner, as in a copy of
+   * DATA_DIR those of the original are not. Such a one is never stopped here, and never alive.
+   */
+  recognize(handle: ReplicaHandle): Promise<ReplicaHandle | null>;
   inspect(handle: ReplicaHandle): Promise<ReplicaLiveness>;
   /** The last `last` lines, oldest first. Works for a replica that ended, until `forget`. */
   logs(handle: ReplicaHandle, last: number): Promise<ReplicaLogLine[]>;

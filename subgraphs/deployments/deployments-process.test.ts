@@ -26,7 +26,6 @@ async function withProcesses(
   try {
     const runtime = createProcessRuntime({
       dataDir,
-      ownerId: `test-${process.pid}`,
       isolation: "none",
       hostEnv: process.env,
       log: logger,

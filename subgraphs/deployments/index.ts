@@ -27,6 +27,7 @@ import { createDeploymentUrls } from "./deployment-urls.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
 import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
+import { reclaimReplicas } from "./engine/reclaim.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { createKnownSecrets } from "./known-secrets.ts";
@@ -90,6 +91,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const eventTail = createEventTail({ log: eventLog, bus, logger });
   const healthTail = createEventTail({ log: healthLog, bus, logger });
   const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog });
+  await reclaimReplicas({ store, runtimes, hostId, now, logger });
   const usageStore = createSqlUsageStore(database);
   const address = config.advertiseHost;
   const ports = createPortAllocator({

@@ -20,7 +20,7 @@ export async function resolveHostId(config: Pick<DeploymentsConfig, "hostId">, d
   return (await readFile(file, "utf8")).trim();
 }
 
-/** The runtimes that the configuration asks for. `env` is this process's environment, of which replicas get what REPLICA_ENV names. */
+/** The runtimes that the configuration asks for, on a folder that this process has locked. `env` is this process's environment, of which replicas get what REPLICA_ENV names. */
 export async function createRuntimes(options: {
   config: DeploymentsConfig;
   dataDir: string;
@@ -31,11 +31,9 @@ export async function createRuntimes(options: {
 }): Promise<Runtime[]> {
   const { config, dataDir, env, logger, hiddenPaths = [] } = options;
   if (config.backend === "mock") return [createMockRuntime()];
-  const ownerId = await resolveHostId(config, dataDir);
   return [
     createProcessRuntime({
       dataDir,
-      ownerId,
       isolation: config.isolation,
       reachable: config.reachable,
       allowedPaths: config.replicaPaths,

@@ -40,7 +40,8 @@ function readOrNull(path: string): string | null {
   return unlessGone(() => readFileSync(path, "latin1"));
 }
 
-function unlessGone<Value>(read: () => Value): Value | null {
+/** What `read` answers; null where the process is gone, or somebody else's. */
+export function unlessGone<Value>(read: () => Value): Value | null {
   try {
     return read();
   } catch (error) {

@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
 import type { ReplicaSpec } from "../runtime.ts";
-import type { Cgroups } from "./cgroups.ts";
+import { socketPathOf, unixUrl } from "../endpoint/socket-path.ts";
+import { createCgroups, noCgroups, type Cgroups } from "./cgroups.ts";
 import type { ProcessTable } from "./process-table.ts";
 import { isHeld } from "./log-file.ts";
 import { isWithin } from "./paths.ts";
@@ -12,7 +13,8 @@ import type { ReplicaStorage } from "./replica-storage.ts";
 import { createOveruse } from "./overuse.ts";
 import { removeTree } from "./tree-removal.ts";
 import { allowanceOf } from "./resources.ts";
-import { createReplicaRecords, wasSpawned } from "./replica-records.ts";
+import { findOrphans } from "./orphans.ts";
+import { createReplicaRecords, readRecords, wasSpawned } from "./replica-records.ts";
 import type { ReplicaRecord, ReplicaRecords } from "./replica-records.ts";
 import type { Target, Terminator } from "./termination.ts";
 
@@ -60,6 +62,7 @@ export interface ReplicaCatalog {
 
 /** Ended replicas that nobody forgot are, after this. */
 const KEEP_ENDED_MS = 7 * 24 * 60 * 60 * 1000;
+const UNSEEN_END = { exitCode: null, signal: null, detail: null };
 /** How long the exit status of a process that is gone may take to be told to us. */
 const EXIT_STATUS_MS = 1_000;
 /** Of the last line about it, in `detail`. */
@@ -77,17 +80,16 @@ export function createReplicaCatalog(options: {
   cgroups: Cgroups;
   storage: ReplicaStorage;
   terminator: Terminator;
+  /** Of replicas that another owner's control groups hold. */
+  terminatorFor: (cgroups: Cgroups) => Terminator;
   log: Logger;
   pollIntervalMs: number;
   logMaxBytes: number;
   now: () => number;
 }): ReplicaCatalog {
-  const { root, ownerId, table, cgroups, storage, terminator, log, pollIntervalMs, logMaxBytes, now } = options;
-  const records = createReplicaRecords({
-    root,
-    ownerId,
-    onUnreadable: (path, error) => log.warn({ path, reason: messageOf(error) }, "a replica's record cannot be read"),
-  });
+  const { root, ownerId, table, cgroups, storage, terminator, terminatorFor, log, pollIntervalMs } = options;
+  const { logMaxBytes, now } = options;
+  const records = createReplicaRecords({ root });
   const replicas = new Map<string, Replica>();
   const listeners = new Set<(replica: Replica) => void>();
   const background = new Set<Promise<void>>();
@@ -163,18 +165,50 @@ export function createReplicaCatalog(options: {
     });
   };
 
+  /**
+   * Of records that came here with a copy of another DATA_DIR the files are this one's, logs among them, the processes are not: unless their folder
+   * is gone and nobody could ever end them, they are left alone.
+   */
+  const takeOver = async (copied: ReplicaRecord[]): Promise<void> => {
+    for (const { target, ownerId: former } of await findOrphans({
+      root,
+      elsewhere: copied.filter(wasSpawned),
+      table,
+    })) {
+      log.warn({ replica: target.name }, "a replica runs whose folder was removed; it is ended");
+      await terminatorFor(former === null ? noCgroups : createCgroups({ ownerId: former })).terminate(target, () => 0);
+    }
+    for (const record of copied) {
+      const replica = replicaOf(record);
+      // No process may be taken for it.
+      const noProcess = { pid: null, startToken: null, startedAt: null, cgroups: [] };
+      save(replica, { ...noProcess, ownerId, ended: record.ended ?? { at: now(), ...UNSEEN_END } });
+      records.removeSocket(record.name);
+      replicas.set(record.name, replica);
+    }
+  };
+
   const load = async (): Promise<void> => {
-    for (const record of records.readAll()) replicas.set(record.name, replicaOf(record));
+    const all = readRecords(root, (path, error) =>
+      log.warn({ path, reason: messageOf(error) }, "a replica's record cannot be read"),
+    );
+    await takeOver(all.filter((record) => record.ownerId !== ownerId));
+    for (const record of all.filter((each) => each.ownerId === ownerId)) {
+      // Its socket moved with DATA_DIR.
+      const { socket } = records.pathsOf(record.name);
+      const url = socketPathOf(record.url) === null ? record.url : unixUrl(socket);
+      replicas.set(record.name, replicaOf({ ...record, url }));
+    }
     const alive = new Set(aliveOf(running()));
     for (const [name, replica] of replicas) {
       const { record } = replica;
       const old = record.ended !== null && record.ended.at < now() - KEEP_ENDED_MS;
-      if (!wasSpawned(record) || old) await remove(name);
-      else if (!alive.has(replica)) {
+      if ((!wasSpawned(record) && !record.ended) || old) await remove(name);
+      else if (wasSpawned(record) && !alive.has(replica)) {
         inBackground("what a replica left behind cannot be killed", replica, () => sweep(replica));
         // Not told to listeners: what ended before is for `inspect` to say.
         if (!record.ended) {
-          save(replica, { ended: { at: now(), exitCode: null, signal: null, detail: lastWords(replica.log) } });
+          save(replica, { ended: { at: now(), ...UNSEEN_END, detail: lastWords(replica.log) } });
         }
       }
     }

@@ -7,7 +7,8 @@ import { removeTree } from "./tree-removal.ts";
 
 /**
  * What is kept on disk of a replica so that a later process finds it. No secrets but what its log is read by, which lies beside it.
- * `pid` is null between "about to spawn" and "spawned": a process that is killed over in between ends by itself.
+ * `pid` is null between "about to spawn" and "spawned": a process that is killed over in between ends by itself. It is, too, of what ran elsewhere
+ * when this DATA_DIR was copied; that has `ended`.
  */
 const replicaRecord = z.object({
   version: z.literal(1),
@@ -65,8 +66,6 @@ export interface ReplicaPaths {
 
 export interface ReplicaRecords {
   pathsOf(name: string): ReplicaPaths;
-  /** Every record of this owner on disk. */
-  readAll(): ReplicaRecord[];
   /** Makes the replica's folders. */
   makeFolders(name: string): void;
   /** Replaces the record, atomically. Synchronous, so that nothing comes between a spawn and its record. */
@@ -79,42 +78,43 @@ export interface ReplicaRecords {
   removeTemporary(name: string): Promise<void>;
 }
 
+export function recordPaths(root: string, name: string): ReplicaPaths {
+  const folder = join(root, name);
+  return {
+    folder,
+    record: join(folder, "replica.json"),
+    work: join(folder, "work"),
+    temporary: join(folder, "tmp"),
+    sharedMemory: join(folder, "shm"),
+    stdout: join(folder, "stdout.log"),
+    stderr: join(folder, "stderr.log"),
+    socket: join(folder, "bridge.sock"),
+  };
+}
+
+/** Every record that lies there, whosever it is. `onUnreadable` is told of one that cannot be read; it is left alone. */
+export function readRecords(root: string, onUnreadable: (path: string, error: unknown) => void): ReplicaRecord[] {
+  const records: ReplicaRecord[] = [];
+  for (const name of namesIn(root)) {
+    const path = recordPaths(root, name).record;
+    try {
+      const record = replicaRecord.parse(JSON.parse(readFileSync(path, "utf8")));
+      if (record.name === name) records.push(record);
+    } catch (error) {
+      if (systemCodeOf(error) !== "ENOENT" && systemCodeOf(error) !== "ENOTDIR") onUnreadable(path, error);
+    }
+  }
+  return records;
+}
+
 export function createReplicaRecords(options: {
   /** Absolute path of the folder that has one folder for each replica. */
   root: string;
-  ownerId: string;
-  /** Told of a record that cannot be read; it is left alone. */
-  onUnreadable: (path: string, error: unknown) => void;
 }): ReplicaRecords {
-  const { root, ownerId, onUnreadable } = options;
-  const pathsOf = (name: string): ReplicaPaths => {
-    const folder = join(root, name);
-    return {
-      folder,
-      record: join(folder, "replica.json"),
-      work: join(folder, "work"),
-      temporary: join(folder, "tmp"),
-      sharedMemory: join(folder, "shm"),
-      stdout: join(folder, "stdout.log"),
-      stderr: join(folder, "stderr.log"),
-      socket: join(folder, "bridge.sock"),
-    };
-  };
+  const { root } = options;
+  const pathsOf = (name: string): ReplicaPaths => recordPaths(root, name);
   return {
     pathsOf,
-    readAll() {
-      const records: ReplicaRecord[] = [];
-      for (const name of namesIn(root)) {
-        const path = pathsOf(name).record;
-        try {
-          const record = replicaRecord.parse(JSON.parse(readFileSync(path, "utf8")));
-          if (record.ownerId === ownerId && record.name === name) records.push(record);
-        } catch (error) {
-          if (systemCodeOf(error) !== "ENOENT" && systemCodeOf(error) !== "ENOTDIR") onUnreadable(path, error);
-        }
-      }
-      return records;
-    },
     makeFolders(name) {
       const { work, temporary, sharedMemory } = pathsOf(name);
       for (const folder of [work, temporary, sharedMemory]) mkdirSync(folder, { recursive: true, mode: 0o700 });

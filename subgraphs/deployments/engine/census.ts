@@ -85,7 +85,8 @@ export function createCensus(options: {
   };
 }
 
-function hasProcess({ state }: Replica): boolean {
+/** Whether there may be a process of it. */
+export function hasProcess({ state }: Replica): boolean {
   return (
     state.phase === "STARTING" || state.phase === "READY" || state.phase === "UNHEALTHY" || state.phase === "STOPPING"
   );

@@ -1,8 +1,7 @@
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentStore } from "../deployment-store.ts";
-import { saveSettled } from "./settle.ts";
-import { transition } from "./transitions.ts";
+import { resetReplicas } from "./replica-reset.ts";
 
 /**
  * Stops every replica of this host and writes that it is to be started again: what was asked stays as it is, and the next start
@@ -36,35 +35,10 @@ export async function suspendReplicas(options: {
       );
     }),
   );
-  for (const { deployment } of await store.unsettled()) {
-    await store.transaction(async (tx) => {
-      const record = await tx.load(deployment.id);
-      if (!record) return;
-      const context = { policy: record.deployment.launch.options.health, now: now(), random: 0.5 };
-      let changed = false;
-      const replicas = [];
-      for (const replica of record.replicas) {
-        const event = replica.state.phase === "STOPPING" ? ({ type: "gone" } as const) : ({ type: "reset" } as const);
-        const suspended =
-          replica.hostId === hostId && !left.has(replica.id) && replica.state.phase !== "FAILED"
-            ? transition(replica, event, context)
-            : null;
-        const after = suspended ? { ...replica, ...suspended } : replica;
-        if (suspended) {
-          changed = true;
-          await tx.saveReplica(after);
-        }
-        if (after.state.phase !== "STOPPED") replicas.push(after);
-      }
-      if (!changed) return;
-      const stopping = record.deployment.desired === "STOP";
-      const message = `${record.deployment.name} was stopped with Toolyard and starts again with it.`;
-      await saveSettled(
-        tx,
-        { deployment: { ...record.deployment, everReady: stopping && record.deployment.everReady }, replicas },
-        now(),
-        stopping ? [] : [{ kind: "SUSPENDED", message }],
-      );
-    });
-  }
+  await resetReplicas({
+    store,
+    now,
+    chosen: ({ hostId: host, id, state }) => host === hostId && !left.has(id) && state.phase !== "FAILED",
+    message: (name) => `${name} was stopped with Toolyard and starts again with it.`,
+  });
 }

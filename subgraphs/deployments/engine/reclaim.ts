@@ -1,0 +1,47 @@
+import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { Logger } from "@toolyard/service-kit";
+import type { DeploymentStore } from "../deployment-store.ts";
+import { hasProcess } from "./census.ts";
+import { resetReplicas } from "./replica-reset.ts";
+
+/**
+ * Brings the rows in line with where DATA_DIR is now, before anything is routed by them: replicas that kept running are reached where they are, and
+ * those of another DATA_DIR, of which this is a copy, are started here anew.
+ */
+export async function reclaimReplicas(options: {
+  store: DeploymentStore;
+  runtimes: readonly Runtime[];
+  hostId: string;
+  now: () => number;
+  logger: Logger;
+}): Promise<void> {
+  const { store, hostId, now, logger } = options;
+  const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(options.runtimes.map((each) => [each.kind, each]));
+  const foreign = new Set<string>();
+  for (const { deployment, replicas } of await store.unsettled()) {
+    for (const replica of replicas) {
+      const { handle } = replica;
+      const runtime = handle && runtimes.get(handle.runtime);
+      if (!runtime || replica.hostId !== hostId || !hasProcess(replica)) continue;
+      const current = await runtime.recognize(handle);
+      if (current === null) foreign.add(replica.id);
+      else if (current.endpoint.url !== handle.endpoint?.url)
+        await store.transaction(async (tx) => {
+          const record = await tx.load(deployment.id);
+          const row = record?.replicas.find(({ id }) => id === replica.id);
+          if (row) await tx.saveReplica({ ...row, handle: current });
+        });
+    }
+  }
+  if (foreign.size === 0) return;
+  logger.warn(
+    { replicas: foreign.size },
+    "DATA_DIR is a copy: replicas of the original are left alone, and started here anew",
+  );
+  await resetReplicas({
+    store,
+    now,
+    chosen: ({ id }) => foreign.has(id),
+    message: (name) => `${name} ran in another DATA_DIR, of which this one is a copy, and starts here anew.`,
+  });
+}
