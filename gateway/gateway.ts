@@ -205,7 +205,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         gate,
         protocols,
         persisted,
-        page: config.introspection ? createGraphiqlPage() : null,
+        page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,
         authenticate: (request) => authenticateOnce({}, request),
         contextOf,
         health,

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { createRequire } from "node:module";
@@ -22,6 +23,7 @@ interface Asset {
   type: string;
   plain: Buffer;
   gzipped: Buffer;
+  etag: string;
 }
 
 export const ASSETS_PATH = "/graphql/assets/";
@@ -37,14 +39,22 @@ const SECURITY_HEADERS = {
   "x-frame-options": "DENY",
 };
 
-/** GraphiQL, with subscriptions over graphql-transport-ws and the token in the browser's session. Files are read when first asked for. */
-export function createGraphiqlPage(): ExplorerPage {
+/**
+ * GraphiQL, with subscriptions over graphql-transport-ws and a login at the top. Files are read when first asked for.
+ * @param options.login Whether users log in with a password, by the graph's `login`; else they bring a token.
+ */
+export function createGraphiqlPage(options: { login: boolean }): ExplorerPage {
   const own = (name: string) => join(import.meta.dirname, "explorer", name);
   const ofPackage = (name: string, file: string) => join(dirname(require.resolve(name)), file);
   const files: Record<string, { type: string; file: () => string }> = {
     "page.html": { type: "text/html", file: () => own("page.html") },
     "page.css": { type: "text/css", file: () => own("page.css") },
-    "page.js": { type: "text/javascript", file: () => own("page.js") },
+    ...Object.fromEntries(
+      ["page.js", "session.js", "transport.js", "first-queries.js"].map((name) => [
+        name,
+        { type: "text/javascript", file: () => own(name) },
+      ]),
+    ),
     "react.js": { type: "text/javascript", file: () => ofPackage("react/package.json", "umd/react.production.min.js") },
     "react-dom.js": {
       type: "text/javascript",
@@ -65,28 +75,39 @@ export function createGraphiqlPage(): ExplorerPage {
     if (known) return known;
     const entry = Object.hasOwn(files, name) ? files[name] : undefined;
     if (!entry) return null;
-    const asset = readFile(entry.file()).then(async (plain) => ({
-      type: entry.type,
-      plain,
-      gzipped: await compress(plain),
-    }));
+    const asset = readFile(entry.file()).then(async (file) => {
+      const isBare = name === "page.html" && !options.login;
+      const plain = isBare ? Buffer.from(file.toString().replace("<html", '<html data-login="none"')) : file;
+      const etag = `"${createHash("sha256").update(plain).digest("base64url")}"`;
+      return { type: entry.type, plain, gzipped: await compress(plain), etag };
+    });
     loaded.set(name, asset);
     // Asked for again, it is read again.
     asset.catch(() => loaded.delete(name));
     return asset;
   }
 
-  async function send({ request, response, headers }: PageExchange, asset: Asset, cache: string): Promise<void> {
+  async function send({ request, response, headers }: PageExchange, asset: Asset): Promise<void> {
     const isGzipped = /\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""));
     const body = isGzipped ? asset.gzipped : asset.plain;
-    response.writeHead(200, {
+    const kept = {
       ...headers,
       ...SECURITY_HEADERS,
-      ...(isGzipped && { "content-encoding": "gzip" }),
       vary: "Origin, Accept, Accept-Encoding",
+      etag: asset.etag,
+      // Asked for again each time: the files of two versions of Toolyard do not fit together.
+      "cache-control": "no-cache",
+    };
+    // Proxies that compress make it a weak one.
+    if (request.headers["if-none-match"]?.includes(asset.etag)) {
+      response.writeHead(304, kept).end();
+      return;
+    }
+    response.writeHead(200, {
+      ...kept,
+      ...(isGzipped && { "content-encoding": "gzip" }),
       "content-type": `${asset.type}; charset=utf-8`,
       "content-length": body.length,
-      "cache-control": cache,
     });
     response.end(body);
   }
@@ -94,11 +115,11 @@ export function createGraphiqlPage(): ExplorerPage {
   return {
     async send(exchange) {
       const page = load("page.html");
-      if (page) await send(exchange, await page, "no-cache");
+      if (page) await send(exchange, await page);
     },
     async sendAsset(exchange, path) {
       const asset = path.startsWith(ASSETS_PATH) ? load(path.slice(ASSETS_PATH.length)) : null;
-      if (asset) return send(exchange, await asset, "public, max-age=3600");
+      if (asset) return send(exchange, await asset);
       exchange.response.writeHead(404, { ...exchange.headers, "content-length": "0" }).end();
     },
   };

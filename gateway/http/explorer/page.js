@@ -1,87 +1,145 @@
-// Runs in the browser, after the bundles of React, GraphiQL and graphql-ws: it joins them and keeps the token.
-"use strict";
+/** Runs in the browser, after the bundles of React, GraphiQL and graphql-ws: joins them with the login at the top. */
+import { LOGGED_IN, WATCH, WELCOME } from "./first-queries.js";
+import { createSession } from "./session.js";
+import { ask, createFetcher } from "./transport.js";
 
-(() => {
-  const { React, ReactDOM, GraphiQL, graphqlWs } = window;
-  const STORED = "toolyard-token";
-  const input = document.getElementById("token");
-  const state = document.getElementById("state");
+const { React, ReactDOM, GraphiQL } = window;
+const find = (id) => document.getElementById(id);
 
-  // In the session's store: gone with the tab, and never sent by the browser on its own.
-  const tokenOf = () => sessionStorage.getItem(STORED) ?? "";
-  const showState = () => {
-    state.textContent = tokenOf() === "" ? "asking as nobody" : "asking with this token";
-  };
-  input.value = tokenOf();
-  showState();
+// This page's own address, whatever a proxy in front calls it.
+const url = new URL(window.location.pathname, window.location.href);
+const session = createSession({
+  ask: (query, variables, token) => ask(url, query, variables, token),
+  key: `toolyard-session ${url.pathname}`,
+});
 
-  const address = new URL(window.location.pathname, window.location.href);
-  const socketAddress = new URL(address);
-  socketAddress.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  const sockets = graphqlWs.createClient({
-    url: socketAddress.href,
-    lazy: true,
-    // A refused credential stays refused: say so instead of trying it again for half a minute.
-    shouldRetry: (event) => event instanceof CloseEvent && event.code !== 4403,
-    connectionParams: () => (tokenOf() === "" ? {} : { authorization: `Bearer ${tokenOf()}` }),
+const show = (element, text) => {
+  // Said again, it would be read again.
+  if (element.textContent !== text) element.textContent = text;
+};
+const tell = (element, text) => {
+  element.hidden = text === "";
+  show(element, text);
+};
+
+// --- Who asks -----------------------------------------------------------------------------------------------------------------
+
+const login = find("login");
+const token = find("token");
+// A gateway that is not Toolyard's knows tokens of others only.
+const hasLogin = document.documentElement.dataset.login !== "none";
+let chosen = hasLogin ? login : token;
+/** What was wrong with what was typed into it. */
+let refusal = "";
+find("token").querySelector("[data-show]").hidden = !hasLogin;
+
+function showSession() {
+  const { isAnonymous, username, minutesLeft, problem } = session.state();
+  const who = isAnonymous ? "Not logged in." : username === null ? "Asking with a token" : `Logged in as ${username}`;
+  show(find("who").firstElementChild, who);
+  show(find("left"), isAnonymous ? "" : minutesLeft === null ? "." : `, ${minutesLeft} min left`);
+  tell(find("problem"), refusal || problem);
+  for (const form of [login, token]) form.hidden = !isAnonymous || form !== chosen;
+  find("logout").hidden = isAnonymous;
+  show(find("logout"), username === null ? "Forget it" : "Log out");
+}
+session.onChange(showSession);
+showSession();
+
+for (const button of document.querySelectorAll("[data-show]"))
+  button.addEventListener("click", () => {
+    chosen = find(button.dataset.show);
+    refusal = "";
+    showSession();
+    chosen.elements[0].focus();
   });
 
-  const setToken = (token) => {
-    if (token === "") sessionStorage.removeItem(STORED);
-    else sessionStorage.setItem(STORED, token);
-    showState();
-    // Open streams were authenticated with the one before; clients connect again by themselves.
-    sockets.terminate();
-  };
-  input.addEventListener("change", () => setToken(input.value.trim().replace(/^Bearer +/i, "")));
-  document.getElementById("forget").addEventListener("click", () => {
-    input.value = "";
-    setToken("");
-  });
-  document.getElementById("credential").addEventListener("submit", (event) => {
-    event.preventDefault();
-    setToken(input.value.trim());
-  });
+async function logIn() {
+  const { username, password } = login.elements;
+  const [button] = login.querySelectorAll("button");
+  refusal = "";
+  button.disabled = true;
+  try {
+    await session.logIn(username.value.trim(), password.value);
+    login.reset();
+    begun();
+  } catch (error) {
+    refusal = error.message;
+    showSession();
+    password.select();
+  } finally {
+    button.disabled = false;
+  }
+}
+login.addEventListener("submit", (event) => {
+  event.preventDefault();
+  void logIn();
+});
 
-  const fetcher = GraphiQL.createFetcher({
-    url: address.href,
-    wsClient: sockets,
-    fetch: (resource, options) => {
-      const headers = new Headers(options.headers);
-      // What is written in GraphiQL's own pane of headers goes first.
-      if (tokenOf() !== "" && !headers.has("authorization")) headers.set("authorization", `Bearer ${tokenOf()}`);
-      return fetch(resource, { ...options, headers });
-    },
-  });
+token.addEventListener("submit", (event) => {
+  event.preventDefault();
+  session.useToken(token.elements.token.value.trim().replace(/^Bearer +/i, ""));
+  token.reset();
+  begun();
+});
 
-  // GraphiQL reads what is typed a moment later than it runs it: what runs now may not be what it takes it for.
-  const readAgain = (params, options) => {
-    try {
-      const documentAST = GraphiQL.GraphQL.parse(params.query);
-      const names = documentAST.definitions.flatMap((node) =>
-        node.kind === "OperationDefinition" ? [node.name?.value] : [],
-      );
-      const operationName = names.length === 1 ? names[0] : params.operationName;
-      return [
-        { ...params, operationName },
-        { ...options, documentAST },
-      ];
-    } catch {
-      // The server says what is wrong with it.
-      return [params, options];
-    }
-  };
+find("logout").addEventListener("click", () => {
+  void session.logOut();
+  chosen.elements[0].focus();
+});
 
-  const container = document.getElementById("graphiql");
-  container.textContent = "";
-  ReactDOM.createRoot(container).render(
-    React.createElement(GraphiQL, {
-      fetcher: (params, options) => fetcher(...readAgain(params, options)),
-      // A login is an operation with a password in it: what was typed is gone with the tab, too.
+/** The form is gone: go where the work is. A first query that nobody has changed shows what a login adds. */
+function begun() {
+  const editor = editorOf(".graphiql-query-editor");
+  if (!editor) return;
+  if (hasLogin && editor.getValue() === WELCOME) {
+    editor.setValue(LOGGED_IN);
+    document.querySelector(".graphiql-execute-button")?.click();
+  }
+  editor.focus();
+}
+
+// --- GraphiQL -----------------------------------------------------------------------------------------------------------------
+
+const container = find("graphiql");
+const fetcher = createFetcher({ url, session, notify: (text) => tell(find("notice"), text) });
+container.textContent = "";
+ReactDOM.createRoot(container).render(
+  React.createElement(
+    GraphiQL,
+    {
+      fetcher,
+      // What was typed is gone with the tab: it may have a password in it.
       storage: sessionStorage,
       shouldPersistHeaders: false,
-      defaultEditorToolsVisibility: true,
-      defaultQuery: "# Ctrl-Space completes, Ctrl-Enter runs. Subscriptions run, too.\n\n{\n  __typename\n}\n",
-    }),
-  );
-})();
+      // On a small screen there is no room to spare.
+      defaultEditorToolsVisibility: window.innerWidth > 640,
+      defaultQuery: WELCOME,
+      defaultTabs: hasLogin
+        ? [{ query: session.state().isAnonymous ? WELCOME : LOGGED_IN }, { query: WATCH }]
+        : [{ query: WELCOME }],
+    },
+    // Not its own, which leads away from here.
+    React.createElement(GraphiQL.Logo, null, " "),
+  ),
+);
+
+const editorOf = (place) => document.querySelector(`${place} .CodeMirror`)?.CodeMirror;
+
+/** GraphiQL names its editors for nobody who cannot see them, and Tab would never leave them. */
+const EDITORS = {
+  ".graphiql-query-editor": "Query. Ctrl-Enter runs it, Ctrl-Space completes.",
+  '[aria-label="Variables"]': "Variables, as JSON",
+  '[aria-label="Headers"]': "Headers, as JSON",
+  ".result-window": "Result",
+};
+const named = new WeakSet();
+new MutationObserver(() => {
+  for (const [place, name] of Object.entries(EDITORS)) {
+    const editor = editorOf(place);
+    if (!editor || named.has(editor)) continue;
+    named.add(editor);
+    editor.getInputField().setAttribute("aria-label", name);
+    editor.addKeyMap({ Tab: false, "Shift-Tab": false });
+  }
+}).observe(container, { childList: true, subtree: true });

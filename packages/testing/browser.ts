@@ -1,0 +1,17 @@
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { chromium, type Browser } from "playwright-core";
+
+/** Chromium of this machine; null where there is none. Playwright's own would be downloaded. */
+export const chromiumPath =
+  (process.env.PATH ?? "")
+    .split(delimiter)
+    .flatMap((folder) => ["chromium", "chromium-browser", "google-chrome"].map((name) => join(folder, name)))
+    .find((path) => existsSync(path)) ?? null;
+
+/** @throws Error where there is no Chromium */
+export function openBrowser(): Promise<Browser> {
+  if (chromiumPath === null) throw new Error("There is no Chromium on PATH.");
+  // Its own sandbox does not start for root, which CI is; the pages are ours.
+  return chromium.launch({ executablePath: chromiumPath, args: ["--no-sandbox"] });
+}
