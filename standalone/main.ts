@@ -116,6 +116,7 @@ await runProcess(
 
     const administrator = await identity.ensureFirstAdministrator();
     const server = await gateway.listen();
+    lock.announce(server.url, lifetime.signal);
 
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     const proxy = startProxyProcess({

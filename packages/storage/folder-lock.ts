@@ -1,20 +1,30 @@
 import LibsqlDatabase from "libsql";
+import { mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
-import { join } from "node:path";
+import { createServer } from "node:net";
+import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit";
+import { askPresence, presenceSocket, withShortPath } from "@toolyard/service-kit/presence.mjs";
 
 /** A folder that is this process's alone. */
 export interface FolderLock {
+  /**
+   * Says to whoever finds the folder taken where this process answers, until `signal` aborts: who comes then waits for its end.
+   * Where the folder takes no sockets, it goes without.
+   */
+  announce(url: string, signal: AbortSignal): void;
   release(): void;
 }
 
 const LOOK_AGAIN_MS = 50;
+/** What runs from this copy of the code: links to the folders in use. `npm run up` does not install beneath it. */
+const RUNNING_HERE = join(import.meta.dirname, "../../node_modules/.cache/toolyard/running");
 
 /**
  * Takes a folder for this process, until `release` or the process's end, however it ends: an exclusive lock of SQLite on a file in it,
  * which the system takes back by itself, so that nothing stale is ever left.
- * @param waitMs How long whoever has it may take to let go, such as at a quick restart.
+ * @param waitMs How long whoever has it may take to let go, such as at a quick restart; one that says it runs is not waited for.
  * @throws ToolyardError CONFLICT when another process has it.
  */
 export async function lockFolder(folder: string, options: { waitMs?: number } = {}): Promise<FolderLock> {
@@ -29,15 +39,72 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
       // Nothing is ever written: no journal beside the file.
       database.exec("PRAGMA journal_mode = MEMORY");
       database.exec("BEGIN EXCLUSIVE");
-      return { release: () => database.close() };
+      return lockOf(folder, () => database.close());
     } catch (error) {
       database.close();
       if (!systemCodeOf(error)?.startsWith("SQLITE_BUSY")) throw error;
-      if (Date.now() >= deadline) {
-        const message = `${folder} is in use by another Toolyard. Stop that one, or choose another folder (DATA_DIR).`;
-        throw new ToolyardError("CONFLICT", message, { cause: error });
-      }
+      const running = await askPresence(folder);
+      if (running !== null || Date.now() >= deadline) throw taken(folder, running, error);
     }
     await delay(LOOK_AGAIN_MS);
+  }
+}
+
+function taken(folder: string, running: Awaited<ReturnType<typeof askPresence>>, cause: unknown): ToolyardError {
+  const message =
+    running === null
+      ? `${folder} is in use by another Toolyard. Stop that one, or choose another folder (DATA_DIR).`
+      : `Toolyard runs already with this DATA_DIR (${folder}), at ${running.url} (process ${running.pid}). Stop that one, or ` +
+        "give this one another DATA_DIR, PORT and PROXY_PORT.";
+  return new ToolyardError("CONFLICT", message, { cause });
+}
+
+function lockOf(folder: string, unlock: () => void): FolderLock {
+  let withdraw = (): void => undefined;
+  return {
+    announce(url, signal) {
+      withdraw = announce(folder, url);
+      signal.addEventListener("abort", withdraw, { once: true });
+      if (signal.aborted) withdraw();
+    },
+    release() {
+      withdraw();
+      unlock();
+    },
+  };
+}
+
+function announce(folder: string, url: string): () => void {
+  const path = presenceSocket(folder);
+  const link = join(RUNNING_HERE, String(process.pid));
+  const server = createServer((connection) => {
+    connection.on("error", () => undefined); // who asked went away
+    connection.end(JSON.stringify({ url, pid: process.pid }));
+  });
+  server.unref();
+  server.on("error", () => undefined); // as in `attempt`
+  // Closing a server unlinks the path that it was bound to, which may be good for a moment only.
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true });
+  server.once("listening", () => attempt(() => renameSync(draft, path)));
+  withShortPath(draft, (short) => server.listen(short));
+  attempt(() => {
+    mkdirSync(RUNNING_HERE, { recursive: true });
+    rmSync(link, { force: true });
+    symlinkSync(resolve(folder), link);
+  });
+  return () => {
+    server.close();
+    rmSync(path, { force: true });
+    rmSync(link, { force: true });
+  };
+}
+
+/** Where the folder takes no sockets, or this copy of the code no notes, nothing but a word to the next one is lost. */
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (systemCodeOf(error) === null) throw error;
   }
 }

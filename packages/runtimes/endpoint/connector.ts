@@ -2,7 +2,8 @@ import { connect, type Socket } from "node:net";
 import { isProof, newNonce, proofPath } from "@toolyard/bridge/proof.ts";
 import { buildConnector } from "undici";
 import { createListenerCheck, type ListenerCheck } from "./listener.ts";
-import { socketPathOf, withShortPath } from "./socket-path.ts";
+import { withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { socketPathOf } from "./socket-path.ts";
 
 /** A replica as whoever calls it must know it. */
 export interface Callee {
