@@ -1,17 +1,22 @@
 import type { ServerResponse } from "node:http";
 import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
+import { prefixOf } from "@toolyard/service-kit/config.ts";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
-import { watchEvents, watchJson, type OutcomeWatch } from "./answer-outcome.ts";
+import { filterFor, isEncoded, isEventStream, outcomeOf } from "./answer-filters.ts";
+import type { OutcomeWatch } from "./answer-outcome.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
-import { isMcpPath, isOpen, type CallPath } from "./call-path.ts";
+import { isMcpEndpoint, isOpen, type CallPath } from "./call-path.ts";
+import { createEndpointFilter, withStreamId } from "./endpoint-event.ts";
 import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
   closedPath,
   malformed,
+  noStream,
+  notFollowed,
   notReady,
   sessionLost,
   tooSlow,
@@ -19,15 +24,9 @@ import {
   type StateProblem,
 } from "./refusals.ts";
 import type { Replica } from "./replica.ts";
-import { passResponseHeaders } from "./request-head.ts";
-import {
-  createEventFilter,
-  createJsonFilter,
-  mayAskForInput,
-  statefulCallOf,
-  type AnswerFilter,
-  type HeldBytes,
-} from "./round-trips.ts";
+import { pathOf, referencesOf, type References } from "./references.ts";
+import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
+import type { AnswerFilter, HeldBytes } from "./round-trips.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
 
 /** Sends calls to replicas and their answers back. */
@@ -39,6 +38,9 @@ export interface Attempts {
 const STALLED_CLIENT_MS = 120_000;
 const SMALL_ANSWER_BYTES = 16 * 1024;
 const MAX_ATTEMPTS = 3;
+/** Of redirects within a replica. */
+const MAX_HOPS = 3;
+const MAX_REDIRECT_BYTES = 64 * 1024;
 /** How long a call waits for a replica of what starts. */
 const REPLICA_WAIT_MS = 1_000;
 const WARNINGS_A_SECOND = 5;
@@ -56,7 +58,9 @@ export function createAttempts(options: {
   random?: () => number;
 }): Attempts {
   const { routes, refuse, refuseState, held, publicUrl, isDraining, logger, now, random = Math.random } = options;
-  const addressee = publicUrl === null ? null : addresseeOf(new URL(publicUrl));
+  const publicUrlParsed = publicUrl === null ? null : new URL(publicUrl);
+  const addressee = publicUrlParsed === null ? null : addresseeOf(publicUrlParsed);
+  const prefix = prefixOf(publicUrl);
   let warnings = { second: 0, count: 0 };
 
   /** Failures are told at warn, but not one line for each of a thousand. */
@@ -81,7 +85,7 @@ export function createAttempts(options: {
     const { slug, ref } = call.path;
     // The table may have changed while the body was read.
     const group = routes.find(slug, ref) ?? call.group;
-    const home = call.session?.replicaId ?? call.askedBy;
+    const home = call.session?.replicaId ?? call.message?.replicaId ?? call.askedBy;
     const picked =
       home !== null
         ? findReplica(group, home)
@@ -92,6 +96,7 @@ export function createAttempts(options: {
           });
     if (!picked) {
       if (call.session) return refuse(call, sessionLost());
+      if (call.message) return refuse(call, noStream());
       if (call.askedBy !== null) return refuseState(call, "gone");
       if (group?.deployments.some(({ awaited }) => awaited)) return waitForReplica(call, tried);
       return refuse(call, notReady(call));
@@ -118,12 +123,23 @@ export function createAttempts(options: {
     deployment: DeploymentRoute,
     replica: Replica,
     tried: ReadonlySet<string> | undefined,
+    /** Where redirects within the replica led, and how many. */
+    moved: { to: string; hops: number } = { to: "", hops: 0 },
   ): void {
     const { request, response, path, head, body } = call;
     call.deployment = deployment;
-    const { paths, mcpPathname } = deployment;
-    if (paths !== null && !isMcpPath(path.path, mcpPathname) && !isOpen(path.path, paths))
+    const { paths } = deployment;
+    const isMcp = call.message === null && isMcpEndpoint(path.path, deployment);
+    if (paths !== null && !isMcp && call.message === null && !isOpen(path.path, paths))
       return refuse(call, closedPath(path));
+    if (call.message === null && request.method === "POST" && replica.messagePaths.has(path.path))
+      return refuse(call, noStream());
+    const asked = moved.to || (call.message?.ownId ?? targetOf(replica, deployment, path));
+    /** Where a redirect within the replica leads. */
+    let movedTo: string | null = null;
+    let passed = 0;
+    // A bridge refers to nothing.
+    const isForeign = replica.target.token === "";
     const timeoutMs = deployment.timeoutSeconds * 1000;
     const headers = forwardedHeaders(call, replica, addressee);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
@@ -138,6 +154,10 @@ export function createAttempts(options: {
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
 
+    function sendOn(to: string): void {
+      if (!call.gone) dispatch(call, deployment, replica, tried, { to, hops: moved.hops + 1 });
+    }
+
     /** Nothing of the call has reached this replica: another may have it. */
     function neverSent(error: Error): void {
       replica.health.failed(now());
@@ -146,6 +166,7 @@ export function createAttempts(options: {
         // Nothing listens where the session lived: it went with its process.
         return refuse(call, isGone(error) ? sessionLost() : unreachable());
       }
+      if (call.message) return refuse(call, isGone(error) ? noStream() : unreachable());
       if (call.askedBy !== null) return isGone(error) ? refuseState(call, "gone") : refuse(call, unreachable());
       const next = new Set(tried).add(replica.id);
       if (next.size < MAX_ATTEMPTS && hasAnother(call, next)) begin(call, next);
@@ -154,7 +175,7 @@ export function createAttempts(options: {
 
     replica.pool().dispatch(
       {
-        path: targetPath(replica, deployment, path),
+        path: asked,
         // Node's parser lets no other pass.
         method: (request.method ?? "GET") as Dispatcher.HttpMethod,
         headers,
@@ -168,12 +189,36 @@ export function createAttempts(options: {
           call.controller = controller;
           if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
         },
-        onResponseStart(_controller, status, received) {
+        onResponseStart(controller, status, received) {
           if (status < 200 || response.headersSent) return;
+          const references = () =>
+            referencesOf({ call, deployment, replica, asked, prefix, publicUrl: publicUrlParsed });
+          if (isMcp && isRedirect(status)) {
+            const to = references().atReplica(String(received.location));
+            if (to === null || moved.hops >= MAX_HOPS) {
+              refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
+              return controller.abort(new Error("The redirect is not followed."));
+            }
+            if (path.query === "") replica.movedTo = to;
+            if (body.content === null || Buffer.isBuffer(body.content)) {
+              movedTo = to;
+              return;
+            }
+          }
+          if (isMcp && status === 404) replica.movedTo = null;
           call.status = status;
           const answer = ["x-request-id", call.requestId];
           passResponseHeaders(received, answer);
-          filter = filterFor(call, replica, status, received);
+          if (isForeign) passReferringHeaders(received, answer, references);
+          filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
+          if (
+            isForeign &&
+            request.method === "GET" &&
+            status === 200 &&
+            isEventStream(received) &&
+            !isEncoded(received)
+          )
+            filter = createEndpointFilter((endpoint) => endpointAtRoute(call, replica, endpoint, references()));
           call.outcome = outcome = outcomeOf(call, deployment, received);
           const ownId = received["mcp-session-id"];
           if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
@@ -193,6 +238,12 @@ export function createAttempts(options: {
           else process.nextTick(flushHead, response);
         },
         onResponseData(controller, received) {
+          if (movedTo !== null) {
+            // Of a redirect only the head counts.
+            passed += received.length;
+            if (passed > MAX_REDIRECT_BYTES) controller.abort(new Error("The redirect's body is not read on."));
+            return;
+          }
           outcome?.see(received);
           const chunk = filter === null ? received : filter.push(received);
           if (chunk === null) return;
@@ -215,6 +266,7 @@ export function createAttempts(options: {
           call.controller = null;
           clearTimeout(stalled);
           replica.health.succeeded();
+          if (movedTo !== null) return sendOn(movedTo);
           if (response.writableEnded) {
             filter?.drop();
             return;
@@ -231,6 +283,7 @@ export function createAttempts(options: {
           clearTimeout(stalled);
           filter?.drop();
           if (call.gone || call.refused || response.writableEnded) return;
+          if (movedTo !== null) return sendOn(movedTo);
           if (isOfRequest(error)) return refuse(call, malformed());
           if (!begun) return neverSent(error);
           const timedOut = isTimeout(error);
@@ -246,18 +299,14 @@ export function createAttempts(options: {
     );
   }
 
-  /** Signs what a replica that asks for input wants back. */
-  function filterFor(
-    call: Call,
-    replica: Replica,
-    status: number,
-    received: Readonly<Record<string, string | string[] | undefined>>,
-  ): AnswerFilter | null {
-    const states = routes.requestStates();
-    if (status !== 200 || states === null || isEncoded(received) || !mayAskForInput(call)) return null;
-    const sign = (own: string): string => states.sign({ replicaId: replica.id, own }, statefulCallOf(call));
-    if (isEventStream(received)) return createEventFilter(sign, held);
-    return String(received["content-type"]).includes("json") ? createJsonFilter(sign, held) : null;
+  /** The URL at which the caller of a stream posts its messages. */
+  function endpointAtRoute(call: Call, replica: Replica, endpoint: string, references: References): string {
+    const ownId = references.atReplica(endpoint);
+    // Elsewhere nobody's credentials are sent: what is posted comes back here, and is refused.
+    if (ownId === null) return references.atAnyPath(call.path.path);
+    replica.messagePaths.add(pathOf(ownId));
+    const signed = routes.sessionIds()?.sign({ replicaId: replica.id, ownId }, call.caller?.subject ?? "") ?? "";
+    return withStreamId(references.atAnyPath(ownId), signed);
   }
 
   function hasAnother(call: Call, tried: ReadonlySet<string>): boolean {
@@ -281,37 +330,22 @@ function endWith(response: ServerResponse, chunk: Buffer): void {
   else response.end(chunk);
 }
 
-/** What watches the answer to MCP requests for errors; null for all else. */
-function outcomeOf(
-  { request, path }: Call,
-  { mcpPathname }: DeploymentRoute,
-  received: Readonly<Record<string, string | string[] | undefined>>,
-): OutcomeWatch | null {
-  if (request.method !== "POST" || !isMcpPath(path.path, mcpPathname) || isEncoded(received)) return null;
-  if (isEventStream(received)) return watchEvents();
-  return String(received["content-type"]).includes("json") ? watchJson() : null;
-}
-
-function isEncoded(received: Readonly<Record<string, string | string[] | undefined>>): boolean {
-  return (received["content-encoding"] ?? "identity") !== "identity";
-}
-
-function isEventStream(received: Readonly<Record<string, string | string[] | undefined>>): boolean {
-  return String(received["content-type"]).includes("text/event-stream");
-}
-
 function dropHeader(pairs: string[], name: string): void {
   for (let i = pairs.length - 2; i >= 0; i -= 2) if (pairs[i] === name) pairs.splice(i, 2);
 }
 
-function targetPath(
-  { pathPrefix, target }: Replica,
-  { mcpPathname }: DeploymentRoute,
-  { path, query }: CallPath,
-): string {
-  if (target.mcpTarget === "" || path !== mcpPathname) return pathPrefix + path + query;
+/** Path and query of a call at its replica. */
+function targetOf(replica: Replica, deployment: DeploymentRoute, { path, query }: CallPath): string {
+  const { pathPrefix, movedTo, target } = replica;
+  if (!isMcpEndpoint(path, deployment)) return pathPrefix + path + query;
+  const mcp = movedTo ?? (target.mcpTarget === "" ? pathPrefix + deployment.mcpPathname : target.mcpTarget);
   // Its own query comes first, and a client's after it.
-  return target.mcpTarget + (target.mcpTarget.includes("?") ? query.replace("?", "&") : query);
+  return mcp + (mcp.includes("?") ? query.replace("?", "&") : query);
+}
+
+/** Those that keep method and body, and the one whose clients mostly would not, though it is meant (RFC 9110 §15.4.2). */
+function isRedirect(status: number): boolean {
+  return status === 301 || status === 307 || status === 308;
 }
 
 function flushHead(response: ServerResponse): void {

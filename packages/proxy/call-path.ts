@@ -28,6 +28,18 @@ export function isOpen(path: string, paths: readonly string[]): boolean {
   return paths.some((open) => path === open || path.startsWith(open.endsWith("/") ? open : `${open}/`));
 }
 
+/** Where MCP is spoken unless the launch says otherwise, and for who does not know what it says. */
+export const USUAL_MCP_PATH = "/mcp";
+
+/** Whether a call to this path is one of the MCP endpoint. What runs elsewhere is found at the usual path, too. */
+export function isMcpEndpoint(
+  path: string,
+  { mcpPathname, paths }: { mcpPathname: string; paths: readonly string[] | null },
+): boolean {
+  if (isMcpPath(path, mcpPathname)) return true;
+  return paths !== null && isMcpPath(path, USUAL_MCP_PATH) && !isOpen(path, paths);
+}
+
 /** Null for what is no call. */
 export function parseCallPath(url: string): CallPath | null {
   const match = CALL.exec(url);

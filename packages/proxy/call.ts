@@ -28,6 +28,8 @@ export interface Call {
   session: SessionPlace | null;
   /** The one that asked for the input that this call brings. */
   askedBy: string | null;
+  /** Of a message to a server that answers on a stream of its replica: where that wants it. */
+  message: SessionPlace | null;
   body: RequestBody;
   /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
   standing: boolean;

@@ -4,17 +4,19 @@ import type { Authenticator } from "./authentication.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Call } from "./call.ts";
-import { isMcpPath, type CallPath } from "./call-path.ts";
+import { isMcpEndpoint, type CallPath } from "./call-path.ts";
 import { readMcpCall } from "./mcp-call.ts";
 import { mcpIdOf } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { RateLimiter } from "./rate-limit.ts";
 import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
+import { STREAM_PARAMETER, streamIdOf } from "./endpoint-event.ts";
 import {
   allBusy,
   expired,
   invalidState,
+  noStream,
   sessionLost,
   tooLarge,
   tooManyCalls,
@@ -167,6 +169,7 @@ export function createCalls(options: CallsOptions): Calls {
       return refuseCall(call, tooManyCalls(slug, wait));
     }
     if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
+    if (call.path.query.includes(STREAM_PARAMETER) && !restoreStream(call)) return;
     readBody(call);
   }
 
@@ -178,6 +181,20 @@ export function createCalls(options: CallsOptions): Calls {
       return false;
     }
     call.session = place;
+    call.deployment = found.deployment;
+    return true;
+  }
+
+  /** The URL is one that an `endpoint` event named to this caller: it leads to the replica whose stream that is. */
+  function restoreStream(call: Call): boolean {
+    const place = routes.sessionIds()?.open(streamIdOf(call.path.query), call.caller?.subject ?? "") ?? null;
+    const found = place === null ? null : findReplica(call.group, place.replicaId);
+    // A session's id is signed by the same key, and is no path.
+    if (!place?.ownId.startsWith("/") || !found) {
+      refuseCall(call, noStream());
+      return false;
+    }
+    call.message = place;
     call.deployment = found.deployment;
     return true;
   }
@@ -314,7 +331,7 @@ export function createCalls(options: CallsOptions): Calls {
         at: new Date(call.startedAt).toISOString(),
         toolId: group.toolId,
         deploymentId: deployment.deploymentId,
-        endpoint: isMcpPath(call.path.path, deployment.mcpPathname) ? deployment.mcpEndpoint : deployment.otherEndpoint,
+        endpoint: isMcpEndpoint(call.path.path, deployment) ? deployment.mcpEndpoint : deployment.otherEndpoint,
         method,
         mcpMethod: mcp.method,
         mcpTool: mcp.method === "tools/call" ? mcp.name : null,
@@ -344,6 +361,7 @@ export function createCalls(options: CallsOptions): Calls {
         deployment: null,
         session: null,
         askedBy: null,
+        message: null,
         body: noBody(),
         standing: false,
         expiry: null,

@@ -1,6 +1,6 @@
 import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { Call } from "./call.ts";
-import { isMcpPath } from "./call-path.ts";
+import { isMcpEndpoint } from "./call-path.ts";
 import type { Replica } from "./replica.ts";
 
 const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
@@ -13,7 +13,7 @@ export function forwardedHeaders(call: Call, replica: Replica, addressee: readon
   const { head, request, requestId, caller, session } = call;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
-  if (isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
+  if (call.standing || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
   headers.push(...replica.headers);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
@@ -34,7 +34,7 @@ export function addresseeOf({ protocol, host }: URL): readonly string[] {
 }
 
 function isMcpRequest({ request, path, deployment }: Call): boolean {
-  return request.method === "POST" && deployment !== null && isMcpPath(path.path, deployment.mcpPathname);
+  return request.method === "POST" && deployment !== null && isMcpEndpoint(path.path, deployment);
 }
 
 function withoutNames(pairs: readonly string[], names: ReadonlySet<string>): string[] {

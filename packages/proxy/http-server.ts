@@ -32,6 +32,8 @@ export interface HttpServerOptions {
   logger: Logger;
 }
 
+/** A request's target with its scheme and authority, as clients send it that take this for their HTTP proxy. */
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
 const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
 const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
@@ -55,7 +57,10 @@ export function createProxyServer(options: HttpServerOptions): Server {
     const head = readRequestHead(request.rawHeaders);
     const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
-    const url = withoutPrefix(request.url ?? "", prefix);
+    const absolute = ABSOLUTE_FORM.exec(request.url ?? "");
+    // RFC 9112 §3.2.2: such a target says whom it is for, whatever Host says.
+    if (absolute) head.host = absolute[1];
+    const url = withoutPrefix(absolute ? absolute[2] || "/" : (request.url ?? ""), prefix);
     const path = parseCallPath(url);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
       void refuse(request, response, refusal, {
@@ -80,6 +85,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
     if (path) {
       // TRACE would show the caller what only the replica may see.
       if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));
+      if (head.upgrade !== undefined && /\bwebsocket\b/i.test(head.upgrade)) return answerRefusal(noWebSockets());
       return calls.handle(request, response, head, path, {
         requestId,
         traceparent: traceOf(head.traceparent, requestId),
@@ -131,12 +137,25 @@ export function createProxyServer(options: HttpServerOptions): Server {
       }
     },
   );
+  server.on("connect", (_request, socket) => {
+    const text = "This is no forward proxy: CONNECT is not served. Tools are at /mcp/{slug}/v1/mcp.\n";
+    socket.end(
+      `HTTP/1.1 405 Method Not Allowed\r\nAllow: ${METHODS}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
+    );
+  });
   server.on("clientError", (error, socket) => {
     logger.debug({ reason: messageOf(error) }, "a client does not speak HTTP");
     if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     else socket.destroy();
   });
   return server;
+}
+
+/** A tunnel would have no calls: none to be counted, limited, retried or timed, and MCP has no WebSocket transport. */
+function noWebSockets(): Refusal {
+  const message =
+    "WebSockets are not passed on. MCP is spoken over Streamable HTTP here: POST to this URL, or use an HTTP transport.";
+  return { status: 501, error: new ToolyardError("PRECONDITION_FAILED", message) };
 }
 
 const NO_HEADERS: readonly string[] = [];

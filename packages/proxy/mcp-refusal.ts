@@ -1,17 +1,19 @@
 import type { Call } from "./call.ts";
-import { isMcpPath } from "./call-path.ts";
+import { isMcpPath, USUAL_MCP_PATH } from "./call-path.ts";
 import { peekJsonRpc } from "./json-rpc-peek.ts";
 import type { RequestHead } from "./request-head.ts";
 import { idTextOf } from "./round-trips.ts";
-
-/** Where MCP is spoken unless the launch says otherwise; for calls of what is not deployed. */
-const USUAL_PATH = "/mcp";
 
 /**
  * Whether an MCP client asks: its user is shown a JSON-RPC error, and of any other body at best its bytes. By its head: what
  * the protocol has clients accept, or a header that is the protocol's own.
  */
-export function isMcpHead(method: string | undefined, path: string, head: RequestHead, mcpPath = USUAL_PATH): boolean {
+export function isMcpHead(
+  method: string | undefined,
+  path: string,
+  head: RequestHead,
+  mcpPath = USUAL_MCP_PATH,
+): boolean {
   if (!isMcpPath(path, mcpPath) || method === "HEAD" || method === "OPTIONS") return false;
   return (
     head.mcpMethod !== undefined ||
@@ -22,7 +24,7 @@ export function isMcpHead(method: string | undefined, path: string, head: Reques
 
 /** The id of the MCP request that is refused, as JSON: "null" where it has none or none is known. Null for what is no MCP. */
 export function mcpIdOf({ request, path, head, deployment, body }: Call): string | null {
-  const mcpPath = deployment?.mcpPathname ?? USUAL_PATH;
+  const mcpPath = deployment?.mcpPathname ?? USUAL_MCP_PATH;
   const text = request.method === "POST" && isMcpPath(path.path, mcpPath) ? body.beginning() : "";
   // An answer to a server has an id, too, which is the server's.
   if (peekJsonRpc(text).method !== null) return idTextOf(Buffer.from(text));

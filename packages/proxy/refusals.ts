@@ -70,6 +70,22 @@ export function closedPath({ slug, path }: CallPath): Refusal {
   return { error: new ToolyardError("NOT_FOUND", message) };
 }
 
+/** Its server wants the call to go where this proxy does not take it. */
+export function notFollowed(why: "elsewhere" | "circle"): Refusal {
+  const message =
+    why === "elsewhere"
+      ? "The tool's server redirects its MCP endpoint to another address, which is not followed: the call and its credentials were meant for this one. Register the tool at the address where it answers."
+      : "The tool's server redirects its MCP endpoint in a circle. The path of its launch should be the one at which it answers.";
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
+}
+
+/** A message for a stream that is another caller's, or none. */
+export function noStream(): Refusal {
+  const message =
+    "There is no such stream of yours: open one, and post to the URL that its endpoint event names, as it is.";
+  return { error: new ToolyardError("NOT_FOUND", message), rpcCode: SESSION_NOT_FOUND };
+}
+
 export function unreachable(): Refusal {
   return {
     error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached. Try again."),

@@ -18,6 +18,10 @@ export interface Replica extends Candidate {
   readonly headers: readonly string[];
   /** Lower-case names of `headers` beside the credential: a client's own are not sent. */
   readonly ownHeaders: ReadonlySet<string> | null;
+  /** Where a redirect of its MCP endpoint led, path and query: the next calls go there at once. */
+  movedTo: string | null;
+  /** Paths for messages that its `endpoint` events named: only who got such an event may post there. */
+  readonly messagePaths: Set<string>;
   /** Opened at the first call: a proxy may have thousands of routes that nobody calls. */
   pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
@@ -54,6 +58,8 @@ export function createReplica(options: {
       ready = now && !refused;
     },
     outstanding: 0,
+    movedTo: null,
+    messagePaths: new Set(),
     health: createPassiveHealth(),
     pathPrefix: socketPathOf(target.url) === null ? url.pathname.replace(/\/+$/, "") : "",
     headers: target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra],

@@ -1,4 +1,5 @@
 import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
+import { REFERRING, rewriteReferring, type References } from "./references.ts";
 
 /** What the proxy needs to know of a request's headers, and what of them goes on to the replica, found in one pass. */
 export interface RequestHead {
@@ -11,6 +12,8 @@ export interface RequestHead {
   accept: string | undefined;
   requestId: string | undefined;
   traceparent: string | undefined;
+  /** What the connection should become. */
+  upgrade: string | undefined;
   /** Of a CORS preflight. */
   requestedMethod: string | undefined;
   requestedHeaders: string | undefined;
@@ -36,7 +39,6 @@ const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
     "proxy-connection",
     "te",
     "trailer",
-    "upgrade",
     "http2-settings",
     "expect",
     "cookie",
@@ -58,6 +60,7 @@ const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
   ["mcp-session-id", "sessionId"],
   ["x-request-id", "requestId"],
   ["traceparent", "traceparent"],
+  ["upgrade", "upgrade"],
   ["access-control-request-method", "requestedMethod"],
   ["access-control-request-headers", "requestedHeaders"],
 ]);
@@ -80,6 +83,7 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
     accept: undefined,
     requestId: undefined,
     traceparent: undefined,
+    upgrade: undefined,
     requestedMethod: undefined,
     requestedHeaders: undefined,
     contentLength: undefined,
@@ -132,7 +136,7 @@ function dropNamed(pairs: string[], connection: string): void {
   for (let i = pairs.length - 2; i >= 0; i -= 2) if (names.has(pairs[i] ?? "")) pairs.splice(i, 2);
 }
 
-const DROPPED_OF_RESPONSE = new Set([
+const DROPPED_OF_RESPONSE = new Set<string>([
   "connection",
   "keep-alive",
   "proxy-authenticate",
@@ -149,6 +153,8 @@ const DROPPED_OF_RESPONSE = new Set([
   "strict-transport-security",
   "x-request-id",
   "mcp-session-id",
+  // Said again as clients of the route find it.
+  ...REFERRING,
 ]);
 
 /** Appends what of a replica's headers goes to the client. `headers` as undici has them: lower-case names. */
@@ -170,5 +176,21 @@ export function passResponseHeaders(
     const value = headers[name];
     if (typeof value === "string") to.push(name, value);
     else if (value !== undefined) for (const item of value) to.push(name, item);
+  }
+}
+
+/** Appends those of a replica's headers that refer to something. @param references Asked for where there is one. */
+export function passReferringHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+  to: string[],
+  references: () => References,
+): void {
+  for (const name of REFERRING) {
+    const value = headers[name];
+    if (value === undefined) continue;
+    for (const item of typeof value === "string" ? [value] : value) {
+      const rewritten = rewriteReferring(name, item, references());
+      if (rewritten !== null) to.push(name, rewritten);
+    }
   }
 }

@@ -1,0 +1,114 @@
+import { isMcpEndpoint, isOpen, parseCallPath } from "./call-path.ts";
+import type { Call } from "./call.ts";
+import type { Replica } from "./replica.ts";
+import type { DeploymentRoute } from "./routes.ts";
+
+/**
+ * What a replica's answer refers to, as clients of its route find it. A replica knows its own port and paths, which are
+ * nobody's business and no client's way; references to elsewhere stay what they are.
+ */
+export interface References {
+  /** Null for what the route does not lead to. */
+  atRoute(reference: string): string | null;
+  /** The route's URL of a path at the replica, whether or not calls may reach it by themselves. */
+  atAnyPath(path: string): string;
+  /** Path and query at the replica; null for what is elsewhere, or no reference. */
+  atReplica(reference: string): string | null;
+}
+
+/** Headers that refer to something (RFC 9110 §§8.7, 10.2.2; RFC 8288), and the one by which browsers are sent on. */
+export const REFERRING = ["location", "content-location", "refresh", "link", "www-authenticate"] as const;
+
+const EVERYWHERE = new Set(["localhost", "0.0.0.0", "[::]", "[::1]"]);
+
+/**
+ * @param asked Path and query that the replica was asked for: relative references begin there.
+ * @param prefix What precedes `/mcp/{slug}` for clients.
+ */
+export function referencesOf(options: {
+  call: Call;
+  deployment: DeploymentRoute;
+  replica: Replica;
+  asked: string;
+  prefix: string;
+  publicUrl: URL | null;
+}): References {
+  const { call, deployment, replica, asked, prefix, publicUrl } = options;
+  const { slug, ref } = call.path;
+  const origin = new URL(replica.target.url);
+  const base = `${prefix}/mcp/${slug}${ref === "" ? "" : `@${ref}`}/v1`;
+  const clientHost = publicUrl?.host ?? call.head.host?.toLowerCase();
+
+  function resolve(reference: string): URL | null {
+    // Read as replicas' frameworks mean it: spaces around it are none of it.
+    const url = URL.parse(reference.trim(), `${origin.origin}${asked}`);
+    if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
+    if (url.origin === origin.origin) return url;
+    if (url.host === clientHost) return parseCallPath(withoutStart(url.pathname, prefix)) === null ? url : null;
+    if (replica.target.remote) return null;
+    // Whatever it calls this host: the port is its own.
+    const { hostname } = url;
+    const isHere = EVERYWHERE.has(hostname) || hostname.endsWith(".localhost") || /^127(\.\d+){3}$/.test(hostname);
+    return isHere && portOf(url) === portOf(origin) ? url : null;
+  }
+
+  return {
+    atReplica(reference) {
+      const url = resolve(reference);
+      return url && url.pathname + url.search;
+    },
+    atRoute(reference) {
+      const url = resolve(reference);
+      if (url === null) return reference;
+      const { mcpTarget } = replica.target;
+      // A secret path stays one.
+      const isSecret = mcpTarget !== "" && isMcpEndpoint(url.pathname, { mcpPathname: pathOf(mcpTarget), paths: null });
+      const path = isSecret ? deployment.mcpPathname : withoutStart(url.pathname, replica.pathPrefix);
+      const { paths } = deployment;
+      if (paths !== null && !isMcpEndpoint(path, deployment) && !isOpen(path, paths)) return null;
+      const query = isSecret ? "" : url.search;
+      return base + path + query + url.hash;
+    },
+    atAnyPath: (path) => base + withoutStart(path, replica.pathPrefix),
+  };
+}
+
+/** A referring header's value with its references at the route; null where it is left out. */
+export function rewriteReferring(
+  name: (typeof REFERRING)[number],
+  value: string,
+  { atRoute }: References,
+): string | null {
+  switch (name) {
+    case "location":
+    case "content-location":
+      return atRoute(value);
+    case "refresh": {
+      const [, before, quote = "", reference] =
+        /^(\s*[\d.]*\s*[;,]?\s*url\s*=\s*)(["']?)(.*?)\2\s*$/is.exec(value) ?? [];
+      if (before === undefined || reference === undefined) return value;
+      const rewritten = atRoute(reference);
+      return rewritten === null ? null : `${before}${quote}${rewritten}${quote}`;
+    }
+    case "link": {
+      const isLost = (reference: string) => atRoute(reference) === null;
+      const references = [...value.matchAll(/<([^<>]*)>/g)].map(([, reference = ""]) => reference);
+      return references.some(isLost) ? null : value.replace(/<([^<>]*)>/g, (_, it: string) => `<${atRoute(it)}>`);
+    }
+    case "www-authenticate":
+      return value.replace(/"(https?:\/\/[^"]*)"/gi, (_, it: string) => `"${atRoute(it) ?? ""}"`);
+  }
+}
+
+function withoutStart(path: string, start: string): string {
+  return start !== "" && path.startsWith(`${start}/`) ? path.slice(start.length) : path;
+}
+
+/** Without its query. */
+export function pathOf(target: string): string {
+  return target.replace(/\?.*/s, "");
+}
+
+function portOf({ port, protocol }: URL): string {
+  return port === "" ? (protocol === "https:" ? "443" : "80") : port;
+}
