@@ -3,6 +3,7 @@ import {
   CALLER_HEADER,
   ConfigError,
   ToolyardError,
+  createStranger,
   createTokenSigner,
   messageOf,
   newId,
@@ -28,7 +29,7 @@ import { createPersistedOperations, parsePersistedOperations } from "./persisted
 import { followGraph } from "./resubscription.ts";
 import type { RequestHead } from "./subscriptions/http-exchange.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
-import { createToolyardIdentity } from "./toolyard-identity.ts";
+import { OPEN_MUTATIONS, createToolyardIdentity } from "./toolyard-identity.ts";
 import { noTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
 import { continueTrace } from "./trace-context.ts";
 
@@ -128,6 +129,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     metrics: metrics.operations,
     slowOperationMs: config.slowOperationMs,
     maskErrors: protection.maskErrors,
+    openMutations: "secretKeys" in options ? OPEN_MUTATIONS : [],
     usage,
     subgraphsKnowCallers,
     log: logger,
@@ -171,10 +173,21 @@ export function createGateway(options: GatewayOptions): Gateway {
     return caller;
   }
 
+  /** A bad credential does not keep its sender from logging in: the gate lets them do that, and nothing else. */
+  async function identify(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
+    try {
+      return await authenticateOnce(params, request);
+    } catch (error) {
+      if (error instanceof ToolyardError && error.code === "UNAUTHENTICATED") return createStranger(error);
+      throw error;
+    }
+  }
+
   const protocols = createSubscriptionProtocols({
     executor: gate,
     engine: gate,
     authenticate: authenticateOnce,
+    identify,
     contextOf,
     callbackHosts: config.callbackHosts,
     maxAnonymousMessageBytes: protection.maxAnonymousBodyBytes,
@@ -207,6 +220,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         persisted,
         page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,
         authenticate: (request) => authenticateOnce({}, request),
+        identify: (request) => identify({}, request),
         contextOf,
         health,
         metrics,

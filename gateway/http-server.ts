@@ -2,7 +2,14 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
-import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
+import {
+  ToolyardError,
+  problemDetails,
+  publicMessage,
+  requestIdOf,
+  type Caller,
+  type Logger,
+} from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
 import type { JSONWebKeySet } from "jose";
 import type { HealthReport } from "./health.ts";
@@ -16,6 +23,8 @@ import type { GatewayMetrics } from "./metrics.ts";
 import type { SubscriptionProtocols } from "./subscriptions/protocols.ts";
 
 export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "crossSite"> {
+  /** Who calls. @throws ToolyardError when the credential is not good */
+  authenticate(request: IncomingMessage): Promise<Caller>;
   host: string;
   port: number;
   /** Below which path clients ask, as in PUBLIC_URL; "" where there is none. */

@@ -6,6 +6,7 @@ import type { CallerLimits } from "./caller-limits.ts";
 import type { Executor, GraphRequest } from "./execution/executor.ts";
 import type { OperationContext } from "./execution/subgraph-client.ts";
 import type { Graph, LiveGraph } from "./live-graph.ts";
+import { hasOnlyOpenFields } from "./open-operations.ts";
 import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
 import { followGraph } from "./resubscription.ts";
 import { logPositionOf } from "./subscriptions/log-position.ts";
@@ -32,6 +33,8 @@ export interface OperationGateOptions {
   metrics: OperationMetrics;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
+  /** Mutations by which one logs in: open to senders of bad credentials, too, as are introspection and `__typename`. */
+  openMutations?: readonly string[];
   /** Whether subgraphs are told who calls; else callers that may see the same share their subscriptions' streams. */
   subgraphsKnowCallers?: boolean;
   /** Answers an error of an unknown kind with neutral words: what a subgraph says of its inner workings is for the log. */
@@ -51,6 +54,7 @@ export type OperationGate = Pick<Executor, "inspect" | "execute"> & Subscription
 export function createOperationGate(options: OperationGateOptions): OperationGate {
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
   const { subgraphsKnowCallers = true, usage = null } = options;
+  const openMutations = new Set(options.openMutations);
 
   const admissionOf = (graph: Graph, { caller }: OperationContext) =>
     graph.admission[caller.kind === "service" ? "internal" : "public"];
@@ -239,6 +243,9 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         return { errors: named([refusal(error)], request.context) };
       }
       const admitted = admit(live.current, request);
+      const { refusal: badCredential } = request.context.caller;
+      if (badCredential && !("hash" in admitted && hasOnlyOpenFields(admitted, openMutations)))
+        return { errors: named([refusal(badCredential)], request.context) };
       if ("hash" in admitted) return admitted;
       const context: GatewayContext = request.context;
       if (context.usage) usage?.refused(admitted, context.usage, live.current.executor.apiSchema);

@@ -18,6 +18,9 @@ export interface ToolyardIdentity {
   close(): Promise<void>;
 }
 
+/** How one gets a credential: whatever came with them instead of one is not looked at. */
+export const OPEN_MUTATIONS: readonly string[] = ["login", "register", "refreshSession"];
+
 const REVOCATIONS =
   "subscription Revocations($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
 const INTROSPECT =

@@ -23,7 +23,7 @@ async function serve(
   text: string,
   stalledMs: number,
   overrides: {
-    authenticate?: GraphqlHandlerOptions["authenticate"];
+    identify?: GraphqlHandlerOptions["identify"];
     execute?: GraphqlHandlerOptions["gate"]["execute"];
     maxBodyBytes?: number;
   } = {},
@@ -42,7 +42,7 @@ async function serve(
     },
     protocols: { handleOperation: async () => false, handleStream: async () => undefined },
     persisted: createPersistedOperations({ automatic: false }),
-    authenticate: overrides.authenticate ?? (async () => anonymous),
+    identify: overrides.identify ?? (async () => anonymous),
     contextOf: (caller, _request, requestId) => ({ caller, requestId }),
     crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
     page: null,
@@ -111,7 +111,7 @@ test("what a client asked for that left while it was being authenticated is not 
   let begin: (() => void) | undefined;
   const asked: boolean[] = [];
   const running = await serve("x", 1_000, {
-    authenticate: () => new Promise((resolve) => (begin = () => resolve(anonymous))),
+    identify: () => new Promise((resolve) => (begin = () => resolve(anonymous))),
     async execute({ signal }) {
       asked.push(signal?.aborted ?? false);
       return { data: {} };
@@ -151,7 +151,7 @@ const invalid = async () => {
 const known = async () => createUserCaller("u1", "VIEWER");
 
 test("a credential that is not good is refused before the body has come", async () => {
-  const { port } = await serve("x", 1_000, { authenticate: invalid });
+  const { port } = await serve("x", 1_000, { identify: invalid });
   const head = `POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{`;
   expect(await statusOf(port, head)).toBe(401);
 });
@@ -165,7 +165,7 @@ test.each(["/graphql", "/graphql/stream"])("of who is not known, %s reads little
 });
 
 test("a body of too many values is not parsed, whoever sends it; a long text is", async () => {
-  const { port } = await serve("x", 1_000, { authenticate: known, maxBodyBytes: 12_000_000 });
+  const { port } = await serve("x", 1_000, { identify: known, maxBodyBytes: 12_000_000 });
   const held = await longestHold(async () => {
     expect(await statusOf(port, bodyOf(manyObjects(9_000_000)))).toBe(413);
     expect(await statusOf(port, bodyOf(`{"query":"{ text }","variables":${"[".repeat(5_000_000)}`))).toBe(413);

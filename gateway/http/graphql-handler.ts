@@ -16,6 +16,7 @@ import { parseExactly } from "../execution/exact-json.ts";
 import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
+import { badCredentialOf } from "../open-operations.ts";
 import type { PersistedOperations } from "../persisted-operations.ts";
 import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
@@ -29,7 +30,8 @@ export interface GraphqlHandlerOptions {
   /** Subscriptions over HTTP. */
   protocols: Pick<SubscriptionProtocols, "handleOperation" | "handleStream">;
   persisted: PersistedOperations;
-  authenticate(request: IncomingMessage): Promise<Caller>;
+  /** Who calls; a stranger, where the credential is not good. */
+  identify(request: IncomingMessage): Promise<Caller>;
   contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
   crossSite: CrossSitePolicy;
   /** What browsers get to explore the graph; null: nothing. */
@@ -78,7 +80,7 @@ interface Exchange {
 export function createGraphqlHandler(
   options: GraphqlHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { gate, protocols, persisted, authenticate, contextOf, crossSite, page } = options;
+  const { gate, protocols, persisted, identify, contextOf, crossSite, page } = options;
   const { maxBatch, maxBodyBytes, maxAnonymousBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
   const { stalledMs = 60_000 } = options;
   const chooseType = createTypeChooser();
@@ -127,7 +129,7 @@ export function createGraphqlHandler(
       throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
 
     // Before anything is read or parsed: that is work for somebody.
-    exchange.caller = await authenticate(request);
+    exchange.caller = await identify(request);
     const body = method === "POST" ? await bodyOf(exchange) : undefined;
     if (Array.isArray(body)) return handleBatch(exchange, body);
     const params = method === "POST" ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));
@@ -175,7 +177,7 @@ export function createGraphqlHandler(
         return sendErrors(exchange, 415, [
           plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId),
         ]);
-      exchange.caller = await authenticate(request);
+      exchange.caller = await identify(request);
       body = await bodyOf(exchange);
     }
     await protocols.handleStream({ request, response, body, requestId, headers });
@@ -202,7 +204,11 @@ export function createGraphqlHandler(
     const { operationName, variables } = params;
     if (context.usage) context.usage.persisted = persistenceOf(params);
     const inspected = known ?? gate.inspect({ query, operationName, context });
-    if ("errors" in inspected) return inspected;
+    if ("errors" in inspected) {
+      const badCredential = badCredentialOf(caller, inspected);
+      if (badCredential) throw badCredential;
+      return inspected;
+    }
     if (inspected.kind !== "query" && request.method === "GET") {
       exchange.headers["allow"] = "POST";
       return {
@@ -230,16 +236,19 @@ export function createGraphqlHandler(
       });
     }
     if (bodies.length === 0) throw new ToolyardError("BAD_USER_INPUT", "The list of operations is empty.");
+    let refused = 0;
     const results = await Promise.all(
       bodies.map(async (body): Promise<object> => {
         try {
           const { status: _status, ...result } = { status: 0, ...(await runOnce(exchange, parseParams(body))) };
           return result;
         } catch (error) {
+          if (error === exchange.caller?.refusal) refused += 1;
           return { errors: [errorOf(error, requestId)] };
         }
       }),
     );
+    if (exchange.caller?.refusal && refused === bodies.length) throw exchange.caller.refusal;
     sendWhole(exchange, 200, "application/json", JSON.stringify(results));
   }
 
@@ -265,6 +274,9 @@ export function createGraphqlHandler(
       response.destroy();
       return;
     }
+    const { refusal } = exchange.caller ?? {};
+    const isRateLimited = error instanceof ToolyardError && error.code === "RATE_LIMITED";
+    if (refusal && refusal !== error && !isRateLimited) return fail(exchange, refusal);
     const problem = problemDetails(error, requestId);
     if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
     // RFC 6750 and RFC 9728: how to get in.

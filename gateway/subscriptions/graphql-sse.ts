@@ -2,6 +2,7 @@ import type { ExecutionResult } from "graphql";
 import { messageOf, type Caller } from "@toolyard/service-kit";
 import type { GraphRequest } from "../execution/executor.ts";
 import { EVENT_STREAM } from "../http/media-types.ts";
+import { badCredentialOf } from "../open-operations.ts";
 import { EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
 import {
@@ -45,21 +46,24 @@ export interface GraphqlSse extends OpenProtocol {
  * connection without `complete`, which clients take as "connect again".
  */
 export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
-  const { executor, authenticate, contextOf, log, heartbeatMs = 12_000, stalledMs = 60_000, now } = options;
+  const { executor, identify, contextOf, log, heartbeatMs = 12_000, stalledMs = 60_000, now } = options;
   const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
   const connections = createGraphqlSseConnections({ ...options, streams, stalledMs });
 
   async function runDistinct(exchange: HttpExchange): Promise<void> {
     const { found } = exchange;
-    const caller = found?.caller ?? (await authenticate(exchange.request));
+    const caller = found?.caller ?? (await identify(exchange.request));
     const asked = askedBy(exchange, caller);
     if (!asked) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
-    return run(exchange, caller, asked, found?.inspected ?? executor.inspect(asked));
+    const inspected = found?.inspected ?? executor.inspect(asked);
+    const badCredential = badCredentialOf(caller, inspected);
+    if (badCredential) throw badCredential;
+    return run(exchange, caller, asked, inspected);
   }
 
   async function runSubscription(exchange: HttpExchange): Promise<boolean> {
     if (!graphqlParamsOf(exchange)) return false;
-    const caller = await authenticate(exchange.request);
+    const caller = await identify(exchange.request);
     const asked = askedBy(exchange, caller);
     if (!asked) return false;
     const inspected = executor.inspect(asked);

@@ -186,7 +186,7 @@ describe("graphql-transport-ws", () => {
     expect(answer.value).toEqual({ data: { me: { name: "Ada" } } });
   });
 
-  test("a refused credential closes the socket with 4403 and its reason", async () => {
+  test("a refused credential closes the socket with 4401 and its reason", async () => {
     const { client } = await start({
       callerOf: (params) => {
         if (params["authorization"] === "Bearer good") return createUserCaller("u1", "VIEWER");
@@ -194,7 +194,7 @@ describe("graphql-transport-ws", () => {
       },
     });
     expect(await closeOf(client({ authorization: "Bearer bad" }))).toMatchObject({
-      code: 4403,
+      code: 4401,
       reason: "This token is not valid.",
     });
     const answer = await client({ authorization: "Bearer good" }).iterate({ query: "{ me { name } }" }).next();
@@ -215,7 +215,7 @@ describe("graphql-transport-ws", () => {
       changes: source.changes,
       callerOf: () => ({ ...createUserCaller("u1", "VIEWER"), expiresAt: Date.now() + 60 }),
     });
-    expect(await closeOf(client(), watch)).toMatchObject({ code: 4403, reason: expect.stringMatching(/expired/) });
+    expect(await closeOf(client(), watch)).toMatchObject({ code: 4401, reason: expect.stringMatching(/expired/) });
     await until(() => source.open() === 0);
   });
 
@@ -230,7 +230,7 @@ describe("graphql-transport-ws", () => {
     await until(() => protocol.openSockets === 2);
     await until(() => protocol.activeSubscriptions() === 2);
     protocol.closeSockets(({ userId }) => userId === "gone", "This credential was revoked.");
-    expect(await closing).toMatchObject({ code: 4403, reason: "This credential was revoked." });
+    expect(await closing).toMatchObject({ code: 4401, reason: "This credential was revoked." });
     await until(() => protocol.openSockets === 1);
   });
 

@@ -12,13 +12,14 @@ import {
   type SubscribeMessage,
 } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
-import { anonymous, isPublic, newId, type Caller, type Logger } from "@toolyard/service-kit";
+import { anonymous, isPublic, newId, type Caller, type Logger, type ToolyardError } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
 import { exactReviver } from "../execution/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
+import { badCredentialOf } from "../open-operations.ts";
 import type { RequestHead } from "./http-exchange.ts";
-import { createOpenStreams } from "./open-streams.ts";
+import { createOpenStreams, STRANGER_MS } from "./open-streams.ts";
 import { runOperation, type OperationRun } from "./operation-run.ts";
 import { createResultTexts } from "./result-texts.ts";
 import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
@@ -30,7 +31,7 @@ export interface GraphqlTransportWsOptions {
   engine?: SubscriptionEngine;
   /**
    * Who is at the other end, from the payload of `connection_init` and the upgrade request.
-   * @throws ToolyardError when the credential is not good; its message is the reason of the close
+   * A caller with a `refusal`, whose message is the reason of the close, where the credential is not good.
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> | Caller;
   /** What goes with every operation to the subgraphs; the caller alone when left out. */
@@ -41,6 +42,8 @@ export interface GraphqlTransportWsOptions {
   stalledMs?: number;
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
+  /** How long who came with a bad credential has for logging in. */
+  strangerMs?: number;
   maxMessageBytes?: number;
   /** Of who is not known, or not yet. */
   maxAnonymousMessageBytes?: number;
@@ -77,13 +80,14 @@ interface Connection {
 
 /**
  * The protocol `graphql-transport-ws` (https://github.com/graphql/graphql-over-http, `PROTOCOL.md` of graphql-ws): queries, mutations
- * and subscriptions over one socket. A refused or expired credential closes it with 4403, which clients take as "try again with
- * another"; an operation before `connection_init` with 4401; a shutdown with 1001.
+ * and subscriptions over one socket. A bad credential, and one that expires, closes it with 4401, after which clients do not try
+ * again: they would with the same. Until then who came with one may log in. An operation before `connection_init` closes with 4401,
+ * too; a shutdown with 1001.
  */
 export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): GraphqlTransportWs {
   const { executor, authenticate, log, now = Date.now, engine = createSubscriptionEngine({ executor }) } = options;
   const { contextOf = (caller: Caller): OperationContext => ({ caller, requestId: newId() }) } = options;
-  const { heartbeatMs = 12_000, stalledMs = 60_000, initTimeoutMs = 5_000 } = options;
+  const { heartbeatMs = 12_000, stalledMs = 60_000, initTimeoutMs = 5_000, strangerMs = STRANGER_MS } = options;
   const { maxMessageBytes = 1_048_576, maxAnonymousMessageBytes = 262_144, maxOperationsPerSocket = 100 } = options;
   const ports = { executor, engine };
   const sockets = new WebSocketServer({
@@ -149,7 +153,7 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     } catch (error) {
       if (!isPublic(error)) log.error({ err: error }, "authenticating a socket failed");
       if (!isPublic(error)) socket.close(CloseCode.InternalServerError, "Internal server error");
-      else socket.close(CloseCode.Forbidden, closeReason(error.message));
+      else socket.close(closeCodeOf(error), closeReason(error.message));
       return;
     }
     if (socket.readyState !== socket.OPEN) return;
@@ -159,12 +163,21 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
       end: ({ code, message }) =>
         code === "GOING_AWAY"
           ? socket.close(1001, "Going away")
-          : socket.close(CloseCode.Forbidden, closeReason(message)),
+          : socket.close(CloseCode.Unauthorized, closeReason(message)),
       beat: writer.beat,
       breakOff: () => socket.terminate(),
     });
     socket.once("close", release);
     void writer.send('{"type":"connection_ack"}');
+    if (caller.refusal) endStranger(connection, caller.refusal);
+  }
+
+  /** Who came with a bad credential has a moment for logging in. */
+  function endStranger({ socket, operations }: Connection, { message }: ToolyardError): void {
+    const timer = setInterval(() => {
+      if (operations.size === 0) socket.close(CloseCode.Unauthorized, closeReason(message));
+    }, strangerMs).unref();
+    socket.once("close", () => clearInterval(timer));
   }
 
   function start(connection: Connection, { id, payload }: SubscribeMessage): void {
@@ -185,7 +198,9 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
     const { query, operationName, variables } = payload;
     const run = runOperation(ports, { query, operationName, variables, context: contextOf(caller, request) });
     if ("errors" in run) {
-      refuse(connection, id, run.errors);
+      const badCredential = badCredentialOf(caller, run);
+      if (badCredential) socket.close(CloseCode.Unauthorized, closeReason(badCredential.message));
+      else refuse(connection, id, run.errors);
       return;
     }
     operations.set(id, run);
@@ -271,4 +286,9 @@ export function createGraphqlTransportWs(options: GraphqlTransportWsOptions): Gr
       sockets.close();
     },
   };
+}
+
+/** Clients try again after the second: identity may be away for a moment. */
+function closeCodeOf({ code }: ToolyardError): CloseCode {
+  return code === "UNAUTHENTICATED" ? CloseCode.Unauthorized : CloseCode.Forbidden;
 }

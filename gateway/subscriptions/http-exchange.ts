@@ -26,6 +26,8 @@ export interface HttpExchange {
 export interface HttpProtocolPorts {
   /** Who calls. @throws ToolyardError when the credential is not good */
   authenticate(request: IncomingMessage): Promise<Caller> | Caller;
+  /** The same, but a stranger where the credential is not good. */
+  identify(request: IncomingMessage): Promise<Caller> | Caller;
   /** What goes with every operation to the subgraphs. */
   contextOf(caller: Caller, exchange: Pick<HttpExchange, "request" | "requestId">): OperationContext;
   log: Pick<Logger, "error" | "debug">;

@@ -33,13 +33,13 @@ const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${bo
  * `{"payload": null, "errors": […]}`.
  */
 export function createMultipart(options: MultipartOptions): Multipart {
-  const { executor, authenticate, contextOf, log, heartbeatMs = 10_000, stalledMs = 60_000, now } = options;
+  const { executor, identify, contextOf, log, heartbeatMs = 10_000, stalledMs = 60_000, now } = options;
   const streams = createOpenStreams({ heartbeatMs, ...(now && { now }) });
 
   async function stream(exchange: HttpExchange): Promise<boolean> {
     const params = graphqlParamsOf(exchange);
     if (!params || exchange.request.method !== "POST") return false;
-    const caller = await authenticate(exchange.request);
+    const caller = await identify(exchange.request);
     const { query, operationName, variables } = params;
     const asked = { query, operationName, variables, context: contextOf(caller, exchange) };
     const inspected = executor.inspect(asked);

@@ -42,6 +42,8 @@ interface Entry {
   hasEnded: boolean;
 }
 
+/** How long a socket is open to who came with a bad credential, and does not log in. */
+export const STRANGER_MS = 2_000;
 /** Timers of the same length cost less than others. */
 const timerStepMs = 1_000;
 /** The longest delay that a Node timer takes. */

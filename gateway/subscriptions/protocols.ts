@@ -21,6 +21,8 @@ export interface SubscriptionProtocolsOptions {
    * @throws ToolyardError when the credential is not good
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller>;
+  /** The same, but a stranger where the credential is not good: who may still log in. Refused everything by `executor.inspect`, else. */
+  identify(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller>;
   /** What goes with every operation to the subgraphs. */
   contextOf(caller: Caller, request: RequestHead): OperationContext;
   /** Hosts of the HTTP callback protocol; none turns it off. */
@@ -47,12 +49,13 @@ export interface SubscriptionProtocols {
 }
 
 export function createSubscriptionProtocols(options: SubscriptionProtocolsOptions): SubscriptionProtocols {
-  const { executor, engine, authenticate, contextOf, callbackHosts = [], log, heartbeatMs } = options;
+  const { executor, engine, authenticate, identify, contextOf, callbackHosts = [], log, heartbeatMs } = options;
   const { maxAnonymousMessageBytes } = options;
   const ports = { executor, engine, log, ...(heartbeatMs !== undefined && { heartbeatMs }) };
   const overHttp = {
     ...ports,
     authenticate: (request: IncomingMessage) => authenticate({}, request),
+    identify: (request: IncomingMessage) => identify({}, request),
     contextOf: (caller: Caller, { request, requestId }: Pick<HttpExchange, "request" | "requestId">) => ({
       ...contextOf(caller, request),
       requestId,
@@ -60,7 +63,7 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
   };
   const overSockets = {
     ...ports,
-    authenticate,
+    authenticate: identify,
     contextOf,
     ...(maxAnonymousMessageBytes !== undefined && { maxAnonymousMessageBytes }),
   };

@@ -3,13 +3,14 @@ import type { Duplex } from "node:stream";
 import type { GraphQLError } from "graphql";
 import { DEPRECATED_GRAPHQL_WS_PROTOCOL } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
-import { anonymous, isPublic, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { anonymous, isPublic, messageOf, type Caller, type Logger, type ToolyardError } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
 import { parseExactly } from "../execution/exact-json.ts";
 import type { OperationContext } from "../execution/subgraph-client.ts";
+import { badCredentialOf } from "../open-operations.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
-import { createOpenStreams } from "./open-streams.ts";
+import { createOpenStreams, STRANGER_MS } from "./open-streams.ts";
 import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
 import { createResultTexts } from "./result-texts.ts";
 import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
@@ -17,7 +18,7 @@ import { closeReason, createSocketWriters, type SocketWriter } from "./socket-wr
 export interface SubscriptionsTransportWsOptions extends OperationPorts {
   /**
    * Who is at the other end, from the payload of `connection_init` and the upgrade request.
-   * @throws ToolyardError when the credential is not good; its message is sent as `connection_error`
+   * A caller with a `refusal`, whose message is sent as `connection_error`, where the credential is not good.
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> | Caller;
   contextOf(caller: Caller, request: RequestHead): OperationContext;
@@ -27,6 +28,8 @@ export interface SubscriptionsTransportWsOptions extends OperationPorts {
   stalledMs?: number;
   /** How long a client may take to send `connection_init`. */
   initTimeoutMs?: number;
+  /** How long who came with a bad credential has for logging in. */
+  strangerMs?: number;
   maxMessageBytes?: number;
   /** Of who is not known, or not yet. */
   maxAnonymousMessageBytes?: number;
@@ -56,7 +59,7 @@ type ClientMessage = z.infer<typeof clientMessage>;
 type StartMessage = Extract<ClientMessage, { type: "start" }>;
 
 /** Private codes of the newer protocol, which say the same here. */
-const closeCodes = { badRequest: 4400, forbidden: 4403, initTimeout: 4408, tooManyInits: 4429 };
+const closeCodes = { badRequest: 4400, unauthorized: 4401, forbidden: 4403, initTimeout: 4408, tooManyInits: 4429 };
 
 interface Connection {
   socket: WebSocket;
@@ -71,12 +74,12 @@ interface Connection {
 
 /**
  * The protocol of subscriptions-transport-ws (https://github.com/apollographql/subscriptions-transport-ws, `PROTOCOL.md`), which
- * older clients of Apollo speak. A refused credential is answered by `connection_error`; then, as when it expires, the socket is
- * closed with 4403; a shutdown closes with 1001.
+ * older clients of Apollo speak. Who comes with a bad credential may log in; anything else is answered by `connection_error`, and
+ * then, as when a credential expires, the socket is closed with 4401. A shutdown closes with 1001.
  */
 export function createSubscriptionsTransportWs(options: SubscriptionsTransportWsOptions): SubscriptionsTransportWs {
   const { authenticate, contextOf, log, heartbeatMs = 12_000, initTimeoutMs = 5_000, now = Date.now } = options;
-  const { stalledMs = 60_000 } = options;
+  const { stalledMs = 60_000, strangerMs = STRANGER_MS } = options;
   const { maxMessageBytes = 1_048_576, maxAnonymousMessageBytes = 262_144, maxOperationsPerSocket = 100 } = options;
   const sockets = new WebSocketServer({
     noServer: true,
@@ -127,13 +130,11 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     try {
       connection.caller = await authenticate(params, request);
     } catch (error) {
-      if (!isPublic(error)) log.error({ err: error }, "authenticating a socket failed");
-      const message = isPublic(error) ? error.message : "Internal server error";
-      await send(connection, {
-        type: "connection_error",
-        payload: { message, ...(isPublic(error) && { extensions: { code: error.code } }) },
-      });
-      socket.close(isPublic(error) ? closeCodes.forbidden : 1011, closeReason(message));
+      if (isPublic(error)) return void turnAway(connection, error);
+      log.error({ err: error }, "authenticating a socket failed");
+      const message = "Internal server error";
+      await send(connection, { type: "connection_error", payload: { message } });
+      socket.close(1011, message);
       return;
     }
     if (socket.readyState !== socket.OPEN) return;
@@ -143,7 +144,7 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
       end: ({ code, message }) =>
         code === "GOING_AWAY"
           ? socket.close(1001, "Going away")
-          : socket.close(closeCodes.forbidden, closeReason(message)),
+          : socket.close(closeCodes.unauthorized, closeReason(message)),
       beat: () => beat(connection),
       breakOff: () => socket.terminate(),
     });
@@ -153,6 +154,22 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     const waiting = [...connection.early.values()];
     connection.early.clear();
     for (const message of waiting) start(connection, message);
+    if (connection.caller.refusal) endStranger(connection, connection.caller.refusal);
+  }
+
+  /** Who came with a bad credential has a moment for logging in. */
+  function endStranger(connection: Connection, refusal: ToolyardError): void {
+    const timer = setInterval(() => {
+      if (connection.operations.size === 0) void turnAway(connection, refusal);
+    }, strangerMs).unref();
+    connection.socket.once("close", () => clearInterval(timer));
+  }
+
+  async function turnAway(connection: Connection, { code, message }: ToolyardError): Promise<void> {
+    await send(connection, { type: "connection_error", payload: { message, extensions: { code } } });
+    // Another try may be worth it where identity was away for a moment.
+    const closeCode = code === "UNAUTHENTICATED" ? closeCodes.unauthorized : closeCodes.forbidden;
+    connection.socket.close(closeCode, closeReason(message));
   }
 
   function beat({ socket, writer }: Connection): void {
@@ -182,7 +199,9 @@ export function createSubscriptionsTransportWs(options: SubscriptionsTransportWs
     }
     const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, request) });
     if ("errors" in run) {
-      refuse(connection, id, run.errors);
+      const badCredential = badCredentialOf(caller, run);
+      if (badCredential) void turnAway(connection, badCredential);
+      else refuse(connection, id, run.errors);
       return;
     }
     operations.set(id, run);

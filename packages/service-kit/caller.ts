@@ -40,6 +40,8 @@ export interface CallerData {
 export interface Caller extends CallerData {
   /** The user's id; null for anonymous and services. */
   userId: string | null;
+  /** Of an anonymous one who sent a credential: why it is not good. Logging in is all that they may do without another. */
+  refusal?: ToolyardError;
   /**
    * Whether the caller has the permission. `ownerId` is who the thing belongs to (null: nobody); left out, the question is
    * whether they could for something of their own.
@@ -101,6 +103,11 @@ export const anonymous: Caller = createCaller({
   credential: null,
   expiresAt: null,
 });
+
+/** Somebody who sent a credential that is not good: nobody in particular, until they have logged in. */
+export function createStranger(refusal: ToolyardError): Caller {
+  return { ...anonymous, refusal };
+}
 
 /** A service principal inside this process. `name` as in `service:<name>`. */
 export function createServiceCaller(name: string, permissions: readonly ServicePermission[]): Caller {

@@ -220,7 +220,7 @@ describe("at the graph", () => {
     expect(paths).toEqual(expect.arrayContaining([expect.stringContaining("name"), expect.stringContaining("launch")]));
   });
 
-  test("a socket with a bad credential is closed with 4403", async () => {
+  test("a socket with a bad credential is closed with 4401, also when it asks nothing", async () => {
     const closed = Promise.withResolvers<number>();
     const client = createClient({
       url: `${toolyard.url.replace("http", "ws")}/graphql`,
@@ -233,7 +233,7 @@ describe("at the graph", () => {
       { query: "subscription { deploymentEvents { sequence } }" },
       { next: () => undefined, error: () => undefined, complete: () => undefined },
     );
-    expect(await closed.promise).toBe(4403);
+    expect(await closed.promise).toBe(4401);
     await client.dispose();
   });
 

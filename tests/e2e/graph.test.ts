@@ -318,7 +318,7 @@ describe("credentials", () => {
     expect(await me.query("{ me { username } }")).toEqual({ me: { username: "admin" } });
     await me.query("mutation { logout }");
     await eventually("the token refused", async () => (await me.send("{ me { username } }")).status === 401, 2_000);
-    expect(await closed.promise).toBe(4403);
+    expect(await closed.promise).toBe(4401);
     await sockets.dispose();
   });
 
