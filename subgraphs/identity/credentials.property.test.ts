@@ -30,7 +30,7 @@ import { createIntrospectionService, type IntrospectionService } from "./introsp
 import { createLoginLimiter } from "./login-limiter.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 import { createRevocationLog } from "./revocation-log.ts";
-import { createSessionService, type SessionService } from "./session-service.ts";
+import { createSessionService, type Session, type SessionService } from "./session-service.ts";
 
 const RUNS = { numRuns: 100 };
 const PASSWORD = "correct horse battery";
@@ -52,11 +52,13 @@ let sessions: SessionService;
 let apiKeys: ApiKeyService;
 let introspection: IntrospectionService;
 let number = 0;
+/** Of the clock, in ms. */
+let offset = 0;
 
 beforeAll(async () => {
   const secretKey = "a secret key for tests, of enough characters";
   const logger = createLogger({ level: "silent", name: "identity" });
-  const now = Date.now;
+  const now = () => Date.now() + offset;
   database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
   store = createSqlIdentityStore({ database });
   const revocations = createRevocationLog({ database, bus: createInProcessBus(), logger, now });
@@ -118,26 +120,46 @@ test("of usernames that differ in case only, one registers, in any order and at 
   );
 });
 
-test("whatever refresh tokens of a session are sent, in any order: only the latest works, and a used one ends it all", async () => {
+test("whatever refresh tokens of a session are sent, from wherever and whenever: each works once, again only at once from where it was used and while its successor is unused, and else ends it all", async () => {
+  const step = fc.record({
+    choice: fc.nat(),
+    from: fc.constantFrom("192.0.2.1", "192.0.2.1", "192.0.2.1", "198.51.100.7", null),
+    waitMs: fc.constantFrom(0, 0, 3_000, 9_999, 10_000, 60_000),
+  });
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.nat(), { maxLength: 10 }), async (choices) => {
-      const issued = [await register(`family${number++}`)];
+    fc.asyncProperty(fc.array(step, { maxLength: 10 }), async (steps) => {
+      const first = await register(`family${number++}`);
+      type Issued = Session & { used: { at: number; from: string | null; successor: Issued } | null };
+      const issued: Issued[] = [{ ...first, used: null }];
       let alive = true;
-      for (const choice of choices) {
-        // Mostly the latest, as a client does; now and then any.
-        const index = choice % 3 === 0 ? choice % issued.length : issued.length - 1;
-        const token = issued[index]?.refreshToken ?? "";
-        const next = await sessions.refresh(token).catch((error: unknown) => {
+      for (const { choice, from, waitMs } of steps) {
+        offset += waitMs;
+        // Mostly one of the latest, as clients do; now and then any.
+        const token = issued[choice % 3 === 0 ? choice % issued.length : issued.length - 1 - (choice % 2)] ?? issued[0];
+        if (!token) throw new Error("There is always the first.");
+        const next = await sessions.refresh(token.refreshToken, from).catch((error: unknown) => {
           expect(error).toMatchObject({ code: "UNAUTHENTICATED" });
           return null;
         });
-        const isLatest = index === issued.length - 1;
-        expect(next !== null).toBe(alive && isLatest);
-        if (next) issued.push(next);
-        if (!isLatest) alive = false;
+        const { used } = token;
+        const isRepeated =
+          used !== null &&
+          from !== null &&
+          used.from === from &&
+          Date.now() + offset - used.at < 10_000 &&
+          used.successor.used === null;
+        // The clock goes on by itself: at the edge both are right.
+        const isAtTheEdge = used !== null && Math.abs(Date.now() + offset - used.at - 10_000) < 1_000;
+        if (!isAtTheEdge) expect(next !== null).toBe(alive && (used === null || isRepeated));
+        if (!next) {
+          alive = false;
+          continue;
+        }
+        const successor: Issued = { ...next, used: null };
+        issued.push(successor);
+        token.used ??= { at: Date.now() + offset, from, successor };
       }
       for (const { accessToken } of issued) expect(await isActive(accessToken)).toBe(alive);
-      expect(await codeOf(sessions.refresh(issued.at(-1)?.refreshToken ?? ""))).toBe(alive ? null : "UNAUTHENTICATED");
     }),
     RUNS,
   );

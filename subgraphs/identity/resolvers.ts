@@ -23,7 +23,8 @@ export const resolvers: Resolvers = {
     register: (_, { input }, { services, caller, clientAddress }) =>
       services.sessions.register(caller, input, clientAddress),
     login: (_, credentials, { services, clientAddress }) => services.sessions.login(credentials, clientAddress),
-    refreshSession: (_, { refreshToken }, { services }) => services.sessions.refresh(refreshToken),
+    refreshSession: (_, { refreshToken }, { services, clientAddress }) =>
+      services.sessions.refresh(refreshToken, clientAddress),
     logout: (_, __, { services, caller }) => services.sessions.logout(caller).then(() => true),
     changePassword: (_, change, { services, caller, clientAddress }) =>
       services.sessions.changePassword(caller, change, clientAddress).then(() => true),

@@ -250,6 +250,64 @@ describe("refreshing", () => {
     expect(await refreshCode(next[0]?.refreshToken ?? "")).toBe("UNAUTHENTICATED");
   });
 
+  describe("twice from one address", () => {
+    const at = (clientAddress: string) => ({
+      schema: identity.subgraph.schema,
+      createContext: (request: { caller: Caller; requestId: string }) =>
+        identity.subgraph.createContext({ ...request, clientAddress }),
+    });
+    const from = async (clientAddress: string, token: string) =>
+      (await executeOn<{ refreshSession: SessionAnswer | null }>(at(clientAddress), REFRESH, { token })).data
+        ?.refreshSession ?? null;
+
+    test("at once keeps both tabs logged in, each with a session to go on with", async () => {
+      const { refreshToken } = await identity.register("tabs");
+      const tabs = await Promise.all([from("192.0.2.1", refreshToken), from("192.0.2.1", refreshToken)]);
+      for (const tab of tabs) {
+        expect((await identity.introspect(tab?.accessToken ?? "")).active).toBe(true);
+        identity.advance(60_000);
+        const next = await from("192.0.2.1", tab?.refreshToken ?? "");
+        expect((await identity.introspect(next?.accessToken ?? "")).active).toBe(true);
+      }
+    });
+
+    test("after a while, or once its successor was used, ends the session", async () => {
+      const late = await identity.register("late");
+      const next = await from("192.0.2.1", late.refreshToken);
+      identity.advance(10_000);
+      expect(await from("192.0.2.1", late.refreshToken)).toBeNull();
+      expect(await from("192.0.2.1", next?.refreshToken ?? "")).toBeNull();
+      const stale = await identity.register("stale");
+      const first = await from("192.0.2.1", stale.refreshToken);
+      const second = await from("192.0.2.1", first?.refreshToken ?? "");
+      expect(await from("192.0.2.1", stale.refreshToken)).toBeNull();
+      expect((await identity.introspect(second?.accessToken ?? "")).active).toBe(false);
+    });
+
+    test("is nobody else's: from elsewhere it ends the session within the same second", async () => {
+      const { refreshToken } = await identity.register("stolen");
+      const next = await from("192.0.2.1", refreshToken);
+      expect(await from("198.51.100.7", refreshToken)).toBeNull();
+      expect((await identity.introspect(next?.accessToken ?? "")).active).toBe(false);
+    });
+
+    test("revives no session that has ended meanwhile", async () => {
+      const { user, refreshToken, accessToken } = await identity.register("left");
+      const first = await from("192.0.2.1", refreshToken);
+      await dataOf(
+        identity.subgraph,
+        "mutation { logout }",
+        {},
+        await identity.callerOf(first?.accessToken ?? accessToken),
+      );
+      expect(await from("192.0.2.1", refreshToken)).toBeNull();
+      const again = await identity.login("left");
+      await from("192.0.2.1", again.refreshToken);
+      await dataOf(identity.subgraph, DISABLE, { id: user.id }, await identity.admin());
+      expect(await from("192.0.2.1", again.refreshToken)).toBeNull();
+    });
+  });
+
   test("is refused after thirty days, for the disabled, and with what is no refresh token", async () => {
     const { user, refreshToken, accessToken } = await identity.register("patient");
     await dataOf(identity.subgraph, DISABLE, { id: user.id }, await identity.admin());

@@ -15,6 +15,7 @@ import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identi
 import type { LoginLimiter } from "./login-limiter.ts";
 import { hashOf, mintCredential, readCredential } from "./opaque-credential.ts";
 import type { PasswordHasher } from "./password-hash.ts";
+import { createRecentRefreshes } from "./recent-refreshes.ts";
 import type { RevocationLog } from "./revocation-log.ts";
 import type { ShownUser } from "./user-service.ts";
 
@@ -40,8 +41,11 @@ export interface SessionService {
   ): Promise<Session>;
   /** @throws ToolyardError UNAUTHENTICATED, RATE_LIMITED, FORBIDDEN when disabled (only who knows the password learns it). */
   login(credentials: { username: string; password: string }, client: string | null): Promise<Session>;
-  /** @throws ToolyardError UNAUTHENTICATED */
-  refresh(refreshToken: string): Promise<Session>;
+  /**
+   * A token is good once; from the same client, for some seconds more. Used later or from elsewhere, it ends the session.
+   * @throws ToolyardError UNAUTHENTICATED
+   */
+  refresh(refreshToken: string, client: string | null): Promise<Session>;
   /** @throws ToolyardError UNAUTHENTICATED, FORBIDDEN without a session or the scope WRITE. */
   logout(caller: Caller): Promise<void>;
   /** @throws ToolyardError BAD_USER_INPUT, FORBIDDEN for an API key, RATE_LIMITED */
@@ -68,6 +72,7 @@ export function createSessionService(options: {
   now: () => number;
 }): SessionService {
   const { store, revocations, hasher, limiter, signer, config, now } = options;
+  const recent = createRecentRefreshes({ now });
 
   async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
     const issuedAt = now();
@@ -170,7 +175,7 @@ export function createSessionService(options: {
       return sign(granted);
     },
 
-    async refresh(refreshToken) {
+    async refresh(refreshToken, client) {
       const unknown = new ToolyardError("UNAUTHENTICATED", "The refresh token is not known here: log in again.");
       // Before it is hashed: it may be of any length.
       if (readCredential(refreshToken)?.kind !== "tyr") throw unknown;
@@ -182,7 +187,9 @@ export function createSessionService(options: {
         if (!session) return "unknown";
         const at = now();
         if (session.revokedAt !== null) return "ended";
-        if (token.usedAt !== null) {
+        const successor = token.usedAt === null ? null : recent.successorOf(hash, client);
+        const isRepeated = successor !== null && (await tx.findRefreshToken(successor))?.usedAt === null;
+        if (token.usedAt !== null && !isRepeated) {
           // One of two holders is a thief, and nothing says which (RFC 9700, section 4.14.2).
           await revocations.revokeSession(tx, session.id, at);
           return "reused";
@@ -190,8 +197,12 @@ export function createSessionService(options: {
         if (session.expiresAt <= at) return "expired";
         const user = await tx.findUser(session.userId);
         if (!user || user.disabled) return "disabled";
-        await tx.markRefreshTokenUsed(hash, at);
-        return grant(tx, user, session);
+        const granted = await grant(tx, user, session);
+        if (token.usedAt === null) {
+          await tx.markRefreshTokenUsed(hash, at);
+          recent.note(hash, hashOf(granted.refreshToken), client);
+        }
+        return granted;
       });
       if (typeof granted !== "string") return sign(granted);
       if (granted === "unknown") throw unknown;

@@ -211,7 +211,9 @@ describe("on a socket, a bad credential", () => {
       url(),
       {
         connectionParams: { authorization: bad["expired"] },
-        connectionCallback: (error) => void (error && refused.resolve(error)),
+        connectionCallback(error) {
+          if (error) refused.resolve(error);
+        },
       },
       Socket,
     );

@@ -96,7 +96,10 @@ export type ApiKey = {
 export type Session = {
   /** `Authorization: Bearer <accessToken>`. A JWT signed with Ed25519; good for `expiresIn`. */
   accessToken: Scalars['String']['output'];
-  /** Gives the next session by `refreshSession`, once: using it a second time ends the session. 30 days from the login. */
+  /**
+   * Gives the next session by `refreshSession`, once: using it a second time ends the session, but within some seconds from the same
+   * address, as tabs do that refresh at once. 30 days from the login.
+   */
   refreshToken: Scalars['String']['output'];
   /** `Bearer`. */
   tokenType: Scalars['String']['output'];
@@ -239,7 +242,10 @@ export type Mutation = {
    * one-time password logs in once: replace it by `changePassword`.
    */
   login: Session;
-  /** The next access token and the next refresh token. A refresh token that was used before ends its session: UNAUTHENTICATED. */
+  /**
+   * The next access token and the next refresh token. A refresh token that was used before ends its session: UNAUTHENTICATED. Within ten
+   * seconds the same address may use it again, until what it was exchanged for is used.
+   */
   refreshSession: Session;
   /**
    * Ends the session of the access token this is sent with: the token and its refresh token stop working at once. A stream ticket,
