@@ -136,7 +136,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     startTimeoutSeconds,
     now,
   });
-  const probe = createProbe({ pool, children, sessions, startTimeoutSeconds, now });
+  const probe = createProbe({ pool, children, sessions, log, timeoutSeconds, startTimeoutSeconds, now });
 
   function health(): { ok: boolean; body: Record<string, unknown> } {
     const ok = pool.healthy && !closing;
@@ -161,7 +161,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     probe,
     log,
     health,
-    status: () => ({ ...health().body, words: pool.failure?.words ?? "", maxSessions, mode }),
+    status: () => ({ ...health().body, words: pool.failure?.words ?? "", printed: pool.printed, maxSessions, mode }),
     closing: () => closing,
   });
 

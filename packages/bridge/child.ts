@@ -41,6 +41,8 @@ export interface Child {
   readonly pid: number | undefined;
   readonly startedAt: number;
   readonly end: ChildEnd | null;
+  /** What it printed last on stdout that is no message, as far as it is kept, without known secrets; "": nothing. */
+  readonly printed: string;
   /** Whether it was told to go; its end is then no failure. */
   readonly closing: boolean;
   /** Messages without a handler are dropped. */
@@ -99,6 +101,7 @@ export function createChild(options: {
   let outgoing = "";
   let lastLine = "";
   let lastError: string | null = null;
+  let lastPrinted = "";
   let sinceError = 0;
   /** Why the bridge itself ended it, when it did so for a fault. */
   let fault: string | null = null;
@@ -129,6 +132,8 @@ export function createChild(options: {
 
   /** No message: for people. */
   function printed(line: string): void {
+    const text = line.trim();
+    if (text !== "") lastPrinted = text.slice(0, maxKeptLine);
     if (stdoutGate.admits(line.length)) log.write("STDOUT", line);
   }
 
@@ -187,6 +192,10 @@ export function createChild(options: {
     onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
   });
 
+  function shorten(line: string): string {
+    return mask.text(line).slice(0, maxLastLine);
+  }
+
   function finish(code: number | null, signalName: string | null): void {
     if (end !== null) return;
     if (timer !== null) clearTimeout(timer);
@@ -194,7 +203,7 @@ export function createChild(options: {
     stderr.end();
     // Node ends an uncaught error with its stack and its version; the line that names the error says more than they do.
     if (lastError !== null && sinceError <= stackLines) lastLine = lastError;
-    const words = mask.text(lastLine).slice(0, maxLastLine);
+    const words = shorten(lastLine);
     end = { code, signal: signalName, reason: fault ?? describe(code, signalName), words };
     child.stdout.destroy();
     child.stderr.destroy();
@@ -266,6 +275,9 @@ export function createChild(options: {
     },
     get closing() {
       return closing;
+    },
+    get printed() {
+      return shorten(lastPrinted);
     },
     handle(next) {
       handler = next;

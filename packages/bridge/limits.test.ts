@@ -283,7 +283,7 @@ describe("a probe", () => {
     time += 59_000;
     expect(await stateOf()).toBe("starting");
     time += 2_000;
-    expect(await stateOf()).toBe("503: the server has not answered initialize within 60 s");
+    expect(await stateOf()).toBe("503: the server has not answered initialize within 60 s (startTimeoutSeconds)");
     await gated.open();
     await eventually("an answer", async () => (await stateOf()) === "answered");
   });

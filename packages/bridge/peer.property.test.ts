@@ -17,6 +17,7 @@ function fakeChild(): { child: Child; sent: Message[]; say(message: Message): vo
     startedAt: 0,
     end: null,
     closing: false,
+    printed: "",
     gone: Promise.resolve(),
     handle: (next) => (handler = next),
     send: (text) => sent.push(JSON.parse(text)),

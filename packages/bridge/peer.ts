@@ -41,6 +41,14 @@ export interface PeerHandler {
   onIdle?(): void;
 }
 
+/** What a child has not answered, and how it shows that it lives. */
+export interface Debt {
+  /** Calls in flight, but for streams that may stay silent for ever. */
+  readonly calls: number;
+  /** Epoch ms since when nothing at all came of it though it had a call, which its asker may have given up by now; null: it had none. */
+  readonly silentSince: number | null;
+}
+
 /** The bridge's view of a child as a JSON-RPC peer: who asked what, and where each answer goes. */
 export interface Peer {
   readonly child: Child;
@@ -49,6 +57,7 @@ export interface Peer {
   readonly tainted: boolean;
   /** Whether a call was given up that the server may still be working on. */
   readonly cancelled: boolean;
+  readonly debt: Debt;
   /**
    * Passes a request on. `raw` is its text on one line and goes out untouched when ids are not remapped; otherwise its params
    * keep their digits, and `rewrite`, where given, makes the text. Null when the asker has a request with that id open already.
@@ -109,6 +118,9 @@ export function createPeer(options: {
     { resolve: (message: Message) => void; reject: (error: PeerError) => void; timer: NodeJS.Timeout | null }
   >();
   let cancelled = false;
+  let heardAt = 0;
+  /** Of the first call that was given up since something was heard. */
+  let givenUpSince: number | null = null;
 
   /**
    * Nobody can guess another's: what one asker writes into a request, a server may take for its id or its progress token (`Id`, as
@@ -164,6 +176,8 @@ export function createPeer(options: {
 
   child.handle({
     onMessage(message, raw) {
+      heardAt = now();
+      givenUpSince = null;
       const kind = kindOf(message);
       if (kind === "response") settle(message, raw);
       else if (kind === "request") handler.onRequest(message, raw);
@@ -187,6 +201,7 @@ export function createPeer(options: {
   function cancel(call: Call, reason: string): void {
     if (!open.delete(call.wireId)) return;
     cancelled = true;
+    givenUpSince = Math.min(givenUpSince ?? Infinity, Math.max(call.lastActivityAt, heardAt));
     child.send(
       JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: call.wireId, reason } }),
     );
@@ -202,6 +217,16 @@ export function createPeer(options: {
     },
     get cancelled() {
       return cancelled;
+    },
+    get debt() {
+      let calls = 0;
+      let silentSince = givenUpSince ?? Infinity;
+      for (const { method, paused, lastActivityAt } of open.values()) {
+        if (method === "subscriptions/listen") continue;
+        calls += 1;
+        if (!paused) silentSince = Math.min(silentSince, Math.max(lastActivityAt, heardAt));
+      }
+      return { calls, silentSince: silentSince === Infinity ? null : silentSince };
     },
     request({ message, raw, exchange, owner, encode, rewrite }, params = message.params) {
       // The caller passes requests only, so there is an id and a method.

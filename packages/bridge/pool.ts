@@ -14,6 +14,8 @@ export interface Pool {
   readonly failure: Failure | null;
   /** Whether a child answered `initialize` and nothing speaks against the next one doing so. */
   readonly healthy: boolean;
+  /** What a child that has not answered yet printed where only messages may be; "": nothing. */
+  readonly printed: string;
   /** Children speak only the stateless revision: each is adapted from then on. */
   adaptFromNow(): void;
   /**
@@ -100,11 +102,13 @@ export function createPool(options: PoolOptions): Pool {
     if (child.closing || closed) return;
     log.write("SYSTEM", inFull(end));
     const soon = now() - child.startedAt < soonMs;
+    const isNoServer = !proved && end.words === "" && child.printed !== "";
     const reason = proved
       ? end.reason
-      : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}`;
+      : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}` +
+        (isNoServer ? `, and prints text on stdout, where only MCP messages may be` : "");
     // Where it was somebody's, it says nothing of the others': one of the bridge's own shows how the server fares.
-    if (user === undefined) fail(soon, { reason, words: end.words });
+    if (user === undefined) fail(soon, { reason, words: isNoServer ? child.printed : end.words });
     else if (user !== "") crashes.count(user, reason);
     onFailure();
   }
@@ -189,6 +193,10 @@ export function createPool(options: PoolOptions): Pool {
     },
     get healthy() {
       return everProved && (failure === null || provedChildren.size > 0);
+    },
+    get printed() {
+      for (const child of children) if (!provedChildren.has(child) && child.printed !== "") return child.printed;
+      return "";
     },
     adaptFromNow() {
       adapt = true;

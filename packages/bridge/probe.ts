@@ -1,5 +1,6 @@
-import { code, type RpcError } from "./json-rpc.ts";
-import { type Peer, PeerError } from "./peer.ts";
+import type { LineLog } from "./line-log.ts";
+import { code, type Message, type RpcError } from "./json-rpc.ts";
+import type { Debt, Peer } from "./peer.ts";
 import { type Pool, Unavailable } from "./pool.ts";
 import type { Sessions } from "./sessions.ts";
 import { ownEnvelope, type SharedChildren } from "./shared.ts";
@@ -7,29 +8,58 @@ import { ownEnvelope, type SharedChildren } from "./shared.ts";
 /** Whether the server serves, found out from what runs: a probe starts nothing that somebody else would wait for. */
 export interface Probe {
   /**
-   * A real call to a child that has nothing to do. Where all have, they are busy, and where one is starting it has the time that
-   * starts have; neither is a failure.
-   * @returns what the server answered it with
-   * @throws Unavailable when the server does not start, or nothing that runs answers
+   * A real call to children that have nothing to do, each in its turn. Where all have, they are busy, and where one is starting it has
+   * the time that starts have; neither is a failure. A child that answers none of its probes, where others do, is ended.
+   *
+   * @param limitMs How long an answer may take
+   * @returns what came of it; "silent": nothing that runs answered in time, nor has an excuse
+   * @throws Unavailable when the server does not start
    */
-  run(): Promise<ProbeAnswer>;
+  run(limitMs: number): Promise<ProbeAnswer>;
 }
 
-export type ProbeAnswer = { state: "answered" | "busy" | "starting" } | { state: "refused"; error: RpcError };
+export type ProbeAnswer =
+  { state: "answered" | "busy" | "starting" | "silent" } | { state: "refused"; error: RpcError };
 
-/** Probes have shorter times of their own; this is until the question is forgotten. */
-const forgetMs = 30_000;
-/** One that hangs says nothing of the others. */
-const mostAsked = 3;
+/** A `tools/list` that went to a child. It is not repeated before it is answered: what hangs is not sent ever more. */
+interface Question {
+  readonly at: number;
+  /** Probes that found it unanswered after its time. */
+  misses: number;
+  answer: Promise<Message | null>;
+}
+
+/** Asked at once; as many more each time that none of them answered for a while. */
+const askedAtOnce = 3;
+const nextAfterMs = 1_000;
+const mostMisses = 3;
+
+/**
+ * BUSY: it has calls, and is let alone. EXCUSED: it may be in a call that its asker gave up, of which a server that does one thing at a
+ * time knows nothing yet. OVERDUE: a whole call's time passed in silence; newer calls are no excuse, or what hangs would be
+ * excused for ever.
+ */
+export type Standing = "IDLE" | "BUSY" | "EXCUSED" | "OVERDUE";
+
+export function standingOf({ calls, silentSince }: Debt, now: number, timeoutMs: number): Standing {
+  if (silentSince !== null && now - silentSince >= timeoutMs) return "OVERDUE";
+  if (calls > 0) return "BUSY";
+  return silentSince === null ? "IDLE" : "EXCUSED";
+}
 
 export function createProbe(options: {
   pool: Pool;
   children: SharedChildren;
   sessions: Sessions;
+  log: LineLog;
+  /** A call's time. */
+  timeoutSeconds: number;
   startTimeoutSeconds: number;
   now: () => number;
 }): Probe {
-  const { pool, children, sessions, startTimeoutSeconds, now } = options;
+  const { pool, children, sessions, log, timeoutSeconds, startTimeoutSeconds, now } = options;
+  const questions = new WeakMap<Peer, Question>();
+  const answeredAt = new WeakMap<Peer, number>();
   /** Since when nothing runs. */
   let since: number | null = null;
 
@@ -44,23 +74,98 @@ export function createProbe(options: {
     return [...shared, ...own].filter(({ peer }) => peer.child.end === null && !peer.child.closing);
   }
 
+  function ask({ peer, params }: ReturnType<typeof running>[number]): Promise<Message | null> {
+    const asked = questions.get(peer);
+    if (asked !== undefined) return asked.answer;
+    const answer = peer.ask("tools/list", params, null).then(
+      (message) => {
+        answeredAt.set(peer, now());
+        questions.delete(peer);
+        return message;
+      },
+      // It ended, which is told by its end.
+      () => null,
+    );
+    questions.set(peer, { at: now(), misses: 0, answer });
+    return answer;
+  }
+
+  const standing = (peer: Peer): Standing => standingOf(peer.debt, now(), timeoutSeconds * 1_000);
+  const isExcused = (peer: Peer): boolean => ["BUSY", "EXCUSED"].includes(standing(peer));
+  const isMissed = (peer: Peer, limitMs: number): boolean => {
+    const question = questions.get(peer);
+    return question !== undefined && now() - question.at >= limitMs;
+  };
+
+  /** The first good answer, else an error that was answered, else null. */
+  async function firstAnswer(queue: ReturnType<typeof running>, limitMs: number): Promise<ProbeAnswer | null> {
+    const deadline = performance.now() + limitMs;
+    let refused: ProbeAnswer | null = null;
+    let open = 0;
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | null = null;
+      let ended = false;
+      const end = (answer: ProbeAnswer | null): void => {
+        ended = true;
+        if (timer !== null) clearTimeout(timer);
+        resolve(answer);
+      };
+      const more = (): void => {
+        if (ended) return;
+        for (const child of queue.splice(0, askedAtOnce)) {
+          open += 1;
+          void ask(child).then((message) => {
+            open -= 1;
+            if (message !== null && (message.error === undefined || message.error.code === code.methodNotFound))
+              return end({ state: "answered" });
+            if (message?.error !== undefined) refused = { state: "refused", error: message.error };
+            if (open > 0) return;
+            if (queue.length === 0) end(refused);
+            else more();
+          });
+        }
+        const leftMs = deadline - performance.now();
+        if (timer !== null) clearTimeout(timer);
+        timer = setTimeout(
+          () => (performance.now() >= deadline - 1 ? end(refused) : more()),
+          queue.length === 0 ? Math.max(0, leftMs) : Math.min(nextAfterMs, Math.max(0, leftMs)),
+        );
+      };
+      more();
+    });
+  }
+
+  /** Whose time for an answer is over, though others answer or have one coming: nobody else is to be stopped for them. */
+  function endSilent(limitMs: number): void {
+    for (const { peer } of running()) {
+      const question = questions.get(peer);
+      if (question === undefined || !isMissed(peer, limitMs) || isExcused(peer)) continue;
+      question.misses += 1;
+      if (question.misses < mostMisses) continue;
+      log.write("SYSTEM", `a process of the server has not answered tools/list for ${limitMs / 1000} s and is ended`);
+      void peer.child.close();
+    }
+  }
+
   return {
-    async run() {
+    async run(limitMs) {
       const all = running();
       if (all.length === 0) return starting();
       since = null;
-      const idle = all.filter(({ peer }) => peer.open.size === 0).slice(0, mostAsked);
-      try {
-        if (idle.length === 0) return { state: "busy" };
-        const { error } = await Promise.any(idle.map(({ peer, params }) => peer.ask("tools/list", params, forgetMs)));
-        return error === undefined || error.code === code.methodNotFound
-          ? { state: "answered" }
-          : { state: "refused", error };
-      } catch (error) {
-        if (running().some(({ peer }) => peer.open.size > 0)) return { state: "busy" };
-        const [first] = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
-        throw new Unavailable(first instanceof PeerError ? first.message : String(first), 1);
+      const order = (peer: Peer): number => answeredAt.get(peer) ?? 0;
+      const asked = all
+        .filter(({ peer }) => standing(peer) !== "BUSY" && !isMissed(peer, limitMs))
+        .toSorted((one, other) => order(one.peer) - order(other.peer));
+      const answer = asked.length === 0 ? null : await firstAnswer(asked, limitMs);
+      if (answer !== null) {
+        endSilent(limitMs);
+        return answer;
       }
+      const left = running();
+      if (left.length === 0) return starting();
+      if (!left.some(({ peer }) => isExcused(peer))) return { state: "silent" };
+      endSilent(limitMs);
+      return { state: "busy" };
     },
   };
 
@@ -69,7 +174,10 @@ export function createProbe(options: {
     since ??= now();
     if (pool.failure !== null) throw new Unavailable(pool.failure.reason, 1);
     if (now() - since > startTimeoutSeconds * 1000)
-      throw new Unavailable(`the server has not answered initialize within ${startTimeoutSeconds} s`, 1);
+      throw new Unavailable(
+        `the server has not answered initialize within ${startTimeoutSeconds} s (startTimeoutSeconds)`,
+        1,
+      );
     return { state: "starting" };
   }
 }

@@ -7,7 +7,7 @@ import { refuse } from "./exchange.ts";
 import { code, kindOf, type Message, oneLine } from "./json-rpc.ts";
 import type { LineLog } from "./line-log.ts";
 import { Unavailable } from "./pool.ts";
-import { probeHeader } from "./probe-header.ts";
+import { probeHeader, probeLimitMs } from "./probe-header.ts";
 import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, proofPath } from "./proof.ts";
 import type { Sessions } from "./sessions.ts";
@@ -131,8 +131,8 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
   }
 
-  async function serveProbe(message: Message, response: ServerResponse): Promise<void> {
-    const answer = await about(message, response, () => probe.run());
+  async function serveProbe(message: Message, limitMs: number, response: ServerResponse): Promise<void> {
+    const answer = await about(message, response, () => probe.run(limitMs));
     if (answer === null) return;
     const { id = null } = message;
     if (answer.state === "refused") json(response, 200, { jsonrpc: "2.0", id, error: answer.error });
@@ -195,8 +195,9 @@ export function createBridgeServer(options: ServerOptions): Server {
     const problem = versionProblem(request);
     if (problem !== null) return refuse(response, 400, { id, message: problem });
     if (sessionId === undefined) {
-      if (only?.method === "tools/list" && kindOf(only) === "request" && header(request, probeHeader) !== undefined)
-        return serveProbe(only, response);
+      const probed = header(request, probeHeader);
+      if (only?.method === "tools/list" && kindOf(only) === "request" && probed !== undefined)
+        return serveProbe(only, probeLimitMs(probed), response);
       if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
         return void (await about(only, response, () =>
           stateless.serveBare(only, oneLine(text), caller, response, streamable),

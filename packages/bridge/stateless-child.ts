@@ -243,6 +243,9 @@ export function adaptStatelessChild(child: Child): Child {
     get closing() {
       return child.closing;
     },
+    get printed() {
+      return child.printed;
+    },
     gone: child.gone,
     handle(next) {
       handler = next;

@@ -92,7 +92,7 @@ export const DEFAULT_OPTIONS: LaunchOptions = {
     readinessPath: null,
     startTimeoutSeconds: 60,
     intervalSeconds: 10,
-    timeoutSeconds: 5,
+    timeoutSeconds: 30,
     failureThreshold: 3,
     successThreshold: 1,
   },

@@ -137,7 +137,7 @@ function chooseRuntime(
     if (!allowPrivateRemotes && namesPrivateAddress(new URL(launch.url)))
       throw badInput([
         {
-          path: "launch.remote.url",
+          path: "input.launch.remote.url",
           message: "names a private address; the operator must set ALLOW_PRIVATE_REMOTES=true to allow that",
         },
       ]);

@@ -190,7 +190,22 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     async check(caller, reference) {
       const { id: deploymentId } = await ownDeployment(caller, { id: reference });
       const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
-      return summarize(deploymentId, checks, now());
+      const [only] = checks;
+      if (only) return summarize(only, checks);
+      const record = await store.load(deploymentId);
+      const { status, reason = null, words = null } = record?.deployment ?? {};
+      const detail = `No replica is running that could be called.${reason === null ? "" : ` ${reason}`}`;
+      return {
+        id: "",
+        deploymentId,
+        replicaId: null,
+        at: now(),
+        status: status === "FAILED" ? "UNHEALTHY" : "UNKNOWN",
+        kind: "none",
+        latencyMs: 0,
+        detail,
+        words,
+      };
     },
     async find(caller, which) {
       caller.require("deployment:read");
@@ -272,21 +287,8 @@ function freeOrdinal(taken: readonly number[]): number {
 }
 
 /** Of several checks the worst status and the longest time. */
-function summarize(deploymentId: string, checks: readonly HealthCheck[], at: number): HealthCheck {
-  const [only, ...others] = checks;
-  if (!only)
-    return {
-      id: "",
-      deploymentId,
-      replicaId: null,
-      at,
-      status: "UNKNOWN",
-      kind: "none",
-      latencyMs: 0,
-      detail: "No replica is running that could be called.",
-      words: null,
-    };
-  if (others.length === 0) return only;
+function summarize(only: HealthCheck, checks: readonly HealthCheck[]): HealthCheck {
+  if (checks.length === 1) return only;
   const failed = checks.filter(({ status }) => status !== "HEALTHY");
   const status = failed.length === 0 ? "HEALTHY" : failed.length === checks.length ? "UNHEALTHY" : "DEGRADED";
   const detail =

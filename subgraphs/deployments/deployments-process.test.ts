@@ -8,7 +8,7 @@ import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger } from "@toolyard/service-kit";
 import { Pool, request } from "undici";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
 import { createProber } from "./engine/probe.ts";
 
@@ -215,22 +215,94 @@ test("a server whose port a stranger took is started on another; the stranger is
   });
 });
 
-test("a server that never answers is stopped after its start timeout, and the reason says so", async () => {
-  const launch = {
-    kind: "stdio",
-    command: process.execPath,
-    args: ["-e", "console.error('loading the model'); setInterval(() => {}, 1000)"],
-    options: { health: { startTimeoutSeconds: 2 } },
-  };
+test.each([
+  [
+    "on stderr",
+    "console.error('loading the model'); setInterval(() => {}, 1000)",
+    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*Its last line was: loading the model$/,
+  ],
+  [
+    "on stdout, as a program that is no MCP server",
+    "console.log('Listening on port 3000'); setInterval(() => {}, 1000)",
+    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*It prints text on stdout, where only MCP messages may be\. .*It printed: Listening on port 3000$/,
+  ],
+])(
+  "a server that never answers is stopped after its start timeout, and the reason says so and what it prints: %s",
+  async (_what, script, expected) => {
+    const launch = {
+      kind: "stdio",
+      command: process.execPath,
+      args: ["-e", script],
+      options: { health: { startTimeoutSeconds: 2 } },
+    };
+    await withProcesses(launch, async (fixture) => {
+      const id = await deploy(fixture);
+      const waiting = await eventually("BACKOFF", async () => {
+        const state = await stateOf(fixture, id);
+        // On a busy machine a start may end before its server has said anything; the next one may not.
+        return state.reason?.includes("started again soon") && /last line|It printed/.test(state.reason) && state;
+      });
+      expect(waiting.reason).toMatch(expected);
+    });
+  },
+);
+
+test("text on stdout is named while a server starts", async () => {
+  const script = "console.log('Listening on port 3000'); setInterval(() => {}, 1000)";
+  await withProcesses({ kind: "stdio", command: process.execPath, args: ["-e", script] }, async (fixture) => {
+    const id = await deploy(fixture);
+    const { status, reason } = await eventually("the reason", async () => {
+      const state = await stateOf(fixture, id);
+      return state.reason?.includes("stdout") && state;
+    });
+    expect(status).toBe("STARTING");
+    expect(reason).toBe(
+      "It has not answered yet. It prints text on stdout, where only MCP messages may be. It printed: Listening on port 3000",
+    );
+  });
+});
+
+test("a program that prints to stdout and ends is no MCP server, and the reason says that", async () => {
+  const launch = { kind: "stdio", command: process.execPath, args: ["-e", "console.log('usage: tool FILE')"] };
   await withProcesses(launch, async (fixture) => {
     const id = await deploy(fixture);
-    const waiting = await eventually("BACKOFF", async () => {
+    const { reason } = await eventually("BACKOFF", async () => {
       const state = await stateOf(fixture, id);
-      // On a busy machine a start may end before its server has said anything; the next one may not.
-      return state.reason?.includes("started again soon") && state.reason.includes("last line") && state;
+      return state.reason?.includes("started again soon") && state;
     });
-    expect(waiting.reason).toMatch(
-      /^It did not answer within 2 s of its start\..* Its last line was: loading the model$/,
-    );
+    expect(reason).toMatch(/exited with code 0, and prints text on stdout, where only MCP messages may be\./);
+    expect(reason).toContain("It said: usage: tool FILE");
+  });
+});
+
+describe("a server that speaks HTTP itself says why it does not come up", () => {
+  const server = (on: string, listener: string) => `require("node:${on}").createServer(${listener})
+    .listen(process.env.PORT, "127.0.0.1")`;
+  test.each([
+    [
+      "where it listens elsewhere",
+      `require("node:http").createServer(() => {}).listen(0, "127.0.0.1")`,
+      "Nothing listens on the port that it was given in PORT.",
+    ],
+    [
+      "where its endpoint has another path",
+      server("http", "(_, response) => response.writeHead(404).end()"),
+      "It has nothing at the launch's path (HTTP 404): that must be its MCP endpoint.",
+    ],
+    [
+      "where it speaks something else",
+      server("net", "(socket) => socket.end('220 mail ESMTP\\r\\n')"),
+      "It answered with what is not HTTP.",
+    ],
+  ])("%s", async (_what, script, expected) => {
+    await withProcesses({ kind: "http", command: process.execPath, args: ["-e", script] }, async (fixture) => {
+      const id = await deploy(fixture);
+      const { status, reason } = await eventually("the reason", async () => {
+        const state = await stateOf(fixture, id);
+        return state.reason?.startsWith(expected) && state;
+      });
+      expect(status).toBe("STARTING");
+      expect(reason).not.toMatch(/npx|uvx/);
+    });
   });
 });

@@ -242,7 +242,7 @@ describe("what goes wrong", () => {
       return state.reason?.includes("started again soon") && state;
     });
     expect(waiting.status).toBe("STARTING");
-    expect(waiting.reason).toMatch(/^The server exited at once with code 3.*try 2 of 10/);
+    expect(waiting.reason).toMatch(/^The server exited at once with code 3.*try 2 of 5/);
   });
 
   test("a replica that is killed comes back by itself, and the events tell of it", async () => {

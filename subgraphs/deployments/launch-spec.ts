@@ -7,7 +7,7 @@ const health = z.object({
   readinessPath: z.string().nullable().default(null),
   startTimeoutSeconds: z.number().positive().default(60),
   intervalSeconds: z.number().positive().default(10),
-  timeoutSeconds: z.number().positive().default(5),
+  timeoutSeconds: z.number().positive().default(30),
   failureThreshold: z.number().int().positive().default(3),
   successThreshold: z.number().int().positive().default(1),
 });

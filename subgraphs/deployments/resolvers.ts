@@ -134,7 +134,7 @@ export const resolvers: Resolvers<Context> = {
     id: ({ replica }) => replica.id,
     phase: ({ replica }) => replica.state.phase,
     reason: ({ replica, deployment }, _, { caller }) => {
-      const why = replicaReason(replica);
+      const why = replicaReason(deployment, replica);
       return why && told(why.reason, why.words, mayInspect(caller, deployment));
     },
     endpointUrl: ({ replica, deployment }, _, { urls, caller }) =>

@@ -128,13 +128,14 @@ const headers = z
   .nullish()
   .transform((value): DraftVariable[] => value ?? []);
 
+const MAX_PROBE_SECONDS = 300;
 const health = z
   .object({
     livenessPath: probePath,
     readinessPath: probePath,
     startTimeoutSeconds: whole(60, 1, 3_600),
     intervalSeconds: whole(10, 1, 3_600),
-    timeoutSeconds: whole(5, 1, 300),
+    timeoutSeconds: wholeOrNull(1, MAX_PROBE_SECONDS),
     failureThreshold: whole(3, 1, 100),
     successThreshold: whole(1, 1, 100),
   })
@@ -154,20 +155,26 @@ const resources = z.object({
 
 const options = z.preprocess(
   (value) => value ?? {},
-  z.object({
-    timeoutSeconds: whole(30, 1, 3_600),
-    maxConcurrentCalls: wholeOrNull(1, 10_000),
-    health: z.preprocess((value) => value ?? {}, health),
-    resources: resources
-      .nullish()
-      .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
-    // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
-    enforceApproval: z
-      .boolean()
-      .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")
-      .nullish()
-      .transform(() => false),
-  }),
+  z
+    .object({
+      timeoutSeconds: whole(30, 1, 3_600),
+      maxConcurrentCalls: wholeOrNull(1, 10_000),
+      health: z.preprocess((value) => value ?? {}, health),
+      resources: resources
+        .nullish()
+        .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
+      // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
+      enforceApproval: z
+        .boolean()
+        .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")
+        .nullish()
+        .transform(() => false),
+    })
+    // A server that may take long for a call is not dead when it takes long for a probe.
+    .transform((value) => {
+      const timeoutSeconds = value.health.timeoutSeconds ?? Math.min(value.timeoutSeconds, MAX_PROBE_SECONDS);
+      return { ...value, health: { ...value.health, timeoutSeconds } };
+    }),
 ) satisfies z.ZodType<LaunchOptions>;
 
 /**

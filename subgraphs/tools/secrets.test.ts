@@ -186,7 +186,7 @@ describe("the sealed launch", () => {
             readinessPath: null,
             startTimeoutSeconds: 60,
             intervalSeconds: 10,
-            timeoutSeconds: 5,
+            timeoutSeconds: 30,
             failureThreshold: 3,
             successThreshold: 1,
           },

@@ -148,7 +148,7 @@ export type HealthOptions = {
   startTimeoutSeconds: Scalars['Int']['output'];
   /** Seconds between probes. */
   intervalSeconds: Scalars['Int']['output'];
-  /** Seconds that one probe may take. */
+  /** Seconds that one answer to a probe may take. */
   timeoutSeconds: Scalars['Int']['output'];
   /** Failed probes in a row after which a replica is restarted. */
   failureThreshold: Scalars['Int']['output'];

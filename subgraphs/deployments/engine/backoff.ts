@@ -1,5 +1,11 @@
-/** Starts in a row that come to nothing before a replica is FAILED. */
-export const MAX_ATTEMPTS = 10;
+/**
+ * Starts in a row that come to nothing before a replica is FAILED. What once ran is most likely kept from it by something that
+ * passes; what never did, by something that somebody has to mend, and is told so after the pauses of four failures, 15 s.
+ */
+export function mostAttempts({ deployedAt }: { deployedAt: number | null }): number {
+  return deployedAt === null ? 5 : 10;
+}
+
 /** A replica that was READY this long starts counting afresh. */
 export const FORGET_AFTER_MS = 30_000;
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Replica, ReplicaState } from "../deployment.ts";
 import { launchSpec } from "../launch-spec.ts";
-import { MAX_ATTEMPTS } from "./backoff.ts";
+import { mostAttempts } from "./backoff.ts";
 import { decide, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import { deriveStatus } from "./status.ts";
 import { transition, type ReplicaEvent } from "./transitions.ts";
@@ -45,12 +45,17 @@ function createModel(desired: DesiredDeployment) {
   }
 
   function apply(place: Place, event: ReplicaEvent): void {
-    const after = transition(place, event, { policy, now: model.now, random: 0.5 });
+    const after = transition(place, event, {
+      policy,
+      mostAttempts: mostAttempts(model.desired),
+      now: model.now,
+      random: 0.5,
+    });
     if (!after) return;
     Object.assign(place, after);
     if (place.state.phase === "FAILED") place.port = null;
     if (place.state.phase === "STOPPED") model.places.splice(model.places.indexOf(place), 1);
-    if (place.state.phase === "READY") model.desired.everReady = true;
+    if (place.state.phase === "READY") Object.assign(model.desired, { everReady: true, deployedAt: model.now });
   }
 
   const freePort = (): number | null => {
@@ -190,6 +195,7 @@ const anyDesired = fc.record({
   desiredReplicas: fc.integer({ min: 0, max: 4 }),
   generation: fc.integer({ min: 1, max: 2 }),
   everReady: fc.boolean(),
+  deployedAt: fc.constantFrom(null, 0),
   role: fc.constantFrom("PENDING" as const, "ACTIVE" as const),
 });
 const anyRound = fc.record({
@@ -283,12 +289,13 @@ test("nothing is started that would make more than one process above what was as
   );
 });
 
-test("a server that never works is tried ten times and is FAILED", () => {
+test("a server that never works is tried five times and is FAILED", () => {
   const { model, round } = createModel({
     desired: "RUN",
     desiredReplicas: 1,
     generation: 1,
     everReady: false,
+    deployedAt: null,
     role: "ACTIVE",
     status: "STARTING",
     health: "UNKNOWN",
@@ -299,6 +306,6 @@ test("a server that never works is tried ten times and is FAILED", () => {
   let starts = 0;
   for (let second = 0; second < 900; second += 1)
     starts += round(new Set<Fault>(["refuse-start"]), false).filter(({ type }) => type === "start").length;
-  expect(starts).toBe(MAX_ATTEMPTS);
+  expect(starts).toBe(mostAttempts({ deployedAt: null }));
   expect(model.desired).toMatchObject({ status: "FAILED", health: "UNHEALTHY" });
 });

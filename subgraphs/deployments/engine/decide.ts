@@ -12,7 +12,16 @@ export interface ObservedReplica extends Pick<
 
 export type DesiredDeployment = Pick<
   Deployment,
-  "desired" | "desiredReplicas" | "generation" | "everReady" | "role" | "status" | "health" | "reason" | "words"
+  | "desired"
+  | "desiredReplicas"
+  | "generation"
+  | "everReady"
+  | "deployedAt"
+  | "role"
+  | "status"
+  | "health"
+  | "reason"
+  | "words"
 > & { probeIntervalMs: number };
 
 /**

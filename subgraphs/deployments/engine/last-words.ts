@@ -3,6 +3,7 @@ import type { Replica } from "../deployment.ts";
 
 const LOOKED_AT = 20;
 const LONGEST = 500;
+export const LAST_LINE = "Its last line was: ";
 /** A process that ends sooner than this after its start ended "at once". */
 const AT_ONCE_MS = 5_000;
 
@@ -19,7 +20,7 @@ export async function lastWords(
   const lines = (await runtime.logs(handle, LOOKED_AT)).filter(({ text }) => text.trim() !== "");
   const line =
     lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");
-  return line ? `Its last line was: ${hide(line.text.trim()).slice(0, LONGEST)}` : null;
+  return line ? `${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}` : null;
 }
 
 /** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */

@@ -1,8 +1,11 @@
 import type { Dispatcher } from "undici";
+import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */
 const MAX_STREAM_LINES = 10_000;
 const NEWLINE = 0x0a;
+/** Of an answer, to see what it is. */
+const KEPT_CHARACTERS = 4_096;
 
 /**
  * One real MCP call to a server on Streamable HTTP, in whichever protocol era it speaks: connects, lists its tools where it has
@@ -14,10 +17,15 @@ export async function probeMcp(options: {
   headers: Record<string, string>;
   dispatcher: Dispatcher;
   signal: AbortSignal;
+  /** For each answer; `tooSlow` makes the error of what takes longer. */
+  limitMs: number;
+  tooSlow: (asked: string) => Error;
   maxBytes: number;
   tooLarge: () => Error;
+  /** Why an answer is not what MCP servers give; null: it looks like one. */
+  explain: (answer: Answer) => Error | null;
 }): Promise<string> {
-  const { url, headers, dispatcher, signal, maxBytes, tooLarge } = options;
+  const { url, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
   // Loaded when the first server of this sort is probed: most installations have none, and it takes long to load.
   const [{ Client, StreamableHTTPClientTransport }, undici] = await Promise.all([
     import("@modelcontextprotocol/client"),
@@ -26,22 +34,38 @@ export async function probeMcp(options: {
   // The client reads answers whole, of whatever length.
   let bytes = 0;
   let lines = 0;
-  let overrun: Error | null = null;
-  const overran = new AbortController();
-  const counter = (isStream: boolean) =>
-    new TransformStream<Uint8Array, Uint8Array>({
+  const gaveUp = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  /** To the newest message that wants an answer: the client has its own words for what it could not read. */
+  let last: Answer | null = null;
+
+  const giveUp = (error: Error): Error => {
+    if (!gaveUp.signal.aborted) gaveUp.abort(error);
+    return gaveUp.signal.reason as Error;
+  };
+  const counter = (isStream: boolean, answer: Answer | null) => {
+    const decoder = new TextDecoder();
+    return new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, controller) {
         bytes += chunk.byteLength;
         if (isStream) for (const byte of chunk) if (byte === NEWLINE) lines++;
-        if (bytes <= maxBytes && lines <= MAX_STREAM_LINES) return controller.enqueue(chunk);
-        overran.abort((overrun ??= tooLarge()));
-        controller.error(overrun);
+        if (bytes > maxBytes || lines > MAX_STREAM_LINES) return controller.error(giveUp(tooLarge()));
+        if (answer !== null && answer.text.length < KEPT_CHARACTERS)
+          answer.text += decoder.decode(chunk.subarray(0, KEPT_CHARACTERS), { stream: true });
+        controller.enqueue(chunk);
       },
     });
-  const deadline = AbortSignal.any([signal, overran.signal]);
+  };
+  const deadline = AbortSignal.any([signal, gaveUp.signal]);
   const transport = new StreamableHTTPClientTransport(url, {
     requestInit: { headers, redirect: "manual" },
     fetch: async (input, init) => {
+      const asked = init?.method === "POST" ? methodOf(init.body) : null;
+      if (asked !== null) {
+        last = null;
+        clearTimeout(timer);
+        timer = setTimeout(() => giveUp(tooSlow(asked)), limitMs);
+      }
       // undici's own fetch takes the dispatcher; its types and the global ones name the same things twice.
       const response = await undici.fetch(String(input), {
         ...init,
@@ -50,9 +74,20 @@ export async function probeMcp(options: {
         signal: init?.signal ? AbortSignal.any([deadline, init.signal]) : deadline,
       } as unknown as Parameters<typeof undici.fetch>[1]);
       const { status, statusText, headers: answered } = response;
-      const isStream = answered.get("content-type")?.startsWith("text/event-stream") ?? false;
-      const body = response.body?.pipeThrough(counter(isStream));
-      return new undici.Response(body, { status, statusText, headers: answered }) as unknown as Response;
+      const contentType = answered.get("content-type");
+      const answer =
+        asked === null ? null : { asked, status, contentType, location: answered.get("location"), text: "" };
+      if (answer !== null) last = answer;
+      const isStream = contentType?.startsWith("text/event-stream") ?? false;
+      const counted = response.body?.pipeThrough(counter(isStream, answer));
+      // What is no stream is read to its end, so that it is known what it was.
+      const body = counted === undefined || isStream ? counted : await new undici.Response(counted).arrayBuffer();
+      const isEmpty = body instanceof ArrayBuffer && body.byteLength === 0;
+      return new undici.Response(isEmpty ? null : body, {
+        status,
+        statusText,
+        headers: answered,
+      }) as unknown as Response;
     },
     reconnectionOptions: {
       maxRetries: 0,
@@ -61,11 +96,15 @@ export async function probeMcp(options: {
       reconnectionDelayGrowFactor: 1,
     },
   });
-  const client = new Client({ name: "toolyard-probe", version: "1" }, { versionNegotiation: { mode: "auto" } });
+  const client = new Client(
+    { name: "toolyard-probe", version: "1" },
+    { versionNegotiation: { mode: "auto", probe: { timeoutMs: limitMs + OVER_LIMIT_MS } } },
+  );
+  const requestOptions = { signal: deadline, timeout: limitMs + OVER_LIMIT_MS };
   const talk = async (): Promise<string> => {
-    await client.connect(transport, { signal: deadline });
+    await client.connect(transport, requestOptions);
     if (!client.getServerCapabilities()?.tools) return "mcp connect";
-    await client.listTools(undefined, { signal: deadline, cacheMode: "bypass" });
+    await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
     return "mcp tools/list";
   };
   // The client does not always end by the signal, as where it waits for an answer on a stream that ended.
@@ -75,11 +114,24 @@ export async function probeMcp(options: {
   try {
     return await Promise.race([talk(), ended]);
   } catch (error) {
-    // The client has its own words for what it could not read.
-    throw overrun ?? error;
+    const explained = last === null ? null : explain(last);
+    if (gaveUp.signal.aborted) throw gaveUp.signal.reason;
+    throw explained ?? error;
   } finally {
+    clearTimeout(timer);
     // A server of the older era keeps a session for us until it is told; that it cannot be told is its own matter.
     await transport.terminateSession().catch(() => undefined);
     await client.close();
   }
+}
+
+/** The client's own limits come after ours, which say what was slow. */
+const OVER_LIMIT_MS = 5_000;
+
+/** Of a message that wants an answer; null of others. The client makes one message at a time. */
+function methodOf(body: unknown): string | null {
+  if (typeof body !== "string") return null;
+  const message: unknown = JSON.parse(body);
+  if (typeof message !== "object" || message === null || !("id" in message) || !("method" in message)) return null;
+  return String(message.method);
 }

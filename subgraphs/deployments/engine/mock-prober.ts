@@ -14,11 +14,19 @@ export function createMockProber(options: {
   isSick?: (name: string) => boolean;
 }): Prober {
   const { runtime, others, isSick = () => false } = options;
-  const check: Prober["check"] = async (target, signal) => {
+  const check: Prober["check"] = async (target, signal, atMost) => {
     const { handle } = target;
-    if (handle?.runtime !== "MOCK") return others.check(target, signal);
+    if (handle?.runtime !== "MOCK") return others.check(target, signal, atMost);
     const ok = runtime.isReady(handle) && !isSick(handle.name);
-    return { ok, kind: "mock", latencyMs: 1, detail: ok ? null : "It does not answer.", words: null };
+    if (ok) return { outcome: "ANSWERED", kind: "mock", latencyMs: 1, detail: null, words: null };
+    return {
+      outcome: "FAILED",
+      kind: "mock",
+      latencyMs: 1,
+      detail: "It does not answer.",
+      words: null,
+      rebuff: "ABSENT",
+    };
   };
   return { check, greet: check, countSessions: (bridge) => others.countSessions(bridge), close: () => others.close() };
 }

@@ -57,11 +57,11 @@ describe("a bridge", () => {
         .end(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { tools: [] } }));
     });
     expect(await prober().check(target(origin, stdio), signal)).toMatchObject({
-      ok: true,
+      outcome: "ANSWERED",
       kind: "mcp tools/list",
       detail: null,
     });
-    expect(asked).toEqual(["Bearer the-token", "1"]);
+    expect(asked).toEqual(["Bearer the-token", "30"]);
   });
 
   test("whose server has no tools lives all the same", async () => {
@@ -71,15 +71,15 @@ describe("a bridge", () => {
           JSON.stringify({ jsonrpc: "2.0", id: 1, error: { code: -32601, message: "Method not found" } }),
         ),
     );
-    expect((await prober().check(target(origin, stdio), signal)).ok).toBe(true);
+    expect((await prober().check(target(origin, stdio), signal)).outcome).toBe("ANSWERED");
   });
 
   test("that does not answer in time is not", async () => {
     const origin = await serve(() => undefined);
     const impatient = { ...stdio, options: { health: { timeoutSeconds: 0.2 } } };
     expect(await prober().check(target(origin, impatient), signal)).toMatchObject({
-      ok: false,
-      detail: "It did not answer within 0.2 s.",
+      outcome: "FAILED",
+      detail: "It did not answer its bridge's probe within 0.2 s (health.timeoutSeconds).",
     });
   });
 
@@ -91,7 +91,7 @@ describe("a bridge", () => {
           .end(JSON.stringify({ status: "failing", error: "the server exits at once: code 3" })),
     );
     expect(await prober().greet(target(origin, stdio), signal)).toMatchObject({
-      ok: false,
+      outcome: "FAILED",
       hopeless: true,
       detail: "The server exits at once: code 3.",
     });
@@ -99,7 +99,7 @@ describe("a bridge", () => {
 
   test("that is not there yet is worth another greeting", async () => {
     const result = await prober().greet(target("http://127.0.0.1:1", stdio), signal);
-    expect(result).toMatchObject({ ok: false, detail: "Nothing listens where it should answer." });
+    expect(result).toMatchObject({ outcome: "FAILED", detail: "Nothing listens where it should answer." });
     expect(result.hopeless).toBeFalsy();
   });
 });
@@ -137,7 +137,7 @@ describe("a server of its own", () => {
       const origin = await serve((_request, response) => answer(response));
       const patient = { kind: "http", command: "x", options: { health: { timeoutSeconds: 20 } } };
       expect(await prober().check(target(origin, patient), signal)).toMatchObject({
-        ok: false,
+        outcome: "FAILED",
         detail: "Its answer is larger than 4 MiB, or a stream of too many events.",
       });
     },
@@ -156,7 +156,7 @@ describe("a server of its own", () => {
       options: { health: { livenessPath: "/live", readinessPath: "/ready" } },
     };
     expect(await prober().check(target(origin, launch), signal)).toMatchObject({
-      ok: false,
+      outcome: "FAILED",
       detail: "GET /ready answered HTTP 503.",
     });
     expect(paths).toEqual(["/live", "/ready"]);
@@ -183,7 +183,7 @@ describe("a remote server", () => {
     });
     const livenessPath = path.replace("PORT", new URL(other).port);
     const launch = { kind: "remote", url: `${own}/mcp`, options: { health: { livenessPath } } };
-    expect(await prober(true).check(target(own, launch), signal)).toMatchObject({ ok: true });
+    expect(await prober(true).check(target(own, launch), signal)).toMatchObject({ outcome: "ANSWERED" });
     expect(seen).toEqual(["k"]);
     expect(strayed).toBe(false);
   });
@@ -197,7 +197,7 @@ describe("a remote server", () => {
     for (const host of ["127.0.0.1", "localhost"]) {
       const url = `${origin.replace("127.0.0.1", host)}/mcp`;
       const result = await prober().check(target(new URL(url).origin, { kind: "remote", url }), signal);
-      expect(result.ok).toBe(false);
+      expect(result.outcome).toBe("FAILED");
       expect(result.detail).toContain("private address");
     }
     expect(called).toBe(false);
@@ -213,7 +213,7 @@ describe("a remote server", () => {
       target(origin, { kind: "remote", url: `${origin}/mcp`, options: { health: { timeoutSeconds: 2 } } }),
       signal,
     );
-    expect(result.ok).toBe(false);
+    expect(result.outcome).toBe("FAILED");
     expect(followed).toBe(false);
   });
 });

@@ -1,14 +1,26 @@
 import { probeHeader } from "@toolyard/bridge/probe-header.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
-import { messageOf, systemCodeOf } from "@toolyard/service-kit";
+import { systemCodeOf } from "@toolyard/service-kit";
+import { urlAt } from "@toolyard/service-kit/origin-path.ts";
+import { publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
-import type { Reason } from "../reason.ts";
 import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
+import type { Reason } from "../reason.ts";
+import type { Rebuff } from "./greeting-pace.ts";
 import { probeMcp } from "./mcp-probe.ts";
-import { urlAt } from "@toolyard/service-kit/origin-path.ts";
-import { PrivateAddressError, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
+import {
+  causesOf,
+  describeFailure,
+  ProbeError,
+  said,
+  sentence,
+  whyNotYet,
+  whyRefused,
+  type Asked,
+} from "./probe-failure.ts";
+import { limitOf, tooSlow, type Limit } from "./probe-limit.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
@@ -20,23 +32,28 @@ export interface ProbeTarget extends Callee {
 }
 
 export interface ProbeResult {
-  ok: boolean;
+  /** BUSY: it has calls that are within their time, or one of its processes is starting; it was not asked, or need not answer yet. */
+  outcome: "ANSWERED" | "BUSY" | "FAILED";
   /** What was asked, as in `mcp tools/list` or `GET /ready`. */
   kind: string;
   latencyMs: number;
-  /** Why it failed, in a sentence; null when it did not. */
+  /** Why it failed, or was not asked, in a sentence; null when it answered. */
   detail: string | null;
   /** What the server said of it: `words` of a Reason, secrets not hidden yet. */
   words: string | null;
   /** It failed in a way that waiting does not mend: the server ended, or a stranger has its port. */
   hopeless?: boolean;
+  /** In which nothing came, where it took the call. */
+  late?: Limit | null;
+  /** Of a greeting that failed. */
+  rebuff?: Rebuff;
 }
 
 export interface Prober {
-  /** A real call, as users make it, bounded by the launch's `timeoutSeconds`. Never throws. */
-  check(target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
+  /** A real call, as users make it. For each answer it waits as long as the launch says, or as `atMost` does where that is less. Never throws. */
+  check(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
   /** Whether a replica that was just started answers yet: cheap to ask often until something listens, then `check`. */
-  greet(target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
+  greet(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
   /** MCP sessions that are open in a bridge. Throws when it does not say so in time. */
   countSessions(bridge: Callee): Promise<number>;
   close(): Promise<void>;
@@ -44,21 +61,27 @@ export interface Prober {
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const GREET_TIMEOUT_MS = 1_000;
-/** Before secrets are hidden in them, which a cut would leave half of. */
-const LONGEST_WORDS = 64 * 1024;
+/** A bridge itself answers at once. */
+const BRIDGE_GRACE_MS = 5_000;
 
 const bridgeStatus = z.object({
   status: z.string(),
   error: z.string().optional(),
   words: z.string().optional(),
+  /** What a server that has not answered yet printed where only messages may be. */
+  printed: z.string().nullish(),
   sessions: z.number().int().default(0),
 });
 const rpcAnswer = z.object({
-  result: z.unknown().optional(),
+  result: z.object({ state: z.enum(["answered", "busy", "starting", "silent"]).catch("answered") }).optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
 });
 /** JSON-RPC: the server lives and says that it does not have this method. */
 const METHOD_NOT_FOUND = -32601;
+const NOT_ASKED: Record<"busy" | "starting", string> = {
+  busy: "It is busy with calls that are within their time, and was not asked.",
+  starting: "The process that would be asked is still starting.",
+};
 
 export function createProber(options: { allowPrivateRemotes: boolean }): Prober {
   const remote = new Agent({
@@ -78,7 +101,14 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
   }
 
-  async function callBridge(target: ProbeTarget, dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  /** @returns why it was not asked; null when it answered */
+  async function callBridge(
+    target: ProbeTarget,
+    dispatcher: Dispatcher,
+    signal: AbortSignal,
+    limit: Limit,
+  ): Promise<string | null> {
+    const late = AbortSignal.timeout(limit.seconds * 1_000 + BRIDGE_GRACE_MS);
     const { statusCode, body } = await request(`${originOf(target)}/mcp`, {
       dispatcher,
       method: "POST",
@@ -86,67 +116,110 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         "content-type": "application/json",
         accept: "application/json",
         authorization: `Bearer ${target.token}`,
-        [probeHeader]: "1",
+        [probeHeader]: String(limit.seconds),
       },
       // The bridge passes it to a process that runs and has nothing to do; where all are busy, or one is starting, it says that.
       body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
-      signal,
+      headersTimeout: 0,
+      signal: AbortSignal.any([signal, late]),
+    }).catch((error: unknown) => {
+      throw late.aborted ? tooSlow("its bridge's probe", limit) : error;
     });
     const text = await readBounded(body);
     const answer = rpcAnswer.safeParse(parseJson(text));
     const error = answer.data?.error;
-    if (statusCode === 200 && answer.success && (!error || error.code === METHOD_NOT_FOUND)) return;
+    if (statusCode === 200 && answer.success && (!error || error.code === METHOD_NOT_FOUND)) {
+      const state = answer.data.result?.state;
+      if (state === "silent") throw tooSlow("tools/list", limit);
+      return state === "busy" || state === "starting" ? NOT_ASKED[state] : null;
+    }
     if (!error) throw new ProbeError({ reason: `The bridge answered HTTP ${statusCode}.`, words: null });
     // The bridge itself refuses by a status; the server's own errors come as answers.
     if (statusCode !== 200) throw new ProbeError({ reason: sentence(error.message), words: null });
     throw new ProbeError({ reason: "It answered tools/list with an error.", words: said(error.message) });
   }
 
-  async function get(target: ProbeTarget, dispatcher: Dispatcher, path: string, signal: AbortSignal): Promise<void> {
-    const { statusCode, body } = await request(urlAt(originOf(target), path), {
-      dispatcher,
-      headers: target.headers,
-      signal,
+  async function get(
+    target: ProbeTarget,
+    dispatcher: Dispatcher,
+    path: string,
+    signal: AbortSignal,
+    limit: Limit,
+  ): Promise<void> {
+    const late = AbortSignal.timeout(limit.seconds * 1_000);
+    const call = async (): Promise<number> => {
+      const { statusCode, body } = await request(urlAt(originOf(target), path), {
+        dispatcher,
+        headers: target.headers,
+        headersTimeout: 0,
+        signal: AbortSignal.any([signal, late]),
+      });
+      await readBounded(body);
+      return statusCode;
+    };
+    const status = await call().catch((error: unknown) => {
+      throw late.aborted ? tooSlow(`GET ${withoutQuery(path)}`, limit) : error;
     });
-    await readBounded(body);
-    if (statusCode < 200 || statusCode >= 400)
-      throw new ProbeError({ reason: `GET ${withoutQuery(path)} answered HTTP ${statusCode}.`, words: null });
+    if (status < 200 || status >= 400)
+      throw new ProbeError({ reason: `GET ${withoutQuery(path)} answered HTTP ${status}.`, words: null });
   }
 
-  async function call(target: ProbeTarget, dispatcher: Dispatcher, signal: AbortSignal): Promise<string> {
+  async function call(
+    target: ProbeTarget,
+    dispatcher: Dispatcher,
+    signal: AbortSignal,
+    limit: Limit,
+  ): Promise<{ kind: string; notAsked: string | null }> {
     const { launch } = target;
     const { livenessPath, readinessPath } = launch.options.health;
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
     if (paths.length > 0 && launch.kind !== "stdio") {
-      for (const path of paths) await get(target, dispatcher, path, signal);
-      return paths.map((path) => `GET ${withoutQuery(path)}`).join(", ");
+      for (const path of paths) await get(target, dispatcher, path, signal, limit);
+      return { kind: paths.map((path) => `GET ${withoutQuery(path)}`).join(", "), notAsked: null };
     }
-    if (launch.kind === "stdio") {
-      await callBridge(target, dispatcher, signal);
-      return "mcp tools/list";
-    }
-    const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
-    return probeMcp({ url, headers: target.headers, dispatcher, signal, maxBytes: MAX_ANSWER_BYTES, tooLarge });
+    if (launch.kind === "stdio")
+      return { kind: "mcp tools/list", notAsked: await callBridge(target, dispatcher, signal, limit) };
+    const kind = await probeMcp({
+      url: target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch)),
+      headers: target.headers,
+      dispatcher,
+      signal,
+      limitMs: limit.seconds * 1_000,
+      tooSlow: (asked) => tooSlow(asked, limit),
+      maxBytes: MAX_ANSWER_BYTES,
+      tooLarge,
+      explain(answer) {
+        const why = whyRefused(answer, askedOf(target));
+        return why && new ProbeError(why);
+      },
+    });
+    return { kind, notAsked: null };
   }
 
-  const check: Prober["check"] = async (target, signal) => {
-    const { timeoutSeconds } = target.launch.options.health;
-    const timeout = AbortSignal.timeout(timeoutSeconds * 1_000);
+  const check: Prober["check"] = async (target, signal, atMost) => {
+    const limit = limitOf(target.launch, atMost);
     const started = performance.now();
     const elapsed = () => Math.round((performance.now() - started) * 100) / 100;
     try {
-      const deadline = AbortSignal.any([signal, timeout]);
-      const kind =
+      const { kind, notAsked } =
         target.launch.kind === "remote"
-          ? await call(target, remote, deadline)
-          : await connected(target, (dispatcher) => call(target, dispatcher, deadline));
-      return { ok: true, kind, latencyMs: elapsed(), detail: null, words: null };
+          ? await call(target, remote, signal, limit)
+          : await connected(target, (dispatcher) => call(target, dispatcher, signal, limit));
+      const outcome = notAsked === null ? "ANSWERED" : "BUSY";
+      return { outcome, kind: notAsked === null ? kind : "none", latencyMs: elapsed(), detail: notAsked, words: null };
     } catch (error) {
-      const { reason, words } = timeout.aborted
-        ? { reason: `It did not answer within ${timeoutSeconds} s.`, words: null }
-        : describe(error);
-      const hopeless = causesOf(error).some((cause) => cause instanceof ImpostorError);
-      return { ok: false, kind: kindOf(target), latencyMs: elapsed(), detail: reason, words, hopeless };
+      const { reason, words } = describeFailure(error, askedOf(target));
+      const causes = causesOf(error);
+      return {
+        outcome: "FAILED",
+        kind: kindOf(target),
+        latencyMs: elapsed(),
+        detail: reason,
+        words,
+        hopeless: causes.some((cause) => cause instanceof ImpostorError),
+        late: causes.find((cause) => cause instanceof ProbeError)?.late ?? null,
+        rebuff: causes.some((cause) => ABSENT_CODES.includes(systemCodeOf(cause) ?? "")) ? "ABSENT" : "REFUSED",
+      };
     }
   };
 
@@ -164,27 +237,28 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
 
   return {
     check,
-    async greet(target, signal) {
-      if (target.launch.kind !== "stdio") return check(target, signal);
+    async greet(target, signal, atMost) {
+      if (target.launch.kind !== "stdio") return check(target, signal, atMost);
       const started = performance.now();
       const failed = ({ reason, words }: Reason, hopeless = false): ProbeResult => ({
-        ok: false,
+        outcome: "FAILED",
         kind: "bridge health",
         latencyMs: performance.now() - started,
         detail: reason,
         words,
         hopeless,
+        rebuff: "ABSENT",
       });
       try {
         const status = await askBridge(target, signal);
-        if (status.status === "ok") return await check(target, signal);
+        if (status.status === "ok") return await check(target, signal, atMost);
         if (status.status === "failing") {
           const { error = "the server ended", words = "" } = status;
           return failed({ reason: sentence(error), words: words === "" ? null : said(words) }, true);
         }
-        return failed({ reason: "It was started and has not answered yet.", words: null });
+        return failed(whyNotYet(target.launch, status.printed ?? null));
       } catch (error) {
-        return failed(describe(error));
+        return failed(describeFailure(error, askedOf(target)));
       }
     },
     countSessions: async (bridge) => (await askBridge(bridge, new AbortController().signal)).sessions,
@@ -219,72 +293,18 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A call that failed, told by Toolyard's own sentence. */
-class ProbeError extends Error implements Reason {
-  override readonly name = "ProbeError";
-  readonly reason: string;
-  readonly words: string | null;
-  constructor({ reason, words }: Reason) {
-    super(reason);
-    this.reason = reason;
-    this.words = words;
-  }
-}
+/** Nothing took the connection. */
+const ABSENT_CODES = ["ECONNREFUSED", "ENOENT"];
 
 function tooLarge(): ProbeError {
   return new ProbeError({ reason: "Its answer is larger than 4 MiB, or a stream of too many events.", words: null });
 }
 
-const NETWORK_ERRORS: Record<string, string> = {
-  ECONNREFUSED: "Nothing listens where it should answer.",
-  ENOENT: "Nothing listens where it should answer.",
-  ECONNRESET: "It closed the connection.",
-  UND_ERR_SOCKET: "It closed the connection.",
-  ENOTFOUND: "Its host name is not known.",
-  EAI_AGAIN: "Its host name could not be looked up.",
-  EHOSTUNREACH: "Its host cannot be reached.",
-  ENETUNREACH: "Its host cannot be reached.",
-  UND_ERR_CONNECT_TIMEOUT: "No connection to it came about in time.",
-};
-
-function describe(error: unknown): Reason {
-  const causes = causesOf(error);
-  const own = causes.find((cause) => cause instanceof ProbeError);
-  if (own) return own;
-  const refused = causes.find((cause) => cause instanceof PrivateAddressError || cause instanceof ImpostorError);
-  if (refused instanceof Error) return { reason: refused.message, words: null };
-  const codes = causes.map(systemCodeOf).filter((code) => code !== null);
-  const network = codes.map((code) => NETWORK_ERRORS[code]).find((text) => text !== undefined);
-  if (network !== undefined) return { reason: network, words: null };
-  const tls = codes.find((code) => /CERT|TLS|SSL|SIGNED|UNABLE_TO_/.test(code));
-  if (tls !== undefined) return { reason: `Its certificate or TLS is not accepted (${tls}).`, words: null };
-  // What a client library makes of an answer holds some of that answer.
-  const status = causes
-    .map((cause) => (cause instanceof Error && "status" in cause ? cause.status : null))
-    .find((code) => typeof code === "number");
-  const reason = status === undefined ? "It did not answer as MCP servers do." : `It answered HTTP ${String(status)}.`;
-  return { reason, words: said(messageOf(error)) };
-}
-
-function said(text: string): string {
-  return `It said: ${text.trim().slice(0, LONGEST_WORDS)}`;
+function askedOf({ launch, headers }: ProbeTarget): Asked {
+  return { kind: launch.kind, hasHeaders: Object.keys(headers).length > 0 };
 }
 
 /** Health paths may have keys in their query. */
 function withoutQuery(path: string): string {
   return path.replace(/\?.*/s, "");
-}
-
-/** The error and what led to it, bounded. */
-function causesOf(error: unknown): unknown[] {
-  const causes: unknown[] = [];
-  for (let cause = error; cause instanceof Error && causes.length < 8; cause = cause.cause) causes.push(cause);
-  return causes;
-}
-
-/** With a capital letter and a full stop. */
-function sentence(text: string): string {
-  const trimmed = text.trim();
-  const capital = trimmed.slice(0, 1).toUpperCase() + trimmed.slice(1);
-  return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
 }

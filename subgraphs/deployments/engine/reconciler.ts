@@ -1,6 +1,6 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
-import { type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
+import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newReplica } from "../new-replica.ts";
@@ -52,6 +52,9 @@ interface Job {
   done: Promise<void>;
 }
 
+/** Whoever asks for a check waits for it. */
+const CHECK_SECONDS = 20;
+const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
 
@@ -72,6 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     secrets,
     logger,
     now,
+    random,
     drainMs,
     graceMs,
     isGone: census.isGone,
@@ -300,8 +304,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     async check(deploymentId, signal) {
       const record = await store.load(deploymentId);
       if (!record) return [];
-      const callable = record.replicas.filter(({ state }) => state.phase === "READY" || state.phase === "UNHEALTHY");
-      const checks = await Promise.all(callable.map((replica) => work.probe(record, replica, signal)));
+      const { launch } = record.deployment;
+      const callable = record.replicas.filter(({ state, handle }) =>
+        launch.kind === "remote" ? state.phase !== "STOPPING" : CALLABLE.includes(state.phase) && handle !== null,
+      );
+      const limit = { seconds: CHECK_SECONDS, setting: `probes wait ${launch.options.health.timeoutSeconds} s` };
+      const checks = await Promise.all(callable.map((replica) => work.probe(record, replica, signal, limit)));
       wake(deploymentId);
       return checks.filter((check) => check !== null);
     },

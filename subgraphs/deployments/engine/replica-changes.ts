@@ -1,7 +1,7 @@
 import type { HealthCheck, Replica } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore, DeploymentTransaction } from "../deployment-store.ts";
 import { describeReplica, saveSettled } from "./settle.ts";
-import { transition, type ReplicaEvent } from "./transitions.ts";
+import { contextOf, transition, type ReplicaEvent } from "./transitions.ts";
 
 export interface ReplicaChange {
   deploymentId: string;
@@ -62,8 +62,7 @@ export function createReplicaChanges(options: {
   return {
     apply: (wanted) =>
       change(wanted, (replica, { deployment }, at) => {
-        const context = { policy: deployment.launch.options.health, now: at, random: random() };
-        const core = transition(replica, wanted.event, context);
+        const core = transition(replica, wanted.event, contextOf(deployment, at, random()));
         if (!core) return null;
         const after: Replica = { ...replica, ...core };
         // A place that failed for good gives its port back; it takes one again when it is restarted.

@@ -1,7 +1,7 @@
 import type { Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
 import { saveSettled } from "./settle.ts";
-import { transition } from "./transitions.ts";
+import { contextOf, transition } from "./transitions.ts";
 
 /**
  * Puts replicas whose processes are gone back to the beginning: what was asked of their deployments stays as it is, and the reconciler starts
@@ -19,7 +19,7 @@ export async function resetReplicas(options: {
     await store.transaction(async (tx) => {
       const record = await tx.load(deployment.id);
       if (!record) return;
-      const context = { policy: record.deployment.launch.options.health, now: now(), random: 0.5 };
+      const context = contextOf(record.deployment, now(), 0.5);
       let changed = false;
       const replicas = [];
       for (const replica of record.replicas) {

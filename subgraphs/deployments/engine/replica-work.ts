@@ -1,15 +1,26 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { newId, ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
-import { processNameOf, type AfterStop, type Deployment, type HealthCheck, type Replica } from "../deployment.ts";
+import {
+  processNameOf,
+  type AfterStop,
+  type Deployment,
+  type HealthCheck,
+  type HealthStatus,
+  type Replica,
+  type ReplicaPhase,
+} from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
 import { calleeOf } from "../callee.ts";
 import { openHeaders, openLaunch, openUrl, resourcesOf } from "../launch-opening.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
 import type { Reason } from "../reason.ts";
-import { describeEnd, lastWords } from "./last-words.ts";
+import { greetingPauseMs, type Rebuff } from "./greeting-pace.ts";
+import { describeEnd, LAST_LINE, lastWords } from "./last-words.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
+import { NOT_YET } from "./probe-failure.ts";
+import type { Limit } from "./probe-limit.ts";
 import type { Prober, ProbeResult, ProbeTarget } from "./probe.ts";
 import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaEvent } from "./transitions.ts";
@@ -19,8 +30,8 @@ export interface ReplicaWork {
   /** Starts its process, or finds the one that an interrupted start left; then waits for the first answer. */
   start(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
   awaitAnswer(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
-  /** One call now, recorded. Null when the replica has changed meanwhile. */
-  probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<HealthCheck | null>;
+  /** One call now, recorded. Null when the replica has changed meanwhile. @param atMost As of a probe */
+  probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal, atMost?: Limit): Promise<HealthCheck | null>;
   /** Records that its process ended by itself. */
   bury(record: DeploymentRecord, replica: Replica): Promise<void>;
   stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
@@ -37,6 +48,7 @@ export interface ReplicaWorkOptions {
   secrets: KnownSecrets;
   logger: Logger;
   now: () => number;
+  random: () => number;
   /** Whether the process is known to be gone. */
   isGone: (handle: ReplicaHandle) => boolean;
   /** From leaving the route to SIGTERM: proxies learn of it meanwhile, so that no call meets a closed door. */
@@ -45,19 +57,16 @@ export interface ReplicaWorkOptions {
   graceMs: number;
 }
 
-/** How often a replica that was just started is asked whether it answers, at first and at last. */
-const FIRST_GREETING_MS = 25;
-const LAST_GREETING_MS = 200;
-/** Greetings at the first pace: 3 s of them. */
-const QUICK_GREETINGS = 120;
 /** How often the reason of a slow start is brought up to date with what the server printed last. */
 const NEWS_INTERVAL_MS = 2_000;
+/** The last greeting before the deadline may be late. */
+const MIN_GREETING_SECONDS = 1;
 const LONGEST_WORDS = 1_000;
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, logger, now, isGone, drainMs, graceMs } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, logger, now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
     if (deployment.runtime === "REMOTE") return null;
@@ -170,18 +179,22 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 
   /** What a server that has not answered well yet said: in its answer, where it gave one, and what it printed last. */
   async function wordsOf(deployment: Deployment, replica: Replica, heard: Reason): Promise<string | null> {
-    const words = [heard.words, await lastWordsOf(deployment, replica)].filter((part) => part !== null);
+    const printed = await lastWordsOf(deployment, replica);
+    // What it printed may be what was heard of it.
+    const isTold = printed !== null && heard.words?.endsWith(printed.slice(LAST_LINE.length)) === true;
+    const words = [heard.words, isTold ? null : printed].filter((part) => part !== null);
     return words.length === 0 ? null : words.join(" ");
   }
 
   /** Puts that into the reason of a slow starter. */
   async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
+    const { reason } = heard;
     const words = await wordsOf(deployment, replica, heard);
-    if (words === null) return;
-    const reason = `It was started and has not answered ${heard.words === null ? "yet" : "as it should"}.`;
     const { id: replicaId, deploymentId, incarnation } = replica;
     const set = ({ state }: Replica): Partial<Replica> =>
-      state.phase === "STARTING" && state.words !== words ? { state: { ...state, reason, words } } : {};
+      state.phase === "STARTING" && (state.words !== words || state.reason !== reason)
+        ? { state: { ...state, reason, words } }
+        : {};
     await changes.update({ deploymentId, replicaId, incarnation, set });
   }
 
@@ -212,53 +225,66 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 
     async awaitAnswer({ deployment }, replica, signal) {
       if (replica.state.phase !== "STARTING") return;
-      const { startTimeoutSeconds, successThreshold } = deployment.launch.options.health;
+      const { launch } = deployment;
+      const { startTimeoutSeconds, successThreshold } = launch.options.health;
       const deadline = replica.state.since + startTimeoutSeconds * 1_000;
       const target = targetOf(deployment, replica);
       let successes = 0;
-      let pause = FIRST_GREETING_MS;
+      let rebuffs = 0;
+      let last: ProbeResult | null = null;
       let newsAt = now() + NEWS_INTERVAL_MS;
-      for (let greeting = 1; !signal.aborted; greeting += 1) {
-        const result = await prober.greet(target, signal);
+      while (!signal.aborted) {
+        const left = Math.max(MIN_GREETING_SECONDS, (deadline - now()) / 1_000);
+        const result = await prober.greet(target, signal, { seconds: left, setting: "startTimeoutSeconds" });
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
-        successes = result.ok ? successes + 1 : 0;
+        successes = result.outcome === "FAILED" ? 0 : successes + 1;
         if (successes >= successThreshold) {
-          const check = toCheck(replica, result, null);
+          const check = toCheck(replica, result, "HEALTHY", null);
           await apply(replica, { type: "answered" }, { set: () => ({ lastProbeAt: check.at }), check });
           return;
         }
         if (result.hopeless || now() >= deadline) {
           const heard = hidden(deployment, replica, whyOf(result));
-          const silence = `It did not answer within ${startTimeoutSeconds} s of its start.`;
           const why = result.hopeless
             ? heard
             : {
-                reason: heard.words === null ? silence : `${silence} ${heard.reason}`,
+                reason: lateReason(startTimeoutSeconds, heard.reason, result.rebuff),
                 words: await wordsOf(deployment, replica, heard),
               };
-          await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, why) });
+          await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, "UNHEALTHY", why) });
           return;
         }
-        if (now() >= newsAt) {
+        // What refuses, or runs elsewhere, is told at once; what is only slow, when that has become worth telling.
+        const isFinal = result.rebuff === "REFUSED" || launch.kind === "remote";
+        const isNews = isFinal && result.detail !== last?.detail;
+        if (result.outcome === "FAILED" && (isNews || now() >= newsAt)) {
           await tellNews(deployment, replica, hidden(deployment, replica, whyOf(result)));
           newsAt = now() + NEWS_INTERVAL_MS;
         }
-        if (greeting > QUICK_GREETINGS || deployment.launch.kind !== "stdio")
-          pause = Math.min(LAST_GREETING_MS, pause * 1.25);
-        await delay(pause, undefined, { signal, ref: false }).catch(ignoreAbort);
+        rebuffs = result.rebuff === last?.rebuff ? rebuffs + 1 : 1;
+        last = result;
+        const pause = greetingPauseMs(launch.kind, result.rebuff ?? "ABSENT", rebuffs, replica.attempts, random());
+        const untilDeadline = Math.max(0, deadline - now());
+        await delay(Math.min(pause, untilDeadline), undefined, { signal, ref: false }).catch(ignoreAbort);
       }
     },
 
-    async probe({ deployment }, replica, signal) {
-      const result = await prober.check(targetOf(deployment, replica), signal);
+    async probe({ deployment }, replica, signal, atMost) {
+      const { phase } = replica.state;
+      const call = phase === "STARTING" ? prober.greet : prober.check;
+      const result = await call(targetOf(deployment, replica), signal, atMost);
       if (signal.aborted) return null;
-      const why = result.ok ? null : hidden(deployment, replica, whyOf(result));
-      const check = toCheck(replica, result, why);
+      const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
+      // Whoever waits less than probes do knows nothing of what takes longer.
+      const isUndecided = atMost !== undefined && result.late === atMost;
+      const status = statusOf(result.outcome, phase, isUndecided);
+      const check = toCheck(replica, result, status, why);
       const event: ReplicaEvent = why === null ? { type: "answered" } : { type: "silent", ...why };
       const set = () => ({ lastProbeAt: check.at });
       // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
-      const { phase } = replica.state;
-      const judged = phase === "UNHEALTHY" || (phase === "READY" && !result.ok);
+      const judged =
+        !isUndecided &&
+        ((phase === "UNHEALTHY" && result.outcome !== "BUSY") || (phase === "READY" && result.outcome === "FAILED"));
       const applied = judged ? await apply(replica, event, { set, check }) : null;
       if (applied) return check;
       const { id: replicaId, deploymentId, incarnation } = replica;
@@ -274,7 +300,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       // What it started may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
-      const check = toCheck(replica, { ok: false, kind: "process", latencyMs: 0 }, why);
+      const check = toCheck(replica, { kind: "process", latencyMs: 0 }, "UNHEALTHY", why);
       await apply(replica, { type: hopeless ? "refused" : "ended", ...why }, { check });
     },
 
@@ -308,10 +334,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 
   function toCheck(
     replica: Replica,
-    { ok, kind, latencyMs }: Pick<ProbeResult, "ok" | "kind" | "latencyMs">,
+    { kind, latencyMs }: Pick<ProbeResult, "kind" | "latencyMs">,
+    status: HealthStatus,
     why: Reason | null,
   ): HealthCheck {
-    const status = ok ? "HEALTHY" : "UNHEALTHY";
     return {
       id: newId(),
       deploymentId: replica.deploymentId,
@@ -326,6 +352,24 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   }
 
   return work;
+}
+
+/** Of a start whose time is up. */
+function lateReason(seconds: number, heard: string, rebuff: Rebuff | undefined): string {
+  const late = `It did not answer${rebuff === "REFUSED" ? " as it should" : ""} within ${seconds} s of its start (startTimeoutSeconds).`;
+  return heard.startsWith(NOT_YET) ? late : `${late} ${heard}`;
+}
+
+/** What a probe says of a replica: what was not asked is what it was. */
+function statusOf(outcome: ProbeResult["outcome"], phase: ReplicaPhase, isUndecided: boolean): HealthStatus {
+  switch (outcome) {
+    case "ANSWERED":
+      return "HEALTHY";
+    case "FAILED":
+      return isUndecided ? "UNKNOWN" : "UNHEALTHY";
+    case "BUSY":
+      return phase === "READY" ? "HEALTHY" : phase === "UNHEALTHY" ? "UNHEALTHY" : "UNKNOWN";
+  }
 }
 
 function whyOf({ detail, words }: ProbeResult): Reason {

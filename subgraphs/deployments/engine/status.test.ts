@@ -35,7 +35,7 @@ test.each<
   ["stop asked, none left", { desired: "STOP", wanted: 1, everReady: true, states: [] }, "STOPPED", "UNKNOWN", false],
 ])("%s", (_name, { desired = "RUN", wanted, everReady = false, states }, status, health, hasReason) => {
   const replicas = states.map((state, ordinal) => ({ ordinal, state, attempts: 0 }));
-  const derived = deriveStatus({ desired, desiredReplicas: wanted, everReady }, replicas);
+  const derived = deriveStatus({ desired, desiredReplicas: wanted, everReady, deployedAt: null }, replicas);
   expect(derived).toMatchObject({ status, health });
   expect(derived.reason !== null).toBe(hasReason);
 });

@@ -1,6 +1,7 @@
 import type { Deployment, DeploymentStatus, HealthStatus, Replica } from "../deployment.ts";
 import type { Reason } from "../reason.ts";
-import { MAX_ATTEMPTS } from "./backoff.ts";
+import { mostAttempts } from "./backoff.ts";
+import { NOT_YET } from "./probe-failure.ts";
 
 export interface DerivedStatus {
   status: DeploymentStatus;
@@ -11,7 +12,7 @@ export interface DerivedStatus {
   words: string | null;
 }
 
-type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "everReady">;
+type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "everReady" | "deployedAt">;
 type Observed = Pick<Replica, "ordinal" | "state" | "attempts">;
 
 /** The table of deployments.md: what a deployment is, from what was asked and what its replicas are. */
@@ -27,7 +28,7 @@ export function deriveStatus(deployment: Desired, replicas: readonly Observed[])
   const serving = replicas.filter((replica) => replica.state.phase === "READY").length;
   if (serving >= wanted) return { status: "RUNNING", health: "HEALTHY", reason: null, words: null };
   const others = replicas.filter(({ state }) => state.phase !== "READY" && !isLeaving(state));
-  const why = worst(others);
+  const why = worst(deployment, others);
   const words = why?.words ?? null;
   if (serving > 0) {
     const detail = why === null ? "" : ` ${why.reason}`;
@@ -45,16 +46,18 @@ function isLeaving(state: Replica["state"]): boolean {
   return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
 }
 
-const STARTED = "It was started and has not answered yet; what runs through npx or uvx may be installing.";
 const GRAVITY = ["FAILED", "BACKOFF", "UNHEALTHY", "STOPPING", "STARTING", "PENDING"];
 
-function worst(replicas: readonly Observed[]): Reason | null {
+function worst(deployment: Desired, replicas: readonly Observed[]): Reason | null {
   const sorted = replicas.toSorted((a, b) => GRAVITY.indexOf(a.state.phase) - GRAVITY.indexOf(b.state.phase));
-  return sorted[0] ? replicaReason(sorted[0]) : null;
+  return sorted[0] ? replicaReason(deployment, sorted[0]) : null;
 }
 
 /** Why one replica is not READY; null when it is. */
-export function replicaReason({ state, attempts }: Pick<Observed, "state" | "attempts">): Reason | null {
+export function replicaReason(
+  deployment: Pick<Deployment, "deployedAt">,
+  { state, attempts }: Pick<Observed, "state" | "attempts">,
+): Reason | null {
   const words = "words" in state ? (state.words ?? null) : null;
   switch (state.phase) {
     case "READY":
@@ -62,13 +65,13 @@ export function replicaReason({ state, attempts }: Pick<Observed, "state" | "att
     case "PENDING":
       return { reason: "It is about to start.", words };
     case "STARTING":
-      return { reason: state.reason ?? STARTED, words };
+      return { reason: state.reason ?? `${NOT_YET}.`, words };
     case "UNHEALTHY":
     case "FAILED":
     case "STOPPING":
       return { reason: state.reason, words };
     case "BACKOFF": {
-      const reason = `${state.reason} It is started again soon (try ${attempts + 1} of ${MAX_ATTEMPTS}).`;
+      const reason = `${state.reason} It is started again soon (try ${attempts + 1} of ${mostAttempts(deployment)}).`;
       return { reason, words };
     }
     case "STOPPED":

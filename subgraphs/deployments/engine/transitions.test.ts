@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { launchSpec } from "../launch-spec.ts";
-import { FORGET_AFTER_MS, MAX_ATTEMPTS, backoffMs } from "./backoff.ts";
+import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 import { transition, type ReplicaCore } from "./transitions.ts";
 
 const policy = launchSpec.parse({
@@ -8,7 +8,7 @@ const policy = launchSpec.parse({
   command: "x",
   options: { health: { failureThreshold: 3, successThreshold: 2 } },
 }).options.health;
-const at = (now: number) => ({ policy, now, random: 0.5 });
+const at = (now: number) => ({ policy, mostAttempts: mostAttempts({ deployedAt: 1 }), now, random: 0.5 });
 const core = (state: ReplicaCore["state"], attempts = 0): ReplicaCore => ({
   state,
   attempts,
@@ -38,13 +38,16 @@ describe("transitions", () => {
     expect(once && transition(once, { type: "answered" }, at(20))?.state).toEqual({ phase: "READY", since: 20 });
   });
 
-  test("the tenth failure in a row is the last one", () => {
-    const failed = transition(
-      core({ phase: "STARTING", since: 0 }, MAX_ATTEMPTS - 1),
-      { type: "ended", reason: "It exited.", words: null },
-      at(0),
-    );
-    expect(failed?.state).toEqual({ phase: "FAILED", reason: "It exited. It was tried 10 times.", words: null });
+  test.each([
+    ["what once ran is the tenth", { deployedAt: 1 }, 10],
+    ["what never ran is the fifth", { deployedAt: null }, 5],
+  ])("the last failure in a row of %s", (_name, deployment, tries) => {
+    const context = { ...at(0), mostAttempts: mostAttempts(deployment) };
+    const ended = { type: "ended", reason: "It exited.", words: null } as const;
+    const after = (attempts: number) => transition(core({ phase: "STARTING", since: 0 }, attempts), ended, context);
+    expect(after(tries - 2)?.state.phase).toBe("BACKOFF");
+    const reason = `It exited. It was tried ${tries} times.`;
+    expect(after(tries - 1)?.state).toEqual({ phase: "FAILED", reason, words: null });
   });
 
   test("30 s of answering forget the failures before", () => {

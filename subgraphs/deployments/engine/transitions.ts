@@ -1,7 +1,7 @@
-import type { AfterStop, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
+import type { AfterStop, Deployment, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
 import type { HealthPolicy } from "../launch-spec.ts";
 import type { Reason } from "../reason.ts";
-import { FORGET_AFTER_MS, MAX_ATTEMPTS, backoffMs } from "./backoff.ts";
+import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 
 /** What happened to a replica. */
 export type ReplicaEvent =
@@ -24,9 +24,19 @@ export type ReplicaCore = Pick<Replica, "state" | "generation" | "incarnation" |
 
 export interface TransitionContext {
   policy: HealthPolicy;
+  /** As `mostAttempts` says. */
+  mostAttempts: number;
   now: number;
   /** From 0 to 1, for the back-off's jitter. */
   random: number;
+}
+
+export function contextOf(
+  deployment: Pick<Deployment, "launch" | "deployedAt">,
+  now: number,
+  random: number,
+): TransitionContext {
+  return { policy: deployment.launch.options.health, mostAttempts: mostAttempts(deployment), now, random };
 }
 
 type Step<Phase extends ReplicaPhase, Type extends ReplicaEvent["type"]> = (
@@ -158,11 +168,11 @@ function failedProbe(
 function afterFailure(
   replica: ReplicaCore,
   { reason, words }: Reason,
-  { now, random }: TransitionContext,
+  { now, random, mostAttempts }: TransitionContext,
 ): ReplicaCore {
   const attempts = forgiven(replica, now) + 1;
   const state: ReplicaState =
-    attempts >= MAX_ATTEMPTS
+    attempts >= mostAttempts
       ? { phase: "FAILED", reason: `${reason} It was tried ${attempts} times.`, words }
       : { phase: "BACKOFF", until: now + backoffMs(attempts, random), reason, words };
   return { ...replica, attempts, state };

@@ -248,13 +248,13 @@ export type HealthCheck = {
   at: Scalars['DateTime']['output'];
   /** What came of it. */
   status: HealthStatus;
-  /** What was asked: `mcp tools/list`, `GET /ready`, `process`, or `none` when there was nothing to ask. */
+  /** What was asked: `mcp tools/list`, `GET /ready`, `process`, or `none` when there was nothing to ask, or it was busy. */
   kind: Scalars['String']['output'];
   /** The replica that was asked; null for several or none. */
   replicaId?: Maybe<Scalars['ID']['output']>;
   /** How long the answer took. */
   latencyMs: Scalars['Float']['output'];
-  /** Why it failed, in a sentence. What the server said of it follows for those who may read its logs. */
+  /** Why it failed, or was not asked, in a sentence; null when it answered. What the server said of it follows for those who may read its logs. */
   detail?: Maybe<Scalars['String']['output']>;
 };
 

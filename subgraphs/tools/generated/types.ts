@@ -147,7 +147,7 @@ export type HealthOptions = {
   startTimeoutSeconds: Scalars['Int']['output'];
   /** Seconds between probes. */
   intervalSeconds: Scalars['Int']['output'];
-  /** Seconds that one probe may take. */
+  /** Seconds that one answer to a probe may take. */
   timeoutSeconds: Scalars['Int']['output'];
   /** Failed probes in a row after which a replica is restarted. */
   failureThreshold: Scalars['Int']['output'];
@@ -446,7 +446,7 @@ export type HealthOptionsInput = {
   startTimeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
   /** Between two probes. 1 to 3600. */
   intervalSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** For one probe. 1 to 300. */
+  /** For one answer to a probe; null: as long as calls may take, the launch's `timeoutSeconds`, but at most 300. 1 to 300. */
   timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
   /** Failures in a row that make a replica unhealthy. 1 to 100. */
   failureThreshold?: InputMaybe<Scalars['Int']['input']>;

@@ -1,0 +1,20 @@
+import type { LaunchSpec } from "../launch-spec.ts";
+import { ProbeError } from "./probe-failure.ts";
+
+/** How long a server may take for one answer, and what says so: a setting of the launch's, which reasons name. */
+export interface Limit {
+  seconds: number;
+  setting: string;
+}
+
+export function limitOf({ options }: LaunchSpec, atMost: Limit | undefined): Limit {
+  const { timeoutSeconds: seconds } = options.health;
+  if (atMost !== undefined && atMost.seconds < seconds) return atMost;
+  return { seconds, setting: seconds === options.timeoutSeconds ? "timeoutSeconds" : "health.timeoutSeconds" };
+}
+
+export function tooSlow(asked: string, limit: Limit): ProbeError {
+  const { seconds, setting } = limit;
+  const reason = `It did not answer ${asked} within ${Math.round(seconds * 10) / 10} s (${setting}).`;
+  return new ProbeError({ reason, words: null }, limit);
+}
