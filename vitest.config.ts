@@ -14,7 +14,10 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{packages,gateway,schema,subgraphs}/**/*.test.ts", "tests/{architecture,contract}/**/*.test.ts"],
+          include: [
+            "{cli,packages,gateway,schema,subgraphs}/**/*.test.ts",
+            "tests/{architecture,contract}/**/*.test.ts",
+          ],
         },
       },
       {

@@ -1,3 +1,4 @@
+import { DEFAULT_URL, DEFAULT_USERNAME } from "../cli/defaults.ts";
 import { SAMPLE_SLUG } from "./sample.ts";
 
 export interface BannerFacts {
@@ -6,9 +7,13 @@ export interface BannerFacts {
   /** Where gateway and proxy listen, when that is not where they are reached. */
   behind: { gatewayUrl: string; proxyUrl: string } | null;
   dataDir: string;
+  /** Whether commands look there without being told. */
+  isDefaultDataDir: boolean;
   administrator: {
     username: string;
-    /** Only when it was made just now. */ generatedPassword: string | null;
+    /** Only when it was made just now. */
+    generatedPassword: string | null;
+    /** Only as long as the password in it is right. */
     passwordFile: string | null;
   };
   /** Whether the sample tool is registered. */
@@ -22,7 +27,11 @@ export interface BannerFacts {
 export function renderBanner(facts: BannerFacts): string {
   const { gatewayUrl, proxyUrl, behind, administrator, registration } = facts;
   const { username, generatedPassword, passwordFile } = administrator;
-  const password = passwordFile === null ? "$ADMIN_PASSWORD" : `$(cat '${passwordFile}')`;
+  const inDataDir = facts.isDefaultDataDir ? "" : `DATA_DIR=${shellWord(facts.dataDir)} `;
+  const asAdministrator = username === DEFAULT_USERNAME ? "" : `ADMIN_USERNAME=${shellWord(username)} `;
+  // These commands run on this host.
+  const url = behind?.gatewayUrl ?? gatewayUrl;
+  const at = url === DEFAULT_URL ? "" : ` --url ${shellWord(url)}`;
   const lines = [
     "",
     "  Toolyard is ready.",
@@ -38,6 +47,9 @@ export function renderBanner(facts: BannerFacts): string {
     generatedPassword === null
       ? `  Log in as ${username}${passwordFile === null ? "" : `; the password is in ${passwordFile}`}.`
       : `  Log in as ${username} with the password ${generatedPassword}\n  (made just now, shown this once, kept in ${passwordFile})`,
+    ...(passwordFile === null
+      ? [`  Where the password is lost, a new one: ${inDataDir}npm run reset-password -- ${username}`]
+      : []),
     registration.open
       ? `  Registration is open: whoever registers becomes ${registration.role}${registration.role === "VIEWER" ? ", who may look but change and start nothing. An administrator gives DEVELOPER by setUserRole" : ""}.`
       : "  Registration is closed.",
@@ -45,26 +57,11 @@ export function renderBanner(facts: BannerFacts): string {
     "",
     "  Next, in another terminal:",
     "",
-    "  # a token for 15 minutes",
-    `  TOKEN=$(curl -s ${gatewayUrl}/graphql -H 'content-type: application/json' \\`,
-    `    -d "{\\"query\\":\\"mutation(\\$u:String!,\\$p:String!){login(username:\\$u,password:\\$p){accessToken}}\\",\\"variables\\":{\\"u\\":\\"${username}\\",\\"p\\":\\"${password}\\"}}" \\`,
-    `    | sed -E 's/.*"accessToken":"([^"]+)".*/\\1/')`,
-    "",
-    "  # what is deployed",
-    `  curl -s ${gatewayUrl}/graphql -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\`,
-    `    -d '{"query":"{ tools { edges { node { slug deployments { edges { node { name status health mcpUrl } } } } } } }"}'`,
-    "",
-    ...(facts.sample
-      ? [
-          "  # call the sample's tool `echo` through the proxy",
-          `  curl -s ${proxyUrl}/mcp/${SAMPLE_SLUG}/v1/mcp -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\`,
-          `    -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: echo' \\`,
-          `    -d '${JSON.stringify(ECHO_CALL)}'`,
-          "",
-        ]
-      : []),
-    "  # watch deployments live (the subscription `deploymentEvents`); Ctrl-C ends it",
-    `  TOKEN=$TOKEN npm run --silent watch -- ${gatewayUrl}`,
+    `  ${inDataDir}${asAdministrator}npm run toolyard -- login${at}`,
+    ...(facts.sample ? [`  npm run toolyard -- call ${SAMPLE_SLUG} echo '{"message":"hello"}'`] : []),
+    "  npm run toolyard -- register NAME -- COMMAND …    # a server of your own: node server.mjs, npx -y PACKAGE, uvx PACKAGE",
+    "  npm run toolyard -- deploy NAME",
+    "  npm run toolyard -- --help",
     "",
     "  Ctrl-C here stops everything.",
     "",
@@ -72,18 +69,7 @@ export function renderBanner(facts: BannerFacts): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** A whole call in one request, as the 2026-07-28 revision of MCP has it: no session, no handshake. */
-const ECHO_CALL = {
-  jsonrpc: "2.0",
-  id: 1,
-  method: "tools/call",
-  params: {
-    name: "echo",
-    arguments: { message: "hello" },
-    _meta: {
-      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-      "io.modelcontextprotocol/clientInfo": { name: "curl", version: "1" },
-      "io.modelcontextprotocol/clientCapabilities": {},
-    },
-  },
-};
+/** A text as one word of a shell's. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

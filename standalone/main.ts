@@ -1,6 +1,6 @@
 /** The gateway and the five subgraphs in this process, the proxy beside it as a second one. */
 import { once } from "node:events";
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { createGateway } from "@toolyard/gateway";
@@ -150,13 +150,11 @@ await runProcess(
             ? null
             : { gatewayUrl: server.url, proxyUrl: `http://${urlHost(config.host)}:${config.proxyPort}` },
         dataDir,
-        administrator: {
-          ...administrator,
-          passwordFile: administrator.passwordFile ?? (await existing(join(dataDir, "admin-password"))),
-        },
+        administrator,
+        isDefaultDataDir: dataDir === join(root, "data"),
         sample,
         registration: { open: configs.identity.registration === "open", role: configs.identity.registrationRole },
-        notes,
+        notes: [...administrator.notes, ...notes],
       }),
     );
   },
@@ -165,11 +163,4 @@ await runProcess(
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (!signal.aborted) await once(signal, "abort");
-}
-
-async function existing(file: string): Promise<string | null> {
-  return access(file).then(
-    () => file,
-    () => null,
-  );
 }

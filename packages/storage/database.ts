@@ -2,7 +2,7 @@ import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "@toolyard/service-kit";
+import { messageOf, ToolyardError } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 
@@ -31,6 +31,8 @@ export interface DatabaseOptions {
   entities: EntitySchema[];
   /** In order; those not yet run are run at opening, each in a transaction. */
   migrations: Migration[];
+  /** False runs none, and refuses a store that is behind them: for who only looks in while others run on it. */
+  migrate?: boolean;
 }
 
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
@@ -39,6 +41,13 @@ const BUSY_TIMEOUT_MS = 10_000;
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   if (options.file !== ":memory:") await createPrivately(options.file);
   const writer = await initialize(options, true);
+  if (options.migrate === false && (await writer.showMigrations())) {
+    await writer.destroy();
+    throw new ToolyardError(
+      "PRECONDITION_FAILED",
+      `${options.file} is of an earlier version of Toolyard, which runs on it: stop that, or use its version for this.`,
+    );
+  }
   // libsql waits for a lock synchronously, which would hold up the whole process: the wait is ours instead, below.
   await writer.query("PRAGMA busy_timeout = 0");
   // A second connection to ":memory:" would be another database.
@@ -119,14 +128,15 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
 }
 
 /** A data source on a SQLite file; exported for the migration generator. Runs migrations only as the writer. */
-export function createDataSource({ file, entities, migrations }: DatabaseOptions, writer: boolean): DataSource {
+export function createDataSource(options: DatabaseOptions, writer: boolean): DataSource {
+  const { file, entities, migrations, migrate = true } = options;
   return new DataSource({
     type: "better-sqlite3",
     driver: LibsqlDriver,
     database: file,
     entities,
     migrations: createMigrations(migrations),
-    migrationsRun: writer,
+    migrationsRun: writer && migrate,
     migrationsTransactionMode: "each",
     migrationsTableName: "migrations",
     enableWAL: true,

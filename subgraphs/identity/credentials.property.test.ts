@@ -67,6 +67,7 @@ beforeAll(async () => {
     store,
     revocations,
     hasher,
+    kept: { forget: () => Promise.resolve() },
     limiter: createLoginLimiter({ enabled: false }),
     signer: createTokenSigner({ secretKey }),
     config: { registration: "open", registrationRole: "VIEWER" },

@@ -54,7 +54,8 @@ test("gets a generated password, shown once and kept in a file that only its own
     userId: null,
     username: "admin",
     generatedPassword: null,
-    passwordFile: null,
+    passwordFile,
+    notes: [],
   });
   expect((await readdir(dataDir)).filter((file) => file.startsWith("admin-password"))).toEqual(["admin-password"]);
 });
@@ -67,6 +68,7 @@ test("gets ADMIN_USERNAME and ADMIN_PASSWORD, and then there is no file", async 
     username: "root",
     generatedPassword: null,
     passwordFile: null,
+    notes: [],
   });
   await login(subgraph, "root", "a sentence that only I know");
   expect(await readdir(dataDir)).not.toContain("admin-password");

@@ -1,9 +1,8 @@
-import { randomBytes, randomUUID } from "node:crypto";
-import { mkdir, open, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { randomBytes } from "node:crypto";
 import { newId } from "@toolyard/service-kit";
 import type { IdentityConfig } from "./config.ts";
 import type { IdentityStore } from "./identity-store.ts";
+import type { KeptPassword } from "./kept-password.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 
 export interface FirstAdministrator {
@@ -11,11 +10,14 @@ export interface FirstAdministrator {
   created: boolean;
   /** Of the account that this call made. */
   userId: string | null;
+  /** An administrator who can log in; where ADMIN_USERNAME is one, that one. */
   username: string;
   /** Shown once: only when this call made the account with a password of its own making. */
   generatedPassword: string | null;
-  /** Where that password is kept, mode 0600. */
+  /** Where the generated password is kept, as long as it is `username`'s. */
   passwordFile: string | null;
+  /** Sentences about variables that do nothing, since there are accounts already. */
+  notes: string[];
 }
 
 /** Makes the first administrator when there is no user at all. Safe to run twice, also in two processes at once. */
@@ -23,21 +25,13 @@ export async function ensureFirstAdministrator(options: {
   store: IdentityStore;
   hasher: PasswordHasher;
   config: Pick<IdentityConfig, "adminUsername" | "adminPassword">;
-  dataDir: string;
+  kept: KeptPassword;
   now: () => number;
 }): Promise<FirstAdministrator> {
-  const { store, hasher, config, dataDir, now } = options;
-  const nothing: FirstAdministrator = {
-    created: false,
-    userId: null,
-    username: config.adminUsername,
-    generatedPassword: null,
-    passwordFile: null,
-  };
-  if ((await store.countUsers()) > 0) return nothing;
+  const { store, hasher, config, kept, now } = options;
+  if ((await store.countUsers()) > 0) return standingAdministrator(options);
   const generated = config.adminPassword === null ? randomBytes(18).toString("base64url") : null;
   const passwordHash = await hasher.hash(config.adminPassword ?? generated ?? "");
-  const passwordFile = join(dataDir, "admin-password");
   const userId = newId();
   const created = await store.transaction(async (tx) => {
     if ((await tx.countUsers()) > 0) return false;
@@ -53,27 +47,62 @@ export async function ensureFirstAdministrator(options: {
     });
     // Within the transaction, slow as it is: an account whose password is nowhere would shut its owner out for good, and of two
     // processes that start at once only the one that makes the account may write the file.
-    if (generated !== null) await writeAtomically(passwordFile, `${generated}\n`);
+    if (generated !== null) await kept.keep(generated);
     return true;
   });
-  if (!created) return nothing;
+  if (!created) return standingAdministrator(options);
   return {
     created,
     userId,
     username: config.adminUsername,
     generatedPassword: generated,
-    passwordFile: generated === null ? null : passwordFile,
+    passwordFile: generated === null ? null : kept.file,
+    notes: [],
   };
 }
 
-async function writeAtomically(file: string, text: string): Promise<void> {
-  await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
-  const temporary = `${file}.${randomUUID()}`;
-  {
-    const handle = await open(temporary, "wx", 0o600);
-    await using _closing = { [Symbol.asyncDispose]: () => handle.close() };
-    await handle.writeFile(text);
-    await handle.sync();
+/** Who can log in where there are accounts, and what of the configuration does nothing there. */
+async function standingAdministrator(options: {
+  store: IdentityStore;
+  hasher: PasswordHasher;
+  config: Pick<IdentityConfig, "adminUsername" | "adminPassword">;
+  kept: KeptPassword;
+}): Promise<FirstAdministrator> {
+  const { store, hasher, config, kept } = options;
+  const named = await store.findUserByName(config.adminUsername);
+  const first = await store.findFirstAdministrator();
+  const candidates = [...(named?.role === "ADMIN" && !named.disabled ? [named] : []), ...(first ? [first] : [])];
+  const owner = await firstOf(candidates, (user) => kept.isOf(user));
+  // Of an earlier version, which left it there when the password was changed.
+  if (!owner) await kept.remove();
+  const administrator = owner ?? candidates[0];
+  const username = administrator?.username ?? config.adminUsername;
+  const notes: string[] = [];
+  if (named === null && administrator) {
+    const names = config.adminPassword === null ? "ADMIN_USERNAME is" : "ADMIN_USERNAME and ADMIN_PASSWORD are";
+    notes.push(
+      `${names} passed over: there are accounts already, and none of them is ${config.adminUsername}. An administrator is ${username}.`,
+    );
+  } else if (
+    named &&
+    config.adminPassword !== null &&
+    !(await hasher.verify(config.adminPassword, named.passwordHash))
+  ) {
+    notes.push(
+      `ADMIN_PASSWORD is passed over: ${named.username} has another password already. A new one: npm run reset-password -- ${named.username}`,
+    );
   }
-  await rename(temporary, file);
+  return {
+    created: false,
+    userId: null,
+    username,
+    generatedPassword: null,
+    passwordFile: owner ? kept.file : null,
+    notes,
+  };
+}
+
+async function firstOf<Item>(items: readonly Item[], test: (item: Item) => Promise<boolean>): Promise<Item | null> {
+  for (const item of items) if (await test(item)) return item;
+  return null;
 }

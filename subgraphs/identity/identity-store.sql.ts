@@ -49,6 +49,13 @@ function createReads(manager: EntityManager): IdentityReads {
       return rows.map(({ username }) => username);
     },
     countUsers: () => userRows.count(),
+    async findFirstAdministrator() {
+      const row = await userRows.findOne({
+        where: { role: "ADMIN", disabled: false },
+        order: { createdAt: "ASC", id: "ASC" },
+      });
+      return row && toUser(row);
+    },
     countOtherAdministrators: (userId) => userRows.countBy({ role: "ADMIN", disabled: false, id: Not(userId) }),
     findRefreshToken: (hash) => manager.getRepository(refreshTokens).findOneBy({ hash }),
     findSession: (id) => manager.getRepository(sessions).findOneBy({ id }),

@@ -72,6 +72,8 @@ export interface IdentityReads {
   listUsers(page: Page, search: string | null): Promise<{ rows: User[]; totalCount: number }>;
   newestUsernames(limit: number): Promise<string[]>;
   countUsers(): Promise<number>;
+  /** Of the administrators who are not disabled, the one who was made first. */
+  findFirstAdministrator(): Promise<User | null>;
   /** Administrators who are not disabled, other than the given user. */
   countOtherAdministrators(userId: string): Promise<number>;
   findRefreshToken(hash: string): Promise<RefreshToken | null>;

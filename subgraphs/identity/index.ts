@@ -20,6 +20,7 @@ import { entities, migrationsFolder } from "./database.ts";
 import { ensureFirstAdministrator, type FirstAdministrator } from "./first-administrator.ts";
 import { createSqlIdentityStore } from "./identity-store.sql.ts";
 import { createIntrospectionService } from "./introspection-service.ts";
+import { createKeptPassword } from "./kept-password.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLoginLimiter } from "./login-limiter.ts";
 import { createPasswordHasher } from "./password-hash.ts";
@@ -29,6 +30,7 @@ import { createSessionService } from "./session-service.ts";
 import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
+export { resetPasswordInDataDir } from "./password-reset.ts";
 export type { FirstAdministrator } from "./first-administrator.ts";
 
 /** How often what has ended is removed. */
@@ -59,12 +61,13 @@ export async function createIdentitySubgraph(options: {
   const signer = createTokenSigner({ secretKey, previousSecretKeys });
   const verifier = createTokenVerifier({ keys: { secretKeys } });
   const hasher = createPasswordHasher();
+  const kept = createKeptPassword({ dataDir, hasher, logger });
   const limiter = createLoginLimiter({ enabled: config.rateLimitEnabled, now });
   const revocations = createRevocationLog({ database, bus, logger, now });
   const apiKeys = createApiKeyService({ store, revocations, logger, now });
   const services: Services = {
-    sessions: createSessionService({ store, revocations, hasher, limiter, signer, config, now }),
-    users: createUserService({ store, revocations, hasher, now }),
+    sessions: createSessionService({ store, revocations, hasher, kept, limiter, signer, config, now }),
+    users: createUserService({ store, revocations, hasher, kept, now }),
     apiKeys,
     introspection: createIntrospectionService({ store, apiKeys, verifier, now }),
     revocations,
@@ -92,7 +95,7 @@ export async function createIdentitySubgraph(options: {
       loaders: createLoaders(store),
       services,
     }),
-    ensureFirstAdministrator: () => ensureFirstAdministrator({ store, hasher, config, dataDir, now }),
+    ensureFirstAdministrator: () => ensureFirstAdministrator({ store, hasher, config, kept, now }),
     async start() {
       timer = setInterval(() => void sweep(), SWEEP_INTERVAL_MS).unref();
       await sweep();

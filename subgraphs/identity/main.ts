@@ -9,9 +9,10 @@ await runSubgraph({
   createBus: createInProcessBus,
   async create(options) {
     const subgraph = await createIdentitySubgraph(options);
-    const { created, username, passwordFile } = await subgraph.ensureFirstAdministrator();
+    const { created, username, passwordFile, notes } = await subgraph.ensureFirstAdministrator();
     // The password itself stays in its file: logs are kept and read by others.
     if (created) options.logger.info({ username, passwordFile }, "the first administrator was made");
+    for (const note of notes) options.logger.warn(note);
     return subgraph;
   },
 });

@@ -12,6 +12,7 @@ import { requireSession, requireStanding } from "./caller-standing.ts";
 import type { IdentityConfig } from "./config.ts";
 import { scopesOfRole } from "./effective-scopes.ts";
 import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identity-store.ts";
+import type { KeptPassword } from "./kept-password.ts";
 import type { LoginLimiter } from "./login-limiter.ts";
 import { hashOf, mintCredential, readCredential } from "./opaque-credential.ts";
 import type { PasswordHasher } from "./password-hash.ts";
@@ -66,12 +67,13 @@ export function createSessionService(options: {
   store: IdentityStore;
   revocations: RevocationLog;
   hasher: PasswordHasher;
+  kept: Pick<KeptPassword, "forget">;
   limiter: LoginLimiter;
   signer: TokenSigner;
   config: Pick<IdentityConfig, "registration" | "registrationRole">;
   now: () => number;
 }): SessionService {
-  const { store, revocations, hasher, limiter, signer, config, now } = options;
+  const { store, revocations, hasher, kept, limiter, signer, config, now } = options;
   const recent = createRecentRefreshes({ now });
 
   async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
@@ -246,6 +248,7 @@ export function createSessionService(options: {
         await tx.updateUser(user.id, { passwordHash, passwordExpiresAt: null });
         await revocations.revokeUser(tx, user.id, now());
       });
+      await kept.forget(user.passwordHash);
     },
   };
 }

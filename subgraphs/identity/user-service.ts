@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   ToolyardError,
   mayBeName,
@@ -12,8 +11,10 @@ import {
 } from "@toolyard/service-kit";
 import { requireRecentPassword, requireStandingAdministrator } from "./caller-standing.ts";
 import type { IdentityStore, IdentityWrites, User } from "./identity-store.ts";
+import type { KeptPassword } from "./kept-password.ts";
 import type { Loaders } from "./loaders.ts";
 import type { PasswordHasher } from "./password-hash.ts";
+import { generatePassword, replacePassword } from "./password-reset.ts";
 import type { RevocationLog } from "./revocation-log.ts";
 import { closeUsernames, findUser, noSuchUser } from "./user-reference.ts";
 
@@ -49,9 +50,10 @@ export function createUserService(options: {
   store: IdentityStore;
   revocations: RevocationLog;
   hasher: PasswordHasher;
+  kept: Pick<KeptPassword, "forget">;
   now: () => number;
 }): UserService {
-  const { store, revocations, hasher, now } = options;
+  const { store, revocations, hasher, kept, now } = options;
 
   /** Changes a user as an administrator, in one transaction with the check that both still are what they were. */
   function administer(
@@ -126,17 +128,17 @@ export function createUserService(options: {
     },
     async resetPassword(caller, reference) {
       caller.require("user:admin");
-      const password = randomBytes(18).toString("base64url");
+      const password = generatePassword();
       const passwordHash = await hasher.hash(password);
+      let hashBefore = "";
       await administer(caller, reference, async (tx, user) => {
         if (user.role === "ADMIN") requireRecentPassword(caller, "reset an administrator's password", now());
+        hashBefore = user.passwordHash;
         const change = { passwordHash, passwordExpiresAt: now() + ONE_TIME_PASSWORD_MS };
-        await tx.updateUser(user.id, change);
-        // Whoever had the account may have made keys to come back with. Verifiers learn of it by the user's revocation.
-        await tx.revokeApiKeysOf(user.id, now());
-        await revocations.revokeUser(tx, user.id, now());
+        await replacePassword({ tx, revocations, now }, user.id, change);
         return change;
       });
+      await kept.forget(hashBefore);
       return password;
     },
   };

@@ -1,0 +1,57 @@
+import type { parseArgs, ParseArgsOptionsConfig } from "node:util";
+import type { Graph } from "./graph.ts";
+import type { SessionStore } from "./session-store.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Where a command runs, and what with. */
+export interface CommandContext {
+  terminal: Terminal;
+  env: Readonly<Record<string, string | undefined>>;
+  /** Where the user is: relative paths are from here. */
+  folder: string;
+  /** Toolyard's DATA_DIR, where this is its host. */
+  dataDir: string;
+  /** The address of the gateway, without /graphql. */
+  url: string;
+  sessions: SessionStore;
+  graph: Graph;
+  /** Aborts at Ctrl-C. */
+  signal: AbortSignal;
+  /** How the user runs a command here, as in `npm run toolyard -- deploy greeter`. */
+  hint(command: string): string;
+}
+
+type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<{ options: Options }>>["values"];
+
+export interface Given<Options extends ParseArgsOptionsConfig> {
+  positionals: string[];
+  values: Values<Options>;
+  /** What stands after `--`; null: there is no `--`. */
+  rest: string[] | null;
+}
+
+export interface CommandDefinition<Options extends ParseArgsOptionsConfig> {
+  name: string;
+  /** One line, for the list of commands. */
+  summary: string;
+  /** What follows the name, as in `NAME [--last N]`. */
+  usage: string;
+  /** How many positional arguments it takes. */
+  positionals: readonly [min: number, max: number];
+  options: Options;
+  /** A line for each option, and what else there is to know. */
+  help: string;
+  /** @returns the exit code; 0 where nothing is returned. */
+  run(context: CommandContext, given: Given<Options>): Promise<number | void>;
+}
+
+/** Any command: what it takes is checked where it is defined. */
+export type Command = CommandDefinition<ParseArgsOptionsConfig>;
+
+/** A command whose values have the types of its options. */
+export function defineCommand<const Options extends ParseArgsOptionsConfig>(
+  definition: CommandDefinition<Options>,
+): Command {
+  // `run` is called only with what was parsed by the definition's own options.
+  return definition as unknown as Command;
+}

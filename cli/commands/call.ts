@@ -1,0 +1,192 @@
+import { Client, StreamableHTTPClientTransport, type CallToolResult, type Tool } from "@modelcontextprotocol/client";
+import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { z } from "zod";
+import { didYouMean } from "../did-you-mean.ts";
+import { defineCommand, type CommandContext } from "../command.ts";
+import { parseExactly } from "../json-text.ts";
+import { GraphError } from "../graph.ts";
+import { deploymentsOf, findTool } from "../tools.ts";
+import { UsageError } from "../usage-error.ts";
+
+/** The launch's own limit is the one that counts. */
+const LONGEST_CALL_MS = 3_600_000;
+
+export const tools = defineCommand({
+  name: "tools",
+  summary: "Print what a deployed tool can do.",
+  usage: "NAME [--json]",
+  positionals: [1, 1],
+  options: { json: { type: "boolean" } },
+  help: "  --json    As the server says it.",
+  run: (context, { positionals: [name = ""], values }) =>
+    connected(context, name, async (client) => {
+      const found = (await client.listTools()).tools;
+      if (values.json) context.terminal.write(`${JSON.stringify(found, null, 2)}\n`);
+      else context.terminal.print(found.length === 0 ? `${name} has no tools.` : found.map(described).join("\n"));
+      return 0;
+    }),
+});
+
+export const call = defineCommand({
+  name: "call",
+  summary: "Call a deployed tool; without more than its name, print what there is to call.",
+  usage: "NAME [TOOL [ARGUMENTS]] [--json]",
+  positionals: [1, 3],
+  options: { json: { type: "boolean" } },
+  help: `  NAME         The registered tool.
+  TOOL         What to call of it.
+  ARGUMENTS    A JSON object, as in '{"who":"me"}'; - reads it from stdin. {} unless given.
+  --json       The whole result, as the server gave it.
+
+Ends with 1 where the server says that the call failed (isError).`,
+  run(context, { positionals: [name = "", toolName, text], values }) {
+    const { terminal, hint, signal } = context;
+    if (toolName === undefined) return tools.run(context, { positionals: [name], values, rest: null });
+    return connected(context, name, async (client) => {
+      const args = argumentsOf(text === "-" ? await terminal.readInput("The arguments") : (text ?? "{}"));
+      const { tools: known } = await client.listTools();
+      const tool = known.find((each) => each.name === toolName);
+      if (!tool) {
+        const meant = await didYouMean(
+          toolName,
+          known.map((each) => each.name),
+        );
+        const all = ` It has:\n${known.map(described).join("\n")}`;
+        throw new UsageError(`${name} has no tool ${JSON.stringify(toolName)}.${meant || all}`);
+      }
+      /** Only where the arguments are what is wrong: a server may fail for reasons of its own. */
+      const explain = () => {
+        if (fits(tool, args)) return;
+        terminal.say(
+          `\n${described(tool)}\nGive them as JSON: ${hint(`call ${name} ${tool.name} '${exampleOf(tool)}'`)}`,
+        );
+      };
+      let result: CallToolResult;
+      try {
+        result = await client.callTool(
+          { name: tool.name, arguments: args },
+          { timeout: LONGEST_CALL_MS, resetTimeoutOnProgress: true, signal },
+        );
+      } catch (error) {
+        terminal.say(messageOf(error));
+        explain();
+        return 1;
+      }
+      if (values.json) terminal.write(`${JSON.stringify(result, null, 2)}\n`);
+      else terminal.print(result.content.map(textOf).join("\n"));
+      if (result.isError !== true) return 0;
+      explain();
+      return 1;
+    });
+  },
+});
+
+/** Does something with an MCP client that is connected to a deployed tool as any other would be. */
+async function connected(
+  context: CommandContext,
+  name: string,
+  work: (client: Client) => Promise<number>,
+): Promise<number> {
+  const { graph, hint, signal } = context;
+  const tool = await findTool(graph, name);
+  if (tool.mcpUrl === null) {
+    const [newest] = deploymentsOf(tool);
+    const why = newest ? ` Its newest deployment is ${newest.status}${newest.reason ? `: ${newest.reason}` : "."}` : "";
+    throw new GraphError("NOT_FOUND", `${name} is not deployed.${why} Deploy it: ${hint(`deploy ${name}`)}`);
+  }
+  const client = new Client({ name: "toolyard", version: "1" });
+  const headers = { authorization: `Bearer ${await graph.token()}` };
+  const transport = new StreamableHTTPClientTransport(new URL(tool.mcpUrl), { requestInit: { headers } });
+  try {
+    await client.connect(transport, { signal });
+    return await work(client);
+  } finally {
+    // So that no process of the server waits for this session to be idle long enough.
+    await transport.terminateSession().catch(() => undefined);
+    await client.close();
+  }
+}
+
+function argumentsOf(text: string): Record<string, unknown> {
+  const value = parseExactly(text, "The arguments are");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UsageError(`The arguments must be a JSON object, as in '{"who":"me"}'.`);
+  }
+  // Neither null nor an array: an object of JSON.
+  return value as Record<string, unknown>;
+}
+
+/** Whether the arguments are what the tool asks for, as far as its schema can be used here. */
+function fits(tool: Tool, args: Record<string, unknown>): boolean {
+  try {
+    const { $schema: _dialect, ...schema } = tool.inputSchema;
+    // Numbers as the schema's reader knows them.
+    return new Ajv2020({ strict: false, validateFormats: false, logger: false }).validate(
+      schema,
+      JSON.parse(JSON.stringify(args)),
+    );
+  } catch {
+    return true; // nothing can be said of it
+  }
+}
+
+const propertyShape = z
+  .object({
+    type: z.union([z.string(), z.array(z.string())]),
+    description: z.string(),
+    enum: z.array(z.unknown()),
+    default: z.unknown(),
+  })
+  .partial();
+type Property = z.infer<typeof propertyShape>;
+
+function propertiesOf(tool: Tool): [name: string, property: Property, isRequired: boolean][] {
+  const required: readonly string[] = tool.inputSchema.required ?? [];
+  return Object.entries(tool.inputSchema.properties ?? {}).map(([name, property]) => [
+    name,
+    propertyShape.safeParse(property).data ?? {},
+    required.includes(name),
+  ]);
+}
+
+function described(tool: Tool): string {
+  const [about = ""] = (tool.description ?? tool.title ?? "").trim().split("\n");
+  const lines = propertiesOf(tool).map(([name, property, isRequired]) => {
+    const type = property.enum
+      ? property.enum.map((value) => JSON.stringify(value)).join(" | ")
+      : [property.type ?? "any"].flat().join(" | ");
+    const otherwise = property.default === undefined ? "" : `, ${JSON.stringify(property.default)} unless given`;
+    const what = property.description ? `: ${property.description.split("\n")[0]}` : "";
+    return `    ${name} (${type}${isRequired ? ", required" : ""}${otherwise})${what}`;
+  });
+  return [`${tool.name}${about === "" ? "" : `: ${about}`}`, ...lines].join("\n");
+}
+
+/** Arguments that show the shape: the required ones. */
+function exampleOf(tool: Tool): string {
+  const sample = (property: Property): unknown => {
+    if (property.default !== undefined) return property.default;
+    if (property.enum) return property.enum[0];
+    const [type] = [property.type].flat();
+    return { number: 1, integer: 1, boolean: true, array: [], object: {} }[String(type)] ?? "…";
+  };
+  const required = propertiesOf(tool).filter(([, , isRequired]) => isRequired);
+  return JSON.stringify(Object.fromEntries(required.map(([name, property]) => [name, sample(property)])));
+}
+
+function textOf(part: CallToolResult["content"][number]): string {
+  switch (part.type) {
+    case "text":
+      return part.text;
+    case "image":
+    case "audio":
+      return `[${part.type}, ${part.mimeType}, ${Buffer.byteLength(part.data, "base64")} bytes; --json has it]`;
+    case "resource_link":
+      return `[${part.name}: ${part.uri}]`;
+    case "resource":
+      return "text" in part.resource ? part.resource.text : `[${part.resource.uri}; --json has it]`;
+    default:
+      return JSON.stringify(part);
+  }
+}

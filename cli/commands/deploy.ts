@@ -1,0 +1,117 @@
+import { defineCommand, type CommandContext } from "../command.ts";
+import { followEvents, type DeploymentEvent } from "../events.ts";
+import type { Graph } from "../graph.ts";
+import { parseExactly } from "../json-text.ts";
+import type { ListedDeployment } from "../tools.ts";
+import { UsageError } from "../usage-error.ts";
+import { lastLines } from "./logs.ts";
+
+const DEFAULT_WAIT_SECONDS = 600;
+const SHOWN_LINES = 10;
+
+export const deploy = defineCommand({
+  name: "deploy",
+  summary: "Run a registered tool, and wait until it answers.",
+  usage: "NAME [--version N] [--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]",
+  positionals: [1, 1],
+  options: {
+    version: { type: "string" },
+    staging: { type: "boolean" },
+    replicas: { type: "string" },
+    config: { type: "string" },
+    timeout: { type: "string" },
+    "no-wait": { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  help: `  --version N          The version; the newest unless given.
+  --staging            In staging, beside what runs in production.
+  --replicas N         How many, 1 unless given.
+  --config JSON        Values for its configSchema; - reads them from stdin.
+  --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
+  --no-wait            Only ask for it.
+
+Where it takes the place of one that runs, callers stay with that until the new one answers.`,
+  async run(context, { positionals: [name = ""], values }) {
+    const { graph, terminal, hint } = context;
+    const seconds = wholeNumber("--timeout", values.timeout) ?? DEFAULT_WAIT_SECONDS;
+    const versionNumber = wholeNumber("--version", values.version);
+    const replicas = wholeNumber("--replicas", values.replicas);
+    const configuration = await configurationOf(context, values.config);
+    const { deployTool: asked } = await graph.query<{ deployTool: ListedDeployment }>(
+      `mutation ($input: DeployToolInput!) { deployTool(input: $input) { ${FIELDS} } }`,
+      {
+        input: {
+          toolId: name,
+          ...(versionNumber !== null && { versionNumber }),
+          ...(replicas !== null && { replicas }),
+          ...(configuration !== null && { configuration }),
+          ...(values.staging && { environment: "STAGING" }),
+        },
+      },
+    );
+    if (values["no-wait"]) {
+      if (values.json) terminal.write(`${JSON.stringify(asked)}\n`);
+      else terminal.print(`${asked.name} was asked for. See how it goes: ${hint(`watch ${name}`)}`);
+      return 0;
+    }
+    const onEvent = ({ kind, message }: DeploymentEvent) => {
+      // What comes next says why it is stopped, too.
+      if (kind !== "REPLICA_STOPPING") terminal.say(`  ${message}`);
+    };
+    const ended = await waitFor(context, asked, { until: ["RUNNING", "FAILED", "STOPPED"], seconds, onEvent });
+    const { status, reason, mcpUrl } = ended ?? (await deploymentNow(graph, asked.id)) ?? asked;
+    if (values.json) terminal.write(`${JSON.stringify({ ...asked, status, reason })}\n`);
+    if (status === "RUNNING") {
+      if (!values.json) terminal.print(`${name} answers at ${mcpUrl}\nWhat it can do: ${hint(`tools ${name}`)}`);
+      return 0;
+    }
+    const what = ended ? `is ${status}` : `does not answer after ${seconds} s, and goes on starting`;
+    terminal.say(`${asked.name} ${what}. ${reason ?? ""}`.trim());
+    const lines = await lastLines(graph, asked.name, SHOWN_LINES);
+    if (lines.length > 0) terminal.say(["", "The last lines that it printed:", ...lines].join("\n"));
+    terminal.say(`\nMore of them: ${hint(`logs ${asked.name}`)}`);
+    return 1;
+  },
+});
+
+const FIELDS = "id name status health environment reason mcpUrl";
+
+/**
+ * A deployment once it is what was asked; null after `seconds` without that.
+ * @throws GraphError when it cannot be seen any more
+ */
+export async function waitFor(
+  { graph, signal }: Pick<CommandContext, "graph" | "signal">,
+  deployment: { id: string },
+  options: { until: readonly string[]; seconds: number; onEvent?: (event: DeploymentEvent) => void },
+): Promise<ListedDeployment | null> {
+  const { until, seconds, onEvent } = options;
+  const timeout = AbortSignal.timeout(seconds * 1000);
+  const stop = AbortSignal.any([signal, timeout]);
+  // From the beginning: it may have been quicker than this asks.
+  for await (const event of followEvents(graph, { deploymentId: deployment.id, after: "0" }, { signal: stop })) {
+    onEvent?.(event);
+    if (!until.includes(event.status)) continue;
+    const now = await deploymentNow(graph, deployment.id);
+    if (now && until.includes(now.status)) return now;
+  }
+  signal.throwIfAborted();
+  return null;
+}
+
+async function deploymentNow(graph: Graph, id: string): Promise<ListedDeployment | null> {
+  const query = `query ($id: ID) { deployment(id: $id) { ${FIELDS} } }`;
+  return (await graph.query<{ deployment: ListedDeployment | null }>(query, { id })).deployment;
+}
+
+/** A whole number that an option has; null where it is not given. @throws UsageError */
+export function wholeNumber(option: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number; ${JSON.stringify(text)} is none.`);
+  return Number(text);
+}
+
+async function configurationOf({ terminal }: CommandContext, text: string | undefined): Promise<unknown> {
+  if (text === undefined) return null;
+  return parseExactly(text === "-" ? await terminal.readInput("The configuration") : text, "The configuration is");
+}

@@ -1,0 +1,29 @@
+import type { Command } from "../command.ts";
+import { call, tools } from "./call.ts";
+import { connect } from "./connect.ts";
+import { deploy } from "./deploy.ts";
+import { list, remove, restart, stop } from "./deployed.ts";
+import { importServers } from "./import.ts";
+import { logs } from "./logs.ts";
+import { register } from "./register.ts";
+import { login, logout, token } from "./session.ts";
+import { watch } from "./watch.ts";
+
+/** In the order in which they are used. */
+export const commands: readonly Command[] = [
+  login,
+  register,
+  importServers,
+  deploy,
+  call,
+  tools,
+  list,
+  logs,
+  watch,
+  restart,
+  stop,
+  remove,
+  connect,
+  token,
+  logout,
+];

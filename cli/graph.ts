@@ -1,0 +1,202 @@
+import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { createClient } from "graphql-ws";
+import { WebSocket } from "ws";
+import { z } from "zod";
+import { DEFAULT_URL } from "./defaults.ts";
+import type { SessionStore } from "./session-store.ts";
+
+/** The graph, asked as who is logged in. */
+export interface Graph {
+  /** @throws GraphError, with the graph's own words */
+  query<Data>(query: string, variables?: Record<string, unknown>): Promise<Data>;
+  /** Ends when `signal` aborts. @throws GraphError when the stream breaks */
+  subscribe<Data>(query: string, variables: Record<string, unknown>, signal: AbortSignal): AsyncGenerator<Data>;
+  /** A credential that is good for some time yet. @throws GraphError when nobody is logged in */
+  token(): Promise<string>;
+}
+
+export class GraphError extends Error {
+  /** One of the graph's codes; `UNREACHABLE` where it did not answer, `NOT_LOGGED_IN` where it was not asked. */
+  readonly code: string;
+  constructor(code: string, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = "GraphError";
+    this.code = code;
+  }
+}
+
+export interface Session {
+  accessToken: string;
+  refreshToken: string;
+  expiresIn: number;
+  user: { username: string; role: string };
+}
+export const SESSION_FIELDS = "accessToken refreshToken expiresIn user { username role }";
+
+const TIMEOUT_MS = 30_000;
+/** A token that ends sooner is refreshed first. */
+const LEAST_LEFT_MS = 60_000;
+
+const answerShape = z.object({
+  data: z.unknown(),
+  errors: z
+    .array(z.object({ message: z.string(), extensions: z.object({ code: z.string() }).partial().optional() }))
+    .optional(),
+});
+
+/** Asks once, with this credential or none. @throws GraphError */
+export async function ask<Data>(
+  url: string,
+  token: string | null,
+  query: string,
+  variables: Record<string, unknown> = {},
+): Promise<Data> {
+  const endpoint = `${url}/graphql`;
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(endpoint, {
+      method: "POST",
+      // A credential goes where it was meant to go.
+      redirect: "error",
+      headers: { "content-type": "application/json", ...(token !== null && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify({ query, variables }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    text = await response.text();
+  } catch (error) {
+    const { cause } = error as { cause?: unknown };
+    const reason = cause instanceof Error ? cause.message || messageOf(error) : messageOf(error);
+    throw new GraphError(
+      "UNREACHABLE",
+      `Toolyard does not answer at ${endpoint} (${reason}). Start it with \`npm run up\`, or say where it is by --url or TOOLYARD_URL.`,
+      error,
+    );
+  }
+  const answer = answerShape.safeParse(parseJson(text));
+  if (!answer.success) {
+    throw new GraphError(
+      "UNREACHABLE",
+      `${endpoint} answered ${response.status}, and not as Toolyard does. Is the address right?`,
+    );
+  }
+  const [first] = answer.data.errors ?? [];
+  if (first) {
+    const messages = (answer.data.errors ?? []).map(({ message }) => message);
+    throw new GraphError(first.extensions?.code ?? "UNKNOWN", [...new Set(messages)].join("\n"));
+  }
+  // Who wrote the selection knows its shape.
+  return answer.data.data as Data;
+}
+
+/**
+ * @param url The gateway's, without /graphql.
+ * @param givenToken Instead of a login, as scripts have it: TOOLYARD_TOKEN.
+ * @param hint How the user runs a command.
+ */
+export function createGraph(options: {
+  url: string;
+  sessions: SessionStore;
+  givenToken: string | null;
+  hint: (command: string) => string;
+  now?: () => number;
+}): Graph {
+  const { url, sessions, givenToken, hint, now = Date.now } = options;
+
+  const notLoggedIn = (why: string) =>
+    new GraphError(
+      "NOT_LOGGED_IN",
+      `${why} Log in: ${hint(`login --url ${url}`.replace(` --url ${DEFAULT_URL}`, ""))}`,
+    );
+
+  async function token(): Promise<string> {
+    if (givenToken !== null) return givenToken;
+    const kept = await sessions.get(url);
+    if (!kept) throw notLoggedIn(`You are not logged in to ${url}.`);
+    if (kept.expiresAt - now() > LEAST_LEFT_MS) return kept.accessToken;
+    return sessions.alone(async () => {
+      const latest = await sessions.get(url);
+      if (!latest) throw notLoggedIn(`You are not logged in to ${url}.`);
+      if (latest.expiresAt - now() > LEAST_LEFT_MS) return latest.accessToken;
+      try {
+        const { refreshSession: session } = await ask<{ refreshSession: Session }>(
+          url,
+          null,
+          `mutation ($refreshToken: String!) { refreshSession(refreshToken: $refreshToken) { ${SESSION_FIELDS} } }`,
+          { refreshToken: latest.refreshToken },
+        );
+        await sessions.set(url, storedSession(session, now()));
+        return session.accessToken;
+      } catch (error) {
+        if (!(error instanceof GraphError) || error.code !== "UNAUTHENTICATED") throw error;
+        await sessions.set(url, null);
+        throw notLoggedIn(`Your session at ${url} has ended.`);
+      }
+    });
+  }
+
+  return {
+    token,
+    async query<Data>(query: string, variables?: Record<string, unknown>) {
+      try {
+        return await ask<Data>(url, await token(), query, variables);
+      } catch (error) {
+        if (!(error instanceof GraphError) || error.code !== "UNAUTHENTICATED") throw error;
+        if (givenToken !== null) throw new GraphError(error.code, `TOOLYARD_TOKEN is not taken: ${error.message}`);
+        throw notLoggedIn(error.message.endsWith(".") ? error.message : `${error.message}.`);
+      }
+    },
+    async *subscribe<Data>(query: string, variables: Record<string, unknown>, signal: AbortSignal) {
+      const credential = await token();
+      const client = createClient({
+        url: `${url.replace(/^http/, "ws")}/graphql`,
+        webSocketImpl: WebSocket,
+        connectionParams: { authorization: `Bearer ${credential}` },
+        retryAttempts: 0,
+      });
+      const dispose = () => void client.dispose();
+      signal.addEventListener("abort", dispose, { once: true });
+      try {
+        for await (const { data, errors } of client.iterate<Record<string, unknown>>({ query, variables })) {
+          const [first] = errors ?? [];
+          if (first) throw streamError([first]);
+          yield data as Data;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        throw streamError(error);
+      } finally {
+        signal.removeEventListener("abort", dispose);
+        await client.dispose();
+      }
+    },
+  };
+}
+
+export function storedSession(session: Session, now: number) {
+  const { accessToken, refreshToken, expiresIn, user } = session;
+  return { username: user.username, accessToken, refreshToken, expiresAt: now + expiresIn * 1000 };
+}
+
+/** graphql-ws throws a list of GraphQL errors, or the close event of the socket. */
+function streamError(error: unknown): GraphError {
+  if (error instanceof GraphError) return error;
+  if (Array.isArray(error)) {
+    const [first] = error as { message: string; extensions?: { code?: string } }[];
+    return new GraphError(first?.extensions?.code ?? "UNKNOWN", first?.message ?? "The stream was refused.");
+  }
+  const closed = error instanceof Object && "reason" in error ? String(error.reason) : "";
+  return new GraphError(
+    "STREAM_ENDED",
+    closed || (error instanceof Error && error.message) || "The connection broke.",
+    error,
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // refused as "not as Toolyard does"
+  }
+}

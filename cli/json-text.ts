@@ -1,0 +1,44 @@
+import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
+import { UsageError } from "./usage-error.ts";
+
+/** JSON.parse's third argument to its reviver and JSON.rawJSON are in Node 24, and not yet in TypeScript's library. */
+const exact = JSON as unknown as {
+  parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
+  rawJSON(text: string): unknown;
+};
+
+/**
+ * Parses JSON so that JSON.stringify writes its numbers as they stood, such as 12345678901234567890 and 1.0.
+ * @param what Of what the text is, for the message.
+ * @throws UsageError that says where it is broken
+ */
+export function parseExactly(text: string, what: string): unknown {
+  try {
+    return exact.parse(text, (_key, value, { source }) =>
+      typeof value === "number" && source !== undefined && String(value) !== source ? exact.rawJSON(source) : value,
+    );
+  } catch {
+    // V8 does not always say where; this parser does.
+    const errors: ParseError[] = [];
+    parse(text, errors, { disallowComments: true });
+    throw brokenJson(text, errors[0], what);
+  }
+}
+
+/** Parses JSON with comments and trailing commas, as editors keep their settings. @throws UsageError as above */
+export function parseWithComments(source: string, what: string): unknown {
+  const errors: ParseError[] = [];
+  // Typed `any` by the library.
+  const value: unknown = parse(source.replace(/^\uFEFF/, ""), errors, { allowTrailingComma: true });
+  if (errors.length > 0) throw brokenJson(source, errors[0], what);
+  return value;
+}
+
+function brokenJson(text: string, error: ParseError | undefined, what: string): UsageError {
+  const lines = text.slice(0, error?.offset ?? text.length).split("\n");
+  const reason = error ? printParseErrorCode(error.error) : "InvalidCharacter";
+  const words = reason.replaceAll(/(?<!^)([A-Z])/g, (letter) => ` ${letter.toLowerCase()}`);
+  return new UsageError(
+    `${what} not JSON: ${words} at line ${lines.length}, column ${(lines.at(-1) ?? "").length + 1}.`,
+  );
+}

@@ -1,0 +1,100 @@
+import { statSync } from "node:fs";
+import { homedir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { UsageError } from "./usage-error.ts";
+
+/** LaunchInput of the graph, as far as the command line makes one. */
+export type LaunchInput =
+  | { stdio: ProgramInput & { sessions?: "SHARED" } }
+  | { http: ProgramInput & { path?: string } }
+  | { remote: { url: string; headers: Variable[] } };
+
+interface ProgramInput {
+  command: string;
+  args: string[];
+  env: Variable[];
+  workingDirectory?: string;
+  writablePaths?: string[];
+}
+
+export interface Variable {
+  name: string;
+  value: string;
+  secret: boolean;
+}
+
+/** What runs packages by their names: the first argument that is no option is such a name, whatever files there are. */
+const PACKAGE_RUNNERS = ["npx", "uvx", "bunx", "pipx"];
+/** What runs a file: the first argument that is no option is one, and must be there. */
+const INTERPRETERS = /^(node|deno|bun|tsx|python(\d(\.\d+)?)?|ruby|php|perl|bash|sh)$/;
+/** Options after which a name stands that is no file: `python -m server`, `node -e …`. */
+const NAMES_FOLLOW = [
+  "-m",
+  "-c",
+  "-e",
+  "-p",
+  "--eval",
+  "--print",
+  "--import",
+  "--require",
+  "-r",
+  "--package",
+  "--from",
+  "--with",
+];
+
+/**
+ * A command line with the paths in it made absolute: it runs elsewhere. Paths are what begins with `.` or `~`, and names of files and
+ * folders that are in `folder`.
+ * @throws UsageError where a file is not there, or the command is a whole line
+ */
+export function absoluteCommand(argv: readonly string[], folder: string): { command: string; args: string[] } {
+  const [first = "", ...rest] = argv;
+  if (first === "") throw new UsageError("A command is missing after `--`.");
+  if (/\s/.test(first) && !exists(resolve(folder, first))) {
+    throw new UsageError(
+      `${JSON.stringify(first)} is a whole command line. Give its parts apart, without quotes around all of it.`,
+    );
+  }
+  const command = /^[.~]|\//.test(first) ? mustExist(absolute(first, folder), first) : first;
+  const program = basename(command);
+  let isNext = { package: PACKAGE_RUNNERS.includes(program), file: INTERPRETERS.test(program) };
+  const args = rest.map((arg, index) => {
+    if (arg.startsWith("-")) {
+      const [, option, value] = /^(--?[\w-]+=)(.+)$/.exec(arg) ?? [];
+      return option !== undefined && value !== undefined && looksLikePath(value, folder)
+        ? option + absolute(value, folder)
+        : arg;
+    }
+    if (NAMES_FOLLOW.includes(rest[index - 1] ?? "")) {
+      isNext = { ...isNext, file: false };
+      return arg;
+    }
+    const was = isNext;
+    isNext = { package: false, file: false };
+    if (was.package && !/^[.~/]/.test(arg)) return arg;
+    if (was.file && /\.\w+$/.test(arg)) return mustExist(absolute(arg, folder), arg);
+    return looksLikePath(arg, folder) ? absolute(arg, folder) : arg;
+  });
+  return { command, args };
+}
+
+/** The path from `folder`, `~` being the user's home. */
+export function absolute(path: string, folder: string): string {
+  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : resolve(folder, path);
+}
+
+function looksLikePath(text: string, folder: string): boolean {
+  if (/^(\.{1,2}|~)(\/|$)/.test(text)) return true;
+  // `user:pass`, URLs and @scope/package are not looked for.
+  return !/^@|:/.test(text) && exists(resolve(folder, text));
+}
+
+function mustExist(path: string, given: string): string {
+  if (exists(path)) return path;
+  throw new UsageError(`There is no file ${path}${given === path ? "" : ` (${given})`}.`);
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}

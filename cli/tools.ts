@@ -1,0 +1,85 @@
+import type { Graph } from "./graph.ts";
+import { GraphError } from "./graph.ts";
+
+export interface ListedTool {
+  id: string;
+  slug: string;
+  name: string;
+  currentVersion: { number: number };
+  mcpUrl: string | null;
+  deployments: { edges: { node: ListedDeployment }[] } | null;
+}
+
+export interface ListedDeployment {
+  id: string;
+  name: string;
+  status: string;
+  health: string;
+  environment: string;
+  reason: string | null;
+  mcpUrl: string;
+}
+
+const DEPLOYMENT = "id name status health environment reason mcpUrl";
+const TOOL = `id slug name currentVersion { number } mcpUrl deployments(first: 20) { edges { node { ${DEPLOYMENT} } } }`;
+const PAGE = 100;
+const LIVE = ["STARTING", "RUNNING", "STOPPING"];
+
+/** All tools, newest first. */
+export async function allTools(graph: Graph): Promise<ListedTool[]> {
+  const found: ListedTool[] = [];
+  for (let after: string | null = null; ;) {
+    const {
+      tools,
+    }: { tools: { edges: { node: ListedTool }[]; pageInfo: { hasNextPage: boolean; endCursor: string } } } =
+      await graph.query(
+        `query ($first: Int, $after: String) {
+          tools(first: $first, after: $after) { edges { node { ${TOOL} } } pageInfo { hasNextPage endCursor } }
+        }`,
+        { first: PAGE, after },
+      );
+    found.push(...tools.edges.map(({ node }) => node));
+    if (!tools.pageInfo.hasNextPage) return found;
+    after = tools.pageInfo.endCursor;
+  }
+}
+
+/** The tool of this slug or id. @throws GraphError that says which are close */
+export async function findTool(graph: Graph, name: string): Promise<ListedTool> {
+  const { tool } = await graph.query<{ tool: (ListedTool & { deletedAt: string | null }) | null }>(
+    `query ($name: ID!) { tool(id: $name) { ${TOOL} deletedAt } }`,
+    { name },
+  );
+  if (!tool) throw new GraphError("NOT_FOUND", `There is no tool ${JSON.stringify(name)}.`);
+  if (tool.deletedAt !== null) throw new GraphError("NOT_FOUND", `${tool.slug} is deleted.`);
+  return tool;
+}
+
+/** A deployment by its name or, of a tool, the one that runs, else the newest. @throws GraphError */
+export async function findDeployment(graph: Graph, name: string): Promise<ListedDeployment> {
+  const { deployment } = await graph.query<{ deployment: ListedDeployment | null }>(
+    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} } }`,
+    { name },
+  );
+  if (deployment) return deployment;
+  throw new GraphError("NOT_FOUND", `There is no deployment of ${JSON.stringify(name)}.`);
+}
+
+/** The deployment of this name, or all of the tool that run. @throws GraphError when there is none */
+export async function findRunning(graph: Graph, name: string): Promise<ListedDeployment[]> {
+  const { deployment } = await graph.query<{ deployment: (ListedDeployment & { tool: ListedTool | null }) | null }>(
+    `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} tool { ${TOOL} } } }`,
+    { name },
+  );
+  if (!deployment) return [];
+  const found = deployment.name === name ? [deployment] : deploymentsOf(deployment.tool);
+  return found.filter(isLive);
+}
+
+/** Newest first. */
+export function deploymentsOf(tool: ListedTool | null): ListedDeployment[] {
+  return (tool?.deployments?.edges ?? []).map(({ node }) => node);
+}
+
+/** Whether something of it runs or is about to. */
+export const isLive = ({ status }: ListedDeployment): boolean => LIVE.includes(status);

@@ -1,0 +1,89 @@
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { createInProcessBus } from "@toolyard/events";
+import { badInput, type Logger, ToolyardError } from "@toolyard/service-kit";
+import { lockFolder, openDatabase, readMigrations } from "@toolyard/storage";
+import { passwordProblem } from "./account-rules.ts";
+import { entities, migrationsFolder } from "./database.ts";
+import { createSqlIdentityStore } from "./identity-store.sql.ts";
+import type { IdentityWrites, User } from "./identity-store.ts";
+import { createKeptPassword } from "./kept-password.ts";
+import { createPasswordHasher } from "./password-hash.ts";
+import { createRevocationLog, type RevocationLog } from "./revocation-log.ts";
+import { noSuchUser } from "./user-reference.ts";
+
+/** 144 random bits: nobody guesses it. */
+export function generatePassword(): string {
+  return randomBytes(18).toString("base64url");
+}
+
+/** Sets another password, as one who does not know the old one: all sessions and API keys of the user end. */
+export async function replacePassword(
+  { tx, revocations, now }: { tx: IdentityWrites; revocations: RevocationLog; now: () => number },
+  userId: string,
+  change: Pick<User, "passwordHash" | "passwordExpiresAt">,
+): Promise<void> {
+  await tx.updateUser(userId, change);
+  // Whoever had the account may have made keys to come back with. Verifiers learn of it by the user's revocation.
+  await tx.revokeApiKeysOf(userId, now());
+  await revocations.revokeUser(tx, userId, now());
+}
+
+/**
+ * Resets a password by who may write to DATA_DIR, which is more than any credential: nobody has to be logged in. Toolyard may run on it or not;
+ * one that runs sees what is revoked within half a second.
+ * @param password Null: one is made.
+ * @throws ToolyardError PRECONDITION_FAILED where DATA_DIR is not one, another user's or of another version; NOT_FOUND; BAD_USER_INPUT
+ */
+export async function resetPasswordInDataDir(options: {
+  dataDir: string;
+  username: string;
+  password: string | null;
+  logger: Logger;
+  now?: () => number;
+}): Promise<{ username: string; password: string; disabled: boolean }> {
+  const { dataDir, username, logger, now = Date.now } = options;
+  const file = join(dataDir, "identity.sqlite");
+  const found = await stat(file).catch(() => null);
+  if (!found) {
+    throw new ToolyardError(
+      "PRECONDITION_FAILED",
+      `There are no accounts in ${dataDir}. Say by DATA_DIR where Toolyard's data is.`,
+    );
+  }
+  const self = process.getuid?.();
+  if (self !== undefined && self !== found.uid) {
+    // What another user makes beside the database would shut Toolyard out.
+    throw new ToolyardError(
+      "PRECONDITION_FAILED",
+      `${file} is of the user with the id ${found.uid}: do this as that user, as in: sudo -u '#${found.uid}' …`,
+    );
+  }
+  const migrations = readMigrations(migrationsFolder);
+  // Where nobody has it, nobody starts meanwhile; who has it is only written beside, which SQLite allows.
+  const lock = await lockFolder(dataDir, { waitMs: 0 }).catch((error: unknown) => {
+    if (error instanceof ToolyardError && error.code === "CONFLICT") return null;
+    throw error;
+  });
+  await using closing = new AsyncDisposableStack();
+  closing.defer(() => lock?.release());
+  const database = await openDatabase({ file, entities, migrations, migrate: lock !== null });
+  closing.defer(() => database.close());
+  const store = createSqlIdentityStore({ database });
+  const revocations = createRevocationLog({ database, bus: createInProcessBus(), logger, now });
+  closing.defer(() => revocations.close());
+  const hasher = createPasswordHasher();
+
+  const user = await store.findUserByName(username);
+  if (!user) throw await noSuchUser(store, username);
+  const wrong = options.password === null ? null : passwordProblem(options.password, user);
+  if (wrong !== null) throw badInput([{ path: "", message: `The password ${wrong}.` }]);
+  const password = options.password ?? generatePassword();
+  const passwordHash = await hasher.hash(password);
+  await store.transaction((tx) =>
+    replacePassword({ tx, revocations, now }, user.id, { passwordHash, passwordExpiresAt: null }),
+  );
+  await createKeptPassword({ dataDir, hasher, logger }).forget(user.passwordHash);
+  return { username: user.username, password, disabled: user.disabled };
+}
