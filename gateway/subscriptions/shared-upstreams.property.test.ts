@@ -13,15 +13,15 @@ const requestOf = (after: string | null, caller: Caller = anonymous): GraphReque
 });
 
 /** Shares the streams of a log. */
-function sharing(options: { maxQueued?: number; maxBehind?: number; isLog?: boolean } = {}) {
-  const { isLog = true, ...rest } = options;
+function sharing(options: { maxQueued?: number; maxBehind?: number; isLog?: boolean; selects?: string } = {}) {
+  const { isLog = true, selects = "sequence", ...rest } = options;
   const log = createChangeLog();
   const shared = createSharedUpstreams({
     async *open({ variables, signal }) {
       const events = log.changes(textOf(variables?.["after"]))[Symbol.asyncIterator]();
       signal?.addEventListener("abort", () => void events.return?.(), { once: true });
       for (let next = await events.next(); !next.done; next = await events.next()) {
-        yield { data: { changed: { sequence: next.value.productChanged.sequence } } };
+        yield { data: { changed: { [selects]: next.value.productChanged.sequence } } };
       }
     },
     positionOf: ({ variables }) => (isLog ? { after: textOf(variables?.["after"]) ?? null, variable: "after" } : null),
@@ -171,6 +171,18 @@ test("those who connect again at about the same place share one upstream, and ea
   expect(seen.map(([first]) => first)).toEqual(["11", "13", "41", "12", "301"]);
   expect(seen.map(({ length }) => length)).toEqual([490, 488, 460, 489, 200]);
   expect(log.opened).toBe(1);
+});
+
+test("whoever replays without selecting the sequence gets all, too, beside one that has", async () => {
+  const { log, shared } = sharing({ selects: "place" });
+  log.append(2);
+  const first = shared.subscribe(requestOf("0"));
+  for (const place of ["1", "2"]) expect((await first.next()).value).toEqual({ data: { changed: { place } } });
+  void first.next();
+  const second = shared.subscribe(requestOf("0"));
+  for (const place of ["1", "2"]) expect((await second.next()).value).toEqual({ data: { changed: { place } } });
+  for (const stream of [first, second]) await stream.return();
+  expect(shared.openUpstreams).toBe(0);
 });
 
 test("whoever names a sequence that does not come gets the subgraph's own answer", async () => {

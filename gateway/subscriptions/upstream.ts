@@ -152,10 +152,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   function push(result: ExecutionResult): void {
     // Elsewhere a field of this name is no place to go on from.
     const sequence = log ? sequenceOf(result) : null;
-    if (sequence !== null) {
-      places?.set(sequence, head());
-      lastSequence = sequence;
-    }
+    if (sequence !== null) places?.set(sequence, head());
+    // Where a client did not select it nobody knows where the stream is; it is no longer where it began.
+    lastSequence = sequence;
     results.push(result);
     sequences.push(sequence);
     weight += weightOf(result.data);
