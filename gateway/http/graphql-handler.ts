@@ -99,8 +99,9 @@ export function createGraphqlHandler(
       return;
     }
     if (path === STREAM_PATH) return handleStream(exchange);
-    if (path !== GRAPHQL_PATH && page && method === "GET") return page.sendAsset(exchange, path);
-    if (path !== GRAPHQL_PATH && path !== `${GRAPHQL_PATH}/`)
+    const isOwn = path === GRAPHQL_PATH || path === `${GRAPHQL_PATH}/`;
+    if (!isOwn && page && method === "GET") return page.sendAsset(exchange, path);
+    if (!isOwn)
       return sendErrors(exchange, 404, [
         plainError("NOT_FOUND", `There is nothing here. The graph is at ${GRAPHQL_PATH}.`, requestId),
       ]);

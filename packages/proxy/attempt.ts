@@ -209,6 +209,9 @@ export function createAttempts(options: {
           call.status = status;
           const answer = ["x-request-id", call.requestId];
           passResponseHeaders(received, answer);
+          // nginx and those like it hold back what comes in parts, unless they are told.
+          if (isEventStream(received) && received["x-accel-buffering"] === undefined)
+            answer.push("x-accel-buffering", "no");
           if (isForeign) passReferringHeaders(received, answer, references);
           filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
           if (

@@ -1,4 +1,4 @@
-import { request as httpRequest } from "node:http";
+import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
@@ -7,6 +7,7 @@ import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;
 let upstream: Upstream;
+let plain: Upstream;
 let token: string;
 
 beforeAll(async () => {
@@ -20,18 +21,28 @@ beforeAll(async () => {
     },
     { token: "token-echo-0" },
   );
-  controlPlane.setRoutes([withTokens(routeTo("echo", [upstream.url]))]);
+  plain = await startUpstream(({ url, headers }, response) => {
+    if (url === "/stream") response.writeHead(200, { "content-type": "text/event-stream" }).end("data: 1\n\n");
+    else response.writeHead(302, { location: `http://${headers.host}/there?a=b` }).end("{}");
+  });
+  controlPlane.setRoutes([withTokens(routeTo("echo", [upstream.url])), routeTo("plain", [plain.url])]);
   running = await startProxy(controlPlane, { env: { PUBLIC_URL: "https://example.com:8443/toolyard/" } });
   token = await controlPlane.accessToken("ada");
 });
 afterAll(async () => {
   await running[Symbol.asyncDispose]();
-  await upstream[Symbol.asyncDispose]();
+  for (const server of [upstream, plain]) await server[Symbol.asyncDispose]();
   await controlPlane[Symbol.asyncDispose]();
 });
 
+interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: unknown;
+}
+
 /** `fetch` sends no Host of one's own. */
-function ask(path: string, headers: Record<string, string> = {}): Promise<{ status: number; body: unknown }> {
+function ask(path: string, headers: Record<string, string> = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const asked = httpRequest(
       `${running.url}${path}`,
@@ -39,7 +50,14 @@ function ask(path: string, headers: Record<string, string> = {}): Promise<{ stat
       (answer) => {
         let text = "";
         answer.on("data", (chunk: Buffer) => (text += chunk.toString()));
-        answer.on("end", () => resolve({ status: answer.statusCode ?? 0, body: JSON.parse(text) }));
+        answer.on("end", () => {
+          const isJson = answer.headers["content-type"] !== "text/event-stream";
+          resolve({
+            status: answer.statusCode ?? 0,
+            headers: answer.headers,
+            body: isJson ? JSON.parse(text) : text,
+          });
+        });
       },
     );
     asked.once("error", reject).end();
@@ -60,6 +78,20 @@ describe("behind a proxy with a path prefix", () => {
       });
     },
   );
+
+  test.each(["/mcp/plain/v1/moved", "/toolyard/mcp/plain/v1/moved"])(
+    "a replica's redirect leads to the route, with the prefix: %s",
+    async (path) => {
+      const { status, headers } = await ask(path);
+      expect(status).toBe(302);
+      expect(headers.location).toBe("/toolyard/mcp/plain/v1/there?a=b");
+    },
+  );
+
+  test("the proxy in front is told not to hold a stream back", async () => {
+    expect((await ask("/toolyard/mcp/plain/v1/stream")).headers["x-accel-buffering"]).toBe("no");
+    expect((await ask("/toolyard/mcp/echo/v1/mcp")).headers["x-accel-buffering"]).toBe(undefined);
+  });
 
   test.each([
     ["/toolyard/healthz", 200],

@@ -9,9 +9,15 @@ export const chromiumPath =
     .flatMap((folder) => ["chromium", "chromium-browser", "google-chrome"].map((name) => join(folder, name)))
     .find((path) => existsSync(path)) ?? null;
 
-/** @throws Error where there is no Chromium */
-export function openBrowser(): Promise<Browser> {
+/**
+ * @param names Host names that lead to this machine
+ * @throws Error where there is no Chromium
+ */
+export function openBrowser(names: readonly string[] = []): Promise<Browser> {
   if (chromiumPath === null) throw new Error("There is no Chromium on PATH.");
   // Its own sandbox does not start for root, which CI is; the pages are ours.
-  return chromium.launch({ executablePath: chromiumPath, args: ["--no-sandbox"] });
+  return chromium.launch({
+    executablePath: chromiumPath,
+    args: ["--no-sandbox", `--host-resolver-rules=${names.map((name) => `MAP ${name} 127.0.0.1`).join(",")}`],
+  });
 }

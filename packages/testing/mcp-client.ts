@@ -15,13 +15,22 @@ export interface McpClient {
   close(): Promise<void>;
 }
 
-/** Connects a real MCP client to a URL with a bearer token. */
-export async function connectMcp(era: McpEra, url: string, token?: string): Promise<McpClient> {
+/**
+ * Connects a real MCP client to a URL with a bearer token.
+ * @param fetch By which it asks; the global one when left out
+ */
+export async function connectMcp(
+  era: McpEra,
+  url: string,
+  token?: string,
+  fetch?: typeof globalThis.fetch,
+): Promise<McpClient> {
   const requestInit = token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } };
+  const options = { requestInit, ...(fetch && { fetch }) };
   const info = { name: "toolyard-tests", version: "1" };
   if (era === "v1") {
     const client = new ClientV1(info);
-    const transport = new TransportV1(new URL(url), { requestInit });
+    const transport = new TransportV1(new URL(url), options);
     // The SDK's own transport; its optional properties are declared without `undefined`.
     await client.connect(transport as Transport);
     return {
@@ -35,7 +44,7 @@ export async function connectMcp(era: McpEra, url: string, token?: string): Prom
     info,
     era === "v2-stateless" ? { versionNegotiation: { mode: { pin: "2026-07-28" } } } : {},
   );
-  await client.connect(new TransportV2(new URL(url), { requestInit }));
+  await client.connect(new TransportV2(new URL(url), options));
   return {
     era,
     listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
