@@ -1,13 +1,17 @@
-/** `npm run check`: types, lint, import directions, formatting, generated files. Prints what fails; silent otherwise but for a line each. */
+/** `npm run check`: types, lint, import directions, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
 import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { buildSchema } from "graphql";
 import { findForbiddenImports } from "./import-directions.ts";
+import { findSchemaDifferences } from "./store-schemas.ts";
+import { findUndescribed } from "./undescribed.ts";
 
 const root = join(import.meta.dirname, "..");
 const bin = (name: string) => join(root, "node_modules", ".bin", name);
 
 const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
-  { name: "types", run: () => output(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"]) },
+  { name: "types", run: async () => explained(await output(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"])) },
   { name: "lint", run: () => output(bin("oxlint"), ["--type-aware", "--deny-warnings", "--quiet"]) },
   { name: "formatting", run: () => output(bin("prettier"), ["--check", "--log-level", "warn", "."]) },
   { name: "generated files", run: () => output(process.execPath, ["scripts/generate.ts", "--check"]) },
@@ -18,7 +22,43 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
       return found.length === 0 ? null : found.join("\n");
     },
   },
+  {
+    name: "descriptions",
+    run: async () => {
+      const sdl = await readFile(join(root, "schema", "internal-api.graphql"), "utf8");
+      const found = findUndescribed(buildSchema(sdl));
+      const what = "Without a description in schema.graphql, a text in quotes above:";
+      return found.length === 0 ? null : [what, ...found.map((coordinate) => `- ${coordinate}`)].join("\n");
+    },
+  },
+  {
+    name: "migrations",
+    run: async () => {
+      const found = await findSchemaDifferences(root);
+      if (found.length === 0) return null;
+      const stores = found.map(({ module, statements }) => `- ${module}:\n    ${statements.join("\n    ")}`);
+      return [
+        "Entities say what no migration makes. Write one with `npm run generate-migration -- NAME`, as in add-tags:",
+        ...stores,
+      ].join("\n");
+    },
+  },
 ];
+
+/** What tsc says of a field without a resolver is about types: what to do comes first. */
+function explained(failure: string | null): string | null {
+  const fields = [
+    ...(failure ?? "").matchAll(/resolvers\.ts\(.*?\n?.*?(?:Property '(\w+)' is missing|: (\w+(?:, \w+)*)$)/gm),
+  ]
+    .map(([, one, several]) => one ?? several)
+    .filter((each) => each !== undefined);
+  if (fields.length === 0) return failure;
+  return [
+    `Without a resolver in resolvers.ts, and without a property of that name in what the type is made from: ${fields.join(", ")}.`,
+    'README, "Working on it", has the steps. In tsc\'s words:',
+    failure,
+  ].join("\n");
+}
 
 /** What a program printed when it failed; null when it did not. */
 function output(command: string, args: string[]): Promise<string | null> {

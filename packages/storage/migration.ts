@@ -11,7 +11,7 @@ export interface Migration {
 
 /**
  * The migrations of a folder: files `NNNN-name.sql`, statements separated by a line `--`. Made by
- * `node scripts/generate-migration.ts`, which compares the entities with what the migrations so far make.
+ * `npm run generate-migration`, which compares the entities with what the migrations so far make.
  */
 export function readMigrations(folder: string): Migration[] {
   return readdirSync(folder)

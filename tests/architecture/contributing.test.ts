@@ -1,0 +1,92 @@
+import { spawn } from "node:child_process";
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildSchema } from "graphql";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { findUndescribed } from "../../scripts/undescribed.ts";
+
+const root = join(import.meta.dirname, "../..");
+let copy: string;
+
+/** A copy of the tree for a contributor to make mistakes in. */
+beforeAll(async () => {
+  copy = await mkdtemp(join(tmpdir(), "toolyard-contributing-"));
+  const left = new Set(["node_modules", "data", ".git", "tests"]);
+  for (const entry of await readdir(root)) {
+    if (!left.has(entry)) await cp(join(root, entry), join(copy, entry), { recursive: true });
+  }
+  // Packages of the tree itself are found in the copy, all others where they are.
+  await cp(join(root, "node_modules/.package-lock.json"), join(copy, "node_modules/.package-lock.json"));
+  for (const entry of await readdir(join(root, "node_modules"))) {
+    if (entry === ".package-lock.json" || entry === "@toolyard") continue;
+    await symlink(join(root, "node_modules", entry), join(copy, "node_modules", entry));
+  }
+  await cp(join(root, "node_modules/@toolyard"), join(copy, "node_modules/@toolyard"), {
+    recursive: true,
+    verbatimSymlinks: true,
+  });
+});
+afterAll(() => rm(copy, { recursive: true, force: true }));
+
+function npm(...args: string[]): Promise<{ code: number | null; text: string }> {
+  const child = spawn("npm", ["run", "--silent", ...args], { cwd: copy, stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  return new Promise((done) => child.once("close", (code) => done({ code, text })));
+}
+
+async function change(file: string, from: string, to: string): Promise<void> {
+  const text = await readFile(join(copy, file), "utf8");
+  expect(text).toContain(from);
+  await writeFile(join(copy, file), text.replace(from, to));
+}
+
+test(
+  "npm run check refuses a field without description, resolver or column, and names the way out",
+  { timeout: 240_000 },
+  async () => {
+    await change("subgraphs/tools/schema.graphql", "  slug: String!\n", "  slug: String!\n  homepage: String\n");
+    await change(
+      "subgraphs/tools/database.ts",
+      "    templateId: {",
+      "    website: { ...column.nullableName },\n    templateId: {",
+    );
+    await change(
+      "subgraphs/tools/tool-store.ts",
+      "  templateId: string",
+      "  website: string | null;\n  templateId: string",
+    );
+    expect(await npm("generate")).toMatchObject({ code: 0 });
+    const { code, text } = await npm("check");
+    expect(code).toBe(1);
+    expect(text).toMatch(/descriptions FAILED[^]*- Tool\.homepage\n/);
+    expect(text).toMatch(/types FAILED\nWithout a resolver in resolvers\.ts.*: .*homepage/);
+    expect(text).toMatch(/npm run generate-migration -- NAME[^]*subgraphs\/tools\/database\.ts[^]*"website"/);
+
+    expect(await npm("generate-migration")).toMatchObject({ code: 2 });
+    expect(await npm("generate-migration", "--", "Add Website")).toMatchObject({ code: 2 });
+    const written = await npm("generate-migration", "--", "add-website");
+    const file = /subgraphs\/tools\/migrations\/\d{4}-add-website\.sql/.exec(written.text)?.[0];
+    expect(await readFile(join(copy, file ?? ""), "utf8")).toContain('"website" varchar');
+    const again = await npm("generate-migration", "--", "again");
+    expect(again).toMatchObject({ code: 0, text: expect.stringContaining("nothing to write") });
+    expect((await npm("check")).text).toContain("migrations ok");
+  },
+);
+
+test("every kind of thing in a schema wants a description", () => {
+  const schema = buildSchema(`
+    type Query { a(b: Int): A }
+    "." type A implements I { "." a: U, c: E }
+    "." interface I { c: E }
+    "." input In { x: Int }
+    "." enum E { X }
+    union U = A
+    scalar S
+  `);
+  expect(findUndescribed(schema).toSorted()).toEqual(
+    ["Query.a", "Query.a(b:)", "A.c", "I.c", "In.x", "E.X", "U", "S"].toSorted(),
+  );
+});
