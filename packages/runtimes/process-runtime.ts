@@ -27,8 +27,10 @@ import type { Target } from "./process/termination.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 
 export interface ProcessRuntimeOptions {
-  /** Replicas live in its `replicas` folder, caches in `cache`. This process' alone (`lockFolder`). Hidden from replicas under bubblewrap. */
+  /** Replicas live in its `replicas` folder, their homes in `homes`. This process' alone (`lockFolder`). Hidden from replicas under bubblewrap. */
   dataDir: string;
+  /** Where caches are, in a folder of this DATA_DIR's own; it is there already. Hidden from replicas, too. @default `cache` in `dataDir` */
+  cacheDir?: string | null;
   /** @default "auto": bubblewrap where it works. */
   isolation?: Isolation;
   /** Names of this host's environment that replicas get besides PATH, HOME, LANG and TZ. @default DEFAULT_REPLICA_ENV */
@@ -80,13 +82,15 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
   const ownerId = claimFolder(dataDir);
+  const cacheDir = options.cacheDir ? realpathSync(options.cacheDir) : null;
+  const ownFolders = [dataDir, ...(cacheDir === null ? [] : [cacheDir])];
   const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
 
   const root = resolve(import.meta.dirname, "../..");
   const hostPaths = createHostPaths({
     hostEnv,
     replicaEnv,
-    dataDir,
+    ownFolders,
     hiddenPaths: hiddenPaths.map((path) => resolve(path)),
     visiblePaths: [
       ...["packages", "node_modules"].map((folder) => join(root, folder)),
@@ -96,8 +100,13 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     ownCode: root,
     allowedPaths: options.allowedPaths ?? (reachable ? [] : null),
   });
-  const { sandbox, detail: isolationDetail } = createSandbox({ isolation, hostEnv, dataDir, hostPaths, reachable });
-  const storage = createReplicaStorage({ root: join(dataDir, "cache"), hostEnv });
+  const { sandbox, detail: isolationDetail } = createSandbox({ isolation, hostEnv, ownFolders, hostPaths, reachable });
+  const storage = createReplicaStorage({
+    homes: join(dataDir, "homes"),
+    // Replicas of a copy have the ids of the original's, and may run beside them.
+    caches: cacheDir === null ? join(dataDir, "cache") : join(cacheDir, ownerId),
+    hostEnv,
+  });
   // Unisolated bridges fill their compile cache themselves.
   const bridgeWarmUp = sandbox && options.warmUpBridge ? warmUpBridge({ log }) : null;
   const planner = createLaunchPlanner({

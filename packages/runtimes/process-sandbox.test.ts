@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { claimFolder } from "./process/ownership.ts";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createSandbox } from "./process/bubblewrap.ts";
 import { rootOnlyPaths } from "./process/root-only-paths.ts";
@@ -75,7 +76,7 @@ describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (s
     await harness.runtime.stop(second, 0);
     await harness.runtime.forget(second);
     await harness.runtime.forget(handle);
-    expect(readdirSync(join(harness.dataDir, "cache/replicas"))).toEqual([]);
+    for (const folder of ["homes", "cache/replicas"]) expect(readdirSync(join(harness.dataDir, folder))).toEqual([]);
   });
 
   test("shows programs on the host's PATH, and what belongs to them, but nothing else of it", async () => {
@@ -116,7 +117,7 @@ describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (s
     const { namedBy } = createHostPaths({
       hostEnv: { HOME: home },
       replicaEnv: [],
-      dataDir: harness.dataDir,
+      ownFolders: [harness.dataDir],
       hiddenPaths: [],
       visiblePaths: [],
       ownCode: import.meta.dirname,
@@ -291,6 +292,26 @@ describe.skipIf(problem !== null)("a replica", () => {
     }
   });
 
+  test("lies in CACHE_DIR where there is one, which replicas see nothing else of", async () => {
+    // Where they would see it otherwise.
+    const cacheDir = join(import.meta.dirname, "../../node_modules/.cache", `sandbox-${process.pid}`);
+    mkdirSync(join(cacheDir, "of-another-toolyard"), { recursive: true });
+    try {
+      await open({ cacheDir });
+      const own = claimFolder(harness.dataDir);
+      const { environment, list, write } = await started("cached");
+      const { npm_config_cache: npm = "" } = await environment();
+      expect(npm.startsWith(join(cacheDir, own))).toBe(true);
+      expect(await write(join(npm, "_cacache/package"))).toBe("written");
+      expect(await list(cacheDir)).toEqual([own]);
+      expect(await write(join(cacheDir, "of-another-toolyard/program"))).toEqual({ error: expect.any(String) });
+      await expect(refusal({ writablePaths: [cacheDir] })).rejects.toThrow(/Toolyard's data is there/);
+      expect(existsSync(join(harness.dataDir, "cache"))).toBe(false);
+    } finally {
+      await rm(cacheDir, { recursive: true });
+    }
+  });
+
   test("of the same user has programs of `npx` of its own, and shares the packages that they are made of", async () => {
     await open();
     const [one, two] = [await started("one"), await started("two")];
@@ -348,8 +369,8 @@ describe("without bubblewrap", () => {
   const options = (reachable: boolean) => {
     const hostEnv = { PATH: "/nonexistent" };
     const rest = { replicaEnv: [], hiddenPaths: [], visiblePaths: [], ownCode: "/nowhere", allowedPaths: null };
-    const hostPaths = createHostPaths({ hostEnv, dataDir: outside, ...rest });
-    return { hostEnv, dataDir: outside, hostPaths, reachable };
+    const hostPaths = createHostPaths({ hostEnv, ownFolders: [outside], ...rest });
+    return { hostEnv, ownFolders: [outside], hostPaths, reachable };
   };
 
   test("replicas are not started where others can reach Toolyard, unless the operator says that it is meant", () => {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "./config.ts";
-import { prepareDataDir } from "./data-dir.ts";
+import { prepareCacheDir, prepareDataDir } from "./data-dir.ts";
 
 let folder: string;
 const warnings: unknown[] = [];
@@ -43,4 +43,31 @@ test("one that everybody shares is left alone, and refused", async () => {
   await chmod(shared, 0o1777);
   await expect(prepareDataDir(shared, logger)).rejects.toThrow(ConfigError);
   expect(await modeOf(shared)).toBe("1777");
+});
+
+test.each(["DATA_DIR", "CACHE_DIR"])(
+  "%s that is a file, or lies below one, is refused in a sentence",
+  async (variable) => {
+    const file = join(folder, "file");
+    await writeFile(file, "");
+    for (const path of [file, join(file, "below")]) {
+      const made = variable === "DATA_DIR" ? prepareDataDir(path, logger) : prepareCacheDir(path);
+      await expect(made).rejects.toMatchObject({
+        code: "PRECONDITION_FAILED",
+        message: `${variable}: ${path} cannot be used: it is a file, or lies below one; name a folder.`,
+      });
+    }
+  },
+);
+
+test("a folder for caches to which others may write is refused, and left as it was", async () => {
+  const shared = join(folder, "shared");
+  await mkdir(shared);
+  for (const mode of [0o1777, 0o770, 0o702]) {
+    await chmod(shared, mode);
+    await expect(prepareCacheDir(shared)).rejects.toThrow(/^CACHE_DIR: others .* may write/);
+    expect(await modeOf(shared)).toBe(mode.toString(8));
+  }
+  await chmod(shared, 0o755);
+  await prepareCacheDir(shared);
 });

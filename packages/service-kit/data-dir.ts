@@ -1,19 +1,20 @@
-import { chmod, mkdir, readdir, stat } from "node:fs/promises";
+import { chmod, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "./config.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, systemCodeOf, ToolyardError } from "./errors.ts";
 import type { Logger } from "./log.ts";
 
 const GROUP_AND_OTHERS = 0o077;
+const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
 /**
  * Makes DATA_DIR, or takes what is there away from everybody else: a folder that a volume or an earlier version made may be open to all, and
  * secrets and databases lie in it.
- * @throws ConfigError when everybody shares it, as they do /tmp
+ * @throws ConfigError when everybody shares it, as they do /tmp; ToolyardError PRECONDITION_FAILED when it cannot be written to
  */
 export async function prepareDataDir(dataDir: string, logger: Pick<Logger, "warn">): Promise<void> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  await makeFolder("DATA_DIR", dataDir);
   const { mode } = await stat(dataDir);
   if (mode & STICKY) {
     throw new ConfigError(
@@ -37,5 +38,55 @@ export async function prepareDataDir(dataDir: string, logger: Pick<Logger, "warn
         "others on this machine may reach what is in DATA_DIR, and it cannot be changed here: give it to Toolyard's user, mode 0700",
       );
     }
+  }
+}
+
+/**
+ * Makes CACHE_DIR: programs that replicas run lie in it, so nobody else may write there.
+ * @throws as `prepareDataDir`
+ */
+export async function prepareCacheDir(cacheDir: string): Promise<void> {
+  await makeFolder("CACHE_DIR", cacheDir);
+  const { mode } = await stat(cacheDir);
+  if (mode & WRITABLE_BY_OTHERS) {
+    throw new ConfigError(
+      `CACHE_DIR: others on this machine may write to ${cacheDir}. Give Toolyard a folder of its own. Example: CACHE_DIR=${join(cacheDir, "toolyard")}`,
+    );
+  }
+}
+
+/** What a write takes that is not there only for files without content. */
+const PROBE_BYTES = 4_096;
+
+async function makeFolder(variable: string, folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const probe = join(folder, `.probe-${process.pid}`);
+    try {
+      await writeFile(probe, Buffer.alloc(PROBE_BYTES), { flag: "w", mode: 0o600 });
+    } finally {
+      await rm(probe, { force: true });
+    }
+  } catch (cause) {
+    const why = whyUnusable(systemCodeOf(cause)) ?? messageOf(cause);
+    throw new ToolyardError("PRECONDITION_FAILED", `${variable}: ${folder} cannot be used: ${why}.`, { cause });
+  }
+}
+
+function whyUnusable(code: string | null): string | null {
+  switch (code) {
+    case "EEXIST":
+    case "ENOTDIR":
+      return "it is a file, or lies below one; name a folder";
+    case "EACCES":
+    case "EPERM":
+      return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not write there; give it to that user, or choose another folder`;
+    case "EROFS":
+      return "its file system is read-only; choose another folder";
+    case "ENOSPC":
+    case "EDQUOT":
+      return "there is no space left on its disk; make room, or choose another folder";
+    default:
+      return null;
   }
 }

@@ -21,6 +21,6 @@ export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
 export { runProcess, type ProcessLifetime } from "./process-lifetime.ts";
 export { maskErrors } from "./mask-errors.ts";
-export { prepareDataDir } from "./data-dir.ts";
+export { prepareCacheDir, prepareDataDir } from "./data-dir.ts";
 export { readSecretKey } from "./secret-key.ts";
 export { requestIdOf } from "./request-id.ts";

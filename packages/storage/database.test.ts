@@ -1,3 +1,4 @@
+import { copyFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -113,4 +114,29 @@ test("migrations run once, and a failing one leaves nothing half-made", async ()
   database = await open();
   const tables: { name: string }[] = await database.read.query("SELECT name FROM sqlite_master WHERE type = 'table'");
   expect(tables.map(({ name }) => name)).not.toContain("half");
+});
+
+test("after it was closed the file alone holds everything", async () => {
+  await database.transaction(({ manager }) => manager.insert(Counter, { id: "a", value: 7, at: 1, data: null }));
+  await database.close();
+  expect(existsSync(join(folder, "test.sqlite-wal")) ? statSync(join(folder, "test.sqlite-wal")).size : 0).toBe(0);
+  copyFileSync(join(folder, "test.sqlite"), join(folder, "copy.sqlite"));
+  database = await openDatabase({ file: join(folder, "copy.sqlite"), entities: [Counter], migrations });
+  expect((await database.read.findOneByOrFail(Counter, { id: "a" })).value).toBe(7);
+});
+
+test("a file that newer code migrated is refused in words that name both, and is not touched", async () => {
+  await database.close();
+  const newer = { name: "0002-rename-things", statements: ['ALTER TABLE "counters" ADD "more" integer'] };
+  const file = join(folder, "test.sqlite");
+  await (await openDatabase({ file, entities: [Counter], migrations: [...migrations, newer] })).close();
+  const before = readFileSync(file);
+  await expect(open()).rejects.toMatchObject({
+    code: "PRECONDITION_FAILED",
+    message: expect.stringMatching(
+      /^test\.sqlite .*newer Toolyard \(0\.1\.0, migration 0002-rename-things\).*\(0\.1\.0, .* 0001-initial\).*restore a backup/,
+    ),
+  });
+  expect(readFileSync(file)).toEqual(before);
+  database = await openDatabase({ file, entities: [Counter], migrations: [...migrations, newer] });
 });

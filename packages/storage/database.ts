@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
+import { noteVersion, refuseNewer } from "./newer-database.ts";
 
 /**
  * One subgraph's relational store. Reads go by a connection of their own and see only what is committed; writes go one
@@ -38,8 +39,12 @@ export interface DatabaseOptions {
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
 const BUSY_TIMEOUT_MS = 10_000;
 
+/** @throws ToolyardError PRECONDITION_FAILED when a newer Toolyard migrated it; nothing is changed then. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  if (options.file !== ":memory:") await createPrivately(options.file);
+  if (options.file !== ":memory:") {
+    await createPrivately(options.file);
+    refuseNewer(options);
+  }
   const writer = await initialize(options, true);
   if (options.migrate === false && (await writer.showMigrations())) {
     await writer.destroy();
@@ -50,6 +55,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   }
   // libsql waits for a lock synchronously, which would hold up the whole process: the wait is ours instead, below.
   await writer.query("PRAGMA busy_timeout = 0");
+  await noteVersion(writer);
   // A second connection to ":memory:" would be another database.
   const reader = options.file === ":memory:" ? writer : await initialize(options, false);
 
@@ -84,6 +90,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       closed = true;
       await lastWrite;
       if (reader !== writer) await reader.destroy();
+      // The file alone then holds everything: whoever copies it may forget the journal beside it.
+      if (options.file !== ":memory:") await writer.query("PRAGMA wal_checkpoint(TRUNCATE)");
       await writer.destroy();
     },
   };

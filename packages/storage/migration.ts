@@ -26,6 +26,11 @@ export function readMigrations(folder: string): Migration[] {
     }));
 }
 
+/** What a file's is called, by what `createMigrations` calls it. */
+export function nameOfMigration(name: string): string {
+  return name.replace(/^(.*)\d{9}(\d{4})$/, "$2-$1");
+}
+
 /** As TypeORM wants them: classes whose name ends in a timestamp, here the migration's number. */
 export function createMigrations(migrations: Migration[]): (new () => MigrationInterface)[] {
   return migrations.map(({ name, statements }) => {

@@ -6,6 +6,7 @@ test("nothing set means the embedded defaults", () => {
     backend: "process",
     portRange: { first: 8100, last: 8200 },
     hostId: null,
+    cacheDir: null,
     advertiseHost: "127.0.0.1",
     proxyUrl: "http://127.0.0.1:4100",
     allowPrivateRemotes: false,

@@ -13,6 +13,8 @@ export interface DeploymentsConfig {
   portRange: PortRange;
   /** Null: kept in DATA_DIR, made at the first start. */
   hostId: string | null;
+  /** Where replicas' caches are; null: in DATA_DIR. */
+  cacheDir: string | null;
   /** Where this host's replicas listen and are reached. */
   advertiseHost: string;
   /** Where clients call tools: the base of their URLs. */
@@ -56,6 +58,7 @@ const shape = {
     .regex(/^[A-Za-z0-9-]{1,64}$/, "must be 1 to 64 of letters, digits and -")
     .optional()
     .meta({ example: "host-1" }),
+  CACHE_DIR: z.string().optional().meta({ example: "/var/cache/toolyard" }),
   REPLICA_ADVERTISE_HOST: z
     .string()
     .default("127.0.0.1")
@@ -101,6 +104,7 @@ export function parseDeploymentsConfig(
     backend: parsed.MCP_DEPLOYMENT_BACKEND,
     portRange: parsed.MCP_PORT_RANGE,
     hostId: parsed.HOST_ID ?? null,
+    cacheDir: parsed.CACHE_DIR ?? null,
     advertiseHost: parsed.REPLICA_ADVERTISE_HOST,
     proxyUrl: parsed.PROXY_URL ?? parsed.PUBLIC_URL ?? "http://127.0.0.1:4100",
     allowPrivateRemotes: parsed.ALLOW_PRIVATE_REMOTES,

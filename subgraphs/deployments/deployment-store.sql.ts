@@ -96,6 +96,10 @@ export function createSqlDeploymentStore(options: {
         .orderBy("deployment.id", "DESC")
         .limit(limit)
         .getMany(),
+    async hostIds() {
+      const rows = await replicas().find({ select: { id: true, hostId: true } });
+      return [...new Set(rows.map(({ hostId }) => hostId))];
+    },
     async portsInUse(hostId) {
       const rows = await replicas().find({ where: { hostId }, select: { id: true, port: true } });
       return new Set(rows.flatMap(({ port }) => (port === null ? [] : [port])));

@@ -75,6 +75,8 @@ export interface DeploymentStore {
   unsettled(): Promise<DeploymentRecord[]>;
   /** The newest STOPPED or retired deployment of each tool and environment without one that is to run, at most `limit`. */
   lastStopped(limit: number): Promise<Deployment[]>;
+  /** Of all hosts that have replicas. */
+  hostIds(): Promise<string[]>;
   portsInUse(hostId: string): Promise<Set<number>>;
   /** Newest first. */
   healthChecks(deploymentId: string, limit: number): Promise<HealthCheck[]>;

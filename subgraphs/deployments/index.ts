@@ -68,7 +68,6 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
   const sealer = createSealer({ secretKey, previousSecretKeys });
   const schemas = createSchemaValidator({ logger, signal: options.signal });
-  const hostId = await resolveHostId(config, dataDir);
   const database = await openDatabase({
     file: join(dataDir, "deployments.sqlite"),
     entities,
@@ -91,6 +90,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const eventTail = createEventTail({ log: eventLog, bus, logger });
   const healthTail = createEventTail({ log: healthLog, bus, logger });
   const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog });
+  const hostId = await resolveHostId(config, dataDir, store);
   await reclaimReplicas({ store, runtimes, hostId, now, logger });
   const usageStore = createSqlUsageStore(database);
   const address = config.advertiseHost;

@@ -3,17 +3,27 @@ import { join } from "node:path";
 import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
 import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import { newId, systemCodeOf, type Environment, type Logger } from "@toolyard/service-kit";
+import { newId, prepareCacheDir, systemCodeOf, type Environment, type Logger } from "@toolyard/service-kit";
 import type { DeploymentsConfig } from "./config.ts";
+import type { DeploymentStore } from "./deployment-store.ts";
 
-/** This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. */
-export async function resolveHostId(config: Pick<DeploymentsConfig, "hostId">, dataDir: string): Promise<string> {
+/**
+ * This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. Where the databases came here
+ * without it, it is the one that their replicas have: they would be nobody's else.
+ */
+export async function resolveHostId(
+  config: Pick<DeploymentsConfig, "hostId">,
+  dataDir: string,
+  store: Pick<DeploymentStore, "hostIds">,
+): Promise<string> {
   if (config.hostId !== null) return config.hostId;
   const file = join(dataDir, "host-id");
   await mkdir(dataDir, { recursive: true });
   try {
     // Whoever comes first writes it; a second process at the same time reads what the first wrote.
-    await writeFile(file, `${newId()}\n`, { flag: "wx" });
+    const [known, ...others] = await store.hostIds();
+    const hostId = known !== undefined && others.length === 0 ? known : newId();
+    await writeFile(file, `${hostId}\n`, { flag: "wx", mode: 0o600 });
   } catch (error) {
     if (systemCodeOf(error) !== "EEXIST") throw error;
   }
@@ -31,9 +41,11 @@ export async function createRuntimes(options: {
 }): Promise<Runtime[]> {
   const { config, dataDir, env, logger, hiddenPaths = [] } = options;
   if (config.backend === "mock") return [createMockRuntime()];
+  if (config.cacheDir !== null) await prepareCacheDir(config.cacheDir);
   return [
     createProcessRuntime({
       dataDir,
+      cacheDir: config.cacheDir,
       isolation: config.isolation,
       reachable: config.reachable,
       allowedPaths: config.replicaPaths,

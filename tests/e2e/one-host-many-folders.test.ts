@@ -13,6 +13,7 @@ import {
   startToolyard,
   type RunningToolyard,
 } from "@toolyard/testing";
+import LibsqlDatabase from "libsql";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
 
@@ -173,4 +174,27 @@ test("a backup that takes the place of a DATA_DIR leaves the replicas of that on
   expect(areRunning(ofOld)).toBe(true);
   await serves(await start("aside"));
   expect(await replicasOf("aside")).toEqual(ofOld);
+});
+
+test("an older Toolyard refuses what a newer one migrated, in words, and lets the replicas that run alone", async () => {
+  const before = await start("data", KEEP);
+  await deployBoth(before);
+  const kept = await replicasOf("data");
+  await stop(before);
+  const file = join(folder, "data", "deployments.sqlite");
+  const migrate = (statement: string) => {
+    const database = new LibsqlDatabase(file);
+    database.exec(statement);
+    database.close();
+  };
+  migrate(`INSERT INTO "migrations" ("timestamp", "name") VALUES (9000, 'leases0000000009000')`);
+  const refused = await startToolyard({ dataDir: join(folder, "data") }).catch(String);
+  expect(refused).toContain("exit code 1");
+  expect(refused).toMatch(/deployments\.sqlite .* newer Toolyard .*9000-leases.* than this one .*backup/);
+  expect(refused).not.toMatch(/\n\s+at /);
+  expect(await replicasOf("data")).toEqual(kept);
+  expect(areRunning(kept)).toBe(true);
+  migrate(`DELETE FROM "migrations" WHERE "timestamp" = 9000`);
+  await serves(await start("data"));
+  expect(await replicasOf("data")).toEqual(kept);
 });

@@ -41,8 +41,8 @@ const PROBE_TIMEOUT_MS = 5_000;
 export interface SandboxOptions {
   isolation: Isolation;
   hostEnv: Record<string, string | undefined>;
-  /** Hidden as a whole, but for what a replica's `Confinement` names. */
-  dataDir: string;
+  /** Of Toolyard's data and caches: hidden as a whole, but for what a replica's `Confinement` names. */
+  ownFolders: readonly string[];
   hostPaths: HostPaths;
   /** Whether others than the operator can have replicas started: then `auto` does not go without a sandbox. */
   reachable: boolean;
@@ -96,7 +96,7 @@ function whyNotWorking(program: string, path: string | undefined): string | null
 }
 
 function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): Sandbox {
-  const dataDir = realPathOf(options.dataDir);
+  const ownFolders = options.ownFolders.map(realPathOf).toSorted((one, other) => one.length - other.length);
   const { home, concealed } = hostPaths;
   const rootOnly = process.getuid?.() === 0 ? rootOnlyPaths() : { readOnly: [], hidden: [] };
   const hidden = [...hostPaths.hidden, ...rootOnly.hidden];
@@ -132,10 +132,10 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         visible.flatMap((path) => ["--ro-bind", path, path]),
         hiders.flatMap(({ args }) => args),
         // After what shows more, before what is the replica's own.
-        ["--tmpfs", dataDir],
+        ownFolders.flatMap((folder) => ["--tmpfs", folder]),
         [...writable, ...(home === null ? [own.home] : []), ...writablePaths].flatMap((path) => ["--bind", path, path]),
         // Memory that nobody counts, were it writable.
-        ["/dev", dataDir, ...empty].flatMap((path) => (path === home ? [] : ["--remount-ro", path])),
+        ["/dev", ...ownFolders, ...empty].flatMap((path) => (path === home ? [] : ["--remount-ro", path])),
         NAMESPACES,
         ["--chdir", startDirectory, "--"],
         argv,

@@ -29,7 +29,8 @@ export interface HostPathsOptions {
   hostEnv: Record<string, string | undefined>;
   /** Names in it whose values may be paths that replicas need. */
   replicaEnv: readonly string[];
-  dataDir: string;
+  /** Of Toolyard's data and caches. */
+  ownFolders: readonly string[];
   hiddenPaths: readonly string[];
   visiblePaths: readonly string[];
   /** Never written to by replicas, besides `visiblePaths`. */
@@ -68,13 +69,13 @@ const PROGRAMS = 2;
 
 export function createHostPaths(options: HostPathsOptions): HostPaths {
   const { hostEnv, replicaEnv } = options;
-  const dataDir = realPathOf(options.dataDir);
+  const ownFolders = options.ownFolders.map(realPathOf);
   const hidden = options.hiddenPaths.map(realPathOf);
   const allowed = options.allowedPaths?.map((path) => realPathOf(resolve(path))) ?? null;
   const hostHome = hostEnv["HOME"];
   const realHome = hostHome !== undefined && isAbsolute(hostHome) ? realPathOf(hostHome) : null;
   const isUsable = realHome !== null && isDirectory(realHome) && !isWithin(realHome, "/usr") && !isSystem(realHome);
-  const home = isUsable && !isWithin(dataDir, realHome) ? realHome : null;
+  const home = isUsable && !ownFolders.some((folder) => isWithin(folder, realHome)) ? realHome : null;
   const concealed = [...new Set([...HOMES.map(realPathOf).filter(isDirectory), ...(home === null ? [] : [home])])];
   const unseen = [...concealed, ...OWN_FOLDERS];
   const isConcealed = (path: string): boolean => unseen.some((folder) => isWithin(folder, path));
@@ -94,7 +95,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
   const whyProtected = (path: string, write: boolean): string | null => {
     // What is shown has those hidden in it; what is written to would show them again.
     const touches = (other: string): boolean => isWithin(other, path) || (write && isWithin(path, other));
-    if (touches(dataDir)) return "Toolyard's data is there";
+    if (ownFolders.some(touches)) return "Toolyard's data is there";
     if (hidden.some(touches)) return "replicas must not see what is there";
     if (write && [options.ownCode, ...visible].some(touches)) return "Toolyard's own code is there";
     if (unseen.some((folder) => isWithin(path, folder))) return "more than one program's files are there";
@@ -134,7 +135,8 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
     },
     whyUnseen(path, granted) {
       for (const place of placesOf(path)) {
-        if (isWithin(dataDir, place)) return "it lies in Toolyard's data folder, which replicas do not see";
+        if (ownFolders.some((folder) => isWithin(folder, place)))
+          return "it lies in Toolyard's data folder, which replicas do not see";
         const by = [...hidden, "/run"].find((folder) => isWithin(folder, place));
         if (by !== undefined) return `replicas do not see ${by}`;
         const isSeen = [...shown, ...granted].some((folder) => isWithin(folder, place));

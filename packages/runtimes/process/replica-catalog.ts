@@ -1,3 +1,4 @@
+import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { Logger } from "@toolyard/service-kit/log.ts";
@@ -189,9 +190,12 @@ export function createReplicaCatalog(options: {
   };
 
   const load = async (): Promise<void> => {
-    const all = readRecords(root, (path, error) =>
-      log.warn({ path, reason: messageOf(error) }, "a replica's record cannot be read"),
-    );
+    /** Such as a newer Toolyard's, whose replicas are not lost. */
+    const unreadable = new Set<string>();
+    const all = readRecords(root, (path, error) => {
+      unreadable.add(basename(dirname(path)));
+      log.warn({ path, reason: messageOf(error) }, "a replica's record cannot be read; it is left alone");
+    });
     await takeOver(all.filter((record) => record.ownerId !== ownerId));
     for (const record of all.filter((each) => each.ownerId === ownerId)) {
       // Its socket moved with DATA_DIR.
@@ -213,7 +217,7 @@ export function createReplicaCatalog(options: {
       }
     }
     // Groups are Toolyard's own making: one without a record is of a replica whose folder was lost.
-    for (const name of cgroups.names().filter((each) => !replicas.has(each))) {
+    for (const name of cgroups.names().filter((each) => !replicas.has(each) && !unreadable.has(each))) {
       await terminator.terminate({ name, main: null, cgroups: cgroups.find(name) }, () => 0);
     }
     if (alive.size > 0) watch();
@@ -260,7 +264,7 @@ export function createReplicaCatalog(options: {
     const { name, replicaId, userId } = replica.record;
     try {
       const pids = (await terminator.membersOf(targetOf(replica))).map((entry) => entry.pid);
-      const folders = [records.pathsOf(name).folder, storage.ownFolder(replicaId)];
+      const folders = [records.pathsOf(name).folder, ...storage.ownFolders(replicaId)];
       let excess = await overuse.ofDisk(replica.record, folders, pids);
       if (excess === null) {
         excess = caches.get(userId) ?? null;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, symlinkSync } from "node:fs";
-import { join } from "node:path";
+import { lstatSync, mkdirSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from "node:fs";
+import { join, relative } from "node:path";
 import { statusOf } from "./paths.ts";
 import { removeTree } from "./tree-removal.ts";
 
@@ -24,7 +24,7 @@ export interface ReplicaStorage {
   /** Makes the folders. `user` is whose deployment it is. */
   prepare(user: string, replicaId: string): Kept;
   /** What only this replica writes to. */
-  ownFolder(replicaId: string): string;
+  ownFolders(replicaId: string): string[];
   /** What all replicas of a user write to. */
   sharedFolder(user: string): string;
   /** Removes what is one replica's alone. */
@@ -32,20 +32,30 @@ export interface ReplicaStorage {
 }
 
 export function createReplicaStorage(options: {
-  /** Absolute path. */
-  root: string;
+  /** Where homes are: what servers keep there is data. Absolute path. */
+  homes: string;
+  /** Where the caches are: what is in them can be fetched again. Absolute path. */
+  caches: string;
   hostEnv: Record<string, string | undefined>;
 }): ReplicaStorage {
-  const { root, hostEnv } = options;
-  const ownFolder = (replicaId: string): string => join(root, "replicas", folderName(replicaId));
-  const sharedFolder = (user: string): string => join(root, "users", folderName(user));
+  const { homes, caches, hostEnv } = options;
+  const homeOf = (replicaId: string): string => join(homes, folderName(replicaId));
+  const cacheOf = (replicaId: string): string => join(caches, "replicas", folderName(replicaId));
+  const ownFolders = (replicaId: string): string[] => [homeOf(replicaId), cacheOf(replicaId)];
+  const sharedFolder = (user: string): string => join(caches, "users", folderName(user));
   return {
-    ownFolder,
+    ownFolders,
     sharedFolder,
     prepare(user, replicaId) {
-      const own = ownFolder(replicaId);
+      const own = cacheOf(replicaId);
       const shared = sharedFolder(user);
-      const [home, npm, store] = [join(own, "home"), join(own, "npm"), join(shared, "npm")];
+      const [home, npm, store] = [homeOf(replicaId), join(own, "npm"), join(shared, "npm")];
+      // Where an earlier version had it.
+      const earlier = join(own, "home");
+      if (statusOf(earlier) && !statusOf(home)) {
+        mkdirSync(homes, { recursive: true, mode: 0o700 });
+        renameSync(earlier, home);
+      }
       const environment: Record<string, string> = {
         npm_config_cache: npm,
         UV_CACHE_DIR: join(shared, "uv"),
@@ -59,12 +69,21 @@ export function createReplicaStorage(options: {
       }
       const folders = [home, store, ...Object.values(environment)];
       for (const folder of folders) mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const link = join(npm, "_cacache");
-      if (!lstatSync(link, { throwIfNoEntry: false })) symlinkSync(store, link);
+      // Relative: in a copy it must not lead to the original's.
+      linkTo(relative(npm, store), join(npm, "_cacache"));
       return { home, environment, folders };
     },
-    remove: (replicaId) => removeTree(ownFolder(replicaId)),
+    async remove(replicaId) {
+      await Promise.all(ownFolders(replicaId).map(removeTree));
+    },
   };
+}
+
+function linkTo(target: string, link: string): void {
+  const found = lstatSync(link, { throwIfNoEntry: false });
+  if (found?.isSymbolicLink() && readlinkSync(link) !== target) unlinkSync(link);
+  else if (found) return;
+  symlinkSync(target, link);
 }
 
 /** Ids come from other services: whatever is in them, they name one folder. */

@@ -1,0 +1,102 @@
+import { copyFile, mkdir, mkdtemp, open, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
+import LibsqlDatabase from "libsql";
+import { copyTree } from "./copy-tree.ts";
+
+/** What is kept beside the databases: the key, the first password, this installation's name. */
+const BESIDE = ["secret-key", "admin-password", "host-id"];
+/** Replicas' home folders, in which servers may keep data; of their caches only those that have this name are known. */
+const HOMES = "homes";
+const LEFT_OUT_OF_HOMES = new Set([".cache"]);
+/**
+ * Who refers to others first: each database is as of a moment of its own, and what an earlier one names is in the later ones. What was made in between
+ * is named by nobody yet.
+ */
+const ORDER = ["deployments", "tasks", "knowledge", "tools", "identity"].map((name) => `${name}.sqlite`);
+
+/**
+ * Writes all of DATA_DIR that cannot be made anew to a folder, from which Toolyard starts as from DATA_DIR itself. Also while Toolyard runs. No replicas,
+ * logs and caches. The folder is there whole, or not at all.
+ * @returns what is in it, and a sentence for each home that could not be copied: replicas write there what they like
+ * @throws ToolyardError BAD_USER_INPUT naming the folder that will not do
+ */
+export async function backUp(dataDir: string, target: string): Promise<{ names: string[]; leftOut: string[] }> {
+  const [from, to] = [resolve(dataDir), resolve(target)];
+  const found = await namesIn(from);
+  const databases = found.filter((name) => name.endsWith(".sqlite"));
+  if (databases.length === 0) refuse(`There are no databases of Toolyard in ${from} (DATA_DIR).`);
+  if (!relative(from, to).startsWith(".."))
+    refuse(`${to} lies in DATA_DIR, and would be lost with it: choose another folder.`);
+  if ((await namesIn(to)).length > 0) refuse(`${to} is not empty: choose a folder that is not there yet.`);
+  await mkdir(dirname(to), { recursive: true });
+  const draft = await mkdtemp(join(dirname(to), `.${basename(to)}-`));
+  try {
+    databases.sort((one, other) => placeOf(one) - placeOf(other));
+    for (const name of databases) copyDatabase(join(from, name), join(draft, name));
+    const beside = BESIDE.filter((name) => found.includes(name));
+    for (const name of beside) await copyFile(join(from, name), join(draft, name));
+    for (const name of [...databases, ...beside]) await sync(join(draft, name));
+    const leftOut = found.includes(HOMES) ? await copyHomes(join(from, HOMES), join(draft, HOMES)) : [];
+    await rmdir(to).catch((error: unknown) => {
+      if (systemCodeOf(error) !== "ENOENT") throw error;
+    });
+    await rename(draft, to);
+    return { names: [...databases, ...beside, ...(found.includes(HOMES) ? [HOMES] : [])], leftOut };
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function refuse(message: string): never {
+  throw new ToolyardError("BAD_USER_INPUT", message);
+}
+
+function placeOf(name: string): number {
+  return ORDER.indexOf(name);
+}
+
+/** A whole file without a journal, as of one moment, whoever writes meanwhile (https://sqlite.org/lang_vacuum.html#vacuuminto). */
+function copyDatabase(from: string, to: string): void {
+  const database = new LibsqlDatabase(from);
+  try {
+    database.prepare("VACUUM INTO ?").run(to);
+  } finally {
+    database.close();
+  }
+}
+
+async function copyHomes(from: string, to: string): Promise<string[]> {
+  await mkdir(to, { mode: 0o700 });
+  const leftOut: string[] = [];
+  for (const name of await readdir(from)) {
+    try {
+      await copyTree(join(from, name), join(to, name), LEFT_OUT_OF_HOMES);
+    } catch (error) {
+      await rm(join(to, name), { recursive: true, force: true });
+      leftOut.push(`${join(from, name)} is left out: ${messageOf(error)}.`);
+    }
+  }
+  return leftOut;
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemCodeOf(error) === "ENOENT") return [];
+    if (systemCodeOf(error) === "ENOTDIR") refuse(`${folder} is no folder.`);
+    throw error;
+  }
+}

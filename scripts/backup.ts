@@ -1,0 +1,23 @@
+/** `npm run backup -- DIR`: all of DATA_DIR that cannot be made anew, also while Toolyard runs. docs/backup.md says how to restore it. */
+import { resolve } from "node:path";
+import { messageOf } from "@toolyard/service-kit";
+import { backUp } from "@toolyard/storage/backup.ts";
+
+const [target, ...others] = process.argv.slice(2);
+const dataDir = process.env.DATA_DIR || "./data";
+if (target === undefined || target.startsWith("-") || others.length > 0) {
+  process.stderr.write(
+    "Usage: npm run backup -- DIR\n\nDIR is a folder that is not there yet. DATA_DIR says what is backed up.\n",
+  );
+  process.exit(1);
+}
+try {
+  const { names, leftOut } = await backUp(dataDir, target);
+  process.stdout.write(`${resolve(target)} has a backup of ${resolve(dataDir)}: ${names.join(", ")}.\n`);
+  for (const sentence of leftOut) process.stdout.write(`${sentence}\n`);
+  if (!names.includes("secret-key"))
+    process.stdout.write("SECRET_KEY is not in it: keep it elsewhere, since what is sealed opens with it only.\n");
+} catch (error) {
+  process.stderr.write(`No backup was made. ${messageOf(error)}\n`);
+  process.exit(1);
+}
