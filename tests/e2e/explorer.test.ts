@@ -1,6 +1,6 @@
 import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { chromiumPath, openBrowser } from "@toolyard/testing/browser.ts";
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
+import type { Browser, BrowserContext, BrowserContextOptions, Page, WebSocketRoute } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
 /* The page at /graphql, as people use it. */
@@ -165,6 +165,13 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     await run(page);
     await expect.poll(() => resultOf(page)).toContain("deploymentEvents");
 
+    await page.getByRole("button", { name: "Log out" }).click();
+    await expect.poll(() => resultOf(page)).toContain("The subscription ended with the login. Log in");
+    await enter(page, restarted.adminPassword);
+    await expect.poll(() => whoOf(page)).toMatch(/^Logged in/);
+    await run(page);
+    await expect.poll(() => resultOf(page)).toContain("deploymentEvents");
+
     await restarted.kill();
     const notice = page.locator("#notice");
     await expect
@@ -181,6 +188,27 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
     await write(page, "{ me { username } }");
     await run(page);
     await expect.poll(() => resultOf(page)).toMatch(/127\.0\.0\.1:\d+ does not answer\. Is Toolyard running/);
+  });
+
+  test("a subscription goes on when its credential has ended and another one can be had", async () => {
+    const page = await open(await newContext());
+    const sockets: WebSocketRoute[] = [];
+    await page.routeWebSocket(/\/graphql$/, (socket) => {
+      socket.connectToServer();
+      sockets.push(socket);
+    });
+    await enter(page);
+    await expect.poll(() => whoOf(page)).toMatch(/^Logged in/);
+    await page.getByRole("tab", { name: "Watch" }).click();
+    await run(page);
+    await expect.poll(() => resultOf(page)).toContain('"kind": "RUNNING"');
+    const renewal = page.waitForRequest((request) => (request.postData() ?? "").includes("refreshSession"));
+    // As the gateway does when a token ends.
+    await sockets[0]?.close({ code: 4401, reason: "The credential has expired" });
+    await renewal;
+    await expect.poll(() => page.locator("#notice").innerText()).toMatch(/is open again.+go on with after: "\d+"/);
+    expect(sockets.length).toBe(2);
+    await expect.poll(() => whoOf(page)).toMatch(/^Logged in/);
   });
 
   test.each(["light", "dark"] as const)("is usable at 390 px, %s", async (colorScheme) => {

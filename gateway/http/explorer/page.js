@@ -35,7 +35,8 @@ find("token").querySelector("[data-show]").hidden = !hasLogin;
 
 function showSession() {
   const { isAnonymous, username, minutesLeft, problem } = session.state();
-  const who = isAnonymous ? "Not logged in." : username === null ? "Asking with a token" : `Logged in as ${username}`;
+  const nobody = hasLogin ? "Not logged in." : "Asking without a token.";
+  const who = isAnonymous ? nobody : username === null ? "Asking with a token" : `Logged in as ${username}`;
   show(find("who").firstElementChild, who);
   show(find("left"), isAnonymous ? "" : minutesLeft === null ? "." : `, ${minutesLeft} min left`);
   tell(find("problem"), refusal || problem);

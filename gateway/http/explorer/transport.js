@@ -22,7 +22,9 @@ const CLOSED = {
   4500: "the server failed",
 };
 /** After these another try may do. */
-const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4500, 4499]);
+const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4500]);
+/** By the page itself. */
+const TERMINATED = 4499;
 const OF_CREDENTIAL = new Set([4401, 4403]);
 
 /** An answer of errors in words. */
@@ -63,14 +65,13 @@ export async function ask(url, query, variables, token) {
 export function createFetcher({ url, session, notify }) {
   const socketUrl = new URL(url);
   socketUrl.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  /** What each open subscription does when somebody else asks, or nobody. */
   const running = new Set();
-
-  // Streams were authenticated with the credential before; they go on with the new one.
   let identity = session.identity();
   session.onChange(() => {
     if (identity === session.identity()) return;
     identity = session.identity();
-    for (const client of running) client.terminate();
+    for (const onChange of running) onChange();
   });
 
   /** What is written in GraphiQL's own pane of headers goes first. */
@@ -113,12 +114,18 @@ export function createFetcher({ url, session, notify }) {
             return headersOf(own);
           },
         });
-        running.add(client);
+        const onChange = () => {
+          if (session.identity() === null)
+            end(failed("The subscription ended with the login. Log in, and run it again."));
+          // It was authenticated with the credential before.
+          else client.terminate();
+        };
+        running.add(onChange);
 
         function end(result) {
           if (isOver) return;
           isOver = true;
-          running.delete(client);
+          running.delete(onChange);
           clearTimeout(timer);
           notify("");
           if (result) observer.next(result);
@@ -130,6 +137,7 @@ export function createFetcher({ url, session, notify }) {
           if (isOver) return;
           if (Array.isArray(reason)) return end({ errors: reason });
           const code = reason?.code ?? 1006;
+          if (code === TERMINATED) return open();
           if (OF_CREDENTIAL.has(code) && !renewed) {
             renewed = true;
             const held = await session.credential();
