@@ -1,6 +1,7 @@
 import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { defaults } from "./arguments.ts";
+import type { OpenChild } from "./child.ts";
 import { keepAlive } from "./exchange.ts";
 import { createLineLog } from "./line-log.ts";
 import { createMemory, type Memory } from "./memory.ts";
@@ -13,8 +14,10 @@ import { createStateless } from "./stateless.ts";
 import { type Launch, type SpawnedProcess } from "./spawn.ts";
 
 export interface BridgeOptions {
-  /** What to run, from `prepareLaunch`. */
-  launch: Launch;
+  /** What to run, from `prepareLaunch`; or how else a child is opened. */
+  launch: Launch | OpenChild;
+  /** Whether a child is kept warm for the next session. @default true */
+  spare?: boolean;
   /** A process of that launch that was started already: it becomes the first child. */
   first?: SpawnedProcess;
   host?: string;
@@ -80,6 +83,7 @@ export function createBridge(options: BridgeOptions): Bridge {
   const {
     launch,
     first = null,
+    spare = true,
     host = "127.0.0.1",
     port = 0,
     listenFd = null,
@@ -113,7 +117,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     memory = createMemory({ now, limitBytes: memoryMb === null ? null : memoryMb * 1024 * 1024, limitTasks: maxTasks }),
   } = options;
   const onFailure = (): void => children.warm();
-  const pool = createPool({ launch, first, log, mask, now, memory, maxMessageBytes, onFailure });
+  const pool = createPool({ launch, first, spare, log, mask, now, memory, maxMessageBytes, onFailure });
   const children = createSharedChildren({
     pool,
     log,
@@ -122,7 +126,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     maxChildren: Math.max(maxSessions, leastShared),
     statusOf: (call, message) => stateless.statusOf(call, message),
     onRequest: (shared, message, raw) => stateless.onRequest(shared, message, raw),
-    onNotification: (shared, message) => stateless.onNotification(shared, message),
+    onNotification: (shared, message, raw) => stateless.onNotification(shared, message, raw),
     onEnd: (shared, end) => stateless.held.lose(shared.peer, end.reason),
   });
   const stateless = createStateless({ children, log, now, holdMs: idleMs, isolated: mode === "isolated" });

@@ -55,6 +55,49 @@ export interface Child {
   kill(): void;
   /** Resolves when it is gone and its folder removed, for whatever reason. */
   readonly gone: Promise<void>;
+  /** Whose messages come next, for a child that passes that on. */
+  usedBy?(caller: string): void;
+}
+
+export interface ChildOptions {
+  log: LineLog;
+  mask: SecretMask;
+  /** The longest message it may write. What is longer is an error of the call that it answers. */
+  maxMessageBytes: number;
+  /** For whoever counts children; it hears of the end just before the handler does. */
+  onEnd?: (end: ChildEnd) => void;
+}
+
+/** Opens a child that is no process of the bridge's, under a `pid` that no other has. */
+export type OpenChild = (options: ChildOptions) => Child;
+
+/**
+ * Takes the message of a text, or the messages: batches were part of 2025-03-26. `other` takes what is none.
+ * @param text One line.
+ */
+export function takeMessages(
+  text: string,
+  mask: SecretMask,
+  take: (message: Message, raw: string) => void,
+  other: (text: string) => void,
+): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return other(text);
+  }
+  for (const item of Array.isArray(value) ? value : [value]) {
+    const message = readMessage(item);
+    if (message === null) other(text);
+    else if (!isReport(message)) take(message, item === value ? text : JSON.stringify(item));
+    else {
+      const masked = mask.json(message);
+      const print = JSON.stringify(masked);
+      // Where nothing was hidden, numbers keep their digits.
+      take(masked, item === value && print === JSON.stringify(message) ? text : print);
+    }
+  }
 }
 
 /** A child that reads nothing is given up when so much waits for it. */
@@ -84,15 +127,7 @@ function isReport({ error, method, result }: Message): boolean {
   return error !== undefined || method === "notifications/message" || (isObject(result) && result.isError === true);
 }
 
-/** `onEnd` is for whoever counts children; it hears of the end just before the handler does. */
-export function createChild(options: {
-  spawned: SpawnedProcess;
-  log: LineLog;
-  mask: SecretMask;
-  /** The longest message it may write. What is longer is an error of the call that it answers. */
-  maxMessageBytes: number;
-  onEnd?: (end: ChildEnd) => void;
-}): Child {
+export function createChild(options: ChildOptions & { spawned: SpawnedProcess }): Child {
   const { spawned, log, mask, maxMessageBytes, onEnd } = options;
   const { process: child } = spawned;
   let handler: ChildHandler | null = null;
@@ -143,24 +178,7 @@ export function createChild(options: {
     onLine(line) {
       // Failing to parse takes long, in a flood of lines that are no messages.
       if (!startOfMessage.test(line)) return printed(line);
-      let value: unknown;
-      try {
-        value = JSON.parse(line);
-      } catch {
-        return printed(line);
-      }
-      // Batches were part of 2025-03-26; a line may hold one.
-      for (const item of Array.isArray(value) ? value : [value]) {
-        const message = readMessage(item);
-        if (message === null) printed(line);
-        else if (!isReport(message)) handler?.onMessage(message, item === value ? line : JSON.stringify(item));
-        else {
-          const masked = mask.json(message);
-          const text = JSON.stringify(masked);
-          // Where nothing was hidden, numbers keep their digits.
-          handler?.onMessage(masked, item === value && text === JSON.stringify(message) ? line : text);
-        }
-      }
+      takeMessages(line, mask, (message, raw) => handler?.onMessage(message, raw), printed);
     },
     onOverflow: (long) => refuseLong(long),
   });

@@ -1,6 +1,8 @@
 import type { ServerResponse } from "node:http";
 
-import { code, errorText, type Id } from "./json-rpc.ts";
+import { metaKey } from "./era.ts";
+import { code, errorText, type Id, type Message, metaOf } from "./json-rpc.ts";
+import { findValues, lastText, replaceValues } from "./json-splice.ts";
 
 /**
  * One HTTP answer that carries JSON-RPC messages. It stays undecided until the first message: when that is the only
@@ -22,6 +24,41 @@ export interface Exchange {
 
 /** A client that does not read is given up when so many bytes wait for it. */
 const maxUnsentBytes = 32 * 1024 * 1024;
+
+/** Of requests whose numbers JavaScript prints otherwise: how their ids and progress tokens are written, by how they would be. */
+const digits = new WeakMap<ServerResponse, Map<string, string>>();
+const idPlaces = [["id"], ["params", "progressToken"]];
+const subscriptionPlaces = ["params", "result"].map((part) => [part, "_meta", metaKey.subscriptionId]);
+
+/** Has answers to this request say its id and its progress token as it wrote them. @param text The request's. */
+export function keepDigits(response: ServerResponse, message: Message, text: string): void {
+  for (const [value, path] of [
+    [message.id, ["id"]],
+    [metaOf(message.params)?.progressToken, ["params", "_meta", "progressToken"]],
+  ] as const) {
+    if (typeof value !== "number") continue;
+    const printed = JSON.stringify(value);
+    // As programs write it: there is nothing to be found.
+    const isPlain = [",", "}"].some((end) => text.includes(`"${path.at(-1)}":${printed}${end}`));
+    if (isPlain && Number.isSafeInteger(value)) continue;
+    const written = lastText(text, path);
+    if (written === printed) continue;
+    const known = digits.get(response) ?? new Map<string, string>();
+    digits.set(response, known.set(printed, written));
+  }
+}
+
+function withDigits(response: ServerResponse, json: string): string {
+  const known = digits.get(response);
+  if (known === undefined) return json;
+  const edits = [...idPlaces, ...subscriptionPlaces].flatMap((path) =>
+    findValues(json, path).flatMap((span) => {
+      const written = known.get(json.slice(span.start, span.end));
+      return written === undefined ? [] : [{ spans: [span], text: written }];
+    }),
+  );
+  return replaceValues(json, edits);
+}
 
 export function createExchange(
   response: ServerResponse,
@@ -69,7 +106,7 @@ function writeEvent(exchange: Exchange, json: string): void {
 export function sendAlong(exchange: Exchange, json: string): boolean {
   if (exchange.ended || !exchange.streamable) return false;
   openStream(exchange);
-  writeEvent(exchange, json);
+  writeEvent(exchange, withDigits(exchange.response, json));
   return true;
 }
 
@@ -78,17 +115,18 @@ export function sendAnswer(exchange: Exchange, json: string, status = 200): void
   if (exchange.ended) return;
   exchange.outstanding -= 1;
   const last = exchange.outstanding <= 0;
+  const text = withDigits(exchange.response, json);
   if (exchange.streaming) {
-    writeEvent(exchange, json);
+    writeEvent(exchange, text);
     if (last) endExchange(exchange);
     return;
   }
   if (exchange.batch !== null) {
-    exchange.batch.push(json);
+    exchange.batch.push(text);
     if (last) writeJson(exchange, `[${exchange.batch.join(",")}]`, 200);
     return;
   }
-  writeJson(exchange, json, status);
+  writeJson(exchange, text, status);
 }
 
 function writeJson(exchange: Exchange, json: string, status: number): void {
@@ -131,7 +169,8 @@ export function refuse(
   options: { id?: Id | null; code?: number; message: string; data?: unknown; headers?: Record<string, string> },
 ): void {
   if (response.headersSent || response.destroyed) return;
-  const body = errorText(options.id ?? null, options.code ?? code.serverError, options.message, options.data);
+  const error = errorText(options.id ?? null, options.code ?? code.serverError, options.message, options.data);
+  const body = withDigits(response, error);
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),

@@ -93,6 +93,19 @@ export class PeerError extends Error {
 
 const ownIdPrefix = "toolyard-bridge:";
 
+/** The id that the child knows it by, as it was sent there. */
+function wireIdText({ wireId, clientId, idText }: Call): string {
+  return wireId === clientId && idText !== "" ? idText : JSON.stringify(wireId);
+}
+
+/** Of answers to the bridge's own requests. */
+const raws = new WeakMap<Message, string>();
+
+/** An answer to a request of the bridge's own as the server wrote it. */
+export function rawOf(answer: Message): string {
+  return raws.get(answer) ?? JSON.stringify(answer);
+}
+
 /** Sends one text to a call's asker as its answer. */
 export function answerCall(call: Call, text: string): void {
   if (call.exchange !== null) sendAnswer(call.exchange, text);
@@ -149,6 +162,7 @@ export function createPeer(options: {
     if (asked === undefined) return;
     own.delete(id);
     if (asked.timer !== null) clearTimeout(asked.timer);
+    raws.set(message, raw);
     asked.resolve(message);
   }
 
@@ -203,7 +217,7 @@ export function createPeer(options: {
     cancelled = true;
     givenUpSince = Math.min(givenUpSince ?? Infinity, Math.max(call.lastActivityAt, heardAt));
     child.send(
-      JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: call.wireId, reason } }),
+      `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${wireIdText(call)},"reason":${JSON.stringify(reason)}}}`,
     );
     if (call.exchange !== null) skipAnswer(call.exchange);
     if (open.size === 0) handler.onIdle?.();
@@ -238,7 +252,9 @@ export function createPeer(options: {
       const clientToken = isId(token) ? token : undefined;
       const call: Call = {
         clientId,
-        idText: remap ? idTextOf(clientId, raw) : "",
+        // Of a session of its own, only where the server would read what this program prints for another.
+        idText:
+          remap || (typeof clientId === "number" && !Number.isSafeInteger(clientId)) ? idTextOf(clientId, raw) : "",
         clientToken,
         wireId,
         method,

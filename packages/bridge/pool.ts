@@ -2,7 +2,15 @@ import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { createCrashes, delayAfter } from "./crashes.ts";
 import type { Memory } from "./memory.ts";
-import { type Child, type ChildEnd, createChild, inFull, type Reason } from "./child.ts";
+import {
+  type Child,
+  type ChildEnd,
+  type ChildOptions,
+  createChild,
+  inFull,
+  type OpenChild,
+  type Reason,
+} from "./child.ts";
 import type { LineLog } from "./line-log.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 import { type Launch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
@@ -65,7 +73,9 @@ const soonMs = 5_000;
 const spareDelayMs = 1_000;
 
 export interface PoolOptions {
-  launch: Launch;
+  launch: Launch | OpenChild;
+  /** Whether a child is kept warm for the next session. */
+  spare: boolean;
   /** A process that was started before the pool was there: its first child. */
   first: SpawnedProcess | null;
   log: LineLog;
@@ -118,17 +128,19 @@ export function createPool(options: PoolOptions): Pool {
     failure = { reason, words, retryAt: now() + delayAfter(failures) };
   }
 
-  function adopt(spawned: SpawnedProcess): Child {
-    const child: Child = createChild({ spawned, log, mask, maxMessageBytes, onEnd: (end) => ended(child, end) });
+  function adopt(open: OpenChild): Child {
+    const child: Child = open({ log, mask, maxMessageBytes, onEnd: (end) => ended(child, end) });
     children.add(child);
     return child;
   }
 
+  const asChild = (spawned: SpawnedProcess) => (shared: ChildOptions) => createChild({ spawned, ...shared });
+
   function spawnOne(): Child {
-    return adopt(spawnProcess(launch));
+    return adopt(typeof launch === "function" ? launch : asChild(spawnProcess(launch)));
   }
 
-  if (options.first !== null) spare = adopt(options.first);
+  if (options.first !== null) spare = adopt(asChild(options.first));
 
   function scheduleSpare(): void {
     if (!sparing || closed || spare !== null || spareTimer !== null) return;
@@ -179,9 +191,14 @@ export function createPool(options: PoolOptions): Pool {
         5,
       );
     }
-    if (caller !== null && child.pid !== undefined) users.set(child.pid, caller);
+    if (caller !== null) usedBy(child, caller);
     scheduleSpare();
     return child;
+  }
+
+  function usedBy(child: Child, caller: string): void {
+    if (child.pid !== undefined) users.set(child.pid, caller);
+    child.usedBy?.(caller);
   }
 
   return {
@@ -203,13 +220,11 @@ export function createPool(options: PoolOptions): Pool {
     },
     take: (caller) => (adapt ? adaptStatelessChild(takeOne(caller)) : takeOne(caller)),
     takeUnadapted: () => takeOne(null),
-    usedBy({ pid }, caller) {
-      if (pid !== undefined) users.set(pid, caller);
-    },
+    usedBy,
     admit,
     room,
     keepSpare() {
-      sparing = true;
+      sparing = options.spare;
       scheduleSpare();
     },
     proved(child) {

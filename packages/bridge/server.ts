@@ -3,8 +3,9 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { networkInterfaces } from "node:os";
 
 import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
-import { refuse } from "./exchange.ts";
-import { code, kindOf, type Message, oneLine } from "./json-rpc.ts";
+import { keepDigits, refuse } from "./exchange.ts";
+import { code, kindOf, type Message, oneLine, readMessage } from "./json-rpc.ts";
+import { itemsOf } from "./json-splice.ts";
 import type { LineLog } from "./line-log.ts";
 import { Unavailable } from "./pool.ts";
 import { probeHeader, probeLimitMs } from "./probe-header.ts";
@@ -169,6 +170,12 @@ export function createBridgeServer(options: ServerOptions): Server {
       method: header(request, "mcp-method"),
       name: header(request, "mcp-name"),
     };
+    const bodies: unknown[] = Array.isArray(body) ? body : [body];
+    const texts = Array.isArray(body) ? itemsOf(text) : [text];
+    for (const [index, item] of bodies.entries()) {
+      const message = readMessage(item);
+      if (message?.method !== undefined) keepDigits(response, message, texts[index] ?? "");
+    }
     const classified = classify(body, headers);
     if (classified.era === "refused") return refuse(response, classified.status, classified);
     // What belongs to a call that still runs (an answer to the server, a cancellation) is taken until the end.

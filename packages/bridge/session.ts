@@ -1,7 +1,7 @@
 import type { ChildEnd } from "./child.ts";
 import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "./exchange.ts";
 import { sessionVersions } from "./era.ts";
-import { itemsOf } from "./json-splice.ts";
+import { itemsOf, printFrom } from "./json-splice.ts";
 import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
 import { type Call, createPeer, type Peer } from "./peer.ts";
 import type { Child } from "./child.ts";
@@ -163,8 +163,8 @@ export function createSession(options: SessionOptions): Session {
     deliver(raw, null);
   }
 
-  const listener = (message: Message): void => {
-    deliver(JSON.stringify(message), null);
+  const listener = (_message: Message, raw: string): void => {
+    deliver(raw, null);
   };
 
   function ask(message: Message, raw: string): void {
@@ -221,9 +221,9 @@ export function createSession(options: SessionOptions): Session {
       exchange.sessionId = id;
       ready = true;
       onReady(peer.child);
-      const { result } = shared.identity;
-      const answer = own ? result : sharedResult(result, message.params);
-      sendAnswer(exchange, JSON.stringify({ jsonrpc: "2.0", id: clientId, result: answer }));
+      const { result, resultText } = shared.identity;
+      const answer = own ? resultText : printFrom(sharedResult(result, message.params), result, resultText);
+      sendAnswer(exchange, `{"jsonrpc":"2.0","id":${JSON.stringify(clientId)},"result":${answer}}`);
       return;
     }
     const uri = message.params?.uri;

@@ -4,9 +4,9 @@ import type { Child, ChildEnd, Reason } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
 import { code, errorText, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
 import { createLeases, type GroupName, type Lease, type Want } from "./leases.ts";
-import { findValues, replaceValues } from "./json-splice.ts";
+import { findValues, lastText, replaceValues } from "./json-splice.ts";
 import type { LineLog } from "./line-log.ts";
-import { type Call, createPeer, type Peer, PeerError } from "./peer.ts";
+import { type Call, createPeer, type Peer, PeerError, rawOf } from "./peer.ts";
 import { type Pool, Unavailable } from "./pool.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 import { createToolNotes, type ToolNotes } from "./tool-notes.ts";
@@ -17,12 +17,13 @@ export interface ServerIdentity {
   capabilities: Record<string, unknown>;
   serverInfo: unknown;
   instructions: unknown;
-  /** The whole result, to answer another request of the kind with. */
+  /** The whole result, to answer another request of the kind with; and as the server wrote it. */
   result: Params;
+  resultText: string;
 }
 
 /** Who hears a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
-export type Listener = (message: Message) => void;
+export type Listener = (message: Message, raw: string) => void;
 
 /** A child that the bridge itself opened, for requests without a session and for sessions in shared mode. */
 export interface SharedChild {
@@ -103,7 +104,7 @@ export interface SharedChildrenOptions {
   statusOf: (call: Call, message: Message) => number;
   /** A request of the server that none but a client can answer. */
   onRequest: (shared: SharedChild, message: Message, raw: string) => void;
-  onNotification: (shared: SharedChild, message: Message) => void;
+  onNotification: (shared: SharedChild, message: Message, raw: string) => void;
   onEnd: (shared: SharedChild, end: ChildEnd) => void;
 }
 
@@ -147,6 +148,10 @@ export function relevantCapabilities(capabilities: unknown): Record<string, unkn
     relevant[name] = inner;
   }
   return relevant;
+}
+
+function resultTextOf(answer: Message): string {
+  return lastText(rawOf(answer), ["result"]);
 }
 
 /** Whether a server said that it speaks the stateless revision. */
@@ -196,10 +201,10 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     const endListeners = new Set<(end: ChildEnd) => void>();
     return {
       handler: {
-        onNotification(message: Message) {
+        onNotification(message: Message, raw: string) {
           if (entry === null) return;
           if (message.method === "notifications/tools/list_changed") entry.tools.forget();
-          onNotification(entry, message);
+          onNotification(entry, message, raw);
         },
         onRequest(message: Message, raw: string, peer: Peer) {
           if (message.method === "ping") peer.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
@@ -308,6 +313,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
         serverInfo: result.serverInfo,
         instructions: result.instructions,
         result,
+        resultText: resultTextOf(answer),
       });
     } catch (error) {
       throw failed(child, error, Object.keys(capabilities).length === 0);
@@ -339,6 +345,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       serverInfo: metaOf(result)?.[metaKey.serverInfo],
       instructions: result.instructions,
       result,
+      resultText: resultTextOf(answer),
     });
   }
 

@@ -1,23 +1,28 @@
 import type { Child, ChildEnd, ChildHandler } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
 import { code, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
+import { findValues, lastText, printFrom, replaceValues } from "./json-splice.ts";
 
 /**
  * Makes a child that speaks only the stateless revision (2026-07-28) look like one of the session era, so that the rest
  * of the bridge knows one kind of child: requests get the envelope, `input_required` results become requests to the
- * client and the call's next leg, `subscriptions/listen` becomes unasked notifications. Such servers are rare.
+ * client and the call's next leg, `subscriptions/listen` becomes unasked notifications. Such servers are rare. What is passed on
+ * keeps its text: it is read to be routed, and printed anew only where it is changed.
  */
 
 /** A call with its current leg. Further legs continue the same call with the client's input, as the revision defines. */
 interface Leg {
   readonly original: Message;
+  /** Its text. */
+  readonly raw: string;
   /** The id the child knows this leg by. */
   id: Id;
   rounds: number;
   requestState: string | undefined;
   /** Input still asked of the client, by key. */
   awaited: Set<string>;
-  responses: Record<string, unknown>;
+  /** As their clients wrote them. */
+  responses: Map<string, string>;
 }
 
 const maxRounds = 10;
@@ -38,14 +43,22 @@ export function adaptStatelessChild(child: Child): Child {
   const inputs = new Map<Id, { leg: Leg; key: string }>();
   const pauses = new Set<NodeJS.Timeout>();
 
-  function emit(message: Message): void {
-    handler?.onMessage(message, JSON.stringify(message));
+  function emit(message: Message, raw = JSON.stringify(message)): void {
+    handler?.onMessage(message, raw);
   }
   function answer(id: Id, result: unknown): void {
     emit({ jsonrpc: "2.0", id, result });
   }
+  /** To the leg's client, what the server wrote as `member` of its answer. */
+  function answerLeg(leg: Leg, message: Message, member: "result" | "error", text: string): void {
+    emit(message, `{"jsonrpc":"2.0","id":${lastText(leg.raw, ["id"])},"${member}":${text}}`);
+  }
   function send(message: Message): void {
     child.send(JSON.stringify(message));
+  }
+  /** A client's message with the envelope. */
+  function sendEnveloped(message: Message, raw: string): void {
+    child.send(printFrom({ ...message, params: enveloped(message.params) }, message, raw));
   }
   function nextId(kind: string): string {
     counter += 1;
@@ -85,7 +98,7 @@ export function adaptStatelessChild(child: Child): Child {
     });
   }
 
-  function fromClientRequest(message: Message, id: Id): void {
+  function fromClientRequest(message: Message, id: Id, raw: string): void {
     const params = message.params;
     switch (message.method) {
       case "initialize":
@@ -108,8 +121,16 @@ export function adaptStatelessChild(child: Child): Child {
         }
         return answer(id, {});
       default:
-        legs.set(id, { original: message, id, rounds: 0, requestState: undefined, awaited: new Set(), responses: {} });
-        send({ ...message, params: enveloped(params) });
+        legs.set(id, {
+          original: message,
+          raw,
+          id,
+          rounds: 0,
+          requestState: undefined,
+          awaited: new Set(),
+          responses: new Map(),
+        });
+        sendEnveloped(message, raw);
     }
   }
 
@@ -127,31 +148,36 @@ export function adaptStatelessChild(child: Child): Child {
   function goOn(leg: Leg): void {
     leg.id = nextId("leg");
     legs.set(leg.id, leg);
-    const params = {
-      ...leg.original.params,
-      ...(Object.keys(leg.responses).length > 0 ? { inputResponses: leg.responses } : {}),
-      ...(leg.requestState === undefined ? {} : { requestState: leg.requestState }),
-    };
-    leg.responses = {};
-    send({ ...leg.original, id: leg.id, params: enveloped(params) });
+    const { original, raw, responses } = leg;
+    const given = [...responses].map(([key, text]) => `${JSON.stringify(key)}:${text}`).join(",");
+    const added = [
+      ...(responses.size > 0 ? [`"inputResponses":{${given}}`] : []),
+      ...(leg.requestState === undefined ? [] : [`"requestState":${JSON.stringify(leg.requestState)}`]),
+    ];
+    responses.clear();
+    const next = printFrom({ ...original, id: leg.id, params: enveloped(original.params) }, original, raw);
+    const { end } = findValues(next, ["params"]).at(-1) ?? { end: 0 };
+    // The envelope stands there already, so that there is something before it.
+    child.send(added.length === 0 ? next : `${next.slice(0, end - 1)},${added.join(",")}${next.slice(end - 1)}`);
   }
 
-  function fromClientAnswer(message: Message): void {
+  function fromClientAnswer(message: Message, raw: string): void {
     const input = message.id === undefined || message.id === null ? undefined : inputs.get(message.id);
     if (input === undefined || message.id === undefined || message.id === null) return;
     inputs.delete(message.id);
     const { leg, key } = input;
     if (message.error !== undefined) {
       drop(leg);
-      emit({ jsonrpc: "2.0", id: leg.original.id ?? null, error: message.error });
+      const { error } = message;
+      answerLeg(leg, { jsonrpc: "2.0", id: leg.original.id ?? null, error }, "error", lastText(raw, ["error"]));
       return;
     }
     leg.awaited.delete(key);
-    leg.responses[key] = message.result;
+    leg.responses.set(key, lastText(raw, ["result"]));
     if (leg.awaited.size === 0) goOn(leg);
   }
 
-  function needInput(leg: Leg, result: Record<string, unknown>): void {
+  function needInput(leg: Leg, result: Record<string, unknown>, raw: string): void {
     leg.rounds += 1;
     leg.requestState = typeof result.requestState === "string" ? result.requestState : undefined;
     if (leg.rounds > maxRounds) {
@@ -176,17 +202,19 @@ export function adaptStatelessChild(child: Child): Child {
       const id = nextId("input");
       inputs.set(id, { leg, key });
       if (isObject(request) && typeof request.method === "string") {
-        emit({
+        const asked: Message = {
           jsonrpc: "2.0",
           id,
           method: request.method,
           ...(isObject(request.params) ? { params: request.params } : {}),
-        });
+        };
+        const params = lastText(raw, ["result", "inputRequests", key, "params"]);
+        emit(asked, printFrom(asked, { params: request.params }, `{"params":${params}}`));
       }
     }
   }
 
-  function fromServerAnswer(message: Message): void {
+  function fromServerAnswer(message: Message, raw: string): void {
     const { id, result, error } = message;
     if (id === undefined || id === null) return;
     if (id === "toolyard-discover") {
@@ -205,31 +233,39 @@ export function adaptStatelessChild(child: Child): Child {
         return;
       }
       serverCapabilities = isObject(result.capabilities) ? result.capabilities : {};
-      answer(to, {
+      const offered = {
         protocolVersion: sessionVersions[0],
         capabilities: serverCapabilities,
         serverInfo: metaOf(result)?.[metaKey.serverInfo] ?? { name: "unnamed", version: "0" },
         ...(typeof result.instructions === "string" ? { instructions: result.instructions } : {}),
-      });
+      };
+      const text = printFrom(offered, result, lastText(raw, ["result"]));
+      emit(
+        { jsonrpc: "2.0", id: to, result: offered },
+        `{"jsonrpc":"2.0","id":${JSON.stringify(to)},"result":${text}}`,
+      );
       return;
     }
     const leg = legs.get(id);
     if (leg === undefined) return;
     legs.delete(id);
     const clientId = leg.original.id ?? null;
-    if (error !== undefined) return emit({ jsonrpc: "2.0", id: clientId, error });
-    if (isObject(result) && result.resultType === "input_required") return needInput(leg, result);
-    if (!isObject(result)) return emit({ jsonrpc: "2.0", id: clientId, result });
+    if (error !== undefined)
+      return answerLeg(leg, { jsonrpc: "2.0", id: clientId, error }, "error", lastText(raw, ["error"]));
+    if (isObject(result) && result.resultType === "input_required") return needInput(leg, result, raw);
+    const text = lastText(raw, ["result"]);
+    if (!isObject(result)) return answerLeg(leg, { jsonrpc: "2.0", id: clientId, result }, "result", text);
     const { resultType: _resultType, ...rest } = result;
-    emit({ jsonrpc: "2.0", id: clientId, result: rest });
+    answerLeg(leg, { jsonrpc: "2.0", id: clientId, result: rest }, "result", printFrom(rest, result, text));
   }
 
-  function fromServerNotification(message: Message): void {
+  function fromServerNotification(message: Message, raw: string): void {
     if (message.method === "notifications/subscriptions/acknowledged") return;
     const meta = metaOf(message.params);
-    if (meta === undefined || !(metaKey.subscriptionId in meta)) return emit(message);
+    if (meta === undefined || !(metaKey.subscriptionId in meta)) return emit(message, raw);
     const { [metaKey.subscriptionId]: _subscription, ...kept } = meta;
-    emit({ ...message, params: { ...message.params, _meta: kept } });
+    const unstamped: Message = { ...message, params: { ...message.params, _meta: kept } };
+    emit(unstamped, printFrom(unstamped, message, raw));
   }
 
   return {
@@ -250,11 +286,11 @@ export function adaptStatelessChild(child: Child): Child {
     handle(next) {
       handler = next;
       child.handle({
-        onMessage(message) {
+        onMessage(message, raw) {
           const kind = kindOf(message);
-          if (kind === "response") fromServerAnswer(message);
-          else if (kind === "notification") fromServerNotification(message);
-          else emit(message);
+          if (kind === "response") fromServerAnswer(message, raw);
+          else if (kind === "notification") fromServerNotification(message, raw);
+          else emit(message, raw);
         },
         onEnd(end: ChildEnd) {
           for (const pause of pauses) clearTimeout(pause);
@@ -266,16 +302,18 @@ export function adaptStatelessChild(child: Child): Child {
       // The bridge writes only messages it has read or made itself.
       const message = JSON.parse(text) as Message;
       const kind = kindOf(message);
-      if (kind === "request" && message.id !== undefined && message.id !== null) fromClientRequest(message, message.id);
-      else if (kind === "response") fromClientAnswer(message);
+      if (kind === "request" && message.id !== undefined && message.id !== null)
+        fromClientRequest(message, message.id, text);
+      else if (kind === "response") fromClientAnswer(message, text);
       else if (message.method === "notifications/initialized") listen();
       else if (message.method === "notifications/cancelled") {
         const leg = legOf(message.params?.requestId);
         if (leg === undefined) return;
         drop(leg);
-        send({ ...message, params: { ...message.params, requestId: leg.id } });
-      } else if (message.method !== "notifications/roots/list_changed")
-        send({ ...message, params: enveloped(message.params) });
+        // The first leg has the client's own id, digit by digit.
+        const requestId = leg.id === leg.original.id ? lastText(leg.raw, ["id"]) : JSON.stringify(leg.id);
+        child.send(replaceValues(text, [{ spans: findValues(text, ["params", "requestId"]), text: requestId }]));
+      } else if (message.method !== "notifications/roots/list_changed") sendEnveloped(message, text);
     },
     close: () => child.close(),
     kill: () => child.kill(),

@@ -28,7 +28,7 @@ export interface Stateless {
   ): Promise<void>;
   /** What a shared child asks and tells by itself. */
   onRequest(shared: SharedChild, message: Message, raw: string): void;
-  onNotification(shared: SharedChild, message: Message): void;
+  onNotification(shared: SharedChild, message: Message, raw: string): void;
   statusOf(call: Call, message: Message): number;
   readonly held: HeldCalls;
   /** Streams that stay open, for keep-alives. */
@@ -131,7 +131,7 @@ export function createStateless(options: {
   });
 
   function discover(id: Id, shared: SharedChild, response: ServerResponse): void {
-    const { capabilities, instructions, serverInfo } = shared.identity;
+    const { capabilities, instructions, serverInfo, result: before, resultText } = shared.identity;
     const { tasks: _tasks, ...offered } = capabilities;
     const result = {
       resultType: "complete",
@@ -144,7 +144,7 @@ export function createStateless(options: {
     };
     sendAnswer(
       createExchange(response, { streamable: false, outstanding: 1 }),
-      JSON.stringify({ jsonrpc: "2.0", id, result }),
+      `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${printFrom(result, before, resultText)}}`,
     );
   }
 
@@ -328,10 +328,10 @@ export function createStateless(options: {
       if (shared.speaks === "sessions") held.ask(shared.peer, message, raw);
       else untranslated.refuse(shared, message);
     },
-    onNotification(shared, message) {
-      if (shared.speaks === "stateless") return untranslated.onNotification(shared, message);
+    onNotification(shared, message, raw) {
+      if (shared.speaks === "stateless") return untranslated.onNotification(shared, message, raw);
       if (message.method !== "notifications/message" || !shared.alone) {
-        for (const listener of shared.listeners) listener(message);
+        for (const listener of shared.listeners) listener(message, raw);
         return;
       }
       // A log line names no call; it is of the only one there may be, where that asked for it, and otherwise nobody's.
@@ -340,7 +340,7 @@ export function createStateless(options: {
       const { logLevel } = only.owner as Asker;
       const level = message.params?.level;
       if (logLevel !== null && typeof level === "string" && logLevels.indexOf(level) >= logLevels.indexOf(logLevel))
-        sendAlong(only.exchange, JSON.stringify(message));
+        sendAlong(only.exchange, raw);
     },
     close: () => subscriptions.close(),
   };

@@ -3,6 +3,7 @@ import type { ServerResponse } from "node:http";
 import { metaKey } from "./era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
 import { code, errorText, type Id, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
+import { printFrom } from "./json-splice.ts";
 import { type SharedChild, subscribe, unsubscribe } from "./shared.ts";
 
 /** `subscriptions/listen` streams of the stateless revision. */
@@ -82,11 +83,10 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
         ...(uris.length > 0 && offers("resources", "subscribe") ? { resourceSubscriptions: uris } : {}),
       };
       const exchange = createExchange(response, { streamable: true, outstanding: 1 });
-      const stamp = (message: Message): string =>
-        JSON.stringify({
-          ...message,
-          params: { ...message.params, _meta: { ...metaOf(message.params), [metaKey.subscriptionId]: id } },
-        });
+      const stamp = (message: Message, raw = JSON.stringify(message)): string => {
+        const stamped = { ...message.params, _meta: { ...metaOf(message.params), [metaKey.subscriptionId]: id } };
+        return printFrom({ ...message, params: stamped }, message, raw);
+      };
       sendAlong(
         exchange,
         stamp({
@@ -98,7 +98,7 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
       const finish = (): void => sendAnswer(exchange, endOfListen(id, shared.identity.serverInfo));
       if (Object.keys(honored).length === 0) return finish();
 
-      const listener = (message: Message): void => {
+      const listener = (message: Message, raw: string): void => {
         const wanted =
           message.method === "notifications/tools/list_changed"
             ? honored.toolsListChanged === true
@@ -109,7 +109,7 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
                 : message.method === "notifications/resources/updated" &&
                   honored.resourceSubscriptions !== undefined &&
                   uris.includes(String(message.params?.uri));
-        if (wanted) sendAlong(exchange, stamp(message));
+        if (wanted) sendAlong(exchange, stamp(message, raw));
       };
       const onEnd = (): void => {
         sendAnswer(exchange, errorText(id, code.serverError, shared.peer.child.end?.reason ?? "the server ended"));

@@ -21,7 +21,7 @@ export interface Untranslated {
     state: TaggedState | null;
   }): void;
   isOne(call: Call): boolean;
-  onNotification(shared: SharedChild, message: Message): void;
+  onNotification(shared: SharedChild, message: Message, raw: string): void;
   /** The revision has no requests of servers to clients. */
   refuse(shared: SharedChild, message: Message): void;
 }
@@ -84,12 +84,11 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
         if (shared.peer.open.get(call.wireId) === call) shared.peer.cancel(call, "the client went away");
       });
     },
-    onNotification(shared, message) {
+    onNotification(shared, message, raw) {
       const subscription = metaOf(message.params)?.[metaKey.subscriptionId];
       if (subscription !== undefined) {
         const call = shared.peer.open.get(subscription as Id);
         if (call === undefined || call.exchange === null) return;
-        const raw = JSON.stringify(message);
         const spans = findValues(raw, ["params", "_meta", metaKey.subscriptionId]);
         sendAlong(call.exchange, replaceValues(raw, [{ spans, text: call.idText }]));
         return;
@@ -98,7 +97,7 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
       const [only] = shared.peer.open.values();
       if (!shared.alone || only === undefined || only.exchange === null || message.method !== "notifications/message")
         return;
-      if ((only.owner as Asker).logLevel !== null) sendAlong(only.exchange, JSON.stringify(message));
+      if ((only.owner as Asker).logLevel !== null) sendAlong(only.exchange, raw);
     },
     refuse({ peer }, message) {
       if (message.id !== undefined && message.id !== null)

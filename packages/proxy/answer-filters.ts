@@ -1,6 +1,5 @@
 import { watchEvents, watchJson, type OutcomeWatch } from "./answer-outcome.ts";
 import type { Call } from "./call.ts";
-import { isMcpEndpoint } from "./call-path.ts";
 import type { Replica } from "./replica.ts";
 import {
   createEventFilter,
@@ -11,7 +10,6 @@ import {
   type HeldBytes,
 } from "./round-trips.ts";
 import type { RequestStates } from "./request-state.ts";
-import type { DeploymentRoute } from "./routes.ts";
 
 /** As undici has them: lower-case names. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
@@ -31,12 +29,8 @@ export function filterFor(
 }
 
 /** What watches the answer to MCP requests for errors; null for all else. */
-export function outcomeOf(
-  { request, path }: Call,
-  deployment: DeploymentRoute,
-  headers: AnswerHeaders,
-): OutcomeWatch | null {
-  if (request.method !== "POST" || !isMcpEndpoint(path.path, deployment) || isEncoded(headers)) return null;
+export function outcomeOf({ request, atMcp }: Call, headers: AnswerHeaders): OutcomeWatch | null {
+  if (request.method !== "POST" || !atMcp || isEncoded(headers)) return null;
   if (isEventStream(headers)) return watchEvents();
   return isJson(headers) ? watchJson() : null;
 }

@@ -1,14 +1,13 @@
 import type { ServerResponse } from "node:http";
 import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
 import { prefixOf } from "@toolyard/service-kit/config.ts";
-import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
-import { filterFor, isEncoded, isEventStream, outcomeOf } from "./answer-filters.ts";
+import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "./answer-outcome.ts";
 import { pickReplica } from "./balance.ts";
 import type { Call } from "./call.ts";
-import { isMcpEndpoint, isOpen, type CallPath } from "./call-path.ts";
+import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
 import { createEndpointFilter, withStreamId } from "./endpoint-event.ts";
 import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
@@ -27,6 +26,9 @@ import type { Replica } from "./replica.ts";
 import { pathOf, referencesOf, type References } from "./references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
 import type { AnswerFilter, HeldBytes } from "./round-trips.ts";
+import { isRedirect, knowsTransport, looksLegacy } from "./legacy/transport.ts";
+import { isGone, isOfRequest, isTimeout } from "./replica-errors.ts";
+import { isBridged, isOtherName, isUncertain, NO_TRAIL, streamPathsOf, targetOf, type Trail, type Way } from "./way.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
 
 /** Sends calls to replicas and their answers back. */
@@ -40,7 +42,8 @@ const SMALL_ANSWER_BYTES = 16 * 1024;
 const MAX_ATTEMPTS = 3;
 /** Of redirects within a replica. */
 const MAX_HOPS = 3;
-const MAX_REDIRECT_BYTES = 64 * 1024;
+/** Of an answer that may not be the caller's. */
+const MAX_ASIDE_BYTES = 64 * 1024;
 /** How long a call waits for a replica of what starts. */
 const REPLICA_WAIT_MS = 1_000;
 const WARNINGS_A_SECOND = 5;
@@ -123,25 +126,102 @@ export function createAttempts(options: {
     deployment: DeploymentRoute,
     replica: Replica,
     tried: ReadonlySet<string> | undefined,
-    /** Where redirects within the replica led, and how many. */
-    moved: { to: string; hops: number } = { to: "", hops: 0 },
+    trail: Trail = NO_TRAIL,
   ): void {
-    const { request, response, path, head, body } = call;
+    const { request, path } = call;
     call.deployment = deployment;
     const { paths } = deployment;
+    const { legacy } = replica;
     const isMcp = call.message === null && isMcpEndpoint(path.path, deployment);
     if (paths !== null && !isMcp && call.message === null && !isOpen(path.path, paths))
       return refuse(call, closedPath(path));
-    if (call.message === null && request.method === "POST" && replica.messagePaths.has(path.path))
-      return refuse(call, noStream());
-    const asked = moved.to || (call.message?.ownId ?? targetOf(replica, deployment, path));
+    const way: Way = {
+      dispatcher: replica.pool(),
+      asked: trail.movedTo || (call.message?.ownId ?? targetOf(replica, deployment, path)),
+      own: replica.headers,
+      isForeign: legacy !== null,
+    };
+    if (legacy !== null && call.message === null) {
+      const mayBe = isMcp || isOtherName(path.path, replica, deployment);
+      call.atMcp = isMcp;
+      if (mayBe && !trail.isLegacyKnown && legacy.path === null && looksLegacy(deployment.mcpPathname))
+        return askWhether(call, deployment, replica, tried);
+      if (mayBe && legacy.path !== null) {
+        call.atMcp = true;
+        if (isBridged(call)) return bridge(call, deployment, replica, tried);
+        way.asked = legacy.path;
+      } else if (request.method === "POST" && replica.messagePaths.has(path.path)) return refuse(call, noStream());
+    } else call.atMcp = isMcp;
+    send(call, deployment, replica, tried, way, trail);
+  }
+
+  /** Finds out whether the server is one of HTTP+SSE, then goes on. */
+  function askWhether(
+    call: Call,
+    deployment: DeploymentRoute,
+    replica: Replica,
+    tried: ReadonlySet<string> | undefined,
+  ): void {
+    goOn(call, replica.legacy?.detect(streamPathsOf(replica, deployment)), () =>
+      dispatch(call, deployment, replica, tried, { ...NO_TRAIL, isLegacyKnown: true }),
+    );
+  }
+
+  function bridge(
+    call: Call,
+    deployment: DeploymentRoute,
+    replica: Replica,
+    tried: ReadonlySet<string> | undefined,
+  ): void {
+    goOn(call, replica.legacy?.way(deployment.timeoutSeconds), (found) => {
+      if (found === undefined) return refuse(call, unreachable());
+      const { dispatcher, token } = found;
+      const own = ["authorization", `Bearer ${token}`];
+      const asked = USUAL_MCP_PATH + call.path.query;
+      send(call, deployment, replica, tried, { dispatcher, asked, own, isForeign: false }, NO_TRAIL);
+    });
+  }
+
+  function goOn<Result>(
+    call: Call,
+    found: Promise<Result> | undefined,
+    next: (found: Result | undefined) => void,
+  ): void {
+    Promise.resolve(found)
+      .catch((error: unknown) => {
+        logger.warn({ err: error, slug: call.path.slug }, "a bridge to an HTTP+SSE server did not start");
+        return undefined;
+      })
+      .then((result) => {
+        if (!call.gone && !call.refused) next(result);
+      })
+      .catch((error: unknown) => {
+        logger.error({ err: error, request_id: call.requestId }, "a call failed here");
+        call.response.destroy();
+      });
+  }
+
+  function send(
+    call: Call,
+    deployment: DeploymentRoute,
+    replica: Replica,
+    tried: ReadonlySet<string> | undefined,
+    { dispatcher, asked, own, isForeign }: Way,
+    trail: Trail,
+  ): void {
+    const { request, response, path, head, body, atMcp: isMcp } = call;
     /** Where a redirect within the replica leads. */
     let movedTo: string | null = null;
+    /** Whether an answer may say that the server is one of HTTP+SSE; and that answer, the caller's where it does not. */
+    let isUnsure =
+      isForeign &&
+      call.message === null &&
+      !trail.isLegacyKnown &&
+      (isMcp || isOtherName(path.path, replica, deployment));
+    let heldAnswer: HeldAnswer | null = null;
     let passed = 0;
-    // A bridge refers to nothing.
-    const isForeign = replica.target.token === "";
     const timeoutMs = deployment.timeoutSeconds * 1000;
-    const headers = forwardedHeaders(call, replica, addressee);
+    const headers = forwardedHeaders(call, replica, addressee, own);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
       headers.push("content-length", String(head.contentLength));
     }
@@ -155,7 +235,38 @@ export function createAttempts(options: {
     replica.outstanding += 1;
 
     function sendOn(to: string): void {
-      if (!call.gone) dispatch(call, deployment, replica, tried, { to, hops: moved.hops + 1 });
+      if (!call.gone) dispatch(call, deployment, replica, tried, { ...trail, movedTo: to, hops: trail.hops + 1 });
+    }
+
+    function finish(): void {
+      if (response.writableEnded) {
+        filter?.drop();
+        return;
+      }
+      const rest = filter?.end() ?? null;
+      if (waitingHead !== null && !response.headersSent)
+        response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
+      if (rest === null) response.end();
+      else endWith(response, rest);
+    }
+
+    function giveHeld({ status, received, chunks }: HeldAnswer, controller: Dispatcher.DispatchController): void {
+      heldAnswer = null;
+      handler.onResponseStart(controller, status, received);
+      for (const chunk of chunks) handler.onResponseData(controller, chunk);
+    }
+
+    /** Is it the answer of a server that has to be spoken to otherwise? */
+    function decide(answer: HeldAnswer): void {
+      const isKnown = knowsTransport(Buffer.concat(answer.chunks).toString("latin1"));
+      const detected = isKnown ? undefined : replica.legacy?.detect(streamPathsOf(replica, deployment, answer.status));
+      goOn(call, detected, (isLegacy) => {
+        if (isLegacy !== true) {
+          giveHeld(answer, ENDED);
+          return finish();
+        }
+        dispatch(call, deployment, replica, tried, { ...NO_TRAIL, isLegacyKnown: true });
+      });
     }
 
     /** Nothing of the call has reached this replica: another may have it. */
@@ -173,7 +284,123 @@ export function createAttempts(options: {
       else refuse(call, unreachable());
     }
 
-    replica.pool().dispatch(
+    const handler: Dispatcher.DispatchHandler &
+      Required<Pick<Dispatcher.DispatchHandler, "onResponseStart" | "onResponseData">> = {
+      onRequestStart(controller) {
+        begun = true;
+        call.controller = controller;
+        if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
+      },
+      onResponseStart(controller, status, received) {
+        if (status < 200 || response.headersSent) return;
+        const references = () => referencesOf({ call, deployment, replica, asked, prefix, publicUrl: publicUrlParsed });
+        if (isMcp && isRedirect(status)) {
+          const to = references().atReplica(String(received.location));
+          if (to === null || trail.hops >= MAX_HOPS) {
+            refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
+            return controller.abort(new Error("The redirect is not followed."));
+          }
+          if (path.query === "") replica.movedTo = to;
+          if (body.content === null || Buffer.isBuffer(body.content)) {
+            movedTo = to;
+            return;
+          }
+        }
+        if (isUnsure && isUncertain(call, status)) {
+          isUnsure = false;
+          heldAnswer = { status, received, chunks: [] };
+          return;
+        }
+        if (isMcp && status === 404) replica.movedTo = null;
+        call.status = status;
+        const answer = ["x-request-id", call.requestId];
+        passResponseHeaders(received, answer);
+        // nginx and those like it hold back what comes in parts, unless they are told.
+        if (isEventStream(received) && received["x-accel-buffering"] === undefined)
+          answer.push("x-accel-buffering", "no");
+        if (isForeign) passReferringHeaders(received, answer, references);
+        filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
+        if (isForeign && request.method === "GET" && status === 200 && isEventStream(received) && !isEncoded(received))
+          filter = createEndpointFilter((endpoint) =>
+            endpointAtRoute(call, deployment, replica, endpoint, references()),
+          );
+        call.outcome = outcome = outcomeOf(call, received);
+        const ownId = received["mcp-session-id"];
+        if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
+        if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
+        if (isDraining()) answer.push("connection", "close");
+        const length = received["content-length"];
+        if (filter !== null) {
+          dropHeader(answer, "content-length");
+          if (!isEventStream(received)) {
+            waitingHead = answer;
+            return;
+          }
+        }
+        response.writeHead(status, answer);
+        if (filter === null && typeof length === "string") left = Number(length);
+        // What comes in the same packet goes out in one; a stream's head does not wait for its first event.
+        else process.nextTick(flushHead, response);
+      },
+      onResponseData(controller, received) {
+        if (movedTo !== null) {
+          // Of a redirect only the head counts.
+          passed += received.length;
+          if (passed > MAX_ASIDE_BYTES) controller.abort(new Error("The redirect's body is not read on."));
+          return;
+        }
+        if (heldAnswer !== null) {
+          passed += received.length;
+          heldAnswer.chunks.push(received);
+          if (passed > MAX_ASIDE_BYTES) giveHeld(heldAnswer, controller);
+          return;
+        }
+        outcome?.see(received);
+        const chunk = filter === null ? received : filter.push(received);
+        if (chunk === null) return;
+        if (waitingHead !== null) {
+          response.writeHead(call.status, waitingHead);
+          waitingHead = null;
+        }
+        left -= chunk.length;
+        if (left === 0) return endWith(response, chunk);
+        if (response.write(chunk)) return;
+        controller.pause();
+        stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
+        response.once("drain", () => {
+          clearTimeout(stalled);
+          controller.resume();
+        });
+      },
+      onResponseEnd() {
+        replica.outstanding -= 1;
+        call.controller = null;
+        clearTimeout(stalled);
+        replica.health.succeeded();
+        if (movedTo !== null) return sendOn(movedTo);
+        if (heldAnswer !== null) return decide(heldAnswer);
+        finish();
+      },
+      onResponseError(_controller, error) {
+        replica.outstanding -= 1;
+        call.controller = null;
+        clearTimeout(stalled);
+        filter?.drop();
+        if (call.gone || call.refused || response.writableEnded) return;
+        if (movedTo !== null) return sendOn(movedTo);
+        if (isOfRequest(error)) return refuse(call, malformed());
+        if (!begun) return neverSent(error);
+        const timedOut = isTimeout(error);
+        // Slow is not broken: only connections that end in the middle speak against a replica.
+        if (!timedOut) replica.health.failed(now());
+        call.status = timedOut ? 504 : 502;
+        warn(call, replica, call.status, error);
+        // An answer that has begun can only be cut off.
+        if (response.headersSent) response.destroy();
+        else refuse(call, timedOut ? tooSlow(deployment.timeoutSeconds) : broken());
+      },
+    };
+    dispatcher.dispatch(
       {
         path: asked,
         // Node's parser lets no other pass.
@@ -183,131 +410,23 @@ export function createAttempts(options: {
         headersTimeout: timeoutMs,
         bodyTimeout: call.standing ? 0 : timeoutMs,
       },
-      {
-        onRequestStart(controller) {
-          begun = true;
-          call.controller = controller;
-          if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
-        },
-        onResponseStart(controller, status, received) {
-          if (status < 200 || response.headersSent) return;
-          const references = () =>
-            referencesOf({ call, deployment, replica, asked, prefix, publicUrl: publicUrlParsed });
-          if (isMcp && isRedirect(status)) {
-            const to = references().atReplica(String(received.location));
-            if (to === null || moved.hops >= MAX_HOPS) {
-              refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
-              return controller.abort(new Error("The redirect is not followed."));
-            }
-            if (path.query === "") replica.movedTo = to;
-            if (body.content === null || Buffer.isBuffer(body.content)) {
-              movedTo = to;
-              return;
-            }
-          }
-          if (isMcp && status === 404) replica.movedTo = null;
-          call.status = status;
-          const answer = ["x-request-id", call.requestId];
-          passResponseHeaders(received, answer);
-          // nginx and those like it hold back what comes in parts, unless they are told.
-          if (isEventStream(received) && received["x-accel-buffering"] === undefined)
-            answer.push("x-accel-buffering", "no");
-          if (isForeign) passReferringHeaders(received, answer, references);
-          filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
-          if (
-            isForeign &&
-            request.method === "GET" &&
-            status === 200 &&
-            isEventStream(received) &&
-            !isEncoded(received)
-          )
-            filter = createEndpointFilter((endpoint) => endpointAtRoute(call, replica, endpoint, references()));
-          call.outcome = outcome = outcomeOf(call, deployment, received);
-          const ownId = received["mcp-session-id"];
-          if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
-          if (call.corsHeaders.length > 0) answer.push(...call.corsHeaders);
-          if (isDraining()) answer.push("connection", "close");
-          const length = received["content-length"];
-          if (filter !== null) {
-            dropHeader(answer, "content-length");
-            if (!isEventStream(received)) {
-              waitingHead = answer;
-              return;
-            }
-          }
-          response.writeHead(status, answer);
-          if (filter === null && typeof length === "string") left = Number(length);
-          // What comes in the same packet goes out in one; a stream's head does not wait for its first event.
-          else process.nextTick(flushHead, response);
-        },
-        onResponseData(controller, received) {
-          if (movedTo !== null) {
-            // Of a redirect only the head counts.
-            passed += received.length;
-            if (passed > MAX_REDIRECT_BYTES) controller.abort(new Error("The redirect's body is not read on."));
-            return;
-          }
-          outcome?.see(received);
-          const chunk = filter === null ? received : filter.push(received);
-          if (chunk === null) return;
-          if (waitingHead !== null) {
-            response.writeHead(call.status, waitingHead);
-            waitingHead = null;
-          }
-          left -= chunk.length;
-          if (left === 0) return endWith(response, chunk);
-          if (response.write(chunk)) return;
-          controller.pause();
-          stalled = setTimeout(() => response.destroy(), STALLED_CLIENT_MS).unref();
-          response.once("drain", () => {
-            clearTimeout(stalled);
-            controller.resume();
-          });
-        },
-        onResponseEnd() {
-          replica.outstanding -= 1;
-          call.controller = null;
-          clearTimeout(stalled);
-          replica.health.succeeded();
-          if (movedTo !== null) return sendOn(movedTo);
-          if (response.writableEnded) {
-            filter?.drop();
-            return;
-          }
-          const rest = filter?.end() ?? null;
-          if (waitingHead !== null && !response.headersSent)
-            response.writeHead(call.status, [...waitingHead, "content-length", String(rest?.length ?? 0)]);
-          if (rest === null) response.end();
-          else endWith(response, rest);
-        },
-        onResponseError(_controller, error) {
-          replica.outstanding -= 1;
-          call.controller = null;
-          clearTimeout(stalled);
-          filter?.drop();
-          if (call.gone || call.refused || response.writableEnded) return;
-          if (movedTo !== null) return sendOn(movedTo);
-          if (isOfRequest(error)) return refuse(call, malformed());
-          if (!begun) return neverSent(error);
-          const timedOut = isTimeout(error);
-          // Slow is not broken: only connections that end in the middle speak against a replica.
-          if (!timedOut) replica.health.failed(now());
-          call.status = timedOut ? 504 : 502;
-          warn(call, replica, call.status, error);
-          // An answer that has begun can only be cut off.
-          if (response.headersSent) response.destroy();
-          else refuse(call, timedOut ? tooSlow(deployment.timeoutSeconds) : broken());
-        },
-      },
+      handler,
     );
   }
 
   /** The URL at which the caller of a stream posts its messages. */
-  function endpointAtRoute(call: Call, replica: Replica, endpoint: string, references: References): string {
+  function endpointAtRoute(
+    call: Call,
+    deployment: DeploymentRoute,
+    replica: Replica,
+    endpoint: string,
+    references: References,
+  ): string {
     const ownId = references.atReplica(endpoint);
     // Elsewhere nobody's credentials are sent: what is posted comes back here, and is refused.
     if (ownId === null) return references.atAnyPath(call.path.path);
     replica.messagePaths.add(pathOf(ownId));
+    if (call.atMcp && call.path.query === "") replica.legacy?.learn(targetOf(replica, deployment, call.path));
     const signed = routes.sessionIds()?.sign({ replicaId: replica.id, ownId }, call.caller?.subject ?? "") ?? "";
     return withStreamId(references.atAnyPath(ownId), signed);
   }
@@ -327,6 +446,15 @@ export function createAttempts(options: {
   return { begin: (call) => begin(call) };
 }
 
+interface HeldAnswer {
+  status: number;
+  received: AnswerHeaders;
+  chunks: Buffer[];
+}
+
+/** Of an answer that has come whole. */
+const ENDED = { pause: () => undefined, resume: () => undefined } as unknown as Dispatcher.DispatchController;
+
 function endWith(response: ServerResponse, chunk: Buffer): void {
   // As text of one byte a character it goes out together with the head, in one write.
   if (chunk.length <= SMALL_ANSWER_BYTES) response.end(chunk.toString("latin1"), "latin1");
@@ -337,37 +465,6 @@ function dropHeader(pairs: string[], name: string): void {
   for (let i = pairs.length - 2; i >= 0; i -= 2) if (pairs[i] === name) pairs.splice(i, 2);
 }
 
-/** Path and query of a call at its replica. */
-function targetOf(replica: Replica, deployment: DeploymentRoute, { path, query }: CallPath): string {
-  const { pathPrefix, movedTo, target } = replica;
-  if (!isMcpEndpoint(path, deployment)) return pathPrefix + path + query;
-  const mcp = movedTo ?? (target.mcpTarget === "" ? pathPrefix + deployment.mcpPathname : target.mcpTarget);
-  // Its own query comes first, and a client's after it.
-  return mcp + (mcp.includes("?") ? query.replace("?", "&") : query);
-}
-
-/** Those that keep method and body, and the one whose clients mostly would not, though it is meant (RFC 9110 §15.4.2). */
-function isRedirect(status: number): boolean {
-  return status === 301 || status === 307 || status === 308;
-}
-
 function flushHead(response: ServerResponse): void {
   if (!response.writableEnded && !response.destroyed) response.flushHeaders();
-}
-
-/** The client's own doing: says nothing of the replica. */
-function isOfRequest(error: Error): boolean {
-  const code = systemCodeOf(error);
-  return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH";
-}
-
-/** Nothing listens, or something else does. */
-function isGone(error: Error): boolean {
-  const code = systemCodeOf(error);
-  return code === "ECONNREFUSED" || code === "ENOENT" || error instanceof ImpostorError;
-}
-
-function isTimeout(error: Error): boolean {
-  const code = systemCodeOf(error);
-  return code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT";
 }

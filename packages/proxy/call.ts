@@ -30,6 +30,8 @@ export interface Call {
   askedBy: string | null;
   /** Of a message to a server that answers on a stream of its replica: where that wants it. */
   message: SessionPlace | null;
+  /** Whether it is one of its server's MCP endpoint. */
+  atMcp: boolean;
   body: RequestBody;
   /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
   standing: boolean;

@@ -331,7 +331,8 @@ export function createCalls(options: CallsOptions): Calls {
         at: new Date(call.startedAt).toISOString(),
         toolId: group.toolId,
         deploymentId: deployment.deploymentId,
-        endpoint: isMcpEndpoint(call.path.path, deployment) ? deployment.mcpEndpoint : deployment.otherEndpoint,
+        endpoint:
+          call.atMcp || isMcpEndpoint(call.path.path, deployment) ? deployment.mcpEndpoint : deployment.otherEndpoint,
         method,
         mcpMethod: mcp.method,
         mcpTool: mcp.method === "tools/call" ? mcp.name : null,
@@ -362,6 +363,7 @@ export function createCalls(options: CallsOptions): Calls {
         session: null,
         askedBy: null,
         message: null,
+        atMcp: false,
         body: noBody(),
         standing: false,
         expiry: null,

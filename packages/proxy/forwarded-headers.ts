@@ -7,14 +7,20 @@ const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and who calls, by this proxy's word instead of the client's.
+ * @param own What this target takes, by the proxy's word.
  * @param addressee Whom clients ask where that is not what they say, as `addresseeOf` has it.
  */
-export function forwardedHeaders(call: Call, replica: Replica, addressee: readonly string[] | null): string[] {
+export function forwardedHeaders(
+  call: Call,
+  replica: Replica,
+  addressee: readonly string[] | null,
+  own: readonly string[] = replica.headers,
+): string[] {
   const { head, request, requestId, caller, session } = call;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
   if (call.standing || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
-  headers.push(...replica.headers);
+  headers.push(...own);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
   headers.push("x-forwarded-for", request.socket.remoteAddress ?? "");

@@ -14,7 +14,8 @@ export function isMcpHead(
   head: RequestHead,
   mcpPath = USUAL_MCP_PATH,
 ): boolean {
-  if (!isMcpPath(path, mcpPath) || method === "HEAD" || method === "OPTIONS") return false;
+  if (!(isMcpPath(path, mcpPath) || isMcpPath(path, USUAL_MCP_PATH)) || method === "HEAD" || method === "OPTIONS")
+    return false;
   return (
     head.mcpMethod !== undefined ||
     head.sessionId !== undefined ||
@@ -25,7 +26,10 @@ export function isMcpHead(
 /** The id of the MCP request that is refused, as JSON: "null" where it has none or none is known. Null for what is no MCP. */
 export function mcpIdOf({ request, path, head, deployment, body }: Call): string | null {
   const mcpPath = deployment?.mcpPathname ?? USUAL_MCP_PATH;
-  const text = request.method === "POST" && isMcpPath(path.path, mcpPath) ? body.beginning() : "";
+  const text =
+    request.method === "POST" && (isMcpPath(path.path, mcpPath) || isMcpPath(path.path, USUAL_MCP_PATH))
+      ? body.beginning()
+      : "";
   // An answer to a server has an id, too, which is the server's.
   if (peekJsonRpc(text).method !== null) return idTextOf(Buffer.from(text));
   return isMcpHead(request.method, path.path, head, mcpPath) ? "null" : null;

@@ -1,3 +1,4 @@
+import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
 import { isMcpEndpoint, isOpen, parseCallPath } from "./call-path.ts";
 import type { Call } from "./call.ts";
 import type { Replica } from "./replica.ts";
@@ -19,8 +20,6 @@ export interface References {
 /** Headers that refer to something (RFC 9110 §§8.7, 10.2.2; RFC 8288), and the one by which browsers are sent on. */
 export const REFERRING = ["location", "content-location", "refresh", "link", "www-authenticate"] as const;
 
-const EVERYWHERE = new Set(["localhost", "0.0.0.0", "[::]", "[::1]"]);
-
 /**
  * @param asked Path and query that the replica was asked for: relative references begin there.
  * @param prefix What precedes `/mcp/{slug}` for clients.
@@ -35,21 +34,15 @@ export function referencesOf(options: {
 }): References {
   const { call, deployment, replica, asked, prefix, publicUrl } = options;
   const { slug, ref } = call.path;
-  const origin = new URL(replica.target.url);
   const base = `${prefix}/mcp/${slug}${ref === "" ? "" : `@${ref}`}/v1`;
   const clientHost = publicUrl?.host ?? call.head.host?.toLowerCase();
 
   function resolve(reference: string): URL | null {
-    // Read as replicas' frameworks mean it: spaces around it are none of it.
-    const url = URL.parse(reference.trim(), `${origin.origin}${asked}`);
-    if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
-    if (url.origin === origin.origin) return url;
-    if (url.host === clientHost) return parseCallPath(withoutStart(url.pathname, prefix)) === null ? url : null;
-    if (replica.target.remote) return null;
-    // Whatever it calls this host: the port is its own.
-    const { hostname } = url;
-    const isHere = EVERYWHERE.has(hostname) || hostname.endsWith(".localhost") || /^127(\.\d+){3}$/.test(hostname);
-    return isHere && portOf(url) === portOf(origin) ? url : null;
+    const own = ownUrl(reference, asked, replica.target);
+    if (own !== null) return own;
+    const url = URL.parse(reference.trim());
+    if (url === null || url.host !== clientHost) return null;
+    return parseCallPath(withoutStart(url.pathname, prefix)) === null ? url : null;
   }
 
   return {
@@ -107,8 +100,4 @@ function withoutStart(path: string, start: string): string {
 /** Without its query. */
 export function pathOf(target: string): string {
   return target.replace(/\?.*/s, "");
-}
-
-function portOf({ port, protocol }: URL): string {
-  return port === "" ? (protocol === "https:" ? "443" : "80") : port;
 }

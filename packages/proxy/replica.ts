@@ -4,6 +4,8 @@ import { Pool, type Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
 import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
+import type { Logger } from "@toolyard/service-kit";
+import { createLegacyServer, type LegacyServer } from "./legacy/legacy-server.ts";
 import type { RouteTarget } from "./route-table.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
@@ -22,6 +24,8 @@ export interface Replica extends Candidate {
   movedTo: string | null;
   /** Paths for messages that its `endpoint` events named: only who got such an event may post there. */
   readonly messagePaths: Set<string>;
+  /** What is known of it as a server of HTTP+SSE; null for a bridge, which is none. */
+  readonly legacy: LegacyServer | null;
   /** Opened at the first call: a proxy may have thousands of routes that nobody calls. */
   pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
@@ -33,14 +37,18 @@ export interface Replica extends Candidate {
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Below the 5 s after which Node's and Python's usual servers close an idle connection: a call must not meet a closing one. */
 const KEEP_ALIVE_MS = 4_000;
+/** For calls of HTTP+SSE servers that still run; their streams end after it. */
+const RETIRED_DRAIN_MS = 30_000;
 
 /** @param onPoolError What a pool says when it cannot be closed in order. */
 export function createReplica(options: {
   target: RouteTarget;
   allowPrivateRemotes: boolean;
   onPoolError: (error: unknown) => void;
+  logger: Logger;
+  now: () => number;
 }): Replica {
-  const { target, allowPrivateRemotes, onPoolError } = options;
+  const { target, allowPrivateRemotes, onPoolError, logger, now } = options;
   const url = new URL(target.url);
   const guarded = target.remote && !allowPrivateRemotes;
   const extra = target.headers.flatMap(({ name, value }) => [name.toLowerCase(), value]);
@@ -48,7 +56,29 @@ export function createReplica(options: {
   const refused = guarded && namesPrivateAddress(url);
   let pool: Pool | null = null;
   let ready = target.ready && !refused;
-  return {
+  function open(): Pool {
+    pool ??= new Pool(originOf(target), {
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connect: guarded
+        ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
+        : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS }),
+    });
+    return pool;
+  }
+  const headers = target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra];
+  const legacy =
+    target.token === ""
+      ? createLegacyServer({
+          server: { target, headers, dispatcher: open },
+          secrets: target.headers.map(({ value }) => value),
+          isBusy: () => replica.outstanding > 0,
+          logger,
+          now,
+        })
+      : null;
+  const endLegacy = (drainMs: number): Promise<void> => legacy?.close(drainMs).catch(onPoolError) ?? Promise.resolve();
+  const replica: Replica = {
     id: target.replicaId,
     target,
     get ready() {
@@ -62,19 +92,18 @@ export function createReplica(options: {
     messagePaths: new Set(),
     health: createPassiveHealth(),
     pathPrefix: socketPathOf(target.url) === null ? url.pathname.replace(/\/+$/, "") : "",
-    headers: target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra],
+    headers,
     ownHeaders: extra.length === 0 ? null : new Set(extra.filter((_, index) => index % 2 === 0)),
-    pool() {
-      pool ??= new Pool(originOf(target), {
-        pipelining: 1,
-        keepAliveTimeout: KEEP_ALIVE_MS,
-        connect: guarded
-          ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
-          : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS }),
-      });
-      return pool;
+    legacy,
+    pool: open,
+    retire() {
+      void endLegacy(RETIRED_DRAIN_MS);
+      void pool?.close().catch(onPoolError);
     },
-    retire: () => void pool?.close().catch(onPoolError),
-    destroy: async () => pool?.destroy(),
+    async destroy() {
+      await endLegacy(0);
+      await pool?.destroy();
+    },
   };
+  return replica;
 }

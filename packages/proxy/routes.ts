@@ -65,7 +65,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
       JSON.stringify(target.headers),
     ].join("\n");
     const kept = next.get(key) ?? replicas.get(key);
-    const replica = kept ?? createReplica({ target, allowPrivateRemotes, onPoolError });
+    const replica = kept ?? createReplica({ target, allowPrivateRemotes, onPoolError, logger, now });
     if (kept) kept.setReady(target.ready);
     next.set(key, replica);
     return replica;

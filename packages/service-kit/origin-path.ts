@@ -17,3 +17,27 @@ export function staysAtOrigin(path: string): boolean {
   const resolved = URL.parse(path, origin);
   return resolved?.origin === origin && !resolved.pathname.startsWith("//");
 }
+
+/** Names by which a server may call the host that it runs on. */
+const EVERYWHERE = new Set(["localhost", "0.0.0.0", "[::]", "[::1]"]);
+
+/**
+ * The URL of what a server refers to, by a redirect and such, if that is its own; null for elsewhere, and for what is no URL.
+ * @param asked Path and query where relative references begin.
+ * @param server Where it is reached, and whether that is elsewhere than on this host.
+ */
+export function ownUrl(reference: string, asked: string, server: { url: string; remote: boolean }): URL | null {
+  const own = new URL(server.url);
+  // Read as servers' frameworks mean it: spaces around it are none of it.
+  const url = URL.parse(reference.trim(), `${own.origin}${asked}`);
+  if (url === null || url.origin === own.origin) return url;
+  if (server.remote || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
+  // Whatever it calls this host: the port is its own.
+  const { hostname } = url;
+  const isHere = EVERYWHERE.has(hostname) || hostname.endsWith(".localhost") || /^127(\.\d+){3}$/.test(hostname);
+  return isHere && portOf(url) === portOf(own) ? url : null;
+}
+
+function portOf({ port, protocol }: URL): string {
+  return port === "" ? (protocol === "https:" ? "443" : "80") : port;
+}

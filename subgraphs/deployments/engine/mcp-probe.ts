@@ -1,19 +1,25 @@
 import type { Dispatcher } from "undici";
+import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
+import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */
 const MAX_STREAM_LINES = 10_000;
 const NEWLINE = 0x0a;
+const MAX_REDIRECTS = 3;
 /** Of an answer, to see what it is. */
 const KEPT_CHARACTERS = 4_096;
 
 /**
  * One real MCP call to a server on Streamable HTTP, in whichever protocol era it speaks: connects, lists its tools where it has
- * any, and ends the session. Answers what was asked. Throws when any of it fails. Redirects are not followed. Of all that is answered
+ * any, and ends the session. Answers what was asked. Throws when any of it fails. Redirects are followed within the server, as the
+ * proxy follows them. Of all that is answered
  * `maxBytes` are read, unpacked: the rest is refused by what `tooLarge` makes.
  */
 export async function probeMcp(options: {
   url: URL;
+  /** Whether that is elsewhere than on this host. */
+  remote: boolean;
   headers: Record<string, string>;
   dispatcher: Dispatcher;
   signal: AbortSignal;
@@ -25,7 +31,7 @@ export async function probeMcp(options: {
   /** Why an answer is not what MCP servers give; null: it looks like one. */
   explain: (answer: Answer) => Error | null;
 }): Promise<string> {
-  const { url, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
+  const { url, remote, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
   // Loaded when the first server of this sort is probed: most installations have none, and it takes long to load.
   const [{ Client, StreamableHTTPClientTransport }, undici] = await Promise.all([
     import("@modelcontextprotocol/client"),
@@ -67,12 +73,20 @@ export async function probeMcp(options: {
         timer = setTimeout(() => giveUp(tooSlow(asked)), limitMs);
       }
       // undici's own fetch takes the dispatcher; its types and the global ones name the same things twice.
-      const response = await undici.fetch(String(input), {
-        ...init,
-        dispatcher,
-        redirect: "manual",
-        signal: init?.signal ? AbortSignal.any([deadline, init.signal]) : deadline,
-      } as unknown as Parameters<typeof undici.fetch>[1]);
+      const send = (to: string) =>
+        undici.fetch(to, {
+          ...init,
+          dispatcher,
+          redirect: "manual",
+          signal: init?.signal ? AbortSignal.any([deadline, init.signal]) : deadline,
+        } as unknown as Parameters<typeof undici.fetch>[1]);
+      let response = await send(String(input));
+      for (let hops = 0; isRedirect(response.status) && hops < MAX_REDIRECTS; hops += 1) {
+        const to = ownUrl(response.headers.get("location") ?? "//", pathOf(response.url), { url: url.href, remote });
+        if (to === null) break;
+        await response.body?.cancel();
+        response = await send(new URL(to.pathname + to.search, url).href);
+      }
       const { status, statusText, headers: answered } = response;
       const contentType = answered.get("content-type");
       const answer =
@@ -127,6 +141,11 @@ export async function probeMcp(options: {
 
 /** The client's own limits come after ours, which say what was slow. */
 const OVER_LIMIT_MS = 5_000;
+
+function pathOf(href: string): string {
+  const { pathname, search } = new URL(href);
+  return pathname + search;
+}
 
 /** Of a message that wants an answer; null of others. The client makes one message at a time. */
 function methodOf(body: unknown): string | null {

@@ -1,4 +1,5 @@
 import { probeHeader } from "@toolyard/bridge/probe-header.ts";
+import { knowsTransport, looksLegacy, mayBeLegacy, streamPaths } from "@toolyard/proxy/legacy/transport.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { systemCodeOf } from "@toolyard/service-kit";
@@ -18,9 +19,11 @@ import {
   sentence,
   whyNotYet,
   whyRefused,
+  type Answer,
   type Asked,
 } from "./probe-failure.ts";
 import { limitOf, tooSlow, type Limit } from "./probe-limit.ts";
+import { probeStream } from "./stream-probe.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
@@ -179,21 +182,63 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
     if (launch.kind === "stdio")
       return { kind: "mcp tools/list", notAsked: await callBridge(target, dispatcher, signal, limit) };
-    const kind = await probeMcp({
-      url: target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch)),
-      headers: target.headers,
-      dispatcher,
+    return { kind: await callServer(target, dispatcher, signal, limit), notAsked: null };
+  }
+
+  /** In whichever transport it speaks, as the proxy finds it. */
+  async function callServer(
+    target: ProbeTarget,
+    dispatcher: Dispatcher,
+    signal: AbortSignal,
+    limit: Limit,
+  ): Promise<string> {
+    const { launch } = target;
+    const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
+    const remote = launch.kind === "remote";
+    const common = {
       signal,
       limitMs: limit.seconds * 1_000,
-      tooSlow: (asked) => tooSlow(asked, limit),
+      tooSlow: (asked: string) => tooSlow(asked, limit),
       maxBytes: MAX_ANSWER_BYTES,
       tooLarge,
-      explain(answer) {
-        const why = whyRefused(answer, askedOf(target));
-        return why && new ProbeError(why);
-      },
-    });
-    return { kind, notAsked: null };
+    };
+    const streamAt = (path: string): Promise<string | null> =>
+      probeStream({
+        ...common,
+        path,
+        server: {
+          target: { url: url.origin, remote },
+          headers: Object.entries(target.headers).flat(),
+          dispatcher: () => dispatcher,
+        },
+      });
+    const named = url.pathname + url.search;
+    const early = looksLegacy(url.pathname) ? await streamAt(named) : null;
+    if (early !== null) return early;
+    let refused: Answer | null = null;
+    try {
+      return await probeMcp({
+        ...common,
+        url,
+        remote,
+        headers: target.headers,
+        dispatcher,
+        explain(answer) {
+          refused = answer;
+          const why = whyRefused(answer, askedOf(target));
+          return why && new ProbeError(why);
+        },
+      });
+    } catch (error) {
+      // Set by the callback, which TypeScript does not see.
+      const answer = refused as Answer | null;
+      if (answer === null || !mayBeLegacy(answer.status) || knowsTransport(answer.text)) throw error;
+      for (const path of streamPaths(named, { isRemote: remote, status: answer.status })) {
+        const kind = await streamAt(path);
+        if (kind !== null) return kind;
+      }
+      throw error;
+    }
   }
 
   const check: Prober["check"] = async (target, signal, atMost) => {

@@ -519,7 +519,7 @@ export type HttpLaunchInput = {
   workingDirectory?: InputMaybe<Scalars['String']['input']>;
   /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
   writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Its MCP endpoint; begins with `/`. */
+  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
   path?: InputMaybe<Scalars['String']['input']>;
   /** Time limits, probes, resources. */
   options?: InputMaybe<LaunchOptionsInput>;
@@ -535,7 +535,7 @@ export type ImageLaunchInput = {
   env?: InputMaybe<Array<EnvVarInput>>;
   /** Where it listens; also given as $PORT. */
   port?: InputMaybe<Scalars['Int']['input']>;
-  /** Its MCP endpoint; begins with `/`. */
+  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
   path?: InputMaybe<Scalars['String']['input']>;
   /** Time limits, probes, resources. */
   options?: InputMaybe<LaunchOptionsInput>;

@@ -1,0 +1,135 @@
+import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
+import { createParser } from "eventsource-parser";
+import type { Dispatcher } from "undici";
+
+/** A server of HTTP+SSE (2024-11-05) as it is reached: GET opens a stream, whose first event names the URL for messages. */
+export interface StreamServer {
+  readonly target: { url: string; remote: boolean };
+  /** To nobody but the server. */
+  dispatcher(): Dispatcher;
+  /** Name, value…: what the server takes besides. */
+  readonly headers: readonly string[];
+}
+
+export interface StreamEvents {
+  /** Path and query for messages. Called once, first. */
+  onEndpoint(path: string): void;
+  /** Data of an event of the kind "message". */
+  onMessage(data: string): void;
+}
+
+/** What stands at the other end is no such server, or its stream broke. The message is the end of a sentence. */
+export class StreamError extends Error {
+  override readonly name = "StreamError";
+}
+
+const MAX_REDIRECTS = 3;
+const HEAD_TIMEOUT_MS = 30_000;
+
+/**
+ * Opens the stream at a path and reads it until it ends. Redirects are followed within the server.
+ * @throws StreamError, or undici's, when it ends: there is no other end of it than a failure.
+ */
+export async function readEventStream(
+  server: StreamServer,
+  options: { path: string; headers: readonly string[]; maxEventBytes: number; signal: AbortSignal } & StreamEvents,
+): Promise<never> {
+  const { headers, maxEventBytes, signal, onEndpoint, onMessage } = options;
+  const { answer, path } = await send(server, {
+    method: "GET",
+    path: options.path,
+    headers: ["accept", "text/event-stream", "cache-control", "no-cache", ...headers],
+    body: null,
+    signal,
+  });
+  const { statusCode, body } = answer;
+  const type = String(answer.headers["content-type"]);
+  if (statusCode !== 200 || !type.includes("text/event-stream")) {
+    body.on("error", () => undefined).destroy();
+    throw new StreamError(
+      statusCode === 200
+        ? "it answered GET with something else than an event stream"
+        : `it answered GET with HTTP ${statusCode}`,
+    );
+  }
+  let isOpen = false;
+  let failure: StreamError | null = null;
+  const parser = createParser({
+    maxBufferSize: maxEventBytes,
+    onEvent({ event, data }) {
+      if (failure !== null) return;
+      if (isOpen) {
+        if (event === undefined || event === "message") onMessage(data);
+        return;
+      }
+      const url = event === "endpoint" ? ownUrl(data, path, server.target) : null;
+      if (url === null) {
+        failure = new StreamError(
+          event === "endpoint"
+            ? "its endpoint for messages is elsewhere, where nothing is sent"
+            : "its stream does not begin with an endpoint event",
+        );
+        return;
+      }
+      isOpen = true;
+      onEndpoint(url.pathname + url.search);
+    },
+    onError(error) {
+      if (error.type === "max-buffer-size-exceeded")
+        failure = new StreamError(`an event of its stream is longer than ${maxEventBytes} bytes`);
+    },
+  });
+  const decoder = new TextDecoder();
+  // undici's body yields Buffers unless an encoding was set on it.
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    parser.feed(decoder.decode(chunk, { stream: true }));
+    // Set by the parser's callbacks, which TypeScript does not see.
+    if ((failure as StreamError | null) !== null) throw failure as unknown as StreamError;
+  }
+  throw new StreamError("it ended its event stream");
+}
+
+/** Posts one message. @throws StreamError where it is not taken. */
+export async function postMessage(
+  server: StreamServer,
+  options: { path: string; headers: readonly string[]; text: string; signal: AbortSignal },
+): Promise<void> {
+  const { path, headers, text, signal } = options;
+  const { answer } = await send(server, {
+    method: "POST",
+    path,
+    headers: ["content-type", "application/json", ...headers],
+    body: text,
+    signal,
+  });
+  answer.body.on("error", () => undefined);
+  // What it answers to the message comes on the stream.
+  await answer.body.dump({ limit: 64 * 1024, signal });
+  if (answer.statusCode < 200 || answer.statusCode >= 300)
+    throw new StreamError(`it answered a message with HTTP ${answer.statusCode}`);
+}
+
+async function send(
+  server: StreamServer,
+  request: { method: "GET" | "POST"; path: string; headers: string[]; body: string | null; signal: AbortSignal },
+): Promise<{ answer: Dispatcher.ResponseData; path: string }> {
+  let { path } = request;
+  for (let hops = 0; ; hops += 1) {
+    const answer = await server.dispatcher().request({
+      ...request,
+      origin: new URL(server.target.url).origin,
+      path,
+      headers: [...request.headers, ...server.headers],
+      headersTimeout: HEAD_TIMEOUT_MS,
+      bodyTimeout: 0,
+    });
+    const { statusCode, headers } = answer;
+    if (![301, 302, 307, 308].includes(statusCode) || (statusCode === 302 && request.method === "POST"))
+      return { answer, path };
+    answer.body.on("error", () => undefined).destroy();
+    const to = ownUrl(String(headers.location), path, server.target);
+    if (to === null) throw new StreamError("it redirects elsewhere, which is not followed");
+    if (hops === MAX_REDIRECTS) throw new StreamError("it redirects in a circle");
+    path = to.pathname + to.search;
+  }
+}

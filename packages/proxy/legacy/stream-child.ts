@@ -1,0 +1,125 @@
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  inFull,
+  takeMessages,
+  type Child,
+  type ChildEnd,
+  type ChildHandler,
+  type ChildOptions,
+} from "@toolyard/bridge/child.ts";
+import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/json-rpc.ts";
+import { messageOf } from "@toolyard/service-kit";
+import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
+
+/** How long a message waits for the one before to be taken: servers answer before they work, and those that do not must not block. */
+const IN_ORDER_MS = 250;
+
+let streams = 0;
+
+/** A stream of an HTTP+SSE server as a child of a bridge: its messages are posted, those of the server come as events. */
+export function openStreamChild(server: StreamServer, path: string, options: ChildOptions): Child {
+  const { log, mask, maxMessageBytes, onEnd } = options;
+  const stopped = new AbortController();
+  const gone = Promise.withResolvers<void>();
+  const endpoint = Promise.withResolvers<string>();
+  // Whoever posts hears of it; where nobody does, the stream's own end is told.
+  endpoint.promise.catch(() => undefined);
+  let handler: ChildHandler | null = null;
+  let end: ChildEnd | null = null;
+  let closing = false;
+  let isOpened = false;
+  let caller = "";
+  /** Of the message before, when it was taken. */
+  let before: Promise<unknown> = Promise.resolve();
+  streams += 1;
+  // No process has it.
+  const pid = -streams;
+
+  const headers = (): string[] => (caller === "" ? [] : ["x-toolyard-user", caller]);
+
+  function open(): void {
+    if (isOpened) return;
+    isOpened = true;
+    readEventStream(server, {
+      path,
+      headers: headers(),
+      maxEventBytes: maxMessageBytes,
+      signal: stopped.signal,
+      onEndpoint: endpoint.resolve,
+      onMessage: (data) =>
+        takeMessages(
+          oneLine(data),
+          mask,
+          (message, raw) => handler?.onMessage(message, raw),
+          (text) => log.write("STDOUT", text),
+        ),
+    }).catch(finish);
+  }
+
+  function finish(error: unknown): void {
+    if (end !== null) return;
+    const reason =
+      error instanceof StreamError ? `the server is not there: ${error.message}` : "the connection to the server broke";
+    end = { code: null, signal: null, reason, words: error instanceof StreamError ? "" : mask.text(messageOf(error)) };
+    stopped.abort();
+    endpoint.reject(error);
+    const owner = handler;
+    handler = null;
+    onEnd?.(end);
+    owner?.onEnd(end);
+    gone.resolve();
+  }
+
+  async function post(text: string): Promise<void> {
+    await postMessage(server, { path: await endpoint.promise, headers: headers(), text, signal: stopped.signal });
+  }
+
+  /** Whoever waits for an answer is told that none will come. */
+  function refused(text: string, error: unknown): void {
+    if (end !== null) return;
+    log.write("SYSTEM", inFull({ reason: "a message was not taken", words: messageOf(error) }));
+    const message = JSON.parse(text) as Message; // the bridge writes nothing else
+    if (kindOf(message) !== "request" || message.id === undefined || message.id === null) return;
+    const said = `the server did not take the request: ${error instanceof StreamError ? error.message : "the connection broke"}`;
+    const answer = errorText(message.id, code.serverError, said);
+    handler?.onMessage(JSON.parse(answer) as Message, answer);
+  }
+
+  return {
+    pid,
+    startedAt: Date.now(),
+    get end() {
+      return end;
+    },
+    get closing() {
+      return closing;
+    },
+    // It has no stdout.
+    printed: "",
+    gone: gone.promise,
+    handle(next) {
+      handler = next;
+    },
+    usedBy(user) {
+      caller = user;
+    },
+    send(text) {
+      if (end !== null || closing) return;
+      open();
+      const taken = before.then(() => post(text));
+      before = Promise.race([taken, before.then(() => delay(IN_ORDER_MS, undefined, { ref: false }))]).catch(
+        () => undefined,
+      );
+      taken.catch((error: unknown) => refused(text, error));
+    },
+    close() {
+      closing = true;
+      finish(new StreamError("it was closed"));
+      return gone.promise;
+    },
+    kill() {
+      closing = true;
+      finish(new StreamError("it was closed"));
+    },
+  };
+}

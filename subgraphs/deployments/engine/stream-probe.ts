@@ -1,0 +1,100 @@
+import { postMessage, readEventStream, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
+import { z } from "zod";
+
+/** What a server of this transport may send before it is asked for enough. */
+const MAX_MESSAGES = 10_000;
+
+const answerOf = z.object({
+  id: z.number(),
+  result: z.looseObject({ capabilities: z.object({ tools: z.unknown() }).optional() }).optional(),
+  error: z.object({ message: z.string() }).optional(),
+});
+type Answer = z.output<typeof answerOf>;
+
+/**
+ * One real MCP call to a server of HTTP+SSE (2024-11-05) on a stream of its own: connects, and lists its tools where it has any.
+ * Answers what was asked, and null where there is no such stream. Throws when what comes then fails.
+ */
+export async function probeStream(options: {
+  server: StreamServer;
+  path: string;
+  signal: AbortSignal;
+  /** For each answer; `tooSlow` makes the error of what takes longer. */
+  limitMs: number;
+  tooSlow: (asked: string) => Error;
+  maxBytes: number;
+  tooLarge: () => Error;
+}): Promise<string | null> {
+  const { server, path, signal, limitMs, tooSlow, maxBytes, tooLarge } = options;
+  const done = new AbortController();
+  const ends = AbortSignal.any([signal, done.signal]);
+  const endpoint = Promise.withResolvers<string>();
+  const waiting = new Map<number, PromiseWithResolvers<Answer>>();
+  let isOpen = false;
+  let messages = 0;
+  const stream = readEventStream(server, {
+    path,
+    headers: [],
+    maxEventBytes: maxBytes,
+    signal: ends,
+    onEndpoint(found) {
+      isOpen = true;
+      endpoint.resolve(found);
+    },
+    onMessage(data) {
+      messages += 1;
+      if (messages > MAX_MESSAGES) done.abort(tooLarge());
+      const answer = answerOf.safeParse(parseJson(data));
+      if (answer.success) waiting.get(answer.data.id)?.resolve(answer.data);
+    },
+  });
+
+  async function inTime<Result>(asked: string, work: Promise<Result>): Promise<Result> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(tooSlow(asked)), limitMs);
+    try {
+      return await Promise.race([work, stream, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function say(text: string): Promise<void> {
+    await postMessage(server, { path: await endpoint.promise, headers: [], text, signal: ends });
+  }
+
+  async function ask(method: string, params: Record<string, unknown>): Promise<Answer> {
+    const id = waiting.size + 1;
+    const answer = Promise.withResolvers<Answer>();
+    waiting.set(id, answer);
+    await inTime(method, say(JSON.stringify({ jsonrpc: "2.0", id, method, params })));
+    const { result, error } = await inTime(method, answer.promise);
+    if (error !== undefined) throw new Error(`It answered ${method} with an error: ${error.message}`);
+    return { id, result };
+  }
+
+  try {
+    await inTime("its event stream", endpoint.promise);
+    const clientInfo = { name: "toolyard-probe", version: "1" };
+    const { result } = await ask("initialize", { protocolVersion: "2024-11-05", capabilities: {}, clientInfo });
+    await inTime("notifications/initialized", say('{"jsonrpc":"2.0","method":"notifications/initialized"}'));
+    if (result?.capabilities?.tools === undefined) return "mcp connect";
+    await ask("tools/list", {});
+    return "mcp tools/list";
+  } catch (error) {
+    if (isOpen || signal.aborted) throw error;
+    return null;
+  } finally {
+    done.abort();
+    // Its end was told where somebody waited for something.
+    await stream.catch(() => undefined);
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // no answer: the one that is waited for may come
+  }
+}
