@@ -8,6 +8,16 @@ const policy = createHostPolicy({
   hosts: ["toolyard.internal"],
 });
 
+test("an IPv6 address in a public URL is served by it", () => {
+  const { allowsHost } = createHostPolicy({
+    listenHost: "127.0.0.1",
+    origins: ["https://[2001:db8::1]"],
+    hosts: ["[2001:DB8::2]"],
+  });
+  for (const host of ["[2001:db8::1]", "[2001:db8::2]:8443"]) expect(allowsHost(host)).toBe(true);
+  expect(allowsHost("[2001:db8::3]")).toBe(false);
+});
+
 describe("the host policy", () => {
   test.each([
     undefined,

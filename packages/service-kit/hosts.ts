@@ -29,8 +29,8 @@ export function createHostPolicy(options: {
     "127.0.0.1",
     "::1",
     listenHost,
-    ...hosts.map((host) => host.toLowerCase()),
-    ...origins.map((origin) => new URL(origin).hostname),
+    ...hosts.map((host) => bare(host.toLowerCase())),
+    ...origins.map((origin) => bare(new URL(origin).hostname)),
   ]);
   // Who listens on every address is reached by names that only the operator knows; by a bare address, rebinding is not possible.
   const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
@@ -42,13 +42,18 @@ export function createHostPolicy(options: {
       if (origin === undefined || origins.includes(origin)) return true;
       if (!URL.canParse(origin)) return false;
       const { hostname, protocol } = new URL(origin);
-      const name = hostname.replace(/^\[|\]$/g, "");
+      const name = bare(hostname);
       return (
         (protocol === "http:" || protocol === "https:") &&
         (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
       );
     },
   };
+}
+
+/** An IPv6 address has brackets in a URL. */
+function bare(name: string): string {
+  return name.replace(/^\[|\]$/g, "");
 }
 
 function hostName(host: string): string {

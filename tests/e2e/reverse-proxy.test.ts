@@ -1,6 +1,18 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectMcp, eventually, freePort, startToolyard, type McpEra, type RunningToolyard } from "@toolyard/testing";
+import {
+  connectMcp,
+  eventually,
+  freePort,
+  logIn,
+  startToolyard,
+  type McpEra,
+  type RunningToolyard,
+} from "@toolyard/testing";
 import { chromiumPath, openBrowser } from "@toolyard/testing/browser.ts";
 import {
   isInstalled,
@@ -302,4 +314,48 @@ describe.each([
       }
     });
   });
+});
+
+test("a proxy alone finds a control plane that is reached below a path", async () => {
+  const ports = { gateway: await freePort(), proxy: await freePort() };
+  const gatewayUrl = `http://localhost:${ports.gateway}/toolyard`;
+  await using toolyard = await startToolyard({ ports, env: { PUBLIC_URL: gatewayUrl, SAMPLE: "true" } });
+  const root = join(import.meta.dirname, "../..");
+  const env = { PATH: process.env.PATH, DATA_DIR: toolyard.dataDir };
+  const made = spawnSync(process.execPath, [join(root, "scripts/proxy-credential.ts")], { env, encoding: "utf8" });
+  const dataDir = await mkdtemp(join(tmpdir(), "toolyard-proxy-alone-"));
+  const port = await freePort();
+  const proxy = spawn(process.execPath, [join(root, "packages/proxy/main.ts")], {
+    env: {
+      PATH: process.env.PATH,
+      DATA_DIR: dataDir,
+      PROXY_PORT: String(port),
+      PROXY_CREDENTIAL: made.stdout.trim(),
+      GATEWAY_URL: `${gatewayUrl}/`,
+      LOG_LEVEL: "error",
+    },
+    stdio: "ignore",
+  });
+  try {
+    const health = await eventually("the proxy is connected", async () => {
+      const answer = (await (await fetch(`http://127.0.0.1:${port}/healthz`)).json()) as { status: string };
+      return answer.status === "healthy" && answer;
+    });
+    expect(health).toMatchObject({ connected: true, routes: { live: true } });
+    // Keys come by a plain request, routes by a socket.
+    const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+    await eventually("a call is answered", async () => {
+      const client = await connectMcp("v2-stateless", `http://127.0.0.1:${port}/mcp/everything/v1/mcp`, token);
+      try {
+        return (await client.callTool("echo", { message: "hello" })) === "Echo: hello";
+      } finally {
+        await client.close();
+      }
+    });
+  } finally {
+    const ended = once(proxy, "close");
+    proxy.kill("SIGTERM");
+    await ended;
+    await rm(dataDir, { recursive: true, force: true });
+  }
 });
