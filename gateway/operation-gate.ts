@@ -111,6 +111,10 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         return { errors: named(begun.errors, context) };
       }
       const { operation, leave } = begun;
+      const warnings: string[] = [];
+      // Subgraphs of others have no say in what Toolyard's clients read here.
+      if (subgraphsKnowCallers && operation.kind === "mutation")
+        context.warn = (warning) => void warnings.push(warning);
       const span = context.tracer?.operation(operation, startedAt);
       try {
         const result = await graph.executor.execute({
@@ -125,7 +129,12 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         if (slowOperationMs !== null && durationMs > slowOperationMs)
           await logSlow(graph, request, operation, durationMs);
         const answer = result.errors ? { ...result, errors: named(result.errors, context) } : result;
-        return context.wantsPlan ? { ...answer, extensions: { plan: await planOf(graph, request) } } : answer;
+        if (!context.wantsPlan && warnings.length === 0) return answer;
+        const extensions = {
+          ...(warnings.length > 0 && { warnings }),
+          ...(context.wantsPlan && { plan: await planOf(graph, request) }),
+        };
+        return { ...answer, extensions };
       } finally {
         span?.end();
         leave();

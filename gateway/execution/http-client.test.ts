@@ -66,6 +66,18 @@ describe("what an HTTP subgraph may do", () => {
     });
   });
 
+  test("its warnings reach who takes them, whatever else stands there", async () => {
+    const warned: string[] = [];
+    const { url } = await serve((_incoming, response) => {
+      const extensions = { warnings: ["one", 2, null, "three"], other: "x" };
+      response.setHeader("content-type", "application/json").end(JSON.stringify({ data: { ok: true }, extensions }));
+    });
+    const context = { ...request.context, warn: (warning: string) => void warned.push(warning) };
+    expect(await clientOf(url).execute({ ...request, context })).toEqual({ data: { ok: true } });
+    expect(warned).toEqual(["one", "three"]);
+    expect(await clientOf(url).execute(request)).toEqual({ data: { ok: true } });
+  });
+
   const answers: [string, Handler, RegExp, string][] = [
     [
       "a page of HTML",

@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, type Warn } from "@toolyard/service-kit";
 import { parseExactly } from "./exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "./lru-cache.ts";
@@ -78,7 +78,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
   }
 
   function ask(request: SubgraphRequest, own: Headers): Promise<SubgraphResponse> {
-    const { isMutation = false, signal } = request;
+    const { isMutation = false, signal, context } = request;
     const bytes = requestOf(request, own);
     return new Promise((resolve) => {
       const onAbort = () => {
@@ -91,7 +91,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
         resolve(response) {
           signal.removeEventListener("abort", onAbort);
           request.onStatus?.(response.status);
-          resolve(readResponse(name, response));
+          resolve(readResponse(name, response, context.warn));
         },
         reject(error) {
           signal.removeEventListener("abort", onAbort);
@@ -142,7 +142,8 @@ function valueOf(name: string, value: string): string {
 }
 
 /** Takes a well-formed GraphQL response whatever its status; anything else is an unavailable subgraph. */
-function readResponse(name: string, { status, contentType, contentEncoding, body }: WireResponse): SubgraphResponse {
+function readResponse(name: string, response: WireResponse, warn: Warn | undefined): SubgraphResponse {
+  const { status, contentType, contentEncoding, body } = response;
   if (!/^application\/(?:graphql-response\+)?json\b/i.test(contentType)) {
     return unavailable(
       name,
@@ -158,9 +159,17 @@ function readResponse(name: string, { status, contentType, contentEncoding, body
   } catch {
     return unavailable(name, `HTTP ${status} with a body that is not JSON`);
   }
+  if (warn) passWarnings(parsed, warn);
   return (
     parseSubgraphResponse(parsed) ?? unavailable(name, `HTTP ${status} with a body that is not a GraphQL response`)
   );
+}
+
+function passWarnings(response: unknown, warn: Warn): void {
+  const extensions = isObject(response) ? response["extensions"] : null;
+  const warnings = isObject(extensions) ? extensions["warnings"] : null;
+  if (!Array.isArray(warnings)) return;
+  for (const warning of warnings) if (typeof warning === "string") warn(warning);
 }
 
 function unavailable(name: string, what: string): SubgraphResponse {

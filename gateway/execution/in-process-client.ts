@@ -27,13 +27,13 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
   }
 
   function run(request: SubgraphRequest, document: DocumentNode, rootValue?: unknown): Promise<ExecutionResult> {
-    const { caller, requestId, clientAddress } = request.context;
+    const { caller, requestId, clientAddress, warn } = request.context;
     // Loaders are made anew for every operation and every event: what they cached may have changed since.
     const result = execute({
       schema: subgraph.schema,
       document,
       rootValue,
-      contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
+      contextValue: subgraph.createContext({ caller, requestId, clientAddress, warn }),
       variableValues: variablesOf(request),
     });
     return result instanceof Promise ? result : Promise.resolve(result);

@@ -1,4 +1,4 @@
-import type { Caller } from "@toolyard/service-kit";
+import type { Caller, Warn } from "@toolyard/service-kit";
 import type { AbortSignalLike } from "./light-abort.ts";
 import type { OperationTrace } from "./operation-trace.ts";
 
@@ -19,6 +19,8 @@ export interface OperationContext {
   policies?: readonly string[];
   /** Headers of the client's request that are passed on. */
   headers?: Record<string, string>;
+  /** Takes what a subgraph tells the client beside the data; absent where subgraphs have nothing to tell. */
+  warn?: Warn;
 }
 
 export interface SubgraphRequest {

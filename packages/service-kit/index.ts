@@ -12,7 +12,7 @@ export {
   type GraphClient,
   type GraphRequest,
 } from "./graph-client.ts";
-export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph } from "./subgraph.ts";
+export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./subgraph.ts";
 export { DateTimeScalar, JsonScalar } from "./scalars.ts";
 export * from "./paging.ts";
 export { parseInput } from "./validation.ts";

@@ -19,6 +19,8 @@ const signer = createTokenSigner({ secretKey });
 const JSON_TYPE = { "content-type": "application/json" };
 const seen: RequestContext[] = [];
 
+/** What each operation warns of. */
+let warning: string | null = null;
 let server: SubgraphServer;
 let port: number;
 beforeAll(async () => {
@@ -31,6 +33,7 @@ beforeAll(async () => {
       schema,
       createContext(request) {
         seen.push(request);
+        if (warning !== null) request.warn?.(warning);
         return {};
       },
       start: async () => undefined,
@@ -70,6 +73,15 @@ const post = (headers: string, sent = body) =>
 test("a caller whom the gateway signed for this subgraph is told to it, with where they come from", async () => {
   expect(await ask({ ...JSON_TYPE, ...(await signedFor("tools")) })).toMatchObject({ status: 200 });
   expect(seen.at(-1)).toMatchObject({ caller: { userId: "u1" }, clientAddress: "192.0.2.7" });
+});
+
+test("what a resolver warns of is in the response's extensions", async () => {
+  const answer = await ask({ ...JSON_TYPE, ...(await signedFor("tools")) }, "{ text }");
+  expect(JSON.parse(answer.text)).toEqual({ data: { text: null } });
+  warning = "Look out.";
+  const warned = await ask({ ...JSON_TYPE, ...(await signedFor("tools")) }, "{ text }");
+  warning = null;
+  expect(JSON.parse(warned.text)).toEqual({ data: { text: null }, extensions: { warnings: ["Look out."] } });
 });
 
 test("one signed for another part is refused, as what is not signed by Toolyard is", async () => {

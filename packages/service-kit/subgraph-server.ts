@@ -135,16 +135,22 @@ export async function serveSubgraph(options: {
       const message = "The caller header was signed for a query, and this is a mutation.";
       throw new ToolyardError("UNAUTHENTICATED", message);
     }
-    const result = await execute({
+    const warnings: string[] = [];
+    const warn = (warning: string) => void warnings.push(warning);
+    const { data, errors } = await execute({
       schema: subgraph.schema,
       document,
       variableValues: body.data.variables ?? {},
       operationName: body.data.operationName ?? null,
-      contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
+      contextValue: subgraph.createContext({ caller, requestId, clientAddress, warn }),
       // Each shows the whole value that it is about. The gateway has told its clients of all of them.
       options: { maxCoercionErrors: 1 },
     });
-    return result.errors ? { ...result, errors: maskErrors(result.errors, { logger, requestId }) } : result;
+    return {
+      ...(errors && { errors: maskErrors(errors, { logger, requestId }) }),
+      ...(data !== undefined && { data }),
+      ...(warnings.length > 0 && { extensions: { warnings } }),
+    };
   }
 
   async function health(response: ServerResponse): Promise<void> {

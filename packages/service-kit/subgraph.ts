@@ -7,7 +7,12 @@ export interface RequestContext {
   requestId: string;
   /** Where the request came from, as far as the gateway knows: failed logins are counted for each address. */
   clientAddress?: string | undefined;
+  /** Tells the client something beside the data: `extensions.warnings` of the response. */
+  warn?: Warn | undefined;
 }
+
+/** Takes a sentence for people. */
+export type Warn = (warning: string) => void;
 
 export interface ServiceHealth {
   /** As in `/health`: `sqlite`, `mysql`, `identity`, `tools`, … */

@@ -74,9 +74,9 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   return {
     name: "tools",
     schema,
-    createContext({ caller, requestId }: RequestContext): Context {
+    createContext({ caller, requestId, warn }: RequestContext): Context {
       const loaders = createLoaders(store);
-      return { caller, requestId, loaders, tools, reader: createToolReader({ store, loaders }) };
+      return { caller, requestId, warn, loaders, tools, reader: createToolReader({ store, loaders }) };
     },
     async start() {},
     health: async () => [await measureHealth("sqlite", () => database.ping())],

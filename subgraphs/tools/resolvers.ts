@@ -24,7 +24,7 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
     },
 
     Mutation: {
-      createTool: (_parent, { input }, { tools, caller }) => tools.create(caller, input),
+      createTool: (_parent, { input }, context) => context.tools.create(context, input),
       updateTool: (_parent, { id, input }, { tools, caller }) => tools.update(caller, id, input),
       deleteTool: (_parent, { id }, { tools, caller, requestId }) => tools.delete(caller, id, requestId),
       restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),

@@ -7,6 +7,7 @@ import {
   parseInput,
   type Caller,
   type GraphClient,
+  type RequestContext,
 } from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
@@ -43,8 +44,8 @@ export interface ToolChange {
  * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND; CONFLICT where said.
  */
 export interface ToolService {
-  /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead. */
-  create(caller: Caller, input: unknown): Promise<Tool>;
+  /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead, and the requester is warned of it. */
+  create(requester: Requester, input: unknown): Promise<Tool>;
   /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. What changes nothing makes no version. */
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
@@ -54,6 +55,9 @@ export interface ToolService {
   /** Twice is as once. */
   restore(caller: Caller, reference: string): Promise<Tool>;
 }
+
+/** Who asks, and how they are told something beside the data. */
+export type Requester = Pick<RequestContext, "caller" | "warn">;
 
 export function createToolService(options: {
   store: ToolStore;
@@ -141,7 +145,7 @@ export function createToolService(options: {
   }
 
   return {
-    async create(caller, input) {
+    async create({ caller, warn }, input) {
       caller.require("tool:write");
       const parsed = parseInput(createToolInput, input);
       const { name, description, tags } = parsed;
@@ -178,7 +182,11 @@ export function createToolService(options: {
           updatedAt: version.createdAt,
           deletedAt: null,
         };
-        if ((await store.insert(tool, version)) === "inserted") return tool;
+        if ((await store.insert(tool, version)) === "inserted") {
+          const wanted = parsed.slug ?? slugFromName(name);
+          if (tool.slug !== wanted) warn?.(takenSlug(wanted, tool.slug));
+          return tool;
+        }
         if (parsed.slug !== null) throw slugTaken(parsed.slug);
       }
       throw new ToolyardError("CONFLICT", "Too many tools of this name are being made right now. Give a slug.");
@@ -260,6 +268,11 @@ function toolAfter(tool: Tool, version: ToolVersion): Tool {
 async function freeSlugFor(store: ToolStore, name: string): Promise<string> {
   const base = slugFromName(name);
   return freeSlug(base, new Set(await store.slugsBeginningWith(slugFamily(base))));
+}
+
+function takenSlug(wanted: string, given: string): string {
+  const [before, now] = [JSON.stringify(wanted), JSON.stringify(given)];
+  return `There is a tool ${before} already, so this one is ${now}. To change the one that was there, use updateTool(id: ${before}, …).`;
 }
 
 function slugTaken(slug: string): ToolyardError {

@@ -210,6 +210,29 @@ describe("a name where an id is taken", () => {
   });
 });
 
+test("a tool of a name that is there already gets a slug of its own, and every client is told so", async () => {
+  const create = async (name: string) => {
+    const response = await fetch(`${toolyard.url}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+      body: JSON.stringify({
+        query: "mutation ($input: CreateToolInput!) { createTool(input: $input) { slug } }",
+        variables: { input: { name, description: "", launch: { stdio: { command: "node" } } } },
+      }),
+    });
+    return response.json();
+  };
+  expect(await create("Noisy")).toEqual({ data: { createTool: { slug: "noisy" } } });
+  expect(await create("noisy!")).toEqual({
+    data: { createTool: { slug: "noisy-2" } },
+    extensions: {
+      warnings: [
+        'There is a tool "noisy" already, so this one is "noisy-2". To change the one that was there, use updateTool(id: "noisy", …).',
+      ],
+    },
+  });
+});
+
 describe("names tell nobody more than they may know", () => {
   test("users are found and suggested by name for administrators only, and oneself", async () => {
     const password = "a quite different phrase 77";

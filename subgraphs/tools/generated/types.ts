@@ -696,7 +696,10 @@ export type QuerySealedLaunchArgs = {
 };
 
 export type Mutation = {
-  /** Registers a tool; its author is the caller. CONFLICT when the slug is taken. */
+  /**
+   * Registers a tool; its author is the caller. CONFLICT when the slug is taken. One made of the name gets a number then, of which
+   * `extensions.warnings` of the response tells.
+   */
   createTool: Tool;
   /** Changes a tool by a new version. What changes nothing makes no version. */
   updateTool: Tool;
