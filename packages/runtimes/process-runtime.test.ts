@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { basename, join } from "node:path";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process-runtime.ts";
@@ -107,7 +107,24 @@ describe("launches", () => {
     ["a working directory that is a file", { workingDirectory: process.execPath }, /is not a folder/],
     ["a path to nothing", { command: "./nothing" }, /"\.\/nothing".*does not exist/],
     ["a file that is not executable", { command: join(FIXTURES, "http-server.mjs") }, /is not executable/],
-    ["a folder", { command: FIXTURES }, /is not a file/],
+    ["a folder", { command: FIXTURES }, /is a folder/],
+    [
+      "a whole command line",
+      { command: "node server.mjs" },
+      /whole command line.*args: command "node", args \["server.mjs"\]/,
+    ],
+    [
+      "a home folder that a shell would know",
+      { command: "~/bin/server" },
+      /begins with ~, which only a shell replaces/,
+    ],
+    ["a path of Windows", { command: "C:\\node.exe" }, /path of Windows/],
+    ["a script that is not there", { args: ["/no/such/server.mjs"] }, /argument 1 "\/no\/such.*does not exist/],
+    [
+      "a script relative to nothing",
+      { args: ["server.mjs"] },
+      /argument 1 "server.mjs" cannot be used: it is a relative path/,
+    ],
   ])("%s is refused in words", async (_what, change, message) => {
     const { runtime, fixture, remains } = await open();
     const spec = withLaunch(await fixture("refused", "http-server.mjs"), change);
@@ -116,6 +133,27 @@ describe("launches", () => {
       message: expect.stringMatching(message),
     });
     expect(await remains(spec)).toEqual([]);
+  });
+
+  test.each<[string, string, RegExp]>([
+    ["whose interpreter is not there", "#!/opt/no/python9 -u\n", /run by "\/opt\/no\/python9".*not there\.$/],
+    ["whose interpreter is not on the PATH", "#!/usr/bin/env -S python9 -u\n", /run by "python9".*not on the PATH\.$/],
+    ["with line ends of Windows", "#!/usr/bin/env node\r\n", /carriage return/],
+    [
+      "that does not say by what it is run",
+      "import x\n",
+      /no first line.*give the command "python3" with "\S+server.py" as/,
+    ],
+  ])("an executable file %s is refused in words", async (_what, content, message) => {
+    const { runtime, fixture, dataDir } = await open();
+    const file = join(dataDir, "..", `${basename(dataDir)}-server.py`);
+    writeFileSync(file, content, { mode: 0o755 });
+    onTestFinished(() => rmSync(file));
+    const spec = withLaunch(await fixture("refused", "http-server.mjs"), { command: file });
+    await expect(runtime.start(spec)).rejects.toMatchObject({
+      code: "BAD_USER_INPUT",
+      message: expect.stringMatching(message),
+    });
   });
 
   test("a command is found relative to the launch's working directory", async () => {
@@ -139,7 +177,7 @@ describe("launches", () => {
     const launch: ReplicaLaunch = {
       kind: "stdio",
       command: "node",
-      args: ["server.mjs", "--flag"],
+      args: ["http-server.mjs", "--flag"],
       env: { PATH: join(process.execPath, "..") },
       workingDirectory: FIXTURES,
       writablePaths: [],
@@ -171,7 +209,7 @@ describe("launches", () => {
       ...Object.entries(limits).flat().map(String),
     ];
     expect(JSON.parse(line?.text ?? "")).toEqual({
-      args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "server.mjs", "--flag"],
+      args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "http-server.mjs", "--flag"],
       environment: {},
       inherited: {
         token: spec.token,

@@ -59,6 +59,8 @@ async function started(name: string, changes: Changes = {}) {
 }
 const refusal = async (changes: Changes): Promise<unknown> => harness.runtime.start(await serving("refused", changes));
 
+const SERVER = [join(import.meta.dirname, "fixtures/http-server.mjs")];
+
 describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (skipped: ${problem})`}`, () => {
   test("is the replica's own, writable, and kept over a restart; the host user's is not seen", async () => {
     await open();
@@ -123,9 +125,16 @@ describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (s
       ownCode: import.meta.dirname,
       allowedPaths: null,
     });
-    expect(namedBy(["/usr/bin/env", server, "--of", paper])).toEqual([join(home, "plain"), paper]);
-    expect(namedBy(["/usr/bin/env", alone])).toEqual([alone]);
-    expect(namedBy(["/usr/bin/env", main])).toEqual([join(home, "mono")]);
+    const grantedBy = (...argv: string[]) => namedBy(["/usr/bin/env", ...argv], null).granted;
+    expect(grantedBy(server, "--of", paper)).toEqual([join(home, "plain"), paper]);
+    expect(grantedBy(server, `--of=${paper}`)).toEqual([join(home, "plain"), paper]);
+    expect(grantedBy(alone)).toEqual([alone]);
+    expect(grantedBy(main)).toEqual([join(home, "mono")]);
+    expect(namedBy([server, "--of", alone, "one.txt"], join(home, "papers")).granted).toEqual([
+      join(home, "plain"),
+      alone,
+      paper,
+    ]);
   });
 
   test("shows the environment of a program that is a link, and runs it by that name, whatever links lead there", async () => {
@@ -159,12 +168,71 @@ describe.skipIf(problem !== null)(`the home folder${problem === null ? "" : ` (s
     }
   });
 
-  test("is not shown by arguments that name credentials", async () => {
+  test("is shown as its own name has it where that is, or leads over, a link", async () => {
+    mkdirSync(join(home, "big/data/inner"), { recursive: true });
+    writeFileSync(join(home, "big/data/inner/one"), "");
+    symlinkSync("big", join(home, "disk"));
+    symlinkSync(join(home, "disk/data"), join(home, "project/data"));
+    symlinkSync(join(home, "project/data"), join(home, "again"));
     await open();
-    const spec = await serving("args");
-    const launch = { ...spec.launch, args: [...(spec.launch as { args: string[] }).args, join(home, ".ssh/id"), home] };
-    await harness.runtime.start({ ...spec, launch });
-    expect(await harness.ask(spec, `/list?of=${home}/.ssh`)).toEqual({ error: "ENOENT" });
+    for (const path of ["disk/data", "project/data", "again", "again/inner/..", "disk/data/inner/.."]) {
+      const named = join(home, path);
+      const { list, write } = await started(`link-${path.replaceAll(/\W/g, "-")}`, {
+        args: [...SERVER, `${home}/${path}`],
+      });
+      expect([path, await list(named)]).toEqual([path, ["inner"]]);
+      expect(await list(join(named, "inner"))).toEqual(["one"]);
+      expect(await write(join(named, "inner/two"))).toEqual({ error: "EROFS" });
+      expect(await list(join(home, "notes"))).toEqual({ error: "ENOENT" });
+    }
+    const byOption = await started("link-by-option", { args: [...SERVER, `--data=${home}/again`] });
+    expect(await byOption.list(join(home, "again"))).toEqual(["inner"]);
+    const relative = await started("link-relative", {
+      workingDirectory: join(home, "project"),
+      args: [...SERVER, "data"],
+    });
+    expect(await relative.list(join(home, "project/data"))).toEqual(["inner"]);
+  });
+
+  test("is a working directory by the name of a link to it", async () => {
+    symlinkSync("project", join(home, "current"));
+    await open();
+    const { list } = await started("current", { workingDirectory: join(home, "current") });
+    expect(await list(".")).toEqual(["package.json"]);
+  });
+
+  test("has nothing shown by a link that a launch may not have by its name", async () => {
+    await open();
+    symlinkSync(join(home, ".ssh"), join(home, "notes/keys"));
+    symlinkSync(home, join(home, "notes/all"));
+    symlinkSync("/", join(home, "notes/root"));
+    symlinkSync(join(harness.dataDir, ".."), join(home, "notes/above-data"));
+    symlinkSync(harness.dataDir, join(home, "notes/data"));
+    for (const link of ["keys", "keys/id", "all", "all/.ssh/id", "root", "root/etc", "above-data", "data"]) {
+      const path = join(home, "notes", link);
+      await expect(refusal({ args: [...SERVER, path] }), link).rejects.toMatchObject({
+        code: "BAD_USER_INPUT",
+        message: expect.stringContaining(`The launch's argument 2 ${JSON.stringify(path)} cannot be used: `),
+      });
+    }
+  });
+
+  test.each<[string, () => string, RegExp]>([
+    ["credentials", () => join(home, ".ssh/id"), /settings and credentials/],
+    ["Toolyard's data", () => join(harness.dataDir, "replicas"), /Toolyard's data folder/],
+    ["what the operator hides", () => join(home, "notes"), /do not see/],
+    ["what is hidden, as an option", () => `--key=${join(home, ".ssh/id")}`, /settings and credentials/],
+  ])("is not shown by an argument that names %s: the start says which", async (_what, path, reason) => {
+    await open({ hiddenPaths: [join(home, "notes")] });
+    const start = refusal({ args: [...SERVER, "--x", path()] });
+    await expect(start).rejects.toMatchObject({ code: "BAD_USER_INPUT", message: expect.stringMatching(reason) });
+    await expect(start).rejects.toThrow(`The launch's argument 3 ${JSON.stringify(path())} cannot be used: `);
+  });
+
+  test("is the replica's own where an argument names it as a whole", async () => {
+    await open();
+    const { list } = await started("whole", { args: [...SERVER, home, "/tmp"] });
+    expect(await list(home)).toEqual([]);
   });
 });
 

@@ -219,12 +219,12 @@ test.each([
   [
     "on stderr",
     "console.error('loading the model'); setInterval(() => {}, 1000)",
-    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*Its last line was: loading the model$/,
+    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*Its last line was: loading the model\.$/,
   ],
   [
     "on stdout, as a program that is no MCP server",
     "console.log('Listening on port 3000'); setInterval(() => {}, 1000)",
-    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*It prints text on stdout, where only MCP messages may be\. .*It printed: Listening on port 3000$/,
+    /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. .*It prints text on stdout, where only MCP messages may be\. .*It printed: Listening on port 3000\.$/,
   ],
 ])(
   "a server that never answers is stopped after its start timeout, and the reason says so and what it prints: %s",
@@ -257,7 +257,7 @@ test("text on stdout is named while a server starts", async () => {
     });
     expect(status).toBe("STARTING");
     expect(reason).toBe(
-      "It has not answered yet. It prints text on stdout, where only MCP messages may be. It printed: Listening on port 3000",
+      "It has not answered yet. It prints text on stdout, where only MCP messages may be. It printed: Listening on port 3000.",
     );
   });
 });

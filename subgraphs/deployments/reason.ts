@@ -16,5 +16,10 @@ export function told<Text extends string | null>(
   isInspector: boolean,
 ): Text | string {
   if (words == null || !isInspector) return text;
-  return text === null ? words : `${text} ${words}`;
+  return text === null ? asSentence(words) : `${text} ${asSentence(words)}`;
+}
+
+/** A line that is quoted, with an end: what follows it is not part of it. */
+export function asSentence(line: string): string {
+  return /[.!?…]["'”’)\]]?$/.test(line) ? line : `${line}.`;
 }

@@ -2,6 +2,7 @@ import { isAbsolute, normalize } from "node:path/posix";
 import { bounds } from "@toolyard/bridge/arguments.ts";
 import { z } from "zod";
 import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
+import { commandLineProblems, type CommandLine } from "@toolyard/service-kit/command-line.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "./text-input.ts";
 import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
@@ -220,22 +221,31 @@ function problemOfUrl(text: string): string | null {
   return replacesNothing(text) ? null : notHere;
 }
 
-const stdio = z.object({
-  command,
-  args,
-  env,
-  workingDirectory,
-  writablePaths,
-  sessions: z
-    .enum(["ISOLATED", "SHARED"])
-    .nullish()
-    .transform((value) => value ?? "ISOLATED"),
-  maxSessions: wholeOrNull(...bounds.maxSessions).transform((value) => value ?? undefined),
-  idleSeconds: wholeOrNull(...bounds.idleSeconds).transform((value) => value ?? undefined),
-  maxMessageBytes: wholeOrNull(...bounds.maxMessageBytes).transform((value) => value ?? undefined),
-  options,
+/** Told when the tool is registered, not when it fails to start. */
+const startable = z.check<CommandLine>((context) => {
+  if (context.issues.length > 0) return;
+  for (const { path, message } of commandLineProblems(context.value))
+    context.issues.push({ code: "custom", input: context.value, path: path.split("."), message });
 });
-const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options });
+
+const stdio = z
+  .object({
+    command,
+    args,
+    env,
+    workingDirectory,
+    writablePaths,
+    sessions: z
+      .enum(["ISOLATED", "SHARED"])
+      .nullish()
+      .transform((value) => value ?? "ISOLATED"),
+    maxSessions: wholeOrNull(...bounds.maxSessions).transform((value) => value ?? undefined),
+    idleSeconds: wholeOrNull(...bounds.idleSeconds).transform((value) => value ?? undefined),
+    maxMessageBytes: wholeOrNull(...bounds.maxMessageBytes).transform((value) => value ?? undefined),
+    options,
+  })
+  .check(startable);
+const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options }).check(startable);
 const container = z.object({ image, args, env, port: whole(3_000, 1, 65_535), path: mcpPath, options });
 const remote = z
   .object({

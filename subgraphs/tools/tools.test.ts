@@ -58,7 +58,7 @@ describe("registering a tool", () => {
       launch: {
         __typename: "StdioLaunch",
         command: "node",
-        args: ["server.js"],
+        args: ["/srv/server.js"],
         sessions: "ISOLATED",
         options: { timeoutSeconds: 30, maxConcurrentCalls: null, resources: null, health: { startTimeoutSeconds: 60 } },
       },
@@ -96,7 +96,7 @@ describe("registering a tool", () => {
 
   test("takes every kind of launch", async () => {
     const launches = [
-      { http: { command: "node", args: ["http.js"], path: "/api/mcp" } },
+      { http: { command: "node", args: ["/srv/http.js"], path: "/api/mcp" } },
       { image: { image: "ghcr.io/owner/name:1.2@sha256:" + "a".repeat(64), port: 8080 } },
       { remote: { url: "https://example.com/mcp?x=1", headers: [{ name: "X-Team", value: "blue" }] } },
     ];
@@ -199,7 +199,7 @@ describe("changing a tool", () => {
       digest: tool.currentVersion.digest,
     });
     const moved = await update(tool.id, {
-      launch: { stdio: { command: "node", args: ["other.js"], env: [{ name: "A", value: "1" }] } },
+      launch: { stdio: { command: "node", args: ["/srv/other.js"], env: [{ name: "A", value: "1" }] } },
       tags: [],
     });
     expect(moved.currentVersion).toMatchObject({ number: 3, changeSummary: "Changed tags, launch (args, env.A)" });

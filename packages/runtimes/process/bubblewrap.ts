@@ -4,7 +4,7 @@ import { firstInherited } from "@toolyard/bridge/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
 import { OWN_FOLDERS } from "./host-paths.ts";
-import type { HostPaths } from "./host-paths.ts";
+import type { HostPaths, LinkedPath } from "./host-paths.ts";
 import { realPathOf, statusOf } from "./paths.ts";
 import { rootOnlyPaths } from "./root-only-paths.ts";
 
@@ -18,6 +18,8 @@ export interface Confinement {
   startDirectory: string;
   /** Shown, read-only, wherever they lie. */
   shown: readonly string[];
+  /** Shown, read-only, elsewhere. */
+  linked: readonly LinkedPath[];
   /** Folders below Toolyard's data. */
   writable: readonly string[];
   /** Files and folders of the host that its launch may write to. */
@@ -102,7 +104,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
   const hidden = [...hostPaths.hidden, ...rootOnly.hidden];
 
   return {
-    wrap({ argv, environment, inherited }, { own, startDirectory, shown, writable, writablePaths }) {
+    wrap({ argv, environment, inherited }, { own, startDirectory, shown, linked, writable, writablePaths }) {
       // Never seen by bwrap's own loader, nor on a command line. The file system comes by the same way: without what is
       // handed over, as when Toolyard is killed before it could, there is nothing in the sandbox that could be run.
       const handedOver = [
@@ -113,7 +115,10 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         "/",
       ];
       // Parents before what lies in them.
-      const visible = [...hostPaths.shown, ...shown].toSorted((one, other) => one.length - other.length);
+      const visible = [...hostPaths.shown, ...shown]
+        .map((path) => ({ path, at: path }))
+        .concat(linked)
+        .toSorted((one, other) => one.at.length - other.at.length);
       const hiders = hidden.map((path) => ({ path, args: hide(path) }));
       const empty = [
         "/run",
@@ -129,7 +134,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         SHOWN_IN_RUN.flatMap((path) => ["--ro-bind-try", path, path]),
         concealed.flatMap((path) => (path === home ? [] : ["--tmpfs", path])),
         home === null ? [] : ["--bind", own.home, home],
-        visible.flatMap((path) => ["--ro-bind", path, path]),
+        visible.flatMap(({ path, at }) => ["--ro-bind", path, at]),
         hiders.flatMap(({ args }) => args),
         // After what shows more, before what is the replica's own.
         ownFolders.flatMap((folder) => ["--tmpfs", folder]),

@@ -1,3 +1,4 @@
+import { lstatSync, readlinkSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import { isWithin, placeOf, realPathOf, statusOf } from "./paths.ts";
@@ -21,8 +22,29 @@ export interface HostPaths {
   isConcealed(path: string): boolean;
   /** Why a path is not seen from inside where `granted` was, or null when it is. */
   whyUnseen(path: string, granted: readonly string[]): string | null;
-  /** Of a command line, the folders and files in concealed places that it names and may have, with what they belong to. */
-  namedBy(argv: readonly string[]): string[];
+  /**
+   * What a command line names in concealed places and may have, with what it belongs to. Relative arguments are of `directory`; null: of
+   * the replica's own folder, where nothing of the host is.
+   */
+  namedBy(argv: readonly string[], directory: string | null): NamedPaths;
+  /** The first of the arguments, by its position from 0, that names something of the host which is then not seen. */
+  firstUnseen(
+    args: readonly string[],
+    directory: string | null,
+    seen: Pick<NamedPaths, "granted" | "linked">,
+  ): { index: number; reason: string } | null;
+}
+
+export interface NamedPaths {
+  granted: string[];
+  /** The same, or part of it, where names lead to it over symbolic links. */
+  linked: LinkedPath[];
+}
+
+/** `path`, to be seen as `at`. */
+export interface LinkedPath {
+  path: string;
+  at: string;
 }
 
 export interface HostPathsOptions {
@@ -110,6 +132,46 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
     return isOthers ? "it is another user's" : null;
   };
 
+  /** Whether something in the folder is hidden where it is, and would be seen were the folder mounted elsewhere. */
+  const holdsHidden = (folder: string): boolean =>
+    isSystem(folder) || [...ownFolders, ...hidden, ...unseen].some((path) => isWithin(folder, path));
+  /** A link is mounted as what it leads to. */
+  const mayShow = (path: string): boolean => {
+    const real = realPathOf(path);
+    if (whyProtected(path, false) !== null) return false;
+    return real === path || (whyProtected(real, false) === null && !holdsHidden(real));
+  };
+
+  /** What a path, which may lead over links in concealed places, has to be mounted as to be found by its own name. */
+  const linkedTo = (path: string, granted: readonly string[]): LinkedPath[] => {
+    const linked: LinkedPath[] = [];
+    for (const link of linksIn(path)) {
+      if (!isConcealed(link) || [...shown, ...granted, ...linked.map(({ at }) => at)].some((at) => isWithin(at, link)))
+        continue;
+      const target = realPathOf(link);
+      const isSeen = !isConcealed(target) || [...shown, ...granted].some((folder) => isWithin(folder, target));
+      const parts = isSeen ? [target] : granted.filter((folder) => isWithin(target, folder));
+      for (const part of parts.filter((each) => whyProtected(each, false) === null && !holdsHidden(each)))
+        linked.push({ path: part, at: join(link, relative(target, part)) });
+    }
+    return linked;
+  };
+
+  const whyUnseen = (path: string, granted: readonly string[]): string | null => {
+    for (const place of placesOf(path)) {
+      if (ownFolders.some((folder) => isWithin(folder, place)))
+        return "it lies in Toolyard's data folder, which replicas do not see";
+      const by = [...hidden, "/run"].find((folder) => isWithin(folder, place));
+      if (by !== undefined) return `replicas do not see ${by}`;
+      const isSeen = [...shown, ...granted].some((folder) => isWithin(folder, place));
+      const folder = isSeen ? undefined : unseen.find((each) => isWithin(each, place));
+      if (folder === undefined) continue;
+      const reason = whyProtected(place, false) ?? whyProtected(realPathOf(place), false);
+      return `replicas have a ${folder} of their own; ${reason ?? "name its folder as workingDirectory"}`;
+    }
+    return null;
+  };
+
   const refuse = (what: string, path: string, reason: string): never => {
     throw new ToolyardError(
       "BAD_USER_INPUT",
@@ -133,24 +195,60 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
       }
       return real;
     },
-    whyUnseen(path, granted) {
-      for (const place of placesOf(path)) {
-        if (ownFolders.some((folder) => isWithin(folder, place)))
-          return "it lies in Toolyard's data folder, which replicas do not see";
-        const by = [...hidden, "/run"].find((folder) => isWithin(folder, place));
-        if (by !== undefined) return `replicas do not see ${by}`;
-        const isSeen = [...shown, ...granted].some((folder) => isWithin(folder, place));
-        const folder = isSeen ? undefined : unseen.find((each) => isWithin(each, place));
-        if (folder !== undefined) return `replicas have a ${folder} of their own; name its folder as workingDirectory`;
+    whyUnseen,
+    namedBy(argv, directory) {
+      const named = argv.flatMap((arg) => pathIn(arg, directory) ?? []);
+      const granted = named
+        .flatMap((path, index) => placesOf(path).map((place) => surroundingsOf(place, index < PROGRAMS, unseen)))
+        .flatMap((paths) => paths.find((path) => isConcealed(path) && mayShow(path)) ?? []);
+      return { granted, linked: named.flatMap((path) => linkedTo(path, granted)) };
+    },
+    firstUnseen(args, directory, { granted, linked }) {
+      const seen = [...granted, ...linked.map(({ at }) => at)];
+      for (const [index, arg] of args.entries()) {
+        const path = pathIn(arg, directory);
+        // A whole home or temporary folder is the replica's own, and may be meant.
+        if (path === null || unseen.some((folder) => isWithin(path, folder))) continue;
+        const real = realPathOf(path);
+        const reason =
+          whyUnseen(real, seen) ?? (isFound(path, seen) ? null : "it leads over a link that replicas do not see");
+        if (reason !== null) return { index, reason };
       }
       return null;
     },
-    namedBy: (argv) =>
-      argv
-        .filter((arg) => isAbsolute(arg) && statusOf(arg))
-        .flatMap((arg, index) => placesOf(arg).map((place) => surroundingsOf(place, index < PROGRAMS, unseen)))
-        .flatMap((paths) => paths.find((path) => isConcealed(path) && whyProtected(path, false) === null) ?? []),
   };
+
+  /** Whether a path whose end is seen is found by its own name. */
+  function isFound(path: string, seen: readonly string[]): boolean {
+    const first = linksIn(path).find((link) => isConcealed(link));
+    return first === undefined || [...shown, ...seen].some((at) => isWithin(at, path) || isWithin(at, first));
+  }
+}
+
+/** The path of the host that an argument names, as `/srv/notes`, `--root=/srv/notes` or `notes`; null where there is none. */
+function pathIn(arg: string, directory: string | null): string | null {
+  const named = /^--?[\w-]+=(\/.*)$/s.exec(arg)?.[1] ?? arg;
+  if (!isAbsolute(named) && (directory === null || named === "" || named.startsWith("-"))) return null;
+  const path = resolve(directory ?? "/", named);
+  return statusOf(path) ? path : null;
+}
+
+/** Of links that lead to links; Linux follows as many (path_resolution(7)). */
+const MAX_LINKS = 40;
+
+/** The symbolic links that a path leads over, the first first. */
+function linksIn(path: string): string[] {
+  const links: string[] = [];
+  let [place, ahead] = ["/", path.split("/")];
+  for (let name = ahead.shift(); name !== undefined; name = ahead.shift()) {
+    const next = resolve(place, name);
+    if (lstatSync(next, { throwIfNoEntry: false })?.isSymbolicLink() && links.length < MAX_LINKS) {
+      links.push(next);
+      ahead = [...resolve(place, readlinkSync(next)).split("/"), ...ahead];
+      place = "/";
+    } else place = next;
+  }
+  return [...new Set(links)];
 }
 
 /** What has to be seen of a home folder for the programs in one folder of PATH to run. */

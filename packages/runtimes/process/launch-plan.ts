@@ -1,10 +1,11 @@
 import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { firstInherited, type Handover } from "@toolyard/bridge/handover.ts";
+import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/service-kit/command-line.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
-import { findOnPath, resolveCommand } from "./command-resolution.ts";
+import { checkRunnable, findOnPath, resolveCommand } from "./command-resolution.ts";
 import type { HostPaths } from "./host-paths.ts";
 import { withoutEnvironment } from "./invocation.ts";
 import type { Invocation } from "./invocation.ts";
@@ -75,7 +76,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         temporaryDirectory,
         homeDirectory: paths.work,
       });
-      const startDirectory = launch.workingDirectory === null ? paths.work : resolve(launch.workingDirectory);
+      let startDirectory = launch.workingDirectory === null ? paths.work : resolve(launch.workingDirectory);
       const granted: string[] = [];
       const writablePaths = sandbox
         ? launch.writablePaths.map((path) => hostPaths.grant("writable path", path, { write: true }))
@@ -83,16 +84,24 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       if (launch.workingDirectory !== null) {
         checkDirectory(startDirectory);
         if (sandbox) {
-          const path = hostPaths.grant("working directory", startDirectory, { write: false });
-          if (hostPaths.isConcealed(path)) granted.push(path);
+          // Links to it are not in the sandbox.
+          startDirectory = hostPaths.grant("working directory", startDirectory, { write: false });
+          if (hostPaths.isConcealed(startDirectory)) granted.push(startDirectory);
         }
         checkSeen("working directory", startDirectory, granted);
       }
       const found = resolveCommand(launch.command, environment["PATH"] ?? "", startDirectory);
       // Links to its folder are not in the sandbox; the program's own name is kept, by which Python finds its environment.
       const command = sandbox ? placeOf(found) : found;
-      if (sandbox) granted.push(...hostPaths.namedBy([command, ...launch.args]));
+      const directory = launch.workingDirectory === null ? null : startDirectory;
+      const named = hostPaths.namedBy(sandbox ? [command, ...launch.args] : [], directory);
+      granted.push(...named.granted);
       checkSeen("command", command, granted);
+      checkRunnable(launch.command, found, environment["PATH"] ?? "");
+      checkScript(launch, startDirectory);
+      const seen = { granted: [...granted, ...writablePaths], linked: named.linked };
+      const unseen = sandbox && hostPaths.firstUnseen(launch.args, directory, seen);
+      if (unseen) throw unusable(launch, unseen.index, unseen.reason);
 
       let inner: Invocation;
       if (launch.kind === "http") {
@@ -135,9 +144,9 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         own: { temporary: paths.temporary, sharedMemory: paths.sharedMemory, home: kept.home },
         startDirectory,
         shown: granted,
+        linked: named.linked,
         writable: [paths.work, ...kept.folders],
         writablePaths,
-        granted,
       };
       const invocation = sandbox?.wrap(inner, confinement) ?? inner;
       return {
@@ -145,10 +154,26 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         argv: [...limits.prefix(allowanceOf(spec.resources)), ...invocation.argv],
         workingDirectory: sandbox ? paths.work : startDirectory,
         writablePaths,
-        granted,
+        granted: [...granted, ...named.linked.map(({ path }) => path)],
       };
     },
   };
+}
+
+function unusable({ args }: { args: readonly string[] }, index: number, reason: string): ToolyardError {
+  const message = `The launch's argument ${index + 1} ${JSON.stringify(args[index])} cannot be used: ${reason}.`;
+  return new ToolyardError("BAD_USER_INPUT", message);
+}
+
+/** A script that is not there: interpreters say so in many lines. */
+function checkScript(line: CommandLine, startDirectory: string): void {
+  const index = scriptIndex(line);
+  const script = index === null ? undefined : line.args[index];
+  if (index === null || script === undefined || /^[a-z]+:/i.test(script)) return;
+  const file = resolve(startDirectory, script);
+  if (statusOf(file)) return;
+  const mistake = commandLineProblems(line).find(({ path }) => path === `args.${index}`)?.message;
+  throw unusable(line, index, mistake === undefined ? `${file} does not exist` : `it ${mistake}`);
 }
 
 function checkDirectory(directory: string): void {
