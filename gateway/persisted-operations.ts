@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { ToolyardError } from "@toolyard/service-kit";
+import { jsonProblem, ToolyardError } from "@toolyard/service-kit";
 import { GraphQLError } from "graphql";
 import { z } from "zod";
 import { createLruCache } from "./execution/lru-cache.ts";
@@ -81,7 +81,13 @@ export function parsePersistedOperations(json: string): Map<string, string> {
   try {
     value = JSON.parse(json);
   } catch (cause) {
-    throw new ToolyardError("BAD_USER_INPUT", "The file of persisted operations is not JSON.", { cause });
+    throw new ToolyardError(
+      "BAD_USER_INPUT",
+      `The file of persisted operations is not JSON: ${jsonProblem(json, cause)}.`,
+      {
+        cause,
+      },
+    );
   }
   const apollo = apolloManifest.safeParse(value);
   if (apollo.success) return new Map(apollo.data.operations.map(({ id, body }) => [id, body]));

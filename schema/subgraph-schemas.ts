@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { ToolyardError, messageOf, systemCodeOf } from "@toolyard/service-kit";
+import { ToolyardError, messageOf, withoutStop, systemCodeOf } from "@toolyard/service-kit";
 import type { SubgraphSdl } from "./composition.ts";
 import { introspectSubgraph } from "./subgraph-introspection.ts";
 import type { ConfiguredSubgraph } from "./supergraph-config.ts";
@@ -18,7 +18,7 @@ export async function readSubgraph(subgraph: ConfiguredSubgraph, signal?: AbortS
     signal?.throwIfAborted();
     throw new ToolyardError(
       "UPSTREAM_UNAVAILABLE",
-      `The schema of the subgraph "${name}" cannot be had from ${schema.url}: ${messageOf(cause)}.`,
+      `The schema of the subgraph "${name}" cannot be had from ${schema.url}: ${withoutStop(messageOf(cause))}.`,
       { cause },
     );
   }

@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { ToolyardError, messageOf, type Environment } from "@toolyard/service-kit";
+import { inWords, ToolyardError, messageOf, type Environment } from "@toolyard/service-kit";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { expandVariables, type VariableSources } from "./variable-expansion.ts";
@@ -80,7 +80,7 @@ export function parseSupergraphConfig(
   } catch (error) {
     throw unusable(file, ` ${messageOf(error)}`, error);
   }
-  const parsed = shape.safeParse(value);
+  const parsed = shape.safeParse(value, { error: inWords });
   if (!parsed.success) throw unusable(file, listed(issuesOf(parsed.error, [])));
   const version = parsed.data.federation_version;
   const federationVersion = version === null || version === undefined ? null : String(version);
@@ -126,14 +126,14 @@ function sourceOf(
   if (kind === undefined || kinds.length > 1)
     return { problems: [`${where} must have one of \`file\`, \`subgraph_url\` and \`sdl\``] };
   if (kind === "file") {
-    const { success, data, error } = sources.file.safeParse(schema);
+    const { success, data, error } = sources.file.safeParse(schema, { error: inWords });
     return success ? { kind: "file", path: resolve(folder, data.file) } : { problems: issuesOf(error, path) };
   }
   if (kind === "sdl") {
-    const { success, data, error } = sources.sdl.safeParse(schema);
+    const { success, data, error } = sources.sdl.safeParse(schema, { error: inWords });
     return success ? { kind: "inline", sdl: data.sdl } : { problems: issuesOf(error, path) };
   }
-  const { success, data, error } = sources.subgraph_url.safeParse(schema);
+  const { success, data, error } = sources.subgraph_url.safeParse(schema, { error: inWords });
   if (!success) return { problems: issuesOf(error, path) };
   return { kind: "introspection", url: data.subgraph_url, headers: data.introspection_headers ?? {} };
 }

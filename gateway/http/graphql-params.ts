@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit";
+import { inWords, ToolyardError } from "@toolyard/service-kit";
 import { parseJson } from "@toolyard/service-kit/request-body.ts";
 import { z } from "zod";
 import { parseExactly } from "../execution/exact-json.ts";
@@ -30,7 +30,7 @@ const shape = z.object({
 
 /** @throws ToolyardError BAD_USER_INPUT naming what is wrong */
 export function parseParams(value: unknown): GraphqlParams {
-  const parsed = shape.safeParse(value);
+  const parsed = shape.safeParse(value, { error: inWords });
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     const where = issue?.path.length

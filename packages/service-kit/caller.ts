@@ -47,8 +47,11 @@ export interface Caller extends CallerData {
    * whether they could for something of their own.
    */
   can(permission: Permission, on?: { ownerId: string | null }): boolean;
-  /** @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN with what would be needed. */
-  require(permission: Permission, on?: { ownerId: string | null }): void;
+  /**
+   * `action` says what was tried, where that is another thing than the permission is called after: it completes "You may not …".
+   * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN with what would be needed.
+   */
+  require(permission: Permission, on?: { ownerId: string | null }, action?: string): void;
 }
 
 export function createCaller(data: CallerData): Caller {
@@ -67,7 +70,7 @@ export function createCaller(data: CallerData): Caller {
     ...data,
     userId,
     can,
-    require(permission, on) {
+    require(permission, on, action) {
       if (can(permission, on)) return;
       if (data.kind === "anonymous") {
         throw new ToolyardError(
@@ -75,23 +78,29 @@ export function createCaller(data: CallerData): Caller {
           "Log in first: send `Authorization: Bearer <access token or API key>`.",
         );
       }
-      throw new ToolyardError("FORBIDDEN", refusal(data, permission, on));
+      throw new ToolyardError("FORBIDDEN", refusal(data, permission, on, action));
     },
   };
 }
 
-function refusal(data: CallerData, permission: Permission, on: { ownerId: string | null } | undefined): string {
+function refusal(
+  data: CallerData,
+  permission: Permission,
+  on: { ownerId: string | null } | undefined,
+  tried: string | undefined,
+): string {
   if (isServicePermission(permission)) return "This is for Toolyard's own services only.";
   const rule = PERMISSIONS[permission];
-  if (data.kind === "service") return `A service may not ${rule.action}.`;
+  const action = tried ?? rule.action;
+  if (data.kind === "service") return `A service may not ${action}.`;
   const grant = data.role ? rule[data.role] : "none";
   // The role first: another credential would not help whom the role keeps out.
   if (grant !== "none" && !scopesInclude(data.scopes, rule.scope)) {
-    return `You may not ${rule.action} with this credential: it lacks the scope ${rule.scope}.`;
+    return `You may not ${action} with this credential: it lacks the scope ${rule.scope}.`;
   }
-  if (grant === "own" && on) return `You may not ${rule.action}: it belongs to somebody else.`;
+  if (grant === "own" && on) return `You may not ${action}: it belongs to somebody else.`;
   const roles = (["VIEWER", "DEVELOPER", "ADMIN"] as const).filter((role) => rule[role] !== "none");
-  return `You may not ${rule.action} as ${data.role ?? "nobody"}: it takes the role ${roles[0]}. An administrator can give it.`;
+  return `You may not ${action} as ${data.role ?? "nobody"}: that takes the role ${roles[0]}, which an administrator can give.`;
 }
 
 export const anonymous: Caller = createCaller({

@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { withoutStop } from "./errors.ts";
 import { LOG_LEVELS } from "./log.ts";
+import { inWords } from "./validation.ts";
 
 /** A wrong environment variable: the message names it, what is wrong, and an example. Stops the start. */
 export class ConfigError extends Error {
@@ -23,7 +25,7 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   env: Environment,
 ): z.infer<z.ZodObject<Shape>> {
   const values = Object.fromEntries(Object.keys(shape).map((name) => [name, env[name] === "" ? undefined : env[name]]));
-  const parsed = z.object(shape).safeParse(values);
+  const parsed = z.object(shape).safeParse(values, { error: inWords });
   if (parsed.success) return parsed.data;
   const lines = parsed.error.issues.map((issue) => {
     const name = String(issue.path[0]);
@@ -32,7 +34,7 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
     const shown = SECRET_NAME.test(name) ? "" : ` (it is ${value})`;
     const example =
       meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
-    return `${name}: ${issue.message}${values[name] === undefined ? "" : shown}.${example}`;
+    return `${name}: ${withoutStop(issue.message)}${values[name] === undefined ? "" : shown}.${example}`;
   });
   throw new ConfigError(lines.join("\n"));
 }

@@ -62,7 +62,11 @@ export class ToolyardError extends Error {
 
 /** BAD_USER_INPUT from a list of problems; the message is made of them. */
 export function badInput(problems: Problem[]): ToolyardError {
-  const message = problems.map((p) => (p.path ? `${p.path}: ${p.message}` : p.message)).join("; ");
+  const all = problems.map(({ path, message: problem }, index) => {
+    const told = index < problems.length - 1 ? withoutStop(problem) : problem;
+    return path ? `${path}: ${told}` : told;
+  });
+  const message = all.join("; ");
   return new ToolyardError("BAD_USER_INPUT", message || "The input is not valid.", { problems });
 }
 
@@ -77,6 +81,11 @@ export function notFound(what: string, reference: string, close: readonly string
 }
 
 const MAX_SHOWN_REFERENCE = 128;
+
+/** A sentence as part of another one, which goes on or ends after it. */
+export function withoutStop(sentence: string): string {
+  return sentence.trimEnd().replace(/(?<![.])[.;:]$/, "");
+}
 
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {

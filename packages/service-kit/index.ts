@@ -15,7 +15,8 @@ export {
 export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./subgraph.ts";
 export { DateTimeScalar, JsonScalar } from "./scalars.ts";
 export * from "./paging.ts";
-export { parseInput } from "./validation.ts";
+export { inWords, parseInput } from "./validation.ts";
+export { jsonProblem } from "./json-text.ts";
 export * from "./references.ts";
 export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";

@@ -45,7 +45,7 @@ export const PERMISSIONS = {
     ADMIN: "all",
     DEVELOPER: "all",
     VIEWER: "none",
-    action: "launch processes on Toolyard's host",
+    action: "start programs on Toolyard's host",
   },
   "tool:invoke": { scope: "INVOKE", ADMIN: "all", DEVELOPER: "all", VIEWER: "none", action: "call deployed tools" },
   "release:promote": { ...author, action: "promote or roll back this tool" },

@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { finished } from "node:stream/promises";
 import { ToolyardError } from "./errors.ts";
+import { endOfString, jsonProblem } from "./json-text.ts";
 
 /** Values of JSON in one body: what people send has far fewer, and a million empty objects hold the event loop for a second. */
 const MAX_JSON_VALUES = 200_000;
@@ -59,7 +60,7 @@ export function parseJson(text: string, what: string, parse: (text: string) => u
   try {
     return parse(text);
   } catch (cause) {
-    throw new ToolyardError("BAD_USER_INPUT", `${what} is not JSON.`, { cause });
+    throw new ToolyardError("BAD_USER_INPUT", `${what} is not JSON: ${jsonProblem(text, cause)}.`, { cause });
   }
 }
 
@@ -79,16 +80,6 @@ export function hasTooManyValues(text: string): boolean {
     }
   }
   return false;
-}
-
-/** Where a string that begins here ends; the text's end when it does not. */
-function endOfString(text: string, start: number): number {
-  for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
-    let escapes = 0;
-    while (text.charCodeAt(quote - 1 - escapes) === 0x5c) escapes++;
-    if (escapes % 2 === 0) return quote;
-  }
-  return text.length;
 }
 
 function inWords(bytes: number): string {

@@ -1,9 +1,11 @@
 import type { z } from "zod";
 import { badInput } from "./errors.ts";
 
+type Issue = z.core.$ZodRawIssue;
+
 /** Parses by a zod schema. @throws ToolyardError BAD_USER_INPUT with a problem for each issue, paths below `at`. */
 export function parseInput<Schema extends z.ZodType>(schema: Schema, value: unknown, at = "input"): z.output<Schema> {
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, { error: inWords });
   if (parsed.success) return parsed.data;
   throw badInput(
     parsed.error.issues.map((issue) => ({
@@ -11,4 +13,59 @@ export function parseInput<Schema extends z.ZodType>(schema: Schema, value: unkn
       message: issue.message,
     })),
   );
+}
+
+/** The one place that words what a schema has no words of its own for: the end of a sentence about the value. Goes into `safeParse`. */
+export function inWords(issue: Issue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      if (issue.input === undefined) return "is missing";
+      return issue.input === null ? "must not be null" : `must be ${TYPES[issue.expected] ?? `a ${issue.expected}`}`;
+    case "too_small":
+      return tooSmall(issue.origin, Number(issue.minimum), issue.inclusive ?? true);
+    case "too_big":
+      return tooBig(issue.origin, Number(issue.maximum), issue.inclusive ?? true);
+    case "invalid_value":
+      return `must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.map(String).join(", ")}`;
+    case "invalid_format":
+      return FORMATS[issue.format] ?? "is not of the form that is taken here";
+    case "not_multiple_of":
+      return `must be a multiple of ${issue.divisor}`;
+    case "unrecognized_keys":
+      return `has what is not known here: ${issue.keys.map((key) => JSON.stringify(key)).join(", ")}`;
+    case "invalid_key":
+      return "has a key of a form that is not taken here";
+    case "invalid_union":
+    case "invalid_element":
+    case "custom":
+      return "is not of a form that is taken here";
+  }
+}
+
+const TYPES: Record<string, string> = {
+  string: "text",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object",
+  record: "an object",
+};
+const FORMATS: Record<string, string> = {
+  url: "must be a URL, as in https://example.com",
+  email: "must be an email address, as in ada@example.com",
+  uuid: "must be a UUID",
+};
+const COUNTED: Record<string, string> = { string: "character", array: "item", set: "item", map: "item", file: "byte" };
+
+function tooSmall(origin: string, minimum: number, isInclusive: boolean): string {
+  const counted = COUNTED[origin];
+  if (counted !== undefined) return minimum === 1 ? "must not be empty" : `must have at least ${minimum} ${counted}s`;
+  return isInclusive ? `must be at least ${minimum}` : `must be above ${minimum}`;
+}
+
+function tooBig(origin: string, maximum: number, isInclusive: boolean): string {
+  const counted = COUNTED[origin];
+  if (counted !== undefined) return `must have at most ${maximum} ${counted}${maximum === 1 ? "" : "s"}`;
+  return isInclusive ? `must be at most ${maximum}` : `must be below ${maximum}`;
 }

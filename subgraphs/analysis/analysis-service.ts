@@ -107,17 +107,17 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
 
   return {
     async analyzeFeasibility(caller, request, requestId) {
-      caller.require("analysis:write");
+      caller.require("analysis:write", undefined, "start analyses");
       const { requirements, ...about } = parseInput(feasibilityInput, request);
       requireOne(about, "give either toolId or description");
       return enqueue(caller, "FEASIBILITY", { ...about, requirements: requirements ?? [] }, requestId);
     },
     async suggestImprovements(caller, tool, requestId) {
-      caller.require("analysis:write");
+      caller.require("analysis:write", undefined, "start analyses");
       return enqueue(caller, "IMPROVEMENTS", { toolId: parseInput(id, tool, "toolId") }, requestId);
     },
     async generateConfig(caller, request, requestId) {
-      caller.require("analysis:write");
+      caller.require("analysis:write", undefined, "start analyses");
       const about = parseInput(configInput, request);
       requireOne(about, "give exactly one of toolId, repository and description");
       return enqueue(caller, "GENERATE_CONFIG", about, requestId);

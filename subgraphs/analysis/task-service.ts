@@ -60,7 +60,7 @@ export function createTaskService(options: { tasks: TaskQueue; loaders: Loaders 
       return toConnection(rows, page, totalCount, (task) => task.id);
     },
     async cancel(caller, id) {
-      caller.require("analysis:write");
+      caller.require("analysis:write", undefined, "cancel tasks");
       const [task] = await store.getMany([id]);
       if (!task) throw notFound("task", id);
       if (!caller.can("analysis:write", { ownerId: task.requestedById }))

@@ -68,7 +68,7 @@ export async function deployTool(
   requestId: string,
 ): Promise<Deployment> {
   const { store, graph, ports, sealer, schemas, hostId, address, now } = dependencies;
-  caller.require("deployment:write");
+  caller.require("deployment:write", undefined, "deploy tools");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
   if (input.strategy === "CANARY") throw notInThisVersion("Canary deployments");
@@ -77,7 +77,7 @@ export async function deployTool(
     versionNumber: input.versionNumber ?? null,
     requestId,
   });
-  caller.require("deployment:write", { ownerId: source.ownerId });
+  caller.require("deployment:write", { ownerId: source.ownerId }, "deploy this tool");
   // Of a tool that was registered while this was still taken.
   if (source.launch.options.enforceApproval) throw notInThisVersion("Launches with enforceApproval");
   if (source.launch.kind !== "remote") caller.require("process:launch");

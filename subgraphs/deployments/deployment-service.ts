@@ -80,10 +80,10 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
   const { store, graph, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
 
   /** The deployment, if the caller may change it. */
-  async function ownDeployment(caller: Caller, which: DeploymentReference): Promise<Deployment> {
-    caller.require("deployment:write");
+  async function ownDeployment(caller: Caller, which: DeploymentReference, action: string): Promise<Deployment> {
+    caller.require("deployment:write", undefined, action);
     const deployment = await requireDeployment(store, which);
-    caller.require("deployment:write", { ownerId: deployment.ownerId });
+    caller.require("deployment:write", { ownerId: deployment.ownerId }, action);
     return deployment;
   }
 
@@ -130,7 +130,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       throw deleted;
     },
     async stop(caller, which) {
-      const { id } = await ownDeployment(caller, which);
+      const { id } = await ownDeployment(caller, which, "stop this deployment");
       return requestStop(id);
     },
     async stopOfTool(caller, toolId) {
@@ -141,7 +141,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async scale(caller, reference, given) {
       const wanted = parseInput(replicaCount, given, "replicas");
-      const deployment = await ownDeployment(caller, { id: reference });
+      const deployment = await ownDeployment(caller, { id: reference }, "scale this deployment");
       const { id } = deployment;
       if (deployment.runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
       const known = await store.load(id);
@@ -173,7 +173,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       );
     },
     async restart(caller, reference) {
-      const { id } = await ownDeployment(caller, { id: reference });
+      const { id } = await ownDeployment(caller, { id: reference }, "restart this deployment");
       return change(id, async (tx, record) => {
         refuseStopped(record);
         const { deployment } = record;
@@ -188,7 +188,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       });
     },
     async check(caller, reference) {
-      const { id: deploymentId } = await ownDeployment(caller, { id: reference });
+      const { id: deploymentId } = await ownDeployment(caller, { id: reference }, "check this deployment");
       const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
       const [only] = checks;
       if (only) return summarize(only, checks);

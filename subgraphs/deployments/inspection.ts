@@ -9,6 +9,6 @@ export function mayInspect(caller: Caller, { ownerId, deployedById }: Inspected)
 }
 
 /** @throws ToolyardError FORBIDDEN or UNAUTHENTICATED unless `mayInspect`. */
-export function requireInspect(caller: Caller, deployment: Inspected): void {
-  if (!mayInspect(caller, deployment)) caller.require("deployment:inspect", { ownerId: deployment.ownerId });
+export function requireInspect(caller: Caller, deployment: Inspected, action: string): void {
+  if (!mayInspect(caller, deployment)) caller.require("deployment:inspect", { ownerId: deployment.ownerId }, action);
 }

@@ -24,6 +24,8 @@ export interface LogService {
 }
 
 const MAX_LINES = 1_000;
+/** As in "You may not …". */
+const LOGS = "read this deployment's logs";
 
 export function createLogService(options: {
   store: DeploymentStore;
@@ -39,7 +41,7 @@ export function createLogService(options: {
 
   return {
     async last(caller, deployment, { last, replicaId }) {
-      requireInspect(caller, deployment);
+      requireInspect(caller, deployment, LOGS);
       if (last < 1 || last > MAX_LINES) throw badInput([{ path: "last", message: `must be from 1 to ${MAX_LINES}` }]);
       const runtime = runtimes.get(deployment.runtime);
       if (!runtime) return [];
@@ -55,9 +57,9 @@ export function createLogService(options: {
         .slice(-last);
     },
     async follow(caller, reference) {
-      caller.require("deployment:inspect");
+      caller.require("deployment:inspect", undefined, LOGS);
       const deployment = await requireDeployment(store, { id: reference });
-      requireInspect(caller, deployment);
+      requireInspect(caller, deployment, LOGS);
       const runtime = runtimes.get(deployment.runtime) ?? null;
       return createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });
     },

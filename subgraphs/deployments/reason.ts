@@ -16,6 +16,7 @@ export function told<Text extends string | null>(
   isInspector: boolean,
 ): Text | string {
   if (words == null || !isInspector) return text;
+  // Those of earlier versions have no end.
   return text === null ? asSentence(words) : `${text} ${asSentence(words)}`;
 }
 

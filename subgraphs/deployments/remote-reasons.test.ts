@@ -100,7 +100,7 @@ describe("a remote server that does not come up says why, while it starts and wh
         url: url(await http(answers(401, "text/plain", "token expired"))),
         headers: [{ name: "x-key", value: "k", secret: false }],
       }),
-      "It does not accept the credentials that it was sent (HTTP 401): check the launch's headers. It said: token expired",
+      "It does not accept the credentials that it was sent (HTTP 401): check the launch's headers. It said: token expired.",
     ],
     ["403", async () => ({ url: url(await http(answers(403, json, "{}"))) }), /^It refuses Toolyard \(HTTP 403\): /],
     [
@@ -111,17 +111,17 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "418",
       async () => ({ url: url(await http(answers(418, "text/plain", "short and stout"))) }),
-      /^It answered \S+ with HTTP 418 \(I'm a Teapot\)\. It said: short and stout$/,
+      /^It answered \S+ with HTTP 418 \(I'm a Teapot\)\. It said: short and stout\.$/,
     ],
     [
       "500",
       async () => ({ url: url(await http(answers(500, "text/plain", "out of disk"))) }),
-      /^It answered \S+ with HTTP 500 \(Internal Server Error\): a fault on its side\. It said: out of disk$/,
+      /^It answered \S+ with HTTP 500 \(Internal Server Error\): a fault on its side\. It said: out of disk\.$/,
     ],
     [
       "a redirect",
       async () => ({
-        url: url(await http(answers(302, "text/plain", "", { location: "https://sso.example/login?token=1" }))),
+        url: url(await http(answers(302, "text/plain", "", { location: "https://sso.example/login?token=1." }))),
       }),
       "It redirects to another address (HTTP 302), which is not followed: make that the launch's url. " +
         "It leads to https://sso.example/login?token=1",
@@ -134,17 +134,17 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "JSON that is no JSON-RPC",
       async () => ({ url: url(await http(answers(200, json, `{"ok":true}`))) }),
-      /^It answered \S+ with JSON that is no JSON-RPC\. It said: \{"ok":true\}$/,
+      /^It answered \S+ with JSON that is no JSON-RPC\. It said: \{"ok":true\}\.$/,
     ],
     [
       "text that is called JSON",
       async () => ({ url: url(await http(answers(200, json, "hello"))) }),
-      /^It answered \S+ with text that is not JSON, though it says so\. It said: hello$/,
+      /^It answered \S+ with text that is not JSON, though it says so\. It said: hello\.$/,
     ],
     [
       "plain text",
       async () => ({ url: url(await http(answers(200, "text/plain", "hello"))) }),
-      /^It answered \S+ with what is neither JSON nor an event stream\. It said: hello$/,
+      /^It answered \S+ with what is neither JSON nor an event stream\. It said: hello\.$/,
     ],
     [
       "an error",

@@ -22,6 +22,8 @@ import type { ShownUser } from "./user-service.ts";
 /** A key's last use is written at most this often, and this much after the use: never while somebody waits. */
 const USE_PRECISION_MS = 60_000;
 const USE_DELAY_MS = 1_000;
+/** As in "You may not …". */
+const REVOKE = "revoke this API key";
 
 export interface ApiKeyService {
   /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks. */
@@ -76,12 +78,17 @@ export function createApiKeyService(options: {
 
   return {
     async listOf(caller, loaders, owner) {
-      if (!owner.isCaller) caller.require(caller.userId === owner.id ? "user:read-self" : "user:admin");
+      if (!owner.isCaller)
+        caller.require(
+          caller.userId === owner.id ? "user:read-self" : "user:admin",
+          undefined,
+          "see this user's API keys",
+        );
       return loaders.apiKeysByOwner.load(owner.id);
     },
 
     async create(caller, input) {
-      caller.require("credential:write");
+      caller.require("credential:write", undefined, "create API keys");
       const at = now();
       const { name, scopes, expiresAt } = parseInput(newApiKey(at), input);
       if (caller.credential?.type === "api-key") requireWithin(caller, scopes, expiresAt);
@@ -111,8 +118,8 @@ export function createApiKeyService(options: {
       // Whoever finds a leaked key may end it with the key itself.
       const itself = credential?.type === "api-key" && credential.apiKeyId === reference;
       if (!itself) {
-        caller.require("credential:write");
-        if (credential?.type === "api-key") caller.require("user:admin");
+        caller.require("credential:write", undefined, REVOKE);
+        if (credential?.type === "api-key") caller.require("user:admin", undefined, REVOKE);
       }
       return store.transaction(async (tx) => {
         const user = await requireStanding(tx, caller);
@@ -122,7 +129,7 @@ export function createApiKeyService(options: {
         }
         // A stream ticket is its key's, too, but for reading only.
         if (itself && !effectiveScopes(user.role, key.scopes).every((scope) => caller.scopes.includes(scope)))
-          caller.require("credential:write");
+          caller.require("credential:write", undefined, REVOKE);
         if (key.revokedAt !== null) return key;
         const at = now();
         await revocations.revokeApiKey(tx, key.id, at);

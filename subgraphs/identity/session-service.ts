@@ -220,7 +220,7 @@ export function createSessionService(options: {
         throw new ToolyardError("FORBIDDEN", "Only a session can log out; revoke an API key by revokeApiKey.");
       }
       // A stream ticket is its session's, too, but for reading only.
-      caller.require("credential:write");
+      caller.require("credential:write", undefined, "log out");
       await store.transaction(async (tx) => {
         const session = await tx.findSessionOfAccessToken(credential.tokenId);
         if (session?.revokedAt === null) await revocations.revokeSession(tx, session.id, now());
@@ -228,7 +228,7 @@ export function createSessionService(options: {
     },
 
     async changePassword(caller, change, client) {
-      caller.require("credential:write");
+      caller.require("credential:write", undefined, "change your password");
       requireSession(caller, "change the password");
       const user = await requireStanding(store, caller);
       const problem = passwordProblem(change.new, user);

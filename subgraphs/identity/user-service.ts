@@ -98,7 +98,7 @@ export function createUserService(options: {
       return loaders.userById.load(id);
     },
     async list(caller, pageArguments, search) {
-      caller.require("user:admin");
+      caller.require("user:admin", undefined, "list users");
       const page = parsePage(pageArguments);
       const { rows, totalCount } = await store.listUsers(page, search?.slice(0, MAX_SEARCH_LENGTH).trim() || null);
       return toConnection(rows, page, totalCount, (user) => user.id);
@@ -106,7 +106,7 @@ export function createUserService(options: {
     emailOf: (caller, user) =>
       user.isCaller || caller.userId === user.id || caller.can("user:admin") ? user.email : null,
     async setRole(caller, reference, role) {
-      caller.require("user:admin");
+      caller.require("user:admin", undefined, "change users' roles");
       if (role === "ADMIN") requireRecentPassword(caller, "make somebody an administrator", now());
       return administer(caller, reference, async (tx, user) => {
         if (user.role === role) return {};
@@ -117,7 +117,7 @@ export function createUserService(options: {
       });
     },
     async setDisabled(caller, reference, disabled) {
-      caller.require("user:admin");
+      caller.require("user:admin", undefined, "disable or enable users");
       return administer(caller, reference, async (tx, user) => {
         if (user.disabled === disabled) return {};
         if (disabled) await keepAnAdministrator(tx, user);
@@ -127,7 +127,7 @@ export function createUserService(options: {
       });
     },
     async resetPassword(caller, reference) {
-      caller.require("user:admin");
+      caller.require("user:admin", undefined, "reset passwords");
       const password = generatePassword();
       const passwordHash = await hasher.hash(password);
       let hashBefore = "";

@@ -57,11 +57,11 @@ export function createDocumentService(options: {
 }): DocumentService {
   const { store, graph, now } = options;
 
-  async function changeable(caller: Caller, id: string): Promise<Document> {
-    caller.require("document:write");
+  async function changeable(caller: Caller, id: string, action: string): Promise<Document> {
+    caller.require("document:write", undefined, action);
     const [document] = await store.findByIds([id]);
     if (!document) throw notFound("document", id);
-    caller.require("document:write", { ownerId: document.uploadedById });
+    caller.require("document:write", { ownerId: document.uploadedById }, action);
     return document;
   }
 
@@ -84,7 +84,7 @@ export function createDocumentService(options: {
   return {
     async upload(requester, input) {
       const { caller } = requester;
-      caller.require("document:write");
+      caller.require("document:write", undefined, "upload documents");
       const { content, encoding, contentType, ...parsed } = parseInput(uploadDocumentInput, input);
       const type = acceptedType(contentType);
       const toolId = parsed.toolId === null ? null : await toolIdOf(requester, parsed.toolId);
@@ -107,7 +107,7 @@ export function createDocumentService(options: {
     },
 
     async update(requester, id, input) {
-      const document = await changeable(requester.caller, id);
+      const document = await changeable(requester.caller, id, "change this document");
       const parsed = parseInput(updateDocumentInput, input);
       const { title, content, encoding, contentType, tags, metadata } = parsed;
       const type = contentType === null ? null : acceptedType(contentType);
@@ -131,7 +131,7 @@ export function createDocumentService(options: {
     },
 
     async delete(caller, id) {
-      await changeable(caller, id);
+      await changeable(caller, id, "delete this document");
       if (!(await store.delete(id, caller.subject))) throw notFound("document", id);
       return true;
     },

@@ -73,11 +73,11 @@ export function createToolService(options: {
     schemas.checkSchema(schema, "input.configSchema", subject);
 
   /** The tool, which the caller may change; past any cache. */
-  async function changeable(caller: Caller, reference: string): Promise<Tool> {
-    caller.require("tool:write");
+  async function changeable(caller: Caller, reference: string, action: string): Promise<Tool> {
+    caller.require("tool:write", undefined, action);
     const tool = await findTool(store, reference);
     if (!tool) throw await noSuchTool(store, reference);
-    caller.require("tool:write", { ownerId: tool.authorId });
+    caller.require("tool:write", { ownerId: tool.authorId }, action);
     return tool;
   }
 
@@ -94,10 +94,11 @@ export function createToolService(options: {
   async function commit(
     caller: Caller,
     reference: string,
+    action: string,
     change: (tool: Tool, current: VersionContent) => Promise<Change>,
   ): Promise<Tool> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const tool = await changeable(caller, reference);
+      const tool = await changeable(caller, reference, action);
       if (tool.deletedAt !== null) {
         throw new ToolyardError("CONFLICT", `The tool ${JSON.stringify(tool.slug)} is deleted. Restore it first.`);
       }
@@ -139,14 +140,15 @@ export function createToolService(options: {
   }
 
   async function setDeleted(caller: Caller, reference: string, deleted: boolean): Promise<Tool> {
-    const { id } = await changeable(caller, reference);
+    const action = deleted ? "delete this tool" : "restore this tool";
+    const { id } = await changeable(caller, reference, action);
     await store.setDeleted(id, deleted, now());
-    return changeable(caller, id);
+    return changeable(caller, id, action);
   }
 
   return {
     async create({ caller, warn }, input) {
-      caller.require("tool:write");
+      caller.require("tool:write", undefined, "register tools");
       const parsed = parseInput(createToolInput, input);
       const { name, description, tags } = parsed;
       const content: VersionContent = {
@@ -196,7 +198,7 @@ export function createToolService(options: {
       caller.require("tool:write");
       const parsed = parseInput(updateToolInput, input);
       const configSchema = parsed.configSchema == null ? null : await checkConfigSchema(parsed.configSchema, caller);
-      return commit(caller, reference, async (tool, current) => {
+      return commit(caller, reference, "change this tool", async (tool, current) => {
         const { expectedVersion } = parsed;
         if (expectedVersion != null && expectedVersion !== tool.currentNumber) {
           throw new ToolyardError(
@@ -218,7 +220,7 @@ export function createToolService(options: {
     },
 
     revert: (caller, reference, number) =>
-      commit(caller, reference, async (tool) => {
+      commit(caller, reference, "revert this tool", async (tool) => {
         const version = await store.findVersion(tool.id, number);
         if (!version)
           throw notFound(`version of the tool ${JSON.stringify(tool.slug)} with the number`, String(number));
@@ -226,7 +228,7 @@ export function createToolService(options: {
       }),
 
     async delete(caller, reference, requestId) {
-      const { id, deletedAt } = await changeable(caller, reference);
+      const { id, deletedAt } = await changeable(caller, reference, "delete this tool");
       // First it cannot be deployed any more, then what was deployed is stopped.
       const tool = await setDeleted(caller, id, true);
       try {

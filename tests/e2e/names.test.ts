@@ -233,6 +233,31 @@ test("a tool of a name that is there already gets a slug of its own, and every c
   });
 });
 
+test("who may not is told what they tried, and JSON that is broken where it is", async () => {
+  const answer = await graphqlClient(toolyard.url).send<{ register: { accessToken: string } }>(
+    'mutation { register(input: { username: "watcher", email: "w@example.com", password: "yet another phrase 4711" }) { accessToken } }',
+  );
+  const viewer = graphqlClient(toolyard.url, answer.data.register.accessToken).send;
+  const refused = async (field: string) => (await viewer(`mutation { ${field} }`)).errors[0]?.message;
+  const end = "as VIEWER: that takes the role DEVELOPER, which an administrator can give.";
+  const tool = 'createTool(input: { name: "X", description: "", launch: { stdio: { command: "x" } } }) { id }';
+  expect(await refused(tool)).toBe(`You may not register tools ${end}`);
+  expect(await refused('deleteTool(id: "greeter") { id }')).toBe(`You may not delete this tool ${end}`);
+  expect(await refused('deployTool(input: { toolId: "greeter" }) { id }')).toBe(`You may not deploy tools ${end}`);
+  expect(await refused('stopDeployment(id: "greeter") { id }')).toBe(`You may not stop this deployment ${end}`);
+  expect(await refused('uploadDocument(input: { title: "t", content: "c" }) { id }')).toBe(
+    `You may not upload documents ${end}`,
+  );
+  const broken = await fetch(`${toolyard.url}/graphql`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: '{\n  "query": "{ me { id } }",\n}',
+  });
+  expect(JSON.stringify(await broken.json())).toContain(
+    "The body is not JSON: at line 3, column 1 expected double-quoted property name.",
+  );
+});
+
 describe("names tell nobody more than they may know", () => {
   test("users are found and suggested by name for administrators only, and oneself", async () => {
     const password = "a quite different phrase 77";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
 import { handOver } from "@toolyard/bridge/handover.ts";
-import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { messageOf, withoutStop, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 
@@ -54,7 +54,9 @@ export async function spawnReplica(
   }
   const [cause]: unknown[] = await once(child, "error");
   const code = OF_THE_LAUNCH.has(systemCodeOf(cause) ?? "") ? "BAD_USER_INPUT" : "UPSTREAM_UNAVAILABLE";
-  throw new ToolyardError(code, `The replica's process cannot be started: ${messageOf(cause)}.`, { cause });
+  throw new ToolyardError(code, `The replica's process cannot be started: ${withoutStop(messageOf(cause))}.`, {
+    cause,
+  });
 }
 
 function hasPid(child: ChildProcess): child is SpawnedChild {

@@ -1,5 +1,6 @@
 import type { ReplicaHandle, ReplicaLiveness, Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Replica } from "../deployment.ts";
+import { asSentence } from "../reason.ts";
 
 const LOOKED_AT = 20;
 const LONGEST = 500;
@@ -20,7 +21,7 @@ export async function lastWords(
   const lines = (await runtime.logs(handle, LOOKED_AT)).filter(({ text }) => text.trim() !== "");
   const line =
     lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");
-  return line ? `${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}` : null;
+  return line ? asSentence(`${LAST_LINE}${hide(line.text.trim()).slice(0, LONGEST)}`) : null;
 }
 
 /** How a replica's process ended, in a sentence, as in "The server exited at once with code 1." */

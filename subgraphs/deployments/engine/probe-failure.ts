@@ -3,7 +3,7 @@ import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
 import { PrivateAddressError } from "@toolyard/service-kit/remote-addresses.ts";
 import type { LaunchSpec } from "../launch-spec.ts";
-import type { Reason } from "../reason.ts";
+import { asSentence, type Reason } from "../reason.ts";
 import type { Limit } from "./probe-limit.ts";
 
 /** What came back for one request of a probe: as much of it as says what sort of server that is. */
@@ -209,7 +209,7 @@ export function whyNotYet(launch: LaunchSpec, printed: string | null): Reason {
   if (printed !== null)
     return {
       reason: "It has not answered yet. It prints text on stdout, where only MCP messages may be.",
-      words: `It printed: ${printed}`,
+      words: asSentence(`It printed: ${printed}`),
     };
   const installer = "command" in launch ? INSTALLER.exec(launch.command)?.[1] : undefined;
   return { reason: `${NOT_YET}${installer === undefined ? "." : `; ${installer} may be installing it.`}`, words: null };
@@ -223,7 +223,7 @@ export function sentence(text: string): string {
 }
 
 export function said(text: string): string {
-  return `It said: ${text.trim().slice(0, LONGEST_WORDS)}`;
+  return asSentence(`It said: ${text.trim().slice(0, LONGEST_WORDS)}`);
 }
 
 /** The error and what led to it, bounded; of several at once each. */

@@ -1,3 +1,4 @@
+import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
 import { createHash } from "node:crypto";
 import { textOfHtml } from "./html-text.ts";
 import { textOfJson } from "./json-text.ts";
@@ -84,12 +85,11 @@ function textOf(content: string, contentType: string): string {
 }
 
 function parseJson(content: string): unknown {
+  const text = content.replace(/^\uFEFF/, "");
   try {
-    return JSON.parse(content.replace(/^\uFEFF/, ""));
+    return JSON.parse(text);
   } catch (cause) {
-    // V8 quotes the text around the place; that is the uploader's own.
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ContentError(`is not JSON, as \`contentType\` says: ${reason}`, { cause });
+    throw new ContentError(`is not JSON, as \`contentType\` says: ${jsonProblem(text, cause)}`, { cause });
   }
 }
 

@@ -1,0 +1,63 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { badInput, ToolyardError } from "./errors.ts";
+import { parseEnvironment } from "./config.ts";
+import { parseInput } from "./validation.ts";
+
+function messageFor(schema: z.ZodType, value: unknown): string {
+  try {
+    parseInput(schema, value, "input.x");
+  } catch (error) {
+    if (error instanceof ToolyardError) return error.message;
+    throw error;
+  }
+  return "";
+}
+
+test.each<[z.ZodType, unknown, string]>([
+  [z.string().min(1), "", "must not be empty"],
+  [z.string().min(3), "a", "must have at least 3 characters"],
+  [z.string().max(2), "abc", "must have at most 2 characters"],
+  [z.array(z.string()).min(1), [], "must not be empty"],
+  [z.array(z.string()).max(1), ["a", "b"], "must have at most 1 item"],
+  [z.string(), undefined, "is missing"],
+  [z.string(), null, "must not be null"],
+  [z.string(), 5, "must be text"],
+  [z.int(), 1.5, "must be a whole number"],
+  [z.number(), "5", "must be a number"],
+  [z.number().min(2), 1, "must be at least 2"],
+  [z.number().gt(2), 2, "must be above 2"],
+  [z.number().max(2), 3, "must be at most 2"],
+  [z.number().multipleOf(5), 3, "must be a multiple of 5"],
+  [z.boolean(), "true", "must be true or false"],
+  [z.enum(["A", "B"]), "C", "must be one of A, B"],
+  [z.literal("A"), "C", "must be A"],
+  [z.url(), "x", "must be a URL, as in https://example.com"],
+  [z.string().regex(/x/), "y", "is not of the form that is taken here"],
+  [z.strictObject({}), { a: 1 }, 'has what is not known here: "a"'],
+  [z.object({}), [], "must be an object"],
+  [z.union([z.string(), z.number()]), true, "is not of a form that is taken here"],
+  [z.string().min(1, "must say something"), "", "must say something"],
+])("what a schema has no words of its own for is worded: %#", (schema, value, message) => {
+  expect(messageFor(schema, value)).toBe(`input.x: ${message}`);
+});
+
+test("problems are joined with one mark between them, whatever they end with", () => {
+  const problems = ["One.", "two", 'There is no tool "x". Did you mean "y"?'].map((message) => ({
+    path: "p",
+    message,
+  }));
+  expect(badInput(problems).message).toBe('p: One; p: two; p: There is no tool "x". Did you mean "y"?');
+});
+
+test("a wrong variable is worded alike, and the sentence ends once", () => {
+  const parse = (schema: z.ZodType, value?: string) => () => parseEnvironment({ A: schema }, { A: value });
+  expect(parse(z.string())).toThrow(/^A: is missing\.$/);
+  expect(parse(z.string().min(5), "abc")).toThrow(/^A: must have at least 5 characters \(it is "abc"\)\.$/);
+  expect(
+    parse(
+      z.string().refine(() => false, "No."),
+      "abc",
+    ),
+  ).toThrow(/^A: No \(it is "abc"\)\.$/);
+});
