@@ -60,6 +60,8 @@ export interface ProcessRuntimeOptions {
   killTimeoutMs?: number;
   /** Size at which an output file is rotated; there are two files for each of stdout and stderr. @default 5 MiB */
   logMaxBytes?: number;
+  /** How long what ended and was not forgotten is kept, logs among it, when this process begins. @default 7 days */
+  keepEndedMs?: number;
   processTable?: ProcessTable;
   /** @default those that this host lets Toolyard make */
   cgroups?: Cgroups;
@@ -77,7 +79,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
   const { reachable = false } = options;
   const { pollIntervalMs = 500, killTimeoutMs = 10_000 } = options;
-  const { logMaxBytes = 5 * 1024 * 1024, now = Date.now } = options;
+  const { logMaxBytes = 5 * 1024 * 1024, keepEndedMs = 7 * 24 * 60 * 60 * 1000, now = Date.now } = options;
   const bridgeEntry = options.bridgeEntry === undefined ? undefined : resolve(options.bridgeEntry);
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);
@@ -131,6 +133,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     log,
     pollIntervalMs,
     logMaxBytes,
+    keepEndedMs,
     now,
   });
 

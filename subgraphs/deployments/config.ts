@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
-import { flag, list, publicAddresses } from "@toolyard/service-kit/config.ts";
+import { flag, integer, list, publicAddresses } from "@toolyard/service-kit/config.ts";
 import { isLoopback } from "@toolyard/service-kit/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
@@ -29,6 +29,8 @@ export interface DeploymentsConfig {
   reachable: boolean;
   /** Secrets in this process's environment, which are hidden in what replicas print. */
   hostSecrets: string[];
+  /** How long what ended replicas printed is kept. */
+  logRetentionMs: number;
 }
 
 const BACKENDS = ["process", "mock", "docker", "kubernetes"] as const;
@@ -71,6 +73,7 @@ const shape = {
     .enum(["auto", "bubblewrap", "none"], "must be auto, bubblewrap or none")
     .default("auto")
     .meta({ example: "auto" }),
+  LOG_RETENTION_DAYS: integer({ fallback: 7, min: 0, max: 3_650 }),
   REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY"),
   REPLICA_PATHS: z
     .string()
@@ -114,6 +117,7 @@ export function parseDeploymentsConfig(
     replicaPaths: parsed.REPLICA_PATHS,
     reachable: isReachable(parsed),
     hostSecrets: hostSecretsOf(env),
+    logRetentionMs: parsed.LOG_RETENTION_DAYS * 24 * 60 * 60 * 1_000,
   };
 }
 

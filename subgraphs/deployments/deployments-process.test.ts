@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { connectorTo, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import { createLogger } from "@toolyard/service-kit";
+import { createLogger, createUserCaller } from "@toolyard/service-kit";
 import { Pool, request } from "undici";
 import { describe, expect, test } from "vitest";
 import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
@@ -304,5 +304,41 @@ describe("a server that speaks HTTP itself says why it does not come up", () => 
       expect(status).toBe("STARTING");
       expect(reason).not.toMatch(/npx|uvx/);
     });
+  });
+});
+
+test("what replicas printed is answered after they were stopped, replaced or failed, masked, for those who may read logs, and after a restart", async () => {
+  const secret = "s3cret-of-the-launch";
+  const script = `console.error("hello from " + process.pid + " with ${secret}"); setInterval(() => {}, 1000)`;
+  const launch = {
+    kind: "http",
+    command: process.execPath,
+    args: ["-e", script],
+    options: { health: { startTimeoutSeconds: 1 } },
+  };
+  const LOGS = `query ($id: ID!) { deployment(id: $id) { logs(last: 50) { text replicaId } } }`;
+  await withProcesses(launch, async (fixture, dataDir) => {
+    const read = async (from: Fixture, id: string) =>
+      (await from.run<{ deployment: { logs: { text: string; replicaId: string }[] } }>(LOGS, { id })).deployment.logs;
+    const id = await deploy(fixture);
+    // Each start that comes to nothing is another process: the first of three is kept by the runtime no more.
+    await eventually("three processes", async () => (await read(fixture, id)).length >= 3, 30_000);
+    await fixture.run(`mutation ($id: ID!) { stopDeployment(id: $id) { id } }`, { id });
+    await eventually("STOPPED", async () => (await stateOf(fixture, id)).status === "STOPPED");
+    expect(await readdir(join(dataDir, "replicas"))).toEqual([]);
+    const lines = await read(fixture, id);
+    expect(lines.length).toBeGreaterThanOrEqual(3);
+    expect(new Set(lines.map(({ text }) => text)).size).toBe(lines.length);
+    for (const { text, replicaId } of lines)
+      expect([text, replicaId]).toEqual([expect.stringMatching(/^hello from \d+ with /), expect.any(String)]);
+    const stranger = createUserCaller("stranger-1", "DEVELOPER");
+    expect(await fixture.codeOf(LOGS, { id }, stranger)).toBe("FORBIDDEN");
+    expect(await fixture.codeOf(LOGS, { id }, createUserCaller("viewer-1", "VIEWER"))).toBe("FORBIDDEN");
+    const again = await fixture.restart();
+    try {
+      expect(await read(again, id)).toEqual(lines);
+    } finally {
+      await again[Symbol.asyncDispose]();
+    }
   });
 });

@@ -1,13 +1,14 @@
 import type { EventLog } from "@toolyard/events";
-import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
+import type { Bury } from "./engine/burial.ts";
+import type { LogArchive } from "./log-archive.ts";
 import type { UsageStore } from "./usage/usage-store.ts";
 import { MINUTES_KEPT_MS } from "./usage/usage-window.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
-/** How long events, usage and the logs of what failed are kept. */
+/** How long events and usage are kept. */
 const KEPT_MS = 30 * DAY_MS;
 const INTERVAL_MS = 60 * 60 * 1_000;
 
@@ -17,7 +18,9 @@ export function startHousekeeping(options: {
   healthLog: EventLog<HealthEventPayload>;
   usage: UsageStore;
   store: DeploymentStore;
-  runtimes: readonly Runtime[];
+  archive: LogArchive;
+  bury: Bury;
+  logRetentionMs: number;
   logger: Logger;
   now: () => number;
 }): () => Promise<void> {
@@ -47,19 +50,20 @@ export async function keepHouse(options: {
   healthLog: EventLog<HealthEventPayload>;
   usage: UsageStore;
   store: DeploymentStore;
-  runtimes: readonly Runtime[];
+  archive: LogArchive;
+  bury: Bury;
+  logRetentionMs: number;
   now: () => number;
   signal: AbortSignal;
 }): Promise<void> {
-  const { eventLog, healthLog, usage, store, now, signal } = options;
+  const { eventLog, healthLog, usage, store, archive, bury, logRetentionMs, now, signal } = options;
   const before = now() - KEPT_MS;
   await eventLog.trim(before);
   await healthLog.trim(before);
   while (!signal.aborted && (await usage.trim({ before, minutesBefore: now() - MINUTES_KEPT_MS })));
-  const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
-    options.runtimes.map((runtime) => [runtime.kind, runtime]),
-  );
-  for (const { deployment, replicas } of await store.failedBefore(before))
-    for (const { handle, previousHandle } of replicas)
-      for (const old of [handle, previousHandle]) if (old) await runtimes.get(deployment.runtime)?.forget(old);
+  await archive.trim();
+  // What failed keeps its processes' folders for a while, in which a developer may look; then its logs alone.
+  for (const { deployment, replicas } of await store.failedBefore(now() - logRetentionMs))
+    for (const replica of replicas)
+      for (const old of [replica.handle, replica.previousHandle]) if (old) await bury(deployment, replica, old);
 }

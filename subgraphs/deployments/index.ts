@@ -24,6 +24,7 @@ import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts
 import { createDeploymentService } from "./deployment-service.ts";
 import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
+import { createBurial } from "./engine/burial.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
 import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
@@ -32,6 +33,7 @@ import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts
 import { startHousekeeping } from "./housekeeping.ts";
 import { createKnownSecrets } from "./known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
+import { createLogArchive } from "./log-archive.ts";
 import { createLogService } from "./log-service.ts";
 import { resolvers } from "./resolvers.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
@@ -102,6 +104,13 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   });
   const prober = options.prober ?? chooseProber(config, runtimes);
   const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
+  const archive = createLogArchive({ root: join(dataDir, "logs"), retentionMs: config.logRetentionMs, now });
+  const bury = createBurial({
+    runtimes: new Map(runtimes.map((runtime) => [runtime.kind, runtime])),
+    archive,
+    secrets,
+    logger,
+  });
   const reconciler = createReconciler({
     store,
     runtimes,
@@ -109,6 +118,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     ports,
     sealer,
     secrets,
+    bury,
     logger,
     hostId,
     address,
@@ -134,7 +144,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const services = {
     tools: createToolLookup({ graph }),
     deployments,
-    logs: createLogService({ store, runtimes, secrets, eventTail, logger }),
+    logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
     usage: createUsageService({ store: usageStore, now }),
     routes: createRouteFeed({
       store,
@@ -170,7 +180,17 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     createContext: (request): Context => ({ ...request, loaders: createLoaders(store), ...services }),
     async start() {
       reconciler.start();
-      stopHousekeeping = startHousekeeping({ eventLog, healthLog, usage: usageStore, store, runtimes, logger, now });
+      stopHousekeeping = startHousekeeping({
+        eventLog,
+        healthLog,
+        usage: usageStore,
+        store,
+        archive,
+        bury,
+        logRetentionMs: config.logRetentionMs,
+        logger,
+        now,
+      });
     },
     async health() {
       return [

@@ -1,5 +1,5 @@
 import type { EventTail } from "@toolyard/events";
-import type { ReplicaLogLine, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import { badInput, type Caller, type Logger } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
@@ -7,14 +7,13 @@ import { requireDeployment } from "./deployment-reference.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import { requireInspect } from "./inspection.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
+import { MAX_LINES, type ArchivedLine, type LogArchive } from "./log-archive.ts";
 import { createLogMerge } from "./log-merge.ts";
 
-export interface LogLine extends ReplicaLogLine {
-  replicaId: string;
-}
+export type LogLine = ArchivedLine;
 
 /**
- * What replicas print. It may hold users' data: only for those who may inspect the deployment. Known secrets are hidden: a bridge
+ * What replicas print, and what those that ended did. It may hold users' data: only for those who may inspect the deployment. Known secrets are hidden: a bridge
  * does so before it writes, but a server that speaks HTTP itself writes to its files directly.
  */
 export interface LogService {
@@ -23,18 +22,18 @@ export interface LogService {
   follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<LogLine>>;
 }
 
-const MAX_LINES = 1_000;
 /** As in "You may not …". */
 const LOGS = "read this deployment's logs";
 
 export function createLogService(options: {
   store: DeploymentStore;
   runtimes: readonly Runtime[];
+  archive: LogArchive;
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
 }): LogService {
-  const { store, secrets, eventTail, logger } = options;
+  const { store, archive, secrets, eventTail, logger } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
@@ -44,17 +43,19 @@ export function createLogService(options: {
       requireInspect(caller, deployment, LOGS);
       if (last < 1 || last > MAX_LINES) throw badInput([{ path: "last", message: `must be from 1 to ${MAX_LINES}` }]);
       const runtime = runtimes.get(deployment.runtime);
-      if (!runtime) return [];
       const replicas = (await store.replicasOf([deployment.id])).filter(
         ({ id }) => replicaId === null || id === replicaId,
       );
-      const lines = await Promise.all(
-        replicas.map((replica) => linesOf(runtime, replica, last, secrets.mask(deployment, replica))),
-      );
-      return lines
-        .flat()
-        .toSorted((a, b) => a.at - b.at)
-        .slice(-last);
+      const present = new Map<string, LogLine[]>();
+      for (const replica of runtime ? replicas : []) {
+        const mask = secrets.mask(deployment, replica);
+        for (const handle of [replica.previousHandle, replica.handle])
+          if (handle && runtime) present.set(handle.name, await linesOf(runtime, replica, handle, last, mask));
+      }
+      // After the others: one that is forgotten meanwhile is there by then, in place of where it is empty now.
+      const except = new Set([...present].flatMap(([name, lines]) => (lines.length > 0 ? [name] : [])));
+      const past = await archive.readLast(deployment.id, { last, replicaId, except });
+      return [...past, ...[...present.values()].flat()].toSorted((a, b) => a.at - b.at).slice(-last);
     },
     async follow(caller, reference) {
       caller.require("deployment:inspect", undefined, LOGS);
@@ -66,8 +67,13 @@ export function createLogService(options: {
   };
 }
 
-async function linesOf(runtime: Runtime, replica: Replica, last: number, mask: SecretMask): Promise<LogLine[]> {
-  const handles = [replica.previousHandle, replica.handle].filter((handle) => handle !== null);
-  const lines = await Promise.all(handles.map((handle) => runtime.logs(handle, last)));
-  return lines.flat().map((line) => ({ ...line, text: mask.text(line.text), replicaId: replica.id }));
+async function linesOf(
+  runtime: Runtime,
+  replica: Replica,
+  handle: ReplicaHandle,
+  last: number,
+  mask: SecretMask,
+): Promise<LogLine[]> {
+  const lines = await runtime.logs(handle, last);
+  return lines.map((line) => ({ ...line, text: mask.text(line.text), replicaId: replica.id }));
 }

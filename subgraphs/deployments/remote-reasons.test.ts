@@ -121,10 +121,10 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "a redirect",
       async () => ({
-        url: url(await http(answers(302, "text/plain", "", { location: "https://sso.example/login?token=1." }))),
+        url: url(await http(answers(302, "text/plain", "", { location: "https://sso.example/login?token=1" }))),
       }),
       "It redirects to another address (HTTP 302), which is not followed: make that the launch's url. " +
-        "It leads to https://sso.example/login?token=1",
+        "It leads to https://sso.example/login?token=1.",
     ],
     [
       "a web page",

@@ -30,6 +30,9 @@ export async function resolveHostId(
   return (await readFile(file, "utf8")).trim();
 }
 
+/** Of a process whose end nobody dealt with, as when Toolyard was away for long. */
+const MIN_KEPT_MS = 7 * 24 * 60 * 60 * 1_000;
+
 /** The runtimes that the configuration asks for, on a folder that this process has locked. `env` is this process's environment, of which replicas get what REPLICA_ENV names. */
 export async function createRuntimes(options: {
   config: DeploymentsConfig;
@@ -54,6 +57,7 @@ export async function createRuntimes(options: {
       log: logger,
       hiddenPaths,
       warmUpBridge: true,
+      keepEndedMs: Math.max(config.logRetentionMs, MIN_KEPT_MS),
     }),
   ];
 }

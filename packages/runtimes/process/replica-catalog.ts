@@ -61,8 +61,6 @@ export interface ReplicaCatalog {
   close(): Promise<void>;
 }
 
-/** Ended replicas that nobody forgot are, after this. */
-const KEEP_ENDED_MS = 7 * 24 * 60 * 60 * 1000;
 const UNSEEN_END = { exitCode: null, signal: null, detail: null };
 /** How long the exit status of a process that is gone may take to be told to us. */
 const EXIT_STATUS_MS = 1_000;
@@ -86,10 +84,12 @@ export function createReplicaCatalog(options: {
   log: Logger;
   pollIntervalMs: number;
   logMaxBytes: number;
+  /** Ended replicas that nobody forgot are, after this. */
+  keepEndedMs: number;
   now: () => number;
 }): ReplicaCatalog {
   const { root, ownerId, table, cgroups, storage, terminator, terminatorFor, log, pollIntervalMs } = options;
-  const { logMaxBytes, now } = options;
+  const { logMaxBytes, keepEndedMs, now } = options;
   const records = createReplicaRecords({ root });
   const replicas = new Map<string, Replica>();
   const listeners = new Set<(replica: Replica) => void>();
@@ -206,7 +206,7 @@ export function createReplicaCatalog(options: {
     const alive = new Set(aliveOf(running()));
     for (const [name, replica] of replicas) {
       const { record } = replica;
-      const old = record.ended !== null && record.ended.at < now() - KEEP_ENDED_MS;
+      const old = record.ended !== null && record.ended.at < now() - keepEndedMs;
       if ((!wasSpawned(record) && !record.ended) || old) await remove(name);
       else if (wasSpawned(record) && !alive.has(replica)) {
         inBackground("what a replica left behind cannot be killed", replica, () => sweep(replica));

@@ -10,6 +10,8 @@ import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../
 import { createSqlDeploymentStore } from "../deployment-store.sql.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
 import { launchSpec } from "../launch-spec.ts";
+import { createLogArchive } from "../log-archive.ts";
+import { createBurial } from "./burial.ts";
 import { createKnownSecrets } from "../known-secrets.ts";
 import { newReplica } from "../new-replica.ts";
 import { createMockProber } from "./mock-prober.ts";
@@ -20,6 +22,8 @@ import { saveSettled } from "./settle.ts";
 
 const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
 const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
+/** Keeps nothing, for no time. */
+const archive = createLogArchive({ root: import.meta.dirname, retentionMs: 0, now: Date.now });
 const logger = createLogger({ level: "silent", name: "test" });
 const MIGRATIONS = readMigrations(migrationsFolder);
 
@@ -147,6 +151,7 @@ test("killed at any point of its work, the next control plane brings rows and pr
               ports,
               sealer,
               secrets,
+              bury: createBurial({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
               logger,
               hostId: "host-1",
               address: "127.0.0.1",

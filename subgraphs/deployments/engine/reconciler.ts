@@ -9,6 +9,7 @@ import { decide, nextLook, type Action, type DesiredDeployment, type ObservedRep
 import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
+import type { Bury } from "./burial.ts";
 import { createReplicaWork } from "./replica-work.ts";
 import { saveSettled } from "./settle.ts";
 import { suspendReplicas } from "./suspension.ts";
@@ -35,6 +36,7 @@ export interface ReconcilerOptions {
   ports: PortAllocator;
   sealer: Sealer;
   secrets: KnownSecrets;
+  bury: Bury;
   logger: Logger;
   hostId: string;
   /** Where replicas of this host listen and are reached. */
@@ -59,7 +61,7 @@ const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { store, prober, ports, sealer, secrets, logger, hostId, address } = options;
+  const { store, prober, ports, sealer, secrets, bury, logger, hostId, address } = options;
   const { now = Date.now, random = Math.random, sweepIntervalMs = 2_000, drainMs = 500, graceMs = GRACE_MS } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
@@ -73,6 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     ports,
     sealer,
     secrets,
+    bury,
     logger,
     now,
     random,

@@ -17,6 +17,7 @@ import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
 import type { Reason } from "../reason.ts";
 import { greetingPauseMs, type Rebuff } from "./greeting-pace.ts";
+import type { Bury } from "./burial.ts";
 import { describeEnd, LAST_LINE, lastWords } from "./last-words.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
 import { NOT_YET } from "./probe-failure.ts";
@@ -46,6 +47,7 @@ export interface ReplicaWorkOptions {
   ports: PortAllocator;
   sealer: Sealer;
   secrets: KnownSecrets;
+  bury: Bury;
   logger: Logger;
   now: () => number;
   random: () => number;
@@ -66,7 +68,8 @@ const LONGEST_WORDS = 1_000;
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, logger, now, random, isGone, drainMs, graceMs } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, bury, logger } = options;
+  const { now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
     if (deployment.runtime === "REMOTE") return null;
@@ -132,7 +135,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       );
     const takesPort = portsFor(1, deployment, runtimes.values(), replica.address) > 0;
     const record = takesPort ? await securePort(replica, enter) : await enter(null);
-    if (record && forgotten) await runtimes.get(deployment.runtime)?.forget(forgotten);
+    if (record && forgotten) await bury(deployment, replica, forgotten);
     return record;
   }
 
@@ -307,9 +310,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     async stop({ deployment }, replica, then, reason) {
       const runtime = runtimeOf(deployment);
       const { phase } = replica.state;
-      // What is written as gone has left nothing: its logs go before its row.
+      // What is written as gone has left nothing: its folders go before its row.
       const forget = async (): Promise<void> => {
-        for (const handle of [replica.handle, replica.previousHandle]) if (handle) await runtime?.forget(handle);
+        for (const handle of [replica.handle, replica.previousHandle])
+          if (handle && runtime) await bury(deployment, replica, handle);
       };
       if (phase === "PENDING" || phase === "BACKOFF" || phase === "FAILED") {
         if (then === "REMOVE") await forget();

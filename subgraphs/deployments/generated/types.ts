@@ -97,7 +97,10 @@ export type Deployment = {
   healthChecks: Array<HealthCheck>;
   /** When a replica was last called to see whether it answers. */
   lastHealthCheck?: Maybe<Scalars['DateTime']['output']>;
-  /** The last lines that its replicas printed, oldest first, known secrets hidden. For administrators, the tool's author and who deployed it. */
+  /**
+   * The last lines that its replicas printed, also those that were stopped, replaced or failed within the last LOG_RETENTION_DAYS, oldest first, known
+   * secrets hidden. For administrators, the tool's author and who deployed it.
+   */
   logs: Array<LogLine>;
   /** Everything that happened to it, newest first. */
   events: DeploymentEventConnection;
