@@ -46,6 +46,12 @@ export interface FakeTool {
 export function createFakeGraph(tools: Record<string, FakeTool>): GraphClient {
   return {
     async query<Data>({ variables, as }: Parameters<GraphClient["query"]>[0]) {
+      const id = variables?.["id"];
+      if (typeof id === "string") {
+        as.require("tool:read");
+        const found = Object.entries(tools).find(([key, { slug }]) => key === id || slug === id);
+        return { tool: found ? { id: found[0] } : null } as Data; // of a reference to a tool
+      }
       as.require("internal:sealed-launch");
       const toolId = String(variables?.["toolId"]);
       const tool = tools[toolId];
