@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { askPresence } from "@toolyard/service-kit/presence.mjs";
 import type { Command, CommandContext } from "./command.ts";
 import { commands } from "./commands/index.ts";
 import { DEFAULT_URL } from "./defaults.ts";
@@ -57,14 +58,20 @@ export async function runCommandLine(options: CommandLineOptions): Promise<numbe
     }
     isUnderstood = true;
     const sessions = createSessionStore({ folder: sessionFolder(env) });
-    const asked = given.values.url ?? env["TOOLYARD_URL"] ?? (name === "login" ? null : await sessions.current());
-    const url = gatewayUrl(typeof asked === "string" && asked !== "" ? asked : DEFAULT_URL);
+    const dataDir = resolve(root, env["DATA_DIR"] || "data");
+    const told = given.values.url ?? env["TOOLYARD_URL"];
+    const url = gatewayUrl(
+      typeof told === "string" && told !== ""
+        ? told
+        : // A login is where a Toolyard runs on this host, whatever its port; everything else is where the login was.
+          ((name === "login" ? (await askPresence(dataDir))?.url : await sessions.current()) ?? DEFAULT_URL),
+    );
     const givenToken = env["TOOLYARD_TOKEN"] || null;
     const context: CommandContext = {
       terminal,
       env,
       folder,
-      dataDir: resolve(root, env["DATA_DIR"] || "data"),
+      dataDir,
       url,
       sessions,
       graph: createGraph({ url, sessions, givenToken, hint }),
@@ -141,7 +148,7 @@ function overview(hint: (text: string) => string): string {
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     "",
     `More about one: ${hint("COMMAND --help")}`,
-    `Each takes --url URL, the gateway's address (TOOLYARD_URL; the last login's, else ${DEFAULT_URL}).`,
+    `Each takes --url URL, the gateway's address (else TOOLYARD_URL, the last login's, that of the Toolyard on this host, or ${DEFAULT_URL}).`,
     "TOOLYARD_TOKEN, an access token or API key, stands in for a login. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.",
     "JSON for programs: add --json, and --silent after `npm run`.",
   ].join("\n");

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { lockFolder } from "@toolyard/storage/folder-lock.ts";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { z } from "zod";
 
 const session = z.object({
@@ -35,6 +35,19 @@ export interface SessionStore {
 /** Longer than a refresh may take. */
 const LOCK_WAIT_MS = 40_000;
 
+/** What cannot be kept is said with the way out. */
+async function explained<Result>(folder: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!["EACCES", "EROFS", "EPERM", "ENOTDIR", "EEXIST", "ENOSPC"].includes(systemCodeOf(error) ?? "")) throw error;
+    throw new Error(
+      `Your session cannot be kept in ${folder} (${messageOf(error)}). Set XDG_CONFIG_HOME to a folder of yours, or give a token by TOOLYARD_TOKEN.`,
+      { cause: error },
+    );
+  }
+}
+
 /** @param folder Made, for its owner alone, when something is kept. */
 export function createSessionStore({ folder }: { folder: string }): SessionStore {
   const file = join(folder, "sessions.json");
@@ -53,26 +66,27 @@ export function createSessionStore({ folder }: { folder: string }): SessionStore
 
   return {
     file,
-    current: async () => (await read()).current,
-    get: async (url) => (await read()).sessions[url] ?? null,
-    async set(url, kept) {
-      const { [url]: _before, ...others } = (await read()).sessions;
-      const sessions = kept === null ? others : { ...others, [url]: kept };
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      const temporary = `${file}.${randomUUID()}`;
-      try {
-        const handle = await open(temporary, "wx", 0o600);
-        {
-          await using _closing = { [Symbol.asyncDispose]: () => handle.close() };
-          await handle.writeFile(`${JSON.stringify({ current: kept === null ? null : url, sessions }, null, 2)}\n`);
+    current: async () => (await explained(folder, read)).current,
+    get: async (url) => (await explained(folder, read)).sessions[url] ?? null,
+    set: (url, kept) =>
+      explained(folder, async () => {
+        const { [url]: _before, ...others } = (await read()).sessions;
+        const sessions = kept === null ? others : { ...others, [url]: kept };
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+        const temporary = `${file}.${randomUUID()}`;
+        try {
+          const handle = await open(temporary, "wx", 0o600);
+          {
+            await using _closing = { [Symbol.asyncDispose]: () => handle.close() };
+            await handle.writeFile(`${JSON.stringify({ current: kept === null ? null : url, sessions }, null, 2)}\n`);
+          }
+          await rename(temporary, file);
+        } finally {
+          await rm(temporary, { force: true });
         }
-        await rename(temporary, file);
-      } finally {
-        await rm(temporary, { force: true });
-      }
-    },
+      }),
     async alone(work) {
-      const lock = await lockFolder(folder, { waitMs: LOCK_WAIT_MS });
+      const lock = await explained(folder, () => lockFolder(folder, { waitMs: LOCK_WAIT_MS }));
       try {
         return await work();
       } finally {

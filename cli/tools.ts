@@ -51,7 +51,8 @@ export async function findTool(graph: Graph, name: string): Promise<ListedTool> 
     { name },
   );
   if (!tool) throw new GraphError("NOT_FOUND", `There is no tool ${JSON.stringify(name)}.`);
-  if (tool.deletedAt !== null) throw new GraphError("NOT_FOUND", `${tool.slug} is deleted.`);
+  if (tool.deletedAt !== null)
+    throw new GraphError("NOT_FOUND", `${tool.slug} is deleted. \`restore ${tool.slug}\` takes that back.`);
   return tool;
 }
 
@@ -71,7 +72,10 @@ export async function findRunning(graph: Graph, name: string): Promise<ListedDep
     `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} tool { ${TOOL} } } }`,
     { name },
   );
-  if (!deployment) return [];
+  if (!deployment) {
+    await findTool(graph, name); // throws where there is none, either
+    return [];
+  }
   const found = deployment.name === name ? [deployment] : deploymentsOf(deployment.tool);
   return found.filter(isLive);
 }

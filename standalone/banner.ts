@@ -1,4 +1,4 @@
-import { DEFAULT_URL, DEFAULT_USERNAME } from "../cli/defaults.ts";
+import { DEFAULT_USERNAME } from "../cli/defaults.ts";
 import { SAMPLE_SLUG } from "./sample.ts";
 
 export interface BannerFacts {
@@ -29,9 +29,6 @@ export function renderBanner(facts: BannerFacts): string {
   const { username, generatedPassword, passwordFile } = administrator;
   const inDataDir = facts.isDefaultDataDir ? "" : `DATA_DIR=${shellWord(facts.dataDir)} `;
   const asAdministrator = username === DEFAULT_USERNAME ? "" : `ADMIN_USERNAME=${shellWord(username)} `;
-  // These commands run on this host.
-  const url = behind?.gatewayUrl ?? gatewayUrl;
-  const at = url === DEFAULT_URL ? "" : ` --url ${shellWord(url)}`;
   const lines = [
     "",
     "  Toolyard is ready.",
@@ -57,7 +54,7 @@ export function renderBanner(facts: BannerFacts): string {
     "",
     "  Next, in another terminal:",
     "",
-    `  ${inDataDir}${asAdministrator}npm run toolyard -- login${at}`,
+    `  ${inDataDir}${asAdministrator}npm run toolyard -- login`,
     ...(facts.sample ? [`  npm run toolyard -- call ${SAMPLE_SLUG} echo '{"message":"hello"}'`] : []),
     "  npm run toolyard -- register NAME -- COMMAND …    # a server of your own: node server.mjs, npx -y PACKAGE, uvx PACKAGE",
     "  npm run toolyard -- deploy NAME",

@@ -109,7 +109,7 @@ async function connected(
 }
 
 function argumentsOf(text: string): Record<string, unknown> {
-  const value = parseExactly(text, "The arguments are");
+  const value = parseExactly(text, `The arguments, which are an object as in '{"who":"me"}', are`);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UsageError(`The arguments must be a JSON object, as in '{"who":"me"}'.`);
   }
@@ -131,48 +131,76 @@ function fits(tool: Tool, args: Record<string, unknown>): boolean {
   }
 }
 
-const propertyShape = z
-  .object({
-    type: z.union([z.string(), z.array(z.string())]),
-    description: z.string(),
-    enum: z.array(z.unknown()),
-    default: z.unknown(),
-  })
-  .partial();
-type Property = z.infer<typeof propertyShape>;
-
-function propertiesOf(tool: Tool): [name: string, property: Property, isRequired: boolean][] {
-  const required: readonly string[] = tool.inputSchema.required ?? [];
-  return Object.entries(tool.inputSchema.properties ?? {}).map(([name, property]) => [
-    name,
-    propertyShape.safeParse(property).data ?? {},
-    required.includes(name),
-  ]);
+interface Property {
+  type?: string | string[] | undefined;
+  description?: string | undefined;
+  enum?: unknown[] | undefined;
+  default?: unknown;
+  items?: Property | undefined;
+  properties?: Record<string, Property> | undefined;
+  required?: string[] | undefined;
 }
+/** As much of a JSON Schema as is shown; what is of another form is left out. */
+const propertyShape: z.ZodType<Property> = z.object({
+  type: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .catch(undefined),
+  description: z.string().optional().catch(undefined),
+  enum: z.array(z.unknown()).optional().catch(undefined),
+  default: z.unknown().optional(),
+  items: z.lazy(() => propertyShape.optional().catch(undefined)),
+  properties: z.lazy(() => z.record(z.string(), propertyShape).optional().catch(undefined)),
+  required: z.array(z.string()).optional().catch(undefined),
+});
+
+/** How deep what is in lists and objects is shown. */
+const MAX_DEPTH = 3;
 
 function described(tool: Tool): string {
+  const { properties = {}, required = [] } = propertyShape.parse(tool.inputSchema);
   const [about = ""] = (tool.description ?? tool.title ?? "").trim().split("\n");
-  const lines = propertiesOf(tool).map(([name, property, isRequired]) => {
-    const type = property.enum
-      ? property.enum.map((value) => JSON.stringify(value)).join(" | ")
-      : [property.type ?? "any"].flat().join(" | ");
+  const lines = Object.entries(properties).map(([name, property]) => {
+    const isRequired = required.includes(name) ? ", required" : "";
     const otherwise = property.default === undefined ? "" : `, ${JSON.stringify(property.default)} unless given`;
     const what = property.description ? `: ${property.description.split("\n")[0]}` : "";
-    return `    ${name} (${type}${isRequired ? ", required" : ""}${otherwise})${what}`;
+    return `    ${name} (${typeOf(property, 1)}${isRequired}${otherwise})${what}`;
   });
   return [`${tool.name}${about === "" ? "" : `: ${about}`}`, ...lines].join("\n");
 }
 
+/** As in `string`, `"a" | "b"`, `array of {name: string, size?: number}`. */
+function typeOf(property: Property, depth: number): string {
+  if (property.enum) return property.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if (depth < MAX_DEPTH && property.items) return `array of ${typeOf(property.items, depth + 1)}`;
+  if (depth < MAX_DEPTH && property.properties) {
+    const inside = Object.entries(property.properties).map(
+      ([name, each]) => `${name}${property.required?.includes(name) ? "" : "?"}: ${typeOf(each, depth + 1)}`,
+    );
+    return `{${inside.join(", ")}}`;
+  }
+  return [property.type ?? "any"].flat().join(" | ");
+}
+
 /** Arguments that show the shape: the required ones. */
 function exampleOf(tool: Tool): string {
-  const sample = (property: Property): unknown => {
-    if (property.default !== undefined) return property.default;
-    if (property.enum) return property.enum[0];
-    const [type] = [property.type].flat();
-    return { number: 1, integer: 1, boolean: true, array: [], object: {} }[String(type)] ?? "…";
-  };
-  const required = propertiesOf(tool).filter(([, , isRequired]) => isRequired);
-  return JSON.stringify(Object.fromEntries(required.map(([name, property]) => [name, sample(property)])));
+  return JSON.stringify(sampleOf({ ...propertyShape.parse(tool.inputSchema), type: "object" }, 0));
+}
+
+function sampleOf(property: Property, depth: number): unknown {
+  if (property.default !== undefined) return property.default;
+  if (property.enum) return property.enum[0];
+  const [type] = [property.type].flat();
+  if (type === "array") return property.items && depth < MAX_DEPTH ? [sampleOf(property.items, depth + 1)] : [];
+  if (type === "object") {
+    const inside = depth < MAX_DEPTH ? Object.entries(property.properties ?? {}) : [];
+    return Object.fromEntries(
+      inside
+        .filter(([name]) => property.required?.includes(name))
+        .map(([name, each]) => [name, sampleOf(each, depth + 1)]),
+    );
+  }
+  return { number: 1, integer: 1, boolean: true }[String(type)] ?? "…";
 }
 
 function textOf(part: CallToolResult["content"][number]): string {

@@ -37,7 +37,7 @@ export const list = defineCommand({
         each.name,
         isLive(each) ? `${each.status}/${each.health}` : each.status,
         isLive(each) ? each.mcpUrl : "",
-        each.reason ?? "",
+        (each.reason ?? "").replaceAll(/\s+/g, " "),
       ]);
     });
     terminal.print(table([["TOOL", "DEPLOYMENT", "STATUS", "MCP URL", "REASON"], ...rows]));
@@ -86,9 +86,22 @@ export const remove = defineCommand({
   usage: "NAME",
   positionals: [1, 1],
   options: {},
-  help: "Its name stays taken. restoreTool of the graph takes the deletion back.",
+  help: "Its name stays taken; `restore` takes the deletion back.",
   async run({ graph, terminal }, { positionals: [name = ""] }) {
     await graph.query("mutation ($id: ID!) { deleteTool(id: $id) { id } }", { id: name });
     terminal.print(`${name} is deleted.`);
+  },
+});
+
+export const restore = defineCommand({
+  name: "restore",
+  summary: "Take the deletion of a tool back.",
+  usage: "NAME",
+  positionals: [1, 1],
+  options: {},
+  help: "It is registered as it was, and not deployed.",
+  async run({ graph, terminal, hint }, { positionals: [name = ""] }) {
+    await graph.query("mutation ($id: ID!) { restoreTool(id: $id) { id } }", { id: name });
+    terminal.print(`${name} is back. Run it: ${hint(`deploy ${name}`)}`);
   },
 });

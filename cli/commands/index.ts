@@ -2,7 +2,7 @@ import type { Command } from "../command.ts";
 import { call, tools } from "./call.ts";
 import { connect } from "./connect.ts";
 import { deploy } from "./deploy.ts";
-import { list, remove, restart, stop } from "./deployed.ts";
+import { list, remove, restart, restore, stop } from "./deployed.ts";
 import { importServers } from "./import.ts";
 import { logs } from "./logs.ts";
 import { register } from "./register.ts";
@@ -23,6 +23,7 @@ export const commands: readonly Command[] = [
   restart,
   stop,
   remove,
+  restore,
   connect,
   token,
   logout,

@@ -4,6 +4,7 @@ import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { DEFAULT_USERNAME } from "../defaults.ts";
 import { ask, GraphError, SESSION_FIELDS, storedSession, type Session } from "../graph.ts";
+import { UsageError } from "../usage-error.ts";
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
@@ -47,7 +48,10 @@ only you can read; never the password, and never on a command line.`,
 async function passwordOf({ terminal, url }: CommandContext, username: string, fromInput: boolean): Promise<string> {
   if (!fromInput && terminal.isInteractive) return terminal.askHidden(`Password of ${username} at ${url}`);
   // What `echo` adds is not part of it.
-  return (await terminal.readInput("The password")).replace(/\r?\n$/, "");
+  const password = (await terminal.readInput("The password")).replace(/\r?\n$/, "");
+  if (password === "")
+    throw new UsageError("No password came on stdin. Pipe it in, or log in on a terminal, which asks for it.");
+  return password;
 }
 
 function logIn(url: string, username: string, password: string): Promise<Session> {

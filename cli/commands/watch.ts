@@ -1,4 +1,5 @@
 import { defineCommand } from "../command.ts";
+import { GraphError } from "../graph.ts";
 import { followEvents } from "../events.ts";
 
 export const watch = defineCommand({
@@ -29,7 +30,8 @@ export const watch = defineCommand({
         }
       }
     } catch (error) {
-      terminal.say(`Go on later with: ${again(last)}`);
+      const broke = error instanceof GraphError && ["STREAM_ENDED", "UNREACHABLE"].includes(error.code);
+      if (broke) terminal.say(`Go on later with: ${again(last)}`);
       throw error;
     }
   },

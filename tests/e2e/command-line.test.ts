@@ -91,6 +91,10 @@ test("a call that goes wrong ends with 1, and says what the tool wants where the
     code: 2,
     err: expect.stringContaining("line 1, column 8"),
   });
+  expect(await run(["call", "wrong", "many", "{}"])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("people (array of {name: string, age?: number}, required)"),
+  });
   const failed = await run(["call", "wrong", "fail"]);
   expect(failed).toMatchObject({ code: 1, out: "it failed\n", err: "" });
   const { graph } = { graph: graphqlClient(toolyard.url, (await run(["token"])).out.trim()) };
@@ -116,6 +120,24 @@ test("a deployment that fails is told with its reason and last lines", async () 
   const deployed = await run(["deploy", "broken", "--timeout", "8"]);
   expect(deployed).toMatchObject({ code: 1, err: expect.stringMatching(/exited with code 3[\s\S]*no database here/) });
   await run(["stop", "broken"]);
+});
+
+test("a tool that is deleted is not there, its name stays taken, and it can be had back", async () => {
+  await run(["login"]);
+  await run(["register", "gone", "--", "node", "server.mjs"]);
+  await run(["deploy", "gone"]);
+  expect(await run(["delete", "gone"])).toMatchObject({ code: 0 });
+  for (const args of [
+    ["call", "gone"],
+    ["register", "gone", "--", "node", "server.mjs"],
+  ]) {
+    expect(await run(args)).toMatchObject({ code: 1, err: expect.stringContaining("`restore gone`") });
+  }
+  expect(await run(["restore", "gone"])).toMatchObject({ code: 0 });
+  expect(await run(["call", "gone"])).toMatchObject({ code: 1, err: expect.stringContaining("Deploy it") });
+  // Nothing runs, which is what was asked; of what is not there nothing can be asked.
+  expect(await run(["stop", "gone"])).toMatchObject({ code: 0 });
+  expect(await run(["stop", "gonne"])).toMatchObject({ code: 1, err: expect.stringContaining('mean "gone"?') });
 });
 
 test("secrets come by the environment or stdin, never by a command line, and are sealed", async () => {
