@@ -33,10 +33,15 @@ export async function closeTo(reference: string, names: () => Promise<readonly s
     .map(({ name }) => name);
 }
 
-/** In edits. Half a name counts as one. */
+/** In edits. The beginning of a name, and two letters in the wrong order, count as one. */
 function distanceOf(wanted: string, name: string, maxDistance: number): number {
   if (wanted.length >= MIN_PREFIX_LENGTH && name.startsWith(wanted)) return 1;
-  return leven(wanted, name, { maxDistance: maxDistance + 1 });
+  const distance = leven(wanted, name, { maxDistance: Math.max(3, maxDistance + 1) });
+  return distance === 2 && lettersOf(wanted) === lettersOf(name) ? 1 : distance;
+}
+
+function lettersOf(text: string): string {
+  return Array.from(text).toSorted().join("");
 }
 
 /** Whose request this serves. */

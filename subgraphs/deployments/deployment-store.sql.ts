@@ -54,7 +54,6 @@ export function createSqlDeploymentStore(options: {
     newestNames: (limit) =>
       deployments().find({
         select: { id: true, name: true, toolSlug: true },
-        where: { desired: "RUN" },
         order: { id: "DESC" },
         take: limit,
       }),

@@ -63,7 +63,7 @@ export interface DeploymentStore {
   findByName(name: string): Promise<Deployment | null>;
   /** The newest of a tool: those that are to run, or the last that was. */
   ofSlug(slug: string): Promise<Deployment[]>;
-  /** Names of deployments that are to run, and their tools' slugs, the newest first. */
+  /** Names of deployments and their tools' slugs, the newest first. */
   newestNames(limit: number): Promise<Pick<Deployment, "name" | "toolSlug">[]>;
   findMany(ids: readonly string[]): Promise<Deployment[]>;
   load(id: string): Promise<DeploymentRecord | null>;

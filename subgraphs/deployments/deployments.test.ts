@@ -130,6 +130,7 @@ describe("a deployment's life", () => {
     await fixture.run(STOP, { id: "weather" });
     await becomes(fixture, first.id, "STOPPED");
     expect(await named("weather")).toBe(first.id);
+    expect(await fixture.codeOf(STATE, { id: "waether" })).toBe("NOT_FOUND"); // also where nothing runs any more
     const second = await deploy(fixture);
     expect(await named("weather")).toBe(second.id);
     await deploy(fixture, { environment: "STAGING" });

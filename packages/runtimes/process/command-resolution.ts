@@ -71,7 +71,7 @@ function whyNot(file: string, command: string): string {
   }
   if (status.isDirectory()) return `${file} is a folder`;
   if (!status.isFile()) return `${file} is not a file`;
-  return `${file} is not executable (chmod +x makes it so)${orByInterpreter(file)}`;
+  return `${file} is not executable: make it so (chmod +x)${byInterpreter(file, ", or give")}`;
 }
 
 /** What is wrong with a command wherever it is run, as the end of a sentence; null where nothing can be told. */
@@ -86,7 +86,7 @@ function whyNotRun(file: string, path: string): string | null {
   if (!firstLine.startsWith("#!"))
     return interpreterOf(file) === null
       ? null
-      : `${file} has no first line that says by what (#!)${orByInterpreter(file)}`;
+      : `${file} has no first line that says by what (#!)${byInterpreter(file, ": give")}`;
   const line = firstLine.slice(2).trimStart();
   if (line.endsWith("\r"))
     return `the first line of ${file} ends as in Windows, with a carriage return; save it with line ends of Unix`;
@@ -99,11 +99,11 @@ function whyNotRun(file: string, path: string): string | null {
   return `${file} is to be run by ${JSON.stringify(program)}, as its first line says, which is not on the PATH`;
 }
 
-function orByInterpreter(file: string): string {
+function byInterpreter(file: string, give: string): string {
   const interpreter = interpreterOf(file);
   return interpreter === null
     ? ""
-    : `: give the command ${JSON.stringify(interpreter)} with ${JSON.stringify(file)} as its first argument`;
+    : `${give} the command ${JSON.stringify(interpreter)} with ${JSON.stringify(file)} as its first argument`;
 }
 
 /** Empty where it cannot be read: programs may be executable only. */
