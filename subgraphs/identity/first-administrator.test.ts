@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
@@ -89,4 +89,12 @@ test("survives a restart; nobody is made a second time", async () => {
   const restarted = await start();
   expect((await restarted.ensureFirstAdministrator()).created).toBe(false);
   await login(restarted, "admin", generatedPassword ?? "");
+});
+
+test("starts all the same where the file of the password cannot be read, and leaves it alone", async () => {
+  await (await start({ ADMIN_PASSWORD: "a sentence that only I know" })).ensureFirstAdministrator();
+  await mkdir(join(dataDir, "admin-password"));
+  const { passwordFile } = await (await start()).ensureFirstAdministrator();
+  expect(passwordFile).toBeNull();
+  expect(await readdir(dataDir)).toContain("admin-password");
 });

@@ -72,16 +72,15 @@ async function standingAdministrator(options: {
   const named = await store.findUserByName(config.adminUsername);
   const first = await store.findFirstAdministrator();
   const candidates = [...(named?.role === "ADMIN" && !named.disabled ? [named] : []), ...(first ? [first] : [])];
-  const owner = await firstOf(candidates, (user) => kept.isOf(user));
-  // Of an earlier version, which left it there when the password was changed.
-  if (!owner) await kept.remove();
+  // An earlier version left the file there when the password was changed.
+  const owner = await kept.ownerAmong(candidates);
   const administrator = owner ?? candidates[0];
   const username = administrator?.username ?? config.adminUsername;
   const notes: string[] = [];
   if (named === null && administrator) {
     const names = config.adminPassword === null ? "ADMIN_USERNAME is" : "ADMIN_USERNAME and ADMIN_PASSWORD are";
     notes.push(
-      `${names} passed over: there are accounts already, and none of them is ${config.adminUsername}. An administrator is ${username}.`,
+      `${names} passed over: there are accounts already, and none of them is ${config.adminUsername}. ${username} is an administrator.`,
     );
   } else if (
     named &&
@@ -100,9 +99,4 @@ async function standingAdministrator(options: {
     passwordFile: owner ? kept.file : null,
     notes,
   };
-}
-
-async function firstOf<Item>(items: readonly Item[], test: (item: Item) => Promise<boolean>): Promise<Item | null> {
-  for (const item of items) if (await test(item)) return item;
-  return null;
 }

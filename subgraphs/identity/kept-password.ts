@@ -13,11 +13,9 @@ export interface KeptPassword {
   readonly file: string;
   /** All of it or nothing, and on the disk when this returns. */
   keep(password: string): Promise<void>;
-  /** Whether a file is there, and has this user's password. */
-  isOf(user: Pick<User, "passwordHash">): Promise<boolean>;
-  /** Removes what is there. Never throws: the log says what is left. */
-  remove(): Promise<void>;
-  /** Removes what is there if it is the password that this was the hash of. Never throws. */
+  /** Whose of these the password is that is there. What is nobody's is removed. Never throws: the log says what went wrong. */
+  ownerAmong(users: readonly User[]): Promise<User | null>;
+  /** Removes what is there if it is the password that this was the hash of. Never throws, either. */
   forget(passwordHash: string): Promise<void>;
 }
 
@@ -32,28 +30,39 @@ export function createKeptPassword(options: {
   const { dataDir, hasher, logger } = options;
   const file = join(dataDir, "admin-password");
 
-  async function isOf({ passwordHash }: Pick<User, "passwordHash">): Promise<boolean> {
-    let text: string;
+  /** Null: there is no file, or none that can be read. */
+  async function read(): Promise<string | null> {
     try {
-      text = await readFile(file, "utf8");
+      const text = await readFile(file, "utf8");
+      return text.length > MAX_LENGTH ? "" : text.trim();
     } catch (error) {
-      if (systemCodeOf(error) === "ENOENT") return false;
-      throw error;
+      if (systemCodeOf(error) !== "ENOENT")
+        note(error, "the file for the first administrator's password cannot be read");
+      return null;
     }
-    return text.length <= MAX_LENGTH && hasher.verify(text.trim(), passwordHash);
   }
 
-  async function attempt(work: () => Promise<void>): Promise<void> {
+  async function remove(): Promise<void> {
     try {
-      await work();
+      await rm(file, { force: true });
     } catch (error) {
-      logger.warn({ file, reason: messageOf(error) }, "a password that is no longer right could not be removed");
+      note(error, "a password that is no longer right could not be removed");
     }
+  }
+
+  function note(error: unknown, message: string): void {
+    logger.warn({ file, reason: messageOf(error) }, message);
   }
 
   return {
     file,
-    isOf,
+    async ownerAmong(users) {
+      const password = await read();
+      if (password === null) return null;
+      for (const user of users) if (await hasher.verify(password, user.passwordHash)) return user;
+      await remove();
+      return null;
+    },
     async keep(password) {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
       const temporary = `${file}.${randomUUID()}`;
@@ -65,10 +74,14 @@ export function createKeptPassword(options: {
       }
       await rename(temporary, file);
     },
-    remove: () => attempt(() => rm(file, { force: true })),
-    forget: (passwordHash) =>
-      attempt(async () => {
-        if (await isOf({ passwordHash })) await rm(file, { force: true });
-      }),
+    async forget(passwordHash) {
+      try {
+        const password = await read();
+        if (password !== null && (await hasher.verify(password, passwordHash))) await remove();
+      } catch (error) {
+        // Too many log in at this moment; the next start looks again.
+        note(error, "whether the kept password is still right could not be found out");
+      }
+    },
   };
 }
