@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 
 import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
 import { keepDigits, refuse } from "./exchange.ts";
+import { parseJson } from "./json-parse.ts";
 import { code, kindOf, type Message, oneLine, readMessage } from "./json-rpc.ts";
 import { itemsOf } from "./json-splice.ts";
 import type { LineLog } from "./line-log.ts";
@@ -158,7 +159,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     let body: unknown;
     try {
-      body = JSON.parse(text);
+      body = parseJson(text);
     } catch {
       return refuse(response, 400, {
         code: code.parseError,

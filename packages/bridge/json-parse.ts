@@ -1,0 +1,31 @@
+import { isObject } from "./json-rpc.ts";
+import { itemsOf, membersOf } from "./json-splice.ts";
+
+/** A message is judged by its own members, those of its params, and those of their `_meta`. */
+const judgedDepth = 3;
+
+/**
+ * JSON.parse with the keys as they are written, as far as messages are judged by them. V8 (Node 24.21) takes a key that is spelled
+ * with an escape for `\`, where an object with the same keys before it had one that begins with a backslash: a request judged
+ * by what it read then, and passed on as text, would be another to who reads it right.
+ * @throws SyntaxError as JSON.parse does.
+ */
+export function parseJson(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  return /\\[u/]/.test(text) ? withTrueKeys(value, text, judgedDepth) : value;
+}
+
+function withTrueKeys(value: unknown, text: string, depth: number): unknown {
+  if (Array.isArray(value)) {
+    const items = itemsOf(text);
+    return value.map((item: unknown, index) => withTrueKeys(item, items[index] ?? "", depth));
+  }
+  if (!isObject(value) || depth === 0) return value;
+  const members = [...membersOf(text)];
+  const isTrue = members.length === Object.keys(value).length && members.every(([key]) => Object.hasOwn(value, key));
+  const read = members.map(([key, part]): [string, unknown] => [
+    key,
+    withTrueKeys(isTrue ? value[key] : JSON.parse(part), part, depth - 1),
+  ]);
+  return Object.fromEntries(read);
+}
