@@ -62,6 +62,8 @@ export interface GatewayConfig {
   /** Traces and usage reports. */
   telemetry: TelemetryConfig;
   logLevel: LogLevel;
+  /** Whether each request has its line in the log. */
+  logRequests: boolean;
 }
 
 /** What keeps one client from hurting the others. */
@@ -114,6 +116,7 @@ const shape = {
   ),
   SCHEMA_POLL_INTERVAL_MS: integer({ fallback: 10_000, min: 100, max: 86_400_000 }),
   LOG_LEVEL: logLevel,
+  LOG_REQUESTS: flag(true),
   TRUST_PROXY: flag(false),
   CALLBACK_HOSTS: list([], "router.example.com:443"),
   SSE_SUBGRAPHS: list([], "reviews,inventory"),
@@ -240,6 +243,7 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     schemaPollIntervalMs: values.SCHEMA_POLL_INTERVAL_MS,
     telemetry: parseTelemetryConfig(env),
     logLevel: values.LOG_LEVEL,
+    logRequests: values.LOG_REQUESTS,
   };
 }
 

@@ -14,6 +14,7 @@ import {
 } from "@toolyard/service-kit";
 import { prefixOf } from "@toolyard/service-kit/config.ts";
 import type { JSONWebKeySet } from "jose";
+import { noRequestLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { createCallerLimits, noCallerLimits } from "./caller-limits.ts";
 import type { GatewayConfig } from "./config.ts";
 import type { SubgraphClient } from "./execution/subgraph-client.ts";
@@ -48,6 +49,8 @@ interface CommonOptions {
   /** False where the subgraphs' clients tell them nothing of the caller but the forwarded headers; more can be shared then. */
   subgraphsKnowCallers?: boolean;
   logger: Logger;
+  /** Where each request has its line; none unless given. */
+  requestLog?: RequestLog;
 }
 
 /** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes them. */
@@ -77,7 +80,7 @@ export interface Gateway {
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, supergraphSdl, healthChecks, notes = [], gauges, logger } = options;
   const { protection } = config;
-  const { telemetry = noTelemetry } = options;
+  const { telemetry = noTelemetry, requestLog = noRequestLog } = options;
   const { tracing, usage } = telemetry;
   let server: GatewayServer | null = null;
 
@@ -133,6 +136,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     usage,
     subgraphsKnowCallers,
     log: logger,
+    requestLog,
   });
 
   /** What came with the first message of a socket: browsers cannot give its request headers. */
@@ -228,6 +232,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         tracing,
         jwks: jwksOf(options),
         logger,
+        requestLog,
       });
       return server;
     },
@@ -238,6 +243,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       await identity.close();
       await live.close();
       await telemetry.close();
+      requestLog.flush();
     },
   };
 }

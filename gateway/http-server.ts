@@ -16,6 +16,7 @@ import type { HealthReport } from "./health.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
+import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
 import { GRAPHQL_PATH, createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
@@ -64,6 +65,9 @@ const RECEIVE_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
 
+/** Paths without a line in the log for each of their good answers. */
+const QUIET = new Set(["/health", "/health/live", "/health/ready", "/metrics", "/.well-known/jwks.json"]);
+
 /** When the server ends: how long it goes on taking requests from clients that keep connections, … */
 const FAREWELL_MS = 500;
 /** … waits for a request of which a part has come, … */
@@ -74,6 +78,7 @@ const UNREAD_MS = 10_000;
 /** The gateway's HTTP side: /graphql, health, metrics and the well-known documents. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
   const { host, port, prefix, authenticate, metrics, metricsToken, logger } = options;
+  const { requestLog = noRequestLog } = options;
   const hosts = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
   const allowsOrigin = (origin: string | undefined) =>
     hosts.allowsOrigin(origin) || (options.introspection && origin === STUDIO_ORIGIN);
@@ -105,7 +110,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
           if (isClosing) response.shouldKeepAlive = false;
           request.url = pathOf(request, prefix);
           const ambiguity = ambiguityOf(request.rawHeaders);
-          if (ambiguity !== null) refuseAmbiguous(request, response, ambiguity);
+          if (ambiguity !== null) logRequest(request, response, refuseAmbiguous(request, response, ambiguity), 0);
           else if (isGraphql(request.url)) handleGraphql(request, response);
           else handleOther(request, response);
         },
@@ -122,16 +127,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     // The route's pattern, never the path that the caller typed.
     const endpoint = request.routeOptions.url ?? "unknown";
     metrics.httpRequest(request.method, endpoint, reply.statusCode, (performance.now() - request.startedAt) / 1000);
-    logger.debug(
-      {
-        request_id: request.id,
-        method: request.method,
-        endpoint,
-        status: reply.statusCode,
-        duration_ms: Math.round(reply.elapsedTime),
-      },
-      "request",
-    );
+    // Probes and scrapers ask all the time.
+    if (QUIET.has(endpoint) && reply.statusCode < 400) return;
+    logRequest(request.raw, reply.raw, request.id, reply.elapsedTime);
   });
   await app.register(cors, {
     origin: (origin, callback) => callback(null, allowsOrigin(origin)),
@@ -220,6 +218,19 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     },
   };
 
+  function logRequest(request: IncomingMessage, response: ServerResponse, requestId: string, durationMs: number): void {
+    requestLog.write(
+      {
+        request_id: requestId,
+        method: request.method,
+        path: pathToLog(request.url),
+        status: statusToLog(response),
+        duration_ms: Math.round(durationMs * 100) / 100,
+      },
+      "request",
+    );
+  }
+
   /** How long a connection may hold up the end. */
   function patienceMs(connection: Socket): number {
     // Node does not take those for idle that never asked anything, as browsers and pools open them for later.
@@ -239,8 +250,8 @@ function pathOf({ url = "" }: IncomingMessage, prefix: string): string {
   return withoutPrefix(pathname + search, prefix);
 }
 
-/** What the parts of a chain could read differently is answered by none of them, and ends the connection. */
-function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, ambiguity: string): void {
+/** What the parts of a chain could read differently is answered by none of them, and ends the connection. @returns the request's id */
+function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, ambiguity: string): string {
   const problem = problemDetails(
     new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`),
     requestIdOf(request),
@@ -252,6 +263,7 @@ function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, amb
     connection: "close",
   });
   response.end(text);
+  return problem.request_id;
 }
 
 /** Whether a request is the graph's: /graphql and what lies under it. */

@@ -18,14 +18,18 @@ export interface LightHistogramOptions<Label extends string> {
  * A histogram that prom-client's registry shows like its own. Whoever observes keeps the series: prom-client looks it up by a text of
  * all labels at each observation, which several times a request is a good part of what a request costs.
  */
-export function createLightHistogram<Label extends string>(options: LightHistogramOptions<Label>) {
-  const { registry, name, help, labelNames, buckets } = options;
+export function createLightHistogram<Label extends string>(
+  options: Omit<LightHistogramOptions<Label>, "buckets"> & { buckets: readonly number[] | null },
+) {
+  const { registry, name, help, labelNames } = options;
+  const type = options.buckets ? "histogram" : "summary";
+  const buckets = options.buckets ?? [];
   const all = new Map<string, { labels: Record<Label, string>; counts: number[]; sum: number; count: number }>();
 
   const metric = {
     name,
     help,
-    type: "histogram",
+    type,
     aggregator: "sum",
     async get() {
       const values: MetricValueWithName<string>[] = [];
@@ -36,11 +40,12 @@ export function createLightHistogram<Label extends string>(options: LightHistogr
           below += counts[index] ?? 0;
           values.push({ metricName: `${name}_bucket`, labels: { le, ...labels }, value: below });
         });
-        values.push({ metricName: `${name}_bucket`, labels: { le: "+Inf", ...labels }, value: count });
+        if (options.buckets)
+          values.push({ metricName: `${name}_bucket`, labels: { le: "+Inf", ...labels }, value: count });
         values.push({ metricName: `${name}_sum`, labels, value: sum });
         values.push({ metricName: `${name}_count`, labels, value: count });
       }
-      return { name, help, type: "histogram", aggregator: "sum", values };
+      return { name, help, type, aggregator: "sum", values };
     },
   };
   // The registry asks a metric for its name and `get()`; its type names its own classes only.
@@ -71,6 +76,11 @@ export function createLightHistogram<Label extends string>(options: LightHistogr
       };
     },
   };
+}
+
+/** Prometheus' summary without quantiles: how often, and the sum. */
+export function createLightSummary<Label extends string>(options: Omit<LightHistogramOptions<Label>, "buckets">) {
+  return createLightHistogram({ ...options, buckets: null });
 }
 
 /** A counter whose series the one who counts keeps, for the same reason. */

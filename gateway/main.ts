@@ -9,12 +9,14 @@ import {
   ConfigError,
   createLogger,
   createTokenSigner,
+  logLifetime,
   prepareDataDir,
   readSecretKey,
   runProcess,
   type ProcessLifetime,
   type ServiceHealth,
 } from "@toolyard/service-kit";
+import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
 import { askedText, parseCommandLine } from "./command-line.ts";
 import { createComposedSupergraph } from "./composed-supergraph.ts";
 import { parseGatewayConfig } from "./config.ts";
@@ -38,6 +40,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const isAlone = given !== null;
   const config = parseGatewayConfig(process.env, { isAlone });
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
+  logLifetime(lifetime, logger);
   const { file } = given ?? { file: join(import.meta.dirname, "..", "schema", "supergraph.graphql") };
   const { schemaPollIntervalMs: pollIntervalMs } = config;
   const source =
@@ -74,7 +77,8 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       logger.warn({ unknown, subgraphs: subgraphs.map(({ name }) => name) }, `${variable} names what is no subgraph`);
   }
   const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
-  const common = { config, supergraphSdl, gauges: async () => ({}), telemetry, logger };
+  const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" });
+  const common = { config, supergraphSdl, gauges: async () => ({}), telemetry, logger, requestLog };
 
   async function createAlone() {
     const { jwt } = config;

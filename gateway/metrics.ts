@@ -15,8 +15,19 @@ export interface GatewayMetrics {
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
 
+/** What subgraphs count. As OpenMetrics has it, what only grows ends in `_total`, and nothing else does. */
+const KEPT_BY_SUBGRAPHS: Record<string, { type: "gauge" | "counter"; help: string; labelNames?: string[] }> = {
+  mcp_tools: { type: "gauge", help: "Registered tools that are not deleted." },
+  mcp_deployments: { type: "gauge", help: "Deployments by status.", labelNames: ["status"] },
+  mcp_deployments_active: { type: "gauge", help: "Deployments that are starting, running or stopping." },
+  mcp_sessions: { type: "gauge", help: "MCP sessions that are open in replicas on stdio." },
+  mcp_replica_restarts_total: { type: "counter", help: "Replicas' processes that were started again." },
+  user_sessions: { type: "gauge", help: "Logins that have not ended." },
+  tasks: { type: "gauge", help: "Tasks by status.", labelNames: ["status"] },
+};
+
 /**
- * @param gauges Counts that subgraphs keep, read when metrics are: by name, perhaps with labels as in `tasks_total{status="QUEUED"}`.
+ * @param gauges Counts that subgraphs keep, read when metrics are: by name, perhaps with a label as in `tasks{status="QUEUED"}`.
  */
 export function createGatewayMetrics(options: {
   gauges: () => Promise<Record<string, number>>;
@@ -40,7 +51,7 @@ export function createGatewayMetrics(options: {
     name: "http_request_duration_seconds",
     help: "Time from a request's arrival to the end of its answer.",
     labelNames: ["method", "endpoint"],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
   });
   new Gauge({
     name: "subscriptions_active",
@@ -59,33 +70,29 @@ export function createGatewayMetrics(options: {
       this.inc(droppedEvents());
     },
   });
-  const toolCount = new Gauge({ name: "mcp_tools_total", help: "Registered tools that are not deleted.", registers });
-  const deploymentCount = new Gauge({
-    name: "mcp_deployments_active",
-    help: "Deployments that are starting, running or stopping.",
-    registers,
+  const kept = Object.entries(KEPT_BY_SUBGRAPHS).map(([name, { type, help, labelNames = [] }]) => {
+    const metric =
+      type === "gauge"
+        ? new Gauge({ name, help, labelNames, registers })
+        : new Counter({ name, help, labelNames, registers });
+    return [name, metric] as const;
   });
-  const taskHelp = "Tasks by status.";
-  const tasks = new Gauge({ name: "tasks_total", help: taskHelp, labelNames: ["status"], registers });
-  const celeryTasks = new Gauge({
-    name: "celery_tasks_total",
-    help: `${taskHelp} The name that dashboards made for Celery know.`,
-    labelNames: ["status"],
-    registers,
-  });
+  const metricOf = new Map(kept);
   new Gauge({
     name: "toolyard_gauges_up",
     help: "1 while the subgraphs' own counts could be read.",
     registers,
     async collect() {
       try {
-        for (const [name, value] of Object.entries(await gauges())) {
-          const status = /^tasks_total\{status="(\w+)"\}$/.exec(name)?.[1];
-          if (status !== undefined) {
-            tasks.set({ status }, value);
-            celeryTasks.set({ status }, value);
-          } else if (name === "mcp_tools_total") toolCount.set(value);
-          else if (name === "mcp_deployments_active") deploymentCount.set(value);
+        for (const [key, value] of Object.entries(await gauges())) {
+          const [, name = "", label, of = ""] = /^(\w+)(?:\{(\w+)="(\w+)"\})?$/.exec(key) ?? [];
+          const metric = metricOf.get(name);
+          const labels = label === undefined ? {} : { [label]: of };
+          if (metric instanceof Gauge) metric.set(labels, value);
+          else if (metric) {
+            metric.remove(labels);
+            metric.inc(labels, value);
+          }
         }
         this.set(1);
       } catch {

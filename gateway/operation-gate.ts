@@ -1,6 +1,7 @@
 import type { ExecutionResult } from "graphql";
 import { GraphQLError } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
+import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import type { AdmittedOperation } from "./admission.ts";
 import type { CallerLimits } from "./caller-limits.ts";
 import type { Executor, GraphRequest } from "./execution/executor.ts";
@@ -23,6 +24,8 @@ export interface GatewayContext extends OperationContext {
   wantsPlan?: boolean;
   /** Records the operation as part of its trace. */
   tracer?: OperationTracer;
+  /** It came on a socket, with no request of its own that has a line in the log. */
+  isOnSocket?: boolean;
   /** What usage reports say of who asks. */
   usage?: UsageOfRequest;
 }
@@ -42,6 +45,8 @@ export interface OperationGateOptions {
   /** Told of operations, but for those whose context says nothing for it; null: nothing is reported. */
   usage?: UsageReporting | null;
   log: Logger;
+  /** For operations without a request of their own. */
+  requestLog?: RequestLog;
 }
 
 /**
@@ -51,9 +56,12 @@ export interface OperationGateOptions {
  */
 export type OperationGate = Pick<Executor, "inspect" | "execute"> & SubscriptionEngine;
 
+/** Of names that clients choose. */
+const MAX_LOGGED_NAME = 64;
+
 export function createOperationGate(options: OperationGateOptions): OperationGate {
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
-  const { subgraphsKnowCallers = true, usage = null } = options;
+  const { subgraphsKnowCallers = true, usage = null, requestLog = noRequestLog } = options;
   const openMutations = new Set(options.openMutations);
 
   const admissionOf = (graph: Graph, { caller }: OperationContext) =>
@@ -68,6 +76,26 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       context,
     }: Pick<GraphRequest, "query" | "operationName" | "clientText" | "context">,
   ) => admissionOf(graph, context).admit(query, operationName ?? null, clientText);
+
+  /** A line for an operation on a socket, and for each subscription, since errors of its events bear its request's id. */
+  function note(
+    { requestId, caller, isOnSocket = false }: GatewayContext,
+    operation: Pick<AdmittedOperation, "kind" | "name"> | null,
+    what: { status: string; durationMs?: number },
+  ): void {
+    if (!requestLog.isOn || caller.kind === "service" || (!isOnSocket && what.status !== "begun")) return;
+    requestLog.write(
+      {
+        request_id: requestId,
+        user_id: caller.userId,
+        operation: operation?.name?.slice(0, MAX_LOGGED_NAME),
+        kind: operation?.kind,
+        status: what.status,
+        duration_ms: what.durationMs === undefined ? undefined : Math.round(what.durationMs * 100) / 100,
+      },
+      "operation",
+    );
+  }
 
   /** The admitted operation, once what depends on variables and caller is checked, too. */
   function begin(
@@ -108,6 +136,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       const begun = begin(graph, request, "operation");
       if ("errors" in begun) {
         metrics.operation(null, "error", 0);
+        note(context, null, { status: codeOf(begun.errors) });
         return { errors: named(begun.errors, context) };
       }
       const { operation, leave } = begun;
@@ -125,6 +154,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         span?.end(result.errors);
         const durationMs = performance.now() - startedAt;
         metrics.operation(operation, result.errors ? "error" : "ok", durationMs / 1_000);
+        note(context, operation, { status: result.errors ? codeOf(result.errors) : "ok", durationMs });
         if (context.usage) usage?.executed(operation, context.usage, durationMs, result.errors);
         if (slowOperationMs !== null && durationMs > slowOperationMs)
           await logSlow(graph, request, operation, durationMs);
@@ -205,10 +235,23 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
 
   function subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void> {
     const begun = begin(live.current, request, "subscription");
-    if ("errors" in begun) return single({ errors: named(begun.errors, request.context) });
-    const { operation, leave } = begun;
+    if ("errors" in begun) {
+      note(request.context, null, { status: codeOf(begun.errors) });
+      return single({ errors: named(begun.errors, request.context) });
+    }
+    const { operation, leave: leaveLimits } = begun;
     metrics.subscription(operation);
     const context: GatewayContext = request.context;
+    const begunAt = performance.now();
+    note(context, operation, { status: "begun" });
+    let hasLeft = false;
+    const leaveWithNote = () => {
+      leaveLimits();
+      if (!hasLeft) note(context, operation, { status: "ended", durationMs: performance.now() - begunAt });
+      hasLeft = true;
+    };
+    // Ten thousand that are open are each as small as can be.
+    const leave = requestLog.isOn ? leaveWithNote : leaveLimits;
     if (context.usage) usage?.executed(operation, context.usage, 0, undefined);
     const span = context.tracer?.operation(operation, performance.now());
     if (!span) return open(request, leave);
@@ -242,23 +285,31 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     });
   }
 
+  function inspect(
+    request: Parameters<Executor["inspect"]>[0],
+  ): AdmittedOperation | { errors: readonly GraphQLError[] } {
+    try {
+      // A graph of others knows nobody, or lets everybody in.
+      const isNew = subgraphsKnowCallers && !admissionOf(live.current, request.context).knows(request.query);
+      callerLimits.charge(request.context, isNew);
+    } catch (error) {
+      return { errors: named([refusal(error)], request.context) };
+    }
+    const admitted = admit(live.current, request);
+    const { refusal: badCredential } = request.context.caller;
+    if (badCredential && !("hash" in admitted && hasOnlyOpenFields(admitted, openMutations)))
+      return { errors: named([refusal(badCredential)], request.context) };
+    if ("hash" in admitted) return admitted;
+    const context: GatewayContext = request.context;
+    if (context.usage) usage?.refused(admitted, context.usage, live.current.executor.apiSchema);
+    return { errors: named(admitted, request.context) };
+  }
+
   return {
     inspect(request) {
-      try {
-        // A graph of others knows nobody, or lets everybody in.
-        const isNew = subgraphsKnowCallers && !admissionOf(live.current, request.context).knows(request.query);
-        callerLimits.charge(request.context, isNew);
-      } catch (error) {
-        return { errors: named([refusal(error)], request.context) };
-      }
-      const admitted = admit(live.current, request);
-      const { refusal: badCredential } = request.context.caller;
-      if (badCredential && !("hash" in admitted && hasOnlyOpenFields(admitted, openMutations)))
-        return { errors: named([refusal(badCredential)], request.context) };
-      if ("hash" in admitted) return admitted;
-      const context: GatewayContext = request.context;
-      if (context.usage) usage?.refused(admitted, context.usage, live.current.executor.apiSchema);
-      return { errors: named(admitted, request.context) };
+      const inspected = inspect(request);
+      if ("errors" in inspected) note(request.context, null, { status: codeOf(inspected.errors) });
+      return inspected;
     },
     execute,
     subscribe,
@@ -269,6 +320,12 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       return shared.droppedResults;
     },
   };
+}
+
+/** The code that a client acts on. */
+function codeOf([error]: readonly GraphQLError[]): string {
+  const code = error?.extensions["code"];
+  return typeof code === "string" ? printable(code, MAX_LOGGED_NAME) : "error";
 }
 
 /** All of a caller that results may depend on where subgraphs are not told who it is. */

@@ -14,11 +14,13 @@ import {
   createLogger,
   createTokenSigner,
   createUserCaller,
+  logLifetime,
   prepareDataDir,
   readSecretKey,
   runProcess,
 } from "@toolyard/service-kit";
 import { flag, parseEnvironment } from "@toolyard/service-kit/config.ts";
+import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
@@ -52,7 +54,9 @@ await runProcess(
       deployments: parseDeploymentsConfig({ ...process.env, PROXY_URL: config.proxyUrl }, { replicasOnExit: "stop" }),
     };
     const dataDir = resolve(config.dataDir);
-    await prepareDataDir(dataDir, createLogger({ level: config.logLevel, name: "standalone" }));
+    const ownLogger = createLogger({ level: config.logLevel, name: "standalone" });
+    logLifetime(lifetime, ownLogger);
+    await prepareDataDir(dataDir, ownLogger);
     // Two that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
     lifetime.onShutdown("the data folder", () => lock.release());
@@ -110,6 +114,7 @@ await runProcess(
       gauges: async () =>
         Object.assign({}, ...(await Promise.all(subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? {})))),
       logger,
+      requestLog: createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" }),
     });
     lifetime.onShutdown("gateway", () => gateway.close());
     graph.connect(gateway.graph);

@@ -16,6 +16,7 @@ import { parseExactly } from "../execution/exact-json.ts";
 import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import type { GatewayContext, OperationGate } from "../operation-gate.ts";
+import { noRequestLog, pathToLog, statusToLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { badCredentialOf } from "../open-operations.ts";
 import type { PersistedOperations } from "../persisted-operations.ts";
 import type { HttpExchange } from "../subscriptions/http-exchange.ts";
@@ -49,6 +50,7 @@ export interface GraphqlHandlerOptions {
   /** Records requests; null: nothing is recorded. */
   tracing?: Pick<Tracing, "request"> | null;
   logger: Logger;
+  requestLog?: RequestLog;
 }
 
 /** Where the graph is asked. */
@@ -56,6 +58,8 @@ export const GRAPHQL_PATH = "/graphql";
 /** Where clients of graphql-sse reserve streams. */
 export const STREAM_PATH = "/graphql/stream";
 const EVERY_METHOD = "GET, POST, OPTIONS";
+/** Of names that clients choose. */
+const MAX_LOGGED_NAME = 64;
 /** What the system takes of an answer though its client reads nothing. */
 const UNREAD_BYTES = 65_536;
 
@@ -69,6 +73,11 @@ interface Exchange {
   requestId: string;
   headers: OutgoingHttpHeaders;
   caller: Caller | null;
+  /** For its line in the log: what it asked, or how many operations. */
+  inspected: ReturnType<OperationGate["inspect"]> | null;
+  batch: number;
+  /** Its part in a protocol of streams. */
+  streamed: HttpExchange | null;
   /** Ends what runs for it when its client goes away. */
   gone: LightAbort;
 }
@@ -82,7 +91,7 @@ export function createGraphqlHandler(
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, protocols, persisted, identify, contextOf, crossSite, page } = options;
   const { maxBatch, maxBodyBytes, maxAnonymousBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
-  const { stalledMs = 60_000 } = options;
+  const { stalledMs = 60_000, requestLog = noRequestLog } = options;
   const chooseType = createTypeChooser();
 
   async function handle(exchange: Exchange): Promise<void> {
@@ -144,6 +153,7 @@ export function createGraphqlHandler(
         requestId,
         headers: exchange.headers,
       };
+      exchange.streamed = streamed;
       if (await protocols.handleOperation(streamed)) return;
       ({ found } = streamed);
     }
@@ -205,6 +215,7 @@ export function createGraphqlHandler(
     const { operationName, variables } = params;
     if (context.usage) context.usage.persisted = persistenceOf(params);
     const inspected = known ?? gate.inspect({ query, operationName, context });
+    exchange.inspected = inspected;
     if ("errors" in inspected) {
       const badCredential = badCredentialOf(caller, inspected);
       if (badCredential) throw badCredential;
@@ -236,6 +247,7 @@ export function createGraphqlHandler(
         extensions: { limit: "batch", max: maxBatch, found: bodies.length },
       });
     }
+    exchange.batch = bodies.length;
     if (bodies.length === 0) throw new ToolyardError("BAD_USER_INPUT", "The list of operations is empty.");
     let refused = 0;
     const results = await Promise.all(
@@ -291,6 +303,28 @@ export function createGraphqlHandler(
     else answer();
   }
 
+  function logRequest({ request, response, ...exchange }: Exchange, durationMs: number): void {
+    const status = statusToLog(response);
+    // The parts of Toolyard ask all the time.
+    if (exchange.caller?.kind === "service" && status < 400) return;
+    const inspected = exchange.inspected ?? exchange.streamed?.found?.inspected;
+    const operation = inspected && !("errors" in inspected) && exchange.batch === 0 ? inspected : null;
+    requestLog.write(
+      {
+        request_id: exchange.requestId,
+        user_id: exchange.caller?.userId,
+        method: request.method,
+        path: pathToLog(request.url),
+        operation: operation?.name?.slice(0, MAX_LOGGED_NAME),
+        kind: operation?.kind,
+        operations: exchange.batch === 0 ? undefined : exchange.batch,
+        status,
+        duration_ms: Math.round(durationMs * 100) / 100,
+      },
+      "request",
+    );
+  }
+
   return (request, response) => {
     const startedAt = performance.now();
     // Node keeps random bytes at hand for this kind of id; requestIdOf makes one that sorts by time, which costs more than it is worth here.
@@ -301,6 +335,9 @@ export function createGraphqlHandler(
       requestId,
       headers: { "x-request-id": requestId },
       caller: null,
+      inspected: null,
+      batch: 0,
+      streamed: null,
       gone: createLightAbort(),
     };
     const span = tracing?.request(request, startedAt);
@@ -309,18 +346,7 @@ export function createGraphqlHandler(
       span?.end(response.headersSent ? response.statusCode : null);
       const durationMs = performance.now() - startedAt;
       metrics.httpRequest(request.method ?? "", GRAPHQL_PATH, response.statusCode, durationMs / 1_000);
-      if (!logger.isLevelEnabled("debug")) return;
-      logger.debug(
-        {
-          request_id: requestId,
-          user_id: exchange.caller?.userId,
-          method: request.method,
-          endpoint: GRAPHQL_PATH,
-          status: response.statusCode,
-          duration_ms: Math.round(durationMs),
-        },
-        "request",
-      );
+      if (requestLog.isOn) logRequest(exchange, durationMs);
     });
     handle(exchange).catch((error: unknown) => fail(exchange, error));
   };

@@ -56,6 +56,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     const asked = askedBy(exchange, caller);
     if (!asked) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
     const inspected = found?.inspected ?? executor.inspect(asked);
+    exchange.found = { caller, inspected };
     const badCredential = badCredentialOf(caller, inspected);
     if (badCredential) throw badCredential;
     return run(exchange, caller, asked, inspected);

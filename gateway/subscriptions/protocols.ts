@@ -64,7 +64,8 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
   const overSockets = {
     ...ports,
     authenticate: identify,
-    contextOf,
+    contextOf: (caller: Caller, request: RequestHead) =>
+      Object.assign(contextOf(caller, request), { isOnSocket: true }),
     ...(maxAnonymousMessageBytes !== undefined && { maxAnonymousMessageBytes }),
   };
   const transportWs = createGraphqlTransportWs(overSockets);

@@ -130,6 +130,7 @@ export function createAttempts(options: {
   ): void {
     const { request, path } = call;
     call.deployment = deployment;
+    call.replicaId = replica.id;
     const { paths } = deployment;
     const { legacy } = replica;
     const isMcp = call.message === null && isMcpEndpoint(path.path, deployment);

@@ -25,6 +25,8 @@ export interface Call {
   caller: Caller | null;
   group: RouteGroup | null;
   deployment: DeploymentRoute | null;
+  /** Where it was sent last. */
+  replicaId: string | null;
   session: SessionPlace | null;
   /** The one that asked for the input that this call brings. */
   askedBy: string | null;

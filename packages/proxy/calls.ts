@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
+import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import type { Authenticator } from "./authentication.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
-import { readMcpCall } from "./mcp-call.ts";
+import { readMcpCall, type McpCall } from "./mcp-call.ts";
 import { mcpIdOf } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { RateLimiter } from "./rate-limit.ts";
@@ -39,6 +40,7 @@ export interface CallsOptions {
   /** How clients reach the proxy, where it is not what their Host header says. */
   publicUrl: string | null;
   logger: Logger;
+  requestLog?: RequestLog;
   now?: () => number;
 }
 
@@ -68,6 +70,8 @@ const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** How long a refusal waits for a small body that has not come yet. */
 const ID_WAIT_MS = 1_000;
+/** Of names that clients and servers choose. */
+const MAX_LOGGED_NAME = 64;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
 /** Timers take no longer time. */
@@ -84,6 +88,7 @@ export function createCalls(options: CallsOptions): Calls {
     challenge,
     publicUrl,
     logger,
+    requestLog = noRequestLog,
     now = Date.now,
   } = options;
   const running = new Set<Call>();
@@ -325,8 +330,12 @@ export function createCalls(options: CallsOptions): Calls {
     const tookMs = performance.now() - call.startedMs;
     const method = request.method ?? "";
     metrics().call(method, call.status, call.standing ? null : tookMs / 1000);
-    if (group && deployment && caller) {
-      const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
+    const isRecorded = group && deployment && caller;
+    if (!isRecorded && !requestLog.isOn) return settledCall();
+    const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
+    if (requestLog.isOn) logCall(call, mcp, tookMs);
+    if (isRecorded) {
+      metrics().toolCall(call.path.slug, call.status >= 400 || (call.outcome?.failure ?? null) !== null);
       usage.record({
         at: new Date(call.startedAt).toISOString(),
         toolId: group.toolId,
@@ -342,7 +351,31 @@ export function createCalls(options: CallsOptions): Calls {
         userId: caller.userId,
       });
     }
+    settledCall();
+  }
+
+  function settledCall(): void {
     if (whenSettled && running.size - streamCount <= 0) whenSettled();
+  }
+
+  function logCall({ request, path, requestId, caller, replicaId, status }: Call, mcp: McpCall, tookMs: number): void {
+    const isNamed = mcp.method === "tools/call" || mcp.method === "prompts/get";
+    requestLog.write(
+      {
+        request_id: requestId,
+        user_id: caller?.userId,
+        method: request.method,
+        slug: path.slug,
+        ref: path.ref === "" ? undefined : path.ref,
+        replica: replicaId,
+        // Of resources it is a URI, which may say too much.
+        rpc_method: mcp.method === null ? undefined : printable(mcp.method, MAX_LOGGED_NAME),
+        tool: isNamed && mcp.name !== null ? printable(mcp.name, MAX_LOGGED_NAME) : undefined,
+        status,
+        duration_ms: Math.round(tookMs * 100) / 100,
+      },
+      "call",
+    );
   }
 
   return {
@@ -360,6 +393,7 @@ export function createCalls(options: CallsOptions): Calls {
         caller: null,
         group: null,
         deployment: null,
+        replicaId: null,
         session: null,
         askedBy: null,
         message: null,

@@ -39,6 +39,8 @@ export interface ProxyConfig {
   /** Whether remote launches may lead to private addresses. */
   allowPrivateRemotes: boolean;
   logLevel: LogLevel;
+  /** Whether each call has its line in the log. */
+  logRequests: boolean;
 }
 
 const shape = {
@@ -63,6 +65,7 @@ const shape = {
   ALLOW_PRIVATE_REMOTES: flag(false),
   METRICS_TOKEN: metricsToken,
   LOG_LEVEL: logLevel,
+  LOG_REQUESTS: flag(true),
 };
 
 /** Reads the proxy's variables. @throws ConfigError naming what is wrong. */
@@ -87,5 +90,6 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     allowPrivateRemotes: values.ALLOW_PRIVATE_REMOTES,
     metricsToken: values.METRICS_TOKEN ?? null,
     logLevel: values.LOG_LEVEL,
+    logRequests: values.LOG_REQUESTS,
   };
 }

@@ -7,6 +7,7 @@ import type { Calls } from "./calls.ts";
 import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
 import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
+import { noRequestLog, pathToLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
 import { isMcpHead } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -30,6 +31,7 @@ export interface HttpServerOptions {
   prefix: string;
   isDraining: () => boolean;
   logger: Logger;
+  requestLog?: RequestLog;
 }
 
 /** A request's target with its scheme and authority, as clients send it that take this for their HTTP proxy. */
@@ -44,6 +46,7 @@ const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
   const { policy, calls, metrics, metricsToken, authenticate, health, prefix, isDraining, logger } = options;
+  const { requestLog = noRequestLog } = options;
 
   const randomHex = createRandomHex();
 
@@ -62,14 +65,16 @@ export function createProxyServer(options: HttpServerOptions): Server {
     if (absolute) head.host = absolute[1];
     const url = withoutPrefix(absolute ? absolute[2] || "/" : (request.url ?? ""), prefix);
     const path = parseCallPath(url);
-    const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) =>
-      void refuse(request, response, refusal, {
+    const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) => {
+      const status = refuse(request, response, refusal, {
         requestId,
         headers,
         unreadBody: head.chunked || !!head.contentLength,
         // Of what is not let in no more than the head is read.
         mcpId: path && isMcpHead(request.method, path.path, head) ? "null" : null,
       });
+      requestLog.write({ request_id: requestId, method: request.method, path: pathToLog(url), status }, "request");
+    };
     const ambiguity = ambiguityOf(request.rawHeaders);
     if (ambiguity !== null) {
       const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);

@@ -1,5 +1,6 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
-import { createLogger, prepareDataDir, runProcess } from "@toolyard/service-kit";
+import { createLogger, logLifetime, prepareDataDir, runProcess } from "@toolyard/service-kit";
+import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 
@@ -9,6 +10,7 @@ const ORPHAN_DRAIN_MS = 2_000;
 await runProcess(async (lifetime) => {
   const config = parseProxyConfig(process.env);
   const logger = createLogger({ level: config.logLevel, name: "proxy" });
+  logLifetime(lifetime, logger);
   await prepareDataDir(config.dataDir, logger);
   let orphaned = false;
   // Started by standalone: nothing outlives it, also when it was killed.
@@ -19,7 +21,8 @@ await runProcess(async (lifetime) => {
     });
     if (!process.connected) lifetime.stop();
   }
-  const proxy = await createProxy({ config, logger });
+  const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "proxy" });
+  const proxy = await createProxy({ config, logger, requestLog });
   lifetime.onShutdown("the proxy", () => proxy.close(orphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
   const { url } = await proxy.listen();
   process.send?.("listening");

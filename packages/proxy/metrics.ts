@@ -6,6 +6,8 @@ export interface ProxyMetrics {
   registry: Registry;
   /** @param seconds Null for a stream that stood open: it says nothing of speed. */
   call(method: string, status: number, seconds: number | null): void;
+  /** One that reached the tool's deployment. Only so many tools are told apart. */
+  toolCall(slug: string, failed: boolean): void;
 }
 
 export interface ProxyGauges {
@@ -17,7 +19,9 @@ export interface ProxyGauges {
 }
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
-const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60];
+const MAX_TOOLS = 200;
+const OTHER_TOOLS = "other tools";
 
 export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   const registry = new Registry();
@@ -33,6 +37,20 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
     collect() {
       this.reset();
       for (const { method, status, calls } of counts.values()) this.inc({ method, status }, calls);
+    },
+  });
+  const tools = new Map<string, { ok: number; error: number }>();
+  new Counter({
+    name: "mcp_tool_calls_total",
+    help: `Calls that reached a deployment, by the tool's slug (${MAX_TOOLS} of them) and outcome.`,
+    labelNames: ["tool", "outcome"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [tool, { ok, error }] of tools) {
+        this.inc({ tool, outcome: "ok" }, ok);
+        this.inc({ tool, outcome: "error" }, error);
+      }
     },
   });
   const durations = new Histogram({
@@ -81,7 +99,17 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
       else countOther(status);
       if (seconds !== null) durations.observe(seconds);
     },
+    toolCall(slug, failed) {
+      const key = tooMany(slug) ? OTHER_TOOLS : slug;
+      const known = tools.get(key) ?? { ok: 0, error: 0 };
+      known[failed ? "error" : "ok"] += 1;
+      tools.set(key, known);
+    },
   };
+
+  function tooMany(slug: string): boolean {
+    return tools.size >= MAX_TOOLS && !tools.has(slug);
+  }
 
   function countOther(status: number): void {
     const key = `OTHER ${status}`;

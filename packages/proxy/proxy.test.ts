@@ -668,7 +668,8 @@ describe("/metrics", () => {
       const metrics = await answer.text();
       expect(metrics).toMatch(/^mcp_requests_total\{method="POST",status="200"\} [1-9]/m);
       expect(metrics).toContain("mcp_request_duration_seconds_bucket");
-      expect(metrics).not.toContain("echo");
+      expect(metrics).toMatch(/^mcp_tool_calls_total\{tool="echo",outcome="ok"\} [1-9]/m);
+      expect(metrics).not.toContain("shout");
     }
   });
 

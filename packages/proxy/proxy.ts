@@ -5,6 +5,7 @@ import { createRevocationList, createSealer, messageOf, type Logger } from "@too
 import { prefixOf } from "@toolyard/service-kit/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
+import { noRequestLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { createAuthenticator } from "./authentication.ts";
 import { createCalls } from "./calls.ts";
 import type { ProxyConfig } from "./config.ts";
@@ -42,11 +43,13 @@ const keySetSchema: z.ZodType<JSONWebKeySet> = z.object({
 export async function createProxy(options: {
   config: ProxyConfig;
   logger: Logger;
+  /** Where each call has its line; none unless given. */
+  requestLog?: RequestLog;
   now?: () => number;
   /** For tests: how usage is batched. */
   usageBatch?: { batchRecords?: number; batchMs?: number };
 }): Promise<Proxy> {
-  const { config, logger, now = Date.now, usageBatch } = options;
+  const { config, logger, requestLog = noRequestLog, now = Date.now, usageBatch } = options;
   const directory = join(config.dataDir, "proxy");
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const routesFile = createStateFile({
@@ -125,6 +128,7 @@ export async function createProxy(options: {
     challenge: (head, { message }) => challengeOf(head, message),
     publicUrl: config.publicUrl,
     logger,
+    requestLog,
     now,
   });
   const metrics = createProxyMetrics({
@@ -157,6 +161,7 @@ export async function createProxy(options: {
     prefix: prefixOf(config.publicUrl),
     isDraining: () => draining,
     logger,
+    requestLog,
   });
 
   return {
@@ -201,6 +206,7 @@ export async function createProxy(options: {
       await controlPlane.close();
       await writeTable();
       await routes.close();
+      requestLog.flush();
     },
   };
 }

@@ -20,7 +20,7 @@ export { jsonProblem } from "./json-text.ts";
 export * from "./references.ts";
 export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
-export { runProcess, type ProcessLifetime } from "./process-lifetime.ts";
+export { logLifetime, runProcess, type ProcessLifetime } from "./process-lifetime.ts";
 export { maskErrors } from "./mask-errors.ts";
 export { prepareCacheDir, prepareDataDir } from "./data-dir.ts";
 export { readSecretKey } from "./secret-key.ts";

@@ -1,5 +1,6 @@
 import { ConfigError } from "./config.ts";
 import { isPublic, messageOf, systemCodeOf } from "./errors.ts";
+import type { Logger } from "./log.ts";
 
 export interface ProcessLifetime {
   /** Aborts at the first SIGTERM or SIGINT. */
@@ -8,6 +9,12 @@ export interface ProcessLifetime {
   onShutdown(name: string, release: () => Promise<void> | void): void;
   /** Ends the process as a signal would. */
   stop(): void;
+}
+
+/** Says in the log when the process begins to stop, and when all has stopped that was begun after this. */
+export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "info">): void {
+  lifetime.signal.addEventListener("abort", () => logger.info("stopping"), { once: true });
+  lifetime.onShutdown("the log", () => logger.info("stopped"));
 }
 
 /** A signal this soon after the first is the same one. */

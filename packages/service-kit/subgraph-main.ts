@@ -11,7 +11,7 @@ import {
 } from "./config.ts";
 import { prepareDataDir } from "./data-dir.ts";
 import { createLogger, type Logger } from "./log.ts";
-import { runProcess } from "./process-lifetime.ts";
+import { logLifetime, runProcess } from "./process-lifetime.ts";
 import { readSecretKey } from "./secret-key.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { GraphClient } from "./graph-client.ts";
@@ -64,6 +64,7 @@ export async function runSubgraph<Config, Bus>(options: {
     const common = parseEnvironment(shape(name), env);
     const config = parseConfig(env);
     const logger = createLogger({ level: common.LOG_LEVEL, name });
+    logLifetime(lifetime, logger);
     await prepareDataDir(common.DATA_DIR, logger);
     const secretKeys = [common.SECRET_KEY ?? (await readSecretKey(common.DATA_DIR)), ...common.SECRET_KEY_PREVIOUS];
     const [current = "", ...previous] = secretKeys;

@@ -334,11 +334,11 @@ describe("reading tasks", () => {
     withAnalysis(async ({ subgraph, tasks }) => {
       await tasks.enqueue({ kind: "SMOKE_TEST", input: {}, requestedById: null });
       expect(await subgraph.gauges?.()).toEqual({
-        'tasks_total{status="QUEUED"}': 1,
-        'tasks_total{status="RUNNING"}': 0,
-        'tasks_total{status="SUCCEEDED"}': 0,
-        'tasks_total{status="FAILED"}': 0,
-        'tasks_total{status="CANCELLED"}': 0,
+        'tasks{status="QUEUED"}': 1,
+        'tasks{status="RUNNING"}': 0,
+        'tasks{status="SUCCEEDED"}': 0,
+        'tasks{status="FAILED"}': 0,
+        'tasks{status="CANCELLED"}': 0,
       });
       expect(await subgraph.health()).toMatchObject([{ name: "queue", status: "healthy" }]);
     }));

@@ -64,7 +64,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
     health: async () => [await measureHealth("queue", () => store.ping())],
     async gauges() {
       const counts = await store.countByStatus();
-      return Object.fromEntries(Object.entries(counts).map(([status, n]) => [`tasks_total{status="${status}"}`, n]));
+      return Object.fromEntries(Object.entries(counts).map(([status, n]) => [`tasks{status="${status}"}`, n]));
     },
     async close() {
       await provider.close();

@@ -113,7 +113,7 @@ export async function deployTool(
       const message = `${deployment.name} was asked for: version ${source.number} of ${source.slug}, ${desiredReplicas === 1 ? "1 replica" : `${desiredReplicas} replicas`}.`;
       const data = { versionNumber: source.number, replicas: desiredReplicas };
       const record = await saveSettled(tx, { deployment: inserted, replicas }, now(), [
-        { kind: "DEPLOYED", message, data },
+        { kind: "DEPLOYED", message, data, by: caller.subject },
       ]);
       return record.deployment;
     }),

@@ -102,12 +102,12 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
   }
 
   /** @param why Ends the event's sentence. */
-  const requestStop = (id: string, why = ""): Promise<Deployment> =>
+  const requestStop = (id: string, { subject: by }: Caller, why = ""): Promise<Deployment> =>
     change(id, async (tx, record) => {
       if (record.deployment.desired === "STOP") return record;
       const stopped: DeploymentRecord = { ...record, deployment: { ...record.deployment, desired: "STOP" } };
       const message = `${record.deployment.name} was asked to stop${why}.`;
-      return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message }]);
+      return saveSettled(tx, stopped, now(), [{ kind: "STOP_REQUESTED", message, by }]);
     });
 
   function refuseStopped({ deployment }: DeploymentRecord): void {
@@ -126,17 +126,17 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         (error: unknown) => (error instanceof ToolyardError && error.code === "NOT_FOUND" ? error : null),
       );
       if (deleted === null) return deployment;
-      await requestStop(id, TOOL_DELETED);
+      await requestStop(id, caller, TOOL_DELETED);
       throw deleted;
     },
     async stop(caller, which) {
       const { id } = await ownDeployment(caller, which, "stop this deployment");
-      return requestStop(id);
+      return requestStop(id, caller);
     },
     async stopOfTool(caller, toolId) {
       caller.require("internal:stop-deployments");
       const running = await store.ofTools([toolId]);
-      for (const { id } of running) await requestStop(id, TOOL_DELETED);
+      for (const { id } of running) await requestStop(id, caller, TOOL_DELETED);
       return running.length;
     },
     async scale(caller, reference, given) {
@@ -168,7 +168,9 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
           }
           const scaled = { deployment: { ...record.deployment, desiredReplicas: wanted }, replicas };
           const message = `${record.deployment.name} was scaled from ${before} to ${wanted} replicas.`;
-          return saveSettled(tx, scaled, now(), [{ kind: "SCALED", message, data: { from: before, to: wanted } }]);
+          return saveSettled(tx, scaled, now(), [
+            { kind: "SCALED", message, data: { from: before, to: wanted }, by: caller.subject },
+          ]);
         }),
       );
     },
@@ -184,7 +186,9 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
           everReady: deployment.everReady && deployment.status !== "FAILED",
         };
         const message = `${deployment.name} was asked to restart.`;
-        return saveSettled(tx, { ...record, deployment: restarted }, now(), [{ kind: "RESTART_REQUESTED", message }]);
+        return saveSettled(tx, { ...record, deployment: restarted }, now(), [
+          { kind: "RESTART_REQUESTED", message, by: caller.subject },
+        ]);
       });
     },
     async check(caller, reference) {

@@ -3,9 +3,16 @@ import { readPage, type Database, type Transaction } from "@toolyard/storage";
 import { Between, In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
 import { deploymentEntity, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
-import type { DeploymentEventPayload, HealthEventPayload, Replica } from "./deployment.ts";
+import type {
+  Deployment,
+  DeploymentEventPayload,
+  DeploymentStatus,
+  HealthEventPayload,
+  Replica,
+} from "./deployment.ts";
 import {
   PortTakenError,
+  type DeploymentEventDraft,
   type DeploymentRecord,
   type DeploymentStore,
   type DeploymentTransaction,
@@ -17,8 +24,10 @@ export function createSqlDeploymentStore(options: {
   database: Database;
   events: EventLog<DeploymentEventPayload>;
   health: EventLog<HealthEventPayload>;
+  /** Told of events once they are written. */
+  onEvent?: (deployment: Deployment, event: DeploymentEventDraft) => void;
 }): DeploymentStore {
-  const { database, events, health } = options;
+  const { database, events, health, onEvent } = options;
   const deployments = () => database.read.getRepository(deploymentEntity);
   const replicas = () => database.read.getRepository(replicaEntity);
 
@@ -41,6 +50,7 @@ export function createSqlDeploymentStore(options: {
         const result = await work(createTransaction(tx, pending));
         await events.append(tx, pending.deployment);
         await health.append(tx, pending.health);
+        if (onEvent) tx.afterCommit(() => pending.drafts.forEach(([deployment, draft]) => onEvent(deployment, draft)));
         return result;
       }),
     find: (id) => deployments().findOneBy({ id }),
@@ -107,7 +117,15 @@ export function createSqlDeploymentStore(options: {
       database.read
         .getRepository(healthCheckEntity)
         .find({ where: { deploymentId }, order: { id: "DESC" }, take: limit }),
-    countRunning: () => deployments().countBy({ status: "RUNNING" }),
+    async countByStatus() {
+      const rows = await deployments()
+        .createQueryBuilder("deployment")
+        .select("deployment.status", "status")
+        .addSelect("COUNT(*)", "count")
+        .groupBy("deployment.status")
+        .getRawMany<{ status: DeploymentStatus; count: number }>();
+      return new Map(rows.map(({ status, count }) => [status, count]));
+    },
     async failedBefore(at) {
       const found = await deployments().findBy({ status: "FAILED", createdAt: LessThan(at) });
       return (await withReplicas(database.read, found)).filter((record) => record.replicas.length > 0);
@@ -116,12 +134,13 @@ export function createSqlDeploymentStore(options: {
 }
 
 interface PendingEvents {
+  drafts: [Deployment, DeploymentEventDraft][];
   deployment: Parameters<EventLog<DeploymentEventPayload>["append"]>[1][number][];
   health: Parameters<EventLog<HealthEventPayload>["append"]>[1][number][];
 }
 
 function createPendingEvents(): PendingEvents {
-  return { deployment: [], health: [] };
+  return { drafts: [], deployment: [], health: [] };
 }
 
 function createTransaction({ manager }: Transaction, pending: PendingEvents): DeploymentTransaction {
@@ -164,6 +183,7 @@ function createTransaction({ manager }: Transaction, pending: PendingEvents): De
       pending.health.push({ kind: check.status, subjectId: deployment.id, payload, at: check.at });
     },
     emit(deployment, drafts) {
+      pending.drafts.push(...drafts.map((draft): [Deployment, DeploymentEventDraft] => [deployment, draft]));
       const { id: subjectId, toolId, environment, status, health } = deployment;
       for (const { kind, message, words = null, data } of drafts)
         pending.deployment.push({

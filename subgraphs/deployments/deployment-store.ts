@@ -29,6 +29,8 @@ export interface DeploymentEventDraft {
   message: string;
   words?: string | null;
   data?: Record<string, unknown>;
+  /** Who asked for it: for the log alone. */
+  by?: string | null;
 }
 
 /** One write transaction. Reads in it see its own writes. */
@@ -80,7 +82,7 @@ export interface DeploymentStore {
   portsInUse(hostId: string): Promise<Set<number>>;
   /** Newest first. */
   healthChecks(deploymentId: string, limit: number): Promise<HealthCheck[]>;
-  countRunning(): Promise<number>;
+  countByStatus(): Promise<Map<DeploymentStatus, number>>;
   /** FAILED deployments older than this whose replicas' logs are still kept. */
   failedBefore(at: number): Promise<DeploymentRecord[]>;
 }

@@ -3,7 +3,8 @@ import type { HealthPolicy, LaunchSpec } from "./launch-spec.ts";
 import type { Reason } from "./reason.ts";
 
 export type Environment = "STAGING" | "PRODUCTION";
-export type DeploymentStatus = "STARTING" | "RUNNING" | "STOPPING" | "STOPPED" | "FAILED";
+export const DEPLOYMENT_STATUSES = ["STARTING", "RUNNING", "STOPPING", "STOPPED", "FAILED"] as const;
+export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";
 
 /** What users asked for and what came of it. `status`, `health`, `reason` and `words` are derived from the replicas, never set by hope. */

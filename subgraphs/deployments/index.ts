@@ -20,9 +20,15 @@ import { parse } from "graphql";
 import type { DeploymentsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
-import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts";
+import {
+  DEPLOYMENT_STATUSES,
+  type DeploymentEventPayload,
+  type DeploymentStatus,
+  type HealthEventPayload,
+} from "./deployment.ts";
 import { createDeploymentService } from "./deployment-service.ts";
 import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
+import { createEventLines } from "./event-lines.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
 import { createBurial } from "./engine/burial.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
@@ -91,7 +97,8 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   });
   const eventTail = createEventTail({ log: eventLog, bus, logger });
   const healthTail = createEventTail({ log: healthLog, bus, logger });
-  const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog });
+  const eventLines = createEventLines({ logger });
+  const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
   const hostId = await resolveHostId(config, dataDir, store);
   await reclaimReplicas({ store, runtimes, hostId, now, logger });
   const usageStore = createSqlUsageStore(database);
@@ -159,6 +166,15 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   let stopHousekeeping: (() => Promise<void>) | null = null;
   const sdl = readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8");
 
+  /** Of all replicas that run, in their bridges. */
+  async function countSessions(): Promise<number> {
+    const records = await store.unsettled();
+    const counts = records.flatMap(({ deployment, replicas }) =>
+      replicas.map((replica) => services.sessionsOf(deployment, replica)),
+    );
+    return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+  }
+
   let closing: Promise<void> | null = null;
   async function close(): Promise<void> {
     eventTail.close();
@@ -203,7 +219,16 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
         })),
       ];
     },
-    gauges: async () => ({ mcp_deployments_active: await store.countRunning() }),
+    async gauges() {
+      const counts = await store.countByStatus();
+      const of = (status: DeploymentStatus) => counts.get(status) ?? 0;
+      return {
+        ...Object.fromEntries(DEPLOYMENT_STATUSES.map((status) => [`mcp_deployments{status="${status}"}`, of(status)])),
+        mcp_deployments_active: of("STARTING") + of("RUNNING") + of("STOPPING"),
+        mcp_sessions: await countSessions(),
+        mcp_replica_restarts_total: eventLines.restarts(),
+      };
+    },
     close: () => (closing ??= close()),
   };
 }

@@ -110,6 +110,7 @@ export function createApiKeyService(options: {
         await tx.insertApiKey(key);
         return key;
       });
+      logger.info({ api_key_id: id, user_id: apiKey.ownerId, scopes: scopes.join(" ") }, "an API key was made");
       return { apiKey, secret: text };
     },
 
@@ -133,6 +134,9 @@ export function createApiKeyService(options: {
         if (key.revokedAt !== null) return key;
         const at = now();
         await revocations.revokeApiKey(tx, key.id, at);
+        tx.transaction.afterCommit(() =>
+          logger.info({ api_key_id: key.id, user_id: key.ownerId, by: caller.userId }, "an API key was revoked"),
+        );
         return { ...key, revokedAt: at };
       });
     },

@@ -71,6 +71,7 @@ beforeAll(async () => {
     limiter: createLoginLimiter({ enabled: false }),
     signer: createTokenSigner({ secretKey }),
     config: { registration: "open", registrationRole: "VIEWER" },
+    logger,
     now,
   });
   const verifier = createTokenVerifier({ keys: { secretKeys: [secretKey] } });

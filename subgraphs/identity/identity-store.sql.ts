@@ -63,6 +63,7 @@ function createReads(manager: EntityManager): IdentityReads {
       const token = await manager.getRepository(refreshTokens).findOneBy({ accessTokenId });
       return token && manager.getRepository(sessions).findOneBy({ id: token.sessionId });
     },
+    countSessions: (at) => manager.getRepository(sessions).countBy({ revokedAt: IsNull(), expiresAt: MoreThan(at) }),
     findApiKey: (id) => manager.getRepository(apiKeys).findOneBy({ id }),
     async findApiKeysOf(ownerIds) {
       const found = await inChunks(ownerIds, (chunk) => manager.getRepository(apiKeys).findBy({ ownerId: In(chunk) }));

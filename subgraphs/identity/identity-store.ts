@@ -80,6 +80,8 @@ export interface IdentityReads {
   findSession(id: string): Promise<LoginSession | null>;
   /** The session that the access token was issued in. */
   findSessionOfAccessToken(accessTokenId: string): Promise<LoginSession | null>;
+  /** Sessions that have not ended. */
+  countSessions(at: number): Promise<number>;
   findApiKey(id: string): Promise<ApiKey | null>;
   /** Newest first. */
   findApiKeysOf(ownerIds: readonly string[]): Promise<ApiKey[]>;

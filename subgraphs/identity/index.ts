@@ -66,8 +66,8 @@ export async function createIdentitySubgraph(options: {
   const revocations = createRevocationLog({ database, bus, logger, now });
   const apiKeys = createApiKeyService({ store, revocations, logger, now });
   const services: Services = {
-    sessions: createSessionService({ store, revocations, hasher, kept, limiter, signer, config, now }),
-    users: createUserService({ store, revocations, hasher, kept, now }),
+    sessions: createSessionService({ store, revocations, hasher, kept, limiter, signer, config, logger, now }),
+    users: createUserService({ store, revocations, hasher, kept, logger, now }),
     apiKeys,
     introspection: createIntrospectionService({ store, apiKeys, verifier, now }),
     revocations,
@@ -101,6 +101,7 @@ export async function createIdentitySubgraph(options: {
       await sweep();
     },
     health: async () => [await measureHealth("sqlite", () => database.ping())],
+    gauges: async () => ({ user_sessions: await store.countSessions(now()) }),
     async close() {
       if (timer) clearInterval(timer);
       revocations.close();

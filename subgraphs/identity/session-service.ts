@@ -5,8 +5,10 @@ import {
   badInput,
   newId,
   type Caller,
+  type Logger,
   type TokenSigner,
 } from "@toolyard/service-kit";
+import { createLineBudget } from "@toolyard/service-kit/line-budget.ts";
 import { accountProblems, passwordProblem, usernameSchema } from "./account-rules.ts";
 import { requireSession, requireStanding } from "./caller-standing.ts";
 import type { IdentityConfig } from "./config.ts";
@@ -71,9 +73,11 @@ export function createSessionService(options: {
   limiter: LoginLimiter;
   signer: TokenSigner;
   config: Pick<IdentityConfig, "registration" | "registrationRole">;
+  logger: Pick<Logger, "info" | "warn">;
   now: () => number;
 }): SessionService {
-  const { store, revocations, hasher, kept, limiter, signer, config, now } = options;
+  const { store, revocations, hasher, kept, limiter, signer, config, logger, now } = options;
+  const failures = createLineBudget({ logger, now });
   const recent = createRecentRefreshes({ now });
 
   async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
@@ -117,13 +121,25 @@ export function createSessionService(options: {
     };
   }
 
+  /** For the log, and bounded: whoever guesses fills no disk. What cannot be a username may be a password in the wrong field. */
+  function noteFailure(username: string, client: string | null, reason: string): void {
+    const tried = usernameSchema.safeParse(username).success ? username : null;
+    failures.info({ username: tried, address: client, reason }, "a login failed");
+  }
+
   /** Verifies a password within the limits on guessing. */
   async function verify(user: User | null, username: string, password: string, client: string | null) {
-    const attempt = await limiter.attempt(username, client);
+    const attempt = await limiter.attempt(username, client).catch((error: unknown) => {
+      noteFailure(username, client, "too many attempts");
+      throw error;
+    });
     try {
       const right = await hasher.verify(password, user?.passwordHash ?? null);
       if (right) attempt.succeeded();
-      else attempt.failed();
+      else {
+        attempt.failed();
+        noteFailure(username, client, "wrong password, or nobody's name");
+      }
       return right;
     } catch (error) {
       attempt.withdrawn();
@@ -153,6 +169,8 @@ export function createSessionService(options: {
       };
       const granted = await store.transaction(async (tx) => ((await tx.insertUser(user)) ? begin(tx, user) : null));
       if (!granted) throw taken;
+      const { id, username, role } = granted.user;
+      logger.info({ user_id: id, username, role, address: client, by: caller.userId }, "a user registered");
       return sign(granted);
     },
 
@@ -170,10 +188,13 @@ export function createSessionService(options: {
         if (current.passwordExpiresAt !== null) await tx.updateUser(current.id, { passwordExpiresAt: 0 });
         return begin(tx, current);
       });
+      if (typeof granted === "string")
+        noteFailure(username, client, granted === "wrong" ? "expired password" : granted);
       if (granted === "wrong") throw wrongCredentials();
       if (granted === "disabled") {
         throw new ToolyardError("FORBIDDEN", "This account is disabled: ask an administrator.");
       }
+      logger.info({ user_id: granted.user.id, username: granted.user.username, address: client }, "a user logged in");
       return sign(granted);
     },
 
@@ -194,6 +215,12 @@ export function createSessionService(options: {
         if (token.usedAt !== null && !isRepeated) {
           // One of two holders is a thief, and nothing says which (RFC 9700, section 4.14.2).
           await revocations.revokeSession(tx, session.id, at);
+          tx.transaction.afterCommit(() =>
+            logger.warn(
+              { user_id: session.userId, address: client },
+              "a refresh token was used again: its session is ended, since one of its two holders may be a thief",
+            ),
+          );
           return "reused";
         }
         if (session.expiresAt <= at) return "expired";
@@ -225,6 +252,7 @@ export function createSessionService(options: {
         const session = await tx.findSessionOfAccessToken(credential.tokenId);
         if (session?.revokedAt === null) await revocations.revokeSession(tx, session.id, now());
       });
+      logger.info({ user_id: caller.userId }, "a user logged out");
     },
 
     async changePassword(caller, change, client) {
@@ -249,6 +277,7 @@ export function createSessionService(options: {
         await revocations.revokeUser(tx, user.id, now());
       });
       await kept.forget(user.passwordHash);
+      logger.info({ user_id: user.id, username: user.username, address: client }, "a password was changed");
     },
   };
 }

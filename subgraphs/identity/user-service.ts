@@ -6,6 +6,7 @@ import {
   toConnection,
   type Caller,
   type Connection,
+  type Logger,
   type PageArguments,
   type Role,
 } from "@toolyard/service-kit";
@@ -51,9 +52,10 @@ export function createUserService(options: {
   revocations: RevocationLog;
   hasher: PasswordHasher;
   kept: Pick<KeptPassword, "forget">;
+  logger: Pick<Logger, "info">;
   now: () => number;
 }): UserService {
-  const { store, revocations, hasher, kept, now } = options;
+  const { store, revocations, hasher, kept, logger, now } = options;
 
   /** Changes a user as an administrator, in one transaction with the check that both still are what they were. */
   function administer(
@@ -67,6 +69,11 @@ export function createUserService(options: {
       if (!user) throw await noSuchUser(tx, reference);
       return { ...user, ...(await change(tx, user)) };
     });
+  }
+
+  /** Said in the log once it is done. */
+  function note(tx: IdentityWrites, { id, username }: User, by: Caller, what: string, more: object = {}): void {
+    tx.transaction.afterCommit(() => logger.info({ user_id: id, username, by: by.userId, ...more }, what));
   }
 
   async function keepAnAdministrator(tx: IdentityWrites, user: User): Promise<void> {
@@ -113,6 +120,7 @@ export function createUserService(options: {
         await keepAnAdministrator(tx, user);
         await tx.updateUser(user.id, { role });
         await revocations.revokeUser(tx, user.id, now());
+        note(tx, user, caller, "a user's role was changed", { from: user.role, to: role });
         return { role };
       });
     },
@@ -123,6 +131,7 @@ export function createUserService(options: {
         if (disabled) await keepAnAdministrator(tx, user);
         await tx.updateUser(user.id, { disabled });
         if (disabled) await revocations.revokeUser(tx, user.id, now());
+        note(tx, user, caller, disabled ? "a user was disabled" : "a user was enabled");
         return { disabled };
       });
     },
@@ -136,6 +145,7 @@ export function createUserService(options: {
         hashBefore = user.passwordHash;
         const change = { passwordHash, passwordExpiresAt: now() + ONE_TIME_PASSWORD_MS };
         await replacePassword({ tx, revocations, now }, user.id, change);
+        note(tx, user, caller, "a user's password was reset");
         return change;
       });
       await kept.forget(hashBefore);

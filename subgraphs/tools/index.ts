@@ -63,7 +63,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   const store = createSqlToolStore({ database, events });
   const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
   const schemas = createSchemaValidator({ logger, signal: options.signal });
-  const tools = createToolService({ store, secrets, schemas, graph, now });
+  const tools = createToolService({ store, secrets, schemas, graph, logger, now });
 
   const schema = buildSubgraphSchema({
     typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),
@@ -80,7 +80,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
     },
     async start() {},
     health: async () => [await measureHealth("sqlite", () => database.ping())],
-    gauges: async () => ({ mcp_tools_total: await store.count() }),
+    gauges: async () => ({ mcp_tools: await store.count() }),
     async close() {
       tail.close();
       await schemas.close();

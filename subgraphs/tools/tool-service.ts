@@ -7,6 +7,7 @@ import {
   parseInput,
   type Caller,
   type GraphClient,
+  type Logger,
   type RequestContext,
 } from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
@@ -65,9 +66,14 @@ export function createToolService(options: {
   /** Of configurations. */
   schemas: Pick<SchemaValidator, "checkSchema">;
   graph: GraphClient;
+  logger: Pick<Logger, "info">;
   now: () => number;
 }): ToolService {
-  const { store, secrets, schemas, graph, now } = options;
+  const { store, secrets, schemas, graph, logger, now } = options;
+
+  function note(tool: Pick<Tool, "id" | "slug" | "currentNumber">, { subject }: Caller, what: string): void {
+    logger.info({ tool_id: tool.id, slug: tool.slug, version: tool.currentNumber, by: subject }, what);
+  }
 
   const checkConfigSchema = (schema: unknown, { subject }: Caller) =>
     schemas.checkSchema(schema, "input.configSchema", subject);
@@ -116,7 +122,10 @@ export function createToolService(options: {
         source,
         createdById: caller.userId,
       });
-      if ((await store.commit(version, current.id)) === "committed") return toolAfter(tool, version);
+      if ((await store.commit(version, current.id)) !== "committed") continue;
+      const changed = toolAfter(tool, version);
+      note(changed, caller, "a tool has a new version");
+      return changed;
     }
     throw new ToolyardError("CONFLICT", "The tool is being changed too often right now. Try again.");
   }
@@ -187,6 +196,7 @@ export function createToolService(options: {
         if ((await store.insert(tool, version)) === "inserted") {
           const wanted = parsed.slug ?? slugFromName(name);
           if (tool.slug !== wanted) warn?.(takenSlug(wanted, tool.slug));
+          note(tool, caller, "a tool was registered");
           return tool;
         }
         if (parsed.slug !== null) throw slugTaken(parsed.slug);
@@ -241,9 +251,14 @@ export function createToolService(options: {
           { cause },
         );
       }
+      note(tool, caller, "a tool was deleted");
       return tool;
     },
-    restore: (caller, reference) => setDeleted(caller, reference, false),
+    async restore(caller, reference) {
+      const tool = await setDeleted(caller, reference, false);
+      note(tool, caller, "a tool was restored");
+      return tool;
+    },
   };
 }
 

@@ -395,7 +395,7 @@ describe("what comes in a later version", () => {
   test("counts its tools and says that its store is well", async () => {
     const before = await fixture.subgraph.gauges?.();
     await create();
-    expect((await fixture.subgraph.gauges?.())?.mcp_tools_total).toBe((before?.mcp_tools_total ?? 0) + 1);
+    expect((await fixture.subgraph.gauges?.())?.mcp_tools).toBe((before?.mcp_tools ?? 0) + 1);
     expect(await fixture.subgraph.health()).toMatchObject([{ name: "sqlite", status: "healthy" }]);
   });
 });

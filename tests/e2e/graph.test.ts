@@ -164,10 +164,13 @@ describe("beside the graph", () => {
       "http_requests_total",
       "http_request_duration_seconds",
       "graphql_operations_total",
-      "mcp_tools_total",
+      "mcp_tools",
+      "mcp_deployments",
       "mcp_deployments_active",
-      "tasks_total",
-      "celery_tasks_total",
+      "mcp_sessions",
+      "mcp_replica_restarts_total",
+      "user_sessions",
+      "tasks",
       "subscriptions_active",
     ]) {
       expect(text).toContain(`# HELP ${name} `);

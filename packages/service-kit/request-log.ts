@@ -1,0 +1,84 @@
+import { pino } from "pino";
+import type { LogLevel } from "./log.ts";
+
+/** A line for each request, at info: quick to write, and written some at a time. */
+export interface RequestLog {
+  /** Whether there is any: who builds lines asks first. */
+  readonly isOn: boolean;
+  /** Fields hold no text of a client's but what is bounded and `printable`. */
+  write(fields: Record<string, string | number | null | undefined>, message: string): void;
+  /** Writes what waits; at the latest when the process stops. */
+  flush(): void;
+}
+
+/** Below what a pipe takes from one process without another's lines in between (POSIX's PIPE_BUF). */
+const TOGETHER_BYTES = 4_000;
+const WAIT_MS = 50;
+/** As for the log: more than this does not wait for an output that takes nothing. */
+const MAX_WAITING = 1024 * 1024;
+
+export const noRequestLog: RequestLog = { isOn: false, write: () => undefined, flush: () => undefined };
+
+export function createRequestLog(options: {
+  /** LOG_REQUESTS. */
+  enabled: boolean;
+  level: LogLevel;
+  name: string;
+  /** A file's descriptor; standard output unless given. */
+  fd?: number;
+}): RequestLog {
+  const { enabled, level, name, fd = 1 } = options;
+  if (!enabled || !["trace", "debug", "info"].includes(level)) return noRequestLog;
+  const destination = pino.destination({ fd, sync: true, minLength: TOGETHER_BYTES, maxLength: MAX_WAITING });
+  destination.on("error", () => undefined);
+  // Nothing is redacted, since nothing secret is given: looking for it would take longer than all the rest.
+  const lines = pino(
+    {
+      level: "info",
+      base: { logger: name },
+      messageKey: "message",
+      timestamp: () => `,"timestamp":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    destination,
+  );
+  let timer: NodeJS.Timeout | null = null;
+
+  function flush(): void {
+    if (timer) clearTimeout(timer);
+    timer = null;
+    try {
+      destination.flushSync();
+    } catch {
+      // Nobody reads the log any more: no reason for a request to fail.
+    }
+  }
+
+  return {
+    isOn: true,
+    write(fields, message) {
+      lines.info(fields, message);
+      timer ??= setTimeout(flush, WAIT_MS).unref();
+    },
+    flush,
+  };
+}
+
+/** A client's text as it may stand in a log: of one line, of no terminal's commands, and no longer than `max`. */
+export function printable(text: string, max: number): string {
+  const short = text.length > max ? `${text.slice(0, max)}…` : text;
+  return /^[\x20-\x7e]*$/.test(short) ? short : short.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
+}
+
+/** The path that was asked for, without its query, where credentials may stand. */
+export function pathToLog(url = ""): string {
+  const queryAt = url.indexOf("?");
+  return printable(queryAt < 0 ? url : url.slice(0, queryAt), 200);
+}
+
+/** nginx's word for a client that went away before its answer. */
+const CLIENT_CLOSED_REQUEST = 499;
+
+export function statusToLog({ headersSent, statusCode }: { headersSent: boolean; statusCode: number }): number {
+  return headersSent ? statusCode : CLIENT_CLOSED_REQUEST;
+}

@@ -1,0 +1,38 @@
+import type { Logger } from "@toolyard/service-kit";
+import { printable } from "@toolyard/service-kit/request-log.ts";
+import type { Deployment } from "./deployment.ts";
+import type { DeploymentEventDraft } from "./deployment-store.ts";
+
+const MAX_SENTENCE = 1_000;
+
+/** What happens to deployments, in the log and in numbers. */
+export interface EventLines {
+  note(deployment: Deployment, event: DeploymentEventDraft): void;
+  /** Processes of replicas that were started again, since the start. */
+  restarts(): number;
+}
+
+/** Toolyard's own sentences only: a server's words are for those who may inspect its deployment, and the log is others'. */
+export function createEventLines(options: { logger: Pick<Logger, "info"> }): EventLines {
+  const { logger } = options;
+  let restarts = 0;
+  return {
+    note({ id, name, toolId, status, health }, { kind, message, data, by }) {
+      if (kind === "REPLICA_STARTING" && Number(data?.["restarts"]) > 0) restarts += 1;
+      logger.info(
+        {
+          event: kind,
+          deployment: name,
+          deployment_id: id,
+          tool_id: toolId,
+          status,
+          health,
+          ...(by !== undefined && { by }),
+          ...(data?.["ordinal"] !== undefined && { replica: data["ordinal"], restarts: data["restarts"] }),
+        },
+        printable(message, MAX_SENTENCE),
+      );
+    },
+    restarts: () => restarts,
+  };
+}
