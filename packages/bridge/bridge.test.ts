@@ -6,6 +6,16 @@ import { alive, eventually, fixture, initialize, startBridge, stateless } from "
 
 const bearer = { authorization: "Bearer secret" };
 
+test("a body that is not JSON is refused with the place where it ceases to be", async () => {
+  await using running = await startBridge(fixture("server"));
+  const { status, messages } = await running.post('{"jsonrpc": "2.0",\n "id": }');
+  expect(status).toBe(400);
+  expect(messages[0]?.error).toMatchObject({
+    code: -32_700,
+    message: 'Parse error: the request body is not JSON: at line 2, column 8 unexpected "}"',
+  });
+});
+
 describe("sessions", () => {
   test("have a child each, and calls without a session another", async () => {
     await using running = await startBridge(fixture("server"));

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { networkInterfaces } from "node:os";
+import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
 
 import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
 import { keepDigits, refuse } from "./exchange.ts";
@@ -160,10 +161,10 @@ export function createBridgeServer(options: ServerOptions): Server {
     let body: unknown;
     try {
       body = parseJson(text);
-    } catch {
+    } catch (error) {
       return refuse(response, 400, {
         code: code.parseError,
-        message: "Parse error: the request body is not valid JSON",
+        message: `Parse error: the request body is not JSON: ${jsonProblem(text, error)}`,
       });
     }
     const headers: RequestHeaders = {
