@@ -34,6 +34,8 @@ export interface Session {
 export const SESSION_FIELDS = "accessToken refreshToken expiresIn user { username role }";
 
 const TIMEOUT_MS = 30_000;
+/** The close code of graphql-transport-ws. */
+const UNAUTHORIZED = 4401;
 /** A token that ends sooner is refreshed first. */
 const LEAST_LEFT_MS = 60_000;
 
@@ -113,11 +115,16 @@ export function createGraph(options: {
     if (givenToken !== null) return givenToken;
     const kept = await sessions.get(url);
     if (!kept) throw notLoggedIn(`You are not logged in to ${url}.`);
-    if (kept.expiresAt - now() > LEAST_LEFT_MS) return kept.accessToken;
+    return kept.expiresAt - now() > LEAST_LEFT_MS ? kept.accessToken : renewed(kept.accessToken);
+  }
+
+  /** The token after this one, which is no good any more. */
+  async function renewed(old: string): Promise<string> {
     return sessions.alone(async () => {
       const latest = await sessions.get(url);
       if (!latest) throw notLoggedIn(`You are not logged in to ${url}.`);
-      if (latest.expiresAt - now() > LEAST_LEFT_MS) return latest.accessToken;
+      // Another command was quicker.
+      if (latest.accessToken !== old) return latest.accessToken;
       try {
         const { refreshSession: session } = await ask<{ refreshSession: Session }>(
           url,
@@ -164,6 +171,11 @@ export function createGraph(options: {
         }
       } catch (error) {
         if (signal.aborted) return;
+        if (isUnauthorized(error)) {
+          if (givenToken !== null)
+            throw new GraphError("UNAUTHENTICATED", "TOOLYARD_TOKEN is not taken, or not any more.");
+          await renewed(credential);
+        }
         throw streamError(error);
       } finally {
         signal.removeEventListener("abort", dispose);
@@ -176,6 +188,11 @@ export function createGraph(options: {
 export function storedSession(session: Session, now: number) {
   const { accessToken, refreshToken, expiresIn, user } = session;
   return { username: user.username, accessToken, refreshToken, expiresAt: now + expiresIn * 1000 };
+}
+
+/** Whether the socket was closed for its credential, as it is when that expires. */
+function isUnauthorized(error: unknown): boolean {
+  return error instanceof Object && "code" in error && error.code === UNAUTHORIZED;
 }
 
 /** graphql-ws throws a list of GraphQL errors, or the close event of the socket. */

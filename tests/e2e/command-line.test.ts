@@ -249,3 +249,16 @@ test("watch prints what happens, and ends at Ctrl-C", async () => {
   child.kill("SIGINT");
   expect((await ended).err).toContain("Watching");
 });
+
+test("watch goes on when its token ends, and says so when its session does", async () => {
+  const home = join(folder, "watcher");
+  await run(["login"], { home });
+  const { run: watched, ended } = start(["watch"], { home });
+  await eventually("it watches", () => watched.err.includes("Watching"));
+  const { child, run: refused, ended: end } = start(["watch"], { home, env: { TOOLYARD_TOKEN: "ty_no_key" } });
+  expect(await end).toMatchObject({ code: 1, err: expect.stringContaining("TOOLYARD_TOKEN") });
+  expect([child.exitCode, refused.out]).toEqual([1, ""]);
+  const token = (await run(["token"], { home })).out.trim();
+  await graphqlClient(toolyard.url, token).query("mutation { logout }");
+  expect(await ended).toMatchObject({ code: 1, err: expect.stringMatching(/session .* has ended\. Log in/) });
+});
