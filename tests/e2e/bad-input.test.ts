@@ -260,7 +260,7 @@ test.each([
 test("a second Toolyard on the same data folder, or on a port that is taken, does not start and says why", async () => {
   const env = { SAMPLE: "false" };
   await expect(startToolyard({ dataDir: toolyard.dataDir, env })).rejects.toThrow(
-    /is in use by another Toolyard\. Stop that one, or choose another folder \(DATA_DIR\)/,
+    /Toolyard runs already with this DATA_DIR .*, at http:.* Stop that one, or give this one another DATA_DIR/,
   );
   const taken = { gateway: Number(new URL(toolyard.url).port), proxy: Number(new URL(toolyard.proxyUrl).port) };
   await expect(startToolyard({ ports: { ...taken, proxy: await freePort() }, env })).rejects.toThrow(
