@@ -16,6 +16,8 @@ export interface Leases {
   freed(child: SharedChild): void;
   /** It ended, or belongs to somebody else now. */
   remove(child: SharedChild): void;
+  /** Ends it; nothing is given to it from now on. */
+  retire(child: SharedChild): void;
   /** Puts a child that runs into a group. */
   add(group: GroupName, child: SharedChild): void;
   find(key: string): SharedChild | undefined;
@@ -281,6 +283,7 @@ export function createLeases(options: {
     },
     freed,
     remove,
+    retire,
     add,
     find(key) {
       for (const child of groups.get(key)?.members ?? []) return child;

@@ -91,7 +91,11 @@ export function createProbe(options: {
   }
 
   const standing = (peer: Peer): Standing => standingOf(peer.debt, now(), timeoutSeconds * 1_000);
-  const isExcused = (peer: Peer): boolean => ["BUSY", "EXCUSED"].includes(standing(peer));
+  /** Not by what came after a question that it had nothing to do before. */
+  const isExcused = (peer: Peer): boolean => {
+    const asked = questions.get(peer)?.at ?? Infinity;
+    return ["BUSY", "EXCUSED"].includes(standing(peer)) && (peer.debt.silentSince ?? 0) <= asked;
+  };
   const isMissed = (peer: Peer, limitMs: number): boolean => {
     const question = questions.get(peer);
     return question !== undefined && now() - question.at >= limitMs;
@@ -143,7 +147,10 @@ export function createProbe(options: {
       question.misses += 1;
       if (question.misses < mostMisses) continue;
       log.write("SYSTEM", `a process of the server has not answered tools/list for ${limitMs / 1000} s and is ended`);
-      void peer.child.close();
+      for (const session of sessions.all())
+        if (session.peer === peer)
+          sessions.remove(session, "the server does not answer any more; its process was ended");
+      children.end(peer);
     }
   }
 

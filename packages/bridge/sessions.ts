@@ -18,8 +18,8 @@ export interface Sessions {
    * @throws Unavailable when none is idle, or there is no child for it.
    */
   open(initialize: Message, caller: string): Promise<Session>;
-  /** Closes it as its client asked. */
-  remove(session: Session): void;
+  /** Closes it as its client asked, or for another reason. */
+  remove(session: Session, reason?: string): void;
   sweep(now: number): void;
   all(): Iterable<Session>;
   keepAlive(write: (exchange: Exchange) => void): void;
@@ -142,7 +142,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       sessions.set(id, session);
       return session;
     },
-    remove: (session) => remove(session, "the session was closed"),
+    remove: (session, reason = "the session was closed") => remove(session, reason),
     sweep(at) {
       for (const session of sessions.values()) {
         session.sweep(at, idleMs);

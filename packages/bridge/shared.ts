@@ -88,6 +88,8 @@ export interface SharedChildren {
    * @throws Unavailable when that takes too long.
    */
   settled(): Promise<void>;
+  /** Ends the child of that peer, which answers nothing, and starts another where one is kept. */
+  end(peer: Peer): void;
   sweep(now: number, idleMs: number, timeoutSeconds: number): void;
   all(): SharedChild[];
   close(): void;
@@ -494,6 +496,13 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       leases.sweep(at, idleMs);
     },
     all: () => leases.all(),
+    end(peer) {
+      const child = leases.all().find((one) => one.peer === peer);
+      if (child === undefined) return;
+      const wasBlank = child === leases.find(blank.key);
+      leases.retire(child);
+      if (wasBlank) warmAgain();
+    },
     close() {
       closed = true;
       if (retry !== null) clearTimeout(retry);

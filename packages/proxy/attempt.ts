@@ -6,6 +6,7 @@ import type { Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
 import type { OutcomeWatch } from "./answer-outcome.ts";
 import { pickReplica } from "./balance.ts";
+import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
 import { createEndpointFilter, withStreamId } from "./endpoint-event.ts";
@@ -56,11 +57,12 @@ export function createAttempts(options: {
   /** How clients reach the proxy, where it is not what their Host header says. */
   publicUrl: string | null;
   isDraining: () => boolean;
+  busy: BusyReplicas;
   logger: Logger;
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, refuseState, held, publicUrl, isDraining, logger, now, random = Math.random } = options;
+  const { routes, refuse, refuseState, held, publicUrl, isDraining, busy, logger, now, random = Math.random } = options;
   const publicUrlParsed = publicUrl === null ? null : new URL(publicUrl);
   const addressee = publicUrlParsed === null ? null : addresseeOf(publicUrlParsed);
   const prefix = prefixOf(publicUrl);
@@ -234,6 +236,8 @@ export function createAttempts(options: {
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
+    const owes = isForeign && !call.standing;
+    if (owes) busy.began(replica, timeoutMs);
 
     function sendOn(to: string): void {
       if (!call.gone) dispatch(call, deployment, replica, tried, { ...trail, movedTo: to, hops: trail.hops + 1 });
@@ -293,6 +297,7 @@ export function createAttempts(options: {
         if (call.gone || call.refused) controller.abort(new Error("Nobody waits for the answer."));
       },
       onResponseStart(controller, status, received) {
+        if (owes) busy.heard(replica);
         if (status < 200 || response.headersSent) return;
         const references = () => referencesOf({ call, deployment, replica, asked, prefix, publicUrl: publicUrlParsed });
         if (isMcp && isRedirect(status)) {
@@ -344,6 +349,7 @@ export function createAttempts(options: {
         else process.nextTick(flushHead, response);
       },
       onResponseData(controller, received) {
+        if (owes) busy.heard(replica);
         if (movedTo !== null) {
           // Of a redirect only the head counts.
           passed += received.length;
@@ -375,6 +381,7 @@ export function createAttempts(options: {
       },
       onResponseEnd() {
         replica.outstanding -= 1;
+        if (owes) busy.ended(replica, true);
         call.controller = null;
         clearTimeout(stalled);
         replica.health.succeeded();
@@ -384,6 +391,7 @@ export function createAttempts(options: {
       },
       onResponseError(_controller, error) {
         replica.outstanding -= 1;
+        if (owes) busy.ended(replica, !begun || !(call.gone || isTimeout(error)));
         call.controller = null;
         clearTimeout(stalled);
         filter?.drop();

@@ -4,6 +4,7 @@ import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/
 import type { Authenticator } from "./authentication.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
+import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
 import { readMcpCall, type McpCall } from "./mcp-call.ts";
@@ -29,6 +30,7 @@ import { findReplica, type Routes } from "./routes.ts";
 import type { UsageJournal } from "./usage-journal.ts";
 
 export interface CallsOptions {
+  busy: BusyReplicas;
   routes: Routes;
   authenticator: Pick<Authenticator, "authenticate">;
   callerLimit: RateLimiter;
@@ -87,6 +89,7 @@ export function createCalls(options: CallsOptions): Calls {
     metrics,
     challenge,
     publicUrl,
+    busy,
     logger,
     requestLog = noRequestLog,
     now = Date.now,
@@ -103,6 +106,7 @@ export function createCalls(options: CallsOptions): Calls {
     held,
     publicUrl,
     isDraining: () => draining,
+    busy,
     logger,
     now,
   });

@@ -19,6 +19,8 @@ export interface ControlPlane {
   introspect(credential: string): Promise<Introspection>;
   /** @throws ToolyardError when it does not answer. */
   fetchKeys(): Promise<JSONWebKeySet>;
+  /** @throws ToolyardError when it does not answer. */
+  reportBusy(replicaIds: string[]): Promise<void>;
   /** @param batch JSON of a UsageBatchInput. @throws ToolyardError when it was not taken. */
   recordUsage(batch: Buffer): Promise<void>;
   close(): Promise<void>;
@@ -43,6 +45,8 @@ const REVOCATIONS =
 const INTROSPECT =
   "query ($c: String!) { introspectCredential(credential: $c) { active subject role scopes expiresAt } }";
 const RECORD = "mutation ($b: UsageBatchInput!) { recordUsage(batch: $b) }";
+
+const REPORT_BUSY = "mutation ($ids: [ID!]!) { reportBusyReplicas(replicaIds: $ids) }";
 
 const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 5_000;
@@ -224,6 +228,9 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       if (!answer.success)
         throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane did not answer its keys.");
       return answer.data;
+    },
+    async reportBusy(ids) {
+      await graphql(JSON.stringify({ query: REPORT_BUSY, variables: { ids } }), ASK_MS);
     },
     async recordUsage(batch) {
       const head = Buffer.from(`{"query":${JSON.stringify(RECORD)},"variables":{"b":`);

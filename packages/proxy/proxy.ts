@@ -7,6 +7,7 @@ import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { createAuthenticator } from "./authentication.ts";
+import { createBusyReplicas } from "./busy-replicas.ts";
 import { createCalls } from "./calls.ts";
 import type { ProxyConfig } from "./config.ts";
 import { createControlPlane } from "./control-plane.ts";
@@ -118,7 +119,13 @@ export async function createProxy(options: {
     revocations: createRevocationList({ now }),
     now,
   });
+  const busy = createBusyReplicas({
+    // While the control plane is away nobody probes, either.
+    report: (replicaIds) => void controlPlane.reportBusy(replicaIds).catch(() => undefined),
+    now,
+  });
   const calls = createCalls({
+    busy,
     routes,
     authenticator,
     callerLimit: createRateLimiter({ callsPerMinute: config.callerCallsPerMinute }),
@@ -200,6 +207,7 @@ export async function createProxy(options: {
       const forced = setTimeout(() => server.closeAllConnections(), 500);
       await closed;
       clearTimeout(forced);
+      busy.close();
       await journal.close();
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();

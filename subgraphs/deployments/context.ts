@@ -1,4 +1,5 @@
 import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
+import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { Loaders } from "./loaders.ts";
@@ -15,6 +16,7 @@ export interface Context extends RequestContext {
   logs: LogService;
   usage: UsageService;
   routes: RouteFeed;
+  busyReplicas: BusyReplicas;
   urls: DeploymentUrls;
   /** MCP sessions that are open in a replica now. */
   sessionsOf: (deployment: Deployment, replica: Replica) => Promise<number>;

@@ -17,6 +17,7 @@ import {
 } from "@toolyard/service-kit";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { parse } from "graphql";
+import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
@@ -118,7 +119,9 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     secrets,
     logger,
   });
+  const busyReplicas = createBusyReplicas({ now });
   const reconciler = createReconciler({
+    isBusy: (replicaId) => busyReplicas.has(replicaId),
     store,
     runtimes,
     prober,
@@ -160,6 +163,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
       sealer,
       sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
     }),
+    busyReplicas,
     urls: createDeploymentUrls(config.proxyUrl),
     sessionsOf: createSessionCounter({ prober, sealer }),
   };

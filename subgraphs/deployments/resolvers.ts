@@ -64,6 +64,10 @@ export const resolvers: Resolvers<Context> = {
     stopDeploymentsOfTool: (_, { toolId }, { deployments, caller }) => deployments.stopOfTool(caller, toolId),
     checkDeploymentHealth: (_, { id }, { deployments, caller }) => deployments.check(caller, id),
     recordUsage: (_, { batch }, { usage, caller }) => usage.record(caller, batch),
+    reportBusyReplicas: (_, { replicaIds }, { busyReplicas, caller }) => {
+      busyReplicas.note(caller, replicaIds);
+      return true;
+    },
     deployTemplate: (_, _arguments, { caller }) => later(caller, "deployment:write", "Templates"),
     validateDeployment: (_, _arguments, { caller }) => later(caller, "deployment:write", "Releases"),
     runSecurityScan: (_, _arguments, { caller }) => later(caller, "deployment:write", "Security scans"),

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
-import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
+import { ownUrl, urlAt } from "@toolyard/service-kit/origin-path.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */
@@ -85,7 +85,7 @@ export async function probeMcp(options: {
         const to = ownUrl(response.headers.get("location") ?? "//", pathOf(response.url), { url: url.href, remote });
         if (to === null) break;
         await response.body?.cancel();
-        response = await send(new URL(to.pathname + to.search, url).href);
+        response = await send(urlAt(url.origin, to.pathname + to.search).href);
       }
       const { status, statusText, headers: answered } = response;
       const contentType = answered.get("content-type");

@@ -37,6 +37,8 @@ export interface ReconcilerOptions {
   sealer: Sealer;
   secrets: KnownSecrets;
   bury: Bury;
+  /** Whether a replica has calls that are within their time, as far as proxies tell; they do so within TOLD_WITHIN_MS. */
+  isBusy?: (replicaId: string) => boolean;
   logger: Logger;
   hostId: string;
   /** Where replicas of this host listen and are reached. */
@@ -61,7 +63,7 @@ const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { store, prober, ports, sealer, secrets, bury, logger, hostId, address } = options;
+  const { store, prober, ports, sealer, secrets, bury, isBusy = () => false, logger, hostId, address } = options;
   const { now = Date.now, random = Math.random, sweepIntervalMs = 2_000, drainMs = 500, graceMs = GRACE_MS } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
@@ -76,6 +78,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     sealer,
     secrets,
     bury,
+    isBusy,
     logger,
     now,
     random,

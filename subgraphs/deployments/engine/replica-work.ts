@@ -11,6 +11,7 @@ import {
   type ReplicaPhase,
 } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
+import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import { calleeOf } from "../callee.ts";
 import { openHeaders, openLaunch, openUrl, resourcesOf } from "../launch-opening.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
@@ -48,6 +49,7 @@ export interface ReplicaWorkOptions {
   sealer: Sealer;
   secrets: KnownSecrets;
   bury: Bury;
+  isBusy: (replicaId: string) => boolean;
   logger: Logger;
   now: () => number;
   random: () => number;
@@ -68,7 +70,7 @@ const LONGEST_WORDS = 1_000;
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, bury, logger } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, logger } = options;
   const { now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
@@ -201,6 +203,19 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     await changes.update({ deploymentId, replicaId, incarnation, set });
   }
 
+  /** What does one thing at a time answers no probe while it has a call. Bridges say so themselves; of other servers proxies do. */
+  async function unlessBusy(
+    { launch }: Deployment,
+    replica: Replica,
+    result: ProbeResult,
+    signal: AbortSignal,
+  ): Promise<ProbeResult> {
+    if (launch.kind === "stdio") return result;
+    if (!isBusy(replica.id)) await delay(TOLD_WITHIN_MS, undefined, { signal, ref: false }).catch(ignoreAbort);
+    if (!isBusy(replica.id)) return result;
+    return { ...result, outcome: "BUSY", detail: `${result.detail} It has calls that are within their time.` };
+  }
+
   const work: ReplicaWork = {
     targetOf,
 
@@ -275,8 +290,9 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     async probe({ deployment }, replica, signal, atMost) {
       const { phase } = replica.state;
       const call = phase === "STARTING" ? prober.greet : prober.check;
-      const result = await call(targetOf(deployment, replica), signal, atMost);
+      const answer = await call(targetOf(deployment, replica), signal, atMost);
       if (signal.aborted) return null;
+      const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
       const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
       // Whoever waits less than probes do knows nothing of what takes longer.
       const isUndecided = atMost !== undefined && result.late === atMost;

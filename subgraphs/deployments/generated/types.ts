@@ -1046,6 +1046,11 @@ export type Mutation = {
   checkDeploymentHealth: HealthCheck;
   /** Idempotent by the batch's id. */
   recordUsage: Scalars['Boolean']['output'];
+  /**
+   * A proxy tells, each second, which replicas have calls that are within their time though nothing comes of them: for some seconds a probe that they
+   * do not answer says nothing against them.
+   */
+  reportBusyReplicas: Scalars['Boolean']['output'];
   /** Checks whether a version could be deployed. */
   validateDeployment: Task;
   /** Looks for known weaknesses and secrets. */
@@ -1103,6 +1108,11 @@ export type MutationCheckDeploymentHealthArgs = {
 
 export type MutationRecordUsageArgs = {
   batch: UsageBatchInput;
+};
+
+
+export type MutationReportBusyReplicasArgs = {
+  replicaIds: Array<Scalars['ID']['input']>;
 };
 
 
@@ -1838,6 +1848,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   stopDeploymentsOfTool?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<MutationStopDeploymentsOfToolArgs, 'toolId'>>;
   checkDeploymentHealth?: Resolver<ResolversTypes['HealthCheck'], ParentType, ContextType, RequireFields<MutationCheckDeploymentHealthArgs, 'id'>>;
   recordUsage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationRecordUsageArgs, 'batch'>>;
+  reportBusyReplicas?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationReportBusyReplicasArgs, 'replicaIds'>>;
   validateDeployment?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationValidateDeploymentArgs, 'toolId' | 'environment' | 'dryRun'>>;
   runSecurityScan?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationRunSecurityScanArgs, 'toolId' | 'dryRun'>>;
   runSmokeTests?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationRunSmokeTestsArgs, 'toolId' | 'environment' | 'suite' | 'timeoutSeconds' | 'dryRun'>>;

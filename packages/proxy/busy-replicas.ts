@@ -1,0 +1,75 @@
+import type { Replica } from "./replica.ts";
+
+/**
+ * Tells the control plane which replicas have calls that are within their time though nothing comes of them: a probe that they do not
+ * answer either says nothing. Bridges know that of their servers themselves; other servers are known by this alone.
+ */
+export interface BusyReplicas {
+  /** @param timeoutMs The call's time, until its first byte and between bytes */
+  began(replica: Replica, timeoutMs: number): void;
+  /** Something came of it. */
+  heard(replica: Replica): void;
+  /** @param isAnswered Whether it ended by an answer; else the server may be in it still, of which its leaving told it nothing. */
+  ended(replica: Replica, isAnswered: boolean): void;
+  close(): void;
+}
+
+interface Debt {
+  calls: number;
+  /** Since when it has calls and nothing at all came; newer calls do not change that, or what hangs would be excused for ever. */
+  silentSince: number | null;
+  timeoutMs: number;
+}
+
+const INTERVAL_MS = 1_000;
+/** What was heard of lately answers probes, too. */
+const SILENT_MS = 250;
+
+export function createBusyReplicas(options: {
+  /** Failures are its own matter: the next report comes soon. */
+  report: (replicaIds: string[]) => void;
+  now: () => number;
+}): BusyReplicas {
+  const { report, now } = options;
+  const debts = new Map<Replica, Debt>();
+  let timer: NodeJS.Timeout | null = null;
+
+  function look(): void {
+    timer = null;
+    const busy: string[] = [];
+    for (const [replica, { calls, silentSince, timeoutMs }] of debts) {
+      const silentMs = silentSince === null ? 0 : now() - silentSince;
+      if (calls === 0 && (silentSince === null || silentMs >= timeoutMs)) debts.delete(replica);
+      else if (silentMs >= SILENT_MS && silentMs < timeoutMs) busy.push(replica.id);
+    }
+    if (busy.length > 0) report(busy);
+    // Where there are no calls, nothing wakes the machine.
+    if (debts.size > 0) timer = setTimeout(look, INTERVAL_MS).unref();
+  }
+
+  return {
+    began(replica, timeoutMs) {
+      const debt = debts.get(replica) ?? { calls: 0, silentSince: null, timeoutMs };
+      debt.calls += 1;
+      debt.silentSince ??= now();
+      debt.timeoutMs = timeoutMs;
+      debts.set(replica, debt);
+      timer ??= setTimeout(look, INTERVAL_MS).unref();
+    },
+    heard(replica) {
+      const debt = debts.get(replica);
+      if (debt) debt.silentSince = debt.calls > 0 ? now() : null;
+    },
+    ended(replica, isAnswered) {
+      const debt = debts.get(replica);
+      if (!debt) return;
+      debt.calls -= 1;
+      if (debt.calls === 0 && isAnswered) debt.silentSince = null;
+    },
+    close() {
+      if (timer !== null) clearTimeout(timer);
+      timer = null;
+      debts.clear();
+    },
+  };
+}

@@ -1,0 +1,33 @@
+import { badInput, type Caller } from "@toolyard/service-kit";
+
+/** Which replicas have calls in flight that are within their time, as far as proxies tell. */
+export interface BusyReplicas {
+  /** @throws ToolyardError FORBIDDEN for others than proxies, BAD_USER_INPUT for too many */
+  note(caller: Caller, replicaIds: readonly string[]): void;
+  has(replicaId: string): boolean;
+}
+
+/** How soon a proxy tells it of a call at the latest. */
+export const TOLD_WITHIN_MS = 1_500;
+const GOOD_FOR_MS = 5_000;
+const MOST = 5_000;
+
+export function createBusyReplicas({ now }: { now: () => number }): BusyReplicas {
+  /** By id, the one that was told longest ago first. */
+  const until = new Map<string, number>();
+  return {
+    note(caller, replicaIds) {
+      caller.require("internal:usage");
+      if (replicaIds.length > MOST) throw badInput([{ path: "replicaIds", message: `must be ${MOST} at most` }]);
+      for (const id of replicaIds) {
+        until.delete(id);
+        until.set(id, now() + GOOD_FOR_MS);
+      }
+      for (const [id, end] of until) {
+        if (end > now() && until.size <= 2 * MOST) break;
+        until.delete(id);
+      }
+    },
+    has: (replicaId) => (until.get(replicaId) ?? 0) > now(),
+  };
+}
