@@ -22,8 +22,30 @@ export interface Exchange {
   ended: boolean;
 }
 
-/** A client that does not read is given up when so many bytes wait for it. */
+/** A client that does not read is given up when so many bytes wait for it; … */
 const maxUnsentBytes = 32 * 1024 * 1024;
+/** … and the one for which most wait, when so many do for all together: of the whole process, which has one memory. */
+const maxUnsentInAll = 256 * 1024 * 1024;
+/** For which so much waits. */
+const slowBytes = 1024 * 1024;
+const slow = new Set<Exchange>();
+
+function leaveRoom(exchange: Exchange): void {
+  const { response } = exchange;
+  if (response.writableLength < slowBytes) return;
+  if (!slow.has(exchange)) response.once("close", () => slow.delete(exchange));
+  slow.add(exchange);
+  let all = 0;
+  let most = exchange;
+  for (const one of slow) {
+    all += one.response.writableLength;
+    if (one.response.writableLength > most.response.writableLength) most = one;
+  }
+  if (all <= maxUnsentInAll) return;
+  slow.delete(most);
+  most.ended = true;
+  most.response.destroy();
+}
 
 /** Of requests whose numbers JavaScript prints otherwise: how their ids and progress tokens are written, by how they would be. */
 const digits = new WeakMap<ServerResponse, Map<string, string>>();
@@ -100,6 +122,7 @@ function writeEvent(exchange: Exchange, json: string): void {
     return;
   }
   response.write(`event: message\ndata: ${json}\n\n`);
+  leaveRoom(exchange);
 }
 
 /** Sends a message that is not one of the answers. False when this exchange cannot carry it. `json` is on one line. */
@@ -137,6 +160,7 @@ function writeJson(exchange: Exchange, json: string, status: number): void {
     ...sessionHeader(exchange),
   });
   exchange.response.end(json);
+  leaveRoom(exchange);
 }
 
 /** Ends it with what was sent so far. */

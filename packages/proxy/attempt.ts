@@ -14,6 +14,7 @@ import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
   closedPath,
+  compressedStream,
   malformed,
   noStream,
   notFollowed,
@@ -29,7 +30,17 @@ import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
 import type { AnswerFilter, HeldBytes } from "./round-trips.ts";
 import { isRedirect, knowsTransport, looksLegacy } from "./legacy/transport.ts";
 import { isGone, isOfRequest, isTimeout } from "./replica-errors.ts";
-import { isBridged, isOtherName, isUncertain, NO_TRAIL, streamPathsOf, targetOf, type Trail, type Way } from "./way.ts";
+import {
+  isBridged,
+  isOtherName,
+  isOtherSlash,
+  isUncertain,
+  NO_TRAIL,
+  streamPathsOf,
+  targetOf,
+  type Trail,
+  type Way,
+} from "./way.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
 
 /** Sends calls to replicas and their answers back. */
@@ -153,7 +164,8 @@ export function createAttempts(options: {
         call.atMcp = true;
         if (isBridged(call)) return bridge(call, deployment, replica, tried);
         way.asked = legacy.path;
-      } else if (request.method === "POST" && replica.messagePaths.has(path.path)) return refuse(call, noStream());
+      } else if (request.method !== "GET" && replica.messagePaths.has(replica.pathPrefix + path.path))
+        return refuse(call, noStream());
     } else call.atMcp = isMcp;
     send(call, deployment, replica, tried, way, trail);
   }
@@ -306,7 +318,8 @@ export function createAttempts(options: {
             refuse(call, notFollowed(to === null ? "elsewhere" : "circle"));
             return controller.abort(new Error("The redirect is not followed."));
           }
-          if (path.query === "") replica.movedTo = to;
+          // Another place may be this caller's alone.
+          if (path.query === "" && isOtherSlash(to, asked)) replica.movedTo = to;
           if (body.content === null || Buffer.isBuffer(body.content)) {
             movedTo = to;
             return;
@@ -317,6 +330,10 @@ export function createAttempts(options: {
           heldAnswer = { status, received, chunks: [] };
           return;
         }
+        if (isForeign && request.method === "GET" && isEventStream(received) && isEncoded(received)) {
+          refuse(call, compressedStream());
+          return controller.abort(new Error("The stream cannot be read."));
+        }
         if (isMcp && status === 404) replica.movedTo = null;
         call.status = status;
         const answer = ["x-request-id", call.requestId];
@@ -326,10 +343,12 @@ export function createAttempts(options: {
           answer.push("x-accel-buffering", "no");
         if (isForeign) passReferringHeaders(received, answer, references);
         filter = filterFor(call, replica, { status, headers: received }, { states: routes.requestStates(), held });
-        if (isForeign && request.method === "GET" && status === 200 && isEventStream(received) && !isEncoded(received))
+        if (isForeign && request.method === "GET" && status === 200 && isEventStream(received)) {
+          response.once("close", () => replica.messagePaths.forget(response));
           filter = createEndpointFilter((endpoint) =>
             endpointAtRoute(call, deployment, replica, endpoint, references()),
           );
+        }
         call.outcome = outcome = outcomeOf(call, received);
         const ownId = received["mcp-session-id"];
         if (typeof ownId === "string") answer.push("mcp-session-id", sessionIdFor(call, replica, ownId));
@@ -434,7 +453,7 @@ export function createAttempts(options: {
     const ownId = references.atReplica(endpoint);
     // Elsewhere nobody's credentials are sent: what is posted comes back here, and is refused.
     if (ownId === null) return references.atAnyPath(call.path.path);
-    replica.messagePaths.add(pathOf(ownId));
+    replica.messagePaths.name(call.response, pathOf(ownId));
     if (call.atMcp && call.path.query === "") replica.legacy?.learn(targetOf(replica, deployment, call.path));
     const signed = routes.sessionIds()?.sign({ replicaId: replica.id, ownId }, call.caller?.subject ?? "") ?? "";
     return withStreamId(references.atAnyPath(ownId), signed);

@@ -12,52 +12,88 @@ export function streamIdOf(query: string): string {
   return new URLSearchParams(query).get(STREAM_PARAMETER.slice(0, -1)) ?? "";
 }
 
-/** A first event that is longer is no `endpoint` event. */
-const MAX_HELD_BYTES = 64 * 1024;
+/** An event that is longer is not held. */
+const MAX_HELD_LENGTH = 64 * 1024;
+/** What may be the beginning of what is looked for. */
+const TAIL_LENGTH = 24;
+
+/** A line's end, and a blank line. Where the text ends in the middle of that one's end, the rest is a blank line more. */
+const EVENT_END = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)/;
+const OF_ENDPOINT = /(?:^(?:\xef\xbb\xbf)?|[\r\n])event: ?endpoint[\r\n]/;
+/** The byte order mark that a stream may begin with is taken away by clients. */
+const MARK = "\xef\xbb\xbf";
 
 /**
- * Holds the first event of a stream until it is whole: where it is the `endpoint` event of an HTTP+SSE server (2024-11-05), which
- * names the URL for messages, that becomes what `rewrite` makes of it. All that comes after goes on as it is.
+ * Holds each event of a stream until it is whole: what an `endpoint` event of an HTTP+SSE server (2024-11-05) names, the URL for
+ * messages, becomes what `rewrite` makes of it. Clients act on every such event, not only on the first. All else goes on as it is.
  */
 export function createEndpointFilter(rewrite: (endpoint: string) => string): AnswerFilter {
-  let held: Buffer | null = Buffer.alloc(0);
+  /** Of the event that comes. */
+  let held: string[] = [];
+  let length = 0;
+  let tail = "";
+  /** It goes on in parts. */
+  let isLong = false;
+  let isFirst = true;
+  /** One that was long is of an endpoint: nothing more goes on, so that no client comes to its end. */
+  let isOver = false;
+
+  function takePart(part: string, isEnd: boolean): string {
+    if (isLong) {
+      isOver = OF_ENDPOINT.test(`\0${tail}${part}`);
+      return isOver ? "" : part;
+    }
+    held.push(part);
+    length += part.length;
+    if (isEnd) return rewriteEvent(held.join(""), isFirst ? MARK : "", rewrite);
+    if (length <= MAX_HELD_LENGTH) return "";
+    const all = held.join("");
+    held = [];
+    isLong = true;
+    isOver = OF_ENDPOINT.test(all);
+    return isOver ? "" : all;
+  }
+
   return {
     push(chunk) {
-      if (held === null) return chunk;
-      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      const text = held.toString("latin1");
-      const end = endOfEvent(text);
-      if (end === null && held.length <= MAX_HELD_BYTES) return null;
-      const all = held;
-      held = null;
-      if (end === null) return all;
-      return Buffer.concat([Buffer.from(rewriteEvent(text.slice(0, end), rewrite), "latin1"), all.subarray(end)]);
+      let text = chunk.toString("latin1");
+      let out = "";
+      while (text !== "" && !isOver) {
+        const end = EVENT_END.exec(tail + text);
+        const part = end === null ? text : text.slice(0, end.index + end[0].length - tail.length);
+        out += takePart(part, end !== null);
+        text = text.slice(part.length);
+        tail = (tail + part).slice(-TAIL_LENGTH);
+        if (end === null) continue;
+        [held, length, tail, isLong, isFirst] = [[], 0, "", false, false];
+      }
+      return out === "" ? null : Buffer.from(out, "latin1");
     },
     end() {
-      const rest = held;
-      held = null;
-      return rest === null || rest.length === 0 ? null : rest;
+      const rest = isOver ? "" : held.join("");
+      held = [];
+      return rest === "" ? null : Buffer.from(rest, "latin1");
     },
     drop() {
-      held = null;
+      held = [];
     },
   };
 }
 
-/** The index after the first event that has data: comments and times to reconnect may come before. */
-function endOfEvent(text: string): number | null {
-  const ends = /\r\n\r\n|\n\n|\r\r|\n\r\n/g;
-  for (let found = ends.exec(text); found !== null; found = ends.exec(text)) {
-    const end = found.index + found[0].length;
-    if (/(^|[\r\n])data[:\r\n]/.test(text.slice(0, end))) return end;
-  }
-  return null;
-}
-
-function rewriteEvent(event: string, rewrite: (endpoint: string) => string): string {
-  if (!/(^|[\r\n])event: ?endpoint[\r\n]/.test(event)) return event;
-  return event.replace(/(^|[\r\n])(data: ?)([^\r\n]*)/, (_, before: string, field: string, endpoint: string) => {
-    const rewritten = rewrite(Buffer.from(endpoint, "latin1").toString("utf8"));
-    return `${before}${field}${Buffer.from(rewritten, "utf8").toString("latin1")}`;
+/** With one line of data for all of them: clients join them before they read the URL. */
+function rewriteEvent(event: string, mark: string, rewrite: (endpoint: string) => string): string {
+  // Most are none.
+  if (!OF_ENDPOINT.test(event)) return event;
+  const start = mark !== "" && event.startsWith(mark) ? mark : "";
+  const lines = [...event.slice(start.length).matchAll(/([^\r\n]*)(\r\n|\n|\r)/g)].map(([, line = "", end = ""]) => {
+    const [, field, value = ""] = /^(event|data)(?:: ?(.*))?$/.exec(line) ?? [];
+    return { line, end, field, value };
   });
+  const data = lines.filter(({ field }) => field === "data");
+  if (lines.findLast(({ field }) => field === "event")?.value !== "endpoint" || data.length === 0) return event;
+  const endpoint = rewrite(Buffer.from(data.map(({ value }) => value).join("\n"), "latin1").toString("utf8"));
+  const written = `data: ${Buffer.from(endpoint, "utf8").toString("latin1")}`;
+  // As comments, the other lines of it keep line ends apart that would else be one.
+  const lineOf = (it: (typeof lines)[number]) => (it === data[0] ? written : it.field === "data" ? ":" : it.line);
+  return start + lines.map((it) => lineOf(it) + it.end).join("");
 }

@@ -108,6 +108,20 @@ describe("a redirect of the MCP endpoint", () => {
     }
   });
 
+  test("to another place is followed for each caller anew: it may be one's alone", async () => {
+    for (const status of [307, 308]) {
+      const base = await route();
+      redirect(status, ({ headers }) => `/mcp/of/${String(headers["x-toolyard-user"])}`);
+      const other = { authorization: `Bearer ${await controlPlane.accessToken("bob")}` };
+      const urlFor = async (headers = {}) =>
+        ((await (await post(`${base}/mcp`, BODY, headers)).json()) as { url: string }).url;
+      const own = await urlFor();
+      expect(own).toMatch(/^\/mcp\/of\/./);
+      expect(await urlFor(other)).not.toBe(own);
+      expect(await urlFor()).toBe(own);
+    }
+  });
+
   test("keeps the client's query, and is followed for streams", async () => {
     const base = await route();
     redirect(307, (request) => `/mcp/?${request.url?.split("?")[1] ?? ""}`);

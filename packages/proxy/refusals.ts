@@ -86,6 +86,13 @@ export function noStream(): Refusal {
   return { error: new ToolyardError("NOT_FOUND", message), rpcCode: SESSION_NOT_FOUND };
 }
 
+/** What its server says of where to post could not be read. */
+export function compressedStream(): Refusal {
+  const message =
+    "The tool's server compresses its event stream, which nobody asked for and this proxy cannot read. Turn compression off for text/event-stream there.";
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
+}
+
 export function unreachable(): Refusal {
   return {
     error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached. Try again."),

@@ -6,7 +6,9 @@ import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
 import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 import type { Logger } from "@toolyard/service-kit";
 import { createLegacyServer, type LegacyServer } from "./legacy/legacy-server.ts";
+import { createMessagePaths, type MessagePaths } from "./message-paths.ts";
 import type { RouteTarget } from "./route-table.ts";
+import { createHeldBytes } from "./round-trips.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
 export interface Replica extends Candidate {
@@ -20,10 +22,9 @@ export interface Replica extends Candidate {
   readonly headers: readonly string[];
   /** Lower-case names of `headers` beside the credential: a client's own are not sent. */
   readonly ownHeaders: ReadonlySet<string> | null;
-  /** Where a redirect of its MCP endpoint led, path and query: the next calls go there at once. */
+  /** Its MCP endpoint with a slash more or less at the end, where a redirect led there: the next calls go there at once. */
   movedTo: string | null;
-  /** Paths for messages that its `endpoint` events named: only who got such an event may post there. */
-  readonly messagePaths: Set<string>;
+  readonly messagePaths: MessagePaths;
   /** What is known of it as a server of HTTP+SSE; null for a bridge, which is none. */
   readonly legacy: LegacyServer | null;
   /** Opened at the first call: a proxy may have thousands of routes that nobody calls. */
@@ -39,6 +40,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const KEEP_ALIVE_MS = 4_000;
 /** For calls of HTTP+SSE servers that still run; their streams end after it. */
 const RETIRED_DRAIN_MS = 30_000;
+/** Of messages of HTTP+SSE servers that are not whole yet: some of the longest. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 /** @param onPoolError What a pool says when it cannot be closed in order. */
 export function createReplica(options: {
@@ -67,10 +70,11 @@ export function createReplica(options: {
     return pool;
   }
   const headers = target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra];
+  const messagePaths = createMessagePaths();
   const legacy =
     target.token === ""
       ? createLegacyServer({
-          server: { target, headers, dispatcher: open },
+          server: { target, headers, dispatcher: open, messagePaths, held: createHeldBytes(MAX_HELD_BYTES) },
           secrets: target.headers.map(({ value }) => value),
           isBusy: () => replica.outstanding > 0,
           logger,
@@ -89,7 +93,7 @@ export function createReplica(options: {
     },
     outstanding: 0,
     movedTo: null,
-    messagePaths: new Set(),
+    messagePaths,
     health: createPassiveHealth(),
     pathPrefix: socketPathOf(target.url) === null ? url.pathname.replace(/\/+$/, "") : "",
     headers,

@@ -53,6 +53,12 @@ export function isBridged({ request, session }: Call): boolean {
   return request.method === "POST" || request.method === "DELETE" || session !== null;
 }
 
+/** Whether a target is the other one with a slash more or less at the end of its path. */
+export function isOtherSlash(target: string, other: string): boolean {
+  const [path, otherPath] = [pathOf(target), pathOf(other)];
+  return isMcpPath(path, otherPath) && target.slice(path.length) === other.slice(otherPath.length);
+}
+
 /** Path and query of a call at its replica. */
 export function targetOf(
   replica: Replica,

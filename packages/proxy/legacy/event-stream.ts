@@ -1,6 +1,7 @@
 import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
 import { createParser } from "eventsource-parser";
 import type { Dispatcher } from "undici";
+import type { HeldBytes } from "../round-trips.ts";
 
 /** A server of HTTP+SSE (2024-11-05) as it is reached: GET opens a stream, whose first event names the URL for messages. */
 export interface StreamServer {
@@ -9,6 +10,8 @@ export interface StreamServer {
   dispatcher(): Dispatcher;
   /** Name, value…: what the server takes besides. */
   readonly headers: readonly string[];
+  /** What is held of events, of all its streams, until they are whole; left out where there is but one stream. */
+  readonly held?: HeldBytes;
 }
 
 export interface StreamEvents {
@@ -54,9 +57,18 @@ export async function readEventStream(
   }
   let isOpen = false;
   let failure: StreamError | null = null;
+  /** Bytes that came after the last event. */
+  let pending = 0;
+  const give = (bytes: number): void => {
+    const given = Math.min(bytes, pending);
+    pending -= given;
+    server.held?.give(given);
+  };
   const parser = createParser({
     maxBufferSize: maxEventBytes,
+    onComment: (comment) => give(comment.length + 2),
     onEvent({ event, data }) {
+      give(pending);
       if (failure !== null) return;
       if (isOpen) {
         if (event === undefined || event === "message") onMessage(data);
@@ -81,10 +93,16 @@ export async function readEventStream(
   });
   const decoder = new TextDecoder();
   // undici's body yields Buffers unless an encoding was set on it.
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    parser.feed(decoder.decode(chunk, { stream: true }));
-    // Set by the parser's callbacks, which TypeScript does not see.
-    if ((failure as StreamError | null) !== null) throw failure as unknown as StreamError;
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      if (server.held?.take(chunk.length) === false) throw new StreamError("it sends too many long messages at once");
+      pending += chunk.length;
+      parser.feed(decoder.decode(chunk, { stream: true }));
+      // Set by the parser's callbacks, which TypeScript does not see.
+      if ((failure as StreamError | null) !== null) throw failure as unknown as StreamError;
+    }
+  } finally {
+    give(pending);
   }
   throw new StreamError("it ended its event stream");
 }

@@ -2,7 +2,8 @@ import { randomBytes } from "node:crypto";
 import { messageOf, type Logger } from "@toolyard/service-kit";
 import { Pool, type Dispatcher } from "undici";
 import type { Bridge } from "@toolyard/bridge/bridge.ts";
-import { readEventStream, type StreamServer } from "./event-stream.ts";
+import { readEventStream } from "./event-stream.ts";
+import type { BridgedServer } from "./stream-child.ts";
 import { USUAL_STREAM_PATH } from "./transport.ts";
 
 /** How a server's MCP endpoint is reached in the protocol's newer transport. */
@@ -38,7 +39,7 @@ const MAX_MESSAGE_BYTES = 10 * 1024 * 1024;
 const MAX_STREAMS = 1_024;
 
 export function createLegacyServer(options: {
-  server: StreamServer;
+  server: BridgedServer;
   /** What must not be read in errors. */
   secrets: readonly string[];
   /** Whether calls are under way. */

@@ -1,4 +1,5 @@
-import type { ServerResponse } from "node:http";
+import { request as httpRequest, type ServerResponse } from "node:http";
+import { gzipSync } from "node:zlib";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
@@ -277,16 +278,69 @@ describe("a client of HTTP+SSE", () => {
     expect(await post(endpoint, token)).toBe(202);
     expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toContain('"id":1');
     ended.abort();
+    // With the last such stream its path is one like others.
+    const before = legacy.seen.length;
+    await eventually("a message that reaches the server", async () => {
+      await post(endpoint.replace(/&toolyard-stream=.*/, ""), token);
+      return legacy.seen.length > before;
+    });
   });
 
-  test("whose server names an endpoint elsewhere sends nothing there", async () => {
+  test.each(["/messages/", "//messages", "/%6dessages", "/Messages", "/messages;x=1", "/messages%2F", "\\messages"])(
+    "is not posted to by another name of its path: %s",
+    async (name) => {
+      await using legacy = await startStreamServer({ endpoint: "/messages" });
+      const base = await route([legacy.url]);
+      const client = await connectMcp("v1", `${base}/mcp`, token);
+      await client.listTools();
+      const url = legacy.seen.find(({ method }) => method === "POST")?.url ?? "";
+      const before = legacy.seen.length;
+      const target = `${new URL(base).pathname}${name}?${url.split("?")[1]}`;
+      const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+      const status = (method: string) =>
+        new Promise((resolve, reject) =>
+          httpRequest(`${running.url}`, {
+            method,
+            path: target,
+            headers: { authorization: `Bearer ${other}`, "content-type": "application/json" },
+          })
+            .on("response", (answer) => resolve(answer.resume().statusCode))
+            .on("error", reject)
+            .end(body),
+        );
+      expect(await status("POST")).toBe(404);
+      expect(await status("PUT")).toBe(404);
+      expect(legacy.seen).toHaveLength(before);
+      await client.close();
+    },
+  );
+
+  test("whose server compresses what says where to post is told so, and gets none of it", async () => {
+    await using legacy = await startStreamServer({
+      path: "/never",
+      other(request, response) {
+        if (request.method !== "GET") return false;
+        const stream = "event: endpoint\ndata: http://127.0.0.1:9/messages\n\n";
+        response.writeHead(200, { "content-type": "text/event-stream", "content-encoding": "gzip" });
+        return response.write(gzipSync(stream));
+      },
+    });
+    const base = await route([legacy.url]);
+    const headers = { authorization: `Bearer ${token}`, accept: "text/event-stream", "accept-encoding": "gzip" };
+    const stream = await fetch(`${base}/sse`, { headers });
+    expect(stream.status).toBe(502);
+    expect(await stream.text()).toContain("compresses its event stream");
+  });
+
+  test("whose server names an endpoint elsewhere, once or again, sends nothing there", async () => {
     await using elsewhere = await startStreamServer();
     await using legacy = await startStreamServer({
       path: "/never",
       other(request, response) {
         if (request.method !== "GET") return false;
         response.writeHead(200, { "content-type": "text/event-stream" });
-        response.write(`event: endpoint\ndata: ${elsewhere.url}/messages?sessionId=1\n\n`);
+        const endpoint = `event: endpoint\ndata: ${elsewhere.url}/messages?sessionId=1\n\n`;
+        response.write(`\ufeff${endpoint}event: message\ndata: {}\n\n${endpoint}`);
         return true;
       },
     });

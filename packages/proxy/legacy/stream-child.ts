@@ -9,15 +9,22 @@ import {
 } from "@toolyard/bridge/child.ts";
 import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/json-rpc.ts";
 import { messageOf } from "@toolyard/service-kit";
+import type { MessagePaths } from "../message-paths.ts";
+import { pathOf } from "../references.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 
 /** How long a message waits for the one before to be taken: servers answer before they work, and those that do not must not block. */
 const IN_ORDER_MS = 250;
 
+/** One that a bridge speaks to. */
+export interface BridgedServer extends StreamServer {
+  readonly messagePaths: MessagePaths;
+}
+
 let streams = 0;
 
 /** A stream of an HTTP+SSE server as a child of a bridge: its messages are posted, those of the server come as events. */
-export function openStreamChild(server: StreamServer, path: string, options: ChildOptions): Child {
+export function openStreamChild(server: BridgedServer, path: string, options: ChildOptions): Child {
   const { log, mask, maxMessageBytes, onEnd } = options;
   const stopped = new AbortController();
   const gone = Promise.withResolvers<void>();
@@ -45,7 +52,10 @@ export function openStreamChild(server: StreamServer, path: string, options: Chi
       headers: headers(),
       maxEventBytes: maxMessageBytes,
       signal: stopped.signal,
-      onEndpoint: endpoint.resolve,
+      onEndpoint(named) {
+        server.messagePaths.name(stopped, pathOf(named));
+        endpoint.resolve(named);
+      },
       onMessage: (data) =>
         takeMessages(
           oneLine(data),
@@ -62,6 +72,7 @@ export function openStreamChild(server: StreamServer, path: string, options: Chi
       error instanceof StreamError ? `the server is not there: ${error.message}` : "the connection to the server broke";
     end = { code: null, signal: null, reason, words: error instanceof StreamError ? "" : mask.text(messageOf(error)) };
     stopped.abort();
+    server.messagePaths.forget(stopped);
     endpoint.reject(error);
     const owner = handler;
     handler = null;
