@@ -247,6 +247,23 @@ test.each([
   },
 );
 
+test("a server that says nothing is not said to print", async () => {
+  await withProcesses(
+    { kind: "stdio", command: "sleep", args: ["100"], options: { health: { startTimeoutSeconds: 4 } } },
+    async (fixture) => {
+      const id = await deploy(fixture);
+      const reasons = new Set<string | null>();
+      await eventually("BACKOFF", async () => {
+        const { reason } = await stateOf(fixture, id);
+        reasons.add(reason);
+        return reason?.includes("started again soon");
+      });
+      expect([...reasons].join("\n")).not.toMatch(/print/);
+      expect(reasons).toContain("It was started and has not answered yet.");
+    },
+  );
+});
+
 test("text on stdout is named while a server starts", async () => {
   const script = "console.log('Listening on port 3000'); setInterval(() => {}, 1000)";
   await withProcesses({ kind: "stdio", command: process.execPath, args: ["-e", script] }, async (fixture) => {

@@ -127,6 +127,31 @@ describe("a remote server that does not come up says why, while it starts and wh
         "It leads to https://sso.example/login?token=1.",
     ],
     [
+      "a redirect to itself",
+      async () => ({ url: url(await http(answers(307, "text/plain", "", { location: "/mcp" }))) }),
+      "It redirects in a circle (HTTP 307).",
+    ],
+    [
+      "a message that is taken and not answered",
+      async () => ({ url: url(await http(answers(202, "text/plain", ""))) }),
+      /^It took \S+ and answered nothing \(HTTP 202\)\.$/,
+    ],
+    [
+      "an event stream without an event",
+      async () => ({ url: url(await http(answers(200, "text/event-stream", ": hello\n\n"))) }),
+      /^It answered \S+ with an event stream that ended without an answer\.$/,
+    ],
+    [
+      "an HTTP+SSE server that takes no messages",
+      async () => ({
+        url: `http://127.0.0.1:${await http((request, response) => {
+          if (request.method === "POST") return void response.writeHead(405).end();
+          response.writeHead(200, { "content-type": "text/event-stream" }).write("event: endpoint\ndata: /m\n\n");
+        })}/sse`,
+      }),
+      "It answered a message with HTTP 405.",
+    ],
+    [
       "a web page",
       async () => ({ url: url(await http(answers(200, "text/html", "<!doctype html><title>Welcome</title>"))) }),
       /^It answered \S+ with a web page: the launch's url must be its MCP endpoint\.$/,
@@ -232,6 +257,22 @@ describe("a remote server that does not come up says why, while it starts and wh
       expect(await checkOf(fixture, id)).toEqual({ status: "UNHEALTHY", detail: reason });
     });
   });
+});
+
+test("a server that takes calls and never answers is told by the setting that ends its start", async () => {
+  const options = { health: { startTimeoutSeconds: 2 } };
+  await withRemote(
+    { url: `http://127.0.0.1:${await http(() => undefined)}/mcp`, options },
+    async (_fixture, _id, state) => {
+      const reason = await eventually("the reason", async () => {
+        const now = await state();
+        return now.reason?.includes("started again soon") === true && now.reason;
+      });
+      expect(reason).toMatch(
+        /^It did not answer within 2 s of its start \(startTimeoutSeconds\)\. It is started again/,
+      );
+    },
+  );
 });
 
 test("a name that leads to a private address is named with the setting that allows it", async () => {

@@ -24,6 +24,12 @@ export interface StreamEvents {
 /** What stands at the other end is no such server, or its stream broke. The message is the end of a sentence. */
 export class StreamError extends Error {
   override readonly name = "StreamError";
+  /** Whether there is such a server, though it is of no use. */
+  readonly isAnswered: boolean;
+  constructor(message: string, isAnswered = false) {
+    super(message);
+    this.isAnswered = isAnswered;
+  }
 }
 
 const MAX_REDIRECTS = 3;
@@ -80,6 +86,7 @@ export async function readEventStream(
           event === "endpoint"
             ? "its endpoint for messages is elsewhere, where nothing is sent"
             : "its stream does not begin with an endpoint event",
+          event === "endpoint",
         );
         return;
       }

@@ -69,7 +69,9 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
   function finish(error: unknown): void {
     if (end !== null) return;
     const reason =
-      error instanceof StreamError ? `the server is not there: ${error.message}` : "the connection to the server broke";
+      error instanceof StreamError
+        ? `the stream to the server failed: ${error.message}`
+        : "the connection to the server broke";
     end = { code: null, signal: null, reason, words: error instanceof StreamError ? "" : mask.text(messageOf(error)) };
     stopped.abort();
     server.messagePaths.forget(stopped);

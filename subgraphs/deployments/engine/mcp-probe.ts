@@ -49,6 +49,10 @@ export async function probeMcp(options: {
     if (!gaveUp.signal.aborted) gaveUp.abort(error);
     return gaveUp.signal.reason as Error;
   };
+  const giveUpFor = (answer: Answer): void => {
+    const why = explain(answer);
+    if (why !== null) giveUp(why);
+  };
   const counter = (isStream: boolean, answer: Answer | null) => {
     const decoder = new TextDecoder();
     return new TransformStream<Uint8Array, Uint8Array>({
@@ -59,6 +63,10 @@ export async function probeMcp(options: {
         if (answer !== null && answer.text.length < KEPT_CHARACTERS)
           answer.text += decoder.decode(chunk.subarray(0, KEPT_CHARACTERS), { stream: true });
         controller.enqueue(chunk);
+      },
+      // The client would wait for what is not to come.
+      flush: () => {
+        if (isStream && answer !== null && !DATA.test(answer.text)) giveUpFor(answer);
       },
     });
   };
@@ -81,22 +89,26 @@ export async function probeMcp(options: {
           signal: init?.signal ? AbortSignal.any([deadline, init.signal]) : deadline,
         } as unknown as Parameters<typeof undici.fetch>[1]);
       let response = await send(String(input));
-      for (let hops = 0; isRedirect(response.status) && hops < MAX_REDIRECTS; hops += 1) {
+      let isCircle = false;
+      for (let hops = 0; isRedirect(response.status); hops += 1) {
         const to = ownUrl(response.headers.get("location") ?? "//", pathOf(response.url), { url: url.href, remote });
         if (to === null) break;
+        isCircle = hops === MAX_REDIRECTS;
+        if (isCircle) break;
         await response.body?.cancel();
         response = await send(urlAt(url.origin, to.pathname + to.search).href);
       }
       const { status, statusText, headers: answered } = response;
       const contentType = answered.get("content-type");
       const answer =
-        asked === null ? null : { asked, status, contentType, location: answered.get("location"), text: "" };
+        asked === null ? null : { asked, status, contentType, location: answered.get("location"), isCircle, text: "" };
       if (answer !== null) last = answer;
       const isStream = contentType?.startsWith("text/event-stream") ?? false;
       const counted = response.body?.pipeThrough(counter(isStream, answer));
       // What is no stream is read to its end, so that it is known what it was.
       const body = counted === undefined || isStream ? counted : await new undici.Response(counted).arrayBuffer();
-      const isEmpty = body instanceof ArrayBuffer && body.byteLength === 0;
+      const isEmpty = body === undefined || (body instanceof ArrayBuffer && body.byteLength === 0);
+      if (isEmpty && answer !== null && response.ok) giveUpFor(answer);
       return new undici.Response(isEmpty ? null : body, {
         status,
         statusText,
@@ -139,6 +151,8 @@ export async function probeMcp(options: {
   }
 }
 
+/** Of an event that says anything. */
+const DATA = /^data:/m;
 /** The client's own limits come after ours, which say what was slow. */
 const OVER_LIMIT_MS = 5_000;
 

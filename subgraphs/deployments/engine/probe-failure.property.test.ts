@@ -28,6 +28,7 @@ const anyAnswer: fc.Arbitrary<Answer> = fc.record({
     fc.string(),
   ),
   location: fc.oneof(fc.constant(null), fc.webUrl({ withQueryParameters: true })),
+  isCircle: fc.boolean(),
   text: anyText,
 });
 const anyAsked = fc.record({

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from "node:http";
+import { StreamError } from "@toolyard/proxy/legacy/event-stream.ts";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
 import { PrivateAddressError } from "@toolyard/service-kit/remote-addresses.ts";
@@ -12,7 +13,9 @@ export interface Answer {
   asked: string;
   status: number;
   contentType: string | null;
+  /** Where it redirects to; `isCircle`: to itself, however often that is followed. */
   location: string | null;
+  isCircle: boolean;
   /** Its beginning. */
   text: string;
 }
@@ -50,7 +53,7 @@ const OLD_TRANSPORT = /^event: ?endpoint\s*$/m;
 
 /** Why an answer is not what an MCP server gives; null where it looks like one. */
 export function whyRefused(
-  { asked, status, contentType, location, text }: Answer,
+  { asked, status, contentType, location, isCircle, text }: Answer,
   { kind, hasHeaders }: Asked,
 ): Reason | null {
   const isRemote = kind === "remote";
@@ -59,6 +62,7 @@ export function whyRefused(
   const isPage = type === "text/html" || WEB_PAGE.test(text);
   const http = `HTTP ${status}${STATUS_CODES[status] === undefined ? "" : ` (${STATUS_CODES[status]})`}`;
   const toldWhy = isPage || text.trim() === "" ? null : said(text);
+  if (isCircle) return { reason: `It redirects in a circle (HTTP ${status}).`, words: null };
   if (status >= 300 && status < 400)
     return {
       reason: `It redirects to another address (HTTP ${status}), which is not followed: make that ${place}.`,
@@ -102,9 +106,9 @@ export function whyRefused(
 function whyOfStream(asked: string, text: string): Reason | null {
   if (OLD_TRANSPORT.test(text))
     return { reason: "It speaks the transport HTTP+SSE of revision 2024-11-05, and not Streamable HTTP.", words: null };
-  return text.trim() === ""
-    ? { reason: `It answered ${asked} with an event stream that ended without an answer.`, words: null }
-    : null;
+  return /^data:/m.test(text)
+    ? null
+    : { reason: `It answered ${asked} with an event stream that ended without an answer.`, words: null };
 }
 
 function whyOfJson(asked: string, text: string): Reason | null {
@@ -128,6 +132,8 @@ export function describeFailure(error: unknown, asked: Asked): Reason {
   const causes = causesOf(error);
   const own = causes.find((cause) => cause instanceof ProbeError);
   if (own) return own;
+  const stream = causes.find((cause) => cause instanceof StreamError);
+  if (stream) return { reason: sentence(stream.message), words: null };
   const refused = causes.find((cause) => cause instanceof PrivateAddressError || cause instanceof ImpostorError);
   if (refused instanceof Error) return { reason: refused.message, words: null };
   const network = causes.map((cause) => whyOfNetwork(systemCodeOf(cause), cause, asked)).find((why) => why !== null);
@@ -205,8 +211,8 @@ export const NOT_YET = "It was started and has not answered yet";
 const INSTALLER = /(?:^|\/)(npx|uvx|bunx|pnpx|pipx)$/;
 
 /** Why a server on stdio that runs has not answered yet, as far as it shows. */
-export function whyNotYet(launch: LaunchSpec, printed: string | null): Reason {
-  if (printed !== null)
+export function whyNotYet(launch: LaunchSpec, printed: string): Reason {
+  if (printed !== "")
     return {
       reason: "It has not answered yet. It prints text on stdout, where only MCP messages may be.",
       words: asSentence(`It printed: ${printed}`),

@@ -71,8 +71,8 @@ const bridgeStatus = z.object({
   status: z.string(),
   error: z.string().optional(),
   words: z.string().optional(),
-  /** What a server that has not answered yet printed where only messages may be. */
-  printed: z.string().nullish(),
+  /** What a server that has not answered yet printed where only messages may be; "": nothing. */
+  printed: z.string().default(""),
   sessions: z.number().int().default(0),
 });
 const rpcAnswer = z.object({
@@ -301,7 +301,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
           const { error = "the server ended", words = "" } = status;
           return failed({ reason: sentence(error), words: words === "" ? null : said(words) }, true);
         }
-        return failed(whyNotYet(target.launch, status.printed ?? null));
+        return failed(whyNotYet(target.launch, status.printed));
       } catch (error) {
         return failed(describeFailure(error, askedOf(target)));
       }

@@ -17,7 +17,7 @@ import { openHeaders, openLaunch, openUrl, resourcesOf } from "../launch-opening
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newToken } from "../new-replica.ts";
 import type { Reason } from "../reason.ts";
-import { greetingPauseMs, type Rebuff } from "./greeting-pace.ts";
+import { greetingPauseMs } from "./greeting-pace.ts";
 import type { Bury } from "./burial.ts";
 import { describeEnd, LAST_LINE, lastWords } from "./last-words.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
@@ -63,6 +63,7 @@ export interface ReplicaWorkOptions {
 
 /** How often the reason of a slow start is brought up to date with what the server printed last. */
 const NEWS_INTERVAL_MS = 2_000;
+const START_TIMEOUT = "startTimeoutSeconds";
 /** The last greeting before the deadline may be late. */
 const MIN_GREETING_SECONDS = 1;
 const LONGEST_WORDS = 1_000;
@@ -253,7 +254,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       let newsAt = now() + NEWS_INTERVAL_MS;
       while (!signal.aborted) {
         const left = Math.max(MIN_GREETING_SECONDS, (deadline - now()) / 1_000);
-        const result = await prober.greet(target, signal, { seconds: left, setting: "startTimeoutSeconds" });
+        const result = await prober.greet(target, signal, { seconds: left, setting: START_TIMEOUT });
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
         successes = result.outcome === "FAILED" ? 0 : successes + 1;
         if (successes >= successThreshold) {
@@ -266,7 +267,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
           const why = result.hopeless
             ? heard
             : {
-                reason: lateReason(startTimeoutSeconds, heard.reason, result.rebuff),
+                reason: lateReason(startTimeoutSeconds, heard.reason, result),
                 words: await wordsOf(deployment, replica, heard),
               };
           await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, "UNHEALTHY", why) });
@@ -375,9 +376,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 }
 
 /** Of a start whose time is up. */
-function lateReason(seconds: number, heard: string, rebuff: Rebuff | undefined): string {
-  const late = `It did not answer${rebuff === "REFUSED" ? " as it should" : ""} within ${seconds} s of its start (startTimeoutSeconds).`;
-  return heard.startsWith(NOT_YET) ? late : `${late} ${heard}`;
+function lateReason(seconds: number, heard: string, { rebuff, late }: ProbeResult): string {
+  // The last greeting had only the time that was left, which says nothing.
+  const isSilent = heard.startsWith(NOT_YET) || late?.setting === START_TIMEOUT;
+  const inTime = `within ${seconds} s of its start (${START_TIMEOUT}).`;
+  if (isSilent) return `It did not answer ${inTime}`;
+  return `It did not answer${rebuff === "REFUSED" ? " as it should" : ""} ${inTime} ${heard}`;
 }
 
 /** What a probe says of a replica: what was not asked is what it was. */

@@ -57,7 +57,7 @@ describe("a server of HTTP+SSE", () => {
     [
       "whose endpoint is elsewhere",
       (): string => "event: endpoint\ndata: http://example.invalid/messages\n\n",
-      "It has nothing at the launch's path (HTTP 404): that must be its MCP endpoint.",
+      "Its endpoint for messages is elsewhere, where nothing is sent.",
     ],
   ])("%s is not, and that is said", async (_name, first, detail) => {
     await using legacy = await startStreamServer({

@@ -1,5 +1,6 @@
-import { postMessage, readEventStream, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
+import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
+import { ProbeError, said } from "./probe-failure.ts";
 
 /** What a server of this transport may send before it is asked for enough. */
 const MAX_MESSAGES = 10_000;
@@ -69,7 +70,8 @@ export async function probeStream(options: {
     waiting.set(id, answer);
     await inTime(method, say(JSON.stringify({ jsonrpc: "2.0", id, method, params })));
     const { result, error } = await inTime(method, answer.promise);
-    if (error !== undefined) throw new Error(`It answered ${method} with an error: ${error.message}`);
+    if (error !== undefined)
+      throw new ProbeError({ reason: `It answered ${method} with an error.`, words: said(error.message) });
     return { id, result };
   }
 
@@ -82,7 +84,7 @@ export async function probeStream(options: {
     await ask("tools/list", {});
     return "mcp tools/list";
   } catch (error) {
-    if (isOpen || signal.aborted) throw error;
+    if (isOpen || signal.aborted || (error instanceof StreamError && error.isAnswered)) throw error;
     return null;
   } finally {
     done.abort();
