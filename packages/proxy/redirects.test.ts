@@ -202,6 +202,7 @@ describe("what an answer refers to", () => {
     ["refresh", "5; url=http://127.0.0.1:PORT/x", "5; url=BASE/x"],
     ["refresh", "0;URL='/x'", "0;URL='BASE/x'"],
     ["refresh", "30", "30"],
+    ["refresh", `0, url = "/x" `, `0, url = "BASE/x"`],
     ["link", '</a>; rel="next", <http://0.0.0.0:PORT/b?c>; rel=prev', '<BASE/a>; rel="next", <BASE/b?c>; rel=prev'],
     [
       "www-authenticate",

@@ -77,10 +77,11 @@ export function rewriteReferring(
     case "content-location":
       return atRoute(value);
     case "refresh": {
-      const [, before, quote = "", reference] =
-        /^(\s*[\d.]*\s*[;,]?\s*url\s*=\s*)(["']?)(.*?)\2\s*$/is.exec(value) ?? [];
-      if (before === undefined || reference === undefined) return value;
-      const rewritten = atRoute(reference);
+      // In linear time: a server writes it.
+      const [, before, quote = "", rest] = /^([^a-z]*url[ \t]*=[ \t]*)(["']?)(.*)$/is.exec(value) ?? [];
+      if (before === undefined || rest === undefined) return value;
+      const reference = rest.trim();
+      const rewritten = atRoute(quote !== "" && reference.endsWith(quote) ? reference.slice(0, -1) : reference);
       return rewritten === null ? null : `${before}${quote}${rewritten}${quote}`;
     }
     case "link": {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { freeSlug, isSlug, slugFamily, slugFromName } from "./slug.ts";
 
 const name = fc.oneof(
+  fc.uuid(),
   fc.string({ unit: "grapheme" }),
   fc.string({ unit: "binary" }),
   fc.string({ minLength: 50, maxLength: 200 }),
@@ -34,6 +35,7 @@ test.each([
   ["𝓕𝓪𝓷𝓬𝔂", "fancy"],
   ["🚀🔥", "rocket-fire"],
   ["２４時間", "tool-24-shi-jian"],
+  ["ABCDEF01-1234-4123-8123-0123456789ab", "tool-abcdef01-1234-4123-8123-0123456789ab"],
 ])("the name %s gives the slug %s", (text, slug) => {
   expect(slugFromName(text)).toBe(slug);
 });

@@ -1,11 +1,13 @@
+import { isId } from "@toolyard/service-kit";
 import anyAscii from "any-ascii";
 
 export const MIN_SLUG_LENGTH = 2;
 export const MAX_SLUG_LENGTH = 63;
 
-/** 2 to 63 of `a-z`, `0-9`, `-`, beginning with a letter. */
+/** 2 to 63 of `a-z`, `0-9`, `-`, beginning with a letter; not what is taken for an id wherever a slug does as well. */
 export function isSlug(text: string): boolean {
-  return text.length >= MIN_SLUG_LENGTH && text.length <= MAX_SLUG_LENGTH && /^[a-z][a-z0-9-]*$/.test(text);
+  const hasLength = text.length >= MIN_SLUG_LENGTH && text.length <= MAX_SLUG_LENGTH;
+  return hasLength && /^[a-z][a-z0-9-]*$/.test(text) && !isId(text);
 }
 
 /**
@@ -20,7 +22,8 @@ export function slugFromName(name: string): string {
     .replaceAll(/[^a-z0-9]+/g, "-")
     .replaceAll(/^-+|-+$/g, "");
   if (words === "") return "tool";
-  const slug = /^[a-z]/.test(words) && words.length >= MIN_SLUG_LENGTH ? words : `tool-${words}`;
+  const isPlain = /^[a-z]/.test(words) && words.length >= MIN_SLUG_LENGTH && !isId(words);
+  const slug = isPlain ? words : `tool-${words}`;
   return slug.slice(0, MAX_SLUG_LENGTH).replace(/-+$/, "");
 }
 

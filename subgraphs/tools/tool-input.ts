@@ -1,3 +1,4 @@
+import { isId } from "@toolyard/service-kit";
 import { z } from "zod";
 import { launchInput } from "./launch-input.ts";
 import { isSlug, MAX_SLUG_LENGTH, MIN_SLUG_LENGTH } from "./slug.ts";
@@ -13,6 +14,7 @@ const tags = z
   .transform((list) => [...new Set(list)]);
 const slug = z
   .string()
+  .refine((text) => !isId(text), { error: "must not have the form of an id", abort: true })
   .refine(
     isSlug,
     `must be ${MIN_SLUG_LENGTH} to ${MAX_SLUG_LENGTH} of a-z, 0-9 and -, beginning with a letter, as in my-tool`,

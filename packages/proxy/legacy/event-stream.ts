@@ -34,6 +34,8 @@ export class StreamError extends Error {
 
 const MAX_REDIRECTS = 3;
 const HEAD_TIMEOUT_MS = 30_000;
+/** For what follows the head of the answer to a message, which is nothing or a word. */
+const REST_TIMEOUT_MS = 1_000;
 
 /**
  * Opens the stream at a path and reads it until it ends. Redirects are followed within the server.
@@ -127,9 +129,14 @@ export async function postMessage(
     body: text,
     signal,
   });
-  answer.body.on("error", () => undefined);
-  // What it answers to the message comes on the stream.
-  await answer.body.dump({ limit: 64 * 1024, signal });
+  const { body } = answer;
+  // What it answers to the message comes on the stream: the rest is read for the connection's sake alone.
+  body.on("error", () => undefined);
+  const timer = setTimeout(() => body.destroy(), REST_TIMEOUT_MS).unref();
+  body
+    .dump({ limit: 64 * 1024, signal })
+    .catch(() => undefined)
+    .finally(() => clearTimeout(timer));
   if (answer.statusCode < 200 || answer.statusCode >= 300)
     throw new StreamError(`it answered a message with HTTP ${answer.statusCode}`);
 }

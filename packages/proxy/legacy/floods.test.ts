@@ -120,6 +120,39 @@ test("clients that read nothing hold a bounded part of the memory that all calle
   await client.close();
 });
 
+test("answers to messages that never end hold no connection", async () => {
+  let open = 0;
+  let stream: ServerResponse | null = null;
+  const other = (request: IncomingMessage, response: ServerResponse): boolean => {
+    if (request.method === "GET") {
+      stream = response.writeHead(200, { "content-type": "text/event-stream" });
+      return response.write("event: endpoint\ndata: /messages\n\n");
+    }
+    let body = "";
+    request.on("data", (chunk) => (body += String(chunk)));
+    request.on("end", () => {
+      open += 1;
+      response.on("close", () => (open -= 1));
+      response.writeHead(202).write("A");
+      const { id, method } = JSON.parse(body) as { id?: number; method: string };
+      const serverInfo = { name: "open", version: "1" };
+      const result =
+        method === "initialize"
+          ? { protocolVersion: "2024-11-05", capabilities: { tools: {} }, serverInfo }
+          : { tools: [] };
+      if (id !== undefined)
+        stream?.write(`event: message\ndata: ${JSON.stringify({ jsonrpc: "2.0", id, result })}\n\n`);
+    });
+    return true;
+  };
+  await using server = await startStreamServer({ path: "/never", other });
+  const client = await connectMcp("v1", running.url + (await route(server.url)), token);
+  for (let number = 0; number < 5; number += 1) expect(await client.listTools()).toEqual([]);
+  expect(server.seen.filter(({ method }) => method === "POST").length).toBeGreaterThan(5);
+  await eventually("no connection to be open", () => open === 0);
+  await client.close();
+});
+
 test("events that never end hold a bounded part of it, and fail their own calls in words", async () => {
   const endless = `event: message\ndata: ${MEBIBYTE.repeat(9)}`;
   await using server = await startFlood((stream) => void stream.write(endless));
