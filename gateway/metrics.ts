@@ -18,12 +18,15 @@ const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIO
 /** What subgraphs count. As OpenMetrics has it, what only grows ends in `_total`, and nothing else does. */
 const KEPT_BY_SUBGRAPHS: Record<string, { type: "gauge" | "counter"; help: string; labelNames?: string[] }> = {
   mcp_tools: { type: "gauge", help: "Registered tools that are not deleted." },
+  mcp_tools_total: { type: "counter", help: "Tools that were ever registered." },
   mcp_deployments: { type: "gauge", help: "Deployments by status.", labelNames: ["status"] },
   mcp_deployments_active: { type: "gauge", help: "Deployments that are starting, running or stopping." },
   mcp_sessions: { type: "gauge", help: "MCP sessions that are open in replicas on stdio." },
   mcp_replica_restarts_total: { type: "counter", help: "Replicas' processes that were started again." },
   user_sessions: { type: "gauge", help: "Logins that have not ended." },
   tasks: { type: "gauge", help: "Tasks by status.", labelNames: ["status"] },
+  tasks_total: { type: "counter", help: "Tasks that came to a status since the start.", labelNames: ["status"] },
+  celery_tasks_total: { type: "counter", help: "The same as tasks_total.", labelNames: ["status"] },
 };
 
 /**

@@ -40,11 +40,14 @@ export async function createTaskStore(options: {
   });
   const wakeWorkers = (tx: Transaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));
 
+  const transitions: Record<TaskStatus, number> = { QUEUED: 0, RUNNING: 0, SUCCEEDED: 0, FAILED: 0, CANCELLED: 0 };
+
   /** Writes a change and its event. */
   async function change(tx: Transaction, row: TaskRow, kind: string, changes: Partial<TaskRow>): Promise<TaskRow> {
     const next: TaskRow = { ...row, ...changes };
     await tx.manager.getRepository(taskEntity).update({ id: row.id }, updateOf(changes));
     await events.append(tx, [{ kind, subjectId: row.id, payload: toEvent(next) }]);
+    if (next.status !== row.status) tx.afterCommit(() => transitions[next.status]++);
     return next;
   }
 
@@ -121,6 +124,7 @@ export async function createTaskStore(options: {
         wakeWorkers(tx);
         await tx.manager.getRepository(taskEntity).insert(updateOf(row));
         await events.append(tx, [{ kind: "queued", subjectId: row.id, payload: toEvent(row) }]);
+        tx.afterCommit(() => transitions.QUEUED++);
         return toTask(row);
       }),
     async getMany(ids) {
@@ -139,6 +143,7 @@ export async function createTaskStore(options: {
       const { rows, totalCount } = await readPage(query, page);
       return { rows: rows.map(toTask), totalCount };
     },
+    transitions,
     async countByStatus() {
       const found = await database.read
         .getRepository(taskEntity)

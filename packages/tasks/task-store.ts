@@ -35,6 +35,8 @@ export interface TaskStore {
   list(filter: TaskFilter, page: Page): Promise<{ rows: Task[]; totalCount: number }>;
   /** How many there are of each status, zeros included. */
   countByStatus(): Promise<Record<TaskStatus, number>>;
+  /** How many tasks came to each status by this store since it was opened, zeros included. */
+  readonly transitions: Readonly<Record<TaskStatus, number>>;
 
   /**
    * Takes the task of these kinds that has been due longest: a RUNNING one whose lease has ended before a QUEUED one. Tasks found

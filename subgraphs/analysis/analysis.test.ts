@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { ToolyardError, anonymous, createLogger, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
+import { TASK_STATUSES } from "@toolyard/tasks";
 import { codeOf, dataOf, executeOn, subscribeOn } from "@toolyard/testing";
 import { describe, expect, test, vi } from "vitest";
 import { createFakeGraph, fakeTool, stdioLaunch } from "./fixtures/graph.ts";
@@ -332,13 +333,19 @@ describe("reading tasks", () => {
 
   test("gauges count tasks by status, health names the queue", () =>
     withAnalysis(async ({ subgraph, tasks }) => {
-      await tasks.enqueue({ kind: "SMOKE_TEST", input: {}, requestedById: null });
+      const counted = (name: string, counts: Record<string, number>) =>
+        Object.fromEntries(TASK_STATUSES.map((status) => [`${name}{status="${status}"}`, counts[status] ?? 0]));
+      const { id } = await tasks.enqueue({ kind: "SMOKE_TEST", input: {}, requestedById: null });
       expect(await subgraph.gauges?.()).toEqual({
-        'tasks{status="QUEUED"}': 1,
-        'tasks{status="RUNNING"}': 0,
-        'tasks{status="SUCCEEDED"}': 0,
-        'tasks{status="FAILED"}': 0,
-        'tasks{status="CANCELLED"}': 0,
+        ...counted("tasks", { QUEUED: 1 }),
+        ...counted("tasks_total", { QUEUED: 1 }),
+        ...counted("celery_tasks_total", { QUEUED: 1 }),
+      });
+      await tasks.cancel(id);
+      expect(await subgraph.gauges?.()).toEqual({
+        ...counted("tasks", { CANCELLED: 1 }),
+        ...counted("tasks_total", { QUEUED: 1, CANCELLED: 1 }),
+        ...counted("celery_tasks_total", { QUEUED: 1, CANCELLED: 1 }),
       });
       expect(await subgraph.health()).toMatchObject([{ name: "queue", status: "healthy" }]);
     }));

@@ -63,8 +63,13 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
     },
     health: async () => [await measureHealth("queue", () => store.ping())],
     async gauges() {
-      const counts = await store.countByStatus();
-      return Object.fromEntries(Object.entries(counts).map(([status, n]) => [`tasks{status="${status}"}`, n]));
+      const labelled = (name: string, counts: Record<string, number>) =>
+        Object.fromEntries(Object.entries(counts).map(([status, n]) => [`${name}{status="${status}"}`, n]));
+      return {
+        ...labelled("tasks", await store.countByStatus()),
+        ...labelled("tasks_total", store.transitions),
+        ...labelled("celery_tasks_total", store.transitions),
+      };
     },
     async close() {
       await provider.close();

@@ -80,7 +80,10 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
     },
     async start() {},
     health: async () => [await measureHealth("sqlite", () => database.ping())],
-    gauges: async () => ({ mcp_tools: await store.count() }),
+    async gauges() {
+      const { ever, current } = await store.count();
+      return { mcp_tools: current, mcp_tools_total: ever };
+    },
     async close() {
       tail.close();
       await schemas.close();

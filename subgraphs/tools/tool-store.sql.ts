@@ -124,7 +124,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       return found.map(({ slug }) => slug);
     },
 
-    count: () => tools().countBy({ deletedAt: IsNull() }),
+    count: async () => ({ ever: await tools().count(), current: await tools().countBy({ deletedAt: IsNull() }) }),
   };
 }
 

@@ -81,6 +81,6 @@ export interface ToolStore {
   slugsBeginningWith(prefix: string): Promise<string[]>;
   /** Slugs of tools that are not deleted, the newest first. */
   newestSlugs(limit: number): Promise<string[]>;
-  /** Tools that are not deleted. */
-  count(): Promise<number>;
+  /** How many tools were ever registered, and those of them that are not deleted. */
+  count(): Promise<{ ever: number; current: number }>;
 }

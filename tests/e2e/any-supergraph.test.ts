@@ -196,9 +196,7 @@ describe("a supergraph of somebody else's", () => {
     const metrics = await (
       await fetch(`${gateway.url}/metrics`, { headers: { authorization: `Bearer ${METRICS_TOKEN}` } })
     ).text();
-    expect(metrics).toMatch(
-      /graphql_operation_duration_seconds_count\{operation="Named",hash="[0-9a-f]{16}",outcome="ok"\} 1/,
-    );
+    expect(metrics).toMatch(/graphql_operation_seconds_count\{operation="Named",hash="[0-9a-f]{16}",outcome="ok"\} 1/);
     expect(metrics).toMatch(/graphql_subgraph_fetch_duration_seconds_count\{subgraph="products",outcome="ok"\} [1-9]/);
   });
 
@@ -210,12 +208,11 @@ describe("a supergraph of somebody else's", () => {
     const page = await fetch(`${gateway.url}/graphql`, { headers: { accept: "text/html,*/*;q=0.8" } });
     const html = await page.text();
     expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
-    const assets = [...html.matchAll(/(?:src|href)="(?!data:)([^"]+)"/g)].map(([, url]) => url ?? "");
+    const assets = [...html.matchAll(/(?:src|href)="(?!data:)([^"]+)"/g)].map(([, url = ""]) => new URL(url, page.url));
     expect(assets.length).toBeGreaterThan(5);
     for (const asset of assets) {
-      expect(asset).toMatch(/^\/graphql\/assets\//);
-      const answer = await fetch(gateway.url + asset);
-      expect([asset, answer.status]).toEqual([asset, 200]);
+      expect(asset.href).toContain(`${gateway.url}/graphql/assets/`);
+      expect([asset.href, (await fetch(asset)).status]).toEqual([asset.href, 200]);
     }
     expect((await fetch(`${gateway.url}/graphql/assets/../../package.json`)).status).toBe(404);
   });

@@ -165,12 +165,15 @@ describe("beside the graph", () => {
       "http_request_duration_seconds",
       "graphql_operations_total",
       "mcp_tools",
+      "mcp_tools_total",
       "mcp_deployments",
       "mcp_deployments_active",
       "mcp_sessions",
       "mcp_replica_restarts_total",
       "user_sessions",
       "tasks",
+      "tasks_total",
+      "celery_tasks_total",
       "subscriptions_active",
     ]) {
       expect(text).toContain(`# HELP ${name} `);

