@@ -66,7 +66,9 @@ describe.each([
       const impostor = await deploy("Impostor", {
         stdio: {
           command: process.execPath,
-          args: [join(FIXTURES, "impostor.mjs"), range, toolyard.dataDir, "/run"],
+          args: [join(FIXTURES, "impostor.mjs"), range],
+          // As an argument the sandbox would refuse DATA_DIR.
+          env: [{ name: "FOLDERS", value: `${toolyard.dataDir}:/run` }],
         },
       });
       await eventually(
