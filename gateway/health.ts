@@ -1,4 +1,12 @@
-import { measureHealth, type ServiceHealth, type Subgraph } from "@toolyard/service-kit";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  measureHealth,
+  messageOf,
+  systemCodeOf,
+  type Logger,
+  type ServiceHealth,
+  type Subgraph,
+} from "@toolyard/service-kit";
 
 export interface HealthReport {
   status: "healthy" | "degraded" | "unhealthy";
@@ -66,12 +74,11 @@ export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">)
   return [self, ...parts];
 }
 
-/** Whether an HTTP service answers its health path with 2xx. */
-export async function checkHttp(name: string, url: string): Promise<[ServiceHealth]> {
+/** Whether an HTTP service answers its health path with 2xx. `variable` says where it is. */
+export async function checkHttp(name: string, url: string, variable: string): Promise<[ServiceHealth]> {
   const service = await measureHealth(name, async () => {
-    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
-    await response.arrayBuffer();
-    if (!response.ok) throw new Error(`answered ${response.status}`);
+    const response = await ask(url, variable, {});
+    if (!response.ok) throw new Error(`It answered ${response.status}; ${variable} may name something else.`);
   });
   return [service];
 }
@@ -79,14 +86,74 @@ export async function checkHttp(name: string, url: string): Promise<[ServiceHeal
 /** Whether a subgraph that is not Toolyard's answers GraphQL at all. */
 export async function checkGraphql(name: string, url: string): Promise<[ServiceHealth]> {
   const service = await measureHealth(name, async () => {
-    const response = await fetch(url, {
+    const response = await ask(url, "SUBGRAPH_URLS or the supergraph", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: '{"query":"{ __typename }"}',
-      signal: AbortSignal.timeout(2_000),
     });
-    await response.arrayBuffer();
-    if (response.status >= 500) throw new Error(`answered ${response.status}`);
+    if (response.status >= 500) throw new Error(`It answered ${response.status}.`);
   });
   return [service];
+}
+
+const ANSWER_MS = 1_900;
+
+async function ask(url: string, variable: string, init: RequestInit): Promise<Response> {
+  try {
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_MS) });
+    await response.arrayBuffer();
+    return response;
+  } catch (error) {
+    // Not the address itself: everybody may read this, and it may hold a password.
+    throw new Error(`${whyUnreached(error)} It is looked for where ${variable} says.`, { cause: error });
+  }
+}
+
+function whyUnreached(error: unknown): string {
+  // fetch says "fetch failed", and keeps what happened.
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  const code = systemCodeOf(cause) ?? "";
+  if (cause instanceof Error && cause.name === "TimeoutError")
+    return `It did not answer within ${ANSWER_MS / 1_000} s.`;
+  if (code === "ECONNREFUSED") return "Nothing listens there (connection refused).";
+  if (code === "ENOTFOUND") return "Its host name is not known.";
+  if (code === "EAI_AGAIN") return "Its host name could not be looked up.";
+  if (/TIMEDOUT|TIMEOUT|UNREACH/.test(code)) return `Its host cannot be reached (${code}).`;
+  if (/WRONG_VERSION|EPROTO|SSL_PACKET/.test(code))
+    return "It does not speak TLS there: its URL must begin with http://.";
+  if (/CERT|TLS|SSL|SIGNED|UNABLE_TO_/.test(code)) return `Its certificate is not accepted (${code}).`;
+  if (/^HPE_|RESET|UND_ERR_SOCKET|EPIPE/.test(code))
+    return "It does not answer by HTTP; it may speak TLS (https://), or be something else.";
+  return `It cannot be asked (${messageOf(cause)}).`;
+}
+
+const LOOK_AGAIN_MS = 500;
+
+/**
+ * Waits until one of the subgraphs answers: a gateway that reaches none is of no use yet, and says why in the log.
+ * @returns false when `signal` aborted before
+ */
+export async function reachSubgraphs(options: {
+  check: () => Promise<ServiceHealth[]>;
+  logger: Logger;
+  signal: AbortSignal;
+}): Promise<boolean> {
+  const { check, logger, signal } = options;
+  for (let told = false; !signal.aborted;) {
+    const found = await check();
+    const missing = found.filter(({ status }) => status === "unhealthy");
+    const details = Object.fromEntries(missing.map(({ name, detail }) => [name, detail]));
+    const isReached = missing.length < found.length;
+    if (missing.length > 0 && (isReached || !told))
+      logger.warn(
+        { subgraphs: details },
+        isReached
+          ? "some subgraphs cannot be reached"
+          : "no subgraph can be reached yet; the gateway listens, and looks again",
+      );
+    if (isReached || found.length === 0) return true;
+    told = true;
+    await delay(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined); // aborted: the loop ends
+  }
+  return false;
 }

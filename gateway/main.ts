@@ -12,6 +12,7 @@ import {
   logLifetime,
   prepareDataDir,
   readSecretKey,
+  requirePort,
   runProcess,
   type ProcessLifetime,
   type ServiceHealth,
@@ -24,7 +25,7 @@ import { createCallerHeaders } from "./execution/caller-headers.ts";
 import { createHttpClient } from "./execution/http-client.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
 import { createGateway } from "./gateway.ts";
-import { checkGraphql, checkHttp } from "./health.ts";
+import { checkGraphql, checkHttp, reachSubgraphs } from "./health.ts";
 import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-authentication.ts";
 import { createSupergraphFile } from "./supergraph-file.ts";
 import { createTelemetry } from "./telemetry/telemetry.ts";
@@ -63,6 +64,8 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   });
   const subgraphsOf = (sdl: string) =>
     [...parseSupergraph(sdl).subgraphUrls].map(([name, url]) => ({ name, url: urlOf(name, url) }));
+  if (given === null) requireAddresses([...parseSupergraph(supergraphSdl).subgraphUrls.keys()], config.subgraphUrls);
+  await requirePort("PORT", config.host, config.port);
   let subgraphs = subgraphsOf(supergraphSdl);
   /** Asks those that are in the supergraph now. */
   const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
@@ -87,7 +90,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: () => ({}) }),
       subgraphsKnowCallers: false,
       authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
-      healthChecks: [checkAll(({ name, url }) => checkGraphql(name, url))],
+      healthChecks: [checkAll(checkForeign)],
     });
   }
 
@@ -106,10 +109,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
-      healthChecks: [
-        checkAll(({ name, url }) => checkHttp(name, new URL("/health", url).href)),
-        () => checkHttp("proxy", config.proxyHealthUrl),
-      ],
+      healthChecks: [checkAll(checkOwn), () => checkHttp("proxy", config.proxyHealthUrl, "PROXY_URL or PROXY_PORT")],
     });
   }
 
@@ -121,5 +121,23 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   });
   lifetime.onShutdown("supergraph", () => watcher.close());
   const { url } = await gateway.listen();
-  logger.info({ url }, "the gateway is ready");
+  const checkSubgraphs = checkAll(isAlone ? checkForeign : checkOwn);
+  if (await reachSubgraphs({ check: checkSubgraphs, logger, signal: lifetime.signal }))
+    logger.info({ url }, "the gateway is ready");
+}
+
+type Address = { name: string; url: string };
+function checkForeign({ name, url }: Address) {
+  return checkGraphql(name, url);
+}
+function checkOwn({ name, url }: Address) {
+  return checkHttp(name, new URL("/health", url).href, "SUBGRAPH_URLS");
+}
+
+function requireAddresses(names: readonly string[], given: Record<string, string>): void {
+  const missing = names.filter((name) => given[name] === undefined);
+  if (missing.length === 0) return;
+  throw new ConfigError(
+    `SUBGRAPH_URLS: a gateway alone is told where Toolyard's subgraphs are, and is not for ${missing.join(", ")}. Example: SUBGRAPH_URLS=${missing[0]}=http://127.0.0.1:4001/graphql,…`,
+  );
 }

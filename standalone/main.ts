@@ -17,6 +17,7 @@ import {
   logLifetime,
   prepareDataDir,
   readSecretKey,
+  requirePort,
   runProcess,
 } from "@toolyard/service-kit";
 import { flag, parseEnvironment } from "@toolyard/service-kit/config.ts";
@@ -60,6 +61,8 @@ await runProcess(
     // Two that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
     lifetime.onShutdown("the data folder", () => lock.release());
+    await requirePort("PORT", config.host, config.port);
+    await requirePort("PROXY_PORT", config.host, config.proxyPort);
     const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
     const bus = createInProcessBus({ isOnlyWriter: true });
@@ -108,7 +111,7 @@ await runProcess(
       secretKeys,
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
-        () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`),
+        () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`, "PROXY_PORT"),
       ],
       notes,
       gauges: async () =>

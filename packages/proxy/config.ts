@@ -49,7 +49,9 @@ const shape = {
   GATEWAY_URL: baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
   ...publicAddresses,
   PROXY_CREDENTIAL: z
-    .string("is needed: a service token by which the control plane trusts this proxy")
+    .string(
+      "is needed: a service token by which the control plane trusts this proxy, which `node scripts/proxy-credential.ts` prints",
+    )
     .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be a service token (a JWT)")
     .meta({ example: "eyJ…" }),
   DATA_DIR: z.string().default("./data").meta({ example: "./data" }),

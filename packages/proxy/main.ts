@@ -1,5 +1,5 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
-import { createLogger, logLifetime, prepareDataDir, runProcess } from "@toolyard/service-kit";
+import { createLogger, logLifetime, prepareDataDir, requirePort, runProcess } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
@@ -11,6 +11,7 @@ await runProcess(async (lifetime) => {
   const config = parseProxyConfig(process.env);
   const logger = createLogger({ level: config.logLevel, name: "proxy" });
   logLifetime(lifetime, logger);
+  await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
   let orphaned = false;
   // Started by standalone: nothing outlives it, also when it was killed.

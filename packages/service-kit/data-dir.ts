@@ -1,5 +1,5 @@
 import { chmod, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { ConfigError } from "./config.ts";
 import { messageOf, systemCodeOf, ToolyardError } from "./errors.ts";
 import type { Logger } from "./log.ts";
@@ -58,9 +58,23 @@ export async function prepareCacheDir(cacheDir: string): Promise<void> {
 /** What a write takes that is not there only for files without content. */
 const PROBE_BYTES = 4_096;
 
+/** Node's own recursion never ends where a system's folder, such as /proc, says that it is not there. */
+async function makeFolders(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    if (systemCodeOf(error) === "EEXIST") return;
+    const parent = dirname(folder);
+    const isThere = await stat(parent).catch(() => null);
+    if (systemCodeOf(error) !== "ENOENT" || isThere !== null || parent === folder) throw error;
+    await makeFolders(parent);
+    await mkdir(folder, { mode: 0o700 });
+  }
+}
+
 async function makeFolder(variable: string, folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(resolve(folder));
     const probe = join(folder, `.probe-${process.pid}`);
     try {
       await writeFile(probe, Buffer.alloc(PROBE_BYTES), { flag: "w", mode: 0o600 });

@@ -22,6 +22,7 @@ export { newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
 export { logLifetime, runProcess, type ProcessLifetime } from "./process-lifetime.ts";
 export { maskErrors } from "./mask-errors.ts";
+export { requirePort } from "./required-port.ts";
 export { prepareCacheDir, prepareDataDir } from "./data-dir.ts";
 export { readSecretKey } from "./secret-key.ts";
 export { requestIdOf } from "./request-id.ts";

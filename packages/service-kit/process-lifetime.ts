@@ -101,5 +101,9 @@ function startFailure(error: unknown): string {
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return `the host name ${told("hostname")} cannot be resolved.`;
   // Written for people; a stack would only hide it.
   if (isPublic(error)) return error.message;
+  if (code === "ENOSPC" || code === "EDQUOT")
+    return `there is no space left on the disk${told("path") && ` for ${told("path")}`}. Make room, or choose another folder (DATA_DIR).`;
+  if (["EACCES", "EPERM", "EROFS"].includes(code ?? "") && told("path"))
+    return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not use ${told("path")}. Give it to that user, or choose another folder (DATA_DIR).`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -12,6 +12,7 @@ import {
 import { prepareDataDir } from "./data-dir.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { logLifetime, runProcess } from "./process-lifetime.ts";
+import { requirePort } from "./required-port.ts";
 import { readSecretKey } from "./secret-key.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { GraphClient } from "./graph-client.ts";
@@ -65,6 +66,7 @@ export async function runSubgraph<Config, Bus>(options: {
     const config = parseConfig(env);
     const logger = createLogger({ level: common.LOG_LEVEL, name });
     logLifetime(lifetime, logger);
+    await requirePort("PORT", common.HOST, common.PORT);
     await prepareDataDir(common.DATA_DIR, logger);
     const secretKeys = [common.SECRET_KEY ?? (await readSecretKey(common.DATA_DIR)), ...common.SECRET_KEY_PREVIOUS];
     const [current = "", ...previous] = secretKeys;

@@ -1,8 +1,8 @@
 import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, ToolyardError } from "@toolyard/service-kit";
+import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
@@ -41,11 +41,7 @@ const BUSY_TIMEOUT_MS = 10_000;
 
 /** @throws ToolyardError PRECONDITION_FAILED when a newer Toolyard migrated it; nothing is changed then. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  if (options.file !== ":memory:") {
-    await createPrivately(options.file);
-    refuseNewer(options);
-  }
-  const writer = await initialize(options, true);
+  const writer = await openWriter(options);
   if (options.migrate === false && (await writer.showMigrations())) {
     await writer.destroy();
     throw new ToolyardError(
@@ -91,10 +87,41 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       await lastWrite;
       if (reader !== writer) await reader.destroy();
       // The file alone then holds everything: whoever copies it may forget the journal beside it.
-      if (options.file !== ":memory:") await writer.query("PRAGMA wal_checkpoint(TRUNCATE)");
+      if (options.file !== ":memory:") {
+        // On a full disk it stays in the journal, where the next opening finds it.
+        await writer.query("PRAGMA wal_checkpoint(TRUNCATE)").catch((error: unknown) => {
+          if (!systemCodeOf(error)?.startsWith("SQLITE_")) throw error;
+        });
+      }
       await writer.destroy();
     },
   };
+}
+
+async function openWriter(options: DatabaseOptions): Promise<DataSource> {
+  try {
+    if (options.file !== ":memory:") {
+      await createPrivately(options.file);
+      refuseNewer(options);
+    }
+    return await initialize(options, true);
+  } catch (error) {
+    const why = whyUnusable(error);
+    if (why === null) throw error;
+    const message = `${basename(options.file)} in ${dirname(options.file)} (DATA_DIR) cannot be used: ${why}.`;
+    throw new ToolyardError("PRECONDITION_FAILED", message, { cause: error });
+  }
+}
+
+/** Of the ways in which a file can be of no use, those that an operator can do something about; https://sqlite.org/rescode.html */
+function whyUnusable(error: unknown): string | null {
+  const code = systemCodeOf(error) ?? "";
+  if (/^(SQLITE_FULL|ENOSPC|EDQUOT)/.test(code)) return "there is no space left on its disk; make room";
+  if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|SQLITE_PERM|EACCES|EPERM|EROFS|EISDIR)/.test(code))
+    return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not write to it; give DATA_DIR and all in it to that user`;
+  if (/^(SQLITE_NOTADB|SQLITE_CORRUPT)/.test(code)) return "it is damaged or no database; restore it from a backup";
+  if (/^SQLITE_IOERR/.test(code)) return `its disk has a fault, or is full (${code})`;
+  return null;
 }
 
 /** SQLite gives its files beside the database the same mode: what is in them is nobody else's. */

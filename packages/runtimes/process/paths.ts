@@ -3,15 +3,17 @@ import type { Stats } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 
-/** Nothing is there, or nothing that this process may look at. */
-const UNSEEN = new Set(["ENOENT", "ENOTDIR", "EACCES", "ELOOP", "ENAMETOOLONG"]);
-
-/** What is at a path, or null. */
+/** What is at a path; null where nothing is, or nothing that can be looked at: others' folders, mounts whose server is gone. */
 export function statusOf(path: string): Stats | null {
+  return unlessUnseen(() => statSync(path));
+}
+
+function unlessUnseen<Value>(look: () => Value): Value | null {
   try {
-    return statSync(path);
+    return look();
   } catch (error) {
-    if (UNSEEN.has(systemCodeOf(error) ?? "")) return null;
+    // The system's, as opposed to a mistake in the call.
+    if (systemCodeOf(error) !== null && error instanceof Error && "errno" in error) return null;
     throw error;
   }
 }
@@ -24,7 +26,7 @@ export function isWithin(parent: string, path: string): boolean {
 
 /** The path without symbolic links, as mounts see it; itself where nothing is there. */
 export function realPathOf(path: string): string {
-  return statusOf(path) ? realpathSync(path) : path;
+  return (statusOf(path) && unlessUnseen(() => realpathSync(path))) ?? path;
 }
 
 /** The path without symbolic links in its folder: where the thing of this name itself is, which may be a link. */
