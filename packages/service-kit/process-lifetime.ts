@@ -14,7 +14,10 @@ export interface ProcessLifetime {
 /** Says in the log when the process begins to stop, and when all has stopped that was begun after this. */
 export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "info">): void {
   lifetime.signal.addEventListener("abort", () => logger.info("stopping"), { once: true });
-  lifetime.onShutdown("the log", () => logger.info("stopped"));
+  // A start that failed has said so.
+  lifetime.onShutdown("the log", () => {
+    if (lifetime.signal.aborted) logger.info("stopped");
+  });
 }
 
 /** A signal this soon after the first is the same one. */
