@@ -91,17 +91,13 @@ export async function runProcess(
 }
 
 function startFailure(error: unknown): string {
+  // Taken since `requirePort` looked.
   if (error instanceof Error && "code" in error && error.code === "EADDRINUSE" && "port" in error) {
     return `port ${String(error.port)} is in use. Stop what listens there, or choose another (PORT, PROXY_PORT).`;
   }
   const code = systemCodeOf(error);
   const told = (name: string) =>
     error instanceof Error && name in error ? String((error as Error & Record<string, unknown>)[name]) : "";
-  if (code === "EADDRNOTAVAIL")
-    return `this machine has no address ${told("address")} to listen on. Choose another (HOST).`;
-  if (code === "EACCES" && told("syscall") === "listen")
-    return `this user may not listen on port ${told("port")}. Choose one above 1023 (PORT, PROXY_PORT).`;
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return `the host name ${told("hostname")} cannot be resolved.`;
   // Written for people; a stack would only hide it.
   if (isPublic(error)) return error.message;
   if (code === "ENOSPC" || code === "EDQUOT")

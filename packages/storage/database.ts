@@ -120,7 +120,7 @@ function whyUnusable(error: unknown): string | null {
   if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|SQLITE_PERM|EACCES|EPERM|EROFS|EISDIR)/.test(code))
     return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not write to it; give DATA_DIR and all in it to that user`;
   if (/^(SQLITE_NOTADB|SQLITE_CORRUPT)/.test(code)) return "it is damaged or no database; restore it from a backup";
-  if (/^SQLITE_IOERR/.test(code)) return `its disk has a fault, or is full (${code})`;
+  if (code.startsWith("SQLITE_IOERR")) return `its disk has a fault, or is full (${code})`;
   return null;
 }
 

@@ -264,11 +264,11 @@ test("a second Toolyard on the same data folder, or on a port that is taken, doe
   );
   const taken = { gateway: Number(new URL(toolyard.url).port), proxy: Number(new URL(toolyard.proxyUrl).port) };
   await expect(startToolyard({ ports: { ...taken, proxy: await freePort() }, env })).rejects.toThrow(
-    new RegExp(`port ${taken.gateway} is in use`),
+    new RegExp(`PORT: port ${taken.gateway} is in use`),
   );
   // Another Toolyard's proxy answers there, and well: it must not be taken for its own.
   await expect(startToolyard({ ports: { ...taken, gateway: await freePort() }, env })).rejects.toThrow(
-    new RegExp(`port ${taken.proxy} is in use[^]*the proxy does not start`),
+    new RegExp(`PROXY_PORT: port ${taken.proxy} is in use`),
   );
   expect((await fetch(`${toolyard.url}/health`)).status).toBe(200);
 });

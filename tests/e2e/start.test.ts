@@ -34,7 +34,7 @@ afterEach(async () => {
 
 function begin(part: Part, env: Record<string, string>, options: { uid?: number; wrap?: string[] } = {}) {
   const { uid, wrap = [] } = options;
-  const [program = "", ...args] = [...wrap, process.execPath, PARTS[part]];
+  const [program, ...args] = [...wrap, process.execPath, PARTS[part]];
   const child = spawn(program, args, {
     cwd: root,
     env: {
