@@ -87,9 +87,10 @@ export function withoutStop(sentence: string): string {
   return sentence.trimEnd().replace(/(?<![.])[.;:]$/, "");
 }
 
-/** The message of anything thrown. */
+/** The message of anything thrown. An object that is no error may have no text form of its own. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (error instanceof Error) return error.message;
+  return typeof error === "object" ? Object.prototype.toString.call(error) : String(error);
 }
 
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`, …), or null. */
