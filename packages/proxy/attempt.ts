@@ -163,7 +163,7 @@ export function createAttempts(options: {
       if (mayBe && legacy.path !== null) {
         call.atMcp = true;
         if (isBridged(call)) return bridge(call, deployment, replica, tried);
-        way.asked = legacy.path;
+        way.asked = trail.movedTo || legacy.path;
       } else if (request.method !== "GET" && replica.messagePaths.has(replica.pathPrefix + path.path))
         return refuse(call, noStream());
     } else call.atMcp = isMcp;

@@ -251,6 +251,27 @@ describe("a client of HTTP+SSE", () => {
     await eventually("no stream", () => legacy.streams() + second.streams() === 0);
   });
 
+  test.each([
+    ["that runs here", {}, {}],
+    ["that runs elsewhere", { paths: [] }, remote],
+  ])("of a server %s and redirects to its stream is led there", async (_name, fields, target) => {
+    await using legacy = await startStreamServer({
+      path: "/sse/",
+      other(request, response) {
+        if (request.url !== "/sse") return false;
+        response.writeHead(307, { location: "/sse/" }).end();
+        return true;
+      },
+    });
+    const base = await route([legacy.url], fields, target);
+    // Before anything is known of the server, and after.
+    for (const transport of ["sse", "http", "sse"] as const) {
+      const client = await connectV1(`${base}/sse`, token, transport);
+      expect(textOf(await client.callTool({ name: "echo", arguments: { text: "hi" } }))).toBe("hi");
+      await client.close();
+    }
+  });
+
   test("posts to its own stream only: another's is as if there were none, and no port is shown", async () => {
     await using legacy = await startStreamServer({ endpoint: "/messages" });
     const base = await route([legacy.url]);
