@@ -65,7 +65,7 @@ export function whyRefused(
   if (isCircle) return { reason: `It redirects in a circle (HTTP ${status}).`, words: null };
   if (status >= 300 && status < 400)
     return {
-      reason: `It redirects to another address (HTTP ${status}), which is not followed: make that ${place}.`,
+      reason: `It redirects to another address (HTTP ${status}), which is not followed: ${isRemote ? "make that the launch's url" : "its MCP endpoint must be its own"}.`,
       words: location === null ? null : `It leads to ${location.slice(0, LONGEST_WORDS)}`,
     };
   if (WANTS_TLS.test(text)) return { reason: wantsTls(isRemote), words: null };

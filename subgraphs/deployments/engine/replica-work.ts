@@ -194,13 +194,16 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 
   /** Puts that into the reason of a slow starter. */
   async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
-    const { reason } = heard;
-    const words = await wordsOf(deployment, replica, heard);
+    const printed = await wordsOf(deployment, replica, heard);
     const { id: replicaId, deploymentId, incarnation } = replica;
-    const set = ({ state }: Replica): Partial<Replica> =>
-      state.phase === "STARTING" && (state.words !== words || state.reason !== reason)
-        ? { state: { ...state, reason, words } }
-        : {};
+    const set = ({ state, attempts }: Replica): Partial<Replica> => {
+      if (state.phase !== "STARTING") return {};
+      // Silence is no news after a start that failed.
+      const isSilent = attempts > 0 && heard.reason.startsWith(NOT_YET);
+      const reason = (isSilent ? state.reason : null) ?? heard.reason;
+      const words = printed ?? (isSilent ? state.words : null) ?? null;
+      return state.words === words && state.reason === reason ? {} : { state: { ...state, reason, words } };
+    };
     await changes.update({ deploymentId, replicaId, incarnation, set });
   }
 

@@ -50,6 +50,20 @@ describe("transitions", () => {
     expect(after(tries - 1)?.state).toEqual({ phase: "FAILED", reason, words: null });
   });
 
+  test("a start after one that failed says so, until something is heard of it", () => {
+    const failed = core({ phase: "BACKOFF", until: 0, reason: "It exited.", words: "It said: no." }, 2);
+    expect(transition(failed, { type: "start", generation: 1 }, at(7))?.state).toEqual({
+      phase: "STARTING",
+      since: 7,
+      reason: "It is started again (try 3 of 10). It exited.",
+      words: "It said: no.",
+    });
+    expect(transition(core({ phase: "PENDING" }), { type: "start", generation: 1 }, at(7))?.state).toEqual({
+      phase: "STARTING",
+      since: 7,
+    });
+  });
+
   test("30 s of answering forget the failures before", () => {
     const ready = core({ phase: "READY", since: 0 }, 9);
     expect(transition(ready, { type: "ended", reason: "x", words: null }, at(FORGET_AFTER_MS))?.attempts).toBe(1);

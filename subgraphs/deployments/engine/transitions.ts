@@ -54,13 +54,19 @@ type CommonStep<Type extends ReplicaEvent["type"]> = (
   context: TransitionContext,
 ) => ReplicaCore | null;
 
-const begin: CommonStep<"start"> = (replica, { generation }, { now }) => ({
+const begin: CommonStep<"start"> = (replica, { generation }, { now, mostAttempts }) => ({
   ...replica,
-  state: { phase: "STARTING", since: now },
+  state: { phase: "STARTING", since: now, ...whyAgain(replica, mostAttempts) },
   generation,
   incarnation: replica.incarnation + 1,
   restarts: replica.incarnation === 0 ? 0 : replica.restarts + 1,
 });
+
+/** Until something is heard of a new start, what the last one came to says most. */
+function whyAgain({ state, attempts }: ReplicaCore, most: number): Reason | null {
+  if (state.phase !== "BACKOFF") return null;
+  return { reason: `It is started again (try ${attempts + 1} of ${most}). ${state.reason}`, words: state.words };
+}
 
 const fail: CommonStep<"ended"> = (replica, event, context) => afterFailure(replica, event, context);
 
