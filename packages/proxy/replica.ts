@@ -6,6 +6,7 @@ import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
 import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
 import type { Logger } from "@toolyard/service-kit";
 import { createLegacyServer, type LegacyServer } from "./legacy/legacy-server.ts";
+import { createPace } from "./legacy/pace.ts";
 import { createMessagePaths, type MessagePaths } from "./message-paths.ts";
 import type { RouteTarget } from "./route-table.ts";
 import { createHeldBytes } from "./round-trips.ts";
@@ -74,7 +75,14 @@ export function createReplica(options: {
   const legacy =
     target.token === ""
       ? createLegacyServer({
-          server: { target, headers, dispatcher: open, messagePaths, held: createHeldBytes(MAX_HELD_BYTES) },
+          server: {
+            target,
+            headers,
+            dispatcher: open,
+            messagePaths,
+            held: createHeldBytes(MAX_HELD_BYTES),
+            pace: createPace(),
+          },
           secrets: target.headers.map(({ value }) => value),
           isBusy: () => replica.outstanding > 0,
           logger,

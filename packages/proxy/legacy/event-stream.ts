@@ -19,6 +19,11 @@ export interface StreamEvents {
   onEndpoint(path: string): void;
   /** Data of an event of the kind "message". */
   onMessage(data: string): void;
+  /**
+   * Called before the first read and after each, of whatever it was: waits before the next one, or throws what ends the stream.
+   * `events` are those, comments and lines that are neither.
+   */
+  onRead(read: { bytes: number; events: number }): Promise<void> | undefined;
 }
 
 /** What stands at the other end is no such server, or its stream broke. The message is the end of a sentence. */
@@ -45,7 +50,7 @@ export async function readEventStream(
   server: StreamServer,
   options: { path: string; headers: readonly string[]; maxEventBytes: number; signal: AbortSignal } & StreamEvents,
 ): Promise<never> {
-  const { headers, maxEventBytes, signal, onEndpoint, onMessage } = options;
+  const { headers, maxEventBytes, signal, onEndpoint, onMessage, onRead } = options;
   const { answer, path } = await send(server, {
     method: "GET",
     path: options.path,
@@ -67,6 +72,7 @@ export async function readEventStream(
   let failure: StreamError | null = null;
   /** Bytes that came after the last event. */
   let pending = 0;
+  let events = 0;
   const give = (bytes: number): void => {
     const given = Math.min(bytes, pending);
     pending -= given;
@@ -74,9 +80,13 @@ export async function readEventStream(
   };
   const parser = createParser({
     maxBufferSize: maxEventBytes,
-    onComment: (comment) => give(comment.length + 2),
+    onComment(comment) {
+      events += 1;
+      give(comment.length + 2);
+    },
     onEvent({ event, data }) {
       give(pending);
+      events += 1;
       if (failure !== null) return;
       if (isOpen) {
         if (event === undefined || event === "message") onMessage(data);
@@ -96,6 +106,7 @@ export async function readEventStream(
       onEndpoint(url.pathname + url.search);
     },
     onError(error) {
+      events += 1;
       if (error.type === "max-buffer-size-exceeded")
         failure = new StreamError(`an event of its stream is longer than ${maxEventBytes} bytes`);
     },
@@ -103,12 +114,16 @@ export async function readEventStream(
   const decoder = new TextDecoder();
   // undici's body yields Buffers unless an encoding was set on it.
   try {
+    await onRead({ bytes: 0, events: 0 });
     for await (const chunk of body as AsyncIterable<Buffer>) {
       if (server.held?.take(chunk.length) === false) throw new StreamError("it sends too many long messages at once");
       pending += chunk.length;
+      events = 0;
       parser.feed(decoder.decode(chunk, { stream: true }));
       // Set by the parser's callbacks, which TypeScript does not see.
       if ((failure as StreamError | null) !== null) throw failure as unknown as StreamError;
+      const wait = onRead({ bytes: chunk.length, events });
+      if (wait) await wait;
     }
   } finally {
     give(pending);

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { messageOf, type Logger } from "@toolyard/service-kit";
 import { Pool, type Dispatcher } from "undici";
 import type { Bridge } from "@toolyard/bridge/bridge.ts";
-import { readEventStream } from "./event-stream.ts";
+import { readEventStream, StreamError } from "./event-stream.ts";
 import type { BridgedServer } from "./stream-child.ts";
 import { USUAL_STREAM_PATH } from "./transport.ts";
 
@@ -31,6 +31,8 @@ export interface LegacyServer {
 }
 
 const DETECT_MS = 5_000;
+/** Before an endpoint nothing comes but comments. */
+const MAX_DETECT_BYTES = 1024 * 1024;
 /** How long "no" is believed. */
 const ASK_AGAIN_MS = 30_000;
 const IDLE_MS = 60_000;
@@ -58,6 +60,7 @@ export function createLegacyServer(options: {
   async function isStreamAt(candidate: string): Promise<boolean> {
     const found = new AbortController();
     let isOne = false;
+    let read = 0;
     const signal = AbortSignal.any([found.signal, AbortSignal.timeout(DETECT_MS)]);
     await readEventStream(server, {
       path: candidate,
@@ -69,6 +72,11 @@ export function createLegacyServer(options: {
         found.abort();
       },
       onMessage: () => undefined,
+      onRead({ bytes }) {
+        read += bytes;
+        if (read > MAX_DETECT_BYTES) throw new StreamError("it does not come to its endpoint");
+        return undefined;
+      },
       // It always ends by a failure: that it is none, or the end of the question.
     }).catch((error: unknown) =>
       logger.debug({ path: candidate, reason: messageOf(error) }, "asked for an event stream"),

@@ -11,6 +11,7 @@ import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge
 import { messageOf } from "@toolyard/service-kit";
 import type { MessagePaths } from "../message-paths.ts";
 import { pathOf } from "../references.ts";
+import type { Pace } from "./pace.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 
 /** How long a message waits for the one before to be taken: servers answer before they work, and those that do not must not block. */
@@ -19,6 +20,7 @@ const IN_ORDER_MS = 250;
 /** One that a bridge speaks to. */
 export interface BridgedServer extends StreamServer {
   readonly messagePaths: MessagePaths;
+  readonly pace: Pace;
 }
 
 let streams = 0;
@@ -63,6 +65,7 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
           (message, raw) => handler?.onMessage(message, raw),
           (text) => log.write("STDOUT", text),
         ),
+      onRead: (read) => server.pace.keep(read, stopped.signal),
     }).catch(finish);
   }
 

@@ -59,6 +59,13 @@ describe("a server of HTTP+SSE", () => {
       (): string => "event: endpoint\ndata: http://example.invalid/messages\n\n",
       "Its endpoint for messages is elsewhere, where nothing is sent.",
     ],
+    ...[": x\n", "event: other\ndata: x\n\n", `event: message\ndata: ${"x".repeat(9_999)}\n\n`].map(
+      (flood): [string, () => string, string] => [
+        `that sends ${JSON.stringify(flood.slice(0, 14))} for good`,
+        () => `event: endpoint\ndata: /messages\n\n${flood.repeat(5_000_000 / flood.length)}`,
+        "Its answer is larger than 4 MiB, or a stream of too many events.",
+      ],
+    ),
   ])("%s is not, and that is said", async (_name, first, detail) => {
     await using legacy = await startStreamServer({
       path: "/never",

@@ -2,8 +2,8 @@ import { postMessage, readEventStream, StreamError, type StreamServer } from "@t
 import { z } from "zod";
 import { ProbeError, said } from "./probe-failure.ts";
 
-/** What a server of this transport may send before it is asked for enough. */
-const MAX_MESSAGES = 10_000;
+/** What a server of this transport may send beside what it is asked for. */
+const MAX_EVENTS = 10_000;
 
 const answerOf = z.object({
   id: z.number(),
@@ -32,7 +32,8 @@ export async function probeStream(options: {
   const endpoint = Promise.withResolvers<string>();
   const waiting = new Map<number, PromiseWithResolvers<Answer>>();
   let isOpen = false;
-  let messages = 0;
+  let read = 0;
+  let seen = 0;
   const stream = readEventStream(server, {
     path,
     headers: [],
@@ -43,10 +44,15 @@ export async function probeStream(options: {
       endpoint.resolve(found);
     },
     onMessage(data) {
-      messages += 1;
-      if (messages > MAX_MESSAGES) done.abort(tooLarge());
       const answer = answerOf.safeParse(parseJson(data));
       if (answer.success) waiting.get(answer.data.id)?.resolve(answer.data);
+    },
+    // Whatever it sends: comments and events that are not for clients are work, too.
+    onRead({ bytes, events }) {
+      read += bytes;
+      seen += events;
+      if (read > maxBytes || seen > MAX_EVENTS) throw tooLarge();
+      return undefined;
     },
   });
 
