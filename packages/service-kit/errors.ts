@@ -90,7 +90,9 @@ export function withoutStop(sentence: string): string {
 /** The message of anything thrown. An object that is no error may have no text form of its own. */
 export function messageOf(error: unknown): string {
   if (error instanceof Error) return error.message;
-  return typeof error === "object" ? Object.prototype.toString.call(error) : String(error);
+  const isPlain = typeof error !== "object" && typeof error !== "function";
+  // Of `unknown`, TypeScript does not know what is left then.
+  return isPlain ? String(error as string | number | undefined) : Object.prototype.toString.call(error);
 }
 
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`, …), or null. */
