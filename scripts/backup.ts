@@ -11,8 +11,12 @@ if (target === undefined || target.startsWith("-") || others.length > 0) {
   );
   process.exit(1);
 }
+// A part of a backup is not left lying about: it has the key and the users in it.
+const stopping = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.on(signal, () => stopping.abort(new Error("It was stopped on the way.")));
 try {
-  const { names, leftOut } = await backUp(dataDir, target);
+  const { names, leftOut } = await backUp(dataDir, target, stopping.signal);
   process.stdout.write(`${resolve(target)} has a backup of ${resolve(dataDir)}: ${names.join(", ")}.\n`);
   for (const sentence of leftOut) process.stdout.write(`${sentence}\n`);
   if (!names.includes("secret-key"))

@@ -2,15 +2,20 @@
  * The first half of `npm run up`: installs when package-lock.json or the platform changed since the last time, and not beneath a Toolyard that runs.
  * With `--installed` (npm's `postinstall`) it only notes that all is there. Plain JavaScript, since nothing may be installed yet.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { askPresence } from "../packages/service-kit/presence.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const stamp = join(root, "node_modules", ".toolyard-installed");
+/** Beside node_modules, which npm removes. */
+const installing = join(root, ".toolyard-installing");
+const [LOOK_AGAIN_MS, RENEWAL_MS, STALE_MS] = [200, 1_000, 10_000];
 const runningHere = join(root, "node_modules", ".cache", "toolyard", "running");
 
 function fail(message) {
@@ -64,7 +69,10 @@ if (same !== null) {
       "PORT and PROXY_PORT.",
   );
 }
-if (installed() !== wanted()) {
+if (installed() !== wanted()) await alone(install);
+
+async function install() {
+  if (installed() === wanted()) return; // by the one that was waited for
   const [other] = await usersOfThisCode();
   if (other !== undefined) {
     fail(
@@ -75,7 +83,33 @@ if (installed() !== wanted()) {
   // Not by the Node that was installed before: it is among what is replaced.
   const { npm_execpath: npm, npm_node_execpath: node = process.execPath } = process.env;
   const [command, args] = npm === undefined ? ["npm", ["ci"]] : [node, [npm, "ci"]];
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: "inherit" });
-  if (error) fail(`npm cannot be run: ${error.message}`);
+  const child = spawn(command, args, { cwd: root, stdio: "inherit" });
+  // Ends after npm does, so that nobody else installs meanwhile.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
+  const [status] = await once(child, "exit").catch((error) => fail(`npm cannot be run: ${error.message}`));
   if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Two that install into one folder at once take each other's files away. The one who has `installing` renews it; left behind by a kill it is soon too old. */
+async function alone(work) {
+  for (let told = false; !take(); told = true) {
+    if (!told) process.stderr.write("Another `npm run up` installs here; this one waits for it.\n");
+    await delay(LOOK_AGAIN_MS);
+  }
+  process.on("exit", () => rmSync(installing, { force: true }));
+  const renewal = setInterval(() => utimesSync(installing, new Date(), new Date()), RENEWAL_MS);
+  await work();
+  clearInterval(renewal);
+}
+
+function take() {
+  try {
+    writeFileSync(installing, "", { flag: "wx" });
+    return true;
+  } catch (error) {
+    if (error.code !== "EEXIST") fail(`${root} cannot be installed into: ${error.message}`);
+    const written = statSync(installing, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (Date.now() - written > STALE_MS) rmSync(installing, { force: true });
+    return false;
+  }
 }

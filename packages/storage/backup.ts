@@ -1,5 +1,6 @@
-import { copyFile, mkdir, mkdtemp, open, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { copyFile, lstat, mkdir, mkdtemp, open, readdir, realpath, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
 import { copyTree } from "./copy-tree.ts";
@@ -17,36 +18,67 @@ const ORDER = ["deployments", "tasks", "knowledge", "tools", "identity"].map((na
 
 /**
  * Writes all of DATA_DIR that cannot be made anew to a folder, from which Toolyard starts as from DATA_DIR itself. Also while Toolyard runs. No replicas,
- * logs and caches. The folder is there whole, or not at all.
+ * logs and caches. The folder is there whole, or not at all, also when `signal` aborts.
  * @returns what is in it, and a sentence for each home that could not be copied: replicas write there what they like
  * @throws ToolyardError BAD_USER_INPUT naming the folder that will not do
  */
-export async function backUp(dataDir: string, target: string): Promise<{ names: string[]; leftOut: string[] }> {
-  const [from, to] = [resolve(dataDir), resolve(target)];
+export async function backUp(
+  dataDir: string,
+  target: string,
+  signal: AbortSignal,
+): Promise<{ names: string[]; leftOut: string[] }> {
+  const [from, to] = [await withoutLinks(resolve(dataDir)), await withoutLinks(resolve(target))];
   const found = await namesIn(from);
   const databases = found.filter((name) => name.endsWith(".sqlite"));
   if (databases.length === 0) refuse(`There are no databases of Toolyard in ${from} (DATA_DIR).`);
   if (!relative(from, to).startsWith(".."))
     refuse(`${to} lies in DATA_DIR, and would be lost with it: choose another folder.`);
   if ((await namesIn(to)).length > 0) refuse(`${to} is not empty: choose a folder that is not there yet.`);
-  await mkdir(dirname(to), { recursive: true });
-  const draft = await mkdtemp(join(dirname(to), `.${basename(to)}-`));
+  let draft: string | null = null;
   try {
+    await mkdir(dirname(to), { recursive: true });
+    draft = await mkdtemp(join(dirname(to), `.${basename(to)}-`));
     databases.sort((one, other) => placeOf(one) - placeOf(other));
-    for (const name of databases) copyDatabase(join(from, name), join(draft, name));
+    for (const name of databases) {
+      copyDatabase(join(from, name), join(draft, name));
+      await turn(); // signals are heard of between two
+      signal.throwIfAborted();
+    }
     const beside = BESIDE.filter((name) => found.includes(name));
     for (const name of beside) await copyFile(join(from, name), join(draft, name));
     for (const name of [...databases, ...beside]) await sync(join(draft, name));
-    const leftOut = found.includes(HOMES) ? await copyHomes(join(from, HOMES), join(draft, HOMES)) : [];
+    const leftOut = found.includes(HOMES) ? await copyHomes(join(from, HOMES), join(draft, HOMES), signal) : [];
     await rmdir(to).catch((error: unknown) => {
       if (systemCodeOf(error) !== "ENOENT") throw error;
     });
     await rename(draft, to);
     return { names: [...databases, ...beside, ...(found.includes(HOMES) ? [HOMES] : [])], leftOut };
   } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    throw error;
+    if (draft !== null) await rm(draft, { recursive: true, force: true });
+    throw unwritten(to, error);
   }
+}
+
+/** With links followed in what is there of the path, as the system will when it is written to. */
+async function withoutLinks(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (systemCodeOf(error) !== "ENOENT") return path;
+    if (await lstat(path).catch(() => null)) refuse(`${path} is a link to what is not there.`);
+    return join(await withoutLinks(dirname(path)), basename(path));
+  }
+}
+
+function unwritten(to: string, error: unknown): unknown {
+  const code = systemCodeOf(error) ?? "";
+  if (/^(ENOSPC|EDQUOT|SQLITE_FULL)/.test(code))
+    return new ToolyardError("BAD_USER_INPUT", `There is no space left on the disk of ${to}.`, { cause: error });
+  if (code === "EBUSY")
+    return new ToolyardError("BAD_USER_INPUT", `${to} is a mount point: choose a folder in it.`, { cause: error });
+  if (["ENOENT", "EACCES", "EPERM", "EROFS"].includes(code))
+    return new ToolyardError("BAD_USER_INPUT", `${to} cannot be written: ${messageOf(error)}.`, { cause: error });
+  return error;
 }
 
 function refuse(message: string): never {
@@ -67,10 +99,11 @@ function copyDatabase(from: string, to: string): void {
   }
 }
 
-async function copyHomes(from: string, to: string): Promise<string[]> {
+async function copyHomes(from: string, to: string, signal: AbortSignal): Promise<string[]> {
   await mkdir(to, { mode: 0o700 });
   const leftOut: string[] = [];
   for (const name of await readdir(from)) {
+    signal.throwIfAborted();
     try {
       await copyTree(join(from, name), join(to, name), LEFT_OUT_OF_HOMES);
     } catch (error) {

@@ -1,9 +1,11 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { statSync } from "node:fs";
-import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import LibsqlDatabase from "libsql";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
@@ -137,6 +139,23 @@ test.each<[string, () => Promise<string[]>, RegExp]>([
   ["no folder", async () => [], /^Usage: npm run backup -- DIR/],
   ["a folder with something in it", async () => [folder], /is not empty/],
   ["a folder in DATA_DIR", async () => [join(folder, "data/backup")], /lies in DATA_DIR/],
+  [
+    "a folder in DATA_DIR by another name of it",
+    async () => {
+      await symlink(join(folder, "data"), join(folder, "link"));
+      return [join(folder, "link/backup/new")];
+    },
+    /lies in DATA_DIR/,
+  ],
+  [
+    "a link to nothing",
+    async () => {
+      await symlink(join(folder, "gone"), join(folder, "link"));
+      return [join(folder, "link")];
+    },
+    /link is a link to what is not there/,
+  ],
+  ["a place of the system's", async () => ["/proc/backup"], /\/proc\/backup cannot be written/],
   ["a file", async () => [join(folder, "data/identity.sqlite")], /lies in DATA_DIR/],
   [
     "a place that cannot be written to",
@@ -156,6 +175,49 @@ test.each<[string, () => Promise<string[]>, RegExp]>([
   expect(stderr).toMatch(message);
   expect(stderr).not.toMatch(/\n\s+at /);
   expect((await readdir(folder)).toSorted()).toEqual(before);
+});
+
+test("one that is interrupted leaves no part of itself", async () => {
+  await mkdir(join(folder, "data/homes"), { recursive: true });
+  const database = new LibsqlDatabase(join(folder, "data/identity.sqlite"));
+  database.exec("CREATE TABLE users (name TEXT)");
+  database.close();
+  for (let home = 0; home < 2_000; home += 1) await mkdir(join(folder, "data/homes", `of-${home}`));
+  const child = spawn(process.execPath, ["scripts/backup.ts", join(folder, "backup")], {
+    cwd: root,
+    env: { ...process.env, DATA_DIR: join(folder, "data") },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let said = "";
+  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  const ended = once(child, "close");
+  await eventually("a part of it", async () => (await readdir(folder)).some((name) => name.startsWith(".backup-")));
+  child.kill("SIGINT");
+  expect(await ended).toEqual([1, null]);
+  expect(said).toBe("No backup was made. It was stopped on the way.\n");
+  expect(await readdir(folder)).toEqual(["data"]);
+});
+
+const canMount = spawnSync("unshare", ["-m", "true"]).status === 0;
+test.runIf(canMount)("a full disk and a mount point are refused by what they are", async () => {
+  await mkdir(join(folder, "data"));
+  const database = new LibsqlDatabase(join(folder, "data/identity.sqlite"));
+  database.exec("CREATE TABLE users (name BLOB); INSERT INTO users VALUES (zeroblob(1000000))");
+  database.close();
+  await mkdir(join(folder, "small"));
+  const script = `mount -t tmpfs -o size=400k tmpfs ${join(folder, "small")} && exec "$@"`;
+  for (const [target, message] of [
+    ["small/backup", /no space left on the disk of .*small\/backup/],
+    ["small", /small is a mount point: choose a folder in it/],
+  ] as const) {
+    const { status, stderr } = spawnSync(
+      "unshare",
+      ["-m", "sh", "-c", script, "sh", process.execPath, "scripts/backup.ts", join(folder, target)],
+      { cwd: root, encoding: "utf8", env: { ...process.env, DATA_DIR: join(folder, "data") } },
+    );
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringMatching(message) });
+    expect((await readdir(folder)).toSorted()).toEqual(["data", "small"]);
+  }
 });
 
 test("a folder without Toolyard's data is refused by its name", () => {

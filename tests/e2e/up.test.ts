@@ -1,8 +1,10 @@
-import { spawnSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { eventually, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
@@ -56,6 +58,15 @@ describe("npm run up", () => {
     );
   const npm = (...args: string[]) =>
     spawnSync("npm", args, { cwd: project, encoding: "utf8", env: { ...process.env, DATA_DIR: dataDir } });
+  const begin = async () => {
+    const child = spawn("npm", ["run", "--silent", "up"], { cwd: project, env: { ...process.env, DATA_DIR: dataDir } });
+    const [stdout, stderr, [status]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, "close"),
+    ]);
+    return { status: status as unknown, stdout, stderr };
+  };
   const up = () => npm("run", "--silent", "up");
   /** Is gone after an `npm ci`. */
   const mark = () => writeFile(join(project, "node_modules/mark"), "");
@@ -74,6 +85,30 @@ describe("npm run up", () => {
     await mark();
     expect(up()).toMatchObject({ status: 0, stdout: "started" });
     expect(isMarked()).toBe(true);
+  });
+
+  test("twice at the same moment installs once, and after one that was killed while it installed", async () => {
+    // npm's own install script tells how often it ran.
+    const file = join(project, "package.json");
+    const { scripts, ...rest } = JSON.parse(await readFile(file, "utf8"));
+    await writeFile(file, JSON.stringify({ ...rest, scripts: { ...scripts, preinstall: "echo x >> installs" } }));
+    const installs = async () => (await readFile(join(project, "installs"), "utf8")).length / 2;
+    const atOnce = async () =>
+      (await Promise.all([begin(), begin()])).toSorted((one, other) => one.stderr.length - other.stderr.length);
+    const waited = expect.stringMatching(/^Another `npm run up` installs here; this one waits for it\.\n$/);
+    expect(await atOnce()).toMatchObject([
+      { status: 0, stdout: expect.stringMatching(/started$/) },
+      { status: 0, stdout: "started", stderr: waited },
+    ]);
+    expect(await installs()).toBe(1);
+    expect(existsSync(join(project, ".toolyard-installing"))).toBe(false);
+
+    await lock("1.0.1");
+    await writeFile(join(project, ".toolyard-installing"), "");
+    const longAgo = new Date(Date.now() - 60_000);
+    await utimes(join(project, ".toolyard-installing"), longAgo, longAgo);
+    expect(await atOnce()).toMatchObject([{ status: 0 }, { status: 0 }]);
+    expect(await installs()).toBe(2);
   });
 
   test("installs again what was installed on another platform, or not to the end", async () => {
