@@ -108,7 +108,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
         (request, response) => {
           latest.set(request.socket, response);
           if (isClosing) response.shouldKeepAlive = false;
-          request.url = pathOf(request, prefix);
+          readTarget(request, prefix);
           const ambiguity = ambiguityOf(request.rawHeaders);
           if (ambiguity !== null) logRequest(request, response, refuseAmbiguous(request, response, ambiguity), 0);
           else if (isGraphql(request.url)) handleGraphql(request, response);
@@ -177,7 +177,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     connection.once("close", () => connections.delete(connection));
   });
   app.server.on("upgrade", (request, socket, head) => {
-    request.url = pathOf(request, prefix);
+    readTarget(request, prefix);
     const path = (request.url ?? "").split("?", 1)[0];
     if (ambiguityOf(request.rawHeaders) !== null) {
       socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -242,12 +242,13 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   }
 }
 
-/** Path and query of a request, as this server names them. */
-function pathOf({ url = "" }: IncomingMessage, prefix: string): string {
-  if (url.startsWith("/") || !/^https?:\/\//i.test(url) || !URL.canParse(url)) return withoutPrefix(url, prefix);
-  // Clients that take this server for a proxy send the whole URL (RFC 9112, section 3.2.2).
-  const { pathname, search } = new URL(url);
-  return withoutPrefix(pathname + search, prefix);
+/** Has the request name its path and query as this server does. */
+function readTarget(request: IncomingMessage, prefix: string): void {
+  const { url = "" } = request;
+  const whole = /^https?:\/\//i.test(url) ? URL.parse(url) : null;
+  // Clients that take this server for a proxy send the whole URL: it says whom it is for, whatever Host says (RFC 9112, section 3.2.2).
+  if (whole) request.headers.host = whole.host;
+  request.url = withoutPrefix(whole ? whole.pathname + whole.search : url, prefix);
 }
 
 /** What the parts of a chain could read differently is answered by none of them, and ends the connection. @returns the request's id */

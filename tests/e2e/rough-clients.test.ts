@@ -58,6 +58,11 @@ describe("is answered", () => {
   test("one that sends the whole URL, as to a proxy", async () => {
     expect(await exchange(post(host + close, { path: "http://localhost:4000/graphql" }))).toMatch(answered);
     expect(await exchange(`GET http://localhost/health/live HTTP/1.1\r\n${host}${close}\r\n`)).toMatch(/ 200 OK/);
+    // Whom it is for is in the URL.
+    const elsewhere = post(host + close, { path: "http://elsewhere.example/graphql" });
+    expect(await exchange(elsewhere)).toMatch(/^HTTP\/1\.1 403 /);
+    const here = post(`Host: elsewhere.example\r\n${close}`, { path: "http://localhost:4000/graphql" });
+    expect(await exchange(here)).toMatch(answered);
     expect(await exchange(post(host + close, { path: "http://localhost:99999999/graphql" }))).toMatch(/ 400 /);
   });
 
