@@ -18,6 +18,7 @@ import {
   malformed,
   noStream,
   notFollowed,
+  notLetIn,
   notReady,
   sessionLost,
   tooSlow,
@@ -333,6 +334,10 @@ export function createAttempts(options: {
         if (isForeign && request.method === "GET" && isEventStream(received) && isEncoded(received)) {
           refuse(call, compressedStream());
           return controller.abort(new Error("The stream cannot be read."));
+        }
+        if (isForeign && isMcp && status === 401) {
+          refuse(call, notLetIn());
+          return controller.abort(new Error("The server does not let the launch in."));
         }
         if (isMcp && status === 404) replica.movedTo = null;
         call.status = status;

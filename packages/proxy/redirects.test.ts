@@ -81,6 +81,20 @@ const raw = async (bytes: string): Promise<string> => {
   return received;
 };
 
+test("a server that does not let its launch in is not taken for a Toolyard that does not let the caller in", async () => {
+  const base = await route({}, { headers: [{ name: "x-api-key", value: "expired" }], remote: true });
+  answer = (_request, response) => {
+    response.writeHead(401, { "www-authenticate": 'Bearer resource_metadata="https://auth.example/m"' }).end("no");
+    return true;
+  };
+  const refused = await post(`${base}/mcp`, BODY, { accept: "application/json, text/event-stream" });
+  expect(refused.status).toBe(502);
+  expect(refused.headers.get("www-authenticate")).toBeNull();
+  expect(await refused.text()).toContain("wants other credentials than its launch sends (HTTP 401)");
+  expect(server.seen).toHaveLength(1);
+  expect(server.seen[0]?.headers.authorization).toBeUndefined();
+});
+
 describe("a redirect of the MCP endpoint", () => {
   test.each([
     ["a path", () => "/mcp/"],

@@ -79,6 +79,13 @@ export function notFollowed(why: "elsewhere" | "circle"): Refusal {
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
 }
 
+/** Its server lets the launch's credentials not in. As a 401 of the proxy's it would be taken for one of the caller's. */
+export function notLetIn(): Refusal {
+  const message =
+    "The tool's server wants other credentials than its launch sends (HTTP 401). Yours are for Toolyard, and do not reach it: its owner can change those of the launch.";
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
+}
+
 /** A message for a stream that is another caller's, or none. */
 export function noStream(): Refusal {
   const message =
