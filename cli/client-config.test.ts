@@ -4,6 +4,7 @@ import { UsageError } from "./usage-error.ts";
 
 const options: ClientConfigOptions = {
   env: { TOKEN: "from the environment" },
+  name: "/work/mcp.json",
   folder: "/work",
   ask: (id) => (id === "key" ? Promise.resolve("typed") : Promise.reject(new UsageError(`nobody knows ${id}`))),
   readEnvFile: (path) => Promise.resolve(path === "/work/.env" ? { A: "file", B: "file" } : {}),
@@ -114,10 +115,10 @@ test("one that cannot be registered says why, and the others are there", async (
 });
 
 test.each([
-  ["{ broken", /not JSON: .* at line 1, column \d+/],
+  ["{ broken", /^\/work\/mcp\.json is not JSON: .* at line 1, column \d+/],
   ['{"a":\n  1 2}', /line 2, column 5/],
-  ["[]", /no object with servers/],
-  ['{"tools": {}}', /neither "mcpServers".* nor "servers".*"tools"/],
+  ["[]", /^\/work\/mcp\.json holds no object with servers/],
+  ['{"tools": {}}', /^\/work\/mcp\.json has neither "mcpServers".* nor "servers".*"tools"/],
 ])("%s is refused with what is wrong", async (source, message) => {
   await expect(read(source)).rejects.toThrow(message);
 });

@@ -19,6 +19,8 @@ export interface ConfiguredServer {
 export interface ClientConfigOptions {
   /** For `${env:NAME}` and `${NAME}`. */
   env: Readonly<Record<string, string | undefined>>;
+  /** What messages call the text: its file. */
+  name: string;
   /** What relative paths are from. */
   folder: string;
   /** For `${input:id}` of VS Code. @throws where nobody can be asked */
@@ -56,7 +58,7 @@ const TRANSPORTS = ["stdio", "http", "sse", "streamable-http", "streamableHttp",
  * @throws UsageError where the text is none of these
  */
 export async function readClientConfig(source: string, options: ClientConfigOptions): Promise<ConfiguredServer[]> {
-  const { servers, inputs } = serversOf(parseWithComments(source, "The configuration is"));
+  const { servers, inputs } = serversOf(parseWithComments(source, `${options.name} is`), options.name);
   const answers = new Map<string, Promise<string>>();
   const input = (id: string): Promise<string> => {
     const known = answers.get(id);
@@ -93,9 +95,12 @@ export async function readClientConfig(source: string, options: ClientConfigOpti
   return found;
 }
 
-function serversOf(value: unknown): { servers: Record<string, unknown>; inputs: z.infer<typeof inputShape>[] } {
+function serversOf(
+  value: unknown,
+  name: string,
+): { servers: Record<string, unknown>; inputs: z.infer<typeof inputShape>[] } {
   const root = serversShape.safeParse(value);
-  if (!root.success) throw new UsageError("It holds no object with servers.");
+  if (!root.success) throw new UsageError(`${name} holds no object with servers.`);
   const inner = serversShape.safeParse(root.data["mcp"]);
   for (const level of [root.data, ...(inner.success ? [inner.data] : [])]) {
     const servers = serversShape.safeParse(level["mcpServers"] ?? level["servers"] ?? level["context_servers"]);
@@ -106,7 +111,7 @@ function serversOf(value: unknown): { servers: Record<string, unknown>; inputs: 
     .slice(0, 10)
     .map((key) => JSON.stringify(key));
   throw new UsageError(
-    `It has neither "mcpServers" (Claude, Cursor) nor "servers" (VS Code)${keys.length === 0 ? "" : `, but ${keys.join(", ")}`}.`,
+    `${name} has neither "mcpServers" (Claude, Cursor) nor "servers" (VS Code)${keys.length === 0 ? "" : `, but ${keys.join(", ")}`}.`,
   );
 }
 

@@ -108,7 +108,7 @@ async function parse(command: Command, args: readonly string[], hint: (text: str
     return { values, positionals, rest: end === -1 ? null : args.slice(end + 1) };
   } catch (error) {
     if (error instanceof UsageError || !systemCodeOf(error)?.startsWith("ERR_PARSE_ARGS")) throw error;
-    const wrong = /'(--?[^' =]+)/.exec(messageOf(error))?.[1];
+    const wrong = /'(?:-\w, )?(--?[^' =]+)/.exec(messageOf(error))?.[1];
     const known = Object.keys(options).map((name) => `--${name}`);
     if (wrong === undefined || known.includes(wrong)) throw new UsageError(`${messageOf(error)}.`);
     const before = command.usage.includes(" -- ")

@@ -40,7 +40,7 @@ const UNAUTHORIZED = 4401;
 const LEAST_LEFT_MS = 60_000;
 
 const answerShape = z.object({
-  data: z.unknown(),
+  data: z.unknown().optional(),
   errors: z
     .array(z.object({ message: z.string(), extensions: z.object({ code: z.string() }).partial().optional() }))
     .optional(),

@@ -36,7 +36,11 @@ test.each([
 test.each([
   [["node", "sever.mjs"], /There is no file .*sever\.mjs/],
   [["./sever"], /There is no file .*sever/],
-  [["node server.mjs"], /whole command line/],
+  [["node server.mjs"], /whole command line.* -- node server\.mjs$/],
+  [["ftp://example.com/mcp"], /https:\/\/ or http:\/\/, not ftp:/],
+  [["http://example.com/mcp", "server.mjs"], /Nothing stands beside a URL/],
+  [["example.com/mcp"], /give its URL: https:\/\/example\.com\/mcp/],
+  [["localhost:3000"], /give its URL: https:\/\/localhost:3000/],
   [[], /command is missing/],
 ])("%j is refused before anything is registered", (argv, message) => {
   expect(() => absoluteCommand(argv, folder)).toThrow(message);

@@ -53,8 +53,23 @@ export function absoluteCommand(argv: readonly string[], folder: string): { comm
   if (first === "") throw new UsageError("A command is missing after `--`.");
   if (/\s/.test(first) && !exists(resolve(folder, first))) {
     throw new UsageError(
-      `${JSON.stringify(first)} is a whole command line. Give its parts apart, without quotes around all of it.`,
+      `${JSON.stringify(first)} is a whole command line. Give its parts apart, without quotes around all of it: -- ${first.trim()}${rest.map((arg) => ` ${arg}`).join("")}`,
     );
+  }
+  const scheme = /^(\w+):\/\//.exec(first)?.[1]?.toLowerCase();
+  if (scheme !== undefined) {
+    throw new UsageError(
+      scheme.startsWith("http")
+        ? `Nothing stands beside a URL: ${first} is given without a command and its arguments.`
+        : `A server that runs elsewhere is called at a URL with https:// or http://, not ${scheme}://.`,
+    );
+  }
+  if (
+    rest.length === 0 &&
+    /^[\w-]+(\.[\w-]+)+(:\d+)?\/|^[\w.-]+:\d+(\/|$)/.test(first) &&
+    !exists(resolve(folder, first))
+  ) {
+    throw new UsageError(`There is no file ${first}. If that is where the server runs, give its URL: https://${first}`);
   }
   const command = /^[.~]|\//.test(first) ? mustExist(absolute(first, folder), first) : first;
   const program = basename(command);

@@ -1,3 +1,4 @@
+import type { CommandContext } from "./command.ts";
 import type { Graph } from "./graph.ts";
 import { GraphError } from "./graph.ts";
 
@@ -56,14 +57,18 @@ export async function findTool(graph: Graph, name: string): Promise<ListedTool> 
   return tool;
 }
 
-/** A deployment by its name or, of a tool, the one that runs, else the newest. @throws GraphError */
-export async function findDeployment(graph: Graph, name: string): Promise<ListedDeployment> {
+/** A deployment by its name or, of a tool, the one that runs, else the newest. @throws GraphError that says how to get one */
+export async function findDeployment(
+  { graph, hint }: Pick<CommandContext, "graph" | "hint">,
+  name: string,
+): Promise<ListedDeployment> {
   const { deployment } = await graph.query<{ deployment: ListedDeployment | null }>(
     `query ($name: String!) { deployment(name: $name) { ${DEPLOYMENT} } }`,
     { name },
   );
   if (deployment) return deployment;
-  throw new GraphError("NOT_FOUND", `There is no deployment of ${JSON.stringify(name)}.`);
+  const { slug } = await findTool(graph, name);
+  throw new GraphError("NOT_FOUND", `${slug} is not deployed. Deploy it: ${hint(`deploy ${slug}`)}`);
 }
 
 /** The deployment of this name, or all of the tool that run. @throws GraphError when there is none */

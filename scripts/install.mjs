@@ -83,6 +83,7 @@ async function install() {
   // Not by the Node that was installed before: it is among what is replaced.
   const { npm_execpath: npm, npm_node_execpath: node = process.execPath } = process.env;
   const [command, args] = npm === undefined ? ["npm", ["ci"]] : [node, [npm, "ci"]];
+  process.stderr.write("Installing what package-lock.json names, which takes a minute or two …\n");
   const child = spawn(command, args, { cwd: root, stdio: "inherit" });
   // Ends after npm does, so that nobody else installs meanwhile.
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));

@@ -73,8 +73,9 @@ export const restart = defineCommand({
   positionals: [1, 1],
   options: {},
   help: "  NAME    A tool, whose running or newest deployment is taken, or a deployment.",
-  async run({ graph, terminal, hint }, { positionals: [name = ""] }) {
-    const deployment = await findDeployment(graph, name);
+  async run(context, { positionals: [name = ""] }) {
+    const { graph, terminal, hint } = context;
+    const deployment = await findDeployment(context, name);
     await graph.query("mutation ($id: ID!) { restartDeployment(id: $id) { id } }", { id: deployment.id });
     terminal.print(`${deployment.name} is started anew. See how it goes: ${hint("list")}`);
   },

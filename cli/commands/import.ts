@@ -38,6 +38,7 @@ Ends with 1 where one could not be registered.`,
     const registered = await allTools(graph);
     const servers = await readClientConfig(source, {
       env,
+      name: file === "-" ? "The configuration" : path,
       folder: file === "-" ? folder : folderOfConfig(path),
       ask: (id, description) => answerOf(context, id, description),
       readEnvFile: async (each) => parseEnv(await readText(each)) as Record<string, string>,

@@ -22,9 +22,9 @@ export const logs = defineCommand({
   --last N     How many lines, 20 unless given, at most 1000.
   --follow     Then those that come, until Ctrl-C.
   --json       A line of JSON for each.`,
-  async run({ graph, terminal, signal }, { positionals: [name = ""], values }) {
+  async run({ graph, terminal, signal, hint }, { positionals: [name = ""], values }) {
     const last = wholeNumber("--last", values.last) ?? 20;
-    const deployment = await findDeployment(graph, name);
+    const deployment = await findDeployment({ graph, hint }, name);
     const show = (line: LogLine) =>
       values.json ? terminal.write(`${JSON.stringify(line)}\n`) : terminal.print(shown(line));
     const lines = await linesOf(graph, deployment.name, last);

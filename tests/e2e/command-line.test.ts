@@ -190,10 +190,20 @@ test("commands that are mistaken say what was meant, and change nothing", async 
     [["deploy"], /Something is missing/],
     [["register", "x", "npx", "-y", "y"], /stands after `--`/],
     [["register", "x", "--", "node", "nothing.mjs"], /There is no file .*nothing\.mjs/],
+    [["register", "x", "ftp://example.com/mcp"], /not ftp:/],
+    [["logs", "x", "--follow=yes"], /'-f, --follow' does not take an argument/],
     [["list", "--url", "nonsense"], /not the address/],
   ] as const) {
     expect(await run([...args])).toMatchObject({ code: 2, err: expect.stringMatching(message) });
   }
+  await run(["register", "idle", "--", "node", "server.mjs"]);
+  for (const command of ["logs", "restart"])
+    expect(await run([command, "idle"])).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/not deployed.*deploy idle/),
+    });
+  const stranger = await run(["list"], { env: { TOOLYARD_TOKEN: "wrong" } });
+  expect(stranger).toMatchObject({ code: 1, err: expect.stringContaining("TOOLYARD_TOKEN") });
   const away = await run(["login", "--url", "http://127.0.0.1:9"]);
   expect(away).toMatchObject({ code: 1, err: expect.stringContaining("npm run up") });
   expect(await run(["deploy", "--help"])).toMatchObject({ code: 0, out: expect.stringContaining("--timeout SECONDS") });
