@@ -3,6 +3,7 @@ import { mkdtemp, readFile, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createProcessTable } from "@toolyard/runtimes/process/process-table.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
 import {
   connectMcp,
   eventually,
@@ -28,8 +29,13 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const toolyard of running.splice(0)) await toolyard.stop();
-  // Those that were kept.
-  for (const pid of await processesWith(folder)) process.kill(pid, "SIGKILL");
+  for (const pid of await processesWith(folder)) {
+    try {
+      process.kill(pid, "SIGKILL"); // one that was kept
+    } catch (error) {
+      if (systemCodeOf(error) !== "ESRCH") throw error; // its sandbox, which was killed, took it along
+    }
+  }
   await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
 });
 
