@@ -4,10 +4,10 @@ import { UsageError } from "./usage-error.ts";
 
 const options: ClientConfigOptions = {
   env: { TOKEN: "from the environment" },
-  name: "/work/mcp.json",
-  folder: "/work",
+  name: "/project/mcp.json",
+  folder: "/project",
   ask: (id) => (id === "key" ? Promise.resolve("typed") : Promise.reject(new UsageError(`nobody knows ${id}`))),
-  readEnvFile: (path) => Promise.resolve(path === "/work/.env" ? { A: "file", B: "file" } : {}),
+  readEnvFile: (path) => Promise.resolve(path === "/project/.env" ? { A: "file", B: "file" } : {}),
 };
 const read = async (source: unknown, more: Partial<ClientConfigOptions> = {}) =>
   readClientConfig(typeof source === "string" ? source : JSON.stringify(source), { ...options, ...more });
@@ -65,13 +65,13 @@ test("VS Code's: comments, trailing commas, inputs asked once, variables, envFil
     {
       stdio: {
         command: "uvx",
-        args: ["a", "--root=/work"],
+        args: ["a", "--root=/project"],
         env: [
           { name: "B", value: "file", secret: true },
           { name: "A", value: "typed", secret: true },
           { name: "T", value: "from the environment", secret: true },
         ],
-        workingDirectory: "/work",
+        workingDirectory: "/project",
       },
     },
     { remote: { url: "https://example.com/mcp", headers: [{ name: "X-Key", value: "typed", secret: true }] } },
@@ -115,10 +115,10 @@ test("one that cannot be registered says why, and the others are there", async (
 });
 
 test.each([
-  ["{ broken", /^\/work\/mcp\.json is not JSON: .* at line 1, column \d+/],
+  ["{ broken", /^\/project\/mcp\.json is not JSON: .* at line 1, column \d+/],
   ['{"a":\n  1 2}', /line 2, column 5/],
-  ["[]", /^\/work\/mcp\.json holds no object with servers/],
-  ['{"tools": {}}', /^\/work\/mcp\.json has neither "mcpServers".* nor "servers".*"tools"/],
+  ["[]", /^\/project\/mcp\.json holds no object with servers/],
+  ['{"tools": {}}', /^\/project\/mcp\.json has neither "mcpServers".* nor "servers".*"tools"/],
 ])("%s is refused with what is wrong", async (source, message) => {
   await expect(read(source)).rejects.toThrow(message);
 });
