@@ -1,3 +1,4 @@
+import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 import { UsageError } from "./usage-error.ts";
 
@@ -17,11 +18,8 @@ export function parseExactly(text: string, what: string): unknown {
     return exact.parse(text, (_key, value, { source }) =>
       typeof value === "number" && source !== undefined && String(value) !== source ? exact.rawJSON(source) : value,
     );
-  } catch {
-    // V8 does not always say where; this parser does.
-    const errors: ParseError[] = [];
-    parse(text, errors, { disallowComments: true });
-    throw brokenJson(text, errors[0], what);
+  } catch (error) {
+    throw new UsageError(`${what} not JSON: ${jsonProblem(text, error)}.`);
   }
 }
 
@@ -30,14 +28,14 @@ export function parseWithComments(source: string, what: string): unknown {
   const errors: ParseError[] = [];
   // Typed `any` by the library.
   const value: unknown = parse(source.replace(/^\uFEFF/, ""), errors, { allowTrailingComma: true });
-  if (errors.length > 0) throw brokenJson(source, errors[0], what);
+  const [error] = errors;
+  if (error !== undefined) throw brokenJson(source, error, what);
   return value;
 }
 
-function brokenJson(text: string, error: ParseError | undefined, what: string): UsageError {
-  const lines = text.slice(0, error?.offset ?? text.length).split("\n");
-  const reason = error ? printParseErrorCode(error.error) : "InvalidCharacter";
-  const words = reason.replaceAll(/(?<!^)([A-Z])/g, (letter) => ` ${letter.toLowerCase()}`);
+function brokenJson(text: string, { error, offset }: ParseError, what: string): UsageError {
+  const lines = text.slice(0, offset).split("\n");
+  const words = printParseErrorCode(error).replaceAll(/(?<!^)([A-Z])/g, (letter) => ` ${letter.toLowerCase()}`);
   return new UsageError(
     `${what} not JSON: ${words} at line ${lines.length}, column ${(lines.at(-1) ?? "").length + 1}.`,
   );
