@@ -12,16 +12,16 @@ export interface ConfiguredServer {
   launch: LaunchInput | null;
   /** Why not. */
   problem: string | null;
-  /** What the client makes of it and Toolyard does not. */
+  /** Settings that only the client has a use for. */
   ignored: string[];
 }
 
 export interface ClientConfigOptions {
   /** For `${env:NAME}` and `${NAME}`. */
   env: Readonly<Record<string, string | undefined>>;
-  /** What messages call the text: its file. */
+  /** The name of the text in messages: its file. */
   name: string;
-  /** What relative paths are from. */
+  /** The folder that relative paths start from. */
   folder: string;
   /** For `${input:id}` of VS Code. @throws where nobody can be asked */
   ask(id: string, description: string): Promise<string>;

@@ -14,7 +14,7 @@ import { UsageError } from "./usage-error.ts";
 
 export const EXIT = { done: 0, failed: 1, usedWrongly: 2, interrupted: 130 } as const;
 
-/** What every command takes. */
+/** Options of every command. */
 const COMMON = {
   url: { type: "string" },
   help: { type: "boolean", short: "h" },

@@ -26,7 +26,7 @@ type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArg
 export interface Given<Options extends ParseArgsOptionsConfig> {
   positionals: string[];
   values: Values<Options>;
-  /** What stands after `--`; null: there is no `--`. */
+  /** The arguments after `--`; null: there is no `--`. */
   rest: string[] | null;
 }
 
@@ -34,7 +34,7 @@ export interface CommandDefinition<Options extends ParseArgsOptionsConfig> {
   name: string;
   /** One line, for the list of commands. */
   summary: string;
-  /** What follows the name, as in `NAME [--last N]`. */
+  /** The arguments after the name, as in `NAME [--last N]`. */
   usage: string;
   /** How many positional arguments it takes. */
   positionals: readonly [min: number, max: number];
