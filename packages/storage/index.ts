@@ -3,3 +3,4 @@ export { lockFolder, type FolderLock } from "./folder-lock.ts";
 export { readMigrations, type Migration } from "./migration.ts";
 export { column } from "./columns.ts";
 export { readPage } from "./paging.ts";
+export { countByParent, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";

@@ -1,0 +1,89 @@
+import type { Page } from "@toolyard/service-kit";
+import type { ObjectLiteral, Repository } from "typeorm";
+
+/** Rows that belong to others by a column: a tool's deployments, a deployment's events. */
+export interface ChildRows<Row> {
+  /** The column that names the parent. */
+  parentColumn: string & keyof Row;
+  /** What pages are ordered by, newest first; the primary key unless given. Unique within a parent. */
+  orderColumn?: string & keyof Row;
+  /** Only rows with these values. An index on the parent, these and the order is what spares reading any other row. */
+  where?: Partial<Row>;
+}
+
+/**
+ * A page of each parent in one statement, in the order of `parents`: at most `page.limit + 1` rows each, newest first. It reads a page of
+ * each by the index and nothing else, however many rows a parent has, where a window function would read them all.
+ */
+export async function readPagesByParent<Row extends ObjectLiteral>(
+  repository: Repository<Row>,
+  parents: readonly string[],
+  page: Page,
+  options: ChildRows<Row>,
+): Promise<Row[][]> {
+  const key = primaryKeyOf(repository);
+  const { parentColumn, orderColumn = key } = options;
+  const { conditions, parameters } = conditionsOf(options);
+  if (page.afterId !== null) conditions.push(`child."${orderColumn}" < :afterId`);
+  const table = `"${repository.metadata.tableName}"`;
+  const childrenOf = [
+    `SELECT child."${key}" FROM ${table} child`,
+    `WHERE ${[`child."${parentColumn}" = parent.value`, ...conditions].join(" AND ")}`,
+    `ORDER BY child."${orderColumn}" DESC LIMIT :limit OFFSET :offset`,
+  ].join(" ");
+  const rows = await repository
+    .createQueryBuilder("row")
+    .where(
+      `row."${key}" IN (SELECT wanted."${key}" FROM json_each(:parents) parent CROSS JOIN ${table} wanted ON wanted."${key}" IN (${childrenOf}))`,
+      {
+        ...parameters,
+        parents: JSON.stringify(parents),
+        afterId: page.afterId,
+        limit: page.limit + 1,
+        offset: page.offset,
+      },
+    )
+    .getMany();
+  const byParent = Map.groupBy(rows, (row) => row[parentColumn]);
+  const newestFirst = (a: Row, b: Row) => (a[orderColumn] < b[orderColumn] ? 1 : -1);
+  return parents.map((parent) => (byParent.get(parent as Row[typeof parentColumn]) ?? []).toSorted(newestFirst));
+}
+
+/** How many rows each parent has, in one statement, in the order of `parents`. */
+export async function countByParent<Row extends ObjectLiteral>(
+  repository: Repository<Row>,
+  parents: readonly string[],
+  options: Omit<ChildRows<Row>, "orderColumn">,
+): Promise<number[]> {
+  const { parentColumn } = options;
+  const { conditions, parameters } = conditionsOf(options);
+  const rows = await repository
+    .createQueryBuilder("child")
+    .select(`child."${parentColumn}"`, "parent")
+    .addSelect("COUNT(*)", "count")
+    .where(
+      [`child."${parentColumn}" IN (SELECT parent.value FROM json_each(:parents) parent)`, ...conditions].join(" AND "),
+      { ...parameters, parents: JSON.stringify(parents) },
+    )
+    .groupBy(`child."${parentColumn}"`)
+    .getRawMany<{ parent: string; count: number }>();
+  const counts = new Map(rows.map(({ parent, count }) => [parent, Number(count)]));
+  return parents.map((parent) => counts.get(parent) ?? 0);
+}
+
+function primaryKeyOf<Row extends ObjectLiteral>({ metadata }: Repository<Row>): string & keyof Row {
+  const [key, ...others] = metadata.primaryColumns;
+  if (!key || others.length > 0) throw new Error(`${metadata.tableName} has no primary key of one column.`);
+  return key.propertyName;
+}
+
+function conditionsOf<Row>({ where = {} }: Pick<ChildRows<Row>, "where">): {
+  conditions: string[];
+  parameters: Record<string, unknown>;
+} {
+  const given = Object.entries(where).filter(([, value]) => value !== undefined);
+  return {
+    conditions: given.map(([column]) => `child."${column}" = :where_${column}`),
+    parameters: Object.fromEntries(given.map(([column, value]) => [`where_${column}`, value])),
+  };
+}
