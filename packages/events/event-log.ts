@@ -1,7 +1,7 @@
 import { ToolyardError } from "@toolyard/service-kit";
 import type { Database, Transaction } from "@toolyard/storage";
-import { column } from "@toolyard/storage";
-import { EntitySchema, MoreThan, LessThan } from "typeorm";
+import { column, inChunks } from "@toolyard/storage";
+import { EntitySchema, LessThan, LessThanOrEqual, MoreThan } from "typeorm";
 import type { WakeUpBus } from "./bus.ts";
 
 /** Position in a log. Decimal text at the graph's edge; "0" is before the first. */
@@ -41,8 +41,8 @@ export interface EventLog<Payload> {
   count(subjectId: string): Promise<number>;
   /** The newest sequence; 0 when nothing was ever appended. */
   latest(): Promise<Sequence>;
-  /** Removes events older than `at` (epoch ms); answers how many. */
-  trim(at: number): Promise<number>;
+  /** Removes events older than `at` (epoch ms), and what came before them; answers how many. Ends early when `signal` aborts. */
+  trim(at: number, signal?: AbortSignal): Promise<number>;
   /** The newest sequence that was trimmed away; 0 when none was. Reading after less than this would miss events. */
   trimmedTo(): Promise<Sequence>;
 }
@@ -148,19 +148,23 @@ export function createEventLog<Payload>(options: {
       const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
       return counter?.next ?? 0;
     },
-    async trim(at) {
-      return database.transaction(async ({ manager }) => {
-        const [newest] = await manager
-          .getRepository(schema.events)
-          .find({ where: { at: LessThan(at) }, order: { sequence: "DESC" }, take: 1 });
-        if (!newest) return 0;
-        const { affected } = await manager
-          .getRepository(schema.events)
-          .delete({ sequence: LessThan(newest.sequence + 1) });
-        await manager.getRepository(schema.counter).update({ name: "sequence" }, { trimmedTo: newest.sequence });
-        return affected ?? 0;
-      });
-    },
+    trim: (at, signal) =>
+      inChunks(
+        database,
+        async ({ manager }, limit) => {
+          const oldest = await manager
+            .getRepository(schema.events)
+            .find({ order: { sequence: "ASC" }, take: limit, select: { sequence: true, at: true } });
+          const last = oldest.findLast((event) => event.at < at);
+          if (!last) return 0;
+          const { affected } = await manager
+            .getRepository(schema.events)
+            .delete({ sequence: LessThanOrEqual(last.sequence) });
+          await manager.getRepository(schema.counter).update({ name: "sequence" }, { trimmedTo: last.sequence });
+          return affected ?? 0;
+        },
+        signal,
+      ),
     async trimmedTo() {
       const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
       return counter?.trimmedTo ?? 0;

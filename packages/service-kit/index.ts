@@ -19,7 +19,7 @@ export { createLoaderByArguments, type LoaderByArguments } from "./loader-by-arg
 export { inWords, parseInput } from "./validation.ts";
 export { jsonProblem } from "./json-text.ts";
 export * from "./references.ts";
-export { newId } from "./identifiers.ts";
+export { firstIdAt, newId } from "./identifiers.ts";
 export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
 export { logLifetime, runProcess, type ProcessLifetime } from "./process-lifetime.ts";
 export { maskErrors } from "./mask-errors.ts";

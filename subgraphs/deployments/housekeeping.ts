@@ -58,9 +58,10 @@ export async function keepHouse(options: {
 }): Promise<void> {
   const { eventLog, healthLog, usage, store, archive, bury, logRetentionMs, now, signal } = options;
   const before = now() - KEPT_MS;
-  await eventLog.trim(before);
-  await healthLog.trim(before);
-  while (!signal.aborted && (await usage.trim({ before, minutesBefore: now() - MINUTES_KEPT_MS })));
+  await eventLog.trim(before, signal);
+  await healthLog.trim(before, signal);
+  await usage.trim({ before, minutesBefore: now() - MINUTES_KEPT_MS, signal });
+  if (signal.aborted) return;
   await archive.trim();
   // What failed keeps its processes' folders for a while, in which a developer may look; then its logs alone.
   for (const { deployment, replicas } of await store.failedBefore(now() - logRetentionMs))

@@ -1,4 +1,5 @@
-import { readPage, type Database } from "@toolyard/storage";
+import { firstIdAt } from "@toolyard/service-kit";
+import { deleteInChunks, readPage, type Database } from "@toolyard/storage";
 import { In, LessThan, MoreThanOrEqual, type EntityManager } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
 import { usageBatchEntity, usageBucketEntity, usageRecordEntity } from "../database.ts";
@@ -9,8 +10,6 @@ import { RESOLUTIONS_MS } from "./usage-window.ts";
 
 /** SQLite takes 32,766 parameters in a statement; a record has 12. */
 const INSERT_CHUNK = 500;
-/** Rows removed in one transaction: writers wait meanwhile. */
-const TRIM_CHUNK = 5_000;
 const FIRST_ERROR_STATUS = 400;
 
 export function createSqlUsageStore(database: Database): UsageStore {
@@ -39,26 +38,17 @@ export function createSqlUsageStore(database: Database): UsageStore {
       if (deploymentId !== undefined) query.andWhere("record.deploymentId = :deploymentId", { deploymentId });
       return readPage(query, page);
     },
-    trim: ({ before, minutesBefore }) =>
-      database.transaction(async ({ manager }) => {
-        const records = manager.getRepository(usageRecordEntity);
-        // Ids rise with the time of recording, which is what the primary key finds without a scan.
-        const old = await records.find({
-          where: {},
-          order: { id: "ASC" },
-          take: TRIM_CHUNK,
-          select: { id: true, at: true },
-        });
-        const ids = old.filter((record) => record.at < before).map(({ id }) => id);
-        const last = ids.at(-1);
-        if (last !== undefined) await records.delete({ id: LessThan(`${last}~`), at: LessThan(before) });
-        await manager.getRepository(usageBatchEntity).delete({ at: LessThan(before) });
-        const buckets = manager.getRepository(usageBucketEntity);
-        const [minutes, hours] = RESOLUTIONS_MS;
-        await buckets.delete({ resolutionMs: minutes, at: LessThan(minutesBefore) });
-        await buckets.delete({ resolutionMs: hours, at: LessThan(before) });
-        return ids.length === TRIM_CHUNK;
-      }),
+    async trim({ before, minutesBefore, signal }) {
+      // Ids rise with the time of recording.
+      await deleteInChunks(database, usageRecordEntity, { id: LessThan(firstIdAt(before)) }, signal);
+      await deleteInChunks(database, usageBatchEntity, { at: LessThan(before) }, signal);
+      const [minutes, hours] = RESOLUTIONS_MS;
+      for (const [resolutionMs, at] of [
+        [minutes, minutesBefore],
+        [hours, before],
+      ] as const)
+        await deleteInChunks(database, usageBucketEntity, { resolutionMs, at: LessThan(at) }, signal);
+    },
   };
 }
 

@@ -13,6 +13,6 @@ export interface UsageStore {
     filter: { toolId?: string | undefined; deploymentId?: string | undefined },
     page: Page,
   ): Promise<{ rows: UsageRecord[]; totalCount: number }>;
-  /** Removes a part of what is older: records and batches before `before`, buckets by their resolution. Answers whether there may be more. */
-  trim(options: { before: number; minutesBefore: number }): Promise<boolean>;
+  /** Removes what is older: records and batches recorded before `before`, buckets by their resolution. Ends early when `signal` aborts. */
+  trim(options: { before: number; minutesBefore: number; signal?: AbortSignal }): Promise<void>;
 }

@@ -1,0 +1,55 @@
+import { setImmediate as turn } from "node:timers/promises";
+import type { EntitySchema, FindOptionsWhere, ObjectLiteral } from "typeorm";
+import type { Database, Transaction } from "./database.ts";
+
+/** Rows of one transaction of long work: few enough that it holds the event loop for some milliseconds only. */
+export const CHUNK_ROWS = 500;
+
+/**
+ * Long work on many rows, in short transactions with turns of the event loop between them: libsql is synchronous, and what only awaits it lets
+ * nothing else run. `step` changes at most `limit` rows and answers how many; it is called until it answers fewer. What is committed
+ * stays when `signal` aborts or a step throws, so a step must find by itself where to go on.
+ * @returns how many rows were changed
+ */
+export async function inChunks(
+  database: Pick<Database, "transaction">,
+  step: (tx: Transaction, limit: number) => Promise<number>,
+  signal?: AbortSignal,
+): Promise<number> {
+  let sum = 0;
+  let changed = CHUNK_ROWS;
+  while (changed >= CHUNK_ROWS && !signal?.aborted) {
+    changed = await database.transaction((tx) => step(tx, CHUNK_ROWS));
+    sum += changed;
+    await turn();
+  }
+  return sum;
+}
+
+/**
+ * Deletes all rows that match, in chunks. The condition should be a range of an index: each chunk looks for its rows anew.
+ * @returns how many rows were deleted
+ */
+export function deleteInChunks<Row extends ObjectLiteral>(
+  database: Pick<Database, "transaction">,
+  entity: EntitySchema<Row>,
+  where: FindOptionsWhere<Row>,
+  signal?: AbortSignal,
+): Promise<number> {
+  return inChunks(
+    database,
+    async ({ manager }, limit) => {
+      // SQLite has no DELETE with a LIMIT unless it is built with it; every table has a rowid.
+      const some = manager.createQueryBuilder(entity, "old").select("old.rowid").where(where).limit(limit);
+      const { affected } = await manager
+        .createQueryBuilder()
+        .delete()
+        .from(entity)
+        .where(`rowid IN (${some.getQuery()})`)
+        .setParameters(some.getParameters())
+        .execute();
+      return affected ?? 0;
+    },
+    signal,
+  );
+}
