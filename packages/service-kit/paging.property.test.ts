@@ -2,10 +2,10 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ToolyardError } from "./errors.ts";
 import { newId } from "./identifiers.ts";
-import { parsePage, toConnection, type CursorKind } from "./paging.ts";
+import { mapRows, parsePage, toConnection, type CursorKind, type Rows } from "./paging.ts";
 
 const base64 = (text: string | Uint8Array) => Buffer.from(text).toString("base64url");
-const cursorOf = (id: string): string => toConnection([id], parsePage({}), 1, (each) => each).edges[0]?.cursor ?? "";
+const cursorOf = (id: string): string => base64(`c:${id}`);
 const real = fc.oneof(
   fc.constant(null).map(() => cursorOf(newId())),
   fc.nat().map((number) => cursorOf(String(number))),
@@ -52,4 +52,32 @@ test("what a list gave is taken back", () => {
   expect(parsePage({ after: cursorOf(id) }).afterId).toBe(id);
   expect(parsePage({ after: cursorOf("0") }, "number").afterId).toBe("0");
   expect(parsePage({ after: cursorOf("123456789012345") }, "number").afterId).toBe("123456789012345");
+});
+
+test("a cursor that a connection gives is one of its list", async () => {
+  const id = newId();
+  const rows = { rows: async () => [id], totalCount: async () => 1 };
+  const [edge] = await toConnection(rows, parsePage({}), (each) => each).edges();
+  expect(edge?.cursor).toBe(cursorOf(id));
+});
+
+test("of a connection only what is asked for is read, and its rows once", async () => {
+  const read: string[] = [];
+  const rows: Rows<number> = {
+    rows: async () => (read.push("rows"), [3, 2, 1]),
+    totalCount: async () => (read.push("count"), 7),
+  };
+  const connection = toConnection(mapRows(rows, String), parsePage({ first: 2 }), (each) => each);
+  expect(read).toEqual([]);
+  const [edges, pageInfo] = await Promise.all([connection.edges(), connection.pageInfo()]);
+  expect(edges.map(({ node }) => node)).toEqual(["3", "2"]);
+  expect(pageInfo).toEqual({
+    hasNextPage: true,
+    hasPreviousPage: false,
+    startCursor: edges[0]?.cursor,
+    endCursor: edges[1]?.cursor,
+  });
+  expect(read).toEqual(["rows"]);
+  expect(await connection.totalCount()).toBe(7);
+  expect(read).toEqual(["rows", "count"]);
 });

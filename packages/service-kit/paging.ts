@@ -13,10 +13,31 @@ export interface Page {
   offset: number;
 }
 
+/** What a page is made of, each read only when it is asked for. */
+export interface Rows<Row> {
+  /** One more than the page's limit where there are more. */
+  rows(): Promise<Row[]>;
+  /** Of all pages. */
+  totalCount(): Promise<number>;
+}
+
+/** The same page of what `toNode` makes of the rows. */
+export function mapRows<Row, Node>({ rows, totalCount }: Rows<Row>, toNode: (row: Row) => Node): Rows<Node> {
+  return { rows: async () => (await rows()).map((row) => toNode(row)), totalCount };
+}
+
+/** A page of the graph: graphql-js calls those of its parts that are selected. */
 export interface Connection<Node> {
-  edges: { cursor: string; node: Node }[];
-  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
-  totalCount: number;
+  edges(): Promise<{ cursor: string; node: Node }[]>;
+  pageInfo(): Promise<PageInfo>;
+  totalCount(): Promise<number>;
+}
+
+export interface PageInfo {
+  hasNextPage: boolean;
+  hasPreviousPage: boolean;
+  startCursor: string | null;
+  endCursor: string | null;
 }
 
 export const DEFAULT_PAGE_SIZE = 20;
@@ -45,27 +66,34 @@ export function parsePage({ first, after, offset }: PageArguments, kind: CursorK
   return { limit, afterId: after == null ? null : decodeCursor(after, kind), offset: offset ?? 0 };
 }
 
-/**
- * A connection from `rows`, fetched with one more than `page.limit` to know whether there is a next page.
- * `idOf` is what the cursor hides.
- */
+/** A connection of a page's rows, which are read once, by the first of its parts that needs them. `idOf` is what the cursor hides. */
 export function toConnection<Node>(
-  rows: Node[],
+  { rows, totalCount }: Rows<Node>,
   page: Page,
-  totalCount: number,
   idOf: (node: Node) => string,
 ): Connection<Node> {
-  const edges = rows.slice(0, page.limit).map((node) => ({ cursor: encodeCursor(idOf(node)), node }));
+  let reading: Promise<Node[]> | null = null;
+  const read = () => (reading ??= rows());
+  const edges = async () =>
+    (await read()).slice(0, page.limit).map((node) => ({ cursor: encodeCursor(idOf(node)), node }));
   return {
     edges,
-    pageInfo: {
-      hasNextPage: rows.length > page.limit,
-      hasPreviousPage: page.afterId !== null || page.offset > 0,
-      startCursor: edges[0]?.cursor ?? null,
-      endCursor: edges.at(-1)?.cursor ?? null,
+    async pageInfo() {
+      const shown = await edges();
+      return {
+        hasNextPage: (await read()).length > page.limit,
+        hasPreviousPage: page.afterId !== null || page.offset > 0,
+        startCursor: shown[0]?.cursor ?? null,
+        endCursor: shown.at(-1)?.cursor ?? null,
+      };
     },
     totalCount,
   };
+}
+
+/** The page of a list that has nothing in it. @throws ToolyardError BAD_USER_INPUT as `parsePage` */
+export function emptyConnection(page: PageArguments): Connection<never> {
+  return toConnection<never>({ rows: async () => [], totalCount: async () => 0 }, parsePage(page), String);
 }
 
 function encodeCursor(id: string): string {

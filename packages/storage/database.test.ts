@@ -6,6 +6,7 @@ import { EntitySchema } from "typeorm";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { column } from "./columns.ts";
 import { openDatabase, type Database } from "./database.ts";
+import { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 
 const Counter = new EntitySchema<{ id: string; value: number; at: number; data: object | null }>({
   name: "counters",
@@ -97,6 +98,17 @@ test("two openings of the same file write in turn instead of failing", async () 
   } finally {
     await other.close();
   }
+});
+
+test("statements are told with their file, those of transactions too, until the observer ends it", async () => {
+  const seen: ObservedStatement[] = [];
+  const end = observeStatements((statement) => seen.push(statement));
+  await database.read.findOneBy(Counter, { id: "a" });
+  await database.transaction(({ manager }) => manager.update(Counter, { id: "a" }, { value: 1 }));
+  end();
+  await database.read.find(Counter);
+  expect(seen.map(({ sql }) => sql.split(" ")[0])).toEqual(["SELECT", "BEGIN", "UPDATE", "COMMIT"]);
+  expect(seen[0]).toMatchObject({ file: join(folder, "test.sqlite"), parameters: ["a"] });
 });
 
 test("times beyond 32 bits and JSON come back as they were", async () => {

@@ -3,9 +3,10 @@ import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
-import { DataSource, type EntityManager, type EntitySchema, type Logger } from "typeorm";
+import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
+import { statementReporter } from "./observed-statements.ts";
 
 /**
  * One subgraph's relational store. Reads go by a connection of their own and see only what is committed; writes go one
@@ -175,7 +176,7 @@ export function createDataSource(options: DatabaseOptions, writer: boolean): Dat
     migrationsTransactionMode: "each",
     migrationsTableName: "migrations",
     enableWAL: true,
-    logger: SILENT,
+    logger: statementReporter(file),
     timeout: BUSY_TIMEOUT_MS,
     // What is acknowledged survives a power cut.
     prepareDatabase: (database: LibsqlDatabase.Database) => {
@@ -184,16 +185,6 @@ export function createDataSource(options: DatabaseOptions, writer: boolean): Dat
     },
   });
 }
-
-/** What fails is thrown; TypeORM need not print it besides. */
-const SILENT: Logger = {
-  logQuery() {},
-  logQueryError() {},
-  logQuerySlow() {},
-  logSchemaBuild() {},
-  logMigration() {},
-  log() {},
-};
 
 /**
  * libsql in the place of better-sqlite3. TypeORM begins transactions deferred, which fails at the first write when another

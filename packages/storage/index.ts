@@ -3,5 +3,6 @@ export { lockFolder, type FolderLock } from "./folder-lock.ts";
 export { readMigrations, type Migration } from "./migration.ts";
 export { CHUNK_ROWS, deleteInChunks, inChunks } from "./chunks.ts";
 export { column } from "./columns.ts";
+export { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 export { readPage } from "./paging.ts";
 export { countByParent, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";

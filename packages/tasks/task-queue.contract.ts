@@ -392,14 +392,14 @@ export function taskQueueContract(
       await queue.cancel(third.id);
       const page = { limit: 10, afterId: null, offset: 0 };
       const idsOf = async (filter: Parameters<TaskQueue["store"]["list"]>[0]) =>
-        (await queue.store.list(filter, page)).rows.map((task) => task.id);
+        (await queue.store.list(filter, page).rows()).map((task) => task.id);
       expect(await idsOf({})).toEqual([third.id, second.id, first.id]);
       expect(await idsOf({ toolId: "tool-1" })).toEqual([second.id, first.id]);
       expect(await idsOf({ kind: "IMPROVEMENTS" })).toEqual([second.id]);
       expect(await idsOf({ status: "CANCELLED" })).toEqual([third.id]);
-      expect((await queue.store.list({}, { limit: 1, afterId: third.id, offset: 0 })).rows.map(({ id }) => id)).toEqual(
-        [second.id, first.id],
-      );
+      const older = await queue.store.list({}, { limit: 1, afterId: third.id, offset: 0 }).rows();
+      expect(older.map(({ id }) => id)).toEqual([second.id, first.id]);
+      expect(await queue.store.list({ toolId: "tool-1" }, page).totalCount()).toBe(2);
       expect(await queue.store.countByStatus()).toEqual({
         QUEUED: 2,
         RUNNING: 0,

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
-import { newId } from "@toolyard/service-kit";
+import { mapRows, newId } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, readPage, type Transaction } from "@toolyard/storage";
 import { In, LessThan, LessThanOrEqual, type EntityManager } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
@@ -135,13 +135,12 @@ export async function createTaskStore(options: {
         return row ? toTask(row) : null;
       });
     },
-    async list(filter, page) {
+    list(filter, page) {
       const query = database.read.getRepository(taskEntity).createQueryBuilder("task");
       if (filter.status) query.andWhere("task.status = :status", { status: filter.status });
       if (filter.kind) query.andWhere("task.kind = :kind", { kind: filter.kind });
       if (filter.toolId) query.andWhere("task.toolId = :toolId", { toolId: filter.toolId });
-      const { rows, totalCount } = await readPage(query, page);
-      return { rows: rows.map(toTask), totalCount };
+      return mapRows(readPage(query, page), toTask);
     },
     transitions,
     async countByStatus() {

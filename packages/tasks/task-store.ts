@@ -1,5 +1,5 @@
 import type { EventLog } from "@toolyard/events";
-import type { Page } from "@toolyard/service-kit";
+import type { Page, Rows } from "@toolyard/service-kit";
 import type { NewTask, Task, TaskError, TaskEvent, TaskKind, TaskStatus } from "./task.ts";
 
 /** The right to run a task until `leaseUntil`; each run has one of its own. */
@@ -32,7 +32,7 @@ export interface TaskStore {
   /** In the order of `ids`; null where there is none. */
   getMany(ids: readonly string[]): Promise<(Task | null)[]>;
   /** Newest first, one more than `page.limit`, and the count of all that match. */
-  list(filter: TaskFilter, page: Page): Promise<{ rows: Task[]; totalCount: number }>;
+  list(filter: TaskFilter, page: Page): Rows<Task>;
   /** How many there are of each status, zeros included. */
   countByStatus(): Promise<Record<TaskStatus, number>>;
   /** How many tasks came to each status by this store since it was opened, zeros included. */

@@ -12,3 +12,4 @@ export {
 } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
 export { processesWith, sleepsOf } from "./processes.ts";
+export { statementsOf } from "./statements.ts";

@@ -56,8 +56,7 @@ export function createTaskService(options: { tasks: TaskQueue; loaders: Loaders 
     async list(caller, { first, after, offset, ...filter }) {
       caller.require("task:read");
       const page = parsePage({ first, after, offset });
-      const { rows, totalCount } = await store.list(filter, page);
-      return toConnection(rows, page, totalCount, (task) => task.id);
+      return toConnection(store.list(filter, page), page, (task) => task.id);
     },
     async cancel(caller, id) {
       caller.require("analysis:write", undefined, "cancel tasks");

@@ -9,6 +9,7 @@ import {
   type Connection,
   type GraphClient,
   type PageArguments,
+  type Rows,
 } from "@toolyard/service-kit";
 import type { EventLog, EventTail, FollowOptions } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
@@ -230,8 +231,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     async list(caller, filter, given) {
       caller.require("deployment:read");
       const page = parsePage(given);
-      const { rows, totalCount } = await store.page(filter, page);
-      return toConnection(rows, page, totalCount, ({ id }) => id);
+      return toConnection(store.page(filter, page), page, ({ id }) => id);
     },
     healthChecks(caller, deploymentId, first) {
       caller.require("deployment:read");
@@ -243,11 +243,11 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       caller.require("deployment:read");
       const page = parsePage(given, "number");
       const before = page.afterId === null ? null : Number(page.afterId);
-      const [rows, totalCount] = await Promise.all([
-        eventLog.readBefore(before, page.limit + 1, deploymentId),
-        eventLog.count(deploymentId),
-      ]);
-      return toConnection(rows, page, totalCount, ({ sequence }) => String(sequence));
+      const rows: Rows<DeploymentEventShape> = {
+        rows: () => eventLog.readBefore(before, page.limit + 1, deploymentId),
+        totalCount: () => eventLog.count(deploymentId),
+      };
+      return toConnection(rows, page, ({ sequence }) => String(sequence));
     },
     followEvents(caller, filter) {
       caller.require("deployment:read");

@@ -1,4 +1,4 @@
-import type { Page } from "@toolyard/service-kit";
+import type { Page, Rows } from "@toolyard/service-kit";
 import type {
   Deployment,
   DeploymentEventPayload,
@@ -69,7 +69,7 @@ export interface DeploymentStore {
   newestNames(limit: number): Promise<Pick<Deployment, "name" | "toolSlug">[]>;
   findMany(ids: readonly string[]): Promise<Deployment[]>;
   load(id: string): Promise<DeploymentRecord | null>;
-  page(filter: DeploymentFilter, page: Page): Promise<{ rows: Deployment[]; totalCount: number }>;
+  page(filter: DeploymentFilter, page: Page): Rows<Deployment>;
   /** Newest first, at most `limit` of each tool. */
   ofTools(toolIds: readonly string[]): Promise<Deployment[]>;
   replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;

@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar, parsePage, toConnection, type Caller } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar, emptyConnection, type Caller } from "@toolyard/service-kit";
 import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
@@ -40,7 +40,7 @@ export const resolvers: Resolvers<Context> = {
     },
     releases: (_, page, { caller }) => {
       caller.require("deployment:read");
-      return toConnection<never>([], parsePage(page), 0, String);
+      return emptyConnection(page);
     },
     doraMetrics: (_, _arguments, { caller }) => {
       caller.require("deployment:read");
@@ -48,7 +48,7 @@ export const resolvers: Resolvers<Context> = {
     },
     auditLog: (_, page, { caller }) => {
       caller.require("audit:read");
-      return toConnection<never>([], parsePage(page), 0, String);
+      return emptyConnection(page);
     },
     verifyAuditLog: (_, _arguments, { caller }) => {
       caller.require("audit:read");

@@ -1,3 +1,4 @@
+import { mapRows } from "@toolyard/service-kit";
 import { readPage, type Database, type Transaction } from "@toolyard/storage";
 import { Brackets, In, IsNull, LessThan, MoreThan, Not, type EntityManager } from "typeorm";
 import { apiKeys, refreshTokens, sessions, streamTickets, users, type UserRow } from "./database.ts";
@@ -29,7 +30,7 @@ function createReads(manager: EntityManager): IdentityReads {
       const row = await userRows.findOneBy({ usernameKey: keyOf(username) });
       return row && toUser(row);
     },
-    async listUsers(page, search) {
+    listUsers(page, search) {
       const query = userRows.createQueryBuilder("user");
       if (search !== null) {
         const pattern = `%${search.toLowerCase().replaceAll(/[!%_]/g, "!$&")}%`;
@@ -41,8 +42,7 @@ function createReads(manager: EntityManager): IdentityReads {
           ),
         );
       }
-      const { rows, totalCount } = await readPage(query, page);
-      return { rows: rows.map(toUser), totalCount };
+      return mapRows(readPage(query, page), toUser);
     },
     async newestUsernames(limit) {
       const rows = await userRows.find({ select: { id: true, username: true }, order: { id: "DESC" }, take: limit });

@@ -1,4 +1,4 @@
-import type { Page, Role, Scope } from "@toolyard/service-kit";
+import type { Page, Role, Rows, Scope } from "@toolyard/service-kit";
 import type { Transaction } from "@toolyard/storage";
 
 export interface User {
@@ -69,7 +69,7 @@ export interface IdentityReads {
   /** Without regard to case. */
   findUserByName(username: string): Promise<User | null>;
   /** Newest first, one more than the page's limit. `search` is in the username or the email, without regard to case. */
-  listUsers(page: Page, search: string | null): Promise<{ rows: User[]; totalCount: number }>;
+  listUsers(page: Page, search: string | null): Rows<User>;
   newestUsernames(limit: number): Promise<string[]>;
   countUsers(): Promise<number>;
   /** Of the administrators who are not disabled, the one who was made first. */

@@ -107,8 +107,11 @@ export function createUserService(options: {
     async list(caller, pageArguments, search) {
       caller.require("user:admin", undefined, "list users");
       const page = parsePage(pageArguments);
-      const { rows, totalCount } = await store.listUsers(page, search?.slice(0, MAX_SEARCH_LENGTH).trim() || null);
-      return toConnection(rows, page, totalCount, (user) => user.id);
+      return toConnection(
+        store.listUsers(page, search?.slice(0, MAX_SEARCH_LENGTH).trim() || null),
+        page,
+        (user) => user.id,
+      );
     },
     emailOf: (caller, user) =>
       user.isCaller || caller.userId === user.id || caller.can("user:admin") ? user.email : null,

@@ -139,8 +139,11 @@ export function createDocumentService(options: {
     async list(caller, { toolId, tag, ...pageArguments }) {
       caller.require("document:read");
       const page = parsePage(pageArguments);
-      const { rows, totalCount } = await store.page({ toolId: toolId ?? null, tag: tag ?? null }, page);
-      return toConnection(rows, page, totalCount, (document) => document.id);
+      return toConnection(
+        store.page({ toolId: toolId ?? null, tag: tag ?? null }, page),
+        page,
+        (document) => document.id,
+      );
     },
 
     async search(caller, query, { toolId, tag, ...pageArguments }) {
@@ -148,20 +151,23 @@ export function createDocumentService(options: {
       const page = parsePage(pageArguments, "number");
       // Hits are ranked: a cursor says how many came before, not after which row.
       const offset = Math.min(page.offset + (page.afterId === null ? 0 : Number(page.afterId) + 1), MAX_OFFSET);
-      const { hits, totalCount } = await store.search(
+      const { rows, totalCount } = store.search(
         parseSearchQuery(query),
         { toolId: toolId ?? null, tag: tag ?? null },
         { limit: page.limit, offset },
         caller.subject,
       );
-      const found = await store.findByIds(hits.map(({ documentId }) => documentId));
-      const byId = new Map(found.map((document) => [document.id, document]));
-      const placed = hits.flatMap(({ documentId, ...hit }, index): SearchHit[] => {
-        const document = byId.get(documentId);
-        // Deleted since it was found.
-        return document ? [{ ...hit, document, position: offset + index }] : [];
-      });
-      return toConnection(placed, page, totalCount, (hit) => String(hit.position));
+      const placed = async () => {
+        const hits = await rows();
+        const found = await store.findByIds(hits.map(({ documentId }) => documentId));
+        const byId = new Map(found.map((document) => [document.id, document]));
+        return hits.flatMap(({ documentId, ...hit }, index): SearchHit[] => {
+          const document = byId.get(documentId);
+          // Deleted since it was found.
+          return document ? [{ ...hit, document, position: offset + index }] : [];
+        });
+      };
+      return toConnection({ rows: placed, totalCount }, page, (hit) => String(hit.position));
     },
   };
 }

@@ -1,6 +1,7 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import type { Logger } from "@toolyard/service-kit";
 import { readPage, type Database } from "@toolyard/storage";
+import DataLoader from "dataloader";
 import { In } from "typeorm";
 import { documentEntity, documentTagEntity, documentTextEntity, documentOriginalEntity } from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
@@ -70,8 +71,16 @@ export async function createSqlDocumentStore(options: {
       return readPage(query, page);
     },
 
-    search: (query, filter, { limit, offset }, subject) =>
-      searchers.run("search", { query, filter, limit, offset }, subject),
+    search(query, filter, { limit, offset }, subject) {
+      const parts = new DataLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
+        const found = await searchers.run("search", { query, filter, limit, offset, wanted }, subject);
+        return wanted.map(() => found);
+      });
+      return {
+        rows: async () => (await parts.load("hits")).hits,
+        totalCount: async () => (await parts.load("totalCount")).totalCount,
+      };
+    },
 
     async close() {
       await Promise.all([writer.close("finish"), searchers.close("now")]);

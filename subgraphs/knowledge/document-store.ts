@@ -1,4 +1,4 @@
-import type { Page } from "@toolyard/service-kit";
+import type { Page, Rows } from "@toolyard/service-kit";
 import type { UploadedContent } from "./content/document-content.ts";
 import type { SearchQuery } from "./search-query.ts";
 
@@ -64,14 +64,14 @@ export interface DocumentStore {
   findByIds(ids: readonly string[]): Promise<Document[]>;
   contentsOf(ids: readonly string[]): Promise<{ id: string; content: string }[]>;
   /** Newest first; one row more than the page's limit where there are more. */
-  page(filter: DocumentFilter, page: Page): Promise<{ rows: Document[]; totalCount: number }>;
-  /** Best first; one hit more than `limit` where there are more. */
+  page(filter: DocumentFilter, page: Page): Rows<Document>;
+  /** Best first; one hit more than `limit` where there are more. Parts that are asked for at once are one search. */
   search(
     query: SearchQuery,
     filter: DocumentFilter,
     range: { limit: number; offset: number },
     subject: string | null,
-  ): Promise<{ hits: Hit[]; totalCount: number }>;
+  ): Rows<Hit>;
   /** Ends what runs beside the event loop. */
   close(): Promise<void>;
 }

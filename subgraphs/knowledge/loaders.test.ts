@@ -23,8 +23,8 @@ function loadersOverReads(reads: string[][]) {
     insert: unused,
     update: unused,
     delete: unused,
-    page: unused,
-    search: unused,
+    page: () => ({ rows: unused, totalCount: unused }),
+    search: () => ({ rows: unused, totalCount: unused }),
     close: unused,
     findByIds: unused,
     contentsOf: async (ids) => {

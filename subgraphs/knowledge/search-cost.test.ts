@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { entities, migrationsFolder } from "./database.ts";
 import { createKnowledgeFixture, search, upload, type KnowledgeFixture } from "./fixtures/subgraph.ts";
 import { parseSearchQuery } from "./search-query.ts";
-import { searchCondition } from "./worker/document-searcher.ts";
+import { createDocumentSearcher, searchCondition } from "./worker/document-searcher.ts";
 import { createDocumentWriter } from "./worker/document-writer.ts";
 import { toSearchExpression } from "./worker/search-expression.ts";
 
@@ -77,6 +77,25 @@ describe("a search", () => {
         expect((await find(query, filter)).totalCount, `${query} ${JSON.stringify(filter)}`).toBe(MANY);
       }
       expect((await find("dogs -do*", filter)).totalCount).toBe(0);
+    }
+  });
+
+  test("counts all that is found only where the count is wanted, and ranks and cuts only where hits are", async () => {
+    await upload(fixture.subgraph, { title: "lynx", content: "a lynx" });
+    const database = new LibsqlDatabase(fixture.file);
+    const prepared: string[] = [];
+    const prepare = database.prepare.bind(database);
+    database.prepare = (sql) => (prepared.push(sql), prepare(sql));
+    try {
+      const { search: run } = createDocumentSearcher(database);
+      const job = { query: parseSearchQuery("lynx"), filter: { toolId: null, tag: null }, limit: 5, offset: 0 };
+      expect(run({ ...job, wanted: ["totalCount"] })).toEqual({ hits: [], totalCount: 1 });
+      expect(prepared).toEqual([expect.stringContaining("count(*)")]);
+      prepared.length = 0;
+      expect(run({ ...job, wanted: ["hits"] }).hits).toHaveLength(1);
+      expect(prepared.filter((sql) => sql.includes("count(*)"))).toEqual([]);
+    } finally {
+      database.close();
     }
   });
 

@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar, parsePage, toConnection, type Caller } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar, emptyConnection, type Caller, type PageArguments } from "@toolyard/service-kit";
 import { subscriptionStream, type EventTail } from "@toolyard/events";
 import type { Context } from "./context.ts";
 import type { Resolvers } from "./generated/types.ts";
@@ -105,9 +105,9 @@ function nothing(caller: Caller): null {
   return null;
 }
 
-function emptyPage(caller: Caller, page: Parameters<typeof parsePage>[0]) {
+function emptyPage(caller: Caller, page: PageArguments) {
   caller.require("tool:read");
-  return toConnection<never>([], parsePage(page), 0, () => "");
+  return emptyConnection(page);
 }
 
 function unsupportedFor(caller: Context["caller"], what: string): never {

@@ -105,8 +105,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       const page = parsePage(pageArguments);
       const words = wordsOf(search ?? "");
       const filter = { words, tag: tag ?? null, includeDeleted: includeDeleted ?? false };
-      const { rows, totalCount } = await store.page(filter, page);
-      return toConnection(rows, page, totalCount, (tool) => tool.id);
+      return toConnection(store.page(filter, page), page, (tool) => tool.id);
     },
     async currentVersion(caller, tool) {
       caller.require("tool:read");
@@ -123,8 +122,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     async versions(caller, tool, pageArguments) {
       caller.require("tool:read");
       const page = parsePage(pageArguments, "number");
-      const { rows, totalCount } = await store.versionPage(tool.id, page);
-      return toConnection(rows, page, totalCount, (version) => String(version.number));
+      return toConnection(store.versionPage(tool.id, page), page, (version) => String(version.number));
     },
     async launch(caller, version) {
       caller.require("tool:read");

@@ -1,4 +1,5 @@
 import type { EventLog } from "@toolyard/events";
+import { mapRows } from "@toolyard/service-kit";
 import { readPage, type Database, type Transaction } from "@toolyard/storage";
 import { In, IsNull, Like, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
 import { toolEntity, toolTagEntity, toolVersionEntity, type ToolRow } from "./database.ts";
@@ -82,7 +83,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
     findVersionsByIds: (ids) => versions().findBy({ id: In(ids) }),
     findVersion: (toolId, number) => versions().findOneBy({ toolId, number }),
 
-    async page({ words, tag, includeDeleted }, page) {
+    page({ words, tag, includeDeleted }, page) {
       const query = tools().createQueryBuilder("tool");
       if (!includeDeleted) query.andWhere("tool.deletedAt IS NULL");
       if (tag !== null) {
@@ -99,8 +100,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
           [`word${index}`]: `%${searchable(word).replaceAll(/[!%_]/g, "!$&")}%`,
         });
       }
-      const { rows, totalCount } = await readPage(query, page);
-      return { rows: rows.map(toTool), totalCount };
+      return mapRows(readPage(query, page), toTool);
     },
 
     versionPage: (toolId, page) =>

@@ -1,4 +1,4 @@
-import type { Page } from "@toolyard/service-kit";
+import type { Page, Rows } from "@toolyard/service-kit";
 import type { Launch } from "./launch.ts";
 
 export interface Tool {
@@ -48,12 +48,6 @@ export interface ToolFilter {
   includeDeleted: boolean;
 }
 
-/** A page's rows, one more than its limit where there are more, and the count of all pages. */
-export interface Rows<Row> {
-  rows: Row[];
-  totalCount: number;
-}
-
 /**
  * Tools and their versions. A change is atomic: the version, the tool's row that points to it and the event are there together
  * or not at all, and those who follow the event log are woken after.
@@ -74,9 +68,9 @@ export interface ToolStore {
   findVersionsByIds(ids: readonly string[]): Promise<ToolVersion[]>;
   findVersion(toolId: string, number: number): Promise<ToolVersion | null>;
   /** Newest first. */
-  page(filter: ToolFilter, page: Page): Promise<Rows<Tool>>;
+  page(filter: ToolFilter, page: Page): Rows<Tool>;
   /** Newest first; the page's `afterId` is a version's number. */
-  versionPage(toolId: string, page: Page): Promise<Rows<ToolVersion>>;
+  versionPage(toolId: string, page: Page): Rows<ToolVersion>;
   /** Slugs that begin with `prefix`, of deleted tools as well. */
   slugsBeginningWith(prefix: string): Promise<string[]>;
   /** Slugs of tools that are not deleted, the newest first. */

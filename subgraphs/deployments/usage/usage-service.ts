@@ -110,8 +110,7 @@ export function createUsageService(options: { store: UsageStore; now: () => numb
     async list(caller, filter, given) {
       caller.require("usage:read");
       const page = parsePage(given);
-      const { rows, totalCount } = await store.page(filter, page);
-      return toConnection(rows, page, totalCount, ({ id }) => id);
+      return toConnection(store.page(filter, page), page, ({ id }) => id);
     },
   };
 }

@@ -21,8 +21,12 @@ export interface DocumentJobs {
   delete(job: { id: string }): boolean;
   /** Indexes a text that an earlier version stored; false when there is none left. */
   indexNext(): boolean;
-  search(job: { query: SearchQuery; filter: DocumentFilter; limit: number; offset: number }): {
-    hits: Hit[];
-    totalCount: number;
-  };
+  /** Parts that are not wanted are empty and 0. */
+  search(job: {
+    query: SearchQuery;
+    filter: DocumentFilter;
+    limit: number;
+    offset: number;
+    wanted: readonly ("hits" | "totalCount")[];
+  }): { hits: Hit[]; totalCount: number };
 }

@@ -89,11 +89,14 @@ export function createDocumentSearcher(database: LibsqlDatabase.Database): Pick<
   }
 
   return {
-    search({ query, filter, limit, offset }) {
+    search({ query, filter, limit, offset, wanted }) {
       const expression = toSearchExpression(query, wordsBeginningWith);
       if (expression === null) return { hits: [], totalCount: 0 };
       const { sql, values } = searchCondition(expression, filter);
-      const [count] = rowsOf<{ count: number }>(`SELECT count(*) AS count ${sql}`, ...values);
+      const [count] = wanted.includes("totalCount")
+        ? rowsOf<{ count: number }>(`SELECT count(*) AS count ${sql}`, ...values)
+        : [];
+      if (!wanted.includes("hits")) return { hits: [], totalCount: count?.count ?? 0 };
       const rows = rowsOf<{ textId: number; documentId: string; rank: number }>(
         `SELECT document_index.rowid AS textId, documents.id AS documentId,
            bm25(document_index, ${TITLE_WEIGHT}, 1) AS rank ${sql}
