@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { connect } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { Trace } from "@apollo/usage-reporting-protobuf";
 import type * as graphql from "graphql";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createUserCaller } from "./caller.ts";
@@ -25,8 +26,10 @@ let server: SubgraphServer;
 let port: number;
 beforeAll(async () => {
   const schema = buildSchema(
-    "type Query { text(of: String): String } input Input { text: String } type Mutation { write(input: Input): String } type Subscription { text: String }",
+    "type Query { text(of: String): String broken: String } input Input { text: String } type Mutation { write(input: Input): String } type Subscription { text: String }",
   );
+  const broken = schema.getQueryType()?.getFields()["broken"];
+  if (broken) broken.resolve = () => Promise.reject(new Error("the password is swordfish"));
   server = await serveSubgraph({
     subgraph: {
       name: "tools",
@@ -82,6 +85,37 @@ test("what a resolver warns of is in the response's extensions", async () => {
   const warned = await ask({ ...JSON_TYPE, ...(await signedFor("tools")) }, "{ text }");
   warning = null;
   expect(JSON.parse(warned.text)).toEqual({ data: { text: null }, extensions: { warnings: ["Look out."] } });
+});
+
+const TRACED = { ...JSON_TYPE, "apollo-federation-include-trace": "ftv1" };
+
+test("a gateway that asks for it gets a federated trace, without what errors say of inner workings", async () => {
+  const { text } = await ask({ ...TRACED, ...(await signedFor("tools")) }, "{ text broken }");
+  const { ftv1 } = (JSON.parse(text) as { extensions: { ftv1: string } }).extensions;
+  const { root } = Trace.decode(Buffer.from(ftv1, "base64"));
+  expect(root?.child?.map(({ responseName }) => responseName)).toEqual(["text", "broken"]);
+  expect(root?.child?.[1]?.error).toHaveLength(1);
+  expect(text + Buffer.from(ftv1, "base64").toString("latin1")).not.toContain("swordfish");
+});
+
+test("strangers get no trace", async () => {
+  expect(await ask(TRACED)).toEqual({ status: 200, text: '{"data":{"text":null}}' });
+});
+
+test("an error says its code and the request's id, and of inner workings nothing", async () => {
+  for (const [query, code] of [
+    ["{ broken }", "INTERNAL_SERVER_ERROR"],
+    ["{ nothing }", "GRAPHQL_VALIDATION_FAILED"],
+    ["{ text", "GRAPHQL_PARSE_FAILED"],
+    ["query A { text } query B { text }", "OPERATION_RESOLUTION_FAILURE"],
+  ] as const) {
+    const { status, text } = await ask({ ...JSON_TYPE, ...(await signedFor("tools")) }, query);
+    expect(status).toBe(200);
+    const { errors } = JSON.parse(text) as { errors: { extensions: object }[] };
+    expect(errors).toHaveLength(1);
+    expect(errors[0]?.extensions).toEqual({ code, requestId: expect.any(String) });
+    expect(text).not.toContain("swordfish");
+  }
 });
 
 test("one signed for another part is refused, as what is not signed by Toolyard is", async () => {

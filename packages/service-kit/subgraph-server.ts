@@ -3,27 +3,26 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import {
   GraphQLError,
-  NoSchemaIntrospectionCustomRule,
   execute,
-  getOperationAST,
   parse,
-  specifiedRules,
   subscribe,
   validate,
   type DocumentNode,
-  type ExecutionResult,
+  type FormattedExecutionResult,
 } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { anonymous } from "./caller.ts";
 import { createCrossSitePolicy } from "./cross-site.ts";
+import { createDocumentStore } from "./document-store.ts";
 import { ToolyardError, messageOf, problemDetails } from "./errors.ts";
 import { createHostPolicy } from "./hosts.ts";
 import { newId } from "./identifiers.ts";
 import type { Logger } from "./log.ts";
 import { maskErrors } from "./mask-errors.ts";
 import type { Subgraph } from "./subgraph.ts";
+import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "./request-ambiguity.ts";
 import { discardBody, isEncoded, isJson, parseJson, readBody } from "./request-body.ts";
 import { requestIdOf } from "./request-id.ts";
@@ -32,8 +31,6 @@ import { CALLER_HEADER, type SignedCaller } from "./tokens.ts";
 /** Of the gateway, which has bounded what clients send. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
-const MAX_CACHED_DOCUMENTS = 1_000;
-const MAX_CACHED_CHARACTERS = 4_000_000;
 /** Of who comes past the gateway: enough to log in, and to compose a supergraph. */
 const STRANGERS = { maxBodyBytes: 64 * 1024, maxTokens: 1_000, maxRunning: 16 };
 
@@ -70,34 +67,26 @@ export async function serveSubgraph(options: {
 }): Promise<SubgraphServer> {
   const { subgraph, host, port, allowedHosts = [], verifyCaller, logger } = options;
   const crossSite = createCrossSitePolicy(createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts }));
-  const strangersRules = [...specifiedRules, NoSchemaIntrospectionCustomRule];
-  const documents = new Map<string, DocumentNode>();
-  let cachedCharacters = 0;
+  const operations = {
+    ofGateway: await createSubgraphOperations({ subgraph, forStrangers: null, logger }),
+    ofStrangers: await createSubgraphOperations({ subgraph, forStrangers: { maxTokens: STRANGERS.maxTokens }, logger }),
+  };
+  const subscriptions = createDocumentStore();
   let strangersRunning = 0;
 
-  function read(text: string, isSigned: boolean): DocumentNode | readonly GraphQLError[] {
+  /** Of a subscription, or what is wrong with it. */
+  async function documentOf(text: string): Promise<DocumentNode | readonly GraphQLError[]> {
+    const known = await subscriptions.get(text);
+    if (known) return known;
     try {
-      const parsed = parse(text, isSigned ? {} : { maxTokens: STRANGERS.maxTokens });
-      const errors = validate(subgraph.schema, parsed, isSigned ? specifiedRules : strangersRules);
-      return errors.length > 0 ? errors : parsed;
+      const document = parse(text);
+      const errors = validate(subgraph.schema, document);
+      if (errors.length > 0) return errors;
+      await subscriptions.set(text, document);
+      return document;
     } catch (error) {
       return [error instanceof GraphQLError ? error : new GraphQLError(messageOf(error))];
     }
-  }
-
-  /** Parses and validates once for each text: the gateway sends few distinct ones. Nothing of strangers is kept. */
-  function documentOf(text: string, isSigned: boolean): DocumentNode | readonly GraphQLError[] {
-    const known = documents.get(text);
-    if (known && isSigned) return known;
-    const document = read(text, isSigned);
-    if (!isSigned || !("kind" in document)) return document;
-    cachedCharacters += text.length;
-    if (documents.size >= MAX_CACHED_DOCUMENTS || cachedCharacters > MAX_CACHED_CHARACTERS) {
-      documents.clear();
-      cachedCharacters = text.length;
-    }
-    documents.set(text, document);
-    return document;
   }
 
   async function senderOf(request: IncomingMessage): Promise<Sender> {
@@ -107,7 +96,7 @@ export async function serveSubgraph(options: {
     return { caller: anonymous, clientAddress: request.socket.remoteAddress, isMutation: true, isSigned: false };
   }
 
-  async function answer(request: IncomingMessage, requestId: string): Promise<ExecutionResult> {
+  async function answer(request: IncomingMessage, requestId: string): Promise<FormattedExecutionResult> {
     const sender = await senderOf(request);
     if (sender.isSigned) return run(request, requestId, sender);
     crossSite.check(request);
@@ -123,34 +112,20 @@ export async function serveSubgraph(options: {
     }
   }
 
-  async function run(request: IncomingMessage, requestId: string, sender: Sender): Promise<ExecutionResult> {
-    const { caller, clientAddress, isSigned } = sender;
+  async function run(request: IncomingMessage, requestId: string, sender: Sender): Promise<FormattedExecutionResult> {
+    const { isSigned } = sender;
     const text = await readBody(request, isSigned ? MAX_BODY_BYTES : STRANGERS.maxBodyBytes);
     const body = graphqlBody.safeParse(parseJson(text, "The body"));
     if (!body.success)
       throw new ToolyardError("BAD_USER_INPUT", "The body is not a GraphQL request: send JSON with a `query`.");
-    const document = documentOf(body.data.query, isSigned);
-    if (!("kind" in document)) return { errors: maskErrors(document, { logger, requestId }) };
-    if (!sender.isMutation && getOperationAST(document, body.data.operationName)?.operation === "mutation") {
-      const message = "The caller header was signed for a query, and this is a mutation.";
-      throw new ToolyardError("UNAUTHENTICATED", message);
-    }
-    const warnings: string[] = [];
-    const warn = (warning: string) => void warnings.push(warning);
-    const { data, errors } = await execute({
-      schema: subgraph.schema,
-      document,
-      variableValues: body.data.variables ?? {},
-      operationName: body.data.operationName ?? null,
-      contextValue: subgraph.createContext({ caller, requestId, clientAddress, warn }),
-      // Each shows the whole value that it is about. The gateway has told its clients of all of them.
-      options: { maxCoercionErrors: 1 },
+    const { query, variables, operationName } = body.data;
+    const wantedTrace = request.headers["apollo-federation-include-trace"];
+    return operations[isSigned ? "ofGateway" : "ofStrangers"].execute({
+      ...sender,
+      request: { query, variables: variables ?? {}, ...(operationName && { operationName }) },
+      requestId,
+      ...(typeof wantedTrace === "string" && { wantedTrace }),
     });
-    return {
-      ...(errors && { errors: maskErrors(errors, { logger, requestId }) }),
-      ...(data !== undefined && { data }),
-      ...(warnings.length > 0 && { extensions: { warnings } }),
-    };
   }
 
   async function health(response: ServerResponse): Promise<void> {
@@ -206,7 +181,7 @@ export async function serveSubgraph(options: {
   const graphqlSockets = useServer(
     {
       onSubscribe: async (context, _id, payload) => {
-        const document = documentOf(payload.query, true);
+        const document = await documentOf(payload.query);
         if (!("kind" in document)) return document;
         const { caller, clientAddress } = await senderOf(context.extra.request);
         return {
@@ -245,6 +220,7 @@ export async function serveSubgraph(options: {
         server.close(() => resolve());
         setTimeout(() => server.closeAllConnections(), 5_000).unref();
       });
+      for (const operation of Object.values(operations)) await operation.close();
     },
   };
 }

@@ -1,0 +1,135 @@
+import { ApolloServer, HeaderMap, type ApolloServerPlugin, type GraphQLRequest } from "@apollo/server";
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+  ApolloServerPluginSchemaReportingDisabled,
+  ApolloServerPluginUsageReportingDisabled,
+} from "@apollo/server/plugin/disabled";
+import { ApolloServerPluginInlineTrace } from "@apollo/server/plugin/inlineTrace";
+import type { FormattedExecutionResult } from "graphql";
+import { createDocumentStore } from "./document-store.ts";
+import { ToolyardError } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import { maskErrors } from "./mask-errors.ts";
+import type { Subgraph } from "./subgraph.ts";
+import type { SignedCaller } from "./tokens.ts";
+
+/** In which a gateway of Apollo's asks for a federated trace. */
+const TRACE_HEADER = "apollo-federation-include-trace";
+
+export interface SubgraphOperation extends SignedCaller {
+  request: Pick<GraphQLRequest, "query" | "variables" | "operationName">;
+  requestId: string;
+  /** The value of `apollo-federation-include-trace`. */
+  wantedTrace?: string | undefined;
+}
+
+/** Runs a subgraph's queries and mutations by Apollo Server, with its federated traces. */
+export interface SubgraphOperations {
+  /** @throws ToolyardError UNAUTHENTICATED for a mutation whose caller was signed for a query */
+  execute(operation: SubgraphOperation): Promise<FormattedExecutionResult>;
+  close(): Promise<void>;
+}
+
+/** What the plugins need of an operation, beside the resolvers' context. Apollo Server copies the context, and keeps its symbols. */
+const SENT = Symbol("operation");
+type Context = object & { [SENT]: Sent };
+interface Sent {
+  requestId: string;
+  isMutation: boolean;
+  refusal: ToolyardError | null;
+}
+
+/**
+ * @param options.forStrangers Nothing of the schema is told, documents are small and none is kept, and nobody gets traces.
+ */
+export async function createSubgraphOperations(options: {
+  subgraph: Subgraph;
+  forStrangers: { maxTokens: number } | null;
+  logger: Logger;
+}): Promise<SubgraphOperations> {
+  const { subgraph, forStrangers, logger } = options;
+  const server = new ApolloServer<Context>({
+    schema: subgraph.schema,
+    introspection: forStrangers === null,
+    documentStore: forStrangers ? null : createDocumentStore(),
+    parseOptions: forStrangers ?? {},
+    // Each shows the whole value that it is about. The gateway has told its clients of all of them.
+    executionOptions: { maxCoercionErrors: 1 },
+    includeStacktraceInErrorResponses: false,
+    stopOnTerminationSignals: false,
+    persistedQueries: false,
+    nodeEnv: "production",
+    logger: {
+      debug: (message) => logger.debug(message),
+      info: (message) => logger.debug(message),
+      warn: (message) => logger.warn(message),
+      error: (message) => logger.error(message),
+    },
+    plugins: [
+      refuseUnsignedMutations,
+      errorsFitForClients(logger),
+      // Whose messages have not been masked yet.
+      ...(forStrangers ? [] : [ApolloServerPluginInlineTrace({ includeErrors: { masked: true } })]),
+      // By APOLLO_KEY these would begin by themselves: the gateway reports, and says what.
+      ApolloServerPluginUsageReportingDisabled(),
+      ApolloServerPluginSchemaReportingDisabled(),
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginLandingPageDisabled(),
+    ],
+  });
+  await server.start();
+
+  return {
+    async execute({ request, caller, clientAddress, isMutation, requestId, wantedTrace }) {
+      const warnings: string[] = [];
+      const warn = (warning: string) => void warnings.push(warning);
+      const sent: Sent = { requestId, isMutation, refusal: null };
+      const context = subgraph.createContext({ caller, requestId, clientAddress, warn });
+      const headers = new HeaderMap(wantedTrace === undefined ? [] : [[TRACE_HEADER, wantedTrace]]);
+      const { body } = await server.executeOperation(
+        { ...request, http: { method: "POST", headers, search: "", body: null } },
+        { contextValue: Object.assign(context, { [SENT]: sent }) },
+      );
+      if (sent.refusal) throw sent.refusal;
+      if (body.kind !== "single") throw new Error("A subgraph's answer came in parts.");
+      const { data, errors, extensions } = body.singleResult;
+      const told = { ...extensions, ...(warnings.length > 0 && { warnings }) };
+      return {
+        ...(errors && { errors }),
+        ...(data !== undefined && { data }),
+        ...(Object.keys(told).length > 0 && { extensions: told }),
+      };
+    },
+    close: () => server.stop(),
+  };
+}
+
+const refuseUnsignedMutations: ApolloServerPlugin<Context> = {
+  requestDidStart: () =>
+    Promise.resolve({
+      didResolveOperation({ operation, contextValue }) {
+        const sent = contextValue[SENT];
+        if (sent.isMutation || operation?.operation !== "mutation") return Promise.resolve();
+        const message = "The caller header was signed for a query, and this is a mutation.";
+        sent.refusal = new ToolyardError("UNAUTHENTICATED", message);
+        return Promise.reject(sent.refusal);
+      },
+    }),
+};
+
+function errorsFitForClients(logger: Logger): ApolloServerPlugin<Context> {
+  return {
+    requestDidStart: () =>
+      Promise.resolve({
+        willSendResponse({ errors, response, contextValue }) {
+          if (!errors || response.body.kind !== "single") return Promise.resolve();
+          // Apollo Server's word to itself, which it takes out of its own formatted errors.
+          for (const { extensions } of errors) delete extensions["http"];
+          const { requestId } = contextValue[SENT];
+          response.body.singleResult.errors = maskErrors(errors, { logger, requestId }).map((error) => error.toJSON());
+          return Promise.resolve();
+        },
+      }),
+  };
+}
