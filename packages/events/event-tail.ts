@@ -9,6 +9,8 @@ export interface FollowOptions<Payload> {
   filter?: (event: LoggedEvent<Payload>) => boolean;
   /** Only this subject: replays by its index. */
   subjectId?: string;
+  /** Told of the events that come next, before the first of them: for reading at once what is wanted of each. */
+  onBatch?: (events: readonly LoggedEvent<Payload>[]) => void;
   signal?: AbortSignal;
 }
 
@@ -105,6 +107,7 @@ export function createEventTail<Payload>(options: {
     after,
     filter,
     subjectId,
+    onBatch,
     signal,
   }: FollowOptions<Payload>): AsyncGenerator<LoggedEvent<Payload>, undefined> {
     const wanted = (event: LoggedEvent<Payload>) =>
@@ -121,6 +124,7 @@ export function createEventTail<Payload>(options: {
       let last: Sequence = after === null ? latest : await startOf(after, latest);
       while (after !== null && !signal?.aborted && !closed) {
         const page = await log.readAfter(last, PAGE, subjectId);
+        onBatch?.(page.filter(wanted));
         for (const event of page) {
           last = event.sequence;
           if (wanted(event)) yield event;
@@ -131,6 +135,7 @@ export function createEventTail<Payload>(options: {
       while (!signal?.aborted && !closed) {
         const batch = follower.queue;
         follower.queue = [];
+        onBatch?.(batch.filter((event) => event.sequence > last && wanted(event)));
         for (const event of batch) {
           if (event.sequence <= last) continue;
           last = event.sequence;

@@ -9,5 +9,6 @@ export {
   type NewEvent,
   type Sequence,
 } from "./event-log.ts";
+export { createEventSubjects, type EventSubjects, type StreamSubjects } from "./event-subjects.ts";
 export { createEventTail, type EventTail, type FollowOptions } from "./event-tail.ts";
 export { subscriptionStream } from "./subscription-stream.ts";

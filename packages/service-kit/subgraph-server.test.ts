@@ -5,6 +5,8 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Trace } from "@apollo/usage-reporting-protobuf";
 import type * as graphql from "graphql";
+import { createClient } from "graphql-ws";
+import { WebSocket } from "ws";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createUserCaller } from "./caller.ts";
 import { createLogger } from "./log.ts";
@@ -30,6 +32,12 @@ beforeAll(async () => {
   );
   const broken = schema.getQueryType()?.getFields()["broken"];
   if (broken) broken.resolve = () => Promise.reject(new Error("the password is swordfish"));
+  const text = schema.getSubscriptionType()?.getFields()["text"];
+  if (text)
+    text.subscribe = async function* () {
+      yield { text: "one" };
+      yield { text: "two" };
+    };
   server = await serveSubgraph({
     subgraph: {
       name: "tools",
@@ -116,6 +124,23 @@ test("an error says its code and the request's id, and of inner workings nothing
     expect(errors[0]?.extensions).toEqual({ code, requestId: expect.any(String) });
     expect(text).not.toContain("swordfish");
   }
+});
+
+test("each event of a subscription is resolved in a context of its own, by the same caller", async () => {
+  seen.length = 0;
+  const headers = await signedFor("tools");
+  class SignedSocket extends WebSocket {
+    constructor(url: string, protocol: string) {
+      super(url, protocol, { headers });
+    }
+  }
+  const client = createClient({ url: server.url.replace("http", "ws"), webSocketImpl: SignedSocket, retryAttempts: 0 });
+  const told: unknown[] = [];
+  for await (const answer of client.iterate({ query: "subscription { text }" })) told.push(answer.data);
+  await client.dispose();
+  expect(told).toEqual([{ text: "one" }, { text: "two" }]);
+  // One to subscribe, one for each event.
+  expect(seen.map(({ caller }) => caller.userId)).toEqual(["u1", "u1", "u1"]);
 });
 
 test("one signed for another part is refused, as what is not signed by Toolyard is", async () => {

@@ -3,11 +3,13 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import {
   GraphQLError,
+  createSourceEventStream,
   execute,
   parse,
-  subscribe,
   validate,
   type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
   type FormattedExecutionResult,
 } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
@@ -21,7 +23,7 @@ import { createHostPolicy } from "./hosts.ts";
 import { newId } from "./identifiers.ts";
 import type { Logger } from "./log.ts";
 import { maskErrors } from "./mask-errors.ts";
-import type { Subgraph } from "./subgraph.ts";
+import type { RequestContext, Subgraph } from "./subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "./request-ambiguity.ts";
 import { discardBody, isEncoded, isJson, parseJson, readBody } from "./request-body.ts";
@@ -175,6 +177,11 @@ export async function serveSubgraph(options: {
     sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit("connection", opened, request));
   }
 
+  const withContext = (args: ExecutionArgs): ExecutionArgs => ({
+    ...args,
+    // As `onSubscribe` gives it.
+    contextValue: subgraph.createContext(args.contextValue as RequestContext),
+  });
   const server = createServer((request, response) => void handle(request, response));
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
   server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head));
@@ -189,11 +196,11 @@ export async function serveSubgraph(options: {
           document,
           variableValues: payload.variables ?? {},
           operationName: payload.operationName ?? null,
-          contextValue: subgraph.createContext({ caller, requestId: newId(), clientAddress }),
+          contextValue: { caller, requestId: newId(), clientAddress },
         };
       },
-      execute,
-      subscribe,
+      execute: (args) => execute(withContext(args)),
+      subscribe: (args) => subscribeTo(args, withContext),
       onNext: (_context, _id, _payload, _args, { data, errors }) =>
         errors && {
           ...(data && { data }),
@@ -223,6 +230,29 @@ export async function serveSubgraph(options: {
       for (const operation of Object.values(operations)) await operation.close();
     },
   };
+}
+
+/** As graphql-js's `subscribe`, with a context of its own for each event: what its loaders remember may have changed since. */
+async function subscribeTo(
+  args: ExecutionArgs,
+  withContext: (args: ExecutionArgs) => ExecutionArgs,
+): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
+  const source = await createSourceEventStream(withContext(args));
+  if (!(Symbol.asyncIterator in source)) return source;
+  const events = source[Symbol.asyncIterator]();
+  const answers: AsyncIterableIterator<ExecutionResult> = {
+    async next() {
+      const step = await events.next();
+      if (step.done) return { done: true, value: undefined };
+      return { done: false, value: await execute(withContext({ ...args, rootValue: step.value })) };
+    },
+    async return() {
+      await events.return?.();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]: () => answers,
+  };
+  return answers;
 }
 
 function send(response: ServerResponse, status: number, body: unknown, type = "application/json"): void {

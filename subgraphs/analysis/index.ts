@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
-import type { WakeUpBus } from "@toolyard/events";
+import { createEventSubjects, type WakeUpBus } from "@toolyard/events";
 import {
   createToolLookup,
   measureHealth,
@@ -43,6 +43,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
   const { logger, bus, graph, dataDir, now } = options;
   const tasks = options.tasks ?? (await openTaskQueue({ dataDir, bus, logger, ...(now && { now }) }));
   const { store } = tasks;
+  const eventTasks = createEventSubjects({ read: (ids) => store.getMany(ids) });
   const analysis = createAnalysisService({ tasks, graph });
   const tools = createToolLookup({ graph });
   const evidence = createEvidenceReader({ graph, logger });
@@ -56,7 +57,7 @@ export async function createAnalysisSubgraph(options: AnalysisOptions): Promise<
     schema: buildSubgraphSchema({ typeDefs, resolvers: resolvers as GraphQLResolverMap<unknown> }),
     createContext({ caller, requestId }: RequestContext): Context {
       const loaders = createLoaders(store);
-      return { caller, requestId, analysis, tools, tasks: createTaskService({ tasks, loaders }), loaders };
+      return { caller, requestId, analysis, tools, tasks: createTaskService({ tasks, loaders, eventTasks }), loaders };
     },
     async start() {
       workers = startAnalysisWorkers({ tasks, provider, evidence, logger });

@@ -1,4 +1,4 @@
-import { subscriptionStream } from "@toolyard/events";
+import { subscriptionStream, type EventSubjects } from "@toolyard/events";
 import {
   ToolyardError,
   notFound,
@@ -44,8 +44,12 @@ export interface TaskService {
   ): Promise<AsyncIterableIterator<{ taskUpdated: TaskChange }>>;
 }
 
-export function createTaskService(options: { tasks: TaskQueue; loaders: Loaders }): TaskService {
-  const { tasks, loaders } = options;
+export function createTaskService(options: {
+  tasks: TaskQueue;
+  loaders: Loaders;
+  eventTasks: EventSubjects<Task>;
+}): TaskService {
+  const { tasks, loaders, eventTasks } = options;
   const { store } = tasks;
 
   return {
@@ -69,12 +73,12 @@ export function createTaskService(options: { tasks: TaskQueue; loaders: Loaders 
     async follow(caller, { id, after }) {
       caller.require("task:read");
       if (id != null && !(await store.getMany([id]))[0]) throw notFound("task", id);
+      const ofStream = eventTasks.forStream();
       return subscriptionStream(
         tasks,
-        { after: after ?? null, ...(id != null && { subjectId: id }) },
+        { after: after ?? null, onBatch: ofStream.expect, ...(id != null && { subjectId: id }) },
         async (event) => {
-          // Past the loaders, which would remember the first answer for as long as the stream lives.
-          const [task] = await store.getMany([event.subjectId]);
+          const task = await ofStream.of(event);
           // Trimmed meanwhile: there is nothing left to show.
           if (!task) return undefined;
           const { status, progress, message } = event.payload;

@@ -2,6 +2,7 @@ import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
+import type { EventDeployments } from "./event-deployments.ts";
 import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
@@ -13,6 +14,7 @@ export interface Context extends RequestContext {
   loaders: Loaders;
   tools: ToolLookup;
   deployments: DeploymentService;
+  eventDeployments: EventDeployments;
   logs: LogService;
   usage: UsageService;
   routes: RouteFeed;

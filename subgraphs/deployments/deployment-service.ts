@@ -11,7 +11,7 @@ import {
   type PageArguments,
   type Rows,
 } from "@toolyard/service-kit";
-import type { EventLog, EventTail, FollowOptions } from "@toolyard/events";
+import type { EventLog, EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
@@ -22,6 +22,7 @@ import {
   requireDeployment,
   type DeploymentReference,
 } from "./deployment-reference.ts";
+import type { EventDeployments } from "./event-deployments.ts";
 import type { DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
 import { portsFor } from "./engine/ports.ts";
@@ -70,6 +71,7 @@ export interface DeploymentServiceOptions extends Omit<DeployDependencies, "grap
   eventLog: EventLog<DeploymentEventPayload>;
   eventTail: EventTail<DeploymentEventPayload>;
   healthTail: EventTail<HealthEventPayload>;
+  eventDeployments: EventDeployments;
 }
 
 /** A check on demand waits for its replicas' deadline, and no longer than this. */
@@ -78,7 +80,20 @@ const MAX_CHECKS = 100;
 const TOOL_DELETED = ": its tool was deleted";
 
 export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
-  const { store, graph, reconciler, runtimes, ports, hostId, address, now, eventLog, eventTail, healthTail } = options;
+  const {
+    store,
+    graph,
+    reconciler,
+    runtimes,
+    ports,
+    hostId,
+    address,
+    now,
+    eventLog,
+    eventTail,
+    healthTail,
+    eventDeployments,
+  } = options;
 
   /** The deployment, if the caller may change it. */
   async function ownDeployment(caller: Caller, which: DeploymentReference, action: string): Promise<Deployment> {
@@ -254,6 +269,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       const { toolId, environment } = filter;
       return followed(
         eventTail,
+        eventDeployments.ofEvents,
         filter,
         ({ payload }) =>
           (toolId == null || payload.toolId === toolId) && (environment == null || payload.environment === environment),
@@ -262,21 +278,29 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     followHealth(caller, filter) {
       caller.require("deployment:read");
       const { toolId } = filter;
-      return followed(healthTail, filter, ({ payload }) => toolId == null || payload.toolId === toolId);
+      return followed(
+        healthTail,
+        eventDeployments.ofHealth,
+        filter,
+        ({ payload }) => toolId == null || payload.toolId === toolId,
+      );
     },
   };
 
   function followed<Payload>(
     tail: EventTail<Payload>,
+    subjects: EventSubjects<Deployment>,
     { deploymentId, after }: EventFilter,
     filter: NonNullable<FollowOptions<Payload>["filter"]>,
-  ): AsyncIterableIterator<Awaited<ReturnType<EventLog<Payload>["readAfter"]>>[number]> {
+  ): AsyncIterableIterator<LoggedEvent<Payload> & { deployment: () => Promise<Deployment | null> }> {
+    const ofStream = subjects.forStream();
     const follow: Omit<FollowOptions<Payload>, "signal"> = {
       after: after ?? null,
       filter,
+      onBatch: ofStream.expect,
       ...(deploymentId != null && { subjectId: deploymentId }),
     };
-    return subscriptionStream(tail, follow, (event) => event);
+    return subscriptionStream(tail, follow, (event) => ({ ...event, deployment: () => ofStream.of(event) }));
   }
 }
 

@@ -1,5 +1,5 @@
 import type { LoggedEvent } from "@toolyard/events";
-import type { Deployment, DeploymentEventPayload, HealthEventPayload, Replica } from "./deployment.ts";
+import type { Deployment, DeploymentEventPayload, HealthCheck, HealthEventPayload, Replica } from "./deployment.ts";
 
 /** An entity of another subgraph: its id is all that is known here. */
 export interface EntityStub {
@@ -12,5 +12,12 @@ export interface ReplicaShape {
   deployment: Deployment;
 }
 
-export type DeploymentEventShape = LoggedEvent<DeploymentEventPayload>;
-export type HealthEventShape = LoggedEvent<HealthEventPayload>;
+/** Where the deployment is at hand, or read for all who subscribe. */
+interface OfDeployment {
+  deployment?: () => Promise<Deployment | null>;
+}
+
+type EventShape<Payload> = LoggedEvent<Payload> & OfDeployment;
+export type DeploymentEventShape = EventShape<DeploymentEventPayload>;
+export type HealthCheckShape = HealthCheck & OfDeployment;
+export type HealthEventShape = EventShape<HealthEventPayload>;

@@ -29,6 +29,7 @@ import {
 } from "./deployment.ts";
 import { createDeploymentService } from "./deployment-service.ts";
 import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
+import { createEventDeployments } from "./event-deployments.ts";
 import { createEventLines } from "./event-lines.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
 import { createBurial } from "./engine/burial.ts";
@@ -100,6 +101,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
   const healthTail = createEventTail({ log: healthLog, bus, logger });
   const eventLines = createEventLines({ logger });
   const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
+  const eventDeployments = createEventDeployments(store);
   const hostId = await resolveHostId(config, dataDir, store);
   await reclaimReplicas({ store, runtimes, hostId, now, logger });
   const usageStore = createSqlUsageStore(database);
@@ -149,11 +151,13 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     eventLog,
     eventTail,
     healthTail,
+    eventDeployments,
     allowPrivateRemotes: config.allowPrivateRemotes,
   });
   const services = {
     tools: createToolLookup({ graph }),
     deployments,
+    eventDeployments,
     logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
     usage: createUsageService({ store: usageStore, now }),
     routes: createRouteFeed({

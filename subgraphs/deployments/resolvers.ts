@@ -2,6 +2,7 @@ import { DateTimeScalar, JsonScalar, emptyConnection, type Caller } from "@tooly
 import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
+import type { DeploymentEventShape } from "./graph-shapes.ts";
 import type { Resolvers } from "./generated/types.ts";
 import { mayInspect } from "./inspection.ts";
 import { notInThisVersion } from "./not-in-this-version.ts";
@@ -124,8 +125,10 @@ export const resolvers: Resolvers<Context> = {
     endpointUrl: (deployment, _, { urls }) => urls.endpointUrl(deployment),
     routeUrl: (deployment, _, { urls }) => urls.routeUrl(deployment),
     mcpUrl: (deployment, _, { urls }) => urls.mcpUrl(deployment),
-    replicas: async (deployment, _, { loaders }) =>
-      (await loaders.replicas.load(deployment.id)).map((replica) => ({ replica, deployment })),
+    replicas: async (deployment, _, { loaders, eventDeployments }) => {
+      const replicas = await (eventDeployments.replicasOf(deployment) ?? loaders.replicas.load(deployment.id));
+      return replicas.map((replica) => ({ replica, deployment }));
+    },
     healthChecks: ({ id }, { first }, { deployments, caller }) =>
       deployments.healthChecks(caller, id, first ?? DEFAULT_CHECKS),
     lastHealthCheck: ({ lastHealthCheckAt }) => lastHealthCheckAt,
@@ -151,22 +154,24 @@ export const resolvers: Resolvers<Context> = {
   },
   DeploymentEvent: {
     sequence: ({ sequence }) => String(sequence),
-    message: ({ payload, subjectId }, _, context) => toldOf(subjectId, payload.message, payload.words, context),
+    message: (event, _, context) =>
+      toldOf(event.payload.message, event.payload.words, context.caller, () => deploymentOf(event, context)),
     deploymentId: ({ subjectId }) => subjectId,
     toolId: ({ payload }) => payload.toolId,
     status: ({ payload }) => payload.status,
     health: ({ payload }) => payload.health,
     data: ({ payload }) => payload.data,
-    deployment: ({ subjectId }, _, { loaders }) => deploymentOf(subjectId, loaders),
+    deployment: (event, _, context) => deploymentOf(event, context),
   },
   HealthCheckEvent: {
     sequence: ({ sequence }) => String(sequence),
     deploymentId: ({ subjectId }) => subjectId,
-    check: ({ payload }) => payload.check,
-    deployment: ({ subjectId }, _, { loaders }) => deploymentOf(subjectId, loaders),
+    check: ({ payload: { check }, deployment }) => ({ ...check, ...(deployment && { deployment }) }),
+    deployment: (event, _, context) => deploymentOf(event, context),
   },
   HealthCheck: {
-    detail: ({ deploymentId, detail, words }, _, context) => toldOf(deploymentId, detail, words, context),
+    detail: ({ detail, words, ...check }, _, context) =>
+      toldOf(detail, words, context.caller, () => deploymentOf({ ...check, subjectId: check.deploymentId }, context)),
   },
   UsageRecord: {
     tool: ({ toolId }) => ({ id: toolId }),
@@ -212,18 +217,21 @@ async function scopeOf(
 
 /** The deployment is looked up only where there is something that not everybody may see. */
 async function toldOf<Text extends string | null>(
-  deploymentId: string,
   text: Text,
   words: string | null | undefined,
-  { loaders, caller }: Pick<Context, "loaders" | "caller">,
+  caller: Caller,
+  find: () => Promise<Deployment>,
 ): Promise<Text | string> {
-  return words == null ? text : told(text, words, mayInspect(caller, await deploymentOf(deploymentId, loaders)));
+  return words == null ? text : told(text, words, mayInspect(caller, await find()));
 }
 
-async function deploymentOf(id: string, loaders: Context["loaders"]): Promise<Deployment> {
-  const deployment = await loaders.deployment.load(id);
+async function deploymentOf(
+  { subjectId, deployment: read }: Pick<DeploymentEventShape, "subjectId" | "deployment">,
+  { loaders }: Pick<Context, "loaders">,
+): Promise<Deployment> {
+  const deployment = await (read?.() ?? loaders.deployment.load(subjectId));
   // Deployments are never removed.
-  if (!deployment) throw new Error(`The deployment ${id} of an event is missing.`);
+  if (!deployment) throw new Error(`The deployment ${subjectId} of an event is missing.`);
   return deployment;
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
-import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
+import { createEventLog, createEventSubjects, createEventTail, type WakeUpBus } from "@toolyard/events";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import {
   createSealer,
@@ -61,6 +61,12 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   });
   const tail = createEventTail({ log: events, bus, logger });
   const store = createSqlToolStore({ database, events });
+  const eventTools = createEventSubjects({
+    async read(ids) {
+      const byId = new Map((await store.findByIds(ids)).map((tool) => [tool.id, tool]));
+      return ids.map((id) => byId.get(id) ?? null);
+    },
+  });
   const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
   const schemas = createSchemaValidator({ logger, signal: options.signal });
   const tools = createToolService({ store, secrets, schemas, graph, logger, now });
@@ -68,7 +74,7 @@ export async function createToolsSubgraph(options: ToolsSubgraphOptions): Promis
   const schema = buildSubgraphSchema({
     typeDefs: parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8")),
     // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
-    resolvers: createResolvers({ tail }) as GraphQLResolverMap<unknown>,
+    resolvers: createResolvers({ tail, eventTools }) as GraphQLResolverMap<unknown>,
   });
 
   return {

@@ -1,14 +1,17 @@
 import { DateTimeScalar, JsonScalar, emptyConnection, type Caller, type PageArguments } from "@toolyard/service-kit";
-import { subscriptionStream, type EventTail } from "@toolyard/events";
+import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import type { Context } from "./context.ts";
 import type { Resolvers } from "./generated/types.ts";
 import type { ToolEventPayload } from "./tool-store.sql.ts";
 import type { ToolChange } from "./tool-service.ts";
-import type { ToolChangeKind } from "./tool-store.ts";
+import type { Tool, ToolChangeKind } from "./tool-store.ts";
 import { notPartOfThisVersion } from "./unsupported.ts";
 
-export function createResolvers(options: { tail: EventTail<ToolEventPayload> }): Resolvers {
-  const { tail } = options;
+export function createResolvers(options: {
+  tail: EventTail<ToolEventPayload>;
+  eventTools: EventSubjects<Tool>;
+}): Resolvers {
+  const { tail, eventTools } = options;
   return {
     DateTime: DateTimeScalar,
     JSON: JsonScalar,
@@ -43,12 +46,23 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
       toolChanged: {
         subscribe: async (_parent, { id, after }, { reader, caller }) => {
           caller.require("tool:read");
+          const ofStream = eventTools.forStream();
           return subscriptionStream(
             tail,
-            { after: after ?? null, ...(id != null && { subjectId: await reader.idOf(caller, id) }) },
-            ({ sequence, at, kind, subjectId }): { toolChanged: ToolChange } => ({
-              // The log holds what the store wrote: these kinds and no others.
-              toolChanged: { sequence: String(sequence), at, kind: kind as ToolChangeKind, toolId: subjectId },
+            {
+              after: after ?? null,
+              onBatch: ofStream.expect,
+              ...(id != null && { subjectId: await reader.idOf(caller, id) }),
+            },
+            (event): { toolChanged: ToolChange } => ({
+              toolChanged: {
+                sequence: String(event.sequence),
+                at: event.at,
+                // The log holds what the store wrote: these kinds and no others.
+                kind: event.kind as ToolChangeKind,
+                toolId: event.subjectId,
+                tool: () => ofStream.of(event),
+              },
             }),
           );
         },
@@ -75,7 +89,7 @@ export function createResolvers(options: { tail: EventTail<ToolEventPayload> }):
     },
 
     ToolChange: {
-      tool: ({ toolId }, _args, { reader, caller }) => reader.findFresh(caller, toolId),
+      tool: ({ tool }) => tool(),
     },
 
     Launch: {

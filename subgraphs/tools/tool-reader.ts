@@ -38,8 +38,6 @@ export interface ToolReader {
   byKey(caller: Caller, key: { id?: string | null; slug?: string | null }): Promise<Tool | null>;
   /** The id for an id, which may be unknown, or a slug. @throws ToolyardError NOT_FOUND */
   idOf(caller: Caller, reference: string): Promise<string>;
-  /** As `byKey` by id, past the loaders: as of now, also in a subscription that lives long. */
-  findFresh(caller: Caller, id: string): Promise<Tool | null>;
   list(caller: Caller, filter: ListFilter & PageArguments): Promise<Connection<Tool>>;
   currentVersion(caller: Caller, tool: Tool): Promise<ToolVersion>;
   version(caller: Caller, tool: Tool, number: number): Promise<ToolVersion | null>;
@@ -94,11 +92,6 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       const tool = await findTool(store, reference);
       if (!tool) throw await noSuchTool(store, reference);
       return tool.id;
-    },
-    async findFresh(caller, id) {
-      caller.require("tool:read");
-      const [tool] = await store.findByIds([id]);
-      return tool ?? null;
     },
     async list(caller, { search, tag, includeDeleted, ...pageArguments }) {
       caller.require("tool:read");

@@ -38,6 +38,8 @@ export interface ToolChange {
   at: number;
   kind: ToolChangeKind;
   toolId: string;
+  /** As it is now. */
+  tool: () => Promise<Tool | null>;
 }
 
 /**

@@ -2,8 +2,8 @@
 import type { Connection } from "@toolyard/service-kit";
 import type { CompleteResolvers } from "@toolyard/service-kit/complete-resolvers.ts";
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
-import type { EntityStub, ReplicaShape, DeploymentEventShape, HealthEventShape } from '../graph-shapes.ts';
-import type { Deployment as DeploymentModel, HealthCheck as HealthCheckModel } from '../deployment.ts';
+import type { EntityStub, ReplicaShape, HealthCheckShape, DeploymentEventShape, HealthEventShape } from '../graph-shapes.ts';
+import type { Deployment as DeploymentModel } from '../deployment.ts';
 import type { UsageRecord as UsageRecordModel } from '../usage/usage-record.ts';
 import type { RouteTable as RouteTableModel } from '../routes/route-feed.ts';
 import type { Context } from '../context.ts';
@@ -1330,7 +1330,7 @@ export type ResolversTypes = {
   Replica: ResolverTypeWrapper<ReplicaShape>;
   ReplicaPhase: ReplicaPhase;
   Autoscale: ResolverTypeWrapper<Autoscale>;
-  HealthCheck: ResolverTypeWrapper<HealthCheckModel>;
+  HealthCheck: ResolverTypeWrapper<HealthCheckShape>;
   Float: ResolverTypeWrapper<Scalars['Float']['output']>;
   DeploymentEvent: ResolverTypeWrapper<DeploymentEventShape>;
   HealthCheckEvent: ResolverTypeWrapper<HealthEventShape>;
@@ -1400,7 +1400,7 @@ export type ResolversParentTypes = {
   Int: Scalars['Int']['output'];
   Replica: ReplicaShape;
   Autoscale: Autoscale;
-  HealthCheck: HealthCheckModel;
+  HealthCheck: HealthCheckShape;
   Float: Scalars['Float']['output'];
   DeploymentEvent: DeploymentEventShape;
   HealthCheckEvent: HealthEventShape;
