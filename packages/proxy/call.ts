@@ -58,4 +58,6 @@ export interface Call {
   gone: boolean;
   /** The proxy has answered it itself. */
   refused: boolean;
+  /** Where the list of calls under way has it. */
+  place: number;
 }

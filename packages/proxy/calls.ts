@@ -6,6 +6,7 @@ import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Call } from "./call.ts";
+import { createCallList } from "./call-list.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
 import { readMcpCall, type McpCall } from "./mcp-call.ts";
 import { mcpIdOf } from "./mcp-refusal.ts";
@@ -94,7 +95,7 @@ export function createCalls(options: CallsOptions): Calls {
     requestLog = noRequestLog,
     now = Date.now,
   } = options;
-  const running = new Set<Call>();
+  const running = createCallList<Call>();
   let streamCount = 0;
   let draining = false;
   let whenSettled: (() => void) | null = null;
@@ -359,7 +360,7 @@ export function createCalls(options: CallsOptions): Calls {
   }
 
   function settledCall(): void {
-    if (whenSettled && running.size - streamCount <= 0) whenSettled();
+    if (whenSettled && running.size() - streamCount <= 0) whenSettled();
   }
 
   function logCall({ request, path, requestId, caller, replicaId, status }: Call, mcp: McpCall, tookMs: number): void {
@@ -413,6 +414,7 @@ export function createCalls(options: CallsOptions): Calls {
         controller: null,
         gone: false,
         refused: false,
+        place: -1,
       };
       running.add(call);
       response.once("close", () => finish(call));
@@ -433,19 +435,19 @@ export function createCalls(options: CallsOptions): Calls {
           response.destroy();
         });
     },
-    active: () => running.size,
+    active: running.size,
     streams: () => streamCount,
     drain() {
       draining = true;
     },
     endStreams(isConcerned) {
-      for (const call of running) if (call.standing && call.caller && isConcerned(call.caller)) end(call);
+      for (const call of running.all()) if (call.standing && call.caller && isConcerned(call.caller)) end(call);
     },
     abortAll() {
-      for (const call of running) end(call);
+      for (const call of running.all()) end(call);
     },
     async settled(ms) {
-      if (running.size - streamCount <= 0) return true;
+      if (running.size() - streamCount <= 0) return true;
       const settled = Promise.withResolvers<boolean>();
       whenSettled = () => settled.resolve(true);
       const timer = setTimeout(() => settled.resolve(false), ms);

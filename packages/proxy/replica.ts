@@ -28,7 +28,7 @@ export interface Replica extends Candidate {
   readonly messagePaths: MessagePaths;
   /** What is known of it as a server of HTTP+SSE; null for a bridge, which is none. */
   readonly legacy: LegacyServer | null;
-  /** Opened at the first call: a proxy may have thousands of routes that nobody calls. */
+  /** Good for a call that is sent at once. Opened by calls, closed with the last connection: of thousands of routes few are called. */
   pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
   retire(): void;
@@ -61,14 +61,26 @@ export function createReplica(options: {
   let pool: Pool | null = null;
   let ready = target.ready && !refused;
   function open(): Pool {
-    pool ??= new Pool(originOf(target), {
+    if (pool) return pool;
+    const opened = new Pool(originOf(target), {
       pipelining: 1,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connect: guarded
         ? publicConnector({ timeout: CONNECT_TIMEOUT_MS })
         : connectorTo(target, { timeoutMs: CONNECT_TIMEOUT_MS }),
     });
-    return pool;
+    // A pool keeps a client, of some 20 KB, for each connection that it ever had.
+    opened.on("disconnect", () => {
+      const { connected, size } = opened.stats;
+      if (pool === opened && connected === 0 && size === 0) taken()?.close().catch(onPoolError);
+    });
+    pool = opened;
+    return opened;
+  }
+  function taken(): Pool | null {
+    const open = pool;
+    pool = null;
+    return open;
   }
   const headers = target.token === "" ? extra : ["authorization", `Bearer ${target.token}`, ...extra];
   const messagePaths = createMessagePaths();
@@ -110,11 +122,11 @@ export function createReplica(options: {
     pool: open,
     retire() {
       void endLegacy(RETIRED_DRAIN_MS);
-      void pool?.close().catch(onPoolError);
+      void taken()?.close().catch(onPoolError);
     },
     async destroy() {
       await endLegacy(0);
-      await pool?.destroy();
+      await taken()?.destroy();
     },
   };
   return replica;
