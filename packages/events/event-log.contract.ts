@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createLogger } from "@toolyard/service-kit";
+import { createLogger, type Page } from "@toolyard/service-kit";
 import type { Database } from "@toolyard/storage";
 import type { WakeUpBus } from "./bus.ts";
 import type { EventLog } from "./event-log.ts";
@@ -142,9 +142,13 @@ export function eventLogContract(
   test("history reads back page by page, newest first", () =>
     withFixture(async (fixture) => {
       for (const n of [1, 2, 3]) await appendOne(fixture, n);
-      const [first, second] = await fixture.log.readBefore(null, 2, "s");
-      expect([first?.sequence, second?.sequence]).toEqual([3, 2]);
-      expect((await fixture.log.readBefore(2, 2, "s")).map(({ sequence }) => sequence)).toEqual([1]);
-      expect(await fixture.log.count("s")).toBe(3);
+      await appendOne(fixture, 4, "other");
+      const sequencesOf = async (page: Page) =>
+        (await fixture.log.historiesOf(["s", "none", "other"], page)).map((events) =>
+          events.map(({ sequence }) => sequence),
+        );
+      expect(await sequencesOf({ limit: 1, afterId: null, offset: 0 })).toEqual([[3, 2], [], [4]]);
+      expect(await sequencesOf({ limit: 1, afterId: "2", offset: 0 })).toEqual([[1], [], []]);
+      expect(await fixture.log.countsOf(["s", "none", "other"])).toEqual([3, 0, 1]);
     }));
 }

@@ -1,7 +1,7 @@
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, type Page } from "@toolyard/service-kit";
 import type { Database, Transaction } from "@toolyard/storage";
-import { column, inChunks } from "@toolyard/storage";
-import { EntitySchema, LessThan, LessThanOrEqual, MoreThan } from "typeorm";
+import { column, countByParent, inChunks, readPagesByParent } from "@toolyard/storage";
+import { EntitySchema, LessThanOrEqual, MoreThan } from "typeorm";
 import type { WakeUpBus } from "./bus.ts";
 
 /** Position in a log. Decimal text at the graph's edge; "0" is before the first. */
@@ -36,9 +36,10 @@ export interface EventLog<Payload> {
   append(tx: Transaction, events: readonly NewEvent<Payload>[]): Promise<Sequence[]>;
   /** At most `limit` events after `sequence`, in order, of one subject when given. Empty when there are none. */
   readAfter(sequence: Sequence, limit: number, subjectId?: string): Promise<LoggedEvent<Payload>[]>;
-  /** At most `limit` events before `sequence` (null: the newest), newest first, of one subject. */
-  readBefore(sequence: Sequence | null, limit: number, subjectId: string): Promise<LoggedEvent<Payload>[]>;
-  count(subjectId: string): Promise<number>;
+  /** A page of each subject's events, newest first, one more than its limit where there are more; `page.afterId` is a sequence. */
+  historiesOf(subjectIds: readonly string[], page: Page): Promise<LoggedEvent<Payload>[][]>;
+  /** How many events there are of each subject. */
+  countsOf(subjectIds: readonly string[]): Promise<number[]>;
   /** The newest sequence; 0 when nothing was ever appended. */
   latest(): Promise<Sequence>;
   /** Removes events older than `at` (epoch ms), and what came before them; answers how many. Ends early when `signal` aborts. */
@@ -135,15 +136,11 @@ export function createEventLog<Payload>(options: {
       });
       return found.map(toEvent);
     },
-    async readBefore(sequence, limit, subjectId) {
-      const found = await rows().find({
-        where: { subjectId, ...(sequence !== null && { sequence: LessThan(sequence) }) },
-        order: { sequence: "DESC" },
-        take: limit,
-      });
-      return found.map(toEvent);
+    async historiesOf(subjectIds, page) {
+      const found = await readPagesByParent(rows(), subjectIds, page, { parentColumn: "subjectId" });
+      return found.map((history) => history.map(toEvent));
     },
-    count: (subjectId) => rows().countBy({ subjectId }),
+    countsOf: (subjectIds) => countByParent(rows(), subjectIds, { parentColumn: "subjectId" }),
     async latest() {
       const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
       return counter?.next ?? 0;

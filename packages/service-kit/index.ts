@@ -15,6 +15,7 @@ export {
 export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./subgraph.ts";
 export { DateTimeScalar, JsonScalar } from "./scalars.ts";
 export * from "./paging.ts";
+export { createPageLoader, type PageLoader } from "./page-loader.ts";
 export { createLoaderByArguments, type LoaderByArguments } from "./loader-by-arguments.ts";
 export { inWords, parseInput } from "./validation.ts";
 export { jsonProblem } from "./json-text.ts";

@@ -5,4 +5,4 @@ export { CHUNK_ROWS, deleteInChunks, inChunks } from "./chunks.ts";
 export { column } from "./columns.ts";
 export { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 export { readPage } from "./paging.ts";
-export { countByParent, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";
+export { countByParent, readPageOfParts, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";

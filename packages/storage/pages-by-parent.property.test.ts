@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { EntitySchema } from "typeorm";
 import { column } from "./columns.ts";
 import { openDatabase, type Database } from "./database.ts";
-import { countByParent, readPagesByParent } from "./pages-by-parent.ts";
+import { countByParent, readPageOfParts, readPagesByParent } from "./pages-by-parent.ts";
 
 interface Leaf {
   id: string;
@@ -32,6 +32,12 @@ const rows = fc
     drafts.map((draft, index): Leaf => ({ ...draft, id: `id-${String(index).padStart(2, "0")}`, number: 100 - index })),
   );
 
+const page = fc.record({
+  limit: fc.integer({ min: 1, max: 5 }),
+  offset: fc.integer({ min: 0, max: 3 }),
+  afterId: fc.option(fc.integer({ min: 0, max: 30 }).map((index) => `id-${String(index).padStart(2, "0")}`)),
+});
+
 async function withLeaves(stored: Leaf[], work: (database: Database) => Promise<void>): Promise<void> {
   const database = await openDatabase({
     file: ":memory:",
@@ -51,11 +57,7 @@ test("a page of each parent is what a list of that parent alone would answer, an
     fc.asyncProperty(
       rows,
       fc.uniqueArray(tree),
-      fc.record({
-        limit: fc.integer({ min: 1, max: 5 }),
-        offset: fc.integer({ min: 0, max: 3 }),
-        afterId: fc.option(fc.integer({ min: 0, max: 30 }).map((index) => `id-${String(index).padStart(2, "0")}`)),
-      }),
+      page,
       fc.option(fc.constantFrom("red", "green"), { nil: undefined }),
       (stored, parents, page, colour) =>
         withLeaves(stored, async (database) => {
@@ -74,6 +76,32 @@ test("a page of each parent is what a list of that parent alone would answer, an
           );
           expect(await countByParent(repository, parents, { parentColumn: "tree", where })).toEqual(
             all.map((own) => own.length),
+          );
+        }),
+    ),
+  );
+});
+
+test("a page of parts is what filtering the list would answer", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      rows,
+      fc.uniqueArray(tree),
+      fc.uniqueArray(fc.constantFrom("red", "green")),
+      fc.option(fc.constantFrom(98, 99), { nil: undefined }),
+      page,
+      (stored, trees, colours, number, page) =>
+        withLeaves(stored, async (database) => {
+          const parts = { tree: trees, colour: colours };
+          const where = number === undefined ? {} : { number };
+          expect(await readPageOfParts(database.read.getRepository(leaves), page, { parts, where })).toEqual(
+            stored
+              .filter((leaf) => trees.some((each) => each === leaf.tree))
+              .filter((leaf) => colours.some((each) => each === leaf.colour))
+              .filter((leaf) => number === undefined || leaf.number === number)
+              .filter(({ id }) => page.afterId === null || id < page.afterId)
+              .toReversed()
+              .slice(page.offset, page.offset + page.limit + 1),
           );
         }),
     ),

@@ -1,6 +1,9 @@
 import type { Page } from "@toolyard/service-kit";
 import type { ObjectLiteral, Repository } from "typeorm";
 
+/** Of some columns; undefined is any. */
+type Values<Row> = { [Column in keyof Row]?: Row[Column] | undefined };
+
 /** Rows that belong to others by a column: a tool's deployments, a deployment's events. */
 export interface ChildRows<Row> {
   /** The column that names the parent. */
@@ -8,7 +11,7 @@ export interface ChildRows<Row> {
   /** What pages are ordered by, newest first; the primary key unless given. Unique within a parent. */
   orderColumn?: string & keyof Row;
   /** Only rows with these values. An index on the parent, these and the order is what spares reading any other row. */
-  where?: Partial<Row>;
+  where?: Values<Row>;
 }
 
 /**
@@ -49,6 +52,46 @@ export async function readPagesByParent<Row extends ObjectLiteral>(
   return parents.map((parent) => (byParent.get(parent as Row[typeof parentColumn]) ?? []).toSorted(newestFirst));
 }
 
+/**
+ * The page of all rows that have one of several values in some columns, such as any status but one, newest first: it reads as many as the page
+ * has of each combination, by an index on those columns and the primary key, and nothing else.
+ */
+export async function readPageOfParts<Row extends ObjectLiteral>(
+  repository: Repository<Row>,
+  page: Page,
+  options: { parts: Partial<Record<string & keyof Row, readonly string[]>>; where?: Values<Row> },
+): Promise<Row[]> {
+  const key = primaryKeyOf(repository);
+  const columns = Object.keys(options.parts);
+  const { conditions, parameters } = conditionsOf(options);
+  if (page.afterId !== null) conditions.push(`child."${key}" < :afterId`);
+  const table = `"${repository.metadata.tableName}"`;
+  const isOfPart = columns.map((column) => `child."${column}" = "part_${column}".value`);
+  const childrenOf = [
+    `SELECT child."${key}" FROM ${table} child`,
+    `WHERE ${[...isOfPart, ...conditions].join(" AND ")}`,
+    `ORDER BY child."${key}" DESC LIMIT :most`,
+  ].join(" ");
+  const parts = columns.map((column) => `json_each(:part_${column}) "part_${column}"`);
+  return repository
+    .createQueryBuilder("row")
+    .where(
+      `row."${key}" IN (SELECT wanted."${key}" FROM ${[...parts, `${table} wanted`].join(" CROSS JOIN ")} ON wanted."${key}" IN (${childrenOf}))`,
+      {
+        ...parameters,
+        ...Object.fromEntries(
+          Object.entries(options.parts).map(([column, values]) => [`part_${column}`, JSON.stringify(values)]),
+        ),
+        afterId: page.afterId,
+        most: page.offset + page.limit + 1,
+      },
+    )
+    .orderBy(`row.${key}`, "DESC")
+    .limit(page.limit + 1)
+    .offset(page.offset)
+    .getMany();
+}
+
 /** How many rows each parent has, in one statement, in the order of `parents`. */
 export async function countByParent<Row extends ObjectLiteral>(
   repository: Repository<Row>,
@@ -77,7 +120,7 @@ function primaryKeyOf<Row extends ObjectLiteral>({ metadata }: Repository<Row>):
   return key.propertyName;
 }
 
-function conditionsOf<Row>({ where = {} }: Pick<ChildRows<Row>, "where">): {
+function conditionsOf<Row>({ where = {} }: { where?: Values<Row> }): {
   conditions: string[];
   parameters: Record<string, unknown>;
 } {

@@ -53,7 +53,14 @@ export const taskEntity = new EntitySchema<TaskRow>({
     dueAt: { ...column.time },
     leaseId: { ...column.nullableId },
   },
-  indices: [{ columns: ["status", "kind", "dueAt"] }, { columns: ["toolId", "id"] }, { columns: ["finishedAt"] }],
+  indices: [
+    { columns: ["status", "kind", "dueAt"] },
+    { columns: ["kind", "status", "id"] },
+    { columns: ["toolId", "id"] },
+    { columns: ["toolId", "kind", "id"] },
+    { columns: ["toolId", "kind", "status", "id"] },
+    { columns: ["finishedAt"] },
+  ],
 });
 
 export const taskEventSchema = eventLogSchema("task");

@@ -1,10 +1,27 @@
 import { join } from "node:path";
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
 import { mapRows, newId } from "@toolyard/service-kit";
-import { openDatabase, readMigrations, readPage, type Transaction } from "@toolyard/storage";
+import {
+  countByParent,
+  openDatabase,
+  readMigrations,
+  readPage,
+  readPageOfParts,
+  readPagesByParent,
+  type ChildRows,
+  type Transaction,
+} from "@toolyard/storage";
 import { In, LessThan, LessThanOrEqual, type EntityManager } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
-import { TASK_STATUSES, type Task, type TaskError, type TaskEvent, type TaskKind, type TaskStatus } from "./task.ts";
+import {
+  TASK_KINDS,
+  TASK_STATUSES,
+  type Task,
+  type TaskError,
+  type TaskEvent,
+  type TaskKind,
+  type TaskStatus,
+} from "./task.ts";
 import type { Lease, TaskStore } from "./task-store.ts";
 
 /** Woken after each change of a task. */
@@ -140,8 +157,20 @@ export async function createTaskStore(options: {
       if (filter.status) query.andWhere("task.status = :status", { status: filter.status });
       if (filter.kind) query.andWhere("task.kind = :kind", { kind: filter.kind });
       if (filter.toolId) query.andWhere("task.toolId = :toolId", { toolId: filter.toolId });
-      return mapRows(readPage(query, page), toTask);
+      const { rows, totalCount } = readPage(query, page);
+      const { status, kind, toolId } = filter;
+      // What an index has in its order already.
+      if (!status && (toolId || !kind)) return mapRows({ rows, totalCount }, toTask);
+      const parts = { kind: kind ? [kind] : TASK_KINDS, status: status ? [status] : TASK_STATUSES };
+      const where = toolId ? { toolId } : {};
+      const found = () => readPageOfParts(database.read.getRepository(taskEntity), page, { parts, where });
+      return mapRows({ rows: found, totalCount }, toTask);
     },
+    async pagesOfTools(toolIds, kind, page) {
+      const pages = await readPagesByParent(database.read.getRepository(taskEntity), toolIds, page, ofTools(kind));
+      return pages.map((rows) => rows.map(toTask));
+    },
+    countsOfTools: (toolIds, kind) => countByParent(database.read.getRepository(taskEntity), toolIds, ofTools(kind)),
     transitions,
     async countByStatus() {
       const found = await database.read
@@ -255,6 +284,10 @@ export async function createTaskStore(options: {
 
 function findLeased(manager: EntityManager, { taskId, leaseId }: Lease): Promise<TaskRow | null> {
   return manager.getRepository(taskEntity).findOneBy({ id: taskId, leaseId, status: "RUNNING" });
+}
+
+function ofTools(kind: TaskKind | null): ChildRows<TaskRow> {
+  return { parentColumn: "toolId", where: { kind: kind ?? undefined } };
 }
 
 function due(status: TaskStatus, kinds: readonly TaskKind[], at: number) {

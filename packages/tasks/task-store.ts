@@ -33,6 +33,9 @@ export interface TaskStore {
   getMany(ids: readonly string[]): Promise<(Task | null)[]>;
   /** Newest first, one more than `page.limit`, and the count of all that match. */
   list(filter: TaskFilter, page: Page): Rows<Task>;
+  /** A page of each tool, as `list`; of one kind where one is given. */
+  pagesOfTools(toolIds: readonly string[], kind: TaskKind | null, page: Page): Promise<Task[][]>;
+  countsOfTools(toolIds: readonly string[], kind: TaskKind | null): Promise<number[]>;
   /** How many there are of each status, zeros included. */
   countByStatus(): Promise<Record<TaskStatus, number>>;
   /** How many tasks came to each status by this store since it was opened, zeros included. */

@@ -38,6 +38,6 @@ export const resolvers: Resolvers = {
   Citation: { document: ({ documentId }) => ({ id: documentId }) },
   Tool: {
     __resolveReference: ({ id }) => ({ id }),
-    tasks: ({ id }, args, { tasks, caller }) => tasks.list(caller, { ...args, toolId: id }),
+    tasks: ({ id }, { kind, ...page }, { tasks, caller }) => tasks.listOfTool(caller, id, kind ?? null, page),
   },
 };

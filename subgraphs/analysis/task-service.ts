@@ -8,7 +8,7 @@ import {
   type Connection,
   type PageArguments,
 } from "@toolyard/service-kit";
-import type { Task, TaskFilter, TaskQueue, TaskStatus } from "@toolyard/tasks";
+import type { Task, TaskFilter, TaskKind, TaskQueue, TaskStatus } from "@toolyard/tasks";
 import type { Loaders } from "./loaders.ts";
 
 /** An entity of another subgraph: completed there. */
@@ -32,6 +32,7 @@ export interface TaskChange {
 export interface TaskService {
   find(caller: Caller, id: string): Promise<Task | null>;
   list(caller: Caller, args: TaskFilter & PageArguments): Promise<Connection<Task>>;
+  listOfTool(caller: Caller, toolId: string, kind: TaskKind | null, page: PageArguments): Connection<Task>;
   /**
    * By who asked for it, or an administrator. An ended task is answered as it is.
    * @throws ToolyardError NOT_FOUND, FORBIDDEN
@@ -61,6 +62,11 @@ export function createTaskService(options: {
       caller.require("task:read");
       const page = parsePage({ first, after, offset });
       return toConnection(store.list(filter, page), page, (task) => task.id);
+    },
+    listOfTool(caller, toolId, kind, given) {
+      caller.require("task:read");
+      const page = parsePage(given);
+      return toConnection(loaders.ofTool(toolId, { kind }, page), page, ({ id }) => id);
     },
     async cancel(caller, id) {
       caller.require("analysis:write", undefined, "cancel tasks");

@@ -42,7 +42,17 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     stoppedAt: { ...column.nullableTime },
     lastHealthCheckAt: { ...column.nullableTime },
   },
-  indices: [{ columns: ["toolId", "environment"] }, { columns: ["status"] }, { columns: ["templateId"] }],
+  // Each list of the store has one that gives its rows in their order.
+  indices: [
+    { columns: ["environment", "status", "id"] },
+    { columns: ["toolId", "id"] },
+    { columns: ["toolId", "environment", "id"] },
+    { columns: ["toolId", "environment", "status", "id"] },
+    { columns: ["toolId", "desired", "environment", "id"] },
+    { columns: ["toolSlug", "desired", "id"] },
+    { columns: ["templateId", "id"] },
+    { columns: ["status"] },
+  ],
 });
 
 /** What launches did not say in the version that wrote the row is what they say by default now. */

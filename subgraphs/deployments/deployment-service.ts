@@ -1,5 +1,6 @@
 import {
   badInput,
+  mapRows,
   notFound,
   parseInput,
   parsePage,
@@ -9,9 +10,9 @@ import {
   type Connection,
   type GraphClient,
   type PageArguments,
-  type Rows,
+  type PageLoader,
 } from "@toolyard/service-kit";
-import type { EventLog, EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
+import type { EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
@@ -23,11 +24,12 @@ import {
   type DeploymentReference,
 } from "./deployment-reference.ts";
 import type { EventDeployments } from "./event-deployments.ts";
-import type { DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
+import type { Loaders } from "./loaders.ts";
+import type { ChildFilter, DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
 import { portsFor } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
-import type { DeploymentEventShape, HealthEventShape } from "./graph-shapes.ts";
+import type { DeploymentEventShape, HealthCheckShape, HealthEventShape } from "./graph-shapes.ts";
 import { newReplica } from "./new-replica.ts";
 import { fetchTool } from "./tool-source.ts";
 
@@ -52,8 +54,21 @@ export interface DeploymentService {
   /** The id for an id, which may be unknown, a name or a slug; undefined where nothing is named. @throws ToolyardError NOT_FOUND */
   idOrNone(caller: Caller, reference: string | null | undefined): Promise<string | undefined>;
   list(caller: Caller, filter: DeploymentFilter, page: PageArguments): Promise<Connection<Deployment>>;
-  healthChecks(caller: Caller, deploymentId: string, first: number): Promise<HealthCheck[]>;
-  events(caller: Caller, deploymentId: string, page: PageArguments): Promise<Connection<DeploymentEventShape>>;
+  /** Those of one tool or template. */
+  listOf(
+    caller: Caller,
+    of: PageLoader<ChildFilter, Deployment>,
+    parentId: string,
+    filter: ChildFilter,
+    page: PageArguments,
+  ): Connection<Deployment>;
+  healthChecks(caller: Caller, loaders: Loaders, deployment: Deployment, first: number): Promise<HealthCheckShape[]>;
+  events(
+    caller: Caller,
+    loaders: Loaders,
+    deployment: Deployment,
+    page: PageArguments,
+  ): Connection<DeploymentEventShape>;
   followEvents(caller: Caller, filter: EventFilter): AsyncIterableIterator<DeploymentEventShape>;
   followHealth(caller: Caller, filter: EventFilter): AsyncIterableIterator<HealthEventShape>;
 }
@@ -68,7 +83,6 @@ export interface EventFilter {
 export interface DeploymentServiceOptions extends Omit<DeployDependencies, "graph"> {
   graph: GraphClient;
   reconciler: Reconciler;
-  eventLog: EventLog<DeploymentEventPayload>;
   eventTail: EventTail<DeploymentEventPayload>;
   healthTail: EventTail<HealthEventPayload>;
   eventDeployments: EventDeployments;
@@ -89,7 +103,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     hostId,
     address,
     now,
-    eventLog,
+
     eventTail,
     healthTail,
     eventDeployments,
@@ -248,21 +262,26 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       const page = parsePage(given);
       return toConnection(store.page(filter, page), page, ({ id }) => id);
     },
-    healthChecks(caller, deploymentId, first) {
+    listOf(caller, of, parentId, filter, given) {
+      caller.require("deployment:read");
+      const page = parsePage(given);
+      return toConnection(of(parentId, filter, page), page, ({ id }) => id);
+    },
+    async healthChecks(caller, loaders, deployment, first) {
       caller.require("deployment:read");
       if (first < 1 || first > MAX_CHECKS)
         throw badInput([{ path: "first", message: `must be from 1 to ${MAX_CHECKS}` }]);
-      return store.healthChecks(deploymentId, first);
+      const checks = await loaders.healthChecks.load(deployment.id, { first });
+      return checks.map((check) => ({ ...check, deployment: async () => deployment }));
     },
-    async events(caller, deploymentId, given) {
+    events(caller, loaders, deployment, given) {
       caller.require("deployment:read");
       const page = parsePage(given, "number");
-      const before = page.afterId === null ? null : Number(page.afterId);
-      const rows: Rows<DeploymentEventShape> = {
-        rows: () => eventLog.readBefore(before, page.limit + 1, deploymentId),
-        totalCount: () => eventLog.count(deploymentId),
-      };
-      return toConnection(rows, page, ({ sequence }) => String(sequence));
+      const events = mapRows(loaders.events(deployment.id, {}, page), (event) => ({
+        ...event,
+        deployment: async () => deployment,
+      }));
+      return toConnection(events, page, ({ sequence }) => String(sequence));
     },
     followEvents(caller, filter) {
       caller.require("deployment:read");

@@ -1,14 +1,23 @@
 import type { EventLog } from "@toolyard/events";
-import { readPage, type Database, type Transaction } from "@toolyard/storage";
-import { Between, In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
+import {
+  countByParent,
+  readPage,
+  readPageOfParts,
+  readPagesByParent,
+  type Database,
+  type Transaction,
+} from "@toolyard/storage";
+import { In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
 import { deploymentEntity, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
-import type {
-  Deployment,
-  DeploymentEventPayload,
-  DeploymentStatus,
-  HealthEventPayload,
-  Replica,
+import {
+  DEPLOYMENT_STATUSES,
+  ENVIRONMENTS,
+  type Deployment,
+  type DeploymentEventPayload,
+  type DeploymentStatus,
+  type HealthEventPayload,
+  type Replica,
 } from "./deployment.ts";
 import {
   PortTakenError,
@@ -56,10 +65,9 @@ export function createSqlDeploymentStore(options: {
     find: (id) => deployments().findOneBy({ id }),
     findByName: (name) => deployments().findOneBy({ name }),
     async ofSlug(toolSlug) {
-      // Names begin with the slug, and have an index.
-      const named = { name: Between(`${toolSlug}-`, `${toolSlug}-~`), toolSlug };
-      const running = await deployments().find({ where: { ...named, desired: "RUN" }, order: { id: "DESC" } });
-      return running.length > 0 ? running : deployments().find({ where: named, order: { id: "DESC" }, take: 1 });
+      const running = await deployments().find({ where: { toolSlug, desired: "RUN" }, order: { id: "DESC" } });
+      if (running.length > 0) return running;
+      return deployments().find({ where: { toolSlug, desired: "STOP" }, order: { id: "DESC" }, take: 1 });
     },
     newestNames: (limit) =>
       deployments().find({
@@ -80,8 +88,21 @@ export function createSqlDeploymentStore(options: {
       if (status !== undefined) query.andWhere("deployment.status = :status", { status });
       if (environment !== undefined) query.andWhere("deployment.environment = :environment", { environment });
       if (includeFailed === false) query.andWhere("deployment.status != 'FAILED'");
-      return readPage(query, page);
+      const { rows, totalCount } = readPage(query, page);
+      const isByStatus = status !== undefined || includeFailed === false;
+      const isInOrder = !isByStatus && (environment === undefined || toolId !== undefined);
+      if (templateId !== undefined || isInOrder) return { rows, totalCount };
+      const parts = {
+        environment: environment === undefined ? ENVIRONMENTS : [environment],
+        status: DEPLOYMENT_STATUSES.filter(
+          (each) => (status === undefined || each === status) && (includeFailed !== false || each !== "FAILED"),
+        ),
+      };
+      const where = toolId === undefined ? {} : { toolId };
+      return { rows: () => readPageOfParts(deployments(), page, { parts, where }), totalCount };
     },
+    pagesOf: (parentColumn, ids, where, page) => readPagesByParent(deployments(), ids, page, { parentColumn, where }),
+    countsOf: (parentColumn, ids, where) => countByParent(deployments(), ids, { parentColumn, where }),
     ofTools: (toolIds) =>
       deployments().find({ where: { toolId: In([...toolIds]), desired: "RUN" }, order: { id: "DESC" } }),
     replicasOf: (deploymentIds) => findReplicas(database.read, deploymentIds),
@@ -113,10 +134,11 @@ export function createSqlDeploymentStore(options: {
       const rows = await replicas().find({ where: { hostId }, select: { id: true, port: true } });
       return new Set(rows.flatMap(({ port }) => (port === null ? [] : [port])));
     },
-    healthChecks: (deploymentId, limit) =>
-      database.read
-        .getRepository(healthCheckEntity)
-        .find({ where: { deploymentId }, order: { id: "DESC" }, take: limit }),
+    async healthChecksOf(deploymentIds, limit) {
+      const checks = database.read.getRepository(healthCheckEntity);
+      const page = { limit: limit - 1, afterId: null, offset: 0 };
+      return readPagesByParent(checks, deploymentIds, page, { parentColumn: "deploymentId" });
+    },
     async countByStatus() {
       const rows = await deployments()
         .createQueryBuilder("deployment")

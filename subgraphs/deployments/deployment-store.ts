@@ -23,6 +23,10 @@ export interface DeploymentFilter {
   includeFailed?: boolean | undefined;
 }
 
+/** What deployments belong to. */
+export type ParentColumn = "toolId" | "templateId";
+export type ChildFilter = Pick<DeploymentFilter, "environment">;
+
 /** An event of a deployment; its environment, tool and status as of then are taken from the deployment. */
 export interface DeploymentEventDraft {
   kind: string;
@@ -70,7 +74,10 @@ export interface DeploymentStore {
   findMany(ids: readonly string[]): Promise<Deployment[]>;
   load(id: string): Promise<DeploymentRecord | null>;
   page(filter: DeploymentFilter, page: Page): Rows<Deployment>;
-  /** Newest first, at most `limit` of each tool. */
+  /** A page of each tool or template, one more than its limit where there are more. */
+  pagesOf(parents: ParentColumn, ids: readonly string[], filter: ChildFilter, page: Page): Promise<Deployment[][]>;
+  countsOf(parents: ParentColumn, ids: readonly string[], filter: ChildFilter): Promise<number[]>;
+  /** Those of the tools that are to run, newest first. */
   ofTools(toolIds: readonly string[]): Promise<Deployment[]>;
   replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;
   /** Everything that may need work: what is to run, and what still has replicas. */
@@ -80,8 +87,8 @@ export interface DeploymentStore {
   /** Of all hosts that have replicas. */
   hostIds(): Promise<string[]>;
   portsInUse(hostId: string): Promise<Set<number>>;
-  /** Newest first. */
-  healthChecks(deploymentId: string, limit: number): Promise<HealthCheck[]>;
+  /** Of each deployment the newest first. */
+  healthChecksOf(deploymentIds: readonly string[], limit: number): Promise<HealthCheck[][]>;
   countByStatus(): Promise<Map<DeploymentStatus, number>>;
   /** FAILED deployments older than this whose replicas' logs are still kept. */
   failedBefore(at: number): Promise<DeploymentRecord[]>;

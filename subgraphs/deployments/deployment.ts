@@ -2,7 +2,8 @@ import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { HealthPolicy, LaunchSpec } from "./launch-spec.ts";
 import type { Reason } from "./reason.ts";
 
-export type Environment = "STAGING" | "PRODUCTION";
+export const ENVIRONMENTS = ["STAGING", "PRODUCTION"] as const;
+export type Environment = (typeof ENVIRONMENTS)[number];
 export const DEPLOYMENT_STATUSES = ["STARTING", "RUNNING", "STOPPING", "STOPPED", "FAILED"] as const;
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";

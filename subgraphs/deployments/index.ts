@@ -148,7 +148,6 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     address,
     now,
     reconciler,
-    eventLog,
     eventTail,
     healthTail,
     eventDeployments,
@@ -201,7 +200,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
       typeDefs: parse(sdl), // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
       resolvers: resolvers as GraphQLResolverMap<unknown>,
     }),
-    createContext: (request): Context => ({ ...request, loaders: createLoaders(store), ...services }),
+    createContext: (request): Context => ({ ...request, loaders: createLoaders(store, eventLog), ...services }),
     async start() {
       reconciler.start();
       stopHousekeeping = startHousekeeping({

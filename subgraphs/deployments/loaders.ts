@@ -1,6 +1,13 @@
+import type { EventLog, LoggedEvent } from "@toolyard/events";
+import {
+  createLoaderByArguments,
+  createPageLoader,
+  type LoaderByArguments,
+  type PageLoader,
+} from "@toolyard/service-kit";
 import DataLoader from "dataloader";
-import type { Deployment, Replica } from "./deployment.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
+import type { Deployment, DeploymentEventPayload, HealthCheck, Replica } from "./deployment.ts";
+import type { ChildFilter, DeploymentStore, ParentColumn } from "./deployment-store.ts";
 
 /** One set for each operation. */
 export interface Loaders {
@@ -8,9 +15,18 @@ export interface Loaders {
   replicas: DataLoader<string, Replica[]>;
   /** Those of a tool that are to run, newest first. */
   toolDeployments: DataLoader<string, Deployment[]>;
+  ofTool: PageLoader<ChildFilter, Deployment>;
+  ofTemplate: PageLoader<ChildFilter, Deployment>;
+  events: PageLoader<object, LoggedEvent<DeploymentEventPayload>>;
+  healthChecks: LoaderByArguments<{ first: number }, HealthCheck[]>;
 }
 
-export function createLoaders(store: DeploymentStore): Loaders {
+export function createLoaders(store: DeploymentStore, eventLog: EventLog<DeploymentEventPayload>): Loaders {
+  const childrenOf = (column: ParentColumn) =>
+    createPageLoader<ChildFilter, Deployment>({
+      pages: (ids, filter, page) => store.pagesOf(column, ids, filter, page),
+      counts: (ids, filter) => store.countsOf(column, ids, filter),
+    });
   return {
     deployment: new DataLoader(async (ids) => {
       const byId = new Map((await store.findMany(ids)).map((deployment) => [deployment.id, deployment]));
@@ -24,5 +40,12 @@ export function createLoaders(store: DeploymentStore): Loaders {
       const byTool = Map.groupBy(await store.ofTools(toolIds), ({ toolId }) => toolId);
       return toolIds.map((id) => byTool.get(id) ?? []);
     }),
+    ofTool: childrenOf("toolId"),
+    ofTemplate: childrenOf("templateId"),
+    events: createPageLoader({
+      pages: (ids, _filter, page) => eventLog.historiesOf(ids, page),
+      counts: (ids) => eventLog.countsOf(ids),
+    }),
+    healthChecks: createLoaderByArguments((ids, { first }) => store.healthChecksOf(ids, first)),
   };
 }

@@ -6,6 +6,7 @@ import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.t
 import { requireDeployment } from "./deployment-reference.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import { requireInspect } from "./inspection.ts";
+import type { Loaders } from "./loaders.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
 import { MAX_LINES, type ArchivedLine, type LogArchive } from "./log-archive.ts";
 import { createLogMerge } from "./log-merge.ts";
@@ -17,7 +18,12 @@ export type LogLine = ArchivedLine;
  * does so before it writes, but a server that speaks HTTP itself writes to its files directly.
  */
 export interface LogService {
-  last(caller: Caller, deployment: Deployment, options: { last: number; replicaId: string | null }): Promise<LogLine[]>;
+  last(
+    caller: Caller,
+    loaders: Pick<Loaders, "replicas">,
+    deployment: Deployment,
+    options: { last: number; replicaId: string | null },
+  ): Promise<LogLine[]>;
   /** New lines of all its replicas, also of those that start later. */
   follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<LogLine>>;
 }
@@ -39,11 +45,11 @@ export function createLogService(options: {
   );
 
   return {
-    async last(caller, deployment, { last, replicaId }) {
+    async last(caller, loaders, deployment, { last, replicaId }) {
       requireInspect(caller, deployment, LOGS);
       if (last < 1 || last > MAX_LINES) throw badInput([{ path: "last", message: `must be from 1 to ${MAX_LINES}` }]);
       const runtime = runtimes.get(deployment.runtime);
-      const replicas = (await store.replicasOf([deployment.id])).filter(
+      const replicas = (await loaders.replicas.load(deployment.id)).filter(
         ({ id }) => replicaId === null || id === replicaId,
       );
       const present = new Map<string, LogLine[]>();

@@ -129,12 +129,13 @@ export const resolvers: Resolvers<Context> = {
       const replicas = await (eventDeployments.replicasOf(deployment) ?? loaders.replicas.load(deployment.id));
       return replicas.map((replica) => ({ replica, deployment }));
     },
-    healthChecks: ({ id }, { first }, { deployments, caller }) =>
-      deployments.healthChecks(caller, id, first ?? DEFAULT_CHECKS),
+    healthChecks: (deployment, { first }, { deployments, loaders, caller }) =>
+      deployments.healthChecks(caller, loaders, deployment, first ?? DEFAULT_CHECKS),
     lastHealthCheck: ({ lastHealthCheckAt }) => lastHealthCheckAt,
-    logs: (deployment, { last, replicaId }, { logs, caller }) =>
-      logs.last(caller, deployment, { last: last ?? DEFAULT_LOG_LINES, replicaId: replicaId ?? null }),
-    events: ({ id }, page, { deployments, caller }) => deployments.events(caller, id, page),
+    logs: (deployment, { last, replicaId }, { logs, loaders, caller }) =>
+      logs.last(caller, loaders, deployment, { last: last ?? DEFAULT_LOG_LINES, replicaId: replicaId ?? null }),
+    events: (deployment, page, { deployments, loaders, caller }) =>
+      deployments.events(caller, loaders, deployment, page),
     usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { deploymentId: id }, window),
   },
   Replica: {
@@ -180,8 +181,8 @@ export const resolvers: Resolvers<Context> = {
 
   Tool: {
     __resolveReference: ({ id }) => ({ id }),
-    deployments: ({ id }, { environment, ...page }, { deployments, caller }) =>
-      deployments.list(caller, { toolId: id, environment: environment ?? undefined }, page),
+    deployments: ({ id }, { environment, ...page }, { deployments, loaders, caller }) =>
+      deployments.listOf(caller, loaders.ofTool, id, { environment: environment ?? undefined }, page),
     usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { toolId: id }, window),
     mcpUrl: async ({ id }, { environment }, { loaders, urls, caller }) => {
       caller.require("deployment:read");
@@ -194,7 +195,8 @@ export const resolvers: Resolvers<Context> = {
   },
   Template: {
     __resolveReference: ({ id }) => ({ id }),
-    deployments: ({ id }, page, { deployments, caller }) => deployments.list(caller, { templateId: id }, page),
+    deployments: ({ id }, page, { deployments, loaders, caller }) =>
+      deployments.listOf(caller, loaders.ofTemplate, id, {}, page),
   },
 };
 

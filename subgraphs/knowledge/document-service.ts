@@ -14,6 +14,7 @@ import {
 import type { ContentTypeResult } from "./content-type.ts";
 import { updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
 import type { ContentProblem, Document, DocumentStore, Hit } from "./document-store.ts";
+import type { Loaders } from "./loaders.ts";
 import { parseSearchQuery } from "./search-query.ts";
 
 /** Far beyond any list. */
@@ -47,6 +48,12 @@ export interface DocumentService {
   update(requester: Requester, id: string, input: unknown): Promise<Document>;
   delete(caller: Caller, id: string): Promise<true>;
   list(caller: Caller, filter: ListFilter): Promise<Connection<Document>>;
+  listOfTool(
+    caller: Caller,
+    loaders: Pick<Loaders, "ofTool">,
+    toolId: string,
+    page: PageArguments,
+  ): Connection<Document>;
   search(caller: Caller, query: string, filter: ListFilter): Promise<Connection<SearchHit>>;
 }
 
@@ -144,6 +151,12 @@ export function createDocumentService(options: {
         page,
         (document) => document.id,
       );
+    },
+
+    listOfTool(caller, loaders, toolId, given) {
+      caller.require("document:read");
+      const page = parsePage(given);
+      return toConnection(loaders.ofTool(toolId, {}, page), page, ({ id }) => id);
     },
 
     async search(caller, query, { toolId, tag, ...pageArguments }) {

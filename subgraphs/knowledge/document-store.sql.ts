@@ -1,6 +1,6 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import type { Logger } from "@toolyard/service-kit";
-import { readPage, type Database } from "@toolyard/storage";
+import { countByParent, readPage, readPagesByParent, type Database } from "@toolyard/storage";
 import DataLoader from "dataloader";
 import { In } from "typeorm";
 import { documentEntity, documentTagEntity, documentTextEntity, documentOriginalEntity } from "./database.ts";
@@ -70,6 +70,9 @@ export async function createSqlDocumentStore(options: {
       }
       return readPage(query, page);
     },
+
+    pagesOfTools: (toolIds, page) => readPagesByParent(documents(), toolIds, page, { parentColumn: "toolId" }),
+    countsOfTools: (toolIds) => countByParent(documents(), toolIds, { parentColumn: "toolId" }),
 
     search(query, filter, { limit, offset }, subject) {
       const parts = new DataLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {

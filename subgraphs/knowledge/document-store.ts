@@ -65,6 +65,9 @@ export interface DocumentStore {
   contentsOf(ids: readonly string[]): Promise<{ id: string; content: string }[]>;
   /** Newest first; one row more than the page's limit where there are more. */
   page(filter: DocumentFilter, page: Page): Rows<Document>;
+  /** A page of each tool's documents, as `page`. */
+  pagesOfTools(toolIds: readonly string[], page: Page): Promise<Document[][]>;
+  countsOfTools(toolIds: readonly string[]): Promise<number[]>;
   /** Best first; one hit more than `limit` where there are more. Parts that are asked for at once are one search. */
   search(
     query: SearchQuery,

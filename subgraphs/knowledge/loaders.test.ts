@@ -23,6 +23,8 @@ function loadersOverReads(reads: string[][]) {
     insert: unused,
     update: unused,
     delete: unused,
+    pagesOfTools: unused,
+    countsOfTools: unused,
     page: () => ({ rows: unused, totalCount: unused }),
     search: () => ({ rows: unused, totalCount: unused }),
     close: unused,

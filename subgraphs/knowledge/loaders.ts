@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, createPageLoader, type PageLoader } from "@toolyard/service-kit";
 import DataLoader from "dataloader";
 import type { Document, DocumentStore } from "./document-store.ts";
 
@@ -8,6 +8,7 @@ const MAX_CONTENTS_BYTES = 64 * 1024 * 1024;
 /** Batches and caches reads within one operation. */
 export interface Loaders {
   documentById: DataLoader<string, Document | null>;
+  ofTool: PageLoader<object, Document>;
   /** The content of a document. @throws ToolyardError BAD_USER_INPUT beyond MAX_CONTENTS_BYTES in one operation */
   content: DataLoader<Document, string, string>;
 }
@@ -18,6 +19,10 @@ export function createLoaders(store: DocumentStore): Loaders {
     documentById: new DataLoader(async (ids) => {
       const byId = new Map((await store.findByIds(ids)).map((document) => [document.id, document]));
       return ids.map((id) => byId.get(id) ?? null);
+    }),
+    ofTool: createPageLoader({
+      pages: (toolIds, _filter, page) => store.pagesOfTools(toolIds, page),
+      counts: (toolIds) => store.countsOfTools(toolIds),
     }),
     content: new DataLoader<Document, string, string>(
       async (documents) => {

@@ -41,7 +41,7 @@ export function createResolvers(): Resolvers {
 
     Tool: {
       __resolveReference: ({ id }) => ({ id }),
-      documents: ({ id }, page, { caller, documents }) => documents.list(caller, { ...page, toolId: id }),
+      documents: ({ id }, page, { caller, documents, loaders }) => documents.listOfTool(caller, loaders, id, page),
     },
   };
 }
