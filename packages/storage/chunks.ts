@@ -5,6 +5,11 @@ import type { Database, Transaction } from "./database.ts";
 /** Rows of one transaction of long work: few enough that it holds the event loop for some milliseconds only. */
 export const CHUNK_ROWS = 500;
 
+/** The items in order, `size` at a time. */
+export function* partsOf<Item>(items: readonly Item[], size: number): Generator<Item[]> {
+  for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size);
+}
+
 /**
  * Long work on many rows, in short transactions with turns of the event loop between them: libsql is synchronous, and what only awaits it lets
  * nothing else run. `step` changes at most `limit` rows and answers how many; it is called until it answers fewer. What is committed

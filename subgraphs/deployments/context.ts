@@ -7,6 +7,7 @@ import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
 import type { DeploymentUrls } from "./deployment-urls.ts";
+import type { UsageLoader } from "./usage/usage-loader.ts";
 import type { UsageService } from "./usage/usage-service.ts";
 
 /** What resolvers work with: who asks, and the services. */
@@ -17,6 +18,7 @@ export interface Context extends RequestContext {
   eventDeployments: EventDeployments;
   logs: LogService;
   usage: UsageService;
+  usageOf: UsageLoader;
   routes: RouteFeed;
   busyReplicas: BusyReplicas;
   urls: DeploymentUrls;

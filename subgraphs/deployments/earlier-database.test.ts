@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import LibsqlDatabase from "libsql";
 import { expect, test } from "vitest";
-import { deploymentEntity, entities, migrationsFolder } from "./database.ts";
+import { deploymentEntity, entities, migrationsFolder, usageBucketEntity } from "./database.ts";
 
 test("what an earlier version kept of servers' words, and showed of configurations, is gone; the rest stays", async () => {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
@@ -88,6 +88,44 @@ test("a deployment of an earlier version, whose launch says less, is read with w
     });
     expect(read["http"]).toMatchObject({ writablePaths: [], options: { resources } });
     expect(read["remote"]).toMatchObject({ url: "https://tools.example.com/mcp", paths: [], secretUrl: null });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("hours of usage that an earlier version summed up are summed up by days too", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
+  try {
+    const file = join(folder, "deployments.sqlite");
+    const migrations = readMigrations(migrationsFolder);
+    await (await openDatabase({ file, entities, migrations: migrations.slice(0, 4) })).close();
+    const hour = 3_600_000;
+    const day = 24 * hour;
+    const at = 20_000 * day;
+    const common = { deploymentId: "d", mcpTool: "forecast", toolId: "t", calls: 3, errors: 2, mcpFailures: 1 };
+    for (const more of [
+      { resolutionMs: hour, at, histogram: '{"-5":1,"7":2}' },
+      { resolutionMs: hour, at: at + 23 * hour, histogram: '{"7":1,"8":2}' },
+      { resolutionMs: hour, at: at + day, histogram: '{"9":3}' },
+      { resolutionMs: hour, at, deploymentId: "e", histogram: '{"10":3}' },
+      { resolutionMs: hour, at, mcpTool: "", histogram: '{"11":3}' },
+      { resolutionMs: 60_000, at, histogram: '{"-5":1,"7":2}' },
+    ])
+      insert(file, { usage_buckets: { ...common, ...more } });
+
+    const database = await openDatabase({ file, entities, migrations });
+    const days = await database.read.getRepository(usageBucketEntity).find({
+      where: { resolutionMs: day },
+      order: { at: "ASC", deploymentId: "ASC", mcpTool: "ASC" },
+    });
+    expect(await database.read.getRepository(usageBucketEntity).countBy({})).toBe(6 + 4);
+    await database.close();
+    expect(days).toEqual([
+      { ...common, resolutionMs: day, at, mcpTool: "", histogram: { 11: 3 } },
+      { ...common, resolutionMs: day, at, calls: 6, errors: 4, mcpFailures: 2, histogram: { "-5": 1, 7: 3, 8: 2 } },
+      { ...common, resolutionMs: day, at, deploymentId: "e", histogram: { 10: 3 } },
+      { ...common, resolutionMs: day, at: at + day, histogram: { 9: 3 } },
+    ]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -5,7 +5,6 @@ import type { DeploymentStore } from "./deployment-store.ts";
 import type { Bury } from "./engine/burial.ts";
 import type { LogArchive } from "./log-archive.ts";
 import type { UsageStore } from "./usage/usage-store.ts";
-import { MINUTES_KEPT_MS } from "./usage/usage-window.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** How long events and usage are kept. */
@@ -60,7 +59,7 @@ export async function keepHouse(options: {
   const before = now() - KEPT_MS;
   await eventLog.trim(before, signal);
   await healthLog.trim(before, signal);
-  await usage.trim({ before, minutesBefore: now() - MINUTES_KEPT_MS, signal });
+  await usage.trim({ before, now: now(), signal });
   if (signal.aborted) return;
   await archive.trim();
   // What failed keeps its processes' folders for a while, in which a developer may look; then its logs alone.

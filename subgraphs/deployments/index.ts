@@ -47,6 +47,7 @@ import { resolvers } from "./resolvers.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
 import { resolveHostId } from "./runtime-wiring.ts";
 import { createSessionCounter } from "./session-counter.ts";
+import { createUsageLoader } from "./usage/usage-loader.ts";
 import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 
@@ -200,7 +201,12 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
       typeDefs: parse(sdl), // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
       resolvers: resolvers as GraphQLResolverMap<unknown>,
     }),
-    createContext: (request): Context => ({ ...request, loaders: createLoaders(store, eventLog), ...services }),
+    createContext: (request): Context => ({
+      ...request,
+      loaders: createLoaders(store, eventLog),
+      usageOf: createUsageLoader(services.usage, request.caller),
+      ...services,
+    }),
     async start() {
       reconciler.start();
       stopHousekeeping = startHousekeeping({

@@ -136,7 +136,7 @@ export const resolvers: Resolvers<Context> = {
       logs.last(caller, loaders, deployment, { last: last ?? DEFAULT_LOG_LINES, replicaId: replicaId ?? null }),
     events: (deployment, page, { deployments, loaders, caller }) =>
       deployments.events(caller, loaders, deployment, page),
-    usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { deploymentId: id }, window),
+    usage: ({ id }, { window }, { usageOf }) => usageOf("deploymentId", id, window),
   },
   Replica: {
     id: ({ replica }) => replica.id,
@@ -183,7 +183,7 @@ export const resolvers: Resolvers<Context> = {
     __resolveReference: ({ id }) => ({ id }),
     deployments: ({ id }, { environment, ...page }, { deployments, loaders, caller }) =>
       deployments.listOf(caller, loaders.ofTool, id, { environment: environment ?? undefined }, page),
-    usage: ({ id }, { window }, { usage, caller }) => usage.summary(caller, { toolId: id }, window),
+    usage: ({ id }, { window }, { usageOf }) => usageOf("toolId", id, window),
     mcpUrl: async ({ id }, { environment }, { loaders, urls, caller }) => {
       caller.require("deployment:read");
       const running = await loaders.toolDeployments.load(id);

@@ -354,7 +354,7 @@ export type UsageRecord = {
   method: Scalars['String']['output'];
   /** The MCP method, as in `tools/call`. */
   mcpMethod?: Maybe<Scalars['String']['output']>;
-  /** The MCP tool that was called. */
+  /** The MCP tool that was called, as the caller named it. */
   mcpTool?: Maybe<Scalars['String']['output']>;
   /** The HTTP status that the caller got. */
   statusCode: Scalars['Int']['output'];
@@ -387,7 +387,10 @@ export type UsageSummary = {
   p95Ms?: Maybe<Scalars['Float']['output']>;
   /** 99 % of the calls took at most this, in milliseconds (±1 %); null without calls. */
   p99Ms?: Maybe<Scalars['Float']['output']>;
-  /** By the MCP tool that was called, most called first. */
+  /**
+   * By the MCP tool that was called, most called first. Names that the server is not known to have, and those beyond 1000 of a deployment in a
+   * day (UTC), are counted together as `other`.
+   */
   byMcpTool: Array<McpToolUsage>;
   /** The window in equal steps, oldest first, those without calls too. */
   series: Array<UsagePoint>;
@@ -660,6 +663,11 @@ export type UsageRecordInput = {
   mcpMethod?: InputMaybe<Scalars['String']['input']>;
   /** The MCP tool that was called. */
   mcpTool?: InputMaybe<Scalars['String']['input']>;
+  /**
+   * Whether the server is known to have that MCP tool: the proxy saw it in a list of its tools, or saw a call of it answered. Null: by the
+   * outcome of this call.
+   */
+  mcpToolKnown?: InputMaybe<Scalars['Boolean']['input']>;
   /** The HTTP status that the caller got. */
   statusCode: Scalars['Int']['input'];
   /** How it failed in MCP's terms, whatever the status; null where it did not, and where Toolyard refused it by an HTTP error. */

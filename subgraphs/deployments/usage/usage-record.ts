@@ -19,6 +19,11 @@ export interface UsageRecord {
   userId: string | null;
 }
 
+export interface ReportedCall extends UsageRecord {
+  /** Whether the server has that MCP tool, as far as is known: the name is whatever the caller wrote. */
+  mcpToolKnown: boolean;
+}
+
 /** Calls of one deployment and MCP tool within `resolutionMs` from `at`. `mcpTool` is "" for calls of no MCP tool. */
 export interface UsageBucketRow {
   resolutionMs: number;

@@ -1,15 +1,22 @@
 import type { Page, Rows } from "@toolyard/service-kit";
-import type { UsageBucketRow, UsageRecord } from "./usage-record.ts";
+import type { ReportedCall, UsageBucketRow, UsageRecord } from "./usage-record.ts";
 
-export type UsageSubject = { toolId: string } | { deploymentId: string };
+/** Whose calls: of tools or of deployments, all of one sort. */
+export interface UsageSubjects {
+  by: "toolId" | "deploymentId";
+  ids: readonly string[];
+}
 
 /** Calls through proxies: each for itself for a while, and summed up in buckets. */
 export interface UsageStore {
-  /** Records a batch and adds it to its buckets, once for each batch id. Answers whether it was new. */
-  record(batchId: string, records: readonly UsageRecord[], at: number): Promise<boolean>;
-  /** Buckets of one resolution that begin at `from` or later. */
-  buckets(subject: UsageSubject, resolutionMs: number, from: number): Promise<UsageBucketRow[]>;
+  /**
+   * Records a batch and adds it to its buckets, once for each batch id. Answers whether it was new. The cost is that of the batch,
+   * whatever is stored; others have their turns meanwhile.
+   */
+  record(batchId: string, calls: readonly ReportedCall[], at: number): Promise<boolean>;
+  /** Buckets of one resolution that begin at `from` or later, in parts of a bounded size with turns of the event loop between them. */
+  buckets(subjects: UsageSubjects, resolutionMs: number, from: number): AsyncIterable<UsageBucketRow[]>;
   page(filter: { toolId?: string | undefined; deploymentId?: string | undefined }, page: Page): Rows<UsageRecord>;
-  /** Removes what is older: records and batches recorded before `before`, buckets by their resolution. Ends early when `signal` aborts. */
-  trim(options: { before: number; minutesBefore: number; signal?: AbortSignal }): Promise<void>;
+  /** Removes records and batches recorded before `before`, and buckets that no window reads `now`. Ends early when `signal` aborts. */
+  trim(options: { before: number; now: number; signal?: AbortSignal }): Promise<void>;
 }

@@ -2,17 +2,22 @@ export type UsageWindow = "HOUR" | "DAY" | "WEEK" | "MONTH";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
+export const DAY_MS: number = 24 * HOUR;
 
-/** Two resolutions of stored buckets: minutes for the last hour, hours for all that is longer. */
-export const RESOLUTIONS_MS = [MINUTE, HOUR] as const;
-/** Minutes are of no use once they are out of the shortest window. */
-export const MINUTES_KEPT_MS = 2 * HOUR;
+/** Resolutions of stored buckets: minutes for the last hour, hours for the last week, days for all that is longer. */
+export const RESOLUTIONS_MS: readonly number[] = [MINUTE, HOUR, DAY_MS];
+/** Buckets of a resolution are of no use once they are out of the longest window that reads them. */
+export const BUCKETS_KEPT_MS: ReadonlyMap<number, number> = new Map([
+  [MINUTE, 2 * HOUR],
+  [HOUR, 8 * DAY_MS],
+  [DAY_MS, 31 * DAY_MS],
+]);
 
 const shapes: Record<UsageWindow, { resolutionMs: number; stepMs: number; steps: number }> = {
   HOUR: { resolutionMs: MINUTE, stepMs: MINUTE, steps: 60 },
   DAY: { resolutionMs: HOUR, stepMs: HOUR, steps: 24 },
   WEEK: { resolutionMs: HOUR, stepMs: 6 * HOUR, steps: 28 },
-  MONTH: { resolutionMs: HOUR, stepMs: 24 * HOUR, steps: 30 },
+  MONTH: { resolutionMs: DAY_MS, stepMs: DAY_MS, steps: 30 },
 };
 
 export interface WindowShape {

@@ -1,4 +1,5 @@
 import { newId } from "@toolyard/service-kit";
+import { statementsOf } from "@toolyard/testing/statements.ts";
 import { expect, test } from "vitest";
 import { author, createFixture, proxy, type Fixture } from "../deployments-fixture.ts";
 
@@ -126,4 +127,29 @@ test("calls that failed in MCP's terms are counted beside the statuses", async (
   expect(
     await fixture.codeOf(RECORD, { batch: { id: newId(), records: [record({ mcpFailure: "OTHER" })] } }, proxy),
   ).not.toBeNull();
+});
+
+test("an operation reads the usage of all its tools together, each once", async () => {
+  await using fixture = await createFixture();
+  await fixture.run(
+    RECORD,
+    { batch: { id: newId(), records: [record(), record({ toolId: "tool-7", deploymentId: "deployment-7" })] } },
+    proxy,
+  );
+  const ask = (count: number) =>
+    fixture.run<{ _entities: { usage: Summary; again: Summary }[] }>(
+      `query ($tools: [_Any!]!) { _entities(representations: $tools) { ... on Tool { usage(window: DAY) { calls } again: usage(window: DAY) { calls } } } }`,
+      { tools: Array.from({ length: count }, (_, n) => ({ __typename: "Tool", id: `tool-${n}` })) },
+    );
+  const one = await statementsOf(() => ask(1));
+  const statements = await statementsOf(async () => {
+    const { _entities } = await ask(30);
+    expect(_entities.map(({ usage }) => usage.calls)).toEqual(
+      Array.from({ length: 30 }, (_, n) => (n === 1 || n === 7 ? 1 : 0)),
+    );
+    expect(_entities.map(({ again }) => again)).toEqual(_entities.map(({ usage }) => usage));
+  });
+  expect(one).toHaveLength(1);
+  // Which buckets, and what is in them.
+  expect(statements).toHaveLength(2);
 });

@@ -1,0 +1,95 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { CHUNK_ROWS, partsOf } from "@toolyard/storage";
+import type { EntityManager } from "typeorm";
+import type { ReportedCall, UsageRecord } from "./usage-record.ts";
+import { DAY_MS } from "./usage-window.ts";
+
+/** What calls of all other MCP tools are counted as. */
+export const OTHER_TOOLS = "other";
+/** Names of MCP tools that are counted by themselves for a deployment in a day (UTC). */
+export const MAX_NAMES = 1_000;
+/** Deployments and days whose names are counted in one statement: each has up to MAX_NAMES. */
+const COUNTED_DAYS = 100;
+
+/** `?`: JSON of [at, deploymentId, mcpTool] for each. */
+const FIND_NAMES = `SELECT k.key AS "index" FROM json_each(?) k CROSS JOIN usage_buckets b ON b."resolutionMs" = ${DAY_MS}
+  AND b.at = k.value->>0 AND b."deploymentId" = k.value->>1 AND b."mcpTool" = k.value->>2`;
+/** `?`: JSON of [at, deploymentId] for each. */
+const COUNT_NAMES = `SELECT k.key AS "index", (SELECT COUNT(*) FROM usage_buckets b WHERE b."resolutionMs" = ${DAY_MS}
+  AND b.at = k.value->>0 AND b."deploymentId" = k.value->>1) AS "count" FROM json_each(?) k`;
+
+/** A name that calls of one deployment and day have. */
+interface DayName {
+  day: number;
+  deploymentId: string;
+  name: string;
+  /** Whether a call of it says that the server has it, or it was counted the day before. */
+  known: boolean;
+  counted: boolean;
+}
+
+/**
+ * By what name each call is counted. What callers write is counted by itself only where the server is known to have such a tool, and only so
+ * many of them for each deployment and day, whatever servers say. The buckets of today and yesterday remember what was known.
+ */
+export async function countedNames(
+  manager: EntityManager,
+  calls: readonly ReportedCall[],
+): Promise<(call: UsageRecord) => string> {
+  const names = new Map<string, DayName>();
+  for (const call of calls) {
+    const { at, deploymentId, mcpTool, mcpToolKnown } = call;
+    if (mcpTool === null || mcpTool === "") continue;
+    const key = keyOf(call);
+    const name = names.get(key);
+    if (name) name.known ||= mcpToolKnown;
+    else names.set(key, { day: dayOf(at), deploymentId, name: mcpTool, known: mcpToolKnown, counted: false });
+  }
+  const wanted = [...names.values()].filter(({ name }) => name !== OTHER_TOOLS);
+  await forFound(manager, wanted, 0, (name) => (name.counted = true));
+  const unknown = wanted.filter(({ counted, known }) => !counted && !known);
+  await forFound(manager, unknown, DAY_MS, (name) => (name.known = true));
+  await countNew(
+    manager,
+    wanted.filter(({ counted, known }) => !counted && known),
+  );
+  return (call) => {
+    if (call.mcpTool === null || call.mcpTool === "") return "";
+    return names.get(keyOf(call))?.counted ? call.mcpTool : OTHER_TOOLS;
+  };
+}
+
+/** Those that were counted by themselves on their day, or `earlierMs` before. */
+async function forFound(
+  manager: EntityManager,
+  names: readonly DayName[],
+  earlierMs: number,
+  found: (name: DayName) => void,
+): Promise<void> {
+  for (const part of partsOf(names, CHUNK_ROWS)) {
+    const keys = part.map(({ day, deploymentId, name }) => [day - earlierMs, deploymentId, name]);
+    const rows = await manager.query<{ index: number }[]>(FIND_NAMES, [JSON.stringify(keys)]);
+    for (const { index } of rows) found(part[index] as DayName); // one of those asked for
+    await turn();
+  }
+}
+
+/** As many as there is room for. */
+async function countNew(manager: EntityManager, names: readonly DayName[]): Promise<void> {
+  const days = [...Map.groupBy(names, ({ day, deploymentId }) => `${day}\n${deploymentId}`).values()];
+  for (const part of partsOf(days, COUNTED_DAYS)) {
+    const keys = part.map(([first]) => [first?.day, first?.deploymentId]);
+    const rows = await manager.query<{ index: number; count: number }[]>(COUNT_NAMES, [JSON.stringify(keys)]);
+    for (const { index, count } of rows)
+      for (const name of part[index]?.slice(0, Math.max(0, MAX_NAMES - count)) ?? []) name.counted = true;
+    await turn();
+  }
+}
+
+function dayOf(at: number): number {
+  return Math.floor(at / DAY_MS) * DAY_MS;
+}
+
+function keyOf({ at, deploymentId, mcpTool }: UsageRecord): string {
+  return `${dayOf(at)}\n${deploymentId}\n${mcpTool}`;
+}
