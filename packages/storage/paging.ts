@@ -1,13 +1,12 @@
 import type { Page, Rows } from "@toolyard/service-kit";
 import type { ObjectLiteral, SelectQueryBuilder } from "typeorm";
 
-/** The page of a list, newest first by `id` (UUIDv7). `query` already has its conditions. */
+/** The page of a list, newest first by `id` (UUIDv7), or by another column, `alias.column`. `query` already has its conditions. */
 export function readPage<Row extends ObjectLiteral>(
   query: SelectQueryBuilder<Row>,
   page: Page,
-  options: { idColumn?: string } = {},
+  id = `${query.alias}.id`,
 ): Rows<Row> {
-  const id = `${query.alias}.${options.idColumn ?? "id"}`;
   return {
     rows() {
       const paged = query

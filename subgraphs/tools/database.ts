@@ -4,17 +4,24 @@ import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Tool, ToolVersion } from "./tool-store.ts";
 
-export interface ToolRow extends Tool {
-  /** Slug, name, description and tags in lower case: what a search looks through. */
-  searchText: string;
-}
-
 export interface ToolTagRow {
   toolId: string;
   tag: string;
+  /** Whether the tool is. */
+  deleted: boolean;
 }
 
-export const toolEntity = new EntitySchema<ToolRow>({
+export interface ToolTextRow {
+  /** The key of the full-text tables; rises as tools are registered. */
+  position: number;
+  toolId: string;
+  /** Whether the tool is. */
+  deleted: boolean;
+  /** What a search looks through: see `searchTextOf`. */
+  text: string;
+}
+
+export const toolEntity = new EntitySchema<Tool>({
   name: "tools",
   columns: {
     id: { ...column.primaryId },
@@ -22,7 +29,6 @@ export const toolEntity = new EntitySchema<ToolRow>({
     name: { ...column.name },
     description: { ...column.text },
     tags: { ...column.json },
-    searchText: { ...column.text },
     authorId: { ...column.nullableId },
     templateId: { ...column.nullableName },
     currentVersionId: { ...column.id },
@@ -31,14 +37,32 @@ export const toolEntity = new EntitySchema<ToolRow>({
     updatedAt: { ...column.time },
     deletedAt: { ...column.nullableTime },
   },
-  indices: [{ columns: ["slug"], unique: true }],
+  indices: [
+    { columns: ["slug"], unique: true },
+    { columns: ["id", "deletedAt"], where: '"deletedAt" IS NULL' },
+  ],
 });
 
 /** The tags once more, as rows, to find tools by. */
 export const toolTagEntity = new EntitySchema<ToolTagRow>({
   name: "tool_tags",
-  columns: { toolId: { ...column.primaryId }, tag: { ...column.name, primary: true } },
-  indices: [{ columns: ["tag", "toolId"] }],
+  columns: {
+    toolId: { ...column.primaryId },
+    tag: { ...column.name, primary: true },
+    deleted: { ...column.flag },
+  },
+  indices: [{ columns: ["tag", "toolId"] }, { columns: ["tag", "deleted", "toolId"] }],
+});
+
+export const toolTextEntity = new EntitySchema<ToolTextRow>({
+  name: "tool_texts",
+  columns: {
+    position: { type: "integer", primary: true, generated: "increment" },
+    toolId: { ...column.id },
+    deleted: { ...column.flag },
+    text: { ...column.text },
+  },
+  indices: [{ columns: ["toolId"], unique: true }],
 });
 
 export const toolVersionEntity = new EntitySchema<ToolVersion>({
@@ -67,6 +91,7 @@ export const toolEventSchema = eventLogSchema("tool");
 export const entities = [
   toolEntity,
   toolTagEntity,
+  toolTextEntity,
   toolVersionEntity,
   toolEventSchema.events,
   toolEventSchema.counter,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { freeSlug, isSlug, slugFamily, slugFromName } from "./slug.ts";
+import { freeSlug, isSlug, slugFromName } from "./slug.ts";
 
 const name = fc.oneof(
   fc.uuid(),
@@ -79,22 +79,64 @@ test("a name that is a slug stays as it is, but for hyphens at its end", () => {
   );
 });
 
-test("names, taken one after the other, give valid slugs that are all different", () => {
-  fc.assert(
-    fc.property(
+/** As the store answers, with the number of times that it was asked. */
+function taking(taken: ReadonlySet<string>) {
+  const asked = { times: 0 };
+  return {
+    asked,
+    takenOf: async (slugs: readonly string[]) => {
+      asked.times += 1;
+      return new Set(slugs.filter((slug) => taken.has(slug)));
+    },
+  };
+}
+
+test("names, taken one after the other, give valid slugs that are all different", async () => {
+  await fc.assert(
+    fc.asyncProperty(
       fc.array(fc.constantFrom("a", "Tool", "tool 2", "x".repeat(80), "é!", ""), { maxLength: 40 }),
-      (names) => {
+      async (names) => {
         const taken = new Set<string>();
         for (const text of names) {
-          const base = slugFromName(text);
-          // What the store would be asked for must be enough to know.
-          const family = new Set([...taken].filter((slug) => slug.startsWith(slugFamily(base))));
-          const slug = freeSlug(base, family);
+          const slug = await freeSlug(slugFromName(text), taking(taken).takenOf);
           expect(isSlug(slug)).toBe(true);
           expect(taken.has(slug)).toBe(false);
           taken.add(slug);
         }
       },
     ),
+  );
+});
+
+const numbered = (base: string, number: number) =>
+  number === 1 ? base : `${base.slice(0, 62 - String(number).length)}-${number}`;
+
+test.each(["tool", "x".repeat(63), `${"x".repeat(58)}-1234`])(
+  "numbers of %s that are taken without a gap are followed by the next, found in few looks however many they are",
+  async (base) => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(fc.integer({ min: 0, max: 120 }), fc.integer({ min: 0, max: 50_000 })),
+        async (count) => {
+          const taken = new Set(Array.from({ length: count }, (_, index) => numbered(base, index + 1)));
+          const { takenOf, asked } = taking(taken);
+          expect(await freeSlug(base, takenOf)).toBe(numbered(base, count + 1));
+          expect(asked.times).toBeLessThanOrEqual(5);
+        },
+      ),
+    );
+  },
+);
+
+test("among numbers with gaps it is free, and follows one that is taken", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(fc.integer({ min: 1, max: 300 })), async (numbers) => {
+      const taken = new Set(numbers.map((number) => numbered("tool", number)));
+      const slug = await freeSlug("tool", taking(taken).takenOf);
+      expect(taken.has(slug)).toBe(false);
+      const number = slug === "tool" ? 1 : Number(slug.slice("tool-".length));
+      if (number > 1) expect(taken.has(numbered("tool", number - 1))).toBe(true);
+      expect(slug === "tool").toBe(!numbers.includes(1));
+    }),
   );
 });

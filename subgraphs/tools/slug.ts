@@ -33,17 +33,39 @@ function latinOf(character: string): string {
   return /\p{Script=Han}/u.test(character) ? ` ${latin} ` : latin;
 }
 
-/** What all slugs that `freeSlug` could try begin with: what to ask the store for. */
-export function slugFamily(base: string): string {
-  return base.slice(0, MAX_SLUG_LENGTH - "-9999999".length);
+/** Slugs that one look at the store is about. */
+const PROBES = 24;
+
+/**
+ * `base`, or `base-2`, `base-3`, …: one that is not taken, shortened where the number would not fit. Of numbers that are taken without a
+ * gap it is the next, otherwise one after a number that is taken. It takes looks as the logarithm of how many there are.
+ */
+export async function freeSlug(
+  base: string,
+  takenOf: (slugs: readonly string[]) => Promise<ReadonlySet<string>>,
+): Promise<string> {
+  // The slug with number `taken` is, that with number `free` is not; 1 is the base.
+  let [taken, free] = [0, Number.POSITIVE_INFINITY];
+  while (free - taken > 1) {
+    const numbers = Array.from({ length: PROBES }, (_, index) =>
+      free === Number.POSITIVE_INFINITY
+        ? Math.max(1, taken) * 2 ** index
+        : taken + Math.ceil(((free - taken) * (index + 1)) / (PROBES + 1)),
+    ).filter((number) => number > taken && number < free);
+    const found = await takenOf(numbers.map((number) => slugWith(base, number)));
+    for (const number of numbers) {
+      if (found.has(slugWith(base, number))) taken = number;
+      else {
+        free = number;
+        break;
+      }
+    }
+  }
+  return slugWith(base, free);
 }
 
-/** `base`, or `base-2`, `base-3`, …: the first that is not taken. Shortened where the number would not fit. */
-export function freeSlug(base: string, taken: ReadonlySet<string>): string {
-  let candidate = base;
-  for (let number = 2; taken.has(candidate); number++) {
-    const suffix = `-${number}`;
-    candidate = base.slice(0, MAX_SLUG_LENGTH - suffix.length) + suffix;
-  }
-  return candidate;
+function slugWith(base: string, number: number): string {
+  if (number === 1) return base;
+  const suffix = `-${number}`;
+  return base.slice(0, MAX_SLUG_LENGTH - suffix.length) + suffix;
 }

@@ -5,11 +5,12 @@ import { isSlug, MAX_SLUG_LENGTH, MIN_SLUG_LENGTH } from "./slug.ts";
 import { line, plainText } from "./text-input.ts";
 
 const MAX_TAGS = 32;
+export const MAX_TAG_LENGTH = 64;
 
 const name = line(100);
 const description = plainText(10_000);
 const tags = z
-  .array(line(64))
+  .array(line(MAX_TAG_LENGTH))
   .max(MAX_TAGS, `must have at most ${MAX_TAGS} tags`)
   .transform((list) => [...new Set(list)]);
 const slug = z

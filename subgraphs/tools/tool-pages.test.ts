@@ -1,24 +1,132 @@
+import { createEventLog, createInProcessBus } from "@toolyard/events";
+import type { Rows } from "@toolyard/service-kit";
+import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { dataOf, statementsOf } from "@toolyard/testing";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { CREATE, createToolsFixture, developer, stdioLaunch, viewer, type ToolsFixture } from "./fixtures/subgraph.ts";
-
-let fixture: ToolsFixture;
-beforeAll(async () => {
-  fixture = await createToolsFixture();
-  for (let n = 0; n < 3; n++) {
-    const input = { name: `Tool ${n}`, description: "", tags: ["t"], launch: stdioLaunch };
-    await dataOf(fixture.subgraph, CREATE, { input }, developer);
-  }
-});
-afterAll(() => fixture[Symbol.asyncDispose]());
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
+import { CREATE, createToolsFixture, developer, stdioLaunch, viewer } from "./fixtures/subgraph.ts";
+import type { ToolFilter, ToolStore } from "./tool-store.ts";
+import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
 
 test.each([
   ["rows, when only they are selected", "edges { node { id } } pageInfo { hasNextPage }", 1, 0],
   ["the count, when only that is", "totalCount", 0, 1],
   ["both, when both are", "totalCount edges { cursor }", 1, 1],
 ])("a page of tools reads %s", async (_what, selection, pages, counts) => {
-  const query = `{ tools(search: "tool", tag: "t") { ${selection} } }`;
+  await using fixture = await createToolsFixture();
+  const input = { name: "Tool", description: "", tags: ["t"], launch: stdioLaunch };
+  await dataOf(fixture.subgraph, CREATE, { input }, developer);
+  const query = `{ tools(tag: "t") { ${selection} } }`;
   const statements = await statementsOf(() => dataOf(fixture.subgraph, query, {}, viewer));
   expect(statements.filter(({ sql }) => !sql.includes("COUNT("))).toHaveLength(pages);
   expect(statements.filter(({ sql }) => sql.includes("COUNT("))).toHaveLength(counts);
+});
+
+describe("among many tools, of which the newest half is deleted", () => {
+  const MANY = 12_000;
+  let database: Database;
+  let store: ToolStore;
+  beforeAll(async () => {
+    database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
+    const events = createEventLog<ToolEventPayload>({
+      database,
+      schema: toolEventSchema,
+      bus: createInProcessBus(),
+      topic: "tools.events",
+    });
+    store = createSqlToolStore({ database, events });
+    const numbers = `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${MANY})`;
+    const idOf = (n: string) => `printf('00000000-0000-7000-8000-%012d', ${n})`;
+    await database.transaction(async ({ manager }) => {
+      for (const sql of [
+        `${numbers} INSERT INTO tools SELECT ${idOf("n")}, 'tool-' || n, 'Common', 'd', '["all"]', NULL, NULL, 'v' || n, 1, 1, 1, iif(n > ${MANY / 2}, 1, NULL) FROM numbers`,
+        `${numbers} INSERT INTO tool_tags SELECT ${idOf("n")}, 'all', n > ${MANY / 2} FROM numbers`,
+        `${numbers} INSERT INTO tool_tags SELECT ${idOf("n")}, 'rare', 0 FROM numbers WHERE n = 7`,
+        `${numbers} INSERT INTO tool_texts SELECT n, ${idOf("n")}, n > ${MANY / 2}, 'tool-' || n || char(10) || 'common' || char(10) || iif(n = 7, 'xylophone qj' || char(10) || 'rare', 'd') || char(10) || 'all' || char(10) FROM numbers`,
+        "INSERT INTO tool_index (rowid, text) SELECT position, text FROM tool_texts WHERE NOT deleted",
+        "INSERT INTO deleted_tool_index (rowid, text) SELECT position, text FROM tool_texts WHERE deleted",
+      ])
+        await manager.query(sql);
+    });
+  });
+  afterAll(() => database.close());
+
+  const filters: [Partial<ToolFilter>, number][] = [
+    [{}, MANY / 2],
+    [{ includeDeleted: true }, MANY],
+    [{ tag: "all" }, MANY / 2],
+    [{ tag: "all", includeDeleted: true }, MANY],
+    [{ tag: "rare" }, 1],
+    [{ tag: "none" }, 0],
+    [{ words: ["common"] }, MANY / 2],
+    [{ words: ["common"], includeDeleted: true }, MANY],
+    [{ words: ["xylophone"] }, 1],
+    [{ words: ["co", "on"] }, MANY / 2],
+    [{ words: ["qj"], includeDeleted: true }, 1],
+    [{ words: ["common", "qj"] }, 1],
+    [{ words: ["common"], tag: "all" }, MANY / 2],
+    [{ words: ["common"], tag: "rare" }, 1],
+    [{ words: ["nothing"] }, 0],
+    [{ words: ["qz"] }, 0],
+  ];
+
+  async function planned(work: () => Promise<unknown>): Promise<{ statements: number; steps: string[] }> {
+    const statements = await statementsOf(work);
+    const steps: string[] = [];
+    for (const { sql, parameters } of statements) {
+      const plan = await database.read.query<{ detail: string }[]>(`EXPLAIN QUERY PLAN ${sql}`, [...parameters]);
+      steps.push(...plan.map(({ detail }) => detail));
+    }
+    return { statements: statements.length, steps };
+  }
+
+  /** Walks an index in the order of the page, or counts in one; never a table, and nothing is sorted. */
+  function expectByIndex(steps: string[], name: string): void {
+    for (const step of steps) {
+      if (step.startsWith("SCAN") && !/CONSTANT ROW|\(subquery|VIRTUAL TABLE INDEX 0/.test(step))
+        expect(step, name).toMatch(/ USING (COVERING )?INDEX |VIRTUAL TABLE INDEX \d+:M1<>$/);
+      expect(step, name).not.toMatch(/TEMP B-TREE|AUTOMATIC|json_each/);
+    }
+  }
+
+  const page = { limit: 20, offset: 0, afterId: null };
+  const listed = (filter: Partial<ToolFilter>, from: Partial<typeof page> = {}): Rows<{ id: string }> =>
+    store.page({ words: [], tag: null, includeDeleted: false, ...filter }, { ...page, ...from });
+
+  test.each(filters)("%j: the newest first by an index, in a bounded number of statements", async (filter, count) => {
+    const { statements, steps } = await planned(async () => {
+      const rows = await listed(filter).rows();
+      expect(rows).toHaveLength(Math.min(21, count));
+      expect(rows.map(({ id }) => id)).toEqual(
+        rows
+          .map(({ id }) => id)
+          .toSorted()
+          .toReversed(),
+      );
+    });
+    expectByIndex(steps, JSON.stringify(filter));
+    expect(statements).toBeLessThanOrEqual(filter.words ? MANY / 1_000 + 2 : 1);
+  });
+
+  test.each(filters)("%j: counted by an index", async (filter, count) => {
+    const { steps } = await planned(async () => expect(await listed(filter).totalCount()).toBe(count));
+    expectByIndex(steps, JSON.stringify(filter));
+    if (!filter.words) expect(steps).toEqual([expect.stringMatching(/^(SCAN|SEARCH) \S+ USING COVERING INDEX /)]);
+  });
+
+  test.each(filters)("%j: pages by offset and by cursor go over all of it, each once", async (filter, count) => {
+    const offset = Math.max(0, count - 5);
+    const last = await listed(filter, { offset }).rows();
+    expect(last).toHaveLength(Math.min(5, count));
+    const [first] = last;
+    if (first === undefined) return;
+    const after = await listed(filter, { afterId: first.id } as object).rows();
+    expect(after).toEqual(last.slice(1));
+  });
+
+  test("a name that most tools have gets its number in few looks", async () => {
+    const { statements, steps } = await planned(() => store.takenOf(["tool-1", "tool-2", "tool-99999"]));
+    expect(statements).toBe(1);
+    expect(steps).toEqual([expect.stringMatching(/^SEARCH tool\S* USING INDEX \S+ \(slug=\?\)$/)]);
+  });
 });

@@ -14,7 +14,7 @@ import type { SchemaValidator } from "@toolyard/json-schema";
 import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 import { mapVariables, variablesOf, type DraftVariable, type Launch, type RemoteLaunch } from "./launch.ts";
-import { freeSlug, slugFamily, slugFromName } from "./slug.ts";
+import { freeSlug, slugFromName } from "./slug.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
@@ -183,7 +183,7 @@ export function createToolService(options: {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const tool: Tool = {
           id: toolId,
-          slug: parsed.slug ?? (await freeSlugFor(store, name)),
+          slug: parsed.slug ?? (await freeSlug(slugFromName(name), store.takenOf)),
           name,
           description,
           tags,
@@ -282,11 +282,6 @@ function toolAfter(tool: Tool, version: ToolVersion): Tool {
     currentNumber: version.number,
     updatedAt: createdAt,
   };
-}
-
-async function freeSlugFor(store: ToolStore, name: string): Promise<string> {
-  const base = slugFromName(name);
-  return freeSlug(base, new Set(await store.slugsBeginningWith(slugFamily(base))));
 }
 
 function takenSlug(wanted: string, given: string): string {

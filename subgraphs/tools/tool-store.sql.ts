@@ -1,8 +1,8 @@
 import type { EventLog } from "@toolyard/events";
-import { mapRows } from "@toolyard/service-kit";
 import { readPage, type Database, type Transaction } from "@toolyard/storage";
-import { In, IsNull, Like, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
-import { toolEntity, toolTagEntity, toolVersionEntity, type ToolRow } from "./database.ts";
+import { In, IsNull, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
+import { toolEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
+import { createToolSearch } from "./tool-search.sql.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion } from "./tool-store.ts";
 
 /** An event says no more than its kind and whose it is: the tool itself is read as of now. */
@@ -12,6 +12,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   const { database, events } = options;
   const tools = () => database.read.getRepository(toolEntity);
   const versions = () => database.read.getRepository(toolVersionEntity);
+  const search = createToolSearch(database);
 
   const log = (tx: Transaction, kind: ToolChangeKind, toolId: string, at: number) =>
     events.append(tx, [{ kind, subjectId: toolId, payload: {}, at }]);
@@ -19,7 +20,15 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   async function writeTags({ manager }: Transaction, toolId: string, tags: readonly string[]): Promise<void> {
     const rows = manager.getRepository(toolTagEntity);
     await rows.delete({ toolId });
-    if (tags.length > 0) await rows.insert(tags.map((tag) => ({ toolId, tag })));
+    if (tags.length > 0) await rows.insert(tags.map((tag) => ({ toolId, tag, deleted: false })));
+  }
+
+  const findByIds = (ids: readonly string[]) => tools().findBy({ id: In(ids) });
+
+  async function inOrder(ids: readonly string[]): Promise<Tool[]> {
+    if (ids.length === 0) return [];
+    const byId = new Map((await findByIds(ids)).map((tool) => [tool.id, tool]));
+    return ids.flatMap((id) => byId.get(id) ?? []);
   }
 
   return {
@@ -28,7 +37,8 @@ export function createSqlToolStore(options: { database: Database; events: EventL
         return await database.transaction(async (tx) => {
           if (await tx.manager.getRepository(toolEntity).existsBy({ slug: tool.slug })) return "slug-taken";
           await tx.manager.getRepository(toolVersionEntity).insert(asRow(firstVersion));
-          await tx.manager.getRepository(toolEntity).insert({ ...tool, searchText: searchTextOf(tool) });
+          await tx.manager.getRepository(toolEntity).insert(tool);
+          await search.insert(tx, tool);
           await writeTags(tx, tool.id, tool.tags);
           await log(tx, "CREATED", tool.id, tool.createdAt);
           return "inserted";
@@ -52,7 +62,6 @@ export function createSqlToolStore(options: { database: Database; events: EventL
             name,
             description,
             tags,
-            searchText: searchTextOf({ slug: current.slug, name, description, tags }),
             currentVersionId: version.id,
             currentNumber: version.number,
             updatedAt: version.createdAt,
@@ -60,6 +69,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
         );
         if (!affected) return "superseded";
         await tx.manager.getRepository(toolVersionEntity).insert(asRow(version));
+        await search.update(tx, { id: toolId, slug: current.slug, name, description, tags });
         await writeTags(tx, toolId, tags);
         await log(tx, "UPDATED", toolId, version.createdAt);
         return "committed";
@@ -74,44 +84,48 @@ export function createSqlToolStore(options: { database: Database; events: EventL
             { deletedAt: deleted ? now : null, updatedAt: now },
           );
         if (!affected) return false;
+        await search.setDeleted(tx, id, deleted);
+        await tx.manager.getRepository(toolTagEntity).update({ toolId: id }, { deleted });
         await log(tx, deleted ? "DELETED" : "RESTORED", id, now);
         return true;
       }),
 
-    findByIds: async (ids) => (await tools().findBy({ id: In(ids) })).map(toTool),
-    findBySlugs: async (slugs) => (await tools().findBy({ slug: In(slugs) })).map(toTool),
+    findByIds,
+    findBySlugs: (slugs) => tools().findBy({ slug: In(slugs) }),
     findVersionsByIds: (ids) => versions().findBy({ id: In(ids) }),
     findVersion: (toolId, number) => versions().findOneBy({ toolId, number }),
 
-    page({ words, tag, includeDeleted }, page) {
+    page(filter, page) {
+      const { words, tag, includeDeleted } = filter;
+      if (words.length > 0) {
+        const { rows, totalCount } = search.page(filter, page);
+        return { rows: () => rows().then(inOrder), totalCount };
+      }
       const query = tools().createQueryBuilder("tool");
-      if (!includeDeleted) query.andWhere("tool.deletedAt IS NULL");
-      if (tag !== null) {
-        const tagged = query
-          .subQuery()
-          .select("tagged.toolId")
-          .from(toolTagEntity, "tagged")
-          .where("tagged.tag = :tag")
-          .getQuery();
-        query.andWhere(`tool.id IN ${tagged}`, { tag });
+      if (tag === null) {
+        if (!includeDeleted) query.where("tool.deletedAt IS NULL");
+        return readPage(query, page);
       }
-      for (const [index, word] of words.entries()) {
-        query.andWhere(`tool.searchText LIKE :word${index} ESCAPE '!'`, {
-          [`word${index}`]: `%${searchable(word).replaceAll(/[!%_]/g, "!$&")}%`,
-        });
-      }
-      return mapRows(readPage(query, page), toTool);
+      query
+        .innerJoin(toolTagEntity.options.name, "tagged", "tagged.toolId = tool.id")
+        .where("tagged.tag = :tag", { tag });
+      if (!includeDeleted) query.andWhere("tagged.deleted = 0");
+      return {
+        rows: readPage(query, page, "tagged.toolId").rows,
+        totalCount: () => database.read.countBy(toolTagEntity, { tag, ...(!includeDeleted && { deleted: false }) }),
+      };
     },
 
     versionPage: (toolId, page) =>
-      readPage(versions().createQueryBuilder("version").where("version.toolId = :toolId", { toolId }), page, {
-        idColumn: "number",
-      }),
+      readPage(
+        versions().createQueryBuilder("version").where("version.toolId = :toolId", { toolId }),
+        page,
+        "version.number",
+      ),
 
-    async slugsBeginningWith(prefix) {
-      // A slug has neither of LIKE's wildcards.
-      const found = await tools().find({ select: { slug: true }, where: { slug: Like(`${prefix}%`) } });
-      return found.map(({ slug }) => slug);
+    async takenOf(slugs) {
+      const found = await tools().find({ select: { slug: true }, where: { slug: In(slugs) } });
+      return new Set(found.map(({ slug }) => slug));
     },
 
     async newestSlugs(limit) {
@@ -128,28 +142,9 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   };
 }
 
-function toTool({ searchText: _searchText, ...tool }: ToolRow): Tool {
-  return tool;
-}
-
 /** TypeORM's insert types see a deep partial in every JSON column; the values are whole. */
 function asRow(version: ToolVersion): QueryDeepPartialEntity<ToolVersion> {
   return version as QueryDeepPartialEntity<ToolVersion>;
-}
-
-function searchTextOf({ slug, name, description, tags }: Pick<Tool, "slug" | "name" | "description" | "tags">): string {
-  return searchable([slug, name, description, ...tags].join("\n"));
-}
-
-/**
- * Lower case of every script, compatibility forms as one: LIKE folds only ASCII by itself. No letter has more than thirty marks
- * (UAX #15, Stream-Safe Text Format): sorting them takes time that grows with the square of their number.
- */
-function searchable(text: string): string {
-  return text
-    .replaceAll(/(\p{M}{30})\p{M}+/gu, "$1")
-    .normalize("NFKC")
-    .toLowerCase();
 }
 
 function isUniqueViolation(error: unknown): boolean {

@@ -67,12 +67,12 @@ export interface ToolStore {
   findBySlugs(slugs: readonly string[]): Promise<Tool[]>;
   findVersionsByIds(ids: readonly string[]): Promise<ToolVersion[]>;
   findVersion(toolId: string, number: number): Promise<ToolVersion | null>;
-  /** Newest first. */
+  /** Newest first. A search lets others run between its parts: it takes as long as is needed, and holds nothing up. */
   page(filter: ToolFilter, page: Page): Rows<Tool>;
   /** Newest first; the page's `afterId` is a version's number. */
   versionPage(toolId: string, page: Page): Rows<ToolVersion>;
-  /** Slugs that begin with `prefix`, of deleted tools as well. */
-  slugsBeginningWith(prefix: string): Promise<string[]>;
+  /** Those of the slugs that tools have, deleted ones as well. */
+  takenOf(slugs: readonly string[]): Promise<Set<string>>;
   /** Slugs of tools that are not deleted, the newest first. */
   newestSlugs(limit: number): Promise<string[]>;
   /** How many tools were ever registered, and those of them that are not deleted. */
