@@ -131,7 +131,7 @@ export function createAttempts(options: {
       cancel();
       if (!call.gone) begin(call, tried);
     };
-    const cancel = routes.onceChanged(proceed);
+    const cancel = routes.onceChanged(call.path.slug, call.path.ref, proceed);
     const timer = setTimeout(proceed, left);
   }
 

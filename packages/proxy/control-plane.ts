@@ -8,7 +8,7 @@ import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
 import type { Introspection } from "./authentication.ts";
-import { routeTableSchema, type RouteTable } from "./route-table.ts";
+import { parseRouteTable, type RouteTable } from "./route-table.ts";
 
 /** The control plane as the proxy needs it, over its GraphQL. Away is normal: every caller has something to go on with. */
 export interface ControlPlane {
@@ -30,15 +30,18 @@ export interface ControlPlaneOptions {
   /** Without a slash at its end. */
   gatewayUrl: string;
   credential: string;
+  /** The whole table, in parts, or what has changed since `routesPosition`. */
   onRoutes: (table: RouteTable) => void;
+  /** Asked at every connection. */
+  routesPosition: () => string;
   onRevocation: (revocation: CredentialRevocation) => void;
   /** At every connection: what may have changed meanwhile can be asked again. */
   onConnected: () => void;
   logger: Logger;
 }
 
-const ROUTES = `subscription { routesChanged { version sessionKey routes {
-  slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
+const ROUTES = `subscription ($after: String!) { routesChanged(after: $after) { version position sessionKey begins more removed routes {
+  key slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
   targets { replicaId url token owner ready headers { name value } mcpTarget remote } } } }`;
 const REVOCATIONS =
   "subscription ($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
@@ -55,7 +58,7 @@ const PONG_MS = 5_000;
 const ASK_MS = 3_000;
 const RECORD_MS = 15_000;
 
-const routesEvent = z.object({ routesChanged: routeTableSchema });
+const routesEvent = z.object({ routesChanged: z.unknown() });
 const revocationEvent = z.object({
   credentialsRevoked: z.object({
     sequence: z.string(),
@@ -81,7 +84,7 @@ const graphqlErrors = z
 const graphqlAnswer = z.object({ data: z.unknown().optional(), errors: graphqlErrors.optional() });
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
-  const { gatewayUrl, credential, onRoutes, onRevocation, onConnected, logger } = options;
+  const { gatewayUrl, credential, onRoutes, routesPosition, onRevocation, onConnected, logger } = options;
   const pool = new Pool(new URL(gatewayUrl).origin, { connections: 8 });
   const prefix = prefixOf(gatewayUrl);
   const stopping = new AbortController();
@@ -146,19 +149,18 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     await follow(
       "routes",
       ROUTES,
-      () => ({}),
+      () => ({ after: routesPosition() }),
       (data) => {
-        const parsed = routesEvent.safeParse(data);
-        if (!parsed.success) {
-          logger.error({ problems: z.prettifyError(parsed.error) }, "a route table is not as agreed and is not used");
-          return;
-        }
+        // What cannot be read may be the change that matters: it ends the stream, and is asked for again.
+        const { table, refused } = parseRouteTable(routesEvent.parse(data).routesChanged);
+        for (const error of refused)
+          logger.error({ problems: z.prettifyError(error) }, "a route is not as agreed and is not used");
         if (!connected) {
           connected = true;
           onConnected();
-          logger.info({ version: parsed.data.routesChanged.version }, "connected to the control plane");
+          logger.info({ version: table.version }, "connected to the control plane");
         }
-        onRoutes(parsed.data.routesChanged);
+        onRoutes(table);
       },
       () => {
         connected = false;

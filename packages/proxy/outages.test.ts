@@ -7,6 +7,7 @@ import { eventually } from "@toolyard/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
+import type { Route } from "./route-table.ts";
 import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
 
 const KEY = `ty_${"0".repeat(8)}-1111-7111-8111-${"1".repeat(12)}_${"s".repeat(43)}`;
@@ -43,6 +44,8 @@ const statusWith = async ({ url }: RunningProxy, credential: string) => {
   await answer.arrayBuffer();
   return answer.status;
 };
+// Health says as much of routes, as JSON.
+const routesOf = ({ proxy }: RunningProxy) => proxy.health()["routes"] as { version: string; count: number };
 const isConnected = ({ proxy }: RunningProxy) => proxy.health().connected === true;
 
 describe("credentials", () => {
@@ -141,7 +144,51 @@ describe("routes", () => {
     await eventually("connected", () => isConnected(proxy));
     await eventually("200", async () => (await statusWith(proxy, token)) === 200);
   });
+
+  test("are asked for from where the proxy is, also after its own restart, and what changed meanwhile is taken in", async () => {
+    const first = await start();
+    controlPlane.changeRoutes({ routes: [routeTo("other", [])], removed: [] });
+    await eventually("a change", () => routesOf(first).count === 2);
+    await controlPlane.stop();
+    controlPlane.changeRoutes({ routes: [routeTo("third", [])], removed: [routeTo("other", []).key] });
+    controlPlane.changeRoutes({ routes: [routeTo("fourth", [])], removed: [] });
+    await controlPlane.start();
+    await eventually("the changes since", () => routesOf(first).version === "4");
+    expect(routesOf(first).count).toBe(3);
+    await first[Symbol.asyncDispose]();
+    controlPlane.changeRoutes({ routes: [], removed: [routeTo("fourth", []).key] });
+    const second = await start();
+    await eventually("the change since", () => routesOf(second).version === "5");
+    expect(routesOf(second).count).toBe(2);
+    expect(controlPlane.askedFrom).toEqual(["", "p2", "p4"]);
+    expect(await statusWith(second, await controlPlane.accessToken("ada"))).toBe(200);
+  });
+
+  test("one that is not as agreed is not used, and keeps no other from being", async () => {
+    const proxy = await start();
+    const strange = {
+      ...routeTo("strange", []),
+      targets: [{ replicaId: "r", url: "vsock:7", token: "", ready: true }],
+    };
+    controlPlane.changeRoutes({ routes: [routeTo("strange", [])], removed: [] });
+    await eventually("both", () => routesOf(proxy).count === 2);
+    // What a later version of the control plane may say.
+    controlPlane.changeRoutes({ routes: [routeTo("other", []), withDefaults(strange)], removed: [] });
+    await eventually("the change", () => routesOf(proxy).version === "3");
+    const token = await controlPlane.accessToken("ada");
+    expect(await statusWith(proxy, token)).toBe(200);
+    const answer = await fetch(`${proxy.url}/mcp/strange/v1/mcp`, { headers: { authorization: `Bearer ${token}` } });
+    expect(answer.status).toBe(404);
+    expect(routesOf(proxy).count).toBe(2);
+  });
 });
+
+/** The fake control plane's schema wants all of a target. */
+function withDefaults(route: Omit<Route, "targets"> & { targets: Partial<Route["targets"][number]>[] }): Route {
+  const [all] = routeTo("any", ["http://127.0.0.1:1"]).targets;
+  // All of `all` is there.
+  return { ...route, targets: route.targets.map((target) => ({ ...all, ...target }) as Route["targets"][number]) };
+}
 
 describe("usage", () => {
   test("waits on disk while the control plane does not take it, survives a restart, and is counted once", async () => {

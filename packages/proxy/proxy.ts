@@ -16,8 +16,9 @@ import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.
 import { createKeySet } from "./key-set.ts";
 import { createProxyMetrics } from "./metrics.ts";
 import { createRateLimiter } from "./rate-limit.ts";
-import { routeTableSchema, type RouteTable } from "./route-table.ts";
+import type { RouteTable } from "./route-table.ts";
 import { createRoutes } from "./routes.ts";
+import { createRoutesFile } from "./routes-file.ts";
 import { createStateFile } from "./state-file.ts";
 import { startUsageDelivery } from "./usage-delivery.ts";
 import { openUsageJournal } from "./usage-journal.ts";
@@ -34,7 +35,6 @@ const ROUTES_WAIT_MS = 1_500;
 const DRAIN_MS = 30_000;
 /** How long the last usage may take to reach the control plane; on disk it is in any case. */
 const LAST_DELIVERY_MS = 2_000;
-const WRITE_ROUTES_AFTER_MS = 100;
 
 const keySetSchema: z.ZodType<JSONWebKeySet> = z.object({
   keys: z.array(z.looseObject({ kty: z.string(), kid: z.string() })),
@@ -53,15 +53,16 @@ export async function createProxy(options: {
   const { config, logger, requestLog = noRequestLog, now = Date.now, usageBatch } = options;
   const directory = join(config.dataDir, "proxy");
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const routesFile = createStateFile({
-    path: join(directory, "routes.json"),
-    schema: routeTableSchema,
-    // The credential is the one secret that a proxy has.
-    sealer: createSealer({ secretKey: config.credential }),
-  });
   const keysFile = createStateFile({ path: join(directory, "jwks.json"), schema: keySetSchema });
   const routes = createRoutes({ allowPrivateRemotes: config.allowPrivateRemotes, logger, now });
   const unwritten = (error: unknown) => logger.warn({ reason: messageOf(error) }, "the proxy's state was not written");
+  const routesFile = createRoutesFile({
+    path: join(directory, "routes.json"),
+    // The credential is the one secret that a proxy has.
+    sealer: createSealer({ secretKey: config.credential }),
+    parts: () => routes.parts(),
+    onError: unwritten,
+  });
 
   const journal = await openUsageJournal({
     directory: join(directory, "usage"),
@@ -72,29 +73,20 @@ export async function createProxy(options: {
   });
 
   let live = false;
-  let tableToWrite: RouteTable | null = null;
-  let writeTimer: NodeJS.Timeout | null = null;
   const firstTable = Promise.withResolvers<void>();
-  function writeTable(): Promise<void> {
-    if (writeTimer) clearTimeout(writeTimer);
-    writeTimer = null;
-    const table = tableToWrite;
-    tableToWrite = null;
-    return table === null ? Promise.resolve() : routesFile.write(table).catch(unwritten);
-  }
   function useTable(table: RouteTable): void {
+    const applied = routes.apply(table);
+    routesFile.note(table, applied);
+    if (applied === "NOTHING") return;
     live = true;
-    routes.apply(table);
     firstTable.resolve();
-    tableToWrite = table;
-    // A table of a thousand routes that changes often is not written at each change.
-    writeTimer ??= setTimeout(() => void writeTable(), WRITE_ROUTES_AFTER_MS).unref();
   }
 
   const controlPlane = createControlPlane({
     gatewayUrl: config.gatewayUrl,
     credential: config.credential,
     onRoutes: useTable,
+    routesPosition: () => routes.resume(),
     onRevocation: (revocation) => calls.endStreams(authenticator.revoke(revocation)),
     onConnected: () => {
       keys
@@ -174,8 +166,8 @@ export async function createProxy(options: {
   return {
     health,
     async listen() {
-      const [table, knownKeys] = await Promise.all([routesFile.read(), keysFile.read()]);
-      if (table && !live) routes.apply(table);
+      for await (const table of routesFile.read()) routes.apply(table);
+      const knownKeys = await keysFile.read();
       if (knownKeys) keys.use(knownKeys);
       controlPlane.start();
       const waiting = Promise.withResolvers<void>();
@@ -212,7 +204,7 @@ export async function createProxy(options: {
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();
       await controlPlane.close();
-      await writeTable();
+      await routesFile.close();
       await routes.close();
       requestLog.flush();
     },

@@ -1,6 +1,7 @@
 import { z } from "zod";
 
 const route = z.object({
+  key: z.string(),
   slug: z.string(),
   /** "" for production, "staging", or the name of one deployment. */
   ref: z.string(),
@@ -34,14 +35,52 @@ const route = z.object({
   ),
 });
 
-/** The control plane's table of routes, as it arrives and as it lies on disk. Holds secrets. */
+/** Of an earlier version, on disk: a tool has one route of each ref. */
+const named = z.preprocess((given) => {
+  const { success, data } = z.looseObject({ toolId: z.string(), ref: z.string() }).safeParse(given);
+  return success ? { key: `${data.toolId}/${data.ref}`, ...data } : given;
+}, route);
+
+/**
+ * The control plane's table of routes, a part of it, or what has changed of it, as it arrives and as it lies on disk. Holds secrets.
+ * Without what later versions say it is a whole table.
+ */
 export const routeTableSchema = z.object({
   version: z.string(),
+  /** What to ask on from, once this is taken in; "": nothing to go on from. */
+  position: z.string().default(""),
   /** Base64url, 32 bytes: signs session ids. */
   sessionKey: z.string().min(16),
-  routes: z.array(route),
+  /** The whole table begins: it takes the place of all before it. */
+  begins: z.boolean().default(true),
+  /** More of the same table follows, and only then is it good for use. */
+  more: z.boolean().default(false),
+  routes: z.array(named),
+  /** Keys of routes that are no more. */
+  removed: z.array(z.string()).default([]),
 });
 
 export type RouteTable = z.infer<typeof routeTableSchema>;
 export type Route = RouteTable["routes"][number];
 export type RouteTarget = Route["targets"][number];
+
+/**
+ * A table as the control plane sends it. Routes that are not as agreed are left out, and taken out of the table before.
+ * @throws ZodError where the table itself is not.
+ */
+export function parseRouteTable(data: unknown): { table: RouteTable; refused: z.ZodError[] } {
+  const { routes: given, ...head } = routeTableSchema.extend({ routes: z.array(z.unknown()) }).parse(data);
+  const table: RouteTable = { ...head, routes: [] };
+  const refused: z.ZodError[] = [];
+  for (const each of given) {
+    const parsed = route.safeParse(each);
+    if (parsed.success) {
+      table.routes.push(parsed.data);
+      continue;
+    }
+    refused.push(parsed.error);
+    const keyed = z.object({ key: z.string() }).safeParse(each);
+    if (keyed.success) table.removed.push(keyed.data.key);
+  }
+  return { table, refused };
+}

@@ -3,6 +3,7 @@ import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "./route-table.ts";
 import { createRequestStates, type RequestStates } from "./request-state.ts";
 import { createSessionIds, type SessionIds } from "./session-id.ts";
+import { createShares, type Shares } from "./shares.ts";
 
 /** Calls of a tool under way, over all its routes. */
 export interface ToolLoad {
@@ -26,16 +27,26 @@ export interface RouteGroup {
   readonly deployments: readonly [DeploymentRoute, ...DeploymentRoute[]];
 }
 
+/** What came of taking something in: nothing yet, a whole table, or a change of the one there was. */
+export type Applied = "NOTHING" | "TABLE" | "CHANGE";
+
 /** The route table, live. */
 export interface Routes {
-  /** Takes the place of the table before. Replicas in both keep their connections; calls under way go on. */
-  apply(table: RouteTable): void;
+  /**
+   * Takes in a whole table, a part of one or a change: work as large as what is given. A whole table takes the place of the one before
+   * when its last part has come. Replicas in both keep their connections; calls under way go on.
+   */
+  apply(table: RouteTable): Applied;
+  /** What to ask the control plane on from, "" for the whole table. Parts of one that has not come whole are forgotten. */
+  resume(): string;
+  /** The table as it is, in parts of a bounded size that `apply` takes; null before the first. Good while the table changes, too, where the changes are applied after it. */
+  parts(): Generator<RouteTable> | null;
   /** Null before the first table. */
   version(): string | null;
   count(): number;
   find(slug: string, ref: string): RouteGroup | undefined;
-  /** Calls `listener` once, after the next table. Answers how to take that back. */
-  onceChanged(listener: () => void): () => void;
+  /** Calls `listener` once, after the next change of what this leads to. Answers how to take that back. */
+  onceChanged(slug: string, ref: string, listener: () => void): () => void;
   /** Null before the first table. */
   sessionIds(): SessionIds | null;
   /** Null before the first table. */
@@ -44,79 +55,145 @@ export interface Routes {
   close(): Promise<void>;
 }
 
+/** Routes by key, and the groups that they make by address. */
+interface Table {
+  routes: Map<string, DeploymentRoute>;
+  groups: Map<string, RouteGroup>;
+}
+
+const PART = 100;
+
 export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Logger; now?: () => number }): Routes {
   const { allowPrivateRemotes, logger, now = Date.now } = options;
-  let groups = new Map<string, RouteGroup>();
-  let replicas = new Map<string, Replica>();
-  let loads = new Map<string, ToolLoad>();
-  let version: string | null = null;
-  let signing: { key: string; sessionIds: SessionIds; requestStates: RequestStates } | null = null;
-  let waiting = new Set<() => void>();
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
+  // The same replica may be in several routes, and in a table that is still coming: one pool and one count for it.
+  const replicas: Shares<Replica> = createShares((replica) => replica.retire());
+  const loads: Shares<ToolLoad> = createShares();
+  let table: Table = { routes: new Map(), groups: new Map() };
+  let coming: Table | null = null;
+  let latest: Pick<RouteTable, "version" | "position" | "sessionKey"> | null = null;
+  let signing: { key: string; sessionIds: SessionIds; requestStates: RequestStates } | null = null;
+  const waiting = new Map<string, Set<() => void>>();
 
-  function replicaFor(target: RouteTarget, next: Map<string, Replica>): Replica {
-    // The same replica may be in several routes: one pool and one count for it.
-    const key = [
-      target.replicaId,
-      target.url,
-      target.token,
-      target.owner,
-      target.mcpTarget,
-      JSON.stringify(target.headers),
-    ].join("\n");
-    const kept = next.get(key) ?? replicas.get(key);
-    const replica = kept ?? createReplica({ target, allowPrivateRemotes, onPoolError, logger, now });
-    if (kept) kept.setReady(target.ready);
-    next.set(key, replica);
-    return replica;
+  function take(route: Route): DeploymentRoute {
+    const base = `/mcp/{slug}${route.ref === "" ? "" : route.ref === "staging" ? "@staging" : "@{deployment}"}/v1`;
+    const mcpPathname = withoutQuery(route.mcpPath);
+    return {
+      ...route,
+      replicas: route.targets.map((target) => {
+        const create = () => createReplica({ target, allowPrivateRemotes, onPoolError, logger, now });
+        const replica = replicas.acquire(replicaKey(target), create);
+        replica.setReady(target.ready);
+        return replica;
+      }),
+      load: loads.acquire(route.toolId, () => ({ running: 0 })),
+      mcpPathname,
+      mcpEndpoint: base + mcpPathname,
+      otherEndpoint: `${base}/{path}`,
+    };
+  }
+
+  function release(route: DeploymentRoute | undefined): void {
+    if (!route) return;
+    for (const target of route.targets) replicas.release(replicaKey(target));
+    loads.release(route.toolId);
+  }
+
+  /** Answers the route that had the key. */
+  function remove(from: Table, key: string): DeploymentRoute | undefined {
+    const route = from.routes.get(key);
+    if (!route) return undefined;
+    from.routes.delete(key);
+    const address = addressOf(route.slug, route.ref);
+    setGroup(from, address, from.groups.get(address)?.deployments.filter((other) => other !== route) ?? []);
+    return route;
+  }
+
+  function set(into: Table, route: DeploymentRoute): DeploymentRoute | undefined {
+    const before = remove(into, route.key);
+    into.routes.set(route.key, route);
+    const address = addressOf(route.slug, route.ref);
+    setGroup(into, address, [...(into.groups.get(address)?.deployments ?? []), route]);
+    return before;
+  }
+
+  function wake(address: string): void {
+    const listeners = waiting.get(address);
+    waiting.delete(address);
+    for (const listener of listeners ?? []) listener();
+  }
+
+  /** Takes the place of the table; what only that had is let go. */
+  function replaceBy(next: Table): void {
+    const before = table;
+    table = next;
+    for (const route of before.routes.values()) release(route);
+    // Who is woken may wait again.
+    const told = [...waiting.values()].flatMap((listeners) => [...listeners]);
+    waiting.clear();
+    for (const listener of told) listener();
+  }
+
+  function forgetComing(): void {
+    for (const route of coming?.routes.values() ?? []) release(route);
+    coming = null;
+  }
+
+  function change({ routes, removed }: RouteTable): void {
+    const addresses = new Set<string>();
+    const note = (route: DeploymentRoute | undefined): DeploymentRoute | undefined => {
+      if (route) addresses.add(addressOf(route.slug, route.ref));
+      return route;
+    };
+    // What both have is taken before it is let go.
+    const before = routes.map((route) => {
+      const taken = take(route);
+      note(taken);
+      return note(set(table, taken));
+    });
+    for (const key of removed) before.push(note(remove(table, key)));
+    for (const route of before) release(route);
+    for (const address of addresses) wake(address);
+  }
+
+  function apply(given: RouteTable): Applied {
+    if (given.begins) {
+      forgetComing();
+      coming = { routes: new Map(), groups: new Map() };
+    }
+    const whole = coming;
+    if (whole) for (const route of given.routes) release(set(whole, take(route)));
+    if (given.more) return "NOTHING";
+    const { version, position, sessionKey } = given;
+    latest = { version, position, sessionKey };
+    if (signing?.key !== sessionKey) {
+      const key = sessionKey;
+      signing = { key, sessionIds: createSessionIds({ key }), requestStates: createRequestStates({ key, now }) };
+    }
+    coming = null;
+    if (whole) replaceBy(whole);
+    else change(given);
+    return whole ? "TABLE" : "CHANGE";
   }
 
   return {
-    apply(table) {
-      const nextReplicas = new Map<string, Replica>();
-      const nextLoads = new Map<string, ToolLoad>();
-      const byKey = new Map<string, DeploymentRoute[]>();
-      for (const route of table.routes) {
-        const load = nextLoads.get(route.toolId) ?? loads.get(route.toolId) ?? { running: 0 };
-        nextLoads.set(route.toolId, load);
-        const base = `/mcp/{slug}${route.ref === "" ? "" : route.ref === "staging" ? "@staging" : "@{deployment}"}/v1`;
-        const deployment: DeploymentRoute = {
-          ...route,
-          replicas: route.targets.map((target) => replicaFor(target, nextReplicas)),
-          load,
-          mcpPathname: withoutQuery(route.mcpPath),
-          mcpEndpoint: base + withoutQuery(route.mcpPath),
-          otherEndpoint: `${base}/{path}`,
-        };
-        const key = keyOf(route.slug, route.ref);
-        const group = byKey.get(key);
-        if (group) group.push(deployment);
-        else byKey.set(key, [deployment]);
-      }
-      const retired = [...replicas].filter(([key]) => !nextReplicas.has(key));
-      groups = new Map(
-        [...byKey].flatMap(([key, [first, ...others]]) =>
-          first ? [[key, { toolId: first.toolId, deployments: [first, ...others] }]] : [],
-        ),
-      );
-      replicas = nextReplicas;
-      loads = nextLoads;
-      version = table.version;
-      if (signing?.key !== table.sessionKey) {
-        const key = table.sessionKey;
-        signing = { key, sessionIds: createSessionIds({ key }), requestStates: createRequestStates({ key, now }) };
-      }
-      for (const [, replica] of retired) replica.retire();
-      const told = waiting;
-      waiting = new Set();
-      for (const listener of told) listener();
+    apply,
+    resume() {
+      forgetComing();
+      return latest?.position ?? "";
     },
-    version: () => version,
-    count: () => groups.size,
-    find: (slug, ref) => groups.get(keyOf(slug, ref)),
-    onceChanged(listener) {
-      waiting.add(listener);
-      return () => waiting.delete(listener);
+    parts: () => latest && partsOf(latest, table.routes.values()),
+    version: () => latest?.version ?? null,
+    count: () => table.groups.size,
+    find: (slug, ref) => table.groups.get(addressOf(slug, ref)),
+    onceChanged(slug, ref, listener) {
+      const address = addressOf(slug, ref);
+      const listeners = waiting.get(address) ?? new Set();
+      waiting.set(address, listeners.add(listener));
+      return () => {
+        listeners.delete(listener);
+        if (listeners.size === 0 && waiting.get(address) === listeners) waiting.delete(address);
+      };
     },
     sessionIds: () => signing?.sessionIds ?? null,
     requestStates: () => signing?.requestStates ?? null,
@@ -127,9 +204,43 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
   };
 }
 
+function setGroup({ groups }: Table, address: string, deployments: readonly DeploymentRoute[]): void {
+  const [first, ...others] = deployments;
+  if (first) groups.set(address, { toolId: first.toolId, deployments: [first, ...others] });
+  else groups.delete(address);
+}
+
+/** Its last part has no routes: it says as of when the table is, which it may be ahead of. */
+function* partsOf(
+  latest: Pick<RouteTable, "version" | "position" | "sessionKey">,
+  routes: Iterable<DeploymentRoute>,
+): Generator<RouteTable> {
+  let begins = true;
+  let part: Route[] = [];
+  for (const {
+    replicas: _,
+    load: _load,
+    mcpPathname: _path,
+    mcpEndpoint: _mcp,
+    otherEndpoint: _other,
+    ...route
+  } of routes) {
+    part.push(route);
+    if (part.length < PART) continue;
+    yield { ...latest, begins, more: true, routes: part, removed: [] };
+    begins = false;
+    part = [];
+  }
+  yield { ...latest, begins, more: false, routes: part, removed: [] };
+}
+
 /** Neither a slug nor a ref has a slash. */
-function keyOf(slug: string, ref: string): string {
+function addressOf(slug: string, ref: string): string {
   return `${slug}/${ref}`;
+}
+
+function replicaKey({ replicaId, url, token, owner, mcpTarget, headers }: RouteTarget): string {
+  return [replicaId, url, token, owner, mcpTarget, JSON.stringify(headers)].join("\n");
 }
 
 function withoutQuery(path: string): string {

@@ -1,6 +1,5 @@
 import { open, readFile, rename } from "node:fs/promises";
-import { basename } from "node:path";
-import { systemCodeOf, type Sealer } from "@toolyard/service-kit";
+import { systemCodeOf } from "@toolyard/service-kit";
 import type { z } from "zod";
 
 /** A JSON file of the proxy's own, mode 0600, that is either the old value or the new one, also after a power cut. */
@@ -11,14 +10,8 @@ export interface StateFile<Value> {
   write(value: Value): Promise<void>;
 }
 
-export function createStateFile<Value>(options: {
-  path: string;
-  schema: z.ZodType<Value>;
-  /** Seals what is written: for what holds secrets. What does not open is as if there were none. */
-  sealer?: Sealer;
-}): StateFile<Value> {
-  const { path, schema, sealer } = options;
-  const context = basename(path);
+export function createStateFile<Value>(options: { path: string; schema: z.ZodType<Value> }): StateFile<Value> {
+  const { path, schema } = options;
   let waiting: { value: Value } | null = null;
   let writing: Promise<void> = Promise.resolve();
 
@@ -30,8 +23,7 @@ export function createStateFile<Value>(options: {
     const next = `${path}.${process.pid}.next`;
     const handle = await open(next, "w", 0o600);
     try {
-      const text = JSON.stringify(value);
-      await handle.writeFile(sealer ? sealer.seal(text, context) : text);
+      await handle.writeFile(JSON.stringify(value));
       await handle.datasync();
     } finally {
       await handle.close();
@@ -48,7 +40,7 @@ export function createStateFile<Value>(options: {
         if (systemCodeOf(error) === "ENOENT") return null;
         throw error;
       }
-      const parsed = schema.safeParse(parseJson(text, (sealed) => sealer?.open(sealed, context) ?? sealed));
+      const parsed = schema.safeParse(parseJson(text));
       return parsed.success ? parsed.data : null;
     },
     write(value) {
@@ -59,10 +51,10 @@ export function createStateFile<Value>(options: {
   };
 }
 
-function parseJson(text: string, open: (sealed: string) => string): unknown {
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(open(text));
+    return JSON.parse(text);
   } catch {
-    return null; // of another version or credential, or damaged: as if there were none
+    return null; // damaged: as if there were none
   }
 }

@@ -2,12 +2,15 @@ import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
-import type { Deployment, HealthCheck, Replica } from "./deployment.ts";
+import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
 import { launchSpec, type LaunchSpec } from "./launch-spec.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
 export const healthEvents = eventLogSchema("health");
+
+/** Of what is to run, which is little of what there ever was. An index is used where a query says this in these words. */
+export const TO_RUN = "desired = 'RUN'";
 
 export const deploymentEntity = new EntitySchema<Deployment>({
   name: "deployments",
@@ -52,6 +55,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     { columns: ["toolSlug", "desired", "id"] },
     { columns: ["templateId", "id"] },
     { columns: ["status"] },
+    { columns: ["id"], where: TO_RUN },
   ],
 });
 
@@ -89,6 +93,23 @@ export const replicaEntity = new EntitySchema<ReplicaRow>({
   // The port's reservation is the row itself: no two replicas of a host can hold one.
   uniques: [{ columns: ["hostId", "port"] }, { columns: ["deploymentId", "ordinal"] }],
   indices: [{ columns: ["deploymentId"] }],
+});
+
+/** A tool and environment of which nothing is to run any more, and what was the last. */
+export interface LastStoppedRow {
+  toolId: string;
+  environment: Environment;
+  deploymentId: string;
+}
+
+export const lastStoppedEntity = new EntitySchema<LastStoppedRow>({
+  name: "last_stopped",
+  columns: {
+    toolId: { ...column.primaryId },
+    environment: { ...column.name, primary: true },
+    deploymentId: { ...column.id },
+  },
+  indices: [{ columns: ["deploymentId"], unique: true }],
 });
 
 export const healthCheckEntity = new EntitySchema<HealthCheck>({
@@ -151,6 +172,7 @@ export const usageBucketEntity = new EntitySchema<UsageBucketRow>({
 export const entities: EntitySchema[] = [
   deploymentEntity,
   replicaEntity,
+  lastStoppedEntity,
   healthCheckEntity,
   usageRecordEntity,
   usageBatchEntity,

@@ -26,6 +26,7 @@ import {
   type DeploymentStore,
   type DeploymentTransaction,
 } from "./deployment-store.ts";
+import { forgetStopped, noteStopped } from "./routes/route-store.sql.ts";
 
 const KEPT_CHECKS = 100;
 
@@ -116,16 +117,6 @@ export function createSqlDeploymentStore(options: {
         .getMany();
       return withReplicas(database.read, found);
     },
-    lastStopped: (limit) =>
-      deployments()
-        .createQueryBuilder("deployment")
-        .where("deployment.desired = 'STOP'")
-        .andWhere(
-          "NOT EXISTS (SELECT 1 FROM deployments newer WHERE newer.toolId = deployment.toolId AND newer.environment = deployment.environment AND (newer.desired = 'RUN' OR newer.id > deployment.id))",
-        )
-        .orderBy("deployment.id", "DESC")
-        .limit(limit)
-        .getMany(),
     async hostIds() {
       const rows = await replicas().find({ select: { id: true, hostId: true } });
       return [...new Set(rows.map(({ hostId }) => hostId))];
@@ -177,12 +168,14 @@ function createTransaction({ manager }: Transaction, pending: PendingEvents): De
         .find({ where: { toolId, environment, desired: "RUN" }, order: { id: "ASC" } }),
     async insertDeployment(deployment) {
       await manager.getRepository(deploymentEntity).insert(writable(deployment));
+      await forgetStopped(manager, deployment);
     },
     async insertReplica(replica) {
       await holdingPort(manager.getRepository(replicaEntity).insert(writable(toRow(replica))));
     },
     async saveDeployment(deployment) {
       await manager.getRepository(deploymentEntity).update({ id: deployment.id }, writable(deployment));
+      if (deployment.desired === "STOP") await noteStopped(manager, deployment);
     },
     async saveReplica(replica) {
       if (replica.state.phase === "STOPPED") await manager.getRepository(replicaEntity).delete({ id: replica.id });

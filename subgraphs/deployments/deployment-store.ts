@@ -82,8 +82,6 @@ export interface DeploymentStore {
   replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;
   /** Everything that may need work: what is to run, and what still has replicas. */
   unsettled(): Promise<DeploymentRecord[]>;
-  /** The newest STOPPED or retired deployment of each tool and environment without one that is to run, at most `limit`. */
-  lastStopped(limit: number): Promise<Deployment[]>;
   /** Of all hosts that have replicas. */
   hostIds(): Promise<string[]>;
   portsInUse(hostId: string): Promise<Set<number>>;

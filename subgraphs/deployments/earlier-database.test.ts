@@ -5,6 +5,7 @@ import { openDatabase, readMigrations } from "@toolyard/storage";
 import LibsqlDatabase from "libsql";
 import { expect, test } from "vitest";
 import { deploymentEntity, entities, migrationsFolder, usageBucketEntity } from "./database.ts";
+import { createSqlRouteStore } from "./routes/route-store.sql.ts";
 
 test("what an earlier version kept of servers' words, and showed of configurations, is gone; the rest stays", async () => {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
@@ -125,6 +126,33 @@ test("hours of usage that an earlier version summed up are summed up by days too
       { ...common, resolutionMs: day, at, calls: 6, errors: 4, mcpFailures: 2, histogram: { "-5": 1, 7: 3, 8: 2 } },
       { ...common, resolutionMs: day, at, deploymentId: "e", histogram: { 10: 3 } },
       { ...common, resolutionMs: day, at: at + day, histogram: { 9: 3 } },
+    ]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("what was stopped last of each tool and environment is found in what an earlier version kept", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-deployments-"));
+  try {
+    const file = join(folder, "deployments.sqlite");
+    const migrations = readMigrations(migrationsFolder);
+    const before = migrations.findIndex(({ name }) => name.endsWith("last-stopped"));
+    await (await openDatabase({ file, entities, migrations: migrations.slice(0, before) })).close();
+    const deployments = [
+      { id: "1", toolId: "stopped", environment: "PRODUCTION", desired: "STOP" },
+      { id: "2", toolId: "stopped", environment: "PRODUCTION", desired: "STOP" },
+      { id: "3", toolId: "stopped", environment: "STAGING", desired: "STOP" },
+      { id: "4", toolId: "running", environment: "PRODUCTION", desired: "RUN" },
+      { id: "5", toolId: "running", environment: "PRODUCTION", desired: "STOP" },
+    ];
+    for (const row of deployments) insert(file, { deployments: { name: row.id, ...row } });
+    const database = await openDatabase({ file, entities, migrations });
+    const found = await createSqlRouteStore(database).stoppedFrom("", 10);
+    await database.close();
+    expect(found).toEqual([
+      { toolId: "stopped", environment: "PRODUCTION", deploymentId: "2" },
+      { toolId: "stopped", environment: "STAGING", deploymentId: "3" },
     ]);
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -44,7 +44,9 @@ import { createLoaders } from "./loaders.ts";
 import { createLogArchive } from "./log-archive.ts";
 import { createLogService } from "./log-service.ts";
 import { resolvers } from "./resolvers.ts";
+import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
+import { createSqlRouteStore } from "./routes/route-store.sql.ts";
 import { resolveHostId } from "./runtime-wiring.ts";
 import { createSessionCounter } from "./session-counter.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
@@ -71,7 +73,12 @@ export interface DeploymentsSubgraphOptions {
   prober?: Prober;
   timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
   isPortFree?: (address: string, port: number) => Promise<boolean>;
+  /** For tests: of how many stopped tools proxies can tell by name. */
+  stoppedRoutes?: number;
 }
+
+/** Of more than that a proxy says that they are unknown. */
+const STOPPED_ROUTES = 1_000;
 
 /** The deployments subgraph: its graph, its store, and the engine that starts and stops replicas. */
 export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): Promise<Subgraph> {
@@ -161,10 +168,14 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
     usage: createUsageService({ store: usageStore, now }),
     routes: createRouteFeed({
-      store,
+      builder: createRouteBuilder({
+        store,
+        routes: createSqlRouteStore(database),
+        sealer,
+        stoppedRoutes: options.stoppedRoutes ?? STOPPED_ROUTES,
+      }),
       log: eventLog,
       tail: eventTail,
-      sealer,
       sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
     }),
     busyReplicas,

@@ -99,9 +99,9 @@ export const resolvers: Resolvers<Context> = {
       resolve: (release: unknown) => release,
     },
     routesChanged: {
-      subscribe: (_, _arguments, { routes, caller }) => {
+      subscribe: (_, { after }, { routes, caller }) => {
         caller.require("internal:routes");
-        return routes.follow();
+        return after == null ? routes.follow() : routes.followChanges(after);
       },
       resolve: (table: unknown) => table,
     },

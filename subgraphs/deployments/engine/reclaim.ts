@@ -29,7 +29,10 @@ export async function reclaimReplicas(options: {
         await store.transaction(async (tx) => {
           const record = await tx.load(deployment.id);
           const row = record?.replicas.find(({ id }) => id === replica.id);
-          if (row) await tx.saveReplica({ ...row, handle: current });
+          if (!record || !row) return;
+          await tx.saveReplica({ ...row, handle: current });
+          const message = `${deployment.name} is reached where DATA_DIR is now.`;
+          tx.emit(record.deployment, [{ kind: "MOVED", message }]);
         });
     }
   }

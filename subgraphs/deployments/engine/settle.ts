@@ -2,6 +2,9 @@ import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../deployment-store.ts";
 import { deriveStatus } from "./status.ts";
 
+/** Neither status nor health has changed; those who follow, proxies among them, look again only when an event says so. */
+const REASON_CHANGED = "REASON_CHANGED";
+
 /**
  * The deployment as its replicas make it, with what that means for its subscribers. `deployedAt` is when it first answered,
  * `stoppedAt` when nothing of it was left.
@@ -22,6 +25,7 @@ export function settle(
   const told = (kind: string) => [{ kind, message: describeStatus(settled), words: settled.words }];
   if (derived.status !== deployment.status) return { deployment: settled, events: told(derived.status) };
   if (derived.health !== deployment.health) return { deployment: settled, events: told("HEALTH_CHANGED") };
+  if (derived.reason !== deployment.reason) return { deployment: settled, events: told(REASON_CHANGED) };
   return { deployment: settled, events: [] };
 }
 
@@ -34,7 +38,9 @@ export async function saveSettled(
 ): Promise<DeploymentRecord> {
   const settled = settle(record, now);
   await tx.saveDeployment(settled.deployment);
-  tx.emit(settled.deployment, [...events, ...settled.events]);
+  // Another event tells as well that there is something to look at.
+  const news = events.length > 0 ? settled.events.filter(({ kind }) => kind !== REASON_CHANGED) : settled.events;
+  tx.emit(settled.deployment, [...events, ...news]);
   return { deployment: settled.deployment, replicas: record.replicas };
 }
 

@@ -269,7 +269,7 @@ export type DeploymentEvent = {
   sequence: Scalars['String']['output'];
   /** When it happened. */
   at: Scalars['DateTime']['output'];
-  /** `DEPLOYED`, `STOP_REQUESTED`, `SCALED`, `RESTART_REQUESTED`, `ROUTE_SHIFTED`, `REPLACED`, `SUSPENDED`, `HEALTH_CHANGED`, a status, or `REPLICA_` and a phase. */
+  /** `DEPLOYED`, `STOP_REQUESTED`, `SCALED`, `RESTART_REQUESTED`, `ROUTE_SHIFTED`, `REPLACED`, `SUSPENDED`, `MOVED`, `HEALTH_CHANGED`, `REASON_CHANGED`, a status, or `REPLICA_` and a phase. */
   kind: Scalars['String']['output'];
   /** What happened, in a sentence. What a server said of it follows for those who may read its logs. */
   message: Scalars['String']['output'];
@@ -424,18 +424,28 @@ export type UsagePoint = {
   p95Ms?: Maybe<Scalars['Float']['output']>;
 };
 
-/** A proxy's view of the world. `version` rises with every change. */
+/** A proxy's view of the world, or what has changed of it. `version` rises with every change. */
 export type RouteTable = {
   /** A number; a table of a lower one is older. */
   version: Scalars['String']['output'];
+  /** Where this leads to: what to pass as `after` once it is taken in. */
+  position: Scalars['String']['output'];
   /** Base64url of the key by which proxies sign MCP session ids. Secret. */
   sessionKey: Scalars['String']['output'];
-  /** Every route; what is not in it is unknown. */
+  /** Whether it begins the whole table, which takes the place of all before it; else it changes what there is. */
+  begins: Scalars['Boolean']['output'];
+  /** Whether more of the same table follows: it is good for use once that has come. */
+  more: Scalars['Boolean']['output'];
+  /** Every route, where this is the whole table: what is not in it is unknown. Else those that are new or changed. */
   routes: Array<Route>;
+  /** Keys of routes that are no more. Some may be unknown to who reads it. */
+  removed: Array<Scalars['String']['output']>;
 };
 
 /** Where calls of `/mcp/{slug}/v1` (ref "") or `/mcp/{slug}@{ref}/v1` go. */
 export type Route = {
+  /** Its name in the table: it takes the place of the route before it that has the same. */
+  key: Scalars['String']['output'];
   /** The tool's slug. */
   slug: Scalars['String']['output'];
   /** "" for production, "staging", or the name of one deployment. */
@@ -1186,7 +1196,7 @@ export type Subscription = {
   deploymentLogs: LogLine;
   /** How a release goes on. */
   releaseUpdated: Release;
-  /** Every route as of now, and again at each change; for proxies. */
+  /** Every route as of now, and again at each change; for proxies. With `after` only what has changed. */
   routesChanged: RouteTable;
 };
 
@@ -1213,6 +1223,11 @@ export type SubscriptionDeploymentLogsArgs = {
 
 export type SubscriptionReleaseUpdatedArgs = {
   id: Scalars['ID']['input'];
+};
+
+
+export type SubscriptionRoutesChangedArgs = {
+  after?: InputMaybe<Scalars['String']['input']>;
 };
 
 
@@ -1638,11 +1653,16 @@ export type UsagePointResolvers<ContextType = Context, ParentType extends Resolv
 
 export type RouteTableResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTable'] = ResolversParentTypes['RouteTable']> = {
   version?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  position?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   sessionKey?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  begins?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  more?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   routes?: Resolver<Array<ResolversTypes['Route']>, ParentType, ContextType>;
+  removed?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
 };
 
 export type RouteResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Route'] = ResolversParentTypes['Route']> = {
+  key?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   slug?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   ref?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   toolId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
@@ -1872,7 +1892,7 @@ export type SubscriptionResolvers<ContextType = Context, ParentType extends Reso
   deploymentHealth?: SubscriptionResolver<ResolversTypes['HealthCheckEvent'], "deploymentHealth", ParentType, ContextType, Partial<SubscriptionDeploymentHealthArgs>>;
   deploymentLogs?: SubscriptionResolver<ResolversTypes['LogLine'], "deploymentLogs", ParentType, ContextType, RequireFields<SubscriptionDeploymentLogsArgs, 'deploymentId'>>;
   releaseUpdated?: SubscriptionResolver<ResolversTypes['Release'], "releaseUpdated", ParentType, ContextType, RequireFields<SubscriptionReleaseUpdatedArgs, 'id'>>;
-  routesChanged?: SubscriptionResolver<ResolversTypes['RouteTable'], "routesChanged", ParentType, ContextType>;
+  routesChanged?: SubscriptionResolver<ResolversTypes['RouteTable'], "routesChanged", ParentType, ContextType, Partial<SubscriptionRoutesChangedArgs>>;
 };
 
 type PartialResolvers<ContextType = Context> = {

@@ -1,93 +1,193 @@
-import type { EventLog, EventTail } from "@toolyard/events";
-import type { Sealer } from "@toolyard/service-kit";
-import { calleeOf } from "../callee.ts";
-import { openHeaders, openUrl } from "../launch-opening.ts";
-import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
-import type { DeploymentStore } from "../deployment-store.ts";
-import { buildRoutes, type Route } from "./route-table.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { EventLog, EventTail, LoggedEvent } from "@toolyard/events";
+import { newId } from "@toolyard/service-kit";
+import type { DeploymentEventPayload } from "../deployment.ts";
+import { PART, type RouteBuilder, type TablePart } from "./route-builder.ts";
+import type { Place } from "./route-store.ts";
+import { sharedKey, type Route } from "./route-table.ts";
 
-export interface RouteTable {
-  /** The event log's position as of which the routes are: it rises with every change, also across restarts. */
+/** The whole table, a part of it, or what has changed of it. */
+export interface RouteTable extends TablePart {
+  /** The event log's position as of which the routes are, at least: it rises with every change, also across restarts. */
   version: string;
+  /** Where to go on from once this is taken in. */
+  position: string;
   /** Base64url of the key by which proxies sign MCP session ids. Secret. */
   sessionKey: string;
-  routes: Route[];
+  /** The whole table begins: it takes the place of all before it. */
+  begins: boolean;
+  /** More of the same table follows, and only then is it good for use. */
+  more: boolean;
 }
 
 export interface RouteFeed {
   read(): Promise<RouteTable>;
   /** The table as it is, then again at each change. */
   follow(): AsyncIterableIterator<RouteTable>;
+  /**
+   * What has changed since `position`, at once, then each change. Begins with the whole table, in parts, where the position is "", of
+   * another process, or older than the event log.
+   */
+  followChanges(position: string): AsyncIterableIterator<RouteTable>;
 }
 
-/** Stopped tools that a proxy can tell of by name; of more than that it says that they are unknown. */
-const STOPPED_ROUTES = 1_000;
+/** How far a reader is: the last event that it knows of, and from which deployment on it knows of what was stopped. */
+interface Progress {
+  sequence: number;
+  floor: string;
+}
+
+/** What events that came together are about. */
+interface Batch {
+  places: Map<string, Place>;
+  deploymentIds: Set<string>;
+  sequence: number;
+}
 
 export function createRouteFeed(options: {
-  store: DeploymentStore;
+  builder: RouteBuilder;
   log: EventLog<DeploymentEventPayload>;
   tail: EventTail<DeploymentEventPayload>;
-  sealer: Sealer;
   sessionKey: string;
 }): RouteFeed {
-  const { store, log, tail, sealer, sessionKey } = options;
-  const secrets = {
-    calleeOf: (deployment: Deployment, replica: Replica) => calleeOf(deployment, replica, sealer),
-    headersOf: (deployment: Deployment) => openHeaders(deployment, sealer),
-    urlOf: (deployment: Deployment) => openUrl(deployment, sealer),
-  };
+  const { builder, log, tail, sessionKey } = options;
+  // Another version may make other routes of the same rows, and a restored backup has other events: what another process gave
+  // out is no place to go on from.
+  const process = newId();
 
-  async function read(): Promise<RouteTable> {
-    // Every change of a route is written with an event. Read before the rows, so that no version claims less than it shows.
-    const version = await log.latest();
-    const [records, stopped] = await Promise.all([store.unsettled(), store.lastStopped(STOPPED_ROUTES)]);
-    return { version: String(version), sessionKey, routes: buildRoutes(records, stopped, secrets) };
+  const tableOf = (
+    { sequence, floor }: Progress,
+    part: TablePart,
+    { begins, more }: Pick<RouteTable, "begins" | "more"> = { begins: false, more: false },
+  ): RouteTable => ({
+    version: String(sequence),
+    position: `${process}.${sequence}.${floor}`,
+    sessionKey,
+    begins,
+    more,
+    ...part,
+  });
+
+  async function resume(position: string): Promise<Progress | null> {
+    const [of, sequence, floor, ...more] = position.split(".");
+    if (of !== process || floor === undefined || more.length > 0) return null;
+    return Number(sequence) >= (await log.trimmedTo()) ? { sequence: Number(sequence), floor } : null;
   }
 
-  function follow(): AsyncIterableIterator<RouteTable> {
-    const ended = new AbortController();
-    let last: string | null = null;
-    async function* tables(): AsyncGenerator<RouteTable, undefined> {
-      const start = await log.latest();
-      const events = tail.follow({ after: String(start), signal: ended.signal });
-      try {
-        let version = -1;
-        while (!ended.signal.aborted) {
-          if (version >= 0) {
-            const step = await events.next();
-            if (step.done) return;
-            // What was read last knew of it: a burst of events is one table.
-            if (step.value.sequence <= version) continue;
-          }
-          const table = await read();
-          version = Number(table.version);
-          const content = JSON.stringify(table.routes);
-          if (content === last) continue;
-          last = content;
-          yield table;
-        }
-      } finally {
-        await events.return?.();
+  async function* whole(): AsyncGenerator<RouteTable, Progress> {
+    // Read before the rows: no version claims less than it shows.
+    const progress = { sequence: await log.latest(), floor: await builder.floor() };
+    let begins = true;
+    let held: Route[] = [];
+    for await (const routes of builder.buildAll(progress.floor)) {
+      if (held.length > 0) {
+        yield tableOf(progress, { routes: held, removed: [] }, { begins, more: true });
+        begins = false;
+        // The store answers without leaving the event loop: others have their turn here.
+        await nextTurn();
       }
+      held = routes;
     }
-    const stream = tables();
-    const end = async (): Promise<IteratorReturnResult<undefined>> => {
-      ended.abort();
-      await stream.return(undefined);
-      return { done: true, value: undefined };
-    };
-    return {
-      next: () => stream.next(),
-      return: end,
-      async throw(error) {
-        await end();
-        throw error;
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    yield tableOf(progress, { routes: held, removed: [] }, { begins, more: false });
+    return progress;
   }
 
-  return { read, follow };
+  async function* changes(position: string, signal: AbortSignal): AsyncGenerator<RouteTable, undefined> {
+    let progress = await resume(position);
+    // What it knows holds: said at once, since nothing may change for long.
+    if (progress) yield tableOf(progress, { routes: [], removed: [] });
+    else progress = yield* whole();
+    // Every change of a route is written with an event of its deployment.
+    for await (const batch of inBatches(tail.follow({ after: String(progress.sequence), signal }))) {
+      const floor = await builder.floor();
+      for await (const moved of builder.placesBetween(progress.floor, floor))
+        yield tableOf(progress, await builder.build(moved, [], floor));
+      progress = { sequence: batch.sequence, floor };
+      yield tableOf(progress, await builder.build([...batch.places.values()], [...batch.deploymentIds], floor));
+    }
+  }
+
+  async function* tables(signal: AbortSignal): AsyncGenerator<RouteTable, undefined> {
+    const known = new Map<string, Route>();
+    let changed = true;
+    for await (const { begins: _begins, routes, removed, ...table } of changes("", signal)) {
+      for (const key of removed) changed = known.delete(key) || changed;
+      for (const route of routes) {
+        if (JSON.stringify(known.get(route.key)) === JSON.stringify(route)) continue;
+        known.set(route.key, route);
+        changed = true;
+      }
+      if (table.more || !changed) continue;
+      changed = false;
+      yield { ...table, begins: true, routes: [...known.values()], removed: [] };
+    }
+  }
+
+  return {
+    async read() {
+      const routes: Route[] = [];
+      for (const parts = whole(); ;) {
+        const { done, value } = await parts.next();
+        if (done) return tableOf(value, { routes, removed: [] }, { begins: true, more: false });
+        routes.push(...value.routes);
+      }
+    },
+    follow: () => endable(tables),
+    followChanges: (position) => endable((signal) => changes(position, signal)),
+  };
+}
+
+/** Takes together what comes in one turn of the event loop, of at most so many deployments. */
+async function* inBatches(
+  events: AsyncIterableIterator<LoggedEvent<DeploymentEventPayload>>,
+): AsyncGenerator<Batch, undefined> {
+  const take = () => {
+    const step = events.next();
+    // Nobody may be waiting for it when it fails; whoever does then is told.
+    step.catch(() => undefined);
+    return step;
+  };
+  try {
+    let coming = take();
+    for (;;) {
+      const batch: Batch = { places: new Map(), deploymentIds: new Set(), sequence: 0 };
+      let step: Awaited<typeof coming> | null = await coming;
+      const turn = nextTurn(null);
+      while (step && !step.done) {
+        const { sequence, subjectId, payload } = step.value;
+        batch.sequence = sequence;
+        batch.deploymentIds.add(subjectId);
+        const place = { toolId: payload.toolId, environment: payload.environment };
+        batch.places.set(sharedKey(place), place);
+        coming = take();
+        step = batch.deploymentIds.size < PART ? await Promise.race([coming, turn]) : null;
+      }
+      if (batch.deploymentIds.size > 0) yield batch;
+      if (step?.done) return;
+    }
+  } finally {
+    await events.return?.();
+  }
+}
+
+/** A stream whose `return` ends it at once, also while it waits. */
+function endable<Item>(open: (signal: AbortSignal) => AsyncGenerator<Item, undefined>): AsyncIterableIterator<Item> {
+  const ended = new AbortController();
+  const stream = open(ended.signal);
+  const end = async (): Promise<IteratorReturnResult<undefined>> => {
+    ended.abort();
+    await stream.return(undefined);
+    return { done: true, value: undefined };
+  };
+  return {
+    next: () => stream.next(),
+    return: end,
+    async throw(error) {
+      await end();
+      throw error;
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }

@@ -2,6 +2,7 @@ import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../deployment-store.ts";
 import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { mcpPathOf } from "../launch-spec.ts";
+import type { Candidates, Place } from "./route-store.ts";
 
 export interface RouteTarget extends Callee {
   replicaId: string;
@@ -15,6 +16,8 @@ export interface RouteTarget extends Callee {
 }
 
 export interface Route {
+  /** Its name in the table, as `ownKey` or `sharedKey` makes it. */
+  key: string;
   slug: string;
   /** "" for production, "staging", or one deployment's name. */
   ref: string;
@@ -43,45 +46,60 @@ export interface RouteSecrets {
   urlOf(deployment: Deployment): URL | null;
 }
 
+/** The key of a deployment's own route, by its name. */
+export function ownKey({ id }: Pick<Deployment, "id">): string {
+  return id;
+}
+
+/** The key of the route that a tool's deployments in an environment share. */
+export function sharedKey({ toolId, environment }: Place): string {
+  return `${toolId}/${environment}`;
+}
+
+/** The route of one deployment by its name; null when it is not to run. */
+export function ownRoute(record: DeploymentRecord, secrets: RouteSecrets): Route | null {
+  const { deployment } = record;
+  if (deployment.desired !== "RUN") return null;
+  return toRoute(record, { key: ownKey(deployment), ref: deployment.name }, secrets);
+}
+
 /**
- * The routes that these deployments give: one for each that is to run, by its name, and one for each tool and environment. That
- * one is of the deployment that has it; while it serves nothing, of one that waits for it, so that the reason is the newest.
- * `stopped`: of tools without one that is to run, so that a proxy can say so.
+ * The route of a tool in an environment: of the deployment that has it; while that serves nothing, of one that waits for it, so that
+ * the reason is the newest. Where nothing is to run, `stopped` is what a proxy can say it of. Null where there is nothing to say.
  */
-export function buildRoutes(
-  records: readonly DeploymentRecord[],
-  stopped: readonly Deployment[],
+export function sharedRoute(
+  place: Place,
+  {
+    candidates,
+    stopped,
+    recordOf,
+  }: {
+    candidates: Candidates | undefined;
+    stopped: Deployment | null;
+    recordOf: (id: string) => DeploymentRecord | undefined;
+  },
   secrets: RouteSecrets,
-): Route[] {
-  const live = records.filter(({ deployment }) => deployment.desired === "RUN");
-  const own = live.map((record) => toRoute(record, record.deployment.name, secrets));
-  const shared = [
-    ...Map.groupBy(live, ({ deployment }) => `${deployment.toolId}/${deployment.environment}`).values(),
-  ].flatMap((group) => {
-    const chosen = choose(group);
-    return chosen ? [toRoute(chosen, refOf(chosen.deployment), secrets)] : [];
-  });
-  const gone = stopped.map((deployment) => toRoute({ deployment, replicas: [] }, refOf(deployment), secrets));
-  return [...shared, ...own, ...gone];
-}
-
-function refOf({ environment }: Deployment): string {
-  return environment === "PRODUCTION" ? "" : "staging";
-}
-
-function choose(group: readonly DeploymentRecord[]): DeploymentRecord | undefined {
-  const newestFirst = group.toSorted((a, b) => (a.deployment.id < b.deployment.id ? 1 : -1));
-  const active = newestFirst.find(({ deployment }) => deployment.role === "ACTIVE");
-  if (active && targetsOf(active.replicas).length > 0) return active;
+): Route | null {
+  const name = { key: sharedKey(place), ref: place.environment === "PRODUCTION" ? "" : "staging" };
+  if (!candidates) return stopped && toRoute({ deployment: stopped, replicas: [] }, name, secrets);
+  const [active, starting, newest] = [candidates.active, candidates.starting, candidates.newest].map((id) =>
+    id === null ? undefined : recordOf(id),
+  );
+  const serves = active !== undefined && targetsOf(active.replicas).length > 0;
   // Nothing of the active one answers: tell of what is coming, if anything is.
-  return newestFirst.find(({ deployment }) => deployment.status === "STARTING") ?? active ?? newestFirst[0];
+  const chosen = serves ? active : (starting ?? active ?? newest);
+  return chosen ? toRoute(chosen, name, secrets) : null;
 }
 
 function targetsOf(replicas: readonly Replica[]): Replica[] {
   return replicas.filter(({ state }) => state.phase === "READY" || state.phase === "UNHEALTHY");
 }
 
-function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secrets: RouteSecrets): Route {
+function toRoute(
+  { deployment, replicas }: DeploymentRecord,
+  name: Pick<Route, "key" | "ref">,
+  secrets: RouteSecrets,
+): Route {
   const { launch } = deployment;
   const remote = launch.kind === "remote";
   const headers = Object.entries(remote && replicas.length > 0 ? secrets.headersOf(deployment) : {}).map(
@@ -90,8 +108,8 @@ function toRoute({ deployment, replicas }: DeploymentRecord, ref: string, secret
   const url = replicas.length > 0 ? secrets.urlOf(deployment) : null;
   const mcpTarget = url === null ? "" : `${url.pathname}${url.search}`;
   return {
+    ...name,
     slug: deployment.toolSlug,
-    ref,
     toolId: deployment.toolId,
     deploymentId: deployment.id,
     digest: deployment.digest,

@@ -1,0 +1,125 @@
+import type { Sealer } from "@toolyard/service-kit";
+import { calleeOf } from "../callee.ts";
+import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+import { openHeaders, openUrl } from "../launch-opening.ts";
+import type { LastStopped, Place, RouteStore } from "./route-store.ts";
+import { ownKey, ownRoute, sharedKey, sharedRoute, type Route, type RouteSecrets } from "./route-table.ts";
+
+/** Some of the table as of now: these routes are so, and those keys have none. */
+export interface TablePart {
+  routes: Route[];
+  removed: string[];
+}
+
+/** Makes routes of what is stored, some at a time: what it reads and opens is what these are of. */
+export interface RouteBuilder {
+  /** The shared routes of these places and the own ones of these deployments. */
+  build(places: readonly Place[], deploymentIds: readonly string[], floor: string): Promise<TablePart>;
+  /** Every route, in parts. */
+  buildAll(floor: string): AsyncGenerator<Route[]>;
+  /** From which deployment on the table tells of what was stopped: what stopped before is unknown to it. */
+  floor(): Promise<string>;
+  /** Places that moved between the table and what is unknown to it. */
+  placesBetween(floor: string, other: string): AsyncGenerator<Place[]>;
+}
+
+/** Deployments read at a time. */
+export const PART = 50;
+
+/** @param stoppedRoutes Stopped tools that a proxy can tell of by name. */
+export function createRouteBuilder(options: {
+  store: Pick<DeploymentStore, "findMany" | "replicasOf">;
+  routes: RouteStore;
+  sealer: Sealer;
+  stoppedRoutes: number;
+}): RouteBuilder {
+  const { store, routes, sealer, stoppedRoutes } = options;
+  const secrets: RouteSecrets = {
+    calleeOf: (deployment, replica) => calleeOf(deployment, replica, sealer),
+    headersOf: (deployment) => openHeaders(deployment, sealer),
+    urlOf: (deployment) => openUrl(deployment, sealer),
+  };
+
+  async function load(ids: Iterable<string>): Promise<Map<string, DeploymentRecord>> {
+    const wanted = [...new Set(ids)];
+    if (wanted.length === 0) return new Map();
+    const [deployments, replicas] = await Promise.all([store.findMany(wanted), store.replicasOf(wanted)]);
+    const byDeployment = Map.groupBy(replicas, ({ deploymentId }) => deploymentId);
+    return new Map(
+      deployments.map((deployment) => [deployment.id, { deployment, replicas: byDeployment.get(deployment.id) ?? [] }]),
+    );
+  }
+
+  async function build(places: readonly Place[], deploymentIds: readonly string[], floor: string): Promise<TablePart> {
+    const toolIds = [...new Set(places.map(({ toolId }) => toolId))];
+    const [running, stopped] =
+      toolIds.length === 0 ? [[], []] : await Promise.all([routes.candidates(toolIds), routes.stoppedOf(toolIds)]);
+    const candidatesAt = new Map(running.map((each) => [sharedKey(each), each]));
+    const stoppedAt = new Map(
+      stopped.filter(({ deploymentId }) => deploymentId >= floor).map((each) => [sharedKey(each), each.deploymentId]),
+    );
+    const chosen = places.flatMap((place) => {
+      const candidates = candidatesAt.get(sharedKey(place));
+      return candidates
+        ? [candidates.active, candidates.starting, candidates.newest]
+        : [stoppedAt.get(sharedKey(place)) ?? null];
+    });
+    const records = await load([...chosen.filter((id) => id !== null), ...deploymentIds]);
+    const part: TablePart = { routes: [], removed: [] };
+    const add = (key: string, route: Route | null): void => {
+      if (route) part.routes.push(route);
+      else part.removed.push(key);
+    };
+    for (const place of places) {
+      const key = sharedKey(place);
+      const candidates = candidatesAt.get(key);
+      const last = records.get(stoppedAt.get(key) ?? "");
+      const found = { candidates, stopped: last?.deployment ?? null, recordOf: (id: string) => records.get(id) };
+      add(key, sharedRoute(place, found, secrets));
+    }
+    for (const id of deploymentIds) {
+      const record = records.get(id);
+      add(ownKey({ id }), record ? ownRoute(record, secrets) : null);
+    }
+    return part;
+  }
+
+  /** Places of rows by deployment, from `from` on and before `to`. */
+  async function* stoppedPlaces(from: string, to?: string): AsyncGenerator<LastStopped[]> {
+    for (let next = from; ;) {
+      const rows = await routes.stoppedFrom(next, PART, to);
+      if (rows.length > 0) yield rows;
+      const last = rows.at(-1);
+      if (rows.length < PART || !last) return;
+      // No id sorts between one and the same with this behind it.
+      next = `${last.deploymentId}!`;
+    }
+  }
+
+  return {
+    build,
+    async *buildAll(floor) {
+      for (let last = ""; ;) {
+        const page = await routes.runningAfter(last, PART);
+        if (page.length === 0) break;
+        const ids = page.map(({ id }) => id);
+        const newest = new Map(page.map((deployment) => [sharedKey(deployment), deployment]));
+        // A place's route is told once: with the newest of its deployments.
+        const ahead = new Set(
+          (await routes.candidates([...new Set(page.map(({ toolId }) => toolId))]))
+            .filter((each) => each.newest !== newest.get(sharedKey(each))?.id)
+            .map(sharedKey),
+        );
+        const places = [...newest].flatMap(([key, place]) => (ahead.has(key) ? [] : [place]));
+        yield (await build(places, ids, floor)).routes;
+        last = ids.at(-1) ?? last;
+      }
+      for await (const places of stoppedPlaces(floor)) yield (await build(places, [], floor)).routes;
+    },
+    floor: () => routes.stoppedFloor(stoppedRoutes),
+    async *placesBetween(floor, other) {
+      if (floor === other) return;
+      yield* floor < other ? stoppedPlaces(floor, other) : stoppedPlaces(other, floor);
+    },
+  };
+}

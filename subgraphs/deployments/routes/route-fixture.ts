@@ -1,0 +1,138 @@
+import { createEventLog, createEventTail, createInProcessBus } from "@toolyard/events";
+import { createLogger, createSealer, newId } from "@toolyard/service-kit";
+import { openDatabase, readMigrations } from "@toolyard/storage";
+import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
+import type { Deployment, DeploymentEventPayload, Environment, HealthEventPayload } from "../deployment.ts";
+import { createSqlDeploymentStore } from "../deployment-store.sql.ts";
+import type { DeploymentStore } from "../deployment-store.ts";
+import { createReplicaChanges, type ReplicaChanges } from "../engine/replica-changes.ts";
+import { saveSettled } from "../engine/settle.ts";
+import type { ReplicaEvent } from "../engine/transitions.ts";
+import { launchSpec } from "../launch-spec.ts";
+import { newReplica, newToken } from "../new-replica.ts";
+import { createRouteBuilder } from "./route-builder.ts";
+import { createRouteFeed, type RouteFeed } from "./route-feed.ts";
+import { createSqlRouteStore } from "./route-store.sql.ts";
+
+const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
+const MIGRATIONS = readMigrations(migrationsFolder);
+
+/** A store with the feed of its routes, and what happens to deployments, without the processes that it happens to. */
+export interface RouteFixture {
+  store: DeploymentStore;
+  changes: ReplicaChanges;
+  feed: RouteFeed;
+  /** Of another process on the same store. */
+  anotherFeed(): RouteFeed;
+  latest(): Promise<number>;
+  /** Of the event log all that there is. */
+  trim(): Promise<unknown>;
+  deploy(toolId: string, environment?: Environment): Promise<Deployment>;
+  /** Starts its replica, and lets it answer. */
+  run(deployment: Deployment): Promise<void>;
+  happen(deployment: Deployment, event: ReplicaEvent): Promise<void>;
+  stop(deployment: Deployment): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** @param options.file Of the database; in memory unless given. */
+export async function createRouteFixture(options: { stoppedRoutes: number; file?: string }): Promise<RouteFixture> {
+  const { stoppedRoutes, file = ":memory:" } = options;
+  const database = await openDatabase({ file, entities, migrations: MIGRATIONS });
+  const bus = createInProcessBus({ isOnlyWriter: true });
+  const log = createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" });
+  const health = createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" });
+  const tail = createEventTail({ log, bus, logger: createLogger({ level: "silent", name: "test" }) });
+  const store = createSqlDeploymentStore({ database, events: log, health });
+  const changes = createReplicaChanges({ store, now: Date.now, random: () => 0 });
+  const routes = createSqlRouteStore(database);
+  const newFeed = () =>
+    createRouteFeed({
+      builder: createRouteBuilder({ store, routes, sealer, stoppedRoutes }),
+      log,
+      tail,
+      sessionKey: "session-key-session-key",
+    });
+
+  async function happen(deployment: Deployment, event: ReplicaEvent): Promise<void> {
+    const [replica] = await store.replicasOf([deployment.id]);
+    if (!replica) return;
+    const handle = {
+      runtime: "MOCK" as const,
+      name: replica.id,
+      identity: {},
+      endpoint: { url: "http://127.0.0.1:9", owner: null },
+    };
+    const set = () => (event.type === "start" ? { handle, sealedToken: newToken(sealer, replica.id) } : {});
+    await changes.apply({ deploymentId: deployment.id, replicaId: replica.id, event, set });
+  }
+
+  return {
+    store,
+    changes,
+    feed: newFeed(),
+    anotherFeed: newFeed,
+    latest: () => log.latest(),
+    trim: () => log.trim(Date.now() + 1),
+    async deploy(toolId, environment = "PRODUCTION") {
+      const id = newId();
+      const deployment: Deployment = {
+        id,
+        name: `${toolId}-${id.slice(-5)}`,
+        toolId,
+        toolSlug: toolId,
+        toolVersionId: "v",
+        versionNumber: 1,
+        ownerId: null,
+        templateId: null,
+        digest: "d",
+        environment,
+        runtime: "MOCK",
+        launch: launchSpec.parse({ kind: "stdio", command: "x" }),
+        configuration: null,
+        sealedConfiguration: null,
+        desired: "RUN",
+        desiredReplicas: 1,
+        generation: 1,
+        role: "ACTIVE",
+        status: "STARTING",
+        health: "UNKNOWN",
+        reason: null,
+        words: null,
+        everReady: false,
+        trafficWeight: 100,
+        deployedById: null,
+        createdAt: Date.now(),
+        deployedAt: null,
+        stoppedAt: null,
+        lastHealthCheckAt: null,
+      };
+      return store.transaction(async (tx) => {
+        const isFirst = (await tx.siblings(toolId, environment)).length === 0;
+        const made: Deployment = { ...deployment, role: isFirst ? "ACTIVE" : "PENDING" };
+        await tx.insertDeployment(made);
+        const replica = newReplica({ deployment, ordinal: 0, hostId: "h", address: "127.0.0.1", port: null });
+        await tx.insertReplica(replica);
+        const event = { kind: "DEPLOYED", message: "It was deployed." };
+        return (await saveSettled(tx, { deployment: made, replicas: [replica] }, Date.now(), [event])).deployment;
+      });
+    },
+    async run(deployment) {
+      await happen(deployment, { type: "start", generation: 1 });
+      await happen(deployment, { type: "answered" });
+    },
+    happen,
+    async stop({ id }) {
+      await store.transaction(async (tx) => {
+        const record = await tx.load(id);
+        if (record?.deployment.desired !== "RUN") return;
+        const stopped = { ...record, deployment: { ...record.deployment, desired: "STOP" as const } };
+        await saveSettled(tx, stopped, Date.now(), [{ kind: "STOP_REQUESTED", message: "It was asked to stop." }]);
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      tail.close();
+      await database.close();
+    },
+  };
+}
