@@ -1,3 +1,9 @@
+import {
+  createLoaderByArguments,
+  createPageLoader,
+  type LoaderByArguments,
+  type PageLoader,
+} from "@toolyard/service-kit";
 import DataLoader from "dataloader";
 import { closeSlugs } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
@@ -7,6 +13,9 @@ export interface Loaders {
   toolById: DataLoader<string, Tool | null>;
   toolBySlug: DataLoader<string, Tool | null>;
   versionById: DataLoader<string, ToolVersion | null>;
+  /** Of a tool. */
+  versionByNumber: LoaderByArguments<{ number: number }, ToolVersion | null>;
+  versions: PageLoader<object, ToolVersion>;
   /** What is close to a reference that names no tool. */
   closeSlugs: DataLoader<string, string[]>;
 }
@@ -16,6 +25,13 @@ export function createLoaders(store: ToolStore): Loaders {
     toolById: new DataLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
     toolBySlug: new DataLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
     versionById: new DataLoader(async (ids) => inOrder(ids, await store.findVersionsByIds(ids), ({ id }) => id)),
+    versionByNumber: createLoaderByArguments(async (toolIds, { number }) =>
+      inOrder(toolIds, await store.findVersionsOf(toolIds, number), ({ toolId }) => toolId),
+    ),
+    versions: createPageLoader({
+      pages: (toolIds, _filter, page) => store.versionPages(toolIds, page),
+      counts: (toolIds) => store.versionCounts(toolIds),
+    }),
     closeSlugs: new DataLoader((references) =>
       Promise.all(references.map((reference) => closeSlugs(store, reference))),
     ),

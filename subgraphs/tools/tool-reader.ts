@@ -106,7 +106,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     },
     async version(caller, tool, number) {
       caller.require("tool:read");
-      return store.findVersion(tool.id, number);
+      return loaders.versionByNumber.load(tool.id, { number });
     },
     async versionById(caller, id) {
       caller.require("tool:read");
@@ -115,7 +115,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     async versions(caller, tool, pageArguments) {
       caller.require("tool:read");
       const page = parsePage(pageArguments, "number");
-      return toConnection(store.versionPage(tool.id, page), page, (version) => String(version.number));
+      return toConnection(loaders.versions(tool.id, {}, page), page, (version) => String(version.number));
     },
     async launch(caller, version) {
       caller.require("tool:read");

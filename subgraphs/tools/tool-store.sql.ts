@@ -1,5 +1,5 @@
 import type { EventLog } from "@toolyard/events";
-import { readPage, type Database, type Transaction } from "@toolyard/storage";
+import { countByParent, readPage, readPagesByParent, type Database, type Transaction } from "@toolyard/storage";
 import { In, IsNull, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
 import { toolEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
 import { createToolSearch } from "./tool-search.sql.ts";
@@ -94,6 +94,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
     findBySlugs: (slugs) => tools().findBy({ slug: In(slugs) }),
     findVersionsByIds: (ids) => versions().findBy({ id: In(ids) }),
     findVersion: (toolId, number) => versions().findOneBy({ toolId, number }),
+    findVersionsOf: (toolIds, number) => versions().findBy({ toolId: In(toolIds), number }),
 
     page(filter, page) {
       const { words, tag, includeDeleted } = filter;
@@ -116,12 +117,9 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       };
     },
 
-    versionPage: (toolId, page) =>
-      readPage(
-        versions().createQueryBuilder("version").where("version.toolId = :toolId", { toolId }),
-        page,
-        "version.number",
-      ),
+    versionPages: (toolIds, page) =>
+      readPagesByParent(versions(), toolIds, page, { parentColumn: "toolId", orderColumn: "number" }),
+    versionCounts: (toolIds) => countByParent(versions(), toolIds, { parentColumn: "toolId" }),
 
     async takenOf(slugs) {
       const found = await tools().find({ select: { slug: true }, where: { slug: In(slugs) } });

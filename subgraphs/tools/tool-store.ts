@@ -67,10 +67,13 @@ export interface ToolStore {
   findBySlugs(slugs: readonly string[]): Promise<Tool[]>;
   findVersionsByIds(ids: readonly string[]): Promise<ToolVersion[]>;
   findVersion(toolId: string, number: number): Promise<ToolVersion | null>;
+  /** The version of this number of each tool that has one. */
+  findVersionsOf(toolIds: readonly string[], number: number): Promise<ToolVersion[]>;
   /** Newest first. A search lets others run between its parts: it takes as long as is needed, and holds nothing up. */
   page(filter: ToolFilter, page: Page): Rows<Tool>;
-  /** Newest first; the page's `afterId` is a version's number. */
-  versionPage(toolId: string, page: Page): Rows<ToolVersion>;
+  /** Of each tool, newest first; the page's `afterId` is a version's number. */
+  versionPages(toolIds: readonly string[], page: Page): Promise<ToolVersion[][]>;
+  versionCounts(toolIds: readonly string[]): Promise<number[]>;
   /** Those of the slugs that tools have, deleted ones as well. */
   takenOf(slugs: readonly string[]): Promise<Set<string>>;
   /** Slugs of tools that are not deleted, the newest first. */

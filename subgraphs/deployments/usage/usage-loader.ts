@@ -1,5 +1,4 @@
-import DataLoader from "dataloader";
-import type { Caller } from "@toolyard/service-kit";
+import { createLoaderByArguments, type Caller } from "@toolyard/service-kit";
 import type { UsageService } from "./usage-service.ts";
 import type { UsageSubjects } from "./usage-store.ts";
 import type { UsageSummary } from "./usage-summary.ts";
@@ -10,11 +9,8 @@ export type UsageLoader = (by: UsageSubjects["by"], id: string, window: UsageWin
 
 /** One for each operation. */
 export function createUsageLoader(usage: UsageService, caller: Caller): UsageLoader {
-  const loaders = new Map<string, DataLoader<string, UsageSummary>>();
-  return (by, id, window) => {
-    const key = `${by} ${window}`;
-    let loader = loaders.get(key);
-    if (!loader) loaders.set(key, (loader = new DataLoader((ids) => usage.summaries(caller, { by, ids }, window))));
-    return loader.load(id);
-  };
+  const loader = createLoaderByArguments((ids, { by, window }: { by: UsageSubjects["by"]; window: UsageWindow }) =>
+    usage.summaries(caller, { by, ids }, window),
+  );
+  return (by, id, window) => loader.load(id, { by, window });
 }
