@@ -6,6 +6,8 @@ export default defineConfig({
   resolve: { alias: [{ find: /^graphql$/, replacement: join(import.meta.dirname, "node_modules/graphql/index.js") }] },
   test: {
     pool: "forks",
+    // @apollo/gateway reports to Apollo without it.
+    env: { APOLLO_TELEMETRY_DISABLED: "true" },
     maxWorkers: 2,
     testTimeout: 20_000,
     hookTimeout: 30_000,

@@ -49,3 +49,16 @@ test("what tokens must say is refused where nobody verifies them", () => {
     expect(() => parseGatewayConfig({ [name]: "mine" }, { isAlone: true })).toThrow(new RegExp(`${name}: .*JWKS_URL`));
   expect(parseGatewayConfig({ JWT_ISSUER: "mine", JWKS_URL: "https://a.example/keys" }).jwt?.issuer).toBe("mine");
 });
+
+test("what runs queries is one of two, and what is compared a share", () => {
+  expect(parseGatewayConfig({})).toMatchObject({ executor: "toolyard", shadowShare: 0 });
+  expect(parseGatewayConfig({ EXECUTOR: "apollo", EXECUTOR_SHADOW: "0.01" })).toMatchObject({
+    executor: "apollo",
+    shadowShare: 0.01,
+  });
+  expect(() => parseGatewayConfig({ EXECUTOR: "hive" })).toThrow(/EXECUTOR: must be one of toolyard, apollo/);
+  for (const share of ["2", "-1", "half"])
+    expect(() => parseGatewayConfig({ EXECUTOR_SHADOW: share })).toThrow(
+      /EXECUTOR_SHADOW: must be a number from 0 to 1/,
+    );
+});

@@ -8,6 +8,7 @@ import {
   parseEnvironment,
   port,
   publicAddresses,
+  ratio,
   refuseUnusedServers,
   secretKey,
   ConfigError,
@@ -15,6 +16,7 @@ import {
 import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
+import { ENGINES, type Engine } from "./execution/executor.ts";
 import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";
 import { parseTelemetryConfig, type TelemetryConfig } from "./telemetry/telemetry-config.ts";
 
@@ -38,6 +40,10 @@ export interface GatewayConfig {
   /** Subgraphs over HTTP that are subscribed to by server-sent events; the others are by graphql-transport-ws. */
   sseSubgraphs: string[];
   protection: ProtectionConfig;
+  /** What runs queries and mutations. */
+  executor: Engine;
+  /** The share of queries that is run by the other one as well, to compare. */
+  shadowShare: number;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
   /** Whether anyone, not only administrators, may see the plan of an operation. */
@@ -139,6 +145,11 @@ const shape = {
   PERSISTED_OPERATIONS: z.string().optional().meta({ example: "./persisted-operations.json" }),
   SAFELIST: flag(false),
   MASK_ERRORS: flag(true),
+  EXECUTOR: z
+    .enum(ENGINES, `must be one of ${ENGINES.join(", ")}`)
+    .default("toolyard")
+    .meta({ example: "apollo" }),
+  EXECUTOR_SHADOW: ratio(0).meta({ example: 0.01 }),
   SLOW_OPERATION_MS: integer({ fallback: 5_000, min: 0, max: 3_600_000 }),
   EXPOSE_PLANS: flag(false),
   METRICS_TOKEN: metricsToken,
@@ -222,6 +233,8 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       safelist: values.SAFELIST,
       maskErrors: values.MASK_ERRORS,
     },
+    executor: values.EXECUTOR,
+    shadowShare: values.EXECUTOR_SHADOW,
     slowOperationMs: values.SLOW_OPERATION_MS === 0 ? null : values.SLOW_OPERATION_MS,
     exposePlans: values.EXPOSE_PLANS,
     metricsToken: values.METRICS_TOKEN ?? null,

@@ -17,6 +17,7 @@ import type { JSONWebKeySet } from "jose";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
 import { createCallerLimits, noCallerLimits } from "./caller-limits.ts";
 import type { GatewayConfig } from "./config.ts";
+import { ENGINES } from "./execution/executor.ts";
 import type { SubgraphClient } from "./execution/subgraph-client.ts";
 import { createExecutorGraphClient } from "./graph-client.ts";
 import { checkHealth, type HealthReport } from "./health.ts";
@@ -28,6 +29,7 @@ import { createGatewayMetrics } from "./metrics.ts";
 import { createOperationGate, type GatewayContext } from "./operation-gate.ts";
 import { createPersistedOperations, parsePersistedOperations } from "./persisted-operations.ts";
 import { followGraph } from "./resubscription.ts";
+import { createShadow } from "./shadow.ts";
 import type { RequestHead } from "./subscriptions/http-exchange.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
 import { OPEN_MUTATIONS, createToolyardIdentity } from "./toolyard-identity.ts";
@@ -95,6 +97,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     maxOperations: config.maxOperationMetrics,
   });
   const { subgraphsKnowCallers = true } = options;
+  const { executor: answering, shadowShare } = config;
+  const other = ENGINES.find((engine) => engine !== answering) ?? answering;
+  const engines = [answering, ...(shadowShare > 0 ? [other] : [])] as const;
   const live = createLiveGraph({
     supergraphSdl,
     createClient(name, url) {
@@ -106,6 +111,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
     timeoutMs: protection.timeoutMs,
     subgraphsKnowCallers,
+    engines,
     onReplacedPlan: (replaced) => metrics.planReplaced(replaced),
     log: logger,
   });
@@ -126,6 +132,16 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { authenticator } = identity;
   const scopesOf = "authenticator" in options ? options.authenticator.scopesOf : () => undefined;
 
+  const shadow =
+    shadowShare > 0
+      ? createShadow({
+          graph: live,
+          share: shadowShare,
+          engines: [answering, other],
+          count: (outcome) => metrics.compared(outcome),
+          log: logger,
+        })
+      : null;
   const gate = createOperationGate({
     graph: live,
     callerLimits: protection.caller ? createCallerLimits(protection.caller) : noCallerLimits,
@@ -134,6 +150,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     maskErrors: protection.maskErrors,
     openMutations: "secretKeys" in options ? OPEN_MUTATIONS : [],
     usage,
+    shadow,
     subgraphsKnowCallers,
     log: logger,
     requestLog,
@@ -207,6 +224,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     health,
     replaceSupergraph: (next) => live.swap(next),
     async listen() {
+      await live.ready();
       identity.start();
       server = await createGatewayServer({
         host: config.host,
@@ -241,6 +259,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       await protocols.close();
       await server?.close();
       await identity.close();
+      await shadow?.close();
       await live.close();
       await telemetry.close();
       requestLog.flush();

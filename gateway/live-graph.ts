@@ -1,6 +1,6 @@
 import { ConfigError, isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
-import { createExecutor, type Executor, type ExecutorOptions } from "./execution/executor.ts";
+import { createExecutor, type Engine, type Executor, type ExecutorOptions } from "./execution/executor.ts";
 import { parseSupergraph } from "./execution/supergraph.ts";
 import type { SubgraphClient } from "./execution/subgraph-client.ts";
 import { parseCostModel } from "./operation-cost.ts";
@@ -18,6 +18,8 @@ export interface Graph {
 /** The supergraph in service. It can be replaced while operations run: those end on the one on which they began. */
 export interface LiveGraph {
   readonly current: Graph;
+  /** @throws Error saying why the supergraph that it began with cannot be used */
+  ready(): Promise<void>;
   /** Runs something on the current graph, which stays usable until it is done. */
   use<Result>(work: (graph: Graph) => Promise<Result>): Promise<Result>;
   /** Like `use` for what has no end in sight. Call `release` in the end. */
@@ -43,6 +45,7 @@ export interface LiveGraphOptions {
   timeoutMs: number;
   /** False where subgraphs are told nothing of callers but the headers that are passed on. */
   subgraphsKnowCallers?: boolean;
+  engines?: readonly [Engine, ...Engine[]] | undefined;
   onReplacedPlan?: ExecutorOptions["onReplacedPlan"];
   log: Pick<Logger, "error" | "warn" | "info">;
 }
@@ -64,6 +67,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     isKnown,
     timeoutMs,
     subgraphsKnowCallers = true,
+    engines = ["toolyard"],
     onReplacedPlan,
     log,
   } = options;
@@ -86,6 +90,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       clients: [...clients.values()],
       timeoutMs,
       subgraphsKnowCallers,
+      engines,
       onReplacedPlan,
       log,
     });
@@ -106,15 +111,16 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
   try {
     current = prepare(options.supergraphSdl, new Map());
   } catch (cause) {
-    // Said for whoever starts the gateway; graphql-js says it of any schema.
-    if (cause instanceof ConfigError || isPublic(cause)) throw cause;
-    throw new ToolyardError("BAD_USER_INPUT", `The supergraph cannot be used: ${messageOf(cause)}`, { cause });
+    throw unusable(cause);
   }
   open.add(current);
 
   /** Closes the clients of a graph that nobody uses any more, but for those that another one has, too. */
   function retire(held: Held): void {
-    if (held === current || held.users > 0 || !open.delete(held)) return;
+    if (held !== current && held.users === 0 && open.delete(held)) discard(held);
+  }
+
+  function discard(held: Held): void {
     held.graph.executor.close().catch((error: unknown) => log.warn({ err: error }, "ending a planner failed"));
     const kept = new Set([...open].flatMap(({ clients }) => [...clients.values()]));
     for (const client of held.clients.values()) {
@@ -140,6 +146,13 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     get current() {
       return current.graph;
     },
+    async ready() {
+      try {
+        await current.graph.executor.ready;
+      } catch (cause) {
+        throw unusable(cause);
+      }
+    },
     async use(work) {
       const held = take();
       try {
@@ -164,6 +177,12 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       if (supergraphSdl === current.graph.supergraphSdl) return;
       const known = new Map([...open].flatMap(({ clients }) => [...clients]));
       const next = prepare(supergraphSdl, known);
+      try {
+        await next.graph.executor.ready;
+      } catch (error) {
+        discard(next);
+        throw error;
+      }
       // What is asked for most is planned before anyone has to wait for it.
       const { planned, failed } = await next.graph.executor.warm(
         current.graph.executor.hottestOperations(MAX_WARMED),
@@ -187,4 +206,10 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       await Promise.all([...clients, ...executors].map((part) => part.close()));
     },
   };
+}
+
+/** Said for whoever starts the gateway; graphql-js says it of any schema. */
+function unusable(cause: unknown): unknown {
+  if (cause instanceof ConfigError || isPublic(cause)) return cause;
+  return new ToolyardError("BAD_USER_INPUT", `The supergraph cannot be used: ${messageOf(cause)}`, { cause });
 }

@@ -30,6 +30,9 @@ import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-au
 import { createSupergraphFile } from "./supergraph-file.ts";
 import { createTelemetry } from "./telemetry/telemetry.ts";
 
+// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless who starts it wants that.
+process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
+
 // The file of this package, which has a version.
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "package.json"), "utf8")) as { version: string };
 const asked = askedText(process.argv.slice(2), version);

@@ -3,6 +3,7 @@ import { Counter, Gauge, Registry } from "prom-client";
 import type { ReplacedPlan } from "./execution/isolated-planner.ts";
 import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
+import type { ShadowOutcome } from "./shadow.ts";
 
 /** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
 export interface GatewayMetrics {
@@ -11,6 +12,8 @@ export interface GatewayMetrics {
   operations: OperationMetrics;
   /** A planner's plan was not taken: see execution/isolated-planner.ts. */
   planReplaced(replaced: ReplacedPlan): void;
+  /** A query fell to EXECUTOR_SHADOW. */
+  compared(outcome: ShadowOutcome): void;
 }
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
@@ -109,6 +112,12 @@ export function createGatewayMetrics(options: {
     labelNames: ["planner", "reason", "hash"],
     registers,
   });
+  const compared = new Counter({
+    name: "graphql_shadow_queries_total",
+    help: "Queries that EXECUTOR_SHADOW chose to be run by the other executor as well, by what came of it.",
+    labelNames: ["outcome"],
+    registers,
+  });
   const hashes = new Set<string>();
   /** By endpoint, status and method: a handful. */
   const series = new Map<string, Map<number, Map<string, { observe(seconds: number): void }>>>();
@@ -141,5 +150,6 @@ export function createGatewayMetrics(options: {
       if (hashes.size < maxOperations) hashes.add(hash);
       replacedPlans.inc({ planner, reason, hash: hashes.has(hash) ? hash : "others" });
     },
+    compared: (outcome) => compared.inc({ outcome }),
   };
 }

@@ -10,6 +10,7 @@ import type { Graph, LiveGraph } from "./live-graph.ts";
 import { hasOnlyOpenFields } from "./open-operations.ts";
 import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
 import { followGraph } from "./resubscription.ts";
+import type { Shadow } from "./shadow.ts";
 import { logPositionOf } from "./subscriptions/log-position.ts";
 import { createSharedUpstreams } from "./subscriptions/shared-upstreams.ts";
 import type { SubscriptionEngine } from "./subscriptions/subscription-engine.ts";
@@ -44,6 +45,8 @@ export interface OperationGateOptions {
   maskErrors: boolean;
   /** Told of operations, but for those whose context says nothing for it; null: nothing is reported. */
   usage?: UsageReporting | null;
+  /** Told of operations' results; null: nothing is compared. */
+  shadow?: Pick<Shadow, "answered"> | null;
   log: Logger;
   /** For operations without a request of their own. */
   requestLog?: RequestLog;
@@ -61,7 +64,7 @@ const MAX_LOGGED_NAME = 64;
 
 export function createOperationGate(options: OperationGateOptions): OperationGate {
   const { graph: live, callerLimits, metrics, slowOperationMs, maskErrors, log } = options;
-  const { subgraphsKnowCallers = true, usage = null, requestLog = noRequestLog } = options;
+  const { subgraphsKnowCallers = true, usage = null, shadow = null, requestLog = noRequestLog } = options;
   const openMutations = new Set(options.openMutations);
 
   const admissionOf = (graph: Graph, { caller }: OperationContext) =>
@@ -152,6 +155,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
           validDocument: operation.validDocument,
         });
         span?.end(result.errors);
+        shadow?.answered({ graph, request, operation, result });
         const durationMs = performance.now() - startedAt;
         metrics.operation(operation, result.errors ? "error" : "ok", durationMs / 1_000);
         note(context, operation, { status: result.errors ? codeOf(result.errors) : "ok", durationMs });

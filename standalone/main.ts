@@ -43,6 +43,9 @@ const root = join(import.meta.dirname, "..");
 const PROXY_CREDENTIAL_SECONDS = 365 * 24 * 60 * 60;
 const PROXY_GRACE_MS = 35_000;
 
+// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless who starts it wants that.
+process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
+
 await runProcess(
   async (lifetime) => {
     const config = parseGatewayConfig(process.env);

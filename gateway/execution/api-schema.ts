@@ -65,7 +65,7 @@ function apiDocument({ supergraph, withoutTags = [] }: ApiSchemaOptions): Docume
   };
 }
 
-interface Machinery {
+export interface Machinery {
   owns(name: string): boolean;
   /** Whether a directive is of somebody else's specification (`@composeDirective`): clients may use it where it says so. */
   isComposed(directiveName: string): boolean;
@@ -74,7 +74,7 @@ interface Machinery {
 }
 
 /** Names that come from specifications linked to the schema (https://specs.apollo.dev/link/v1.0): `spec`, `spec__…`, imports. */
-function machineryOf(supergraph: DocumentNode): Machinery {
+export function machineryOf(supergraph: DocumentNode): Machinery {
   const prefixes = new Set(["join", "link", "core", "federation"]);
   const names = new Set<string>();
   const composed = new Set<string>();

@@ -11,6 +11,7 @@ import {
 } from "graphql";
 import { describe, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
+import { errorPlaces } from "./answer-differences.ts";
 import { createExecutor, type Executor } from "./executor.ts";
 import { createGraph, type DataObject, type Fault, type Graph } from "./fixtures/graph.ts";
 import { createRandom, generateOperation, type GeneratedOperation } from "./fixtures/operations.ts";
@@ -122,28 +123,9 @@ function plainData(result: ExecutionResult): unknown {
   return JSON.parse(JSON.stringify(result.data ?? null));
 }
 
-/** The places that errors made null, as far up as the null went, with the codes told there: of several errors under one null, any. */
-function nullsWithErrors({ data, errors = [] }: ExecutionResult): Map<string, Set<unknown>> {
-  const places = new Map<string, Set<unknown>>();
-  for (const { path = [], extensions } of errors) {
-    const place: (string | number)[] = [];
-    let value: unknown = data;
-    for (const key of path) {
-      if (value === null || value === undefined) break;
-      place.push(key);
-      // Paths of errors lead through objects and lists.
-      value = (value as Record<string | number, unknown>)[key];
-    }
-    const key = JSON.stringify(place);
-    // Errors that graphql-js makes itself have no code.
-    places.set(key, (places.get(key) ?? new Set()).add(extensions?.["code"] ?? "INTERNAL_SERVER_ERROR"));
-  }
-  return places;
-}
-
 /** @param isOneKind whether all faults are alike; else errors of either kind may be told of a null that both made */
 function expectSameErrors(answer: ExecutionResult, expected: ExecutionResult, isOneKind: boolean, shown: string): void {
-  const [mine, theirs] = [nullsWithErrors(answer), nullsWithErrors(expected)];
+  const [mine, theirs] = [errorPlaces(answer), errorPlaces(expected)];
   expect([...mine.keys()].sort(), shown).toEqual([...theirs.keys()].sort());
   if (!isOneKind) return;
   for (const [place, codes] of mine)

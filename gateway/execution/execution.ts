@@ -33,6 +33,9 @@ export interface Execution {
   log: Pick<Logger, "error"> | undefined;
 }
 
+/** What asking subgraphs needs of it. */
+export type FetchRun = Pick<Execution, "context" | "signal" | "reads" | "readScope" | "reader" | "log">;
+
 export interface Fetch {
   query: string;
   /** Its variables as JSON. */
@@ -41,7 +44,7 @@ export interface Fetch {
 }
 
 /** Asks a subgraph. Never rejects: what went wrong is in the response. */
-export function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: Execution): Promise<SubgraphResponse> {
+export function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: FetchRun): Promise<SubgraphResponse> {
   const { context, signal, reads } = execution;
   const { query, variablesText, isMutation } = fetch;
   return new Promise((resolve) => {

@@ -8,6 +8,7 @@ import {
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { createApiSchema } from "./api-schema.ts";
+import { createApolloQueries } from "./apollo-queries.ts";
 import { createAuthorization } from "./authorization.ts";
 import { createErrorPaths } from "./error-paths.ts";
 import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
@@ -21,6 +22,7 @@ import {
   type HotOperation,
   type OperationText,
   type Variant,
+  type VariantChoice,
 } from "./prepared-operations.ts";
 import { askedErrors } from "./asked-errors.ts";
 import type { ResponsePath } from "./projection.ts";
@@ -46,9 +48,17 @@ export interface GraphRequest {
   onOpen?: (() => void) | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here, once for a text. */
   validDocument?: DocumentNode | undefined;
+  /** Who runs it, of those that the executor has; see `ExecutorOptions.engines`. */
+  engine?: Engine | undefined;
 }
 
+/** What can run queries and mutations: this executor's own plans, or the stock `@apollo/gateway`. */
+export const ENGINES = ["toolyard", "apollo"] as const;
+export type Engine = (typeof ENGINES)[number];
+
 export interface Executor {
+  /** Rejects when an engine that is needed does not take the supergraph. */
+  readonly ready: Promise<void>;
   /** What the world sees. */
   readonly apiSchema: GraphQLSchema;
   /** With what is for services only. */
@@ -63,6 +73,11 @@ export interface Executor {
    * A result without `data` means that nothing was run.
    */
   execute(request: GraphRequest): Promise<ExecutionResult>;
+  /**
+   * Whether the stock gateway can run a query or a mutation. It cannot where it is asked of the schema only, or of what the caller may not have
+   * all: it knows no authorization. Those are run by the executor's own plans, whoever else is asked for.
+   */
+  isForApollo(request: GraphRequest): boolean;
   /**
    * Starts a subscription: results as they come, none lost or overtaken, taken from the subgraph no faster than from here. A stream
    * that breaks ends with a result that has errors. Returning from the generator or aborting `signal` releases everything.
@@ -117,6 +132,8 @@ export interface ExecutorOptions {
   overrideLabelsOf?: (context: OperationContext) => readonly string[];
   /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. By chance unless given. */
   overridePercentageOf?: (context: OperationContext) => number;
+  /** Who runs queries and mutations where a request does not say, and who else can; the executor itself unless given. */
+  engines?: readonly [Engine, ...Engine[]];
   /** Rules beside those of the specification, such as limits. */
   validationRules?: readonly ValidationRule[];
   log?: Pick<Logger, "error" | "warn"> | undefined;
@@ -155,6 +172,19 @@ export function createExecutor(options: ExecutorOptions): Executor {
       log,
     });
   const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
+
+  const { engines = ["toolyard"] } = options;
+  const apollo = engines.includes("apollo")
+    ? createApolloQueries({
+        supergraph,
+        supergraphSdl,
+        clientOf,
+        internalTag,
+        shareReadsMs,
+        subgraphsKnowCallers: options.subgraphsKnowCallers ?? true,
+        log,
+      })
+    : null;
 
   const choiceOf = createVariantChoice({ supergraph, overrideLabelsOf, overridePercentageOf });
   const reads = createSharedReads({ windowMs: shareReadsMs, isByCaller: options.subgraphsKnowCallers ?? true });
@@ -241,7 +271,18 @@ export function createExecutor(options: ExecutorOptions): Executor {
     if ("errors" in variables) return { errors: variables.errors };
     const lifetime = createLifetime(request.signal, timeoutMs);
     try {
-      const planned = prepared.variantFor(choiceOf(prepared.operation, variables.coerced, request.context));
+      const choice = choiceOf(operation, variables.coerced, request.context);
+      if (apollo && (request.engine ?? engines[0]) === "apollo" && apolloCanRun(operation, choice)) {
+        const { query: text, context } = request;
+        return await apollo.execute({
+          operation,
+          text,
+          variables: variables.coerced,
+          context,
+          signal: lifetime.signal,
+        });
+      }
+      const planned = prepared.variantFor(choice);
       const variant = planned instanceof Promise ? await plannedWithin(planned, lifetime, request.context) : planned;
       if (variant instanceof GraphQLError) return { errors: [variant] };
       const execution = begin(request.context, variables.coerced, operation, lifetime);
@@ -289,7 +330,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
     return planned instanceof Promise ? later(recorded(planned, request.context).then(start)) : start(planned);
   }
 
+  const isApolloFirst = engines[0] === "apollo";
+  if (!isApolloFirst)
+    apollo?.ready.catch((error: unknown) =>
+      log?.warn({ err: error }, "@apollo/gateway does not take this supergraph, so nothing is compared with it"),
+    );
+
   return {
+    ready: isApolloFirst && apollo ? apollo.ready : Promise.resolve(),
     apiSchema,
     internalApiSchema,
     supergraphSdl,
@@ -305,6 +353,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
       };
     },
     execute,
+    isForApollo(request) {
+      const prepared = prepare(request);
+      if ("length" in prepared || apollo === null || apollo.isUnusable) return false;
+      return apolloCanRun(prepared.operation, choiceOf(prepared.operation, {}, request.context));
+    },
     subscribe,
     async explain(request) {
       const prepared = prepare(request);
@@ -332,9 +385,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
     async close() {
       // A subscription that goes on keeps this executor in memory, and should not keep what others have asked.
       for (const prepared of Object.values(operations)) prepared.clear();
-      await planner.close();
+      await Promise.all([planner.close(), apollo?.close()]);
     },
   };
+}
+
+function apolloCanRun({ kind, forSubgraphs, introspection }: Operation, choice: VariantChoice): boolean {
+  if (kind === "subscription" || forSubgraphs === null || introspection !== null) return false;
+  return choice.unmetRequirements.length === 0;
 }
 
 /** Planning, recorded where the operation is. */

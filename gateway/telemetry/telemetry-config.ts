@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { messageOf, type Environment } from "@toolyard/service-kit";
-import { ConfigError, httpUrl, integer, parseEnvironment } from "@toolyard/service-kit/config.ts";
+import { ConfigError, httpUrl, integer, parseEnvironment, ratio } from "@toolyard/service-kit/config.ts";
 import { z } from "zod";
 
 /** What the gateway tells others of its operations; null: nothing. */
@@ -61,12 +61,6 @@ const protocol = z
 const compression = z.enum(["gzip", "none"], "must be gzip or none").optional().meta({ example: "gzip" });
 const milliseconds = (fallback: number) => integer({ fallback, min: 1, max: 3_600_000 });
 const count = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000 });
-const ratio = z
-  .string()
-  .default("1")
-  .refine((text) => /^\d*\.?\d+$/.test(text) && Number(text) <= 1, "must be a number from 0 to 1")
-  .transform(Number)
-  .meta({ example: 0.1 });
 const text = z.string().optional();
 
 const SAMPLERS = [
@@ -100,7 +94,7 @@ const tracingShape = {
     .enum(SAMPLERS, `must be one of ${SAMPLERS.join(", ")}`)
     .default("parentbased_always_on")
     .meta({ example: "parentbased_traceidratio" }),
-  OTEL_TRACES_SAMPLER_ARG: ratio,
+  OTEL_TRACES_SAMPLER_ARG: ratio(1).meta({ example: 0.1 }),
   OTEL_BSP_SCHEDULE_DELAY: milliseconds(5_000),
   OTEL_BSP_MAX_QUEUE_SIZE: count(2_048),
   OTEL_BSP_MAX_EXPORT_BATCH_SIZE: count(512),

@@ -87,6 +87,13 @@ export const integer = (options: { fallback: number; min: number; max: number })
     .transform(Number)
     .meta({ example: options.fallback });
 
+export const ratio = (fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((text) => /^\d*\.?\d+$/.test(text) && Number(text) <= 1, "must be a number from 0 to 1")
+    .transform(Number);
+
 export const list = (fallback: readonly string[], example: string) =>
   z
     .string()

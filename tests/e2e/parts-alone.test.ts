@@ -26,6 +26,18 @@ async function start(entry: string, env: Record<string, string>, ready: string):
   await eventually(`${entry} answers`, async () => (await fetch(ready)).ok || undefined);
 }
 
+async function startGateway(url: string, env: Record<string, string> = {}): Promise<void> {
+  const elsewhere = ["tools", "knowledge", "analysis", "deployments"].map(
+    (name) => `${name}=http://127.0.0.1:1/graphql`,
+  );
+  const SUBGRAPH_URLS = [`identity=${identityUrl}`, ...elsewhere].join(",");
+  await start(
+    "gateway/main.ts",
+    { PORT: new URL(url).port, TRUST_PROXY: "true", SUBGRAPH_URLS, ...env },
+    url.replace("graphql", "health/live"),
+  );
+}
+
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "toolyard-parts-"));
   const [identityPort, gatewayPort] = [await freePort(), await freePort()];
@@ -36,18 +48,7 @@ beforeAll(async () => {
     { PORT: String(identityPort), GATEWAY_URL: new URL(gatewayUrl).origin, ADMIN_PASSWORD: "correct horse battery" },
     identityUrl.replace("graphql", "health"),
   );
-  const elsewhere = ["tools", "knowledge", "analysis", "deployments"].map(
-    (name) => `${name}=http://127.0.0.1:1/graphql`,
-  );
-  await start(
-    "gateway/main.ts",
-    {
-      PORT: String(gatewayPort),
-      TRUST_PROXY: "true",
-      SUBGRAPH_URLS: [`identity=${identityUrl}`, ...elsewhere].join(","),
-    },
-    gatewayUrl.replace("graphql", "health/live"),
-  );
+  await startGateway(gatewayUrl);
 });
 afterAll(async () => {
   for (const child of processes.toReversed()) {
@@ -102,6 +103,27 @@ test("a caller header signed for one part is worth nothing at another", async ()
       expect(await codeOf(url, users, { x_toolyard_caller: header })).toBe("UNAUTHENTICATED");
     }
   }
+});
+
+test("with EXECUTOR=apollo a subgraph is told the caller as well, and nobody's own what is another's", async () => {
+  const url = `http://127.0.0.1:${await freePort()}/graphql`;
+  await startGateway(url, { EXECUTOR: "apollo" });
+  const { data } = await ask(url, login("correct horse battery"), { "x-forwarded-for": "198.51.100.8" });
+  const { accessToken } = (data?.["login"] ?? {}) as { accessToken?: string };
+  const query = "{ me { username } users { totalCount } }";
+  const known = await ask(url, query, { authorization: `Bearer ${accessToken}` });
+  expect(known).toEqual({ data: { me: { username: "admin" }, users: { totalCount: 1 } } });
+  const refused = { code: "UNAUTHENTICATED", service: "identity" };
+  expect(await ask(url, query)).toMatchObject({
+    data: null,
+    errors: [
+      { path: ["me"], extensions: refused },
+      { path: ["users"], extensions: refused },
+    ],
+  });
+  expect(await codeOf(url, "{ tools { totalCount } }", { authorization: `Bearer ${accessToken}` })).toBe(
+    "UPSTREAM_UNAVAILABLE",
+  );
 });
 
 test("DATA_DIR is for its user alone", async () => {
