@@ -4,7 +4,7 @@ import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { dataOf, statementsOf } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
-import { CREATE, createToolsFixture, developer, stdioLaunch, viewer } from "./fixtures/subgraph.ts";
+import { CREATE, UPDATE, createToolsFixture, developer, stdioLaunch, viewer } from "./fixtures/subgraph.ts";
 import type { ToolFilter, ToolStore } from "./tool-store.ts";
 import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
 
@@ -20,6 +20,43 @@ test.each([
   const statements = await statementsOf(() => dataOf(fixture.subgraph, query, {}, viewer));
   expect(statements.filter(({ sql }) => !sql.includes("COUNT("))).toHaveLength(pages);
   expect(statements.filter(({ sql }) => sql.includes("COUNT("))).toHaveLength(counts);
+});
+
+test("what a page of tools shows of each is read for all of them at once", async () => {
+  await using fixture = await createToolsFixture();
+  const query = `query ($first: Int) { tools(first: $first) { totalCount edges { node { slug author { id } launch { __typename } configSchema
+    currentVersion { number launch { __typename } } first: version(number: 1) { digest } second: version(number: 2) { digest }
+    versions(first: 5) { totalCount pageInfo { hasNextPage } edges { node { number createdBy { id } launch { __typename } } } } } } } }`;
+  for (let n = 1; n <= 12; n++) {
+    const input = { name: "Tool", description: "", launch: stdioLaunch };
+    const { createTool } = await dataOf<{ createTool: { id: string } }>(fixture.subgraph, CREATE, { input }, developer);
+    for (let version = 2; version <= n; version++)
+      await dataOf(fixture.subgraph, UPDATE, { id: createTool.id, input: { name: `Tool ${version}` } }, developer);
+  }
+  type Answer = {
+    tools: { edges: { node: { versions: { totalCount: number; edges: { node: { number: number } }[] } } }[] };
+  };
+  const counts: number[] = [];
+  for (const first of [1, 3, 12]) {
+    const statements = await statementsOf(async () => {
+      const { tools } = await dataOf<Answer>(fixture.subgraph, query, { first }, viewer);
+      expect(
+        tools.edges.map(({ node: { versions } }) => [
+          versions.totalCount,
+          versions.edges.map(({ node }) => node.number),
+        ]),
+      ).toEqual(
+        Array.from({ length: first }, (_, index) => [
+          12 - index,
+          Array.from({ length: Math.min(5, 12 - index) }, (_each, place) => 12 - index - place),
+        ]),
+      );
+    });
+    counts.push(statements.length);
+  }
+  // The page and its count, versions by id, by each number, a page of versions, and their counts; tools of versions.
+  expect(counts).toEqual(counts.map(() => counts[0]));
+  expect(counts[0]).toBeLessThanOrEqual(8);
 });
 
 describe("among many tools, of which the newest half is deleted", () => {
