@@ -54,7 +54,7 @@ export const taskEntity = new EntitySchema<TaskRow>({
     leaseId: { ...column.nullableId },
   },
   indices: [
-    { columns: ["status", "kind", "dueAt"] },
+    { columns: ["status", "kind", "dueAt", "id"] },
     { columns: ["kind", "status", "id"] },
     { columns: ["toolId", "id"] },
     { columns: ["toolId", "kind", "id"] },

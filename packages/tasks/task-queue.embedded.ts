@@ -48,6 +48,8 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   let timer: NodeJS.Timeout | null = null;
   let unsubscribe: (() => void) | null = null;
   let trimmedAt: number | null = null;
+  let trimming: Promise<unknown> = Promise.resolve();
+  const closing = new AbortController();
 
   const idleKinds = () =>
     [...registrations.values()].filter(({ runs, concurrency }) => runs.size < concurrency).map(({ kind }) => kind);
@@ -73,7 +75,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     await endWhatMustEnd();
     const dueAt = await takeWhatIsDue();
     if (dueAt !== null && dueAt - now() < pollIntervalMs) lookIn(Math.max(1, dueAt - now()));
-    await trimNowAndThen();
+    trimNowAndThen();
   }
 
   function lookIn(delayMs: number): void {
@@ -130,10 +132,15 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     });
   }
 
-  async function trimNowAndThen(): Promise<void> {
+  /** Beside the tasks, which need not wait for it. */
+  function trimNowAndThen(): void {
     if (trimmedAt !== null && now() - trimmedAt < TRIM_INTERVAL_MS) return;
     trimmedAt = now();
-    await store.trim(now() - retentionMs);
+    trimming = trimming
+      .then(() => store.trim(now() - retentionMs, closing.signal))
+      .catch((error: unknown) =>
+        logger.warn({ err: error }, "removing old tasks failed; it is tried again in an hour"),
+      );
   }
 
   async function closeRegistration(registration: Registration): Promise<void> {
@@ -163,6 +170,8 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     cancel: (id) => store.requestCancel(id),
     follow: (followOptions) => tail.follow(followOptions),
     async close() {
+      closing.abort();
+      await trimming;
       await Promise.all([...registrations.values()].map(closeRegistration));
       tail.close();
     },

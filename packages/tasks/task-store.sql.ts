@@ -3,6 +3,7 @@ import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events"
 import { mapRows, newId } from "@toolyard/service-kit";
 import {
   countByParent,
+  deleteInChunks,
   openDatabase,
   readMigrations,
   readPage,
@@ -11,7 +12,7 @@ import {
   type ChildRows,
   type Transaction,
 } from "@toolyard/storage";
-import { In, LessThan, LessThanOrEqual, type EntityManager } from "typeorm";
+import { In, LessThan, type EntityManager, type Repository } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
 import {
   TASK_KINDS,
@@ -102,8 +103,7 @@ export async function createTaskStore(options: {
   async function nextRunnable(tx: Transaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
     const tasks = tx.manager.getRepository(taskEntity);
     for (;;) {
-      const row =
-        (await tasks.findOne(due("RUNNING", kinds, now()))) ?? (await tasks.findOne(due("QUEUED", kinds, now())));
+      const row = (await firstDue(tasks, "RUNNING", kinds, now())) ?? (await firstDue(tasks, "QUEUED", kinds, now()));
       if (!row) return null;
       if (row.cancelRequested) await end(tx, row, "CANCELLED");
       else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
@@ -210,10 +210,12 @@ export async function createTaskStore(options: {
       }),
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;
-      const due = await database.read
-        .getRepository(taskEntity)
-        .minimum("dueAt", { status: In(["QUEUED", "RUNNING"]), kind: In([...kinds]) });
-      return due === null ? null : Number(due);
+      const [found] = await database.read.query<{ dueAt: number | null }[]>(
+        `SELECT MIN((SELECT MIN(task.dueAt) FROM tasks task WHERE task.status = status.value AND task.kind = kind.value)) AS dueAt
+         FROM json_each(?) status CROSS JOIN json_each(?) kind`,
+        [JSON.stringify(["QUEUED", "RUNNING"]), JSON.stringify(kinds)],
+      );
+      return found?.dueAt ?? null;
     },
     heartbeat: (lease, leaseMs) =>
       database.transaction(async ({ manager }) => {
@@ -270,12 +272,9 @@ export async function createTaskStore(options: {
           await change(tx, row, "cancelling", { cancelRequested: true, message: "It is being cancelled." }),
         );
       }),
-    async trim(at) {
-      await events.trim(at);
-      return database.transaction(async ({ manager }) => {
-        const { affected } = await manager.getRepository(taskEntity).delete({ finishedAt: LessThan(at) });
-        return affected ?? 0;
-      });
+    async trim(at, signal) {
+      await events.trim(at, signal);
+      return deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, signal);
     },
     ping: () => database.ping(),
     close: () => database.close(),
@@ -290,11 +289,26 @@ function ofTools(kind: TaskKind | null): ChildRows<TaskRow> {
   return { parentColumn: "toolId", where: { kind: kind ?? undefined } };
 }
 
-function due(status: TaskStatus, kinds: readonly TaskKind[], at: number) {
-  return {
-    where: { status, kind: In([...kinds]), dueAt: LessThanOrEqual(at) },
-    order: { dueAt: "ASC", id: "ASC" },
-  } as const;
+/** The first of each kind by the index, and of these the first: however many wait, no more are read. */
+function firstDue(
+  tasks: Repository<TaskRow>,
+  status: TaskStatus,
+  kinds: readonly TaskKind[],
+  at: number,
+): Promise<TaskRow | null> {
+  const firstOfKind =
+    "SELECT due.id FROM tasks due WHERE due.status = :status AND due.kind = kind.value AND due.dueAt <= :at ORDER BY due.dueAt, due.id LIMIT 1";
+  return tasks
+    .createQueryBuilder("task")
+    .where(`task.id IN (SELECT (${firstOfKind}) FROM json_each(:kinds) kind)`, {
+      status,
+      at,
+      kinds: JSON.stringify(kinds),
+    })
+    .orderBy("task.dueAt")
+    .addOrderBy("task.id")
+    .limit(1)
+    .getOne();
 }
 
 /** TypeORM's types want deep partials where a column holds any JSON. */

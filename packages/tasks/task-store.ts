@@ -71,8 +71,8 @@ export interface TaskStore {
    */
   requestCancel(id: string): Promise<Task | null>;
 
-  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. */
-  trim(at: number): Promise<number>;
+  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. Ends early when `signal` aborts. */
+  trim(at: number, signal?: AbortSignal): Promise<number>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

@@ -12,4 +12,4 @@ export {
 } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
 export { processesWith, sleepsOf } from "./processes.ts";
-export { statementsOf } from "./statements.ts";
+export { plansOf, statementsOf } from "./statements.ts";

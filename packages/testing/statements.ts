@@ -1,3 +1,4 @@
+import LibsqlDatabase from "libsql";
 import { observeStatements, type ObservedStatement } from "@toolyard/storage";
 
 /** The statements that this process runs while `work` does, in order: nothing else may run meanwhile. Writes' BEGIN and COMMIT are among them. */
@@ -10,4 +11,19 @@ export async function statementsOf(work: () => Promise<unknown>): Promise<Observ
   } finally {
     end();
   }
+}
+
+/** How SQLite answers each statement on a file that is still there: https://sqlite.org/eqp.html. Without what only begins and ends transactions. */
+export function plansOf(statements: readonly ObservedStatement[]): { sql: string; steps: string[] }[] {
+  return statements
+    .filter(({ sql }) => /^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b/i.test(sql))
+    .map(({ file, sql, parameters }) => {
+      const database = new LibsqlDatabase(file);
+      try {
+        const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...parameters) as { detail: string }[]; // as SQLite says it
+        return { sql, steps: plan.map(({ detail }) => detail) };
+      } finally {
+        database.close();
+      }
+    });
 }

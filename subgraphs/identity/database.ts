@@ -86,7 +86,11 @@ export const sessions = new EntitySchema<SessionRow>({
     expiresAt: { ...column.time },
     revokedAt: { ...column.nullableTime },
   },
-  indices: [{ columns: ["userId"] }, { columns: ["expiresAt"] }],
+  indices: [
+    { columns: ["userId"] },
+    { columns: ["expiresAt"] },
+    { columns: ["expiresAt", "revokedAt"], where: '"revokedAt" IS NULL' },
+  ],
 });
 
 export const refreshTokens = new EntitySchema<RefreshTokenRow>({
@@ -98,7 +102,7 @@ export const refreshTokens = new EntitySchema<RefreshTokenRow>({
     issuedAt: { ...column.time },
     usedAt: { ...column.nullableTime },
   },
-  indices: [{ columns: ["sessionId"] }],
+  indices: [{ columns: ["sessionId", "issuedAt"] }],
 });
 
 export const apiKeys = new EntitySchema<ApiKeyRow>({
@@ -129,7 +133,7 @@ export const streamTickets = new EntitySchema<StreamTicketRow>({
     credentialExpiresAt: { ...column.nullableTime },
     expiresAt: { ...column.time },
   },
-  indices: [{ columns: ["userId"] }, { columns: ["expiresAt"] }],
+  indices: [{ columns: ["userId"] }, { columns: ["tokenId"] }, { columns: ["apiKeyId"] }, { columns: ["expiresAt"] }],
 });
 
 export const revocationLogSchema = eventLogSchema("revocation");

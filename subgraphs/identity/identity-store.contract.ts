@@ -142,8 +142,8 @@ export function identityStoreContract(
         await tx.insertRefreshToken({ ...token, hash: `old-${first.id}`, accessTokenId: newId(), issuedAt: 1_000 });
         await tx.markRefreshTokenUsed(token.hash, 6_000);
         expect(await tx.accessTokensOf(first.id, 1_000)).toEqual([token.accessTokenId]);
-        expect(await tx.lastIssueTo(userId)).toBe(5_000);
-        expect(await tx.lastIssueTo("nobody")).toBe(0);
+        expect(await tx.lastIssueTo(userId, 0)).toBe(5_000);
+        expect(await tx.lastIssueTo("nobody", 0)).toBe(0);
         await tx.revokeSession(first.id, 7_000);
         await tx.revokeSessionsOf(userId, 8_000);
       });
@@ -216,8 +216,8 @@ export function identityStoreContract(
           await tx.insertRefreshToken(tokenOf(each));
         }
         for (const each of [old, fresh]) await tx.insertStreamTicket(each);
-        await tx.deleteExpired(1_000);
       });
+      await store.deleteExpired(1_000);
       expect(await store.findSession(ended.id)).toBeNull();
       expect(await store.findRefreshToken(`expiring-${ended.id}`)).toBeNull();
       expect(await store.findStreamTicket(old.id)).toBeNull();

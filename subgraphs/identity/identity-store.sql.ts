@@ -1,5 +1,5 @@
 import { mapRows } from "@toolyard/service-kit";
-import { readPage, type Database, type Transaction } from "@toolyard/storage";
+import { deleteInChunks, inChunks, readPage, type Database, type Transaction } from "@toolyard/storage";
 import { Brackets, In, IsNull, LessThan, MoreThan, Not, type EntityManager } from "typeorm";
 import { apiKeys, refreshTokens, sessions, streamTickets, users, type UserRow } from "./database.ts";
 import type { IdentityReads, IdentityStore, IdentityWrites, User } from "./identity-store.ts";
@@ -13,6 +13,13 @@ export function createSqlIdentityStore(options: { database: Database }): Identit
   return {
     ...createReads(database.read),
     transaction: (work) => database.transaction((transaction) => work(createWrites(transaction))),
+    async deleteExpired(at, signal) {
+      const ended = { expiresAt: LessThan(at) };
+      // Their tokens first: what is left when this ends early is found again by its session.
+      await inChunks(database, (tx, limit) => deleteTokensOfEnded(tx, at, limit), signal);
+      await deleteInChunks(database, sessions, ended, signal);
+      await deleteInChunks(database, streamTickets, ended, signal);
+    },
   };
 }
 
@@ -24,7 +31,7 @@ function createReads(manager: EntityManager): IdentityReads {
       return row && toUser(row);
     },
     async findUsers(ids) {
-      return (await inChunks(ids, (chunk) => userRows.findBy({ id: In(chunk) }))).map(toUser);
+      return (await findByMany(ids, (chunk) => userRows.findBy({ id: In(chunk) }))).map(toUser);
     },
     async findUserByName(username) {
       const row = await userRows.findOneBy({ usernameKey: keyOf(username) });
@@ -66,7 +73,9 @@ function createReads(manager: EntityManager): IdentityReads {
     countSessions: (at) => manager.getRepository(sessions).countBy({ revokedAt: IsNull(), expiresAt: MoreThan(at) }),
     findApiKey: (id) => manager.getRepository(apiKeys).findOneBy({ id }),
     async findApiKeysOf(ownerIds) {
-      const found = await inChunks(ownerIds, (chunk) => manager.getRepository(apiKeys).findBy({ ownerId: In(chunk) }));
+      const found = await findByMany(ownerIds, (chunk) =>
+        manager.getRepository(apiKeys).findBy({ ownerId: In(chunk) }),
+      );
       return found.toSorted((a, b) => (a.id < b.id ? 1 : -1));
     },
     findStreamTicket: (id) => manager.getRepository(streamTickets).findOneBy({ id }),
@@ -108,11 +117,11 @@ function createWrites(transaction: Transaction): IdentityWrites {
     async revokeSessionsOf(userId, at) {
       await sessionRows.update({ userId, revokedAt: IsNull() }, { revokedAt: at });
     },
-    async lastIssueTo(userId) {
+    async lastIssueTo(userId, issuedAfter) {
       const token = await refreshTokenRows
         .createQueryBuilder("token")
         .innerJoin("sessions", "session", "session.id = token.sessionId")
-        .where("session.userId = :userId", { userId })
+        .where("session.userId = :userId AND token.issuedAt > :issuedAfter", { userId, issuedAfter })
         .orderBy("token.issuedAt", "DESC")
         .limit(1)
         .getOne();
@@ -143,17 +152,24 @@ function createWrites(transaction: Transaction): IdentityWrites {
     async deleteStreamTicketsOf(owner) {
       await ticketRows.delete("tokenIds" in owner ? { tokenId: In([...owner.tokenIds]) } : owner);
     },
-    async deleteExpired(at) {
-      const ended = sessionRows.createQueryBuilder("session").select("session.id").where("session.expiresAt < :at");
-      await refreshTokenRows
-        .createQueryBuilder()
-        .delete()
-        .where(`sessionId IN (${ended.getQuery()})`, { at })
-        .execute();
-      await sessionRows.delete({ expiresAt: LessThan(at) });
-      await ticketRows.delete({ expiresAt: LessThan(at) });
-    },
   };
+}
+
+async function deleteTokensOfEnded({ manager }: Transaction, at: number, limit: number): Promise<number> {
+  const some = manager
+    .createQueryBuilder(sessions, "session")
+    .innerJoin(refreshTokens.options.name, "token", "token.sessionId = session.id")
+    .select("token.hash", "hash")
+    .where("session.expiresAt < :at", { at })
+    .limit(limit);
+  const { affected } = await manager
+    .createQueryBuilder()
+    .delete()
+    .from(refreshTokens)
+    .where(`hash IN (${some.getQuery()})`)
+    .setParameters(some.getParameters())
+    .execute();
+  return affected ?? 0;
 }
 
 function keyOf(username: string): string {
@@ -164,7 +180,7 @@ function toUser({ usernameKey: _key, ...user }: UserRow): User {
   return user;
 }
 
-async function inChunks<Row>(ids: readonly string[], find: (chunk: string[]) => Promise<Row[]>): Promise<Row[]> {
+async function findByMany<Row>(ids: readonly string[], find: (chunk: string[]) => Promise<Row[]>): Promise<Row[]> {
   const found: Row[] = [];
   for (let start = 0; start < ids.length; start += MAX_IDS) {
     found.push(...(await find(ids.slice(start, start + MAX_IDS))));

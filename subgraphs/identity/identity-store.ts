@@ -103,8 +103,8 @@ export interface IdentityWrites extends IdentityReads {
   markRefreshTokenUsed(hash: string, at: number): Promise<void>;
   revokeSession(id: string, at: number): Promise<void>;
   revokeSessionsOf(userId: string, at: number): Promise<void>;
-  /** When the user was last issued an access token; 0 when never. */
-  lastIssueTo(userId: string): Promise<number>;
+  /** When the user was last issued an access token, of those issued after `issuedAfter`; 0 when none was. */
+  lastIssueTo(userId: string, issuedAfter: number): Promise<number>;
   /** Ids of the access tokens of a session that were issued after `issuedAfter`. */
   accessTokensOf(sessionId: string, issuedAfter: number): Promise<string[]>;
   insertApiKey(key: ApiKey): Promise<void>;
@@ -117,11 +117,11 @@ export interface IdentityWrites extends IdentityReads {
   deleteStreamTicketsOf(
     owner: { userId: string } | { apiKeyId: string } | { tokenIds: readonly string[] },
   ): Promise<void>;
-  /** Removes sessions with their refresh tokens, and tickets, that ended before `at`. */
-  deleteExpired(at: number): Promise<void>;
 }
 
 /** Where identity keeps what it must not lose. */
 export interface IdentityStore extends IdentityReads {
   transaction<Result>(work: (tx: IdentityWrites) => Promise<Result>): Promise<Result>;
+  /** Removes sessions with their refresh tokens, and tickets, that ended before `at`. Ends early when `signal` aborts. */
+  deleteExpired(at: number, signal?: AbortSignal): Promise<void>;
 }

@@ -74,11 +74,12 @@ export async function createIdentitySubgraph(options: {
   };
   const typeDefs = parse(readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8"));
   let timer: NodeJS.Timeout | null = null;
+  const closing = new AbortController();
 
   async function sweep(): Promise<void> {
     try {
-      await store.transaction((tx) => tx.deleteExpired(now()));
-      await revocations.trim(now());
+      await store.deleteExpired(now(), closing.signal);
+      await revocations.trim(now(), closing.signal);
     } catch (error) {
       logger.warn({ err: error }, "removing expired sessions failed; it is tried again in an hour");
     }
@@ -104,6 +105,7 @@ export async function createIdentitySubgraph(options: {
     gauges: async () => ({ user_sessions: await store.countSessions(now()) }),
     async close() {
       if (timer) clearInterval(timer);
+      closing.abort();
       revocations.close();
       await apiKeys.close();
       await database.close();

@@ -21,7 +21,7 @@ export interface RevocationLog {
   /** What came after `after`, then live; null: from now. @throws ToolyardError FORBIDDEN unless a service asks. */
   follow(caller: Caller, after: string | null): AsyncIterableIterator<SequencedRevocation>;
   /** Forgets what nobody needs any more. */
-  trim(now: number): Promise<void>;
+  trim(now: number, signal?: AbortSignal): Promise<void>;
   close(): void;
 }
 
@@ -44,7 +44,7 @@ export function createRevocationLog(options: {
   return {
     async revokeUser(tx, userId, now) {
       // No earlier than what it is to end, also where a clock was set back or another process's is ahead.
-      const at = Math.max(now, await tx.lastIssueTo(userId));
+      const at = Math.max(now, await tx.lastIssueTo(userId, now));
       await tx.revokeSessionsOf(userId, at);
       await tx.deleteStreamTicketsOf({ userId });
       await log.append(tx.transaction, [{ kind: "user", subjectId: userId, at, payload: { ...nothing, userId } }]);
@@ -73,8 +73,8 @@ export function createRevocationLog(options: {
         ...payload,
       }));
     },
-    async trim(at) {
-      await log.trim(at - KEPT_MS);
+    async trim(at, signal) {
+      await log.trim(at - KEPT_MS, signal);
     },
     close: () => tail.close(),
   };

@@ -1,0 +1,68 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInProcessBus } from "@toolyard/events";
+import { plansOf, statementsOf } from "@toolyard/testing";
+import LibsqlDatabase from "libsql";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { TaskKind } from "./task.ts";
+import { createTaskStore } from "./task-store.sql.ts";
+import type { TaskStore } from "./task-store.ts";
+
+const KINDS: TaskKind[] = ["FEASIBILITY", "IMPROVEMENTS"];
+const ENDED = 3_000;
+const WAITING = 3_000;
+const NOW = 1_000_000;
+let dataDir: string;
+let store: TaskStore;
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));
+  store = await createTaskStore({ dataDir, bus: createInProcessBus(), now: () => NOW });
+  const database = new LibsqlDatabase(join(dataDir, "tasks.sqlite"));
+  const insert = (count: number, status: string, prefix: string, finishedAt: string) =>
+    database.exec(
+      `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${count})
+       INSERT INTO tasks (id, kind, status, progress, attempts, maxAttempts, cancelRequested, createdAt, finishedAt, dueAt)
+       SELECT '${prefix}' || printf('%06d', n), iif(n % 2, 'FEASIBILITY', 'IMPROVEMENTS'), '${status}', 0, 0, 3, 0, 1, ${finishedAt}, ${count} - n FROM numbers`,
+    );
+  insert(ENDED, "SUCCEEDED", "ended-", "n");
+  insert(WAITING, "QUEUED", "waiting-", "NULL");
+  database.close();
+});
+afterAll(async () => {
+  await store.close();
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+async function planned(work: () => Promise<unknown>): Promise<string[]> {
+  return plansOf(await statementsOf(work)).flatMap(({ steps }) => steps);
+}
+
+test("the task due longest is found by the index, however many wait and have ended", async () => {
+  const steps = await planned(async () => {
+    expect(await store.nextDueAt(KINDS)).toBe(0);
+    const claimed = await store.claim(KINDS, 1_000);
+    expect(claimed?.task.id).toBe(`waiting-${String(WAITING).padStart(6, "0")}`);
+    if (claimed) await store.heartbeat(claimed.lease, 1_000);
+    if (claimed) await store.inspect([claimed.lease]);
+    if (claimed) await store.succeed(claimed.lease, null);
+  });
+  expect(steps.filter((step) => /task|due/.test(step))).not.toEqual([]);
+  for (const step of steps) expect(step).not.toMatch(/SCAN (?!(kind|status) VIRTUAL)/);
+  // Of a task of each kind at most.
+  const sorted = steps.filter((step) => step.includes("TEMP B-TREE"));
+  expect(new Set(sorted)).toEqual(new Set(["USE TEMP B-TREE FOR ORDER BY"]));
+  expect(sorted).toHaveLength(2);
+});
+
+test("old tasks are removed in transactions of a bounded size, and no further once it is told to end", async () => {
+  const ended = new AbortController();
+  ended.abort();
+  expect(await store.trim(ENDED + 1, ended.signal)).toBe(0);
+  const statements = await statementsOf(async () => expect(await store.trim(ENDED + 1)).toBe(ENDED));
+  expect(statements.filter(({ sql }) => sql.startsWith("DELETE")).length).toBeGreaterThan(3);
+  const [first] = plansOf(statements.filter(({ sql }) => /DELETE FROM "?tasks/.test(sql)));
+  expect(first?.steps).toEqual(expect.arrayContaining([expect.stringMatching(/COVERING INDEX \S+ \(finishedAt<\?\)/)]));
+  expect((await store.countByStatus()).QUEUED).toBe(WAITING - 1);
+});
