@@ -71,7 +71,7 @@ export function createMockRuntime(
   } = {},
 ): MockRuntime {
   const { world = createMockWorld(), now = Date.now, faultOf = (): MockFault => ({}), tickIntervalMs = 50 } = options;
-  const listeners = new Set<(handle: ReplicaHandle) => void>();
+  const listeners = new Set<Parameters<Runtime["onExit"]>[0]>();
   const waiting = new Map<MockReplica, PromiseWithResolvers<void>>();
   const told = new Set<MockReplica>([...world.replicas.values()].filter(({ ended }) => ended !== null));
 
@@ -79,6 +79,10 @@ export function createMockRuntime(
     const replica = world.replicas.get(handle.name);
     return replica?.handle.identity["start"] === handle.identity["start"] ? replica : undefined;
   };
+  /** Replicas that are to end by themselves or by a stop. */
+  const ending = new Set<MockReplica>();
+  let timer: NodeJS.Timeout | null = null;
+  let closed = false;
   const print = (replica: MockReplica, stream: ReplicaLogLine["stream"], text: string): void => {
     replica.lines.push({ at: now(), stream, text });
   };
@@ -97,21 +101,31 @@ export function createMockRuntime(
       }
     }
     if (!replica.ended) return;
+    ending.delete(replica);
     waiting.get(replica)?.resolve();
     waiting.delete(replica);
     if (told.has(replica)) return;
     told.add(replica);
-    if (replica.goneAt === null) for (const listener of listeners) listener(replica.handle);
+    if (replica.goneAt === null) for (const listener of listeners) listener(replica.handle, replica.spec.deploymentId);
   };
   const tick = (): void => {
-    for (const replica of world.replicas.values()) settle(replica);
+    for (const replica of ending) settle(replica);
+    if (ending.size > 0 || timer === null) return;
+    clearInterval(timer);
+    timer = null;
+  };
+  /** Something is going to happen to it. */
+  const watch = (replica: MockReplica): void => {
+    ending.add(replica);
+    if (tickIntervalMs !== null && !closed) timer ??= setInterval(tick, tickIntervalMs).unref();
   };
   const alive = (): MockReplica[] => {
-    tick();
+    for (const replica of world.replicas.values()) settle(replica);
     return [...world.replicas.values()].filter(({ ended }) => ended === null);
   };
 
-  const timer = tickIntervalMs === null ? null : setInterval(tick, tickIntervalMs).unref();
+  for (const replica of world.replicas.values())
+    if (!replica.ended && (replica.goneAt !== null || replica.fault.exitAfterMs !== undefined)) watch(replica);
 
   return {
     kind: "MOCK",
@@ -134,6 +148,7 @@ export function createMockRuntime(
       const handle: ReplicaHandle = { runtime: "MOCK", name: spec.name, identity, endpoint };
       const replica = { spec, handle, fault, startedAt: now(), goneAt: null, ended: null, lines: [] };
       world.replicas.set(spec.name, replica);
+      if (fault.exitAfterMs !== undefined) watch(replica);
       print(replica, "SYSTEM", `listening on ${spec.host}:${spec.port}`);
       return handle;
     },
@@ -176,6 +191,7 @@ export function createMockRuntime(
       replica.goneAt = Math.min(replica.goneAt ?? goneAt, goneAt);
       const gone = waiting.get(replica) ?? Promise.withResolvers<void>();
       waiting.set(replica, gone);
+      watch(replica);
       settle(replica);
       return gone.promise;
     },
@@ -191,6 +207,7 @@ export function createMockRuntime(
       return () => listeners.delete(listener);
     },
     async close() {
+      closed = true;
       if (timer) clearInterval(timer);
       listeners.clear();
     },

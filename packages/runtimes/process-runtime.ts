@@ -285,7 +285,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       }
       await catalog.remove(handle.name);
     },
-    onExit: (listener) => catalog.onExit((replica) => listener(handleOf(replica))),
+    onExit: (listener) => catalog.onExit((replica) => listener(handleOf(replica), replica.record.deploymentId)),
     async close() {
       bridgeWarmUp?.close();
       await catalog.close();

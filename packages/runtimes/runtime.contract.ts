@@ -113,11 +113,11 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
     });
 
     test("a replica that ends by itself is told once, with its status and last words, and its log stays until it is forgotten", async () => {
-      const told: ReplicaHandle[] = [];
-      runtime.onExit((handle) => told.push(handle));
+      const told: Parameters<Parameters<Runtime["onExit"]>[0]>[] = [];
+      runtime.onExit((...end) => told.push(end));
       const spec = await harness.spec("ending", "EXITS_AT_ONCE");
       const handle = await runtime.start(spec);
-      await expect.poll(() => told, DEADLINE).toEqual([handle]);
+      await expect.poll(() => told, DEADLINE).toEqual([[handle, spec.deploymentId]]);
       expect(await runtime.inspect(handle)).toMatchObject({ alive: false, exitCode: 3, signal: null });
       const said = expect.objectContaining({ text: "there is no configuration" });
       expect(await runtime.logs(handle, 10)).toContainEqual(said);

@@ -135,7 +135,7 @@ export interface Runtime {
   /** Removes what remains of an ended replica: logs, working folder. */
   forget(handle: ReplicaHandle): Promise<void>;
   /** Calls back (at most once for each handle) soon after a replica that it started or adopted ends by itself. Returns unsubscribe. */
-  onExit(listener: (handle: ReplicaHandle) => void): () => void;
+  onExit(listener: (handle: ReplicaHandle, deploymentId: string) => void): () => void;
   /** Ends the adapter's own timers and sockets. Replicas go on. */
   close(): Promise<void>;
 }

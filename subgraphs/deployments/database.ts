@@ -44,6 +44,8 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     deployedAt: { ...column.nullableTime },
     stoppedAt: { ...column.nullableTime },
     lastHealthCheckAt: { ...column.nullableTime },
+    settledAt: { ...column.nullableTime },
+    revision: { ...column.integer, default: 0 },
   },
   // Each list of the store has one that gives its rows in their order.
   indices: [
@@ -56,6 +58,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     { columns: ["templateId", "id"] },
     { columns: ["status"] },
     { columns: ["id"], where: TO_RUN },
+    { columns: ["settledAt", "id", "revision"] },
   ],
 });
 
@@ -68,6 +71,9 @@ function withDefaults(launch: unknown): LaunchSpec {
 export interface ReplicaRow extends Replica {
   phase: string;
 }
+
+/** Of replicas whose ended processes have folders and logs in their runtime. An index is used where a query says this in these words. */
+export const HAS_REMAINS = '"handle" IS NOT NULL OR "previousHandle" IS NOT NULL';
 
 export const replicaEntity = new EntitySchema<ReplicaRow>({
   name: "replicas",
@@ -92,7 +98,7 @@ export const replicaEntity = new EntitySchema<ReplicaRow>({
   },
   // The port's reservation is the row itself: no two replicas of a host can hold one.
   uniques: [{ columns: ["hostId", "port"] }, { columns: ["deploymentId", "ordinal"] }],
-  indices: [{ columns: ["deploymentId"] }],
+  indices: [{ columns: ["deploymentId"] }, { columns: ["phase", "deploymentId"], where: HAS_REMAINS }],
 });
 
 /** A tool and environment of which nothing is to run any more, and what was the last. */

@@ -230,6 +230,8 @@ function newDeployment(options: {
     deployedAt: null,
     stoppedAt: null,
     lastHealthCheckAt: null,
+    settledAt: null,
+    revision: 0,
   };
 }
 

@@ -1,15 +1,17 @@
 import type { EventLog } from "@toolyard/events";
+import { firstIdAt } from "@toolyard/service-kit";
 import {
   countByParent,
+  deleteInChunks,
   readPage,
   readPageOfParts,
   readPagesByParent,
   type Database,
   type Transaction,
 } from "@toolyard/storage";
-import { In, LessThan, type EntityManager, type ObjectLiteral } from "typeorm";
+import { In, LessThan, MoreThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
-import { deploymentEntity, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
+import { deploymentEntity, HAS_REMAINS, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
 import {
   DEPLOYMENT_STATUSES,
   ENVIRONMENTS,
@@ -26,9 +28,8 @@ import {
   type DeploymentStore,
   type DeploymentTransaction,
 } from "./deployment-store.ts";
+import { createHealthCheckWriter, type HealthCheckWriter } from "./health-check-store.sql.ts";
 import { forgetStopped, noteStopped } from "./routes/route-store.sql.ts";
-
-const KEPT_CHECKS = 100;
 
 export function createSqlDeploymentStore(options: {
   database: Database;
@@ -40,6 +41,7 @@ export function createSqlDeploymentStore(options: {
   const { database, events, health, onEvent } = options;
   const deployments = () => database.read.getRepository(deploymentEntity);
   const replicas = () => database.read.getRepository(replicaEntity);
+  const checks = createHealthCheckWriter();
 
   async function withReplicas(
     manager: EntityManager,
@@ -57,7 +59,7 @@ export function createSqlDeploymentStore(options: {
     transaction: (work) =>
       database.transaction(async (tx) => {
         const pending = createPendingEvents();
-        const result = await work(createTransaction(tx, pending));
+        const result = await work(createTransaction(tx, pending, checks));
         await events.append(tx, pending.deployment);
         await health.append(tx, pending.health);
         if (onEvent) tx.afterCommit(() => pending.drafts.forEach(([deployment, draft]) => onEvent(deployment, draft)));
@@ -107,23 +109,44 @@ export function createSqlDeploymentStore(options: {
     ofTools: (toolIds) =>
       deployments().find({ where: { toolId: In([...toolIds]), desired: "RUN" }, order: { id: "DESC" } }),
     replicasOf: (deploymentIds) => findReplicas(database.read, deploymentIds),
-    async unsettled() {
-      const found = await deployments()
-        .createQueryBuilder("deployment")
-        .where("deployment.desired = 'RUN'")
-        .orWhere("deployment.status = 'STOPPING'")
-        .orWhere("EXISTS (SELECT 1 FROM replicas replica WHERE replica.deploymentId = deployment.id)")
-        .orderBy("deployment.id")
-        .getMany();
+    async loadMany(ids) {
+      const found = await deployments().find({ where: { id: In([...ids]) }, order: { id: "ASC" } });
       return withReplicas(database.read, found);
     },
+    unsettled: () =>
+      deployments()
+        .createQueryBuilder("deployment")
+        .select("deployment.id", "id")
+        .addSelect("deployment.revision", "revision")
+        .where("deployment.settledAt IS NULL")
+        .orderBy("deployment.id")
+        .getRawMany<Pick<Deployment, "id" | "revision">>(),
     async hostIds() {
-      const rows = await replicas().find({ select: { id: true, hostId: true } });
-      return [...new Set(rows.map(({ hostId }) => hostId))];
+      const found: string[] = [];
+      // From one to the next by the index: there are few hosts and many replicas.
+      for (let last = ""; ; last = found.at(-1) ?? "") {
+        const [next] = await replicas().find({
+          where: { hostId: MoreThan(last) },
+          order: { hostId: "ASC" },
+          select: { id: true, hostId: true },
+          take: 1,
+        });
+        if (!next) return found;
+        found.push(next.hostId);
+      }
     },
     async portsInUse(hostId) {
-      const rows = await replicas().find({ where: { hostId }, select: { id: true, port: true } });
-      return new Set(rows.flatMap(({ port }) => (port === null ? [] : [port])));
+      const rows = await replicas()
+        .createQueryBuilder("replica")
+        .select("replica.port", "port")
+        .where("replica.hostId = :hostId AND replica.port IS NOT NULL", { hostId })
+        .getRawMany<{ port: number }>();
+      return new Set(rows.map(({ port }) => port));
+    },
+    recordQuietProbes: (probes) => database.transaction(({ manager }) => checks.insertQuiet(manager, probes)),
+    async trimHealthChecks(before, signal) {
+      // Ids rise with the time of the check.
+      await deleteInChunks(database, healthCheckEntity, { id: LessThan(firstIdAt(before)) }, signal);
     },
     async healthChecksOf(deploymentIds, limit) {
       const checks = database.read.getRepository(healthCheckEntity);
@@ -139,9 +162,20 @@ export function createSqlDeploymentStore(options: {
         .getRawMany<{ status: DeploymentStatus; count: number }>();
       return new Map(rows.map(({ status, count }) => [status, count]));
     },
-    async failedBefore(at) {
-      const found = await deployments().findBy({ status: "FAILED", createdAt: LessThan(at) });
-      return (await withReplicas(database.read, found)).filter((record) => record.replicas.length > 0);
+    async failedWithRemains({ before, after, limit }) {
+      const remaining = replicas()
+        .createQueryBuilder("replica")
+        .select("replica.deploymentId")
+        .where(`replica.phase = 'FAILED' AND (${HAS_REMAINS}) AND replica.deploymentId > :after`, { after });
+      const found = await deployments()
+        .createQueryBuilder("deployment")
+        .where(`deployment.id IN (${remaining.getQuery()})`, remaining.getParameters())
+        // Not by the index of settledAt, where everything is that ever ended.
+        .andWhere("+deployment.settledAt < :before", { before })
+        .orderBy("deployment.id")
+        .limit(limit)
+        .getMany();
+      return withReplicas(database.read, found);
     },
   };
 }
@@ -156,7 +190,11 @@ function createPendingEvents(): PendingEvents {
   return { drafts: [], deployment: [], health: [] };
 }
 
-function createTransaction({ manager }: Transaction, pending: PendingEvents): DeploymentTransaction {
+function createTransaction(
+  { manager }: Transaction,
+  pending: PendingEvents,
+  checks: HealthCheckWriter,
+): DeploymentTransaction {
   return {
     async load(id) {
       const deployment = await manager.getRepository(deploymentEntity).findOneBy({ id });
@@ -174,7 +212,10 @@ function createTransaction({ manager }: Transaction, pending: PendingEvents): De
       await holdingPort(manager.getRepository(replicaEntity).insert(writable(toRow(replica))));
     },
     async saveDeployment(deployment) {
-      await manager.getRepository(deploymentEntity).update({ id: deployment.id }, writable(deployment));
+      const { id, settledAt } = deployment;
+      const revised = { ...writable(deployment), revision: () => '"revision" + 1' };
+      await manager.getRepository(deploymentEntity).update({ id }, revised);
+      if (settledAt !== null) await checks.prune(manager, id);
       if (deployment.desired === "STOP") await noteStopped(manager, deployment);
     },
     async saveReplica(replica) {
@@ -182,17 +223,7 @@ function createTransaction({ manager }: Transaction, pending: PendingEvents): De
       else await holdingPort(manager.getRepository(replicaEntity).update({ id: replica.id }, writable(toRow(replica))));
     },
     async recordCheck(deployment, check, announce) {
-      const checks = manager.getRepository(healthCheckEntity);
-      await checks.insert(check);
-      await manager.getRepository(deploymentEntity).update({ id: deployment.id }, { lastHealthCheckAt: check.at });
-      const [oldest] = await checks.find({
-        where: { deploymentId: deployment.id },
-        order: { id: "DESC" },
-        skip: KEPT_CHECKS - 1,
-        take: 1,
-        select: { id: true },
-      });
-      if (oldest) await checks.delete({ deploymentId: deployment.id, id: LessThan(oldest.id) });
+      await checks.insert(manager, check);
       if (!announce) return;
       const payload: HealthEventPayload = { toolId: deployment.toolId, check };
       pending.health.push({ kind: check.status, subjectId: deployment.id, payload, at: check.at });

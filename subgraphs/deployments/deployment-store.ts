@@ -37,6 +37,14 @@ export interface DeploymentEventDraft {
   by?: string | null;
 }
 
+/** A probe that found a replica as it was before. */
+export interface QuietProbe {
+  replicaId: string;
+  /** Of the process that was asked. */
+  incarnation: number;
+  check: HealthCheck;
+}
+
 /** One write transaction. Reads in it see its own writes. */
 export interface DeploymentTransaction {
   load(id: string): Promise<DeploymentRecord | null>;
@@ -48,7 +56,7 @@ export interface DeploymentTransaction {
   saveDeployment(deployment: Deployment): Promise<void>;
   /** Writes the row, or removes it when the replica is STOPPED. @throws PortTakenError as above. */
   saveReplica(replica: Replica): Promise<void>;
-  /** Keeps the newest 100 of the deployment. With `announce` subscribers learn of it. */
+  /** With `announce` subscribers learn of it. */
   recordCheck(deployment: Deployment, check: HealthCheck, announce: boolean): Promise<void>;
   /** Appended when the work is done, with the deployment's status as given here. */
   emit(deployment: Deployment, events: readonly DeploymentEventDraft[]): void;
@@ -80,16 +88,25 @@ export interface DeploymentStore {
   /** Those of the tools that are to run, newest first. */
   ofTools(toolIds: readonly string[]): Promise<Deployment[]>;
   replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;
-  /** Everything that may need work: what is to run, and what still has replicas. */
-  unsettled(): Promise<DeploymentRecord[]>;
+  /** Deployments and their replicas, of those ids that there are; in the ids' order. */
+  loadMany(ids: readonly string[]): Promise<DeploymentRecord[]>;
+  /** Which deployments may need work, by id, and how often each was written. */
+  unsettled(): Promise<Pick<Deployment, "id" | "revision">[]>;
   /** Of all hosts that have replicas. */
   hostIds(): Promise<string[]>;
   portsInUse(hostId: string): Promise<Set<number>>;
-  /** Of each deployment the newest first. */
+  /** Of each deployment the newest first, at most 100. */
   healthChecksOf(deploymentIds: readonly string[], limit: number): Promise<HealthCheck[][]>;
+  /**
+   * In one transaction, and neither an event nor a new revision: what each deployment and replica say of their last check, and the checks.
+   * Those of a process that its replica no longer has are left out.
+   */
+  recordQuietProbes(probes: readonly QuietProbe[]): Promise<void>;
+  /** Removes health checks older than `before`, in epoch milliseconds: of what is not probed any more. */
+  trimHealthChecks(before: number, signal: AbortSignal): Promise<void>;
   countByStatus(): Promise<Map<DeploymentStatus, number>>;
-  /** FAILED deployments older than this whose replicas' logs are still kept. */
-  failedBefore(at: number): Promise<DeploymentRecord[]>;
+  /** Those that failed for good before `before`, and whose processes' folders and logs are still in their runtime; by id, after one. */
+  failedWithRemains(which: { before: number; after: string; limit: number }): Promise<DeploymentRecord[]>;
 }
 
 export type { DeploymentEventPayload };

@@ -52,6 +52,10 @@ export interface Deployment {
   deployedAt: number | null;
   stoppedAt: number | null;
   lastHealthCheckAt: number | null;
+  /** Since when there is nothing to do about it and nothing to watch: it ended. Null while there is. Derived. */
+  settledAt: number | null;
+  /** Rises each time that it or one of its replicas is written, but for what a probe that changes nothing leaves. */
+  revision: number;
 }
 
 /** What becomes of a replica once its process is gone: nothing is left, it starts anew, or it failed and is tried again. */

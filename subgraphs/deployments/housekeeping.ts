@@ -3,11 +3,12 @@ import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import type { Bury } from "./engine/burial.ts";
+import { buryFailed } from "./engine/remains.ts";
 import type { LogArchive } from "./log-archive.ts";
 import type { UsageStore } from "./usage/usage-store.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
-/** How long events and usage are kept. */
+/** How long events, usage and health checks are kept. */
 const KEPT_MS = 30 * DAY_MS;
 const INTERVAL_MS = 60 * 60 * 1_000;
 
@@ -60,10 +61,8 @@ export async function keepHouse(options: {
   await eventLog.trim(before, signal);
   await healthLog.trim(before, signal);
   await usage.trim({ before, now: now(), signal });
+  await store.trimHealthChecks(before, signal);
   if (signal.aborted) return;
   await archive.trim();
-  // What failed keeps its processes' folders for a while, in which a developer may look; then its logs alone.
-  for (const { deployment, replicas } of await store.failedBefore(now() - logRetentionMs))
-    for (const replica of replicas)
-      for (const old of [replica.handle, replica.previousHandle]) if (old) await bury(deployment, replica, old);
+  await buryFailed({ store, bury, before: now() - logRetentionMs, signal });
 }

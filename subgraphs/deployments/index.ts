@@ -48,7 +48,7 @@ import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
 import { createSqlRouteStore } from "./routes/route-store.sql.ts";
 import { resolveHostId } from "./runtime-wiring.ts";
-import { createSessionCounter } from "./session-counter.ts";
+import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
 import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
@@ -182,17 +182,9 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
     urls: createDeploymentUrls(config.proxyUrl),
     sessionsOf: createSessionCounter({ prober, sealer }),
   };
+  const countSessions = createSessionTotal({ sessionsOf: services.sessionsOf, running: reconciler.known, now });
   let stopHousekeeping: (() => Promise<void>) | null = null;
   const sdl = readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8");
-
-  /** Of all replicas that run, in their bridges. */
-  async function countSessions(): Promise<number> {
-    const records = await store.unsettled();
-    const counts = records.flatMap(({ deployment, replicas }) =>
-      replicas.map((replica) => services.sessionsOf(deployment, replica)),
-    );
-    return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
-  }
 
   let closing: Promise<void> | null = null;
   async function close(): Promise<void> {

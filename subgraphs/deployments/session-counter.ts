@@ -1,6 +1,7 @@
 import type { Sealer } from "@toolyard/service-kit";
 import { calleeOf } from "./callee.ts";
 import type { Deployment, Replica } from "./deployment.ts";
+import type { DeploymentRecord } from "./deployment-store.ts";
 import type { Prober } from "./engine/probe.ts";
 
 /** Asks a replica's bridge how many sessions are open in it. 0 for what has no bridge or does not answer in time. */
@@ -18,5 +19,36 @@ export function createSessionCounter(options: {
       // It has just gone, or is too busy to say: there is nothing to count, and `health` tells of it.
       return 0;
     }
+  };
+}
+
+const GOOD_FOR_MS = 5_000;
+const ASKED_AT_ONCE = 8;
+
+/** The sessions of all replicas that run, for a gauge: counted when it is read, some replicas at once, and good for a few seconds. */
+export function createSessionTotal(options: {
+  sessionsOf: (deployment: Deployment, replica: Replica) => Promise<number>;
+  running: () => readonly DeploymentRecord[];
+  now: () => number;
+}): () => Promise<number> {
+  const { sessionsOf, running, now } = options;
+  let counted: { at: number; total: Promise<number> } | null = null;
+
+  async function count(): Promise<number> {
+    const replicas = running()
+      .flatMap((record) => record.replicas.map((replica) => ({ ...record, replica })))
+      .values();
+    let total = 0;
+    const ask = async (): Promise<void> => {
+      // All take from the one iterator.
+      for (const { deployment, replica } of replicas) total += await sessionsOf(deployment, replica);
+    };
+    await Promise.all(Array.from({ length: ASKED_AT_ONCE }, ask));
+    return total;
+  }
+
+  return () => {
+    if (!counted || now() - counted.at >= GOOD_FOR_MS) counted = { at: now(), total: count() };
+    return counted.total;
   };
 }

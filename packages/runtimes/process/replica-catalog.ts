@@ -335,7 +335,7 @@ export function createReplicaCatalog(options: {
     ready: () => (readiness ??= load()),
     get: (name) => replicas.get(name),
     isAlive: (replica) => wasSpawned(replica.record) && aliveOf([replica]).length > 0,
-    alive: () => aliveOf([...replicas.values()].filter(({ record }) => wasSpawned(record))),
+    alive: () => aliveOf(running()),
     targetOf,
     checkSteady(path) {
       for (const { record } of aliveOf(running())) {

@@ -1,7 +1,8 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import { processNameOf, type Replica } from "../deployment.ts";
-import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentRecord } from "../deployment-store.ts";
+import type { KnownRecords } from "./known-records.ts";
 
 /** Compares what the runtimes say with the rows, both ways. */
 export interface Census {
@@ -17,12 +18,12 @@ export interface Census {
 }
 
 export function createCensus(options: {
-  store: DeploymentStore;
+  known: Pick<KnownRecords, "refresh">;
   runtimes: ReadonlyMap<RuntimeKind, Runtime>;
   logger: Logger;
   graceMs: number;
 }): Census {
-  const { store, runtimes, logger, graceMs } = options;
+  const { known: records, runtimes, logger, graceMs } = options;
   const gone = new Set<string>();
   /** Processes of no row that are being stopped. */
   const strays = new Map<string, Promise<void>>();
@@ -54,10 +55,10 @@ export function createCensus(options: {
       );
       const listed = (await Promise.all(lists)).flat();
       // Read after the list: a row is written before its process is started, so what is listed without a row has none.
-      const records = await store.unsettled();
+      const found = await records.refresh();
       const running = new Set(listed.map(({ handle }) => keyOf(handle)));
       const known = new Set<string>();
-      for (const { deployment, replicas } of records) {
+      for (const { deployment, replicas } of found) {
         for (const replica of replicas.filter(hasProcess)) {
           known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
@@ -70,7 +71,7 @@ export function createCensus(options: {
         strays.set(key, Promise.resolve());
         strays.set(key, stopStray(runtime, handle));
       }
-      return records;
+      return found;
     },
     isGone: (handle) => gone.has(keyOf(handle)),
     noteGone(handle) {

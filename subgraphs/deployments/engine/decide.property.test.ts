@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import type { Replica, ReplicaState } from "../deployment.ts";
 import { launchSpec } from "../launch-spec.ts";
 import { mostAttempts } from "./backoff.ts";
-import { decide, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
+import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
+import { isSettled } from "./settle.ts";
 import { deriveStatus } from "./status.ts";
 import { transition, type ReplicaEvent } from "./transitions.ts";
 
@@ -286,6 +287,32 @@ test("nothing is started that would make more than one process above what was as
       expect(new Set([...ordinals, ...states.map((_, ordinal) => ordinal)]).size).toBe(ordinals.length + states.length);
     }),
     { numRuns: 300 },
+  );
+});
+
+test("for what is settled there is nothing to do, now or later; for what is not settled there is, or something runs or is on its way", () => {
+  const phases = fc.oneof(fc.constant<ReplicaState>({ phase: "FAILED", reason: "used up", words: null }), anyState);
+  const places = fc.array(fc.record({ state: phases, generation: fc.integer({ min: 1, max: 2 }) }), { maxLength: 3 });
+  fc.assert(
+    fc.property(anyDesired, places, (desired, states) => {
+      const replicas = states.map(({ state, generation }, ordinal): ObservedReplica => ({
+        id: `r${ordinal}`,
+        ordinal,
+        generation,
+        state,
+        attempts: 0,
+        lastProbeAt: null,
+        process: state.phase === "PENDING" ? "ABSENT" : "GONE",
+      }));
+      const derived = deriveStatus(desired, replicas);
+      const deployment = { ...desired, ...derived, probeIntervalMs: 1_000 };
+      const actions = decide(deployment, replicas, 10_000);
+      const isQuiet = actions.length === 0 && nextLook(deployment, replicas) === null;
+      if (isSettled(desired, derived.status, replicas)) expect(isQuiet).toBe(true);
+      // Scaled to zero, it is RUNNING.
+      else if (isQuiet) expect(derived.status).toBe("RUNNING");
+    }),
+    { numRuns: 2_000 },
   );
 });
 

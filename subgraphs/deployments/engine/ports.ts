@@ -48,22 +48,57 @@ export function createPortAllocator(options: {
   /** When a port was given back, as a count of what was given back so far. */
   const releasedAt = new Map<number, number>();
   let releases = 0;
+  /** Free as far as is known, in the order in which they are to be given; null before rows were looked at, and where they say otherwise. */
+  let free: Set<number> | null = null;
+  let reading: Promise<Set<number>> | null = null;
 
-  async function choose(count: number): Promise<number[]> {
+  async function readFree(): Promise<Set<number>> {
     const used = await portsInUse();
     const candidates: number[] = [];
     for (let port = range.first; port <= range.last; port += 1)
       if (!used.has(port) && !held.has(port)) candidates.push(port);
     candidates.sort((a, b) => (releasedAt.get(a) ?? 0) - (releasedAt.get(b) ?? 0) || a - b);
+    return new Set(candidates);
+  }
+
+  async function freePorts(): Promise<Set<number>> {
+    if (free) return free;
+    reading ??= readFree().finally(() => {
+      reading = null;
+    });
+    return (free = await reading);
+  }
+
+  /** Takes so many, or fewer where there are no more. */
+  async function take(count: number): Promise<number[]> {
+    const candidates = await freePorts();
     const chosen: number[] = [];
+    const strangers: number[] = [];
     for (const port of candidates) {
       if (chosen.length === count) break;
-      if (held.has(port)) continue;
+      candidates.delete(port);
       held.add(port);
       if (await isPortFree(address, port)) chosen.push(port);
-      else held.delete(port);
+      else strangers.push(port);
     }
+    giveBack(strangers);
     return chosen;
+  }
+
+  function giveBack(ports: readonly number[]): void {
+    for (const port of ports) {
+      held.delete(port);
+      free?.add(port);
+    }
+  }
+
+  async function choose(count: number): Promise<number[]> {
+    const chosen = await take(count);
+    if (chosen.length === count) return chosen;
+    // Rows may have given up ports that nobody spoke of.
+    giveBack(chosen);
+    free = null;
+    return take(count);
   }
 
   return {
@@ -73,18 +108,22 @@ export function createPortAllocator(options: {
         const ports = await choose(count);
         try {
           if (ports.length < count) throw exhausted(range, count);
-          return await use(ports);
-        } catch (error) {
-          if (!(error instanceof PortTakenError)) throw error;
-          if (attempt === ATTEMPTS) throw exhausted(range, count);
-        } finally {
+          const result = await use(ports);
           for (const port of ports) held.delete(port);
+          return result;
+        } catch (error) {
+          giveBack(ports);
+          if (!(error instanceof PortTakenError)) throw error;
+          free = null;
+          if (attempt === ATTEMPTS) throw exhausted(range, count);
         }
       }
     },
     isFree: (port) => isPortFree(address, port),
     released(port) {
       releasedAt.set(port, ++releases);
+      free?.delete(port);
+      free?.add(port);
     },
   };
 }

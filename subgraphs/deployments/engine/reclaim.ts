@@ -18,8 +18,9 @@ export async function reclaimReplicas(options: {
   const { store, hostId, now, logger } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(options.runtimes.map((each) => [each.kind, each]));
   const foreign = new Set<string>();
-  for (const { deployment, replicas } of await store.unsettled()) {
-    for (const replica of replicas) {
+  for (const { id } of await store.unsettled()) {
+    const known = await store.load(id);
+    for (const replica of known?.replicas ?? []) {
       const { handle } = replica;
       const runtime = handle && runtimes.get(handle.runtime);
       if (!runtime || replica.hostId !== hostId || !hasProcess(replica)) continue;
@@ -27,11 +28,12 @@ export async function reclaimReplicas(options: {
       if (current === null) foreign.add(replica.id);
       else if (current.endpoint.url !== handle.endpoint?.url)
         await store.transaction(async (tx) => {
-          const record = await tx.load(deployment.id);
-          const row = record?.replicas.find(({ id }) => id === replica.id);
+          const record = await tx.load(id);
+          const row = record?.replicas.find((each) => each.id === replica.id);
           if (!record || !row) return;
           await tx.saveReplica({ ...row, handle: current });
-          const message = `${deployment.name} is reached where DATA_DIR is now.`;
+          await tx.saveDeployment(record.deployment);
+          const message = `${record.deployment.name} is reached where DATA_DIR is now.`;
           tx.emit(record.deployment, [{ kind: "MOVED", message }]);
         });
     }

@@ -1,40 +1,11 @@
-import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createMockRuntime, createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import { createLogger, createSealer, newId } from "@toolyard/service-kit";
-import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
-import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
-import { createSqlDeploymentStore } from "../deployment-store.sql.ts";
+import type { Deployment } from "../deployment.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
-import { launchSpec } from "../launch-spec.ts";
-import { createLogArchive } from "../log-archive.ts";
-import { createBurial } from "./burial.ts";
-import { createKnownSecrets } from "../known-secrets.ts";
-import { newReplica } from "../new-replica.ts";
-import { createMockProber } from "./mock-prober.ts";
-import { createPortAllocator } from "./ports.ts";
-import { createProber } from "./probe.ts";
-import { createReconciler } from "./reconciler.ts";
+import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
 import { saveSettled } from "./settle.ts";
-
-const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
-const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
-/** Keeps nothing, for no time. */
-const archive = createLogArchive({ root: import.meta.dirname, retentionMs: 0, now: Date.now });
-const logger = createLogger({ level: "silent", name: "test" });
-const MIGRATIONS = readMigrations(migrationsFolder);
-
-function createStore(database: Database): DeploymentStore {
-  const bus = createInProcessBus();
-  return createSqlDeploymentStore({
-    database,
-    events: createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" }),
-    health: createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" }),
-  });
-}
 
 /** Counts down the steps of a control plane: once they are used up it is dead, and nothing that it asks for happens. */
 function createFuse(steps: number) {
@@ -65,49 +36,6 @@ function createFuse(steps: number) {
   };
 }
 
-async function insert(store: DeploymentStore, slug: string, replicas: number, firstPort: number): Promise<Deployment> {
-  const deployment: Deployment = {
-    id: newId(),
-    name: `${slug}-x`,
-    toolId: slug,
-    toolSlug: slug,
-    toolVersionId: "v",
-    versionNumber: 1,
-    ownerId: null,
-    templateId: null,
-    digest: "d",
-    environment: "PRODUCTION",
-    runtime: "MOCK",
-    launch: launchSpec.parse({ kind: "stdio", command: "x" }),
-    configuration: null,
-    sealedConfiguration: null,
-    desired: "RUN",
-    desiredReplicas: replicas,
-    generation: 1,
-    role: "ACTIVE",
-    status: "STARTING",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: false,
-    trafficWeight: 100,
-    deployedById: null,
-    createdAt: 0,
-    deployedAt: null,
-    stoppedAt: null,
-    lastHealthCheckAt: null,
-  };
-  await store.transaction(async (tx) => {
-    await tx.insertDeployment(deployment);
-    const made = Array.from({ length: replicas }, (_, ordinal) =>
-      newReplica({ deployment, ordinal, hostId: "host-1", address: "127.0.0.1", port: firstPort + ordinal }),
-    );
-    for (const replica of made) await tx.insertReplica(replica);
-    await saveSettled(tx, { deployment, replicas: made }, 0);
-  });
-  return deployment;
-}
-
 const anyChange = fc.oneof(
   fc.record({ type: fc.constant("scale" as const), replicas: fc.integer({ min: 0, max: 3 }) }),
   fc.constant({ type: "stop" as const }),
@@ -124,40 +52,21 @@ test("killed at any point of its work, the next control plane brings rows and pr
         maxLength: 3,
       }),
       async (replicas, lives) => {
-        const database = await openDatabase({ file: ":memory:", entities, migrations: MIGRATIONS });
+        const database = await openStoreDatabase();
         try {
           const store = createStore(database);
           const world = createMockWorld();
           let ahead = 0;
-          const { id } = await insert(store, "weather", replicas, 9_000);
-          const { id: otherId } = await insert(store, "other", 1, 9_010);
+          const { id } = await insertDeployment(store, "weather", replicas, 9_000);
+          const { id: otherId } = await insertDeployment(store, "other", 1, 9_010);
 
           /** A control plane with so many steps to live: sweeps a few times and is gone, without a goodbye. */
           const live = async (steps: number, sweeps: number): Promise<void> => {
             const fuse = createFuse(steps);
-            const runtime = fuse.runtime(createMockRuntime({ world, tickIntervalMs: 1 }));
-            const mine = fuse.store(store);
-            const ports = createPortAllocator({
-              range: { first: 9_000, last: 9_020 },
-              address: "127.0.0.1",
-              portsInUse: () => store.portsInUse("host-1"),
-              isPortFree: async (_address, port) => !runtime.running().some((spec) => spec.port === port),
-            });
-            const prober = createMockProber({ runtime, others: createProber({ allowPrivateRemotes: false }) });
-            const reconciler = createReconciler({
-              store: mine,
-              runtimes: [runtime],
-              prober,
-              ports,
-              sealer,
-              secrets,
-              bury: createBurial({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
-              logger,
-              hostId: "host-1",
-              address: "127.0.0.1",
-              random: () => 0,
-              drainMs: 0,
-              graceMs: 1,
+            const { reconciler, close } = createControlPlane({
+              store: fuse.store(store),
+              world,
+              around: fuse.runtime,
               // Back-offs pass from one sweep to the next.
               now: () => Date.now() + ahead,
             });
@@ -165,9 +74,7 @@ test("killed at any point of its work, the next control plane brings rows and pr
               ahead += 70_000;
               await Promise.race([reconciler.sweep(), rest(steps === Infinity ? 2_000 : 30)]);
             }
-            await reconciler.close({ stopReplicas: false });
-            await prober.close();
-            await runtime.close();
+            await close();
           };
 
           for (const { change, steps } of lives) {
@@ -199,6 +106,55 @@ test("killed at any point of its work, the next control plane brings rows and pr
       },
     ),
     { numRuns: 100 },
+  );
+}, 120_000);
+
+test("what was asked between a sweep's reading and its deciding is what is done: no process goes that is wanted by then", async () => {
+  const count = fc.integer({ min: 0, max: 3 });
+  await fc.assert(
+    fc.asyncProperty(count, count, count, async (before, known, after) => {
+      const database = await openStoreDatabase();
+      try {
+        const store = createStore(database);
+        const world = createMockWorld();
+        let now = 0;
+        let meanwhile = async (): Promise<void> => {};
+        const overtaken: DeploymentStore = {
+          ...store,
+          async loadMany(ids) {
+            const records = await store.loadMany(ids);
+            await meanwhile();
+            return records;
+          },
+        };
+        const { id } = await insertDeployment(store, "weather", before, 9_000);
+        const { reconciler, runtime, close } = createControlPlane({ store: overtaken, world, now: () => now });
+        const settle = async (): Promise<string[]> => {
+          for (let sweep = 0; sweep < 6; sweep += 1) {
+            now += 2_000;
+            await reconciler.sweep();
+          }
+          return runtime.running().map(({ name }) => name);
+        };
+        const first = await settle();
+        await apply(store, id, { type: "scale", replicas: known }, world);
+        meanwhile = async () => {
+          meanwhile = async () => {};
+          await apply(store, id, { type: "scale", replicas: after }, world);
+        };
+        now += 2_000;
+        await reconciler.sweep();
+        const last = await settle();
+        await close();
+        expect(first).toHaveLength(before);
+        expect(last).toHaveLength(after);
+        const survivors = last.filter((name) => first.includes(name));
+        expect(survivors).toHaveLength(Math.min(before, after));
+      } finally {
+        await database.close();
+      }
+    }),
+    { numRuns: 64 },
   );
 }, 120_000);
 

@@ -1,13 +1,16 @@
+import { setImmediate as turn } from "node:timers/promises";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger, type Sealer } from "@toolyard/service-kit";
 import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
 import type { KnownSecrets } from "../known-secrets.ts";
 import { newReplica } from "../new-replica.ts";
-import { createCensus, keyOf } from "./census.ts";
+import { createCensus } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
+import { AT_ONCE, createKnownRecords } from "./known-records.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
+import { createQuietProbes } from "./quiet-probes.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
 import type { Bury } from "./burial.ts";
 import { createReplicaWork } from "./replica-work.ts";
@@ -23,6 +26,8 @@ export interface Reconciler {
   wake(deploymentId: string): void;
   /** Probes the deployment's replicas now; empty when none can be called. */
   check(deploymentId: string, signal: AbortSignal): Promise<HealthCheck[]>;
+  /** What the last sweep knew of all that is not settled; up to a sweep's interval old. */
+  known(): DeploymentRecord[];
   /** One sweep, and all work that it begins: for tests. */
   sweep(): Promise<void>;
   /** Ends all work. With `stopReplicas` every replica of this host is stopped first, to be started again with the next start. */
@@ -58,6 +63,8 @@ interface Job {
 
 /** Whoever asks for a check waits for it. */
 const CHECK_SECONDS = 20;
+/** What does not wait for the work that is under way. */
+const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "bury"];
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
@@ -69,7 +76,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
   const changes = createReplicaChanges({ store, now, random });
-  const census = createCensus({ store, runtimes, logger, graceMs });
+  const known = createKnownRecords({ store });
+  const quietProbes = createQuietProbes({ store, logger });
+  const census = createCensus({ known, runtimes, logger, graceMs });
   const work = createReplicaWork({
     changes,
     runtimes,
@@ -79,6 +88,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     secrets,
     bury,
     isBusy,
+    quietProbes,
     logger,
     now,
     random,
@@ -119,7 +129,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     do {
       entry.again = false;
       try {
-        const record = await store.load(deploymentId);
+        const record = await known.read(deploymentId);
         if (record && !closed) await reconcile(record);
       } catch (error) {
         logger.error({ err: error, deployment_id: deploymentId }, "reconciling a deployment failed; it is tried again");
@@ -129,14 +139,34 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   async function reconcile(record: DeploymentRecord): Promise<void> {
-    const { deployment, replicas } = record;
-    const desired: DesiredDeployment = {
-      ...deployment,
-      probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000,
-    };
+    for (const action of actionsFor(record)) await perform(action, record);
+    schedule(record);
+  }
+
+  /**
+   * Looks at a record that may be out of date. Probes are begun by it: what they find is of the process that they asked, or of none. All else
+   * is decided and done by the record as it is by then.
+   */
+  function lookAtKnown(record: DeploymentRecord): void {
+    const { id } = record.deployment;
+    if (closed) return;
+    if (looking.has(id)) return wake(id);
+    const due = actionsFor(record).filter((action) => !isUnderWay(action, record));
+    if (due.some(({ type }) => type !== "probe")) return wake(id);
+    for (const action of due) void perform(action, record);
+    schedule(record);
+  }
+
+  function actionsFor({ deployment, replicas }: DeploymentRecord): Action[] {
     const observed = replicas.map((replica) => observe(replica, deployment));
-    for (const action of decide(desired, observed, now())) await perform(action, record);
-    schedule(deployment.id, nextLook(desired, observed));
+    return decide(desiredOf(deployment), observed, now());
+  }
+
+  /** Whether there is nothing to begin for it now: work on the replica will look again, or it is another host's. */
+  function isUnderWay(action: Action, { replicas }: DeploymentRecord): boolean {
+    if (!("replicaId" in action)) return false;
+    if (replicas.find((replica) => replica.id === action.replicaId)?.hostId !== hostId) return true;
+    return jobs.has(action.replicaId) && !ENDS_OTHERS.includes(action.type);
   }
 
   async function perform(action: Action, record: DeploymentRecord): Promise<void> {
@@ -164,7 +194,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   ): void {
     const running = jobs.get(replica.id);
     if (running) {
-      if (action.type === "stop" || action.type === "reset" || action.type === "bury") {
+      if (ENDS_OTHERS.includes(action.type)) {
         if (running.kind !== "stop") running.abort.abort();
         else if (action.type === "stop" && action.then === "REMOVE") void overrule(replica, action.reason);
       }
@@ -173,8 +203,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const abort = new AbortController();
     const run = async (): Promise<void> => {
       let failed = false;
+      let changed = true;
       try {
-        await doWork(action, record, replica, abort.signal);
+        changed = await doWork(action, record, replica, abort.signal);
       } catch (error) {
         failed = !abort.signal.aborted;
         if (failed)
@@ -186,7 +217,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         jobs.delete(replica.id);
         if (replica.handle && (action.type === "bury" || action.type === "stop")) census.forget(replica.handle);
         // What failed is for the next sweep: tried again at once, it would most likely fail again, and again.
-        if (!failed) wake(replica.deploymentId);
+        if (!failed && changed) wake(replica.deploymentId);
+        if (!failed && !changed) lookAgain(replica.deploymentId);
       }
     };
     // Set before it runs: the work's own changes may wake this deployment.
@@ -203,26 +235,34 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
+  /** Whether anything is another than before. */
   async function doWork(
     action: Exclude<Action, { type: "mark" | "shift" | "create" }>,
     record: DeploymentRecord,
     replica: Replica,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<boolean> {
     switch (action.type) {
       case "start":
-        return work.start(record, replica, signal);
+        await work.start(record, replica, signal);
+        return true;
       case "await":
-        return work.awaitAnswer(record, replica, signal);
-      case "probe":
-        await work.probe(record, replica, signal);
-        return;
+        await work.awaitAnswer(record, replica, signal);
+        return true;
+      case "probe": {
+        const check = await work.probe(record, replica, signal);
+        if (check !== null) known.probed(replica, check.at);
+        return check === null;
+      }
       case "bury":
-        return work.bury(record, replica);
+        await work.bury(record, replica);
+        return true;
       case "stop":
-        return work.stop(record, replica, action.then, action.reason);
+        await work.stop(record, replica, action.then, action.reason);
+        return true;
       case "reset":
-        return work.reset(record, replica);
+        await work.reset(record, replica);
+        return true;
     }
   }
 
@@ -251,23 +291,39 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
-  function schedule(deploymentId: string, at: number | null): void {
-    clearTimeout(timers.get(deploymentId));
-    timers.delete(deploymentId);
-    if (at === null || closed) return;
+  /** For what is due before the next sweep. What a replica is worked on for is looked at when that ends. */
+  function schedule({ deployment, replicas }: DeploymentRecord): void {
+    const { id } = deployment;
+    clearTimeout(timers.get(id));
+    timers.delete(id);
+    const idle = replicas.filter((replica) => !jobs.has(replica.id));
+    const at = nextLook(
+      desiredOf(deployment),
+      idle.map((replica) => observe(replica, deployment)),
+    );
+    if (at === null || closed || at - now() > sweepIntervalMs) return;
     const timer = setTimeout(
       () => {
-        timers.delete(deploymentId);
-        wake(deploymentId);
+        timers.delete(id);
+        lookAgain(id);
       },
-      Math.min(Math.max(at - now(), 10), sweepIntervalMs),
+      Math.max(at - now(), 10),
     );
-    timer.unref();
-    timers.set(deploymentId, timer);
+    timers.set(id, timer.unref());
+  }
+
+  function lookAgain(deploymentId: string): void {
+    const record = known.get(deploymentId);
+    if (record) lookAtKnown(record);
+    else wake(deploymentId);
   }
 
   async function sweepOnce(): Promise<void> {
-    for (const { deployment } of await census.take()) wake(deployment.id);
+    for (const [index, { deployment }] of (await census.take()).entries()) {
+      if (index % AT_ONCE === AT_ONCE - 1) await turn();
+      // As it is known by now.
+      lookAgain(deployment.id);
+    }
   }
 
   async function sweep(): Promise<void> {
@@ -279,21 +335,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     await sweeping;
   }
 
-  function onExit(handle: ReplicaHandle): void {
+  function onExit(handle: ReplicaHandle, deploymentId: string): void {
     census.noteGone(handle);
-    void sweepFor(handle);
-  }
-
-  async function sweepFor(handle: ReplicaHandle): Promise<void> {
-    try {
-      for (const { deployment, replicas } of await store.unsettled())
-        if (replicas.some((replica) => replica.handle && keyOf(replica.handle) === keyOf(handle))) wake(deployment.id);
-    } catch (error) {
-      logger.error(
-        { err: error, replica: handle.name },
-        "the end of a replica could not be looked into; the next sweep does",
-      );
-    }
+    wake(deploymentId);
   }
 
   return {
@@ -307,6 +351,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       again();
     },
     wake,
+    known: () => known.all(),
     async check(deploymentId, signal) {
       const record = await store.load(deploymentId);
       if (!record) return [];
@@ -315,7 +360,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         launch.kind === "remote" ? state.phase !== "STOPPING" : CALLABLE.includes(state.phase) && handle !== null,
       );
       const limit = { seconds: CHECK_SECONDS, setting: `probes wait ${launch.options.health.timeoutSeconds} s` };
-      const checks = await Promise.all(callable.map((replica) => work.probe(record, replica, signal, limit)));
+      const checks = await Promise.all(callable.map((replica) => work.check(record, replica, signal, limit)));
       wake(deploymentId);
       return checks.filter((check) => check !== null);
     },
@@ -326,6 +371,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
           ...[...looking.values()].map(({ done }) => done),
           ...[...jobs.values()].map(({ done }) => done),
         ]);
+      await quietProbes.flush();
     },
     async close({ stopReplicas }) {
       closed = true;
@@ -337,11 +383,16 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       await Promise.allSettled([...looking.values()].map(({ done }) => done));
       for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "bury") abort.abort();
       await Promise.allSettled([...jobs.values()].map(({ done }) => done));
+      await quietProbes.flush();
       await census.settled();
       if (stopReplicas)
         await suspendReplicas({ store, runtimes: [...runtimes.values()], hostId, graceMs, now, logger });
     },
   };
+}
+
+function desiredOf(deployment: Deployment): DesiredDeployment {
+  return { ...deployment, probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000 };
 }
 
 function deployment({ deployment: { name } }: DeploymentRecord): string {

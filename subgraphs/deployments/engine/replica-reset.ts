@@ -15,9 +15,9 @@ export async function resetReplicas(options: {
   message: (name: string) => string;
 }): Promise<void> {
   const { store, now, chosen, message } = options;
-  for (const { deployment } of await store.unsettled()) {
+  for (const { id } of await store.unsettled()) {
     await store.transaction(async (tx) => {
-      const record = await tx.load(deployment.id);
+      const record = await tx.load(id);
       if (!record) return;
       const context = contextOf(record.deployment, now(), 0.5);
       let changed = false;

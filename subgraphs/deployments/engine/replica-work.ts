@@ -24,6 +24,7 @@ import { portsFor, type PortAllocator } from "./ports.ts";
 import { NOT_YET } from "./probe-failure.ts";
 import type { Limit } from "./probe-limit.ts";
 import type { Prober, ProbeResult, ProbeTarget } from "./probe.ts";
+import type { QuietProbes } from "./quiet-probes.ts";
 import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaEvent } from "./transitions.ts";
 
@@ -32,8 +33,10 @@ export interface ReplicaWork {
   /** Starts its process, or finds the one that an interrupted start left; then waits for the first answer. */
   start(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
   awaitAnswer(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
-  /** One call now, recorded. Null when the replica has changed meanwhile. @param atMost As of a probe */
-  probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal, atMost?: Limit): Promise<HealthCheck | null>;
+  /** One call now, recorded. The check, where it changes nothing: it is then written later, with those of others. */
+  probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<HealthCheck | null>;
+  /** The same for somebody who waits: recorded at once. Null when the replica has changed meanwhile. @param atMost As of a probe */
+  check(record: DeploymentRecord, replica: Replica, signal: AbortSignal, atMost: Limit): Promise<HealthCheck | null>;
   /** Records that its process ended by itself. */
   bury(record: DeploymentRecord, replica: Replica): Promise<void>;
   stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
@@ -50,6 +53,7 @@ export interface ReplicaWorkOptions {
   secrets: KnownSecrets;
   bury: Bury;
   isBusy: (replicaId: string) => boolean;
+  quietProbes: Pick<QuietProbes, "note">;
   logger: Logger;
   now: () => number;
   random: () => number;
@@ -71,7 +75,7 @@ const LONGEST_WORDS = 1_000;
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, logger } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, quietProbes, logger } = options;
   const { now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
@@ -220,6 +224,42 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return { ...result, outcome: "BUSY", detail: `${result.detail} It has calls that are within their time.` };
   }
 
+  /** What a call now says of the replica, and what it makes of it; null: nothing. */
+  interface Asked {
+    check: HealthCheck;
+    event: ReplicaEvent | null;
+  }
+
+  async function ask(
+    { deployment }: DeploymentRecord,
+    replica: Replica,
+    signal: AbortSignal,
+    atMost?: Limit,
+  ): Promise<Asked | null> {
+    const { phase } = replica.state;
+    const call = phase === "STARTING" ? prober.greet : prober.check;
+    const answer = await call(targetOf(deployment, replica), signal, atMost);
+    if (signal.aborted) return null;
+    const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
+    const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
+    // Whoever waits less than probes do knows nothing of what takes longer.
+    const isUndecided = atMost !== undefined && result.late === atMost;
+    const check = toCheck(replica, result, statusOf(result.outcome, phase, isUndecided), why);
+    // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
+    const isJudged =
+      !isUndecided &&
+      ((phase === "UNHEALTHY" && result.outcome !== "BUSY") || (phase === "READY" && result.outcome === "FAILED"));
+    if (!isJudged) return { check, event: null };
+    return { check, event: why === null ? { type: "answered" } : { type: "silent", ...why } };
+  }
+
+  async function conclude(replica: Replica, { check, event }: Asked): Promise<HealthCheck | null> {
+    const set = () => ({ lastProbeAt: check.at });
+    if (event !== null && (await apply(replica, event, { set, check }))) return check;
+    const { id: replicaId, deploymentId, incarnation } = replica;
+    return (await changes.update({ deploymentId, replicaId, incarnation, set, check })) ? check : null;
+  }
+
   const work: ReplicaWork = {
     targetOf,
 
@@ -291,27 +331,18 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       }
     },
 
-    async probe({ deployment }, replica, signal, atMost) {
-      const { phase } = replica.state;
-      const call = phase === "STARTING" ? prober.greet : prober.check;
-      const answer = await call(targetOf(deployment, replica), signal, atMost);
-      if (signal.aborted) return null;
-      const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
-      const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
-      // Whoever waits less than probes do knows nothing of what takes longer.
-      const isUndecided = atMost !== undefined && result.late === atMost;
-      const status = statusOf(result.outcome, phase, isUndecided);
-      const check = toCheck(replica, result, status, why);
-      const event: ReplicaEvent = why === null ? { type: "answered" } : { type: "silent", ...why };
-      const set = () => ({ lastProbeAt: check.at });
-      // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
-      const judged =
-        !isUndecided &&
-        ((phase === "UNHEALTHY" && result.outcome !== "BUSY") || (phase === "READY" && result.outcome === "FAILED"));
-      const applied = judged ? await apply(replica, event, { set, check }) : null;
-      if (applied) return check;
-      const { id: replicaId, deploymentId, incarnation } = replica;
-      return (await changes.update({ deploymentId, replicaId, incarnation, set, check })) ? check : null;
+    async probe(record, replica, signal) {
+      const asked = await ask(record, replica, signal);
+      if (asked === null) return null;
+      const { check, event } = asked;
+      if (event === null) quietProbes.note({ replicaId: replica.id, incarnation: replica.incarnation, check });
+      else await conclude(replica, asked);
+      return event === null ? check : null;
+    },
+
+    async check(record, replica, signal, atMost) {
+      const asked = await ask(record, replica, signal, atMost);
+      return asked && conclude(replica, asked);
     },
 
     async bury({ deployment }, replica) {

@@ -1,4 +1,4 @@
-import type { Deployment, Replica } from "../deployment.ts";
+import type { Deployment, DeploymentStatus, Replica } from "../deployment.ts";
 import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../deployment-store.ts";
 import { deriveStatus } from "./status.ts";
 
@@ -21,12 +21,25 @@ export function settle(
     everReady,
     deployedAt: deployment.deployedAt ?? (derived.status === "RUNNING" && everReady ? now : null),
     stoppedAt: derived.status === "STOPPED" ? (deployment.stoppedAt ?? now) : null,
+    settledAt: isSettled(deployment, derived.status, replicas) ? (deployment.settledAt ?? now) : null,
   };
   const told = (kind: string) => [{ kind, message: describeStatus(settled), words: settled.words }];
   if (derived.status !== deployment.status) return { deployment: settled, events: told(derived.status) };
   if (derived.health !== deployment.health) return { deployment: settled, events: told("HEALTH_CHANGED") };
   if (derived.reason !== deployment.reason) return { deployment: settled, events: told(REASON_CHANGED) };
   return { deployment: settled, events: [] };
+}
+
+/** Whether nothing of it runs, and nothing is to be done until somebody asks for it: `decide` has no action, now or later. */
+export function isSettled(
+  { generation, desiredReplicas }: Pick<Deployment, "generation" | "desiredReplicas">,
+  status: DeploymentStatus,
+  replicas: readonly Pick<Replica, "state" | "generation">[],
+): boolean {
+  if (status === "STOPPED") return true;
+  const isOver = (replica: Pick<Replica, "state" | "generation">) =>
+    replica.state.phase === "FAILED" && replica.generation >= generation;
+  return status === "FAILED" && replicas.length === desiredReplicas && replicas.every(isOver);
 }
 
 /** Settles the record and writes it, its status' events after those given. */

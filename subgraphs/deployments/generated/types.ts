@@ -94,7 +94,7 @@ export type Deployment = {
   trafficWeight: Scalars['Int']['output'];
   /** Values that the schema marks writeOnly are null. */
   configuration?: Maybe<Scalars['JSON']['output']>;
-  /** The newest checks first; the last 100 are kept. */
+  /** The newest checks first; the last 100 are kept, for 30 days. */
   healthChecks: Array<HealthCheck>;
   /** When a replica was last called to see whether it answers. */
   lastHealthCheck?: Maybe<Scalars['DateTime']['output']>;

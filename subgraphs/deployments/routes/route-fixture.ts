@@ -106,6 +106,8 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
         deployedAt: null,
         stoppedAt: null,
         lastHealthCheckAt: null,
+        settledAt: null,
+        revision: 0,
       };
       return store.transaction(async (tx) => {
         const isFirst = (await tx.siblings(toolId, environment)).length === 0;

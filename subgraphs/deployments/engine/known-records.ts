@@ -1,0 +1,75 @@
+import { setImmediate as turn } from "node:timers/promises";
+import type { Replica } from "../deployment.ts";
+import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+
+/**
+ * What the rows of unsettled deployments were when they were read last. A sweep reads again only those that were written since. They may
+ * be out of date: whoever changes something by them reads them again first.
+ */
+export interface KnownRecords {
+  /** All that are unsettled now, by id. Others have the event loop's turns in between. */
+  refresh(): Promise<DeploymentRecord[]>;
+  /** As it is now. Null when there is none. */
+  read(deploymentId: string): Promise<DeploymentRecord | null>;
+  get(deploymentId: string): DeploymentRecord | undefined;
+  all(): DeploymentRecord[];
+  /** A probe of its process was made that is not written yet. */
+  probed(replica: Replica, at: number): void;
+}
+
+/** Deployments that are worked on at once before others have their turn: some milliseconds. */
+export const AT_ONCE = 50;
+
+export function createKnownRecords({
+  store,
+}: {
+  store: Pick<DeploymentStore, "load" | "loadMany" | "unsettled">;
+}): KnownRecords {
+  const known = new Map<string, DeploymentRecord>();
+
+  function keep(record: DeploymentRecord): DeploymentRecord {
+    const { id, revision, settledAt } = record.deployment;
+    const before = known.get(id);
+    // One that was read earlier may arrive later.
+    if (before && before.deployment.revision > revision) return before;
+    const replicas = record.replicas.map((replica) => {
+      const { incarnation, lastProbeAt = null } = before?.replicas.find((each) => each.id === replica.id) ?? {};
+      const isProbed = incarnation === replica.incarnation && lastProbeAt !== null;
+      return isProbed ? { ...replica, lastProbeAt: Math.max(lastProbeAt, replica.lastProbeAt ?? 0) } : replica;
+    });
+    const kept = { ...record, replicas };
+    if (settledAt === null) known.set(id, kept);
+    else known.delete(id);
+    return kept;
+  }
+
+  return {
+    async refresh() {
+      const revisions = await store.unsettled();
+      const changed = revisions
+        .filter(({ id, revision }) => known.get(id)?.deployment.revision !== revision)
+        .map(({ id }) => id);
+      for (let first = 0; first < changed.length; first += AT_ONCE) {
+        for (const record of await store.loadMany(changed.slice(first, first + AT_ONCE))) keep(record);
+        await turn();
+      }
+      const unsettled = new Set(revisions.map(({ id }) => id));
+      for (const id of known.keys()) if (!unsettled.has(id)) known.delete(id);
+      return [...known.values()];
+    },
+    async read(deploymentId) {
+      const record = await store.load(deploymentId);
+      return record && keep(record);
+    },
+    get: (deploymentId) => known.get(deploymentId),
+    all: () => [...known.values()],
+    probed({ deploymentId, id, incarnation }, at) {
+      const record = known.get(deploymentId);
+      if (!record) return;
+      const replicas = record.replicas.map((replica) =>
+        replica.id === id && replica.incarnation === incarnation ? { ...replica, lastProbeAt: at } : replica,
+      );
+      known.set(deploymentId, { ...record, replicas });
+    },
+  };
+}

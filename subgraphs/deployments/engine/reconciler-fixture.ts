@@ -1,0 +1,148 @@
+import { createEventLog, createInProcessBus } from "@toolyard/events";
+import { createMockRuntime, type MockRuntime, type MockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createLogger, createSealer, newId } from "@toolyard/service-kit";
+import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
+import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
+import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
+import { createSqlDeploymentStore } from "../deployment-store.sql.ts";
+import type { DeploymentStore } from "../deployment-store.ts";
+import { createKnownSecrets } from "../known-secrets.ts";
+import { launchSpec } from "../launch-spec.ts";
+import { createLogArchive } from "../log-archive.ts";
+import { newReplica } from "../new-replica.ts";
+import { createBurial } from "./burial.ts";
+import { createMockProber } from "./mock-prober.ts";
+import { createPortAllocator } from "./ports.ts";
+import { createProber } from "./probe.ts";
+import { createReconciler, type Reconciler } from "./reconciler.ts";
+import { saveSettled } from "./settle.ts";
+
+const HOST = { hostId: "host-1", address: "127.0.0.1" };
+const FIRST_PORT = 9_000;
+const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
+const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
+/** Keeps nothing, for no time. */
+const archive = createLogArchive({ root: import.meta.dirname, retentionMs: 0, now: Date.now });
+const logger = createLogger({ level: "silent", name: "test" });
+const MIGRATIONS = readMigrations(migrationsFolder);
+
+export const openStoreDatabase = (file = ":memory:"): Promise<Database> =>
+  openDatabase({ file, entities, migrations: MIGRATIONS });
+
+export function createStore(database: Database): DeploymentStore {
+  const bus = createInProcessBus();
+  return createSqlDeploymentStore({
+    database,
+    events: createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" }),
+    health: createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" }),
+  });
+}
+
+/** A deployment that was just asked for, of a tool of its own. Its replicas have ports from `firstPort` on. */
+export async function insertDeployment(
+  store: DeploymentStore,
+  slug: string,
+  replicas: number,
+  firstPort: number,
+): Promise<Deployment> {
+  const deployment: Deployment = {
+    id: newId(),
+    name: `${slug}-x`,
+    toolId: slug,
+    toolSlug: slug,
+    toolVersionId: "v",
+    versionNumber: 1,
+    ownerId: null,
+    templateId: null,
+    digest: "d",
+    environment: "PRODUCTION",
+    runtime: "MOCK",
+    launch: launchSpec.parse({ kind: "stdio", command: "x" }),
+    configuration: null,
+    sealedConfiguration: null,
+    desired: "RUN",
+    desiredReplicas: replicas,
+    generation: 1,
+    role: "ACTIVE",
+    status: "STARTING",
+    health: "UNKNOWN",
+    reason: null,
+    words: null,
+    everReady: false,
+    trafficWeight: 100,
+    deployedById: null,
+    createdAt: 0,
+    deployedAt: null,
+    stoppedAt: null,
+    lastHealthCheckAt: null,
+    settledAt: null,
+    revision: 0,
+  };
+  await store.transaction(async (tx) => {
+    await tx.insertDeployment(deployment);
+    const made = Array.from({ length: replicas }, (_, ordinal) =>
+      newReplica({ deployment, ordinal, ...HOST, port: firstPort + ordinal }),
+    );
+    for (const replica of made) await tx.insertReplica(replica);
+    await saveSettled(tx, { deployment, replicas: made }, 0);
+  });
+  return deployment;
+}
+
+export interface ControlPlane {
+  reconciler: Reconciler;
+  runtime: MockRuntime;
+  /** Names of processes that do not answer though they run. */
+  sick: Set<string>;
+  /** It is gone; what it started runs on. */
+  close(): Promise<void>;
+}
+
+/** A reconciler on a store and a world of simulated replicas. It sweeps when it is told to. */
+export function createControlPlane(options: {
+  store: DeploymentStore;
+  world: MockWorld;
+  now: () => number;
+  ports?: number;
+  /** What stands between the reconciler and the runtime. */
+  around?: (runtime: MockRuntime) => MockRuntime;
+}): ControlPlane {
+  const { store, world, now, ports = 21, around = (runtime) => runtime } = options;
+  const runtime = around(createMockRuntime({ world, tickIntervalMs: 1 }));
+  const sick = new Set<string>();
+  const prober = createMockProber({
+    runtime,
+    others: createProber({ allowPrivateRemotes: false }),
+    isSick: (name) => sick.has(name),
+  });
+  const reconciler = createReconciler({
+    store,
+    runtimes: [runtime],
+    prober,
+    ports: createPortAllocator({
+      range: { first: FIRST_PORT, last: FIRST_PORT + ports - 1 },
+      address: HOST.address,
+      portsInUse: () => store.portsInUse(HOST.hostId),
+      isPortFree: async (_address, port) => !runtime.running().some((spec) => spec.port === port),
+    }),
+    sealer,
+    secrets,
+    bury: createBurial({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
+    logger,
+    ...HOST,
+    now,
+    random: () => 0,
+    drainMs: 0,
+    graceMs: 1,
+  });
+  return {
+    reconciler,
+    runtime,
+    sick,
+    async close() {
+      await reconciler.close({ stopReplicas: false });
+      await prober.close();
+      await runtime.close();
+    },
+  };
+}

@@ -1,0 +1,36 @@
+import type { DeploymentStore } from "../deployment-store.ts";
+import type { Bury } from "./burial.ts";
+
+const AT_ONCE = 50;
+
+/**
+ * What failed for good keeps its processes' folders for a while, in which a developer may look; then its logs alone. The deployment stays
+ * as it is.
+ */
+export async function buryFailed(options: {
+  store: DeploymentStore;
+  bury: Bury;
+  /** Those that failed before this, in epoch milliseconds. */
+  before: number;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { store, bury, before, signal } = options;
+  for (let after = ""; ;) {
+    const records = await store.failedWithRemains({ before, after, limit: AT_ONCE });
+    for (const { deployment, replicas } of records) {
+      if (signal.aborted) return;
+      for (const replica of replicas)
+        for (const old of [replica.handle, replica.previousHandle]) if (old) await bury(deployment, replica, old);
+      await store.transaction(async (tx) => {
+        const record = await tx.load(deployment.id);
+        // It may have been started again meanwhile.
+        if (!record || record.deployment.settledAt === null) return;
+        for (const replica of record.replicas) await tx.saveReplica({ ...replica, handle: null, previousHandle: null });
+        await tx.saveDeployment(record.deployment);
+      });
+    }
+    const last = records.at(-1);
+    if (!last || records.length < AT_ONCE) return;
+    after = last.deployment.id;
+  }
+}
