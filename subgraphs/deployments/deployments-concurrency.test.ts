@@ -53,6 +53,19 @@ describe("at the same time", () => {
     expect(fixture.world.replicas.size).toBe(0);
   });
 
+  test("a stop for good of what is being stopped to be tried again leaves nothing", async () => {
+    const launch = { kind: "stdio", command: "x", options: { health: { startTimeoutSeconds: 0.05 } } };
+    await using fixture = await createFixture({
+      tools: { "tool-1": { slug: "weather", launch } },
+      faultOf: () => ({ readyAfterMs: "never", unkillableForMs: 300 }),
+    });
+    const { id } = await deploy(fixture);
+    await eventually("given up", async () => (await stateOf(fixture, id)).replicas[0]?.phase === "STOPPING");
+    await stop(fixture, id);
+    await becomes(fixture, id, "STOPPED");
+    expect(fixture.world.replicas.size).toBe(0);
+  });
+
   test("scaling what is stopping is a CONFLICT, and it stops all the same", async () => {
     await using fixture = await createFixture({ faultOf: () => ({ ignoresSigterm: true }) });
     const { id } = await deploy(fixture, 2);

@@ -377,7 +377,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
         if (handle) await runtime.stop(handle, graceMs);
         if (stopping.state.then === "REMOVE") await forget();
-        await apply(replica, { type: "gone" });
+        const isOver = await apply(replica, { type: "gone", then: stopping.state.then });
+        if (!isOver && stopping.state.then !== "REMOVE") {
+          // A stop for good came meanwhile.
+          await forget();
+          await apply(replica, { type: "gone" });
+        }
       }
       if (then === "REMOVE" && replica.port !== null) ports.released(replica.port);
     },

@@ -14,8 +14,8 @@ export type ReplicaEvent =
   | { type: "answered" }
   | ({ type: "silent" } & Reason)
   | { type: "stop"; then: AfterStop; reason: string }
-  /** Verified: nothing of its process is left. */
-  | { type: "gone" }
+  /** Verified: nothing of its process is left. With `then` only where that is still what is to become of it. */
+  | { type: "gone"; then?: AfterStop }
   /** Back to the beginning, the past forgotten. */
   | { type: "reset" };
 
@@ -123,7 +123,8 @@ const table: Table = {
       then === "REMOVE" && replica.state.then !== "REMOVE"
         ? { ...replica, state: { ...replica.state, then, reason, words: null } }
         : null,
-    gone: (replica, _event, context) => {
+    gone: (replica, { then = replica.state.then }, context) => {
+      if (then !== replica.state.then) return null;
       switch (replica.state.then) {
         case "REMOVE":
           return { ...replica, state: { phase: "STOPPED" } };
