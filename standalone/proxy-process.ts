@@ -10,6 +10,12 @@ export interface ProxyProcess {
   stop(graceMs: number): Promise<void>;
 }
 
+/**
+ * Bounds of V8's heap, MB. Without them it lets the old space grow to four times what is live, and the young one to 100 MB, before it
+ * collects either; the calls are no faster for it.
+ */
+export const PROXY_HEAP_FLAGS = ["--max-semi-space-size=4", "--max-old-space-size=1024"];
+
 const FIRST_RESTART_MS = 200;
 const LAST_RESTART_MS = 5_000;
 /** A proxy that ran this long is no longer counted as failing. */
@@ -36,7 +42,7 @@ export function startProxyProcess(options: {
 
   const run = () =>
     new Promise<string>((resolve) => {
-      child = spawn(process.execPath, [entry], {
+      child = spawn(process.execPath, [...PROXY_HEAP_FLAGS, entry], {
         env,
         // A group of its own: Ctrl-C reaches this process, which stops the proxy in its turn.
         detached: true,

@@ -1,5 +1,7 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
+import { eventually } from "@toolyard/testing";
 import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
@@ -40,6 +42,22 @@ function pool(options: Partial<PlannerPoolOptions> = {}): PlannerPool {
   return created;
 }
 
+/** How many planners this process has. Linux only. */
+function processes(): number {
+  const pids = readdirSync("/proc/self/task").flatMap((thread) =>
+    readFileSync(`/proc/self/task/${thread}/children`, "utf8").trim().split(" "),
+  );
+  return pids.filter((pid) => pid !== "" && isPlanner(pid)).length;
+}
+
+function isPlanner(pid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("planner-process");
+  } catch {
+    return false; // ended meanwhile
+  }
+}
+
 describe("a planner in a process of its own", () => {
   test("an operation that ends the planner's process costs no more than that process", async () => {
     const planners = pool();
@@ -54,6 +72,20 @@ describe("a planner in a process of its own", () => {
     expect(await planners.plan(requestFor(`{ ${aliases.join(" ")} }`))).toEqual({ kind: "late" });
     const patient = pool({ planner: "apollo" });
     expect(await patient.plan(harmless)).toMatchObject({ kind: "planned" });
+  });
+
+  test.skipIf(process.platform !== "linux")("an idle process ends, but for the last of an eager pool", async () => {
+    const before = processes();
+    const eager = pool({ isEager: true, idleMs: 1, patienceMs: 0 });
+    const planned = (planners: PlannerPool) => Promise.all([harmless, harmless].map((one) => planners.plan(one)));
+    expect((await planned(eager)).map(({ kind }) => kind)).toEqual(["planned", "planned"]);
+    await eventually("one is left", async () => processes() === before + 1);
+    const lazy = pool({ idleMs: 1 });
+    expect((await planned(lazy)).map(({ kind }) => kind)).toEqual(["planned", "planned"]);
+    await eventually("none is left of the other pool", async () => processes() === before + 1);
+    expect((await planned(lazy)).map(({ kind }) => kind)).toEqual(["planned", "planned"]);
+    await eager.close();
+    await eventually("none is left", async () => processes() === before);
   });
 
   test("what the planner refuses is said with its own reason", async () => {

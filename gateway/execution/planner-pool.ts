@@ -30,6 +30,8 @@ export interface PlannerPoolOptions {
   maxWaiting?: number;
   /** How long an operation waits behind others before another process is started for it. */
   patienceMs?: number;
+  /** How long a process may have nothing to do. */
+  idleMs?: number;
   /** How long a planner that did not start is not tried again. */
   restAfterFailedStartMs?: number;
   log?: Pick<Logger, "warn"> | undefined;
@@ -37,7 +39,8 @@ export interface PlannerPoolOptions {
 
 /**
  * A planner in processes of its own, so that whatever an operation does to it is done to nobody else. A process starts at the first
- * operation, plans one operation at a time (so it is known which one ended it), and is replaced when it dies.
+ * operation, plans one operation at a time (so it is known which one ended it), and is replaced when it dies. Those with
+ * nothing to do end, but for the last of an eager pool.
  */
 export interface PlannerPool {
   /**
@@ -66,7 +69,13 @@ const maxHeapMb = 512;
 
 export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   const { planner, supergraphSdl, planTimeoutMs, stepwiseTimeoutMs = 10_000, startTimeoutMs = 15_000, log } = options;
-  const { maxProcesses = 2, maxWaiting = 256, patienceMs = 25, restAfterFailedStartMs = 30_000 } = options;
+  const {
+    maxProcesses = 2,
+    maxWaiting = 256,
+    patienceMs = 25,
+    restAfterFailedStartMs = 30_000,
+    idleMs = 30_000,
+  } = options;
   const workers = new Set<Worker>();
   const waiting: Job[] = [];
   let impatience: NodeJS.Timeout | undefined;
@@ -141,6 +150,11 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   function setIdle(worker: Worker): void {
     worker.state = "idle";
     worker.job = null;
+    worker.timer = setTimeout(() => {
+      if (workers.size === 1 && options.isEager) return;
+      workers.delete(worker);
+      worker.child.kill("SIGKILL");
+    }, idleMs).unref();
     release(worker);
   }
 
@@ -155,6 +169,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     worker.state = "busy";
     worker.job = job;
     hold(worker);
+    clearTimeout(worker.timer);
     worker.timer = setTimeout(
       () => {
         worker.job = null;

@@ -16,6 +16,7 @@ import { bridgeCommand, handOver } from "../../packages/bridge/index.ts";
 import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
 import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";
 import { listenForBridge } from "../../packages/runtimes/process/listening-socket.ts";
+import { PROXY_HEAP_FLAGS } from "../../standalone/proxy-process.ts";
 
 const LATENCY_ROUNDS = 7;
 const LATENCY_CALLS = 1_500;
@@ -267,7 +268,8 @@ controlPlane.setRoutes([
 ]);
 const token = await controlPlane.accessToken("bench");
 const proxyPort = await freePort();
-const proxy = start(process.execPath, [join(import.meta.dirname, "../../packages/proxy/start.mjs")], {
+const proxyEntry = join(import.meta.dirname, "../../packages/proxy/start.mjs");
+const proxy = start(process.execPath, [...PROXY_HEAP_FLAGS, proxyEntry], {
   PATH: process.env.PATH,
   PROXY_PORT: String(proxyPort),
   GATEWAY_URL: controlPlane.url,
