@@ -1,6 +1,7 @@
 import { buildSchema } from "graphql";
 import { describe, expect, test } from "vitest";
 import { createAdmission } from "./admission.ts";
+import { bytesOfDocument } from "./execution/document-size.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
 const schema = buildSchema(
@@ -29,6 +30,25 @@ describe("a text that nests more than can be walked is refused as too deep", () 
   ])("%s", (_what, text) => {
     expect(refusal(text)).toMatchObject([{ extensions: { code: "OPERATION_LIMIT_EXCEEDED", limit: "depth" } }]);
   });
+});
+
+test("texts are kept for as long as their documents together take no more than they may, the latest used first", () => {
+  const textOf = (index: number) => `{ a${index}: b }`;
+  const maxCachedBytes = 20 * bytesOfDocument(textOf(10).length);
+  const { admit, knows } = createAdmission({
+    schema,
+    costs,
+    limits: defaultOperationLimits,
+    introspection: true,
+    maxCachedBytes,
+  });
+  const texts = Array.from({ length: 40 }, (_, index) => textOf(10 + index));
+  for (const text of texts) admit(text, null);
+  expect(texts.map(knows)).toEqual(texts.map((_, index) => index >= 20));
+  // Of one that would push out most others nothing is kept.
+  const long = `{ b } # ${"x".repeat(2_000)}`;
+  expect("hash" in admit(long, null)).toBe(true);
+  expect(knows(long)).toBe(false);
 });
 
 test("fragments that nothing uses are measured, too: validation would compare their fields", () => {

@@ -9,6 +9,7 @@ import {
   type GraphQLSchema,
 } from "graphql";
 import type { InspectedOperation } from "./execution/executor.ts";
+import { bytesOfDocument } from "./execution/document-size.ts";
 import { createLruCache } from "./execution/lru-cache.ts";
 import { operationRules } from "./execution/operation.ts";
 import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
@@ -31,9 +32,8 @@ export interface AdmissionOptions {
   introspection: boolean;
   /** Where only known operations run: whether this is one. */
   isKnown?: ((query: string) => boolean) | undefined;
-  maxDocuments?: number;
-  /** Length of all kept documents' text together. */
-  maxCharacters?: number;
+  /** What the documents that are kept may take together, in bytes, by estimate. */
+  maxCachedBytes?: number;
 }
 
 /** Decides by an operation's text whether it may run at all; each text once. */
@@ -52,12 +52,16 @@ interface KnownText {
 
 /** Refused texts are kept, too, but few: a client in a loop would else have the same bad text validated again and again. */
 const MAX_REFUSED = 200;
+const MAX_REFUSED_CHARACTERS = 500_000;
 
 export function createAdmission(options: AdmissionOptions): Admission {
   const { schema, costs, limits, introspection, isKnown } = options;
-  const { maxDocuments = 2_000, maxCharacters = 4_000_000 } = options;
-  const known = createLruCache<KnownText>({ maxEntries: maxDocuments, maxWeight: maxCharacters });
-  const refused = createLruCache<readonly GraphQLError[]>({ maxEntries: MAX_REFUSED, maxWeight: maxCharacters / 8 });
+  const { maxCachedBytes = 128 * 1_048_576 } = options;
+  const known = createLruCache<KnownText>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
+  const refused = createLruCache<readonly GraphQLError[]>({
+    maxEntries: MAX_REFUSED,
+    maxWeight: MAX_REFUSED_CHARACTERS,
+  });
   const rules = introspection ? operationRules : [...operationRules, NoSchemaIntrospectionCustomRule];
 
   function read(query: string, clientText = query): KnownText | readonly GraphQLError[] {
@@ -158,7 +162,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
           return fresh;
         }
         text = fresh;
-        known.set(query, text, query.length);
+        known.set(query, text, bytesOfDocument(query.length));
       }
       const key = operationName ?? "";
       const operation = text.operations.get(key);

@@ -1,5 +1,6 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
 import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { bytesOfDocument } from "./document-size.ts";
 import { createLruCache } from "./lru-cache.ts";
 import type { AbortSignalLike } from "./light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
@@ -8,21 +9,22 @@ export interface InProcessClientOptions {
   subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
   /** Where errors without a public message go, with their stack. */
   log?: Pick<Logger, "error">;
-  maxCachedDocuments?: number;
+  /** What the documents that are kept may take together, in bytes, by estimate. */
+  maxCachedBytes?: number;
 }
 
 const silent: Pick<Logger, "error"> = { error: () => undefined };
 
 /** Calls a subgraph of this process: no HTTP, no serialization, no parsing of an operation seen before. */
 export function createInProcessClient(options: InProcessClientOptions): SubgraphClient {
-  const { subgraph, log = silent, maxCachedDocuments = 1_000 } = options;
-  const documents = createLruCache<DocumentNode>({ maxEntries: maxCachedDocuments, maxWeight: 4_000_000 });
+  const { subgraph, log = silent, maxCachedBytes = 32 * 1_048_576 } = options;
+  const documents = createLruCache<DocumentNode>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
 
   function documentOf(query: string): DocumentNode {
     const known = documents.get(query);
     if (known) return known;
     const document = parse(query, { noLocation: true });
-    documents.set(query, document, query.length);
+    documents.set(query, document, bytesOfDocument(query.length));
     return document;
   }
 

@@ -8,6 +8,7 @@ import {
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import type { Authorization } from "./authorization.ts";
+import { bytesOfDocument } from "./document-size.ts";
 import type { Json } from "./execution.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
@@ -98,11 +99,7 @@ interface KnownOperation extends PreparedOperation {
 const maxVariantsOfOperation = 32;
 const maxOperationsOfDocument = 64;
 
-/*
- * Measured as heap before and after five hundred operations of several kinds: a document takes some 150 bytes for each character, a plan
- * with its steps and projection some 5 for each character of its JSON. What is estimated lies within a fifth of what was measured.
- */
-const bytesOfText = (length: number) => 6_000 + 150 * length;
+/** Measured as `bytesOfDocument`: a plan with its steps and projection, by the length of its JSON. */
 const bytesOfPlan = (length: number) => 3_000 + 5 * length;
 
 export function createPreparedOperations(options: PreparedOperationsOptions): PreparedOperations {
@@ -124,7 +121,7 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
       if (!("kind" in document)) return document;
       known = { document, operations: new Map() };
       documents.set(query, known, 0);
-      addWeight(query, known, bytesOfText(query.length));
+      addWeight(query, known, bytesOfDocument(query.length));
     }
     const name = operationName ?? null;
     const prepared = known.operations.get(name ?? "");
