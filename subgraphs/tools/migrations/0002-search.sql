@@ -8,9 +8,15 @@ CREATE VIRTUAL TABLE tool_index USING fts5(text, content='', contentless_delete=
 --
 INSERT INTO tool_index(rowid, text) SELECT "position", "text" FROM "tool_texts" WHERE NOT "deleted" ORDER BY "position"
 --
+-- In one piece: what many at once leave is merged by a later write otherwise, which holds the event loop.
+INSERT INTO tool_index(tool_index) VALUES ('optimize')
+--
 CREATE VIRTUAL TABLE deleted_tool_index USING fts5(text, content='', contentless_delete=1, tokenize='trigram case_sensitive 1')
 --
 INSERT INTO deleted_tool_index(rowid, text) SELECT "position", "text" FROM "tool_texts" WHERE "deleted" ORDER BY "position"
+--
+-- In one piece: what many at once leave is merged by a later write otherwise, which holds the event loop.
+INSERT INTO deleted_tool_index(deleted_tool_index) VALUES ('optimize')
 --
 DROP INDEX "IDX_c435f7a12371db979e76146f27"
 --
