@@ -1,5 +1,6 @@
 import { watchEvents, watchJson, type OutcomeWatch } from "./answer-outcome.ts";
 import type { Call } from "./call.ts";
+import { readMcpCall } from "./mcp-call.ts";
 import type { Replica } from "./replica.ts";
 import {
   createEventFilter,
@@ -28,11 +29,13 @@ export function filterFor(
   return isJson(headers) ? createJsonFilter(sign, held) : null;
 }
 
-/** What watches the answer to MCP requests for errors; null for all else. */
-export function outcomeOf({ request, atMcp }: Call, headers: AnswerHeaders): OutcomeWatch | null {
+/** What watches the answer to MCP requests for errors, and for tools that it lists; null for all else. */
+export function outcomeOf(call: Call, headers: AnswerHeaders): OutcomeWatch | null {
+  const { request, atMcp } = call;
   if (request.method !== "POST" || !atMcp || isEncoded(headers)) return null;
-  if (isEventStream(headers)) return watchEvents();
-  return isJson(headers) ? watchJson() : null;
+  const lists = (call.mcp ?? readMcpCall(request.method, call.head, call.body)).method === "tools/list";
+  if (isEventStream(headers)) return watchEvents({ lists });
+  return isJson(headers) ? watchJson({ lists }) : null;
 }
 
 export function isEventStream(headers: AnswerHeaders): boolean {

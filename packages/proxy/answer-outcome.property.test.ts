@@ -13,8 +13,32 @@ function failureOf(value: unknown): McpFailure | null {
   return null;
 }
 
+const messagesOf = (value: unknown) => (Array.isArray(value) ? value : [value]) as Record<string, unknown>[];
+
+/** Names of tools that a message lists, as a parser finds them. */
+function toolsOf(value: unknown): string[] {
+  return messagesOf(value)
+    .flatMap(({ result }) => (isObject(result) && Array.isArray(result["tools"]) ? (result["tools"] as unknown[]) : []))
+    .flatMap((tool) => (isObject(tool) && typeof tool["name"] === "string" ? [tool["name"]] : []));
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /** Values in which the words that matter stand everywhere: as keys at other depths, in strings, in arrays. */
-const words = fc.constantFrom("error", "isError", "result", '"isError":true', '\\"error\\":{}', "\\", '"', "x");
+const words = fc.constantFrom(
+  "error",
+  "isError",
+  "result",
+  "tools",
+  "name",
+  '"isError":true',
+  '\\"error\\":{}',
+  "\\",
+  '"',
+  "x",
+);
 const leaf = fc.oneof(
   fc.boolean(),
   fc.constant(null),
@@ -92,6 +116,84 @@ test("a stream's failure is that of one of its messages, however its lines end a
     }),
     { numRuns: 1_000 },
   );
+});
+
+/** Lists of tools, each of which has names at other places too. */
+const tool = fc.oneof(
+  fc.record(
+    {
+      name: fc.oneof(
+        fc.string({ unit: "grapheme" }),
+        fc.string({ unit: "binary" }).map((text) => text.toWellFormed()),
+        words,
+        anything,
+      ),
+      inputSchema: fc.record({ properties: anything, name: words }),
+      title: words,
+      annotations: anything,
+    },
+    { requiredKeys: [] },
+  ),
+  anything,
+);
+const list = fc.record(
+  {
+    jsonrpc: fc.constant("2.0"),
+    id: leaf,
+    result: fc.oneof(
+      fc.record(
+        { before: anything, tools: fc.array(tool, { maxLength: 5 }), nextCursor: words, prompts: fc.array(tool) },
+        { requiredKeys: [] },
+      ),
+      fc.record({ tools: anything, name: words }),
+      anything,
+    ),
+    params: fc.record({ tools: fc.array(tool, { maxLength: 2 }) }),
+  },
+  { requiredKeys: [] },
+);
+
+test("the tools that an answer lists are what a parser finds, however they are spelled and cut", () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(list, fc.array(list, { minLength: 1, maxLength: 2 })),
+      fc.boolean(),
+      cuts,
+      (value, spaces, lengths) => {
+        const text = JSON.stringify(value, null, spaces ? 2 : 0);
+        const parsed = JSON.parse(text) as unknown;
+        for (const spelled of [
+          text,
+          text.replaceAll('"name"', '"n\\u0061me"').replaceAll('"tools"', '"\\u0074ools"'),
+        ]) {
+          const watch = watchJson({ lists: true });
+          feed(watch, Buffer.from(spelled), lengths);
+          expect(watch.tools).toEqual(toolsOf(parsed));
+          expect(watch.answered).toBe(messagesOf(parsed).some((message) => "result" in message));
+          const ofStream = watchEvents({ lists: true });
+          feed(ofStream, Buffer.from(`event: message\ndata: ${text.replaceAll("\n", "\ndata: ")}\n\n`), lengths);
+          expect([ofStream.tools, ofStream.answered]).toEqual([watch.tools, watch.answered]);
+          const notAsked = watchJson();
+          feed(notAsked, Buffer.from(spelled), lengths);
+          expect(notAsked.tools).toEqual([]);
+        }
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});
+
+test("of an answer's names only so many are kept, and none longer than names are", () => {
+  const names = Array.from({ length: 3_000 }, (_, n) => `tool-${n}`);
+  const watch = watchJson({ lists: true });
+  feed(
+    watch,
+    Buffer.from(
+      JSON.stringify({ result: { tools: [{ name: "x".repeat(5_000) }, ...names.map((name) => ({ name }))] } }),
+    ),
+    [1_000],
+  );
+  expect(watch.tools).toEqual(names.slice(0, 2_000));
 });
 
 test("a long string with backslashes at every place of a cut is skipped", () => {

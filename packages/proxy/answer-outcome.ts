@@ -1,10 +1,18 @@
 /** How a call failed in the protocol's terms, whatever its HTTP status: the tool says so by `isError`, or it is a JSON-RPC error. */
 export type McpFailure = "RPC_ERROR" | "TOOL_ERROR";
 
-/** Reads an answer as it goes by. Keeps nothing of it but where it stands. */
-export interface OutcomeWatch {
-  see(chunk: Buffer): void;
+/** What an answer says of a call. */
+export interface Outcome {
   readonly failure: McpFailure | null;
+  /** Whether there was a result at all. */
+  readonly answered: boolean;
+  /** Names of the tools that it lists, where it was looked at for them. */
+  readonly tools: readonly string[];
+}
+
+/** Reads an answer as it goes by. Keeps nothing of it but where it stands. */
+export interface OutcomeWatch extends Outcome {
+  see(chunk: Buffer): void;
 }
 
 const QUOTE = 0x22;
@@ -14,9 +22,17 @@ const NEWLINE = 0x0a;
 const SHORT_STRING = 64;
 /** Keys that matter are shorter, also spelled with escapes. */
 const MAX_KEY_BYTES = 64;
+/** Longer names are not told from their beginnings. */
+const MAX_NAME_BYTES = 1_024;
+/** Of one answer. */
+const MAX_TOOLS = 2_000;
 
 /** Of one JSON message, or a batch of them. */
-export function watchJson(): OutcomeWatch {
+export function watchJson({ lists = false } = {}): OutcomeWatch {
+  const tools: string[] = [];
+  let answered = false;
+  let isInTools = false;
+  let isName = false;
   let failure: McpFailure | null = null;
   let depth = 0;
   /** Depth of a message's own members. */
@@ -28,9 +44,10 @@ export function watchJson(): OutcomeWatch {
   let isKey = false;
   let key = "";
   /** Whose value comes next. */
-  let awaited: "error" | "isError" | null = null;
+  let awaited: "error" | "isError" | "name" | null = null;
 
-  const isWatched = (): boolean => depth === level || (isInResult && depth === level + 1);
+  const isWatched = (): boolean =>
+    depth === level || (isInResult && depth === level + 1) || (isInTools && depth === level + 3);
 
   /** Goes on in a string. Answers the index after its end, or of what is not there yet. */
   function skipString(bytes: Buffer, from: number): number {
@@ -56,26 +73,33 @@ export function watchJson(): OutcomeWatch {
       if (!isEscaped) return endString(bytes, from, at);
       isEscaped = false;
     }
-    if (isKey) keep(bytes, from, bytes.length);
+    if (isKey || isName) keep(bytes, from, bytes.length);
     return bytes.length;
   }
 
   function keep(bytes: Buffer, from: number, to: number): void {
-    if (key.length <= MAX_KEY_BYTES) key += bytes.toString("latin1", from, Math.min(to, from + MAX_KEY_BYTES + 1));
+    const most = isName ? MAX_NAME_BYTES : MAX_KEY_BYTES;
+    if (key.length <= most) key += bytes.toString("latin1", from, Math.min(to, from + most + 1));
   }
 
   function endString(bytes: Buffer, from: number, end: number): number {
     isInString = false;
-    if (!isKey) return end;
+    if (!isKey && !isName) return end;
     keep(bytes, from, end - 1);
-    isKey = false;
-    if (key.includes("\\")) key = unescaped(key);
+    if (isName && key.length <= MAX_NAME_BYTES) tools.push(unescaped(Buffer.from(key, "latin1").toString()));
+    else if (key.includes("\\")) key = unescaped(key);
+    if (isName) key = "";
+    isKey = isName = false;
     return end;
   }
 
   return {
+    tools,
     get failure() {
       return failure;
+    },
+    get answered() {
+      return answered;
     },
     see(bytes) {
       let at = 0;
@@ -88,7 +112,8 @@ export function watchJson(): OutcomeWatch {
         at += 1;
         if (byte <= 0x20) continue;
         if (awaited !== null) {
-          if (awaited === "error" ? byte !== 0x6e : byte === 0x74)
+          if (awaited === "name") isName = byte === QUOTE && tools.length < MAX_TOOLS;
+          else if (awaited === "error" ? byte !== 0x6e : byte === 0x74)
             failure = awaited === "error" ? "RPC_ERROR" : "TOOL_ERROR";
           awaited = null;
         }
@@ -96,11 +121,13 @@ export function watchJson(): OutcomeWatch {
           case QUOTE:
             isInString = true;
             isKey = isKeyNext && isWatched();
-            if (isKey) key = "";
+            if (isKey || isName) key = "";
             break;
           case 0x3a: // :
             isKeyNext = false;
             if (depth === level && key === "error") awaited = "error";
+            else if (depth === level && key === "result") answered = true;
+            else if (isInTools && depth === level + 3 && key === "name") awaited = "name";
             else if (isInResult && depth === level + 1 && key === "isError") awaited = "isError";
             break;
           case 0x2c: // ,
@@ -113,12 +140,14 @@ export function watchJson(): OutcomeWatch {
             break;
           case 0x5b: // [
             if (depth === 0) level = 2;
+            if (lists && isInResult && depth === level + 1) isInTools = key === "tools";
             depth += 1;
             break;
           case 0x7d: // }
           case 0x5d: // ]
             depth -= 1;
             if (depth === level) isInResult = false;
+            if (depth === level + 1) isInTools = false;
             break;
           default:
         }
@@ -128,17 +157,23 @@ export function watchJson(): OutcomeWatch {
 }
 
 /** Of an event stream: of each event's data. */
-export function watchEvents(): OutcomeWatch {
+export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
+  const tools: string[] = [];
+  let answered = false;
   let failure: McpFailure | null = null;
-  let message = watchJson();
+  let message = watchJson(options);
   /** The beginning of the line that is being read, until its field is known. */
   let field = "";
   let isData = false;
   let isLineEmpty = true;
 
   return {
+    tools,
     get failure() {
       return failure;
+    },
+    get answered() {
+      return answered;
     },
     see(bytes) {
       let at = 0;
@@ -155,7 +190,10 @@ export function watchEvents(): OutcomeWatch {
         if (newline === -1) return;
         if (isLineEmpty) {
           failure ??= message.failure;
-          message = watchJson();
+          answered ||= message.answered;
+          // One message of a stream is the answer; a server that sends more lists no more by it.
+          if (tools.length === 0) tools.push(...message.tools);
+          message = watchJson(options);
         }
         field = "";
         isData = false;

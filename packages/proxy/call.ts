@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "@toolyard/service-kit";
 import type { Dispatcher } from "undici";
-import type { OutcomeWatch } from "./answer-outcome.ts";
+import type { Outcome } from "./answer-outcome.ts";
 import type { CallPath } from "./call-path.ts";
 import type { McpCall } from "./mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -46,7 +46,7 @@ export interface Call {
   /** What the caller got, or would have, had the answer not broken. */
   status: number;
   /** What the answer says of itself, of an MCP request. */
-  outcome: Pick<OutcomeWatch, "failure"> | null;
+  outcome: Outcome | null;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;
   /**

@@ -8,6 +8,7 @@ import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { createCallList } from "./call-list.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
+import { createListedTools } from "./listed-tools.ts";
 import { readMcpCall, type McpCall } from "./mcp-call.ts";
 import { mcpIdOf } from "./mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
@@ -100,6 +101,7 @@ export function createCalls(options: CallsOptions): Calls {
   let draining = false;
   let whenSettled: (() => void) | null = null;
   const held = createHeldBytes(MAX_HELD_BYTES);
+  const listed = createListedTools();
   const attempts = createAttempts({
     routes,
     refuse: refuseCall,
@@ -265,7 +267,7 @@ export function createCalls(options: CallsOptions): Calls {
     if (call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
     call.status = 200;
-    call.outcome = { failure: "RPC_ERROR" };
+    call.outcome = { failure: "RPC_ERROR", answered: false, tools: [] };
     call.mcp = readMcpCall(call.request.method ?? "", call.head, call.body);
     const body = Buffer.from(invalidState(Buffer.isBuffer(call.body.content) ? call.body.content : null, why));
     call.response.writeHead(call.status, [
@@ -340,18 +342,26 @@ export function createCalls(options: CallsOptions): Calls {
     const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
     if (requestLog.isOn) logCall(call, mcp, tookMs);
     if (isRecorded) {
-      metrics().toolCall(call.path.slug, call.status >= 400 || (call.outcome?.failure ?? null) !== null);
+      const { failure = null, answered = false, tools = [] } = call.outcome ?? {};
+      metrics().toolCall(call.path.slug, call.status >= 400 || failure !== null);
+      const { deploymentId } = deployment;
+      listed.add(deploymentId, tools);
+      const mcpTool = mcp.method === "tools/call" ? mcp.name : null;
       usage.record({
         at: new Date(call.startedAt).toISOString(),
         toolId: group.toolId,
-        deploymentId: deployment.deploymentId,
+        deploymentId,
         endpoint:
           call.atMcp || isMcpEndpoint(call.path.path, deployment) ? deployment.mcpEndpoint : deployment.otherEndpoint,
         method,
         mcpMethod: mcp.method,
-        mcpTool: mcp.method === "tools/call" ? mcp.name : null,
+        mcpTool,
+        mcpToolKnown:
+          mcpTool === null
+            ? null
+            : listed.has(deploymentId, mcpTool) || (call.status === 200 && answered && failure === null),
         statusCode: call.status,
-        mcpFailure: call.outcome?.failure ?? null,
+        mcpFailure: failure,
         responseTimeMs: Math.round(tookMs * 1000) / 1000,
         userId: caller.userId,
       });

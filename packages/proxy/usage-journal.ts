@@ -14,6 +14,8 @@ export interface UsageRecord {
   method: string;
   mcpMethod: string | null;
   mcpTool: string | null;
+  /** Whether the server has it, as far as its answers say. */
+  mcpToolKnown: boolean | null;
   statusCode: number;
   mcpFailure: McpFailure | null;
   responseTimeMs: number;

@@ -13,6 +13,15 @@ const ANSWERS: Record<string, string> = {
   nested: '{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"isError":true,"error":{}},"content":[]}}',
   large: `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"${"x".repeat(3_000_000)}"}],"isError":true}}`,
 };
+/** As many servers say it. */
+const NO_SUCH_TOOL =
+  '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"Unknown tool"}],"isError":true}}';
+/** A thousand tools in pages, of which one is called here. */
+const listOf = (cursor = "0"): string => {
+  const tools = Array.from({ length: 250 }, (_, n) => ({ name: `tool-${Number(cursor) + n}` }));
+  if (cursor === "750") tools.push({ name: "tool" });
+  return JSON.stringify({ jsonrpc: "2.0", id: 1, result: { tools, nextCursor: String(Number(cursor) + 250) } });
+};
 const asStream = (json: string) =>
   `event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"error":"isError"}}\n\nevent: message\ndata: ${json}\n\n`;
 
@@ -25,8 +34,8 @@ beforeAll(async () => {
   controlPlane = await startControlPlane();
   server = await startUpstream((request, response, body) => {
     const url = new URL(request.url ?? "", "http://localhost");
-    const { params } = JSON.parse(body) as { params: { name: string } };
-    const json = ANSWERS[params.name] ?? "";
+    const { method, params } = JSON.parse(body) as { method: string; params: { name: string; cursor?: string } };
+    const json = method === "tools/list" ? listOf(params.cursor) : (ANSWERS[params.name] ?? NO_SUCH_TOOL);
     const isStream = url.searchParams.has("stream");
     const text = isStream ? asStream(json) : json;
     // As servers with a compressing middleware do, where the request allows it.
@@ -86,3 +95,38 @@ test("what the proxy refuses by itself is no failure of the server", async () =>
   await eventually("a record", () => controlPlane.records().length === 1);
   expect(controlPlane.records()[0]).toMatchObject({ statusCode: 404, mcpFailure: null });
 });
+
+test.each(["", "?stream"])(
+  "a tool is known once it answered a call or is on a page of its server's list%s",
+  async (query) => {
+    const slug = `lister${query.length}`;
+    controlPlane.setRoutes([routeTo("server", [server.url]), routeTo(slug, [server.url])]);
+    const send = async (method: string, params: object): Promise<void> => {
+      await eventually("the route", async () => {
+        const response = await fetch(`${running.url}/mcp/${slug}/v1/mcp${query}`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+          body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+        });
+        await response.arrayBuffer();
+        return response.status === 200;
+      });
+    };
+    await send("tools/list", {});
+    const known = async (name: string): Promise<unknown> => {
+      controlPlane.batches.clear();
+      await send("tools/call", { name });
+      await eventually("a record", () => controlPlane.records().some(({ mcpTool }) => mcpTool === name));
+      return controlPlane.records().find(({ mcpTool }) => mcpTool === name)?.mcpToolKnown;
+    };
+    expect(await known("fine")).toBe(true);
+    expect(await known("rpc")).toBe(false);
+    expect(await known("tool")).toBe(false);
+    expect(await known("invented")).toBe(false);
+    expect(await known("tool-249")).toBe(true);
+    expect(await known("tool-250")).toBe(false);
+    for (const cursor of ["250", "500", "750"]) await send("tools/list", { cursor });
+    for (const name of ["tool-0", "tool-250", "tool-999", "tool"]) expect(await known(name)).toBe(true);
+    expect(await known("invented")).toBe(false);
+  },
+);

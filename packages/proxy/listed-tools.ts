@@ -1,0 +1,45 @@
+/** What tools servers list, as their answers to `tools/list` went by: what a caller writes is otherwise just text. */
+export interface ListedTools {
+  /** A page of a list; those of earlier pages and lists are kept while there is room. */
+  add(deploymentId: string, names: readonly string[]): void;
+  has(deploymentId: string, name: string): boolean;
+}
+
+/** Of one deployment. */
+const MAX_NAMES = 2_000;
+const MAX_ALL_NAMES = 100_000;
+
+export function createListedTools(): ListedTools {
+  /** The least recently listed first: deployments, and names of each. */
+  const deployments = new Map<string, Set<string>>();
+  let count = 0;
+
+  function forgetDown(): void {
+    for (const [deploymentId, names] of deployments) {
+      if (count <= MAX_ALL_NAMES) return;
+      deployments.delete(deploymentId);
+      count -= names.size;
+    }
+  }
+
+  return {
+    add(deploymentId, listed) {
+      if (listed.length === 0) return;
+      const names = deployments.get(deploymentId) ?? new Set();
+      count -= names.size;
+      for (const name of listed) {
+        names.delete(name);
+        names.add(name);
+      }
+      for (const name of names) {
+        if (names.size <= MAX_NAMES) break;
+        names.delete(name);
+      }
+      deployments.delete(deploymentId);
+      deployments.set(deploymentId, names);
+      count += names.size;
+      forgetDown();
+    },
+    has: (deploymentId, name) => deployments.get(deploymentId)?.has(name) ?? false,
+  };
+}
