@@ -53,6 +53,25 @@ test("transactions that begin at once run one after the other, so that none over
   expect((await database.read.findOneByOrFail(Counter, { id: "a" })).value).toBe(50);
 });
 
+test("between many transactions that wait for each other, others have their turns", async () => {
+  let left = 0;
+  let turns = 0;
+  const count = (): void => {
+    turns += 1;
+    if (left > 0) setImmediate(count);
+  };
+  setImmediate(count);
+  const all = Array.from({ length: 500 }, (_, index) => {
+    left += 1;
+    return database.transaction(async ({ manager }) => {
+      await manager.insert(Counter, { id: `many-${index}`, value: 0, at: 1, data: null });
+      left -= 1;
+    });
+  });
+  await Promise.all(all);
+  expect(turns).toBeGreaterThan(1);
+});
+
 test("a transaction that throws changes nothing and does not stop the next", async () => {
   const failing = database.transaction(async ({ manager }) => {
     await manager.insert(Counter, { id: "a", value: 1, at: 1, data: null });

@@ -1,7 +1,7 @@
 import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
 import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
@@ -37,6 +37,8 @@ export interface DatabaseOptions {
   migrate?: boolean;
 }
 
+/** Milliseconds in which transactions may follow each other before the event loop has its turn. */
+const LONGEST_TURN_MS = 10;
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
 const BUSY_TIMEOUT_MS = 10_000;
 
@@ -58,9 +60,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
 
   let lastWrite: Promise<unknown> = Promise.resolve();
   let closed = false;
+  let turnAt = performance.now();
 
   const transaction: Database["transaction"] = (work) => {
     const run = async () => {
+      // libsql is synchronous: one transaction after the other would let nothing else run until none is left.
+      if (performance.now() - turnAt > LONGEST_TURN_MS) {
+        await turn();
+        turnAt = performance.now();
+      }
       if (closed) throw new Error("The database is closed.");
       const committed: (() => void)[] = [];
       const result = await whenUnlocked((begun) =>

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import type { EventLog } from "@toolyard/events";
 import { firstIdAt } from "@toolyard/service-kit";
 import {
@@ -42,6 +43,7 @@ export function createSqlDeploymentStore(options: {
   const deployments = () => database.read.getRepository(deploymentEntity);
   const replicas = () => database.read.getRepository(replicaEntity);
   const checks = createHealthCheckWriter();
+  let counted: { sequence: number; counts: Map<DeploymentStatus, number> } | null = null;
 
   async function withReplicas(
     manager: EntityManager,
@@ -154,13 +156,16 @@ export function createSqlDeploymentStore(options: {
       return readPagesByParent(checks, deploymentIds, page, { parentColumn: "deploymentId" });
     },
     async countByStatus() {
-      const rows = await deployments()
-        .createQueryBuilder("deployment")
-        .select("deployment.status", "status")
-        .addSelect("COUNT(*)", "count")
-        .groupBy("deployment.status")
-        .getRawMany<{ status: DeploymentStatus; count: number }>();
-      return new Map(rows.map(({ status, count }) => [status, count]));
+      // Every change of a status is an event. Read before the rows: what changes meanwhile is counted the next time.
+      const sequence = await events.latest();
+      if (counted?.sequence === sequence) return counted.counts;
+      const counts = new Map<DeploymentStatus, number>();
+      for (const status of DEPLOYMENT_STATUSES) {
+        counts.set(status, await deployments().countBy({ status }));
+        await turn();
+      }
+      counted = { sequence, counts };
+      return counts;
     },
     async failedWithRemains({ before, after, limit }) {
       const remaining = replicas()

@@ -131,12 +131,27 @@ test("a sweep reads what was written since the last one, and nothing that ended"
   });
 });
 
+test("deployments are counted by their status, again only when one may have changed", async () => {
+  await withDeployments(3, async ({ store, ids: [stopped = ""], pass }) => {
+    expect(Object.fromEntries(await store.countByStatus())).toMatchObject({ RUNNING: 3, STOPPED: 0 });
+    expect(await statementsOf(() => store.countByStatus())).toHaveLength(1);
+    await store.transaction(async (tx) => {
+      const record = await tx.load(stopped);
+      if (record) await saveSettled(tx, { ...record, deployment: { ...record.deployment, desired: "STOP" } }, 0);
+    });
+    expect(Object.fromEntries(await store.countByStatus())).toMatchObject({ RUNNING: 2, STOPPING: 1 });
+    await pass(3 * SWEEP_MS);
+    expect(Object.fromEntries(await store.countByStatus())).toMatchObject({ RUNNING: 2, STOPPED: 1 });
+  });
+});
+
 test("what a sweep asks for is found by an index, however many deployments have ended or failed", async () => {
   await withDeployments(2, async ({ store, pass, database }) => {
     const statements = await statementsOf(async () => {
       await pass(12_000);
       await store.failedWithRemains({ before: Date.now(), after: "", limit: 10 });
       await store.hostIds();
+      await store.countByStatus();
       await store.portsInUse("host-1");
     });
     const plans = new Map<string, string[]>();
