@@ -59,16 +59,12 @@ export async function createSqlDocumentStore(options: {
     page({ toolId, tag }, page) {
       const query = documents().createQueryBuilder("document");
       if (toolId !== null) query.andWhere("document.toolId = :toolId", { toolId });
-      if (tag !== null) {
-        const tagged = query
-          .subQuery()
-          .select("tagged.documentId")
-          .from(documentTagEntity, "tagged")
-          .where("tagged.tag = :tag")
-          .getQuery();
-        query.andWhere(`document.id IN ${tagged}`, { tag });
-      }
-      return readPage(query, page);
+      if (tag === null) return readPage(query, page);
+      query
+        .innerJoin(documentTagEntity.options.name, "tagged", "tagged.documentId = document.id")
+        .andWhere("tagged.tag = :tag", { tag });
+      // By the index of tags, or of the tool's documents: whichever says where to begin.
+      return readPage(query, page, toolId === null ? "tagged.documentId" : "document.id");
     },
 
     pagesOfTools: (toolIds, page) => readPagesByParent(documents(), toolIds, page, { parentColumn: "toolId" }),
