@@ -63,6 +63,6 @@ export async function keepHouse(options: {
   await usage.trim({ before, now: now(), signal });
   await store.trimHealthChecks(before, signal);
   if (signal.aborted) return;
-  await archive.trim();
+  await archive.trim(signal);
   await buryFailed({ store, bury, before: now() - logRetentionMs, signal });
 }

@@ -74,6 +74,17 @@ test("what is older than is wanted is not answered, and gone after a trim; what 
   expect(await readdir(root)).toEqual([]);
 });
 
+test("a trim ends when it is told to, and the next one does all of it", async () => {
+  const archive = open();
+  for (const deploymentId of ["d1", "d2", "d3"])
+    await archive.keep(processOf("a-0-1", "r1", deploymentId), linesOf("old"));
+  clock += 8 * DAY_MS;
+  await archive.trim(AbortSignal.abort());
+  expect(await readdir(root)).toHaveLength(3);
+  await archive.trim();
+  expect(await readdir(root)).toEqual([]);
+});
+
 test("the disk it takes is bounded: of a process its newest lines, of a deployment its newest processes, of all the newest", async () => {
   const archive = open({ maxBytes: 3_000_000 });
   const long = "x".repeat(10_000);

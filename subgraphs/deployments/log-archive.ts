@@ -13,8 +13,8 @@ export interface LogArchive {
     deploymentId: string,
     options: { last: number; replicaId: string | null; except: ReadonlySet<string> },
   ): Promise<ArchivedLine[]>;
-  /** Removes what is too old, then the oldest of what is too much. */
-  trim(): Promise<void>;
+  /** Removes what is too old, then the oldest of what is too much. Ends early when `signal` aborts. */
+  trim(signal?: AbortSignal): Promise<void>;
 }
 
 export interface ArchivedProcess {
@@ -80,9 +80,10 @@ export function createLogArchive(options: {
     }
   }
 
-  async function trim(): Promise<void> {
+  async function trim(signal?: AbortSignal): Promise<void> {
     const all: ArchivedFile[] = [];
     for (const deploymentId of await entriesOf(root)) {
+      if (signal?.aborted) return;
       const files = await filesOf(join(root, deploymentId));
       const young = files.filter(({ at }) => at > now() - retentionMs);
       await remove(files.filter((file) => !young.includes(file)));
@@ -123,7 +124,7 @@ export function createLogArchive(options: {
       }
       return lines;
     },
-    trim: () => inTurn(trim),
+    trim: (signal) => inTurn(() => trim(signal)),
   };
 }
 
