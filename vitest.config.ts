@@ -18,7 +18,7 @@ export default defineConfig({
           name: "unit",
           include: [
             "{cli,packages,gateway,schema,subgraphs}/**/*.test.ts",
-            "tests/{architecture,contract}/**/*.test.ts",
+            "tests/{architecture,bench,contract}/**/*.test.ts",
           ],
         },
       },

@@ -96,7 +96,8 @@ export function emptyConnection(page: PageArguments): Connection<never> {
   return toConnection<never>({ rows: async () => [], totalCount: async () => 0 }, parsePage(page), String);
 }
 
-function encodeCursor(id: string): string {
+/** What a list's `after` is for the place behind this row. */
+export function encodeCursor(id: string): string {
   return Buffer.from(`c:${id}`).toString("base64url");
 }
 
