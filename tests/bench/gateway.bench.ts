@@ -290,7 +290,7 @@ function toolyard(
   supergraph: string,
   jwks: string,
   subgraphUrls: Record<string, string>,
-  nodeOptions = "",
+  env: Record<string, string> = {},
 ): Rival {
   return {
     path: "/graphql",
@@ -299,7 +299,6 @@ function toolyard(
         stdio: "inherit",
         env: {
           PATH: process.env["PATH"],
-          NODE_OPTIONS: nodeOptions,
           PORT: String(port),
           LOG_LEVEL: "warn",
           JWKS_URL: jwks,
@@ -308,6 +307,7 @@ function toolyard(
           SUBGRAPH_URLS: Object.entries(subgraphUrls)
             .map(([name, url]) => `${name}=${url}`)
             .join(),
+          ...env,
         },
       }),
   };
@@ -325,6 +325,7 @@ async function main(): Promise<void> {
     const supergraph = join(folder, "supergraph.graphql");
     await writeFile(supergraph, composeFixture(shop).supergraphSdl);
     const { jwks = "", ...subgraphUrls } = urls;
+    const root = join(import.meta.dirname, "..", "..");
     const starts = {
       stock: {
         path: "/",
@@ -336,7 +337,8 @@ async function main(): Promise<void> {
           fork(file, ["stock", supergraph, JSON.stringify(subgraphUrls), String(port), "undici"]),
       },
       ...(await hiveGateways(folder, subgraphUrls)),
-      ours: toolyard(join(import.meta.dirname, "..", ".."), supergraph, jwks, subgraphUrls, flags["node-options"]),
+      ours: toolyard(root, supergraph, jwks, subgraphUrls, { NODE_OPTIONS: flags["node-options"] }),
+      "ours by apollo": toolyard(root, supergraph, jwks, subgraphUrls, { EXECUTOR: "apollo" }),
       ...(flags.other !== undefined && { other: toolyard(flags.other, supergraph, jwks, subgraphUrls) }),
     };
     const running: Running[] = [];
