@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
 import { statementsOf } from "@toolyard/testing";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { healthCheckEntity } from "../database.ts";
 import type { DeploymentStore } from "../deployment-store.ts";
 import {
@@ -128,6 +128,25 @@ test("a sweep reads what was written since the last one, and nothing that ended"
     const statements = await statementsOf(() => pass(SWEEP_MS));
     const loads = statements.filter(({ sql }) => /FROM "deployments"/.test(sql) && /"launch"/.test(sql));
     expect(loads.map(({ parameters }) => parameters)).toEqual([[changed]]);
+  });
+});
+
+test("a replica of another host, which nobody probes any more, is no reason to look at it again and again", async () => {
+  await withDeployments(1, async ({ store, plane, ids: [id = ""], pass }) => {
+    await store.transaction(async (tx) => {
+      const record = await tx.load(id);
+      if (!record) throw new Error("no deployment");
+      for (const replica of record.replicas) await tx.saveReplica({ ...replica, hostId: "host-2", lastProbeAt: 0 });
+      await saveSettled(tx, record, 0);
+    });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      await pass(SWEEP_MS);
+      expect(plane.reconciler.known()[0]?.replicas[0]?.hostId).toBe("host-2");
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

@@ -291,12 +291,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
-  /** For what is due before the next sweep. What a replica is worked on for is looked at when that ends. */
+  /** For what is due before the next sweep. What a replica is worked on for is looked at when that ends; those of other hosts are theirs. */
   function schedule({ deployment, replicas }: DeploymentRecord): void {
     const { id } = deployment;
     clearTimeout(timers.get(id));
     timers.delete(id);
-    const idle = replicas.filter((replica) => !jobs.has(replica.id));
+    const idle = replicas.filter((replica) => replica.hostId === hostId && !jobs.has(replica.id));
     const at = nextLook(
       desiredOf(deployment),
       idle.map((replica) => observe(replica, deployment)),
