@@ -1,8 +1,8 @@
 import { homedir } from "node:os";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
-import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors.ts";
-import { askPresence } from "@toolyard/service-kit/presence.mjs";
+import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
+import { askPresence } from "@toolyard/service-kit/process/presence.mjs";
 import type { Command, CommandContext } from "./command.ts";
 import { commands } from "./commands/index.ts";
 import { DEFAULT_URL } from "./defaults.ts";

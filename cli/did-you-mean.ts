@@ -1,4 +1,4 @@
-import { closeTo } from "@toolyard/service-kit/references.ts";
+import { closeTo } from "@toolyard/service-kit/errors/references.ts";
 
 /** ` Did you mean list or login?`, of those that are spelt much like `text`; empty when none is. */
 export async function didYouMean(text: string, among: readonly string[]): Promise<string> {

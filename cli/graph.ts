@@ -1,4 +1,4 @@
-import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { z } from "zod";

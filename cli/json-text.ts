@@ -1,4 +1,4 @@
-import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
+import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 import { UsageError } from "./usage-error.ts";
 

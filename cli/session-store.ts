@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { lockFolder } from "@toolyard/storage/folder-lock.ts";
-import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { z } from "zod";
 
 const session = z.object({

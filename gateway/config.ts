@@ -12,13 +12,13 @@ import {
   refuseUnusedServers,
   secretKey,
   ConfigError,
-} from "@toolyard/service-kit/config.ts";
-import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
+} from "@toolyard/service-kit/process/config.ts";
+import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import type { Environment, LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
 import { ENGINES, type Engine } from "./execution/executor.ts";
-import { defaultOperationLimits, type OperationLimits } from "./operation-limits.ts";
-import { parseTelemetryConfig, type TelemetryConfig } from "./telemetry/telemetry-config.ts";
+import { defaultOperationLimits, type OperationLimits } from "./admission/operation-limits.ts";
+import { parseTelemetryConfig, type TelemetryConfig } from "./observability/telemetry-config.ts";
 
 export interface GatewayConfig {
   host: string;

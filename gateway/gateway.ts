@@ -12,29 +12,29 @@ import {
   type Logger,
   type ServiceHealth,
 } from "@toolyard/service-kit";
-import { prefixOf } from "@toolyard/service-kit/config.ts";
+import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { JSONWebKeySet } from "jose";
-import { noRequestLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
-import { createCallerLimits, noCallerLimits } from "./caller-limits.ts";
+import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { createCallerLimits, noCallerLimits } from "./admission/caller-limits.ts";
 import type { GatewayConfig } from "./config.ts";
 import { ENGINES } from "./execution/executor.ts";
-import type { SubgraphClient } from "./execution/subgraph-client.ts";
+import type { SubgraphClient } from "./execution/clients/subgraph-client.ts";
 import { createExecutorGraphClient } from "./graph-client.ts";
-import { checkHealth, type HealthReport } from "./health.ts";
+import { checkHealth, type HealthReport } from "./observability/health.ts";
 import { createGraphiqlPage } from "./http/explorer.ts";
-import { createGatewayServer, type GatewayServer } from "./http-server.ts";
-import type { ForeignAuthenticator } from "./jwks-authentication.ts";
-import { createLiveGraph } from "./live-graph.ts";
-import { createGatewayMetrics } from "./metrics.ts";
-import { createOperationGate, type GatewayContext } from "./operation-gate.ts";
-import { createPersistedOperations, parsePersistedOperations } from "./persisted-operations.ts";
-import { followGraph } from "./resubscription.ts";
-import { createShadow } from "./shadow.ts";
+import { createGatewayServer, type GatewayServer } from "./http/http-server.ts";
+import type { ForeignAuthenticator } from "./identity/jwks-authentication.ts";
+import { createLiveGraph } from "./supergraph/live-graph.ts";
+import { createGatewayMetrics } from "./observability/metrics.ts";
+import { createOperationGate, type GatewayContext } from "./admission/operation-gate.ts";
+import { createPersistedOperations, parsePersistedOperations } from "./admission/persisted-operations.ts";
+import { followGraph } from "./subscriptions/resubscription.ts";
+import { createShadow } from "./execution/reference/shadow.ts";
 import type { RequestHead } from "./subscriptions/http-exchange.ts";
 import { createSubscriptionProtocols } from "./subscriptions/protocols.ts";
-import { OPEN_MUTATIONS, createToolyardIdentity } from "./toolyard-identity.ts";
-import { noTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
-import { continueTrace } from "./trace-context.ts";
+import { OPEN_MUTATIONS, createToolyardIdentity } from "./identity/toolyard-identity.ts";
+import { noTelemetry, type Telemetry } from "./observability/telemetry.ts";
+import { continueTrace } from "./observability/trace-context.ts";
 
 /** Node takes no longer headers. */
 const MAX_CREDENTIAL_LENGTH = 16_384;

@@ -1,5 +1,5 @@
 import { ToolyardError, newId, type GraphClient } from "@toolyard/service-kit";
-import { errorOfAnswer } from "@toolyard/service-kit/http-graph-client.ts";
+import { errorOfAnswer } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import type { ExecutionResult } from "graphql";
 import type { Executor } from "./execution/executor.ts";
 

@@ -6,23 +6,23 @@ export {
   type GraphRequest,
   type InspectedOperation,
 } from "./execution/executor.ts";
-export { createApiSchema } from "./execution/api-schema.ts";
+export { createApiSchema } from "./execution/schema/api-schema.ts";
 export {
   createApolloGateway,
   type ApolloGatewayAdapter,
   type ApolloGatewayOptions,
-} from "./execution/apollo-gateway.ts";
-export { createInProcessClient, type InProcessClientOptions } from "./execution/in-process-client.ts";
+} from "./execution/reference/apollo-gateway.ts";
+export { createInProcessClient, type InProcessClientOptions } from "./execution/clients/in-process-client.ts";
 export type {
   OperationContext,
   SubgraphClient,
   SubgraphError,
   SubgraphRequest,
   SubgraphResponse,
-} from "./execution/subgraph-client.ts";
-export type { QueryPlan } from "./execution/query-plan.ts";
-export type { PlanRequest, QueryPlanner } from "./execution/query-planner.ts";
-export { parseSupergraph, type Supergraph } from "./execution/supergraph.ts";
+} from "./execution/clients/subgraph-client.ts";
+export type { QueryPlan } from "./execution/planning/query-plan.ts";
+export type { PlanRequest, QueryPlanner } from "./execution/planning/query-planner.ts";
+export { parseSupergraph, type Supergraph } from "./execution/schema/supergraph.ts";
 export {
   createSubscriptionEngine,
   type SubscriptionEngine,

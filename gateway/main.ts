@@ -17,18 +17,18 @@ import {
   type ProcessLifetime,
   type ServiceHealth,
 } from "@toolyard/service-kit";
-import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
+import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { askedText, parseCommandLine } from "./command-line.ts";
-import { createComposedSupergraph } from "./composed-supergraph.ts";
+import { createComposedSupergraph } from "./supergraph/composed-supergraph.ts";
 import { parseGatewayConfig } from "./config.ts";
-import { createCallerHeaders } from "./execution/caller-headers.ts";
-import { createHttpClient } from "./execution/http-client.ts";
-import { parseSupergraph } from "./execution/supergraph.ts";
+import { createCallerHeaders } from "./execution/clients/caller-headers.ts";
+import { createHttpClient } from "./execution/clients/http-client.ts";
+import { parseSupergraph } from "./execution/schema/supergraph.ts";
 import { createGateway } from "./gateway.ts";
-import { checkGraphql, checkHttp, reachSubgraphs } from "./health.ts";
-import { createAnonymousAuthenticator, createJwksAuthenticator } from "./jwks-authentication.ts";
-import { createSupergraphFile } from "./supergraph-file.ts";
-import { createTelemetry } from "./telemetry/telemetry.ts";
+import { checkGraphql, checkHttp, reachSubgraphs } from "./observability/health.ts";
+import { createAnonymousAuthenticator, createJwksAuthenticator } from "./identity/jwks-authentication.ts";
+import { createSupergraphFile } from "./supergraph/supergraph-file.ts";
+import { createTelemetry } from "./observability/telemetry.ts";
 
 // @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless who starts it wants that.
 process.env.APOLLO_TELEMETRY_DISABLED ??= "true";

@@ -38,7 +38,7 @@ export function breachesOf(path: string, source: string): string[] {
     breaches.push(`${path} reads process.env: only main.ts files may`);
   if (
     !isMain &&
-    path !== "packages/service-kit/process-lifetime.ts" &&
+    path !== "packages/service-kit/process/process-lifetime.ts" &&
     /\bprocess\.(on|once)\(\s*"SIG/.test(code(source))
   ) {
     breaches.push(`${path} handles a signal: only main.ts files may`);

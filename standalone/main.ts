@@ -5,9 +5,9 @@ import { join, resolve } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { createGateway } from "@toolyard/gateway";
 import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
-import { createInProcessClient } from "@toolyard/gateway/execution/in-process-client.ts";
-import { checkHttp, checkSubgraph } from "@toolyard/gateway/health.ts";
-import { createTelemetry } from "@toolyard/gateway/telemetry/telemetry.ts";
+import { createInProcessClient } from "@toolyard/gateway/execution/clients/in-process-client.ts";
+import { checkHttp, checkSubgraph } from "@toolyard/gateway/observability/health.ts";
+import { createTelemetry } from "@toolyard/gateway/observability/telemetry.ts";
 import {
   PROXY_PERMISSIONS,
   createDeferredGraphClient,
@@ -20,8 +20,8 @@ import {
   requirePort,
   runProcess,
 } from "@toolyard/service-kit";
-import { flag, parseEnvironment } from "@toolyard/service-kit/config.ts";
-import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
+import { flag, parseEnvironment } from "@toolyard/service-kit/process/config.ts";
+import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";

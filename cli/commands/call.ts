@@ -1,5 +1,5 @@
 import { Client, StreamableHTTPClientTransport, type CallToolResult, type Tool } from "@modelcontextprotocol/client";
-import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
 import { didYouMean } from "../did-you-mean.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { parseEnv } from "node:util";
-import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { messageOf, systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { folderOfConfig, readClientConfig } from "../client-config.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { GraphError } from "../graph.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { DEFAULT_USERNAME } from "../defaults.ts";
 import { ask, GraphError, SESSION_FIELDS, storedSession, type Session } from "../graph.ts";

@@ -8,10 +8,10 @@ import {
   type DocumentNode,
   type GraphQLSchema,
 } from "graphql";
-import type { InspectedOperation } from "./execution/executor.ts";
-import { bytesOfDocument } from "./execution/document-size.ts";
-import { createLruCache } from "./execution/lru-cache.ts";
-import { operationRules } from "./execution/operation.ts";
+import type { InspectedOperation } from "../execution/executor.ts";
+import { bytesOfDocument } from "../execution/document-size.ts";
+import { createLruCache } from "../execution/lru-cache.ts";
+import { operationRules } from "../execution/operation.ts";
 import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
 import type { CostModel } from "./operation-cost.ts";
 

@@ -1,5 +1,5 @@
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
-import { addressBlock } from "@toolyard/service-kit/hosts.ts";
+import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 
 /** What one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {

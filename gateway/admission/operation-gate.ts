@@ -1,21 +1,21 @@
 import type { ExecutionResult } from "graphql";
 import { GraphQLError } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
-import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/request-log.ts";
+import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import type { AdmittedOperation } from "./admission.ts";
 import type { CallerLimits } from "./caller-limits.ts";
-import type { Executor, GraphRequest } from "./execution/executor.ts";
-import type { OperationContext } from "./execution/subgraph-client.ts";
-import type { Graph, LiveGraph } from "./live-graph.ts";
+import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { OperationContext } from "../execution/clients/subgraph-client.ts";
+import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
 import { hasOnlyOpenFields } from "./open-operations.ts";
-import type { FetchTiming, OperationMetrics } from "./operation-metrics.ts";
-import { followGraph } from "./resubscription.ts";
-import type { Shadow } from "./shadow.ts";
-import { logPositionOf } from "./subscriptions/log-position.ts";
-import { createSharedUpstreams } from "./subscriptions/shared-upstreams.ts";
-import type { SubscriptionEngine } from "./subscriptions/subscription-engine.ts";
-import type { OperationSpan, OperationTracer } from "./telemetry/operation-tracer.ts";
-import type { UsageOfRequest, UsageReporting } from "./telemetry/usage-reporting.ts";
+import type { FetchTiming, OperationMetrics } from "../observability/operation-metrics.ts";
+import { followGraph } from "../subscriptions/resubscription.ts";
+import type { Shadow } from "../execution/reference/shadow.ts";
+import { logPositionOf } from "../subscriptions/log-position.ts";
+import { createSharedUpstreams } from "../subscriptions/shared-upstreams.ts";
+import type { SubscriptionEngine } from "../subscriptions/subscription-engine.ts";
+import type { OperationSpan, OperationTracer } from "../observability/operation-tracer.ts";
+import type { UsageOfRequest, UsageReporting } from "../observability/usage-reporting.ts";
 
 /** What the gateway adds to an operation's context on its way to the subgraphs. */
 export interface GatewayContext extends OperationContext {

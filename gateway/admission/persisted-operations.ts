@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { jsonProblem, ToolyardError } from "@toolyard/service-kit";
 import { GraphQLError } from "graphql";
 import { z } from "zod";
-import { createLruCache } from "./execution/lru-cache.ts";
+import { createLruCache } from "../execution/lru-cache.ts";
 
 /**
  * Operations known by an id. Those of a file stand for good; others are registered by clients as Apollo's clients do it (automatic

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
-import { createApolloPlanner } from "./apollo-planner.ts";
+import { createApolloPlanner } from "./planning/apollo-planner.ts";
 import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
 
 interface Article {
   id: string;

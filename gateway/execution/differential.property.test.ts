@@ -11,17 +11,17 @@ import {
 } from "graphql";
 import { describe, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
-import { errorPlaces } from "./answer-differences.ts";
+import { errorPlaces } from "./reference/answer-differences.ts";
 import { createExecutor, type Executor } from "./executor.ts";
 import { createGraph, type DataObject, type Fault, type Graph } from "./fixtures/graph.ts";
 import { createRandom, generateOperation, type GeneratedOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
-import { createApolloPlanner } from "./apollo-planner.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { PlannerCore } from "./query-planner.ts";
-import type { SubgraphClient } from "./subgraph-client.ts";
+import { createApolloPlanner } from "./planning/apollo-planner.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
+import type { PlannerCore } from "./planning/query-planner.ts";
+import type { SubgraphClient } from "./clients/subgraph-client.ts";
 
 /** Operations for each supergraph. DIFFERENTIAL_RUNS=3000 after a change of the executor. */
 const runsPerGraph = Number(process.env["DIFFERENTIAL_RUNS"] ?? 100);

@@ -3,9 +3,9 @@ import { anonymous } from "@toolyard/service-kit";
 import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
 
 test("what is lost through a field that nobody asked for has an error, at the object; what is not lost has none", async () => {
   const graph = createGraph(requiringTypedInterfaceObjects());

@@ -1,17 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { anonymous, createServiceCaller } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
-import { createApolloPlanner } from "./apollo-planner.ts";
+import { createApolloPlanner } from "./planning/apollo-planner.ts";
 import { createExecutor, type Executor } from "./executor.ts";
 import { composeFixture, type FixtureSubgraph } from "./fixtures/compose.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { shop } from "./fixtures/shop.ts";
 import { progressiveOverrides } from "./fixtures/hard-supergraphs.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { SubgraphClient } from "./subgraph-client.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
+import type { SubgraphClient } from "./clients/subgraph-client.ts";
 
 function executorOf(subgraphs: Record<string, FixtureSubgraph>, options: { timeoutMs?: number } = {}): Executor {
   const { supergraphSdl, schemas } = composeFixture(subgraphs);

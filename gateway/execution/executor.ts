@@ -7,15 +7,15 @@ import {
   type ValidationRule,
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
-import { createApiSchema } from "./api-schema.ts";
-import { createApolloQueries } from "./apollo-queries.ts";
-import { createAuthorization } from "./authorization.ts";
-import { createErrorPaths } from "./error-paths.ts";
-import { createLifetime, type Execution, type Json, type Lifetime } from "./execution.ts";
+import { createApiSchema } from "./schema/api-schema.ts";
+import { createApolloQueries } from "./reference/apollo-queries.ts";
+import { createAuthorization } from "./schema/authorization.ts";
+import { createErrorPaths } from "./running/error-paths.ts";
+import { createLifetime, type Execution, type Json, type Lifetime } from "./running/execution.ts";
 import type { Operation } from "./operation.ts";
-import { withPlainNumbers } from "./exact-variables.ts";
-import { createIsolatedPlanner, type ReplacedPlan } from "./isolated-planner.ts";
-import type { AbortSignalLike } from "./light-abort.ts";
+import { withPlainNumbers } from "./running/exact-variables.ts";
+import { createIsolatedPlanner, type ReplacedPlan } from "./planning/isolated-planner.ts";
+import type { AbortSignalLike } from "./running/light-abort.ts";
 import {
   createPreparedOperations,
   tooDeep,
@@ -24,16 +24,16 @@ import {
   type Variant,
   type VariantChoice,
 } from "./prepared-operations.ts";
-import { askedErrors } from "./asked-errors.ts";
-import type { ResponsePath } from "./projection.ts";
-import type { QueryPlan } from "./query-plan.ts";
-import type { QueryPlanner } from "./query-planner.ts";
-import { createSharedReads } from "./shared-reads.ts";
-import { later, streamResults } from "./result-stream.ts";
-import type { OperationContext, SubgraphClient } from "./subgraph-client.ts";
-import { parseSupergraph } from "./supergraph.ts";
-import { variableValues } from "./variable-values.ts";
-import { createVariantChoice } from "./variant-choice.ts";
+import { askedErrors } from "./running/asked-errors.ts";
+import type { ResponsePath } from "./running/projection.ts";
+import type { QueryPlan } from "./planning/query-plan.ts";
+import type { QueryPlanner } from "./planning/query-planner.ts";
+import { createSharedReads } from "./running/shared-reads.ts";
+import { later, streamResults } from "./running/result-stream.ts";
+import type { OperationContext, SubgraphClient } from "./clients/subgraph-client.ts";
+import { parseSupergraph } from "./schema/supergraph.ts";
+import { variableValues } from "./running/variable-values.ts";
+import { createVariantChoice } from "./planning/variant-choice.ts";
 
 export interface GraphRequest {
   query: string;

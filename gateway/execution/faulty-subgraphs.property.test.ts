@@ -2,16 +2,16 @@ import fc from "fast-check";
 import { execute as executeWithGraphqlJs, parse } from "graphql";
 import { describe, expect, test } from "vitest";
 import { anonymous, ToolyardError } from "@toolyard/service-kit";
-import { createApolloPlanner } from "./apollo-planner.ts";
-import { createApiSchema } from "./api-schema.ts";
+import { createApolloPlanner } from "./planning/apollo-planner.ts";
+import { createApiSchema } from "./schema/api-schema.ts";
 import { createExecutor } from "./executor.ts";
 import { createGraph } from "./fixtures/graph.ts";
 import { generateOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { SubgraphClient, SubgraphResponse } from "./subgraph-client.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
+import type { SubgraphClient, SubgraphResponse } from "./clients/subgraph-client.ts";
 
 /** Operations for each supergraph. DIFFERENTIAL_RUNS=3000 after a change of the executor. */
 const runsPerGraph = Number(process.env["DIFFERENTIAL_RUNS"] ?? 100);

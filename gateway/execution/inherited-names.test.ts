@@ -2,10 +2,10 @@ import { anonymous } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
 import { composeFixture, type FixtureSubgraph } from "./fixtures/compose.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import type { SubgraphClient } from "./subgraph-client.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
+import type { SubgraphClient } from "./clients/subgraph-client.ts";
 
 /*
  * Names that every JavaScript object inherits are names like all others in GraphQL: fields, aliases and variables may have them, and

@@ -3,9 +3,9 @@ import { anonymous } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { SubgraphClient, SubgraphResponse } from "./subgraph-client.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createLocalPlanner } from "./planning/local-planner.ts";
+import type { SubgraphClient, SubgraphResponse } from "./clients/subgraph-client.ts";
 
 const { supergraphSdl } = composeFixture({
   a: {

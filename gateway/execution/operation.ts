@@ -23,9 +23,9 @@ import {
   type ValidationContext,
   type ValidationRule,
 } from "graphql";
-import type { Authorization, Requirement } from "./authorization.ts";
-import { normalizeSelection } from "./normalized-selection.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { Authorization, Requirement } from "./schema/authorization.ts";
+import { normalizeSelection } from "./planning/normalized-selection.ts";
+import type { Supergraph } from "./schema/supergraph.ts";
 
 /** One valid operation of a client, taken apart once and kept with its plan. */
 export interface Operation {

@@ -7,17 +7,17 @@ import {
   type ValidationRule,
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
-import type { Authorization } from "./authorization.ts";
+import type { Authorization } from "./schema/authorization.ts";
 import { bytesOfDocument } from "./document-size.ts";
-import type { Json } from "./execution.ts";
+import type { Json } from "./running/execution.ts";
 import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
-import { compilePlan, type CompiledPlan } from "./plan-compiler.ts";
-import { createProjection, type Projection } from "./projection.ts";
-import type { QueryPlan } from "./query-plan.ts";
-import type { QueryPlanner } from "./query-planner.ts";
-import type { SubgraphClient } from "./subgraph-client.ts";
-import type { Supergraph } from "./supergraph.ts";
+import { compilePlan, type CompiledPlan } from "./running/plan-compiler.ts";
+import { createProjection, type Projection } from "./running/projection.ts";
+import type { QueryPlan } from "./planning/query-plan.ts";
+import type { QueryPlanner } from "./planning/query-planner.ts";
+import type { SubgraphClient } from "./clients/subgraph-client.ts";
+import type { Supergraph } from "./schema/supergraph.ts";
 
 /** All that depends on an operation's text alone, worked out once. */
 export interface PreparedOperation {

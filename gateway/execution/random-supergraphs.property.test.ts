@@ -1,12 +1,12 @@
 import { execute as executeWithGraphqlJs, parse } from "graphql";
 import { expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
-import { createApiSchema } from "./api-schema.ts";
+import { createApiSchema } from "./schema/api-schema.ts";
 import { createGraph, type Graph } from "./fixtures/graph.ts";
 import { generateOperation } from "./fixtures/operations.ts";
 import { randomSupergraph } from "./fixtures/random-supergraph.ts";
 import { createStrictExecutor } from "./fixtures/strict-executor.ts";
-import { createJudgement } from "./judgement.ts";
+import { createJudgement } from "./planning/judgement.ts";
 
 /** How many supergraphs, of eight operations each. RANDOM_SUPERGRAPHS=1000 after a change of planning. */
 const graphs = Number(process.env["RANDOM_SUPERGRAPHS"] ?? 25);

@@ -4,8 +4,8 @@ import { anonymous } from "@toolyard/service-kit";
 import { createExecutor } from "./executor.ts";
 import { composeFixture, type FixtureResolvers } from "./fixtures/compose.ts";
 import { createStrictExecutor, plannersInTurn } from "./fixtures/strict-executor.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
+import { createHivePlanner } from "./planning/hive-planner.ts";
+import { createInProcessClient } from "./clients/in-process-client.ts";
 
 const context = { caller: anonymous, requestId: "r" };
 

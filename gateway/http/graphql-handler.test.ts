@@ -7,7 +7,7 @@ import { ToolyardError, anonymous, createLogger, createUserCaller } from "@tooly
 import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { buildSchema } from "graphql";
-import { createPersistedOperations } from "../persisted-operations.ts";
+import { createPersistedOperations } from "../admission/persisted-operations.ts";
 import { createGraphqlHandler, type GraphqlHandlerOptions } from "./graphql-handler.ts";
 
 let server: Server | null = null;

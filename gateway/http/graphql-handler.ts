@@ -9,19 +9,19 @@ import {
   type Caller,
   type Logger,
 } from "@toolyard/service-kit";
-import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
-import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/request-body.ts";
+import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
-import { parseExactly } from "../execution/exact-json.ts";
-import { createLightAbort, type LightAbort } from "../execution/light-abort.ts";
-import type { GatewayMetrics } from "../metrics.ts";
-import type { GatewayContext, OperationGate } from "../operation-gate.ts";
-import { noRequestLog, pathToLog, statusToLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
-import { badCredentialOf } from "../open-operations.ts";
-import type { PersistedOperations } from "../persisted-operations.ts";
+import { parseExactly } from "../execution/running/exact-json.ts";
+import { createLightAbort, type LightAbort } from "../execution/running/light-abort.ts";
+import type { GatewayMetrics } from "../observability/metrics.ts";
+import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
+import { noRequestLog, pathToLog, statusToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { badCredentialOf } from "../admission/open-operations.ts";
+import type { PersistedOperations } from "../admission/persisted-operations.ts";
 import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
-import type { Tracing } from "../telemetry/tracing.ts";
+import type { Tracing } from "../observability/tracing.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
 import { createTypeChooser, EVENT_STREAM, type ResponseType } from "./media-types.ts";

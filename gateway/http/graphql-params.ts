@@ -1,7 +1,7 @@
 import { inWords, ToolyardError } from "@toolyard/service-kit";
-import { parseJson } from "@toolyard/service-kit/request-body.ts";
+import { parseJson } from "@toolyard/service-kit/http/request-body.ts";
 import { z } from "zod";
-import { parseExactly } from "../execution/exact-json.ts";
+import { parseExactly } from "../execution/running/exact-json.ts";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
 export interface GraphqlParams {

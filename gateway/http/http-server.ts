@@ -12,16 +12,16 @@ import {
 } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
 import type { JSONWebKeySet } from "jose";
-import type { HealthReport } from "./health.ts";
-import { createCrossSitePolicy } from "@toolyard/service-kit/cross-site.ts";
-import { createHostPolicy } from "@toolyard/service-kit/hosts.ts";
-import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
-import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/request-log.ts";
-import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
-import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
-import { GRAPHQL_PATH, createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./http/graphql-handler.ts";
-import type { GatewayMetrics } from "./metrics.ts";
-import type { SubscriptionProtocols } from "./subscriptions/protocols.ts";
+import type { HealthReport } from "../observability/health.ts";
+import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
+import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/http/request-log.ts";
+import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
+import { GRAPHQL_PATH, createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./graphql-handler.ts";
+import type { GatewayMetrics } from "../observability/metrics.ts";
+import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 
 export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "crossSite"> {
   /** Who calls. @throws ToolyardError when the credential is not good */

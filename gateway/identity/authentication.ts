@@ -11,7 +11,7 @@ import {
   type Scope,
   type TokenVerifier,
 } from "@toolyard/service-kit";
-import { createLruCache } from "./execution/lru-cache.ts";
+import { createLruCache } from "../execution/lru-cache.ts";
 
 /** What identity says of a credential that cannot be checked by a public key. */
 export interface Introspection {

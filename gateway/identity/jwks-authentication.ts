@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
 import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
 import type { Authenticator } from "./authentication.ts";
-import { createLruCache } from "./execution/lru-cache.ts";
+import { createLruCache } from "../execution/lru-cache.ts";
 import { createJwksKeys, isOutage } from "./jwks-keys.ts";
 
 /** Callers of a gateway that serves somebody else's supergraph. */

@@ -1,16 +1,16 @@
-import { collectProcessMetrics } from "@toolyard/service-kit/process-metrics.ts";
+import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
 import { Counter, Gauge, Registry } from "prom-client";
-import type { ReplacedPlan } from "./execution/isolated-planner.ts";
+import type { ReplacedPlan } from "../execution/planning/isolated-planner.ts";
 import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
-import type { ShadowOutcome } from "./shadow.ts";
+import type { ShadowOutcome } from "../execution/reference/shadow.ts";
 
 /** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
 export interface GatewayMetrics {
   registry: Registry;
   httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
   operations: OperationMetrics;
-  /** A planner's plan was not taken: see execution/isolated-planner.ts. */
+  /** A planner's plan was not taken: see execution/planning/isolated-planner.ts. */
   planReplaced(replaced: ReplacedPlan): void;
   /** A query fell to EXECUTOR_SHADOW. */
   compared(outcome: ShadowOutcome): void;

@@ -1,6 +1,6 @@
 import type { Registry } from "prom-client";
-import type { AdmittedOperation } from "./admission.ts";
-import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./execution/subgraph-client.ts";
+import type { AdmittedOperation } from "../admission/admission.ts";
+import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execution/clients/subgraph-client.ts";
 import { createLightCounter, createLightHistogram, createLightSummary } from "./light-metrics.ts";
 
 /** What is counted of GraphQL operations. Names come from clients: only so many are told apart, the rest is `other`. */

@@ -1,4 +1,4 @@
-import { ConfigError } from "@toolyard/service-kit/config.ts";
+import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import { describe, expect, test } from "vitest";
 import { parseTelemetryConfig } from "./telemetry-config.ts";
 

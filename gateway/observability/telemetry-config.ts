@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { messageOf, type Environment } from "@toolyard/service-kit";
-import { ConfigError, httpUrl, integer, parseEnvironment, ratio } from "@toolyard/service-kit/config.ts";
+import { ConfigError, httpUrl, integer, parseEnvironment, ratio } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
 
 /** What the gateway tells others of its operations; null: nothing. */

@@ -4,9 +4,9 @@ import { ROOT_CONTEXT, SpanKind, createTraceState, type Attributes, type SpanCon
 import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
 import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
 import type { Logger } from "@toolyard/service-kit";
-import type { SubgraphClient } from "../execution/subgraph-client.ts";
+import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
 import { GRAPHQL_PATH, STREAM_PATH } from "../http/graphql-handler.ts";
-import { parseTraceparent, tracestateOf } from "../trace-context.ts";
+import { parseTraceparent, tracestateOf } from "./trace-context.ts";
 import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
 import { clockOffsetNow, openSpan, traceparentOf } from "./span.ts";
 import { createSpanExport } from "./span-export.ts";

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promi
 import { calculateReferencedFieldsByType, usageReportingSignature } from "@apollo/utils.usagereporting";
 import type { Logger } from "@toolyard/service-kit";
 import { Kind, printSchema, type DocumentNode, type GraphQLSchema } from "graphql";
-import type { AdmittedOperation } from "../admission.ts";
+import type { AdmittedOperation } from "../admission/admission.ts";
 import type { UsageReportingConfig } from "./telemetry-config.ts";
 import { createUsageIngress } from "./usage-ingress.ts";
 import { createUsageReport, type ReportedError, type ReportedOperation, type UsageReport } from "./usage-report.ts";

@@ -2,7 +2,7 @@ import type { ExecutionResult } from "graphql";
 import { messageOf, type Caller } from "@toolyard/service-kit";
 import type { GraphRequest } from "../execution/executor.ts";
 import { EVENT_STREAM } from "../http/media-types.ts";
-import { badCredentialOf } from "../open-operations.ts";
+import { badCredentialOf } from "../admission/open-operations.ts";
 import { EVENT_STREAM_BEAT, printEvent } from "./event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
 import {

@@ -8,9 +8,9 @@ import { anonymous, createUserCaller, ToolyardError, type Caller } from "@toolya
 import { createExecutor } from "../execution/executor.ts";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
-import { createHivePlanner } from "../execution/hive-planner.ts";
-import { createInProcessClient } from "../execution/in-process-client.ts";
-import { createLocalPlanner } from "../execution/local-planner.ts";
+import { createHivePlanner } from "../execution/planning/hive-planner.ts";
+import { createInProcessClient } from "../execution/clients/in-process-client.ts";
+import { createLocalPlanner } from "../execution/planning/local-planner.ts";
 import { createGraphqlTransportWs, type GraphqlTransportWs } from "./graphql-transport-ws.ts";
 import { createSubscriptionEngine } from "./subscription-engine.ts";
 

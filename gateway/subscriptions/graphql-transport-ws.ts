@@ -13,11 +13,11 @@ import {
 } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import { anonymous, isPublic, newId, type Caller, type Logger, type ToolyardError } from "@toolyard/service-kit";
-import { hasTooManyValues } from "@toolyard/service-kit/request-body.ts";
-import { exactReviver } from "../execution/exact-json.ts";
+import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
+import { exactReviver } from "../execution/running/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
-import type { OperationContext } from "../execution/subgraph-client.ts";
-import { badCredentialOf } from "../open-operations.ts";
+import type { OperationContext } from "../execution/clients/subgraph-client.ts";
+import { badCredentialOf } from "../admission/open-operations.ts";
 import type { RequestHead } from "./http-exchange.ts";
 import { createOpenStreams, STRANGER_MS } from "./open-streams.ts";
 import { runOperation, type OperationRun } from "./operation-run.ts";

@@ -2,9 +2,9 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
-import { parseExactly } from "../execution/exact-json.ts";
+import { parseExactly } from "../execution/running/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
-import type { OperationContext } from "../execution/subgraph-client.ts";
+import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 
 /** What is kept of a request for as long as its socket is open. */
 export type RequestHead = Pick<IncomingMessage, "headers" | "socket">;

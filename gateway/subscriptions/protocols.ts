@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { DEPRECATED_GRAPHQL_WS_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { Executor } from "../execution/executor.ts";
-import type { OperationContext } from "../execution/subgraph-client.ts";
+import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { createTypeChooser, EVENT_STREAM } from "../http/media-types.ts";
 import { createGraphqlSse } from "./graphql-sse.ts";
 import { createGraphqlTransportWs } from "./graphql-transport-ws.ts";

@@ -9,12 +9,12 @@ import { createHandler as createSseHandler } from "graphql-sse/lib/use/http";
 import { useServer } from "graphql-ws/use/ws";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
-import { composeFixture } from "./execution/fixtures/compose.ts";
-import { shop, type ShopEvent } from "./execution/fixtures/shop.ts";
-import { createHttpClient } from "./execution/http-client.ts";
-import { createInProcessClient } from "./execution/in-process-client.ts";
-import { createLiveGraph, type LiveGraph } from "./live-graph.ts";
-import { defaultOperationLimits } from "./operation-limits.ts";
+import { composeFixture } from "../execution/fixtures/compose.ts";
+import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
+import { createHttpClient } from "../execution/clients/http-client.ts";
+import { createInProcessClient } from "../execution/clients/in-process-client.ts";
+import { createLiveGraph, type LiveGraph } from "../supergraph/live-graph.ts";
+import { defaultOperationLimits } from "../admission/operation-limits.ts";
 import { followGraph } from "./resubscription.ts";
 
 const cleanups: (() => Promise<void>)[] = [];

@@ -1,9 +1,9 @@
 import { anonymous } from "@toolyard/service-kit";
 import { GraphQLError, parse, type ExecutionResult } from "graphql";
 import { describe, expect, test, vi } from "vitest";
-import type { AdmittedOperation } from "./admission.ts";
-import type { QueryPlan } from "./execution/query-plan.ts";
-import type { Graph, LiveGraph } from "./live-graph.ts";
+import type { AdmittedOperation } from "../admission/admission.ts";
+import type { QueryPlan } from "../execution/planning/query-plan.ts";
+import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
 import { followGraph } from "./resubscription.ts";
 
 const QUERY = "subscription { changed }";

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { GraphQLError, type ExecutionResult } from "graphql";
-import type { AdmittedOperation } from "./admission.ts";
-import type { GraphRequest } from "./execution/executor.ts";
-import type { Graph, LiveGraph } from "./live-graph.ts";
-import { resumeAfter } from "./subscriptions/last-event-id.ts";
-import { logPositionOf, sequenceOf } from "./subscriptions/log-position.ts";
+import type { AdmittedOperation } from "../admission/admission.ts";
+import type { GraphRequest } from "../execution/executor.ts";
+import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
+import { resumeAfter } from "./last-event-id.ts";
+import { logPositionOf, sequenceOf } from "./log-position.ts";
 
 export interface FollowGraphOptions {
   live: LiveGraph;

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { ExecutionResult } from "graphql";
 import type { GraphRequest } from "../execution/executor.ts";
-import { createLightAbort } from "../execution/light-abort.ts";
-import type { OperationContext } from "../execution/subgraph-client.ts";
+import { createLightAbort } from "../execution/running/light-abort.ts";
+import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { orderOf, type LogPosition } from "./log-position.ts";
 import { createUpstream, type Reader, type Results, type Upstream, type UpstreamLimits } from "./upstream.ts";
 

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { GraphQLError, type ExecutionResult } from "graphql";
-import type { LightAbort } from "../execution/light-abort.ts";
+import type { LightAbort } from "../execution/running/light-abort.ts";
 import { orderOf, sequenceOf, type LogPosition } from "./log-position.ts";
 import { weightOf } from "./result-weight.ts";
 

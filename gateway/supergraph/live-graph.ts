@@ -1,9 +1,9 @@
 import { ConfigError, isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
-import { createAdmission, type Admission, type AdmissionOptions } from "./admission.ts";
-import { createExecutor, type Engine, type Executor, type ExecutorOptions } from "./execution/executor.ts";
-import { parseSupergraph } from "./execution/supergraph.ts";
-import type { SubgraphClient } from "./execution/subgraph-client.ts";
-import { parseCostModel } from "./operation-cost.ts";
+import { createAdmission, type Admission, type AdmissionOptions } from "../admission/admission.ts";
+import { createExecutor, type Engine, type Executor, type ExecutorOptions } from "../execution/executor.ts";
+import { parseSupergraph } from "../execution/schema/supergraph.ts";
+import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
+import { parseCostModel } from "../admission/operation-cost.ts";
 
 /** One supergraph in service, with all that is cached of it. */
 export interface Graph {

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { type Bridge, type BridgeOptions, createBridge } from "./bridge.ts";
-import { prepareLaunch } from "./spawn.ts";
+import { prepareLaunch } from "./child/spawn.ts";
 
 /** What the tests of the bridge share: a running one in this process, and raw requests. */
 

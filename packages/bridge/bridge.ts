@@ -1,17 +1,17 @@
 import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { defaults } from "./arguments.ts";
-import type { OpenChild } from "./child.ts";
-import { keepAlive } from "./exchange.ts";
-import { createLineLog } from "./line-log.ts";
-import { createMemory, type Memory } from "./memory.ts";
-import { createPool } from "./pool.ts";
+import type { OpenChild } from "./child/child.ts";
+import { keepAlive } from "./protocol/exchange.ts";
+import { createLineLog } from "./child/line-log.ts";
+import { createMemory, type Memory } from "./child/memory.ts";
+import { createPool } from "./child/pool.ts";
 import { createProbe } from "./probe.ts";
 import { createBridgeServer } from "./server.ts";
-import { createSessions } from "./sessions.ts";
+import { createSessions } from "./sessions/sessions.ts";
 import { createSharedChildren } from "./shared.ts";
-import { createStateless } from "./stateless.ts";
-import { type Launch, type SpawnedProcess } from "./spawn.ts";
+import { createStateless } from "./stateless/stateless.ts";
+import { type Launch, type SpawnedProcess } from "./child/spawn.ts";
 
 export interface BridgeOptions {
   /** What to run, from `prepareLaunch`; or how else a child is opened. */

@@ -10,7 +10,7 @@ import { expect, test } from "vitest";
 
 import { bridgeCommand, warmUpCommand } from "./index.ts";
 import { alive, eventually, fixture } from "./bridge.fixture.ts";
-import { handOver, pipesFor } from "./handover.ts";
+import { handOver, pipesFor } from "./child/handover.ts";
 
 /** The bridge as the process that the runtime starts. */
 

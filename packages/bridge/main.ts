@@ -1,6 +1,6 @@
 import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
-import { takeHandover } from "./handover.ts";
-import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
+import { takeHandover } from "./child/handover.ts";
+import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./child/spawn.ts";
 
 /** sysexits: the command line or what it names cannot be run (EX_CONFIG); nothing would change by trying again. */
 const exitConfig = 78;

@@ -1,8 +1,8 @@
-import type { LineLog } from "./line-log.ts";
-import { code, type Message, type RpcError } from "./json-rpc.ts";
-import type { Debt, Peer } from "./peer.ts";
-import { type Pool, Unavailable } from "./pool.ts";
-import type { Sessions } from "./sessions.ts";
+import type { LineLog } from "./child/line-log.ts";
+import { code, type Message, type RpcError } from "./protocol/json-rpc.ts";
+import type { Debt, Peer } from "./child/peer.ts";
+import { type Pool, Unavailable } from "./child/pool.ts";
+import type { Sessions } from "./sessions/sessions.ts";
 import { ownEnvelope, type SharedChildren } from "./shared.ts";
 
 /** Whether the server serves, found out from what runs: a probe starts nothing that somebody else would wait for. */

@@ -1,20 +1,20 @@
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { networkInterfaces } from "node:os";
-import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
+import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 
-import { classify, type RequestHeaders, sessionVersions } from "./era.ts";
-import { keepDigits, refuse } from "./exchange.ts";
-import { parseJson } from "./json-parse.ts";
-import { code, kindOf, type Message, oneLine, readMessage } from "./json-rpc.ts";
-import { itemsOf } from "./json-splice.ts";
-import type { LineLog } from "./line-log.ts";
-import { Unavailable } from "./pool.ts";
+import { classify, type RequestHeaders, sessionVersions } from "./protocol/era.ts";
+import { keepDigits, refuse } from "./protocol/exchange.ts";
+import { parseJson } from "./protocol/json-parse.ts";
+import { code, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
+import { itemsOf } from "./protocol/json-splice.ts";
+import type { LineLog } from "./child/line-log.ts";
+import { Unavailable } from "./child/pool.ts";
 import { probeHeader, probeLimitMs } from "./probe-header.ts";
 import type { Probe } from "./probe.ts";
 import { isNonce, proofOf, proofPath } from "./proof.ts";
-import type { Sessions } from "./sessions.ts";
-import type { Stateless } from "./stateless.ts";
+import type { Sessions } from "./sessions/sessions.ts";
+import type { Stateless } from "./stateless/stateless.ts";
 
 /** Largest request body, in bytes. */
 export const maxBodyBytes = 10 * 1024 * 1024;

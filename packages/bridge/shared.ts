@@ -1,15 +1,15 @@
 import { randomUUID } from "node:crypto";
 
-import type { Child, ChildEnd, Reason } from "./child.ts";
-import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
-import { code, errorText, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { createLeases, type GroupName, type Lease, type Want } from "./leases.ts";
-import { findValues, lastText, replaceValues } from "./json-splice.ts";
-import type { LineLog } from "./line-log.ts";
-import { type Call, createPeer, type Peer, PeerError, rawOf } from "./peer.ts";
-import { type Pool, Unavailable } from "./pool.ts";
-import { adaptStatelessChild } from "./stateless-child.ts";
-import { createToolNotes, type ToolNotes } from "./tool-notes.ts";
+import type { Child, ChildEnd, Reason } from "./child/child.ts";
+import { metaKey, sessionVersions, statelessVersion } from "./protocol/era.ts";
+import { code, errorText, isObject, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
+import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
+import { findValues, lastText, replaceValues } from "./protocol/json-splice.ts";
+import type { LineLog } from "./child/line-log.ts";
+import { type Call, createPeer, type Peer, PeerError, rawOf } from "./child/peer.ts";
+import { type Pool, Unavailable } from "./child/pool.ts";
+import { adaptStatelessChild } from "./child/stateless-child.ts";
+import { createToolNotes, type ToolNotes } from "./child/tool-notes.ts";
 
 /** What a server said to `initialize`, or to `server/discover`. */
 export interface ServerIdentity {

@@ -10,7 +10,7 @@ import {
   publicAddresses,
   refuseUnusedServers,
   type Environment,
-} from "@toolyard/service-kit/config.ts";
+} from "@toolyard/service-kit/process/config.ts";
 import type { LogLevel } from "@toolyard/service-kit";
 import { z } from "zod";
 

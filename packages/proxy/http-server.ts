@@ -1,18 +1,18 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
-import { refuse, type Refusal } from "./answer.ts";
-import type { Authenticator } from "./authentication.ts";
-import { parseCallPath } from "./call-path.ts";
-import type { Calls } from "./calls.ts";
-import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/hosts.ts";
-import { requireMetricsAccess } from "@toolyard/service-kit/metrics-access.ts";
-import { withoutPrefix } from "@toolyard/service-kit/path-prefix.ts";
-import { noRequestLog, pathToLog, type RequestLog } from "@toolyard/service-kit/request-log.ts";
-import { ambiguityOf } from "@toolyard/service-kit/request-ambiguity.ts";
-import { isMcpHead } from "./mcp-refusal.ts";
+import { refuse, type Refusal } from "./calls/answer.ts";
+import type { Authenticator } from "./control-plane/authentication.ts";
+import { parseCallPath } from "./calls/call-path.ts";
+import type { Calls } from "./calls/calls.ts";
+import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
+import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
+import { noRequestLog, pathToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { isMcpHead } from "./mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
-import { readRequestHead, type RequestHead } from "./request-head.ts";
+import { readRequestHead, type RequestHead } from "./calls/request-head.ts";
 
 export interface ProxyHealth {
   status: "healthy" | "degraded" | "unhealthy";

@@ -1,6 +1,6 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
 import { createLogger, logLifetime, prepareDataDir, requirePort, runProcess } from "@toolyard/service-kit";
-import { createRequestLog } from "@toolyard/service-kit/request-log.ts";
+import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 

@@ -1,4 +1,4 @@
-import { collectProcessMetrics } from "@toolyard/service-kit/process-metrics.ts";
+import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /** The proxy's metrics. Labels are few and never an id, a path or what a caller typed. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Pool } from "undici";
 import { afterEach, describe, expect, test } from "vitest";
 import { connectorTo, originOf } from "./endpoint/connector.ts";
-import { withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { socketPathOf } from "./endpoint/socket-path.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";

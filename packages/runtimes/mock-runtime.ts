@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { ErrorCode } from "@toolyard/service-kit/errors.ts";
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import type { ErrorCode } from "@toolyard/service-kit/errors/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "./runtime.ts";
 
 /** What goes wrong with one replica. Nothing, when empty. Times in milliseconds. */

@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** Codes of `listen` that say "not on this port", as opposed to "not on this host at all". */
 const TAKEN = new Set(["EADDRINUSE", "EACCES"]);

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { join } from "node:path";
-import { createLogger } from "@toolyard/service-kit/log.ts";
+import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Isolation } from "./process/bubblewrap.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";

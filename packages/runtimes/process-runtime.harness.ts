@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLogger } from "@toolyard/service-kit/log.ts";
+import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { expect } from "vitest";
 import { isPortFree } from "./port-probe.ts";
 import { createProcessRuntime } from "./process-runtime.ts";

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
-import type { Logger } from "@toolyard/service-kit/log.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { warmUpBridge } from "./process/bridge-warm-up.ts";
 import { createSandbox } from "./process/bubblewrap.ts";
 import type { Isolation } from "./process/bubblewrap.ts";

@@ -1,30 +1,30 @@
-export * from "./errors.ts";
-export { createLogger, LOG_LEVELS, type LogLevel, type Logger } from "./log.ts";
-export * from "./permissions.ts";
-export * from "./caller.ts";
-export * from "./keys.ts";
-export { createSealer, type Sealer } from "./sealing.ts";
-export * from "./tokens.ts";
-export { createRevocationList, type CredentialRevocation, type RevocationList } from "./revocations.ts";
+export * from "./errors/errors.ts";
+export { createLogger, LOG_LEVELS, type LogLevel, type Logger } from "./process/log.ts";
+export * from "./identity/permissions.ts";
+export * from "./identity/caller.ts";
+export * from "./identity/keys.ts";
+export { createSealer, type Sealer } from "./identity/sealing.ts";
+export * from "./identity/tokens.ts";
+export { createRevocationList, type CredentialRevocation, type RevocationList } from "./identity/revocations.ts";
 export {
   createDeferredGraphClient,
   type DeferredGraphClient,
   type GraphClient,
   type GraphRequest,
-} from "./graph-client.ts";
-export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./subgraph.ts";
-export { DateTimeScalar, JsonScalar } from "./scalars.ts";
-export * from "./paging.ts";
-export { createPageLoader, type PageLoader } from "./page-loader.ts";
-export { createLoaderByArguments, type LoaderByArguments } from "./loader-by-arguments.ts";
-export { inWords, parseInput } from "./validation.ts";
-export { jsonProblem } from "./json-text.ts";
-export * from "./references.ts";
+} from "./graph/graph-client.ts";
+export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./graph/subgraph.ts";
+export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
+export * from "./graph/paging.ts";
+export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";
+export { createLoaderByArguments, type LoaderByArguments } from "./graph/loader-by-arguments.ts";
+export { inWords, parseInput } from "./errors/validation.ts";
+export { jsonProblem } from "./errors/json-text.ts";
+export * from "./errors/references.ts";
 export { firstIdAt, newId } from "./identifiers.ts";
-export { ConfigError, parseEnvironment, type Environment } from "./config.ts";
-export { logLifetime, runProcess, type ProcessLifetime } from "./process-lifetime.ts";
-export { maskErrors } from "./mask-errors.ts";
-export { requirePort } from "./required-port.ts";
-export { prepareCacheDir, prepareDataDir } from "./data-dir.ts";
-export { readSecretKey } from "./secret-key.ts";
-export { requestIdOf } from "./request-id.ts";
+export { ConfigError, parseEnvironment, type Environment } from "./process/config.ts";
+export { logLifetime, runProcess, type ProcessLifetime } from "./process/process-lifetime.ts";
+export { maskErrors } from "./errors/mask-errors.ts";
+export { requirePort } from "./process/required-port.ts";
+export { prepareCacheDir, prepareDataDir } from "./process/data-dir.ts";
+export { readSecretKey } from "./identity/secret-key.ts";
+export { requestIdOf } from "./http/request-id.ts";

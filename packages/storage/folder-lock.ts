@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit";
-import { askPresence, presenceSocket, withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { askPresence, presenceSocket, withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 
 /** A folder that is this process's alone. */
 export interface FolderLock {

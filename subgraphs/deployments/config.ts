@@ -2,11 +2,11 @@ import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
-import { flag, integer, list, publicAddresses } from "@toolyard/service-kit/config.ts";
-import { isLoopback } from "@toolyard/service-kit/hosts.ts";
+import { flag, integer, list, publicAddresses } from "@toolyard/service-kit/process/config.ts";
+import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
-import { hostSecretsOf } from "./known-secrets.ts";
+import { hostSecretsOf } from "./logs/known-secrets.ts";
 
 export interface DeploymentsConfig {
   backend: "process" | "mock";

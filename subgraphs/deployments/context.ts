@@ -4,7 +4,7 @@ import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { EventDeployments } from "./event-deployments.ts";
 import type { Loaders } from "./loaders.ts";
-import type { LogService } from "./log-service.ts";
+import type { LogService } from "./logs/log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
 import type { DeploymentUrls } from "./deployment-urls.ts";
 import type { UsageLoader } from "./usage/usage-loader.ts";

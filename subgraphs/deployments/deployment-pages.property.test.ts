@@ -4,8 +4,8 @@ import { openDatabase, readMigrations } from "@toolyard/storage";
 import { expect, test } from "vitest";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
 import { DEPLOYMENT_STATUSES, ENVIRONMENTS, type Deployment } from "./deployment.ts";
-import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
-import { launchSpec } from "./launch-spec.ts";
+import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
+import { launchSpec } from "./deploying/launch-spec.ts";
 
 const tools = ["tool-1", "tool-2"] as const;
 const maybe = <Value>(values: readonly Value[]) => fc.option(fc.constantFrom(...values), { nil: undefined });

@@ -14,7 +14,7 @@ import {
 } from "@toolyard/service-kit";
 import type { EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
-import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploy-tool.ts";
+import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploying/deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
 import {
   closeDeployments,
@@ -22,16 +22,21 @@ import {
   findDeployment,
   requireDeployment,
   type DeploymentReference,
-} from "./deployment-reference.ts";
+} from "./deploying/deployment-reference.ts";
 import type { EventDeployments } from "./event-deployments.ts";
 import type { Loaders } from "./loaders.ts";
-import type { ChildFilter, DeploymentFilter, DeploymentRecord, DeploymentTransaction } from "./deployment-store.ts";
+import type {
+  ChildFilter,
+  DeploymentFilter,
+  DeploymentRecord,
+  DeploymentTransaction,
+} from "./store/deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
 import { portsFor } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
 import type { DeploymentEventShape, HealthCheckShape, HealthEventShape } from "./graph-shapes.ts";
-import { newReplica } from "./new-replica.ts";
-import { fetchTool } from "./tool-source.ts";
+import { newReplica } from "./deploying/new-replica.ts";
+import { fetchTool } from "./deploying/tool-source.ts";
 
 /** What people ask of deployments: rules, permissions and transactions. The reconciler does the rest. */
 export interface DeploymentService {

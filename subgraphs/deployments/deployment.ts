@@ -1,5 +1,5 @@
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
-import type { HealthPolicy, LaunchSpec } from "./launch-spec.ts";
+import type { HealthPolicy, LaunchSpec } from "./deploying/launch-spec.ts";
 import type { Reason } from "./reason.ts";
 
 export const ENVIRONMENTS = ["STAGING", "PRODUCTION"] as const;

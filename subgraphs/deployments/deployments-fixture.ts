@@ -25,7 +25,7 @@ import { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
 import { createMockProber } from "./engine/mock-prober.ts";
 import { createProber } from "./engine/probe.ts";
 import { createDeploymentsSubgraph, type DeploymentsSubgraphOptions } from "./index.ts";
-import { launchSpec } from "./launch-spec.ts";
+import { launchSpec } from "./deploying/launch-spec.ts";
 
 export const SECRET_KEY = "a-secret-key-of-at-least-32-characters";
 export const author: Caller = createUserCaller("author-1", "DEVELOPER");

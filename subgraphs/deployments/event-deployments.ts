@@ -1,6 +1,6 @@
 import { createEventSubjects, type EventSubjects } from "@toolyard/events";
 import type { Deployment, Replica } from "./deployment.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
+import type { DeploymentStore } from "./store/deployment-store.ts";
 
 /** The deployments of events that subscribers are told of, as of now, and their replicas: read once for all of them. */
 export interface EventDeployments {

@@ -1,7 +1,7 @@
 import type { Logger } from "@toolyard/service-kit";
-import { printable } from "@toolyard/service-kit/request-log.ts";
+import { printable } from "@toolyard/service-kit/http/request-log.ts";
 import type { Deployment } from "./deployment.ts";
-import type { DeploymentEventDraft } from "./deployment-store.ts";
+import type { DeploymentEventDraft } from "./store/deployment-store.ts";
 
 const MAX_SENTENCE = 1_000;
 

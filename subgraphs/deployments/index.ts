@@ -28,7 +28,7 @@ import {
   type HealthEventPayload,
 } from "./deployment.ts";
 import { createDeploymentService } from "./deployment-service.ts";
-import { createSqlDeploymentStore } from "./deployment-store.sql.ts";
+import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
 import { createEventDeployments } from "./event-deployments.ts";
 import { createEventLines } from "./event-lines.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
@@ -38,11 +38,11 @@ import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
 import { reclaimReplicas } from "./engine/reclaim.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
-import { startHousekeeping } from "./housekeeping.ts";
-import { createKnownSecrets } from "./known-secrets.ts";
+import { startHousekeeping } from "./store/housekeeping.ts";
+import { createKnownSecrets } from "./logs/known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
-import { createLogArchive } from "./log-archive.ts";
-import { createLogService } from "./log-service.ts";
+import { createLogArchive } from "./logs/log-archive.ts";
+import { createLogService } from "./logs/log-service.ts";
 import { resolvers } from "./resolvers.ts";
 import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";

@@ -7,7 +7,7 @@ import {
 } from "@toolyard/service-kit";
 import DataLoader from "dataloader";
 import type { Deployment, DeploymentEventPayload, HealthCheck, Replica } from "./deployment.ts";
-import type { ChildFilter, DeploymentStore, ParentColumn } from "./deployment-store.ts";
+import type { ChildFilter, DeploymentStore, ParentColumn } from "./store/deployment-store.ts";
 
 /** One set for each operation. */
 export interface Loaders {

@@ -5,7 +5,7 @@ import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { newId, prepareCacheDir, systemCodeOf, type Environment, type Logger } from "@toolyard/service-kit";
 import type { DeploymentsConfig } from "./config.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
+import type { DeploymentStore } from "./store/deployment-store.ts";
 
 /**
  * This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. Where the databases came here

@@ -1,7 +1,7 @@
 import type { Sealer } from "@toolyard/service-kit";
-import { calleeOf } from "./callee.ts";
+import { calleeOf } from "./deploying/callee.ts";
 import type { Deployment, Replica } from "./deployment.ts";
-import type { DeploymentRecord } from "./deployment-store.ts";
+import type { DeploymentRecord } from "./store/deployment-store.ts";
 import type { Prober } from "./engine/probe.ts";
 
 /** Asks a replica's bridge how many sessions are open in it. 0 for what has no bridge or does not answer in time. */

@@ -1,5 +1,5 @@
 import { ConfigError, parseEnvironment, type Environment, type Role } from "@toolyard/service-kit";
-import { flag } from "@toolyard/service-kit/config.ts";
+import { flag } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
 import { passwordProblem, usernameSchema } from "./account-rules.ts";
 

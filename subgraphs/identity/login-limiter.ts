@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { ToolyardError } from "@toolyard/service-kit";
-import { addressBlock } from "@toolyard/service-kit/hosts.ts";
+import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 
 /** How many at once, and milliseconds until one more is allowed. */
 const LIMITS = {

@@ -1,4 +1,4 @@
-import { addressBlock } from "@toolyard/service-kit/hosts.ts";
+import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 
 /**
  * How long an exchanged refresh token may be exchanged again: two tabs that refresh at once, or a client that lost the answer. As

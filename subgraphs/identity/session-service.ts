@@ -8,7 +8,7 @@ import {
   type Logger,
   type TokenSigner,
 } from "@toolyard/service-kit";
-import { createLineBudget } from "@toolyard/service-kit/line-budget.ts";
+import { createLineBudget } from "@toolyard/service-kit/process/line-budget.ts";
 import { accountProblems, passwordProblem, usernameSchema } from "./account-rules.ts";
 import { requireSession, requireStanding } from "./caller-standing.ts";
 import type { IdentityConfig } from "./config.ts";

@@ -1,4 +1,4 @@
-import { parseEnvironment, type Environment } from "@toolyard/service-kit/config.ts";
+import { parseEnvironment, type Environment } from "@toolyard/service-kit/process/config.ts";
 
 /** The knowledge subgraph has no variables of its own. */
 export type KnowledgeConfig = Record<string, never>;

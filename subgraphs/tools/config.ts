@@ -1,4 +1,4 @@
-import { parseEnvironment, type Environment } from "@toolyard/service-kit/config.ts";
+import { parseEnvironment, type Environment } from "@toolyard/service-kit/process/config.ts";
 
 /** The tools subgraph has no variables of its own. */
 export type ToolsConfig = Record<string, never>;

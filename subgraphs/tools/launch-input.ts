@@ -3,7 +3,7 @@ import { bounds } from "@toolyard/bridge/arguments.ts";
 import { z } from "zod";
 import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { commandLineProblems, type CommandLine } from "@toolyard/service-kit/command-line.ts";
-import { staysAtOrigin } from "@toolyard/service-kit/origin-path.ts";
+import { staysAtOrigin } from "@toolyard/service-kit/http/origin-path.ts";
 import { filled, plainText, withoutDuplicates } from "./text-input.ts";
 import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
 

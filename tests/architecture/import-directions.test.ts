@@ -22,11 +22,11 @@ describe("import directions", () => {
     ["a package reached by a relative path", "packages/tasks/queue.ts", 'import { x } from "../storage/database.ts";'],
     [
       "production code that imports what is for tests",
-      "gateway/http-server.ts",
+      "gateway/http/http-server.ts",
       'import { x } from "@toolyard/testing";',
     ],
     ["the environment read outside main.ts", "gateway/config.ts", "const port = process.env.PORT;"],
-    ["a signal handled outside main.ts", "gateway/http-server.ts", 'process.on("SIGTERM", stop);'],
+    ["a signal handled outside main.ts", "gateway/http/http-server.ts", 'process.on("SIGTERM", stop);'],
   ])("find %s", (_name, path, source) => {
     expect(breachesOf(path, source)).toHaveLength(1);
   });

@@ -11,7 +11,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { firstInherited } from "../../packages/bridge/handover.ts";
+import { firstInherited } from "../../packages/bridge/child/handover.ts";
 import { bridgeCommand, handOver } from "../../packages/bridge/index.ts";
 import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
 import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";

@@ -39,7 +39,7 @@ describe("npm run up", () => {
   beforeEach(async () => {
     project = await mkdtemp(join(tmpdir(), "toolyard-up-"));
     dataDir = join(project, "data");
-    for (const file of ["scripts/install.mjs", "packages/service-kit/presence.mjs"])
+    for (const file of ["scripts/install.mjs", "packages/service-kit/process/presence.mjs"])
       await cp(join(root, file), join(project, file));
     const { up, postinstall } = JSON.parse(await readFile(join(root, "package.json"), "utf8")).scripts;
     const start = "node -e \"process.stdout.write('started')\"";

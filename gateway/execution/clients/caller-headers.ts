@@ -1,5 +1,5 @@
 import type { Caller, CallerHeaderFacts } from "@toolyard/service-kit";
-import { createLruCache } from "./lru-cache.ts";
+import { createLruCache } from "../lru-cache.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
 export interface CallerHeadersOptions {

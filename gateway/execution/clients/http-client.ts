@@ -1,7 +1,7 @@
 import { ToolyardError, type Warn } from "@toolyard/service-kit";
-import { parseExactly } from "./exact-json.ts";
+import { parseExactly } from "../running/exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
-import { createLruCache } from "./lru-cache.ts";
+import { createLruCache } from "../lru-cache.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
 import type {
   OperationContext,

@@ -7,8 +7,8 @@ import {
 } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError } from "@toolyard/service-kit";
-import { createTurns } from "../turns.ts";
-import { exactReviver } from "./exact-json.ts";
+import { createTurns } from "../../subscriptions/turns.ts";
+import { exactReviver } from "../running/exact-json.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
 import {
   variablesTextOf,

@@ -1,8 +1,8 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
 import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
-import { bytesOfDocument } from "./document-size.ts";
-import { createLruCache } from "./lru-cache.ts";
-import type { AbortSignalLike } from "./light-abort.ts";
+import { bytesOfDocument } from "../document-size.ts";
+import { createLruCache } from "../lru-cache.ts";
+import type { AbortSignalLike } from "../running/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 export interface InProcessClientOptions {

@@ -1,8 +1,8 @@
 import { Agent, request as send } from "undici";
 import { isPublic } from "@toolyard/service-kit";
-import { EVENT_STREAM } from "../http/media-types.ts";
-import { createEventParser } from "../subscriptions/event-stream.ts";
-import { parseExactly } from "./exact-json.ts";
+import { EVENT_STREAM } from "../../http/media-types.ts";
+import { createEventParser } from "../../subscriptions/event-stream.ts";
+import { parseExactly } from "../running/exact-json.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
 import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
 import { variablesTextOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
-import { createLruCache } from "./lru-cache.ts";
+import { createLruCache } from "../lru-cache.ts";
 import { createPlannerPool, type PlannerOutcome, type PlannerPool } from "./planner-pool.ts";
 import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 

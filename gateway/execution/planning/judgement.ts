@@ -1,9 +1,9 @@
-import { createApiSchema } from "./api-schema.ts";
+import { createApiSchema } from "../schema/api-schema.ts";
 import { createPlanRehearsal, type PlanRehearsal } from "./plan-rehearsal.ts";
 import type { PlannerCore } from "./query-planner.ts";
 import { createStepwisePlanner } from "./stepwise-planner.ts";
-import { readSubgraphTypes } from "./subgraph-types.ts";
-import { parseSupergraph } from "./supergraph.ts";
+import { readSubgraphTypes } from "../schema/subgraph-types.ts";
+import { parseSupergraph } from "../schema/supergraph.ts";
 
 /** What there is beside every planner: who judges its plans, and who plans where there is no right one. */
 export interface Judgement {

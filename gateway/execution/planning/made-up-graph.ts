@@ -8,9 +8,9 @@ import {
   type GraphQLSchema,
   type SelectionSetNode,
 } from "graphql";
-import type { Json } from "./execution.ts";
-import type { SubgraphField, SubgraphTypes } from "./subgraph-types.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { Json } from "../running/execution.ts";
+import type { SubgraphField, SubgraphTypes } from "../schema/subgraph-types.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** One object of a made-up graph. The same object gives the same values in every subgraph. */
 export interface MadeUpObject {

@@ -1,17 +1,17 @@
 import { parse } from "graphql";
 import { describe, expect, test, vi } from "vitest";
-import { createApiSchema } from "./api-schema.ts";
+import { createApiSchema } from "../schema/api-schema.ts";
 import { createApolloPlanner } from "./apollo-planner.ts";
-import { composeFixture } from "./fixtures/compose.ts";
-import { createGraph } from "./fixtures/graph.ts";
-import { conflictingArguments, intersections, requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
-import { graphFixtures, keysFixture } from "./fixtures/supergraphs.ts";
+import { composeFixture } from "../fixtures/compose.ts";
+import { createGraph } from "../fixtures/graph.ts";
+import { conflictingArguments, intersections, requiringTypedInterfaceObjects } from "../fixtures/hard-supergraphs.ts";
+import { graphFixtures, keysFixture } from "../fixtures/supergraphs.ts";
 import { createHivePlanner } from "./hive-planner.ts";
 import { createJudgement } from "./judgement.ts";
 import { createPlanRehearsal } from "./plan-rehearsal.ts";
 import type { PlanNode, QueryPlan } from "./query-plan.ts";
-import { readSubgraphTypes } from "./subgraph-types.ts";
-import { parseSupergraph } from "./supergraph.ts";
+import { readSubgraphTypes } from "../schema/subgraph-types.ts";
+import { parseSupergraph } from "../schema/supergraph.ts";
 
 function rehearsalFor(supergraphSdl: string) {
   const { rehearse } = createJudgement(supergraphSdl);

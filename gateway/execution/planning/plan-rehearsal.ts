@@ -1,5 +1,5 @@
-import { anonymous } from "@toolyard/service-kit/caller.ts";
-import { messageOf } from "@toolyard/service-kit/errors.ts";
+import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import {
   execute,
   getNamedType,
@@ -25,17 +25,17 @@ import {
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from "graphql";
-import { createLifetime, type Execution, type Json } from "./execution.ts";
+import { createLifetime, type Execution, type Json } from "../running/execution.ts";
 import { covers, createMadeUpGraph, readMadeUpKeys, type MadeUpGraph, type MadeUpObject } from "./made-up-graph.ts";
-import { compilePlan } from "./plan-compiler.ts";
-import { createProjection, type Projection } from "./projection.ts";
+import { compilePlan } from "../running/plan-compiler.ts";
+import { createProjection, type Projection } from "../running/projection.ts";
 import type { PlanNode, QueryPlan } from "./query-plan.ts";
 import type { PlanRequest } from "./query-planner.ts";
-import { createSharedReads } from "./shared-reads.ts";
-import { variablesOf, type SubgraphClient, type SubgraphRequest } from "./subgraph-client.ts";
-import { createSubgraphSchemas } from "./subgraph-schemas.ts";
-import { providedBelow, type SubgraphTypes } from "./subgraph-types.ts";
-import type { Supergraph } from "./supergraph.ts";
+import { createSharedReads } from "../running/shared-reads.ts";
+import { variablesOf, type SubgraphClient, type SubgraphRequest } from "../clients/subgraph-client.ts";
+import { createSubgraphSchemas } from "../schema/subgraph-schemas.ts";
+import { providedBelow, type SubgraphTypes } from "../schema/subgraph-types.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** What is wrong with a plan, in words; null when nothing is. Never rejects. */
 export type PlanRehearsal = (plan: QueryPlan, request: PlanRequest) => Promise<string | null>;

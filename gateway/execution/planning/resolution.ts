@@ -8,8 +8,8 @@ import {
   type SelectionSetNode,
 } from "graphql";
 import type { PlanRequest } from "./query-planner.ts";
-import { providedBelow, type SubgraphField, type SubgraphTypes } from "./subgraph-types.ts";
-import type { Supergraph } from "./supergraph.ts";
+import { providedBelow, type SubgraphField, type SubgraphTypes } from "../schema/subgraph-types.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** An object as a subgraph has it at hand. */
 export interface Held {

@@ -21,8 +21,8 @@ import {
   type DraftOptions,
   type Selections,
 } from "./stepwise-requests.ts";
-import type { SubgraphTypes } from "./subgraph-types.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { SubgraphTypes } from "../schema/subgraph-types.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 export interface StepwisePlannerOptions {
   supergraph: Supergraph;

@@ -2,13 +2,13 @@ import { ApolloServer } from "@apollo/server";
 import { afterEach, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
 import { createApolloGateway } from "./apollo-gateway.ts";
-import { createExecutor } from "./executor.ts";
-import { composeFixture } from "./fixtures/compose.ts";
-import { shop } from "./fixtures/shop.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { OperationContext } from "./subgraph-client.ts";
+import { createExecutor } from "../executor.ts";
+import { composeFixture } from "../fixtures/compose.ts";
+import { shop } from "../fixtures/shop.ts";
+import { createHivePlanner } from "../planning/hive-planner.ts";
+import { createInProcessClient } from "../clients/in-process-client.ts";
+import { createLocalPlanner } from "../planning/local-planner.ts";
+import type { OperationContext } from "../clients/subgraph-client.ts";
 
 let server: ApolloServer<OperationContext> | undefined;
 afterEach(async () => {

@@ -1,6 +1,6 @@
 import type { ApolloServerOptions, BaseContext } from "@apollo/server";
-import type { Executor } from "./executor.ts";
-import type { OperationContext } from "./subgraph-client.ts";
+import type { Executor } from "../executor.ts";
+import type { OperationContext } from "../clients/subgraph-client.ts";
 
 /** What Apollo Server takes as `gateway`. */
 export type ApolloGatewayAdapter<Context extends BaseContext> = NonNullable<ApolloServerOptions<Context>["gateway"]>;

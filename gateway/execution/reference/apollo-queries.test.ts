@@ -2,17 +2,17 @@ import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { anonymous, createUserCaller } from "@toolyard/service-kit";
 import { differencesOf } from "./answer-differences.ts";
-import { createExecutor, type Executor, type ExecutorOptions } from "./executor.ts";
-import { composeFixture, type Composed } from "./fixtures/compose.ts";
-import { createGraph } from "./fixtures/graph.ts";
-import { generateOperation } from "./fixtures/operations.ts";
-import { shop } from "./fixtures/shop.ts";
-import { toolyardGraph } from "./fixtures/toolyard-graph.ts";
-import { createApolloPlanner } from "./apollo-planner.ts";
-import { createHivePlanner } from "./hive-planner.ts";
-import { createInProcessClient } from "./in-process-client.ts";
-import { createLocalPlanner } from "./local-planner.ts";
-import type { SubgraphRequest } from "./subgraph-client.ts";
+import { createExecutor, type Executor, type ExecutorOptions } from "../executor.ts";
+import { composeFixture, type Composed } from "../fixtures/compose.ts";
+import { createGraph } from "../fixtures/graph.ts";
+import { generateOperation } from "../fixtures/operations.ts";
+import { shop } from "../fixtures/shop.ts";
+import { toolyardGraph } from "../fixtures/toolyard-graph.ts";
+import { createApolloPlanner } from "../planning/apollo-planner.ts";
+import { createHivePlanner } from "../planning/hive-planner.ts";
+import { createInProcessClient } from "../clients/in-process-client.ts";
+import { createLocalPlanner } from "../planning/local-planner.ts";
+import type { SubgraphRequest } from "../clients/subgraph-client.ts";
 
 /** Of Toolyard's graph, by each audience. DIFFERENTIAL_RUNS=5000 after a change of the executor. */
 const runs = Number(process.env["DIFFERENTIAL_RUNS"] ?? 60);

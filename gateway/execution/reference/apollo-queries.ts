@@ -2,13 +2,13 @@ import { createHash } from "node:crypto";
 import type { ApolloGateway } from "@apollo/gateway";
 import { GraphQLError, Kind, type DocumentNode, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
-import { fetchFrom, type FetchRun } from "./execution.ts";
-import { withInaccessibleTags } from "./inaccessible-tags.ts";
-import type { AbortSignalLike } from "./light-abort.ts";
-import type { Operation } from "./operation.ts";
-import { createSharedReads } from "./shared-reads.ts";
-import type { OperationContext, SubgraphClient, SubgraphError } from "./subgraph-client.ts";
-import type { Supergraph } from "./supergraph.ts";
+import { fetchFrom, type FetchRun } from "../running/execution.ts";
+import { withInaccessibleTags } from "../schema/inaccessible-tags.ts";
+import type { AbortSignalLike } from "../running/light-abort.ts";
+import type { Operation } from "../operation.ts";
+import { createSharedReads } from "../running/shared-reads.ts";
+import type { OperationContext, SubgraphClient, SubgraphError } from "../clients/subgraph-client.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** One operation for the stock gateway: valid, its variables coerced once. */
 export interface ApolloQuery {

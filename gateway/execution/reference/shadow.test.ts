@@ -2,8 +2,8 @@ import type { ExecutionResult } from "graphql";
 import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
-import type { Engine, GraphRequest } from "./execution/executor.ts";
-import type { Graph } from "./live-graph.ts";
+import type { Engine, GraphRequest } from "../executor.ts";
+import type { Graph } from "../../supergraph/live-graph.ts";
 import { createShadow, type AnsweredOperation, type Shadow, type ShadowOptions, type ShadowOutcome } from "./shadow.ts";
 
 const query = "{ name }";

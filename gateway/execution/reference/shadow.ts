@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ExecutionResult } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
-import type { AdmittedOperation } from "./admission.ts";
-import { differencesOf, type Differences } from "./execution/answer-differences.ts";
-import type { Engine, GraphRequest } from "./execution/executor.ts";
-import type { Graph, LiveGraph } from "./live-graph.ts";
+import type { AdmittedOperation } from "../../admission/admission.ts";
+import { differencesOf, type Differences } from "./answer-differences.ts";
+import type { Engine, GraphRequest } from "../executor.ts";
+import type { Graph, LiveGraph } from "../../supergraph/live-graph.ts";
 
 /**
  * What came of a query that fell to the shadow. `unsettled`: the data changed in between, so that nothing was compared; `skipped`: too many were

@@ -2,8 +2,8 @@ import { GraphQLError } from "graphql";
 import { createEntityPath, type EntityPath } from "./entity-paths.ts";
 import { clientPath, type Execution, type Json } from "./execution.ts";
 import type { ResponsePath } from "./projection.ts";
-import type { PathSegment, PlanNode, RequiresSelection } from "./query-plan.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { PathSegment, PlanNode, RequiresSelection } from "../planning/query-plan.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** What a fetch sends of the entities at a path. */
 export interface Requirement {

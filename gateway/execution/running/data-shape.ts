@@ -1,6 +1,6 @@
 import { Kind, type DocumentNode, type FragmentDefinitionNode, type SelectionSetNode } from "graphql";
-import type { Rewrite } from "./query-plan.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { Rewrite } from "../planning/query-plan.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 type Json = Record<string, unknown>;
 

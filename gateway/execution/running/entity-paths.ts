@@ -1,5 +1,5 @@
-import type { PathSegment } from "./query-plan.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { PathSegment } from "../planning/query-plan.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 type Json = Record<string, unknown>;
 

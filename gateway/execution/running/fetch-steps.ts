@@ -11,11 +11,18 @@ import {
 } from "./data-shape.ts";
 import { createEntityPath, type EntityPath } from "./entity-paths.ts";
 import { addError, clientError, fetchFrom, type Execution, type Json } from "./execution.ts";
-import type { BatchFetchNode, EntityBatch, FetchNode, FlattenNode, PathSegment, Rewrite } from "./query-plan.ts";
+import type {
+  BatchFetchNode,
+  EntityBatch,
+  FetchNode,
+  FlattenNode,
+  PathSegment,
+  Rewrite,
+} from "../planning/query-plan.ts";
 import { createRepresentationMaker, type RepresentationMaker } from "./representations.ts";
 import { createRewriter } from "./rewrites.ts";
-import type { SubgraphClient, SubgraphError, SubgraphResponse } from "./subgraph-client.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { SubgraphClient, SubgraphError, SubgraphResponse } from "../clients/subgraph-client.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 /** A part of a compiled plan. Null when there was nothing to wait for. Never rejects. */
 export type Step = (execution: Execution) => Promise<void> | null;

@@ -19,7 +19,7 @@ import {
   type SelectionNode,
 } from "graphql";
 import { exactDigitsOf } from "./exact-json.ts";
-import type { Operation } from "./operation.ts";
+import type { Operation } from "../operation.ts";
 
 type Json = Record<string, unknown>;
 

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRepresentationMaker } from "./representations.ts";
-import type { RequiresSelection } from "./query-plan.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { RequiresSelection } from "../planning/query-plan.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 const supergraph: Pick<Supergraph, "isSubType" | "isKeyedByType"> = {
   isKeyedByType: (name) => name === "Book",

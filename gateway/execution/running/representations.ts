@@ -1,6 +1,6 @@
-import type { RequiresSelection, Rewrite } from "./query-plan.ts";
+import type { RequiresSelection, Rewrite } from "../planning/query-plan.ts";
 import { createRewriter } from "./rewrites.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 type Json = Record<string, unknown>;
 

@@ -5,7 +5,7 @@ import { createLightAbort, type AbortSignalLike, type LightAbort } from "./light
 import { pickVariables, type Step } from "./fetch-steps.ts";
 import type { EventTrace } from "./operation-trace.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";
-import type { SubgraphResponse } from "./subgraph-client.ts";
+import type { SubgraphResponse } from "../clients/subgraph-client.ts";
 
 export interface ResultStreamOptions {
   subscription: CompiledSubscription;

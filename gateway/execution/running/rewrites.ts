@@ -1,5 +1,5 @@
-import type { Rewrite, RewriteSegment } from "./query-plan.ts";
-import type { Supergraph } from "./supergraph.ts";
+import type { Rewrite, RewriteSegment } from "../planning/query-plan.ts";
+import type { Supergraph } from "../schema/supergraph.ts";
 
 type Json = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { anonymous, createUserCaller, type Caller } from "@toolyard/service-kit";
 import { createSharedReads, type SharedReads } from "./shared-reads.ts";
-import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../clients/subgraph-client.ts";
 
 /** A subgraph whose answers come when they are told to. */
 function createSubgraph() {

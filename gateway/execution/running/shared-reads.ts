@@ -1,5 +1,10 @@
 import type { Caller } from "@toolyard/service-kit";
-import type { OperationContext, SubgraphClient, SubgraphRequest, SubgraphResponse } from "./subgraph-client.ts";
+import type {
+  OperationContext,
+  SubgraphClient,
+  SubgraphRequest,
+  SubgraphResponse,
+} from "../clients/subgraph-client.ts";
 
 export interface SharedReadsOptions {
   /**

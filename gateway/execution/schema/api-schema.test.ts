@@ -3,11 +3,11 @@ import { Supergraph } from "@apollo/federation-internals";
 import { buildSchema, lexicographicSortSchema, parse, printSchema, type GraphQLSchema } from "graphql";
 import { describe, expect, test } from "vitest";
 import { createApiSchema } from "./api-schema.ts";
-import { createGraph } from "./fixtures/graph.ts";
-import { graphFixtures } from "./fixtures/supergraphs.ts";
+import { createGraph } from "../fixtures/graph.ts";
+import { graphFixtures } from "../fixtures/supergraphs.ts";
 
 const sorted = (schema: GraphQLSchema) => printSchema(lexicographicSortSchema(schema));
-const read = (name: string) => readFile(new URL(`../../schema/${name}`, import.meta.url), "utf8");
+const read = (name: string) => readFile(new URL(`../../../schema/${name}`, import.meta.url), "utf8");
 
 describe("the API schema", () => {
   test.each(graphFixtures.map((create) => [create().name, create] as const))(

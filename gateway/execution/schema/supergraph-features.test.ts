@@ -1,8 +1,8 @@
 import { composeServices } from "@apollo/composition";
 import { parse } from "graphql";
 import { expect, test } from "vitest";
-import { createApolloPlanner } from "./apollo-planner.ts";
-import { createHivePlanner } from "./hive-planner.ts";
+import { createApolloPlanner } from "../planning/apollo-planner.ts";
+import { createHivePlanner } from "../planning/hive-planner.ts";
 import { parseSupergraph } from "./supergraph.ts";
 
 function compose(version: string, imports: string[], sdl: string): string {

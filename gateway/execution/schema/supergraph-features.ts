@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { featuresOf, unknownFeatures } from "@toolyard/schema/linked-features.ts";
 import type { DocumentNode } from "graphql";
 

@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { GraphQLError, Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
 import { checkSupergraphFeatures } from "./supergraph-features.ts";
 

@@ -4,9 +4,9 @@ import type { Readable } from "node:stream";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
 import { createFloodGate, type FloodGate } from "./flood-gate.ts";
-import { createLineSplitter } from "./lines.ts";
-import { code as errorCode, errorText, isObject, type Message, readMessage } from "./json-rpc.ts";
-import { createLongMessage, type LongMessage } from "./long-message.ts";
+import { createLineSplitter } from "../protocol/lines.ts";
+import { code as errorCode, errorText, isObject, type Message, readMessage } from "../protocol/json-rpc.ts";
+import { createLongMessage, type LongMessage } from "../protocol/long-message.ts";
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
 

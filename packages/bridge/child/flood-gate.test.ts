@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { eventually, fixture, startBridge } from "./bridge.fixture.ts";
+import { eventually, fixture, startBridge } from "../bridge.fixture.ts";
 
 /** A server, or what it started, prints without end. */
 

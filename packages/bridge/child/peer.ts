@@ -1,9 +1,9 @@
 import { randomInt, randomUUID } from "node:crypto";
 
 import type { Child, ChildEnd } from "./child.ts";
-import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "./exchange.ts";
-import { findValues, lastText, printFrom, replaceValues } from "./json-splice.ts";
-import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
+import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "../protocol/exchange.ts";
+import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
+import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 
 /** Turns a child's answer into what its asker gets. `raw` is the child's own line. */
 export type Encode = (call: Call, message: Message, raw: string) => string;

@@ -1,7 +1,7 @@
 import type { Child, ChildEnd, ChildHandler } from "./child.ts";
-import { metaKey, sessionVersions, statelessVersion } from "./era.ts";
-import { code, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { findValues, lastText, printFrom, replaceValues } from "./json-splice.ts";
+import { metaKey, sessionVersions, statelessVersion } from "../protocol/era.ts";
+import { code, type Id, isObject, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
 
 /**
  * Makes a child that speaks only the stateless revision (2026-07-28) look like one of the session era, so that the rest

@@ -1,5 +1,5 @@
-import { isObject, type Message } from "./json-rpc.ts";
-import { type HeaderDeclaration, headerDeclarations } from "./param-headers.ts";
+import { isObject, type Message } from "../protocol/json-rpc.ts";
+import { type HeaderDeclaration, headerDeclarations } from "../protocol/param-headers.ts";
 
 /** What the bridge must know of a tool before it passes a call on. */
 export interface ToolNote {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { type Answer, fixture, initialize, startBridge, stateless } from "./bridge.fixture.ts";
+import { type Answer, fixture, initialize, startBridge, stateless } from "../bridge.fixture.ts";
 
 /** Numbers that another program would print otherwise keep their digits, whoever is between client and server. */
 

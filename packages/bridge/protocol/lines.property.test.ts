@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { createLineSplitter } from "./lines.ts";
-import { createLineLog, maxLogText } from "./line-log.ts";
+import { createLineLog, maxLogText } from "../child/line-log.ts";
 
 function split(chunks: Uint8Array[], maxBytes: number): { lines: string[]; overflows: number } {
   const lines: string[] = [];

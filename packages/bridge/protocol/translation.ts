@@ -1,6 +1,6 @@
 import { metaKey } from "./era.ts";
 import { code, isObject, type Message, type Params } from "./json-rpc.ts";
-import { needsTask } from "./tool-notes.ts";
+import { needsTask } from "../child/tool-notes.ts";
 
 /** Requests and results of the stateless revision (2026-07-28) for and from a server of the session era. */
 

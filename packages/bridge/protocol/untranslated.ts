@@ -2,10 +2,10 @@ import { metaKey } from "./era.ts";
 import { type Exchange, sendAlong, sendAnswer } from "./exchange.ts";
 import { findValues, replaceValues } from "./json-splice.ts";
 import { code, errorText, type Id, isObject, type Message, metaOf } from "./json-rpc.ts";
-import type { Call } from "./peer.ts";
-import type { SharedChild } from "./shared.ts";
-import type { Asker } from "./stateless.ts";
-import { endOfListen, type Subscriptions } from "./subscriptions.ts";
+import type { Call } from "../child/peer.ts";
+import type { SharedChild } from "../shared.ts";
+import type { Asker } from "../stateless/stateless.ts";
+import { endOfListen, type Subscriptions } from "../stateless/subscriptions.ts";
 
 /**
  * Requests of the stateless revision to a server that speaks it on stdio: they go through as they are, but for ids,

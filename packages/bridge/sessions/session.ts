@@ -1,11 +1,11 @@
-import type { ChildEnd } from "./child.ts";
-import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "./exchange.ts";
-import { sessionVersions } from "./era.ts";
-import { itemsOf, printFrom } from "./json-splice.ts";
-import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { type Call, createPeer, type Peer } from "./peer.ts";
-import type { Child } from "./child.ts";
-import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "./shared.ts";
+import type { ChildEnd } from "../child/child.ts";
+import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "../protocol/exchange.ts";
+import { sessionVersions } from "../protocol/era.ts";
+import { itemsOf, printFrom } from "../protocol/json-splice.ts";
+import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { type Call, createPeer, type Peer } from "../child/peer.ts";
+import type { Child } from "../child/child.ts";
+import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared.ts";
 import type { ServerResponse } from "node:http";
 
 /** One client's session of the older era: its messages, and the streams that lead back to it. */

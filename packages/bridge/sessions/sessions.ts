@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 
-import type { Exchange } from "./exchange.ts";
-import type { Message } from "./json-rpc.ts";
-import { type Pool, Unavailable } from "./pool.ts";
+import type { Exchange } from "../protocol/exchange.ts";
+import type { Message } from "../protocol/json-rpc.ts";
+import { type Pool, Unavailable } from "../child/pool.ts";
 import { createSession, type Session, type SessionOptions } from "./session.ts";
-import type { SharedChildren } from "./shared.ts";
+import type { SharedChildren } from "../shared.ts";
 
 /** The sessions of the older era, and how many there may be. */
 export interface Sessions {

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 
-import { type Exchange, sendAnswer } from "./exchange.ts";
-import { code, errorText, isId, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { lastText, membersOf, printFrom } from "./json-splice.ts";
-import { type Call, idTextOf, type Peer } from "./peer.ts";
+import { type Exchange, sendAnswer } from "../protocol/exchange.ts";
+import { code, errorText, isId, isObject, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { lastText, membersOf, printFrom } from "../protocol/json-splice.ts";
+import { type Call, idTextOf, type Peer } from "../child/peer.ts";
 
 /**
  * Multi round-trip requests (2026-07-28) over a server of the session era: when such a server asks the client for input

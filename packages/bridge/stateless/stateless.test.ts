@@ -8,7 +8,7 @@ import {
   type RunningBridge,
   startBridge,
   stateless,
-} from "./bridge.fixture.ts";
+} from "../bridge.fixture.ts";
 
 /** Callers of the stateless revision (2026-07-28), each with what is theirs. */
 

@@ -1,18 +1,25 @@
 import type { ServerResponse } from "node:http";
 
-import { checkStateless, logLevels, metaKey, mismatch, type RequestHeaders, statelessVersion } from "./era.ts";
-import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
+import {
+  checkStateless,
+  logLevels,
+  metaKey,
+  mismatch,
+  type RequestHeaders,
+  statelessVersion,
+} from "../protocol/era.ts";
+import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
 import { createHeldCalls, type HeldCalls } from "./inputs.ts";
-import { lastText, printFrom } from "./json-splice.ts";
-import { code, type Id, isId, type Message, metaOf, type Params } from "./json-rpc.ts";
-import type { LineLog } from "./line-log.ts";
-import { findParamMismatch } from "./param-headers.ts";
-import type { Call } from "./peer.ts";
-import { Unavailable } from "./pool.ts";
-import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "./shared.ts";
+import { lastText, printFrom } from "../protocol/json-splice.ts";
+import { code, type Id, isId, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import type { LineLog } from "../child/line-log.ts";
+import { findParamMismatch } from "../protocol/param-headers.ts";
+import type { Call } from "../child/peer.ts";
+import { Unavailable } from "../child/pool.ts";
+import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "../shared.ts";
 import { createSubscriptions } from "./subscriptions.ts";
-import { toStatelessError, toStatelessResult, withoutEnvelope } from "./translation.ts";
-import { createUntranslated, untag } from "./untranslated.ts";
+import { toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
+import { createUntranslated, untag } from "../protocol/untranslated.ts";
 
 /** Serves the stateless revision (2026-07-28), and single requests of the older era that come without a session. */
 export interface Stateless {

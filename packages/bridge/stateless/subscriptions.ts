@@ -1,10 +1,10 @@
 import type { ServerResponse } from "node:http";
 
-import { metaKey } from "./era.ts";
-import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "./exchange.ts";
-import { code, errorText, type Id, isObject, type Message, metaOf, type Params } from "./json-rpc.ts";
-import { printFrom } from "./json-splice.ts";
-import { type SharedChild, subscribe, unsubscribe } from "./shared.ts";
+import { metaKey } from "../protocol/era.ts";
+import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
+import { code, errorText, type Id, isObject, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { printFrom } from "../protocol/json-splice.ts";
+import { type SharedChild, subscribe, unsubscribe } from "../shared.ts";
 
 /** `subscriptions/listen` streams of the stateless revision. */
 export interface Subscriptions {

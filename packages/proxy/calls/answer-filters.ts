@@ -1,7 +1,7 @@
-import { watchEvents, watchJson, type OutcomeWatch } from "./answer-outcome.ts";
+import { watchEvents, watchJson, type OutcomeWatch } from "../mcp/answer-outcome.ts";
 import type { Call } from "./call.ts";
-import { readMcpCall } from "./mcp-call.ts";
-import type { Replica } from "./replica.ts";
+import { readMcpCall } from "../mcp/mcp-call.ts";
+import type { Replica } from "../routing/replica.ts";
 import {
   createEventFilter,
   createJsonFilter,
@@ -9,8 +9,8 @@ import {
   statefulCallOf,
   type AnswerFilter,
   type HeldBytes,
-} from "./round-trips.ts";
-import type { RequestStates } from "./request-state.ts";
+} from "../mcp/round-trips.ts";
+import type { RequestStates } from "../mcp/request-state.ts";
 
 /** As undici has them: lower-case names. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;

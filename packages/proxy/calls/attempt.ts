@@ -1,15 +1,15 @@
 import type { ServerResponse } from "node:http";
 import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
-import { prefixOf } from "@toolyard/service-kit/config.ts";
+import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
-import type { OutcomeWatch } from "./answer-outcome.ts";
-import { pickReplica } from "./balance.ts";
-import type { BusyReplicas } from "./busy-replicas.ts";
+import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
+import { pickReplica } from "../routing/balance.ts";
+import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
-import { createEndpointFilter, withStreamId } from "./endpoint-event.ts";
+import { createEndpointFilter, withStreamId } from "../mcp/endpoint-event.ts";
 import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
@@ -25,11 +25,11 @@ import {
   unreachable,
   type StateProblem,
 } from "./refusals.ts";
-import type { Replica } from "./replica.ts";
-import { pathOf, referencesOf, type References } from "./references.ts";
+import type { Replica } from "../routing/replica.ts";
+import { pathOf, referencesOf, type References } from "../mcp/references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
-import type { AnswerFilter, HeldBytes } from "./round-trips.ts";
-import { isRedirect, knowsTransport, looksLegacy } from "./legacy/transport.ts";
+import type { AnswerFilter, HeldBytes } from "../mcp/round-trips.ts";
+import { isRedirect, knowsTransport, looksLegacy } from "../legacy/transport.ts";
 import { isGone, isOfRequest, isTimeout } from "./replica-errors.ts";
 import {
   isBridged,
@@ -42,7 +42,7 @@ import {
   type Trail,
   type Way,
 } from "./way.ts";
-import { findReplica, type DeploymentRoute, type Routes } from "./routes.ts";
+import { findReplica, type DeploymentRoute, type Routes } from "../routing/routes.ts";
 
 /** Sends calls to replicas and their answers back. */
 export interface Attempts {

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "@toolyard/service-kit";
 import type { Dispatcher } from "undici";
-import type { Outcome } from "./answer-outcome.ts";
+import type { Outcome } from "../mcp/answer-outcome.ts";
 import type { CallPath } from "./call-path.ts";
-import type { McpCall } from "./mcp-call.ts";
+import type { McpCall } from "../mcp/mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
-import type { DeploymentRoute, RouteGroup, ToolLoad } from "./routes.ts";
-import type { SessionPlace } from "./session-id.ts";
+import type { DeploymentRoute, RouteGroup, ToolLoad } from "../routing/routes.ts";
+import type { SessionPlace } from "../mcp/session-id.ts";
 
 /** One call on its way. */
 export interface Call {

@@ -1,9 +1,9 @@
 import { eventually } from "@toolyard/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
-import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
+import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
 
 const SLUGS = ["alpha", "beta", "gamma"];
 const REPLICAS = 2;

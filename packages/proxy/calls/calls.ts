@@ -1,21 +1,21 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
-import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/request-log.ts";
-import type { Authenticator } from "./authentication.ts";
+import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import type { Authenticator } from "../control-plane/authentication.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
-import type { BusyReplicas } from "./busy-replicas.ts";
+import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { createCallList } from "./call-list.ts";
 import { isMcpEndpoint, type CallPath } from "./call-path.ts";
-import { createListedTools } from "./listed-tools.ts";
-import { readMcpCall, type McpCall } from "./mcp-call.ts";
-import { mcpIdOf } from "./mcp-refusal.ts";
-import type { ProxyMetrics } from "./metrics.ts";
+import { createListedTools } from "../mcp/listed-tools.ts";
+import { readMcpCall, type McpCall } from "../mcp/mcp-call.ts";
+import { mcpIdOf } from "../mcp/mcp-refusal.ts";
+import type { ProxyMetrics } from "../metrics.ts";
 import type { RateLimiter } from "./rate-limit.ts";
 import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
-import { STREAM_PARAMETER, streamIdOf } from "./endpoint-event.ts";
+import { STREAM_PARAMETER, streamIdOf } from "../mcp/endpoint-event.ts";
 import {
   allBusy,
   expired,
@@ -27,9 +27,9 @@ import {
   unknownRoute,
   type StateProblem,
 } from "./refusals.ts";
-import { createHeldBytes, mayAskForInput, openState, statefulCallOf } from "./round-trips.ts";
-import { findReplica, type Routes } from "./routes.ts";
-import type { UsageJournal } from "./usage-journal.ts";
+import { createHeldBytes, mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
+import { findReplica, type Routes } from "../routing/routes.ts";
+import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
   busy: BusyReplicas;

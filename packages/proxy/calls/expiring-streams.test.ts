@@ -1,9 +1,9 @@
 import { eventually } from "@toolyard/testing";
 import { decodeJwt } from "jose";
 import { expect, test } from "vitest";
-import { startControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy } from "./fixtures/proxy.ts";
-import { startUpstream } from "./fixtures/upstream.ts";
+import { startControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy } from "../fixtures/proxy.ts";
+import { startUpstream } from "../fixtures/upstream.ts";
 
 const LEFT_MS = 700;
 

@@ -1,7 +1,7 @@
-import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
+import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint } from "./call-path.ts";
-import type { Replica } from "./replica.ts";
+import type { Replica } from "../routing/replica.ts";
 
 const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 

@@ -3,10 +3,10 @@ import { request as httpRequest, type IncomingMessage, type ServerResponse } fro
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
-import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
-import type { Route } from "./route-table.ts";
+import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
+import type { Route } from "../routing/route-table.ts";
 
 /** What the server answers; without one it says what it was asked. */
 let answer: ((request: IncomingMessage, response: ServerResponse) => boolean | void) | null = null;

@@ -3,7 +3,7 @@ import { ToolyardError } from "@toolyard/service-kit";
 import type { Refusal } from "./answer.ts";
 import type { Call } from "./call.ts";
 import type { CallPath } from "./call-path.ts";
-import { idTextOf } from "./round-trips.ts";
+import { idTextOf } from "../mcp/round-trips.ts";
 
 /** As the SDK's servers have it. */
 const SESSION_NOT_FOUND = -32_001;

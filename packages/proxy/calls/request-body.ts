@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
-import { PEEK_BYTES } from "./json-rpc-peek.ts";
+import { PEEK_BYTES } from "../mcp/json-rpc-peek.ts";
 
 /** A body on its way to the replica. */
 export interface RequestBody {

@@ -1,5 +1,5 @@
-import { cgiName } from "@toolyard/service-kit/request-ambiguity.ts";
-import { REFERRING, rewriteReferring, type References } from "./references.ts";
+import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { REFERRING, rewriteReferring, type References } from "../mcp/references.ts";
 
 /** What the proxy needs to know of a request's headers, and what of them goes on to the replica, found in one pass. */
 export interface RequestHead {

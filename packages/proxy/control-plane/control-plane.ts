@@ -1,14 +1,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, messageOf, type CredentialRevocation, type Logger } from "@toolyard/service-kit";
-import { prefixOf } from "@toolyard/service-kit/config.ts";
-import { errorOfAnswer } from "@toolyard/service-kit/http-graph-client.ts";
+import { prefixOf } from "@toolyard/service-kit/process/config.ts";
+import { errorOfAnswer } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import { createClient } from "graphql-ws";
 import type { JSONWebKeySet } from "jose";
 import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
 import type { Introspection } from "./authentication.ts";
-import { parseRouteTable, type RouteTable } from "./route-table.ts";
+import { parseRouteTable, type RouteTable } from "../routing/route-table.ts";
 
 /** The control plane as the proxy needs it, over its GraphQL. Away is normal: every caller has something to go on with. */
 export interface ControlPlane {

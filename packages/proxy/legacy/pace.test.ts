@@ -1,11 +1,11 @@
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createLineLog } from "@toolyard/bridge/line-log.ts";
+import { createLineLog } from "@toolyard/bridge/child/line-log.ts";
 import { createSecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import { eventually } from "@toolyard/testing";
 import { Agent } from "undici";
 import { expect, test } from "vitest";
-import { createMessagePaths } from "../message-paths.ts";
+import { createMessagePaths } from "../mcp/message-paths.ts";
 import { createPace } from "./pace.ts";
 import { openStreamChild } from "./stream-child.ts";
 

@@ -6,11 +6,11 @@ import {
   type ChildEnd,
   type ChildHandler,
   type ChildOptions,
-} from "@toolyard/bridge/child.ts";
-import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/json-rpc.ts";
+} from "@toolyard/bridge/child/child.ts";
+import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/protocol/json-rpc.ts";
 import { messageOf } from "@toolyard/service-kit";
-import type { MessagePaths } from "../message-paths.ts";
-import { pathOf } from "../references.ts";
+import type { MessagePaths } from "../mcp/message-paths.ts";
+import { pathOf } from "../mcp/references.ts";
 import type { Pace } from "./pace.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 

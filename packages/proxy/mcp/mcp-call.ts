@@ -1,6 +1,6 @@
 import { peekJsonRpc } from "./json-rpc-peek.ts";
-import type { RequestBody } from "./request-body.ts";
-import type { RequestHead } from "./request-head.ts";
+import type { RequestBody } from "../calls/request-body.ts";
+import type { RequestHead } from "../calls/request-head.ts";
 
 const MAX_NAME = 256;
 

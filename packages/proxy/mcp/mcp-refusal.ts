@@ -1,7 +1,7 @@
-import type { Call } from "./call.ts";
-import { isMcpPath, USUAL_MCP_PATH } from "./call-path.ts";
+import type { Call } from "../calls/call.ts";
+import { isMcpPath, USUAL_MCP_PATH } from "../calls/call-path.ts";
 import { peekJsonRpc } from "./json-rpc-peek.ts";
-import type { RequestHead } from "./request-head.ts";
+import type { RequestHead } from "../calls/request-head.ts";
 import { idTextOf } from "./round-trips.ts";
 
 /**

@@ -4,9 +4,9 @@ import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { connectMcp, eventually, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
-import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
+import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
+import { sayName, startUpstream, type Upstream } from "../fixtures/upstream.ts";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;

@@ -1,8 +1,8 @@
-import { ownUrl } from "@toolyard/service-kit/origin-path.ts";
-import { isMcpEndpoint, isOpen, parseCallPath } from "./call-path.ts";
-import type { Call } from "./call.ts";
-import type { Replica } from "./replica.ts";
-import type { DeploymentRoute } from "./routes.ts";
+import { ownUrl } from "@toolyard/service-kit/http/origin-path.ts";
+import { isMcpEndpoint, isOpen, parseCallPath } from "../calls/call-path.ts";
+import type { Call } from "../calls/call.ts";
+import type { Replica } from "../routing/replica.ts";
+import type { DeploymentRoute } from "../routing/routes.ts";
 
 /**
  * What a replica's answer refers to, as clients of its route find it. A replica knows its own port and paths, which are

@@ -1,8 +1,8 @@
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
-import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
+import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
 
 /** Servers of revision 2026-07-28 that remember in memory what they asked, as two replicas of a tool. */
 

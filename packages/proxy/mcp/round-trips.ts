@@ -1,5 +1,5 @@
-import { findValues, replaceValues } from "@toolyard/bridge/json-splice.ts";
-import type { Call } from "./call.ts";
+import { findValues, replaceValues } from "@toolyard/bridge/protocol/json-splice.ts";
+import type { Call } from "../calls/call.ts";
 import type { RequestStates, StatefulCall } from "./request-state.ts";
 
 /**

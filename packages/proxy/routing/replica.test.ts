@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { createLogger } from "@toolyard/service-kit";
 import { eventually } from "@toolyard/testing";
 import { expect, test } from "vitest";
-import { routeTo } from "./fixtures/proxy.ts";
+import { routeTo } from "../fixtures/proxy.ts";
 import { createReplica } from "./replica.ts";
 
 test("a replica's pool goes with its last connection, and the next call has another", async () => {

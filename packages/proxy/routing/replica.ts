@@ -3,13 +3,13 @@ import { socketPathOf } from "@toolyard/runtimes/endpoint/socket-path.ts";
 import { Pool, type Dispatcher } from "undici";
 import type { Candidate } from "./balance.ts";
 import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
-import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
+import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Logger } from "@toolyard/service-kit";
-import { createLegacyServer, type LegacyServer } from "./legacy/legacy-server.ts";
-import { createPace } from "./legacy/pace.ts";
-import { createMessagePaths, type MessagePaths } from "./message-paths.ts";
+import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.ts";
+import { createPace } from "../legacy/pace.ts";
+import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "./route-table.ts";
-import { createHeldBytes } from "./round-trips.ts";
+import { createHeldBytes } from "../mcp/round-trips.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
 export interface Replica extends Candidate {

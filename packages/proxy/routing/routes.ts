@@ -1,9 +1,9 @@
 import type { Logger } from "@toolyard/service-kit";
 import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "./route-table.ts";
-import { createRequestStates, type RequestStates } from "./request-state.ts";
-import { createSessionIds, type SessionIds } from "./session-id.ts";
-import { createShares, type Shares } from "./shares.ts";
+import { createRequestStates, type RequestStates } from "../mcp/request-state.ts";
+import { createSessionIds, type SessionIds } from "../mcp/session-id.ts";
+import { createShares, type Shares } from "../calls/shares.ts";
 
 /** Calls of a tool under way, over all its routes. */
 export interface ToolLoad {

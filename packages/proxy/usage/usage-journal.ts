@@ -1,7 +1,7 @@
 import { open, mkdir, readFile, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { newId, systemCodeOf, type Logger } from "@toolyard/service-kit";
-import type { McpFailure } from "./answer-outcome.ts";
+import type { McpFailure } from "../mcp/answer-outcome.ts";
 
 /** One call, as `recordUsage` takes it. */
 export interface UsageRecord {

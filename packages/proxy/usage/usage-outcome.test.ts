@@ -1,9 +1,9 @@
 import { gzipSync } from "node:zlib";
 import { eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import { routeTo, startProxy, type RunningProxy } from "./fixtures/proxy.ts";
-import { startUpstream, type Upstream } from "./fixtures/upstream.ts";
+import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
+import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
+import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
 
 /** What the replica answers to a call: by its body's `params.name`. */
 const ANSWERS: Record<string, string> = {

@@ -11,7 +11,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createProcessTable } from "../process/process-table.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "./connector.ts";
 import { processOwner } from "./listener.ts";
-import { withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { socketPathOf, unixUrl } from "./socket-path.ts";
 
 const servers: Server[] = [];

@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import { isProof, newNonce, proofPath } from "@toolyard/bridge/proof.ts";
 import { buildConnector } from "undici";
 import { createListenerCheck, type ListenerCheck } from "./listener.ts";
-import { withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { socketPathOf } from "./socket-path.ts";
 
 /** A replica as whoever calls it must know it. */

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { warmUpCommand } from "@toolyard/bridge/arguments.ts";
-import type { Logger } from "@toolyard/service-kit/log.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
 
 /** The process that fills the compile cache; it ends by itself within a second. */
 export interface BridgeWarmUp {

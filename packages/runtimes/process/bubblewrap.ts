@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
-import { firstInherited } from "@toolyard/bridge/handover.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { firstInherited } from "@toolyard/bridge/child/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
 import { OWN_FOLDERS } from "./host-paths.ts";

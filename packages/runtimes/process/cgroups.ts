@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isWithin } from "./paths.ts";
 import type { Allowance } from "./resources.ts";
 

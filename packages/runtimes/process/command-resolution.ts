@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, openSync, readSync } from "node:fs";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
-import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { commandLineProblems, interpreterOf } from "@toolyard/service-kit/command-line.ts";
 import { statusOf } from "./paths.ts";
 

@@ -1,7 +1,7 @@
 import { lstatSync, opendirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** Files are counted, too: a great many empty ones fill a disk's table of files. */
 const BYTES_OF_AN_ENTRY = 4_096;

@@ -1,6 +1,6 @@
 import { lstatSync, readlinkSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isWithin, placeOf, realPathOf, statusOf } from "./paths.ts";
 
 /** What replicas are shown of this host, under a sandbox, and what a launch may ask for beyond. */

@@ -1,4 +1,4 @@
-import { execCommand } from "@toolyard/bridge/handover.ts";
+import { execCommand } from "@toolyard/bridge/child/handover.ts";
 
 /** A command line with all that it is started with. Programs that only prepare another are put before it. */
 export interface Invocation {

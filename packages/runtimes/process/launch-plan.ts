@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
-import { firstInherited, type Handover } from "@toolyard/bridge/handover.ts";
+import { firstInherited, type Handover } from "@toolyard/bridge/child/handover.ts";
 import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/service-kit/command-line.ts";
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";
 import { checkRunnable, findOnPath, resolveCommand } from "./command-resolution.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Allowance } from "./resources.ts";
 

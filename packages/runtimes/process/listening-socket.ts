@@ -1,8 +1,8 @@
 import { renameSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
-import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
-import { isLoopback } from "@toolyard/service-kit/hosts.ts";
-import { withShortPath } from "@toolyard/service-kit/presence.mjs";
+import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
+import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { unixUrl } from "../endpoint/socket-path.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { ReplicaPaths } from "./replica-records.ts";

@@ -9,7 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** A line and where it begins, in bytes since this file was first opened, rotations counted. */
 export interface RawLine {

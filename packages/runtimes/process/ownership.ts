@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { z } from "zod";
 import { outputsOf } from "./orphans.ts";
 import { readRecords, recordPaths, type ReplicaRecord } from "./replica-records.ts";

@@ -1,7 +1,7 @@
 import { realpathSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** What is at a path; null where nothing is, or nothing that can be looked at: others' folders, mounts whose server is gone. */
 export function statusOf(path: string): Stats | null {

@@ -1,7 +1,7 @@
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
-import type { Logger } from "@toolyard/service-kit/log.ts";
+import { messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import { socketPathOf, unixUrl } from "../endpoint/socket-path.ts";
 import { createCgroups, noCgroups, type Cgroups } from "./cgroups.ts";

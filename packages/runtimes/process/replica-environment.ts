@@ -1,4 +1,4 @@
-import { ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 
 /** What every replica gets of this host's environment. TMPDIR is its own. */
 const ALWAYS_PASSED = ["PATH", "HOME", "LANG", "TZ"];

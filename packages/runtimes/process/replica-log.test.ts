@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { appendFile, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLineLog, printLine } from "@toolyard/bridge/line-log.ts";
+import { createLineLog, printLine } from "@toolyard/bridge/child/line-log.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createReplicaLog } from "./replica-log.ts";
 

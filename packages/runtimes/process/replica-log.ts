@@ -1,6 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { markOf, printLine } from "@toolyard/bridge/line-log.ts";
+import { markOf, printLine } from "@toolyard/bridge/child/line-log.ts";
 import { z } from "zod";
 import type { ReplicaLogLine } from "../runtime.ts";
 import { appendLine, createLogFile } from "./log-file.ts";

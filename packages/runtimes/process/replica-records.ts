@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { z } from "zod";
 import { removeTree } from "./tree-removal.ts";
 

@@ -3,8 +3,8 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
-import { handOver } from "@toolyard/bridge/handover.ts";
-import { messageOf, withoutStop, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { handOver } from "@toolyard/bridge/child/handover.ts";
+import { messageOf, withoutStop, systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 

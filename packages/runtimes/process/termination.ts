@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Cgroups } from "./cgroups.ts";
 import type { ProcessEntry, ProcessTable } from "./process-table.ts";
 

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { rm } from "node:fs/promises";
 import { promisify } from "node:util";
-import { systemCodeOf } from "@toolyard/service-kit/errors.ts";
+import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** What `rm` of Node ends with on folders that a replica made so deep or so closed that it cannot get at what is in them. */
 const OBSTACLES = new Set(["ENAMETOOLONG", "EACCES", "EPERM"]);

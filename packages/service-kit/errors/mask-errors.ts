@@ -1,6 +1,6 @@
 import { GraphQLError } from "graphql";
 import { isPublic, messageOf, publicMessage } from "./errors.ts";
-import type { Logger } from "./log.ts";
+import type { Logger } from "../process/log.ts";
 
 /**
  * Makes errors fit for clients: those with a public code stay; what graphql-js itself says of bad input or documents stays;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createUserCaller } from "./caller.ts";
+import { createUserCaller } from "../identity/caller.ts";
 import { notFound } from "./errors.ts";
 import { closeTo, createToolLookup, isId, MAX_CANDIDATES } from "./references.ts";
 

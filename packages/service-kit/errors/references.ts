@@ -1,7 +1,7 @@
 import leven from "leven";
-import type { Caller } from "./caller.ts";
+import type { Caller } from "../identity/caller.ts";
 import { notFound } from "./errors.ts";
-import type { GraphClient } from "./graph-client.ts";
+import type { GraphClient } from "../graph/graph-client.ts";
 
 /** No slug, username or name of a deployment is longer. */
 const MAX_NAME_LENGTH = 128;

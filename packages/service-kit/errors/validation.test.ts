@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { badInput, ToolyardError } from "./errors.ts";
-import { parseEnvironment } from "./config.ts";
+import { parseEnvironment } from "../process/config.ts";
 import { parseInput } from "./validation.ts";
 
 function messageFor(schema: z.ZodType, value: unknown): string {

@@ -1,4 +1,4 @@
-import type { Caller } from "./caller.ts";
+import type { Caller } from "../identity/caller.ts";
 
 export interface GraphRequest {
   query: string;

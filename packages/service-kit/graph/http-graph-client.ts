@@ -2,9 +2,9 @@ import { createClient, type Client } from "graphql-ws";
 import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
-import { ToolyardError, isErrorCode, messageOf } from "./errors.ts";
+import { ToolyardError, isErrorCode, messageOf } from "../errors/errors.ts";
 import type { GraphClient, GraphRequest } from "./graph-client.ts";
-import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "./tokens.ts";
+import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "../identity/tokens.ts";
 
 const TIMEOUT_MS = 30_000;
 

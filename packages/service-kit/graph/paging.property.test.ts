@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ToolyardError } from "./errors.ts";
-import { newId } from "./identifiers.ts";
+import { ToolyardError } from "../errors/errors.ts";
+import { newId } from "../identifiers.ts";
 import { mapRows, parsePage, toConnection, type CursorKind, type Rows } from "./paging.ts";
 
 const base64 = (text: string | Uint8Array) => Buffer.from(text).toString("base64url");

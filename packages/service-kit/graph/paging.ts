@@ -1,4 +1,4 @@
-import { badInput } from "./errors.ts";
+import { badInput } from "../errors/errors.ts";
 
 export interface PageArguments {
   first?: number | null | undefined;

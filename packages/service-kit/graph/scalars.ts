@@ -1,5 +1,5 @@
 import { GraphQLScalarType, Kind, type ValueNode } from "graphql";
-import { badInput } from "./errors.ts";
+import { badInput } from "../errors/errors.ts";
 
 /** Epoch milliseconds inside; RFC 3339, UTC, milliseconds at the edge. */
 export const DateTimeScalar = new GraphQLScalarType<number, string>({

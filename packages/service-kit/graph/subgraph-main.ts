@@ -8,16 +8,16 @@ import {
   refuseUnusedServers,
   secretKey,
   type Environment,
-} from "./config.ts";
-import { prepareDataDir } from "./data-dir.ts";
-import { createLogger, type Logger } from "./log.ts";
-import { logLifetime, runProcess } from "./process-lifetime.ts";
-import { requirePort } from "./required-port.ts";
-import { readSecretKey } from "./secret-key.ts";
+} from "../process/config.ts";
+import { prepareDataDir } from "../process/data-dir.ts";
+import { createLogger, type Logger } from "../process/log.ts";
+import { logLifetime, runProcess } from "../process/process-lifetime.ts";
+import { requirePort } from "../process/required-port.ts";
+import { readSecretKey } from "../identity/secret-key.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { GraphClient } from "./graph-client.ts";
 import type { Subgraph } from "./subgraph.ts";
-import { createCallerHeaderVerifier, createTokenSigner } from "./tokens.ts";
+import { createCallerHeaderVerifier, createTokenSigner } from "../identity/tokens.ts";
 import { z } from "zod";
 
 /** Ports of the subgraphs when each runs alone, unless PORT says another. */

@@ -8,11 +8,11 @@ import {
 import { ApolloServerPluginInlineTrace } from "@apollo/server/plugin/inlineTrace";
 import type { FormattedExecutionResult } from "graphql";
 import { createDocumentStore } from "./document-store.ts";
-import { ToolyardError } from "./errors.ts";
-import type { Logger } from "./log.ts";
-import { maskErrors } from "./mask-errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
+import type { Logger } from "../process/log.ts";
+import { maskErrors } from "../errors/mask-errors.ts";
 import type { Subgraph } from "./subgraph.ts";
-import type { SignedCaller } from "./tokens.ts";
+import type { SignedCaller } from "../identity/tokens.ts";
 
 /** In which a gateway of Apollo's asks for a federated trace. */
 const TRACE_HEADER = "apollo-federation-include-trace";

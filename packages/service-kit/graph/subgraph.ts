@@ -1,5 +1,5 @@
 import type { GraphQLSchema } from "graphql";
-import type { Caller } from "./caller.ts";
+import type { Caller } from "../identity/caller.ts";
 
 /** What every operation on a subgraph knows. */
 export interface RequestContext {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
-import { ToolyardError } from "./errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
 import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "./hosts.ts";
 
 /** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from "node:crypto";
-import type { Caller } from "./caller.ts";
-import { ToolyardError } from "./errors.ts";
+import type { Caller } from "../identity/caller.ts";
+import { ToolyardError } from "../errors/errors.ts";
 
 /**
  * Metrics tell who does what here, and how much: they take a credential always. That a request comes from this host says

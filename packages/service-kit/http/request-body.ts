@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { finished } from "node:stream/promises";
-import { ToolyardError } from "./errors.ts";
-import { endOfString, jsonProblem } from "./json-text.ts";
+import { ToolyardError } from "../errors/errors.ts";
+import { endOfString, jsonProblem } from "../errors/json-text.ts";
 
 /** Values of JSON in one body: what people send has far fewer, and a million empty objects hold the event loop for a second. */
 const MAX_JSON_VALUES = 200_000;

@@ -1,4 +1,4 @@
-import { newId } from "./identifiers.ts";
+import { newId } from "../identifiers.ts";
 
 /** The caller's request id when it is a sane one, else a new one. */
 export function requestIdOf(request: { headers: Record<string, string | string[] | undefined> }): string {

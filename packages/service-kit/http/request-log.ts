@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import type { LogLevel } from "./log.ts";
+import type { LogLevel } from "../process/log.ts";
 
 /** A line for each request, at info: quick to write, and written some at a time. */
 export interface RequestLog {

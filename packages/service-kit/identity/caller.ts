@@ -1,4 +1,4 @@
-import { ToolyardError } from "./errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
 import {
   PERMISSIONS,
   SCOPES,

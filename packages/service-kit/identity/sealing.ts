@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { ToolyardError } from "./errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
 import { deriveKey, keyId } from "./keys.ts";
 
 /** Seals values at rest: AES-256-GCM, `sealed:v1:<kid>:<base64url of nonce, tag, ciphertext>`. */

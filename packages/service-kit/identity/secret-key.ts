@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCodeOf, ToolyardError } from "./errors.ts";
+import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
 
 /** The SECRET_KEY kept in DATA_DIR (mode 0600), made at the first start. Several processes may ask at once: one makes it. */
 export async function readSecretKey(dataDir: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { SignJWT, decodeJwt } from "jose";
 import { expect, test } from "vitest";
 import { createServiceCaller, createUserCaller } from "./caller.ts";
-import { ToolyardError } from "./errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
 import { deriveSigningKeys } from "./keys.ts";
 import { createSealer } from "./sealing.ts";
 import { createCallerHeaderVerifier, createTokenSigner, createTokenVerifier } from "./tokens.ts";

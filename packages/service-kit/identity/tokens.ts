@@ -11,7 +11,7 @@ import {
 } from "jose";
 import { z } from "zod";
 import { createCaller, type Caller, type CallerData } from "./caller.ts";
-import { ToolyardError } from "./errors.ts";
+import { ToolyardError } from "../errors/errors.ts";
 import { deriveSigningKeys } from "./keys.ts";
 import { ROLES, SCOPES, SERVICE_PERMISSIONS, type Role, type Scope, type ServicePermission } from "./permissions.ts";
 

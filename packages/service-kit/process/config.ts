@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { withoutStop } from "./errors.ts";
+import { withoutStop } from "../errors/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
-import { inWords } from "./validation.ts";
+import { inWords } from "../errors/validation.ts";
 
 /** A wrong environment variable: the message names it, what is wrong, and an example. Stops the start. */
 export class ConfigError extends Error {

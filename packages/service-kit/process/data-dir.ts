@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ConfigError } from "./config.ts";
-import { messageOf, systemCodeOf, ToolyardError } from "./errors.ts";
+import { messageOf, systemCodeOf, ToolyardError } from "../errors/errors.ts";
 import type { Logger } from "./log.ts";
 
 const GROUP_AND_OTHERS = 0o077;

@@ -1,5 +1,5 @@
 import { ConfigError } from "./config.ts";
-import { isPublic, messageOf, systemCodeOf } from "./errors.ts";
+import { isPublic, messageOf, systemCodeOf } from "../errors/errors.ts";
 import type { Logger } from "./log.ts";
 
 export interface ProcessLifetime {

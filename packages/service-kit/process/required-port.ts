@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { systemCodeOf, ToolyardError } from "./errors.ts";
+import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
 
 /** What had it before may be about to end, such as the proxy of a Toolyard that was killed. */
 const WAIT_MS = 500;

@@ -1,6 +1,6 @@
 import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Sealer } from "@toolyard/service-kit";
-import type { Deployment, Replica } from "./deployment.ts";
+import type { Deployment, Replica } from "../deployment.ts";
 
 /** How a replica is reached. A remote one at its origin; `url` is "" for one that is not started. Secret. */
 export function calleeOf({ launch }: Deployment, replica: Replica, sealer: Sealer): Callee {

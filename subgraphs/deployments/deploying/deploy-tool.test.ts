@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createSealer, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { describe, expect, test } from "vitest";
-import { admin, createFixture, eventually, proxy, SECRET_KEY, type Fixture } from "./deployments-fixture.ts";
+import { admin, createFixture, eventually, proxy, SECRET_KEY, type Fixture } from "../deployments-fixture.ts";
 import { launchSpec } from "./launch-spec.ts";
 
 const DEPLOY = `mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name configuration runtime } }`;

@@ -15,14 +15,14 @@ import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/con
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
 import { z } from "zod";
 import { checkConfiguration, missingKeys, publicConfiguration, type Configuration } from "./configuration.ts";
-import type { Deployment } from "./deployment.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
-import { portsFor, type PortAllocator } from "./engine/ports.ts";
-import { saveSettled } from "./engine/settle.ts";
-import { namesPrivateAddress } from "@toolyard/service-kit/remote-addresses.ts";
+import type { Deployment } from "../deployment.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
+import { portsFor, type PortAllocator } from "../engine/ports.ts";
+import { saveSettled } from "../engine/settle.ts";
+import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { LaunchSpec } from "./launch-spec.ts";
 import { newReplica } from "./new-replica.ts";
-import { notInThisVersion } from "./not-in-this-version.ts";
+import { notInThisVersion } from "../not-in-this-version.ts";
 import { fetchTool, type ToolSource } from "./tool-source.ts";
 
 export const MAX_REPLICAS = 16;

@@ -1,6 +1,6 @@
 import { badInput, closeTo, isId, MAX_CANDIDATES, mayBeName, notFound } from "@toolyard/service-kit";
-import type { Deployment } from "./deployment.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
+import type { Deployment } from "../deployment.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 
 /** By one of the two. Either may be the slug of the deployment's tool. */
 export interface DeploymentReference {

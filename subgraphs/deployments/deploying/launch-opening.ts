@@ -3,7 +3,7 @@ import { DEFAULT_ALLOWANCE } from "@toolyard/runtimes/process/resources.ts";
 import type { ReplicaLaunch, ReplicaResources } from "@toolyard/runtimes/runtime.ts";
 import type { Sealer } from "@toolyard/service-kit";
 import { substitute, type Configuration } from "./configuration.ts";
-import type { Deployment } from "./deployment.ts";
+import type { Deployment } from "../deployment.ts";
 import type { LaunchSpec, LaunchVariable } from "./launch-spec.ts";
 
 /** What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged. */

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { newId, type Sealer } from "@toolyard/service-kit";
-import type { Deployment, Replica } from "./deployment.ts";
+import type { Deployment, Replica } from "../deployment.ts";
 
 const TOKEN_BYTES = 32;
 

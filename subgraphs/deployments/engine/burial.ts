@@ -1,8 +1,8 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "../deployment.ts";
-import type { KnownSecrets } from "../known-secrets.ts";
-import { MAX_LINES, type LogArchive } from "../log-archive.ts";
+import type { KnownSecrets } from "../logs/known-secrets.ts";
+import { MAX_LINES, type LogArchive } from "../logs/log-archive.ts";
 
 /** Forgets an ended process of a replica; what it printed last is kept. */
 export type Bury = (deployment: Deployment, replica: Replica, handle: ReplicaHandle) => Promise<void>;

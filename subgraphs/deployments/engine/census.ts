@@ -1,7 +1,7 @@
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
 import { processNameOf, type Replica } from "../deployment.ts";
-import type { DeploymentRecord } from "../deployment-store.ts";
+import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { KnownRecords } from "./known-records.ts";
 
 /** Compares what the runtimes say with the rows, both ways. */

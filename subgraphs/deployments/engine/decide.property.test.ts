@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Replica, ReplicaState } from "../deployment.ts";
-import { launchSpec } from "../launch-spec.ts";
+import { launchSpec } from "../deploying/launch-spec.ts";
 import { mostAttempts } from "./backoff.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import { isSettled } from "./settle.ts";

@@ -1,4 +1,4 @@
-import type { LaunchSpec } from "../launch-spec.ts";
+import type { LaunchSpec } from "../deploying/launch-spec.ts";
 
 /** How a greeting of a replica that was just started failed: nothing took the connection yet, or something answered that it will not. */
 export type Rebuff = "ABSENT" | "REFUSED";

@@ -5,7 +5,7 @@ import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
 import { statementsOf } from "@toolyard/testing";
 import { expect, test, vi } from "vitest";
 import { healthCheckEntity } from "../database.ts";
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import {
   createControlPlane,
   createStore,

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Replica } from "../deployment.ts";
-import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 
 /**
  * What the rows of unsettled deployments were when they were read last. A sweep reads again only those that were written since. They may

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
-import { ownUrl, urlAt } from "@toolyard/service-kit/origin-path.ts";
+import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */

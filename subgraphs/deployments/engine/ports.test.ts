@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PortTakenError } from "../deployment-store.ts";
+import { PortTakenError } from "../store/deployment-store.ts";
 import { createPortAllocator } from "./ports.ts";
 
 /** An allocator over rows of a host, which are looked at `reads` times. */

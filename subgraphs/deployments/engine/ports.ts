@@ -1,7 +1,7 @@
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError } from "@toolyard/service-kit";
 import type { Deployment } from "../deployment.ts";
-import { PortTakenError } from "../deployment-store.ts";
+import { PortTakenError } from "../store/deployment-store.ts";
 
 export interface PortRange {
   first: number;

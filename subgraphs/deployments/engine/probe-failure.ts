@@ -2,8 +2,8 @@ import { STATUS_CODES } from "node:http";
 import { StreamError } from "@toolyard/proxy/legacy/event-stream.ts";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
-import { PrivateAddressError } from "@toolyard/service-kit/remote-addresses.ts";
-import type { LaunchSpec } from "../launch-spec.ts";
+import { PrivateAddressError } from "@toolyard/service-kit/http/remote-addresses.ts";
+import type { LaunchSpec } from "../deploying/launch-spec.ts";
 import { asSentence, type Reason } from "../reason.ts";
 import type { Limit } from "./probe-limit.ts";
 

@@ -1,4 +1,4 @@
-import type { LaunchSpec } from "../launch-spec.ts";
+import type { LaunchSpec } from "../deploying/launch-spec.ts";
 import { ProbeError } from "./probe-failure.ts";
 
 /** How long a server may take for one answer, and what says so: a setting of the launch's, which reasons name. */

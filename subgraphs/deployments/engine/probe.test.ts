@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
-import { launchSpec } from "../launch-spec.ts";
+import { launchSpec } from "../deploying/launch-spec.ts";
 import { createProber, type Prober, type ProbeTarget } from "./probe.ts";
 
 const servers: Server[] = [];

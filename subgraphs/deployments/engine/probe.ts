@@ -3,11 +3,11 @@ import { knowsTransport, looksLegacy, mayBeLegacy, streamPaths } from "@toolyard
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
 import { systemCodeOf } from "@toolyard/service-kit";
-import { urlAt } from "@toolyard/service-kit/origin-path.ts";
-import { publicConnector } from "@toolyard/service-kit/remote-addresses.ts";
+import { urlAt } from "@toolyard/service-kit/http/origin-path.ts";
+import { publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
-import { mcpPathOf, type LaunchSpec } from "../launch-spec.ts";
+import { mcpPathOf, type LaunchSpec } from "../deploying/launch-spec.ts";
 import type { Reason } from "../reason.ts";
 import type { Rebuff } from "./greeting-pace.ts";
 import { probeMcp } from "./mcp-probe.ts";

@@ -1,5 +1,5 @@
 import type { Logger } from "@toolyard/service-kit";
-import type { DeploymentStore, QuietProbe } from "../deployment-store.ts";
+import type { DeploymentStore, QuietProbe } from "../store/deployment-store.ts";
 
 /** Gathers the probes that found their replicas as they were, so that many are one write: nobody was told of them yet. */
 export interface QuietProbes {

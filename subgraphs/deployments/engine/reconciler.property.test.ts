@@ -3,7 +3,7 @@ import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Deployment } from "../deployment.ts";
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
 import { saveSettled } from "./settle.ts";
 

@@ -1,7 +1,7 @@
 import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
 import { expect, test } from "vitest";
 import type { Deployment, Replica } from "../deployment.ts";
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
 import { buryFailed } from "./remains.ts";
 import { saveSettled } from "./settle.ts";

@@ -1,5 +1,5 @@
 import type { HealthCheck, Replica } from "../deployment.ts";
-import type { DeploymentRecord, DeploymentStore, DeploymentTransaction } from "../deployment-store.ts";
+import type { DeploymentRecord, DeploymentStore, DeploymentTransaction } from "../store/deployment-store.ts";
 import { describeReplica, saveSettled } from "./settle.ts";
 import { contextOf, transition, type ReplicaEvent } from "./transitions.ts";
 

@@ -1,5 +1,5 @@
 import type { Replica } from "../deployment.ts";
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "./settle.ts";
 import { contextOf, transition } from "./transitions.ts";
 

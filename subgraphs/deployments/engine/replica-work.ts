@@ -10,12 +10,12 @@ import {
   type Replica,
   type ReplicaPhase,
 } from "../deployment.ts";
-import type { DeploymentRecord } from "../deployment-store.ts";
+import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
-import { calleeOf } from "../callee.ts";
-import { openHeaders, openLaunch, openUrl, resourcesOf } from "../launch-opening.ts";
-import type { KnownSecrets } from "../known-secrets.ts";
-import { newToken } from "../new-replica.ts";
+import { calleeOf } from "../deploying/callee.ts";
+import { openHeaders, openLaunch, openUrl, resourcesOf } from "../deploying/launch-opening.ts";
+import type { KnownSecrets } from "../logs/known-secrets.ts";
+import { newToken } from "../deploying/new-replica.ts";
 import type { Reason } from "../reason.ts";
 import { greetingPauseMs } from "./greeting-pace.ts";
 import type { Bury } from "./burial.ts";

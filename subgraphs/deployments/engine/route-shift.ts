@@ -1,4 +1,4 @@
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "./settle.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { Deployment, DeploymentStatus, Replica } from "../deployment.ts";
-import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../deployment-store.ts";
+import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../store/deployment-store.ts";
 import { deriveStatus } from "./status.ts";
 
 /** Neither status nor health has changed; those who follow, proxies among them, look again only when an event says so. */

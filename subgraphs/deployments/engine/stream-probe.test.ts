@@ -6,7 +6,7 @@ import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { eventually } from "@toolyard/testing";
 import { afterAll, describe, expect, test } from "vitest";
-import { launchSpec } from "../launch-spec.ts";
+import { launchSpec } from "../deploying/launch-spec.ts";
 import { createProber, type ProbeTarget } from "./probe.ts";
 
 const prober = createProber({ allowPrivateRemotes: true });

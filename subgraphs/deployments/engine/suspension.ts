@@ -1,6 +1,6 @@
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Logger } from "@toolyard/service-kit";
-import type { DeploymentStore } from "../deployment-store.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import { resetReplicas } from "./replica-reset.ts";
 
 /**

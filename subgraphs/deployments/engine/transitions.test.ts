@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { launchSpec } from "../launch-spec.ts";
+import { launchSpec } from "../deploying/launch-spec.ts";
 import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 import { transition, type ReplicaCore } from "./transitions.ts";
 

@@ -1,7 +1,7 @@
 import { createSecretMask, type SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 import type { Environment, Sealer } from "@toolyard/service-kit";
-import type { Deployment, Replica } from "./deployment.ts";
-import { openSecrets } from "./launch-opening.ts";
+import type { Deployment, Replica } from "../deployment.ts";
+import { openSecrets } from "../deploying/launch-opening.ts";
 
 /** Every value that a replica was given and that nobody may read: hidden in all that it says before that is written or shown. */
 export interface KnownSecrets {

@@ -1,8 +1,8 @@
 import type { EventTail } from "@toolyard/events";
 import type { ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
-import type { Deployment, DeploymentEventPayload, Replica } from "./deployment.ts";
-import type { DeploymentStore } from "./deployment-store.ts";
+import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
+import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
 import type { LogLine } from "./log-service.ts";
 

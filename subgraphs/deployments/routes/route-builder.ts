@@ -1,7 +1,7 @@
 import type { Sealer } from "@toolyard/service-kit";
-import { calleeOf } from "../callee.ts";
-import type { DeploymentRecord, DeploymentStore } from "../deployment-store.ts";
-import { openHeaders, openUrl } from "../launch-opening.ts";
+import { calleeOf } from "../deploying/callee.ts";
+import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
+import { openHeaders, openUrl } from "../deploying/launch-opening.ts";
 import type { LastStopped, Place, RouteStore } from "./route-store.ts";
 import { ownKey, ownRoute, sharedKey, sharedRoute, type Route, type RouteSecrets } from "./route-table.ts";
 

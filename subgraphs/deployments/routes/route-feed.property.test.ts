@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Deployment, Environment } from "../deployment.ts";
-import type { DeploymentRecord } from "../deployment-store.ts";
+import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { shiftRoute } from "../engine/route-shift.ts";
 import type { ReplicaEvent } from "../engine/transitions.ts";
 import { PART } from "./route-builder.ts";

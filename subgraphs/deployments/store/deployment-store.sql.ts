@@ -12,7 +12,7 @@ import {
 } from "@toolyard/storage";
 import { In, LessThan, MoreThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
-import { deploymentEntity, HAS_REMAINS, healthCheckEntity, replicaEntity, type ReplicaRow } from "./database.ts";
+import { deploymentEntity, HAS_REMAINS, healthCheckEntity, replicaEntity, type ReplicaRow } from "../database.ts";
 import {
   DEPLOYMENT_STATUSES,
   ENVIRONMENTS,
@@ -21,7 +21,7 @@ import {
   type DeploymentStatus,
   type HealthEventPayload,
   type Replica,
-} from "./deployment.ts";
+} from "../deployment.ts";
 import {
   PortTakenError,
   type DeploymentEventDraft,
@@ -30,7 +30,7 @@ import {
   type DeploymentTransaction,
 } from "./deployment-store.ts";
 import { createHealthCheckWriter, type HealthCheckWriter } from "./health-check-store.sql.ts";
-import { forgetStopped, noteStopped } from "./routes/route-store.sql.ts";
+import { forgetStopped, noteStopped } from "../routes/route-store.sql.ts";
 
 export function createSqlDeploymentStore(options: {
   database: Database;

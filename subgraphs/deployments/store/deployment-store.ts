@@ -6,7 +6,7 @@ import type {
   Environment,
   HealthCheck,
   Replica,
-} from "./deployment.ts";
+} from "../deployment.ts";
 
 export interface DeploymentRecord {
   deployment: Deployment;

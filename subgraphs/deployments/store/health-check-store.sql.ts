@@ -1,6 +1,6 @@
 import type { EntityManager } from "typeorm";
-import { healthCheckEntity } from "./database.ts";
-import type { HealthCheck } from "./deployment.ts";
+import { healthCheckEntity } from "../database.ts";
+import type { HealthCheck } from "../deployment.ts";
 import type { QuietProbe } from "./deployment-store.ts";
 
 /** Of each deployment, at least. */

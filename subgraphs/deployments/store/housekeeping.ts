@@ -1,11 +1,11 @@
 import type { EventLog } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
-import type { DeploymentEventPayload, HealthEventPayload } from "./deployment.ts";
+import type { DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
-import type { Bury } from "./engine/burial.ts";
-import { buryFailed } from "./engine/remains.ts";
-import type { LogArchive } from "./log-archive.ts";
-import type { UsageStore } from "./usage/usage-store.ts";
+import type { Bury } from "../engine/burial.ts";
+import { buryFailed } from "../engine/remains.ts";
+import type { LogArchive } from "../logs/log-archive.ts";
+import type { UsageStore } from "../usage/usage-store.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** How long events, usage and health checks are kept. */

@@ -1,4 +1,4 @@
-import { jsonProblem } from "@toolyard/service-kit/json-text.ts";
+import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 import { createHash } from "node:crypto";
 import { textOfHtml } from "./html-text.ts";
 import { textOfJson } from "./json-text.ts";

@@ -2,7 +2,7 @@
 import type { NewEvent } from "@toolyard/events";
 import type { ReplicaRow } from "@toolyard/subgraph-deployments/database.ts";
 import type { Deployment, DeploymentEventPayload } from "@toolyard/subgraph-deployments/deployment.ts";
-import { launchSpec } from "@toolyard/subgraph-deployments/launch-spec.ts";
+import { launchSpec } from "@toolyard/subgraph-deployments/deploying/launch-spec.ts";
 import type { ReportedCall } from "@toolyard/subgraph-deployments/usage/usage-record.ts";
 import { v7 } from "uuid";
 import {
