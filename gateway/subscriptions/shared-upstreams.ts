@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { callerKey } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
 import type { GraphRequest } from "../execution/executor.ts";
 import { createLightAbort } from "../execution/running/light-abort.ts";
@@ -272,7 +273,6 @@ function keyOf(
   return createHash("sha256").update(told).digest("base64");
 }
 
-function callerAndHeaders({ caller, headers, scopes: granted, policies }: OperationContext): unknown {
-  const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
-  return [kind, subject, role, scopes, servicePermissions, credential, expiresAt, granted, policies, headers];
+function callerAndHeaders({ caller, headers, scopes, policies }: OperationContext): unknown {
+  return [callerKey(caller), scopes, policies, headers];
 }

@@ -1,4 +1,4 @@
-import type { Caller, CallerHeaderFacts } from "@toolyard/service-kit";
+import { callerKey, type Caller, type CallerHeaderFacts } from "@toolyard/service-kit";
 import { createLruCache } from "../lru-cache.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
@@ -20,18 +20,7 @@ export function createCallerHeaders(
   const { sign, name, keepMs = 10_000, now = Date.now } = options;
   const signed = createLruCache<{ headers: Promise<Record<string, string>>; until: number }>({ maxEntries: 10_000 });
   return ({ caller, clientAddress }, isMutation = false) => {
-    const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
-    const key = JSON.stringify([
-      kind,
-      subject,
-      role,
-      scopes,
-      servicePermissions,
-      credential,
-      expiresAt,
-      clientAddress,
-      isMutation,
-    ]);
+    const key = JSON.stringify([callerKey(caller), clientAddress, isMutation]);
     const known = signed.get(key);
     const time = now();
     if (known && time < known.until) return known.headers;

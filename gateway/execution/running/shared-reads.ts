@@ -1,4 +1,4 @@
-import type { Caller } from "@toolyard/service-kit";
+import { callerKey } from "@toolyard/service-kit";
 import type {
   OperationContext,
   SubgraphClient,
@@ -49,17 +49,6 @@ export function createSharedReads(options: SharedReadsOptions): SharedReads {
   const { windowMs, isByCaller = true, now = () => performance.now() } = options;
   /** By query, then by reader: both are the same strings again and again, which are found without looking at all their characters. */
   const underWay = new Map<string, Map<string, Read[]>>();
-  const callers = new WeakMap<Caller, string>();
-
-  function callerKey(caller: Caller): string {
-    let key = callers.get(caller);
-    if (key === undefined) {
-      const { kind, subject, role, scopes, servicePermissions, credential, expiresAt } = caller;
-      key = JSON.stringify([kind, subject, role, scopes, servicePermissions, credential, expiresAt]);
-      callers.set(caller, key);
-    }
-    return key;
-  }
 
   function join(known: Read, client: SubgraphClient, request: SubgraphRequest): Promise<SubgraphResponse> {
     return new Promise((resolve, reject) => {

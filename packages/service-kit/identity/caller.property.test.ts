@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createServiceCaller, createUserCaller, anonymous } from "./caller.ts";
+import {
+  anonymous,
+  callerData,
+  callerKey,
+  createCaller,
+  createServiceCaller,
+  createUserCaller,
+  type Caller,
+  type CallerData,
+  type CallerFields,
+} from "./caller.ts";
 import { PERMISSIONS, ROLES, SCOPES, SERVICE_PERMISSIONS, type UserPermission } from "./permissions.ts";
 
 // The table's own keys.
@@ -64,4 +74,44 @@ test("anonymous is told to log in, and may nothing", () => {
       expect(() => anonymous.require(wanted)).toThrow(expect.objectContaining({ code: "UNAUTHENTICATED" }));
     }),
   );
+});
+
+const text = fc.string({ maxLength: 3 });
+const time = fc.option(fc.nat(3));
+const fields: { [Field in keyof CallerData]: fc.Arbitrary<CallerData[Field]> } = {
+  kind: fc.constantFrom("anonymous", "user", "service"),
+  subject: fc.option(text),
+  role: fc.option(role),
+  scopes,
+  servicePermissions: fc.subarray([...SERVICE_PERMISSIONS]),
+  credential: fc.option(
+    fc.oneof(
+      fc.record({ type: fc.constant("access-token"), tokenId: text, passwordAt: time, issuedAt: fc.nat(3) }),
+      fc.record({ type: fc.constant("api-key"), apiKeyId: text }),
+      fc.record({ type: fc.constant("service") }),
+    ),
+  ),
+  expiresAt: time,
+};
+
+test("callers who differ in any field, or in any part of one, have different keys; others have the same", () => {
+  const fieldNames = Object.keys(fields) as (keyof CallerData)[];
+  fc.assert(
+    fc.property(fc.record(fields), fc.record(fields), fc.constantFrom(...fieldNames), (one, other, field) => {
+      const changed = { ...one, [field]: other[field] };
+      const isSame = JSON.stringify(one[field]) === JSON.stringify(changed[field]);
+      expect(callerKey(createCaller(one)) === callerKey(createCaller(changed))).toBe(isSame);
+      expect(callerKey(createCaller(one))).toBe(callerKey(createCaller(structuredClone(one))));
+      expect(callerData(createCaller(one))).toEqual(one);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("a field that is added to callers and forgotten in their data does not compile", () => {
+  interface Told extends Caller {
+    tenant?: string;
+  }
+  // @ts-expect-error: it lacks the tenant
+  expect(callerData(anonymous) satisfies CallerFields<Told>).not.toHaveProperty("tenant");
 });

@@ -54,6 +54,34 @@ export interface Caller extends CallerData {
   require(permission: Permission, on?: { ownerId: string | null }, action?: string): void;
 }
 
+/** Fields of a caller that say nothing of which caller it is: what follows from the others, and how nobody in particular was refused. */
+type Derived = "userId" | "refusal" | "can" | "require";
+
+/** All that tells one caller from another; a field that is added to `Caller` is here, too, unless `Derived` names it. */
+export type CallerFields<Whole extends Caller = Caller> = Record<Exclude<keyof Whole, Derived>, unknown>;
+
+/** What a caller consists of, as plain data. */
+export function callerData({
+  kind,
+  subject,
+  role,
+  scopes,
+  servicePermissions,
+  credential,
+  expiresAt,
+}: Caller): CallerData {
+  return { kind, subject, role, scopes, servicePermissions, credential, expiresAt } satisfies CallerFields;
+}
+
+const keys = new WeakMap<Caller, string>();
+
+/** Equal only for callers who cannot be told apart: what is shared or kept for a caller is so by this. Made once for each object. */
+export function callerKey(caller: Caller): string {
+  let key = keys.get(caller);
+  if (key === undefined) keys.set(caller, (key = JSON.stringify(callerData(caller))));
+  return key;
+}
+
 export function createCaller(data: CallerData): Caller {
   const userId = data.kind === "user" ? data.subject : null;
   const can: Caller["can"] = (permission, on) => {

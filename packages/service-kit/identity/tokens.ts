@@ -10,7 +10,7 @@ import {
   type JWTVerifyGetKey,
 } from "jose";
 import { z } from "zod";
-import { createCaller, type Caller, type CallerData } from "./caller.ts";
+import { callerData, createCaller, type Caller, type CallerFields } from "./caller.ts";
 import { ToolyardError } from "../errors/errors.ts";
 import { deriveSigningKeys } from "./keys.ts";
 import { ROLES, SCOPES, SERVICE_PERMISSIONS, type Role, type Scope, type ServicePermission } from "./permissions.ts";
@@ -95,18 +95,13 @@ export function createTokenSigner(options: { secretKey: string; previousSecretKe
     },
     serviceToken: (name, permissions, seconds) =>
       sign({ sub: `service:${name}`, permissions: [...permissions], jti: randomUUID() }, "toolyard", seconds, tokens),
-    callerHeader: (caller, audience, { clientAddress, isMutation = false } = {}) => {
-      const data: CallerData = {
-        kind: caller.kind,
-        subject: caller.subject,
-        role: caller.role,
-        scopes: caller.scopes,
-        servicePermissions: caller.servicePermissions,
-        credential: caller.credential,
-        expiresAt: caller.expiresAt,
-      };
-      return sign({ caller: data, clientAddress, isMutation }, audienceOf(audience), CALLER_HEADER_SECONDS, callers);
-    },
+    callerHeader: (caller, audience, { clientAddress, isMutation = false } = {}) =>
+      sign(
+        { caller: callerData(caller), clientAddress, isMutation },
+        audienceOf(audience),
+        CALLER_HEADER_SECONDS,
+        callers,
+      ),
     async jwks() {
       const secrets = [options.secretKey, ...(options.previousSecretKeys ?? [])];
       const keys = await Promise.all(
@@ -188,7 +183,7 @@ export function createTokenVerifier(options: {
   };
 }
 
-const callerData = z.object({
+const callerSchema = z.object({
   kind: z.enum(["anonymous", "user", "service"]),
   subject: z.string().nullable(),
   role: z.enum(ROLES).nullable(),
@@ -207,10 +202,10 @@ const callerData = z.object({
     ])
     .nullable(),
   expiresAt: z.number().nullable(),
-});
+} satisfies CallerFields);
 
 const signedCaller = z.object({
-  caller: callerData,
+  caller: callerSchema,
   clientAddress: z.string().optional(),
   isMutation: z.boolean(),
 });
