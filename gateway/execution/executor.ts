@@ -7,6 +7,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createApiSchema } from "./schema/api-schema.ts";
 import { createApolloQueries } from "./reference/apollo-queries.ts";
 import { createAuthorization } from "./schema/authorization.ts";
@@ -333,7 +334,10 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const isApolloFirst = engines[0] === "apollo";
   if (!isApolloFirst)
     apollo?.ready.catch((error: unknown) =>
-      log?.warn({ err: error }, "@apollo/gateway does not take this supergraph, so nothing is compared with it"),
+      log?.warn(
+        { reason: messageOf(error) },
+        "@apollo/gateway does not take this supergraph, so nothing is compared with it",
+      ),
     );
 
   return {
