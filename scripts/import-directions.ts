@@ -61,7 +61,9 @@ function unitOfPackage(specifier: string): string | null {
   const name = /^@toolyard\/([a-z-]+)/.exec(specifier)?.[1];
   if (name === undefined) return null;
   if (name === "gateway" || name === "schema") return name;
-  return name.startsWith("subgraph-") ? `subgraphs/${name.slice("subgraph-".length)}` : `packages/${name}`;
+  return name.startsWith("subgraph-") && name !== "subgraph-host"
+    ? `subgraphs/${name.slice("subgraph-".length)}`
+    : `packages/${name}`;
 }
 
 function sourceFiles(folder: string): string[] {

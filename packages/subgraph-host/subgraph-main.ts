@@ -1,4 +1,4 @@
-import { createHttpGraphClient } from "./http-graph-client.ts";
+import { createHttpGraphClient } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import {
   baseUrl,
   list,
@@ -8,16 +8,16 @@ import {
   refuseUnusedServers,
   secretKey,
   type Environment,
-} from "../process/config.ts";
-import { prepareDataDir } from "../process/data-dir.ts";
-import { createLogger, type Logger } from "../process/log.ts";
-import { logLifetime, runProcess } from "../process/process-lifetime.ts";
-import { requirePort } from "../process/required-port.ts";
-import { readSecretKey } from "../identity/secret-key.ts";
+} from "@toolyard/service-kit/process/config.ts";
+import { prepareDataDir } from "@toolyard/service-kit/process/data-dir.ts";
+import { createLogger, type Logger } from "@toolyard/service-kit/process/log.ts";
+import { logLifetime, runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
+import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
+import { readSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
-import type { GraphClient } from "./graph-client.ts";
-import type { Subgraph } from "./subgraph.ts";
-import { createCallerHeaderVerifier, createTokenSigner } from "../identity/tokens.ts";
+import type { GraphClient } from "@toolyard/service-kit/graph/graph-client.ts";
+import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
+import { createCallerHeaderVerifier, createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
 import { z } from "zod";
 
 /** Ports of the subgraphs when each runs alone, unless PORT says another. */

@@ -8,11 +8,11 @@ import {
 import { ApolloServerPluginInlineTrace } from "@apollo/server/plugin/inlineTrace";
 import type { FormattedExecutionResult } from "graphql";
 import { createDocumentStore } from "./document-store.ts";
-import { ToolyardError } from "../errors/errors.ts";
-import type { Logger } from "../process/log.ts";
-import { maskErrors } from "../errors/mask-errors.ts";
-import type { Subgraph } from "./subgraph.ts";
-import type { SignedCaller } from "../identity/tokens.ts";
+import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
+import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
+import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
+import type { SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 
 /** In which a gateway of Apollo's asks for a federated trace. */
 const TRACE_HEADER = "apollo-federation-include-trace";

@@ -8,11 +8,11 @@ import type * as graphql from "graphql";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createUserCaller } from "../identity/caller.ts";
-import { createLogger } from "../process/log.ts";
+import { createUserCaller } from "@toolyard/service-kit/identity/caller.ts";
+import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { serveSubgraph, type SubgraphServer } from "./subgraph-server.ts";
-import type { RequestContext } from "./subgraph.ts";
-import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "../identity/tokens.ts";
+import type { RequestContext } from "@toolyard/service-kit/graph/subgraph.ts";
+import { CALLER_HEADER, createCallerHeaderVerifier, createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
 
 // As in @toolyard/testing: a schema is only good with the copy of graphql that made it.
 const { buildSchema } = createRequire(import.meta.url)("graphql") as typeof graphql;

@@ -15,20 +15,20 @@ import {
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
-import { anonymous } from "../identity/caller.ts";
-import { createCrossSitePolicy } from "../http/cross-site.ts";
+import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
+import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { createDocumentStore } from "./document-store.ts";
-import { ToolyardError, messageOf, problemDetails } from "../errors/errors.ts";
-import { createHostPolicy } from "../http/hosts.ts";
-import { newId } from "../identifiers.ts";
-import type { Logger } from "../process/log.ts";
-import { maskErrors } from "../errors/mask-errors.ts";
-import type { RequestContext, Subgraph } from "./subgraph.ts";
+import { ToolyardError, messageOf, problemDetails } from "@toolyard/service-kit/errors/errors.ts";
+import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { newId } from "@toolyard/service-kit/identifiers.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
+import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
+import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
-import { ambiguityOf } from "../http/request-ambiguity.ts";
-import { discardBody, isEncoded, isJson, parseJson, readBody } from "../http/request-body.ts";
-import { requestIdOf } from "../http/request-id.ts";
-import { CALLER_HEADER, type SignedCaller } from "../identity/tokens.ts";
+import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
+import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
+import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 
 /** Of the gateway, which has bounded what clients send. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;

@@ -1,5 +1,5 @@
 import { createInProcessBus } from "@toolyard/events";
-import { runSubgraph } from "@toolyard/service-kit/graph/subgraph-main.ts";
+import { runSubgraph } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { parseAnalysisConfig } from "./config.ts";
 import { createAnalysisSubgraph } from "./index.ts";
 

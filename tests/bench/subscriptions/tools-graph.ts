@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createCallerHeaderVerifier, createDeferredGraphClient, createLogger } from "@toolyard/service-kit";
-import { serveSubgraph } from "@toolyard/service-kit/graph/subgraph-server.ts";
+import { serveSubgraph } from "@toolyard/subgraph-host/subgraph-server.ts";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { entities, migrationsFolder, toolEventSchema } from "@toolyard/subgraph-tools/database.ts";
