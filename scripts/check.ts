@@ -55,7 +55,7 @@ function explained(failure: string | null): string | null {
   if (fields.length === 0) return failure;
   return [
     `Without a resolver in resolvers.ts, and without a property of that name in what the type is made from: ${fields.join(", ")}.`,
-    'README, "Working on it", has the steps. In tsc\'s words:',
+    "docs/contributing.md has the steps. In tsc's words:",
     failure,
   ].join("\n");
 }

@@ -18,11 +18,13 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-/** What the README has one paste, a block after the other. */
+/** What the README, and the page that it goes on with, have one paste, a block after the other. */
 async function tourBlocks(): Promise<string[]> {
-  const readme = await readFile(join(root, "README.md"), "utf8");
-  const [, tour = ""] = /<!-- tour:begin -->([\s\S]*)<!-- tour:end -->/.exec(readme) ?? [];
-  return [...tour.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = ""]) => block);
+  const pages = ["README.md", "docs/graph.md"].map((page) => readFile(join(root, page), "utf8"));
+  return (await Promise.all(pages)).flatMap((page) => {
+    const [, tour = ""] = /<!-- tour:begin -->([\s\S]*)<!-- tour:end -->/.exec(page) ?? [];
+    return [...tour.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = ""]) => block);
+  });
 }
 
 function shell(script: string) {
