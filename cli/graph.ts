@@ -2,6 +2,7 @@ import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { z } from "zod";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { DEFAULT_URL } from "./defaults.ts";
 import type { SessionStore } from "./session-store.ts";
 
@@ -208,12 +209,4 @@ function streamError(error: unknown): GraphError {
     closed || (error instanceof Error && error.message) || "The connection broke.",
     error,
   );
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // refused as "not as Toolyard does"
-  }
 }

@@ -1,4 +1,5 @@
 import { ToolyardError, messageOf } from "@toolyard/service-kit";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { SchemaSource } from "./supergraph-config.ts";
 
 const QUERY = "query SubgraphIntrospectQuery { _service { sdl } }";
@@ -72,8 +73,4 @@ function reasonOf(error: unknown): string {
 
 function unavailable(why: string, cause?: unknown): ToolyardError {
   return new ToolyardError("UPSTREAM_UNAVAILABLE", why, { cause });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,6 +2,7 @@ import { Client, StreamableHTTPClientTransport, type CallToolResult, type Tool }
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { didYouMean } from "../did-you-mean.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { parseExactly } from "../json-text.ts";
@@ -110,11 +111,10 @@ async function connected(
 
 function argumentsOf(text: string): Record<string, unknown> {
   const value = parseExactly(text, `The arguments, which are an object as in '{"who":"me"}', are`);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new UsageError(`The arguments must be a JSON object, as in '{"who":"me"}'.`);
   }
-  // Neither null nor an array: an object of JSON.
-  return value as Record<string, unknown>;
+  return value;
 }
 
 /** Whether the arguments are what the tool asks for, as far as its schema can be used here. */

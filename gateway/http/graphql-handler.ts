@@ -10,7 +10,7 @@ import {
   type Logger,
 } from "@toolyard/service-kit";
 import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
-import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
+import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import { parseExactly } from "../execution/running/exact-json.ts";
 import { createLightAbort, type LightAbort } from "../execution/running/light-abort.ts";
@@ -170,7 +170,7 @@ export function createGraphqlHandler(
     caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   async function bodyOf(exchange: Exchange): Promise<unknown> {
-    return parseJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body", parseExactly);
+    return parseClientJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body", parseExactly);
   }
 
   /** The operation's text in the body, for protocols that know nothing of persisted ones. */

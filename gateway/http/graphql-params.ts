@@ -1,6 +1,7 @@
 import { inWords, ToolyardError } from "@toolyard/service-kit";
-import { parseJson } from "@toolyard/service-kit/http/request-body.ts";
+import { parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
 import { z } from "zod";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { parseExactly } from "../execution/running/exact-json.ts";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
@@ -15,10 +16,7 @@ export interface GraphqlParams {
   wantsCallback: boolean;
 }
 
-const json = z.custom<Record<string, unknown>>(
-  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-  "must be an object",
-);
+const json = z.custom<Record<string, unknown>>(isObject, "must be an object");
 const shape = z.object({
   query: z.string("must be a string").nullish(),
   operationName: z.string("must be a string").nullish(),
@@ -40,8 +38,7 @@ export function parseParams(value: unknown): GraphqlParams {
   }
   const { query, operationName, variables, extensions, id, documentId } = parsed.data;
   const persisted = extensions?.["persistedQuery"];
-  const hash =
-    typeof persisted === "object" && persisted !== null && "sha256Hash" in persisted ? persisted.sha256Hash : null;
+  const hash = isObject(persisted) ? persisted["sha256Hash"] : null;
   const named = id ?? documentId ?? null;
   const sha256 = typeof hash === "string" ? hash.toLowerCase() : null;
   // An empty text is how some clients leave it out.
@@ -73,5 +70,5 @@ export function parseSearch(search: URLSearchParams): GraphqlParams {
 function jsonOf(search: URLSearchParams, name: string): unknown {
   const text = search.get(name);
   if (text === null || text === "") return null;
-  return parseJson(text, `The parameter \`${name}\``, parseExactly);
+  return parseClientJson(text, `The parameter \`${name}\``, parseExactly);
 }

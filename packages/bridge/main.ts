@@ -1,3 +1,4 @@
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
 import { takeHandover } from "./child/handover.ts";
 import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./child/spawn.ts";
@@ -40,7 +41,7 @@ let first: SpawnedProcess;
 try {
   first = spawnProcess(launch);
 } catch (error) {
-  fail(`the server could not be started: ${error instanceof Error ? error.message : String(error)}`, exitFailed);
+  fail(`the server could not be started: ${messageOf(error)}`, exitFailed);
 }
 const killFirst = (): void => {
   if (first.process.pid !== undefined && first.process.exitCode === null && first.process.signalCode === null)
@@ -75,7 +76,7 @@ try {
     writeLog: (line) => process.stdout.write(line),
   });
 } catch (error) {
-  fail(error instanceof Error ? error.message : String(error), exitConfig);
+  fail(messageOf(error), exitConfig);
 }
 process.off("exit", killFirst);
 process.once("exit", () => bridge.kill());
@@ -96,7 +97,7 @@ try {
   await bridge.listen();
 } catch (error) {
   fail(
-    `cannot listen on ${options.listenFd === null ? `${options.host}:${options.port}` : "the socket that it was given"}: ${error instanceof Error ? error.message : String(error)}`,
+    `cannot listen on ${options.listenFd === null ? `${options.host}:${options.port}` : "the socket that it was given"}: ${messageOf(error)}`,
     exitFailed,
   );
 }

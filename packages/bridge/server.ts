@@ -3,6 +3,8 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { networkInterfaces } from "node:os";
 import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 
+import { stackOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { classify, type RequestHeaders, sessionVersions } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
 import { parseJson } from "./protocol/json-parse.ts";
@@ -42,30 +44,9 @@ const callerHeader = "x-toolyard-user";
 /** Longer than proxies keep idle connections, so that they and not the bridge end them. */
 const keepAliveTimeoutMs = 75_000;
 
-class BodyTooLarge extends Error {
-  override readonly name = "BodyTooLarge";
-}
-
 function header(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value[0] : value;
-}
-
-function readBody(request: IncomingMessage): Promise<string> {
-  if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return Promise.reject(new BodyTooLarge());
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    request.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= maxBodyBytes) chunks.push(chunk);
-      else reject(new BodyTooLarge());
-    });
-    request.once("end", () =>
-      resolve((chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)).toString("utf8")),
-    );
-    request.once("error", reject);
-  });
 }
 
 function hostnameOf(authority: string): string | null {
@@ -149,10 +130,12 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     let text: string;
     try {
-      text = await readBody(request);
+      text = await readBody(request, maxBodyBytes);
     } catch (error) {
-      if (!(error instanceof BodyTooLarge)) throw error;
+      if (!(error instanceof ToolyardError)) throw error;
       request.resume();
+      if (error.code !== "PAYLOAD_TOO_LARGE")
+        return refuse(response, 400, { code: code.parseError, message: `Parse error: ${error.message}` });
       return refuse(response, 413, {
         message: `Payload Too Large: Request body must not exceed ${maxBodyBytes} bytes`,
         headers: { connection: "close" },
@@ -304,10 +287,7 @@ export function createBridgeServer(options: ServerOptions): Server {
         });
       }
       if (request.errored !== null || response.destroyed) return;
-      log.write(
-        "SYSTEM",
-        `a request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      );
+      log.write("SYSTEM", `a request failed: ${stackOf(error)}`);
       if (response.headersSent) response.destroy();
       else refuse(response, 500, { code: code.internalError, message: "Internal error of the bridge" });
     });

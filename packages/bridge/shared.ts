@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, Reason } from "./child/child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./protocol/era.ts";
-import { code, errorText, isObject, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
+import { code, errorText, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
 import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
 import { findValues, lastText, replaceValues } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
@@ -281,7 +283,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   function failed(child: Child, error: unknown, isFirst = false): Unavailable {
     if (error instanceof InitializeRefused && isFirst) pool.refused(child, error);
     else void child.close();
-    return new Unavailable(pool.failure?.reason ?? (error instanceof Error ? error.message : String(error)), 1);
+    return new Unavailable(pool.failure?.reason ?? messageOf(error), 1);
   }
 
   async function startForSessions(capabilities: Record<string, unknown>, caller = ""): Promise<SharedChild> {
@@ -430,7 +432,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     const attempt = leases.take({ group: blank, start: () => startForSessions({}), alone: false, waitMs: null }).then(
       (lease) => lease.release(),
       (error: unknown) => {
-        if (pool.failure === null) log.write("SYSTEM", error instanceof Error ? error.message : String(error));
+        if (pool.failure === null) log.write("SYSTEM", messageOf(error));
         if (!closed && retry === null) {
           retry = setTimeout(
             () => {

@@ -3,6 +3,7 @@
  * parent is gone, whatever a job is doing: in SQL or in a loop. Nothing ever ends the thread alone.
  */
 import { Worker } from "node:worker_threads";
+import { stackOf } from "@toolyard/service-kit/errors/errors.ts";
 import type { Setup } from "./messages.ts";
 
 process.once("disconnect", () => process.kill(process.pid, "SIGKILL"));
@@ -10,7 +11,7 @@ process.once("message", ({ module, data }: Setup) => {
   const thread = new Worker(new URL(module), { workerData: data });
   thread.on("message", (message: unknown) => process.send?.(message));
   thread.on("error", (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.stderr.write(`${stackOf(error)}\n`);
     process.kill(process.pid, "SIGKILL");
   });
   process.on("message", (message: unknown) => thread.postMessage(message));

@@ -1,5 +1,6 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import { badInput, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { VALUE_BOUNDS, problemOfJson, type JsonBounds } from "./bounded-json.ts";
 import type { SchemaJobs } from "./worker/schema-jobs.ts";
 
@@ -63,8 +64,7 @@ const SCHEMA_HINT = 'must be a JSON Schema, which is an object, as in {"type": "
 
 /** The object as plain JSON. */
 function boundedObject(value: unknown, bounds: JsonBounds, path: string, hint: string): JsonObject {
-  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-  const problem = isObject ? problemOfJson(value, bounds) : hint;
+  const problem = isObject(value) ? problemOfJson(value, bounds) : hint;
   if (problem !== null) throw badInput([{ path, message: problem }]);
   // An object went in, and JSON has no other kind of it.
   return JSON.parse(JSON.stringify(value)) as JsonObject;

@@ -1,3 +1,4 @@
+import { isObject } from "./json.ts";
 /**
  * What of a value a JSON Schema (2020-12) allows to be shown: `writeOnly` values are secrets. A value is shown only where no
  * schema that says writeOnly can apply to it, by whichever keyword it may come to apply; where that cannot be told, nothing is.
@@ -52,7 +53,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
   function referred(reference: unknown): unknown[] {
     // With an `$id` within, references mean other places below it: rare, and left alone.
     if (typeof reference !== "string" || nestedIds) return [];
-    const base = isSchema(root) && typeof root["$id"] === "string" ? root["$id"].replace(/#$/, "") : "";
+    const base = isObject(root) && typeof root["$id"] === "string" ? root["$id"].replace(/#$/, "") : "";
     const fragment = decoded(base !== "" && reference.startsWith(base) ? reference.slice(base.length) : reference);
     if (fragment === null || (fragment !== "" && !fragment.startsWith("#"))) return [];
     if (fragment === "" || fragment === "#") return [root];
@@ -67,7 +68,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
     let hidden = false;
     for (let schema = open.pop(); schema !== undefined && !hidden; schema = open.pop()) {
       if (typeof schema === "boolean") continue;
-      if (!isSchema(schema)) hidden = true;
+      if (!isObject(schema)) hidden = true;
       else if (!applying.has(schema)) {
         applying.add(schema);
         hidden = isOwn(schema, "writeOnly") && schema["writeOnly"] !== false;
@@ -100,7 +101,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
     const found: unknown[] = [];
     for (const schema of applying) {
       const { properties } = schema;
-      if (isSchema(properties) && isOwn(properties, key)) found.push(properties[key]);
+      if (isObject(properties) && isOwn(properties, key)) found.push(properties[key]);
       else for (const keyword of ["additionalProperties", "unevaluatedProperties"]) pushOwn(found, schema, keyword);
       // Patterns are the user's own and are not run here: each may match.
       if (isOwn(schema, "patternProperties"))
@@ -124,7 +125,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
   function shown(applying: Applying, value: unknown): unknown {
     if (applying === null) return null;
     if (Array.isArray(value)) return value.map((item, index) => shown(ofItem(applying, index), item));
-    if (!isSchema(value)) return value;
+    if (!isObject(value)) return value;
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => [key, shown(ofProperty(applying, key), item)]),
     );
@@ -165,7 +166,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
 function schemasIn(value: unknown, keyword: string): unknown[] {
   if (Array.isArray(value)) return value;
   const isMap = ["properties", "patternProperties", "dependentSchemas"].includes(keyword);
-  return isMap && isSchema(value) ? Object.values(value) : [value];
+  return isMap && isObject(value) ? Object.values(value) : [value];
 }
 
 function pushOwn(found: unknown[], schema: Schema, keyword: string): void {
@@ -191,7 +192,7 @@ function decoded(text: string): string | null {
 
 function visit(value: unknown, see: (schema: Schema) => void): void {
   if (Array.isArray(value)) for (const item of value) visit(item, see);
-  else if (isSchema(value)) {
+  else if (isObject(value)) {
     see(value);
     for (const item of Object.values(value)) visit(item, see);
   }
@@ -199,8 +200,4 @@ function visit(value: unknown, see: (schema: Schema) => void): void {
 
 function isOwn(schema: Schema, keyword: string): boolean {
   return Object.hasOwn(schema, keyword);
-}
-
-function isSchema(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -26,7 +26,7 @@ import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
 import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
-import { discardBody, isEncoded, isJson, parseJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
+import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
 import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 
@@ -117,7 +117,7 @@ export async function serveSubgraph(options: {
   async function run(request: IncomingMessage, requestId: string, sender: Sender): Promise<FormattedExecutionResult> {
     const { isSigned } = sender;
     const text = await readBody(request, isSigned ? MAX_BODY_BYTES : STRANGERS.maxBodyBytes);
-    const body = graphqlBody.safeParse(parseJson(text, "The body"));
+    const body = graphqlBody.safeParse(parseClientJson(text, "The body"));
     if (!body.success)
       throw new ToolyardError("BAD_USER_INPUT", "The body is not a GraphQL request: send JSON with a `query`.");
     const { query, variables, operationName } = body.data;

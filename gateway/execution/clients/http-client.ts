@@ -1,4 +1,5 @@
 import { ToolyardError, type Warn } from "@toolyard/service-kit";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { parseExactly } from "../running/exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createLruCache } from "../lru-cache.ts";
@@ -197,10 +198,6 @@ function parseError(value: unknown): SubgraphError {
     ...(isPath && { path }),
     ...(isObject(extensions) && { extensions }),
   };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Why there is no answer, without what is the operator's business only. */

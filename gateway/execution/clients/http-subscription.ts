@@ -6,7 +6,7 @@ import {
   type Message,
 } from "graphql-ws";
 import { WebSocket } from "ws";
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, toError } from "@toolyard/service-kit";
 import { createTurns } from "../../subscriptions/turns.ts";
 import { exactReviver } from "../running/exact-json.ts";
 import { parseSubgraphResponse } from "./http-client.ts";
@@ -205,7 +205,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
   function takeEnd(stream: Stream): Step | Promise<never> {
     const { end } = stream;
     stream.end = "complete";
-    return end === null || end === "complete" ? { done: true, value: undefined } : Promise.reject(asError(end.error));
+    return end === null || end === "complete" ? { done: true, value: undefined } : Promise.reject(toError(end.error));
   }
 
   function beat(stream: Stream): void {
@@ -264,10 +264,6 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       for (const stream of open) finish(stream, "complete");
     },
   };
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** What a request for a stream carries of its operation; what a subgraph is told of the caller (`own`) comes last. */

@@ -1,5 +1,6 @@
 import { Agent, request as send } from "undici";
 import { isPublic } from "@toolyard/service-kit";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { EVENT_STREAM } from "../../http/media-types.ts";
 import { createEventParser } from "../../subscriptions/event-stream.ts";
 import { parseExactly } from "../running/exact-json.ts";
@@ -57,7 +58,7 @@ export function createSseSubscriber(
       for (const { event, data } of parser.feed(decoder.decode(chunk as Buffer, { stream: true }))) {
         if (event === "complete") return;
         if (event !== "next") continue;
-        const response = parseSubgraphResponse(parseJson(data));
+        const response = parseSubgraphResponse(parseJson(data, parseExactly));
         if (!response) throw brokenStream(name, "it sent something that is not a GraphQL response");
         yield response;
       }
@@ -96,16 +97,7 @@ const PASSING_STATUSES: readonly number[] = [502, 503, 504];
 /** A refusal is one response with errors, as far as the subgraph says what is wrong. */
 function refusalOf(name: string, status: number, body: string): SubgraphResponse {
   if (PASSING_STATUSES.includes(status)) throw brokenStream(name, `it answered HTTP ${status}`);
-  const response = parseSubgraphResponse(parseJson(body));
+  const response = parseSubgraphResponse(parseJson(body, parseExactly));
   if (response?.errors) return response;
   throw brokenStream(name, `it answered HTTP ${status} without a stream`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return parseExactly(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
 }

@@ -8,6 +8,7 @@ import {
   type GraphQLSchema,
   type SelectionSetNode,
 } from "graphql";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Json } from "../running/execution.ts";
 import type { SubgraphField, SubgraphTypes } from "../schema/subgraph-types.ts";
 import type { Supergraph } from "../schema/supergraph.ts";
@@ -340,14 +341,10 @@ function nullableLevels(written: readonly SubgraphField["type"][]): boolean[] {
 function merge(target: Json, source: Json): void {
   for (const [key, value] of Object.entries(source)) {
     const own = target[key];
-    if (Array.isArray(own) && Array.isArray(value)) own.forEach((item, i) => isJson(item) && merge(item, value[i]));
-    else if (isJson(own) && isJson(value)) merge(own, value);
+    if (Array.isArray(own) && Array.isArray(value)) own.forEach((item, i) => isObject(item) && merge(item, value[i]));
+    else if (isObject(own) && isObject(value)) merge(own, value);
     else target[key] = value;
   }
-}
-
-function isJson(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function orNull(read: () => unknown): unknown {

@@ -1,4 +1,5 @@
 /** The child process of planner-pool.ts: plans what its parent sends, one operation after the other, and ends with its parent. */
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
 import { createJudgement, type Judgement } from "./judgement.ts";
 import type { QueryPlan } from "./query-plan.ts";
@@ -33,7 +34,7 @@ async function answer(command: PlannerCommand): Promise<PlannerReply> {
     const plan = core.plan(request);
     return { plan, fault: await core.rehearse(plan, request) };
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
+    return { error: messageOf(error) };
   }
 }
 

@@ -37,7 +37,7 @@ export function differencesOf(
 
 function compareValues(one: unknown, other: unknown, path: Path, found: Path[]): void {
   if (one === other) return;
-  if (!isObject(one) || !isObject(other) || Array.isArray(one) !== Array.isArray(other)) {
+  if (!hasParts(one) || !hasParts(other) || Array.isArray(one) !== Array.isArray(other)) {
     found.push(path);
   } else if (Array.isArray(one) && Array.isArray(other)) {
     if (one.length !== other.length) found.push(path);
@@ -91,6 +91,6 @@ function responseNamesOf(document: DocumentNode): Set<string> {
   return names;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+function hasParts(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }

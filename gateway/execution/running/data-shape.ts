@@ -1,4 +1,5 @@
 import { Kind, type DocumentNode, type FragmentDefinitionNode, type SelectionSetNode } from "graphql";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Rewrite } from "../planning/query-plan.ts";
 import type { Supergraph } from "../schema/supergraph.ts";
 
@@ -168,8 +169,4 @@ export function copyByShape(value: unknown, shape: DataShape): unknown {
     copy[key] = child ? copyByShape(inner, child) : inner;
   });
   return copy;
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -9,6 +9,7 @@ import {
   type GraphQLSchema,
   type VariableDefinitionNode,
 } from "graphql";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { exactDigitsOf } from "./exact-json.ts";
 
 type Json = Record<string, unknown>;
@@ -45,7 +46,7 @@ function plainValue(type: GraphQLInputType, value: unknown): unknown {
     return nullable.name === "ID" ? digits : Number(digits);
   }
   if (digits !== null) return Number(digits);
-  if (!isInputObjectType(nullable) || typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if (!isInputObjectType(nullable) || !isObject(value)) return value;
   const fields = nullable.getFields();
   return Object.fromEntries(
     Object.entries(value).map(([key, item]: [string, unknown]) => {

@@ -1,4 +1,5 @@
 import { parse } from "graphql";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import {
   childShape,
   copyByShape,
@@ -327,8 +328,4 @@ function firstLocation(
     }
   });
   return first;
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

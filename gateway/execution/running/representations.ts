@@ -1,3 +1,4 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { RequiresSelection, Rewrite } from "../planning/query-plan.ts";
 import { createRewriter } from "./rewrites.ts";
 import type { Supergraph } from "../schema/supergraph.ts";
@@ -203,16 +204,12 @@ function mergeInto(target: Json, source: Json): void {
   for (const key in source) {
     const mine = target[key];
     const theirs = source[key];
-    if (isPlainObject(mine) && isPlainObject(theirs)) mergeInto(mine, theirs);
+    if (isObject(mine) && isObject(theirs)) mergeInto(mine, theirs);
     else if (Array.isArray(mine) && Array.isArray(theirs)) {
       theirs.forEach((item: unknown, index) => {
         const own: unknown = mine[index];
-        if (isPlainObject(own) && isPlainObject(item)) mergeInto(own, item);
+        if (isObject(own) && isObject(item)) mergeInto(own, item);
       });
     } else if (mine === undefined) target[key] = theirs;
   }
-}
-
-function isPlainObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

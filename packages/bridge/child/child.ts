@@ -3,9 +3,10 @@ import type { Readable } from "node:stream";
 
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
 import { createFloodGate, type FloodGate } from "./flood-gate.ts";
 import { createLineSplitter } from "../protocol/lines.ts";
-import { code as errorCode, errorText, isObject, type Message, readMessage } from "../protocol/json-rpc.ts";
+import { code as errorCode, errorText, type Message, readMessage } from "../protocol/json-rpc.ts";
 import { createLongMessage, type LongMessage } from "../protocol/long-message.ts";
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
@@ -81,12 +82,8 @@ export function takeMessages(
   take: (message: Message, raw: string) => void,
   other: (text: string) => void,
 ): void {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return other(text);
-  }
+  const value = parseJson(text);
+  if (value === undefined) return other(text);
   for (const item of Array.isArray(value) ? value : [value]) {
     const message = readMessage(item);
     if (message === null) other(text);

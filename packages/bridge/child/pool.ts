@@ -1,5 +1,6 @@
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
 
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { createCrashes, delayAfter } from "./crashes.ts";
 import type { Memory } from "./memory.ts";
 import {
@@ -186,10 +187,7 @@ export function createPool(options: PoolOptions): Pool {
     try {
       child ??= spawnOne();
     } catch (error) {
-      throw new Unavailable(
-        `the server could not be started: ${error instanceof Error ? error.message : String(error)}`,
-        5,
-      );
+      throw new Unavailable(`the server could not be started: ${messageOf(error)}`, 5);
     }
     if (caller !== null) usedBy(child, caller);
     scheduleSpare();

@@ -1,6 +1,7 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, ChildHandler } from "./child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "../protocol/era.ts";
-import { code, type Id, isObject, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { code, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
 
 /**

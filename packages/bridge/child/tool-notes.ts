@@ -1,4 +1,5 @@
-import { isObject, type Message } from "../protocol/json-rpc.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
+import type { Message } from "../protocol/json-rpc.ts";
 import { type HeaderDeclaration, headerDeclarations } from "../protocol/param-headers.ts";
 
 /** What the bridge must know of a tool before it passes a call on. */

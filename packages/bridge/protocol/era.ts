@@ -1,4 +1,5 @@
-import { code, type Id, isId, isObject, kindOf, type Message, metaOf, readMessage } from "./json-rpc.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
+import { code, type Id, isId, kindOf, type Message, metaOf, readMessage } from "./json-rpc.ts";
 import { decodeHeader } from "./param-headers.ts";
 
 /**

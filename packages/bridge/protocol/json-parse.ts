@@ -1,4 +1,4 @@
-import { isObject } from "./json-rpc.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { itemsOf, membersOf } from "./json-splice.ts";
 
 /** A message is judged by its own members, those of its params, and those of their `_meta`. */

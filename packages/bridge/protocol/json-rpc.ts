@@ -1,4 +1,5 @@
 /** JSON-RPC 2.0 messages as they pass through: looked at only as far as routing needs, never rebuilt where raw text can go on. */
+import { isObject } from "@toolyard/service-kit/json.ts";
 
 export type Id = string | number;
 
@@ -36,10 +37,6 @@ export const code = {
   missingClientCapability: -32021,
   unsupportedProtocolVersion: -32022,
 } as const;
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 export function isId(value: unknown): value is Id {
   return typeof value === "string" || (typeof value === "number" && Number.isInteger(value));

@@ -1,3 +1,4 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 /**
  * Finds and replaces single values in JSON text and leaves every other character as it was: numbers keep their digits,
  * objects the order and spelling of their keys. Works on any text, also on one whose bytes were read as latin1; text that
@@ -141,10 +142,6 @@ export function itemsOf(text: string): string[] {
   return items;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** JSON of a value that was made from `before`, whose text is `text`: what was taken over from it is written as it was there. */
 export function printFrom(value: unknown, before: unknown, text: string): string {
   if (value === before) return text;
@@ -157,7 +154,7 @@ export function printFrom(value: unknown, before: unknown, text: string): string
     });
     return `[${printed.join(",")}]`;
   }
-  return isRecord(value) && isRecord(before) ? printObject(value, before, text) : (JSON.stringify(value) ?? "null");
+  return isObject(value) && isObject(before) ? printObject(value, before, text) : (JSON.stringify(value) ?? "null");
 }
 
 function printObject(value: Record<string, unknown>, before: Record<string, unknown>, text: string): string {

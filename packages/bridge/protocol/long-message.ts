@@ -1,3 +1,4 @@
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { type Id, isId } from "./json-rpc.ts";
 import type { Overflow } from "./lines.ts";
 
@@ -38,7 +39,7 @@ export function createLongMessage(): LongMessage {
   }
 
   function take(): void {
-    const read = parse(isTextTooLong ? "" : Buffer.from(text.trim(), "latin1").toString("utf8"));
+    const read = parseJson(isTextTooLong ? "" : Buffer.from(text.trim(), "latin1").toString("utf8"));
     text = "";
     isTextTooLong = false;
     if (isValue) {
@@ -88,13 +89,4 @@ export function createLongMessage(): LongMessage {
       keep(bytes, from, bytes.length);
     },
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // What is no JSON is no id.
-    return null;
-  }
 }

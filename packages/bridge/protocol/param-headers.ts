@@ -1,4 +1,4 @@
-import { isObject } from "./json-rpc.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
 
 /**
  * `Mcp-Param-*` headers (SEP-2243): a tool's input schema may name parameters that clients repeat in headers, for whoever

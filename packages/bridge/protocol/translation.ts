@@ -1,5 +1,6 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { metaKey } from "./era.ts";
-import { code, isObject, type Message, type Params } from "./json-rpc.ts";
+import { code, type Message, type Params } from "./json-rpc.ts";
 import { needsTask } from "../child/tool-notes.ts";
 
 /** Requests and results of the stateless revision (2026-07-28) for and from a server of the session era. */

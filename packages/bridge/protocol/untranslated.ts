@@ -1,7 +1,8 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { metaKey } from "./era.ts";
 import { type Exchange, sendAlong, sendAnswer } from "./exchange.ts";
 import { findValues, replaceValues } from "./json-splice.ts";
-import { code, errorText, type Id, isObject, type Message, metaOf } from "./json-rpc.ts";
+import { code, errorText, type Id, type Message, metaOf } from "./json-rpc.ts";
 import type { Call } from "../child/peer.ts";
 import type { SharedChild } from "../shared.ts";
 import type { Asker } from "../stateless/stateless.ts";

@@ -1,8 +1,9 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { ChildEnd } from "../child/child.ts";
 import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "../protocol/exchange.ts";
 import { sessionVersions } from "../protocol/era.ts";
 import { itemsOf, printFrom } from "../protocol/json-splice.ts";
-import { code, errorText, type Id, isObject, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { type Call, createPeer, type Peer } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
 import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared.ts";

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { type Exchange, sendAnswer } from "../protocol/exchange.ts";
-import { code, errorText, isId, isObject, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { code, errorText, isId, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { lastText, membersOf, printFrom } from "../protocol/json-splice.ts";
 import { type Call, idTextOf, type Peer } from "../child/peer.ts";
 

@@ -1,8 +1,9 @@
 import type { ServerResponse } from "node:http";
 
+import { isObject } from "@toolyard/service-kit/json.ts";
 import { metaKey } from "../protocol/era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
-import { code, errorText, type Id, isObject, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
+import { code, errorText, type Id, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { printFrom } from "../protocol/json-splice.ts";
 import { type SharedChild, subscribe, unsubscribe } from "../shared.ts";
 

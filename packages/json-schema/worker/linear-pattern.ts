@@ -1,4 +1,5 @@
 import { RE2JS } from "re2js";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** A regular expression that answers in time that grows with the text, whatever it says. */
 export interface LinearPattern {
@@ -27,23 +28,19 @@ export const createLinearPattern = Object.assign(
     try {
       new RegExp(pattern, "u");
     } catch (error) {
-      throw new PatternError(`no regular expression (ECMA-262, with the flag u): ${reasonOf(error)}`);
+      throw new PatternError(`no regular expression (ECMA-262, with the flag u): ${messageOf(error)}`);
     }
     const translated = (flags.includes("i") ? "(?i)" : "") + toRe2(pattern);
     let compiled: RE2JS;
     try {
       compiled = RE2JS.compile(translated);
     } catch (error) {
-      throw new PatternError(`not a pattern that can be matched in linear time (RE2): ${reasonOf(error)}`);
+      throw new PatternError(`not a pattern that can be matched in linear time (RE2): ${messageOf(error)}`);
     }
     return { test: (text) => compiled.test(text), toString: () => `/${pattern}/${flags}` };
   },
   { code: "createLinearPattern" },
 );
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
 
 /** ECMA-262's white space and its complement, as the inside of a class. RE2's `\s` has five characters. */
 const SPACE = String.raw`\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`;

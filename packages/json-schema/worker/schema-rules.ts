@@ -1,4 +1,6 @@
 import type { Problem } from "@toolyard/service-kit";
+import { isObject } from "@toolyard/service-kit/json.ts";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { formats } from "./formats.ts";
 import { createLinearPattern } from "./linear-pattern.ts";
 
@@ -67,7 +69,7 @@ export function problemsOfSchema(root: Record<string, unknown>, at: string): Pro
 
   function visit(schema: unknown, path: string[]): void {
     // Booleans are schemas; the meta-schema refuses what is none.
-    if (!isRecord(schema)) return;
+    if (!isObject(schema)) return;
     const place: Place = { schema, path, inPlace: [], refs: [] };
     places.set(keyOf(path), place);
     if (places.size > MAX_SUBSCHEMAS) return;
@@ -79,7 +81,7 @@ export function problemsOfSchema(root: Record<string, unknown>, at: string): Pro
           if (IN_PLACE.has(keyword)) place.inPlace.push(keyOf(childPath));
           visit(child, childPath);
         }
-        if (keyword === "patternProperties" && isRecord(value))
+        if (keyword === "patternProperties" && isObject(value))
           for (const pattern of Object.keys(value)) checkPattern(pattern, [...path, keyword, pattern]);
       } else if (OTHER_KEYWORDS.has(keyword)) checkKeyword(place, keyword, value);
       else if (!keyword.startsWith("x-")) {
@@ -95,7 +97,7 @@ export function problemsOfSchema(root: Record<string, unknown>, at: string): Pro
     try {
       createLinearPattern(pattern);
     } catch (error) {
-      report(path, `is ${error instanceof Error ? error.message : String(error)}`);
+      report(path, `is ${messageOf(error)}`);
     }
   }
 
@@ -164,7 +166,7 @@ function childrenOf(kind: "one" | "list" | "named", value: unknown): [child: unk
   if (kind === "one") return [[value, []]];
   if (kind === "list")
     return Array.isArray(value) ? value.map((child: unknown, index) => [child, [String(index)]]) : [];
-  return isRecord(value) ? Object.entries(value).map(([name, child]) => [child, [name]]) : [];
+  return isObject(value) ? Object.entries(value).map(([name, child]) => [child, [name]]) : [];
 }
 
 /** The key of the place that a reference leads to; null when it leads out of the schema. */
@@ -191,8 +193,4 @@ function targetOf(ref: string, id: string | null, anchors: ReadonlyMap<string, s
 
 function keyOf(path: readonly string[]): string {
   return JSON.stringify(path);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

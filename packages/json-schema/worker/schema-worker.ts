@@ -2,6 +2,7 @@
 import { serveJobs } from "@toolyard/job-processes/serve-jobs.ts";
 import type { Problem } from "@toolyard/service-kit";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
+import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { VALUE_BOUNDS, problemOfJson } from "../bounded-json.ts";
 import { formats } from "./formats.ts";
 import { createLinearPattern } from "./linear-pattern.ts";
@@ -61,7 +62,7 @@ function compile(schema: object, path: string): { validate: ValidateFunction } |
   try {
     return { validate: ajv.compile(schema) };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     return { problem: { path, message: `is not a JSON Schema (2020-12) that can be used: ${reason}` } };
   }
 }

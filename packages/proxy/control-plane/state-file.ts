@@ -1,6 +1,7 @@
 import { open, readFile, rename } from "node:fs/promises";
 import { systemCodeOf } from "@toolyard/service-kit";
 import type { z } from "zod";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 
 /** A JSON file of the proxy's own, mode 0600, that is either the old value or the new one, also after a power cut. */
 export interface StateFile<Value> {
@@ -49,12 +50,4 @@ export function createStateFile<Value>(options: { path: string; schema: z.ZodTyp
       return writing;
     },
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // damaged: as if there were none
-  }
 }

@@ -1,4 +1,5 @@
 import { findValues, replaceValues } from "@toolyard/bridge/protocol/json-splice.ts";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import type { Call } from "../calls/call.ts";
 import type { RequestStates, StatefulCall } from "./request-state.ts";
 
@@ -77,11 +78,7 @@ export function signState(json: Buffer, sign: (own: string) => string): Buffer {
 
 /** Of JSON text read as latin1. */
 function parse(text: string): unknown {
-  try {
-    return JSON.parse(Buffer.from(text, "latin1").toString("utf8"));
-  } catch {
-    return undefined;
-  }
+  return parseJson(Buffer.from(text, "latin1").toString("utf8"));
 }
 
 function asLatin1(text: string): string {

@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { isProof, newNonce, proofPath } from "@toolyard/bridge/proof.ts";
 import { buildConnector } from "undici";
+import { toError } from "@toolyard/service-kit/errors/errors.ts";
 import { createListenerCheck, type ListenerCheck } from "./listener.ts";
 import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { socketPathOf } from "./socket-path.ts";
@@ -70,7 +71,7 @@ function openSocket(path: string, deadline: number, done: buildConnector.Callbac
     socket = withShortPath(path, (short) => connect({ path: short }));
   } catch (error) {
     // The replica's folder is gone.
-    done(error instanceof Error ? error : new Error(String(error)), null);
+    done(toError(error), null);
     return;
   }
   const onError = (error: NodeJS.ErrnoException): void => {

@@ -95,6 +95,16 @@ export function messageOf(error: unknown): string {
   return isPlain ? String(error as string | number | undefined) : Object.prototype.toString.call(error);
 }
 
+/** Anything thrown, as an error. */
+export function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(messageOf(error), { cause: error });
+}
+
+/** An error with its stack, for a log; the message of anything else thrown. */
+export function stackOf(error: unknown): string {
+  return (error instanceof Error && error.stack) || messageOf(error);
+}
+
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`, …), or null. */
 export function systemCodeOf(error: unknown): string | null {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;

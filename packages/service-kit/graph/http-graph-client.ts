@@ -2,6 +2,7 @@ import { createClient, type Client } from "graphql-ws";
 import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
+import { parseJson } from "../json.ts";
 import { ToolyardError, isErrorCode, messageOf } from "../errors/errors.ts";
 import type { GraphClient, GraphRequest } from "./graph-client.ts";
 import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "../identity/tokens.ts";
@@ -103,12 +104,4 @@ export function createHttpGraphClient(options: {
       await pool.destroy();
     },
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // answered as "not GraphQL" by the schema check
-  }
 }

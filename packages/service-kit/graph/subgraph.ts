@@ -1,4 +1,5 @@
 import type { GraphQLSchema } from "graphql";
+import { messageOf } from "../errors/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 
 /** What every operation on a subgraph knows. */
@@ -57,7 +58,7 @@ export async function measureHealth(
       name,
       status: "unhealthy",
       responseTimeMs: elapsed(started),
-      detail: error instanceof Error ? error.message : String(error),
+      detail: messageOf(error),
     };
   } finally {
     clearTimeout(timer);

@@ -51,7 +51,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
  * @param parse As JSON.parse.
  * @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE
  */
-export function parseJson(text: string, what: string, parse: (text: string) => unknown = JSON.parse): unknown {
+export function parseClientJson(text: string, what: string, parse: (text: string) => unknown = JSON.parse): unknown {
   if (hasTooManyValues(text)) {
     throw new ToolyardError("PAYLOAD_TOO_LARGE", `${what} has more than ${MAX_JSON_VALUES} values.`, {
       extensions: { limit: "jsonValues", max: MAX_JSON_VALUES },

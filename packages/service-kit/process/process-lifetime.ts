@@ -1,5 +1,5 @@
 import { ConfigError } from "./config.ts";
-import { isPublic, messageOf, systemCodeOf } from "../errors/errors.ts";
+import { isPublic, messageOf, systemCodeOf, stackOf } from "../errors/errors.ts";
 import type { Logger } from "./log.ts";
 
 export interface ProcessLifetime {
@@ -55,9 +55,7 @@ export async function runProcess(
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
   // One request's mistake in the code: it is told, and everybody else's requests go on.
   const onRejection = (reason: unknown) =>
-    stderr(
-      `A promise was rejected and nobody waited for it: ${reason instanceof Error ? reason.stack : String(reason)}\n`,
-    );
+    stderr(`A promise was rejected and nobody waited for it: ${stackOf(reason)}\n`);
   process.on("unhandledRejection", onRejection);
   let code = 0;
   try {
@@ -104,5 +102,5 @@ function startFailure(error: unknown): string {
     return `there is no space left on the disk${told("path") && ` for ${told("path")}`}. Make room, or choose another folder (DATA_DIR).`;
   if (["EACCES", "EPERM", "EROFS"].includes(code ?? "") && told("path"))
     return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not use ${told("path")}. Give it to that user, or choose another folder (DATA_DIR).`;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return stackOf(error);
 }

@@ -1,6 +1,7 @@
 import type { SchemaValidator } from "@toolyard/json-schema";
 import { CONFIG_PLACEHOLDER, placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
 import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
 
 export type Configuration = Record<string, unknown>;
 
@@ -45,12 +46,8 @@ function valueAt(configuration: Configuration | null, key: string): unknown {
   if (Object.hasOwn(configuration, key)) return configuration[key];
   let value: unknown = configuration;
   for (const part of key.split(".")) {
-    if (!isRecord(value) || !Object.hasOwn(value, part)) return undefined;
+    if (!isObject(value) || !Object.hasOwn(value, part)) return undefined;
     value = value[part];
   }
   return value;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

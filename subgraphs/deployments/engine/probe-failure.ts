@@ -3,6 +3,7 @@ import { StreamError } from "@toolyard/proxy/legacy/event-stream.ts";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
 import { PrivateAddressError } from "@toolyard/service-kit/http/remote-addresses.ts";
+import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
 import type { LaunchSpec } from "../deploying/launch-spec.ts";
 import { asSentence, type Reason } from "../reason.ts";
 import type { Limit } from "./probe-limit.ts";
@@ -112,18 +113,14 @@ function whyOfStream(asked: string, text: string): Reason | null {
 }
 
 function whyOfJson(asked: string, text: string): Reason | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // That is what is told.
+  const value = parseJson(text);
+  if (value === undefined)
     return { reason: `It answered ${asked} with text that is not JSON, though it says so.`, words: said(text) };
-  }
-  if (typeof value !== "object" || value === null || !("jsonrpc" in value) || value.jsonrpc !== "2.0")
+  if (!isObject(value) || value["jsonrpc"] !== "2.0")
     return { reason: `It answered ${asked} with JSON that is no JSON-RPC.`, words: said(text) };
   if (!("error" in value)) return null;
   const { error } = value;
-  const message = typeof error === "object" && error !== null && "message" in error ? String(error.message) : "";
+  const message = isObject(error) && "message" in error ? String(error["message"]) : "";
   return { reason: `It answered ${asked} with an error.`, words: message === "" ? null : said(message) };
 }
 

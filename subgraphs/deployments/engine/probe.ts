@@ -7,6 +7,7 @@ import { urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import { publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { mcpPathOf, type LaunchSpec } from "../deploying/launch-spec.ts";
 import type { Reason } from "../reason.ts";
 import type { Rebuff } from "./greeting-pace.ts";
@@ -327,15 +328,6 @@ async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<strin
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Not JSON: what it lacks is told by whoever validates the answer.
-    return undefined;
-  }
 }
 
 /** Nothing took the connection. */

@@ -1,5 +1,6 @@
 import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { ProbeError, said } from "./probe-failure.ts";
 
 /** What a server of this transport may send beside what it is asked for. */
@@ -96,13 +97,5 @@ export async function probeStream(options: {
     done.abort();
     // Its end was told where somebody waited for something.
     await stream.catch(() => undefined);
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // no answer: the one that is waited for may come
   }
 }

@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { toError } from "@toolyard/service-kit/errors/errors.ts";
 import { createResponseParser, WireProblem, type WireResponse } from "./response-parser.ts";
 
 /** A request on its way, until its answer is given or nobody waits for one any more. */
@@ -91,7 +92,7 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
       parser.feed(buffer, 0, length);
       if (!current && parser.isWithinResponse()) throw new WireProblem("answered what nobody asked");
     } catch (error) {
-      close(error instanceof Error ? error : new Error(String(error)));
+      close(toError(error));
     }
   }
 
@@ -115,7 +116,7 @@ export function createWireConnection(options: WireConnectionOptions): WireConnec
     try {
       parser.finish();
     } catch (error) {
-      close(error instanceof Error ? error : new Error(String(error)));
+      close(toError(error));
     }
     close(new WireClosed("closed the connection"));
   });

@@ -1,3 +1,4 @@
+import { toError } from "@toolyard/service-kit/errors/errors.ts";
 import { WireProblem, type WireResponse } from "./response-parser.ts";
 import { createWireConnection, WireClosed, type Exchange, type WireConnection } from "./wire-connection.ts";
 
@@ -191,10 +192,6 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       for (const exchange of queue.splice(0)) fail(exchange, reason);
     },
   };
-}
-
-function toError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** Whether a connection ended as one does that was idle for too long. */
