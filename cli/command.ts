@@ -2,6 +2,7 @@ import type { parseArgs, ParseArgsOptionsConfig } from "node:util";
 import type { Graph } from "./graph.ts";
 import type { SessionStore } from "./session-store.ts";
 import type { Terminal } from "./terminal.ts";
+import { UsageError } from "./usage-error.ts";
 
 /** Where a command runs, and what with. */
 export interface CommandContext {
@@ -54,4 +55,11 @@ export function defineCommand<const Options extends ParseArgsOptionsConfig>(
 ): Command {
   // `run` is called only with what was parsed by the definition's own options.
   return definition as unknown as Command;
+}
+
+/** A whole number that an option has; null where it is not given. @throws UsageError */
+export function wholeNumber(option: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number; ${JSON.stringify(text)} is none.`);
+  return Number(text);
 }

@@ -1,7 +1,7 @@
-/** `npm run check`: types, lint, import directions, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
+/** `npm run check`: types, lint, circles and directions of imports, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { buildSchema } from "graphql";
 import { findForbiddenImports } from "./import-directions.ts";
 import { findSchemaDifferences } from "./store-schemas.ts";
@@ -12,6 +12,7 @@ const bin = (name: string) => join(root, "node_modules", ".bin", name);
 
 const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
   { name: "types", run: async () => explained(await output(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"])) },
+  { name: "files that tsc checks", run: findUnchecked },
   { name: "lint", run: () => output(bin("oxlint"), ["--type-aware", "--deny-warnings", "--quiet"]) },
   { name: "formatting", run: () => output(bin("prettier"), ["--check", "--log-level", "warn", "."]) },
   { name: "generated files", run: () => output(process.execPath, ["scripts/generate.ts", "--check"]) },
@@ -60,15 +61,31 @@ function explained(failure: string | null): string | null {
   ].join("\n");
 }
 
+/** The TypeScript files in Git that are in no program of tsc, so that nothing finds their errors. */
+async function findUnchecked(): Promise<string | null> {
+  const [tracked, program] = await Promise.all([
+    printed("git", ["ls-files", "*.ts", "*.mts", "*.cts"]),
+    printed(bin("tsc"), ["--listFilesOnly", "-p", "tsconfig.json"]),
+  ]);
+  const checked = new Set(program.text.split("\n").map((path) => relative(root, path)));
+  const unchecked = tracked.text.split("\n").filter((path) => path !== "" && !checked.has(path));
+  return unchecked.length === 0 ? null : ["tsconfig.json leaves out:", ...unchecked].join("\n");
+}
+
 /** What a program printed when it failed; null when it did not. */
-function output(command: string, args: string[]): Promise<string | null> {
+async function output(command: string, args: string[]): Promise<string | null> {
+  const { code, text } = await printed(command, args);
+  return code === 0 ? null : text || `exit code ${code}`;
+}
+
+function printed(command: string, args: string[]): Promise<{ code: number | null; text: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     let text = "";
     child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
     child.once("error", reject);
-    child.once("close", (code) => resolve(code === 0 ? null : text || `exit code ${code}`));
+    child.once("close", (code) => resolve({ code, text }));
   });
 }
 

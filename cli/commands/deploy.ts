@@ -1,9 +1,8 @@
-import { defineCommand, type CommandContext } from "../command.ts";
+import { defineCommand, wholeNumber, type CommandContext } from "../command.ts";
 import { followEvents, type DeploymentEvent } from "../events.ts";
 import type { Graph } from "../graph.ts";
 import { parseExactly } from "../json-text.ts";
 import type { ListedDeployment } from "../tools.ts";
-import { UsageError } from "../usage-error.ts";
 import { lastLines } from "./logs.ts";
 
 const DEFAULT_WAIT_SECONDS = 600;
@@ -102,13 +101,6 @@ export async function waitFor(
 async function deploymentNow(graph: Graph, id: string): Promise<ListedDeployment | null> {
   const query = `query ($id: ID) { deployment(id: $id) { ${FIELDS} } }`;
   return (await graph.query<{ deployment: ListedDeployment | null }>(query, { id })).deployment;
-}
-
-/** A whole number that an option has; null where it is not given. @throws UsageError */
-export function wholeNumber(option: string, text: string | undefined): number | null {
-  if (text === undefined) return null;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number; ${JSON.stringify(text)} is none.`);
-  return Number(text);
 }
 
 async function configurationOf({ terminal }: CommandContext, text: string | undefined): Promise<unknown> {

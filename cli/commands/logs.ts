@@ -1,7 +1,6 @@
-import { defineCommand } from "../command.ts";
+import { defineCommand, wholeNumber } from "../command.ts";
 import { GraphError, type Graph } from "../graph.ts";
 import { findDeployment } from "../tools.ts";
-import { wholeNumber } from "./deploy.ts";
 
 interface LogLine {
   at: string;

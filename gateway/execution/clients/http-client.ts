@@ -12,6 +12,7 @@ import type {
   SubgraphResponse,
 } from "./subgraph-client.ts";
 import { variablesTextOf } from "./subgraph-client.ts";
+import { parseSubgraphResponse } from "./subgraph-response.ts";
 import { WireProblem, type WireResponse } from "./wire/response-parser.ts";
 import { WireClosed } from "./wire/wire-connection.ts";
 import { createWirePool, WireTimeout } from "./wire/wire-pool.ts";
@@ -176,28 +177,6 @@ function passWarnings(response: unknown, warn: Warn): void {
 function unavailable(name: string, what: string): SubgraphResponse {
   const message = `The subgraph "${name}" is unavailable: it answered ${what}.`;
   return { errors: [{ message, extensions: { code: "UPSTREAM_UNAVAILABLE" } }] };
-}
-
-/** @returns null when it is not a GraphQL response. */
-export function parseSubgraphResponse(value: unknown): SubgraphResponse | null {
-  if (!isObject(value)) return null;
-  const { data, errors } = value;
-  if (data === undefined && !Array.isArray(errors)) return null;
-  if (data !== undefined && data !== null && !isObject(data)) return null;
-  if (errors === undefined || errors === null) return { data };
-  if (!Array.isArray(errors) || (errors.length === 0 && data === undefined)) return null;
-  return { data, errors: errors.map(parseError) };
-}
-
-function parseError(value: unknown): SubgraphError {
-  if (!isObject(value)) return { message: "An error that is not described." };
-  const { message, path, extensions } = value;
-  const isPath = Array.isArray(path) && path.every((key) => typeof key === "string" || typeof key === "number");
-  return {
-    message: typeof message === "string" ? message : "An error without a message.",
-    ...(isPath && { path }),
-    ...(isObject(extensions) && { extensions }),
-  };
 }
 
 /** Why there is no answer, without what is the operator's business only. */

@@ -9,13 +9,13 @@ import { WebSocket } from "ws";
 import { ToolyardError, toError } from "@toolyard/service-kit";
 import { createTurns } from "../../subscriptions/turns.ts";
 import { exactReviver } from "../running/exact-json.ts";
-import { parseSubgraphResponse } from "./http-client.ts";
 import {
   variablesTextOf,
   type OperationContext,
   type SubgraphRequest,
   type SubgraphResponse,
 } from "./subgraph-client.ts";
+import { parseSubgraphResponse } from "./subgraph-response.ts";
 
 export interface HttpSubscriberOptions {
   name: string;

@@ -4,9 +4,9 @@ import { parseJson } from "@toolyard/service-kit/json.ts";
 import { EVENT_STREAM } from "../../http/media-types.ts";
 import { createEventParser } from "../../subscriptions/event-stream.ts";
 import { parseExactly } from "../running/exact-json.ts";
-import { parseSubgraphResponse } from "./http-client.ts";
 import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
 import { variablesTextOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
+import { parseSubgraphResponse } from "./subgraph-response.ts";
 
 const MAX_REFUSAL_CHARACTERS = 1_048_576;
 
