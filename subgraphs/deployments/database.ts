@@ -3,7 +3,7 @@ import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
-import { launchSpec, type LaunchSpec } from "./deploying/launch-spec.ts";
+import { launchText, readLaunch } from "./deploying/launch-spec.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
@@ -26,7 +26,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     digest: { ...column.name },
     environment: { ...column.name },
     runtime: { ...column.name },
-    launch: { ...column.json, transformer: [{ to: (launch) => launch, from: withDefaults }, column.json.transformer] },
+    launch: { ...column.text, transformer: { to: launchText, from: readLaunch } },
     configuration: { ...column.nullableJson },
     sealedConfiguration: { ...column.nullableText },
     desired: { ...column.name },
@@ -61,11 +61,6 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     { columns: ["settledAt", "id", "revision"] },
   ],
 });
-
-/** What launches did not say in the version that wrote the row is what they say by default now. */
-function withDefaults(launch: unknown): LaunchSpec {
-  return launchSpec.parse(launch);
-}
 
 /** A replica's row; `phase` repeats the state's for queries. */
 export interface ReplicaRow extends Replica {

@@ -173,6 +173,7 @@ export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOpti
         routes: createSqlRouteStore(database),
         sealer,
         stoppedRoutes: options.stoppedRoutes ?? STOPPED_ROUTES,
+        logger,
       }),
       log: eventLog,
       tail: eventTail,

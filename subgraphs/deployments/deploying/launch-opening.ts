@@ -1,14 +1,17 @@
 import { defaults } from "@toolyard/bridge/arguments.ts";
 import { DEFAULT_ALLOWANCE } from "@toolyard/runtimes/process/resources.ts";
 import type { ReplicaLaunch, ReplicaResources } from "@toolyard/runtimes/runtime.ts";
-import type { Sealer } from "@toolyard/service-kit";
+import { ToolyardError, type Sealer } from "@toolyard/service-kit";
 import { substitute, type Configuration } from "./configuration.ts";
 import type { Deployment } from "../deployment.ts";
-import type { LaunchSpec, LaunchVariable } from "./launch-spec.ts";
+import { readable, type LaunchVariable, type StoredLaunch } from "./launch-spec.ts";
 
-/** What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged. */
+/**
+ * What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged.
+ * @throws ToolyardError where the launch cannot be read or a secret cannot be opened
+ */
 export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
-  const { launch } = deployment;
+  const launch = readable(deployment.launch);
   if (launch.kind === "remote") return null;
   const configuration = openConfiguration(deployment, sealer);
   const args = launch.args.map((arg) => substitute(arg, configuration));
@@ -50,7 +53,7 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
 const TASKS_A_SESSION = 16;
 
 /** What a replica may use: where the launch does not say how many processes and threads, sessions that have one each count. */
-export function resourcesOf(launch: LaunchSpec): ReplicaResources {
+export function resourcesOf(launch: StoredLaunch): ReplicaResources {
   const given = launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null };
   if (launch.kind !== "stdio" || launch.sessions === "SHARED" || given.processes !== null) return given;
   return {
@@ -73,6 +76,8 @@ export function openHeaders(deployment: Deployment, sealer: Sealer): Record<stri
  */
 export function openSecrets(deployment: Deployment, open: (sealed: string, context: string) => string[]): string[] {
   const { launch, sealedConfiguration, toolVersionId, id } = deployment;
+  if (launch.kind === "unreadable")
+    return [...launch.text.matchAll(SEALED)].flatMap(([sealed]) => open(sealed, toolVersionId));
   const [text] = sealedConfiguration === null ? [] : open(sealedConfiguration, id);
   // It was a checked configuration when it was sealed.
   const configuration = text === undefined ? null : (JSON.parse(text) as Configuration);
@@ -90,6 +95,8 @@ export function openSecrets(deployment: Deployment, open: (sealed: string, conte
   ];
 }
 
+/** Sealed values that stand in text. */
+const SEALED = /sealed:v1:[\w-]+:[\w-]+/g;
 const LONG_SEGMENT = 16;
 
 /** What of a URL may be a key: its query, and long parts of its path. */
@@ -112,6 +119,14 @@ function hiddenLeaves(value: unknown, shown: unknown): string[] {
 export function openUrl({ launch, toolVersionId }: Deployment, sealer: Sealer): URL | null {
   if (launch.kind !== "remote") return null;
   return new URL(launch.secretUrl == null ? launch.url : sealer.open(launch.secretUrl, toolVersionId));
+}
+
+/**
+ * Why what a server is sent cannot be opened, for everybody who may know of the deployment. The messages of JSON.parse and URL hold
+ * what they could not read.
+ */
+export function whyUnopened(error: unknown): string {
+  return error instanceof ToolyardError ? error.message : "Its secrets are not what they were when they were sealed.";
 }
 
 function openVariables(

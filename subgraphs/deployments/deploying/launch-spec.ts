@@ -1,3 +1,4 @@
+import { ToolyardError } from "@toolyard/service-kit";
 import { z } from "zod";
 
 const variable = z.object({ name: z.string().min(1), value: z.string(), secret: z.boolean() });
@@ -75,13 +76,48 @@ export const launchSpec = z.discriminatedUnion("kind", [
 ]);
 
 export type LaunchSpec = z.output<typeof launchSpec>;
+
+/** A stored launch that this version cannot read: a later version wrote it, or it is damaged. It stays in the database as it is. */
+export interface UnreadableLaunch {
+  kind: "unreadable";
+  /** As stored. Secret. */
+  text: string;
+  options: LaunchSpec["options"];
+}
+export type StoredLaunch = LaunchSpec | UnreadableLaunch;
+
+/** Launches that an earlier version wrote say what they left out by the defaults of now. Never throws: one bad row would hide all others. */
+export function readLaunch(text: string): StoredLaunch {
+  let given: unknown;
+  try {
+    given = JSON.parse(text);
+  } catch {
+    given = null; // refused below
+  }
+  const { data } = launchSpec.safeParse(given);
+  return data ?? { kind: "unreadable", text, options: options.parse({}) };
+}
+
+export function launchText(launch: StoredLaunch): string {
+  return launch.kind === "unreadable" ? launch.text : JSON.stringify(launch);
+}
+
+/** @throws ToolyardError BAD_USER_INPUT */
+export function readable(launch: StoredLaunch): LaunchSpec {
+  if (launch.kind !== "unreadable") return launch;
+  throw new ToolyardError(
+    "BAD_USER_INPUT",
+    "Its stored launch cannot be read: a later version of Toolyard wrote it, or it is damaged. Deploy the tool again.",
+  );
+}
 export type LaunchVariable = z.output<typeof variable>;
 export type HealthPolicy = z.output<typeof health>;
 
 /** The path at which callers find the MCP endpoint: where a remote one's is no secret, its own. */
-export function mcpPathOf(launch: LaunchSpec): string {
+export function mcpPathOf(launch: StoredLaunch): string {
   switch (launch.kind) {
     case "stdio":
+    case "unreadable":
       return "/mcp";
     case "http":
     case "image":

@@ -18,7 +18,7 @@ export interface Census {
 }
 
 export function createCensus(options: {
-  known: Pick<KnownRecords, "refresh">;
+  known: Pick<KnownRecords, "refresh" | "isComplete">;
   runtimes: ReadonlyMap<RuntimeKind, Runtime>;
   logger: Logger;
   graceMs: number;
@@ -64,7 +64,8 @@ export function createCensus(options: {
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
         }
       }
-      for (const { handle, runtime } of listed) {
+      // A process may be of a row that cannot be read.
+      for (const { handle, runtime } of records.isComplete() ? listed : []) {
         const key = keyOf(handle);
         if (known.has(key) || strays.has(key)) continue;
         // Held before it runs, since it may be over at once.

@@ -1,4 +1,4 @@
-import type { LaunchSpec } from "../deploying/launch-spec.ts";
+import type { StoredLaunch } from "../deploying/launch-spec.ts";
 
 /** How a greeting of a replica that was just started failed: nothing took the connection yet, or something answered that it will not. */
 export type Rebuff = "ABSENT" | "REFUSED";
@@ -13,7 +13,13 @@ const SLOW_MS = 1_000;
 const SLOW_AFTER_GREETINGS = 300;
 /** What answers but refuses, or runs elsewhere, is asked ever more seldom. */
 const REFUSED_MS = 250;
-const REFUSED_LAST_MS: Record<LaunchSpec["kind"], number> = { stdio: 1_000, http: 5_000, image: 5_000, remote: 30_000 };
+const REFUSED_LAST_MS: Record<StoredLaunch["kind"], number> = {
+  stdio: 1_000,
+  http: 5_000,
+  image: 5_000,
+  remote: 30_000,
+  unreadable: 30_000,
+};
 /** A start after a failed one goes on almost where that ended. */
 const DOUBLINGS_OF_ATTEMPT = 3;
 const JITTER = 0.2;
@@ -27,7 +33,7 @@ const JITTER = 0.2;
  * @param random From 0 to 1
  */
 export function greetingPauseMs(
-  kind: LaunchSpec["kind"],
+  kind: StoredLaunch["kind"],
   rebuff: Rebuff,
   rebuffs: number,
   attempts: number,

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
+import type { Logger } from "@toolyard/service-kit";
 import type { Replica } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 
@@ -13,6 +14,8 @@ export interface KnownRecords {
   read(deploymentId: string): Promise<DeploymentRecord | null>;
   get(deploymentId: string): DeploymentRecord | undefined;
   all(): DeploymentRecord[];
+  /** Whether the last `refresh` could read all rows. */
+  isComplete(): boolean;
   /** A probe of its process was made that is not written yet. */
   probed(replica: Replica, at: number): void;
 }
@@ -22,10 +25,13 @@ export const AT_ONCE = 50;
 
 export function createKnownRecords({
   store,
+  logger,
 }: {
   store: Pick<DeploymentStore, "load" | "loadMany" | "unsettled">;
+  logger: Logger;
 }): KnownRecords {
   const known = new Map<string, DeploymentRecord>();
+  const damaged = new Set<string>();
 
   function keep(record: DeploymentRecord): DeploymentRecord {
     const { id, revision, settledAt } = record.deployment;
@@ -43,6 +49,23 @@ export function createKnownRecords({
     return kept;
   }
 
+  /** Without those whose rows are damaged. They are tried again by the next sweep, and logged once. */
+  async function loadReadable(ids: readonly string[]): Promise<DeploymentRecord[]> {
+    try {
+      return await store.loadMany(ids);
+    } catch {
+      const found = await Promise.allSettled(ids.map((id) => store.load(id)));
+      found.forEach(({ status }, index) => {
+        const id = ids[index] ?? "";
+        if (status === "fulfilled") damaged.delete(id);
+        if (status === "fulfilled" || damaged.has(id)) return;
+        damaged.add(id);
+        logger.error({ deployment_id: id }, "a deployment's rows cannot be read; it is left alone");
+      });
+      return found.flatMap((each) => (each.status === "fulfilled" && each.value ? [each.value] : []));
+    }
+  }
+
   return {
     async refresh() {
       const revisions = await store.unsettled();
@@ -50,11 +73,12 @@ export function createKnownRecords({
         .filter(({ id, revision }) => known.get(id)?.deployment.revision !== revision)
         .map(({ id }) => id);
       for (let first = 0; first < changed.length; first += AT_ONCE) {
-        for (const record of await store.loadMany(changed.slice(first, first + AT_ONCE))) keep(record);
+        for (const record of await loadReadable(changed.slice(first, first + AT_ONCE))) keep(record);
         await turn();
       }
       const unsettled = new Set(revisions.map(({ id }) => id));
       for (const id of known.keys()) if (!unsettled.has(id)) known.delete(id);
+      for (const id of damaged) if (!unsettled.has(id)) damaged.delete(id);
       return [...known.values()];
     },
     async read(deploymentId) {
@@ -62,6 +86,7 @@ export function createKnownRecords({
       return record && keep(record);
     },
     get: (deploymentId) => known.get(deploymentId),
+    isComplete: () => damaged.size === 0,
     all: () => [...known.values()],
     probed({ deploymentId, id, incarnation }, at) {
       const record = known.get(deploymentId);

@@ -15,7 +15,7 @@ export function portsFor(
   runtimes: Iterable<Runtime>,
   address: string,
 ): number {
-  if (launch.kind === "remote") return 0;
+  if (launch.kind === "remote" || launch.kind === "unreadable") return 0;
   const { kind } = launch;
   return [...runtimes].some((one) => one.kind === runtime && one.needsPort(kind, address)) ? count : 0;
 }

@@ -19,7 +19,10 @@ export async function reclaimReplicas(options: {
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(options.runtimes.map((each) => [each.kind, each]));
   const foreign = new Set<string>();
   for (const { id } of await store.unsettled()) {
-    const known = await store.load(id);
+    const known = await store.load(id).catch((error: unknown) => {
+      logger.error({ err: error, deployment_id: id }, "a deployment's rows cannot be read; it is left alone");
+      return null;
+    });
     for (const replica of known?.replicas ?? []) {
       const { handle } = replica;
       const runtime = handle && runtimes.get(handle.runtime);

@@ -76,7 +76,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
   const changes = createReplicaChanges({ store, now, random });
-  const known = createKnownRecords({ store });
+  const known = createKnownRecords({ store, logger });
   const quietProbes = createQuietProbes({ store, logger });
   const census = createCensus({ known, runtimes, logger, graceMs });
   const work = createReplicaWork({

@@ -13,7 +13,8 @@ import {
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import { calleeOf } from "../deploying/callee.ts";
-import { openHeaders, openLaunch, openUrl, resourcesOf } from "../deploying/launch-opening.ts";
+import { openHeaders, openLaunch, openUrl, resourcesOf, whyUnopened } from "../deploying/launch-opening.ts";
+import { readable } from "../deploying/launch-spec.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import type { Reason } from "../reason.ts";
@@ -41,7 +42,6 @@ export interface ReplicaWork {
   bury(record: DeploymentRecord, replica: Replica): Promise<void>;
   stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
   reset(record: DeploymentRecord, replica: Replica): Promise<void>;
-  targetOf(deployment: Deployment, replica: Replica): ProbeTarget;
 }
 
 export interface ReplicaWorkOptions {
@@ -102,11 +102,29 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   function targetOf(deployment: Deployment, replica: Replica): ProbeTarget {
     return {
       ...calleeOf(deployment, replica, sealer),
-      launch: deployment.launch,
+      launch: readable(deployment.launch),
       mcpUrl: openUrl(deployment, sealer),
       headers: openHeaders(deployment, sealer),
       handle: replica.handle,
     };
+  }
+
+  /** A call of the replica; one that cannot be made, since something of it does not open, has failed for good. */
+  function callAs(
+    how: "check" | "greet",
+    deployment: Deployment,
+    replica: Replica,
+    signal: AbortSignal,
+    atMost?: Limit,
+  ): Promise<ProbeResult> {
+    let target: ProbeTarget;
+    try {
+      target = targetOf(deployment, replica);
+    } catch (error) {
+      const detail = `It cannot be called. ${whyUnopened(error)}`;
+      return Promise.resolve({ outcome: "FAILED", kind: "none", latencyMs: 0, detail, words: null, hopeless: true });
+    }
+    return prober[how](target, signal, atMost);
   }
 
   /** A port on which nothing listens: its own, or another when a stranger took that. */
@@ -237,8 +255,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     atMost?: Limit,
   ): Promise<Asked | null> {
     const { phase } = replica.state;
-    const call = phase === "STARTING" ? prober.greet : prober.check;
-    const answer = await call(targetOf(deployment, replica), signal, atMost);
+    const answer = await callAs(phase === "STARTING" ? "greet" : "check", deployment, replica, signal, atMost);
     if (signal.aborted) return null;
     const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
     const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
@@ -261,8 +278,6 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   }
 
   const work: ReplicaWork = {
-    targetOf,
-
     async start(given, replica, signal) {
       let record: DeploymentRecord | null = given;
       let starting: Replica | null = replica;
@@ -290,14 +305,13 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       const { launch } = deployment;
       const { startTimeoutSeconds, successThreshold } = launch.options.health;
       const deadline = replica.state.since + startTimeoutSeconds * 1_000;
-      const target = targetOf(deployment, replica);
       let successes = 0;
       let rebuffs = 0;
       let last: ProbeResult | null = null;
       let newsAt = now() + NEWS_INTERVAL_MS;
       while (!signal.aborted) {
         const left = Math.max(MIN_GREETING_SECONDS, (deadline - now()) / 1_000);
-        const result = await prober.greet(target, signal, { seconds: left, setting: START_TIMEOUT });
+        const result = await callAs("greet", deployment, replica, signal, { seconds: left, setting: START_TIMEOUT });
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
         successes = result.outcome === "FAILED" ? 0 : successes + 1;
         if (successes >= successThreshold) {

@@ -1,7 +1,7 @@
-import type { Sealer } from "@toolyard/service-kit";
+import type { Logger, Sealer } from "@toolyard/service-kit";
 import { calleeOf } from "../deploying/callee.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
-import { openHeaders, openUrl } from "../deploying/launch-opening.ts";
+import { openHeaders, openUrl, whyUnopened } from "../deploying/launch-opening.ts";
 import type { LastStopped, Place, RouteStore } from "./route-store.ts";
 import { ownKey, ownRoute, sharedKey, sharedRoute, type Route, type RouteSecrets } from "./route-table.ts";
 
@@ -25,6 +25,8 @@ export interface RouteBuilder {
 
 /** Deployments read at a time. */
 export const PART = 50;
+/** Deployments whose secrets cannot be opened, each of them logged once. */
+const MAX_TOLD = 10_000;
 
 /** @param stoppedRoutes Stopped tools that a proxy can tell of by name. */
 export function createRouteBuilder(options: {
@@ -32,12 +34,22 @@ export function createRouteBuilder(options: {
   routes: RouteStore;
   sealer: Sealer;
   stoppedRoutes: number;
+  logger: Logger;
 }): RouteBuilder {
-  const { store, routes, sealer, stoppedRoutes } = options;
+  const { store, routes, sealer, stoppedRoutes, logger } = options;
+  const told = new Set<string>();
   const secrets: RouteSecrets = {
     calleeOf: (deployment, replica) => calleeOf(deployment, replica, sealer),
     headersOf: (deployment) => openHeaders(deployment, sealer),
     urlOf: (deployment) => openUrl(deployment, sealer),
+    noteUnopened({ id, name }, error) {
+      const reason = whyUnopened(error);
+      if (!told.has(id) && told.size < MAX_TOLD) {
+        told.add(id);
+        logger.error({ deployment: name, reason }, "proxies are given no way to a deployment that cannot be opened");
+      }
+      return reason;
+    },
   };
 
   async function load(ids: Iterable<string>): Promise<Map<string, DeploymentRecord>> {

@@ -27,7 +27,7 @@ export interface RouteFixture {
   latest(): Promise<number>;
   /** Of the event log all that there is. */
   trim(): Promise<unknown>;
-  deploy(toolId: string, environment?: Environment): Promise<Deployment>;
+  deploy(toolId: string, environment?: Environment, launch?: Deployment["launch"]): Promise<Deployment>;
   /** Starts its replica, and lets it answer. */
   run(deployment: Deployment): Promise<void>;
   happen(deployment: Deployment, event: ReplicaEvent): Promise<void>;
@@ -42,13 +42,14 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
   const bus = createInProcessBus({ isOnlyWriter: true });
   const log = createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" });
   const health = createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" });
-  const tail = createEventTail({ log, bus, logger: createLogger({ level: "silent", name: "test" }) });
+  const logger = createLogger({ level: "silent", name: "test" });
+  const tail = createEventTail({ log, bus, logger });
   const store = createSqlDeploymentStore({ database, events: log, health });
   const changes = createReplicaChanges({ store, now: Date.now, random: () => 0 });
   const routes = createSqlRouteStore(database);
   const newFeed = () =>
     createRouteFeed({
-      builder: createRouteBuilder({ store, routes, sealer, stoppedRoutes }),
+      builder: createRouteBuilder({ store, routes, sealer, stoppedRoutes, logger }),
       log,
       tail,
       sessionKey: "session-key-session-key",
@@ -74,7 +75,7 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
     anotherFeed: newFeed,
     latest: () => log.latest(),
     trim: () => log.trim(Date.now() + 1),
-    async deploy(toolId, environment = "PRODUCTION") {
+    async deploy(toolId, environment = "PRODUCTION", launch = launchSpec.parse({ kind: "stdio", command: "x" })) {
       const id = newId();
       const deployment: Deployment = {
         id,
@@ -88,7 +89,7 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
         digest: "d",
         environment,
         runtime: "MOCK",
-        launch: launchSpec.parse({ kind: "stdio", command: "x" }),
+        launch,
         configuration: null,
         sealedConfiguration: null,
         desired: "RUN",

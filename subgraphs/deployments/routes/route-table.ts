@@ -39,11 +39,13 @@ export interface Route {
   targets: RouteTarget[];
 }
 
-/** Opens what a proxy must send to reach a replica. */
+/** Opens what a proxy must send to reach a replica. What cannot be opened throws. */
 export interface RouteSecrets {
   calleeOf(deployment: Deployment, replica: Replica): Callee;
   headersOf(deployment: Deployment): Record<string, string>;
   urlOf(deployment: Deployment): URL | null;
+  /** Told what was thrown. Answers why nothing can be sent, in a sentence. */
+  noteUnopened(deployment: Deployment, error: unknown): string;
 }
 
 /** The key of a deployment's own route, by its name. */
@@ -101,12 +103,14 @@ function toRoute(
   secrets: RouteSecrets,
 ): Route {
   const { launch } = deployment;
-  const remote = launch.kind === "remote";
-  const headers = Object.entries(remote && replicas.length > 0 ? secrets.headersOf(deployment) : {}).map(
-    ([name, value]) => ({ name, value }),
-  );
-  const url = replicas.length > 0 ? secrets.urlOf(deployment) : null;
-  const mcpTarget = url === null ? "" : `${url.pathname}${url.search}`;
+  let targets: RouteTarget[] = [];
+  let unopened: string | null = null;
+  try {
+    targets = openTargets({ deployment, replicas }, secrets);
+  } catch (error) {
+    // All other routes are good.
+    unopened = `${deployment.toolSlug} cannot be called. ${secrets.noteUnopened(deployment, error)}`;
+  }
   return {
     ...name,
     slug: deployment.toolSlug,
@@ -117,22 +121,31 @@ function toRoute(
     timeoutSeconds: launch.options.timeoutSeconds,
     maxConcurrentCalls: launch.options.maxConcurrentCalls,
     mcpPath: mcpPathOf(launch),
-    paths: remote ? (launch.paths ?? []) : null,
+    paths: launch.kind === "remote" ? launch.paths : null,
     enforceApproval: launch.options.enforceApproval,
     approvedToolsHash: null,
-    stateReason: stateReason(deployment),
-    awaited: isAwaited(deployment),
-    targets: targetsOf(replicas)
-      .map((replica) => ({
-        replicaId: replica.id,
-        ...secrets.calleeOf(deployment, replica),
-        ready: replica.state.phase === "READY",
-        headers,
-        mcpTarget,
-        remote,
-      }))
-      .filter(({ url }) => url !== ""),
+    stateReason: unopened ?? stateReason(deployment),
+    awaited: unopened === null && isAwaited(deployment),
+    targets,
   };
+}
+
+function openTargets({ deployment, replicas }: DeploymentRecord, secrets: RouteSecrets): RouteTarget[] {
+  const called = targetsOf(replicas);
+  if (called.length === 0) return [];
+  const headers = Object.entries(secrets.headersOf(deployment)).map(([name, value]) => ({ name, value }));
+  const url = secrets.urlOf(deployment);
+  const mcpTarget = url === null ? "" : `${url.pathname}${url.search}`;
+  return called
+    .map((replica) => ({
+      replicaId: replica.id,
+      ...secrets.calleeOf(deployment, replica),
+      ready: replica.state.phase === "READY",
+      headers,
+      mcpTarget,
+      remote: deployment.launch.kind === "remote",
+    }))
+    .filter((target) => target.url !== "");
 }
 
 function isAwaited({ status, desiredReplicas }: Deployment): boolean {
