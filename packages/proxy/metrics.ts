@@ -14,6 +14,7 @@ export interface ProxyGauges {
   outstanding: () => number;
   streams: () => number;
   routes: () => number;
+  refusedRoutes: () => number;
   connected: () => boolean;
   spool: () => { batches: number; bytes: number; dropped: number };
 }
@@ -71,6 +72,7 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   gauge("mcp_requests_outstanding", "Calls under way at replicas.", gauges.outstanding);
   gauge("mcp_streams_open", "Streams that stand open.", gauges.streams);
   gauge("toolyard_proxy_routes", "Routes known.", gauges.routes);
+  gauge("toolyard_proxy_routes_refused", "Routes that are not as agreed and are not used.", gauges.refusedRoutes);
   gauge("toolyard_proxy_connected", "1 while the control plane's routes are followed live.", () =>
     gauges.connected() ? 1 : 0,
   );

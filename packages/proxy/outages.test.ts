@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "@toolyard/testing";
@@ -180,6 +179,14 @@ describe("routes", () => {
     const answer = await fetch(`${proxy.url}/mcp/strange/v1/mcp`, { headers: { authorization: `Bearer ${token}` } });
     expect(answer.status).toBe(404);
     expect(routesOf(proxy).count).toBe(2);
+    const authorization = `Bearer ${await controlPlane.accessToken("root", "ADMIN", ["ADMIN"])}`;
+    const refused = async () => {
+      const metrics = await (await fetch(`${proxy.url}/metrics`, { headers: { authorization } })).text();
+      return /^toolyard_proxy_routes_refused (\d+)/m.exec(metrics)?.[1];
+    };
+    expect(await refused()).toBe("1");
+    controlPlane.changeRoutes({ routes: [routeTo("strange", [])], removed: [] });
+    await eventually("it is good again", async () => (await refused()) === "0");
   });
 });
 
@@ -207,6 +214,32 @@ describe("usage", () => {
     await eventually("all records", () => controlPlane.records().length === 8);
     await eventually("an empty spool", async () => (await readdir(join(dataDir, "proxy/usage"))).length === 0);
     expect(second.proxy.health()).toMatchObject({ spool: { batches: 0, bytes: 0, dropped: 0 } });
+  });
+
+  test("waits on disk while the control plane is of an earlier version, and is counted once it is upgraded", async () => {
+    const proxy = await start();
+    controlPlane.setEarlier(true);
+    const token = await controlPlane.accessToken("ada");
+    for (let calls = 0; calls < 3; calls += 1) expect(await statusWith(proxy, token)).toBe(200);
+    await eventually("refused", () => controlPlane.refusals() > 0);
+    await proxy[Symbol.asyncDispose]();
+    const files = await readdir(join(dataDir, "proxy/usage"));
+    expect(files.length).toBeGreaterThan(0);
+    expect(files.filter((name) => !name.endsWith(".batch"))).toEqual([]);
+    controlPlane.setEarlier(false);
+    await start();
+    await eventually("all records", () => controlPlane.records().length === 3);
+  });
+
+  test("a batch that was damaged on disk is set aside, and the next one comes", async () => {
+    await mkdir(join(dataDir, "proxy/usage"), { recursive: true });
+    const id = "00000000-0000-7000-8000-000000000000";
+    await writeFile(join(dataDir, `proxy/usage/${id}.batch`), '{"at": broken\n');
+    const proxy = await start();
+    const token = await controlPlane.accessToken("ada");
+    await statusWith(proxy, token);
+    await eventually("the next", () => controlPlane.records().length === 1);
+    expect(await readdir(join(dataDir, "proxy/usage"))).toContain(`${id}.refused`);
   });
 
   test("a batch that the control plane refuses for good does not keep the next from coming", async () => {

@@ -134,6 +134,7 @@ export async function createProxy(options: {
     outstanding: () => routes.outstanding(),
     streams: () => calls.streams(),
     routes: () => routes.count(),
+    refusedRoutes: () => controlPlane.refusedRoutes(),
     connected: () => controlPlane.connected(),
     spool: () => journal.stats(),
   });

@@ -8,6 +8,7 @@ import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
 import type { Introspection } from "./authentication.ts";
+import { createRefusedRoutes } from "../routing/refused-routes.ts";
 import { parseRouteTable, type RouteTable } from "../routing/route-table.ts";
 
 /** The control plane as the proxy needs it, over its GraphQL. Away is normal: every caller has something to go on with. */
@@ -15,14 +16,20 @@ export interface ControlPlane {
   /** Follows routes and revocations until closed, over whatever breaks. */
   start(): void;
   connected(): boolean;
+  /** Routes that are not as agreed, and so are not used. */
+  refusedRoutes(): number;
   /** @throws ToolyardError when it does not answer. */
   introspect(credential: string): Promise<Introspection>;
   /** @throws ToolyardError when it does not answer. */
   fetchKeys(): Promise<JSONWebKeySet>;
   /** @throws ToolyardError when it does not answer. */
   reportBusy(replicaIds: string[]): Promise<void>;
-  /** @param batch JSON of a UsageBatchInput. @throws ToolyardError when it was not taken. */
-  recordUsage(batch: Buffer): Promise<void>;
+  /**
+   * @param batch JSON of a UsageBatchInput.
+   * @returns Why it will never be taken, as the usage service says; null: it was taken.
+   * @throws ToolyardError when it was not taken now, also by a control plane of an earlier version, whose schema knows less.
+   */
+  recordUsage(batch: Buffer): Promise<string | null>;
   close(): Promise<void>;
 }
 
@@ -88,6 +95,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   const pool = new Pool(new URL(gatewayUrl).origin, { connections: 8 });
   const prefix = prefixOf(gatewayUrl);
   const stopping = new AbortController();
+  const refusedRoutes = createRefusedRoutes({ logger });
   let connected = false;
   let following: Promise<unknown> = Promise.resolve();
   let pongDue: NodeJS.Timeout | undefined;
@@ -153,8 +161,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       (data) => {
         // What cannot be read may be the change that matters: it ends the stream, and is asked for again.
         const { table, refused } = parseRouteTable(routesEvent.parse(data).routesChanged);
-        for (const error of refused)
-          logger.error({ problems: z.prettifyError(error) }, "a route is not as agreed and is not used");
+        refusedRoutes.note(table, refused);
         if (!connected) {
           connected = true;
           onConnected();
@@ -208,11 +215,16 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     }
   }
 
-  async function graphql(body: string | Buffer, timeoutMs: number): Promise<unknown> {
+  async function ask(body: string | Buffer, timeoutMs: number): Promise<z.output<typeof graphqlAnswer>> {
     const answer = graphqlAnswer.safeParse(await request("/graphql", body, timeoutMs));
     if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane did not answer GraphQL.");
-    if (answer.data.errors) throw errorOfAnswer(answer.data.errors);
-    return answer.data.data;
+    return answer.data;
+  }
+
+  async function graphql(body: string | Buffer, timeoutMs: number): Promise<unknown> {
+    const { data, errors } = await ask(body, timeoutMs);
+    if (errors) throw errorOfAnswer(errors);
+    return data;
   }
 
   return {
@@ -220,6 +232,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       following = Promise.all([followRoutes(), followRevocations()]);
     },
     connected: () => connected,
+    refusedRoutes: () => refusedRoutes.count(),
     async introspect(secret) {
       const data = await graphql(JSON.stringify({ query: INTROSPECT, variables: { c: secret } }), ASK_MS);
       const { expiresAt, ...found } = introspection.parse(data).introspectCredential;
@@ -236,7 +249,12 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     },
     async recordUsage(batch) {
       const head = Buffer.from(`{"query":${JSON.stringify(RECORD)},"variables":{"b":`);
-      await graphql(Buffer.concat([head, batch, Buffer.from("}}")]), RECORD_MS);
+      const { errors } = await ask(Buffer.concat([head, batch, Buffer.from("}}")]), RECORD_MS);
+      if (!errors) return null;
+      const error = errorOfAnswer(errors);
+      // Services name the problems of what they refuse. A schema that does not know a field does not.
+      if (error.code === "BAD_USER_INPUT" && errors[0]?.extensions?.["problems"] !== undefined) return error.message;
+      throw error;
     },
     async close() {
       stopping.abort();

@@ -64,23 +64,30 @@ export type RouteTable = z.infer<typeof routeTableSchema>;
 export type Route = RouteTable["routes"][number];
 export type RouteTarget = Route["targets"][number];
 
+/** A route that is not as agreed. */
+export interface RefusedRoute {
+  /** "": it does not say. */
+  key: string;
+  problems: string;
+}
+
 /**
  * A table as the control plane sends it. Routes that are not as agreed are left out, and taken out of the table before.
  * @throws ZodError where the table itself is not.
  */
-export function parseRouteTable(data: unknown): { table: RouteTable; refused: z.ZodError[] } {
+export function parseRouteTable(data: unknown): { table: RouteTable; refused: RefusedRoute[] } {
   const { routes: given, ...head } = routeTableSchema.extend({ routes: z.array(z.unknown()) }).parse(data);
   const table: RouteTable = { ...head, routes: [] };
-  const refused: z.ZodError[] = [];
+  const refused: RefusedRoute[] = [];
   for (const each of given) {
     const parsed = route.safeParse(each);
     if (parsed.success) {
       table.routes.push(parsed.data);
       continue;
     }
-    refused.push(parsed.error);
-    const keyed = z.object({ key: z.string() }).safeParse(each);
-    if (keyed.success) table.removed.push(keyed.data.key);
+    const key = z.object({ key: z.string() }).safeParse(each).data?.key ?? "";
+    refused.push({ key, problems: z.prettifyError(parsed.error) });
+    if (key !== "") table.removed.push(key);
   }
   return { table, refused };
 }

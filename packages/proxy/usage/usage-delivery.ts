@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
+import type { ControlPlane } from "../control-plane/control-plane.ts";
 import type { UsageJournal } from "./usage-journal.ts";
 
 /** Hands sealed batches to the control plane, one after the other, each until it is acknowledged. */
@@ -16,8 +17,8 @@ const LAST_WAIT_MS = 15_000;
 
 export function startUsageDelivery(options: {
   journal: UsageJournal;
-  /** Takes the JSON of a UsageBatchInput. @throws ToolyardError */
-  send: (batch: Buffer) => Promise<void>;
+  /** As `recordUsage` of the control plane. */
+  send: ControlPlane["recordUsage"];
   logger: Logger;
 }): UsageDelivery {
   const { journal, send, logger } = options;
@@ -27,20 +28,21 @@ export function startUsageDelivery(options: {
 
   async function deliver(id: string): Promise<void> {
     const batch = await journal.readBatch(id);
-    if (batch !== null) {
-      try {
-        await send(batch);
-      } catch (error) {
-        if (!(error instanceof ToolyardError) || error.code !== "BAD_USER_INPUT") throw error;
-        // It would be refused for ever, and all after it would wait.
-        logger.error(
-          { batch: id, reason: error.message },
-          "the control plane refuses a batch of usage; it is set aside",
-        );
-        return journal.refuseBatch(id);
-      }
+    const refused = batch === null ? null : await attempt(batch);
+    if (refused === null) return journal.removeBatch(id);
+    // It would be refused for ever, and all after it would wait.
+    logger.error({ batch: id, reason: refused }, "the control plane refuses a batch of usage; it is set aside");
+    return journal.refuseBatch(id);
+  }
+
+  async function attempt(batch: Buffer): Promise<string | null> {
+    try {
+      return await send(batch);
+    } catch (error) {
+      if (error instanceof ToolyardError && error.code === "BAD_USER_INPUT" && !isJson(batch))
+        return "It was damaged on disk: it is no JSON.";
+      throw error;
     }
-    await journal.removeBatch(id);
   }
 
   async function run(): Promise<void> {
@@ -82,4 +84,13 @@ export function startUsageDelivery(options: {
       await running;
     },
   };
+}
+
+function isJson(bytes: Buffer): boolean {
+  try {
+    JSON.parse(bytes.toString());
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -1,0 +1,32 @@
+import type { Logger } from "@toolyard/service-kit";
+import type { RefusedRoute, RouteTable } from "./route-table.ts";
+
+/** Routes of the control plane's table that are not as agreed: each is logged once, until it is good again or gone. */
+export interface RefusedRoutes {
+  note(table: RouteTable, refused: readonly RefusedRoute[]): void;
+  count(): number;
+}
+
+export function createRefusedRoutes({ logger }: { logger: Logger }): RefusedRoutes {
+  let keys = new Set<string>();
+  /** Of the whole table that is coming, in parts. */
+  let coming: Set<string> | null = null;
+  return {
+    note(table, refused) {
+      if (table.begins) coming = new Set();
+      const into = coming ?? keys;
+      for (const { key } of table.routes) into.delete(key);
+      const unused = new Set(refused.map(({ key }) => key));
+      for (const key of table.removed) if (!unused.has(key)) into.delete(key);
+      for (const { key, problems } of refused) {
+        if (!keys.has(key) && !into.has(key))
+          logger.error({ route: key, problems }, "a route is not as agreed and is not used");
+        into.add(key);
+      }
+      if (table.more) return;
+      keys = into;
+      coming = null;
+    },
+    count: () => keys.size,
+  };
+}
