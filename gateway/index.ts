@@ -28,8 +28,3 @@ export {
   type SubscriptionEngine,
   type SubscriptionEngineOptions,
 } from "./subscriptions/subscription-engine.ts";
-export {
-  createGraphqlTransportWs,
-  type GraphqlTransportWs,
-  type GraphqlTransportWsOptions,
-} from "./subscriptions/graphql-transport-ws.ts";

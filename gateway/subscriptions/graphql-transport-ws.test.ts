@@ -4,19 +4,21 @@ import type { AddressInfo } from "node:net";
 import { createClient, type Client } from "graphql-ws";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { anonymous, createUserCaller, ToolyardError, type Caller } from "@toolyard/service-kit";
+import { anonymous, createUserCaller, newId, ToolyardError, type Caller } from "@toolyard/service-kit";
 import { createExecutor } from "../execution/executor.ts";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
 import { createHivePlanner } from "../execution/planning/hive-planner.ts";
 import { createInProcessClient } from "../execution/clients/in-process-client.ts";
 import { createLocalPlanner } from "../execution/planning/local-planner.ts";
-import { createGraphqlTransportWs, type GraphqlTransportWs } from "./graphql-transport-ws.ts";
-import { createSubscriptionEngine } from "./subscription-engine.ts";
+import { graphqlTransportWs } from "./graphql-transport-ws.ts";
+import { createSocketConnections, type SocketConnections } from "./socket-connections.ts";
+import { createSubscriptionEngine, type SubscriptionEngine } from "./subscription-engine.ts";
 
 interface Running {
   url: string;
-  protocol: GraphqlTransportWs;
+  protocol: SocketConnections;
+  engine: SubscriptionEngine;
   client(connectionParams?: Record<string, unknown>): Client;
 }
 
@@ -44,9 +46,11 @@ async function start(options: StartOptions = {}): Promise<Running> {
     clients,
     planner: createLocalPlanner({ supergraphSdl, cores: [createHivePlanner({ supergraphSdl })] }),
   });
-  const protocol = createGraphqlTransportWs({
+  const engine = createSubscriptionEngine({ executor, ...limits });
+  const protocol = createSocketConnections(graphqlTransportWs, {
     executor,
-    engine: createSubscriptionEngine({ executor, ...limits }),
+    engine,
+    contextOf: (caller) => ({ caller, requestId: newId() }),
     authenticate: callerOf,
     log: { error: () => undefined, debug: () => undefined },
     heartbeatMs,
@@ -65,6 +69,7 @@ async function start(options: StartOptions = {}): Promise<Running> {
   return {
     url,
     protocol,
+    engine,
     client(connectionParams) {
       const client = createClient({
         url,
@@ -220,43 +225,43 @@ describe("graphql-transport-ws", () => {
   });
 
   test("a revoked caller's sockets close, others stay", async () => {
-    const { client, protocol } = await start({
+    const { client, protocol, engine } = await start({
       changes: endless(1).changes,
       callerOf: (params) => createUserCaller(String(params["user"]), "VIEWER"),
     });
     const kept = client({ user: "kept" }).iterate({ query: watch });
     await kept.next();
     const closing = closeOf(client({ user: "gone" }), watch);
-    await until(() => protocol.openSockets === 2);
-    await until(() => protocol.activeSubscriptions() === 2);
-    protocol.closeSockets(({ userId }) => userId === "gone", "This credential was revoked.");
+    await until(() => protocol.openStreams === 2);
+    await until(() => engine.activeStreams === 2);
+    protocol.endWhere(({ userId }) => userId === "gone", "This credential was revoked.");
     expect(await closing).toMatchObject({ code: 4401, reason: "This credential was revoked." });
-    await until(() => protocol.openSockets === 1);
+    await until(() => protocol.openStreams === 1);
   });
 
   test("what a client no longer wants is released in the subgraph", async () => {
     const source = endless(2);
-    const { client, protocol } = await start({ changes: source.changes });
+    const { client, engine } = await start({ changes: source.changes });
     const stream = client().iterate({ query: watch });
     await stream.next();
     expect(source.open()).toBe(1);
     await stream.return?.();
-    await until(() => source.open() === 0 && protocol.activeSubscriptions() === 0);
+    await until(() => source.open() === 0 && engine.activeStreams === 0);
   });
 
   test("a client that vanishes releases everything", async () => {
     const source = endless(2);
-    const { client, protocol } = await start({ changes: source.changes });
+    const { client, protocol, engine } = await start({ changes: source.changes });
     const one = client();
     await one.iterate({ query: watch }).next();
     one.terminate();
-    await until(() => source.open() === 0 && protocol.activeSubscriptions() === 0 && protocol.openSockets === 0);
+    await until(() => source.open() === 0 && engine.activeStreams === 0 && protocol.openStreams === 0);
   });
 
   test("a client that does not read gets an error with the last sequence it can have received", async () => {
     const ballast = "x".repeat(60_000);
     let sent = 0;
-    const { url, protocol } = await start({
+    const { url, engine } = await start({
       maxQueuedEvents: 4,
       slowConsumerGraceMs: 50,
       changes: async function* () {
@@ -281,7 +286,7 @@ describe("graphql-transport-ws", () => {
     );
     await until(() => messages.length > 2);
     socket.pause();
-    await until(() => protocol.droppedEvents() > 0, 15_000);
+    await until(() => engine.droppedEvents > 0, 15_000);
     socket.resume();
     await until(() => messages.at(-1)?.type === "complete");
     const received = messages.flatMap(({ payload }) => payload?.data?.productChanged.sequence ?? []);
@@ -294,7 +299,7 @@ describe("graphql-transport-ws", () => {
   test("one that reads nothing for many heartbeats still gets it, when it reads again", async () => {
     const ballast = "x".repeat(60_000);
     let sent = 0;
-    const { url, protocol } = await start({
+    const { url, engine } = await start({
       maxQueuedEvents: 4,
       slowConsumerGraceMs: 50,
       heartbeatMs: 150,
@@ -321,7 +326,7 @@ describe("graphql-transport-ws", () => {
     );
     await until(() => messages.length > 0);
     slow.pause();
-    await until(() => protocol.droppedEvents() > 0, 15_000);
+    await until(() => engine.droppedEvents > 0, 15_000);
     // Two heartbeats are over when one that is silent is gone.
     await once(await open({ autoPong: false }), "close");
     slow.resume();
@@ -404,7 +409,7 @@ describe("graphql-transport-ws", () => {
     await once(socket, "open");
     socket.send(JSON.stringify({ type: "connection_init" }));
     await once(socket, "close");
-    await until(() => protocol.openSockets === 0);
+    await until(() => protocol.openStreams === 0);
   });
 
   test("what is for services only cannot be subscribed to by others", async () => {

@@ -1,17 +1,17 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { DEPRECATED_GRAPHQL_WS_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { createTypeChooser, EVENT_STREAM } from "../http/media-types.ts";
 import { createGraphqlSse } from "./graphql-sse.ts";
-import { createGraphqlTransportWs } from "./graphql-transport-ws.ts";
+import { graphqlTransportWs } from "./graphql-transport-ws.ts";
 import type { HttpExchange, RequestHead } from "./http-exchange.ts";
 import { createHttpCallback } from "./http-callback.ts";
 import { createMultipart } from "./multipart.ts";
 import type { SubscriptionEngine } from "./subscription-engine.ts";
-import { createSubscriptionsTransportWs } from "./subscriptions-transport-ws.ts";
+import { createSocketConnections } from "./socket-connections.ts";
+import { subscriptionsTransportWs } from "./subscriptions-transport-ws.ts";
 
 export interface SubscriptionProtocolsOptions {
   executor: Pick<Executor, "inspect" | "execute" | "subscribe">;
@@ -68,8 +68,10 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
       Object.assign(contextOf(caller, request), { isOnSocket: true }),
     ...(maxAnonymousMessageBytes !== undefined && { maxAnonymousMessageBytes }),
   };
-  const transportWs = createGraphqlTransportWs(overSockets);
-  const legacyWs = createSubscriptionsTransportWs(overSockets);
+  // Of several that a client offers, the first of these is spoken.
+  const overSocket = [graphqlTransportWs, subscriptionsTransportWs].map((protocol) =>
+    createSocketConnections(protocol, overSockets),
+  );
   const sse = createGraphqlSse(overHttp);
   const multipart = createMultipart(overHttp);
   const callback = createHttpCallback({
@@ -78,14 +80,13 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
     ...(heartbeatMs !== undefined && { minHeartbeatMs: heartbeatMs }),
   });
   const chooseType = createTypeChooser();
-  const others = [legacyWs, sse, multipart, callback];
+  const all = [...overSocket, sse, multipart, callback];
 
   return {
     handleUpgrade(request, socket, head) {
       const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
-      const isLegacy =
-        offered.includes(DEPRECATED_GRAPHQL_WS_PROTOCOL) && !offered.includes(GRAPHQL_TRANSPORT_WS_PROTOCOL);
-      (isLegacy ? legacyWs : transportWs).handleUpgrade(request, socket, head);
+      const spoken = overSocket.find(({ protocol }) => offered.includes(protocol)) ?? overSocket[0];
+      spoken?.handleUpgrade(request, socket, head);
     },
     async handleOperation(exchange) {
       const { result, stream } = chooseType(exchange.request.headers.accept);
@@ -98,14 +99,13 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
     },
     handleStream: (exchange) => sse.handle(exchange),
     get openStreams() {
-      return others.reduce((sum, { openStreams }) => sum + openStreams, transportWs.openSockets);
+      return all.reduce((sum, { openStreams }) => sum + openStreams, 0);
     },
     endWhere(isConcerned, message) {
-      transportWs.closeSockets(isConcerned, message);
-      for (const protocol of others) protocol.endWhere(isConcerned, message);
+      for (const protocol of all) protocol.endWhere(isConcerned, message);
     },
     async close(timeoutMs) {
-      await Promise.all([transportWs.close(timeoutMs), ...others.map((protocol) => protocol.close(timeoutMs))]);
+      await Promise.all(all.map((protocol) => protocol.close(timeoutMs)));
     },
   };
 }
