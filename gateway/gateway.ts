@@ -8,6 +8,7 @@ import {
   messageOf,
   newId,
   type Caller,
+  type Gauge,
   type GraphClient,
   type Logger,
   type ServiceHealth,
@@ -45,7 +46,8 @@ interface CommonOptions {
   healthChecks: readonly (() => Promise<ServiceHealth[]>)[];
   /** What an operator should know, shown in /health. */
   notes?: readonly string[];
-  gauges: () => Promise<Record<string, number>>;
+  /** What subgraphs count, asked of each. */
+  gauges: () => readonly Promise<readonly Gauge[]>[];
   /** Closed with the gateway, as the last. Nothing is recorded or reported unless given. */
   telemetry?: Telemetry;
   /** False where the subgraphs' clients tell them nothing of the caller but the forwarded headers; more can be shared then. */

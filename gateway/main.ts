@@ -8,6 +8,7 @@ import {
   CALLER_HEADER,
   ConfigError,
   createLogger,
+  createServiceCaller,
   createTokenSigner,
   logLifetime,
   prepareDataDir,
@@ -27,6 +28,8 @@ import { parseSupergraph } from "./execution/schema/supergraph.ts";
 import { createGateway } from "./gateway.ts";
 import { checkGraphql, checkHttp, reachSubgraphs } from "./observability/health.ts";
 import { createAnonymousAuthenticator, createJwksAuthenticator } from "./identity/jwks-authentication.ts";
+import { IDENTITY_SUBGRAPH } from "./identity/toolyard-identity.ts";
+import { readGauges } from "./observability/remote-gauges.ts";
 import { createSupergraphFile } from "./supergraph/supergraph-file.ts";
 import { createTelemetry } from "./observability/telemetry.ts";
 
@@ -84,7 +87,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   }
   const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" });
-  const common = { config, supergraphSdl, gauges: async () => ({}), telemetry, logger, requestLog };
+  const common = { config, supergraphSdl, telemetry, logger, requestLog };
 
   async function createAlone() {
     const { jwt } = config;
@@ -94,6 +97,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       subgraphsKnowCallers: false,
       authenticator: jwt ? createJwksAuthenticator(jwt) : createAnonymousAuthenticator(),
       healthChecks: [checkAll(checkForeign)],
+      gauges: () => [],
     });
   }
 
@@ -108,10 +112,14 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
         name: CALLER_HEADER,
         sign: (caller, about) => signer.callerHeader(caller, subgraph, about),
       });
+    const self = createServiceCaller("gateway", ["internal:metrics"]);
+    const gaugesOf = async ({ name, url }: Address) =>
+      readGauges({ graphqlUrl: url, headers: { [CALLER_HEADER]: await signer.callerHeader(self, name) } });
     return createGateway({
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
+      gauges: () => subgraphs.map(gaugesOf),
       healthChecks: [checkAll(checkOwn), () => checkHttp("proxy", config.proxyHealthUrl, "PROXY_URL or PROXY_PORT")],
     });
   }
@@ -134,7 +142,8 @@ function checkForeign({ name, url }: Address) {
   return checkGraphql(name, url);
 }
 function checkOwn({ name, url }: Address) {
-  return checkHttp(name, new URL("/health", url).href, "SUBGRAPH_URLS");
+  // Without identity nobody is known.
+  return checkHttp(name, new URL("/health", url).href, "SUBGRAPH_URLS", { essential: name === IDENTITY_SUBGRAPH });
 }
 
 function requireAddresses(names: readonly string[], given: Record<string, string>): void {

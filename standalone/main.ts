@@ -23,6 +23,7 @@ import {
 import { flag, parseEnvironment } from "@toolyard/service-kit/process/config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
@@ -68,11 +69,16 @@ await runProcess(
     await requirePort("PROXY_PORT", config.host, config.proxyPort);
     const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
     const [secretKey = "", ...previousSecretKeys] = secretKeys;
-    const bus = createInProcessBus({ isOnlyWriter: true });
+    const stores = createSqliteStores({
+      dataDir,
+      bus: createInProcessBus({ isOnlyWriter: true }),
+      logger: createLogger({ level: config.logLevel, name: "stores" }),
+    });
+    lifetime.onShutdown("stores", () => stores.close());
     const graph = createDeferredGraphClient();
     const shared = (name: string) => ({
       logger: createLogger({ level: config.logLevel, name }),
-      bus,
+      stores,
       graph,
       secretKeys,
       dataDir,
@@ -117,8 +123,7 @@ await runProcess(
         () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`, "PROXY_PORT"),
       ],
       notes,
-      gauges: async () =>
-        Object.assign({}, ...(await Promise.all(subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? {})))),
+      gauges: () => subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? []),
       logger,
       requestLog: createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" }),
     });

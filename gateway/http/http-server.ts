@@ -162,7 +162,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   app.get("/metrics", async (request, reply) => {
     const { authorization } = request.headers;
     await requireMetricsAccess({ authorization, metricsToken, authenticate: () => authenticate(request.raw) });
-    return reply.header("content-type", metrics.registry.contentType).send(await metrics.registry.metrics());
+    return reply.header("content-type", metrics.registry.contentType).send(await metrics.report());
   });
   const { jwks } = options;
   if (jwks) {

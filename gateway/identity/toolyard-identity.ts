@@ -19,6 +19,9 @@ export interface ToolyardIdentity {
 }
 
 /** How one gets a credential: whatever came with them instead of one is not looked at. */
+/** Whose fields say who calls. */
+export const IDENTITY_SUBGRAPH = "identity";
+
 export const OPEN_MUTATIONS: readonly string[] = ["login", "register", "refreshSession"];
 
 const REVOCATIONS =

@@ -16,9 +16,6 @@ export interface HealthReport {
   notes?: string[];
 }
 
-/** What must work for the gateway to be of use; all else only degrades it. */
-const ESSENTIAL = new Set(["sqlite", "identity"]);
-
 /** Asks every part at once, each with a deadline. */
 export async function checkHealth(options: {
   checks: readonly (() => Promise<ServiceHealth[]>)[];
@@ -29,12 +26,12 @@ export async function checkHealth(options: {
   // Several subgraphs report the same store: the worst answer is the one to show.
   for (const service of found) {
     const before = services.get(service.name);
-    if (!before || rank(service.status) > rank(before.status)) services.set(service.name, service);
+    if (!before || severity(service) > severity(before)) services.set(service.name, service);
   }
   const all = [...services.values()];
   const broken = all.filter(({ status }) => status === "unhealthy");
   const status =
-    broken.some(({ name }) => ESSENTIAL.has(name)) || (broken.length > 0 && broken.length === all.length)
+    broken.some(({ essential }) => essential) || (broken.length > 0 && broken.length === all.length)
       ? "unhealthy"
       : all.some((service) => service.status !== "healthy")
         ? "degraded"
@@ -56,18 +53,20 @@ export async function checkHealth(options: {
   };
 }
 
-function rank(status: ServiceHealth["status"]): number {
-  return status === "healthy" ? 0 : status === "degraded" ? 1 : 2;
+/** The worse, the higher: of two that are broken, the essential one. */
+function severity({ status, essential }: ServiceHealth): number {
+  return (status === "healthy" ? 0 : status === "degraded" ? 2 : 4) + (essential ? 1 : 0);
 }
 
 /** A subgraph by its name, as ill as the worst of what it rests on, and what it rests on. */
 export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">): Promise<ServiceHealth[]> {
   const started = performance.now();
   const parts = await subgraph.health();
-  const worst = parts.toSorted((a, b) => rank(b.status) - rank(a.status))[0];
+  const worst = parts.toSorted((a, b) => severity(b) - severity(a))[0];
   const self: ServiceHealth = {
     name: subgraph.name,
     status: worst?.status ?? "healthy",
+    essential: worst?.essential ?? false,
     responseTimeMs: Math.round((performance.now() - started) * 100) / 100,
     ...(worst?.detail !== undefined && { detail: worst.detail }),
   };
@@ -75,12 +74,17 @@ export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">)
 }
 
 /** Whether an HTTP service answers its health path with 2xx. `variable` says where it is. */
-export async function checkHttp(name: string, url: string, variable: string): Promise<[ServiceHealth]> {
-  const service = await measureHealth(name, async () => {
+export async function checkHttp(
+  name: string,
+  url: string,
+  variable: string,
+  { essential = false }: { essential?: boolean } = {},
+): Promise<[ServiceHealth]> {
+  const check = async () => {
     const response = await ask(url, variable, {});
     if (!response.ok) throw new Error(`It answered ${response.status}; ${variable} may name something else.`);
-  });
-  return [service];
+  };
+  return [await measureHealth(name, check, { essential })];
 }
 
 /** Whether a subgraph that is not Toolyard's answers GraphQL at all. */

@@ -3,7 +3,7 @@ import { createGatewayMetrics } from "./metrics.ts";
 
 test("replaced plans are counted by planner, reason and hash, and no client makes more series than operations are told apart", async () => {
   const metrics = createGatewayMetrics({
-    gauges: () => Promise.resolve({}),
+    gauges: () => [],
     subscriptions: () => 0,
     droppedEvents: () => 0,
     maxOperations: 2,

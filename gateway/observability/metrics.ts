@@ -1,3 +1,5 @@
+import type { Gauge as SubgraphGauge } from "@toolyard/service-kit";
+import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
 import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
 import { Counter, Gauge, Registry } from "prom-client";
 import type { ReplacedPlan } from "../execution/planning/isolated-planner.ts";
@@ -8,6 +10,8 @@ import type { ShadowOutcome } from "../execution/reference/shadow.ts";
 /** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
 export interface GatewayMetrics {
   registry: Registry;
+  /** All of them, in Prometheus' text format. */
+  report(): Promise<string>;
   httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
   operations: OperationMetrics;
   /** A planner's plan was not taken: see execution/planning/isolated-planner.ts. */
@@ -18,25 +22,9 @@ export interface GatewayMetrics {
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
 
-/** What subgraphs count. As OpenMetrics has it, what only grows ends in `_total`, and nothing else does. */
-const KEPT_BY_SUBGRAPHS: Record<string, { type: "gauge" | "counter"; help: string; labelNames?: string[] }> = {
-  mcp_tools: { type: "gauge", help: "Registered tools that are not deleted." },
-  mcp_tools_total: { type: "counter", help: "Tools that were ever registered." },
-  mcp_deployments: { type: "gauge", help: "Deployments by status.", labelNames: ["status"] },
-  mcp_deployments_active: { type: "gauge", help: "Deployments that are starting, running or stopping." },
-  mcp_sessions: { type: "gauge", help: "MCP sessions that are open in replicas on stdio." },
-  mcp_replica_restarts_total: { type: "counter", help: "Replicas' processes that were started again." },
-  user_sessions: { type: "gauge", help: "Logins that have not ended." },
-  tasks: { type: "gauge", help: "Tasks by status.", labelNames: ["status"] },
-  tasks_total: { type: "counter", help: "Tasks that came to a status since the start.", labelNames: ["status"] },
-  celery_tasks_total: { type: "counter", help: "The same as tasks_total.", labelNames: ["status"] },
-};
-
-/**
- * @param gauges Counts that subgraphs keep, read when metrics are: by name, perhaps with a label as in `tasks{status="QUEUED"}`.
- */
+/** @param options.gauges What subgraphs count, asked of each when metrics are read. */
 export function createGatewayMetrics(options: {
-  gauges: () => Promise<Record<string, number>>;
+  gauges: () => readonly Promise<readonly SubgraphGauge[]>[];
   subscriptions: () => number;
   droppedEvents: () => number;
   /** How many operations are told apart. */
@@ -76,36 +64,6 @@ export function createGatewayMetrics(options: {
       this.inc(droppedEvents());
     },
   });
-  const kept = Object.entries(KEPT_BY_SUBGRAPHS).map(([name, { type, help, labelNames = [] }]) => {
-    const metric =
-      type === "gauge"
-        ? new Gauge({ name, help, labelNames, registers })
-        : new Counter({ name, help, labelNames, registers });
-    return [name, metric] as const;
-  });
-  const metricOf = new Map(kept);
-  new Gauge({
-    name: "toolyard_gauges_up",
-    help: "1 while the subgraphs' own counts could be read.",
-    registers,
-    async collect() {
-      try {
-        for (const [key, value] of Object.entries(await gauges())) {
-          const [, name = "", label, of = ""] = /^(\w+)(?:\{(\w+)="(\w+)"\})?$/.exec(key) ?? [];
-          const metric = metricOf.get(name);
-          const labels = label === undefined ? {} : { [label]: of };
-          if (metric instanceof Gauge) metric.set(labels, value);
-          else if (metric) {
-            metric.remove(labels);
-            metric.inc(labels, value);
-          }
-        }
-        this.set(1);
-      } catch {
-        this.set(0); // a subgraph is away: said by this gauge and by /health
-      }
-    },
-  });
   const replacedPlans = new Counter({
     name: "query_plans_replaced_total",
     help: "Plans that were not taken from a planner, being wrong or none. The log has plan and reason by the hash.",
@@ -141,6 +99,7 @@ export function createGatewayMetrics(options: {
 
   return {
     registry,
+    report: createGaugeReport({ registry, read: gauges }),
     httpRequest(method, endpoint, status, seconds) {
       const known = METHODS.has(method) ? method : "OTHER";
       seriesOf(known, endpoint, status).observe(seconds);

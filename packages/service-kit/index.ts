@@ -12,7 +12,14 @@ export {
   type GraphClient,
   type GraphRequest,
 } from "./graph/graph-client.ts";
-export { measureHealth, type RequestContext, type ServiceHealth, type Subgraph, type Warn } from "./graph/subgraph.ts";
+export {
+  measureHealth,
+  type Gauge,
+  type RequestContext,
+  type ServiceHealth,
+  type Subgraph,
+  type Warn,
+} from "./graph/subgraph.ts";
 export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
 export * from "./graph/paging.ts";
 export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";

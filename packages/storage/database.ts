@@ -13,6 +13,8 @@ import { statementReporter } from "./observed-statements.ts";
  * transaction at a time, since TypeORM shares one SQLite connection and two transactions on it would interleave.
  */
 export interface Database {
+  /** Path of the SQLite file, or ":memory:". */
+  readonly file: string;
   readonly read: EntityManager;
   /** Runs `work` in a write transaction; rolled back when it throws. Do no slow or outside work in it: writers wait. */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
@@ -86,6 +88,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   };
 
   return {
+    file: options.file,
     read: reader.manager,
     transaction,
     async ping() {

@@ -1,8 +1,10 @@
+import { createInProcessBus } from "@toolyard/events";
 import { createHttpGraphClient } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import {
   baseUrl,
   list,
   logLevel,
+  metricsToken,
   parseEnvironment,
   port,
   refuseUnusedServers,
@@ -10,12 +12,13 @@ import {
   type Environment,
 } from "@toolyard/service-kit/process/config.ts";
 import { prepareDataDir } from "@toolyard/service-kit/process/data-dir.ts";
-import { createLogger, type Logger } from "@toolyard/service-kit/process/log.ts";
+import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { logLifetime, runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
 import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
 import { readSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
+import type { SubgraphOptions } from "./hosted-subgraph.ts";
+import { createSqliteStores } from "./stores.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
-import type { GraphClient } from "@toolyard/service-kit/graph/graph-client.ts";
 import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createCallerHeaderVerifier, createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
 import { z } from "zod";
@@ -38,28 +41,17 @@ const shape = (name: string) => ({
   ALLOWED_HOSTS: list([], "toolyard.example.com"),
   GATEWAY_URL: baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000"),
   LOG_LEVEL: logLevel,
+  METRICS_TOKEN: metricsToken,
 });
 
-export interface SubgraphDependencies<Config, Bus> {
-  config: Config;
-  logger: Logger;
-  bus: Bus;
-  graph: GraphClient;
-  secretKeys: readonly string[];
-  dataDir: string;
-  /** Aborts when the process begins to stop. */
-  signal: AbortSignal;
-}
-
 /** A subgraph's `main.ts`: reads the environment, serves the subgraph over HTTP until a signal comes. */
-export async function runSubgraph<Config, Bus>(options: {
+export async function runSubgraph<Config>(options: {
   name: string;
   env: Environment;
   parseConfig: (env: Environment) => Config;
-  createBus: () => Bus;
-  create: (dependencies: SubgraphDependencies<Config, Bus>) => Promise<Subgraph>;
+  create: (options: SubgraphOptions<Config>) => Promise<Subgraph>;
 }): Promise<void> {
-  const { name, env, parseConfig, createBus, create } = options;
+  const { name, env, parseConfig, create } = options;
   await runProcess(async (lifetime) => {
     refuseUnusedServers(env);
     const common = parseEnvironment(shape(name), env);
@@ -75,7 +67,9 @@ export async function runSubgraph<Config, Bus>(options: {
     lifetime.onShutdown("graph client", () => graph.close());
     const { DATA_DIR: dataDir } = common;
     const { signal } = lifetime;
-    const subgraph = await create({ config, logger, bus: createBus(), graph, secretKeys, dataDir, signal });
+    const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+    lifetime.onShutdown("stores", () => stores.close());
+    const subgraph = await create({ config, logger, graph, secretKeys, dataDir, stores, signal });
     lifetime.onShutdown(name, () => subgraph.close());
     const verifyCaller = createCallerHeaderVerifier({ secretKeys, audience: name });
     const server = await serveSubgraph({
@@ -83,6 +77,7 @@ export async function runSubgraph<Config, Bus>(options: {
       host: common.HOST,
       port: common.PORT,
       allowedHosts: common.ALLOWED_HOSTS,
+      metricsToken: common.METRICS_TOKEN ?? null,
       verifyCaller,
       logger,
     });

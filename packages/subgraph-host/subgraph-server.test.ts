@@ -8,7 +8,7 @@ import type * as graphql from "graphql";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createUserCaller } from "@toolyard/service-kit/identity/caller.ts";
+import { createServiceCaller, createUserCaller } from "@toolyard/service-kit/identity/caller.ts";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { serveSubgraph, type SubgraphServer } from "./subgraph-server.ts";
 import type { RequestContext } from "@toolyard/service-kit/graph/subgraph.ts";
@@ -19,6 +19,7 @@ const { buildSchema } = createRequire(import.meta.url)("graphql") as typeof grap
 
 const secretKey = "s".repeat(40);
 const signer = createTokenSigner({ secretKey });
+const METRICS_TOKEN = "a-token-for-scrapers";
 const JSON_TYPE = { "content-type": "application/json" };
 const seen: RequestContext[] = [];
 
@@ -49,11 +50,13 @@ beforeAll(async () => {
       },
       start: async () => undefined,
       health: async () => [],
+      gauges: async () => [{ name: "texts", help: "Texts.", labels: { of: "one" }, value: 7 }],
       close: async () => undefined,
     },
     host: "127.0.0.1",
     port: 0,
     verifyCaller: createCallerHeaderVerifier({ secretKeys: [secretKey], audience: "tools" }),
+    metricsToken: METRICS_TOKEN,
     logger: createLogger({ level: "silent", name: "test" }),
   });
   port = Number(new URL(server.url).port);
@@ -234,4 +237,22 @@ test("documents fill no memory, whoever sends them", { timeout: 120_000 }, async
   // 12 MB of text, of which the last four million characters may stay.
   await flood({ ...JSON_TYPE, ...(await signedFor("tools")) });
   expect((heap() - before) / 1e6).toBeLessThan(15);
+});
+
+test("metrics are for scrapers with the token, and as plain counts for the gateway", async () => {
+  const metricsUrl = server.url.replace("graphql", "metrics");
+  const as = async (headers: Record<string, string>) => {
+    const response = await fetch(metricsUrl, { headers });
+    return { status: response.status, text: await response.text() };
+  };
+  expect((await as({})).status).toBe(401);
+  expect((await as({ authorization: "Bearer another" })).status).toBe(401);
+  expect((await as({ authorization: `Bearer ${METRICS_TOKEN}`, origin: "https://evil.example" })).status).toBe(403);
+  // Somebody's own header, as the gateway sends it with their queries, is no gateway's.
+  expect((await as(await signedFor("tools"))).status).toBe(403);
+  const scraped = await as({ authorization: `Bearer ${METRICS_TOKEN}` });
+  expect(scraped.text).toContain('# HELP texts Texts.\n# TYPE texts gauge\ntexts{of="one"} 7\n');
+  const gateway = createServiceCaller("gateway", ["internal:metrics"]);
+  const counts = await as({ [CALLER_HEADER]: await signer.callerHeader(gateway, "tools") });
+  expect(JSON.parse(counts.text)).toEqual([{ name: "texts", help: "Texts.", labels: { of: "one" }, value: 7 }]);
 });

@@ -13,6 +13,7 @@ import {
   type FormattedExecutionResult,
 } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
+import { Registry } from "prom-client";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
@@ -23,6 +24,9 @@ import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { newId } from "@toolyard/service-kit/identifiers.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
+import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
+import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
 import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
@@ -54,7 +58,7 @@ interface Sender extends SignedCaller {
 }
 
 /**
- * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health.
+ * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health and /metrics.
  * Who calls comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: what the gateway keeps
  * from its subgraphs (other sites' pages, large and expensive documents) is kept off here, and there are no subscriptions.
  */
@@ -65,9 +69,11 @@ export async function serveSubgraph(options: {
   /** Names under which strangers may address it, beside loopback names and `host`. */
   allowedHosts?: readonly string[];
   verifyCaller: (header: string) => Promise<SignedCaller>;
+  /** By which /metrics is read; null: only by the gateway. */
+  metricsToken?: string | null;
   logger: Logger;
 }): Promise<SubgraphServer> {
-  const { subgraph, host, port, allowedHosts = [], verifyCaller, logger } = options;
+  const { subgraph, host, port, allowedHosts = [], verifyCaller, metricsToken = null, logger } = options;
   const crossSite = createCrossSitePolicy(createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts }));
   const operations = {
     ofGateway: await createSubgraphOperations({ subgraph, forStrangers: null, logger }),
@@ -136,6 +142,28 @@ export async function serveSubgraph(options: {
     send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
   }
 
+  const registry = new Registry();
+  collectProcessMetrics(registry);
+  const report = createGaugeReport({ registry, read: () => [subgraph.gauges?.() ?? Promise.resolve([])] });
+
+  /** To the gateway only the subgraph's own counts, which it shows among its metrics. */
+  async function sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { caller, isSigned } = await senderOf(request);
+    if (isSigned) {
+      caller.require("internal:metrics");
+      return send(response, 200, (await subgraph.gauges?.()) ?? []);
+    }
+    crossSite.check(request);
+    await requireMetricsAccess({
+      authorization: request.headers.authorization,
+      metricsToken,
+      authenticate() {
+        throw new ToolyardError("UNAUTHENTICATED", "A subgraph alone shows its metrics to whoever has METRICS_TOKEN.");
+      },
+    });
+    sendText(response, 200, await report(), registry.contentType);
+  }
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = requestIdOf(request);
     const path = (request.url ?? "/").split("?", 1)[0];
@@ -143,8 +171,9 @@ export async function serveSubgraph(options: {
       send(response, status, { errors: [{ message, extensions: { code, requestId } }] });
     try {
       if (path === "/health" && request.method === "GET") return await health(response);
+      if (path === "/metrics" && request.method === "GET") return await sendMetrics(request, response);
       if (path !== "/graphql")
-        throw new ToolyardError("NOT_FOUND", "A subgraph answers at POST /graphql and GET /health.");
+        throw new ToolyardError("NOT_FOUND", "A subgraph answers at POST /graphql, GET /health and GET /metrics.");
       if (request.method !== "POST") throw new ToolyardError("BAD_USER_INPUT", "Send GraphQL by POST.");
       const ambiguity = ambiguityOf(request.rawHeaders);
       if (ambiguity !== null) return sendErrors(400, `The request is ambiguous: ${ambiguity}.`);
@@ -256,7 +285,10 @@ async function subscribeTo(
 }
 
 function send(response: ServerResponse, status: number, body: unknown, type = "application/json"): void {
-  const text = JSON.stringify(body);
+  sendText(response, status, JSON.stringify(body), type);
+}
+
+function sendText(response: ServerResponse, status: number, text: string, type: string): void {
   response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(text) });
   response.end(text);
 }

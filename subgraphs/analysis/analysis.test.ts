@@ -8,6 +8,7 @@ import { codeOf, dataOf, executeOn, subscribeOn } from "@toolyard/testing";
 import { describe, expect, test, vi } from "vitest";
 import { createFakeGraph, fakeTool, stdioLaunch } from "./fixtures/graph.ts";
 import { TASK, ended, withAnalysis, type ShownTask } from "./fixtures/subgraph.ts";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "./index.ts";
 
 const author = createUserCaller("author", "DEVELOPER");
@@ -334,19 +335,21 @@ describe("reading tasks", () => {
   test("gauges count tasks by status, health names the queue", () =>
     withAnalysis(async ({ subgraph, tasks }) => {
       const counted = (name: string, counts: Record<string, number>) =>
-        Object.fromEntries(TASK_STATUSES.map((status) => [`${name}{status="${status}"}`, counts[status] ?? 0]));
+        TASK_STATUSES.map(
+          (status) => expect.objectContaining({ name, labels: { status }, value: counts[status] ?? 0 }) as unknown,
+        );
       const { id } = await tasks.enqueue({ kind: "SMOKE_TEST", input: {}, requestedById: null });
-      expect(await subgraph.gauges?.()).toEqual({
+      expect(await subgraph.gauges?.()).toEqual([
         ...counted("tasks", { QUEUED: 1 }),
         ...counted("tasks_total", { QUEUED: 1 }),
         ...counted("celery_tasks_total", { QUEUED: 1 }),
-      });
+      ]);
       await tasks.cancel(id);
-      expect(await subgraph.gauges?.()).toEqual({
+      expect(await subgraph.gauges?.()).toEqual([
         ...counted("tasks", { CANCELLED: 1 }),
         ...counted("tasks_total", { QUEUED: 1, CANCELLED: 1 }),
         ...counted("celery_tasks_total", { QUEUED: 1, CANCELLED: 1 }),
-      });
+      ]);
       expect(await subgraph.health()).toMatchObject([{ name: "queue", status: "healthy" }]);
     }));
 });
@@ -354,8 +357,12 @@ describe("reading tasks", () => {
 test("what was accepted before the process ended is done by the next one, each with a queue of its own", async () => {
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-analysis-"));
   const logger = createLogger({ level: "silent", name: "test" });
-  const open = () =>
-    createAnalysisSubgraph({ config: {}, logger, bus: createInProcessBus(), graph: createFakeGraph(), dataDir });
+  const open = async () => {
+    const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+    const graph = createFakeGraph();
+    const subgraph = await createAnalysisSubgraph({ config: {}, logger, graph, secretKeys: [], dataDir, stores });
+    return { ...subgraph, close: () => subgraph.close().then(() => stores.close()) };
+  };
   try {
     const first = await open();
     const input = { toolId: "tool-1" };

@@ -1,4 +1,3 @@
-import { createInProcessBus } from "@toolyard/events";
 import { runSubgraph } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { parseAnalysisConfig } from "./config.ts";
 import { createAnalysisSubgraph } from "./index.ts";
@@ -7,6 +6,5 @@ await runSubgraph({
   name: "analysis",
   env: process.env,
   parseConfig: parseAnalysisConfig,
-  createBus: createInProcessBus,
   create: createAnalysisSubgraph,
 });

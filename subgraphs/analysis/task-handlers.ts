@@ -1,5 +1,5 @@
-import type { Logger } from "@toolyard/service-kit";
-import type { TaskHandler, TaskQueue, TaskWorker } from "@toolyard/tasks";
+import type { SubgraphParts } from "@toolyard/subgraph-host";
+import type { TaskHandler } from "@toolyard/tasks";
 import { z } from "zod";
 import type { AnalysisProvider } from "./analysis-provider.ts";
 import { repositoriesUnsupported } from "./analysis-service.ts";
@@ -31,14 +31,12 @@ export interface AnalysisJob {
 /** Milliseconds that an analysis may take. */
 const TIMEOUT_MS = 120_000;
 
-/** Runs this subgraph's kinds of tasks in this process. */
-export function startAnalysisWorkers(options: {
-  tasks: TaskQueue;
+/** How this subgraph's kinds of tasks are run. */
+export function createTaskHandlers(options: {
   provider: AnalysisProvider;
   evidence: EvidenceReader;
-  logger: Logger;
-}): TaskWorker[] {
-  const { tasks, provider, evidence: reader, logger } = options;
+}): NonNullable<SubgraphParts["tasks"]> {
+  const { provider, evidence: reader } = options;
 
   const feasibility: TaskHandler = async ({ input, signal, progress }): Promise<FeasibilityReport> => {
     const subject = jobInput.parse(input);
@@ -68,10 +66,9 @@ export function startAnalysisWorkers(options: {
     return generatedConfigSchema.parse(await provider.generateConfig(evidence, signal));
   };
 
-  logger.debug({ provider: provider.name }, "analyses are run here");
-  return [
-    tasks.register("FEASIBILITY", feasibility, { timeoutMs: TIMEOUT_MS }),
-    tasks.register("IMPROVEMENTS", improvements, { timeoutMs: TIMEOUT_MS }),
-    tasks.register("GENERATE_CONFIG", generateConfig, { timeoutMs: TIMEOUT_MS }),
-  ];
+  return {
+    FEASIBILITY: { handler: feasibility, timeoutMs: TIMEOUT_MS },
+    IMPROVEMENTS: { handler: improvements, timeoutMs: TIMEOUT_MS },
+    GENERATE_CONFIG: { handler: generateConfig, timeoutMs: TIMEOUT_MS },
+  };
 }

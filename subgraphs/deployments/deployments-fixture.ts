@@ -24,6 +24,7 @@ import { codeOf, dataOf, subscribeOn, type AnswerStream } from "@toolyard/testin
 import { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
 import { createMockProber } from "./engine/mock-prober.ts";
 import { createProber } from "./engine/probe.ts";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createDeploymentsSubgraph, type DeploymentsSubgraphOptions } from "./index.ts";
 import { launchSpec } from "./deploying/launch-spec.ts";
 
@@ -127,10 +128,11 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     hostId: "host-1",
     ...options.config,
   };
+  const logger = createLogger({ level: "silent", name: "test" });
   const subgraph = await createDeploymentsSubgraph({
     config,
-    logger: createLogger({ level: "silent", name: "test" }),
-    bus: createInProcessBus(),
+    logger,
+    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
     graph: createFakeGraph(tools),
     secretKeys: [SECRET_KEY],
     dataDir,

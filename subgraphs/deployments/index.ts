@@ -1,22 +1,9 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { buildSubgraphSchema } from "@apollo/subgraph";
-import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
-import { createEventLog, createEventTail, type WakeUpBus } from "@toolyard/events";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import {
-  createSealer,
-  createToolLookup,
-  deriveKey,
-  measureHealth,
-  type GraphClient,
-  type Logger,
-  type Subgraph,
-} from "@toolyard/service-kit";
-import { openDatabase, readMigrations } from "@toolyard/storage";
-import { parse } from "graphql";
+import { createSealer, createToolLookup, deriveKey, type Subgraph } from "@toolyard/service-kit";
+import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
 import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
@@ -56,19 +43,9 @@ import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 export { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
 export { createRuntimes } from "./runtime-wiring.ts";
 
-export interface DeploymentsSubgraphOptions {
-  config: DeploymentsConfig;
-  logger: Logger;
-  bus: WakeUpBus;
-  graph: GraphClient;
-  /** The current one first. */
-  secretKeys: readonly string[];
-  dataDir: string;
+export interface DeploymentsSubgraphOptions extends SubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
-  /** Aborts when Toolyard begins to stop: long work is not waited for. */
-  signal?: AbortSignal;
-  now?: () => number;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
   timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
@@ -81,173 +58,173 @@ export interface DeploymentsSubgraphOptions {
 const STOPPED_ROUTES = 1_000;
 
 /** The deployments subgraph: its graph, its store, and the engine that starts and stops replicas. */
-export async function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): Promise<Subgraph> {
-  const { config, logger, bus, graph, dataDir, runtimes, now = Date.now, timing = {} } = options;
-  const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
-  const sealer = createSealer({ secretKey, previousSecretKeys });
-  const schemas = createSchemaValidator({ logger, signal: options.signal });
-  const database = await openDatabase({
-    file: join(dataDir, "deployments.sqlite"),
-    entities,
-    migrations: readMigrations(migrationsFolder),
-  });
-  const eventLog = createEventLog<DeploymentEventPayload>({
-    database,
-    schema: deploymentEvents,
-    bus,
-    topic: "deployment-events",
-    now,
-  });
-  const healthLog = createEventLog<HealthEventPayload>({
-    database,
-    schema: healthEvents,
-    bus,
-    topic: "deployment-health",
-    now,
-  });
-  const eventTail = createEventTail({ log: eventLog, bus, logger });
-  const healthTail = createEventTail({ log: healthLog, bus, logger });
-  const eventLines = createEventLines({ logger });
-  const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
-  const eventDeployments = createEventDeployments(store);
-  const hostId = await resolveHostId(config, dataDir, store);
-  await reclaimReplicas({ store, runtimes, hostId, now, logger });
-  const usageStore = createSqlUsageStore(database);
-  const address = config.advertiseHost;
-  const ports = createPortAllocator({
-    range: config.portRange,
-    address,
-    portsInUse: () => store.portsInUse(hostId),
-    isPortFree: options.isPortFree ?? isPortFree,
-  });
-  const prober = options.prober ?? chooseProber(config, runtimes);
-  const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
-  const archive = createLogArchive({ root: join(dataDir, "logs"), retentionMs: config.logRetentionMs, now });
-  const bury = createBurial({
-    runtimes: new Map(runtimes.map((runtime) => [runtime.kind, runtime])),
-    archive,
-    secrets,
-    logger,
-  });
-  const busyReplicas = createBusyReplicas({ now });
-  const reconciler = createReconciler({
-    isBusy: (replicaId) => busyReplicas.has(replicaId),
-    store,
-    runtimes,
-    prober,
-    ports,
-    sealer,
-    secrets,
-    bury,
-    logger,
-    hostId,
-    address,
-    now,
-    ...timing,
-  });
-  const deployments = createDeploymentService({
-    store,
-    graph,
-    runtimes,
-    ports,
-    sealer,
-    schemas,
-    hostId,
-    address,
-    now,
-    reconciler,
-    eventTail,
-    healthTail,
-    eventDeployments,
-    allowPrivateRemotes: config.allowPrivateRemotes,
-  });
-  const services = {
-    tools: createToolLookup({ graph }),
-    deployments,
-    eventDeployments,
-    logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
-    usage: createUsageService({ store: usageStore, now }),
-    routes: createRouteFeed({
-      builder: createRouteBuilder({
-        store,
-        routes: createSqlRouteStore(database),
-        sealer,
-        stoppedRoutes: options.stoppedRoutes ?? STOPPED_ROUTES,
-        logger,
+export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): Promise<Subgraph> {
+  return openSubgraph({ name: "deployments", folder: import.meta.dirname }, options, async (host) => {
+    const { config, logger, graph, dataDir, runtimes, timing = {} } = options;
+    const { now } = host;
+    host.onClose(async () => {
+      for (const runtime of runtimes) await runtime.close();
+    });
+    const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
+    const sealer = createSealer({ secretKey, previousSecretKeys });
+    const database = await host.openDatabase({ entities, migrationsFolder });
+    const { log: eventLog, tail: eventTail } = host.openEventLog<DeploymentEventPayload>({
+      database,
+      schema: deploymentEvents,
+      topic: "deployment-events",
+    });
+    const { log: healthLog, tail: healthTail } = host.openEventLog<HealthEventPayload>({
+      database,
+      schema: healthEvents,
+      topic: "deployment-health",
+    });
+    const eventLines = createEventLines({ logger });
+    const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
+    const eventDeployments = createEventDeployments(store);
+    const hostId = await resolveHostId(config, dataDir, store);
+    await reclaimReplicas({ store, runtimes, hostId, now, logger });
+    const usageStore = createSqlUsageStore(database);
+    const address = config.advertiseHost;
+    const ports = createPortAllocator({
+      range: config.portRange,
+      address,
+      portsInUse: () => store.portsInUse(hostId),
+      isPortFree: options.isPortFree ?? isPortFree,
+    });
+    const prober = options.prober ?? chooseProber(config, runtimes);
+    host.onClose(() => prober.close());
+    const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
+    const archive = createLogArchive({ root: join(dataDir, "logs"), retentionMs: config.logRetentionMs, now });
+    const bury = createBurial({
+      runtimes: new Map(runtimes.map((runtime) => [runtime.kind, runtime])),
+      archive,
+      secrets,
+      logger,
+    });
+    const busyReplicas = createBusyReplicas({ now });
+    const reconciler = createReconciler({
+      isBusy: (replicaId) => busyReplicas.has(replicaId),
+      store,
+      runtimes,
+      prober,
+      ports,
+      sealer,
+      secrets,
+      bury,
+      logger,
+      hostId,
+      address,
+      now,
+      ...timing,
+    });
+    host.onClose(() => reconciler.close({ stopReplicas: config.replicasOnExit === "stop" }));
+    const schemas = createSchemaValidator({ logger, signal: options.signal });
+    host.onClose(() => schemas.close());
+    const deployments = createDeploymentService({
+      store,
+      graph,
+      runtimes,
+      ports,
+      sealer,
+      schemas,
+      hostId,
+      address,
+      now,
+      reconciler,
+      eventTail,
+      healthTail,
+      eventDeployments,
+      allowPrivateRemotes: config.allowPrivateRemotes,
+    });
+    const services = {
+      tools: createToolLookup({ graph }),
+      deployments,
+      eventDeployments,
+      logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
+      usage: createUsageService({ store: usageStore, now }),
+      routes: createRouteFeed({
+        builder: createRouteBuilder({
+          store,
+          routes: createSqlRouteStore(database),
+          sealer,
+          stoppedRoutes: options.stoppedRoutes ?? STOPPED_ROUTES,
+          logger,
+        }),
+        log: eventLog,
+        tail: eventTail,
+        sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
       }),
-      log: eventLog,
-      tail: eventTail,
-      sessionKey: deriveKey(secretKey, "proxy-session").toString("base64url"),
-    }),
-    busyReplicas,
-    urls: createDeploymentUrls(config.proxyUrl),
-    sessionsOf: createSessionCounter({ prober, sealer }),
-  };
-  const countSessions = createSessionTotal({ sessionsOf: services.sessionsOf, running: reconciler.known, now });
-  let stopHousekeeping: (() => Promise<void>) | null = null;
-  const sdl = readFileSync(join(import.meta.dirname, "generated", "schema.graphql"), "utf8");
+      busyReplicas,
+      urls: createDeploymentUrls(config.proxyUrl),
+      sessionsOf: createSessionCounter({ prober, sealer }),
+    };
+    const countSessions = createSessionTotal({ sessionsOf: services.sessionsOf, running: reconciler.known, now });
 
-  let closing: Promise<void> | null = null;
-  async function close(): Promise<void> {
-    eventTail.close();
-    healthTail.close();
-    await schemas.close();
-    await stopHousekeeping?.();
-    await reconciler.close({ stopReplicas: config.replicasOnExit === "stop" });
-    await prober.close();
-    for (const runtime of runtimes) await runtime.close();
-    await database.close();
-  }
-
-  return {
-    name: "deployments",
-    schema: buildSubgraphSchema({
-      typeDefs: parse(sdl), // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
-      resolvers: resolvers as GraphQLResolverMap<unknown>,
-    }),
-    createContext: (request): Context => ({
-      ...request,
-      loaders: createLoaders(store, eventLog),
-      usageOf: createUsageLoader(services.usage, request.caller),
-      ...services,
-    }),
-    async start() {
-      reconciler.start();
-      stopHousekeeping = startHousekeeping({
-        eventLog,
-        healthLog,
-        usage: usageStore,
-        store,
-        archive,
-        bury,
-        logRetentionMs: config.logRetentionMs,
-        logger,
-        now,
-      });
-    },
-    async health() {
-      return [
-        await measureHealth("sqlite", () => database.ping()),
-        ...runtimes.map(({ kind, capabilities }) => ({
+    return {
+      resolvers,
+      createContext: (request): Context => ({
+        ...request,
+        loaders: createLoaders(store, eventLog),
+        usageOf: createUsageLoader(services.usage, request.caller),
+        ...services,
+      }),
+      async start() {
+        reconciler.start();
+        host.onClose(
+          startHousekeeping({
+            eventLog,
+            healthLog,
+            usage: usageStore,
+            store,
+            archive,
+            bury,
+            logRetentionMs: config.logRetentionMs,
+            logger,
+            now,
+          }),
+        );
+      },
+      health: async () =>
+        runtimes.map(({ kind, capabilities }) => ({
           name: `runtime:${kind.toLowerCase()}`,
-          status: "healthy" as const,
+          status: "healthy",
+          essential: false,
           responseTimeMs: 0,
           detail: capabilities.isolationDetail,
         })),
-      ];
-    },
-    async gauges() {
-      const counts = await store.countByStatus();
-      const of = (status: DeploymentStatus) => counts.get(status) ?? 0;
-      return {
-        ...Object.fromEntries(DEPLOYMENT_STATUSES.map((status) => [`mcp_deployments{status="${status}"}`, of(status)])),
-        mcp_deployments_active: of("STARTING") + of("RUNNING") + of("STOPPING"),
-        mcp_sessions: await countSessions(),
-        mcp_replica_restarts_total: eventLines.restarts(),
-      };
-    },
-    close: () => (closing ??= close()),
-  };
+      async gauges() {
+        const counts = await store.countByStatus();
+        const of = (status: DeploymentStatus) => counts.get(status) ?? 0;
+        const active = of("STARTING") + of("RUNNING") + of("STOPPING");
+        return [
+          ...DEPLOYMENT_STATUSES.map((status) => ({
+            name: "mcp_deployments",
+            help: "Deployments by status.",
+            labels: { status },
+            value: of(status),
+          })),
+          {
+            name: "mcp_deployments_active",
+            help: "Deployments that are starting, running or stopping.",
+            labels: {},
+            value: active,
+          },
+          {
+            name: "mcp_sessions",
+            help: "MCP sessions that are open in replicas on stdio.",
+            labels: {},
+            value: await countSessions(),
+          },
+          {
+            name: "mcp_replica_restarts_total",
+            help: "Replicas' processes that were started again.",
+            labels: {},
+            value: eventLines.restarts(),
+          },
+        ];
+      },
+    };
+  });
 }
 
 /** Simulated replicas are not called: they say themselves whether they would answer. */

@@ -1,4 +1,3 @@
-import { createInProcessBus } from "@toolyard/events";
 import { runSubgraph } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createDeploymentsSubgraph, createRuntimes, parseDeploymentsConfig } from "./index.ts";
@@ -7,7 +6,6 @@ await runSubgraph({
   name: "deployments",
   env: process.env,
   parseConfig: parseDeploymentsConfig,
-  createBus: createInProcessBus,
   create: async (options) => {
     // Two that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(options.dataDir);

@@ -5,6 +5,7 @@ import { createInProcessBus } from "@toolyard/events";
 import { createDeferredGraphClient, createLogger } from "@toolyard/service-kit";
 import { dataOf } from "@toolyard/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createIdentitySubgraph, parseIdentityConfig, type IdentitySubgraph } from "./index.ts";
 
 let dataDir: string;
@@ -19,10 +20,11 @@ afterEach(async () => {
 });
 
 async function start(env: Record<string, string> = {}) {
+  const logger = createLogger({ level: "silent", name: "identity" });
   const subgraph = await createIdentitySubgraph({
     config: parseIdentityConfig(env),
-    logger: createLogger({ level: "silent", name: "identity" }),
-    bus: createInProcessBus(),
+    logger,
+    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
     graph: createDeferredGraphClient(),
     secretKeys: ["a secret key for tests, of enough characters"],
     dataDir,

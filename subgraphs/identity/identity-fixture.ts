@@ -10,6 +10,7 @@ import {
   createTokenVerifier,
   type Caller,
 } from "@toolyard/service-kit";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { dataOf } from "@toolyard/testing";
 import { createIdentitySubgraph, parseIdentityConfig, type IdentitySubgraph } from "./index.ts";
 
@@ -55,10 +56,11 @@ export async function startIdentity(env: Record<string, string> = {}): Promise<I
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-identity-"));
   let offset = 0;
   const now = () => Date.now() + offset;
+  const logger = createLogger({ level: "silent", name: "identity" });
   const subgraph = await createIdentitySubgraph({
     config: parseIdentityConfig({ ADMIN_PASSWORD, ...env }),
-    logger: createLogger({ level: "silent", name: "identity" }),
-    bus: createInProcessBus(),
+    logger,
+    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
     graph: createDeferredGraphClient(),
     secretKeys: SECRET_KEYS,
     dataDir,

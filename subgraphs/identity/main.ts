@@ -1,4 +1,3 @@
-import { createInProcessBus } from "@toolyard/events";
 import { runSubgraph } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { createIdentitySubgraph, parseIdentityConfig } from "./index.ts";
 
@@ -6,7 +5,6 @@ await runSubgraph({
   name: "identity",
   env: process.env,
   parseConfig: parseIdentityConfig,
-  createBus: createInProcessBus,
   async create(options) {
     const subgraph = await createIdentitySubgraph(options);
     const { created, username, passwordFile, notes } = await subgraph.ensureFirstAdministrator();

@@ -14,12 +14,12 @@ import type { DocumentJobs } from "./worker/document-jobs.ts";
  */
 export async function createSqlDocumentStore(options: {
   database: Database;
-  file: string;
   logger: Logger;
   /** Aborts when Toolyard begins to stop. */
   signal?: AbortSignal | undefined;
 }): Promise<DocumentStore> {
-  const { database, file, logger, signal } = options;
+  const { database, logger, signal } = options;
+  const { file } = database;
   const module = new URL("./worker/document-worker.ts", import.meta.url);
   const writer = createJobProcesses<DocumentJobs>({
     name: "change of a document",

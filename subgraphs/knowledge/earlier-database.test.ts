@@ -37,7 +37,6 @@ test("documents that an earlier version stored are found as new ones are, and ch
     const database = await openDatabase({ file, entities, migrations });
     const store = await createSqlDocumentStore({
       database,
-      file,
       logger: createLogger({ level: "silent", name: "test" }),
     });
     const find = (query: string) =>

@@ -1,4 +1,3 @@
-import { createInProcessBus } from "@toolyard/events";
 import { runSubgraph } from "@toolyard/subgraph-host/subgraph-main.ts";
 import { parseToolsConfig } from "./config.ts";
 import { createToolsSubgraph } from "./index.ts";
@@ -7,6 +6,5 @@ await runSubgraph({
   name: "tools",
   env: process.env,
   parseConfig: parseToolsConfig,
-  createBus: createInProcessBus,
   create: createToolsSubgraph,
 });

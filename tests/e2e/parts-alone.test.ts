@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
 const SECRET_KEY = "a secret key for tests, of enough characters";
+const METRICS_TOKEN = "a-token-for-scrapers";
 const processes: ChildProcess[] = [];
 let dataDir: string;
 let gatewayUrl: string;
@@ -19,7 +20,7 @@ let identityUrl: string;
 async function start(entry: string, env: Record<string, string>, ready: string): Promise<void> {
   const child = spawn(process.execPath, [join(root, entry)], {
     cwd: root,
-    env: { PATH: process.env.PATH, DATA_DIR: dataDir, SECRET_KEY, LOG_LEVEL: "error", ...env },
+    env: { PATH: process.env.PATH, DATA_DIR: dataDir, SECRET_KEY, METRICS_TOKEN, LOG_LEVEL: "error", ...env },
     stdio: "ignore",
   });
   processes.push(child);
@@ -124,6 +125,29 @@ test("with EXECUTOR=apollo a subgraph is told the caller as well, and nobody's o
   expect(await codeOf(url, "{ tools { totalCount } }", { authorization: `Bearer ${accessToken}` })).toBe(
     "UPSTREAM_UNAVAILABLE",
   );
+});
+
+test("a subgraph alone shows what it counts to scrapers, and the gateway alone shows what its subgraphs count", async () => {
+  const authorization = `Bearer ${METRICS_TOKEN}`;
+  for (const url of [gatewayUrl, identityUrl]) {
+    const metrics = url.replace("graphql", "metrics");
+    expect((await fetch(metrics)).status).toBe(401);
+    const text = await (await fetch(metrics, { headers: { authorization } })).text();
+    expect(text).toMatch(/^# TYPE user_sessions gauge\nuser_sessions \d+$/m);
+    expect(text).toContain("process_cpu_seconds_total");
+    // The gateway of this test has four subgraphs that nothing answers for.
+    expect(text).toContain(`toolyard_gauges_up ${url === gatewayUrl ? 0 : 1}\n`);
+  }
+});
+
+test("a gateway without subgraphs that are not essential is degraded; without identity it is of no use", async () => {
+  const statusOf = async (url: string) =>
+    ((await (await fetch(url.replace("graphql", "health"))).json()) as { status: string }).status;
+  expect(await statusOf(gatewayUrl)).toBe("degraded");
+  const url = `http://127.0.0.1:${await freePort()}/graphql`;
+  const alive = ["tools", "knowledge", "analysis", "deployments"].map((name) => `${name}=${identityUrl}`);
+  await startGateway(url, { SUBGRAPH_URLS: ["identity=http://127.0.0.1:1/graphql", ...alive].join(",") });
+  expect(await statusOf(url)).toBe("unhealthy");
 });
 
 test("DATA_DIR is for its user alone", async () => {

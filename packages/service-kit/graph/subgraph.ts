@@ -19,8 +19,20 @@ export interface ServiceHealth {
   /** As in `/health`: `sqlite`, `mysql`, `identity`, `tools`, … */
   name: string;
   status: "healthy" | "degraded" | "unhealthy";
+  /** Whether Toolyard is of no use without it; all else only degrades it. */
+  essential: boolean;
   responseTimeMs: number;
   detail?: string;
+}
+
+/** One series of a metric of Prometheus'. As OpenMetrics has it, what only grows has a name in `_total`, and nothing else does. */
+export interface Gauge {
+  name: string;
+  /** A sentence for operators, the same for all series of the name. */
+  help: string;
+  /** The same labels in all series of the name; never an id, or what a caller typed. */
+  labels: Record<string, string>;
+  value: number;
 }
 
 /** One federated subgraph: hosted in-process by standalone.ts, or over HTTP by its own main.ts. */
@@ -33,8 +45,8 @@ export interface Subgraph {
   /** Begins background work; called once the graph answers. */
   start(): Promise<void>;
   health(): Promise<ServiceHealth[]>;
-  /** Metrics in Prometheus' text format would need the registry; a subgraph only counts. */
-  gauges?(): Promise<Record<string, number>>;
+  /** What it counts, read when metrics are. */
+  gauges?(): Promise<Gauge[]>;
   /** Ends background work, then stores. Running operations have ended before. */
   close(): Promise<void>;
 }
@@ -43,7 +55,7 @@ export interface Subgraph {
 export async function measureHealth(
   name: string,
   check: () => Promise<void>,
-  timeoutMs = 2_000,
+  { essential = false, timeoutMs = 2_000 }: { essential?: boolean; timeoutMs?: number } = {},
 ): Promise<ServiceHealth> {
   const started = performance.now();
   let timer: NodeJS.Timeout | undefined;
@@ -52,11 +64,12 @@ export async function measureHealth(
   });
   try {
     await Promise.race([check(), deadline]);
-    return { name, status: "healthy", responseTimeMs: elapsed(started) };
+    return { name, status: "healthy", essential, responseTimeMs: elapsed(started) };
   } catch (error) {
     return {
       name,
       status: "unhealthy",
+      essential,
       responseTimeMs: elapsed(started),
       detail: messageOf(error),
     };

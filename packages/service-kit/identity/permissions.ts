@@ -71,6 +71,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:sealed-launch",
   "internal:stop-deployments",
   "internal:github-event",
+  "internal:metrics",
 ] as const;
 
 /** What a proxy's credential lets it do. */

@@ -7,6 +7,7 @@ import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createCallerHeaderVerifier, createDeferredGraphClient, createLogger } from "@toolyard/service-kit";
 import { serveSubgraph } from "@toolyard/subgraph-host/subgraph-server.ts";
 import { openDatabase, readMigrations } from "@toolyard/storage";
+import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { entities, migrationsFolder, toolEventSchema } from "@toolyard/subgraph-tools/database.ts";
 import { now, type Clock } from "./messages.ts";
@@ -17,7 +18,7 @@ const logger = createLogger({ level: "error", name: "tools" });
 const subgraph = await createToolsSubgraph({
   config: {},
   logger,
-  bus,
+  stores: createSqliteStores({ dataDir, bus, logger }),
   graph: createDeferredGraphClient(),
   secretKeys: [secretKey],
   dataDir,

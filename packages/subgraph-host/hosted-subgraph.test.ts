@@ -1,0 +1,93 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInProcessBus } from "@toolyard/events";
+import { createLogger } from "@toolyard/service-kit";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { openSubgraph, type SubgraphHost, type SubgraphParts } from "./hosted-subgraph.ts";
+import { createSqliteStores, type Stores } from "./stores.ts";
+
+const logger = createLogger({ level: "silent", name: "test" });
+/** Of a subgraph whose schema needs nothing but resolvers that exist already. */
+const definition = { name: "knowledge", folder: join(import.meta.dirname, "..", "..", "subgraphs", "knowledge") };
+const parts: SubgraphParts = { resolvers: {}, createContext: () => ({}) };
+const noTables = { entities: [], migrationsFolder: import.meta.dirname };
+
+let dataDir: string;
+let stores: Stores;
+/** What was done, in order. */
+let log: string[];
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "toolyard-host-"));
+  log = [];
+  const sqlite = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+  stores = {
+    ...sqlite,
+    async openDatabase(options) {
+      const database = await sqlite.openDatabase(options);
+      return { ...database, close: () => database.close().then(() => void log.push(`${options.name} closed`)) };
+    },
+  };
+});
+afterEach(async () => {
+  await stores.close();
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+const open = (build: (host: SubgraphHost) => Promise<SubgraphParts>) =>
+  openSubgraph(definition, { stores, logger }, build);
+
+test("closes what it was given last first, then its stores, and once", async () => {
+  const subgraph = await open(async (host) => {
+    await host.openDatabase(noTables);
+    host.closing.addEventListener("abort", () => log.push("closing"));
+    host.onClose(() => log.push("first"));
+    host.onClose(() => log.push("second"));
+    return { ...parts, start: () => host.onClose(() => log.push("started last")) };
+  });
+  await subgraph.start();
+  await Promise.all([subgraph.close(), subgraph.close()]);
+  expect(log).toEqual(["closing", "started last", "second", "first", "knowledge closed"]);
+});
+
+test("leaves nothing open when it cannot be built", async () => {
+  const opening = open(async (host) => {
+    await host.openDatabase(noTables);
+    host.onClose(() => log.push("closed"));
+    throw new Error("no port is free");
+  });
+  await expect(opening).rejects.toThrow("no port is free");
+  expect(log).toEqual(["closed", "knowledge closed"]);
+});
+
+test("each of its databases is essential to it, and what else it rests on is as it says", async () => {
+  const runtime = { name: "runtime:mock", status: "healthy", essential: false, responseTimeMs: 0 } as const;
+  const subgraph = await open(async (host) => {
+    await host.openDatabase(noTables);
+    return { ...parts, health: async () => [runtime] };
+  });
+  try {
+    expect(await subgraph.health()).toMatchObject([
+      { name: "sqlite", status: "healthy", essential: true },
+      { name: "runtime:mock", status: "healthy", essential: false },
+    ]);
+  } finally {
+    await subgraph.close();
+  }
+});
+
+test("runs the kinds of tasks that it contributes from when it starts, in the process's one queue", async () => {
+  const seen: unknown[] = [];
+  const subgraph = await open(async () => ({
+    ...parts,
+    tasks: { VALIDATION: { handler: async ({ input }) => void seen.push(input) } },
+  }));
+  const queue = await stores.tasks();
+  const { id } = await queue.enqueue({ kind: "VALIDATION", input: { of: 1 }, requestedById: null });
+  expect(seen).toEqual([]);
+  await subgraph.start();
+  await vi.waitFor(async () => expect(await queue.store.getMany([id])).toMatchObject([{ status: "SUCCEEDED" }]));
+  expect(seen).toEqual([{ of: 1 }]);
+  await subgraph.close();
+  expect(() => queue.register("VALIDATION", async () => null)).not.toThrow();
+});

@@ -1,0 +1,151 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildSubgraphSchema } from "@apollo/subgraph";
+import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
+import { createEventLog, createEventTail, type EventLog, type EventLogSchema, type EventTail } from "@toolyard/events";
+import {
+  measureHealth,
+  type Gauge,
+  type GraphClient,
+  type Logger,
+  type RequestContext,
+  type ServiceHealth,
+  type Subgraph,
+} from "@toolyard/service-kit";
+import type { Database, DatabaseOptions } from "@toolyard/storage";
+import type { RegistrationOptions, TaskHandler, TaskKind, TaskQueue, TaskWorker } from "@toolyard/tasks";
+import { parse } from "graphql";
+import type { Stores } from "./stores.ts";
+
+/** What a process gives each subgraph that it carries. */
+export interface SubgraphOptions<Config> {
+  config: Config;
+  logger: Logger;
+  graph: GraphClient;
+  /** Current first. */
+  secretKeys: readonly string[];
+  /** Folder of what is kept in files of its own. */
+  dataDir: string;
+  /** The process's, which closes them after its subgraphs. */
+  stores: Stores;
+  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  signal?: AbortSignal | undefined;
+  /** Epoch milliseconds. */
+  now?: (() => number) | undefined;
+}
+
+/** What opens the stores of one subgraph, and closes them with it. */
+export interface SubgraphHost {
+  readonly now: () => number;
+  /** Aborts when the subgraph begins to close. */
+  readonly closing: AbortSignal;
+  openDatabase(options: Pick<DatabaseOptions, "entities"> & { migrationsFolder: string }): Promise<Database>;
+  /** A log in one of the subgraph's databases, and its live tail. `topic` is unique in the installation. */
+  openEventLog<Payload>(options: { database: Database; schema: EventLogSchema; topic: string }): {
+    log: EventLog<Payload>;
+    tail: EventTail<Payload>;
+  };
+  /** The process's queue. */
+  tasks(): Promise<TaskQueue>;
+  /** Runs when the subgraph closes: after its streams have ended, last first, and before its stores close. */
+  onClose(close: () => unknown): void;
+}
+
+/** How tasks of a kind are run. */
+export interface TaskRunner extends RegistrationOptions {
+  handler: TaskHandler;
+}
+
+/** What makes one subgraph different from another. */
+export interface SubgraphParts<Methods extends object = object> {
+  /** Of the type that is generated from its schema. */
+  resolvers: object;
+  createContext(request: RequestContext): object;
+  /** Kinds of tasks that it runs, from when it starts. */
+  tasks?: Partial<Record<TaskKind, TaskRunner>>;
+  /** Begins its other background work. */
+  start?(): unknown;
+  /** Health of what it rests on, its databases aside. */
+  health?(): Promise<ServiceHealth[]>;
+  gauges?(): Promise<Gauge[]>;
+  /** What it offers to its process beside the port. */
+  methods?: Methods;
+}
+
+/**
+ * Opens a subgraph: its schema from `generated/schema.graphql` in `folder`, its stores by the host. When `build` fails, what it had opened is
+ * closed.
+ */
+export async function openSubgraph<Methods extends object = object>(
+  definition: { name: string; folder: string },
+  options: Pick<SubgraphOptions<unknown>, "stores" | "logger" | "now">,
+  build: (host: SubgraphHost) => Promise<SubgraphParts<Methods>>,
+): Promise<Subgraph & Methods> {
+  const { name, folder } = definition;
+  const { stores, logger, now = Date.now } = options;
+  const { bus } = stores;
+  const databases: Database[] = [];
+  const tails: { close(): void }[] = [];
+  const closers: (() => unknown)[] = [];
+  let workers: TaskWorker[] = [];
+  const abort = new AbortController();
+
+  async function closeAll(): Promise<void> {
+    abort.abort();
+    for (const tail of tails) tail.close();
+    // Aborts the runs, which end when what they work with is closed as well.
+    const ended = Promise.all(workers.map((worker) => worker.close()));
+    for (const close of closers.toReversed()) await close();
+    await ended;
+    for (const database of databases) await database.close();
+  }
+  let closed: Promise<void> | null = null;
+  const close = () => (closed ??= closeAll());
+
+  const host: SubgraphHost = {
+    now,
+    closing: abort.signal,
+    async openDatabase(wanted) {
+      const database = await stores.openDatabase({ name, ...wanted });
+      databases.push(database);
+      return database;
+    },
+    openEventLog<Payload>(wanted: { database: Database; schema: EventLogSchema; topic: string }) {
+      const log = createEventLog<Payload>({ ...wanted, bus, now });
+      const tail = createEventTail({ log, bus, logger });
+      tails.push(tail);
+      return { log, tail };
+    },
+    tasks: () => stores.tasks(),
+    onClose: (closer) => void closers.push(closer),
+  };
+
+  try {
+    const parts = await build(host);
+    const typeDefs = parse(readFileSync(join(folder, "generated", "schema.graphql"), "utf8"));
+    const subgraph: Subgraph = {
+      name,
+      // The generated type says which resolvers there may be; Apollo's only that there are some, by any name.
+      schema: buildSubgraphSchema({ typeDefs, resolvers: parts.resolvers as GraphQLResolverMap<unknown> }),
+      createContext: parts.createContext,
+      async start() {
+        const runners = Object.entries(parts.tasks ?? {}) as [TaskKind, TaskRunner][];
+        if (runners.length > 0) {
+          const queue = await stores.tasks();
+          workers = runners.map(([kind, { handler, ...registration }]) => queue.register(kind, handler, registration));
+        }
+        await parts.start?.();
+      },
+      async health() {
+        const own = databases.map((database) => measureHealth(stores.kind, () => database.ping(), { essential: true }));
+        return [...(await Promise.all(own)), ...((await parts.health?.()) ?? [])];
+      },
+      gauges: async () => (await parts.gauges?.()) ?? [],
+      close,
+    };
+    return Object.assign(subgraph, parts.methods);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
