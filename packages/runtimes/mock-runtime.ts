@@ -73,7 +73,7 @@ export function createMockRuntime(
   const { world = createMockWorld(), now = Date.now, faultOf = (): MockFault => ({}), tickIntervalMs = 50 } = options;
   const listeners = new Set<Parameters<Runtime["onExit"]>[0]>();
   const waiting = new Map<MockReplica, PromiseWithResolvers<void>>();
-  const told = new Set<MockReplica>([...world.replicas.values()].filter(({ ended }) => ended !== null));
+  const told = new WeakSet<MockReplica>([...world.replicas.values()].filter(({ ended }) => ended !== null));
 
   const find = (handle: ReplicaHandle): MockReplica | undefined => {
     const replica = world.replicas.get(handle.name);

@@ -17,8 +17,8 @@ const MEASURE_AGAIN_MS = 60_000;
 
 /** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
 export interface Overuse {
-  /** `bytes`: what it printed since the last look. */
-  ofOutput(record: ReplicaRecord, bytes: number, now: number): string | null;
+  /** `bytes`: what it printed since the last look. `replica`: what stands for it as long as it runs. */
+  ofOutput(replica: object, bytes: number, now: number): string | null;
   ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
   /** What the kernel ended it, or one of its processes, for before a look at its use. */
   ofMemoryAlready(record: ReplicaRecord): string | null;
@@ -33,17 +33,17 @@ export interface Overuse {
 export function createOveruse(options: { root: string; table: ProcessTable; cgroups: Cgroups }): Overuse {
   const { root, table, cgroups } = options;
   /** Of each replica that prints: what it printed since when. */
-  const seconds = new Map<string, { since: number; bytes: number }>();
+  const seconds = new WeakMap<object, { since: number; bytes: number }>();
   let measured: { at: number; bytes: number; files: number } | null = null;
 
   return {
-    ofOutput({ name }, bytes, now) {
-      const second = seconds.get(name);
+    ofOutput(replica, bytes, now) {
+      const second = seconds.get(replica);
       if (second === undefined || now - second.since >= 1_000) {
-        seconds.delete(name);
-        if (bytes > 0) seconds.set(name, { since: now, bytes });
+        seconds.delete(replica);
+        if (bytes > 0) seconds.set(replica, { since: now, bytes });
       } else second.bytes += bytes;
-      const printed = seconds.get(name)?.bytes ?? 0;
+      const printed = seconds.get(replica)?.bytes ?? 0;
       return printed > MAX_OUTPUT_PER_SECOND ? `printed ${Math.ceil(printed / MIB)} MiB within a second` : null;
     },
     ofMemoryAndProcesses(record, pids) {

@@ -229,7 +229,7 @@ export function createReplicaCatalog(options: {
     const alive = new Set(aliveOf(candidates));
     for (const replica of candidates) {
       try {
-        const excess = overuse.ofOutput(replica.record, replica.log.observe(now()), now());
+        const excess = overuse.ofOutput(replica, replica.log.observe(now()), now());
         if (excess !== null) punish(replica, excess);
       } catch (error) {
         if (isHeld(error)) punish(replica, "kept its log from being rotated");

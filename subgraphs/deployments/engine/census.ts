@@ -50,6 +50,7 @@ export function createCensus(options: {
 
   return {
     async take() {
+      const goneBefore = [...gone];
       const lists = [...runtimes.values()].map(async (runtime) =>
         (await runtime.list()).map(({ handle }) => ({ handle, runtime })),
       );
@@ -58,14 +59,20 @@ export function createCensus(options: {
       const found = await records.refresh();
       const running = new Set(listed.map(({ handle }) => keyOf(handle)));
       const known = new Set<string>();
+      const named = new Set(
+        found.flatMap(({ replicas }) => replicas.flatMap(({ handle }) => (handle ? [keyOf(handle)] : []))),
+      );
       for (const { deployment, replicas } of found) {
         for (const replica of replicas.filter(hasProcess)) {
           known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
         }
       }
-      // A process may be of a row that cannot be read.
-      for (const { handle, runtime } of records.isComplete() ? listed : []) {
+      // It may be of a row that cannot be read.
+      if (!records.isComplete()) return found;
+      // Nobody asks for them any more: their start came to nothing, or their row is gone.
+      for (const key of goneBefore) if (!known.has(key) && !named.has(key)) gone.delete(key);
+      for (const { handle, runtime } of listed) {
         const key = keyOf(handle);
         if (known.has(key) || strays.has(key)) continue;
         // Held before it runs, since it may be over at once.
