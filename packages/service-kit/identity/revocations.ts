@@ -20,7 +20,7 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
   const memoryMs = (ACCESS_TOKEN_SECONDS + 60) * 1000;
   const tokens = new Map<string, number>();
   const users = new Map<string, number>();
-  const keys = new Set<string>();
+  const keys = new Map<string, number>();
   const trim = (map: Map<string, number>) => {
     const limit = now() - memoryMs;
     for (const [id, at] of map) {
@@ -31,12 +31,14 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
   return {
     add({ at, tokenId, apiKeyId, userId }) {
       if (tokenId !== null) tokens.set(tokenId, at);
-      if (apiKeyId !== null) keys.add(apiKeyId);
+      if (apiKeyId !== null) keys.set(apiKeyId, at);
       if (userId !== null) {
         users.delete(userId);
         users.set(userId, at);
       }
       trim(tokens);
+      // Identity does not vouch for it any more, and whoever was let in with it before has been told by then.
+      trim(keys);
       trim(users);
     },
     isRevoked({ credential, userId }) {
