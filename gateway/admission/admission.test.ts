@@ -1,7 +1,7 @@
 import { buildSchema } from "graphql";
 import { describe, expect, test } from "vitest";
 import { createAdmission } from "./admission.ts";
-import { bytesOfDocument } from "../execution/document-size.ts";
+import { bytesOfDocument } from "@toolyard/service-kit/graph/document-cache.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
 const schema = buildSchema(

@@ -8,9 +8,9 @@ import {
   type DocumentNode,
   type GraphQLSchema,
 } from "graphql";
+import { LRUCache } from "lru-cache";
+import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { InspectedOperation } from "../execution/executor.ts";
-import { bytesOfDocument } from "../execution/document-size.ts";
-import { createLruCache } from "../execution/lru-cache.ts";
 import { operationRules } from "../execution/operation.ts";
 import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
 import type { CostModel } from "./operation-cost.ts";
@@ -57,10 +57,12 @@ const MAX_REFUSED_CHARACTERS = 500_000;
 export function createAdmission(options: AdmissionOptions): Admission {
   const { schema, costs, limits, introspection, isKnown } = options;
   const { maxCachedBytes = 128 * 1_048_576 } = options;
-  const known = createLruCache<KnownText>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
-  const refused = createLruCache<readonly GraphQLError[]>({
-    maxEntries: MAX_REFUSED,
-    maxWeight: MAX_REFUSED_CHARACTERS,
+  const known = createDocumentCache<KnownText>({ maxBytes: maxCachedBytes });
+  const refused = new LRUCache<string, readonly GraphQLError[]>({
+    max: MAX_REFUSED,
+    maxSize: MAX_REFUSED_CHARACTERS,
+    maxEntrySize: MAX_REFUSED_CHARACTERS / 16,
+    sizeCalculation: (_, query) => query.length + 1,
   });
   const rules = introspection ? operationRules : [...operationRules, NoSchemaIntrospectionCustomRule];
 
@@ -158,11 +160,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
         if (before) return before;
         const fresh = withinStack(() => read(query, clientText));
         if (!("document" in fresh)) {
-          if (clientText === undefined) refused.set(query, fresh, query.length);
+          if (clientText === undefined) refused.set(query, fresh);
           return fresh;
         }
         text = fresh;
-        known.set(query, text, bytesOfDocument(query.length));
+        known.set(query, text);
       }
       const key = operationName ?? "";
       const operation = text.operations.get(key);

@@ -83,3 +83,30 @@ test("as many run at once as may; one that ends, even twice, makes room for one"
   limits.enter("operation", ada);
   expect(() => limits.enter("operation", ada)).toThrow();
 });
+
+describe("callers from ever more addresses", () => {
+  const stranger = (index: number) => ({
+    caller: anonymous,
+    clientAddress: `2001:db8:${(index >> 16).toString(16)}:${(index & 0xffff).toString(16)}::1`,
+  });
+
+  test("make those forgotten who have not called for longest", () => {
+    const { limits } = create({ burst: 1 });
+    limits.charge(ada);
+    limits.charge(bob);
+    for (let index = 0; index < 20_000; index++) {
+      limits.charge(stranger(index));
+      if (index % 1_000 === 0) expect(() => limits.charge(bob)).toThrow();
+    }
+    limits.charge(ada);
+  });
+
+  test("let nobody run more than they may", () => {
+    const { limits } = create();
+    const leave = limits.enter("subscription", ada);
+    for (let index = 0; index < 20_001; index++) limits.charge(stranger(index));
+    expect(() => limits.enter("subscription", ada)).toThrow();
+    leave();
+    limits.enter("subscription", ada);
+  });
+});

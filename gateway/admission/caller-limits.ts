@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 
@@ -33,6 +34,7 @@ export interface CallerLimitsOptions {
 }
 
 interface Known {
+  key: string;
   /** Operations that may come now. */
   allowance: number;
   updatedAt: number;
@@ -40,8 +42,8 @@ interface Known {
   subscription: number;
 }
 
-/** Callers that did nothing for so long are forgotten; their allowance is whole again by then. */
-const FORGET_AFTER_MS = 60_000;
+/** Who has not called for longest is forgotten; but with as many who call within a minute, addresses are no bound. */
+const MAX_QUIET = 20_000;
 
 /** A text that is new takes the event loop some thirty times as long as one that is known. */
 const NEW_TEXTS_PER_MINUTE = 120;
@@ -54,23 +56,20 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const perMs = operationsPerMinute / 60_000;
   const burst = Math.max(1, options.burst ?? operationsPerMinute / 4);
   const most = { operation: maxConcurrentOperations, subscription: maxConcurrentSubscriptions };
-  const callers = new Map<string, Known>();
-  let sweptAt = now();
-
-  function forget(at: number): void {
-    sweptAt = at;
-    for (const [key, { updatedAt, operation, subscription }] of callers) {
-      if (at - updatedAt > FORGET_AFTER_MS && operation + subscription === 0) callers.delete(key);
-    }
-  }
+  /** Those of whom something runs and who would else have been forgotten: then they could run as much again. */
+  const busy = new Map<string, Known>();
+  const callers = new LRUCache<string, Known>({
+    max: MAX_QUIET,
+    dispose(known, key, reason) {
+      if (reason === "evict" && known.operation + known.subscription > 0) busy.set(key, known);
+    },
+  });
 
   function knownOf({ caller, clientAddress }: CallerKey): Known {
-    const at = now();
-    if (at - sweptAt > FORGET_AFTER_MS) forget(at);
     const key = caller.subject ?? `anonymous ${addressBlock(clientAddress ?? "")}`;
-    const known = callers.get(key);
+    const known = callers.get(key) ?? busy.get(key);
     if (known) return known;
-    const fresh = { allowance: burst, updatedAt: at, operation: 0, subscription: 0 };
+    const fresh = { key, allowance: burst, updatedAt: now(), operation: 0, subscription: 0 };
     callers.set(key, fresh);
     return fresh;
   }
@@ -116,7 +115,7 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
         if (left) return;
         left = true;
         known[kind] -= 1;
-        known.updatedAt = now();
+        if (known.operation + known.subscription === 0) busy.delete(known.key);
       };
     },
   };

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { jsonProblem, ToolyardError } from "@toolyard/service-kit";
 import { GraphQLError } from "graphql";
 import { z } from "zod";
-import { createLruCache } from "../execution/lru-cache.ts";
 
 /**
  * Operations known by an id. Those of a file stand for good; others are registered by clients as Apollo's clients do it (automatic
@@ -31,7 +31,12 @@ export interface PersistedOperationsOptions {
 
 export function createPersistedOperations(options: PersistedOperationsOptions): PersistedOperations {
   const { listed = new Map<string, string>(), automatic, maxOperations = 10_000, maxCharacters = 8_000_000 } = options;
-  const registered = createLruCache<string>({ maxEntries: maxOperations, maxWeight: maxCharacters });
+  const registered = new LRUCache<string, string>({
+    max: maxOperations,
+    maxSize: maxCharacters,
+    maxEntrySize: Math.ceil(maxCharacters / 16),
+    sizeCalculation: (text) => text.length + 1,
+  });
   const texts = new Set(listed.values());
   const byHash = new Map([...texts].map((text) => [sha256Of(text), text]));
 
@@ -51,7 +56,7 @@ export function createPersistedOperations(options: PersistedOperationsOptions): 
       if (sha256 !== null && automatic) {
         if (sha256Of(query) !== sha256)
           return refusal("BAD_USER_INPUT", "extensions.persistedQuery.sha256Hash is not the query's SHA-256.");
-        registered.set(sha256, query, query.length);
+        registered.set(sha256, query);
       }
       return query;
     },

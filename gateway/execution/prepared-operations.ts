@@ -7,10 +7,9 @@ import {
   type ValidationRule,
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
+import { bytesOfDocument, createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { Authorization } from "./schema/authorization.ts";
-import { bytesOfDocument } from "./document-size.ts";
 import type { Json } from "./running/execution.ts";
-import { createLruCache } from "./lru-cache.ts";
 import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./running/plan-compiler.ts";
 import { createProjection, type Projection } from "./running/projection.ts";
@@ -90,6 +89,8 @@ export interface PreparedOperations {
 interface KnownDocument {
   document: DocumentNode;
   operations: Map<string, KnownOperation>;
+  /** By estimate, with all that was made of it. */
+  bytes: number;
 }
 
 interface KnownOperation extends PreparedOperation {
@@ -104,13 +105,15 @@ const bytesOfPlan = (length: number) => 3_000 + 5 * length;
 
 export function createPreparedOperations(options: PreparedOperationsOptions): PreparedOperations {
   const { schema, supergraph, authorization, validationRules, maxCachedBytes } = options;
-  const documents = createLruCache<KnownDocument>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
-  const weights = new WeakMap<KnownDocument, number>();
+  const documents = createDocumentCache<KnownDocument>({ maxBytes: maxCachedBytes });
 
-  function addWeight(query: string, known: KnownDocument, bytes: number): void {
-    const weight = (weights.get(known) ?? 0) + bytes;
-    weights.set(known, weight);
-    documents.weigh(query, weight);
+  /** What is made of it later counts as well. */
+  function addBytes(query: string, known: KnownDocument, bytes: number): void {
+    known.bytes += bytes;
+    // It may have been pushed out meanwhile. A cache looks at sizes of new values only.
+    if (documents.peek(query) !== known) return;
+    documents.delete(query);
+    documents.set(query, known, { size: known.bytes });
   }
 
   function prepare({ query, operationName, validDocument }: OperationText): KnownOperation | readonly GraphQLError[] {
@@ -119,9 +122,8 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
       const document = validDocument ?? parseOperation(query, schema, validationRules);
       // Invalid ones are not kept: they would push out what is used.
       if (!("kind" in document)) return document;
-      known = { document, operations: new Map() };
-      documents.set(query, known, 0);
-      addWeight(query, known, bytesOfDocument(query.length));
+      known = { document, operations: new Map(), bytes: bytesOfDocument(query.length) };
+      documents.set(query, known);
     }
     const name = operationName ?? null;
     const prepared = known.operations.get(name ?? "");
@@ -132,8 +134,8 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
     const owner = known;
     const fresh = {
       operation,
-      ...variantsOf(operation, options, (bytes) => addWeight(query, owner, bytes)),
-      introspect: introspectionOf(operation, schema, (bytes) => addWeight(query, owner, bytes)),
+      ...variantsOf(operation, options, (bytes) => addBytes(query, owner, bytes)),
+      introspect: introspectionOf(operation, schema, (bytes) => addBytes(query, owner, bytes)),
     };
     if (operations.size < maxOperationsOfDocument) operations.set(name ?? "", fresh);
     return fresh;
@@ -159,7 +161,7 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
     },
     clear: () => documents.clear(),
     get cachedBytes() {
-      return documents.weight;
+      return documents.calculatedSize;
     },
   };
 }
@@ -172,19 +174,20 @@ export function tooDeep(what = "operation is"): GraphQLError {
 function variantsOf(
   operation: Operation,
   options: PreparedOperationsOptions,
-  addWeight: (bytes: number) => void,
+  addBytes: (bytes: number) => void,
 ): Pick<KnownOperation, "variantFor" | "uses"> {
-  const variants = createLruCache<{ variant: Variant; choice: VariantChoice; uses: number }>({
-    maxEntries: maxVariantsOfOperation,
-  });
+  // Nearly all operations have one: a cache of its own for each would take as much as the variant.
+  const variants = new Map<string, { variant: Variant; choice: VariantChoice; uses: number }>();
   const planning = new Map<string, Promise<Variant | GraphQLError>>();
 
   async function create(key: string, choice: VariantChoice): Promise<Variant | GraphQLError> {
     try {
       const variant = await createVariant(operation, options, choice);
       if (variant instanceof GraphQLError) return variant;
+      const [oldest] = variants.size < maxVariantsOfOperation ? [] : variants.keys();
+      if (oldest !== undefined) variants.delete(oldest);
       variants.set(key, { variant, choice, uses: 1 });
-      addWeight(bytesOfPlan(JSON.stringify(variant.queryPlan).length));
+      addBytes(bytesOfPlan(JSON.stringify(variant.queryPlan).length));
       return variant;
     } finally {
       planning.delete(key);
@@ -197,6 +200,11 @@ function variantsOf(
       const known = variants.get(key);
       if (known) {
         known.uses++;
+        if (variants.size === maxVariantsOfOperation) {
+          // The one that was not used for the longest time goes first.
+          variants.delete(key);
+          variants.set(key, known);
+        }
         return known.variant;
       }
       let pending = planning.get(key);
@@ -207,7 +215,7 @@ function variantsOf(
       return pending;
     },
     uses() {
-      return [...variants.entries()].map(([, { choice, uses }]) => ({ choice, uses }));
+      return [...variants.values()].map(({ choice, uses }) => ({ choice, uses }));
     },
   };
 }

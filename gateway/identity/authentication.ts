@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import {
   ToolyardError,
   anonymous,
@@ -11,7 +12,6 @@ import {
   type Scope,
   type TokenVerifier,
 } from "@toolyard/service-kit";
-import { createLruCache } from "../execution/lru-cache.ts";
 
 /** What identity says of a credential that cannot be checked by a public key. */
 export interface Introspection {
@@ -64,8 +64,8 @@ export function createAuthenticator(options: {
 }): Authenticator {
   const { verifier, verifyCallerHeader, revocations, introspect, now = Date.now } = options;
   /** Verified credentials by their hash, so that a leak of memory leaks none. */
-  const known = new Map<string, { caller: Caller; until: number }>();
-  const refused = createLruCache<number>({ maxEntries: MAX_KNOWN });
+  const known = new LRUCache<string, { caller: Caller; until: number }>({ max: MAX_KNOWN });
+  const refused = new LRUCache<string, number>({ max: MAX_KNOWN });
   /** One question for each credential, whoever sends it meanwhile. */
   const asking = new Map<string, Promise<Introspection>>();
   let questions = 0;
@@ -73,7 +73,6 @@ export function createAuthenticator(options: {
   let generation = 0;
 
   function remember(key: string, caller: Caller, forMs: number): void {
-    if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value ?? "");
     known.set(key, { caller, until: Math.min(now() + forMs, caller.expiresAt ?? Infinity) });
   }
 

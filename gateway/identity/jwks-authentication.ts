@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
 import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
 import type { Authenticator } from "./authentication.ts";
-import { createLruCache } from "../execution/lru-cache.ts";
 import { createJwksKeys, isOutage } from "./jwks-keys.ts";
 
 /** Callers of a gateway that serves somebody else's supergraph. */
@@ -47,7 +47,7 @@ const KNOWN_FOR_MS = 5 * 60_000;
 export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
   const { jwksUrl, issuer, audience, now = Date.now } = options;
   const getKey = options.getKey ?? createJwksKeys({ url: jwksUrl });
-  const known = createLruCache<{ caller: Caller; until: number }>({ maxEntries: 10_000, maxWeight: 32_000_000 });
+  const known = new LRUCache<string, { caller: Caller; until: number }>({ max: 10_000, maxSize: 32_000_000 });
   const scopes = new WeakMap<Caller, readonly string[]>();
 
   async function verify(token: string): Promise<JWTPayload> {
@@ -90,7 +90,8 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
         expiresAt,
       });
       scopes.set(caller, scopesOfClaims(payload));
-      known.set(token, { caller, until: Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity) }, token.length);
+      const until = Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity);
+      known.set(token, { caller, until }, { size: token.length });
       return caller;
     },
     authenticateHeader: noHeader,

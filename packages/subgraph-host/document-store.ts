@@ -1,7 +1,8 @@
 import type { DocumentNode } from "graphql";
+import { LRUCache } from "lru-cache";
+import { bytesOfDocument } from "@toolyard/service-kit/graph/document-cache.ts";
 
-const MAX_DOCUMENTS = 1_000;
-const MAX_CHARACTERS = 4_000_000;
+const MAX_BYTES = 32 * 1_048_576;
 
 /** As Apollo Server takes one. */
 export interface DocumentStore {
@@ -11,18 +12,17 @@ export interface DocumentStore {
 }
 
 /** Documents that were parsed and validated, each once for its text: the gateway sends few distinct ones. */
-export function createDocumentStore(): DocumentStore {
-  const documents = new Map<string, DocumentNode>();
-  let characters = 0;
-  const lengthOf = (document: DocumentNode) => document.loc?.source.body.length ?? 0;
+export function createDocumentStore(options: { maxBytes?: number } = {}): DocumentStore {
+  const { maxBytes = MAX_BYTES } = options;
+  const documents = new LRUCache<string, DocumentNode>({
+    maxSize: maxBytes,
+    maxEntrySize: Math.floor(maxBytes / 16),
+    // The key may be a hash of the text.
+    sizeCalculation: ({ loc }) => bytesOfDocument(loc?.source.body.length ?? 0),
+  });
   return {
     get: (key) => Promise.resolve(documents.get(key)),
     set(key, document) {
-      characters += lengthOf(document);
-      if (documents.size >= MAX_DOCUMENTS || characters > MAX_CHARACTERS) {
-        documents.clear();
-        characters = lengthOf(document);
-      }
       documents.set(key, document);
       return Promise.resolve();
     },

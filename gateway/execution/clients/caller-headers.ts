@@ -1,5 +1,5 @@
+import { LRUCache } from "lru-cache";
 import { callerKey, type Caller, type CallerHeaderFacts } from "@toolyard/service-kit";
-import { createLruCache } from "../lru-cache.ts";
 import type { OperationContext } from "./subgraph-client.ts";
 
 export interface CallerHeadersOptions {
@@ -18,7 +18,7 @@ export function createCallerHeaders(
   options: CallerHeadersOptions,
 ): (context: OperationContext, isMutation?: boolean) => Promise<Record<string, string>> {
   const { sign, name, keepMs = 10_000, now = Date.now } = options;
-  const signed = createLruCache<{ headers: Promise<Record<string, string>>; until: number }>({ maxEntries: 10_000 });
+  const signed = new LRUCache<string, { headers: Promise<Record<string, string>>; until: number }>({ max: 10_000 });
   return ({ caller, clientAddress }, isMutation = false) => {
     const key = JSON.stringify([callerKey(caller), clientAddress, isMutation]);
     const known = signed.get(key);

@@ -1,8 +1,8 @@
+import { LRUCache } from "lru-cache";
 import { ToolyardError, type Warn } from "@toolyard/service-kit";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import { parseExactly } from "../running/exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
-import { createLruCache } from "../lru-cache.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
 import type {
   OperationContext,
@@ -57,12 +57,17 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     "accept-encoding: identity\r\n";
 
   /** Queries as JSON. There are as many as the plans in use have. */
-  const queries = createLruCache<string>({ maxEntries: 10_000, maxWeight: 4_000_000 });
+  const queries = new LRUCache<string, string>({
+    max: 10_000,
+    maxSize: 4_000_000,
+    maxEntrySize: 250_000,
+    sizeCalculation: (text) => text.length,
+  });
   function textOf(query: string): string {
     const known = queries.get(query);
     if (known !== undefined) return known;
     const text = JSON.stringify(query);
-    queries.set(query, text, query.length);
+    queries.set(query, text);
     return text;
   }
 

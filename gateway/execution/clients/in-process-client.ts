@@ -1,7 +1,6 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
 import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
-import { bytesOfDocument } from "../document-size.ts";
-import { createLruCache } from "../lru-cache.ts";
+import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { AbortSignalLike } from "../running/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
@@ -18,13 +17,13 @@ const silent: Pick<Logger, "error"> = { error: () => undefined };
 /** Calls a subgraph of this process: no HTTP, no serialization, no parsing of an operation seen before. */
 export function createInProcessClient(options: InProcessClientOptions): SubgraphClient {
   const { subgraph, log = silent, maxCachedBytes = 32 * 1_048_576 } = options;
-  const documents = createLruCache<DocumentNode>({ maxEntries: Infinity, maxWeight: maxCachedBytes });
+  const documents = createDocumentCache<DocumentNode>({ maxBytes: maxCachedBytes });
 
   function documentOf(query: string): DocumentNode {
     const known = documents.get(query);
     if (known) return known;
     const document = parse(query, { noLocation: true });
-    documents.set(query, document, bytesOfDocument(query.length));
+    documents.set(query, document);
     return document;
   }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
-import { createLruCache } from "../lru-cache.ts";
 import { createPlannerPool, type PlannerOutcome, type PlannerPool } from "./planner-pool.ts";
 import type { PlanRequest, QueryPlanner } from "./query-planner.ts";
 
@@ -42,7 +42,7 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
   const nativeRest = createRest(now);
   const fallbackRest = createRest(now);
   /** By the request's hash: whom to ask first. */
-  const verdicts = createLruCache<Stage>({ maxEntries: 10_000 });
+  const verdicts = new LRUCache<string, Stage>({ max: 10_000 });
 
   function note(planner: "hive" | "apollo", outcome: PlannerOutcome, request: PlanRequest, hash: string): void {
     if (outcome.kind === "unavailable" || outcome.kind === "full") return;

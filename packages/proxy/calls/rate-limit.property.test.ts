@@ -32,3 +32,14 @@ test("0 is no bound", () => {
   const limiter = createRateLimiter({ callsPerMinute: 0 });
   for (let calls = 0; calls < 1_000; calls += 1) expect(limiter.take("key", 0)).toBe(0);
 });
+
+test("keys that were not used for longest are forgotten, others stay bounded", () => {
+  const limiter = createRateLimiter({ callsPerMinute: 1 });
+  limiter.take("quiet", 0);
+  limiter.take("used", 0);
+  for (let other = 0; other < 20_000; other += 1) {
+    limiter.take(`other ${other}`, 0);
+    if (other % 1_000 === 0) expect(limiter.take("used", 0)).toBeGreaterThan(0);
+  }
+  expect(limiter.take("quiet", 0)).toBe(0);
+});

@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { LRUCache } from "lru-cache";
 
 /** Where a session lives, and what its replica calls it. */
 export interface SessionPlace {
@@ -20,13 +21,17 @@ export interface SessionIds {
 const MAC_BYTES = 16;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const MAX_LENGTH = 4096;
-const MAX_REMEMBERED = 10_000;
+/** Of all that are remembered: servers may make their ids as long as headers may be. */
+const MAX_REMEMBERED_CHARACTERS = 4_000_000;
 
 /** @param key Base64url, the route table's `sessionKey`. */
 export function createSessionIds(options: { key: string }): SessionIds {
   const key = Buffer.from(options.key, "base64url");
   /** Opened before, so that a call of a running session costs no HMAC. */
-  const remembered = new Map<string, SessionPlace & { subject: string }>();
+  const remembered = new LRUCache<string, SessionPlace & { subject: string }>({
+    maxSize: MAX_REMEMBERED_CHARACTERS,
+    sizeCalculation: ({ ownId, subject }, sessionId) => 100 + sessionId.length + ownId.length + subject.length,
+  });
 
   function macOf({ replicaId, ownId }: SessionPlace, subject: string): Buffer {
     // JSON keeps the parts apart, whatever they hold.
@@ -35,7 +40,6 @@ export function createSessionIds(options: { key: string }): SessionIds {
   }
 
   function remember(sessionId: string, place: SessionPlace, subject: string): void {
-    if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value ?? "");
     remembered.set(sessionId, { ...place, subject });
   }
 
