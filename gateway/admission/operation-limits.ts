@@ -1,5 +1,4 @@
 import {
-  GraphQLError,
   Kind,
   SchemaMetaFieldDef,
   TypeMetaFieldDef,
@@ -19,7 +18,9 @@ import {
   type GraphQLSchema,
   type OperationDefinitionNode,
   type SelectionSetNode,
+  type GraphQLError,
 } from "graphql";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import {
   addAmount,
   addCost,
@@ -87,13 +88,8 @@ const MIN_INTROSPECTION = 10_000;
 
 export function limitExceeded(limit: string, max: number, found: number, what: string): GraphQLError {
   const value = Number.isFinite(found) ? String(Math.ceil(found)) : "more than that";
-  return new GraphQLError(`${what}: ${value}, where at most ${max} may be.`, {
-    extensions: {
-      code: "OPERATION_LIMIT_EXCEEDED",
-      limit,
-      max,
-      found: Number.isFinite(found) ? Math.ceil(found) : null,
-    },
+  return graphqlError("OPERATION_LIMIT_EXCEEDED", `${what}: ${value}, where at most ${max} may be.`, {
+    extensions: { limit, max, found: Number.isFinite(found) ? Math.ceil(found) : null },
   });
 }
 
@@ -219,7 +215,7 @@ export function costError(
     const count = amountOf(found, scope);
     if (count !== 1) {
       const message = `The field ${field} takes exactly one of the arguments ${names.join(", ")} (@listSize), and has ${count} of them.`;
-      return new GraphQLError(message, { extensions: { code: "GRAPHQL_VALIDATION_FAILED" } });
+      return graphqlError("GRAPHQL_VALIDATION_FAILED", message);
     }
   }
   const found = evaluateCost(cost, variables);

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { jsonProblem, ToolyardError } from "@toolyard/service-kit";
-import { GraphQLError } from "graphql";
+import type { GraphQLError } from "graphql";
 import { z } from "zod";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 
 /**
  * Operations known by an id. Those of a file stand for good; others are registered by clients as Apollo's clients do it (automatic
@@ -11,7 +12,7 @@ import { z } from "zod";
 export interface PersistedOperations {
   /**
    * The text to run for what a request gave.
-   * @returns an error with the code PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED or BAD_USER_INPUT
+   * @returns an error with the code PERSISTED_QUERY_NOT_FOUND or BAD_USER_INPUT
    */
   textOf(request: { query: string | null; id: string | null; sha256: string | null }): string | GraphQLError;
   /** Whether a text is one of the file's. */
@@ -40,22 +41,21 @@ export function createPersistedOperations(options: PersistedOperationsOptions): 
   const texts = new Set(listed.values());
   const byHash = new Map([...texts].map((text) => [sha256Of(text), text]));
 
-  const refusal = (code: string, message: string) => new GraphQLError(message, { extensions: { code } });
   return {
     textOf({ query, id, sha256 }) {
       const name = id ?? sha256;
       if (query === null) {
-        if (name === null) return refusal("BAD_USER_INPUT", "There is nothing to run: send a `query`.");
+        if (name === null) return graphqlError("BAD_USER_INPUT", "There is nothing to run: send a `query`.");
         const text = listed.get(name) ?? byHash.get(name) ?? registered.get(name);
         if (text !== undefined) return text;
         // Both words by which Apollo's clients know what to do next.
         return automatic && id === null
-          ? refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
-          : refusal("PERSISTED_QUERY_NOT_FOUND", "There is no persisted operation of this id.");
+          ? graphqlError("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
+          : graphqlError("PERSISTED_QUERY_NOT_FOUND", "There is no persisted operation of this id.");
       }
       if (sha256 !== null && automatic) {
         if (sha256Of(query) !== sha256)
-          return refusal("BAD_USER_INPUT", "extensions.persistedQuery.sha256Hash is not the query's SHA-256.");
+          return graphqlError("BAD_USER_INPUT", "extensions.persistedQuery.sha256Hash is not the query's SHA-256.");
         registered.set(sha256, query);
       }
       return query;

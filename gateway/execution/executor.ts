@@ -8,6 +8,7 @@ import {
 } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { createApiSchema } from "./schema/api-schema.ts";
 import { createApolloQueries } from "./reference/apollo-queries.ts";
 import { createAuthorization } from "./schema/authorization.ts";
@@ -218,12 +219,10 @@ export function createExecutor(options: ExecutorOptions): Executor {
       const nulls = conditionVariables.filter((name) => coerced[name] === null);
       if (nulls.length === 0) return { coerced };
       return {
-        errors: nulls.map(
-          (name) =>
-            new GraphQLError(`Variable "$${name}" is null, where @skip and @include take true or false.`, {
-              nodes: definitions.filter(({ variable }) => variable.name.value === name),
-              extensions: { code: "BAD_USER_INPUT" },
-            }),
+        errors: nulls.map((name) =>
+          graphqlError("BAD_USER_INPUT", `Variable "$${name}" is null, where @skip and @include take true or false.`, {
+            nodes: definitions.filter(({ variable }) => variable.name.value === name),
+          }),
         ),
       };
     }
@@ -232,7 +231,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
         // What is thrown while values are coerced is among their errors.
         (error as Error) instanceof RangeError
           ? tooDeep("variables are")
-          : new GraphQLError(error.message, { nodes: error.nodes ?? null, extensions: { code: "BAD_USER_INPUT" } }),
+          : graphqlError("BAD_USER_INPUT", error.message, { nodes: error.nodes ?? null }),
       ),
     };
   }
@@ -424,12 +423,12 @@ async function plannedWithin(
     return await Promise.race([recorded(planned, context), aborted()]);
   } catch (error) {
     if (!signal.aborted) throw error;
-    return new GraphQLError("The operation could not be planned in time.", { extensions: { code: "TIMEOUT" } });
+    return graphqlError("TIMEOUT", "The operation could not be planned in time.");
   }
 }
 
 function notHere(why: string): GraphQLError {
-  return new GraphQLError(`This operation cannot be run here: ${why}.`, { extensions: { code: "BAD_REQUEST" } });
+  return graphqlError("BAD_USER_INPUT", `This operation cannot be run here: ${why}.`);
 }
 
 async function* single(result: ExecutionResult): AsyncGenerator<ExecutionResult, void, void> {

@@ -7,6 +7,7 @@ import {
   type ValidationRule,
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { bytesOfDocument, createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { Authorization } from "./schema/authorization.ts";
 import type { Json } from "./running/execution.ts";
@@ -168,7 +169,7 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
 
 /** @param what with its verb */
 export function tooDeep(what = "operation is"): GraphQLError {
-  return new GraphQLError(`The ${what} nested too deeply.`, { extensions: { code: "BAD_USER_INPUT" } });
+  return graphqlError("BAD_USER_INPUT", `The ${what} nested too deeply.`);
 }
 
 function variantsOf(
@@ -249,19 +250,13 @@ async function createVariant(
       queryPlan,
       plan: compilePlan(queryPlan, { clientOf, supergraph }),
       projection: createProjection({ schema, operation, isTrue, isDenied }),
-      denials: denied.map(
-        (path) =>
-          new GraphQLError("Unauthorized field or type", {
-            path,
-            extensions: { code: "UNAUTHORIZED_FIELD_OR_TYPE" },
-          }),
-      ),
+      denials: denied.map((path) => graphqlError("UNAUTHORIZED_FIELD_OR_TYPE", "Unauthorized field or type", { path })),
     };
   } catch (error) {
     if (error instanceof RangeError) return tooDeep();
     if (isPublic(error)) return new GraphQLError(error.message, { extensions: { ...error.extensions } });
     log?.error({ err: error, operationName: operation.name }, "planning failed");
-    return new GraphQLError("This operation could not be planned.", { extensions: { code: "INTERNAL_SERVER_ERROR" } });
+    return graphqlError("INTERNAL_SERVER_ERROR", "This operation could not be planned.");
   }
 }
 

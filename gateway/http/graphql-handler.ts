@@ -1,17 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import {
-  ToolyardError,
-  httpStatusOf,
-  isErrorCode,
-  problemDetails,
-  requestIdOf,
-  type Caller,
-  type Logger,
-} from "@toolyard/service-kit";
+import { ToolyardError, problemDetails, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
 import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
+import { graphqlStatusOf, type GraphqlErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
 import { parseExactly } from "../execution/running/exact-json.ts";
 import { createLightAbort, type LightAbort } from "../execution/running/light-abort.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
@@ -296,9 +289,7 @@ export function createGraphqlHandler(
     if (problem.status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
     const retry = problem["retry_after_seconds"];
     if (typeof retry === "number") exchange.headers["retry-after"] = String(retry);
-    // GraphQL over HTTP has 400 for what is no GraphQL request.
-    const status = problem.code === "BAD_USER_INPUT" ? 400 : problem.status;
-    const answer = () => sendErrors(exchange, status, [errorOf(error, requestId)]);
+    const answer = () => sendErrors(exchange, graphqlStatusOf(problem.code), [errorOf(error, requestId)]);
     if (problem.code === "PAYLOAD_TOO_LARGE") void discardBody(request, maxBytesOf(exchange)).then(answer);
     else answer();
   }
@@ -368,12 +359,10 @@ function persistenceOf({ query, sha256 }: GraphqlParams): "hit" | "registered" |
 function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
   if (typeof retryAfterSeconds === "number") headers["retry-after"] = String(retryAfterSeconds);
-  if (code === "RATE_LIMITED") return httpStatusOf.RATE_LIMITED;
-  if (type === "application/json") return 200;
-  return isErrorCode(code) && code !== "BAD_USER_INPUT" ? httpStatusOf[code] : 400;
+  return type === "application/json" && code !== "RATE_LIMITED" ? 200 : graphqlStatusOf(code);
 }
 
-function plainError(code: string, message: string, requestId: string): GraphQLFormattedError {
+function plainError(code: GraphqlErrorCode, message: string, requestId: string): GraphQLFormattedError {
   return { message, extensions: { code, requestId } };
 }
 

@@ -62,13 +62,14 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
 
   function reserve(exchange: HttpExchange, caller: Caller): void {
     // graphql-sse's client sends the token of its former stream along, which may still be closing: each gets its own.
-    if (reserved >= maxReservations) return refuse(exchange, 503, "Too many streams are reserved. Try again later.");
+    if (reserved >= maxReservations)
+      return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many streams are reserved. Try again later.");
     const who = caller.subject ?? `anonymous ${addressBlock(contextOf(caller, exchange).clientAddress ?? "")}`;
     const own = reservedBy.get(who) ?? 0;
     if (own >= maxReservationsPerCaller)
       return refuse(
         exchange,
-        429,
+        "RATE_LIMITED",
         `At most ${maxReservationsPerCaller} streams may be reserved: connect to them first.`,
       );
     const token = randomBytes(32).toString("base64url");
@@ -105,7 +106,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
 
   async function connect(exchange: HttpExchange, connection: Connection): Promise<void> {
     const { operations, token, caller } = connection;
-    if (connection.response) return refuse(exchange, 409, "The stream is open already.");
+    if (connection.response) return refuse(exchange, "CONFLICT", "The stream is open already.");
     const response = openResponseStream(exchange, {
       headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` },
       stalledMs,
@@ -143,22 +144,22 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
 
   function run(exchange: HttpExchange, connection: Connection, caller: Caller): void {
     const params = graphqlParamsOf(exchange);
-    if (!params) return refuse(exchange, 400, "This is no GraphQL request: send JSON with a `query`.");
+    if (!params) return refuse(exchange, "BAD_USER_INPUT", "This is no GraphQL request: send JSON with a `query`.");
     const { query, operationName, variables, extensions } = params;
     const { operationId: id } = extensions;
     const { operations } = connection;
     if (typeof id !== "string" || id === "") {
-      return refuse(exchange, 400, "Name the operation: send an `operationId` in `extensions`.");
+      return refuse(exchange, "BAD_USER_INPUT", "Name the operation: send an `operationId` in `extensions`.");
     }
-    if (operations.has(id)) return refuse(exchange, 409, "An operation with this id runs already.");
+    if (operations.has(id)) return refuse(exchange, "CONFLICT", "An operation with this id runs already.");
     if (operations.size >= maxOperationsPerStream) {
-      return refuse(exchange, 429, `At most ${maxOperationsPerStream} operations may run on one stream.`);
+      return refuse(exchange, "RATE_LIMITED", `At most ${maxOperationsPerStream} operations may run on one stream.`);
     }
     const started = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
     if ("errors" in started) return sendErrors(exchange, 400, started.errors);
     if (started.kind === "mutation" && exchange.request.method === "GET") {
       started.stop();
-      return refuse(exchange, 405, "A mutation takes a POST.");
+      return refuse(exchange, "BAD_USER_INPUT", "A mutation takes a POST.", 405);
     }
     operations.set(id, started);
     send(exchange, 202);
@@ -195,15 +196,15 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
       const { request } = exchange;
       if (request.method === "PUT") return reserve(exchange, await authenticate(request));
       const connection = connections.get(tokenOf(exchange) ?? "");
-      if (!connection) return refuse(exchange, 404, "There is no such stream. Reserve one with PUT.");
+      if (!connection) return refuse(exchange, "NOT_FOUND", "There is no such stream. Reserve one with PUT.");
       if (request.method === "GET" && acceptsEvents(exchange)) return connect(exchange, connection);
       const caller = await authenticate(request);
       if (caller.kind !== connection.caller.kind || caller.subject !== connection.caller.subject) {
-        return refuse(exchange, 403, "This stream was reserved by somebody else.");
+        return refuse(exchange, "FORBIDDEN", "This stream was reserved by somebody else.");
       }
       if (request.method !== "DELETE") return run(exchange, connection, caller);
       const id = urlOf(request).searchParams.get("operationId");
-      if (id === null || id === "") return refuse(exchange, 400, "Name the operation: ?operationId=…");
+      if (id === null || id === "") return refuse(exchange, "BAD_USER_INPUT", "Name the operation: ?operationId=…");
       const started = connection.operations.get(id);
       connection.operations.delete(id);
       started?.stop();

@@ -119,10 +119,10 @@ test.each([
   ["http://169.254.169.254/latest/meta-data", 403],
   ["http://[::1]:4000/", 403],
   ["http://2130706433.test/", 403],
-  ["http://user:password@127.0.0.1/", 422],
-  ["file:///etc/passwd", 422],
-  ["ftp://127.0.0.1/", 422],
-  ["nonsense", 422],
+  ["http://user:password@127.0.0.1/", 400],
+  ["file:///etc/passwd", 400],
+  ["ftp://127.0.0.1/", 400],
+  ["nonsense", 400],
 ])("%s is not called back", async (callbackUrl, status) => {
   const response = await subscribe(asked(callbackUrl));
   expect(response.status).toBe(status);

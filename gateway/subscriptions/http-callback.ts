@@ -140,22 +140,22 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     if (!params || !parsed.success || parsed.data.id === "") {
       return refuse(
         exchange,
-        400,
+        "BAD_USER_INPUT",
         "Send a `query` and in `extensions.subscription` a callbackUrl, a subscriptionId and a verifier.",
       );
     }
     const subscriber = parsed.data;
     checkUrl(subscriber.callbackUrl);
     const key = JSON.stringify([subscriber.callbackUrl, subscriber.id]);
-    if (subscribed.has(key)) return refuse(exchange, 409, "There is such a subscription already.");
+    if (subscribed.has(key)) return refuse(exchange, "CONFLICT", "There is such a subscription already.");
     if (subscribed.size >= maxSubscriptions)
-      return refuse(exchange, 503, "Too many subscriptions are open. Try again later.");
+      return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many subscriptions are open. Try again later.");
     const { query, operationName, variables } = params;
     const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
     if ("errors" in run) return sendErrors(exchange, 400, run.errors);
     if (run.kind !== "subscription") {
       run.stop();
-      return refuse(exchange, 400, "Only subscriptions are called back.");
+      return refuse(exchange, "BAD_USER_INPUT", "Only subscriptions are called back.");
     }
     subscribed.add(key);
     const isReady = await post(subscriber, { action: "check" }, AbortSignal.timeout(timeoutMs)).catch(
@@ -169,7 +169,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
       subscribed.delete(key);
       return refuse(
         exchange,
-        400,
+        "BAD_USER_INPUT",
         `The callbackUrl did not confirm the subscription: ${isReady === null ? "no answer" : `HTTP ${isReady}`}.`,
       );
     }
@@ -235,7 +235,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
         if (allowedHosts.length === 0) {
           return refuse(
             exchange,
-            403,
+            "FORBIDDEN",
             "Subscriptions by HTTP callback are off. The operator turns them on for named hosts.",
           );
         }

@@ -1,7 +1,8 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { GraphQLError, GraphQLFormattedError } from "graphql";
-import { httpStatusOf, isPublic, problemDetails, type Caller, type Logger } from "@toolyard/service-kit";
+import { isPublic, problemDetails, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
+import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { parseExactly } from "../execution/running/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
@@ -105,9 +106,13 @@ export function sendErrors(
   send(exchange, status, { type: "application/json", text: JSON.stringify({ errors }) });
 }
 
-/** A refusal with one message. */
-export function refuse(exchange: HttpExchange, status: number, message: string): void {
-  const code = Object.entries(httpStatusOf).find(([, known]) => known === status)?.[0] ?? "BAD_REQUEST";
+/** A refusal with one message; `status` where HTTP has one of its own for it. */
+export function refuse(
+  exchange: HttpExchange,
+  code: ErrorCode,
+  message: string,
+  status: number = graphqlStatusOf(code),
+): void {
   sendErrors(exchange, status, [{ message, extensions: { code, requestId: exchange.requestId } }]);
 }
 
@@ -119,7 +124,7 @@ export function sendFailure(exchange: HttpExchange, error: unknown, log: Pick<Lo
     response.destroy();
     return;
   }
-  const { status, detail, code } = problemDetails(error, requestId);
-  if (status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
-  sendErrors(exchange, status, [{ message: detail, extensions: { code, requestId } }]);
+  const { detail, code } = problemDetails(error, requestId);
+  if (code === "UNAUTHENTICATED") exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
+  refuse(exchange, code, detail);
 }

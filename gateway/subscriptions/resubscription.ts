@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { GraphQLError, type ExecutionResult } from "graphql";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import type { AdmittedOperation } from "../admission/admission.ts";
 import type { GraphRequest } from "../execution/executor.ts";
 import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
@@ -89,9 +90,11 @@ export function followGraph(options: FollowGraphOptions): Results {
       await stream.return();
       const reasons = admitted.map(({ message }) => message).join(" ");
       return [
-        new GraphQLError(`The graph has changed and no longer allows this subscription. ${reasons}`, {
-          extensions: { code: "SUBSCRIPTION_SCHEMA_CHANGED", ...(lastSequence !== null && { lastSequence }) },
-        }),
+        graphqlError(
+          "SUBSCRIPTION_SCHEMA_CHANGED",
+          `The graph has changed and no longer allows this subscription. ${reasons}`,
+          { extensions: { ...(lastSequence !== null && { lastSequence }) } },
+        ),
       ];
     }
     let nextWay: string | null;

@@ -5,6 +5,7 @@ import { CloseCode } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import { anonymous, isPublic, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
+import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
@@ -198,7 +199,7 @@ export function createSocketConnections(
     newcomers.delete(socket);
     const release = streams.open(caller, {
       end: ({ code, message }) =>
-        close(connection, code === "GOING_AWAY" ? GOING_AWAY : { code: CloseCode.Unauthorized, reason: message }),
+        close(connection, code === "GOING_AWAY" ? GOING_AWAY : { code: closeCodeOf(code), reason: message }),
       beat: protocol.beat === null ? writer.beat : () => beat(connection, protocol.beat),
       breakOff: () => socket.terminate(),
     });
@@ -226,7 +227,7 @@ export function createSocketConnections(
   async function turnAway(connection: Connection, error: { message: string; code?: ErrorCode }): Promise<void> {
     const text = protocol.turnAway(error);
     if (text !== null) await connection.writer.send(text);
-    close(connection, { code: closeCodeOf(error.code), reason: error.message });
+    close(connection, { code: closeCodeOf(error.code ?? "INTERNAL_SERVER_ERROR"), reason: error.message });
   }
 
   function start(connection: Connection, message: StartMessage): void {
@@ -271,7 +272,7 @@ export function createSocketConnections(
     } catch (error) {
       if (operations.get(id) !== run) return;
       log.error({ err: error }, "an operation on a socket failed");
-      close(connection, { code: CloseCode.InternalServerError, reason: "Internal server error" });
+      close(connection, { code: closeCodeOf("INTERNAL_SERVER_ERROR"), reason: "Internal server error" });
     } finally {
       run.stop();
       if (operations.get(id) === run) {
@@ -330,10 +331,4 @@ export function createSocketConnections(
       sockets.close();
     },
   };
-}
-
-/** Clients try again after 4403: identity may be away for a moment. */
-function closeCodeOf(code: ErrorCode | undefined): number {
-  if (code === undefined) return CloseCode.InternalServerError;
-  return code === "UNAUTHENTICATED" ? CloseCode.Unauthorized : CloseCode.Forbidden;
 }

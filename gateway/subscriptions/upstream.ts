@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { GraphQLError, type ExecutionResult } from "graphql";
+import { type ExecutionResult, type GraphQLError } from "graphql";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import type { LightAbort } from "../execution/running/light-abort.ts";
 import { orderOf, sequenceOf, type LogPosition } from "./log-position.ts";
 import { weightOf } from "./result-weight.ts";
@@ -321,10 +322,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 }
 
 function tooSlow(lastSequence: string | null): GraphQLError {
-  return new GraphQLError(
+  return graphqlError(
+    "SLOW_CONSUMER",
     lastSequence === null
       ? "This client takes events too slowly. Subscribe again."
       : `This client takes events too slowly. Subscribe again, after the sequence ${lastSequence}.`,
-    { extensions: { code: "SLOW_CONSUMER", ...(lastSequence !== null && { lastSequence }) } },
+    { extensions: { ...(lastSequence !== null && { lastSequence }) } },
   );
 }

@@ -115,7 +115,7 @@ export function eventLogContract(
         () => null,
         (thrown: unknown) => thrown,
       );
-      expect(error).toMatchObject({ extensions: { code: "RATE_LIMITED", lastSequence: String(seen.at(-1)) } });
+      expect(error).toMatchObject({ extensions: { code: "SLOW_CONSUMER", lastSequence: String(seen.at(-1)) } });
       tail.close();
     }));
 

@@ -19,7 +19,7 @@ export interface EventTail<Payload> {
   /**
    * Events in order, none missed, none twice. Ends when `signal` aborts or the tail closes.
    * @throws ToolyardError BAD_USER_INPUT when `after` is malformed, beyond the log's end or older than the log
-   *   (`extensions.oldestSequence`); RATE_LIMITED with `extensions.lastSequence` when the consumer is too slow.
+   *   (`extensions.oldestSequence`); SLOW_CONSUMER with `extensions.lastSequence` when the consumer is too slow.
    */
   follow(options: FollowOptions<Payload>): AsyncIterableIterator<LoggedEvent<Payload>>;
   close(): void;
@@ -186,7 +186,7 @@ function outOfLog(message: string, extensions: Record<string, unknown>): Toolyar
 
 function overflow(last: Sequence): ToolyardError {
   return new ToolyardError(
-    "RATE_LIMITED",
+    "SLOW_CONSUMER",
     `This stream was read too slowly and ends. Subscribe again with after: "${last}" to go on from there.`,
     {
       extensions: { lastSequence: String(last) },

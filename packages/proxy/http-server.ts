@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { ToolyardError, messageOf, type Logger } from "@toolyard/service-kit";
+import { ToolyardError, preconditionFailed, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./calls/answer.ts";
 import type { Authenticator } from "./control-plane/authentication.ts";
 import { parseCallPath } from "./calls/call-path.ts";
@@ -160,7 +160,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
 function noWebSockets(): Refusal {
   const message =
     "WebSockets are not passed on. MCP is spoken over Streamable HTTP here: POST to this URL, or use an HTTP transport.";
-  return { status: 501, error: new ToolyardError("PRECONDITION_FAILED", message) };
+  return { status: 501, error: preconditionFailed("websockets", message) };
 }
 
 const NO_HEADERS: readonly string[] = [];

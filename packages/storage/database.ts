@@ -2,7 +2,7 @@ import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
-import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
+import { messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
@@ -49,8 +49,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const writer = await openWriter(options);
   if (options.migrate === false && (await writer.showMigrations())) {
     await writer.destroy();
-    throw new ToolyardError(
-      "PRECONDITION_FAILED",
+    throw preconditionFailed(
+      "database-version",
       `${options.file} is of an earlier version of Toolyard, which runs on it: stop that, or use its version for this.`,
     );
   }
@@ -121,7 +121,7 @@ async function openWriter(options: DatabaseOptions): Promise<DataSource> {
     const why = whyUnusable(error);
     if (why === null) throw error;
     const message = `${basename(options.file)} in ${dirname(options.file)} (DATA_DIR) cannot be used: ${why}.`;
-    throw new ToolyardError("PRECONDITION_FAILED", message, { cause: error });
+    throw preconditionFailed("database", message, error);
   }
 }
 

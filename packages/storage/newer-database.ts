@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ToolyardError } from "@toolyard/service-kit";
+import { preconditionFailed } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
 import type { DataSource } from "typeorm";
 import { createMigrations, nameOfMigration, type Migration } from "./migration.ts";
@@ -23,8 +23,8 @@ export function refuseNewer({ file, migrations }: { file: string; migrations: re
     const unknown = run.findLast(({ name }) => !known.has(name ?? ""));
     if (unknown === undefined) return;
     const by = versionOf((database.prepare("PRAGMA user_version").get() as { user_version: number }).user_version);
-    throw new ToolyardError(
-      "PRECONDITION_FAILED",
+    throw preconditionFailed(
+      "database-version",
       `${basename(file)} in ${dirname(file)} (DATA_DIR) was migrated by a newer Toolyard (${by}, migration ${nameOfMigration(unknown.name)}) than this one ` +
         `(${version}, which knows them up to ${migrations.at(-1)?.name ?? "none"}). Nothing was changed. Start the newer one again, or ` +
         "restore a backup from before the upgrade.",

@@ -18,6 +18,7 @@ import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { createDocumentStore } from "./document-store.ts";
 import { ToolyardError, messageOf, problemDetails } from "@toolyard/service-kit/errors/errors.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
@@ -185,7 +186,7 @@ export async function serveSubgraph(options: {
       const problem = problemDetails(error, requestId);
       if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
       if (problem.code === "PAYLOAD_TOO_LARGE") await discardBody(request, STRANGERS.maxBodyBytes);
-      if (path === "/graphql") sendErrors(problem.status, problem.detail, problem.code);
+      if (path === "/graphql") sendErrors(graphqlStatusOf(problem.code), problem.detail, problem.code);
       else send(response, problem.status, problem, "application/problem+json");
     }
   }

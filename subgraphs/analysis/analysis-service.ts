@@ -1,4 +1,12 @@
-import { ToolyardError, badInput, notFound, parseInput, type Caller, type GraphClient } from "@toolyard/service-kit";
+import {
+  preconditionFailed,
+  badInput,
+  notFound,
+  parseInput,
+  type Caller,
+  type GraphClient,
+  type ToolyardError,
+} from "@toolyard/service-kit";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 import { isPlaceholder, variablesOf, launchSchema, LAUNCH_FRAGMENT } from "./launch.ts";
@@ -131,8 +139,8 @@ function requireOne(about: Record<string, string | null | undefined>, message: s
 
 /** What needs GitHub; a later version of Toolyard has it. */
 export function repositoriesUnsupported(): ToolyardError {
-  return new ToolyardError(
-    "PRECONDITION_FAILED",
+  return preconditionFailed(
+    "feature",
     "Reading repositories is not part of this version of Toolyard. Describe the server instead: how it is started and which variables it takes.",
   );
 }

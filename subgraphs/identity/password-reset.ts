@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
-import { badInput, type Logger, ToolyardError } from "@toolyard/service-kit";
+import { badInput, type Logger, ToolyardError, preconditionFailed } from "@toolyard/service-kit";
 import { lockFolder, openDatabase, readMigrations } from "@toolyard/storage";
 import { passwordProblem } from "./account-rules.ts";
 import { entities, migrationsFolder } from "./database.ts";
@@ -47,16 +47,16 @@ export async function resetPasswordInDataDir(options: {
   const file = join(dataDir, "identity.sqlite");
   const found = await stat(file).catch(() => null);
   if (!found) {
-    throw new ToolyardError(
-      "PRECONDITION_FAILED",
+    throw preconditionFailed(
+      "data-directory",
       `There are no accounts in ${dataDir}. Say by DATA_DIR where Toolyard's data is.`,
     );
   }
   const self = process.getuid?.();
   if (self !== undefined && self !== found.uid) {
     // What another user makes beside the database would shut Toolyard out.
-    throw new ToolyardError(
-      "PRECONDITION_FAILED",
+    throw preconditionFailed(
+      "file-owner",
       `${file} is of the user with the id ${found.uid}: do this as that user, as in: sudo -u '#${found.uid}' …`,
     );
   }

@@ -1,5 +1,6 @@
 import {
   ToolyardError,
+  preconditionFailed,
   badInput,
   newId,
   notFound,
@@ -193,9 +194,7 @@ function acceptedType(result: ContentTypeResult): string {
   if ("type" in result) return result.type;
   const path = "input.contentType";
   if ("problem" in result) throw badInput([{ path, message: result.problem }]);
-  throw new ToolyardError("PRECONDITION_FAILED", result.unsupported, {
-    unmet: [{ gate: "feature", reason: result.unsupported }],
-  });
+  throw preconditionFailed("feature", result.unsupported);
 }
 
 function accepted(result: Document | ContentProblem): Document {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { ApolloGateway } from "@apollo/gateway";
 import { GraphQLError, Kind, type DocumentNode, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { fetchFrom, type FetchRun } from "../running/execution.ts";
 import { withInaccessibleTags } from "../schema/inaccessible-tags.ts";
 import type { AbortSignalLike } from "../running/light-abort.ts";
@@ -133,7 +134,7 @@ export function createApolloQueries(options: ApolloQueriesOptions): ApolloQuerie
         const { requestId } = query.context;
         log?.error({ requestId, operation: query.operation.name, at: placesOf(error) }, "@apollo/gateway failed");
         const message = "@apollo/gateway could not run this operation.";
-        return { errors: [new GraphQLError(message, { extensions: { code: "INTERNAL_SERVER_ERROR", requestId } })] };
+        return { errors: [graphqlError("INTERNAL_SERVER_ERROR", message, { extensions: { requestId } })] };
       }
     },
     async close() {

@@ -1,6 +1,5 @@
 import {
   doTypesOverlap,
-  GraphQLError,
   isAbstractType,
   isCompositeType,
   isEnumType,
@@ -17,7 +16,9 @@ import {
   type GraphQLOutputType,
   type GraphQLSchema,
   type SelectionNode,
+  type GraphQLError,
 } from "graphql";
+import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { exactDigitsOf } from "./exact-json.ts";
 import type { Operation } from "../operation.ts";
 
@@ -103,7 +104,7 @@ export function createProjection(options: ProjectionOptions): Projection {
     const errors = (slowRun.violations ?? []).flatMap(({ path, message }) => {
       const responsePath = toResponsePath(path);
       if (explained(responsePath)) return [];
-      return [new GraphQLError(message, { path: responsePath, extensions: { code: "INTERNAL_SERVER_ERROR" } })];
+      return [graphqlError("INTERNAL_SERVER_ERROR", message, { path: responsePath })];
     });
     return { data: projected === bubble ? null : projected, errors };
   };

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
+import { preconditionFailed } from "@toolyard/service-kit/errors/errors.ts";
 import { firstInherited } from "@toolyard/bridge/child/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
@@ -70,11 +70,11 @@ export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | nul
     return { sandbox: sandboxOf(program, options), detail };
   }
   if (isolation === "bubblewrap") {
-    throw new ToolyardError("PRECONDITION_FAILED", `PROCESS_ISOLATION=bubblewrap cannot be had here: ${problem}.`);
+    throw preconditionFailed("isolation", `PROCESS_ISOLATION=bubblewrap cannot be had here: ${problem}.`);
   }
   if (options.reachable) {
-    throw new ToolyardError(
-      "PRECONDITION_FAILED",
+    throw preconditionFailed(
+      "isolation",
       `Others can reach Toolyard, and whoever may deploy would run programs as its own user: ${problem}. ` +
         "Install bubblewrap, or say by PROCESS_ISOLATION=none that replicas shall run unisolated.",
     );

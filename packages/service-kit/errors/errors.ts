@@ -1,24 +1,6 @@
-/** The one table of error codes (`extensions.code` in GraphQL) and their HTTP status in REST and at the proxy. */
-export const httpStatusOf = {
-  UNAUTHENTICATED: 401,
-  FORBIDDEN: 403,
-  NOT_FOUND: 404,
-  BAD_USER_INPUT: 422,
-  CONFLICT: 409,
-  PRECONDITION_FAILED: 412,
-  PAYLOAD_TOO_LARGE: 413,
-  RATE_LIMITED: 429,
-  CAPACITY_EXHAUSTED: 503,
-  UPSTREAM_UNAVAILABLE: 502,
-  TIMEOUT: 504,
-  INTERNAL_SERVER_ERROR: 500,
-} as const;
+import { serviceErrors, type ErrorCode } from "./error-codes.ts";
 
-export type ErrorCode = keyof typeof httpStatusOf;
-
-export function isErrorCode(value: unknown): value is ErrorCode {
-  return typeof value === "string" && Object.hasOwn(httpStatusOf, value);
-}
+export { isErrorCode, type ErrorCode } from "./error-codes.ts";
 
 /** What is wrong with one place of the input. `path` is dotted, as in `input.launch.stdio.command`. */
 export interface Problem {
@@ -68,6 +50,11 @@ export function badInput(problems: Problem[]): ToolyardError {
   });
   const message = all.join("; ");
   return new ToolyardError("BAD_USER_INPUT", message || "The input is not valid.", { problems });
+}
+
+/** PRECONDITION_FAILED because of one thing. `gate` names it for programs, `reason` says it to people. */
+export function preconditionFailed(gate: string, reason: string, cause?: unknown): ToolyardError {
+  return new ToolyardError("PRECONDITION_FAILED", reason, { unmet: [{ gate, reason }], cause });
 }
 
 /** NOT_FOUND for what a caller named by `reference`. `close`: what they may have meant, of what they may see. */
@@ -135,7 +122,7 @@ export function problemDetails(error: unknown, requestId: string): ProblemDetail
   return {
     type: "about:blank",
     title: titleOf(code),
-    status: httpStatusOf[code],
+    status: serviceErrors[code].status,
     detail: known ? known.message : INTERNAL_MESSAGE,
     code,
     ...rest,

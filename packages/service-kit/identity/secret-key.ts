@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
+import { systemCodeOf, preconditionFailed } from "../errors/errors.ts";
 
 /** The SECRET_KEY kept in DATA_DIR (mode 0600), made at the first start. Several processes may ask at once: one makes it. */
 export async function readSecretKey(dataDir: string): Promise<string> {
@@ -23,8 +23,8 @@ export async function readSecretKey(dataDir: string): Promise<string> {
     if (key.length >= 32) return key;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new ToolyardError(
-    "PRECONDITION_FAILED",
+  throw preconditionFailed(
+    "secret-key",
     `${file} does not hold a key. Restore it from a backup, or remove it to start with a new one: what was sealed with the old key is lost.`,
   );
 }

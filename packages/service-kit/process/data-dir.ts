@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ConfigError } from "./config.ts";
-import { messageOf, systemCodeOf, ToolyardError } from "../errors/errors.ts";
+import { messageOf, systemCodeOf, preconditionFailed } from "../errors/errors.ts";
 import type { Logger } from "./log.ts";
 
 const GROUP_AND_OTHERS = 0o077;
@@ -83,7 +83,7 @@ async function makeFolder(variable: string, folder: string): Promise<void> {
     }
   } catch (cause) {
     const why = whyUnusable(systemCodeOf(cause)) ?? messageOf(cause);
-    throw new ToolyardError("PRECONDITION_FAILED", `${variable}: ${folder} cannot be used: ${why}.`, { cause });
+    throw preconditionFailed("data-directory", `${variable}: ${folder} cannot be used: ${why}.`, cause);
   }
 }
 

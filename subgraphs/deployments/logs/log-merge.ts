@@ -73,7 +73,7 @@ export function createLogMerge(options: {
         if (overflowed) {
           await end();
           throw new ToolyardError(
-            "RATE_LIMITED",
+            "SLOW_CONSUMER",
             "This log was read too slowly and ends. Subscribe again to go on from now.",
           );
         }

@@ -164,7 +164,7 @@ function takeRefusal(subscriber: Subscriber, message: string): boolean {
     subscriber.isCatchingUp = true;
     return true;
   }
-  if ((code !== "SLOW_CONSUMER" && code !== "RATE_LIMITED") || lastSequence === undefined) {
+  if (code !== "SLOW_CONSUMER" || lastSequence === undefined) {
     subscriber.wrong ??= message.slice(0, 300);
     return false;
   }

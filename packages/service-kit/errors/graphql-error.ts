@@ -1,0 +1,24 @@
+import { GraphQLError, type GraphQLErrorOptions } from "graphql";
+import type { GraphqlErrorCode } from "./error-codes.ts";
+
+/** An error of GraphQL with a code from the table. */
+export function graphqlError(code: GraphqlErrorCode, message: string, options: GraphQLErrorOptions = {}): GraphQLError {
+  return new GraphQLError(message, { ...options, extensions: { code, ...options.extensions } });
+}
+
+/** Another's error with a code from the table, and a message of a length that may be sent. */
+export function withCode(code: GraphqlErrorCode, { message, nodes, source, positions, extensions }: GraphQLError) {
+  return graphqlError(code, shortened(message), {
+    nodes: nodes ?? null,
+    source: source ?? null,
+    positions: positions ?? null,
+    extensions: { ...extensions, code },
+  });
+}
+
+/** Names are as long as a client likes, and some errors say them again for each place. */
+export function shortened(text: string): string {
+  return text.length > MAX_MESSAGE_LENGTH ? `${text.slice(0, MAX_MESSAGE_LENGTH)}…` : text;
+}
+
+const MAX_MESSAGE_LENGTH = 1_000;
