@@ -101,6 +101,40 @@ describe.each(ways)("a call $how to $sessions children, spoken $odd", ({ how, se
   });
 });
 
+describe.each([[], ["both"]])("the names of the server's tools, spoken %s", (...odd) => {
+  const toolsOf = async (running: RunningBridge): Promise<unknown> => {
+    const { messages } = await running.post(
+      { jsonrpc: "2.0", id: 1, method: "tools/list" },
+      { "x-toolyard-probe": "5" },
+    );
+    return messages[0]?.result?.["tools"];
+  };
+
+  test("are told with its answer", async () => {
+    await using started = await start({ sessions: "shared" }, ...odd);
+    expect(await toolsOf(started.running)).toEqual({ names: ["block", "hang", "pid"], isWhole: true });
+  });
+
+  test("are read from all pages of its list", async () => {
+    await using started = await start({ sessions: "shared" }, "pages", ...odd);
+    expect(await toolsOf(started.running)).toEqual({ names: ["page-0"], isWhole: false });
+    const names = Array.from({ length: 20 }, (_, page) => `page-${page}`);
+    await eventually(
+      "all pages",
+      async () => JSON.stringify(await toolsOf(started.running)) === JSON.stringify({ names, isWhole: true }),
+    );
+  });
+
+  test("are told up to a bound of a list that does not end", async () => {
+    await using started = await start({ sessions: "shared" }, "endless-pages", ...odd);
+    await eventually(
+      "the most that is told",
+      async () => ((await toolsOf(started.running)) as { names: string[] }).names.length === 100,
+    );
+    expect(await toolsOf(started.running)).toMatchObject({ isWhole: false });
+  });
+});
+
 describe("one child for all", () => {
   test("that hangs with nothing to do is silent", async () => {
     await using started = await start({ sessions: "shared" });

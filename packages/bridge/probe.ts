@@ -1,3 +1,4 @@
+import { isObject } from "@toolyard/service-kit/json.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { code, type Message, type RpcError } from "./protocol/json-rpc.ts";
 import type { Debt, Peer } from "./child/peer.ts";
@@ -19,7 +20,16 @@ export interface Probe {
 }
 
 export type ProbeAnswer =
-  { state: "answered" | "busy" | "starting" | "silent" } | { state: "refused"; error: RpcError };
+  | { state: "answered"; tools: ProbedTools | null }
+  | { state: "busy" | "starting" | "silent" }
+  | { state: "refused"; error: RpcError };
+
+/** Names of the tools that the server listed last. */
+export interface ProbedTools {
+  names: string[];
+  /** Whether that is all of its list. */
+  isWhole: boolean;
+}
 
 /** A `tools/list` that went to a child. It is not repeated before it is answered: what hangs is not sent ever more. */
 interface Question {
@@ -33,6 +43,11 @@ interface Question {
 const askedAtOnce = 3;
 const nextAfterMs = 1_000;
 const mostMisses = 3;
+/** Of tools that are told of, and how long each may be: all that can be called is told apart by that. */
+const mostNames = 1_001;
+/** Of one list. */
+const mostPages = 100;
+const longestName = 256;
 
 /**
  * BUSY: it has calls, and is let alone. EXCUSED: it may be in a call that its asker gave up, of which a server that does one thing at a
@@ -60,6 +75,8 @@ export function createProbe(options: {
   const { pool, children, sessions, log, timeoutSeconds, startTimeoutSeconds, now } = options;
   const questions = new WeakMap<Peer, Question>();
   const answeredAt = new WeakMap<Peer, number>();
+  /** A list of more than one page, by its first. */
+  let paged: Paged = { key: "", tools: { names: [], isWhole: false }, isRead: false };
   /** Since when nothing runs. */
   let since: number | null = null;
 
@@ -88,6 +105,36 @@ export function createProbe(options: {
     );
     questions.set(peer, { at: now(), misses: 0, answer });
     return answer;
+  }
+
+  /** More pages are asked for meanwhile, when the first is another than it was: the next probe tells of them. */
+  function toolsOf(child: ReturnType<typeof running>[number], { result }: Message): ProbedTools | null {
+    const page = pageOf(result);
+    if (page === null) return null;
+    if (page.nextCursor === null) return { names: page.names, isWhole: true };
+    const key = JSON.stringify(page.names);
+    if (paged.key !== key && !paged.isRead) {
+      paged = { key, tools: { names: page.names, isWhole: false }, isRead: true };
+      void readOn(child, page, paged);
+    }
+    return paged.tools;
+  }
+
+  async function readOn({ peer, params }: ReturnType<typeof running>[number], first: Page, into: Paged): Promise<void> {
+    const { tools } = into;
+    let { nextCursor } = first;
+    for (let pages = 1; nextCursor !== null && pages < mostPages && tools.names.length < mostNames; pages += 1) {
+      // It ended, or does not answer: what is known stays, and is not the whole.
+      const message = await peer
+        .ask("tools/list", { ...params, cursor: nextCursor }, timeoutSeconds * 1_000)
+        .catch(() => null);
+      const page = pageOf(message?.result);
+      if (page === null || page.names.length === 0) break;
+      tools.names = [...tools.names, ...page.names].slice(0, mostNames);
+      nextCursor = page.nextCursor;
+    }
+    tools.isWhole = nextCursor === null && tools.names.length < mostNames;
+    into.isRead = false;
   }
 
   const standing = (peer: Peer): Standing => standingOf(peer.debt, now(), timeoutSeconds * 1_000);
@@ -121,7 +168,7 @@ export function createProbe(options: {
           void ask(child).then((message) => {
             open -= 1;
             if (message !== null && (message.error === undefined || message.error.code === code.methodNotFound))
-              return end({ state: "answered" });
+              return end({ state: "answered", tools: toolsOf(child, message) });
             if (message?.error !== undefined) refused = { state: "refused", error: message.error };
             if (open > 0) return;
             if (queue.length === 0) end(refused);
@@ -187,4 +234,26 @@ export function createProbe(options: {
       );
     return { state: "starting" };
   }
+}
+
+/** A list of several pages, as far as it was read. */
+interface Paged {
+  /** Names on its first page. */
+  key: string;
+  tools: ProbedTools;
+  /** Whether it is being read on. */
+  isRead: boolean;
+}
+
+interface Page {
+  names: string[];
+  nextCursor: string | null;
+}
+
+function pageOf(result: unknown): Page | null {
+  if (!isObject(result) || !Array.isArray(result.tools)) return null;
+  const names: string[] = [];
+  for (const tool of result.tools.slice(0, mostNames) as unknown[])
+    if (isObject(tool) && typeof tool.name === "string") names.push(tool.name.slice(0, longestName));
+  return { names, nextCursor: typeof result.nextCursor === "string" ? result.nextCursor : null };
 }

@@ -120,7 +120,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     if (answer === null) return;
     const { id = null } = message;
     if (answer.state === "refused") json(response, 200, { jsonrpc: "2.0", id, error: answer.error });
-    else json(response, 200, { jsonrpc: "2.0", id, result: { state: answer.state } });
+    else json(response, 200, { jsonrpc: "2.0", id, result: answer });
   }
 
   async function post(request: IncomingMessage, response: ServerResponse): Promise<void> {

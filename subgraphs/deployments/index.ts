@@ -36,6 +36,7 @@ import { createRouteFeed } from "./routes/route-feed.ts";
 import { createSqlRouteStore } from "./routes/route-store.sql.ts";
 import { resolveHostId } from "./runtime-wiring.ts";
 import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
+import { createListedNames } from "./usage/listed-names.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
 import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
@@ -102,7 +103,9 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       logger,
     });
     const busyReplicas = createBusyReplicas({ now });
+    const listed = createListedNames();
     const reconciler = createReconciler({
+      listed,
       isBusy: (replicaId) => busyReplicas.has(replicaId),
       store,
       runtimes,
@@ -141,7 +144,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       deployments,
       eventDeployments,
       logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
-      usage: createUsageService({ store: usageStore, now }),
+      usage: createUsageService({ store: usageStore, listed, now }),
       routes: createRouteFeed({
         builder: createRouteBuilder({
           store,

@@ -357,9 +357,7 @@ export function createCalls(options: CallsOptions): Calls {
         mcpMethod: mcp.method,
         mcpTool,
         mcpToolKnown:
-          mcpTool === null
-            ? null
-            : listed.has(deploymentId, mcpTool) || (call.status === 200 && answered && failure === null),
+          mcpTool === null ? null : isKnown(listed.has(deploymentId, mcpTool), call, answered && failure === null),
         statusCode: call.status,
         mcpFailure: failure,
         responseTimeMs: Math.round(tookMs * 1000) / 1000,
@@ -475,4 +473,10 @@ export function createCalls(options: CallsOptions): Calls {
     if (call.standing && call.response.headersSent) call.response.end();
     else call.response.destroy();
   }
+}
+
+/** Null: a result is all that says so. */
+function isKnown(isListed: boolean, { status }: Call, hasResult: boolean): boolean | null {
+  if (isListed) return true;
+  return status === 200 && hasResult ? null : false;
 }

@@ -14,7 +14,7 @@ export interface UsageRecord {
   method: string;
   mcpMethod: string | null;
   mcpTool: string | null;
-  /** Whether the server has it, as far as its answers say. */
+  /** Whether the server listed it. Null where only the outcome of this call says something. */
   mcpToolKnown: boolean | null;
   statusCode: number;
   mcpFailure: McpFailure | null;

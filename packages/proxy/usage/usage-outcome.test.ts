@@ -97,7 +97,7 @@ test("what the proxy refuses by itself is no failure of the server", async () =>
 });
 
 test.each(["", "?stream"])(
-  "a tool is known once it answered a call or is on a page of its server's list%s",
+  "a tool is known once it is on a page of its server's list; before, a result may tell%s",
   async (query) => {
     const slug = `lister${query.length}`;
     controlPlane.setRoutes([routeTo("server", [server.url]), routeTo(slug, [server.url])]);
@@ -119,7 +119,7 @@ test.each(["", "?stream"])(
       await eventually("a record", () => controlPlane.records().some(({ mcpTool }) => mcpTool === name));
       return controlPlane.records().find(({ mcpTool }) => mcpTool === name)?.mcpToolKnown;
     };
-    expect(await known("fine")).toBe(true);
+    expect(await known("fine")).toBe(null);
     expect(await known("rpc")).toBe(false);
     expect(await known("tool")).toBe(false);
     expect(await known("invented")).toBe(false);

@@ -1,6 +1,7 @@
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
+import type { Heard } from "./heard.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */
@@ -12,7 +13,7 @@ const KEPT_CHARACTERS = 4_096;
 
 /**
  * One real MCP call to a server on Streamable HTTP, in whichever protocol era it speaks: connects, lists its tools where it has
- * any, and ends the session. Answers what was asked. Throws when any of it fails. Redirects are followed within the server, as the
+ * any, and ends the session. Answers what was asked, and heard of its tools. Throws when any of it fails. Redirects are followed within the server, as the
  * proxy follows them. Of all that is answered
  * `maxBytes` are read, unpacked: the rest is refused by what `tooLarge` makes.
  */
@@ -30,7 +31,7 @@ export async function probeMcp(options: {
   tooLarge: () => Error;
   /** Why an answer is not what MCP servers give; null: it looks like one. */
   explain: (answer: Answer) => Error | null;
-}): Promise<string> {
+}): Promise<Heard> {
   const { url, remote, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
   // Loaded when the first server of this sort is probed: most installations have none, and it takes long to load.
   const [{ Client, StreamableHTTPClientTransport }, undici] = await Promise.all([
@@ -127,11 +128,12 @@ export async function probeMcp(options: {
     { versionNegotiation: { mode: "auto", probe: { timeoutMs: limitMs + OVER_LIMIT_MS } } },
   );
   const requestOptions = { signal: deadline, timeout: limitMs + OVER_LIMIT_MS };
-  const talk = async (): Promise<string> => {
+  const talk = async (): Promise<Heard> => {
     await client.connect(transport, requestOptions);
-    if (!client.getServerCapabilities()?.tools) return "mcp connect";
-    await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
-    return "mcp tools/list";
+    if (!client.getServerCapabilities()?.tools) return { kind: "mcp connect", tools: null };
+    // All pages of it.
+    const { tools } = await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
+    return { kind: "mcp tools/list", tools: { names: tools.map(({ name }) => name), isWhole: true } };
   };
   // The client does not always end by the signal, as where it waits for an answer on a stream that ended.
   const ended = new Promise<never>((_, reject) => {

@@ -64,6 +64,23 @@ describe("a bridge", () => {
     expect(asked).toEqual(["Bearer the-token", "30"]);
   });
 
+  test.each([
+    [
+      { names: ["a", "b"], isWhole: false },
+      { names: ["a", "b"], isWhole: false },
+    ],
+    [{ names: [1] }, null],
+    [undefined, null],
+  ])("tells the names of its server's tools: %j", async (tools, told) => {
+    const origin = await serve((_request, response) =>
+      response
+        .setHeader("content-type", "application/json")
+        .end(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { state: "answered", tools } })),
+    );
+    const result = await prober().check(target(origin, stdio), signal);
+    expect(result).toMatchObject({ outcome: "ANSWERED", tools: told });
+  });
+
   test("whose server has no tools lives all the same", async () => {
     const origin = await serve(
       (_request, response) =>

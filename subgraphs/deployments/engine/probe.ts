@@ -10,7 +10,9 @@ import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 import { mcpPathOf, type LaunchSpec } from "../deploying/launch-spec.ts";
 import type { Reason } from "../reason.ts";
+import type { ListedTools } from "../usage/listed-names.ts";
 import type { Rebuff } from "./greeting-pace.ts";
+import type { Heard } from "./heard.ts";
 import { probeMcp } from "./mcp-probe.ts";
 import {
   causesOf,
@@ -51,6 +53,8 @@ export interface ProbeResult {
   late?: Limit | null;
   /** Of a greeting that failed. */
   rebuff?: Rebuff;
+  /** What it lists, where it was asked and said so. */
+  tools?: ListedTools | null;
 }
 
 export interface Prober {
@@ -77,7 +81,16 @@ const bridgeStatus = z.object({
   sessions: z.number().int().default(0),
 });
 const rpcAnswer = z.object({
-  result: z.object({ state: z.enum(["answered", "busy", "starting", "silent"]).catch("answered") }).optional(),
+  result: z
+    .object({
+      state: z.enum(["answered", "busy", "starting", "silent"]).catch("answered"),
+      // Bridges of replicas that an earlier version started do not say.
+      tools: z
+        .object({ names: z.array(z.string()), isWhole: z.boolean() })
+        .nullish()
+        .catch(null),
+    })
+    .optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
 });
 /** JSON-RPC: the server lives and says that it does not have this method. */
@@ -105,13 +118,13 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
   }
 
-  /** @returns why it was not asked; null when it answered */
+  /** `notAsked`: why; null when it answered. */
   async function callBridge(
     target: ProbeTarget,
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<string | null> {
+  ): Promise<{ notAsked: string | null; tools: ListedTools | null }> {
     const late = AbortSignal.timeout(limit.seconds * 1_000 + BRIDGE_GRACE_MS);
     const { statusCode, body } = await request(`${originOf(target)}/mcp`, {
       dispatcher,
@@ -135,7 +148,8 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     if (statusCode === 200 && answer.success && (!error || error.code === METHOD_NOT_FOUND)) {
       const state = answer.data.result?.state;
       if (state === "silent") throw tooSlow("tools/list", limit);
-      return state === "busy" || state === "starting" ? NOT_ASKED[state] : null;
+      const tools = answer.data.result?.tools ?? null;
+      return { notAsked: state === "busy" || state === "starting" ? NOT_ASKED[state] : null, tools };
     }
     if (!error) throw new ProbeError({ reason: `The bridge answered HTTP ${statusCode}.`, words: null });
     // The bridge itself refuses by a status; the server's own errors come as answers.
@@ -173,17 +187,17 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<{ kind: string; notAsked: string | null }> {
+  ): Promise<Heard & { notAsked: string | null }> {
     const { launch } = target;
     const { livenessPath, readinessPath } = launch.options.health;
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
     if (paths.length > 0 && launch.kind !== "stdio") {
       for (const path of paths) await get(target, dispatcher, path, signal, limit);
-      return { kind: paths.map((path) => `GET ${withoutQuery(path)}`).join(", "), notAsked: null };
+      return { kind: paths.map((path) => `GET ${withoutQuery(path)}`).join(", "), tools: null, notAsked: null };
     }
     if (launch.kind === "stdio")
-      return { kind: "mcp tools/list", notAsked: await callBridge(target, dispatcher, signal, limit) };
-    return { kind: await callServer(target, dispatcher, signal, limit), notAsked: null };
+      return { kind: "mcp tools/list", ...(await callBridge(target, dispatcher, signal, limit)) };
+    return { ...(await callServer(target, dispatcher, signal, limit)), notAsked: null };
   }
 
   /** In whichever transport it speaks, as the proxy finds it. */
@@ -192,7 +206,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<string> {
+  ): Promise<Heard> {
     const { launch } = target;
     const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
     const remote = launch.kind === "remote";
@@ -203,7 +217,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       maxBytes: MAX_ANSWER_BYTES,
       tooLarge,
     };
-    const streamAt = (path: string): Promise<string | null> =>
+    const streamAt = (path: string): Promise<Heard | null> =>
       probeStream({
         ...common,
         path,
@@ -235,8 +249,8 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       const answer = refused as Answer | null;
       if (answer === null || !mayBeLegacy(answer.status) || knowsTransport(answer.text)) throw error;
       for (const path of streamPaths(named, { isRemote: remote, status: answer.status })) {
-        const kind = await streamAt(path);
-        if (kind !== null) return kind;
+        const heard = await streamAt(path);
+        if (heard !== null) return heard;
       }
       throw error;
     }
@@ -247,12 +261,13 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     const started = performance.now();
     const elapsed = () => Math.round((performance.now() - started) * 100) / 100;
     try {
-      const { kind, notAsked } =
+      const { kind, notAsked, tools } =
         target.launch.kind === "remote"
           ? await call(target, remote, signal, limit)
           : await connected(target, (dispatcher) => call(target, dispatcher, signal, limit));
       const outcome = notAsked === null ? "ANSWERED" : "BUSY";
-      return { outcome, kind: notAsked === null ? kind : "none", latencyMs: elapsed(), detail: notAsked, words: null };
+      const asked = notAsked === null ? kind : "none";
+      return { outcome, kind: asked, latencyMs: elapsed(), detail: notAsked, words: null, tools };
     } catch (error) {
       const { reason, words } = describeFailure(error, askedOf(target));
       const causes = causesOf(error);

@@ -15,6 +15,7 @@ import { createReplicaChanges } from "./replica-changes.ts";
 import type { Bury } from "./burial.ts";
 import { createReplicaWork } from "./replica-work.ts";
 import { saveSettled } from "./settle.ts";
+import type { ListedNames } from "../usage/listed-names.ts";
 import { suspendReplicas } from "./suspension.ts";
 import { shiftRoute } from "./route-shift.ts";
 
@@ -44,6 +45,8 @@ export interface ReconcilerOptions {
   bury: Bury;
   /** Whether a replica has calls that are within their time, as far as proxies tell; they do so within TOLD_WITHIN_MS. */
   isBusy?: (replicaId: string) => boolean;
+  /** Told what tools servers list to probes. */
+  listed?: Pick<ListedNames, "note">;
   logger: Logger;
   hostId: string;
   /** Where replicas of this host listen and are reached. */
@@ -71,7 +74,14 @@ const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { store, prober, ports, sealer, secrets, bury, isBusy = () => false, logger, hostId, address } = options;
-  const { now = Date.now, random = Math.random, sweepIntervalMs = 2_000, drainMs = 500, graceMs = GRACE_MS } = options;
+  const {
+    listed = { note() {} },
+    now = Date.now,
+    random = Math.random,
+    sweepIntervalMs = 2_000,
+    drainMs = 500,
+    graceMs = GRACE_MS,
+  } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
@@ -88,6 +98,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     secrets,
     bury,
     isBusy,
+    listed,
     quietProbes,
     logger,
     now,

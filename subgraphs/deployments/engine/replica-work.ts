@@ -18,6 +18,7 @@ import { readable } from "../deploying/launch-spec.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import type { Reason } from "../reason.ts";
+import type { ListedNames } from "../usage/listed-names.ts";
 import { greetingPauseMs } from "./greeting-pace.ts";
 import type { Bury } from "./burial.ts";
 import { describeEnd, LAST_LINE, lastWords } from "./last-words.ts";
@@ -53,6 +54,8 @@ export interface ReplicaWorkOptions {
   secrets: KnownSecrets;
   bury: Bury;
   isBusy: (replicaId: string) => boolean;
+  /** Told what servers list. */
+  listed: Pick<ListedNames, "note">;
   quietProbes: Pick<QuietProbes, "note">;
   logger: Logger;
   now: () => number;
@@ -75,7 +78,7 @@ const LONGEST_WORDS = 1_000;
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, quietProbes, logger } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, listed, quietProbes, logger } = options;
   const { now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
@@ -110,7 +113,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   }
 
   /** A call of the replica; one that cannot be made, since something of it does not open, has failed for good. */
-  function callAs(
+  async function callAs(
     how: "check" | "greet",
     deployment: Deployment,
     replica: Replica,
@@ -122,9 +125,11 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       target = targetOf(deployment, replica);
     } catch (error) {
       const detail = `It cannot be called. ${whyUnopened(error)}`;
-      return Promise.resolve({ outcome: "FAILED", kind: "none", latencyMs: 0, detail, words: null, hopeless: true });
+      return { outcome: "FAILED", kind: "none", latencyMs: 0, detail, words: null, hopeless: true };
     }
-    return prober[how](target, signal, atMost);
+    const result = await prober[how](target, signal, atMost);
+    if (result.tools) listed.note(deployment.id, result.tools);
+    return result;
   }
 
   /** A port on which nothing listens: its own, or another when a stranger took that. */

@@ -1,6 +1,7 @@
 import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
+import type { Heard } from "./heard.ts";
 import { ProbeError, said } from "./probe-failure.ts";
 
 /** What a server of this transport may send beside what it is asked for. */
@@ -8,7 +9,16 @@ const MAX_EVENTS = 10_000;
 
 const answerOf = z.object({
   id: z.number(),
-  result: z.looseObject({ capabilities: z.object({ tools: z.unknown() }).optional() }).optional(),
+  result: z
+    .looseObject({
+      capabilities: z.object({ tools: z.unknown() }).optional(),
+      tools: z
+        .array(z.looseObject({ name: z.string() }))
+        .optional()
+        .catch(undefined),
+      nextCursor: z.unknown().optional(),
+    })
+    .optional(),
   error: z.object({ message: z.string() }).optional(),
 });
 type Answer = z.output<typeof answerOf>;
@@ -26,7 +36,7 @@ export async function probeStream(options: {
   tooSlow: (asked: string) => Error;
   maxBytes: number;
   tooLarge: () => Error;
-}): Promise<string | null> {
+}): Promise<Heard | null> {
   const { server, path, signal, limitMs, tooSlow, maxBytes, tooLarge } = options;
   const done = new AbortController();
   const ends = AbortSignal.any([signal, done.signal]);
@@ -87,9 +97,13 @@ export async function probeStream(options: {
     const clientInfo = { name: "toolyard-probe", version: "1" };
     const { result } = await ask("initialize", { protocolVersion: "2024-11-05", capabilities: {}, clientInfo });
     await inTime("notifications/initialized", say('{"jsonrpc":"2.0","method":"notifications/initialized"}'));
-    if (result?.capabilities?.tools === undefined) return "mcp connect";
-    await ask("tools/list", {});
-    return "mcp tools/list";
+    if (result?.capabilities?.tools === undefined) return { kind: "mcp connect", tools: null };
+    const { result: list } = await ask("tools/list", {});
+    const names = list?.tools?.map(({ name }) => name);
+    return {
+      kind: "mcp tools/list",
+      tools: names === undefined ? null : { names, isWhole: list?.nextCursor === undefined },
+    };
   } catch (error) {
     if (isOpen || signal.aborted || (error instanceof StreamError && error.isAnswered)) throw error;
     return null;

@@ -388,8 +388,8 @@ export type UsageSummary = {
   /** 99 % of the calls took at most this, in milliseconds (±1 %); null without calls. */
   p99Ms?: Maybe<Scalars['Float']['output']>;
   /**
-   * By the MCP tool that was called, most called first. Names that the server is not known to have, and those beyond 1000 of a deployment in a
-   * day (UTC), are counted together as `other`.
+   * By the MCP tool that was called, most called first. Names that the server neither lists nor, where its list is not known,
+   * answers, and those of a deployment beyond some thousands in a day (UTC), are counted together as `other`.
    */
   byMcpTool: Array<McpToolUsage>;
   /** The window in equal steps, oldest first, those without calls too. */
@@ -674,8 +674,8 @@ export type UsageRecordInput = {
   /** The MCP tool that was called. */
   mcpTool?: InputMaybe<Scalars['String']['input']>;
   /**
-   * Whether the server is known to have that MCP tool: the proxy saw it in a list of its tools, or saw a call of it answered. Null: by the
-   * outcome of this call.
+   * Whether the server is known to have that MCP tool: the proxy saw it in a list of its tools. False where this call had no result, either. Null:
+   * by the outcome of this call, unless probes know all of the server's list.
    */
   mcpToolKnown?: InputMaybe<Scalars['Boolean']['input']>;
   /** The HTTP status that the caller got. */

@@ -2,12 +2,11 @@ import { setImmediate as turn } from "node:timers/promises";
 import { newId, parseInput } from "@toolyard/service-kit";
 import { CHUNK_ROWS, partsOf } from "@toolyard/storage";
 import { z } from "zod";
-import type { ReportedCall } from "./usage-record.ts";
+import type { ListedNames } from "./listed-names.ts";
+import { keptText, type NameEvidence, type ReportedCall } from "./usage-record.ts";
 
 const MAX_RECORDS = 5_000;
-const MAX_TEXT = 255;
-/** Of what callers write: cut, and such that it is the same text wherever it has been. SQLite ends text at U+0000. */
-const short = z.string().transform((text) => text.slice(0, MAX_TEXT).replaceAll("\0", "\uFFFD").toWellFormed());
+const short = z.string().transform(keptText);
 const nullableShort = short.nullish().transform((text) => text ?? null);
 
 const usageBatch = z.object({
@@ -37,17 +36,26 @@ const usageCall = z.object({
 });
 
 /** A batch as proxies send it, with an id for each call. @throws ToolyardError BAD_USER_INPUT that names the first wrong call's problems */
-export async function parseBatch(given: unknown): Promise<{ id: string; calls: ReportedCall[] }> {
+export async function parseBatch(given: unknown, listed: ListedNames): Promise<{ id: string; calls: ReportedCall[] }> {
   const { id, records } = parseInput(usageBatch, given, "batch");
   const calls: ReportedCall[] = [];
   for (const part of partsOf(records, CHUNK_ROWS)) {
     for (const record of part) {
       const call = parseInput(usageCall, record, `batch.records.${calls.length}`);
-      // Proxies of earlier versions do not say.
-      const known = call.mcpToolKnown ?? (call.statusCode === 200 && call.mcpFailure === null);
-      calls.push({ id: newId(), ...call, mcpToolKnown: known });
+      calls.push({ id: newId(), ...call, evidence: evidenceOf(call, listed) });
     }
     await turn();
   }
   return { id, calls };
+}
+
+/** A list of the server's tools is worth more than what it answers: some have a result for whatever they are asked. */
+function evidenceOf(call: z.output<typeof usageCall>, listed: ListedNames): NameEvidence {
+  const { deploymentId, mcpTool, mcpToolKnown, statusCode, mcpFailure } = call;
+  if (mcpTool === null) return "NONE";
+  const isListed = listed.has(deploymentId, mcpTool);
+  if (isListed === true) return "LISTED";
+  if (mcpToolKnown === true) return "LISTED_TO_CALLER";
+  const isAnswered = mcpToolKnown === null || mcpToolKnown === undefined;
+  return isListed === null && isAnswered && statusCode === 200 && mcpFailure === null ? "ANSWERED" : "NONE";
 }

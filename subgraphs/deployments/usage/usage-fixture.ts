@@ -1,6 +1,7 @@
 import { newId, type Caller } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { entities, migrationsFolder } from "../database.ts";
+import { createListedNames, type ListedNames } from "./listed-names.ts";
 import { createUsageService, type UsageService } from "./usage-service.ts";
 import type { UsageStore } from "./usage-store.ts";
 import { createSqlUsageStore } from "./usage-store.sql.ts";
@@ -11,6 +12,7 @@ export interface UsageFixture extends AsyncDisposable {
   database: Database;
   store: UsageStore;
   service: UsageService;
+  listed: ListedNames;
   now: number;
   record(calls: readonly Record<string, unknown>[]): Promise<void>;
   usageOf(window: UsageWindow, tool?: string): Promise<UsageSummary>;
@@ -43,11 +45,13 @@ export const anybody = { require() {} } as unknown as Caller;
 export async function createUsageFixture(): Promise<UsageFixture> {
   const database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
   const store = createSqlUsageStore(database);
-  const service = createUsageService({ store, now: () => fixture.now });
+  const listed = createListedNames();
+  const service = createUsageService({ store, listed, now: () => fixture.now });
   const fixture: UsageFixture = {
     database,
     store,
     service,
+    listed,
     now: NOON,
     async record(calls) {
       await service.record(anybody, { id: newId(), records: calls });

@@ -1,15 +1,23 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { CHUNK_ROWS, partsOf } from "@toolyard/storage";
 import type { EntityManager } from "typeorm";
-import type { ReportedCall, UsageRecord } from "./usage-record.ts";
+import type { NameEvidence, ReportedCall, UsageRecord } from "./usage-record.ts";
 import { DAY_MS } from "./usage-window.ts";
 
 /** What calls of all other MCP tools are counted as. */
 export const OTHER_TOOLS = "other";
-/** Names of MCP tools that are counted by themselves for a deployment in a day (UTC). */
-export const MAX_NAMES = 1_000;
-/** Deployments and days whose names are counted in one statement: each has up to MAX_NAMES. */
-const COUNTED_DAYS = 100;
+/**
+ * Names of MCP tools that are counted by themselves for a deployment in a day (UTC), by what says that there is such a tool: a flood of one
+ * sort leaves room for the better ones.
+ */
+export const MAX_NAMES: Record<NameEvidence, number> = {
+  LISTED: 4_000,
+  LISTED_TO_CALLER: 2_000,
+  ANSWERED: 1_000,
+  NONE: 0,
+};
+/** Deployments and days whose names are counted in one statement: each has thousands at most. */
+const COUNTED_DAYS = 25;
 
 /** `?`: JSON of [at, deploymentId, mcpTool] for each. */
 const FIND_NAMES = `SELECT k.key AS "index" FROM json_each(?) k CROSS JOIN usage_buckets b ON b."resolutionMs" = ${DAY_MS}
@@ -23,8 +31,8 @@ interface DayName {
   day: number;
   deploymentId: string;
   name: string;
-  /** Whether a call of it says that the server has it, or it was counted the day before. */
-  known: boolean;
+  /** Up to how many names of the day it is counted by itself; 0: never. */
+  most: number;
   counted: boolean;
 }
 
@@ -38,20 +46,21 @@ export async function countedNames(
 ): Promise<(call: UsageRecord) => string> {
   const names = new Map<string, DayName>();
   for (const call of calls) {
-    const { at, deploymentId, mcpTool, mcpToolKnown } = call;
+    const { at, deploymentId, mcpTool, evidence } = call;
+    const most = MAX_NAMES[evidence];
     if (mcpTool === null || mcpTool === "") continue;
     const key = keyOf(call);
     const name = names.get(key);
-    if (name) name.known ||= mcpToolKnown;
-    else names.set(key, { day: dayOf(at), deploymentId, name: mcpTool, known: mcpToolKnown, counted: false });
+    if (name) name.most = Math.max(name.most, most);
+    else names.set(key, { day: dayOf(at), deploymentId, name: mcpTool, most, counted: false });
   }
   const wanted = [...names.values()].filter(({ name }) => name !== OTHER_TOOLS);
   await forFound(manager, wanted, 0, (name) => (name.counted = true));
-  const unknown = wanted.filter(({ counted, known }) => !counted && !known);
-  await forFound(manager, unknown, DAY_MS, (name) => (name.known = true));
+  const unknown = wanted.filter(({ counted, most }) => !counted && most === 0);
+  await forFound(manager, unknown, DAY_MS, (name) => (name.most = MAX_NAMES.ANSWERED));
   await countNew(
     manager,
-    wanted.filter(({ counted, known }) => !counted && known),
+    wanted.filter(({ counted, most }) => !counted && most > 0),
   );
   return (call) => {
     if (call.mcpTool === null || call.mcpTool === "") return "";
@@ -74,14 +83,20 @@ async function forFound(
   }
 }
 
-/** As many as there is room for. */
+/** As many as there is room for, those that are known best first. */
 async function countNew(manager: EntityManager, names: readonly DayName[]): Promise<void> {
   const days = [...Map.groupBy(names, ({ day, deploymentId }) => `${day}\n${deploymentId}`).values()];
   for (const part of partsOf(days, COUNTED_DAYS)) {
     const keys = part.map(([first]) => [first?.day, first?.deploymentId]);
     const rows = await manager.query<{ index: number; count: number }[]>(COUNT_NAMES, [JSON.stringify(keys)]);
-    for (const { index, count } of rows)
-      for (const name of part[index]?.slice(0, Math.max(0, MAX_NAMES - count)) ?? []) name.counted = true;
+    for (const { index, count } of rows) {
+      let taken = count;
+      for (const name of part[index]?.toSorted((one, other) => other.most - one.most) ?? []) {
+        if (taken >= name.most) break;
+        name.counted = true;
+        taken += 1;
+      }
+    }
     await turn();
   }
 }

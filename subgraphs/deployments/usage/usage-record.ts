@@ -1,5 +1,9 @@
 import type { SparseHistogram } from "./histogram.ts";
 
+const MAX_TEXT = 255;
+/** Of what callers write: cut, and such that it is the same text wherever it has been. SQLite ends text at U+0000. */
+export const keptText = (text: string): string => text.slice(0, MAX_TEXT).replaceAll("\0", "\uFFFD").toWellFormed();
+
 /** One call through a proxy. */
 export interface UsageRecord {
   /** UUIDv7 made when it was recorded. */
@@ -19,9 +23,14 @@ export interface UsageRecord {
   userId: string | null;
 }
 
+/**
+ * What says that the server has the MCP tool, the name of which is whatever the caller wrote: the list that it gives Toolyard's probes, one that a
+ * proxy saw go to a caller, or that it answered this call where no whole list is known.
+ */
+export type NameEvidence = "LISTED" | "LISTED_TO_CALLER" | "ANSWERED" | "NONE";
+
 export interface ReportedCall extends UsageRecord {
-  /** Whether the server has that MCP tool, as far as is known: the name is whatever the caller wrote. */
-  mcpToolKnown: boolean;
+  evidence: NameEvidence;
 }
 
 /** Calls of one deployment and MCP tool within `resolutionMs` from `at`. `mcpTool` is "" for calls of no MCP tool. */

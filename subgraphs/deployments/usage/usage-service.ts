@@ -1,4 +1,5 @@
 import { parsePage, toConnection, type Caller, type Connection, type PageArguments } from "@toolyard/service-kit";
+import type { ListedNames } from "./listed-names.ts";
 import { parseBatch } from "./usage-batch.ts";
 import type { UsageRecord } from "./usage-record.ts";
 import type { UsageStore, UsageSubjects } from "./usage-store.ts";
@@ -18,12 +19,16 @@ export interface UsageService {
   ): Promise<Connection<UsageRecord>>;
 }
 
-export function createUsageService(options: { store: UsageStore; now: () => number }): UsageService {
-  const { store, now } = options;
+export function createUsageService(options: {
+  store: UsageStore;
+  listed: ListedNames;
+  now: () => number;
+}): UsageService {
+  const { store, listed, now } = options;
   return {
     async record(caller, given) {
       caller.require("internal:usage");
-      const { id, calls } = await parseBatch(given);
+      const { id, calls } = await parseBatch(given, listed);
       await store.record(id, calls, now());
       return true;
     },

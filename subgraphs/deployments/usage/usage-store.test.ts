@@ -42,13 +42,87 @@ test("a server that answers whatever it is asked makes a bounded number of rows 
   await fixture.record([call()]);
   for (const hours of [0, 1, 2])
     await fixture.record(
-      Array.from({ length: 700 }, (_, n) => call({ mcpTool: `any-${hours}-${n}`, at: NOON - hours * HOUR })),
+      Array.from({ length: 700 }, (_, n) =>
+        call({ mcpTool: `any-${hours}-${n}`, mcpToolKnown: null, at: NOON - hours * HOUR }),
+      ),
     );
   const names = await namesOf(fixture);
-  expect(Object.keys(names)).toHaveLength(MAX_NAMES + 1);
-  expect(names).toMatchObject({ forecast: 1, "any-0-699": 1, [OTHER_TOOLS]: 3 * 700 - (MAX_NAMES - 1) });
+  expect(Object.keys(names)).toHaveLength(MAX_NAMES.ANSWERED + 1);
+  expect(names).toMatchObject({ forecast: 1, "any-0-699": 1, [OTHER_TOOLS]: 3 * 700 - (MAX_NAMES.ANSWERED - 1) });
   await fixture.record([call({ deploymentId: "deployment-2", mcpTool: "of another" })]);
   expect(await namesOf(fixture)).toMatchObject({ "of another": 1 });
+});
+
+test("tools that are listed are told apart after a flood of names that are only answered, or that only callers are listed", async () => {
+  await using fixture = await createUsageFixture();
+  const flood = (prefix: string, count: number, mcpToolKnown: boolean | null) =>
+    fixture.record(Array.from({ length: count }, (_, n) => call({ mcpTool: `${prefix}-${n}`, mcpToolKnown })));
+  await flood("answered", 1_500, null);
+  await flood("listed", 1_500, true);
+  fixture.listed.note("deployment-1", { names: ["real", "fails"], isWhole: true });
+  await fixture.record([
+    call({ mcpTool: "real", mcpToolKnown: null }),
+    call({ mcpTool: "fails", mcpToolKnown: false, mcpFailure: "TOOL_ERROR" }),
+  ]);
+  const names = await namesOf(fixture);
+  // The row of all others is one of those that are counted.
+  expect(names).toMatchObject({ real: 1, fails: 1, [OTHER_TOOLS]: 500 + 501 });
+  expect(Object.keys(names)).toHaveLength(MAX_NAMES.LISTED_TO_CALLER + 2);
+});
+
+test("where the whole list is known a name that is only answered is none, and one that a caller was listed is", async () => {
+  await using fixture = await createUsageFixture();
+  const of = (mcpTool: string, mcpToolKnown: boolean | null) => call({ mcpTool, mcpToolKnown });
+  await fixture.record([of("before", null)]);
+  fixture.listed.note("deployment-1", { names: ["real"], isWhole: false });
+  await fixture.record([of("on a later page", null)]);
+  fixture.listed.note("deployment-1", { names: ["real"], isWhole: true });
+  await fixture.record([of("invented", null), of("for some callers", true), of("real", null)]);
+  expect(await namesOf(fixture)).toEqual({
+    before: 1,
+    "on a later page": 1,
+    "for some callers": 1,
+    real: 1,
+    [OTHER_TOOLS]: 1,
+  });
+});
+
+test("names of any length and of any characters make rows of a bounded size, a bounded number of them, in any spelling the same", async () => {
+  await using fixture = await createUsageFixture();
+  const long = "x".repeat(10 * 1024 * 1024);
+  const odd = [
+    "a\0b",
+    "\ud800",
+    "\udfff\ud800",
+    "\u0000",
+    "",
+    " ",
+    "other",
+    "__proto__",
+    "constructor",
+    "'; DROP TABLE usage_buckets",
+  ];
+  fixture.listed.note("deployment-1", { names: [long, ...odd], isWhole: true });
+  for (const mcpToolKnown of [true, null, false]) {
+    await fixture.record(odd.map((mcpTool) => call({ mcpTool, mcpToolKnown })));
+    await fixture.record([call({ mcpTool: long, mcpToolKnown }), call({ mcpTool: `${long}!`, mcpToolKnown })]);
+  }
+  const rows = await fixture.database.read.find(usageBucketEntity, { where: { resolutionMs: DAY_MS } });
+  // Of two lone surrogates and of NUL nothing is left that tells them apart; "" is a call of no tool.
+  expect(Object.fromEntries(rows.map(({ mcpTool, calls }) => [mcpTool, calls]))).toEqual({
+    "a\uFFFDb": 3,
+    "\uFFFD": 6,
+    "\uFFFD\uFFFD": 3,
+    "": 3,
+    " ": 3,
+    other: 3,
+    ["__proto__"]: 3,
+    constructor: 3,
+    "'; DROP TABLE usage_buckets": 3,
+    ["x".repeat(255)]: 6,
+  });
+  const records = await fixture.database.read.find(usageRecordEntity);
+  expect(Math.max(...records.map(({ mcpTool }) => mcpTool?.length ?? 0))).toBe(255);
 });
 
 test("what earlier proxies report is known by its outcome", async () => {

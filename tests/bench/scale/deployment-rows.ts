@@ -148,7 +148,7 @@ export function usageBatch(day: number, count: number): { id: string; at: number
       endpoint: "/mcp/{slug}/v1/mcp",
       method: "POST",
       mcpMethod: "tools/call",
-      mcpToolKnown: true,
+      evidence: "LISTED",
       mcpTool: `mcp_tool_${Math.floor(index / 2) % MCP_TOOLS}`,
       statusCode: index % 50 === 0 ? 502 : 200,
       mcpFailure: null,
