@@ -58,6 +58,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     { columns: ["templateId", "id"] },
     { columns: ["status"] },
     { columns: ["id"], where: TO_RUN },
+    { columns: ["toolId", "environment", "role", "id"], where: TO_RUN },
     { columns: ["settledAt", "id", "revision"] },
   ],
 });

@@ -1,6 +1,6 @@
 import { createEventLog, createEventTail, createInProcessBus } from "@toolyard/events";
 import { createLogger, createSealer, newId } from "@toolyard/service-kit";
-import { openDatabase, readMigrations } from "@toolyard/storage";
+import { openDatabase, readMigrations, type ObservedStatement } from "@toolyard/storage";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthEventPayload } from "../deployment.ts";
 import { createSqlDeploymentStore } from "../store/deployment-store.sql.ts";
@@ -32,6 +32,8 @@ export interface RouteFixture {
   run(deployment: Deployment): Promise<void>;
   happen(deployment: Deployment, event: ReplicaEvent): Promise<void>;
   stop(deployment: Deployment): Promise<void>;
+  /** How SQLite would perform it. */
+  explain(statement: Pick<ObservedStatement, "sql" | "parameters"> | undefined): Promise<string[]>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -132,6 +134,10 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
         const stopped = { ...record, deployment: { ...record.deployment, desired: "STOP" as const } };
         await saveSettled(tx, stopped, Date.now(), [{ kind: "STOP_REQUESTED", message: "It was asked to stop." }]);
       });
+    },
+    async explain({ sql, parameters } = { sql: "SELECT 1", parameters: [] }) {
+      const rows = await database.read.query<{ detail: string }[]>(`EXPLAIN QUERY PLAN ${sql}`, [...parameters]);
+      return rows.map(({ detail }) => detail);
     },
     async [Symbol.asyncDispose]() {
       tail.close();

@@ -1,8 +1,17 @@
 import type { Database } from "@toolyard/storage";
 import { And, In, LessThan, MoreThanOrEqual, type EntityManager } from "typeorm";
 import { deploymentEntity, lastStoppedEntity, TO_RUN } from "../database.ts";
-import type { Deployment } from "../deployment.ts";
+import { ENVIRONMENTS, type Deployment } from "../deployment.ts";
 import type { Candidates, RouteStore } from "./route-store.ts";
+
+const newestAt = (condition: string) => `(SELECT d.id FROM deployments d WHERE d."toolId" = k.value->>0
+  AND d.environment = k.value->>1 AND ${condition} ORDER BY d.id DESC LIMIT 1)`;
+/**
+ * `?`: JSON of [toolId, environment] for each. A tool may have any number of deployments: each is found at its end of an index. `+`: the
+ * newest that is STARTING by the index of statuses, not by that of what is to run, which has it among all others.
+ */
+const CANDIDATES = `SELECT k.value->>0 AS "toolId", k.value->>1 AS "environment", ${newestAt(`d.${TO_RUN}`)} AS "newest",
+  ${newestAt(`d.${TO_RUN} AND d.role = 'ACTIVE'`)} AS "active", ${newestAt(`+d.${TO_RUN} AND d.status = 'STARTING'`)} AS "starting" FROM json_each(?) k`;
 
 export function createSqlRouteStore({ read }: Database): RouteStore {
   const stopped = read.getRepository(lastStoppedEntity);
@@ -10,17 +19,11 @@ export function createSqlRouteStore({ read }: Database): RouteStore {
   return {
     runningAfter: (id, limit) =>
       toRun().andWhere("deployment.id > :id", { id }).orderBy("deployment.id").limit(limit).getMany(),
-    candidates: (toolIds) =>
-      toRun()
-        .andWhere("deployment.toolId IN (:...toolIds)", { toolIds })
-        .select("deployment.toolId", "toolId")
-        .addSelect("deployment.environment", "environment")
-        .addSelect("MAX(deployment.id)", "newest")
-        .addSelect("MAX(CASE WHEN deployment.role = 'ACTIVE' THEN deployment.id END)", "active")
-        .addSelect("MAX(CASE WHEN deployment.status = 'STARTING' THEN deployment.id END)", "starting")
-        .groupBy("deployment.toolId")
-        .addGroupBy("deployment.environment")
-        .getRawMany<Candidates>(),
+    async candidates(toolIds) {
+      const places = toolIds.flatMap((toolId) => ENVIRONMENTS.map((environment) => [toolId, environment]));
+      const found = await read.query<(Candidates | { newest: null })[]>(CANDIDATES, [JSON.stringify(places)]);
+      return found.filter((each) => each.newest !== null);
+    },
     stoppedOf: (toolIds) => stopped.findBy({ toolId: In([...toolIds]) }),
     stoppedFrom: (deploymentId, limit, before) =>
       stopped.find({
