@@ -1,13 +1,18 @@
 import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
+import type { LaunchInput as GraphLaunchInput } from "@toolyard/launch";
 import { UsageError } from "./usage-error.ts";
 
 /** LaunchInput of the graph, as far as the command line makes one. */
-export type LaunchInput =
+export type LaunchInput = Taken<
   | { stdio: ProgramInput & { sessions?: "SHARED" } }
   | { http: ProgramInput & { path?: string } }
-  | { remote: { url: string; headers: Variable[] } };
+  | { remote: { url: string; headers: Variable[] } }
+>;
+
+/** Compiles where the graph takes it. */
+type Taken<Input extends GraphLaunchInput> = Input;
 
 interface ProgramInput {
   command: string;

@@ -1,10 +1,17 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
+/** What several subgraphs say alike, by file. */
+const PIECES = {
+  shared: "schema/shared.graphql",
+  launch: "packages/launch/launch.graphql",
+  launchInput: "packages/launch/launch-input.graphql",
+} as const;
+
 /** Toolyard's subgraphs, in the order of the supergraph's join__Graph, and the shared pieces each takes. */
 export const SUBGRAPHS = [
   { name: "identity", pieces: ["shared"] },
-  { name: "tools", pieces: ["shared", "launch"] },
+  { name: "tools", pieces: ["shared", "launch", "launchInput"] },
   { name: "knowledge", pieces: ["shared"] },
   { name: "analysis", pieces: ["shared", "launch"] },
   { name: "deployments", pieces: ["shared"] },
@@ -12,9 +19,6 @@ export const SUBGRAPHS = [
 
 /** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces. */
 export function assembleSubgraph(root: string, { name, pieces }: (typeof SUBGRAPHS)[number]): string {
-  const files = [
-    ...pieces.map((piece) => join(root, "schema", `${piece}.graphql`)),
-    join(root, "subgraphs", name, "schema.graphql"),
-  ];
+  const files = [...pieces.map((piece) => join(root, PIECES[piece])), join(root, "subgraphs", name, "schema.graphql")];
   return files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n";
 }

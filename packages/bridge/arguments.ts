@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import { LIMITS, type Limit } from "@toolyard/launch/limits.ts";
 
 const START = fileURLToPath(new URL("./start.mjs", import.meta.url));
 
@@ -25,19 +26,12 @@ export interface BridgeArguments {
 
 /** Where a launch does not say. */
 export const defaults = {
-  maxSessions: 256,
-  idleSeconds: 300,
-  timeoutSeconds: 30,
-  startTimeoutSeconds: 60,
-  maxMessageBytes: 10 * 1024 * 1024,
-} as const;
-
-/** What a launch may say. */
-export const bounds = {
-  maxSessions: [1, 10_000],
-  idleSeconds: [1, 86_400],
-  maxMessageBytes: [65_536, 67_108_864],
-} as const;
+  maxSessions: LIMITS.stdio.maxSessions.whenNull,
+  idleSeconds: LIMITS.stdio.idleSeconds.whenNull,
+  timeoutSeconds: LIMITS.options.timeoutSeconds.default,
+  startTimeoutSeconds: LIMITS.health.startTimeoutSeconds.default,
+  maxMessageBytes: LIMITS.stdio.maxMessageBytes.whenNull,
+};
 
 /** The command line is not usable. The message is one sentence a person can act on. */
 export class UsageError extends Error {
@@ -45,8 +39,12 @@ export class UsageError extends Error {
 }
 
 export const usage =
-  "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] [--max-sessions 256] [--idle-seconds 300] " +
-  "[--timeout-seconds 30] [--start-timeout-seconds 60] [--max-message-bytes 10485760] [--memory-mb N] [--max-tasks N] [--working-directory PATH] -- command args…";
+  "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] " +
+  `[--max-sessions ${defaults.maxSessions}] [--idle-seconds ${defaults.idleSeconds}] [--timeout-seconds ${defaults.timeoutSeconds}] ` +
+  `[--start-timeout-seconds ${defaults.startTimeoutSeconds}] [--max-message-bytes ${defaults.maxMessageBytes}] ` +
+  "[--memory-mb N] [--max-tasks N] [--working-directory PATH] -- command args…";
+
+const rangeOf = ({ least, most }: Limit): [number, number] => [least, most];
 
 function wholeNumber(name: string, value: string, least: number, most: number): number {
   const number = Number(value);
@@ -95,10 +93,10 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
         parsed.sessions = value;
         break;
       case "--max-sessions":
-        parsed.maxSessions = wholeNumber("max-sessions", value, ...bounds.maxSessions);
+        parsed.maxSessions = wholeNumber("max-sessions", value, ...rangeOf(LIMITS.stdio.maxSessions));
         break;
       case "--idle-seconds":
-        parsed.idleSeconds = wholeNumber("idle-seconds", value, ...bounds.idleSeconds);
+        parsed.idleSeconds = wholeNumber("idle-seconds", value, ...rangeOf(LIMITS.stdio.idleSeconds));
         break;
       case "--timeout-seconds":
         parsed.timeoutSeconds = wholeNumber("timeout-seconds", value, 1, 86_400);
@@ -107,7 +105,7 @@ export function parseArguments(argv: readonly string[]): BridgeArguments {
         parsed.startTimeoutSeconds = wholeNumber("start-timeout-seconds", value, 1, 86_400);
         break;
       case "--max-message-bytes":
-        parsed.maxMessageBytes = wholeNumber("max-message-bytes", value, ...bounds.maxMessageBytes);
+        parsed.maxMessageBytes = wholeNumber("max-message-bytes", value, ...rangeOf(LIMITS.stdio.maxMessageBytes));
         break;
       case "--memory-mb":
         parsed.memoryMb = wholeNumber("memory-mb", value, 1, Number.MAX_SAFE_INTEGER);

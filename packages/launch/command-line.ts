@@ -1,5 +1,5 @@
 import { basename } from "node:path/posix";
-import type { Problem } from "./errors/errors.ts";
+import type { Problem } from "@toolyard/service-kit/errors/errors.ts";
 
 /** How a launch starts a program. Toolyard does it itself: there is no shell that would read it. */
 export interface CommandLine {

@@ -1,11 +1,11 @@
 import { isAbsolute, normalize } from "node:path/posix";
-import { bounds } from "@toolyard/bridge/arguments.ts";
-import { z } from "zod";
-import { placeholderKeys } from "@toolyard/service-kit/config-placeholders.ts";
-import { commandLineProblems, type CommandLine } from "@toolyard/service-kit/command-line.ts";
 import { staysAtOrigin } from "@toolyard/service-kit/http/origin-path.ts";
-import { filled, plainText, withoutDuplicates } from "./text-input.ts";
-import type { DraftVariable, Launch, LaunchOptions } from "./launch.ts";
+import { filled, plainText, withoutDuplicates } from "@toolyard/service-kit/text-input.ts";
+import { z } from "zod";
+import { commandLineProblems, type CommandLine } from "./command-line.ts";
+import { DEFAULT_MCP_PATH, LIMITS, type Limit } from "./limits.ts";
+import { mentionsPlaceholder } from "./placeholders.ts";
+import type { DraftVariable, StoredLaunch, StoredOptions } from "./stored-launch.ts";
 
 /** Linux takes at most 128 KiB for one argument or variable (MAX_ARG_STRLEN); a quarter of it is plenty. */
 const MAX_TEXT = 32_768;
@@ -17,24 +17,18 @@ const MAX_PATHS = 64;
 /** For the whole launch, so that a version stays small. */
 const MAX_LAUNCH_CHARACTERS = 262_144;
 
-const whole = (fallback: number, min: number, max: number) =>
+const within = ({ least, most }: Limit) =>
   z
-    .int(`must be a whole number from ${min} to ${max}`)
-    .min(min, `must be from ${min} to ${max}`)
-    .max(max, `must be from ${min} to ${max}`)
-    .nullish()
-    .transform((value) => value ?? fallback);
+    .int(`must be a whole number from ${least} to ${most}`)
+    .min(least, `must be from ${least} to ${most}`)
+    .max(most, `must be from ${least} to ${most}`)
+    .nullish();
+const whole = (limit: Limit & { default: number }) => within(limit).transform((value) => value ?? limit.default);
+const wholeOrNull = (limit: Limit) => within(limit).transform((value) => value ?? null);
+const wholeOrNothing = (limit: Limit) => within(limit).transform((value) => value ?? undefined);
 
-const replacesNothing = (text: string): boolean => placeholderKeys(text).length === 0;
+const replacesNothing = (text: string): boolean => !mentionsPlaceholder(text);
 const notHere = "${config.key} is replaced in args, env and headers only";
-
-const wholeOrNull = (min: number, max: number) =>
-  z
-    .int(`must be a whole number from ${min} to ${max}`)
-    .min(min, `must be from ${min} to ${max}`)
-    .max(max, `must be from ${min} to ${max}`)
-    .nullish()
-    .transform((value) => value ?? null);
 
 const command = plainText(MAX_PATH)
   .refine((text) => text.trim() !== "", "must not be empty: name a program")
@@ -62,7 +56,7 @@ const urlPath = plainText(MAX_PATH).check((context) => {
   const message = problemOfPath(context.value);
   if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
 });
-const mcpPath = urlPath.nullish().transform((value) => value ?? "/mcp");
+const mcpPath = urlPath.nullish().transform((value) => value ?? DEFAULT_MCP_PATH);
 const probePath = urlPath.nullish().transform((value) => value ?? null);
 
 /** A variable: `name` has its own rules for environments and headers. */
@@ -129,18 +123,15 @@ const headers = z
   .nullish()
   .transform((value): DraftVariable[] => value ?? []);
 
-const MAX_PROBE_SECONDS = 300;
-const health = z
-  .object({
-    livenessPath: probePath,
-    readinessPath: probePath,
-    startTimeoutSeconds: whole(60, 1, 3_600),
-    intervalSeconds: whole(10, 1, 3_600),
-    timeoutSeconds: wholeOrNull(1, MAX_PROBE_SECONDS),
-    failureThreshold: whole(3, 1, 100),
-    successThreshold: whole(1, 1, 100),
-  })
-  .prefault({});
+const health = z.object({
+  livenessPath: probePath,
+  readinessPath: probePath,
+  startTimeoutSeconds: whole(LIMITS.health.startTimeoutSeconds),
+  intervalSeconds: whole(LIMITS.health.intervalSeconds),
+  timeoutSeconds: wholeOrNull(LIMITS.health.timeoutSeconds),
+  failureThreshold: whole(LIMITS.health.failureThreshold),
+  successThreshold: whole(LIMITS.health.successThreshold),
+});
 
 const resources = z.object({
   cpus: z
@@ -149,34 +140,33 @@ const resources = z.object({
     .max(256, "must be at most 256")
     .nullish()
     .transform((value) => value ?? null),
-  memoryMb: wholeOrNull(16, 1_048_576),
-  processes: wholeOrNull(8, 65_536).transform((value) => value ?? undefined),
-  diskMb: wholeOrNull(16, 1_048_576).transform((value) => value ?? undefined),
+  memoryMb: wholeOrNull(LIMITS.resources.memoryMb),
+  processes: wholeOrNothing(LIMITS.resources.processes),
+  diskMb: wholeOrNothing(LIMITS.resources.diskMb),
 });
 
-const options = z.preprocess(
-  (value) => value ?? {},
-  z
-    .object({
-      timeoutSeconds: whole(30, 1, 3_600),
-      maxConcurrentCalls: wholeOrNull(1, 10_000),
-      health: z.preprocess((value) => value ?? {}, health),
-      resources: resources
-        .nullish()
-        .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
-      // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
-      enforceApproval: z
-        .boolean()
-        .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")
-        .nullish()
-        .transform(() => false),
-    })
-    // A server that may take long for a call is not dead when it takes long for a probe.
-    .transform((value) => {
-      const timeoutSeconds = value.health.timeoutSeconds ?? Math.min(value.timeoutSeconds, MAX_PROBE_SECONDS);
-      return { ...value, health: { ...value.health, timeoutSeconds } };
-    }),
-) satisfies z.ZodType<LaunchOptions>;
+const launchOptions = z
+  .object({
+    timeoutSeconds: whole(LIMITS.options.timeoutSeconds),
+    maxConcurrentCalls: wholeOrNull(LIMITS.options.maxConcurrentCalls),
+    health: health.nullish().transform((value) => value ?? health.parse({})),
+    resources: resources
+      .nullish()
+      .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
+    // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
+    enforceApproval: z
+      .boolean()
+      .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")
+      .nullish()
+      .transform(() => false),
+  })
+  // A server that may take long for a call is not dead when it takes long for a probe.
+  .transform((value): StoredOptions => {
+    const timeoutSeconds =
+      value.health.timeoutSeconds ?? Math.min(value.timeoutSeconds, LIMITS.health.timeoutSeconds.most);
+    return { ...value, health: { ...value.health, timeoutSeconds } };
+  });
+const options = launchOptions.nullish().transform((value) => value ?? launchOptions.parse({}));
 
 /**
  * The grammar of the distribution project's reference package: `[host[:port]/]path[:tag][@digest]`.
@@ -239,14 +229,14 @@ const stdio = z
       .enum(["ISOLATED", "SHARED"])
       .nullish()
       .transform((value) => value ?? "ISOLATED"),
-    maxSessions: wholeOrNull(...bounds.maxSessions).transform((value) => value ?? undefined),
-    idleSeconds: wholeOrNull(...bounds.idleSeconds).transform((value) => value ?? undefined),
-    maxMessageBytes: wholeOrNull(...bounds.maxMessageBytes).transform((value) => value ?? undefined),
+    maxSessions: wholeOrNothing(LIMITS.stdio.maxSessions),
+    idleSeconds: wholeOrNothing(LIMITS.stdio.idleSeconds),
+    maxMessageBytes: wholeOrNothing(LIMITS.stdio.maxMessageBytes),
     options,
   })
   .check(startable);
 const http = z.object({ command, args, env, workingDirectory, writablePaths, path: mcpPath, options }).check(startable);
-const container = z.object({ image, args, env, port: whole(3_000, 1, 65_535), path: mcpPath, options });
+const container = z.object({ image, args, env, port: whole(LIMITS.image.port), path: mcpPath, options });
 const remote = z
   .object({
     url: remoteUrl.nullish(),
@@ -271,8 +261,8 @@ const remote = z
 /** LaunchInput of the graph: exactly one field. Answers the launch with every default filled in. */
 export const launchInput = z
   .object({ stdio: stdio.nullish(), http: http.nullish(), image: container.nullish(), remote: remote.nullish() })
-  .transform((value, context): Launch<DraftVariable> => {
-    const given: Launch<DraftVariable>[] = [
+  .transform((value, context): StoredLaunch<DraftVariable> => {
+    const given: StoredLaunch<DraftVariable>[] = [
       ...(value.stdio ? [{ kind: "stdio" as const, ...value.stdio }] : []),
       ...(value.http ? [{ kind: "http" as const, ...value.http }] : []),
       ...(value.image ? [{ kind: "image" as const, ...value.image }] : []),
@@ -292,3 +282,6 @@ export const launchInput = z
     }
     return only;
   });
+
+/** LaunchInput as the graph takes it. */
+export type LaunchInput = z.input<typeof launchInput>;

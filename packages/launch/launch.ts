@@ -1,129 +1,115 @@
-import { ToolyardError } from "@toolyard/service-kit";
 import { z } from "zod";
+import { DEFAULT_MCP_PATH, LIMITS } from "./limits.ts";
 
-const variable = z.object({ name: z.string().min(1), value: z.string(), secret: z.boolean() });
+const given = (limit: { default: number }) => z.number().positive().default(limit.default);
+const perhaps = z.number().positive().nullable().default(null);
+const path = z.string().startsWith("/");
 
 const health = z.object({
   livenessPath: z.string().nullable().default(null),
   readinessPath: z.string().nullable().default(null),
-  startTimeoutSeconds: z.number().positive().default(60),
-  intervalSeconds: z.number().positive().default(10),
-  timeoutSeconds: z.number().positive().default(30),
-  failureThreshold: z.number().int().positive().default(3),
-  successThreshold: z.number().int().positive().default(1),
+  startTimeoutSeconds: given(LIMITS.health.startTimeoutSeconds),
+  intervalSeconds: given(LIMITS.health.intervalSeconds),
+  timeoutSeconds: given(LIMITS.options.timeoutSeconds),
+  failureThreshold: given(LIMITS.health.failureThreshold),
+  successThreshold: given(LIMITS.health.successThreshold),
 });
 
-const resource = z.number().nullable().default(null);
-
 const options = z.object({
-  timeoutSeconds: z.number().positive().default(30),
-  maxConcurrentCalls: z.number().int().positive().nullable().default(null),
-  health: health.default(() => health.parse({})),
+  timeoutSeconds: given(LIMITS.options.timeoutSeconds),
+  maxConcurrentCalls: perhaps,
+  health: health.prefault({}),
   resources: z
-    .object({ cpus: resource, memoryMb: resource, processes: resource, diskMb: resource })
+    .object({ cpus: perhaps, memoryMb: perhaps, processes: perhaps, diskMb: perhaps })
     .nullable()
     .default(null),
   enforceApproval: z.boolean().default(false),
 });
 
-const common = { options: options.default(() => options.parse({})) };
-const program = {
-  args: z.array(z.string()).default([]),
-  env: z.array(variable).default([]),
+const launchOf = <Var extends z.ZodType>(variable: Var) => {
+  const common = {
+    /** Whether `$${` is an escape in its texts (placeholders.ts). Left out where none has one. */
+    escapes: z.boolean().optional(),
+    options: options.prefault({}),
+  };
+  const started = { args: z.array(z.string()).default([]), env: z.array(variable).default([]) };
+  const program = {
+    command: z.string().min(1),
+    ...started,
+    workingDirectory: z.string().nullable().default(null),
+    /** Of the host, besides its own folders. */
+    writablePaths: z.array(z.string()).default([]),
+  };
+  return z.discriminatedUnion("kind", [
+    z.object({
+      kind: z.literal("stdio"),
+      ...program,
+      sessions: z.enum(["ISOLATED", "SHARED"]).default("ISOLATED"),
+      maxSessions: perhaps,
+      idleSeconds: perhaps,
+      maxMessageBytes: perhaps,
+      ...common,
+    }),
+    z.object({ kind: z.literal("http"), ...program, path: path.default(DEFAULT_MCP_PATH), ...common }),
+    z.object({
+      kind: z.literal("image"),
+      image: z.string().min(1),
+      ...started,
+      port: given(LIMITS.image.port),
+      path: path.default(DEFAULT_MCP_PATH),
+      ...common,
+    }),
+    z.object({
+      kind: z.literal("remote"),
+      /** Its origin where the URL is secret. */
+      url: z.url({ protocol: /^https?$/ }),
+      urlSecret: z.boolean().default(false),
+      /** Sealed, with the version's id as context; null where the URL is none, and for readers. */
+      secretUrl: z.string().nullable().default(null),
+      /** Besides the MCP endpoint's. */
+      paths: z.array(path).default([]),
+      headers: z.array(variable).default([]),
+      ...common,
+    }),
+  ]);
 };
 
-/** `sealedLaunch.launch` as the tools service hands it out: a variable's value is sealed text where `secret`. */
-export const launchSpec = z.discriminatedUnion("kind", [
-  z.object({
-    kind: z.literal("stdio"),
-    command: z.string().min(1),
-    ...program,
-    workingDirectory: z.string().nullable().default(null),
-    writablePaths: z.array(z.string()).default([]),
-    sessions: z.enum(["ISOLATED", "SHARED"]).default("ISOLATED"),
-    maxSessions: z.number().int().positive().nullable().default(null),
-    idleSeconds: z.number().int().positive().nullable().default(null),
-    maxMessageBytes: z.number().int().positive().nullable().default(null),
-    ...common,
-  }),
-  z.object({
-    kind: z.literal("http"),
-    command: z.string().min(1),
-    ...program,
-    workingDirectory: z.string().nullable().default(null),
-    writablePaths: z.array(z.string()).default([]),
-    path: z.string().startsWith("/").default("/mcp"),
-    ...common,
-  }),
-  z.object({
-    kind: z.literal("image"),
-    image: z.string().min(1),
-    ...program,
-    port: z.number().int().default(3000),
-    path: z.string().startsWith("/").default("/mcp"),
-    ...common,
-  }),
-  z.object({
-    kind: z.literal("remote"),
-    /** Its origin where the URL is secret. */
-    url: z.url({ protocol: /^https?$/ }),
-    /** Sealed, with the version's id as context. */
-    secretUrl: z.string().nullable().default(null),
-    paths: z.array(z.string().startsWith("/")).default([]),
-    headers: z.array(variable).default([]),
-    ...common,
-  }),
-]);
+const variable = z.object({ name: z.string().min(1), value: z.string(), secret: z.boolean() });
+const shownVariable = variable.extend({ value: z.string().nullable() });
 
-export type LaunchSpec = z.output<typeof launchSpec>;
+/**
+ * How a tool is launched, complete: what `sealedLaunch.launch` and deployments' rows hold, whichever version wrote them, with the defaults
+ * of what they leave out. A variable's value is sealed where it is secret.
+ */
+export const launchSchema = launchOf(variable);
+/** As readers see it: values are null where secret, and for those who may not see the environment. */
+export const shownLaunchSchema = launchOf(shownVariable);
 
-/** A stored launch that this version cannot read: a later version wrote it, or it is damaged. It stays in the database as it is. */
-export interface UnreadableLaunch {
-  kind: "unreadable";
-  /** As stored. Secret. */
-  text: string;
-  options: LaunchSpec["options"];
-}
-export type StoredLaunch = LaunchSpec | UnreadableLaunch;
-
-/** Launches that an earlier version wrote say what they left out by the defaults of now. Never throws: one bad row would hide all others. */
-export function readLaunch(text: string): StoredLaunch {
-  let given: unknown;
-  try {
-    given = JSON.parse(text);
-  } catch {
-    given = null; // refused below
-  }
-  const { data } = launchSpec.safeParse(given);
-  return data ?? { kind: "unreadable", text, options: options.parse({}) };
-}
-
-export function launchText(launch: StoredLaunch): string {
-  return launch.kind === "unreadable" ? launch.text : JSON.stringify(launch);
-}
-
-/** @throws ToolyardError BAD_USER_INPUT */
-export function readable(launch: StoredLaunch): LaunchSpec {
-  if (launch.kind !== "unreadable") return launch;
-  throw new ToolyardError(
-    "BAD_USER_INPUT",
-    "Its stored launch cannot be read: a later version of Toolyard wrote it, or it is damaged. Deploy the tool again.",
-  );
-}
-export type LaunchVariable = z.output<typeof variable>;
+export type Launch = z.output<typeof launchSchema>;
+export type ShownLaunch = z.output<typeof shownLaunchSchema>;
+export type LaunchKind = Launch["kind"];
+export type LaunchOptions = z.output<typeof options>;
 export type HealthPolicy = z.output<typeof health>;
+/** An environment variable or a header. */
+export type Variable = z.output<typeof variable>;
+export type ShownVariable = z.output<typeof shownVariable>;
 
-/** The path at which callers find the MCP endpoint: where a remote one's is no secret, its own. */
-export function mcpPathOf(launch: StoredLaunch): string {
-  switch (launch.kind) {
-    case "stdio":
-    case "unreadable":
-      return "/mcp";
-    case "http":
-    case "image":
-      return launch.path;
-    case "remote":
-      // Deployments that were made before URLs could be secret have none.
-      return launch.secretUrl == null ? new URL(launch.url).pathname : "/mcp";
-  }
+/** The options of a launch that says nothing of them. */
+export const DEFAULT_OPTIONS: LaunchOptions = options.parse({});
+
+/** The environment, or the headers of a remote server. */
+export function variablesOf<Var>(
+  launch: { kind: "remote"; headers: Var[] } | { kind: Exclude<LaunchKind, "remote">; env: Var[] },
+): Var[] {
+  return launch.kind === "remote" ? launch.headers : launch.env;
+}
+
+/** The texts of a launch in which placeholders are replaced; of variables whose value is not known, none. */
+export function templatesOf(
+  launch:
+    | { kind: "remote"; headers: { value: string | null }[] }
+    | { kind: Exclude<LaunchKind, "remote">; args: string[]; env: { value: string | null }[] },
+): string[] {
+  const values = variablesOf<{ value: string | null }>(launch).flatMap(({ value }) => (value === null ? [] : [value]));
+  return launch.kind === "remote" ? values : [...launch.args, ...values];
 }

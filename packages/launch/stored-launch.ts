@@ -1,15 +1,12 @@
-/**
- * How a tool is launched. `Var` is what its variables hold: a value (sealed where secret, at rest), a draft of one, or what a
- * reader may see of it. This is also the JSON shape of `sealedLaunch.launch`, which the deployments subgraph parses.
- */
-export type Launch<Var = Variable> = StdioLaunch<Var> | HttpLaunch<Var> | ImageLaunch<Var> | RemoteLaunch<Var>;
+import { variablesOf, type LaunchOptions, type ShownVariable, type Variable } from "./launch.ts";
+import { currentText } from "./placeholders.ts";
 
-/** An environment variable or a header. */
-export interface Variable {
-  name: string;
-  value: string;
-  secret: boolean;
-}
+/**
+ * A launch as versions of tools keep it: what it did not have when a version was made is left out, since digests are of what is said.
+ * `launchSchema` completes it. `Var` is what its variables hold: a value (sealed where secret, at rest), a draft of one, or what a reader
+ * may see of it.
+ */
+export type StoredLaunch<Var = Variable> = StdioLaunch<Var> | HttpLaunch<Var> | ImageLaunch<Var> | RemoteLaunch<Var>;
 
 /** A variable as one asks for it: without a value, a secret keeps the one it has. */
 export interface DraftVariable {
@@ -18,48 +15,44 @@ export interface DraftVariable {
   secret: boolean;
 }
 
-/** A variable as a reader may see it: null where secret, and to those who may not see the environment. */
-export type ShownVariable = DraftVariable;
+interface Common {
+  /** Set where a text has an escape (placeholders.ts). */
+  escapes?: boolean | undefined;
+  options: StoredOptions;
+}
 
-export interface StdioLaunch<Var = Variable> {
-  kind: "stdio";
+interface Program<Var> extends Common {
   command: string;
   args: string[];
   env: Var[];
   workingDirectory: string | null;
-  /** Left out where there are none, as in launches of before there were any: digests are of what is said. */
+  /** Left out where there are none. */
   writablePaths?: string[] | undefined;
+}
+
+export interface StdioLaunch<Var = Variable> extends Program<Var> {
+  kind: "stdio";
   sessions: "ISOLATED" | "SHARED";
-  /** These, too. */
   maxSessions?: number | undefined;
   idleSeconds?: number | undefined;
   maxMessageBytes?: number | undefined;
-  options: LaunchOptions;
 }
 
-export interface HttpLaunch<Var = Variable> {
+export interface HttpLaunch<Var = Variable> extends Program<Var> {
   kind: "http";
-  command: string;
-  args: string[];
-  env: Var[];
-  workingDirectory: string | null;
-  /** Left out where there are none, as in launches of before there were any: digests are of what is said. */
-  writablePaths?: string[] | undefined;
   path: string;
-  options: LaunchOptions;
 }
 
-export interface ImageLaunch<Var = Variable> {
+export interface ImageLaunch<Var = Variable> extends Common {
   kind: "image";
   image: string;
   args: string[];
   env: Var[];
   port: number;
   path: string;
-  options: LaunchOptions;
 }
 
-export interface RemoteLaunch<Var = Variable> {
+export interface RemoteLaunch<Var = Variable> extends Common {
   kind: "remote";
   /** Where it is secret: its origin. */
   url: string;
@@ -70,38 +63,28 @@ export interface RemoteLaunch<Var = Variable> {
   /** Besides the MCP endpoint's. */
   paths: string[];
   headers: Var[];
-  options: LaunchOptions;
 }
 
-export interface LaunchOptions {
-  timeoutSeconds: number;
-  maxConcurrentCalls: number | null;
-  health: {
-    livenessPath: string | null;
-    readinessPath: string | null;
-    startTimeoutSeconds: number;
-    intervalSeconds: number;
-    timeoutSeconds: number;
-    failureThreshold: number;
-    successThreshold: number;
-  };
+export interface StoredOptions extends Omit<LaunchOptions, "resources"> {
   resources: {
     cpus: number | null;
     memoryMb: number | null;
     processes?: number | undefined;
     diskMb?: number | undefined;
   } | null;
-  enforceApproval: boolean;
 }
 
-export type ShownLaunch = Launch<ShownVariable>;
+export type ShownStoredLaunch = StoredLaunch<ShownVariable>;
 export type ShownStdioLaunch = StdioLaunch<ShownVariable>;
 export type ShownHttpLaunch = HttpLaunch<ShownVariable>;
 export type ShownImageLaunch = ImageLaunch<ShownVariable>;
 export type ShownRemoteLaunch = RemoteLaunch<ShownVariable>;
 
 /** The same launch with each variable mapped. `path` is the variable's place in LaunchInput, as in `stdio.env.0`. */
-export function mapVariables<From, To>(launch: Launch<From>, map: (variable: From, path: string) => To): Launch<To> {
+export function mapVariables<From, To>(
+  launch: StoredLaunch<From>,
+  map: (variable: From, path: string) => To,
+): StoredLaunch<To> {
   const field = launch.kind === "remote" ? "headers" : "env";
   const mapped = variablesOf(launch).map((variable, index) => map(variable, `${launch.kind}.${field}.${index}`));
   switch (launch.kind) {
@@ -116,12 +99,8 @@ export function mapVariables<From, To>(launch: Launch<From>, map: (variable: Fro
   }
 }
 
-export function variablesOf<Var>(launch: Launch<Var>): Var[] {
-  return launch.kind === "remote" ? launch.headers : launch.env;
-}
-
 /** The launch with each of its secrets changed: values of variables, and a secret URL. */
-export function mapSecrets(launch: Launch, change: (value: string) => string): Launch {
+export function mapSecrets(launch: StoredLaunch, change: (value: string) => string): StoredLaunch {
   const mapped = mapVariables(launch, (variable) =>
     variable.secret ? { ...variable, value: change(variable.value) } : variable,
   );
@@ -131,15 +110,18 @@ export function mapSecrets(launch: Launch, change: (value: string) => string): L
     : mapped;
 }
 
-/** What a reader sees: names always, values only of what is not secret and only with `showValues`. */
-export function showLaunch(launch: Launch, options: { showValues: boolean }): ShownLaunch {
-  const shown = mapVariables<Variable, ShownVariable>(launch, ({ name, value, secret }) => ({
+/**
+ * What a reader sees: names always, values only of what is not secret and only with `showValues`; texts as they are written today, so that
+ * what was read may be sent back.
+ */
+export function showLaunch(stored: StoredLaunch, { showValues }: { showValues: boolean }): ShownStoredLaunch {
+  const { escapes, ...shown } = mapVariables<Variable, ShownVariable>(stored, ({ name, value, secret }) => ({
     name,
-    value: secret || !options.showValues ? null : value,
+    value: secret || !showValues ? null : currentText(stored, value),
     secret,
   }));
-  if (shown.kind !== "remote") return shown;
-  const url = options.showValues ? shown.url : shown.url.replace(/\?.*/s, "?…");
+  if (shown.kind !== "remote") return { ...shown, args: shown.args.map((arg) => currentText({ escapes }, arg)) };
+  const url = showValues ? shown.url : shown.url.replace(/\?.*/s, "?…");
   const { urlSecret = false, paths = [] } = shown as Partial<ShownRemoteLaunch>; // of an earlier version
   return { ...shown, url, urlSecret, paths, secretUrl: null };
 }

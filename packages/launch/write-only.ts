@@ -1,4 +1,4 @@
-import { isObject } from "./json.ts";
+import { isObject } from "@toolyard/service-kit/json.ts";
 /**
  * What of a value a JSON Schema (2020-12) allows to be shown: `writeOnly` values are secrets. A value is shown only where no
  * schema that says writeOnly can apply to it, by whichever keyword it may come to apply; where that cannot be told, nothing is.

@@ -3,45 +3,29 @@
  * One contract suite (`runtime.contract.ts`) holds every adapter to it.
  */
 
+import type { Launch, LaunchKind, LaunchOptions } from "@toolyard/launch/launch.ts";
+
 export type RuntimeKind = "PROCESS" | "DOCKER" | "KUBERNETES" | "MOCK" | "REMOTE";
 
-/** What a replica runs, resolved: configuration substituted, secrets opened. Never logged. */
+/** What a replica runs: its launch with configuration put in and secrets opened. Never logged. */
 export type ReplicaLaunch =
-  | {
-      kind: "stdio";
-      command: string;
-      args: string[];
-      env: Record<string, string>;
-      workingDirectory: string | null;
-      /** Files and folders of the host that it may write to, where replicas are kept from that. */
-      writablePaths: string[];
-      sessions: "ISOLATED" | "SHARED";
+  | (Resolved<"stdio"> & {
       /** Seconds until the first byte of an answer, or between bytes. */
       timeoutSeconds: number;
-      /** Until the server has answered `initialize`. */
+      /** Seconds until the server has answered `initialize`. */
       startTimeoutSeconds: number;
-      /** Null: what the bridge has by default. */
-      maxSessions: number | null;
-      idleSeconds: number | null;
-      maxMessageBytes: number | null;
-    }
-  | {
-      kind: "http";
-      command: string;
-      args: string[];
-      env: Record<string, string>;
-      workingDirectory: string | null;
-      /** Files and folders of the host that it may write to, where replicas are kept from that. */
-      writablePaths: string[];
-    }
-  | { kind: "image"; image: string; args: string[]; env: Record<string, string>; port: number };
+    })
+  | Resolved<"http">
+  | Resolved<"image">;
 
-export interface ReplicaResources {
-  cpus: number | null;
-  memoryMb: number | null;
-  processes: number | null;
-  diskMb: number | null;
-}
+type Resolved<Kind extends LaunchKind> = Omit<
+  Extract<Launch, { kind: Kind }>,
+  "env" | "escapes" | "options" | "path"
+> & {
+  env: Record<string, string>;
+};
+
+export type ReplicaResources = NonNullable<LaunchOptions["resources"]>;
 
 export interface ReplicaSpec {
   replicaId: string;

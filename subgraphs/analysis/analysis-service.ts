@@ -1,3 +1,4 @@
+import { LAUNCH_FRAGMENT, launchFromGraph, variablesOf } from "@toolyard/launch";
 import {
   preconditionFailed,
   badInput,
@@ -9,7 +10,7 @@ import {
 } from "@toolyard/service-kit";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
-import { isPlaceholder, variablesOf, launchSchema, LAUNCH_FRAGMENT } from "./launch.ts";
+import { isPlaceholder } from "./rules/secret-names.ts";
 import type { AnalysisJob } from "./task-handlers.ts";
 
 /**
@@ -67,7 +68,7 @@ const configInput = z.object({
 });
 const toolAnswer = z.object({
   tool: z
-    .object({ id: z.string(), authorId: z.string().nullable(), deletedAt: z.unknown(), launch: launchSchema })
+    .object({ id: z.string(), authorId: z.string().nullable(), deletedAt: z.unknown(), launch: launchFromGraph })
     .nullable(),
 });
 

@@ -1,6 +1,6 @@
 import { createServiceCaller, isPublic, notFound, type GraphClient, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
-import { LAUNCH_FRAGMENT, launchSchema } from "./launch.ts";
+import { LAUNCH_FRAGMENT, launchFromGraph } from "@toolyard/launch";
 
 /** What is known of a tool, or of what somebody describes: read from the graph as a viewer would see it. */
 export interface Evidence {
@@ -47,7 +47,7 @@ const toolSchema = z.object({
   tags: z.array(z.string()),
   deletedAt: z.unknown(),
   configSchema: z.unknown(),
-  launch: launchSchema,
+  launch: launchFromGraph,
   currentVersion: z.object({ number: z.number(), digest: z.string() }),
 });
 

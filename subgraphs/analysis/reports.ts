@@ -1,5 +1,5 @@
+import { shownLaunchSchema } from "@toolyard/launch";
 import { z } from "zod";
-import { launchSchema } from "./launch.ts";
 
 export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"] as const;
 export type Severity = (typeof SEVERITIES)[number];
@@ -28,7 +28,7 @@ export const improvementReportSchema = z.object({
   provider: z.string(),
 });
 export const generatedConfigSchema = z.object({
-  launch: launchSchema.nullable(),
+  launch: shownLaunchSchema.nullable(),
   configSchema: z.record(z.string(), z.unknown()),
   explanation: z.string().min(1),
   warnings: z.array(z.string()),

@@ -1,6 +1,6 @@
 import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
 import type { Resolvers } from "./generated/types.ts";
-import { typedResult } from "./task-result.ts";
+import { storedLaunchType, typedResult } from "./task-result.ts";
 
 const stub = (id: string | null | undefined) => (id == null ? null : { id });
 
@@ -31,6 +31,7 @@ export const resolvers: Resolvers = {
     tool: ({ toolId }) => stub(toolId),
   },
   TaskResult: { __resolveType: ({ __typename }) => __typename },
+  Launch: { __resolveType: (launch) => storedLaunchType(launch) },
   SyncReport: {
     toolVersion: ({ toolVersionId }) => stub(toolVersionId),
     documents: ({ documentIds }) => documentIds.map((id) => ({ id })),

@@ -1,3 +1,4 @@
+import { launchTypeOf, type LaunchKind } from "@toolyard/launch";
 import type { Task, TaskKind } from "@toolyard/tasks";
 
 /** The GraphQL type of each kind's result. A task's stored result is the JSON of that type, links as bare ids. */
@@ -27,4 +28,12 @@ export interface SyncResult extends TypedResult {
 export function typedResult({ kind, result }: Task): TypedResult | null {
   if (typeof result !== "object" || result === null) return null;
   return { ...result, __typename: RESULT_TYPES[kind] };
+}
+
+/** The type of a stored result's launch. Those of earlier versions have the type's name in place of a kind. */
+export function storedLaunchType(launch: object): ReturnType<typeof launchTypeOf> {
+  // What was stored was parsed then.
+  const { kind, __typename } = launch as
+    { kind?: never; __typename: ReturnType<typeof launchTypeOf> } | { kind: LaunchKind; __typename?: never };
+  return kind === undefined ? __typename : launchTypeOf({ kind });
 }

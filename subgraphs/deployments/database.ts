@@ -3,7 +3,7 @@ import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
-import { launchText, readLaunch } from "./deploying/launch-spec.ts";
+import { launchText, readLaunch } from "./deploying/deployed-launch.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
 import { DEPLOYMENT_STATUSES, ENVIRONMENTS, type Deployment } from "./deployment.ts";
 import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
-import { launchSpec } from "./deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 
 const tools = ["tool-1", "tool-2"] as const;
 const maybe = <Value>(values: readonly Value[]) => fc.option(fc.constantFrom(...values), { nil: undefined });
@@ -23,7 +23,7 @@ function deploymentOf(index: number, of: Pick<Deployment, "toolId" | "environmen
     templateId: null,
     digest: "digest",
     runtime: "MOCK",
-    launch: launchSpec.parse({ kind: "stdio", command: "server" }),
+    launch: launchSchema.parse({ kind: "stdio", command: "server" }),
     configuration: null,
     sealedConfiguration: null,
     desired: "RUN",

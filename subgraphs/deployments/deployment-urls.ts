@@ -1,5 +1,5 @@
 import type { Deployment, Environment, Replica } from "./deployment.ts";
-import { mcpPathOf } from "./deploying/launch-spec.ts";
+import { mcpPathOf } from "./deploying/deployed-launch.ts";
 
 /** Where things are called: public URLs through the proxy, and replicas' own. */
 export interface DeploymentUrls {

@@ -1,5 +1,6 @@
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
-import type { HealthPolicy, StoredLaunch } from "./deploying/launch-spec.ts";
+import type { HealthPolicy } from "@toolyard/launch";
+import type { DeployedLaunch } from "./deploying/deployed-launch.ts";
 import type { Reason } from "./reason.ts";
 
 export const ENVIRONMENTS = ["STAGING", "PRODUCTION"] as const;
@@ -24,7 +25,7 @@ export interface Deployment {
   environment: Environment;
   runtime: RuntimeKind;
   /** As the tools service handed it out: secret values still sealed, with the version's id as context. */
-  launch: StoredLaunch;
+  launch: DeployedLaunch;
   /** What clients see: null where the schema says writeOnly. */
   configuration: Record<string, unknown> | null;
   /** The whole configuration, sealed with the deployment's id as context. */

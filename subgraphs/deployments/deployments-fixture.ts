@@ -26,7 +26,7 @@ import { createMockProber } from "./engine/mock-prober.ts";
 import { createProber } from "./engine/probe.ts";
 import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createDeploymentsSubgraph, type DeploymentsSubgraphOptions } from "./index.ts";
-import { launchSpec } from "./deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 
 export const SECRET_KEY = "a-secret-key-of-at-least-32-characters";
 export const author: Caller = createUserCaller("author-1", "DEVELOPER");
@@ -70,7 +70,7 @@ export function createFakeGraph(tools: Record<string, FakeTool>): GraphClient {
           slug: tool.slug,
           number,
           digest: tool.digest ?? `digest-${number}`,
-          launch: tool.launch ?? launchSpec.parse({ kind: "stdio", command: "server" }),
+          launch: tool.launch ?? launchSchema.parse({ kind: "stdio", command: "server" }),
           configSchema: tool.configSchema ?? null,
         },
       };

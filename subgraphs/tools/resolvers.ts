@@ -1,5 +1,6 @@
 import { DateTimeScalar, JsonScalar, emptyConnection, type Caller, type PageArguments } from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
+import { launchTypeOf } from "@toolyard/launch";
 import type { Context } from "./context.ts";
 import type { Resolvers } from "./generated/types.ts";
 import type { ToolEventPayload } from "./tool-store.sql.ts";
@@ -93,7 +94,7 @@ export function createResolvers(options: {
     },
 
     Launch: {
-      __resolveType: ({ kind }) => LAUNCH_TYPES[kind],
+      __resolveType: launchTypeOf,
     },
     StdioLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
     HttpLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
@@ -102,13 +103,6 @@ export function createResolvers(options: {
     GitHubConnection: { __resolveReference: (_reference, { caller }) => nothing(caller) },
   };
 }
-
-const LAUNCH_TYPES = {
-  stdio: "StdioLaunch",
-  http: "HttpLaunch",
-  image: "ImageLaunch",
-  remote: "RemoteLaunch",
-} as const;
 
 function stub(id: string | null): { id: string } | null {
   return id === null ? null : { id };

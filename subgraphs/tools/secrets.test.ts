@@ -15,7 +15,7 @@ import {
   type CreatedTool,
   type ToolsFixture,
 } from "./fixtures/subgraph.ts";
-import type { Launch, ShownVariable } from "./launch.ts";
+import type { ShownVariable, StoredLaunch } from "@toolyard/launch";
 
 let fixture: ToolsFixture;
 beforeAll(async () => {
@@ -39,7 +39,14 @@ const changeLaunch = (id: string, launch: object) =>
   executeOn<{ updateTool: CreatedTool }>(fixture.subgraph, UPDATE, { id, input: { launch } }, developer);
 
 interface SealedAnswer {
-  sealedLaunch: { toolId: string; versionId: string; slug: string; number: number; digest: string; launch: Launch };
+  sealedLaunch: {
+    toolId: string;
+    versionId: string;
+    slug: string;
+    number: number;
+    digest: string;
+    launch: StoredLaunch;
+  };
 }
 const SEALED = `query ($id: ID!, $n: Int) { sealedLaunch(toolId: $id, versionNumber: $n) { toolId versionId slug number digest launch configSchema } }`;
 
@@ -332,4 +339,19 @@ describe("an argument that would hold a writeOnly value", () => {
   test("does not stand in the way of others", async () => {
     await create(launch(["${config.city}", "${config.server.host}"]), { configSchema });
   });
+});
+
+test("a doubled dollar is kept as it is written, and the launch says so, also for a secret that an update keeps", async () => {
+  const text = "$${config.city}";
+  const { id } = await create({
+    stdio: { command: "node", args: [text], env: [{ name: "TOKEN", value: text, secret: true }] },
+  });
+  const launchNow = async () =>
+    (await dataOf<SealedAnswer>(fixture.subgraph, SEALED, { id }, deployments)).sealedLaunch.launch;
+  expect(await launchNow()).toMatchObject({ args: [text], escapes: true });
+  await changeLaunch(id, { stdio: { command: "node", env: [{ name: "TOKEN", secret: true }] } });
+  expect(await launchNow()).toMatchObject({ args: [], escapes: true });
+  expect(await openedEnv(id)).toEqual({ TOKEN: text });
+  await changeLaunch(id, { stdio: { command: "node", args: ["$${HOME}", "${config.city}"] } });
+  expect(await launchNow()).not.toHaveProperty("escapes");
 });

@@ -1,8 +1,8 @@
+import { launchInput } from "@toolyard/launch";
 import { isId } from "@toolyard/service-kit";
+import { line, plainText } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
-import { launchInput } from "./launch-input.ts";
 import { isSlug, MAX_SLUG_LENGTH, MIN_SLUG_LENGTH } from "./slug.ts";
-import { line, plainText } from "./text-input.ts";
 
 const MAX_TAGS = 32;
 export const MAX_TAG_LENGTH = 64;

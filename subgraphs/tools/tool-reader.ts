@@ -1,3 +1,4 @@
+import { showLaunch, type ShownStoredLaunch, type StoredLaunch } from "@toolyard/launch";
 import {
   ToolyardError,
   badInput,
@@ -9,7 +10,6 @@ import {
   type Connection,
   type PageArguments,
 } from "@toolyard/service-kit";
-import { showLaunch, type Launch, type ShownLaunch } from "./launch.ts";
 import type { Loaders } from "./loaders.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
@@ -23,7 +23,7 @@ export interface SealedLaunch {
   slug: string;
   number: number;
   digest: string;
-  launch: Launch;
+  launch: StoredLaunch;
   configSchema: unknown;
 }
 
@@ -44,7 +44,7 @@ export interface ToolReader {
   versionById(caller: Caller, id: string): Promise<ToolVersion | null>;
   versions(caller: Caller, tool: Tool, page: PageArguments): Promise<Connection<ToolVersion>>;
   /** The launch as this caller may see it: values only of own tools, secrets never. */
-  launch(caller: Caller, version: ToolVersion): Promise<ShownLaunch>;
+  launch(caller: Caller, version: ToolVersion): Promise<ShownStoredLaunch>;
   /**
    * With `internal:sealed-launch`. The tool by id or slug. The current version without a number.
    * @throws ToolyardError NOT_FOUND: no such tool or version, or a deleted tool, which cannot be deployed anew.

@@ -11,9 +11,16 @@ import {
   type RequestContext,
 } from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
-import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
-import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
-import { mapVariables, variablesOf, type DraftVariable, type Launch, type RemoteLaunch } from "./launch.ts";
+import {
+  mapVariables,
+  templatesOf,
+  variablesOf,
+  type DraftVariable,
+  type RemoteLaunch,
+  type StoredLaunch,
+} from "@toolyard/launch";
+import { currentText, hasEscape, placeholderKeys, writeOnlyInArguments } from "@toolyard/launch/placeholders.ts";
+import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { freeSlug, slugFromName } from "./slug.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
@@ -299,7 +306,7 @@ function refuseSecretArguments({ launch, configSchema }: VersionContent): void {
   if (launch.kind === "remote") return;
   const { hides } = createWriteOnly(configSchema);
   const problems = launch.args.flatMap((arg, index) =>
-    placeholderKeys(arg)
+    placeholderKeys(currentText(launch, arg))
       .filter(hides)
       .map((key) => ({ path: `input.launch.${launch.kind}.args.${index}`, message: writeOnlyInArguments(key) })),
   );
@@ -310,9 +317,11 @@ function refuseSecretArguments({ launch, configSchema }: VersionContent): void {
  * The launch asked for, where a secret without a value takes the value that a secret of this name had before.
  * @throws ToolyardError BAD_USER_INPUT for those that had none.
  */
-function withSecrets(draft: Launch<DraftVariable>, before: Launch | null): Launch {
+function withSecrets(draft: StoredLaunch<DraftVariable>, before: StoredLaunch | null): StoredLaunch {
   const old = new Map(
-    (before ? variablesOf(before) : []).filter((variable) => variable.secret).map(({ name, value }) => [name, value]),
+    (before ? variablesOf(before) : [])
+      .filter((variable) => variable.secret)
+      .map(({ name, value }) => [name, currentText(before ?? {}, value)]),
   );
   const problems: { path: string; message: string }[] = [];
   const launch = mapVariables(draft, ({ name, value, secret }, path) => {
@@ -330,11 +339,11 @@ function withSecrets(draft: Launch<DraftVariable>, before: Launch | null): Launc
       message: "give the URL: there is no secret one that could be kept",
     });
   if (kept === null || problems.length > 0) throw badInput(problems);
-  return kept;
+  return templatesOf(kept).some(hasEscape) ? { ...kept, escapes: true } : kept;
 }
 
 /** With the secret URL it had, where none is given or the one that readers are shown; null where it had none. */
-function withSecretUrl(launch: RemoteLaunch, before: Launch | null): RemoteLaunch | null {
+function withSecretUrl(launch: RemoteLaunch, before: StoredLaunch | null): RemoteLaunch | null {
   const old = before?.kind === "remote" && before.secretUrl != null ? before : null;
   const given = launch.secretUrl !== null && launch.secretUrl !== old?.url;
   if (given) return launch;

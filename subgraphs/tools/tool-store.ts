@@ -1,5 +1,5 @@
 import type { Page, Rows } from "@toolyard/service-kit";
-import type { Launch } from "./launch.ts";
+import type { StoredLaunch } from "@toolyard/launch";
 
 export interface Tool {
   id: string;
@@ -27,7 +27,7 @@ export interface ToolVersion {
   name: string;
   description: string;
   tags: string[];
-  launch: Launch;
+  launch: StoredLaunch;
   /** JSON Schema; null when there is none. */
   configSchema: unknown;
   digest: string;

@@ -11,7 +11,7 @@ import {
   type CreatedTool,
   type ToolsFixture,
 } from "./fixtures/subgraph.ts";
-import { launchInput } from "./launch-input.ts";
+import { launchInput } from "@toolyard/launch";
 
 let fixture: ToolsFixture;
 beforeAll(async () => {

@@ -2,14 +2,14 @@ import { createSealer, newId } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SECRET_KEY } from "./fixtures/subgraph.ts";
-import { variablesOf, type Launch, type Variable } from "./launch.ts";
+import { variablesOf, type StoredLaunch, type Variable } from "@toolyard/launch";
 import { createVersionSecrets, type VersionContent } from "./version-content.ts";
 
 const secrets = createVersionSecrets({ sealer: createSealer({ secretKey: SECRET_KEY }), secretKey: SECRET_KEY });
 
 const text = fc.string({ unit: "grapheme", maxLength: 12 });
 const variable: fc.Arbitrary<Variable> = fc.record({ name: text, value: text, secret: fc.boolean() });
-const launch: fc.Arbitrary<Launch> = fc.record({
+const launch: fc.Arbitrary<StoredLaunch> = fc.record({
   kind: fc.constant("stdio" as const),
   command: text,
   args: fc.array(text, { maxLength: 3 }),

@@ -1,14 +1,14 @@
 import { createHash, createHmac } from "node:crypto";
 import { deriveKey, type Sealer } from "@toolyard/service-kit";
 import canonicalize from "canonicalize";
-import { mapSecrets, variablesOf, type Launch } from "./launch.ts";
+import { mapSecrets, variablesOf, type StoredLaunch } from "@toolyard/launch";
 
 /** What a version is made of, secrets in plain: exists only while a change is worked out. */
 export interface VersionContent {
   name: string;
   description: string;
   tags: string[];
-  launch: Launch;
+  launch: StoredLaunch;
   configSchema: unknown;
 }
 
@@ -27,9 +27,9 @@ function sameJson(one: unknown, other: unknown): boolean {
 
 /** Seals and opens the secrets of launches, each with its version's id as context, and makes digests. */
 export interface VersionSecrets {
-  seal(launch: Launch, versionId: string): Launch;
+  seal(launch: StoredLaunch, versionId: string): StoredLaunch;
   /** @throws ToolyardError INTERNAL_SERVER_ERROR when the key is another. */
-  open(launch: Launch, versionId: string): Launch;
+  open(launch: StoredLaunch, versionId: string): StoredLaunch;
   /**
    * SHA-256 (hexadecimal) over the canonical JSON (RFC 8785) of `{launch, configSchema}`; secret values, in plain here, count
    * by their HMAC-SHA-256, so that a digest says whether a secret changed and does not help to guess it.
@@ -63,7 +63,7 @@ export function summarizeChange(before: VersionContent, after: VersionContent): 
   return text.length <= 500 ? text : `${text.slice(0, 499)}…`;
 }
 
-function launchChange(before: Launch, after: Launch): string | null {
+function launchChange(before: StoredLaunch, after: StoredLaunch): string | null {
   if (sameJson(before, after)) return null;
   if (before.kind !== after.kind) return `launch (${before.kind} to ${after.kind})`;
   const changed: string[] = [];

@@ -1,7 +1,7 @@
 import { accessSync, closeSync, constants, openSync, readSync } from "node:fs";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { commandLineProblems, interpreterOf } from "@toolyard/service-kit/command-line.ts";
+import { commandLineProblems, interpreterOf } from "@toolyard/launch/command-line.ts";
 import { statusOf } from "./paths.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
 import { firstInherited, type Handover } from "@toolyard/bridge/child/handover.ts";
-import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/service-kit/command-line.ts";
+import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/launch/command-line.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 import type { Sandbox } from "./bubblewrap.ts";

@@ -1,3 +1,4 @@
+import { LIMITS } from "@toolyard/launch/limits.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 
 /** What one replica may use, all of it said. */
@@ -9,8 +10,12 @@ export interface Allowance {
   diskMb: number;
 }
 
-/** Where a launch does not say. A browser, the greediest that servers start, needs about 1 GiB and 300 threads. */
-export const DEFAULT_ALLOWANCE = { memoryMb: 4_096, processes: 1_024, diskMb: 4_096 } as const;
+/** Where a launch does not say. */
+export const DEFAULT_ALLOWANCE = {
+  memoryMb: LIMITS.resources.memoryMb.whenNull,
+  processes: LIMITS.resources.processes.whenNull,
+  diskMb: LIMITS.resources.diskMb.whenNull,
+};
 
 export function allowanceOf({ cpus, memoryMb, processes, diskMb }: ReplicaSpec["resources"]): Allowance {
   return {

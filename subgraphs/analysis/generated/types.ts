@@ -36,10 +36,13 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
-/** How a tool's MCP server is started or reached. */
+/**
+ * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
+ * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ */
 export type Launch = StdioLaunch | HttpLaunch | ImageLaunch | RemoteLaunch;
 
-/** An MCP server that speaks on stdin and stdout. `${config.key}` in args and env is replaced by the deployment's configuration. */
+/** An MCP server that speaks on stdin and stdout. */
 export type StdioLaunch = {
   /** The program: a name on PATH, as `npx` or `uvx`, or a path. Never passed to a shell. */
   command: Scalars['String']['output'];
@@ -142,7 +145,7 @@ export type LaunchOptions = {
   enforceApproval: Scalars['Boolean']['output'];
 };
 
-/** Null paths: a real MCP call is the probe. `startTimeoutSeconds` (60) is for what runs before the first answer, such as npx or uvx installing the server. */
+/** Null paths: a real MCP call is the probe. `startTimeoutSeconds` is for what runs before the first answer, such as npx or uvx installing the server. */
 export type HealthOptions = {
   /** A path that answers 2xx while the server lives. */
   livenessPath?: Maybe<Scalars['String']['output']>;
@@ -164,11 +167,11 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: the default, 4096. */
+  /** Memory in MiB; null: 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
-  /** Processes with their threads; null: the default, 1024. */
+  /** Processes with their threads; null: 1024. */
   processes?: Maybe<Scalars['Int']['output']>;
-  /** What it may keep on the disk, in MiB; null: the default, 4096. */
+  /** What it may keep on the disk, in MiB; null: 4096. */
   diskMb?: Maybe<Scalars['Int']['output']>;
 };
 

@@ -2,7 +2,7 @@ import { createSchemaValidator } from "@toolyard/json-schema";
 import { createLogger } from "@toolyard/service-kit";
 import { describe, expect, test } from "vitest";
 import { described, evidenceOf, launchOf, toolOf } from "../fixtures/evidence.ts";
-import { launchSchema } from "../launch.ts";
+import { shownLaunchSchema } from "@toolyard/launch";
 import { configKey, generateConfig, suggestLaunch, variableNamesOf } from "./generate-config.ts";
 
 describe("the launch that a description names", () => {
@@ -41,17 +41,14 @@ describe("the launch that a description names", () => {
   test.each([
     [
       "Run `npx -y @acme/server@1.0.0 --stdio` for it.",
-      { __typename: "StdioLaunch", command: "npx", args: ["-y", "@acme/server@1.0.0", "--stdio"] },
+      { kind: "stdio", command: "npx", args: ["-y", "@acme/server@1.0.0", "--stdio"] },
     ],
     ["Start it with npx -y @acme/server.", { command: "npx", args: ["-y", "@acme/server"] }],
     ["uvx mcp-server-time tells the time", { command: "uvx", args: ["mcp-server-time"] }],
     ["`python server.py --port 1`", { command: "python", args: ["server.py", "--port", "1"] }],
-    [
-      "docker run -i --rm ghcr.io/acme/server:1.2",
-      { __typename: "ImageLaunch", image: "ghcr.io/acme/server:1.2", port: 3_000 },
-    ],
+    ["docker run -i --rm ghcr.io/acme/server:1.2", { kind: "image", image: "ghcr.io/acme/server:1.2", port: 3_000 }],
     ["The image ghcr.io/acme/server:1.2 listens on port 8080.", { image: "ghcr.io/acme/server:1.2", port: 8_080 }],
-    ["Hosted at https://mcp.acme.test/v1/mcp.", { __typename: "RemoteLaunch", url: "https://mcp.acme.test/v1/mcp" }],
+    ["Hosted at https://mcp.acme.test/v1/mcp.", { kind: "remote", url: "https://mcp.acme.test/v1/mcp" }],
     ["npm install @acme/server", { command: "npx", args: ["-y", "@acme/server"] }],
     ["pip install acme-server==1.1", { command: "uvx", args: ["acme-server==1.1"] }],
     ["It is @acme/server on npm.", { command: "npx", args: ["-y", "@acme/server"] }],
@@ -59,7 +56,7 @@ describe("the launch that a description names", () => {
   ])("%s", (description, launch) => {
     const suggested = suggestLaunch(description).launch;
     expect(suggested).toMatchObject(launch);
-    expect(launchSchema.safeParse(suggested).success).toBe(true);
+    expect(shownLaunchSchema.safeParse(suggested).success).toBe(true);
   });
 
   test.each(["A server that tells the weather.", "See https://acme.test/docs for more.", "Mail me@acme.test"])(

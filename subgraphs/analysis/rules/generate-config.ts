@@ -1,16 +1,18 @@
-import type { Evidence } from "../evidence.ts";
 import {
-  DEFAULT_OPTIONS,
-  configKeysOf,
-  looksSecret,
+  DEFAULT_MCP_PATH,
+  LIMITS,
+  shownLaunchSchema,
   templatesOf,
   variablesOf,
-  type Launch,
-  type Variable,
-} from "../launch.ts";
+  type ShownLaunch,
+  type ShownVariable,
+} from "@toolyard/launch";
+import { placeholderKeys } from "@toolyard/launch/placeholders.ts";
+import type { Evidence } from "../evidence.ts";
 import type { GeneratedConfig } from "../reports.ts";
 import { schemaOf } from "./launch-rules.ts";
 import { packageOf, parseImage } from "./package-reference.ts";
+import { looksSecret } from "./secret-names.ts";
 
 type Property = Record<string, unknown>;
 
@@ -44,7 +46,7 @@ function fromTool({ tool }: Evidence & { tool: NonNullable<Evidence["tool"]> }):
   const warnings: string[] = [];
   const properties: Record<string, unknown> = { ...existing.properties };
   const required = new Set(existing.required);
-  for (const key of templatesOf(tool.launch).flatMap(configKeysOf)) {
+  for (const key of templatesOf(tool.launch).flatMap(placeholderKeys)) {
     if (Object.hasOwn(properties, key)) continue;
     properties[key] = propertyFor(key);
     required.add(key);
@@ -70,7 +72,7 @@ function fromTool({ tool }: Evidence & { tool: NonNullable<Evidence["tool"]> }):
 }
 
 interface Suggestion {
-  launch: Launch | null;
+  launch: ShownLaunch | null;
   because: string;
   warnings: string[];
 }
@@ -119,11 +121,11 @@ function imageIn(description: string): Suggestion | null {
   const image = (run ?? hosted ?? named)?.replace(/[.:]+$/, "");
   const reference = image === undefined ? null : parseImage(image);
   if (image === undefined || !reference) return null;
-  const port = Number(/\bport\s+(\d{2,5})\b/i.exec(description)?.[1] ?? 3_000);
+  const port = Number(/\bport\s+(\d{2,5})\b/i.exec(description)?.[1] ?? LIMITS.image.port.default);
   const floats = reference.digest === null && (reference.tag === null || reference.tag === "latest");
   return {
-    launch: { __typename: "ImageLaunch", image, args: [], env: [], port, path: "/mcp", options: DEFAULT_OPTIONS },
-    because: `The description names the image ${image}, taken to serve MCP over HTTP on port ${port} at /mcp.`,
+    launch: shownLaunchSchema.parse({ kind: "image", image, port }),
+    because: `The description names the image ${image}, taken to serve MCP over HTTP on port ${port} at ${DEFAULT_MCP_PATH}.`,
     warnings: [
       ...(floats ? [`${reference.name} is not pinned: name a version or a digest.`] : []),
       "Images that speak MCP on stdin and stdout only do not serve HTTP: check the image's documentation.",
@@ -140,14 +142,7 @@ function addressIn(description: string): Suggestion | null {
   const url = endpoint === undefined ? null : URL.parse(endpoint);
   if (!url || endpoint === undefined) return null;
   return {
-    launch: {
-      __typename: "RemoteLaunch",
-      url: endpoint,
-      urlSecret: false,
-      paths: [],
-      headers: [],
-      options: DEFAULT_OPTIONS,
-    },
+    launch: shownLaunchSchema.parse({ kind: "remote", url: endpoint }),
     because: `The description names the address ${url.host}${url.pathname}, taken to be an MCP server that runs elsewhere.`,
     warnings: url.protocol === "http:" ? ["The address is not encrypted: use https where the server has it."] : [],
   };
@@ -180,20 +175,8 @@ function floating(name: string): string {
   return `${name} is not pinned: each start may run another version. Add the exact version that you tried.`;
 }
 
-function stdio(command: string, args: string[]): Launch {
-  return {
-    __typename: "StdioLaunch",
-    command,
-    args,
-    env: [],
-    workingDirectory: null,
-    writablePaths: [],
-    sessions: "ISOLATED",
-    maxSessions: null,
-    idleSeconds: null,
-    maxMessageBytes: null,
-    options: DEFAULT_OPTIONS,
-  };
+function stdio(command: string, args: string[]): ShownLaunch {
+  return shownLaunchSchema.parse({ kind: "stdio", command, args });
 }
 
 /** Words such as GITHUB_TOKEN, in the order in which they come. */
@@ -236,11 +219,11 @@ function objectSchema(properties: Record<string, unknown>, required: string[]): 
 }
 
 /** The launch with these variables taken from the configuration; a value that is there gives way. */
-function withVariables(launch: Launch, names: string[]): Launch {
-  const place = (variables: Variable[]): Variable[] => [
+function withVariables(launch: ShownLaunch, names: string[]): ShownLaunch {
+  const place = (variables: ShownVariable[]): ShownVariable[] => [
     ...variables.filter(({ name }) => !names.includes(name)),
     ...names.map((name) => ({ name, value: `\${config.${configKey(name)}}`, secret: false })),
   ];
-  if (launch.__typename !== "RemoteLaunch") return { ...launch, env: place(launch.env) };
+  if (launch.kind !== "remote") return { ...launch, env: place(launch.env) };
   return { ...launch, headers: place(launch.headers) };
 }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { evidenceOf, launchOf, toolOf } from "../fixtures/evidence.ts";
-import { DEFAULT_OPTIONS, type Launch } from "../launch.ts";
+import { DEFAULT_OPTIONS, type ShownLaunch } from "@toolyard/launch";
 import { launchRisks } from "./launch-rules.ts";
 
-const risksOf = (launch: Launch, changes: Parameters<typeof toolOf>[0] = {}) =>
+const risksOf = (launch: ShownLaunch, changes: Parameters<typeof toolOf>[0] = {}) =>
   launchRisks(evidenceOf(toolOf({ launch, ...changes }))).map(
     ({ severity, title, location }) => `${severity} ${title} (${location})`,
   );
@@ -14,7 +14,7 @@ describe("risks of a launch", () => {
     expect(risksOf(launchOf.stdio())).toEqual([]);
   });
 
-  test.each<[string, Launch, string]>([
+  test.each<[string, ShownLaunch, string]>([
     [
       "a package without a version",
       launchOf.stdio({ args: ["-y", "@acme/weather"] }),
@@ -93,7 +93,7 @@ describe("risks of a launch", () => {
     expect(risksOf(launch)).toContain(risk);
   });
 
-  test.each<[string, Launch]>([
+  test.each<[string, ShownLaunch]>([
     ["a digest", launchOf.image(`acme/server:latest@sha256:${"0".repeat(64)}`)],
     ["https", launchOf.remote("https://mcp.example.com/mcp")],
     ["a secret that is marked", launchOf.stdio({ env: [variable("GITHUB_TOKEN", null, true)] })],

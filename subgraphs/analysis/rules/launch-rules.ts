@@ -1,7 +1,9 @@
+import { templatesOf, variablesOf, type ShownLaunch } from "@toolyard/launch";
+import { placeholderKeys } from "@toolyard/launch/placeholders.ts";
 import type { Evidence, ToolEvidence } from "../evidence.ts";
-import { configKeysOf, isPlaceholder, looksSecret, templatesOf, variablesOf, type Launch } from "../launch.ts";
 import type { Finding, Severity } from "../reports.ts";
 import { packageOf, parseImage, programName } from "./package-reference.ts";
+import { isPlaceholder, looksSecret } from "./secret-names.ts";
 
 const SHELLS = ["sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "powershell", "pwsh"];
 /** Shapes of well-known tokens: GitHub, GitLab, OpenAI-like, Slack, AWS, Google, JWT. */
@@ -26,8 +28,8 @@ export function launchRisks(evidence: Evidence & { tool: ToolEvidence }): Findin
   ];
 }
 
-function programRisks(launch: Launch): Finding[] {
-  if (launch.__typename !== "StdioLaunch" && launch.__typename !== "HttpLaunch") return [];
+function programRisks(launch: ShownLaunch): Finding[] {
+  if (launch.kind !== "stdio" && launch.kind !== "http") return [];
   const { command, args } = launch;
   const found: Finding[] = [];
   const name = programName(command);
@@ -73,8 +75,8 @@ function programRisks(launch: Launch): Finding[] {
   return found;
 }
 
-function imageRisks(launch: Launch): Finding[] {
-  if (launch.__typename !== "ImageLaunch") return [];
+function imageRisks(launch: ShownLaunch): Finding[] {
+  if (launch.kind !== "image") return [];
   const image = parseImage(launch.image);
   if (!image)
     return [
@@ -100,8 +102,8 @@ function imageRisks(launch: Launch): Finding[] {
   ];
 }
 
-function remoteRisks(launch: Launch): Finding[] {
-  if (launch.__typename !== "RemoteLaunch") return [];
+function remoteRisks(launch: ShownLaunch): Finding[] {
+  if (launch.kind !== "remote") return [];
   const url = URL.parse(launch.url);
   if (!url)
     return [
@@ -153,13 +155,13 @@ function remoteRisks(launch: Launch): Finding[] {
   return found;
 }
 
-function argumentSecrets(launch: Launch): Finding[] {
-  if (launch.__typename === "RemoteLaunch") return [];
+function argumentSecrets(launch: ShownLaunch): Finding[] {
+  if (launch.kind === "remote") return [];
   return launch.args.flatMap((arg, index) => {
     const [option = "", inline] = arg.split(/=(.*)/s);
     const value = inline ?? (option.startsWith("-") ? launch.args[index + 1] : undefined);
     const named = option.startsWith("-") && looksSecret(option) && value !== undefined && !value.startsWith("-");
-    const held = named && configKeysOf(value).length === 0;
+    const held = named && placeholderKeys(value).length === 0;
     if (!TOKEN.test(arg) && !held) return [];
     const detail =
       "Arguments are shown to everybody who may read the tool, and command lines to everybody on the host. Use a secret variable.";
@@ -168,7 +170,7 @@ function argumentSecrets(launch: Launch): Finding[] {
 }
 
 function variableSecrets(tool: ToolEvidence): Finding[] {
-  const place = tool.launch.__typename === "RemoteLaunch" ? "launch.headers" : "launch.env";
+  const place = tool.launch.kind === "remote" ? "launch.headers" : "launch.env";
   return variablesOf(tool.launch).flatMap(({ name, value, secret }) => {
     if (secret || !looksSecret(name) || tool.placeholderVariables.includes(name)) return [];
     if (value !== null && isPlaceholder(value)) return [];
@@ -182,8 +184,10 @@ function variableSecrets(tool: ToolEvidence): Finding[] {
 
 function configurationRisks(tool: ToolEvidence): Finding[] {
   const { properties, required } = schemaOf(tool.configSchema);
-  const used = new Set(templatesOf(tool.launch).flatMap(configKeysOf));
-  const undeclared = [...used].filter((key) => !Object.hasOwn(properties, key.split(".")[0] ?? key));
+  const used = new Set(templatesOf(tool.launch).flatMap(placeholderKeys));
+  const undeclared = [...used].filter(
+    (key) => !Object.hasOwn(properties, key) && !Object.hasOwn(properties, key.split(".")[0] ?? key),
+  );
   const found = undeclared.map((key) =>
     finding(
       "HIGH",
@@ -230,13 +234,13 @@ export function schemaOf(configSchema: unknown): { properties: Record<string, un
   };
 }
 
-function operationRisks(launch: Launch): Finding[] {
+function operationRisks(launch: ShownLaunch): Finding[] {
   const { health, resources, maxConcurrentCalls } = launch.options;
   const found: Finding[] = [];
-  const local = launch.__typename !== "RemoteLaunch";
+  const local = launch.kind !== "remote";
   if (health.livenessPath === null && health.readinessPath === null) {
     found.push(
-      launch.__typename === "StdioLaunch"
+      launch.kind === "stdio"
         ? finding(
             "INFO",
             "Health is checked by MCP calls",
@@ -269,7 +273,7 @@ function operationRisks(launch: Launch): Finding[] {
         "launch.options.maxConcurrentCalls",
       ),
     );
-  if (launch.__typename === "StdioLaunch" && launch.sessions === "SHARED")
+  if (launch.kind === "stdio" && launch.sessions === "SHARED")
     found.push(
       finding(
         "LOW",

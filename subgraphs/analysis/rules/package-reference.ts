@@ -1,4 +1,4 @@
-import { looksSecret } from "../launch.ts";
+import { looksSecret } from "./secret-names.ts";
 
 /** A package that a command fetches and runs, as in `npx -y @scope/server@1.2.3 --flag`. */
 export interface PackageReference {

@@ -1,6 +1,6 @@
 import type { AnalysisProvider } from "../analysis-provider.ts";
 import type { Evidence, ToolEvidence } from "../evidence.ts";
-import { variablesOf, type Launch } from "../launch.ts";
+import { variablesOf, type ShownLaunch } from "@toolyard/launch";
 import { bySeverity, type FeasibilityReport, type Finding, type ImprovementReport, type Severity } from "../reports.ts";
 import { deploymentFindings, upkeepFindings, usageFindings } from "./deployment-rules.ts";
 import { generateConfig, suggestLaunch } from "./generate-config.ts";
@@ -64,7 +64,7 @@ function documentationRisk({ documents, missing }: Evidence): Finding[] {
   ];
 }
 
-function descriptionRisks(launch: Launch | null): Finding[] {
+function descriptionRisks(launch: ShownLaunch | null): Finding[] {
   if (launch) return [];
   return [
     finding(
@@ -95,12 +95,11 @@ function requirementFinding({ requirement, verdict, coverage, citations }: Requi
 }
 
 /** What must be there before the launch can work. */
-function prerequisites(launch: Launch | null, tool: ToolEvidence | null): string[] {
+function prerequisites(launch: ShownLaunch | null, tool: ToolEvidence | null): string[] {
   if (!launch) return [];
   const needed: string[] = [];
-  if (launch.__typename === "ImageLaunch") needed.push(`A container runtime that can pull ${launch.image}`);
-  else if (launch.__typename === "RemoteLaunch")
-    needed.push(`A network path to ${URL.parse(launch.url)?.host ?? launch.url}`);
+  if (launch.kind === "image") needed.push(`A container runtime that can pull ${launch.image}`);
+  else if (launch.kind === "remote") needed.push(`A network path to ${URL.parse(launch.url)?.host ?? launch.url}`);
   else {
     needed.push(`${programName(launch.command)} on the host`);
     const reference = packageOf(launch.command, launch.args);

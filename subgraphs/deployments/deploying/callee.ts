@@ -1,7 +1,7 @@
 import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { Sealer } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "../deployment.ts";
-import { readable } from "./launch-spec.ts";
+import { readable } from "./deployed-launch.ts";
 
 /** How a replica is reached. A remote one at its origin; `url` is "" for one that is not started. Secret. */
 export function calleeOf(deployment: Deployment, replica: Replica, sealer: Sealer): Callee {

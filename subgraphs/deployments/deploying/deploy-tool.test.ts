@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { createSealer, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { describe, expect, test } from "vitest";
 import { admin, createFixture, eventually, proxy, SECRET_KEY, type Fixture } from "../deployments-fixture.ts";
-import { launchSpec } from "./launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 
 const DEPLOY = `mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name configuration runtime } }`;
 const sealer = createSealer({ secretKey: SECRET_KEY });
@@ -65,6 +65,22 @@ describe("what a replica is given", () => {
     expect(JSON.stringify(events)).not.toMatch(/k3y|the secret/);
   });
 
+  test.each([
+    ["of today", true, "${config.city}"],
+    ["of before there was an escape", undefined, "$Bern"],
+  ])("is what a launch %s says where a dollar is doubled", async (_when, escapes, expected) => {
+    const text = "$${config.city}";
+    const env = [{ name: "SEALED", value: sealer.seal(text, "tool-1-v1"), secret: true }];
+    const launch = { kind: "stdio", command: "server", args: [text], env, escapes };
+    await using fixture = await createFixture({ tools: { "tool-1": { slug: "weather", launch, configSchema } } });
+    await deploy(fixture, { configuration: { city: "Bern", apiKey: "k3y" } });
+    const [spec] = await eventually(
+      "it runs",
+      async () => fixture.runtime.running().length === 1 && fixture.runtime.running(),
+    );
+    expect(spec?.launch).toMatchObject({ args: [expected], env: { SEALED: expected } });
+  });
+
   test("is refused when the configuration does not fit, with every problem", async () => {
     await using fixture = await createFixture({ tools: { "tool-1": { slug: "weather", launch, configSchema } } });
     expect(await fixture.codeOf(DEPLOY, { input: { toolId: "tool-1", configuration: { days: "many" } } })).toBe(
@@ -79,7 +95,7 @@ describe("what a replica is given", () => {
 test("a launch that wants approval enforced, registered while that was still taken, is refused: nothing enforces it", async () => {
   const launch = { kind: "stdio", command: "server", options: { enforceApproval: true } };
   await using fixture = await createFixture({
-    tools: { "tool-1": { slug: "weather", launch: launchSpec.parse(launch) } },
+    tools: { "tool-1": { slug: "weather", launch: launchSchema.parse(launch) } },
   });
   await expect(deploy(fixture)).rejects.toThrow(
     "Launches with enforceApproval are not part of this version of Toolyard.",

@@ -11,16 +11,22 @@ import {
   type Problem,
   type Sealer,
 } from "@toolyard/service-kit";
-import { placeholderKeys, writeOnlyInArguments } from "@toolyard/service-kit/config-placeholders.ts";
-import { createWriteOnly } from "@toolyard/service-kit/write-only.ts";
+import {
+  currentText,
+  missingKeys,
+  placeholderKeys,
+  writeOnlyInArguments,
+  type Configuration,
+} from "@toolyard/launch/placeholders.ts";
+import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { z } from "zod";
-import { checkConfiguration, missingKeys, publicConfiguration, type Configuration } from "./configuration.ts";
+import { checkConfiguration, publicConfiguration } from "./configuration.ts";
 import type { Deployment } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { portsFor, type PortAllocator } from "../engine/ports.ts";
 import { saveSettled } from "../engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
-import type { LaunchSpec } from "./launch-spec.ts";
+import type { Launch } from "@toolyard/launch";
 import { newReplica } from "./new-replica.ts";
 import { notInThisVersion } from "../not-in-this-version.ts";
 import { fetchTool, type ToolSource } from "./tool-source.ts";
@@ -126,7 +132,7 @@ export function oneRemoteReplica(path: string): ToolyardError {
 
 function chooseRuntime(
   { runtimes, allowPrivateRemotes }: DeployDependencies,
-  launch: LaunchSpec,
+  launch: Launch,
   wanted: RuntimeKind | null,
 ): RuntimeKind {
   if (launch.kind === "remote") {
@@ -175,7 +181,7 @@ function checkPlaceholders({ launch, configSchema }: ToolSource, configuration: 
           })),
         ];
   const problems: Problem[] = texts.flatMap(({ where, value }) =>
-    missingKeys(value, configuration).map((key) => ({
+    missingKeys(currentText(launch, value), configuration).map((key) => ({
       path: `input.configuration.${key}`,
       message: `is needed: ${where} of the launch uses it`,
     })),
@@ -183,7 +189,7 @@ function checkPlaceholders({ launch, configSchema }: ToolSource, configuration: 
   const { hides } = createWriteOnly(configSchema);
   const args = launch.kind === "remote" ? [] : launch.args;
   for (const [index, arg] of args.entries())
-    for (const key of placeholderKeys(arg).filter(hides))
+    for (const key of placeholderKeys(currentText(launch, arg)).filter(hides))
       problems.push({ path: `launch.${launch.kind}.args.${index}`, message: writeOnlyInArguments(key) });
   if (problems.length > 0) throw badInput(problems);
 }

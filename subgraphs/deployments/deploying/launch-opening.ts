@@ -1,64 +1,38 @@
-import { defaults } from "@toolyard/bridge/arguments.ts";
-import { DEFAULT_ALLOWANCE } from "@toolyard/runtimes/process/resources.ts";
+import { LIMITS, variablesOf, type Variable } from "@toolyard/launch";
+import { currentText, substitute, type Configuration } from "@toolyard/launch/placeholders.ts";
 import type { ReplicaLaunch, ReplicaResources } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Sealer } from "@toolyard/service-kit";
-import { substitute, type Configuration } from "./configuration.ts";
 import type { Deployment } from "../deployment.ts";
-import { readable, type LaunchVariable, type StoredLaunch } from "./launch-spec.ts";
+import { readable, type DeployedLaunch } from "./deployed-launch.ts";
 
 /**
  * What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged.
  * @throws ToolyardError where the launch cannot be read or a secret cannot be opened
  */
 export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
-  const launch = readable(deployment.launch);
+  const { escapes, options, ...launch } = readable(deployment.launch);
   if (launch.kind === "remote") return null;
   const configuration = openConfiguration(deployment, sealer);
-  const args = launch.args.map((arg) => substitute(arg, configuration));
   const env = Object.fromEntries(openVariables(deployment, launch.env, sealer, configuration));
   if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);
-  switch (launch.kind) {
-    case "stdio": {
-      const { command, workingDirectory, writablePaths, sessions, maxSessions, idleSeconds, maxMessageBytes } = launch;
-      return {
-        kind: "stdio",
-        command,
-        args,
-        env,
-        workingDirectory,
-        writablePaths,
-        sessions,
-        maxSessions,
-        idleSeconds,
-        maxMessageBytes,
-        timeoutSeconds: launch.options.timeoutSeconds,
-        startTimeoutSeconds: launch.options.health.startTimeoutSeconds,
-      };
-    }
-    case "http":
-      return {
-        kind: "http",
-        command: launch.command,
-        args,
-        env,
-        workingDirectory: launch.workingDirectory,
-        writablePaths: launch.writablePaths,
-      };
-    case "image":
-      return { kind: "image", image: launch.image, args, env, port: launch.port };
-  }
+  const args = launch.args.map((arg) => substitute(currentText({ escapes }, arg), configuration));
+  const resolved = { ...launch, args, env };
+  if (resolved.kind !== "stdio") return resolved;
+  const { timeoutSeconds, health } = options;
+  return { ...resolved, timeoutSeconds, startTimeoutSeconds: health.startTimeoutSeconds };
 }
 
 /** Threads of a server that is a Node program, and a little more. */
 const TASKS_A_SESSION = 16;
 
 /** What a replica may use: where the launch does not say how many processes and threads, sessions that have one each count. */
-export function resourcesOf(launch: StoredLaunch): ReplicaResources {
+export function resourcesOf(launch: DeployedLaunch): ReplicaResources {
   const given = launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null };
   if (launch.kind !== "stdio" || launch.sessions === "SHARED" || given.processes !== null) return given;
   return {
     ...given,
-    processes: DEFAULT_ALLOWANCE.processes + TASKS_A_SESSION * (launch.maxSessions ?? defaults.maxSessions),
+    processes:
+      LIMITS.resources.processes.whenNull + TASKS_A_SESSION * (launch.maxSessions ?? LIMITS.stdio.maxSessions.whenNull),
   };
 }
 
@@ -81,10 +55,10 @@ export function openSecrets(deployment: Deployment, open: (sealed: string, conte
   const [text] = sealedConfiguration === null ? [] : open(sealedConfiguration, id);
   // It was a checked configuration when it was sealed.
   const configuration = text === undefined ? null : (JSON.parse(text) as Configuration);
-  const variables = (launch.kind === "remote" ? launch.headers : launch.env)
+  const variables = variablesOf(launch)
     .filter(({ secret }) => secret)
     .flatMap(({ value }) => open(value, toolVersionId));
-  const complete = variables.map((value) => substitute(value, configuration));
+  const complete = variables.map((value) => substitute(currentText(launch, value), configuration));
   const urls =
     launch.kind === "remote" ? (launch.secretUrl == null ? [launch.url] : open(launch.secretUrl, toolVersionId)) : [];
   return [
@@ -131,13 +105,14 @@ export function whyUnopened(error: unknown): string {
 
 function openVariables(
   deployment: Deployment,
-  variables: readonly LaunchVariable[],
+  variables: readonly Variable[],
   sealer: Sealer,
   configuration: Configuration | null,
 ): [string, string][] {
+  const launch = readable(deployment.launch);
   return variables.map(({ name, value, secret }) => {
     const plain = secret ? sealer.open(value, deployment.toolVersionId) : value;
-    return [name, substitute(plain, configuration)];
+    return [name, substitute(currentText(launch, plain), configuration)];
   });
 }
 

@@ -1,6 +1,6 @@
 import { createServiceCaller, notFound, ToolyardError, type Caller, type GraphClient } from "@toolyard/service-kit";
 import { z } from "zod";
-import { launchSpec } from "./launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 
 /** What to deploy, as the tools service says. */
 export type ToolSource = z.output<typeof answer>["sealedLaunch"] & { ownerId: string | null };
@@ -13,7 +13,7 @@ const answer = z.object({
     slug: z.string(),
     number: z.number().int(),
     digest: z.string(),
-    launch: launchSpec,
+    launch: launchSchema,
     configSchema: z.unknown(),
   }),
 });

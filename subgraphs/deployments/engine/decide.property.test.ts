@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Replica, ReplicaState } from "../deployment.ts";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { mostAttempts } from "./backoff.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import { isSettled } from "./settle.ts";
 import { deriveStatus } from "./status.ts";
 import { transition, type ReplicaEvent } from "./transitions.ts";
 
-const policy = launchSpec.parse({ kind: "stdio", command: "x" }).options.health;
+const policy = launchSchema.parse({ kind: "stdio", command: "x" }).options.health;
 const PORTS = 8;
 
 type Place = Pick<

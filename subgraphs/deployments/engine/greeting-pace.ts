@@ -1,4 +1,4 @@
-import type { StoredLaunch } from "../deploying/launch-spec.ts";
+import type { DeployedLaunch } from "../deploying/deployed-launch.ts";
 
 /** How a greeting of a replica that was just started failed: nothing took the connection yet, or something answered that it will not. */
 export type Rebuff = "ABSENT" | "REFUSED";
@@ -13,7 +13,7 @@ const SLOW_MS = 1_000;
 const SLOW_AFTER_GREETINGS = 300;
 /** What answers but refuses, or runs elsewhere, is asked ever more seldom. */
 const REFUSED_MS = 250;
-const REFUSED_LAST_MS: Record<StoredLaunch["kind"], number> = {
+const REFUSED_LAST_MS: Record<DeployedLaunch["kind"], number> = {
   stdio: 1_000,
   http: 5_000,
   image: 5_000,
@@ -33,7 +33,7 @@ const JITTER = 0.2;
  * @param random From 0 to 1
  */
 export function greetingPauseMs(
-  kind: StoredLaunch["kind"],
+  kind: DeployedLaunch["kind"],
   rebuff: Rebuff,
   rebuffs: number,
   attempts: number,

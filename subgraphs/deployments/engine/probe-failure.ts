@@ -3,8 +3,8 @@ import { StreamError } from "@toolyard/proxy/legacy/event-stream.ts";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 import { messageOf, systemCodeOf } from "@toolyard/service-kit";
 import { PrivateAddressError } from "@toolyard/service-kit/http/remote-addresses.ts";
+import type { Launch } from "@toolyard/launch";
 import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
-import type { LaunchSpec } from "../deploying/launch-spec.ts";
 import { asSentence, type Reason } from "../reason.ts";
 import type { Limit } from "./probe-limit.ts";
 
@@ -23,7 +23,7 @@ export interface Answer {
 
 /** Whom a reason is about, and so what its reader can change. */
 export interface Asked {
-  kind: LaunchSpec["kind"];
+  kind: Launch["kind"];
   /** Whether the launch sends headers of its own. */
   hasHeaders: boolean;
 }
@@ -208,7 +208,7 @@ export const NOT_YET = "It was started and has not answered yet";
 const INSTALLER = /(?:^|\/)(npx|uvx|bunx|pnpx|pipx)$/;
 
 /** Why a server on stdio that runs has not answered yet, as far as it shows. */
-export function whyNotYet(launch: LaunchSpec, printed: string): Reason {
+export function whyNotYet(launch: Launch, printed: string): Reason {
   if (printed !== "")
     return {
       reason: "It has not answered yet. It prints text on stdout, where only MCP messages may be.",

@@ -1,4 +1,4 @@
-import type { LaunchSpec } from "../deploying/launch-spec.ts";
+import type { Launch } from "@toolyard/launch";
 import { ProbeError } from "./probe-failure.ts";
 
 /** How long a server may take for one answer, and what says so: a setting of the launch's, which reasons name. */
@@ -7,7 +7,7 @@ export interface Limit {
   setting: string;
 }
 
-export function limitOf({ options }: LaunchSpec, atMost: Limit | undefined): Limit {
+export function limitOf({ options }: Launch, atMost: Limit | undefined): Limit {
   const { timeoutSeconds: seconds } = options.health;
   if (atMost !== undefined && atMost.seconds < seconds) return atMost;
   return { seconds, setting: seconds === options.timeoutSeconds ? "timeoutSeconds" : "health.timeoutSeconds" };

@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { createProber, type Prober, type ProbeTarget } from "./probe.ts";
 
 const servers: Server[] = [];
@@ -37,7 +37,7 @@ function prober(allowPrivateRemotes = false): Prober {
   return made;
 }
 const target = (url: string, launch: Record<string, unknown>): ProbeTarget => ({
-  launch: launchSpec.parse(launch),
+  launch: launchSchema.parse(launch),
   url,
   token: launch["kind"] === "stdio" ? "the-token" : "",
   owner: null,

@@ -7,8 +7,9 @@ import { urlAt } from "@toolyard/service-kit/http/origin-path.ts";
 import { publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import { Agent, Pool, request, type Dispatcher } from "undici";
 import { z } from "zod";
+import type { Launch } from "@toolyard/launch";
 import { parseJson } from "@toolyard/service-kit/json.ts";
-import { mcpPathOf, type LaunchSpec } from "../deploying/launch-spec.ts";
+import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Reason } from "../reason.ts";
 import type { ListedTools } from "../usage/listed-names.ts";
 import type { Rebuff } from "./greeting-pace.ts";
@@ -30,7 +31,7 @@ import { probeStream } from "./stream-probe.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
-  launch: LaunchSpec;
+  launch: Launch;
   /** Of a remote launch, opened: its MCP endpoint, and what is sent. */
   mcpUrl: URL | null;
   headers: Record<string, string>;

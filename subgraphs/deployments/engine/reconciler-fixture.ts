@@ -7,7 +7,7 @@ import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../
 import { createSqlDeploymentStore } from "../store/deployment-store.sql.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createKnownSecrets } from "../logs/known-secrets.ts";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { createLogArchive } from "../logs/log-archive.ts";
 import { newReplica } from "../deploying/new-replica.ts";
 import { createBurial } from "./burial.ts";
@@ -57,7 +57,7 @@ export async function insertDeployment(
     digest: "d",
     environment: "PRODUCTION",
     runtime: "MOCK",
-    launch: launchSpec.parse({ kind: "stdio", command: "x" }),
+    launch: launchSchema.parse({ kind: "stdio", command: "x" }),
     configuration: null,
     sealedConfiguration: null,
     desired: "RUN",

@@ -14,7 +14,7 @@ import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { TOLD_WITHIN_MS } from "../busy-replicas.ts";
 import { calleeOf } from "../deploying/callee.ts";
 import { openHeaders, openLaunch, openUrl, resourcesOf, whyUnopened } from "../deploying/launch-opening.ts";
-import { readable } from "../deploying/launch-spec.ts";
+import { readable } from "../deploying/deployed-launch.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import type { Reason } from "../reason.ts";

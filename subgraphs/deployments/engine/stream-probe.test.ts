@@ -6,7 +6,7 @@ import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { eventually } from "@toolyard/testing";
 import { afterAll, describe, expect, test } from "vitest";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { createProber, type ProbeTarget } from "./probe.ts";
 
 const prober = createProber({ allowPrivateRemotes: true });
@@ -14,7 +14,7 @@ const signal = new AbortController().signal;
 afterAll(() => prober.close());
 
 const target = (url: string, launch: Record<string, unknown>, more: Partial<ProbeTarget> = {}): ProbeTarget => ({
-  launch: launchSpec.parse({ command: "x", options: { health: { timeoutSeconds: 2 } }, ...launch }),
+  launch: launchSchema.parse({ command: "x", options: { health: { timeoutSeconds: 2 } }, ...launch }),
   url,
   token: "",
   owner: null,

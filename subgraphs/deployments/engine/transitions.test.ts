@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 import { transition, type ReplicaCore } from "./transitions.ts";
 
-const policy = launchSpec.parse({
+const policy = launchSchema.parse({
   kind: "stdio",
   command: "x",
   options: { health: { failureThreshold: 3, successThreshold: 2 } },

@@ -1,5 +1,5 @@
 import type { AfterStop, Deployment, Replica, ReplicaPhase, ReplicaState } from "../deployment.ts";
-import type { HealthPolicy } from "../deploying/launch-spec.ts";
+import type { HealthPolicy } from "@toolyard/launch";
 import type { Reason } from "../reason.ts";
 import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 

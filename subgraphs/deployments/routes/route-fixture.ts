@@ -8,7 +8,7 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createReplicaChanges, type ReplicaChanges } from "../engine/replica-changes.ts";
 import { saveSettled } from "../engine/settle.ts";
 import type { ReplicaEvent } from "../engine/transitions.ts";
-import { launchSpec } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import { newReplica, newToken } from "../deploying/new-replica.ts";
 import { createRouteBuilder } from "./route-builder.ts";
 import { createRouteFeed, type RouteFeed } from "./route-feed.ts";
@@ -77,7 +77,7 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
     anotherFeed: newFeed,
     latest: () => log.latest(),
     trim: () => log.trim(Date.now() + 1),
-    async deploy(toolId, environment = "PRODUCTION", launch = launchSpec.parse({ kind: "stdio", command: "x" })) {
+    async deploy(toolId, environment = "PRODUCTION", launch = launchSchema.parse({ kind: "stdio", command: "x" })) {
       const id = newId();
       const deployment: Deployment = {
         id,

@@ -1,7 +1,7 @@
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
-import { mcpPathOf } from "../deploying/launch-spec.ts";
+import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Candidates, Place } from "./route-store.ts";
 
 export interface RouteTarget extends Callee {

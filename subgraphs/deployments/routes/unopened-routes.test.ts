@@ -1,7 +1,8 @@
 import { createSealer } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import type { Deployment } from "../deployment.ts";
-import { launchSpec, readLaunch } from "../deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
+import { readLaunch } from "../deploying/deployed-launch.ts";
 import { createRouteFixture } from "./route-fixture.ts";
 
 const ELSEWHERE = createSealer({ secretKey: "another-secret-key-of-at-least-32-chars" });
@@ -10,7 +11,7 @@ const URL_BASE = "https://tools.example.com/mcp";
 test.each<[string, Deployment["launch"], string]>([
   [
     "another SECRET_KEY's header",
-    launchSpec.parse({
+    launchSchema.parse({
       kind: "remote",
       url: URL_BASE,
       headers: [{ name: "authorization", value: ELSEWHERE.seal("Bearer k3y", "v"), secret: true }],
@@ -19,7 +20,7 @@ test.each<[string, Deployment["launch"], string]>([
   ],
   [
     "another SECRET_KEY's URL",
-    launchSpec.parse({ kind: "remote", url: "https://tools.example.com", secretUrl: ELSEWHERE.seal(URL_BASE, "v") }),
+    launchSchema.parse({ kind: "remote", url: "https://tools.example.com", secretUrl: ELSEWHERE.seal(URL_BASE, "v") }),
     "another SECRET_KEY",
   ],
   ["a launch of a later version", readLaunch('{"kind":"wasm","module":"k3y"}'), "cannot be read"],

@@ -3,7 +3,7 @@ import type { Connection } from "@toolyard/service-kit";
 import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-resolvers.ts";
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { Tool as ToolRecord, ToolVersion as ToolVersionRecord } from '../tool-store.ts';
-import type { ShownStdioLaunch, ShownHttpLaunch, ShownImageLaunch, ShownRemoteLaunch } from '../launch.ts';
+import type { ShownStdioLaunch, ShownHttpLaunch, ShownImageLaunch, ShownRemoteLaunch } from '@toolyard/launch/stored-launch.ts';
 import type { ToolChange as ToolChangeRecord } from '../tool-service.ts';
 import type { Context } from '../context.ts';
 export type Maybe<T> = T | null | undefined;
@@ -35,10 +35,13 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
-/** How a tool's MCP server is started or reached. */
+/**
+ * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
+ * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ */
 export type Launch = StdioLaunch | HttpLaunch | ImageLaunch | RemoteLaunch;
 
-/** An MCP server that speaks on stdin and stdout. `${config.key}` in args and env is replaced by the deployment's configuration. */
+/** An MCP server that speaks on stdin and stdout. */
 export type StdioLaunch = {
   /** The program: a name on PATH, as `npx` or `uvx`, or a path. Never passed to a shell. */
   command: Scalars['String']['output'];
@@ -141,7 +144,7 @@ export type LaunchOptions = {
   enforceApproval: Scalars['Boolean']['output'];
 };
 
-/** Null paths: a real MCP call is the probe. `startTimeoutSeconds` (60) is for what runs before the first answer, such as npx or uvx installing the server. */
+/** Null paths: a real MCP call is the probe. `startTimeoutSeconds` is for what runs before the first answer, such as npx or uvx installing the server. */
 export type HealthOptions = {
   /** A path that answers 2xx while the server lives. */
   livenessPath?: Maybe<Scalars['String']['output']>;
@@ -163,12 +166,153 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: the default, 4096. */
+  /** Memory in MiB; null: 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
-  /** Processes with their threads; null: the default, 1024. */
+  /** Processes with their threads; null: 1024. */
   processes?: Maybe<Scalars['Int']['output']>;
-  /** What it may keep on the disk, in MiB; null: the default, 4096. */
+  /** What it may keep on the disk, in MiB; null: 4096. */
   diskMb?: Maybe<Scalars['Int']['output']>;
+};
+
+/** An environment variable, or a header of a remote launch. */
+export type EnvVarInput = {
+  /** Of an environment variable: letters, digits and `_`, not beginning with a digit, nor with TOOLYARD_ or BRIDGE_. */
+  name: Scalars['String']['input'];
+  /** May be left out in an update where `secret`: the value that this name has is kept. */
+  value?: InputMaybe<Scalars['String']['input']>;
+  /** Sealed at rest and never answered. */
+  secret?: InputMaybe<Scalars['Boolean']['input']>;
+};
+
+/** How health is probed. Null paths: a real MCP call is the probe. */
+export type HealthOptionsInput = {
+  /** Path that answers 2xx while the server lives. */
+  livenessPath?: InputMaybe<Scalars['String']['input']>;
+  /** Path that answers 2xx while the server takes calls. */
+  readinessPath?: InputMaybe<Scalars['String']['input']>;
+  /** For what runs before the first answer, such as npx installing the server. 1 to 3600. */
+  startTimeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** Between two probes. 1 to 3600. */
+  intervalSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** For one answer to a probe; null: as long as calls may take, the launch's `timeoutSeconds`, but at most 300. 1 to 300. */
+  timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** Failures in a row that make a replica unhealthy. 1 to 100. */
+  failureThreshold?: InputMaybe<Scalars['Int']['input']>;
+  /** Successes in a row that make it healthy. 1 to 100. */
+  successThreshold?: InputMaybe<Scalars['Int']['input']>;
+};
+
+/** What a replica may use. */
+export type ResourcesInput = {
+  /** Cores; above 0, at most 256. */
+  cpus?: InputMaybe<Scalars['Float']['input']>;
+  /** Mebibytes of memory; null: 4096. 16 to 1048576. */
+  memoryMb?: InputMaybe<Scalars['Int']['input']>;
+  /** Processes and their threads; null: 1024. 8 to 65536. */
+  processes?: InputMaybe<Scalars['Int']['input']>;
+  /** Mebibytes of disk; null: 4096. 16 to 1048576. */
+  diskMb?: InputMaybe<Scalars['Int']['input']>;
+};
+
+/** What every kind of launch has. */
+export type LaunchOptionsInput = {
+  /** Until the first byte of an answer, and between bytes. 1 to 3600. */
+  timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** Calls at the same time to the whole tool; null for no limit. 1 to 10000. */
+  maxConcurrentCalls?: InputMaybe<Scalars['Int']['input']>;
+  /** How health is probed. */
+  health?: InputMaybe<HealthOptionsInput>;
+  /** What a replica may use; null for the defaults. */
+  resources?: InputMaybe<ResourcesInput>;
+  /** Only tools whose list an administrator approved may be called. Not part of this version: true is refused. */
+  enforceApproval?: InputMaybe<Scalars['Boolean']['input']>;
+};
+
+/** An MCP server that speaks on stdin and stdout. */
+export type StdioLaunchInput = {
+  /** The program: a name on PATH or a path. */
+  command: Scalars['String']['input'];
+  /** Its arguments, as they are: no shell reads them. */
+  args?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Its environment. */
+  env?: InputMaybe<Array<EnvVarInput>>;
+  /** Where it starts. */
+  workingDirectory?: InputMaybe<Scalars['String']['input']>;
+  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
+  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Whether each session has a process of its own. */
+  sessions?: InputMaybe<SessionMode>;
+  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. 1 to 10000. */
+  maxSessions?: InputMaybe<Scalars['Int']['input']>;
+  /** After how long a session without a call and without an open stream ends; null: 300. 1 to 86400. */
+  idleSeconds?: InputMaybe<Scalars['Int']['input']>;
+  /** The longest message that the server may write, in bytes; null: 10485760. 65536 to 67108864. */
+  maxMessageBytes?: InputMaybe<Scalars['Int']['input']>;
+  /** Time limits, probes, resources. */
+  options?: InputMaybe<LaunchOptionsInput>;
+};
+
+/** A program that serves HTTP on $PORT. */
+export type HttpLaunchInput = {
+  /** The program: a name on PATH or a path. */
+  command: Scalars['String']['input'];
+  /** Its arguments, as they are: no shell reads them. */
+  args?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Its environment. */
+  env?: InputMaybe<Array<EnvVarInput>>;
+  /** Where it starts. */
+  workingDirectory?: InputMaybe<Scalars['String']['input']>;
+  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
+  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
+  path?: InputMaybe<Scalars['String']['input']>;
+  /** Time limits, probes, resources. */
+  options?: InputMaybe<LaunchOptionsInput>;
+};
+
+/** A container image that serves HTTP. */
+export type ImageLaunchInput = {
+  /** Image reference, as in `ghcr.io/owner/name:1.2`. */
+  image: Scalars['String']['input'];
+  /** Arguments to its entry point. */
+  args?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Its environment. */
+  env?: InputMaybe<Array<EnvVarInput>>;
+  /** Where it listens; also given as $PORT. 1 to 65535. */
+  port?: InputMaybe<Scalars['Int']['input']>;
+  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
+  path?: InputMaybe<Scalars['String']['input']>;
+  /** Time limits, probes, resources. */
+  options?: InputMaybe<LaunchOptionsInput>;
+};
+
+/** A server that runs elsewhere. */
+export type RemoteLaunchInput = {
+  /** http or https, without a user or password. In an update a secret URL that is left out stays as it is. */
+  url?: InputMaybe<Scalars['String']['input']>;
+  /** Seal the URL, which may hold a key: calls reach it at `/mcp` then. Set by itself where the URL has a query. */
+  urlSecret?: InputMaybe<Scalars['Boolean']['input']>;
+  /** Paths that calls may reach besides the MCP endpoint, each with what lies below it, as in `/api`; none unless given. */
+  paths?: InputMaybe<Array<Scalars['String']['input']>>;
+  /** Sent with each request. */
+  headers?: InputMaybe<Array<EnvVarInput>>;
+  /** Time limits and probes. */
+  options?: InputMaybe<LaunchOptionsInput>;
+};
+
+/**
+ * Exactly one field is set. `${config.key}` in arguments, and in values of variables and headers, is replaced by the deployment's
+ * configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ */
+export type LaunchInput = {
+  /** A server on stdin and stdout. */
+  stdio?: InputMaybe<StdioLaunchInput>;
+  /** A program that serves HTTP. */
+  http?: InputMaybe<HttpLaunchInput>;
+  /** A container image. */
+  image?: InputMaybe<ImageLaunchInput>;
+  /** A server that runs elsewhere. */
+  remote?: InputMaybe<RemoteLaunchInput>;
 };
 
 export type User = {
@@ -428,144 +572,6 @@ export type TemplateEdge = {
   cursor: Scalars['String']['output'];
   /** The template. */
   node: Template;
-};
-
-/** An environment variable, or a header of a remote launch. */
-export type EnvVarInput = {
-  /** Of an environment variable: letters, digits and `_`, not beginning with a digit, nor with TOOLYARD_ or BRIDGE_. */
-  name: Scalars['String']['input'];
-  /** May be left out in an update where `secret`: the value that this name has is kept. */
-  value?: InputMaybe<Scalars['String']['input']>;
-  /** Sealed at rest and never answered. */
-  secret?: InputMaybe<Scalars['Boolean']['input']>;
-};
-
-/** How health is probed. Null paths: a real MCP call is the probe. */
-export type HealthOptionsInput = {
-  /** Path that answers 2xx while the server lives. */
-  livenessPath?: InputMaybe<Scalars['String']['input']>;
-  /** Path that answers 2xx while the server takes calls. */
-  readinessPath?: InputMaybe<Scalars['String']['input']>;
-  /** For what runs before the first answer, such as npx installing the server. 1 to 3600. */
-  startTimeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** Between two probes. 1 to 3600. */
-  intervalSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** For one answer to a probe; null: as long as calls may take, the launch's `timeoutSeconds`, but at most 300. 1 to 300. */
-  timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** Failures in a row that make a replica unhealthy. 1 to 100. */
-  failureThreshold?: InputMaybe<Scalars['Int']['input']>;
-  /** Successes in a row that make it healthy. 1 to 100. */
-  successThreshold?: InputMaybe<Scalars['Int']['input']>;
-};
-
-/** What a replica may use. */
-export type ResourcesInput = {
-  /** Cores; above 0, at most 256. */
-  cpus?: InputMaybe<Scalars['Float']['input']>;
-  /** Mebibytes of memory; 16 to 1048576. */
-  memoryMb?: InputMaybe<Scalars['Int']['input']>;
-  /** Processes and their threads; 8 to 65536. */
-  processes?: InputMaybe<Scalars['Int']['input']>;
-  /** Mebibytes of disk; 16 to 1048576. */
-  diskMb?: InputMaybe<Scalars['Int']['input']>;
-};
-
-/** What every kind of launch has. */
-export type LaunchOptionsInput = {
-  /** Until the first byte of an answer, and between bytes. 1 to 3600. */
-  timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** Calls at the same time to the whole tool; null for no limit. 1 to 10000. */
-  maxConcurrentCalls?: InputMaybe<Scalars['Int']['input']>;
-  /** How health is probed. */
-  health?: InputMaybe<HealthOptionsInput>;
-  /** What a replica may use; null for the defaults. */
-  resources?: InputMaybe<ResourcesInput>;
-  /** Only tools whose list an administrator approved may be called. Not part of this version: true is refused. */
-  enforceApproval?: InputMaybe<Scalars['Boolean']['input']>;
-};
-
-/** An MCP server that speaks on stdin and stdout. */
-export type StdioLaunchInput = {
-  /** The program: a name on PATH or a path. */
-  command: Scalars['String']['input'];
-  /** Its arguments, as they are: no shell reads them. */
-  args?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Its environment. */
-  env?: InputMaybe<Array<EnvVarInput>>;
-  /** Where it starts. */
-  workingDirectory?: InputMaybe<Scalars['String']['input']>;
-  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
-  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Whether each session has a process of its own. */
-  sessions?: InputMaybe<SessionMode>;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. 1 to 10000. */
-  maxSessions?: InputMaybe<Scalars['Int']['input']>;
-  /** After how long a session without a call and without an open stream ends; null: 300. 1 to 86400. */
-  idleSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** The longest message that the server may write, in bytes; null: 10485760. 65536 to 67108864. */
-  maxMessageBytes?: InputMaybe<Scalars['Int']['input']>;
-  /** Time limits, probes, resources. */
-  options?: InputMaybe<LaunchOptionsInput>;
-};
-
-/** A program that serves HTTP on $PORT. */
-export type HttpLaunchInput = {
-  /** The program: a name on PATH or a path. */
-  command: Scalars['String']['input'];
-  /** Its arguments, as they are: no shell reads them. */
-  args?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Its environment. */
-  env?: InputMaybe<Array<EnvVarInput>>;
-  /** Where it starts. */
-  workingDirectory?: InputMaybe<Scalars['String']['input']>;
-  /** Folders and files of the host that it may write to, where replicas are isolated; absolute, at most 16. Those below REPLICA_PATHS, or, where only the operator can reach Toolyard, any that are not protected. */
-  writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
-  path?: InputMaybe<Scalars['String']['input']>;
-  /** Time limits, probes, resources. */
-  options?: InputMaybe<LaunchOptionsInput>;
-};
-
-/** A container image that serves HTTP. */
-export type ImageLaunchInput = {
-  /** Image reference, as in `ghcr.io/owner/name:1.2`. */
-  image: Scalars['String']['input'];
-  /** Arguments to its entry point. */
-  args?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Its environment. */
-  env?: InputMaybe<Array<EnvVarInput>>;
-  /** Where it listens; also given as $PORT. */
-  port?: InputMaybe<Scalars['Int']['input']>;
-  /** Its MCP endpoint, or the stream of an HTTP+SSE server (2024-11-05); begins with `/`. */
-  path?: InputMaybe<Scalars['String']['input']>;
-  /** Time limits, probes, resources. */
-  options?: InputMaybe<LaunchOptionsInput>;
-};
-
-/** A server that runs elsewhere. */
-export type RemoteLaunchInput = {
-  /** http or https, without a user or password. In an update a secret URL that is left out stays as it is. */
-  url?: InputMaybe<Scalars['String']['input']>;
-  /** Seal the URL, which may hold a key: calls reach it at `/mcp` then. Set by itself where the URL has a query. */
-  urlSecret?: InputMaybe<Scalars['Boolean']['input']>;
-  /** Paths that calls may reach besides the MCP endpoint, each with what lies below it, as in `/api`; none unless given. */
-  paths?: InputMaybe<Array<Scalars['String']['input']>>;
-  /** Sent with each request. */
-  headers?: InputMaybe<Array<EnvVarInput>>;
-  /** Time limits and probes. */
-  options?: InputMaybe<LaunchOptionsInput>;
-};
-
-/** Exactly one field is set. */
-export type LaunchInput = {
-  /** A server on stdin and stdout. */
-  stdio?: InputMaybe<StdioLaunchInput>;
-  /** A program that serves HTTP. */
-  http?: InputMaybe<HttpLaunchInput>;
-  /** A container image. */
-  image?: InputMaybe<ImageLaunchInput>;
-  /** A server that runs elsewhere. */
-  remote?: InputMaybe<RemoteLaunchInput>;
 };
 
 /** A tool to register. */
@@ -917,6 +923,15 @@ export type ResolversTypes = {
   HealthOptions: ResolverTypeWrapper<HealthOptions>;
   Resources: ResolverTypeWrapper<Resources>;
   Float: ResolverTypeWrapper<Scalars['Float']['output']>;
+  EnvVarInput: EnvVarInput;
+  HealthOptionsInput: HealthOptionsInput;
+  ResourcesInput: ResourcesInput;
+  LaunchOptionsInput: LaunchOptionsInput;
+  StdioLaunchInput: StdioLaunchInput;
+  HttpLaunchInput: HttpLaunchInput;
+  ImageLaunchInput: ImageLaunchInput;
+  RemoteLaunchInput: RemoteLaunchInput;
+  LaunchInput: LaunchInput;
   User: ResolverTypeWrapper<User>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Task: ResolverTypeWrapper<Task>;
@@ -935,15 +950,6 @@ export type ResolversTypes = {
   ToolVersionEdge: ResolverTypeWrapper<Omit<ToolVersionEdge, 'node'> & { node: ResolversTypes['ToolVersion'] }>;
   TemplateConnection: ResolverTypeWrapper<Connection<ResolversTypes["Template"]>>;
   TemplateEdge: ResolverTypeWrapper<Omit<TemplateEdge, 'node'> & { node: ResolversTypes['Template'] }>;
-  EnvVarInput: EnvVarInput;
-  HealthOptionsInput: HealthOptionsInput;
-  ResourcesInput: ResourcesInput;
-  LaunchOptionsInput: LaunchOptionsInput;
-  StdioLaunchInput: StdioLaunchInput;
-  HttpLaunchInput: HttpLaunchInput;
-  ImageLaunchInput: ImageLaunchInput;
-  RemoteLaunchInput: RemoteLaunchInput;
-  LaunchInput: LaunchInput;
   CreateToolInput: CreateToolInput;
   UpdateToolInput: UpdateToolInput;
   FromTemplateInput: FromTemplateInput;
@@ -972,6 +978,15 @@ export type ResolversParentTypes = {
   HealthOptions: HealthOptions;
   Resources: Resources;
   Float: Scalars['Float']['output'];
+  EnvVarInput: EnvVarInput;
+  HealthOptionsInput: HealthOptionsInput;
+  ResourcesInput: ResourcesInput;
+  LaunchOptionsInput: LaunchOptionsInput;
+  StdioLaunchInput: StdioLaunchInput;
+  HttpLaunchInput: HttpLaunchInput;
+  ImageLaunchInput: ImageLaunchInput;
+  RemoteLaunchInput: RemoteLaunchInput;
+  LaunchInput: LaunchInput;
   User: User;
   ID: Scalars['ID']['output'];
   Task: Task;
@@ -987,15 +1002,6 @@ export type ResolversParentTypes = {
   ToolVersionEdge: Omit<ToolVersionEdge, 'node'> & { node: ResolversParentTypes['ToolVersion'] };
   TemplateConnection: Connection<ResolversTypes["Template"]>;
   TemplateEdge: Omit<TemplateEdge, 'node'> & { node: ResolversParentTypes['Template'] };
-  EnvVarInput: EnvVarInput;
-  HealthOptionsInput: HealthOptionsInput;
-  ResourcesInput: ResourcesInput;
-  LaunchOptionsInput: LaunchOptionsInput;
-  StdioLaunchInput: StdioLaunchInput;
-  HttpLaunchInput: HttpLaunchInput;
-  ImageLaunchInput: ImageLaunchInput;
-  RemoteLaunchInput: RemoteLaunchInput;
-  LaunchInput: LaunchInput;
   CreateToolInput: CreateToolInput;
   UpdateToolInput: UpdateToolInput;
   FromTemplateInput: FromTemplateInput;

@@ -2,7 +2,7 @@
 import type { NewEvent } from "@toolyard/events";
 import type { ReplicaRow } from "@toolyard/subgraph-deployments/database.ts";
 import type { Deployment, DeploymentEventPayload } from "@toolyard/subgraph-deployments/deployment.ts";
-import { launchSpec } from "@toolyard/subgraph-deployments/deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import type { ReportedCall } from "@toolyard/subgraph-deployments/usage/usage-record.ts";
 import { v7 } from "uuid";
 import {
@@ -86,7 +86,7 @@ export function distantDeploymentRow(index: number): Deployment {
   };
 }
 
-const http = launchSpec.parse({ kind: "http", command: "node", args: ["server.mjs"] }) as Extract<
+const http = launchSchema.parse({ kind: "http", command: "node", args: ["server.mjs"] }) as Extract<
   Deployment["launch"],
   { kind: "http" }
 >;

@@ -1,6 +1,6 @@
 /** Rows of tools, users, tasks and documents, by their index. */
 import type { ApiKeyRow, SessionRow, UserRow } from "@toolyard/subgraph-identity/database.ts";
-import { launchSpec } from "@toolyard/subgraph-deployments/deploying/launch-spec.ts";
+import { launchSchema } from "@toolyard/launch";
 import type { UploadedContent } from "@toolyard/subgraph-knowledge/content/document-content.ts";
 import type { NewDocument } from "@toolyard/subgraph-knowledge/document-store.ts";
 import type { ToolTagRow, ToolTextRow } from "@toolyard/subgraph-tools/database.ts";
@@ -53,7 +53,7 @@ export function toolTextRow(index: number): Omit<ToolTextRow, "position"> {
   return { toolId: toolId(index), deleted: isDeleted(index), text };
 }
 
-export const launch = launchSpec.parse({
+export const launch = launchSchema.parse({
   kind: "stdio",
   command: "node",
   args: ["server.mjs"],

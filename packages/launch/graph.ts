@@ -1,0 +1,42 @@
+import { z } from "zod";
+import { shownLaunchSchema, type LaunchKind } from "./launch.ts";
+
+const TYPES = {
+  stdio: "StdioLaunch",
+  http: "HttpLaunch",
+  image: "ImageLaunch",
+  remote: "RemoteLaunch",
+} as const satisfies Record<LaunchKind, string>;
+
+/** The member of the union Launch that a launch of this kind is. */
+export function launchTypeOf({ kind }: { kind: LaunchKind }): (typeof TYPES)[LaunchKind] {
+  return TYPES[kind];
+}
+
+/** Selects all of a launch. graph.test.ts holds it to launch.graphql. */
+export const LAUNCH_FRAGMENT = `
+  fragment WholeLaunch on Launch {
+    __typename
+    ... on StdioLaunch { command args env { ...WholeVariable } workingDirectory writablePaths sessions maxSessions idleSeconds maxMessageBytes options { ...WholeOptions } }
+    ... on HttpLaunch { command args env { ...WholeVariable } workingDirectory writablePaths path options { ...WholeOptions } }
+    ... on ImageLaunch { image args env { ...WholeVariable } port path options { ...WholeOptions } }
+    ... on RemoteLaunch { url urlSecret paths headers { ...WholeVariable } options { ...WholeOptions } }
+  }
+  fragment WholeVariable on EnvVar { name value secret }
+  fragment WholeOptions on LaunchOptions {
+    timeoutSeconds maxConcurrentCalls enforceApproval
+    health { livenessPath readinessPath startTimeoutSeconds intervalSeconds timeoutSeconds failureThreshold successThreshold }
+    resources { cpus memoryMb processes diskMb }
+  }
+`;
+
+const KINDS = new Map<unknown, string>(Object.entries(TYPES).map(([kind, type]) => [type, kind]));
+
+/** What the fragment answers. */
+export const launchFromGraph = z.preprocess(
+  (value) =>
+    typeof value === "object" && value !== null && "__typename" in value
+      ? { ...value, kind: KINDS.get(value.__typename) }
+      : value,
+  shownLaunchSchema,
+);
