@@ -8,10 +8,10 @@ import { codegen } from "@graphql-codegen/core";
 import * as resolversPlugin from "@graphql-codegen/typescript-resolvers";
 import * as typescriptPlugin from "@graphql-codegen/typescript";
 import { buildASTSchema, getNamedType, isObjectType, parse, type DocumentNode } from "graphql";
-import { apiSchemaSdl } from "../schema/api-schema.ts";
-import { compose } from "../schema/composition.ts";
-import { describeProblems } from "../schema/composition-problem.ts";
-import { SUBGRAPHS, assembleSubgraph } from "../schema/subgraphs.ts";
+import { apiSchemaSdl } from "@toolyard/schema/api-schema.ts";
+import { compose } from "@toolyard/schema/composition.ts";
+import { describeProblems } from "@toolyard/schema/composition-problem.ts";
+import { SUBGRAPHS, assembleSubgraph } from "@toolyard/schema/subgraphs.ts";
 
 const root = join(import.meta.dirname, "..");
 const check = process.argv.includes("--check");

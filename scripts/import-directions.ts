@@ -1,49 +1,145 @@
-import { readFileSync, readdirSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+/** What each part of the tree may import besides itself. Of packages, `testing` is for tests only; tests/ may import anything. */
+const PARTS: Record<string, readonly string[]> = {
+  packages: ["packages"],
+  subgraphs: ["packages"],
+  schema: ["packages"],
+  gateway: ["packages", "schema"],
+  cli: ["packages"],
+  "standalone.ts": ["standalone"],
+  // The process that has them all; its banner names the command line's defaults.
+  standalone: ["packages", "gateway", "subgraphs", "cli"],
+  // What people run in the tree, on stores and schemas alike.
+  scripts: ["packages", "schema", "subgraphs", "cli"],
+  examples: [],
+};
+
+/** What the gateway's rooms may import besides themselves: rooms, or single files of them. */
+const ROOMS: Record<string, readonly string[]> = {
+  common: [],
+  "execution/schema": ["common"],
+  "execution/clients": ["common"],
+  // The plan is what planning hands over; an operation is what projections are made of.
+  "execution/running": [
+    "common",
+    "execution/schema",
+    "execution/clients",
+    "execution/planning/query-plan.ts",
+    "execution/operation.ts",
+  ],
+  // Plans are judged by running them over a made-up graph.
+  "execution/planning": ["common", "execution/schema", "execution/clients", "execution/running"],
+  execution: [
+    "common",
+    "execution/schema",
+    "execution/clients",
+    "execution/running",
+    "execution/planning",
+    // An engine that the executor offers for choice.
+    "execution/reference/apollo-queries.ts",
+  ],
+  "execution/reference": ["common", "execution", "execution/schema", "execution/clients", "execution/running"],
+  admission: ["common", "execution", "execution/clients"],
+  supergraph: ["common", "admission", "execution", "execution/schema", "execution/clients"],
+  observability: ["common", "admission", "execution/clients", "execution/planning", "execution/reference"],
+  subscriptions: ["common", "admission", "supergraph", "execution", "execution/clients"],
+  identity: ["common"],
+  http: ["common", "admission", "subscriptions", "observability"],
+};
+
+/** Files that may import other rooms than theirs, each for its reason. */
+const EXCEPTIONS: Record<string, readonly string[]> = {
+  // Every protocol's operations pass it, so it holds together all that happens to one.
+  "admission/operation-gate.ts": ["supergraph", "subscriptions", "observability", "execution/reference"],
+  // It compares answers to operations that were admitted, on the graph in service.
+  "execution/reference/shadow.ts": ["admission", "supergraph"],
+};
+
+const isTest = (path: string) =>
+  /[.-](test|bench|contract|fixture|harness)\.ts$/.test(path) ||
+  /(^|\/)fixtures\//.test(path) ||
+  path.startsWith("tests/");
 
 /**
- * Imports run one way: gateway, subgraphs and cli import packages, the gateway schema/, too; packages import packages; nothing imports a
- * subgraph or the gateway but standalone.ts, scripts/ and tests. The environment and signals belong to main.ts files, to
- * standalone.ts and to schema/compose.ts, which people run.
+ * Imports go by the tables above, in every folder; packages import one another without circles. The environment and signals belong to
+ * main.ts files, to schema/compose.ts and the scripts, which people run, and to tests.
  * @returns a sentence for each breach.
  */
 export function findForbiddenImports(root: string): string[] {
-  return ["cli", "packages", "gateway", "subgraphs", "schema"]
-    .flatMap((folder) => sourceFiles(join(root, folder)))
-    .flatMap((file) => breachesOf(relative(root, file), readFileSync(file, "utf8")));
+  const sources = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "*.ts", "*.mts", "*.mjs"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  const files = sources
+    .split("\n")
+    .filter((path) => path !== "" && !path.includes("generated/") && existsSync(join(root, path)))
+    .map((path) => ({ path, source: readFileSync(join(root, path), "utf8") }));
+  return [...files.flatMap(({ path, source }) => breachesOf(path, source)), ...circlesOf(files)];
 }
 
 /** The breaches of one file; `path` is relative to the root. */
 export function breachesOf(path: string, source: string): string[] {
-  if (
-    /[.-](test|bench|contract|fixture|harness)\.ts$/.test(path) ||
-    path.includes("/fixtures/") ||
-    path.startsWith("packages/testing/")
-  )
-    return [];
   const breaches: string[] = [];
-  const from = unitOf(path);
-  for (const [, specifier = ""] of source.matchAll(/(?:from|import\()\s*"([^"]+)"/g)) {
-    const to = specifier.startsWith(".")
-      ? unitOf(relative(".", resolve(dirname(path), specifier)))
-      : unitOfPackage(specifier);
-    if (to === null || to === from) continue;
-    const allowed = to.startsWith("packages/") ? to !== "packages/testing" : from === "gateway" && to === "schema";
-    if (!allowed) breaches.push(`${path} imports ${specifier}: ${from} may not import ${to}`);
-    else if (specifier.startsWith("."))
-      breaches.push(`${path} imports ${specifier}: import another package by its name`);
+  for (const { specifier, target } of importsOf(path, source)) {
+    const [from, to] = [unitOf(path), unitOf(target)];
+    if (from !== to) {
+      if (!mayImport(path, target)) breaches.push(`${path} imports ${specifier}: ${from} may not import ${to}`);
+      else if (specifier.startsWith(".") && /^(packages|subgraphs|gateway|schema)$/.test(partOf(target)))
+        // What is installed before there are packages, has files alone.
+        if (path !== "scripts/install.mjs")
+          breaches.push(`${path} imports ${specifier}: import another package by its name`);
+    } else if (from === "gateway" && !isTest(path)) {
+      const room = roomOf(path);
+      const allowed = [...(ROOMS[room] ?? []), ...(EXCEPTIONS[inGateway(path)] ?? [])];
+      const isAllowed = [roomOf(target), inGateway(target)].some((each) => each === room || allowed.includes(each));
+      // The files beside the rooms put them together.
+      if (room !== "" && !isAllowed)
+        breaches.push(`${path} imports ${specifier}: gateway/${room} may not import gateway/${roomOf(target)}`);
+    }
   }
-  const isMain = /(^|\/)main\.ts$/.test(path) || path === "schema/compose.ts";
-  if (!isMain && /\bprocess\.env\b/.test(code(source)))
-    breaches.push(`${path} reads process.env: only main.ts files may`);
-  if (
-    !isMain &&
-    path !== "packages/service-kit/process/process-lifetime.ts" &&
-    /\bprocess\.(on|once)\(\s*"SIG/.test(code(source))
-  ) {
+  const isRun = /(^|\/)main\.ts$/.test(path) || path === "schema/compose.ts" || partOf(path) === "scripts";
+  if (isRun || isTest(path) || path.startsWith("packages/testing/")) return breaches;
+  if (/\bprocess\.env\b/.test(code(source))) breaches.push(`${path} reads process.env: only main.ts files may`);
+  const handlesSignals = /\bprocess\.(on|once)\(\s*"SIG/.test(code(source));
+  if (handlesSignals && path !== "packages/service-kit/process/process-lifetime.ts")
     breaches.push(`${path} handles a signal: only main.ts files may`);
-  }
   return breaches;
+}
+
+/** Packages that import each other, by however many between them. */
+export function circlesOf(files: readonly { path: string; source: string }[]): string[] {
+  const imports = new Map<string, Set<string>>();
+  for (const { path, source } of files) {
+    if (partOf(path) !== "packages" || isTest(path)) continue;
+    for (const { target } of importsOf(path, source)) {
+      const [from, to] = [unitOf(path), unitOf(target)];
+      if (from !== to) imports.set(from, (imports.get(from) ?? new Set()).add(to));
+    }
+  }
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    [...(imports.get(from) ?? [])].some(
+      (next) => next === to || (!seen.has(next) && reaches(next, to, seen.add(next))),
+    );
+  return [...imports.keys()]
+    .filter((unit) => reaches(unit, unit))
+    .map((unit) => `${unit} imports itself by way of others`);
+}
+
+function mayImport(path: string, target: string): boolean {
+  if (partOf(path) === "tests") return true;
+  if (unitOf(target) === "packages/testing") return isTest(path);
+  return (PARTS[partOf(path)] ?? []).includes(partOf(target));
+}
+
+/** What a file imports of this repository: paths from the root. */
+function importsOf(path: string, source: string): { specifier: string; target: string }[] {
+  return [...source.matchAll(/(?:\bfrom|\bimport\(|\bimport)\s*"([^"]+)"/g)].flatMap(([, specifier = ""]) => {
+    const target = specifier.startsWith(".") ? join(dirname(path), specifier) : pathOfPackage(specifier);
+    return target === null ? [] : [{ specifier, target }];
+  });
 }
 
 /** Source without line comments and docstrings, where such words are only talked about. */
@@ -51,23 +147,30 @@ function code(source: string): string {
   return source.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/(^|\s)\/\/.*$/gm, "");
 }
 
-function unitOf(path: string): string | null {
-  const [first, second] = path.split("/");
-  if (first === "packages" || first === "subgraphs") return `${first}/${second}`;
-  return first === "cli" || first === "gateway" || first === "schema" ? first : null;
+/** The outermost folder, or the file where it is in none. */
+function partOf(path: string): string {
+  return path.split("/")[0] ?? path;
 }
 
-function unitOfPackage(specifier: string): string | null {
-  const name = /^@toolyard\/([a-z-]+)/.exec(specifier)?.[1];
+function unitOf(path: string): string {
+  const [first = "", second] = path.split("/");
+  return first === "packages" || first === "subgraphs" ? `${first}/${second}` : first;
+}
+
+const inGateway = (path: string) => path.replace(/^gateway\//, "");
+
+/** A room of the gateway; empty for the files beside them. */
+function roomOf(path: string): string {
+  const [first, second] = inGateway(dirname(path)).split("/");
+  if (first === "gateway" || first === undefined) return "";
+  return first === "execution" && second !== undefined ? `${first}/${second}` : first;
+}
+
+function pathOfPackage(specifier: string): string | null {
+  const [, name, file = "index.ts"] = /^@toolyard\/([a-z-]+)(?:\/(.+))?$/.exec(specifier) ?? [];
   if (name === undefined) return null;
-  if (name === "gateway" || name === "schema") return name;
+  if (name === "gateway" || name === "schema") return `${name}/${file}`;
   return name.startsWith("subgraph-") && name !== "subgraph-host"
-    ? `subgraphs/${name.slice("subgraph-".length)}`
-    : `packages/${name}`;
-}
-
-function sourceFiles(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts") && !file.includes("node_modules") && !file.includes("generated"))
-    .map((file) => join(folder, file));
+    ? `subgraphs/${name.slice("subgraph-".length)}/${file}`
+    : `packages/${name}/${file}`;
 }

@@ -1,8 +1,8 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import type { EntitySchema } from "typeorm";
-import { createDataSource } from "../packages/storage/database.ts";
-import { readMigrations } from "../packages/storage/migration.ts";
+import { createDataSource } from "@toolyard/storage/database.ts";
+import { readMigrations } from "@toolyard/storage/migration.ts";
 
 /** Where a store's migrations fall short of its entities. */
 export interface SchemaDifference {

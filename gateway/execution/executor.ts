@@ -17,7 +17,7 @@ import { createLifetime, type Execution, type Json, type Lifetime } from "./runn
 import type { Operation } from "./operation.ts";
 import { withPlainNumbers } from "./running/exact-variables.ts";
 import { createIsolatedPlanner, type ReplacedPlan } from "./planning/isolated-planner.ts";
-import type { AbortSignalLike } from "./running/light-abort.ts";
+import type { AbortSignalLike } from "../common/light-abort.ts";
 import {
   createPreparedOperations,
   tooDeep,
@@ -35,7 +35,7 @@ import { later, streamResults } from "./running/result-stream.ts";
 import type { OperationContext, SubgraphClient } from "./clients/subgraph-client.ts";
 import { parseSupergraph } from "./schema/supergraph.ts";
 import { variableValues } from "./running/variable-values.ts";
-import { createVariantChoice } from "./planning/variant-choice.ts";
+import { createVariantChoice } from "./variant-choice.ts";
 
 export interface GraphRequest {
   query: string;

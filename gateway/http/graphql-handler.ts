@@ -5,8 +5,9 @@ import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/
 import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import { graphqlStatusOf, type GraphqlErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
-import { parseExactly } from "../execution/running/exact-json.ts";
-import { createLightAbort, type LightAbort } from "../execution/running/light-abort.ts";
+import { parseExactly } from "../common/exact-json.ts";
+import { createLightAbort, type LightAbort } from "../common/light-abort.ts";
+import { GRAPHQL_PATH, STREAM_PATH } from "../common/paths.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
 import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
 import { noRequestLog, pathToLog, statusToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -17,7 +18,7 @@ import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
-import { createTypeChooser, EVENT_STREAM, type ResponseType } from "./media-types.ts";
+import { createTypeChooser, EVENT_STREAM, type ResponseType } from "../common/media-types.ts";
 
 export interface GraphqlHandlerOptions {
   gate: OperationGate;
@@ -46,10 +47,6 @@ export interface GraphqlHandlerOptions {
   requestLog?: RequestLog;
 }
 
-/** Where the graph is asked. */
-export const GRAPHQL_PATH = "/graphql";
-/** Where clients of graphql-sse reserve streams. */
-export const STREAM_PATH = "/graphql/stream";
 const EVERY_METHOD = "GET, POST, OPTIONS";
 /** Of names that clients choose. */
 const MAX_LOGGED_NAME = 64;

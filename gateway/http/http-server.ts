@@ -19,7 +19,8 @@ import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
 import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/http/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
-import { GRAPHQL_PATH, createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./graphql-handler.ts";
+import { GRAPHQL_PATH } from "../common/paths.ts";
+import { createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./graphql-handler.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 

@@ -1,4 +1,4 @@
-import type { OperationTrace } from "../execution/running/operation-trace.ts";
+import type { OperationTrace } from "../execution/clients/operation-trace.ts";
 import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execution/clients/subgraph-client.ts";
 
 /** Records the fetches of operations that are recorded, and gives the subgraph the fetch as its parent. */

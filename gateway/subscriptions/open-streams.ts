@@ -1,6 +1,6 @@
 import type { Caller } from "@toolyard/service-kit";
 import type { GraphQLFormattedError } from "graphql";
-import { createTurns } from "./turns.ts";
+import { createTurns } from "../common/turns.ts";
 
 /** Why the gateway ends what a client would have gone on with. */
 export interface StreamEnd {

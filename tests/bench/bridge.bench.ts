@@ -17,7 +17,7 @@ import { Client as V1Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport as V1StdioTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { Pool } from "undici";
 
-import { bridgeCommand, handOver, pipesFor } from "../../packages/bridge/index.ts";
+import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
 
 const require = createRequire(import.meta.url);
 const everything = join(

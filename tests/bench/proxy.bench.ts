@@ -11,11 +11,11 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { firstInherited } from "../../packages/bridge/child/handover.ts";
-import { bridgeCommand, handOver } from "../../packages/bridge/index.ts";
-import { startControlPlane } from "../../packages/proxy/fixtures/control-plane.ts";
-import { routeTo } from "../../packages/proxy/fixtures/proxy.ts";
-import { listenForBridge } from "../../packages/runtimes/process/listening-socket.ts";
+import { firstInherited } from "@toolyard/bridge/child/handover.ts";
+import { bridgeCommand, handOver } from "@toolyard/bridge";
+import { startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
+import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
+import { listenForBridge } from "@toolyard/runtimes/process/listening-socket.ts";
 import { PROXY_HEAP_FLAGS } from "../../standalone/proxy-process.ts";
 
 const LATENCY_ROUNDS = 7;
@@ -268,7 +268,7 @@ controlPlane.setRoutes([
 ]);
 const token = await controlPlane.accessToken("bench");
 const proxyPort = await freePort();
-const proxyEntry = join(import.meta.dirname, "../../packages/proxy/start.mjs");
+const proxyEntry = join(import.meta.dirname, "@toolyard/proxy/start.mjs");
 const proxy = start(process.execPath, [...PROXY_HEAP_FLAGS, proxyEntry], {
   PATH: process.env.PATH,
   PROXY_PORT: String(proxyPort),

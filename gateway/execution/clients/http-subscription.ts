@@ -7,8 +7,8 @@ import {
 } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError, toError } from "@toolyard/service-kit";
-import { createTurns } from "../../subscriptions/turns.ts";
-import { exactReviver } from "../running/exact-json.ts";
+import { createTurns } from "../../common/turns.ts";
+import { exactReviver } from "../../common/exact-json.ts";
 import {
   variablesTextOf,
   type OperationContext,

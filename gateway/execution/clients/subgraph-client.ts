@@ -1,6 +1,6 @@
 import type { Caller, Warn } from "@toolyard/service-kit";
-import type { AbortSignalLike } from "../running/light-abort.ts";
-import type { OperationTrace } from "../running/operation-trace.ts";
+import type { AbortSignalLike } from "../../common/light-abort.ts";
+import type { OperationTrace } from "./operation-trace.ts";
 
 /** For whom and on whose behalf an operation runs; goes with every request to a subgraph. */
 export interface OperationContext {

@@ -1,7 +1,7 @@
 import { parse } from "graphql";
 import { requirementsOf, type Requirement } from "./asked-errors.ts";
 import { shapeOfOperation } from "./data-shape.ts";
-import { dependencyOrderOf } from "../planning/dependency-order.ts";
+import { dependencyOrderOf } from "./dependency-order.ts";
 import {
   createBatchFetch,
   createEntityFetch,
@@ -11,7 +11,7 @@ import {
   type StepOptions,
 } from "./fetch-steps.ts";
 import type { Execution } from "./execution.ts";
-import { inMutationOrder } from "../planning/mutation-order.ts";
+import { inMutationOrder } from "./mutation-order.ts";
 import type { FetchNode, PlanNode, QueryPlan } from "../planning/query-plan.ts";
 import type { SubgraphClient, SubgraphResponse } from "../clients/subgraph-client.ts";
 

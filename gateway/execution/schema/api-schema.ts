@@ -11,7 +11,7 @@ import {
   type TypeDefinitionNode,
   type TypeNode,
 } from "graphql";
-import { exactLiteral } from "../running/exact-json.ts";
+import { exactLiteral } from "../../common/exact-json.ts";
 import { stringArgument } from "./supergraph.ts";
 
 export interface ApiSchemaOptions {

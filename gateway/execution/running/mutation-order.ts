@@ -1,4 +1,4 @@
-import type { FetchNode, PathSegment, PlanNode } from "./query-plan.ts";
+import type { FetchNode, PathSegment, PlanNode } from "../planning/query-plan.ts";
 
 /**
  * Puts what completes a mutation's result before the next mutation. Section 6.2.2 of the GraphQL specification runs the fields of a

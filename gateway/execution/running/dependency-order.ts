@@ -1,6 +1,13 @@
 import { parse } from "graphql";
-import { childShape, shapeOfOperation, type DataShape } from "../running/data-shape.ts";
-import type { BatchFetchNode, PathSegment, PlanNode, QueryPlan, RequiresSelection, Rewrite } from "./query-plan.ts";
+import { childShape, shapeOfOperation, type DataShape } from "./data-shape.ts";
+import type {
+  BatchFetchNode,
+  PathSegment,
+  PlanNode,
+  QueryPlan,
+  RequiresSelection,
+  Rewrite,
+} from "../planning/query-plan.ts";
 
 /** The fetches of a plan, each with those that it waits for. */
 export interface DependencyOrder {

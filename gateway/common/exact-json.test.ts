@@ -6,11 +6,11 @@ import { anonymous } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { exactDigitsOf, holdsUnsafeInteger, parseExactly } from "./exact-json.ts";
-import { createExecutor } from "../executor.ts";
-import { composeFixture } from "../fixtures/compose.ts";
-import { plannersInTurn } from "../fixtures/strict-executor.ts";
-import { createHttpClient } from "../clients/http-client.ts";
-import { createLocalPlanner } from "../planning/local-planner.ts";
+import { createExecutor } from "../execution/executor.ts";
+import { composeFixture } from "../execution/fixtures/compose.ts";
+import { plannersInTurn } from "../execution/fixtures/strict-executor.ts";
+import { createHttpClient } from "../execution/clients/http-client.ts";
+import { createLocalPlanner } from "../execution/planning/local-planner.ts";
 
 const composed = composeFixture({
   a: {

@@ -1,4 +1,4 @@
-import type { OperationContext, SubgraphError } from "../clients/subgraph-client.ts";
+import type { OperationContext, SubgraphError } from "./subgraph-client.ts";
 
 /** What errors are to those who record: of the first of them the code, never the words. */
 type Errors = readonly Pick<SubgraphError, "extensions">[] | undefined;

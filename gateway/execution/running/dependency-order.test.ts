@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { dependencyOrderOf } from "./dependency-order.ts";
-import type { FetchNode, PathSegment, PlanNode } from "./query-plan.ts";
+import type { FetchNode, PathSegment, PlanNode } from "../planning/query-plan.ts";
 
 const fetchOf = (subgraph: string, operation: string): FetchNode => ({
   kind: "Fetch",

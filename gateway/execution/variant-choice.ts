@@ -1,9 +1,9 @@
-import type { Grants } from "../schema/authorization.ts";
-import type { Json } from "../running/execution.ts";
-import type { Operation } from "../operation.ts";
-import type { VariantChoice } from "../prepared-operations.ts";
-import type { OperationContext } from "../clients/subgraph-client.ts";
-import type { Supergraph } from "../schema/supergraph.ts";
+import type { Grants } from "./schema/authorization.ts";
+import type { Json } from "./running/execution.ts";
+import type { Operation } from "./operation.ts";
+import type { VariantChoice } from "./prepared-operations.ts";
+import type { OperationContext } from "./clients/subgraph-client.ts";
+import type { Supergraph } from "./schema/supergraph.ts";
 
 export interface VariantChoiceOptions {
   supergraph: Pick<Supergraph, "overrides">;
