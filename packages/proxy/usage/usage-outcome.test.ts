@@ -34,8 +34,13 @@ beforeAll(async () => {
   controlPlane = await startControlPlane();
   server = await startUpstream((request, response, body) => {
     const url = new URL(request.url ?? "", "http://localhost");
-    const { method, params } = JSON.parse(body) as { method: string; params: { name: string; cursor?: string } };
-    const json = method === "tools/list" ? listOf(params.cursor) : (ANSWERS[params.name] ?? NO_SUCH_TOOL);
+    type Asked = { method: string; params: { name: string; cursor?: string } };
+    const answerTo = ({ method, params }: Asked): string => {
+      if (method === "tools/list") return listOf(params.cursor);
+      return (Object.hasOwn(ANSWERS, params.name) ? ANSWERS[params.name] : undefined) ?? NO_SUCH_TOOL;
+    };
+    const asked = JSON.parse(body) as Asked | Asked[];
+    const json = Array.isArray(asked) ? `[${asked.map(answerTo).join(",")}]` : answerTo(asked);
     const isStream = url.searchParams.has("stream");
     const text = isStream ? asStream(json) : json;
     // As servers with a compressing middleware do, where the request allows it.
@@ -130,3 +135,37 @@ test.each(["", "?stream"])(
     expect(await known("invented")).toBe(false);
   },
 );
+
+test.each([
+  ["a name of a megabyte", "x".repeat(1024 * 1024)],
+  ["a name with NUL", "a\0b"],
+  ["a name of lone surrogates", "\ud800\udfff\ud800"],
+  ["a name like a property of every object", "__proto__"],
+])("%s is recorded cut and as not known, by header or body, alone or in a batch", async (_what, name) => {
+  controlPlane.batches.clear();
+  const message = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name } };
+  const header = `=?base64?${Buffer.from(name.slice(0, 1_000)).toString("base64")}?=`;
+  const bodies: [unknown, Record<string, string>][] = [
+    [message, {}],
+    [[message, message], {}],
+    [
+      { ...message, params: { name: "fine" } },
+      { "mcp-method": "tools/call", "mcp-name": header },
+    ],
+    [message, { "mcp-method": "x".repeat(1_000), "mcp-name": "fine" }],
+  ];
+  for (const [body, headers] of bodies) {
+    const answer = await fetch(`${running.url}/mcp/server/v1/mcp`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json", ...headers },
+      body: JSON.stringify(body),
+    });
+    await answer.arrayBuffer();
+  }
+  await eventually("their records", () => controlPlane.records().length === bodies.length);
+  for (const record of controlPlane.records()) {
+    expect(JSON.stringify(record).length).toBeLessThan(2_500);
+    expect(record.mcpToolKnown).not.toBe(true);
+    expect([record.mcpTool?.length ?? 0, record.mcpMethod?.length ?? 0].every((length) => length <= 256)).toBe(true);
+  }
+});
