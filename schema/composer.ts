@@ -1,6 +1,7 @@
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { ToolyardError } from "@toolyard/service-kit";
+import { compileCacheEnvironment } from "@toolyard/service-kit/process/compile-cache.ts";
 import type { Composition, SubgraphSdl } from "./composition.ts";
 
 export interface ComposeOptions {
@@ -23,7 +24,7 @@ export function composeApart(subgraphs: readonly SubgraphSdl[], options: Compose
     }
     const child = fork(fileURLToPath(new URL("./composer-process.ts", import.meta.url)), [], {
       // No secrets, no flags of this process, and no share in its terminal's signals: it ends when the channel does.
-      env: {},
+      env: compileCacheEnvironment(),
       execArgv: [`--max-old-space-size=${maxHeapMb}`],
       detached: true,
       stdio: ["ignore", "ignore", "ignore", "ipc"],

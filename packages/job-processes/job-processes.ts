@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import { compileCacheEnvironment } from "@toolyard/service-kit/process/compile-cache.ts";
 import { createFairQueue } from "./fair-queue.ts";
 import { READY, type JobAnswer, type JobRequest, type Setup } from "./messages.ts";
 
@@ -143,7 +144,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
   function start(): Running {
     const child = fork(join(import.meta.dirname, "child.ts"), [], {
       // Neither secrets nor anything that Node or a loader obeys.
-      env: {},
+      env: compileCacheEnvironment(),
       execArgv: [`--max-old-space-size=${memoryMb}`],
       serialization: "advanced",
       stdio: ["ignore", "ignore", "pipe", "ipc"],

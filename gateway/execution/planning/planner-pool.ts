@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "@toolyard/service-kit";
+import { compileCacheEnvironment } from "@toolyard/service-kit/process/compile-cache.ts";
 import type { PlannerCommand, PlannerKind, PlannerReply } from "./planner-process.ts";
 import type { QueryPlan } from "./query-plan.ts";
 import type { PlanRequest } from "./query-planner.ts";
@@ -85,7 +86,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   function start(): void {
     const child = fork(fileURLToPath(new URL("./planner-process.ts", import.meta.url)), [planner], {
       // No secrets, no flags of this process, and no share in its terminal's signals: it ends when the channel does.
-      env: {},
+      env: compileCacheEnvironment(),
       execArgv: [`--max-old-space-size=${maxHeapMb}`],
       detached: true,
       stdio: ["ignore", "ignore", "ignore", "ipc"],

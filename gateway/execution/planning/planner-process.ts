@@ -1,5 +1,6 @@
 /** The child process of planner-pool.ts: plans what its parent sends, one operation after the other, and ends with its parent. */
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
+import { flushCompileCache } from "node:module";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
 import { createJudgement, type Judgement } from "./judgement.ts";
 import type { QueryPlan } from "./query-plan.ts";
@@ -41,5 +42,9 @@ async function answer(command: PlannerCommand): Promise<PlannerReply> {
 process.on("disconnect", () => process.exit(0));
 process.on("message", (command) => {
   // Sent by planner-pool.ts only.
-  void answer(command as PlannerCommand).then((reply) => process.send?.(reply));
+  void answer(command as PlannerCommand).then((reply) => {
+    process.send?.(reply);
+    // All is loaded. Node would write its compile cache at the end, and this process is killed then.
+    if ("ready" in reply) flushCompileCache();
+  });
 });

@@ -1,0 +1,12 @@
+import { getCompileCacheDir } from "node:module";
+import { dirname } from "node:path";
+
+/**
+ * Lets a child that gets an environment of its own share this process's compile cache: types are then stripped once, not at every
+ * start, which saves it time and memory. Empty where this process has none.
+ */
+export function compileCacheEnvironment(): { NODE_COMPILE_CACHE?: string } {
+  // What Node answers is the part of the folder that is for its own version.
+  const folder = getCompileCacheDir();
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
+}
