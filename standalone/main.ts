@@ -20,7 +20,7 @@ import {
   requirePort,
   runProcess,
 } from "@toolyard/service-kit";
-import { flag, parseEnvironment } from "@toolyard/service-kit/process/config.ts";
+import { flag, integer, parseEnvironment } from "@toolyard/service-kit/process/config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createSqliteStores } from "@toolyard/subgraph-host";
@@ -36,7 +36,7 @@ import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
-import { startProxyProcess } from "./proxy-process.ts";
+import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./proxy-process.ts";
 import { installSample } from "./sample.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -50,7 +50,10 @@ process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
 await runProcess(
   async (lifetime) => {
     const config = parseGatewayConfig(process.env);
-    const { SAMPLE: wantsSample } = parseEnvironment({ SAMPLE: flag(true) }, process.env);
+    const { SAMPLE: wantsSample, PROXY_MAX_HEAP_MB: proxyHeapMb } = parseEnvironment(
+      { SAMPLE: flag(true), PROXY_MAX_HEAP_MB: integer({ fallback: PROXY_MAX_HEAP_MB, min: 128, max: 65_536 }) },
+      process.env,
+    );
     const configs = {
       identity: parseIdentityConfig(process.env),
       tools: parseToolsConfig(process.env),
@@ -137,6 +140,7 @@ await runProcess(
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     const proxy = startProxyProcess({
       entry: join(root, "packages", "proxy", "start.mjs"),
+      maxHeapMb: proxyHeapMb,
       env: {
         ...proxyEnvironment(process.env),
         HOST: config.host,

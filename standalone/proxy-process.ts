@@ -14,7 +14,8 @@ export interface ProxyProcess {
  * Bounds of V8's heap, MB. Without them it lets the old space grow to four times what is live, and the young one to 100 MB, before it
  * collects either; the calls are no faster for it.
  */
-export const PROXY_HEAP_FLAGS = ["--max-semi-space-size=4", "--max-old-space-size=1024"];
+export const proxyHeapFlags = (maxHeapMb: number) => ["--max-semi-space-size=4", `--max-old-space-size=${maxHeapMb}`];
+export const PROXY_MAX_HEAP_MB = 1_024;
 
 const FIRST_RESTART_MS = 200;
 const LAST_RESTART_MS = 5_000;
@@ -25,14 +26,16 @@ const FIRST_TRIES = 5;
 
 /**
  * @param entry Path of the proxy's main.ts.
+ * @param maxHeapMb Of V8's old space.
  * @param env The proxy's whole environment.
  */
 export function startProxyProcess(options: {
   entry: string;
+  maxHeapMb: number;
   env: Record<string, string>;
   logger: Logger;
 }): ProxyProcess {
-  const { entry, env, logger } = options;
+  const { entry, maxHeapMb, env, logger } = options;
   const stopping = new AbortController();
   let child: ChildProcess | null = null;
   let hasListened = false;
@@ -42,7 +45,7 @@ export function startProxyProcess(options: {
 
   const run = () =>
     new Promise<string>((resolve) => {
-      child = spawn(process.execPath, [...PROXY_HEAP_FLAGS, entry], {
+      child = spawn(process.execPath, [...proxyHeapFlags(maxHeapMb), entry], {
         env,
         // A group of its own: Ctrl-C reaches this process, which stops the proxy in its turn.
         detached: true,

@@ -17,8 +17,8 @@ const given: Record<string, string> = {
   APOLLO_GRAPH_REF: "graph@current",
 };
 
-/** Read by standalone/main.ts itself. */
-const others = ["SAMPLE"];
+/** Read by standalone/main.ts itself, and by package.json. */
+const others = ["SAMPLE", "PROXY_MAX_HEAP_MB", "MAX_HEAP_MB"];
 /** Read to be refused, or everybody's. */
 const unlisted = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL", "NODE_ENV"];
 

@@ -4,6 +4,7 @@
  * and stop. Now and then the load pauses and garbage is collected; at the end there may be no more than after ten minutes (or half of
  * the time, if that is less), when caches have what they hold of such a load. Linux only.
  */
+import { rmSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -25,14 +26,21 @@ const TOLERANCE_RESIDENT = 1.1;
 const root = join(import.meta.dirname, "..", "..");
 // As `npm start` has them.
 const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { scripts: { start: string } };
-const flags = scripts.start.match(/--\S+/g) ?? [];
+const start = scripts.start.replaceAll(/\$\{\w+:-(\d+)\}/g, "$1");
+const flags = start.match(/--\S+/g) ?? [];
+const allocator = Object.fromEntries(
+  [...start.matchAll(/(MALLOC_\w+)=(\d+)/g)].map(([, name, value]) => [name, value]),
+);
 const report = join("/tmp", `toolyard-memory-${process.pid}.json`);
+// However it ends.
+process.on("exit", () => rmSync(report, { force: true }));
 await using toolyard = await startToolyard({
   env: {
     SAMPLE: "true",
     RATE_LIMIT_ENABLED: "false",
     NODE_OPTIONS: [...flags, `--import=${join(import.meta.dirname, "memory", "collect.mjs")}`].join(" "),
     MEMORY_REPORT: report,
+    ...allocator,
     ...(snapshots !== "" && { MEMORY_SNAPSHOTS: snapshots }),
   },
 });
@@ -201,7 +209,6 @@ for (let minute = every; minute <= minutes; minute += every) {
 over = true;
 await Promise.all(work);
 for (const [what, times] of failures) process.stdout.write(`${times} times: ${what}\n`);
-await rm(report, { force: true });
 
 const mark = samples.find(({ minute }) => minute >= Math.min(10, minutes / 2));
 const end = samples.at(-1);

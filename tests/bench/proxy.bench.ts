@@ -16,7 +16,7 @@ import { bridgeCommand, handOver } from "@toolyard/bridge";
 import { startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
 import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
 import { listenForBridge } from "@toolyard/runtimes/process/listening-socket.ts";
-import { PROXY_HEAP_FLAGS } from "../../standalone/proxy-process.ts";
+import { PROXY_MAX_HEAP_MB, proxyHeapFlags } from "../../standalone/proxy-process.ts";
 
 const LATENCY_ROUNDS = 7;
 const LATENCY_CALLS = 1_500;
@@ -268,8 +268,8 @@ controlPlane.setRoutes([
 ]);
 const token = await controlPlane.accessToken("bench");
 const proxyPort = await freePort();
-const proxyEntry = join(import.meta.dirname, "@toolyard/proxy/start.mjs");
-const proxy = start(process.execPath, [...PROXY_HEAP_FLAGS, proxyEntry], {
+const proxyEntry = join(import.meta.dirname, "../../packages/proxy/start.mjs");
+const proxy = start(process.execPath, [...proxyHeapFlags(PROXY_MAX_HEAP_MB), proxyEntry], {
   PATH: process.env.PATH,
   PROXY_PORT: String(proxyPort),
   GATEWAY_URL: controlPlane.url,
