@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { ToolyardError, problemDetails, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { ToolyardError, nextTurn, problemDetails, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
 import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
@@ -130,6 +130,9 @@ export function createGraphqlHandler(
 
     // Before anything is read or parsed: that is work for somebody.
     exchange.caller = await identify(request);
+    // Many that come at once are ready at once.
+    const turn = nextTurn();
+    if (turn) await turn;
     const body = method === "POST" ? await bodyOf(exchange) : undefined;
     if (Array.isArray(body)) return handleBatch(exchange, body);
     const params = method === "POST" ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));

@@ -23,7 +23,7 @@ export {
 export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
 export * from "./graph/paging.ts";
 export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";
-export { createLoaderByArguments, type LoaderByArguments } from "./graph/loader-by-arguments.ts";
+export { createLoaderByArguments, ROWS_AT_ONCE, type LoaderByArguments } from "./graph/loader-by-arguments.ts";
 export { inWords, parseInput } from "./errors/validation.ts";
 export { jsonProblem } from "./errors/json-text.ts";
 export * from "./errors/references.ts";
@@ -34,4 +34,5 @@ export { maskErrors } from "./errors/mask-errors.ts";
 export { requirePort } from "./process/required-port.ts";
 export { prepareCacheDir, prepareDataDir } from "./process/data-dir.ts";
 export { readSecretKey } from "./identity/secret-key.ts";
+export { createTurnQueue, nextTurn } from "./process/turns.ts";
 export { requestIdOf } from "./http/request-id.ts";

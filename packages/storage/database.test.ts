@@ -53,23 +53,35 @@ test("transactions that begin at once run one after the other, so that none over
   expect((await database.read.findOneByOrFail(Counter, { id: "a" })).value).toBe(50);
 });
 
-test("between many transactions that wait for each other, others have their turns", async () => {
-  let left = 0;
+/** Of the event loop, while all of `work` runs that is begun at once. */
+async function turnsDuring(work: readonly Promise<unknown>[]): Promise<number> {
   let turns = 0;
+  let counting = true;
   const count = (): void => {
     turns += 1;
-    if (left > 0) setImmediate(count);
+    if (counting) setImmediate(count);
   };
   setImmediate(count);
-  const all = Array.from({ length: 500 }, (_, index) => {
-    left += 1;
-    return database.transaction(async ({ manager }) => {
-      await manager.insert(Counter, { id: `many-${index}`, value: 0, at: 1, data: null });
-      left -= 1;
-    });
-  });
-  await Promise.all(all);
-  expect(turns).toBeGreaterThan(1);
+  await Promise.all(work);
+  counting = false;
+  return turns;
+}
+
+test("between many transactions that wait for each other, others have their turns", async () => {
+  const all = Array.from({ length: 500 }, (_, index) =>
+    database.transaction(({ manager }) =>
+      manager.insert(Counter, { id: `many-${index}`, value: 0, at: 1, data: null }),
+    ),
+  );
+  expect(await turnsDuring(all)).toBeGreaterThan(1);
+});
+
+test("between many reads that begin at once, others have their turns", async () => {
+  const statement =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT max(i) FROM n";
+  const all = Array.from({ length: 100 }, () => database.read.query(statement));
+  // Some milliseconds each.
+  expect(await turnsDuring(all)).toBeGreaterThan(5);
 });
 
 test("a transaction that throws changes nothing and does not stop the next", async () => {

@@ -1,8 +1,8 @@
 import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
-import { messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
+import { setTimeout as delay } from "node:timers/promises";
+import { createTurnQueue, messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
@@ -39,8 +39,6 @@ export interface DatabaseOptions {
   migrate?: boolean;
 }
 
-/** Milliseconds in which transactions may follow each other before the event loop has its turn. */
-const LONGEST_TURN_MS = 10;
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
 const BUSY_TIMEOUT_MS = 10_000;
 
@@ -59,18 +57,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   await noteVersion(writer);
   // A second connection to ":memory:" would be another database.
   const reader = options.file === ":memory:" ? writer : await initialize(options, false);
+  if (reader !== writer) takeTurns(reader);
 
-  let lastWrite: Promise<unknown> = Promise.resolve();
+  const writes = createTurnQueue();
   let closed = false;
-  let turnAt = performance.now();
 
-  const transaction: Database["transaction"] = (work) => {
-    const run = async () => {
-      // libsql is synchronous: one transaction after the other would let nothing else run until none is left.
-      if (performance.now() - turnAt > LONGEST_TURN_MS) {
-        await turn();
-        turnAt = performance.now();
-      }
+  const transaction: Database["transaction"] = (work) =>
+    writes.run(async () => {
       if (closed) throw new Error("The database is closed.");
       const committed: (() => void)[] = [];
       const result = await whenUnlocked((begun) =>
@@ -81,11 +74,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       );
       for (const callback of committed) callback();
       return result;
-    };
-    const result = lastWrite.then(run, run);
-    lastWrite = result.catch(() => undefined);
-    return result;
-  };
+    });
 
   return {
     file: options.file,
@@ -96,7 +85,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     },
     async close() {
       closed = true;
-      await lastWrite;
+      await writes.done();
       if (reader !== writer) await reader.destroy();
       // The file alone then holds everything: whoever copies it may forget the journal beside it.
       if (options.file !== ":memory:") {
@@ -108,6 +97,18 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       await writer.destroy();
     },
   };
+}
+
+/**
+ * Reads one after the other, with turns of the event loop between. Not so what is within a transaction: it holds the write lock, and would
+ * have it for as long as others read.
+ */
+function takeTurns(reader: DataSource): void {
+  // The driver has one for all.
+  const runner = reader.createQueryRunner();
+  const query = runner.query.bind(runner);
+  const reads = createTurnQueue();
+  runner.query = ((...statement: Parameters<typeof query>) => reads.run(() => query(...statement))) as typeof query;
 }
 
 async function openWriter(options: DatabaseOptions): Promise<DataSource> {

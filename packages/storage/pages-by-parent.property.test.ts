@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { EntitySchema } from "typeorm";
 import { column } from "./columns.ts";
 import { openDatabase, type Database } from "./database.ts";
+import { observeStatements } from "./observed-statements.ts";
 import { countByParent, readPageOfParts, readPagesByParent } from "./pages-by-parent.ts";
 
 interface Leaf {
@@ -121,3 +122,33 @@ test("pages go by another column where one is named", () =>
       expect(page?.map(({ number }) => number)).toEqual([2, 1]);
     },
   ));
+
+test("a page far behind is reached in steps that each skip a bounded number of rows", () =>
+  withLeaves([], async (database) => {
+    const count = 12_000;
+    await database.transaction(({ manager }) =>
+      manager.query(
+        `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})
+          INSERT INTO leaves SELECT printf('id-%05d', i), CASE WHEN i % 3 = 0 THEN 'oak' ELSE 'elm' END, 'red', i FROM n`,
+      ),
+    );
+    const limits: number[] = [];
+    const end = observeStatements(({ parameters }) =>
+      limits.push(Math.max(...parameters.map(Number).filter(Number.isFinite))),
+    );
+    const read = (offset: number) =>
+      readPageOfParts(
+        database.read.getRepository(leaves),
+        { limit: 2, afterId: null, offset },
+        { parts: { tree: ["oak", "elm"], colour: ["red", "green"] } },
+      );
+    try {
+      expect((await read(11_000)).map(({ number }) => number)).toEqual([1_000, 999, 998]);
+      expect(limits).toHaveLength(3);
+      expect(Math.max(...limits)).toBeLessThanOrEqual(5_003);
+      expect(await read(count)).toEqual([]);
+      expect(await read(10 * count)).toEqual([]);
+    } finally {
+      end();
+    }
+  }));

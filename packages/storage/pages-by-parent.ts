@@ -14,6 +14,9 @@ export interface ChildRows<Row> {
   where?: Values<Row>;
 }
 
+/** Rows that one statement skips, so that it holds the event loop for some milliseconds only. */
+const MAX_SKIPPED = 5_000;
+
 /**
  * A page of each parent in one statement, in the order of `parents`: at most `page.limit + 1` rows each, newest first. It reads a page of
  * each by the index and nothing else, however many rows a parent has, where a window function would read them all.
@@ -64,32 +67,37 @@ export async function readPageOfParts<Row extends ObjectLiteral>(
   const key = primaryKeyOf(repository);
   const columns = Object.keys(options.parts);
   const { conditions, parameters } = conditionsOf(options);
-  if (page.afterId !== null) conditions.push(`child."${key}" < :afterId`);
   const table = `"${repository.metadata.tableName}"`;
   const isOfPart = columns.map((column) => `child."${column}" = "part_${column}".value`);
-  const childrenOf = [
-    `SELECT child."${key}" FROM ${table} child`,
-    `WHERE ${[...isOfPart, ...conditions].join(" AND ")}`,
-    `ORDER BY child."${key}" DESC LIMIT :most`,
-  ].join(" ");
   const parts = columns.map((column) => `json_each(:part_${column}) "part_${column}"`);
-  return repository
-    .createQueryBuilder("row")
-    .where(
-      `row."${key}" IN (SELECT wanted."${key}" FROM ${[...parts, `${table} wanted`].join(" CROSS JOIN ")} ON wanted."${key}" IN (${childrenOf}))`,
-      {
-        ...parameters,
-        ...Object.fromEntries(
-          Object.entries(options.parts).map(([column, values]) => [`part_${column}`, JSON.stringify(values)]),
-        ),
-        afterId: page.afterId,
-        most: page.offset + page.limit + 1,
-      },
-    )
-    .orderBy(`row.${key}`, "DESC")
-    .limit(page.limit + 1)
-    .offset(page.offset)
-    .getMany();
+  const ofParts = ({ limit, afterId, offset }: Page) => {
+    const where = [...isOfPart, ...conditions, ...(afterId === null ? [] : [`child."${key}" < :afterId`])];
+    const childrenOf = `SELECT child."${key}" FROM ${table} child WHERE ${where.join(" AND ")} ORDER BY child."${key}" DESC LIMIT :most`;
+    return repository
+      .createQueryBuilder("row")
+      .where(
+        `row."${key}" IN (SELECT wanted."${key}" FROM ${[...parts, `${table} wanted`].join(" CROSS JOIN ")} ON wanted."${key}" IN (${childrenOf}))`,
+        {
+          ...parameters,
+          ...Object.fromEntries(
+            Object.entries(options.parts).map(([column, values]) => [`part_${column}`, JSON.stringify(values)]),
+          ),
+          afterId,
+          most: offset + limit,
+        },
+      )
+      .orderBy(`row.${key}`, "DESC")
+      .limit(limit)
+      .offset(offset);
+  };
+  let { afterId, offset } = page;
+  for (; offset > MAX_SKIPPED; offset -= MAX_SKIPPED) {
+    const skipped = ofParts({ limit: 1, afterId, offset: MAX_SKIPPED - 1 }).select(`row.${key}`, "key");
+    const last = await skipped.getRawOne<{ key: string }>();
+    if (!last) return [];
+    afterId = last.key;
+  }
+  return ofParts({ limit: page.limit + 1, afterId, offset }).getMany();
 }
 
 /** How many rows each parent has, in one statement, in the order of `parents`. */

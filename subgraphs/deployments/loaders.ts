@@ -2,6 +2,7 @@ import type { EventLog, LoggedEvent } from "@toolyard/events";
 import {
   createLoaderByArguments,
   createPageLoader,
+  ROWS_AT_ONCE,
   type LoaderByArguments,
   type PageLoader,
 } from "@toolyard/service-kit";
@@ -21,6 +22,8 @@ export interface Loaders {
   healthChecks: LoaderByArguments<{ first: number }, HealthCheck[]>;
 }
 
+const AT_ONCE = { maxBatchSize: ROWS_AT_ONCE };
+
 export function createLoaders(store: DeploymentStore, eventLog: EventLog<DeploymentEventPayload>): Loaders {
   const childrenOf = (column: ParentColumn) =>
     createPageLoader<ChildFilter, Deployment>({
@@ -31,11 +34,11 @@ export function createLoaders(store: DeploymentStore, eventLog: EventLog<Deploym
     deployment: new DataLoader(async (ids) => {
       const byId = new Map((await store.findMany(ids)).map((deployment) => [deployment.id, deployment]));
       return ids.map((id) => byId.get(id) ?? null);
-    }),
+    }, AT_ONCE),
     replicas: new DataLoader(async (deploymentIds) => {
       const byDeployment = Map.groupBy(await store.replicasOf(deploymentIds), ({ deploymentId }) => deploymentId);
       return deploymentIds.map((id) => byDeployment.get(id) ?? []);
-    }),
+    }, AT_ONCE),
     toolDeployments: new DataLoader(async (toolIds) => {
       const byTool = Map.groupBy(await store.ofTools(toolIds), ({ toolId }) => toolId);
       return toolIds.map((id) => byTool.get(id) ?? []);
@@ -46,6 +49,9 @@ export function createLoaders(store: DeploymentStore, eventLog: EventLog<Deploym
       pages: (ids, _filter, page) => eventLog.historiesOf(ids, page),
       counts: (ids) => eventLog.countsOf(ids),
     }),
-    healthChecks: createLoaderByArguments((ids, { first }) => store.healthChecksOf(ids, first)),
+    healthChecks: createLoaderByArguments(
+      (ids, { first }) => store.healthChecksOf(ids, first),
+      ({ first }) => first,
+    ),
   };
 }

@@ -48,10 +48,10 @@ test("contents are read in one batch, each once", async () => {
   expect(reads).toEqual([["a", "b"]]);
 });
 
-test("one operation reads at most 64 MiB of contents, also over several batches", async () => {
+test("one operation reads at most 10 MiB of contents, also over several batches", async () => {
   const reads: string[][] = [];
   const { content } = loadersOverReads(reads);
-  await content.load(document("first", 60 * MIB));
+  await content.load(document("first", 6 * MIB));
   const rest = await Promise.allSettled([content.load(document("small", 4 * MIB)), content.load(document("over", 1))]);
   expect(rest).toMatchObject([
     { status: "fulfilled", value: "content of small" },

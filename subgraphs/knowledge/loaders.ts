@@ -1,9 +1,10 @@
 import { ToolyardError, createPageLoader, type PageLoader } from "@toolyard/service-kit";
 import DataLoader from "dataloader";
+import { MAX_CONTENT_BYTES } from "./content/document-content.ts";
 import type { Document, DocumentStore } from "./document-store.ts";
 
-/** Bytes of contents that one operation may read: a list of large documents would fill the memory. */
-const MAX_CONTENTS_BYTES = 64 * 1024 * 1024;
+/** Bytes of contents that one operation may read: its answer is made into JSON as one piece of work. */
+const MAX_CONTENTS_BYTES = 2 * MAX_CONTENT_BYTES;
 
 /** Batches and caches reads within one operation. */
 export interface Loaders {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createLoaderByArguments } from "./loader-by-arguments.ts";
+import { createLoaderByArguments, ROWS_AT_ONCE } from "./loader-by-arguments.ts";
 
 test("parents that are asked with equal arguments are read together, each once; other arguments are another read", async () => {
   const reads: [readonly string[], object][] = [];
@@ -19,4 +19,25 @@ test("parents that are asked with equal arguments are read together, each once; 
     [["a", "b"], { first: 1, after: null }],
     [["a"], { first: 2 }],
   ]);
+});
+
+test("of parents that may have many rows, so many are read together as bound the rows", async () => {
+  const reads: number[] = [];
+  const loader = createLoaderByArguments(
+    async (parents, _args: { first: number }) => {
+      reads.push(parents.length);
+      return [...parents];
+    },
+    ({ first }) => first,
+  );
+  const parents = Array.from({ length: 100 }, (_, index) => String(index));
+  const loadAll = (first: number) => Promise.all(parents.map((parent) => loader.load(parent, { first })));
+  expect(await loadAll(5)).toEqual(parents);
+  expect(reads.splice(0)).toEqual([100]);
+  expect(await loadAll(100)).toEqual(parents);
+  expect(Math.max(...reads) * 100).toBeLessThanOrEqual(ROWS_AT_ONCE);
+  reads.length = 0;
+  // One parent is read at once whatever it may have.
+  await loadAll(10 * ROWS_AT_ONCE);
+  expect(reads).toEqual(parents.map(() => 1));
 });

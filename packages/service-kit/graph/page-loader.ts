@@ -10,8 +10,9 @@ export function createPageLoader<Filter extends object, Row>(read: {
   pages: (parents: readonly string[], filter: Filter, page: Page) => Promise<Row[][]>;
   counts: (parents: readonly string[], filter: Filter) => Promise<number[]>;
 }): PageLoader<Filter, Row> {
-  const pages = createLoaderByArguments((parents, { filter, page }: { filter: Filter; page: Page }) =>
-    read.pages(parents, filter, page),
+  const pages = createLoaderByArguments(
+    (parents, { filter, page }: { filter: Filter; page: Page }) => read.pages(parents, filter, page),
+    ({ page }) => page.limit + 1,
   );
   const counts = createLoaderByArguments(read.counts);
   return (parent, filter, page) => ({

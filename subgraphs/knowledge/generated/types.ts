@@ -44,7 +44,7 @@ export type Document = {
   id: Scalars['ID']['output'];
   /** The title; weighs more in a search. */
   title: Scalars['String']['output'];
-  /** The text as it was uploaded. At most 64 MiB of contents in one operation. */
+  /** The text as it was uploaded. At most 10 MiB of contents in one operation. */
   content: Scalars['String']['output'];
   /** `text/plain`, `text/markdown`, `text/html`, `application/json` or `application/yaml` (also `text/yaml`). */
   contentType: Scalars['String']['output'];

@@ -1,0 +1,63 @@
+import { setImmediate as loopTurn } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { createTurnQueue, nextTurn } from "./turns.ts";
+
+/** Of the event loop, while `work` runs. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  let done = false;
+  const counting = (async () => {
+    for (; !done; turns += 1) await loopTurn();
+  })();
+  await work();
+  done = true;
+  await counting;
+  return turns;
+}
+
+function compute(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}
+
+test("work that is asked for at once is done in the order of asking, with turns of the event loop between", async () => {
+  const order: number[] = [];
+  const queue = createTurnQueue();
+  const work = async (index: number) => {
+    // What comes of it without waiting belongs to it.
+    for (let step = 0; step < 5; step += 1) await Promise.resolve();
+    compute(3);
+    order.push(index);
+  };
+  const indices = Array.from({ length: 40 }, (_, index) => index);
+  const turns = await turnsDuring(() => Promise.all(indices.map((index) => queue.run(() => work(index)))));
+  expect(order).toEqual(indices);
+  // 40 pieces of 3 ms, of which those that begin within 10 ms may share a turn.
+  expect(turns).toBeGreaterThanOrEqual(9);
+});
+
+test("what one piece of work does after another waits too, behind those who asked before", async () => {
+  const done: string[] = [];
+  const work = async (name: string) => {
+    for (let piece = 0; piece < 3; piece += 1) {
+      await nextTurn();
+      compute(11);
+      done.push(`${name}${piece}`);
+    }
+  };
+  await Promise.all([work("a"), work("b")]);
+  expect(done).toEqual(["a0", "b0", "a1", "b1", "a2", "b2"]);
+});
+
+test("what fails fails alone", async () => {
+  const queue = createTurnQueue();
+  const failed = queue.run(() => Promise.reject(new Error("no")));
+  const next = queue.run(() => Promise.resolve("yes"));
+  await expect(failed).rejects.toThrow("no");
+  expect(await next).toBe("yes");
+  await queue.done();
+});
+
+test("with time left nothing is waited for", async () => {
+  await loopTurn();
+  expect(nextTurn()).toBeNull();
+});

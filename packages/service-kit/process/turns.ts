@@ -1,0 +1,64 @@
+/** Milliseconds in which work that begins in one turn of the event loop may follow each other. */
+const LONGEST_TURN_MS = 10;
+
+/** When this turn began, as far as anyone asked. */
+let began: number | null = null;
+const waiting: (() => void)[] = [];
+
+/**
+ * For work of which many pieces may be ready at once, before each: null while this turn of the event loop has time, else a promise of a later
+ * one. Who asked first goes first, and only once all that comes of it without waiting is done.
+ */
+export function nextTurn(): Promise<void> | null {
+  if (waiting.length === 0 && hasTime()) return null;
+  return new Promise((resolve) => waiting.push(resolve));
+}
+
+function hasTime(): boolean {
+  if (began === null) {
+    began = performance.now();
+    setImmediate(endTurn);
+  }
+  return performance.now() - began < LONGEST_TURN_MS;
+}
+
+function endTurn(): void {
+  began = null;
+  resume();
+}
+
+function resume(): void {
+  // Without time, the turn's end is still to come.
+  if (waiting.length === 0 || !hasTime()) return;
+  waiting.shift()?.();
+  // The next one once all that this one does without waiting is done: ticks that a microtask asks for come after all microtasks.
+  queueMicrotask(() => process.nextTick(resume));
+}
+
+/** Does work one after the other, in the order of asking, with turns of the event loop between. */
+export interface TurnQueue {
+  run<Result>(work: () => Promise<Result>): Promise<Result>;
+  /** Resolves once what was asked for is done, well or not. */
+  done(): Promise<void>;
+}
+
+/**
+ * For what awaits only microtasks, as everything on libsql does, and would let nothing else run until all was done. One after the other,
+ * since those that ask in the same moment would all find that there is time.
+ */
+export function createTurnQueue(): TurnQueue {
+  let last: Promise<void> = Promise.resolve();
+  return {
+    run(work) {
+      const result = last.then(async () => {
+        await nextTurn();
+        return work();
+      });
+      last = result.then(ignore, ignore);
+      return result;
+    },
+    done: () => last,
+  };
+}
+
+const ignore = (): void => undefined;
