@@ -2,31 +2,20 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import cors from "@fastify/cors";
-import {
-  ToolyardError,
-  problemDetails,
-  publicMessage,
-  requestIdOf,
-  type Caller,
-  type Logger,
-} from "@toolyard/service-kit";
+import { ToolyardError, problemDetails, publicMessage, requestIdOf, type Logger } from "@toolyard/service-kit";
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from "fastify";
-import type { JSONWebKeySet } from "jose";
-import type { HealthReport } from "../observability/health.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
 import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/http/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
-import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
 import { GRAPHQL_PATH } from "../common/paths.ts";
 import { createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./graphql-handler.ts";
-import type { GatewayMetrics } from "../observability/metrics.ts";
+import { loadRoutes, type RouteContext } from "./route.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 
-export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "crossSite"> {
-  /** Who calls. @throws ToolyardError when the credential is not good */
-  authenticate(request: IncomingMessage): Promise<Caller>;
+export interface GatewayServerOptions
+  extends RouteContext, Omit<GraphqlHandlerOptions, "crossSite" | keyof RouteContext> {
   host: string;
   port: number;
   /** Below which path clients ask, as in PUBLIC_URL; "" where there is none. */
@@ -36,12 +25,6 @@ export interface GatewayServerOptions extends Omit<GraphqlHandlerOptions, "cross
   introspection: boolean;
   /** Takes over WebSocket upgrades of /graphql, and streams over HTTP. */
   protocols: Pick<SubscriptionProtocols, "handleUpgrade" | "handleOperation" | "handleStream">;
-  health: () => Promise<HealthReport>;
-  metrics: GatewayMetrics;
-  /** By which /metrics is read besides administrators' credentials. */
-  metricsToken: string | null;
-  /** Null where no tokens are issued. */
-  jwks: (() => Promise<JSONWebKeySet>) | null;
   logger: Logger;
 }
 
@@ -66,9 +49,6 @@ const RECEIVE_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
 
-/** Paths without a line in the log for each of their good answers. */
-const QUIET = new Set(["/health", "/health/live", "/health/ready", "/metrics", "/.well-known/jwks.json"]);
-
 /** When the server ends: how long it goes on taking requests from clients that keep connections, … */
 const FAREWELL_MS = 500;
 /** … waits for a request of which a part has come, … */
@@ -76,9 +56,9 @@ const UNASKED_MS = 5_000;
 /** … and for a client that does not take its answer. */
 const UNREAD_MS = 10_000;
 
-/** The gateway's HTTP side: /graphql, health, metrics and the well-known documents. */
+/** The gateway's HTTP side: /graphql, and the routes of `routes/`. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
-  const { host, port, prefix, authenticate, metrics, metricsToken, logger } = options;
+  const { host, port, prefix, metrics, logger } = options;
   const { requestLog = noRequestLog } = options;
   const hosts = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
   const allowsOrigin = (origin: string | undefined) =>
@@ -128,8 +108,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     // The route's pattern, never the path that the caller typed.
     const endpoint = request.routeOptions.url ?? "unknown";
     metrics.httpRequest(request.method, endpoint, reply.statusCode, (performance.now() - request.startedAt) / 1000);
-    // Probes and scrapers ask all the time.
-    if (QUIET.has(endpoint) && reply.statusCode < 400) return;
+    if (request.routeOptions.config.isQuiet && reply.statusCode < 400) return;
     logRequest(request.raw, reply.raw, request.id, reply.elapsedTime);
   });
   await app.register(cors, {
@@ -148,29 +127,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     return sendProblem(reply, request, new ToolyardError("NOT_FOUND", message), logger);
   });
 
-  app.get("/health", async (_request, reply) => {
-    const report = await options.health();
-    return reply
-      .code(report.status === "unhealthy" ? 503 : 200)
-      .header("cache-control", "no-store")
-      .send(report);
-  });
-  app.get("/health/live", async () => ({ status: "live" }));
-  app.get("/health/ready", async (_request, reply) => {
-    const isReady = !isClosing && (await options.health()).status !== "unhealthy";
-    return reply.code(isReady ? 200 : 503).send({ status: isReady ? "ready" : "not ready" });
-  });
-  app.get("/metrics", async (request, reply) => {
-    const { authorization } = request.headers;
-    await requireMetricsAccess({ authorization, metricsToken, authenticate: () => authenticate(request.raw) });
-    return reply.header("content-type", metrics.registry.contentType).send(await metrics.report());
-  });
-  const { jwks } = options;
-  if (jwks) {
-    app.get("/.well-known/jwks.json", async (_request, reply) =>
-      reply.header("cache-control", "public, max-age=300").send(await jwks()),
-    );
-  }
+  for (const route of await loadRoutes({ ...options, isClosing: () => isClosing })) app.route(route);
 
   const connections = new Set<Socket>();
   app.server.on("connection", (connection: Socket) => {

@@ -1,0 +1,15 @@
+import type { RouteModule } from "../route.ts";
+
+/** The keys by which access tokens are verified, where any are issued. */
+const jwks: RouteModule = ({ jwks }) =>
+  jwks === null
+    ? []
+    : [
+        {
+          method: "GET",
+          url: "/.well-known/jwks.json",
+          config: { isQuiet: true },
+          handler: async (_request, reply) => reply.header("cache-control", "public, max-age=300").send(await jwks()),
+        },
+      ];
+export default jwks;
