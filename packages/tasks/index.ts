@@ -1,5 +1,6 @@
 export {
   TASK_KINDS,
+  TASK_RESULT_TYPES,
   TASK_STATUSES,
   isTerminal,
   type NewTask,

@@ -1,14 +1,19 @@
-/** Every kind of background work that the graph knows; each is queued and run by one subgraph. */
-export const TASK_KINDS = [
-  "FEASIBILITY",
-  "IMPROVEMENTS",
-  "GENERATE_CONFIG",
-  "REPOSITORY_SYNC",
-  "SECURITY_SCAN",
-  "SMOKE_TEST",
-  "VALIDATION",
-] as const;
-export type TaskKind = (typeof TASK_KINDS)[number];
+/**
+ * Every kind of background work that the graph knows, and the GraphQL type of its result. Each is queued and run by one subgraph. A task's
+ * stored result is the JSON of that type, links as bare ids.
+ */
+export const TASK_RESULT_TYPES = {
+  FEASIBILITY: "FeasibilityReport",
+  IMPROVEMENTS: "ImprovementReport",
+  GENERATE_CONFIG: "GeneratedConfig",
+  REPOSITORY_SYNC: "SyncReport",
+  SECURITY_SCAN: "ScanReport",
+  SMOKE_TEST: "SmokeReport",
+  VALIDATION: "ValidationReport",
+} as const;
+export type TaskKind = keyof typeof TASK_RESULT_TYPES;
+// The object's own keys are its kinds.
+export const TASK_KINDS = Object.keys(TASK_RESULT_TYPES) as readonly TaskKind[];
 
 export const TASK_STATUSES = ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];

@@ -1,19 +1,8 @@
 import { launchTypeOf, type LaunchKind } from "@toolyard/launch";
-import type { Task, TaskKind } from "@toolyard/tasks";
-
-/** The GraphQL type of each kind's result. A task's stored result is the JSON of that type, links as bare ids. */
-const RESULT_TYPES = {
-  FEASIBILITY: "FeasibilityReport",
-  IMPROVEMENTS: "ImprovementReport",
-  GENERATE_CONFIG: "GeneratedConfig",
-  REPOSITORY_SYNC: "SyncReport",
-  SECURITY_SCAN: "ScanReport",
-  SMOKE_TEST: "SmokeReport",
-  VALIDATION: "ValidationReport",
-} as const satisfies Record<TaskKind, string>;
+import { TASK_RESULT_TYPES, type Task, type TaskKind } from "@toolyard/tasks";
 
 export interface TypedResult {
-  __typename: (typeof RESULT_TYPES)[TaskKind];
+  __typename: (typeof TASK_RESULT_TYPES)[TaskKind];
 }
 
 /** What the tools subgraph stores for a sync. */
@@ -27,7 +16,7 @@ export interface SyncResult extends TypedResult {
 /** The result with its type's name, by which the union is resolved; null until there is one. */
 export function typedResult({ kind, result }: Task): TypedResult | null {
   if (typeof result !== "object" || result === null) return null;
-  return { ...result, __typename: RESULT_TYPES[kind] };
+  return { ...result, __typename: TASK_RESULT_TYPES[kind] };
 }
 
 /** The type of a stored result's launch. Those of earlier versions have the type's name in place of a kind. */
