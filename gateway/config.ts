@@ -3,38 +3,24 @@ import {
   httpUrl,
   integer,
   list,
-  logLevel,
-  metricsToken,
   parseEnvironment,
+  parseTogether,
   port,
-  publicAddresses,
   ratio,
-  refuseUnusedServers,
-  secretKey,
   ConfigError,
 } from "@toolyard/service-kit/process/config.ts";
+import { parseProcessConfig, proxyPort, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
-import type { Environment, LogLevel } from "@toolyard/service-kit";
+import type { Environment } from "@toolyard/service-kit";
 import { z } from "zod";
 import { ENGINES, type Engine } from "./execution/executor.ts";
 import { defaultOperationLimits, type OperationLimits } from "./admission/operation-limits.ts";
 import { parseTelemetryConfig, type TelemetryConfig } from "./observability/telemetry-config.ts";
 
-export interface GatewayConfig {
-  host: string;
+export interface GatewayConfig extends ProcessConfig {
   port: number;
-  dataDir: string;
-  secretKey: string | null;
-  previousSecretKeys: string[];
-  /** How clients reach this gateway, without a slash at its end; null: as its Host headers say. */
-  publicUrl: string | null;
-  /** Origins of browsers' pages that may call, the public one among them, beside loopback ones; `https://studio.apollographql.com` while introspection is on. */
-  corsOrigins: string[];
-  /** Names by which clients may address the gateway, beside loopback names and the CORS origins' hosts. */
-  allowedHosts: string[];
+  /** Where it is on, `https://studio.apollographql.com` may call, too. */
   introspection: boolean;
-  /** Whether the last address of X-Forwarded-For is believed: only behind a proxy that sets it. */
-  trustProxy: boolean;
   /** Hosts that subscriptions by HTTP callback may call; none turns them off. */
   callbackHosts: string[];
   /** Subgraphs over HTTP that are subscribed to by server-sent events; the others are by graphql-transport-ws. */
@@ -48,8 +34,6 @@ export interface GatewayConfig {
   slowOperationMs: number | null;
   /** Whether anyone, not only administrators, may see the plan of an operation. */
   exposePlans: boolean;
-  /** By which /metrics is read besides administrators' credentials; null: by those only. */
-  metricsToken: string | null;
   /** How many operations metrics tell apart. */
   maxOperationMetrics: number;
   /** Headers of a client's request that go on to the subgraphs, in lower case. */
@@ -67,9 +51,6 @@ export interface GatewayConfig {
   schemaPollIntervalMs: number;
   /** Traces and usage reports. */
   telemetry: TelemetryConfig;
-  logLevel: LogLevel;
-  /** Whether each request has its line in the log. */
-  logRequests: boolean;
 }
 
 /** What keeps one client from hurting the others. */
@@ -104,26 +85,13 @@ const NEVER_FORWARDED = new Set(
 );
 
 const shape = {
-  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
   PORT: port(4000),
-  PROXY_PORT: port(4100),
-  ...publicAddresses,
-  DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
-  SECRET_KEY: secretKey.optional(),
-  SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY"),
-  CORS_ORIGINS: list([], "https://app.example.com,https://admin.example.com").refine(
-    (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
-    "must be origins separated by commas, each scheme and host without a path",
-  ),
-  ALLOWED_HOSTS: list([], "toolyard.example.com"),
+  PROXY_PORT: proxyPort,
   SUBGRAPH_URLS: list([], "tools=http://10.0.0.2:4002/graphql").refine(
     (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
   ),
   SCHEMA_POLL_INTERVAL_MS: integer({ fallback: 10_000, min: 100, max: 86_400_000 }),
-  LOG_LEVEL: logLevel,
-  LOG_REQUESTS: flag(true),
-  TRUST_PROXY: flag(false),
   CALLBACK_HOSTS: list([], "router.example.com:443"),
   SSE_SUBGRAPHS: list([], "reviews,inventory"),
   REQUEST_TIMEOUT_MS: integer({ fallback: 30_000, min: 1, max: 3_600_000 }),
@@ -137,7 +105,6 @@ const shape = {
   MAX_COST: limit(defaultOperationLimits.maxCost),
   DEFAULT_LIST_SIZE: integer({ fallback: defaultOperationLimits.defaultListSize, min: 0, max: 1_000_000 }),
   BATCH_LIMIT: integer({ fallback: 0, min: 0, max: 1_000 }),
-  RATE_LIMIT_ENABLED: flag(true),
   RATE_LIMIT_OPERATIONS_PER_MINUTE: limit(30_000),
   MAX_CONCURRENT_OPERATIONS: limit(200),
   MAX_CONCURRENT_SUBSCRIPTIONS: limit(1_000),
@@ -152,7 +119,6 @@ const shape = {
   EXECUTOR_SHADOW: ratio(0).meta({ example: 0.01 }),
   SLOW_OPERATION_MS: integer({ fallback: 5_000, min: 0, max: 3_600_000 }),
   EXPOSE_PLANS: flag(false),
-  METRICS_TOKEN: metricsToken,
   MAX_OPERATION_METRICS: integer({ fallback: 200, min: 0, max: 10_000 }),
   FORWARD_HEADERS: list([], "authorization,accept-language")
     .refine((headers) => headers.every((name) => names.test(name)), "must be names of headers separated by commas")
@@ -171,15 +137,22 @@ const shape = {
 
 /**
  * Reads the gateway's variables.
- * @param options.isAlone Whether it serves a supergraph with no other part of Toolyard.
+ * @param options.isAlone Whether it serves a supergraph with no other part of Toolyard: then it keeps nothing.
+ * @param options.process What the process is told, where that is parsed already.
  * @throws ConfigError naming what is wrong.
  */
-export function parseGatewayConfig(env: Environment, options: { isAlone?: boolean } = {}): GatewayConfig {
-  // A gateway without Toolyard keeps nothing.
-  if (!options.isAlone) refuseUnusedServers(env);
+export function parseGatewayConfig(
+  env: Environment,
+  options: { isAlone?: boolean; process?: ProcessConfig } = {},
+): GatewayConfig {
+  const { isAlone = false } = options;
   // As Apollo's server has it: in production a schema is told on purpose only.
   const INTROSPECTION = flag(env["NODE_ENV"] !== "production");
-  const values = parseEnvironment({ ...shape, INTROSPECTION }, env);
+  const [process, values] = parseTogether(
+    () => options.process ?? parseProcessConfig(env, { keepsData: !isAlone }),
+    () => parseEnvironment({ ...shape, INTROSPECTION }, env),
+  );
+  const { host, publicUrl, proxyUrl, rateLimits } = process;
   if (values.SAFELIST && values.PERSISTED_OPERATIONS === undefined) {
     throw new ConfigError(
       "SAFELIST: only operations of a file may run, but PERSISTED_OPERATIONS names none. Example: PERSISTED_OPERATIONS=./persisted-operations.json",
@@ -191,19 +164,11 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
         `${name}: tokens are verified only where JWKS_URL says by what keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
       );
   }
-  const publicUrl = values.PUBLIC_URL ?? null;
-  const localProxyUrl = `http://${urlHost(values.HOST)}:${values.PROXY_PORT}`;
+  const localProxyUrl = `http://${urlHost(host)}:${values.PROXY_PORT}`;
   return {
-    host: values.HOST,
+    ...process,
     port: values.PORT,
-    publicUrl,
-    dataDir: values.DATA_DIR,
-    secretKey: values.SECRET_KEY ?? null,
-    previousSecretKeys: values.SECRET_KEY_PREVIOUS,
-    corsOrigins: [...values.CORS_ORIGINS, ...(publicUrl === null ? [] : [new URL(publicUrl).origin])],
-    allowedHosts: values.ALLOWED_HOSTS,
     introspection: values.INTROSPECTION,
-    trustProxy: values.TRUST_PROXY,
     callbackHosts: values.CALLBACK_HOSTS,
     sseSubgraphs: values.SSE_SUBGRAPHS,
     protection: {
@@ -219,9 +184,9 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       timeoutMs: values.REQUEST_TIMEOUT_MS,
       maxBodyBytes: values.MAX_BODY_BYTES,
       maxAnonymousBodyBytes:
-        options.isAlone && values.JWKS_URL === undefined ? values.MAX_BODY_BYTES : values.MAX_ANONYMOUS_BODY_BYTES,
+        isAlone && values.JWKS_URL === undefined ? values.MAX_BODY_BYTES : values.MAX_ANONYMOUS_BODY_BYTES,
       maxBatch: values.BATCH_LIMIT,
-      caller: values.RATE_LIMIT_ENABLED
+      caller: rateLimits
         ? {
             operationsPerMinute: values.RATE_LIMIT_OPERATIONS_PER_MINUTE,
             maxConcurrentOperations: values.MAX_CONCURRENT_OPERATIONS,
@@ -237,7 +202,6 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
     shadowShare: values.EXECUTOR_SHADOW,
     slowOperationMs: values.SLOW_OPERATION_MS === 0 ? null : values.SLOW_OPERATION_MS,
     exposePlans: values.EXPOSE_PLANS,
-    metricsToken: values.METRICS_TOKEN ?? null,
     maxOperationMetrics: values.MAX_OPERATION_METRICS,
     // The trace goes on anyway, with the gateway's own part in it.
     forwardHeaders: values.FORWARD_HEADERS.map((name) => name.toLowerCase()).filter(
@@ -247,16 +211,14 @@ export function parseGatewayConfig(env: Environment, options: { isAlone?: boolea
       values.JWKS_URL === undefined
         ? null
         : { jwksUrl: values.JWKS_URL, issuer: values.JWT_ISSUER ?? null, audience: values.JWT_AUDIENCE ?? null },
-    proxyUrl: values.PROXY_URL ?? publicUrl ?? localProxyUrl,
-    proxyHealthUrl: `${values.PROXY_URL ?? localProxyUrl}/healthz`,
+    proxyUrl: proxyUrl ?? publicUrl ?? localProxyUrl,
+    proxyHealthUrl: `${proxyUrl ?? localProxyUrl}/healthz`,
     proxyPort: values.PROXY_PORT,
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
     ),
     schemaPollIntervalMs: values.SCHEMA_POLL_INTERVAL_MS,
     telemetry: parseTelemetryConfig(env),
-    logLevel: values.LOG_LEVEL,
-    logRequests: values.LOG_REQUESTS,
   };
 }
 

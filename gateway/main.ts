@@ -12,13 +12,13 @@ import {
   createTokenSigner,
   logLifetime,
   prepareDataDir,
-  readSecretKey,
   requirePort,
   runProcess,
   type ProcessLifetime,
   type ServiceHealth,
 } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { askedText, parseCommandLine } from "./command-line.ts";
 import { createComposedSupergraph } from "./supergraph/composed-supergraph.ts";
 import { parseGatewayConfig } from "./config.ts";
@@ -46,6 +46,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const given = parseCommandLine(process.argv.slice(2), process.env);
   const isAlone = given !== null;
   const config = parseGatewayConfig(process.env, { isAlone });
+  const readSecretKeys = parseSecretKeys(process.env);
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
   logLifetime(lifetime, logger);
   const { file } = given ?? { file: join(import.meta.dirname, "..", "schema", "supergraph.graphql") };
@@ -103,8 +104,8 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
 
   async function createOfToolyard() {
     await prepareDataDir(config.dataDir, logger);
-    const secretKeys = [config.secretKey ?? (await readSecretKey(config.dataDir)), ...config.previousSecretKeys];
-    const [secretKey = "", ...previousSecretKeys] = secretKeys;
+    const secretKeys = await readSecretKeys(config.dataDir);
+    const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     /** Of its own for each subgraph: what one is sent is worth nothing at another. */
     const headersFor = (subgraph: string) =>

@@ -16,11 +16,11 @@ import {
   createUserCaller,
   logLifetime,
   prepareDataDir,
-  readSecretKey,
   requirePort,
   runProcess,
 } from "@toolyard/service-kit";
-import { flag, integer, parseEnvironment } from "@toolyard/service-kit/process/config.ts";
+import { flag, integer, parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
+import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createSqliteStores } from "@toolyard/subgraph-host";
@@ -49,17 +49,19 @@ process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
 
 await runProcess(
   async (lifetime) => {
-    const config = parseGatewayConfig(process.env);
-    const { SAMPLE: wantsSample, PROXY_MAX_HEAP_MB: proxyHeapMb } = parseEnvironment(
-      { SAMPLE: flag(true), PROXY_MAX_HEAP_MB: integer({ fallback: PROXY_MAX_HEAP_MB, min: 128, max: 65_536 }) },
-      process.env,
+    const heapMb = integer({ fallback: PROXY_MAX_HEAP_MB, min: 128, max: 65_536 });
+    const [settings, readSecretKeys, { SAMPLE: wantsSample, PROXY_MAX_HEAP_MB: proxyHeapMb }] = parseTogether(
+      () => parseProcessConfig(process.env),
+      () => parseSecretKeys(process.env),
+      () => parseEnvironment({ SAMPLE: flag(true), PROXY_MAX_HEAP_MB: heapMb }, process.env),
     );
+    const config = parseGatewayConfig(process.env, { process: settings });
     const configs = {
-      identity: parseIdentityConfig(process.env),
+      identity: parseIdentityConfig(process.env, { process: settings }),
       tools: parseToolsConfig(process.env),
       knowledge: parseKnowledgeConfig(process.env),
       analysis: parseAnalysisConfig(process.env),
-      deployments: parseDeploymentsConfig({ ...process.env, PROXY_URL: config.proxyUrl }, { replicasOnExit: "stop" }),
+      deployments: parseDeploymentsConfig(process.env, { replicasOnExit: "stop", process: config }),
     };
     const dataDir = resolve(config.dataDir);
     const ownLogger = createLogger({ level: config.logLevel, name: "standalone" });
@@ -70,8 +72,8 @@ await runProcess(
     lifetime.onShutdown("the data folder", () => lock.release());
     await requirePort("PORT", config.host, config.port);
     await requirePort("PROXY_PORT", config.host, config.proxyPort);
-    const secretKeys = [config.secretKey ?? (await readSecretKey(dataDir)), ...config.previousSecretKeys];
-    const [secretKey = "", ...previousSecretKeys] = secretKeys;
+    const secretKeys = await readSecretKeys(dataDir);
+    const [secretKey, ...previousSecretKeys] = secretKeys;
     const stores = createSqliteStores({
       dataDir,
       bus: createInProcessBus({ isOnlyWriter: true }),

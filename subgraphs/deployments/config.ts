@@ -2,7 +2,8 @@ import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
-import { flag, integer, list, publicAddresses } from "@toolyard/service-kit/process/config.ts";
+import { integer, list } from "@toolyard/service-kit/process/config.ts";
+import { gatewayUrl, parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
 import type { PortRange } from "./engine/ports.ts";
@@ -66,8 +67,6 @@ const shape = {
     .default("127.0.0.1")
     .refine((host) => isIP(host) !== 0 || /^[A-Za-z0-9.-]+$/.test(host), "must be an IP address or a host name")
     .meta({ example: "127.0.0.1" }),
-  ...publicAddresses,
-  ALLOW_PRIVATE_REMOTES: flag(false),
   REPLICAS_ON_EXIT: z.enum(["stop", "keep"], "must be stop or keep").optional().meta({ example: "keep" }),
   PROCESS_ISOLATION: z
     .enum(["auto", "bubblewrap", "none"], "must be auto, bubblewrap or none")
@@ -86,12 +85,7 @@ const shape = {
       return z.NEVER;
     })
     .meta({ example: "/srv/notes" }),
-  // The gateway's, read here for one question only: who can reach Toolyard.
-  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
-  GATEWAY_URL: z.string().default(""),
-  CORS_ORIGINS: z.string().default(""),
-  ALLOWED_HOSTS: z.string().default(""),
-  TRUST_PROXY: z.string().default("false"),
+  GATEWAY_URL: gatewayUrl,
 };
 
 /**
@@ -100,8 +94,9 @@ const shape = {
  */
 export function parseDeploymentsConfig(
   env: Environment,
-  defaults: Pick<DeploymentsConfig, "replicasOnExit"> = { replicasOnExit: "keep" },
+  options: { replicasOnExit?: DeploymentsConfig["replicasOnExit"]; process?: ProcessConfig } = {},
 ): DeploymentsConfig {
+  const { replicasOnExit = "keep", process = parseProcessConfig(env) } = options;
   const parsed = parseEnvironment(shape, env);
   return {
     backend: parsed.MCP_DEPLOYMENT_BACKEND,
@@ -109,33 +104,25 @@ export function parseDeploymentsConfig(
     hostId: parsed.HOST_ID ?? null,
     cacheDir: parsed.CACHE_DIR ?? null,
     advertiseHost: parsed.REPLICA_ADVERTISE_HOST,
-    proxyUrl: parsed.PROXY_URL ?? parsed.PUBLIC_URL ?? "http://127.0.0.1:4100",
-    allowPrivateRemotes: parsed.ALLOW_PRIVATE_REMOTES,
-    replicasOnExit: parsed.REPLICAS_ON_EXIT ?? defaults.replicasOnExit,
+    proxyUrl: process.proxyUrl ?? process.publicUrl ?? "http://127.0.0.1:4100",
+    allowPrivateRemotes: process.allowPrivateRemotes,
+    replicasOnExit: parsed.REPLICAS_ON_EXIT ?? replicasOnExit,
     isolation: parsed.PROCESS_ISOLATION,
     replicaEnv: parsed.REPLICA_ENV,
     replicaPaths: parsed.REPLICA_PATHS,
-    reachable: isReachable(parsed),
+    reachable: isReachable(process, parsed.GATEWAY_URL),
     hostSecrets: hostSecretsOf(env),
     logRetentionMs: parsed.LOG_RETENTION_DAYS * 24 * 60 * 60 * 1_000,
   };
 }
 
 /** Any sign that it listens, or is published by a reverse proxy, beyond loopback: registration is open to those, too. */
-function isReachable(parsed: {
-  HOST: string;
-  PUBLIC_URL?: string | undefined;
-  PROXY_URL?: string | undefined;
-  GATEWAY_URL: string;
-  CORS_ORIGINS: string;
-  ALLOWED_HOSTS: string;
-  TRUST_PROXY: string;
-}): boolean {
-  const { HOST, PUBLIC_URL = "", PROXY_URL = "", GATEWAY_URL, CORS_ORIGINS, ALLOWED_HOSTS, TRUST_PROXY } = parsed;
-  const urls = [PUBLIC_URL, PROXY_URL, GATEWAY_URL, ...CORS_ORIGINS.split(",")];
-  const published = urls.flatMap((url) => URL.parse(url.trim())?.hostname.replace(/^\[|\]$/g, "") ?? []);
-  const hosts = [HOST, ...published, ...ALLOWED_HOSTS.split(",").flatMap((host) => host.trim() || [])];
-  return !/^(?:false|0|no|off|)$/i.test(TRUST_PROXY) || hosts.some((host) => host !== "localhost" && !isLoopback(host));
+function isReachable(process: ProcessConfig, gateway: string): boolean {
+  const { host, publicUrl, proxyUrl, corsOrigins, allowedHosts, trustProxy } = process;
+  const urls = [publicUrl, proxyUrl, gateway, ...corsOrigins];
+  const published = urls.flatMap((url) => (url === null ? [] : new URL(url).hostname.replace(/^\[|\]$/g, "")));
+  const hosts = [host, ...published, ...allowedHosts];
+  return trustProxy || hosts.some((name) => name !== "localhost" && !isLoopback(name));
 }
 
 function parseRange(text: string): PortRange | null {

@@ -1,5 +1,5 @@
 import { ConfigError, parseEnvironment, type Environment, type Role } from "@toolyard/service-kit";
-import { flag } from "@toolyard/service-kit/process/config.ts";
+import { parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { z } from "zod";
 import { passwordProblem, usernameSchema } from "./account-rules.ts";
 
@@ -24,11 +24,13 @@ const shape = {
     .meta({ example: "VIEWER" }),
   ADMIN_USERNAME: usernameSchema.default("admin").meta({ example: "admin" }),
   ADMIN_PASSWORD: z.string().optional().meta({ secret: true, example: "a sentence that only you know" }),
-  RATE_LIMIT_ENABLED: flag(true),
 };
 
 /** Reads identity's own variables. @throws ConfigError naming what is wrong, never the password. */
-export function parseIdentityConfig(env: Environment): IdentityConfig {
+export function parseIdentityConfig(
+  env: Environment,
+  { process = parseProcessConfig(env) }: { process?: ProcessConfig } = {},
+): IdentityConfig {
   const values = parseEnvironment(shape, env);
   const adminPassword = values.ADMIN_PASSWORD ?? null;
   const problem = adminPassword === null ? null : passwordProblem(adminPassword, { username: values.ADMIN_USERNAME });
@@ -40,6 +42,6 @@ export function parseIdentityConfig(env: Environment): IdentityConfig {
     registrationRole: values.REGISTRATION_ROLE,
     adminUsername: values.ADMIN_USERNAME,
     adminPassword,
-    rateLimitEnabled: values.RATE_LIMIT_ENABLED,
+    rateLimitEnabled: process.rateLimits,
   };
 }

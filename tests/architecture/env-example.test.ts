@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
 import { parseProxyConfig } from "@toolyard/proxy/config.ts";
+import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
@@ -22,6 +23,20 @@ const others = ["SAMPLE", "PROXY_MAX_HEAP_MB", "MAX_HEAP_MB"];
 /** Read to be refused, or everybody's. */
 const unlisted = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL", "NODE_ENV"];
 
+/** What every part makes of an environment. */
+function parseAll(env: Record<string, string>): object[] {
+  return [
+    parseGatewayConfig(env),
+    parseProxyConfig(env),
+    parseAnalysisConfig(env),
+    // As standalone has it.
+    parseDeploymentsConfig(env, { replicasOnExit: "stop" }),
+    parseIdentityConfig(env),
+    parseKnowledgeConfig(env),
+    parseToolsConfig(env),
+  ];
+}
+
 function variablesRead(): Set<string> {
   const read = new Set<string>();
   const env = new Proxy(given, {
@@ -30,13 +45,8 @@ function variablesRead(): Set<string> {
       return values[name];
     },
   });
-  parseGatewayConfig(env);
-  parseProxyConfig(env);
-  parseAnalysisConfig(env);
-  parseDeploymentsConfig(env);
-  parseIdentityConfig(env);
-  parseKnowledgeConfig(env);
-  parseToolsConfig(env);
+  parseAll(env);
+  parseSecretKeys(env);
   return read;
 }
 
@@ -66,4 +76,12 @@ test("every variable that .env.example sets is read", () => {
   const read = variablesRead();
   expect(set.filter((name) => !read.has(name) && !others.includes(name))).toEqual([]);
   expect(set.length).toBeGreaterThan(50);
+});
+
+test("what .env.example sets is what holds where nothing is set", () => {
+  const set = Object.fromEntries(
+    [...example.matchAll(/^([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
+  );
+  expect(Object.keys(set).length).toBeGreaterThan(30);
+  expect(parseAll({ ...given, ...set })).toEqual(parseAll(given));
 });

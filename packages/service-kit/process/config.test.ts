@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { flag, integer, list, parseEnvironment, port, prefixOf, publicAddresses, secretKey } from "./config.ts";
+import {
+  flag,
+  integer,
+  list,
+  parseEnvironment,
+  parseTogether,
+  port,
+  prefixOf,
+  publicAddresses,
+  secretKey,
+} from "./config.ts";
 
 const shape = {
   PORT: port(4000),
@@ -80,4 +90,16 @@ describe("the address by which Toolyard is reached", () => {
     expect(parse).toThrow(/PUBLIC_URL: must be an address without user, password/);
     expect(parse).not.toThrow(/hunter2/);
   });
+});
+
+test("what several parsers find wrong is said at once, the same only once", () => {
+  const parse = (name: string) => () => parseEnvironment({ [name]: port(1) }, { [name]: "many" });
+  const failing = () => parseTogether(parse("PORT"), parse("PROXY_PORT"), parse("PORT"), () => 7);
+  expect(failing).toThrow(/^PORT: [^\n]+\nPROXY_PORT: [^\n]+$/);
+  expect(
+    parseTogether(
+      () => 1,
+      () => "two",
+    ),
+  ).toEqual([1, "two"]);
 });

@@ -39,6 +39,25 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   throw new ConfigError(lines.join("\n"));
 }
 
+/** What each parser answers. @throws ConfigError naming every wrong variable of all of them. */
+export function parseTogether<Parsed extends readonly unknown[]>(
+  ...parsers: { [Each in keyof Parsed]: () => Parsed[Each] }
+): Parsed {
+  const problems = new Set<string>();
+  const parsed = parsers.map((parse) => {
+    try {
+      return parse();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.add(error.message);
+      return undefined;
+    }
+  });
+  if (problems.size > 0) throw new ConfigError([...problems].join("\n"));
+  // None threw: each is what its parser answered.
+  return parsed as unknown as Parsed;
+}
+
 /** The meta of a schema, or of what it makes optional or gives a default. */
 function metaOf(schema: unknown): Record<string, unknown> {
   if (!(schema instanceof z.ZodType)) return {};

@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { readSecretKey } from "../identity/secret-key.ts";
+import {
+  baseUrl,
+  flag,
+  list,
+  logLevel,
+  metricsToken,
+  parseEnvironment,
+  port,
+  publicAddresses,
+  refuseUnusedServers,
+  secretKey,
+  type Environment,
+} from "./config.ts";
+import type { LogLevel } from "./log.ts";
+
+/** What all processes of Toolyard are told alike. */
+export interface ProcessConfig {
+  /** The address to listen on. */
+  host: string;
+  dataDir: string;
+  /** How clients reach Toolyard, without a slash at its end; null: as their Host headers say. */
+  publicUrl: string | null;
+  /** Where tools are called, when that is another place. */
+  proxyUrl: string | null;
+  /** Origins of browsers' pages that may call, the public one among them, beside loopback ones. */
+  corsOrigins: string[];
+  /** Names by which clients may address a process, beside loopback names and the CORS origins' hosts. */
+  allowedHosts: string[];
+  /** Whether the last address of X-Forwarded-For is believed: only behind a proxy that sets it. */
+  trustProxy: boolean;
+  /** Whether logins, operations and calls are limited. */
+  rateLimits: boolean;
+  /** Whether remote launches may lead to private addresses. */
+  allowPrivateRemotes: boolean;
+  /** By which /metrics is read besides administrators' credentials; null: by those only. */
+  metricsToken: string | null;
+  logLevel: LogLevel;
+  /** Whether each request has its line in the log. */
+  logRequests: boolean;
+}
+
+/** The variables of `ProcessConfig`, said here and nowhere else. */
+export const processVariables = {
+  HOST: z.string().default("127.0.0.1").meta({ example: "127.0.0.1" }),
+  DATA_DIR: z.string().default("./data").meta({ example: "./data" }),
+  ...publicAddresses,
+  CORS_ORIGINS: list([], "https://app.example.com,https://admin.example.com").refine(
+    (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
+    "must be origins separated by commas, each scheme and host without a path",
+  ),
+  ALLOWED_HOSTS: list([], "toolyard.example.com"),
+  TRUST_PROXY: flag(false),
+  RATE_LIMIT_ENABLED: flag(true),
+  ALLOW_PRIVATE_REMOTES: flag(false),
+  METRICS_TOKEN: metricsToken,
+  LOG_LEVEL: logLevel,
+  LOG_REQUESTS: flag(true),
+};
+
+/** Where the parts find each other: read by those that ask. */
+export const gatewayUrl = baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000");
+export const proxyPort = port(4100);
+
+/**
+ * @param options.keepsData Whether the process keeps any: then it refuses servers that this version does not use.
+ * @throws ConfigError naming every wrong variable.
+ */
+export function parseProcessConfig(
+  env: Environment,
+  { keepsData = true }: { keepsData?: boolean } = {},
+): ProcessConfig {
+  if (keepsData) refuseUnusedServers(env);
+  const values = parseEnvironment(processVariables, env);
+  const publicUrl = values.PUBLIC_URL ?? null;
+  return {
+    host: values.HOST,
+    dataDir: values.DATA_DIR,
+    publicUrl,
+    proxyUrl: values.PROXY_URL ?? null,
+    // The page at the public address is Toolyard's own.
+    corsOrigins: [...values.CORS_ORIGINS, ...(publicUrl === null ? [] : [new URL(publicUrl).origin])],
+    allowedHosts: values.ALLOWED_HOSTS,
+    trustProxy: values.TRUST_PROXY,
+    rateLimits: values.RATE_LIMIT_ENABLED,
+    allowPrivateRemotes: values.ALLOW_PRIVATE_REMOTES,
+    metricsToken: values.METRICS_TOKEN ?? null,
+    logLevel: values.LOG_LEVEL,
+    logRequests: values.LOG_REQUESTS,
+  };
+}
+
+const keyVariables = { SECRET_KEY: secretKey.optional(), SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY") };
+
+/**
+ * The keys of a process that holds them, the current one first: SECRET_KEY, or the one kept in DATA_DIR, and earlier ones.
+ * @returns what reads them, once the variables are known to be good and DATA_DIR is prepared
+ * @throws ConfigError naming every wrong variable, never a key.
+ */
+export function parseSecretKeys(env: Environment): (dataDir: string) => Promise<readonly [string, ...string[]]> {
+  const { SECRET_KEY: given, SECRET_KEY_PREVIOUS: previous } = parseEnvironment(keyVariables, env);
+  return async (dataDir) => [given ?? (await readSecretKey(dataDir)), ...previous];
+}
