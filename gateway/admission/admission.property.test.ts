@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { buildSchema, parse, validate } from "graphql";
 import { expect, test } from "vitest";
-import { createAdmission } from "./admission.ts";
+import { admissionOf } from "./admission.fixture.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
 const schema = buildSchema(
@@ -42,7 +42,7 @@ test("what is refused and what is admitted is what the specification says, whate
   };
   fc.assert(
     fc.property(text, (query) => {
-      const admission = createAdmission({ schema, costs, limits, introspection: true });
+      const admission = admissionOf({ schema, costs, limits, introspection: true });
       const admitted = admission.admit(query, null);
       expect("hash" in admitted).toBe(validate(schema, parse(query)).length === 0);
       // The second time it comes from the cache.
@@ -57,7 +57,7 @@ test("tighter limits never admit more", () => {
     fc.property(text, fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 3 }), (query, maxDepth, maxAliases) => {
       const isAdmitted = (more: number) =>
         "hash" in
-        createAdmission({
+        admissionOf({
           schema,
           costs,
           limits: { ...defaultOperationLimits, maxDepth: maxDepth + more, maxAliases: maxAliases + more },

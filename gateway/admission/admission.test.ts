@@ -1,6 +1,6 @@
 import { buildSchema } from "graphql";
 import { describe, expect, test } from "vitest";
-import { createAdmission } from "./admission.ts";
+import { admissionOf } from "./admission.fixture.ts";
 import { bytesOfDocument } from "@toolyard/service-kit/graph/document-cache.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
@@ -8,7 +8,7 @@ const schema = buildSchema(
   "scalar JSON input Filter { and: [Filter!] n: Int } type Query { a: Query b(json: JSON, filter: Filter): String }",
 );
 const costs = { fields: new Map(), inputFields: new Map(), types: new Map() };
-const admission = () => createAdmission({ schema, costs, limits: defaultOperationLimits, introspection: true });
+const admission = () => admissionOf({ schema, costs, limits: defaultOperationLimits, introspection: true });
 
 /** The errors that a text is refused with. */
 function refusal(text: string) {
@@ -35,7 +35,7 @@ describe("a text that nests more than can be walked is refused as too deep", () 
 test("texts are kept for as long as their documents together take no more than they may, the latest used first", () => {
   const textOf = (index: number) => `{ a${index}: b }`;
   const maxCachedBytes = 20 * bytesOfDocument(textOf(10).length);
-  const { admit, knows } = createAdmission({
+  const { admit, knows } = admissionOf({
     schema,
     costs,
     limits: defaultOperationLimits,

@@ -152,7 +152,6 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         const result = await graph.executor.execute({
           ...request,
           context: span ? span.inside(context) : context,
-          validDocument: operation.validDocument,
         });
         span?.end(result.errors);
         shadow?.answered({ graph, request, operation, result });

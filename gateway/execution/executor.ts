@@ -1,11 +1,4 @@
-import {
-  GraphQLError,
-  Kind,
-  type DocumentNode,
-  type ExecutionResult,
-  type GraphQLSchema,
-  type ValidationRule,
-} from "graphql";
+import { GraphQLError, Kind, type DocumentNode, type ExecutionResult, type GraphQLSchema } from "graphql";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
@@ -20,12 +13,12 @@ import { createIsolatedPlanner, type ReplacedPlan } from "./planning/isolated-pl
 import type { AbortSignalLike } from "../common/light-abort.ts";
 import {
   createPreparedOperations,
-  tooDeep,
   type HotOperation,
   type OperationText,
   type Variant,
   type VariantChoice,
 } from "./prepared-operations.ts";
+import { createDocuments, tooDeep, type DocumentChecks, type Documents } from "./documents.ts";
 import { askedErrors } from "./running/asked-errors.ts";
 import type { ResponsePath } from "./running/projection.ts";
 import type { QueryPlan } from "./planning/query-plan.ts";
@@ -48,7 +41,7 @@ export interface GraphRequest {
   signal?: AbortSignalLike | undefined;
   /** Told once the subgraph has let a subscription in. */
   onOpen?: (() => void) | undefined;
-  /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here, once for a text. */
+  /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here. */
   validDocument?: DocumentNode | undefined;
   /** Who runs it, of those that the executor has; see `ExecutorOptions.engines`. */
   engine?: Engine | undefined;
@@ -58,6 +51,9 @@ export interface GraphRequest {
 export const ENGINES = ["toolyard", "apollo"] as const;
 export type Engine = (typeof ENGINES)[number];
 
+/** Whom a schema is for: everybody, or services only. */
+export type Audience = "public" | "internal";
+
 export interface Executor {
   /** Rejects when an engine that is needed does not take the supergraph. */
   readonly ready: Promise<void>;
@@ -66,6 +62,8 @@ export interface Executor {
   /** With what is for services only. */
   readonly internalApiSchema: GraphQLSchema;
   readonly supergraphSdl: string;
+  /** The documents that are valid against the one schema and the other. */
+  readonly documents: Readonly<Record<Audience, Documents>>;
   /** What the request is: its one operation, or why it cannot be run. Cached, like everything that depends on the text only. */
   inspect(
     request: Pick<GraphRequest, "query" | "operationName" | "context">,
@@ -96,7 +94,7 @@ export interface Executor {
 }
 
 export interface WarmOperation extends HotOperation {
-  audience: "public" | "internal";
+  audience: Audience;
 }
 
 export interface InspectedOperation {
@@ -136,14 +134,14 @@ export interface ExecutorOptions {
   overridePercentageOf?: (context: OperationContext) => number;
   /** Who runs queries and mutations where a request does not say, and who else can; the executor itself unless given. */
   engines?: readonly [Engine, ...Engine[]];
-  /** Rules beside those of the specification, such as limits. */
-  validationRules?: readonly ValidationRule[];
+  /** What is asked of documents beyond being valid, such as limits; nothing unless given. */
+  checksOf?: ((audience: Audience, schema: GraphQLSchema) => DocumentChecks) | undefined;
   log?: Pick<Logger, "error" | "warn"> | undefined;
 }
 
 export function createExecutor(options: ExecutorOptions): Executor {
   const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, log } = options;
-  const { eventConcurrency = 8, validationRules = [], maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
+  const { eventConcurrency = 8, maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
   const { shareReadsMs = 10 } = options;
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
@@ -161,19 +159,20 @@ export function createExecutor(options: ExecutorOptions): Executor {
     return client;
   }
 
-  const prepareFor = (schema: GraphQLSchema) =>
-    createPreparedOperations({
-      schema,
-      supergraph,
-      authorization,
-      planner,
-      clientOf,
-      validationRules,
-      maxFields,
+  const { checksOf } = options;
+  const documents = {
+    public: createDocuments({ schema: apiSchema, checks: checksOf?.("public", apiSchema), maxCachedBytes }),
+    internal: createDocuments({
+      schema: internalApiSchema,
+      checks: checksOf?.("internal", internalApiSchema),
       maxCachedBytes,
-      log,
-    });
-  const operations = { public: prepareFor(apiSchema), internal: prepareFor(internalApiSchema) };
+    }),
+  };
+  const planning = { supergraph, authorization, planner, clientOf, maxFields, log };
+  const operations = {
+    public: createPreparedOperations({ ...planning, schema: apiSchema, documents: documents.public }),
+    internal: createPreparedOperations({ ...planning, schema: internalApiSchema, documents: documents.internal }),
+  };
 
   const { engines = ["toolyard"] } = options;
   const apollo = engines.includes("apollo")
@@ -344,6 +343,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     apiSchema,
     internalApiSchema,
     supergraphSdl,
+    documents,
     inspect(request) {
       const prepared = prepare(request);
       if ("length" in prepared) return { errors: prepared };
@@ -387,7 +387,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     },
     async close() {
       // A subscription that goes on keeps this executor in memory, and should not keep what others have asked.
-      for (const prepared of Object.values(operations)) prepared.clear();
+      for (const kept of Object.values(documents)) kept.clear();
       await Promise.all([planner.close(), apollo?.close()]);
     },
   };

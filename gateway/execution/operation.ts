@@ -1,18 +1,11 @@
 import {
-  getEnterLeaveForKind,
-  getOperationAST,
   GraphQLError,
   isAbstractType,
   Kind,
-  KnownDirectivesRule,
-  parse,
   print,
-  specifiedRules,
   TypeInfo,
-  validate,
   visit,
   visitWithTypeInfo,
-  type DirectiveNode,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
@@ -20,9 +13,8 @@ import {
   type OperationDefinitionNode,
   type SelectionNode,
   type SelectionSetNode,
-  type ValidationContext,
-  type ValidationRule,
 } from "graphql";
+import { operationOf } from "./documents.ts";
 import type { Authorization, Requirement } from "./schema/authorization.ts";
 import { normalizeSelection } from "./planning/normalized-selection.ts";
 import type { Supergraph } from "./schema/supergraph.ts";
@@ -46,62 +38,6 @@ export interface Operation {
   dataKeyOf(field: FieldNode): string;
 }
 
-/** Parses and validates; errors are the client's. */
-export function parseOperation(
-  query: string,
-  schema: GraphQLSchema,
-  rules: readonly ValidationRule[] = [],
-): DocumentNode | readonly GraphQLError[] {
-  let document: DocumentNode;
-  try {
-    document = parse(query);
-  } catch (error) {
-    if (error instanceof GraphQLError) return [withCode(error, "GRAPHQL_PARSE_FAILED")];
-    throw error;
-  }
-  const problems = validate(schema, document, [...operationRules, ...rules]);
-  return problems.length > 0 ? problems.map((error) => withCode(error, "GRAPHQL_VALIDATION_FAILED")) : document;
-}
-
-const isIncremental = ({ name }: DirectiveNode, context: ValidationContext) =>
-  (name.value === "defer" || name.value === "stream") && !context.getSchema().getDirective(name.value);
-
-/** Says of @defer and @stream that they are not supported, rather than that they are unknown. Turned off, they ask for nothing. */
-const refuseIncrementalDelivery: ValidationRule = (context) => ({
-  Directive(node) {
-    if (!isIncremental(node, context)) return;
-    const condition = node.arguments?.find((argument) => argument.name.value === "if")?.value;
-    if (condition?.kind === Kind.BOOLEAN && !condition.value) return;
-    const message = `The directive "@${node.name.value}" is not supported here: every result comes in one piece. Leave it out.`;
-    context.reportError(new GraphQLError(message, { nodes: node }));
-  },
-});
-
-const refuseUnknownDirectives: ValidationRule = (context) => {
-  const visitor = KnownDirectivesRule(context);
-  const { enter: check } = getEnterLeaveForKind(visitor, Kind.DIRECTIVE);
-  return {
-    Directive: (node, ...place) => {
-      if (!isIncremental(node, context)) check?.call(visitor, node, ...place);
-    },
-  };
-};
-
-/** The specification's rules, but for what is said of incremental delivery. */
-export const operationRules: readonly ValidationRule[] = [
-  ...specifiedRules.map((rule) => (rule === KnownDirectivesRule ? refuseUnknownDirectives : rule)),
-  refuseIncrementalDelivery,
-];
-
-function withCode(error: GraphQLError, code: string): GraphQLError {
-  return new GraphQLError(error.message, {
-    nodes: error.nodes ?? null,
-    source: error.source ?? null,
-    positions: error.positions ?? null,
-    extensions: { ...error.extensions, code },
-  });
-}
-
 export interface PrepareOptions {
   document: DocumentNode;
   operationName: string | null;
@@ -113,12 +49,8 @@ export interface PrepareOptions {
 /** @returns an error when the document has no such operation, or several and none is named. */
 export function prepareOperation(options: PrepareOptions): Operation | GraphQLError {
   const { document, operationName, schema, supergraph, authorization } = options;
-  const definition = getOperationAST(document, operationName);
-  if (!definition) {
-    const message =
-      operationName === null ? "Name the operation to run." : `Unknown operation named "${operationName}".`;
-    return new GraphQLError(message, { extensions: { code: "OPERATION_RESOLUTION_FAILURE" } });
-  }
+  const definition = operationOf(document, operationName);
+  if (definition instanceof GraphQLError) return definition;
   const fragments = new Map<string, FragmentDefinitionNode>();
   for (const node of document.definitions) {
     if (node.kind === Kind.FRAGMENT_DEFINITION) fragments.set(node.name.value, node);

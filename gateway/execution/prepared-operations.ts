@@ -4,14 +4,13 @@ import {
   type DocumentNode,
   type ExecutionResult,
   type GraphQLSchema,
-  type ValidationRule,
 } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
-import { bytesOfDocument, createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { Authorization } from "./schema/authorization.ts";
 import type { Json } from "./running/execution.ts";
-import { parseOperation, planTextOf, prepareOperation, type Operation } from "./operation.ts";
+import { tooDeep, type Documents, type ValidDocument } from "./documents.ts";
+import { planTextOf, prepareOperation, type Operation } from "./operation.ts";
 import { compilePlan, type CompiledPlan } from "./running/plan-compiler.ts";
 import { createProjection, type Projection } from "./running/projection.ts";
 import type { QueryPlan } from "./planning/query-plan.ts";
@@ -62,10 +61,9 @@ export interface PreparedOperationsOptions {
   authorization: Authorization | null;
   planner: QueryPlanner;
   clientOf(subgraph: string): SubgraphClient;
-  validationRules: readonly ValidationRule[];
+  /** Those that are valid against it. What is prepared is kept along with them. */
+  documents: Documents;
   maxFields: number;
-  /** What all that is kept may take together, in bytes, by estimate. */
-  maxCachedBytes: number;
   log: Pick<Logger, "error"> | undefined;
 }
 
@@ -81,17 +79,6 @@ export interface PreparedOperations {
   get(text: OperationText): PreparedOperation | readonly GraphQLError[];
   /** All that is kept. */
   known(): HotOperation[];
-  /** Forgets all that is kept; what runs goes on. */
-  clear(): void;
-  /** Estimated bytes of all that is kept. */
-  readonly cachedBytes: number;
-}
-
-interface KnownDocument {
-  document: DocumentNode;
-  operations: Map<string, KnownOperation>;
-  /** By estimate, with all that was made of it. */
-  bytes: number;
 }
 
 interface KnownOperation extends PreparedOperation {
@@ -105,38 +92,28 @@ const maxOperationsOfDocument = 64;
 const bytesOfPlan = (length: number) => 3_000 + 5 * length;
 
 export function createPreparedOperations(options: PreparedOperationsOptions): PreparedOperations {
-  const { schema, supergraph, authorization, validationRules, maxCachedBytes } = options;
-  const documents = createDocumentCache<KnownDocument>({ maxBytes: maxCachedBytes });
-
-  /** What is made of it later counts as well. */
-  function addBytes(query: string, known: KnownDocument, bytes: number): void {
-    known.bytes += bytes;
-    // It may have been pushed out meanwhile. A cache looks at sizes of new values only.
-    if (documents.peek(query) !== known) return;
-    documents.delete(query);
-    documents.set(query, known, { size: known.bytes });
-  }
+  const { schema, supergraph, authorization, documents } = options;
+  const preparedOf = new WeakMap<ValidDocument, Map<string, KnownOperation>>();
 
   function prepare({ query, operationName, validDocument }: OperationText): KnownOperation | readonly GraphQLError[] {
-    let known = documents.get(query);
-    if (!known) {
-      const document = validDocument ?? parseOperation(query, schema, validationRules);
-      // Invalid ones are not kept: they would push out what is used.
-      if (!("kind" in document)) return document;
-      known = { document, operations: new Map(), bytes: bytesOfDocument(query.length) };
-      documents.set(query, known);
+    const known = documents.get(query, validDocument);
+    if (!("document" in known)) return known;
+    let operations = preparedOf.get(known);
+    if (!operations) {
+      operations = new Map();
+      preparedOf.set(known, operations);
     }
     const name = operationName ?? null;
-    const prepared = known.operations.get(name ?? "");
+    const prepared = operations.get(name ?? "");
     if (prepared) return prepared;
-    const { document, operations } = known;
+    const { document } = known;
     const operation = prepareOperation({ document, operationName: name, schema, supergraph, authorization });
     if (operation instanceof GraphQLError) return [operation];
-    const owner = known;
+    const addBytes = (bytes: number) => documents.addBytes(known, bytes);
     const fresh = {
       operation,
-      ...variantsOf(operation, options, (bytes) => addBytes(query, owner, bytes)),
-      introspect: introspectionOf(operation, schema, (bytes) => addBytes(query, owner, bytes)),
+      ...variantsOf(operation, options, addBytes),
+      introspect: introspectionOf(operation, schema, addBytes),
     };
     if (operations.size < maxOperationsOfDocument) operations.set(name ?? "", fresh);
     return fresh;
@@ -154,22 +131,15 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
     },
     known() {
       const all: HotOperation[] = [];
-      for (const [query, { operations }] of documents.entries()) {
-        for (const [name, operation] of operations)
-          for (const used of operation.uses()) all.push({ query, operationName: name === "" ? null : name, ...used });
+      for (const document of documents.kept()) {
+        for (const [name, operation] of preparedOf.get(document) ?? []) {
+          const named = { query: document.query, operationName: name === "" ? null : name };
+          for (const used of operation.uses()) all.push({ ...named, ...used });
+        }
       }
       return all;
     },
-    clear: () => documents.clear(),
-    get cachedBytes() {
-      return documents.calculatedSize;
-    },
   };
-}
-
-/** @param what with its verb */
-export function tooDeep(what = "operation is"): GraphQLError {
-  return graphqlError("BAD_USER_INPUT", `The ${what} nested too deeply.`);
 }
 
 function variantsOf(

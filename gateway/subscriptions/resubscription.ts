@@ -53,7 +53,7 @@ export function followGraph(options: FollowGraphOptions): Results {
   const first = admit(held.graph);
   /** Whether its events have a place in a log: a field `sequence` of another kind is none. */
   const readsLog = "hash" in first && logPositionOf(first, request) !== null;
-  let stream = open(held.graph, validated(request, first));
+  let stream = open(held.graph, request);
   let pending: Promise<Step> | null = null;
   let lastSequence: string | null = null;
   let hasDelivered = false;
@@ -120,7 +120,7 @@ export function followGraph(options: FollowGraphOptions): Results {
       return null;
     }
     way = nextWay;
-    stream = open(next.graph, resumedOn(admitted) ?? validated(request, admitted));
+    stream = open(next.graph, resumedOn(admitted) ?? request);
     // The new one is opened before the old one is closed.
     pending = stream.next();
     pending.catch(() => undefined); // met by whoever takes the next result
@@ -141,7 +141,7 @@ export function followGraph(options: FollowGraphOptions): Results {
   function resumedOn(admitted: AdmittedOperation): Omit<GraphRequest, "signal"> | null {
     const position = logPositionOf(admitted, request);
     if (position && lastSequence !== null) return resumeAfter(admitted, request, lastSequence);
-    return position && hasDelivered && position.after !== null ? null : validated(request, admitted);
+    return position && hasDelivered && position.after !== null ? null : request;
   }
 
   /**
@@ -249,8 +249,4 @@ async function wayOf(graph: Graph, request: GraphRequest): Promise<string | null
 
 function isBusy(error: unknown): boolean {
   return error instanceof GraphQLError && error.extensions["code"] === "CAPACITY_EXHAUSTED";
-}
-
-function validated(request: GraphRequest, admitted: AdmittedOperation | readonly GraphQLError[]): GraphRequest {
-  return "hash" in admitted ? { ...request, validDocument: admitted.validDocument } : request;
 }

@@ -1,5 +1,5 @@
 import { ConfigError, isPublic, messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
-import { createAdmission, type Admission, type AdmissionOptions } from "../admission/admission.ts";
+import { admissionChecks, createAdmission, type Admission, type AdmissionOptions } from "../admission/admission.ts";
 import { createExecutor, type Engine, type Executor, type ExecutorOptions } from "../execution/executor.ts";
 import { parseSupergraph } from "../execution/schema/supergraph.ts";
 import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
@@ -85,8 +85,11 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       const key = `${name} ${url}`;
       clients.set(key, known.get(key) ?? createClient(name, url));
     }
+    const costs = parseCostModel(supergraph.document);
     const executor = createExecutor({
       supergraphSdl,
+      checksOf: (audience, schema) =>
+        admissionChecks({ schema, costs, limits, introspection: introspection || audience === "internal" }),
       clients: [...clients.values()],
       timeoutMs,
       subgraphsKnowCallers,
@@ -94,14 +97,14 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       onReplacedPlan,
       log,
     });
-    const costs = parseCostModel(supergraph.document);
+    const { documents, apiSchema, internalApiSchema } = executor;
     const graph = {
       supergraphSdl,
       subgraphUrls: supergraph.subgraphUrls,
       executor,
       admission: {
-        public: createAdmission({ schema: executor.apiSchema, costs, limits, introspection, isKnown }),
-        internal: createAdmission({ schema: executor.internalApiSchema, costs, limits, introspection: true }),
+        public: createAdmission({ schema: apiSchema, documents: documents.public, costs, limits, isKnown }),
+        internal: createAdmission({ schema: internalApiSchema, documents: documents.internal, costs, limits }),
       },
     };
     return { graph, clients, users: 0 };

@@ -69,7 +69,7 @@ function createSubject(
       shadow.answered({
         graph,
         request: { query, variables: { secret: "swordfish" }, context: { caller: anonymous, requestId: "r1" } },
-        operation: { kind: "query", hash: "abc", name: "Names", validDocument: parse(query), ...more },
+        operation: { kind: "query", hash: "abc", name: "Names", document: parse(query), ...more },
         result,
       }),
     outcomes,

@@ -41,7 +41,7 @@ export interface AnsweredOperation {
   /** On which it ran. */
   graph: Graph;
   request: GraphRequest;
-  operation: Pick<AdmittedOperation, "kind" | "hash" | "name" | "validDocument">;
+  operation: Pick<AdmittedOperation, "kind" | "hash" | "name" | "document">;
   result: ExecutionResult;
 }
 
@@ -56,7 +56,7 @@ export function createShadow(options: ShadowOptions): Shadow {
   const running = new Set<Promise<void>>();
   const known = new Set<string>();
 
-  function runBy(engine: Engine, { graph, request, operation }: AnsweredOperation): Promise<ExecutionResult> {
+  function runBy(engine: Engine, { graph, request }: AnsweredOperation): Promise<ExecutionResult> {
     const { query, operationName, variables, context } = request;
     // Nothing that records: for whom it runs, and no more.
     const { caller, requestId, clientAddress, scopes, policies, headers } = context;
@@ -64,7 +64,6 @@ export function createShadow(options: ShadowOptions): Shadow {
       query,
       operationName,
       variables,
-      validDocument: operation.validDocument,
       context: {
         caller,
         requestId,
@@ -84,7 +83,7 @@ export function createShadow(options: ShadowOptions): Shadow {
       const again = await runBy(engine, answered);
       // What was ended on the way is no answer.
       ending.signal.throwIfAborted();
-      return differencesOf(result, again, operation.validDocument);
+      return differencesOf(result, again, operation.document);
     };
     // The answer is sent first.
     await nextTurn();
