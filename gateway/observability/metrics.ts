@@ -1,13 +1,12 @@
 import type { Gauge as SubgraphGauge } from "@toolyard/service-kit";
 import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
-import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
-import { Counter, Gauge, Registry } from "prom-client";
+import { createBoundedLabel, createMetrics, methodLabel } from "@toolyard/service-kit/process/metrics.ts";
+import type { Registry } from "prom-client";
 import type { ReplacedPlan } from "../execution/planning/isolated-planner.ts";
-import { createLightCounter, createLightHistogram } from "./light-metrics.ts";
 import { createOperationMetrics, type OperationMetrics } from "./operation-metrics.ts";
 import type { ShadowOutcome } from "../execution/reference/shadow.ts";
 
-/** The gateway's metrics. Labels are few and never an id, a raw path or what a caller typed. */
+/** The gateway's metrics. */
 export interface GatewayMetrics {
   registry: Registry;
   /** All of them, in Prometheus' text format. */
@@ -20,8 +19,6 @@ export interface GatewayMetrics {
   compared(outcome: ShadowOutcome): void;
 }
 
-const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
-
 /** @param options.gauges What subgraphs count, asked of each when metrics are read. */
 export function createGatewayMetrics(options: {
   gauges: () => readonly Promise<readonly SubgraphGauge[]>[];
@@ -31,52 +28,36 @@ export function createGatewayMetrics(options: {
   maxOperations: number;
 }): GatewayMetrics {
   const { gauges, subscriptions, droppedEvents, maxOperations } = options;
-  const registry = new Registry();
-  collectProcessMetrics(registry);
-  const registers = [registry];
-  const requests = createLightCounter({
-    registry,
+  const metrics = createMetrics();
+  const { registry } = metrics;
+  const requests = metrics.counter({
     name: "http_requests_total",
     help: "HTTP requests answered.",
     labelNames: ["method", "endpoint", "status"],
   });
-  const durations = createLightHistogram({
-    registry,
+  const durations = metrics.histogram({
     name: "http_request_duration_seconds",
     help: "Time from a request's arrival to the end of its answer.",
     labelNames: ["method", "endpoint"],
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
   });
-  new Gauge({
-    name: "subscriptions_active",
-    help: "Subscriptions open now.",
-    registers,
-    collect() {
-      this.set(subscriptions());
-    },
-  });
-  new Counter({
+  metrics.reading({ name: "subscriptions_active", help: "Subscriptions open now.", read: subscriptions });
+  metrics.reading({
     name: "subscription_events_dropped_total",
     help: "Events thrown away because a client read too slowly.",
-    registers,
-    collect() {
-      this.reset();
-      this.inc(droppedEvents());
-    },
+    read: droppedEvents,
   });
-  const replacedPlans = new Counter({
+  const replacedPlans = metrics.counter({
     name: "query_plans_replaced_total",
     help: "Plans that were not taken from a planner, being wrong or none. The log has plan and reason by the hash.",
     labelNames: ["planner", "reason", "hash"],
-    registers,
   });
-  const compared = new Counter({
+  const compared = metrics.counter({
     name: "graphql_shadow_queries_total",
     help: "Queries that EXECUTOR_SHADOW chose to be run by the other executor as well, by what came of it.",
     labelNames: ["outcome"],
-    registers,
   });
-  const hashes = new Set<string>();
+  const hashLabel = createBoundedLabel({ max: maxOperations, rest: "others" });
   /** By endpoint, status and method: a handful. */
   const series = new Map<string, Map<number, Map<string, { observe(seconds: number): void }>>>();
 
@@ -101,14 +82,12 @@ export function createGatewayMetrics(options: {
     registry,
     report: createGaugeReport({ registry, read: gauges }),
     httpRequest(method, endpoint, status, seconds) {
-      const known = METHODS.has(method) ? method : "OTHER";
-      seriesOf(known, endpoint, status).observe(seconds);
+      seriesOf(methodLabel(method), endpoint, status).observe(seconds);
     },
-    operations: createOperationMetrics({ registry, maxOperations }),
+    operations: createOperationMetrics({ metrics, maxOperations }),
     planReplaced({ planner, reason, hash }) {
-      if (hashes.size < maxOperations) hashes.add(hash);
-      replacedPlans.inc({ planner, reason, hash: hashes.has(hash) ? hash : "others" });
+      replacedPlans.series({ planner, reason, hash: hashLabel(hash) }).inc();
     },
-    compared: (outcome) => compared.inc({ outcome }),
+    compared: (outcome) => compared.series({ outcome }).inc(),
   };
 }

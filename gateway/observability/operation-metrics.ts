@@ -1,7 +1,6 @@
-import type { Registry } from "prom-client";
+import type { Metrics } from "@toolyard/service-kit/process/metrics.ts";
 import type { AdmittedOperation } from "../admission/admission.ts";
 import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execution/clients/subgraph-client.ts";
-import { createLightCounter, createLightHistogram, createLightSummary } from "./light-metrics.ts";
 
 /** What is counted of GraphQL operations. Names come from clients: only so many are told apart, the rest is `other`. */
 export interface OperationMetrics {
@@ -14,36 +13,31 @@ export interface OperationMetrics {
 
 export type CountedOperation = Pick<AdmittedOperation, "kind" | "name" | "hash">;
 
-export function createOperationMetrics(options: { registry: Registry; maxOperations: number }): OperationMetrics {
-  const { registry, maxOperations } = options;
-  const operations = createLightCounter({
-    registry,
+export function createOperationMetrics(options: { metrics: Metrics; maxOperations: number }): OperationMetrics {
+  const { metrics, maxOperations } = options;
+  const operations = metrics.counter({
     name: "graphql_operations_total",
     help: "GraphQL operations executed.",
     labelNames: ["type", "outcome"],
   });
-  const durations = createLightHistogram({
-    registry,
+  const durations = metrics.histogram({
     name: "graphql_operation_duration_seconds",
     help: "Time of a GraphQL operation from its admission to its result.",
     labelNames: ["type", "outcome"],
     buckets: [0.005, 0.025, 0.1, 0.5, 2.5, 10],
   });
   // Without buckets: two hundred operations would have more series than all else together.
-  const byName = createLightSummary({
-    registry,
+  const byName = metrics.summary({
     name: "graphql_operation_seconds",
     help: "How often operations ran and how long they took together, by name and the start of the text's SHA-256.",
     labelNames: ["operation", "hash", "outcome"],
   });
-  const subscriptions = createLightCounter({
-    registry,
+  const subscriptions = metrics.counter({
     name: "graphql_subscriptions_total",
     help: "Subscriptions begun, by name and the start of the text's SHA-256.",
     labelNames: ["operation", "hash"],
   });
-  const fetches = createLightHistogram({
-    registry,
+  const fetches = metrics.histogram({
     name: "graphql_subgraph_fetch_duration_seconds",
     help: "Time of one fetch from a subgraph.",
     labelNames: ["subgraph", "outcome"],

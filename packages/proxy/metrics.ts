@@ -1,7 +1,12 @@
-import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import {
+  createBoundedLabel,
+  createMetrics,
+  methodLabel,
+  type CountSeries,
+} from "@toolyard/service-kit/process/metrics.ts";
+import type { Registry } from "prom-client";
 
-/** The proxy's metrics. Labels are few and never an id, a path or what a caller typed. */
+/** The proxy's metrics. */
 export interface ProxyMetrics {
   registry: Registry;
   /** @param seconds Null for a stream that stood open: it says nothing of speed. */
@@ -19,56 +24,29 @@ export interface ProxyGauges {
   spool: () => { batches: number; bytes: number; dropped: number };
 }
 
-const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
 const BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60];
 const MAX_TOOLS = 200;
-const OTHER_TOOLS = "other tools";
 
 export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
-  const registry = new Registry();
-  collectProcessMetrics(registry);
-  const registers = [registry];
-  /** Counted here, and told to prom-client when it is asked: its labels cost more than the count. */
-  const counts = new Map<string, { method: string; status: string; calls: number }>();
-  new Counter({
+  const metrics = createMetrics();
+  const requests = metrics.counter({
     name: "mcp_requests_total",
     help: "Calls of tools, by HTTP method and status.",
     labelNames: ["method", "status"],
-    registers,
-    collect() {
-      this.reset();
-      for (const { method, status, calls } of counts.values()) this.inc({ method, status }, calls);
-    },
   });
-  const tools = new Map<string, { ok: number; error: number }>();
-  new Counter({
+  const toolCalls = metrics.counter({
     name: "mcp_tool_calls_total",
     help: `Calls that reached a deployment, by the tool's slug (${MAX_TOOLS} of them) and outcome.`,
     labelNames: ["tool", "outcome"],
-    registers,
-    collect() {
-      this.reset();
-      for (const [tool, { ok, error }] of tools) {
-        this.inc({ tool, outcome: "ok" }, ok);
-        this.inc({ tool, outcome: "error" }, error);
-      }
-    },
   });
-  const durations = new Histogram({
-    name: "mcp_request_duration_seconds",
-    help: "Time from a call's arrival to the end of its answer; without streams that stand open.",
-    buckets: BUCKETS,
-    registers,
-  });
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
+  const durations = metrics
+    .histogram({
+      name: "mcp_request_duration_seconds",
+      help: "Time from a call's arrival to the end of its answer; without streams that stand open.",
+      buckets: BUCKETS,
+    })
+    .series({});
+  const gauge = (name: string, help: string, read: () => number) => metrics.reading({ name, help, read });
   gauge("mcp_requests_outstanding", "Calls under way at replicas.", gauges.outstanding);
   gauge("mcp_streams_open", "Streams that stand open.", gauges.streams);
   gauge("toolyard_proxy_routes", "Routes known.", gauges.routes);
@@ -82,41 +60,39 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
     () => gauges.spool().batches,
   );
   gauge("toolyard_proxy_spool_bytes", "Bytes of usage on disk.", () => gauges.spool().bytes);
-  new Counter({
-    name: "toolyard_proxy_usage_dropped_total",
-    help: "Usage records dropped: the spool was full, or the disk or the control plane refused them.",
-    registers,
-    collect() {
-      this.reset();
-      this.inc(gauges.spool().dropped);
-    },
-  });
+  gauge(
+    "toolyard_proxy_usage_dropped_total",
+    "Usage records dropped: the spool was full, or the disk or the control plane refused them.",
+    () => gauges.spool().dropped,
+  );
+  const labelOf = createBoundedLabel({ max: MAX_TOOLS, rest: "other tools" });
+  const requestSeries = new Map<number, Map<string, CountSeries>>();
+  const toolSeries = new Map<string, { ok: CountSeries; error: CountSeries }>();
+
+  function requestsOf(method: string, status: number): CountSeries {
+    const byMethod = requestSeries.get(status) ?? new Map<string, CountSeries>();
+    const series = byMethod.get(method) ?? requests.series({ method, status: String(status) });
+    requestSeries.set(status, byMethod.set(method, series));
+    return series;
+  }
+
   return {
-    registry,
+    registry: metrics.registry,
     call(method, status, seconds) {
-      const key = `${method} ${status}`;
-      const count = counts.get(key);
-      if (count) count.calls += 1;
-      else if (METHODS.has(method)) counts.set(key, { method, status: String(status), calls: 1 });
-      else countOther(status);
+      (requestSeries.get(status)?.get(method) ?? requestsOf(methodLabel(method), status)).inc();
       if (seconds !== null) durations.observe(seconds);
     },
     toolCall(slug, failed) {
-      const key = tooMany(slug) ? OTHER_TOOLS : slug;
-      const known = tools.get(key) ?? { ok: 0, error: 0 };
-      known[failed ? "error" : "ok"] += 1;
-      tools.set(key, known);
+      const tool = labelOf(slug);
+      let series = toolSeries.get(tool);
+      if (!series) {
+        series = {
+          ok: toolCalls.series({ tool, outcome: "ok" }),
+          error: toolCalls.series({ tool, outcome: "error" }),
+        };
+        toolSeries.set(tool, series);
+      }
+      series[failed ? "error" : "ok"].inc();
     },
   };
-
-  function tooMany(slug: string): boolean {
-    return tools.size >= MAX_TOOLS && !tools.has(slug);
-  }
-
-  function countOther(status: number): void {
-    const key = `OTHER ${status}`;
-    const count = counts.get(key);
-    if (count) count.calls += 1;
-    else counts.set(key, { method: "OTHER", status: String(status), calls: 1 });
-  }
 }

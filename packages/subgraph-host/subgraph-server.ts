@@ -13,7 +13,6 @@ import {
   type FormattedExecutionResult,
 } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
-import { Registry } from "prom-client";
 import { WebSocketServer } from "ws";
 import { z } from "zod";
 import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
@@ -27,7 +26,7 @@ import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
 import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
-import { collectProcessMetrics } from "@toolyard/service-kit/process/process-metrics.ts";
+import { createMetrics } from "@toolyard/service-kit/process/metrics.ts";
 import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
@@ -143,8 +142,7 @@ export async function serveSubgraph(options: {
     send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
   }
 
-  const registry = new Registry();
-  collectProcessMetrics(registry);
+  const { registry } = createMetrics();
   const report = createGaugeReport({ registry, read: () => [subgraph.gauges?.() ?? Promise.resolve([])] });
 
   /** To the gateway only the subgraph's own counts, which it shows among its metrics. */
