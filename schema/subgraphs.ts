@@ -6,6 +6,7 @@ const PIECES = {
   shared: "schema/shared.graphql",
   launch: "packages/launch/launch.graphql",
   launchInput: "packages/launch/launch-input.graphql",
+  routes: "packages/routes/routes.graphql",
 } as const;
 
 /** Toolyard's subgraphs, in the order of the supergraph's join__Graph, and the shared pieces each takes. */
@@ -14,7 +15,7 @@ export const SUBGRAPHS = [
   { name: "tools", pieces: ["shared", "launch", "launchInput"] },
   { name: "knowledge", pieces: ["shared"] },
   { name: "analysis", pieces: ["shared", "launch"] },
-  { name: "deployments", pieces: ["shared"] },
+  { name: "deployments", pieces: ["shared", "routes"] },
 ] as const;
 
 /** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces. */

@@ -6,7 +6,7 @@ import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
 import { connectMcp, eventually, freePort, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
-import type { Route } from "./routing/route-table.ts";
+import type { Route } from "@toolyard/routes";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 
 let controlPlane: FakeControlPlane;

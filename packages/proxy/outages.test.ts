@@ -6,7 +6,7 @@ import { eventually } from "@toolyard/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
-import type { Route } from "./routing/route-table.ts";
+import type { Route } from "@toolyard/routes";
 import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
 
 const KEY = `ty_${"0".repeat(8)}-1111-7111-8111-${"1".repeat(12)}_${"s".repeat(43)}`;

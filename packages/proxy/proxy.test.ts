@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "./fixtures/control-plane.ts";
 import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/proxy.ts";
 import { sayName, startUpstream, type Upstream } from "./fixtures/upstream.ts";
-import type { Route } from "./routing/route-table.ts";
+import type { Route } from "@toolyard/routes";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;

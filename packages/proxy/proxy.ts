@@ -16,7 +16,7 @@ import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.
 import { createKeySet } from "./control-plane/key-set.ts";
 import { createProxyMetrics } from "./metrics.ts";
 import { createRateLimiter } from "./calls/rate-limit.ts";
-import type { RouteTable } from "./routing/route-table.ts";
+import type { RouteTable } from "@toolyard/routes";
 import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";
 import { createStateFile } from "./control-plane/state-file.ts";

@@ -71,6 +71,11 @@ export interface RefusedRoute {
   problems: string;
 }
 
+/** Selects all of a RouteTable of the graph. */
+export const ROUTE_TABLE_SELECTION = `{ version position sessionKey begins more removed routes {
+  key slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
+  targets { replicaId url token owner ready headers { name value } mcpTarget remote } } }`;
+
 /**
  * A table as the control plane sends it. Routes that are not as agreed are left out, and taken out of the table before.
  * @throws ZodError where the table itself is not.

@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
 import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
 import { startUpstream, type Upstream } from "../fixtures/upstream.ts";
-import type { Route } from "../routing/route-table.ts";
+import type { Route } from "@toolyard/routes";
 
 /** What the server answers; without one it says what it was asked. */
 let answer: ((request: IncomingMessage, response: ServerResponse) => boolean | void) | null = null;

@@ -9,7 +9,7 @@ import { WebSocket } from "ws";
 import { z } from "zod";
 import type { Introspection } from "./authentication.ts";
 import { createRefusedRoutes } from "../routing/refused-routes.ts";
-import { parseRouteTable, type RouteTable } from "../routing/route-table.ts";
+import { ROUTE_TABLE_SELECTION, parseRouteTable, type RouteTable } from "@toolyard/routes";
 
 /** The control plane as the proxy needs it, over its GraphQL. Away is normal: every caller has something to go on with. */
 export interface ControlPlane {
@@ -47,9 +47,7 @@ export interface ControlPlaneOptions {
   logger: Logger;
 }
 
-const ROUTES = `subscription ($after: String!) { routesChanged(after: $after) { version position sessionKey begins more removed routes {
-  key slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
-  targets { replicaId url token owner ready headers { name value } mcpTarget remote } } } }`;
+const ROUTES = `subscription ($after: String!) { routesChanged(after: $after) ${ROUTE_TABLE_SELECTION} }`;
 const REVOCATIONS =
   "subscription ($after: String) { credentialsRevoked(after: $after) { sequence at tokenId apiKeyId userId } }";
 const INTROSPECT =

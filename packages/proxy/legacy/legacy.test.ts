@@ -9,7 +9,7 @@ import { connectMcp, eventually, type McpEra } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
 import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
-import type { Route } from "../routing/route-table.ts";
+import type { Route } from "@toolyard/routes";
 import { startStreamServer } from "./fixture.ts";
 
 let controlPlane: FakeControlPlane;

@@ -2,7 +2,7 @@ import { createLogger } from "@toolyard/service-kit";
 import { expect, test, vi } from "vitest";
 import { routeTo } from "../fixtures/proxy.ts";
 import { createRefusedRoutes } from "./refused-routes.ts";
-import { parseRouteTable } from "./route-table.ts";
+import { parseRouteTable } from "@toolyard/routes";
 
 const good = (key: string) => ({ ...routeTo(key, []), key });
 const bad = (key: string) => ({ ...good(key), weight: "much" });

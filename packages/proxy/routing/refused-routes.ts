@@ -1,5 +1,5 @@
 import type { Logger } from "@toolyard/service-kit";
-import type { RefusedRoute, RouteTable } from "./route-table.ts";
+import type { RefusedRoute, RouteTable } from "@toolyard/routes";
 
 /** Routes of the control plane's table that are not as agreed: each is logged once, until it is good again or gone. */
 export interface RefusedRoutes {

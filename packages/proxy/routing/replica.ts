@@ -8,7 +8,7 @@ import type { Logger } from "@toolyard/service-kit";
 import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.ts";
 import { createPace } from "../legacy/pace.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
-import type { RouteTarget } from "./route-table.ts";
+import type { RouteTarget } from "@toolyard/routes";
 import { createHeldBytes } from "../mcp/round-trips.ts";
 
 /** A target of the route table with what this proxy knows of it: its connections and its calls under way. */

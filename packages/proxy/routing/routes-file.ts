@@ -1,7 +1,7 @@
 import { open, rename, type FileHandle } from "node:fs/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { systemCodeOf, type Sealer } from "@toolyard/service-kit";
-import { routeTableSchema, type RouteTable } from "./route-table.ts";
+import { routeTableSchema, type RouteTable } from "@toolyard/routes";
 import type { Applied } from "./routes.ts";
 
 /**

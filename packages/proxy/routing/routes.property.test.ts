@@ -5,7 +5,7 @@ import { createLogger, createSealer } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { routeTo } from "../fixtures/proxy.ts";
-import type { Route, RouteTable } from "./route-table.ts";
+import type { Route, RouteTable } from "@toolyard/routes";
 import { createRoutes, type Routes } from "./routes.ts";
 import { createRoutesFile } from "./routes-file.ts";
 

@@ -1,6 +1,6 @@
 import type { Logger } from "@toolyard/service-kit";
 import { createReplica, type Replica } from "./replica.ts";
-import type { Route, RouteTable, RouteTarget } from "./route-table.ts";
+import type { Route, RouteTable, RouteTarget } from "@toolyard/routes";
 import { createRequestStates, type RequestStates } from "../mcp/request-state.ts";
 import { createSessionIds, type SessionIds } from "../mcp/session-id.ts";
 import { createShares, type Shares } from "../calls/shares.ts";

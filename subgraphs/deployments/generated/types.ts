@@ -5,7 +5,7 @@ import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } f
 import type { EntityStub, ReplicaShape, HealthCheckShape, DeploymentEventShape, HealthEventShape } from '../graph-shapes.ts';
 import type { Deployment as DeploymentModel } from '../deployment.ts';
 import type { UsageRecord as UsageRecordModel } from '../usage/usage-record.ts';
-import type { RouteTable as RouteTableModel } from '../routes/route-feed.ts';
+import type { RouteTable as RouteTableModel } from '@toolyard/routes';
 import type { Context } from '../context.ts';
 export type Maybe<T> = T | null | undefined;
 export type InputMaybe<T> = T | null | undefined;
@@ -34,6 +34,88 @@ export type PageInfo = {
   startCursor?: Maybe<Scalars['String']['output']>;
   /** The cursor of the last edge, to pass as `after`; null when there is none. */
   endCursor?: Maybe<Scalars['String']['output']>;
+};
+
+/** A proxy's view of the world, or what has changed of it. `version` rises with every change. */
+export type RouteTable = {
+  /** A number; a table of a lower one is older. */
+  version: Scalars['String']['output'];
+  /** Where this leads to: what to pass as `after` once it is taken in. */
+  position: Scalars['String']['output'];
+  /** Base64url of the key by which proxies sign MCP session ids. Secret. */
+  sessionKey: Scalars['String']['output'];
+  /** Whether it begins the whole table, which takes the place of all before it; else it changes what there is. */
+  begins: Scalars['Boolean']['output'];
+  /** Whether more of the same table follows: it is good for use once that has come. */
+  more: Scalars['Boolean']['output'];
+  /** Every route, where this is the whole table: what is not in it is unknown. Else those that are new or changed. */
+  routes: Array<Route>;
+  /** Keys of routes that are no more. Some may be unknown to who reads it. */
+  removed: Array<Scalars['String']['output']>;
+};
+
+/** Where calls of `/mcp/{slug}/v1` (ref "") or `/mcp/{slug}@{ref}/v1` go. */
+export type Route = {
+  /** Its name in the table: it takes the place of the route before it that has the same. */
+  key: Scalars['String']['output'];
+  /** The tool's slug. */
+  slug: Scalars['String']['output'];
+  /** "" for production, "staging", or the name of one deployment. */
+  ref: Scalars['String']['output'];
+  /** The tool. */
+  toolId: Scalars['ID']['output'];
+  /** The deployment that answers. */
+  deploymentId: Scalars['ID']['output'];
+  /** The digest of what answers. */
+  digest: Scalars['String']['output'];
+  /** Its share of the calls, in percent. */
+  weight: Scalars['Int']['output'];
+  /** Seconds until the first byte of an answer, and between bytes. */
+  timeoutSeconds: Scalars['Int']['output'];
+  /** Calls at a time; null: no bound. */
+  maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
+  /** The MCP endpoint's path, below the route's URL as below a target's that has no `mcpTarget`. */
+  mcpPath: Scalars['String']['output'];
+  /** Paths that calls may reach besides it, each with what lies below; null: all. */
+  paths?: Maybe<Array<Scalars['String']['output']>>;
+  /** Whether calls are refused when the server's tools are not those that were approved. */
+  enforceApproval: Scalars['Boolean']['output'];
+  /** Hash of the `tools/list` that was approved. */
+  approvedToolsHash?: Maybe<Scalars['String']['output']>;
+  /** Why nothing answers, in a sentence, as in `weather is starting.`; null while something does. */
+  stateReason?: Maybe<Scalars['String']['output']>;
+  /** Whether nothing answers only for now: it starts, or is started again. A proxy may let a call wait a moment for it. */
+  awaited: Scalars['Boolean']['output'];
+  /** Replicas that run. Empty while none does. */
+  targets: Array<RouteTarget>;
+};
+
+/** One replica as a proxy reaches it. */
+export type RouteTarget = {
+  /** The replica. */
+  replicaId: Scalars['ID']['output'];
+  /** Scheme, host and port, or `unix:` and the path of a socket on the proxy's host; what follows `/v1` in the call's path is appended. */
+  url: Scalars['String']['output'];
+  /** Bearer token to send, once what listens has proved that it knows it (`GET /proof?nonce=…` answers its HMAC); "" when there is none to send. Secret. */
+  token: Scalars['String']['output'];
+  /** Whose process must hold the port; nothing is sent to another's. Null where nobody else can have it. */
+  owner?: Maybe<Scalars['String']['output']>;
+  /** Whether it answered when it was last asked. */
+  ready: Scalars['Boolean']['output'];
+  /** Headers to send besides, of a remote launch. Secret. */
+  headers: Array<RouteHeader>;
+  /** Path and query of a remote launch's MCP endpoint; empty where they are the route's. Secret. */
+  mcpTarget: Scalars['String']['output'];
+  /** Elsewhere than on Toolyard's hosts: redirects are not followed, and private addresses only where the operator allows them. */
+  remote: Scalars['Boolean']['output'];
+};
+
+/** A header that a remote server takes. */
+export type RouteHeader = {
+  /** The header's name. */
+  name: Scalars['String']['output'];
+  /** Its value. Secret. */
+  value: Scalars['String']['output'];
 };
 
 export type User = {
@@ -422,88 +504,6 @@ export type UsagePoint = {
   mcpFailures: Scalars['Int']['output'];
   /** 95 % took at most this, in milliseconds (±1 %). */
   p95Ms?: Maybe<Scalars['Float']['output']>;
-};
-
-/** A proxy's view of the world, or what has changed of it. `version` rises with every change. */
-export type RouteTable = {
-  /** A number; a table of a lower one is older. */
-  version: Scalars['String']['output'];
-  /** Where this leads to: what to pass as `after` once it is taken in. */
-  position: Scalars['String']['output'];
-  /** Base64url of the key by which proxies sign MCP session ids. Secret. */
-  sessionKey: Scalars['String']['output'];
-  /** Whether it begins the whole table, which takes the place of all before it; else it changes what there is. */
-  begins: Scalars['Boolean']['output'];
-  /** Whether more of the same table follows: it is good for use once that has come. */
-  more: Scalars['Boolean']['output'];
-  /** Every route, where this is the whole table: what is not in it is unknown. Else those that are new or changed. */
-  routes: Array<Route>;
-  /** Keys of routes that are no more. Some may be unknown to who reads it. */
-  removed: Array<Scalars['String']['output']>;
-};
-
-/** Where calls of `/mcp/{slug}/v1` (ref "") or `/mcp/{slug}@{ref}/v1` go. */
-export type Route = {
-  /** Its name in the table: it takes the place of the route before it that has the same. */
-  key: Scalars['String']['output'];
-  /** The tool's slug. */
-  slug: Scalars['String']['output'];
-  /** "" for production, "staging", or the name of one deployment. */
-  ref: Scalars['String']['output'];
-  /** The tool. */
-  toolId: Scalars['ID']['output'];
-  /** The deployment that answers. */
-  deploymentId: Scalars['ID']['output'];
-  /** The digest of what answers. */
-  digest: Scalars['String']['output'];
-  /** Its share of the calls, in percent. */
-  weight: Scalars['Int']['output'];
-  /** Seconds until the first byte of an answer, and between bytes. */
-  timeoutSeconds: Scalars['Int']['output'];
-  /** Calls at a time; null: no bound. */
-  maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
-  /** The MCP endpoint's path, below the route's URL as below a target's that has no `mcpTarget`. */
-  mcpPath: Scalars['String']['output'];
-  /** Paths that calls may reach besides it, each with what lies below; null: all. */
-  paths?: Maybe<Array<Scalars['String']['output']>>;
-  /** Whether calls are refused when the server's tools are not those that were approved. */
-  enforceApproval: Scalars['Boolean']['output'];
-  /** Hash of the `tools/list` that was approved. */
-  approvedToolsHash?: Maybe<Scalars['String']['output']>;
-  /** Why nothing answers, in a sentence, as in `weather is starting.`; null while something does. */
-  stateReason?: Maybe<Scalars['String']['output']>;
-  /** Whether nothing answers only for now: it starts, or is started again. A proxy may let a call wait a moment for it. */
-  awaited: Scalars['Boolean']['output'];
-  /** Replicas that run. Empty while none does. */
-  targets: Array<RouteTarget>;
-};
-
-/** One replica as a proxy reaches it. */
-export type RouteTarget = {
-  /** The replica. */
-  replicaId: Scalars['ID']['output'];
-  /** Scheme, host and port, or `unix:` and the path of a socket on the proxy's host; what follows `/v1` in the call's path is appended. */
-  url: Scalars['String']['output'];
-  /** Bearer token to send, once what listens has proved that it knows it (`GET /proof?nonce=…` answers its HMAC); "" when there is none to send. Secret. */
-  token: Scalars['String']['output'];
-  /** Whose process must hold the port; nothing is sent to another's. Null where nobody else can have it. */
-  owner?: Maybe<Scalars['String']['output']>;
-  /** Whether it answered when it was last asked. */
-  ready: Scalars['Boolean']['output'];
-  /** Headers to send besides, of a remote launch. Secret. */
-  headers: Array<RouteHeader>;
-  /** Path and query of a remote launch's MCP endpoint; empty where they are the route's. Secret. */
-  mcpTarget: Scalars['String']['output'];
-  /** Elsewhere than on Toolyard's hosts: redirects are not followed, and private addresses only where the operator allows them. */
-  remote: Scalars['Boolean']['output'];
-};
-
-/** A header that a remote server takes. */
-export type RouteHeader = {
-  /** The header's name. */
-  name: Scalars['String']['output'];
-  /** Its value. Secret. */
-  value: Scalars['String']['output'];
 };
 
 export type Tool = {
@@ -1340,12 +1340,16 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
-  User: ResolverTypeWrapper<EntityStub>;
+  RouteTable: ResolverTypeWrapper<RouteTableModel>;
+  Route: ResolverTypeWrapper<Route>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
+  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
+  RouteTarget: ResolverTypeWrapper<RouteTarget>;
+  RouteHeader: ResolverTypeWrapper<RouteHeader>;
+  User: ResolverTypeWrapper<EntityStub>;
   ToolVersion: ResolverTypeWrapper<EntityStub>;
   Task: ResolverTypeWrapper<EntityStub>;
   Deployment: ResolverTypeWrapper<DeploymentModel>;
-  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   Environment: Environment;
   RuntimeKind: RuntimeKind;
   DeploymentStatus: DeploymentStatus;
@@ -1365,10 +1369,6 @@ export type ResolversTypes = {
   UsageSummary: ResolverTypeWrapper<UsageSummary>;
   McpToolUsage: ResolverTypeWrapper<McpToolUsage>;
   UsagePoint: ResolverTypeWrapper<UsagePoint>;
-  RouteTable: ResolverTypeWrapper<RouteTableModel>;
-  Route: ResolverTypeWrapper<Route>;
-  RouteTarget: ResolverTypeWrapper<RouteTarget>;
-  RouteHeader: ResolverTypeWrapper<RouteHeader>;
   Tool: ResolverTypeWrapper<EntityStub>;
   Template: ResolverTypeWrapper<EntityStub>;
   DeploymentConnection: ResolverTypeWrapper<Connection<ResolversTypes["Deployment"]>>;
@@ -1415,12 +1415,16 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
-  User: EntityStub;
+  RouteTable: RouteTableModel;
+  Route: Route;
   ID: Scalars['ID']['output'];
+  Int: Scalars['Int']['output'];
+  RouteTarget: RouteTarget;
+  RouteHeader: RouteHeader;
+  User: EntityStub;
   ToolVersion: EntityStub;
   Task: EntityStub;
   Deployment: DeploymentModel;
-  Int: Scalars['Int']['output'];
   Replica: ReplicaShape;
   Autoscale: Autoscale;
   HealthCheck: HealthCheckShape;
@@ -1432,10 +1436,6 @@ export type ResolversParentTypes = {
   UsageSummary: UsageSummary;
   McpToolUsage: McpToolUsage;
   UsagePoint: UsagePoint;
-  RouteTable: RouteTableModel;
-  Route: Route;
-  RouteTarget: RouteTarget;
-  RouteHeader: RouteHeader;
   Tool: EntityStub;
   Template: EntityStub;
   DeploymentConnection: Connection<ResolversTypes["Deployment"]>;
@@ -1501,6 +1501,51 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type RouteTableResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTable'] = ResolversParentTypes['RouteTable']> = {
+  version?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  position?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  sessionKey?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  begins?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  more?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  routes?: Resolver<Array<ResolversTypes['Route']>, ParentType, ContextType>;
+  removed?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type RouteResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Route'] = ResolversParentTypes['Route']> = {
+  key?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  slug?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  ref?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  toolId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  deploymentId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  digest?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  weight?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  mcpPath?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  paths?: Resolver<Maybe<Array<ResolversTypes['String']>>, ParentType, ContextType>;
+  enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  approvedToolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
+};
+
+export type RouteTargetResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTarget'] = ResolversParentTypes['RouteTarget']> = {
+  replicaId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  url?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  token?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  owner?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  ready?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  headers?: Resolver<Array<ResolversTypes['RouteHeader']>, ParentType, ContextType>;
+  mcpTarget?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  remote?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+};
+
+export type RouteHeaderResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteHeader'] = ResolversParentTypes['RouteHeader']> = {
+  name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  value?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {
@@ -1649,51 +1694,6 @@ export type UsagePointResolvers<ContextType = Context, ParentType extends Resolv
   errors?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   mcpFailures?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   p95Ms?: Resolver<Maybe<ResolversTypes['Float']>, ParentType, ContextType>;
-};
-
-export type RouteTableResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTable'] = ResolversParentTypes['RouteTable']> = {
-  version?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  position?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  sessionKey?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  begins?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  more?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  routes?: Resolver<Array<ResolversTypes['Route']>, ParentType, ContextType>;
-  removed?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
-};
-
-export type RouteResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Route'] = ResolversParentTypes['Route']> = {
-  key?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  slug?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  ref?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  toolId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
-  deploymentId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
-  digest?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  weight?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
-  timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
-  maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
-  mcpPath?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  paths?: Resolver<Maybe<Array<ResolversTypes['String']>>, ParentType, ContextType>;
-  enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  approvedToolsHash?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
-  stateReason?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
-  awaited?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  targets?: Resolver<Array<ResolversTypes['RouteTarget']>, ParentType, ContextType>;
-};
-
-export type RouteTargetResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTarget'] = ResolversParentTypes['RouteTarget']> = {
-  replicaId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
-  url?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  token?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  owner?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
-  ready?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  headers?: Resolver<Array<ResolversTypes['RouteHeader']>, ParentType, ContextType>;
-  mcpTarget?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  remote?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-};
-
-export type RouteHeaderResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteHeader'] = ResolversParentTypes['RouteHeader']> = {
-  name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  value?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type ToolResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Tool'] = ResolversParentTypes['Tool'], FederationReferenceType extends FederationReferenceTypes['Tool'] = FederationReferenceTypes['Tool']> = {
@@ -1899,6 +1899,10 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  RouteTable?: RouteTableResolvers<ContextType>;
+  Route?: RouteResolvers<ContextType>;
+  RouteTarget?: RouteTargetResolvers<ContextType>;
+  RouteHeader?: RouteHeaderResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   ToolVersion?: ToolVersionResolvers<ContextType>;
   Task?: TaskResolvers<ContextType>;
@@ -1913,10 +1917,6 @@ type PartialResolvers<ContextType = Context> = {
   UsageSummary?: UsageSummaryResolvers<ContextType>;
   McpToolUsage?: McpToolUsageResolvers<ContextType>;
   UsagePoint?: UsagePointResolvers<ContextType>;
-  RouteTable?: RouteTableResolvers<ContextType>;
-  Route?: RouteResolvers<ContextType>;
-  RouteTarget?: RouteTargetResolvers<ContextType>;
-  RouteHeader?: RouteHeaderResolvers<ContextType>;
   Tool?: ToolResolvers<ContextType>;
   Template?: TemplateResolvers<ContextType>;
   DeploymentConnection?: DeploymentConnectionResolvers<ContextType>;

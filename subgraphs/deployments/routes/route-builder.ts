@@ -3,7 +3,8 @@ import { calleeOf } from "../deploying/callee.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 import { openHeaders, openUrl, whyUnopened } from "../deploying/launch-opening.ts";
 import type { LastStopped, Place, RouteStore } from "./route-store.ts";
-import { ownKey, ownRoute, sharedKey, sharedRoute, type Route, type RouteSecrets } from "./route-table.ts";
+import type { Route } from "@toolyard/routes";
+import { ownKey, ownRoute, sharedKey, sharedRoute, type RouteSecrets } from "./route-table.ts";
 
 /** Some of the table as of now: these routes are so, and those keys have none. */
 export interface TablePart {

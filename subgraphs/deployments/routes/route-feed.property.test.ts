@@ -5,9 +5,9 @@ import type { DeploymentRecord } from "../store/deployment-store.ts";
 import { shiftRoute } from "../engine/route-shift.ts";
 import type { ReplicaEvent } from "../engine/transitions.ts";
 import { PART } from "./route-builder.ts";
-import type { RouteTable } from "./route-feed.ts";
+
 import { createRouteFixture, type RouteFixture } from "./route-fixture.ts";
-import type { Route } from "./route-table.ts";
+import type { Route, RouteTable } from "@toolyard/routes";
 
 /** A proxy as far as tables go. Parts of one that is not whole yet are kept apart. */
 class Reader {

@@ -4,21 +4,8 @@ import { newId } from "@toolyard/service-kit";
 import type { DeploymentEventPayload } from "../deployment.ts";
 import { PART, type RouteBuilder, type TablePart } from "./route-builder.ts";
 import type { Place } from "./route-store.ts";
-import { sharedKey, type Route } from "./route-table.ts";
-
-/** The whole table, a part of it, or what has changed of it. */
-export interface RouteTable extends TablePart {
-  /** The event log's position as of which the routes are, at least: it rises with every change, also across restarts. */
-  version: string;
-  /** Where to go on from once this is taken in. */
-  position: string;
-  /** Base64url of the key by which proxies sign MCP session ids. Secret. */
-  sessionKey: string;
-  /** The whole table begins: it takes the place of all before it. */
-  begins: boolean;
-  /** More of the same table follows, and only then is it good for use. */
-  more: boolean;
-}
+import type { Route, RouteTable } from "@toolyard/routes";
+import { sharedKey } from "./route-table.ts";
 
 export interface RouteFeed {
   read(): Promise<RouteTable>;

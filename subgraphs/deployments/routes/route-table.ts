@@ -1,43 +1,9 @@
+import type { Route, RouteTarget } from "@toolyard/routes";
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Candidates, Place } from "./route-store.ts";
-
-export interface RouteTarget extends Callee {
-  replicaId: string;
-  ready: boolean;
-  /** Headers to send, of a remote launch. Secret. */
-  headers: { name: string; value: string }[];
-  /** Path and query of a remote launch's MCP endpoint; "" where they are the route's. Secret. */
-  mcpTarget: string;
-  /** Elsewhere than on Toolyard's hosts: the proxy keeps to public addresses unless the operator allows private ones. */
-  remote: boolean;
-}
-
-export interface Route {
-  /** Its name in the table, as `ownKey` or `sharedKey` makes it. */
-  key: string;
-  slug: string;
-  /** "" for production, "staging", or one deployment's name. */
-  ref: string;
-  toolId: string;
-  deploymentId: string;
-  digest: string;
-  weight: number;
-  timeoutSeconds: number;
-  maxConcurrentCalls: number | null;
-  mcpPath: string;
-  /** Besides `mcpPath`; null: all. */
-  paths: string[] | null;
-  enforceApproval: boolean;
-  approvedToolsHash: string | null;
-  /** Why nothing answers, in a sentence; null while something does. */
-  stateReason: string | null;
-  /** Whether nothing answers only for now. */
-  awaited: boolean;
-  targets: RouteTarget[];
-}
 
 /** Opens what a proxy must send to reach a replica. What cannot be opened throws. */
 export interface RouteSecrets {
