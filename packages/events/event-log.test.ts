@@ -31,7 +31,7 @@ describe("the event log on SQLite", () => {
     });
     const bus = createInProcessBus();
     try {
-      await run({ database, bus, log: createEventLog({ database, schema, bus, topic: "test" }) });
+      await run({ database, bus, log: createEventLog({ database, schema, bus }) });
     } finally {
       await database.close();
     }

@@ -30,7 +30,7 @@ export interface LoggedEvent<Payload> {
 export interface EventLog<Payload> {
   readonly topic: string;
   /**
-   * Appends in the given transaction, as its last statements. Sequences rise in commit order without gaps visible to
+   * Appends in the transaction of the change that the events tell of, as its last statements: stores do it, so that no change is without. Sequences rise in commit order without gaps visible to
    * `readAfter`; those who wait are woken after the commit.
    */
   append(tx: Transaction, events: readonly NewEvent<Payload>[]): Promise<Sequence[]>;
@@ -62,13 +62,19 @@ interface CounterRow {
 }
 
 export interface EventLogSchema {
+  /** What the bus wakes when the log has more: one for each log. */
+  topic: string;
   events: EntitySchema<EventRow>;
   counter: EntitySchema<CounterRow>;
 }
 
-/** The two entities of a log; `name` becomes `<name>_events` and `<name>_event_counter`. Add both to the store's entities. */
+/**
+ * A log's topic, `<name>-events`, and its two entities, `<name>_events` and `<name>_event_counter`: add both to the store's. `name` is
+ * unique in the installation.
+ */
 export function eventLogSchema(name: string): EventLogSchema {
   return {
+    topic: `${name}-events`,
     events: new EntitySchema<EventRow>({
       name: `${name}_events`,
       columns: {
@@ -95,11 +101,10 @@ export function createEventLog<Payload>(options: {
   database: Database;
   schema: EventLogSchema;
   bus: WakeUpBus;
-  /** What the bus wakes; one for each log, unique in the installation. */
-  topic: string;
   now?: () => number;
 }): EventLog<Payload> {
-  const { database, schema, bus, topic, now = Date.now } = options;
+  const { database, schema, bus, now = Date.now } = options;
+  const { topic } = schema;
   const rows = () => database.read.getRepository(schema.events);
   // The rows are this log's own and were written from Payload.
   const toEvent = (row: EventRow): LoggedEvent<Payload> => ({ ...row, payload: row.payload as Payload });

@@ -40,8 +40,8 @@ export interface SubgraphHost {
   /** Aborts when the subgraph begins to close. */
   readonly closing: AbortSignal;
   openDatabase(options: Pick<DatabaseOptions, "entities"> & { migrationsFolder: string }): Promise<Database>;
-  /** A log in one of the subgraph's databases, and its live tail. `topic` is unique in the installation. */
-  openEventLog<Payload>(options: { database: Database; schema: EventLogSchema; topic: string }): {
+  /** A log in one of the subgraph's databases, and its live tail. */
+  openEventLog<Payload>(options: { database: Database; schema: EventLogSchema }): {
     log: EventLog<Payload>;
     tail: EventTail<Payload>;
   };
@@ -110,7 +110,7 @@ export async function openSubgraph<Methods extends object = object>(
       databases.push(database);
       return database;
     },
-    openEventLog<Payload>(wanted: { database: Database; schema: EventLogSchema; topic: string }) {
+    openEventLog<Payload>(wanted: { database: Database; schema: EventLogSchema }) {
       const log = createEventLog<Payload>({ ...wanted, bus, now });
       const tail = createEventTail({ log, bus, logger });
       tails.push(tail);

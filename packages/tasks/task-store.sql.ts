@@ -25,8 +25,6 @@ import {
 } from "./task.ts";
 import type { Lease, TaskStore } from "./task-store.ts";
 
-/** Woken after each change of a task. */
-export const TASK_EVENTS_TOPIC = "task-events";
 /** Woken when there may be something to run or to cancel. */
 export const TASK_WORK_TOPIC = "task-work";
 
@@ -53,7 +51,6 @@ export async function createTaskStore(options: {
     database,
     schema: taskEventSchema,
     bus,
-    topic: TASK_EVENTS_TOPIC,
     now,
   });
   const wakeWorkers = (tx: Transaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));

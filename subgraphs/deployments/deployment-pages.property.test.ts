@@ -79,8 +79,8 @@ test(
           });
           const store = createSqlDeploymentStore({
             database,
-            events: createEventLog({ database, schema: deploymentEvents, bus, topic: "events" }),
-            health: createEventLog({ database, schema: healthEvents, bus, topic: "health" }),
+            events: createEventLog({ database, schema: deploymentEvents, bus }),
+            health: createEventLog({ database, schema: healthEvents, bus }),
           });
           const all = drafts.map((draft, index) => deploymentOf(index, draft));
           await store.transaction(async (tx) => {

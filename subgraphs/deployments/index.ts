@@ -72,12 +72,10 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
     const { log: eventLog, tail: eventTail } = host.openEventLog<DeploymentEventPayload>({
       database,
       schema: deploymentEvents,
-      topic: "deployment-events",
     });
     const { log: healthLog, tail: healthTail } = host.openEventLog<HealthEventPayload>({
       database,
       schema: healthEvents,
-      topic: "deployment-health",
     });
     const eventLines = createEventLines({ logger });
     const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });

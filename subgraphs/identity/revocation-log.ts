@@ -36,7 +36,6 @@ export function createRevocationLog(options: {
     database,
     schema: revocationLogSchema,
     bus,
-    topic: "identity.revocations",
     now,
   });
   const tail = createEventTail({ log, bus, logger });

@@ -32,7 +32,7 @@ test("tools that an earlier version stored are listed and found as new ones are,
 
     const database = await openDatabase({ file, entities, migrations });
     const bus = createInProcessBus();
-    const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus, topic: "tools.events" });
+    const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus });
     const store = createSqlToolStore({ database, events });
     const find = async (words: string[], tag: string | null, includeDeleted = false) => {
       const rows = await store.page({ words, tag, includeDeleted }, { limit: 10, offset: 0, afterId: null }).rows();

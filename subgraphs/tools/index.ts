@@ -26,7 +26,6 @@ export function createToolsSubgraph(options: SubgraphOptions<ToolsConfig>): Prom
     const { log: events, tail } = host.openEventLog<ToolEventPayload>({
       database,
       schema: toolEventSchema,
-      topic: "tools.events",
     });
     const store = createSqlToolStore({ database, events });
     const eventTools = createEventSubjects({

@@ -69,7 +69,6 @@ describe("among many tools, of which the newest half is deleted", () => {
       database,
       schema: toolEventSchema,
       bus: createInProcessBus(),
-      topic: "tools.events",
     });
     store = createSqlToolStore({ database, events });
     const numbers = `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${MANY})`;

@@ -11,7 +11,7 @@ async function withStore(work: (store: ToolStore, database: Database) => Promise
   const database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
   try {
     const bus = createInProcessBus();
-    const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus, topic: "tools.events" });
+    const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus });
     await work(createSqlToolStore({ database, events }), database);
   } finally {
     await database.close();

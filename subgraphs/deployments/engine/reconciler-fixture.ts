@@ -33,8 +33,8 @@ export function createStore(database: Database): DeploymentStore {
   const bus = createInProcessBus();
   return createSqlDeploymentStore({
     database,
-    events: createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" }),
-    health: createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" }),
+    events: createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus }),
+    health: createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus }),
   });
 }
 

@@ -42,8 +42,8 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
   const { stoppedRoutes, file = ":memory:" } = options;
   const database = await openDatabase({ file, entities, migrations: MIGRATIONS });
   const bus = createInProcessBus({ isOnlyWriter: true });
-  const log = createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus, topic: "events" });
-  const health = createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus, topic: "health" });
+  const log = createEventLog<DeploymentEventPayload>({ database, schema: deploymentEvents, bus });
+  const health = createEventLog<HealthEventPayload>({ database, schema: healthEvents, bus });
   const logger = createLogger({ level: "silent", name: "test" });
   const tail = createEventTail({ log, bus, logger });
   const store = createSqlDeploymentStore({ database, events: log, health });

@@ -137,7 +137,6 @@ async function fillEvents(dataDir: string, from: number, to: number): Promise<vo
     database,
     schema: deployments.deploymentEvents,
     bus: createInProcessBus(),
-    topic: "deployment-events",
   });
   for (let start = from; start < to; start += EVENTS_AT_ONCE) {
     const events = indices(start, Math.min(to, start + EVENTS_AT_ONCE)).map(deploymentRows.newEvent);

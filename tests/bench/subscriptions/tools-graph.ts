@@ -35,7 +35,7 @@ const database = await openDatabase({
   entities,
   migrations: readMigrations(migrationsFolder),
 });
-const log = createEventLog<{ kind: string }>({ database, schema: toolEventSchema, bus, topic: "tools.events" });
+const log = createEventLog<{ kind: string }>({ database, schema: toolEventSchema, bus });
 
 async function write({ beganAt, rate, count }: Clock): Promise<void> {
   let written = 0;
