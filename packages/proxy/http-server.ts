@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { ToolyardError, preconditionFailed, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./calls/answer.ts";
-import type { Authenticator } from "./control-plane/authentication.ts";
+import type { Authenticator } from "@toolyard/identity-client";
 import { parseCallPath } from "./calls/call-path.ts";
 import type { Calls } from "./calls/calls.ts";
 import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/http/hosts.ts";

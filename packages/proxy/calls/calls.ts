@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import type { Authenticator } from "../control-plane/authentication.ts";
+import type { Authenticator } from "@toolyard/identity-client";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";

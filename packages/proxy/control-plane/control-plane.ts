@@ -7,7 +7,7 @@ import type { JSONWebKeySet } from "jose";
 import { Pool } from "undici";
 import { WebSocket } from "ws";
 import { z } from "zod";
-import type { Introspection } from "./authentication.ts";
+import type { Introspection } from "@toolyard/identity-client";
 import { createRefusedRoutes } from "../routing/refused-routes.ts";
 import { ROUTE_TABLE_SELECTION, parseRouteTable, type RouteTable } from "@toolyard/routes";
 
