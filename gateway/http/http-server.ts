@@ -60,10 +60,13 @@ const UNREAD_MS = 10_000;
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
   const { host, port, prefix, metrics, logger } = options;
   const { requestLog = noRequestLog } = options;
-  const hosts = createHostPolicy({ listenHost: host, origins: options.corsOrigins, hosts: options.allowedHosts });
-  const allowsOrigin = (origin: string | undefined) =>
-    hosts.allowsOrigin(origin) || (options.introspection && origin === STUDIO_ORIGIN);
-  const crossSite = createCrossSitePolicy({ ...hosts, allowsOrigin });
+  const hosts = createHostPolicy({
+    listenHost: host,
+    origins: options.corsOrigins,
+    hosts: options.allowedHosts,
+    otherOrigins: options.introspection ? [STUDIO_ORIGIN] : [],
+  });
+  const crossSite = createCrossSitePolicy(hosts);
   const handleGraphql = createGraphqlHandler({ ...options, crossSite });
   // Fastify says little that the gateway does not say better.
   const baseLogger: FastifyBaseLogger = logger.child({}, { level: quieterThan(logger.level) });
@@ -112,7 +115,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     logRequest(request.raw, reply.raw, request.id, reply.elapsedTime);
   });
   await app.register(cors, {
-    origin: (origin, callback) => callback(null, allowsOrigin(origin)),
+    origin: (origin, callback) => callback(null, hosts.allowsOrigin(origin)),
     credentials: true,
     exposedHeaders: ["Mcp-Session-Id", "X-Request-Id"],
     maxAge: 600,
@@ -142,7 +145,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     } else if (
       path === GRAPHQL_PATH &&
       hosts.allowsHost(request.headers.host) &&
-      allowsOrigin(request.headers.origin)
+      hosts.allowsOrigin(request.headers.origin)
     ) {
       options.protocols.handleUpgrade(request, socket, head);
     } else {

@@ -4,7 +4,7 @@ import { refuse, type Refusal } from "./calls/answer.ts";
 import type { Authenticator } from "@toolyard/identity-client";
 import { parseCallPath } from "./calls/call-path.ts";
 import type { Calls } from "./calls/calls.ts";
-import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import type { HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
 import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
 import { noRequestLog, pathToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -80,8 +80,12 @@ export function createProxyServer(options: HttpServerOptions): Server {
       const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);
       return answerRefusal({ status: 400, error, headers: ["connection", "close"] }, []);
     }
-    if (!policy.allowsHost(head.host)) return answerRefusal(forbidden(UNKNOWN_HOST), []);
-    if (!policy.allowsOrigin(head.origin)) return answerRefusal(forbidden(UNKNOWN_ORIGIN), []);
+    try {
+      policy.check(head);
+    } catch (error) {
+      if (error instanceof ToolyardError) return answerRefusal({ error }, []);
+      throw error;
+    }
     if (request.method === "OPTIONS" && head.origin !== undefined && head.requestedMethod !== undefined) {
       response.writeHead(204, [...preflightHeaders(head), ...cors, "x-request-id", requestId]);
       response.end();

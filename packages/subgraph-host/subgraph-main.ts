@@ -1,5 +1,5 @@
 import { createInProcessBus } from "@toolyard/events";
-import { createHttpGraphClient } from "@toolyard/service-kit/graph/http-graph-client.ts";
+import { createHttpGraphClient, signedBy } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import {
   parseEnvironment,
   parseTogether,
@@ -59,7 +59,7 @@ export async function runSubgraph<Config>(options: {
     const secretKeys = await readSecretKeys(dataDir);
     const [current, ...previous] = secretKeys;
     const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
-    const graph = createHttpGraphClient({ gatewayUrl, signer });
+    const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });
     lifetime.onShutdown("graph client", () => graph.close());
     const { signal } = lifetime;
     const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });

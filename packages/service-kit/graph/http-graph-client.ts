@@ -1,13 +1,18 @@
 import { createClient, type Client } from "graphql-ws";
 import { Pool } from "undici";
-import { WebSocket } from "ws";
+import { WebSocket, type ClientOptions } from "ws";
 import { z } from "zod";
 import { parseJson } from "../json.ts";
 import { ToolyardError, isErrorCode, messageOf } from "../errors/errors.ts";
 import type { GraphClient, GraphRequest } from "./graph-client.ts";
+import type { Caller } from "../identity/caller.ts";
 import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "../identity/tokens.ts";
 
 const TIMEOUT_MS = 30_000;
+/** How long a server may take to open a WebSocket, and to accept who opened it. */
+const ACCEPT_MS = 10_000;
+const PING_MS = 10_000;
+const PONG_MS = 5_000;
 
 const graphqlAnswer = z.object({
   data: z.unknown().optional(),
@@ -15,6 +20,8 @@ const graphqlAnswer = z.object({
     .array(z.object({ message: z.string(), extensions: z.record(z.string(), z.unknown()).optional() }))
     .optional(),
 });
+
+export type GraphqlAnswer = z.output<typeof graphqlAnswer>;
 
 /** The error of a GraphQL answer that has errors: the first one's code and message. */
 export function errorOfAnswer(
@@ -29,79 +36,150 @@ export function errorOfAnswer(
   );
 }
 
-/**
- * Asks the gateway over HTTP, as a caller whom the gateway believes because this process holds SECRET_KEY: the caller goes in a
- * signed header. `gatewayUrl` has no slash at its end.
- */
-export function createHttpGraphClient(options: {
-  gatewayUrl: string;
-  signer: TokenSigner;
-}): GraphClient & { close(): Promise<void> } {
-  const { gatewayUrl, signer } = options;
-  const endpoint = new URL(`${gatewayUrl}/graphql`);
-  const pool = new Pool(endpoint.origin, { connections: 16 });
+/** Its types do not know `closeTimeout` yet: how long a closed socket waits for its peer. */
+const SOCKET_OPTIONS: ClientOptions & { closeTimeout: number } = { handshakeTimeout: ACCEPT_MS, closeTimeout: 1_000 };
+
+/** graphql-ws gives no options to the sockets that it opens. */
+class BoundedWebSocket extends WebSocket {
+  constructor(url: string | URL, protocols?: string | string[]) {
+    super(url, protocols, SOCKET_OPTIONS);
+    // One that is closed while it connects emits an error when graphql-ws no longer listens.
+    this.on("error", () => undefined);
+  }
+}
+
+/** The graph over HTTP, and streams of it over WebSockets, which end when their peer has gone silently, too. */
+export interface HttpGraphClient extends GraphClient {
+  /**
+   * The answer, errors and all, to an operation that is JSON already: `{"query":…,"variables":…}`.
+   * @throws ToolyardError when there is none
+   */
+  post(operation: string | Buffer, request: Pick<GraphRequest, "as" | "requestId" | "signal">): Promise<GraphqlAnswer>;
+  /** What the gateway serves beside the graph, parsed as JSON; undefined for what is none. @throws ToolyardError when it does not answer. */
+  get(path: string, signal?: AbortSignal): Promise<unknown>;
+  /** Breaks off what runs. */
+  close(): Promise<void>;
+}
+
+/** Headers that say to the gateway as whom it is asked; on a WebSocket they come in its first message. */
+export type HeadersOf = (as: Caller) => Promise<Record<string, string>> | Record<string, string>;
+
+/** As any caller, whom the gateway believes because this process holds SECRET_KEY. */
+export function signedBy(signer: TokenSigner): HeadersOf {
+  return async (as) => ({ [CALLER_HEADER]: await signer.callerHeader(as, GATEWAY_AUDIENCE) });
+}
+
+/** Asks the gateway over HTTP. `gatewayUrl` has no slash at its end. */
+export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: HeadersOf }): HttpGraphClient {
+  const { gatewayUrl, headersOf } = options;
+  const { origin, pathname } = new URL(gatewayUrl);
+  const prefix = pathname === "/" ? "" : pathname;
+  const pool = new Pool(origin, { connections: 16 });
   const clients = new Set<Client>();
 
-  async function query<Data>(request: GraphRequest): Promise<Data> {
+  async function textOf(
+    path: string,
+    { method, headers, body }: { method: "GET" | "POST"; headers?: Record<string, string>; body?: string | Buffer },
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
     const deadline = AbortSignal.timeout(TIMEOUT_MS);
-    let text: string;
     try {
-      const { body } = await pool.request({
-        path: endpoint.pathname,
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          [CALLER_HEADER]: await signer.callerHeader(request.as, GATEWAY_AUDIENCE),
-          ...(request.requestId && { "x-request-id": request.requestId }),
-        },
-        body: JSON.stringify({ query: request.query, variables: request.variables ?? {} }),
-        signal: request.signal ? AbortSignal.any([deadline, request.signal]) : deadline,
+      const answer = await pool.request({
+        path: prefix + path,
+        method,
+        headers: headers ?? {},
+        body: body ?? null,
+        signal: signal ? AbortSignal.any([deadline, signal]) : deadline,
       });
-      text = await body.text();
+      return await answer.body.text();
     } catch (cause) {
       if (deadline.aborted)
         throw new ToolyardError("TIMEOUT", `The gateway did not answer within ${TIMEOUT_MS} ms.`, { cause });
       throw new ToolyardError("UPSTREAM_UNAVAILABLE", `The gateway cannot be reached: ${messageOf(cause)}`, { cause });
     }
-    const answer = graphqlAnswer.safeParse(parseJson(text));
-    if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The gateway did not answer with GraphQL.");
-    if (answer.data.errors?.length) throw errorOfAnswer(answer.data.errors);
-    // The caller of `query` wrote the selection and so knows the shape.
-    return answer.data.data as Data;
   }
 
-  async function* subscribe<Data>(request: GraphRequest): AsyncGenerator<Data> {
+  async function post(
+    operation: string | Buffer,
+    { as, requestId, signal }: Pick<GraphRequest, "as" | "requestId" | "signal">,
+  ): Promise<GraphqlAnswer> {
+    const headers = {
+      "content-type": "application/json",
+      ...(await headersOf(as)),
+      ...(requestId && { "x-request-id": requestId }),
+    };
+    const text = await textOf("/graphql", { method: "POST", headers, body: operation }, signal);
+    const answer = graphqlAnswer.safeParse(parseJson(text));
+    if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The gateway did not answer with GraphQL.");
+    return answer.data;
+  }
+
+  async function* subscribe<Data>({ query, variables = {}, as, signal }: GraphRequest): AsyncGenerator<Data> {
+    if (signal?.aborted) return;
+    let pongDue: NodeJS.Timeout | undefined;
     const client = createClient({
-      url: endpoint.href.replace(/^http/, "ws"),
-      webSocketImpl: WebSocket,
-      connectionParams: async () => ({ [CALLER_HEADER]: await signer.callerHeader(request.as, GATEWAY_AUDIENCE) }),
+      url: `${gatewayUrl.replace(/^http/, "ws")}/graphql`,
+      webSocketImpl: BoundedWebSocket,
+      connectionParams: () => headersOf(as),
+      connectionAckWaitTimeout: ACCEPT_MS,
+      // Who subscribes knows where to go on.
       retryAttempts: 0,
+      keepAlive: PING_MS,
+      on: {
+        // A half-open connection says nothing: no pong in time is the end of it.
+        ping: (received) => {
+          if (!received) pongDue = setTimeout(() => client.terminate(), PONG_MS).unref();
+        },
+        pong: (received) => {
+          if (received) clearTimeout(pongDue);
+        },
+      },
     });
     clients.add(client);
-    const dispose = () => void client.dispose();
-    request.signal?.addEventListener("abort", dispose, { once: true });
+    const stop = () => client.terminate();
+    signal?.addEventListener("abort", stop, { once: true });
     try {
-      for await (const result of client.iterate({ query: request.query, variables: request.variables ?? {} })) {
+      for await (const result of client.iterate({ query, variables })) {
         if (result.errors?.length) throw errorOfAnswer(result.errors);
         yield result.data as Data;
       }
     } catch (cause) {
-      if (request.signal?.aborted) return;
+      if (signal?.aborted) return;
       if (cause instanceof ToolyardError) throw cause;
-      throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The stream from the gateway broke.", { cause });
+      const errors = graphqlAnswer.shape.errors.unwrap().safeParse(cause);
+      if (errors.success) throw errorOfAnswer(errors.data);
+      throw new ToolyardError("UPSTREAM_UNAVAILABLE", `The stream from the gateway broke: ${reasonOf(cause)}`, {
+        cause,
+      });
     } finally {
-      request.signal?.removeEventListener("abort", dispose);
+      signal?.removeEventListener("abort", stop);
+      clearTimeout(pongDue);
       clients.delete(client);
-      await client.dispose();
+      client.terminate();
     }
   }
 
   return {
-    query,
+    async query<Data>({ query, variables = {}, ...request }: GraphRequest) {
+      const { data, errors } = await post(JSON.stringify({ query, variables }), request);
+      if (errors?.length) throw errorOfAnswer(errors);
+      // Who asks wrote the selection and so knows the shape.
+      return data as Data;
+    },
+    post,
     subscribe,
+    get: async (path, signal) => parseJson(await textOf(path, { method: "GET" }, signal)),
     async close() {
-      for (const client of clients) await client.dispose();
+      for (const client of clients) client.terminate();
       await pool.destroy();
     },
   };
+}
+
+/** What a broken socket is about: an error, or a WebSocket's close event. */
+function reasonOf(error: unknown): string {
+  if (error instanceof Object && "code" in error && "reason" in error) {
+    return `closed with ${String(error.code)} ${String(error.reason)}`.trim();
+  }
+  return error instanceof Error && error.message !== "" ? error.message : "the connection failed";
 }

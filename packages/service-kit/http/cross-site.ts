@@ -1,6 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { ToolyardError } from "../errors/errors.ts";
-import { UNKNOWN_HOST, UNKNOWN_ORIGIN, type HostPolicy } from "./hosts.ts";
+import type { HostPolicy } from "./hosts.ts";
 
 /** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */
 export interface CrossSitePolicy {
@@ -33,14 +33,8 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
   }
   return {
     check({ method, headers }) {
-      if (!hosts.allowsHost(headers.host)) {
-        throw new ToolyardError("FORBIDDEN", UNKNOWN_HOST);
-      }
-      const { origin } = headers;
-      if (origin !== undefined) {
-        if (hosts.allowsOrigin(origin)) return;
-        throw new ToolyardError("FORBIDDEN", UNKNOWN_ORIGIN);
-      }
+      hosts.check(headers);
+      if (headers.origin !== undefined) return;
       const site = headers["sec-fetch-site"];
       const isForeign = site === "cross-site" || site === "same-site";
       // Following a link to the page is what links are for; it runs nothing.

@@ -1,4 +1,5 @@
 import { isIPv6 } from "node:net";
+import { ToolyardError } from "../errors/errors.ts";
 
 /**
  * Which Host and Origin headers are answered, against DNS rebinding: loopback names and what the operator named.
@@ -9,21 +10,24 @@ export interface HostPolicy {
   allowsHost(host: string | undefined): boolean;
   /** A request without an Origin does not come from a page. */
   allowsOrigin(origin: string | undefined): boolean;
+  /** @throws ToolyardError FORBIDDEN unless both are allowed */
+  check(headers: { host?: string | undefined; origin?: string | undefined }): void;
 }
 
-/** What those are told whose Host is refused, … */
-export const UNKNOWN_HOST =
+const UNKNOWN_HOST =
   "This host name is not served here. If Toolyard is reached by it, say so in PUBLIC_URL, or add it to ALLOWED_HOSTS.";
-/** … and whose Origin is. */
-export const UNKNOWN_ORIGIN =
+const UNKNOWN_ORIGIN =
   "Pages of this origin may not call. Add it to CORS_ORIGINS if they should; PUBLIC_URL names Toolyard's own.";
 
 export function createHostPolicy(options: {
   listenHost: string;
+  /** Their hosts are names of this server, too. */
   origins: readonly string[];
   hosts: readonly string[];
+  /** Whose pages may call besides; no names of this server. */
+  otherOrigins?: readonly string[];
 }): HostPolicy {
-  const { listenHost, origins, hosts } = options;
+  const { listenHost, origins, hosts, otherOrigins = [] } = options;
   const names = new Set([
     "localhost",
     "127.0.0.1",
@@ -36,17 +40,23 @@ export function createHostPolicy(options: {
   const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
   const allowedName = (name: string) =>
     names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
+  const allowsHost = (host: string | undefined) => host === undefined || allowedName(hostName(host));
+  function allowsOrigin(origin: string | undefined): boolean {
+    if (origin === undefined || origins.includes(origin) || otherOrigins.includes(origin)) return true;
+    if (!URL.canParse(origin)) return false;
+    const { hostname, protocol } = new URL(origin);
+    const name = bare(hostname);
+    return (
+      (protocol === "http:" || protocol === "https:") &&
+      (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
+    );
+  }
   return {
-    allowsHost: (host) => host === undefined || allowedName(hostName(host)),
-    allowsOrigin(origin) {
-      if (origin === undefined || origins.includes(origin)) return true;
-      if (!URL.canParse(origin)) return false;
-      const { hostname, protocol } = new URL(origin);
-      const name = bare(hostname);
-      return (
-        (protocol === "http:" || protocol === "https:") &&
-        (["localhost", "127.0.0.1", "::1"].includes(name) || name.endsWith(".localhost"))
-      );
+    allowsHost,
+    allowsOrigin,
+    check({ host, origin }) {
+      if (!allowsHost(host)) throw new ToolyardError("FORBIDDEN", UNKNOWN_HOST);
+      if (!allowsOrigin(origin)) throw new ToolyardError("FORBIDDEN", UNKNOWN_ORIGIN);
     },
   };
 }

@@ -1,6 +1,7 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Caller } from "../identity/caller.ts";
 import { ToolyardError } from "../errors/errors.ts";
+import { bearerOf } from "./bearer.ts";
 
 /**
  * Metrics tell who does what here, and how much: they take a credential always. That a request comes from this host says
@@ -15,12 +16,13 @@ export async function requireMetricsAccess(options: {
   authenticate: () => Caller | Promise<Caller>;
 }): Promise<void> {
   const { authorization, metricsToken, authenticate } = options;
-  if (authorization === undefined)
+  const credential = bearerOf(authorization);
+  if (credential === null)
     throw new ToolyardError(
       "UNAUTHENTICATED",
       "Metrics take a bearer token: METRICS_TOKEN, as the operator set it, or an administrator's access token or API key.",
     );
-  if (metricsToken !== null && isSame(authorization, `Bearer ${metricsToken}`)) return;
+  if (metricsToken !== null && isSame(credential, metricsToken)) return;
   (await authenticate()).require("metrics:read");
 }
 

@@ -20,6 +20,7 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
   const memoryMs = (ACCESS_TOKEN_SECONDS + 60) * 1000;
   const tokens = new Map<string, number>();
   const users = new Map<string, number>();
+  /** With when this list was told of them: one that is told late is to be concerned, too. */
   const keys = new Map<string, number>();
   const trim = (map: Map<string, number>) => {
     const limit = now() - memoryMs;
@@ -31,7 +32,7 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
   return {
     add({ at, tokenId, apiKeyId, userId }) {
       if (tokenId !== null) tokens.set(tokenId, at);
-      if (apiKeyId !== null) keys.set(apiKeyId, at);
+      if (apiKeyId !== null) keys.set(apiKeyId, now());
       if (userId !== null) {
         users.delete(userId);
         users.set(userId, at);

@@ -1,0 +1,48 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../errors/errors.ts";
+import type { Logger } from "../process/log.ts";
+
+const FIRST_WAIT_MS = 100;
+const LAST_WAIT_MS = 5_000;
+
+/**
+ * Reads a stream until `signal` aborts, over whatever breaks or ends it: it is opened again, later each time that nothing came of it.
+ * Never throws. An outage is logged once, not at each attempt.
+ */
+export async function follow<Item>(options: {
+  /** What is followed, for the log. */
+  name: string;
+  /** Called each time anew, so it can go on from where the last one came to. */
+  open: () => AsyncIterable<Item>;
+  /** What it throws breaks the stream: what cannot be read may be what matters, so it is asked for again. */
+  take: (item: Item) => void;
+  /** Told why a stream broke, before it is opened again. */
+  onBroken?: (error: unknown) => void;
+  signal: AbortSignal;
+  logger: Logger;
+}): Promise<void> {
+  const { name, open, take, onBroken, signal, logger } = options;
+  let waitMs = FIRST_WAIT_MS;
+  let isReported = false;
+  while (!signal.aborted) {
+    try {
+      for await (const item of open()) {
+        take(item);
+        waitMs = FIRST_WAIT_MS;
+        isReported = false;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      onBroken?.(error);
+      if (!isReported)
+        logger.warn(
+          { stream: name, reason: messageOf(error) },
+          "a stream broke and is opened again; what is known goes on",
+        );
+      isReported = true;
+    }
+    // With jitter: all who follow the same lost it at the same moment.
+    await delay(waitMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined); // aborted: the loop ends
+    waitMs = Math.min(waitMs * 2, LAST_WAIT_MS);
+  }
+}
