@@ -1,6 +1,7 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
+import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
 import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
 import type { Authenticator } from "./authentication.ts";
 import { createJwksKeys, isOutage } from "./jwks-keys.ts";
@@ -20,8 +21,6 @@ export function createAnonymousAuthenticator(): ForeignAuthenticator {
   return {
     authenticate: async () => anonymous,
     authenticateHeader: noHeader,
-    isRevoked: () => false,
-    revoke: () => undefined,
     onRevoked: never,
     scopesOf: () => undefined,
   };
@@ -72,17 +71,17 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
 
   return {
     async authenticate(authorization) {
-      if (authorization === undefined || authorization.trim() === "") return anonymous;
-      const token = /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1];
-      if (token === undefined)
-        throw new ToolyardError("UNAUTHENTICATED", "The Authorization header must be `Bearer <token>`.");
-      const hit = known.get(token);
+      const token = bearerOf(authorization);
+      if (token === null) return anonymous;
+      // A leak of memory is to leak no tokens.
+      const key = hash("sha256", token, "base64url");
+      const hit = known.get(key);
       if (hit && hit.until > now()) return hit.caller;
       const payload = await verify(token);
       const expiresAt = payload.exp === undefined ? null : payload.exp * 1_000;
       const caller = createCaller({
         kind: "user",
-        subject: payload.sub ?? `token ${createHash("sha256").update(token).digest("base64url")}`,
+        subject: payload.sub ?? `token ${key}`,
         role: null,
         scopes: [],
         servicePermissions: [],
@@ -91,12 +90,10 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
       });
       scopes.set(caller, scopesOfClaims(payload));
       const until = Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity);
-      known.set(token, { caller, until }, { size: token.length });
+      known.set(key, { caller, until }, { size: token.length });
       return caller;
     },
     authenticateHeader: noHeader,
-    isRevoked: () => false,
-    revoke: () => undefined,
     onRevoked: never,
     scopesOf: (caller) => scopes.get(caller),
   };

@@ -1,202 +1,244 @@
 import { hash } from "node:crypto";
 import {
   ToolyardError,
+  anonymous,
+  callerKey,
   createCaller,
+  createRevocationList,
   type Caller,
+  type Credential,
   type CredentialRevocation,
-  type RevocationList,
-  type Role,
-  type Scope,
+  type TokenVerifier,
 } from "@toolyard/service-kit";
+import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
+import { LRUCache } from "lru-cache";
+import type { Introspection } from "./introspection.ts";
 
-/** What identity says of a credential that cannot be checked by a public key. */
-export interface Introspection {
-  active: boolean;
-  subject: string | null;
-  role: Role | null;
-  scopes: Scope[];
-  /** Epoch ms. */
-  expiresAt: number | null;
-}
+/** Whether a caller's credential is not good any more. */
+export type IsConcerned = (caller: Caller) => boolean;
 
 /** Finds out who calls. */
 export interface Authenticator {
   /**
    * At once for a credential that is known; else a promise.
-   * @param authorization The header's value.
-   * @throws ToolyardError UNAUTHENTICATED for what is not good; UPSTREAM_UNAVAILABLE for what is unknown while identity is away.
+   * @param authorization The header's value; without one the caller is anonymous.
+   * @throws ToolyardError, at once or by the promise: UNAUTHENTICATED for what is malformed, expired, revoked or unknown;
+   *   UPSTREAM_UNAVAILABLE for what is unknown while identity is away; RATE_LIMITED while too many unknown ones are asked about.
    */
   authenticate(authorization: string | undefined): Caller | Promise<Caller>;
-  /** Takes effect at once. Answers whom it concerns. */
-  revoke(revocation: CredentialRevocation): (caller: Caller) => boolean;
+  /** Takes effect at once, also on what is being verified now. */
+  revoke(revocation: CredentialRevocation): void;
+  /** Revocations may have been missed: every user's credential is verified again, and open streams end. */
+  revokeUnknown(): void;
   /** Access tokens are verified again: the keys changed. */
   forgetTokens(): void;
+  /** Calls back at every revocation with whom it concerns, so that their open streams can be ended. Returns unsubscribe. */
+  onRevoked(listener: (isConcerned: IsConcerned) => void): () => void;
+}
+
+interface Verified {
+  caller: Caller;
+  /** How long it need not be verified again; null for what is known already. */
+  freshMs: number | null;
 }
 
 interface Known {
   caller: Caller;
-  /** Epoch ms until which nobody need be asked. */
+  /** Epoch ms until which nobody need be asked: never after the credential's end. */
   freshUntil: number;
   /** Epoch ms of the last word of identity. */
   verifiedAt: number;
 }
 
-const API_KEY = /^ty_([^_]+)_./;
 const KEY_FRESH_MS = 30_000;
-const UNKNOWN_FRESH_MS = 3_000;
+/** How long what was not good is refused without identity being asked again: a disabled user may be enabled meanwhile. */
+const REFUSED_FRESH_MS = 3_000;
 /** How long what was good stays good while identity is away, and how long until it is asked again then. */
 const KNOWN_GOOD_MS = 60 * 60_000;
 const AWAY_RETRY_MS = 2_000;
 const MAX_KNOWN = 10_000;
+const MAX_KNOWN_BYTES = 16 * 1_048_576;
+/** About what an entry takes beside its caller's text. */
+const ENTRY_BYTES = 512;
 /** More questions than this at once are somebody guessing. */
 const MAX_ASKING = 64;
+/** Keys and tickets are shorter. */
+const MAX_OPAQUE_LENGTH = 256;
+/** How often a credential is verified again because of what was revoked meanwhile. */
+const MAX_ATTEMPTS = 3;
 
 export function createAuthenticator(options: {
-  /** Of an access token, by public keys. */
-  verifyToken: (token: string) => Promise<Caller>;
+  /** Of access tokens, by public keys. */
+  verifier: TokenVerifier;
   /** @throws whatever, when identity does not answer. */
   introspect: (credential: string) => Promise<Introspection>;
-  revocations: RevocationList;
+  /** Whether stream tickets are taken, which are good once. */
+  takesTickets?: boolean;
   now?: () => number;
 }): Authenticator {
-  const { verifyToken, introspect, revocations, now = Date.now } = options;
-  /** By the credential's SHA-256, so that a leak of memory leaks none. The least recently used first. */
-  const known = new Map<string, Known>();
-  const refused = new Map<string, number>();
-  const asking = new Map<string, Promise<Caller>>();
-  /** Rise with every revocation, and with every change of keys: an answer asked for before is not remembered. */
-  let revocationCount = 0;
-  let keyChanges = 0;
+  const { verifier, introspect, takesTickets = false, now = Date.now } = options;
+  const revocations = createRevocationList({ now });
+  // All by the credential's SHA-256, so that a leak of memory leaks none.
+  const known = new LRUCache<string, Known>({
+    max: MAX_KNOWN,
+    maxSize: MAX_KNOWN_BYTES,
+    sizeCalculation: ({ caller }) => ENTRY_BYTES + 2 * callerKey(caller).length,
+  });
+  const refused = new LRUCache<string, number>({ max: MAX_KNOWN });
+  const verifying = new Map<string, Promise<Caller>>();
+  let questions = 0;
+  /** What was revoked since each verification that runs began. */
+  const news = new Set<IsConcerned[]>();
+  const listeners = new Set<(isConcerned: IsConcerned) => void>();
 
-  function remember(key: string, entry: Known): void {
-    known.delete(key);
-    if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value ?? "");
-    known.set(key, entry);
-  }
-
-  async function verifyAccessToken(key: string, token: string): Promise<Caller> {
-    const before = revocationCount + keyChanges;
-    const caller = await verifyToken(token);
-    if (revocations.isRevoked(caller)) throw revoked();
-    if (before === revocationCount + keyChanges) {
-      remember(key, { caller, freshUntil: caller.expiresAt ?? Infinity, verifiedAt: now() });
+  async function verifyOpaque(key: string, credential: string): Promise<Verified> {
+    if (credential.length > MAX_OPAQUE_LENGTH || (refused.get(key) ?? 0) > now()) throw unknownCredential(credential);
+    if (questions >= MAX_ASKING) {
+      throw new ToolyardError("RATE_LIMITED", "Too many unknown credentials are being checked. Try again.", {
+        retryAfterSeconds: 1,
+      });
     }
-    return caller;
-  }
-
-  async function verifyApiKey(key: string, credential: string): Promise<Caller> {
-    const before = revocationCount;
+    questions += 1;
     let found: Introspection;
     try {
       found = await introspect(credential);
     } catch (cause) {
-      const old = known.get(key);
-      if (old && now() - old.verifiedAt < KNOWN_GOOD_MS && !hasExpired(old.caller, now())) {
-        old.freshUntil = now() + AWAY_RETRY_MS;
-        return old.caller;
-      }
-      throw new ToolyardError(
-        "UPSTREAM_UNAVAILABLE",
-        "This credential cannot be checked now: the identity service is away. Try again.",
-        { cause },
-      );
+      return { caller: knownGood(key, cause), freshMs: null };
+    } finally {
+      questions -= 1;
     }
-    const apiKeyId = API_KEY.exec(credential)?.[1];
-    if (!found.active || found.subject === null || apiKeyId === undefined) {
+    const proof = found.active ? credentialOf(found) : null;
+    if (found.subject === null || proof === null) {
       known.delete(key);
-      if (refused.size >= MAX_KNOWN) refused.clear();
-      refused.set(key, now() + UNKNOWN_FRESH_MS);
-      throw unknownKey();
+      refused.set(key, now() + REFUSED_FRESH_MS);
+      throw unknownCredential(credential);
     }
+    const { subject, role, scopes, expiresAt } = found;
     const caller = createCaller({
       kind: "user",
-      subject: found.subject,
-      role: found.role,
-      scopes: found.scopes,
+      subject,
+      role,
+      scopes,
       servicePermissions: [],
-      credential: { type: "api-key", apiKeyId },
-      expiresAt: found.expiresAt,
+      credential: proof,
+      expiresAt,
     });
-    if (revocations.isRevoked(caller)) throw revoked();
-    if (before === revocationCount) remember(key, { caller, freshUntil: now() + KEY_FRESH_MS, verifiedAt: now() });
-    return caller;
+    return { caller, freshMs: KEY_FRESH_MS };
   }
 
-  /** One question at a time for each credential. */
-  function ask(key: string, credential: string): Promise<Caller> {
-    const running = asking.get(key);
-    if (running) return running;
-    const isKey = credential.startsWith("ty_");
-    if (isKey) {
-      if ((refused.get(key) ?? 0) > now()) throw unknownKey();
-      refused.delete(key);
-      if (asking.size >= MAX_ASKING) {
-        throw new ToolyardError("RATE_LIMITED", "Too many unknown credentials are being checked. Try again.", {
-          retryAfterSeconds: 1,
-        });
-      }
+  /** Who was good a while ago, where identity does not answer. @throws ToolyardError UPSTREAM_UNAVAILABLE for others */
+  function knownGood(key: string, cause: unknown): Caller {
+    const old = known.get(key);
+    const time = now();
+    if (old && time - old.verifiedAt < KNOWN_GOOD_MS && time < endOf(old.caller)) {
+      old.freshUntil = Math.min(time + AWAY_RETRY_MS, endOf(old.caller));
+      return old.caller;
     }
-    const asked = (isKey ? verifyApiKey(key, credential) : verifyAccessToken(key, credential)).finally(() =>
-      asking.delete(key),
+    throw new ToolyardError(
+      "UPSTREAM_UNAVAILABLE",
+      "This credential cannot be checked now: the identity service is away. Try again.",
+      { cause },
     );
-    asking.set(key, asked);
-    return asked;
+  }
+
+  async function verify(key: string, credential: string, kind: Kind): Promise<Caller> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const since: IsConcerned[] = [];
+      news.add(since);
+      const { caller, freshMs } = await (
+        kind === "TOKEN" ? verifyToken(credential) : verifyOpaque(key, credential)
+      ).finally(() => news.delete(since));
+      if (revocations.isRevoked(caller)) throw revoked();
+      if (!since.some((isConcerned) => isConcerned(caller))) {
+        const verifiedAt = now();
+        if (kind !== "TICKET" && freshMs !== null)
+          known.set(key, { caller, verifiedAt, freshUntil: Math.min(verifiedAt + freshMs, endOf(caller)) });
+        return caller;
+      }
+      // The answer may be from before what was revoked. A ticket is used up by now.
+      if (kind === "TICKET") throw revoked();
+    }
+    return knownGood(key, new Error("Each answer was overtaken by a revocation."));
+  }
+
+  async function verifyToken(token: string): Promise<Verified> {
+    return { caller: await verifier.verify(token), freshMs: Infinity };
+  }
+
+  /** One verification at a time for each credential, but tickets: of two who send the same, one finds it taken. */
+  function verifyOnce(key: string, credential: string): Promise<Caller> {
+    const kind = kindOf(credential, takesTickets);
+    if (kind === "TICKET") return verify(key, credential, kind);
+    const running = verifying.get(key);
+    if (running) return running;
+    const verified = verify(key, credential, kind).finally(() => verifying.delete(key));
+    verifying.set(key, verified);
+    return verified;
+  }
+
+  function forgetWhere(isConcerned: IsConcerned): void {
+    for (const since of news) since.push(isConcerned);
+    const keys: string[] = [];
+    known.forEach(({ caller }, key) => isConcerned(caller) && keys.push(key));
+    for (const key of keys) known.delete(key);
+  }
+
+  function end(isConcerned: IsConcerned): void {
+    forgetWhere(isConcerned);
+    for (const listener of listeners) listener(isConcerned);
   }
 
   return {
     authenticate(authorization) {
-      const credential = credentialOf(authorization);
+      const credential = bearerOf(authorization);
+      if (credential === null) return anonymous;
       const key = hash("sha256", credential, "base64url");
       const hit = known.get(key);
-      if (hit && hit.freshUntil > now() && !hasExpired(hit.caller, now())) {
-        if (known.size > MAX_KNOWN / 2) remember(key, hit);
-        return hit.caller;
-      }
-      return ask(key, credential);
+      return hit && now() < hit.freshUntil ? hit.caller : verifyOnce(key, credential);
     },
     revoke(revocation) {
-      revocationCount += 1;
       revocations.add(revocation);
-      // API keys do not say when they were made: a user's revocation ends what is remembered of them.
-      const isConcerned = (caller: Caller) =>
-        revocations.isRevoked(caller) ||
-        (revocation.userId !== null &&
-          caller.userId === revocation.userId &&
-          caller.credential?.type !== "access-token");
-      for (const [key, { caller }] of known) if (isConcerned(caller)) known.delete(key);
-      return isConcerned;
+      const { userId } = revocation;
+      // Keys and tickets do not say when they were made: a user's revocation ends what they hold now.
+      end(
+        (caller) =>
+          revocations.isRevoked(caller) ||
+          (userId !== null && caller.userId === userId && caller.credential?.type !== "access-token"),
+      );
     },
-    forgetTokens() {
-      keyChanges += 1;
-      for (const [key, { caller }] of known) if (caller.credential?.type !== "api-key") known.delete(key);
+    revokeUnknown: () => end(({ kind }) => kind === "user"),
+    forgetTokens: () => forgetWhere(({ credential }) => credential?.type !== "api-key"),
+    onRevoked(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
   };
 }
 
-/** @throws ToolyardError UNAUTHENTICATED when there is none, or another kind than Bearer. */
-function credentialOf(authorization: string | undefined): string {
-  if (authorization === undefined || authorization.trim() === "") {
-    throw new ToolyardError(
-      "UNAUTHENTICATED",
-      "Calling a tool takes a credential: send `Authorization: Bearer <access token or API key>`.",
-    );
-  }
-  if (authorization.startsWith("Bearer ") && !authorization.includes(" ", 7)) return authorization.slice(7);
-  const credential = /^Bearer +(\S+) *$/i.exec(authorization)?.[1];
-  if (credential === undefined) {
-    throw new ToolyardError("UNAUTHENTICATED", "The Authorization header must be `Bearer <access token or API key>`.");
-  }
-  return credential;
+type Kind = "TOKEN" | "KEY" | "TICKET";
+
+function kindOf(credential: string, takesTickets: boolean): Kind {
+  if (credential.startsWith("ty_")) return "KEY";
+  return takesTickets && credential.startsWith("tyt_") ? "TICKET" : "TOKEN";
 }
 
-function hasExpired(caller: Caller, now: number): boolean {
-  return caller.expiresAt !== null && caller.expiresAt <= now;
+function endOf({ expiresAt }: Caller): number {
+  return expiresAt ?? Infinity;
 }
 
 function revoked(): ToolyardError {
   return new ToolyardError("UNAUTHENTICATED", "The credential was revoked: log in again.");
 }
 
-function unknownKey(): ToolyardError {
-  return new ToolyardError("UNAUTHENTICATED", "The API key is unknown, expired or revoked.");
+function unknownCredential(credential: string): ToolyardError {
+  const what = credential.startsWith("ty_")
+    ? "API key is unknown, expired or revoked"
+    : "ticket is unknown, expired or used";
+  return new ToolyardError("UNAUTHENTICATED", `The ${what}.`);
+}
+
+/** A ticket ends with what it was made with; it never counts as a password just entered. Null where nothing could be revoked. */
+function credentialOf({ apiKeyId, tokenId, issuedAt }: Introspection): Credential | null {
+  if (apiKeyId !== null) return { type: "api-key", apiKeyId };
+  return tokenId === null ? null : { type: "access-token", tokenId, issuedAt: issuedAt ?? 0, passwordAt: null };
 }

@@ -1,2 +1,3 @@
-export { createAuthenticator, type Authenticator, type Introspection } from "./authenticator.ts";
-export { createKeySet, type KeySet } from "./key-set.ts";
+export type { IsConcerned } from "./authenticator.ts";
+export { createIdentityClient, type IdentityClient } from "./identity-client.ts";
+export { createKeySet } from "./key-set.ts";

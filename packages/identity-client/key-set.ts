@@ -2,7 +2,7 @@ import { ToolyardError, createTokenVerifier, type Caller, type TokenVerifier } f
 import { decodeProtectedHeader, type JSONWebKeySet } from "jose";
 
 /** Verifies access tokens by the control plane's public keys, which it learns as they change. */
-export interface KeySet {
+export interface KeySet extends TokenVerifier {
   /**
    * @throws ToolyardError UNAUTHENTICATED for a token that is not good; UPSTREAM_UNAVAILABLE when its key is unknown and the
    *   control plane cannot be asked for it.

@@ -1,9 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { ToolyardError, preconditionFailed, messageOf, type Logger } from "@toolyard/service-kit";
 import { refuse, type Refusal } from "./calls/answer.ts";
-import type { Authenticator } from "@toolyard/identity-client";
 import { parseCallPath } from "./calls/call-path.ts";
-import type { Calls } from "./calls/calls.ts";
+import type { Calls, CallsOptions } from "./calls/calls.ts";
 import type { HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
 import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
@@ -25,7 +24,7 @@ export interface HttpServerOptions {
   metrics: ProxyMetrics;
   /** By which /metrics is read besides administrators' credentials. */
   metricsToken: string | null;
-  authenticate: Authenticator["authenticate"];
+  authenticate: CallsOptions["authenticate"];
   health: () => ProxyHealth;
   /** Below which path clients ask, as in the public URL; "" where there is none. */
   prefix: string;

@@ -1,16 +1,16 @@
 import { mkdir } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { createRevocationList, createSealer, messageOf, type Logger } from "@toolyard/service-kit";
+import { ToolyardError, anonymous, createSealer, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
 import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import { createAuthenticator, createKeySet } from "@toolyard/identity-client";
+import { createIdentityClient, createKeySet } from "@toolyard/identity-client";
 import { createBusyReplicas } from "./routing/busy-replicas.ts";
 import { createCalls } from "./calls/calls.ts";
 import type { ProxyConfig } from "./config.ts";
-import { createControlPlane } from "./control-plane/control-plane.ts";
+import { createControlPlane, proxyCaller } from "./control-plane/control-plane.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
 import { createProxyMetrics } from "./metrics.ts";
@@ -86,7 +86,6 @@ export async function createProxy(options: {
     credential: config.credential,
     onRoutes: useTable,
     routesPosition: () => routes.resume(),
-    onRevocation: (revocation) => calls.endStreams(authenticator.revoke(revocation)),
     onConnected: () => {
       keys
         .refresh()
@@ -99,17 +98,28 @@ export async function createProxy(options: {
   const keys = createKeySet({
     fetchKeys: () => controlPlane.fetchKeys(),
     onChange: (found) => {
-      authenticator.forgetTokens();
+      identity.forgetTokens();
       keysFile.write(found).catch(unwritten);
     },
     now,
   });
-  const authenticator = createAuthenticator({
-    verifyToken: (token) => keys.verify(token),
-    introspect: (credential) => controlPlane.introspect(credential),
-    revocations: createRevocationList({ now }),
+  const identity = createIdentityClient({
+    graph: controlPlane.graph,
+    as: proxyCaller,
+    verifier: keys,
+    logger,
     now,
   });
+  identity.onRevoked((isConcerned) => calls.endStreams(isConcerned));
+  /** Nobody is anonymous here. */
+  function authenticate(authorization: string | undefined): Caller | Promise<Caller> {
+    const caller = identity.authenticate(authorization);
+    if (caller !== anonymous) return caller;
+    throw new ToolyardError(
+      "UNAUTHENTICATED",
+      "Calling a tool takes a credential: send `Authorization: Bearer <access token or API key>`.",
+    );
+  }
   const busy = createBusyReplicas({
     // While the control plane is away nobody probes, either.
     report: (replicaIds) => void controlPlane.reportBusy(replicaIds).catch(() => undefined),
@@ -118,7 +128,7 @@ export async function createProxy(options: {
   const calls = createCalls({
     busy,
     routes,
-    authenticator,
+    authenticate,
     callerLimit: createRateLimiter({ callsPerMinute: config.callerCallsPerMinute }),
     toolLimit: createRateLimiter({ callsPerMinute: config.toolCallsPerMinute }),
     usage: journal,
@@ -155,7 +165,7 @@ export async function createProxy(options: {
     calls,
     metrics,
     metricsToken: config.metricsToken,
-    authenticate: (authorization) => authenticator.authenticate(authorization),
+    authenticate,
     health,
     prefix: prefixOf(config.publicUrl),
     isDraining: () => draining,
@@ -170,6 +180,7 @@ export async function createProxy(options: {
       const knownKeys = await keysFile.read();
       if (knownKeys) keys.use(knownKeys);
       controlPlane.start();
+      identity.start();
       const waiting = Promise.withResolvers<void>();
       const timer = setTimeout(waiting.resolve, ROUTES_WAIT_MS);
       await Promise.race([firstTable.promise, waiting.promise]);
@@ -203,6 +214,7 @@ export async function createProxy(options: {
       await journal.close();
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();
+      await identity.close();
       await controlPlane.close();
       await routesFile.close();
       await routes.close();

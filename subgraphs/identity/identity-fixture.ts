@@ -18,7 +18,7 @@ export const PASSWORD = "correct horse battery";
 export const ADMIN_PASSWORD = "an administrator's own";
 export const verifierService = createServiceCaller("gateway", ["internal:introspect", "internal:revocations"]);
 
-const SECRET_KEYS = ["a secret key for tests, of enough characters"];
+export const SECRET_KEYS = ["a secret key for tests, of enough characters"];
 
 export interface SessionAnswer {
   accessToken: string;

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import type { Authenticator } from "@toolyard/identity-client";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
@@ -34,7 +33,8 @@ import type { UsageJournal } from "../usage/usage-journal.ts";
 export interface CallsOptions {
   busy: BusyReplicas;
   routes: Routes;
-  authenticator: Pick<Authenticator, "authenticate">;
+  /** Who calls, by the Authorization header: at once where the credential is known. */
+  authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
   callerLimit: RateLimiter;
   toolLimit: RateLimiter;
   usage: Pick<UsageJournal, "record">;
@@ -84,7 +84,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export function createCalls(options: CallsOptions): Calls {
   const {
     routes,
-    authenticator,
+    authenticate,
     callerLimit,
     toolLimit,
     usage,
@@ -428,7 +428,7 @@ export function createCalls(options: CallsOptions): Calls {
       response.once("close", () => finish(call));
       let caller: Caller | Promise<Caller>;
       try {
-        caller = authenticator.authenticate(head.authorization);
+        caller = authenticate(head.authorization);
       } catch (error) {
         return refuseCaller(call, error);
       }

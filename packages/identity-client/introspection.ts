@@ -1,0 +1,69 @@
+import { ROLES, SCOPES, type Caller, type CredentialRevocation, type GraphClient } from "@toolyard/service-kit";
+import { z } from "zod";
+
+const time = z
+  .string()
+  .transform((text) => Date.parse(text))
+  .pipe(z.number());
+
+const introspection = z.object({
+  active: z.boolean(),
+  subject: z.string().nullable(),
+  role: z.enum(ROLES).nullable(),
+  scopes: z.array(z.enum(SCOPES)),
+  /** Epoch ms. */
+  expiresAt: time.nullable(),
+  /** The API key that this is, or that a ticket was made with. */
+  apiKeyId: z.string().nullable(),
+  /** The access token that a ticket was made with, and when it was issued (epoch ms). */
+  tokenId: z.string().nullable(),
+  issuedAt: time.nullable(),
+});
+const revocation = z.object({
+  sequence: z.string(),
+  at: time,
+  tokenId: z.string().nullable(),
+  apiKeyId: z.string().nullable(),
+  userId: z.string().nullable(),
+});
+
+/** What identity says of a credential that cannot be checked by a public key. */
+export type Introspection = z.output<typeof introspection>;
+
+export interface SequencedRevocation extends CredentialRevocation {
+  /** Its place in identity's log. */
+  sequence: string;
+}
+
+/** Identity as whoever verifies credentials asks it. */
+export interface IdentityService {
+  /** @throws when identity does not answer in time, or says what is no introspection */
+  introspect(credential: string): Promise<Introspection>;
+  /**
+   * What was revoked after a place in the log ("0": all that it has), then what is; throws when the stream breaks.
+   * @throws ToolyardError with `extensions.oldestSequence` where the log no longer reaches back to `after`, and with
+   *   `extensions.latestSequence` where it does not reach so far
+   */
+  revocations(after: string, signal: AbortSignal): AsyncIterable<SequencedRevocation>;
+}
+
+const INTROSPECT = `query Introspect($credential: String!) { introspectCredential(credential: $credential) {
+  active subject role scopes expiresAt apiKeyId tokenId issuedAt } }`;
+const REVOCATIONS = `subscription Revocations($after: String) { credentialsRevoked(after: $after) {
+  sequence at tokenId apiKeyId userId } }`;
+const ASK_MS = 3_000;
+
+/** Identity through the graph: in this process or over HTTP, as `graph` has it, as a service that has both permissions. */
+export function createIdentityService({ graph, as }: { graph: GraphClient; as: Caller }): IdentityService {
+  return {
+    async introspect(credential) {
+      const signal = AbortSignal.timeout(ASK_MS);
+      const data = await graph.query({ query: INTROSPECT, variables: { credential }, as, signal });
+      return z.object({ introspectCredential: introspection }).parse(data).introspectCredential;
+    },
+    async *revocations(after, signal) {
+      for await (const data of graph.subscribe({ query: REVOCATIONS, variables: { after }, as, signal }))
+        yield z.object({ credentialsRevoked: revocation }).parse(data).credentialsRevoked;
+    },
+  };
+}
