@@ -127,3 +127,21 @@ test("connection_terminate closes the socket", async () => {
   send(init, { type: "connection_terminate" });
   expect((await once(socket, "close"))[0]).toBe(1000);
 });
+
+test.each(["graphql-ws", "graphql-transport-ws"])(
+  "a socket of %s counts as open before it is known whose it is",
+  async (name) => {
+    const { socket, send } = await connect(name);
+    expect(server.protocols.openStreams).toBe(1);
+    send("{}");
+    socket.terminate();
+    await expect.poll(() => server.protocols.openStreams).toBe(0);
+  },
+);
+
+test("of both protocols the newer one is spoken, and none of others", async () => {
+  const { socket } = await connect(["graphql-ws", "graphql-transport-ws"]);
+  expect(socket.protocol).toBe("graphql-transport-ws");
+  socket.terminate();
+  await expect(connect("mqtt")).rejects.toThrow();
+});

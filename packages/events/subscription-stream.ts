@@ -1,5 +1,6 @@
 import type { EventTail, FollowOptions } from "./event-tail.ts";
 import type { LoggedEvent } from "./event-log.ts";
+import { endableStream } from "./endable-stream.ts";
 
 /**
  * A log's tail as a GraphQL subscription's source: each event mapped, and `return()` ends it at once, also while it waits for
@@ -12,12 +13,7 @@ export function subscriptionStream<Payload, Item>(
 ): AsyncIterableIterator<Item> {
   const ended = new AbortController();
   const events = tail.follow({ ...options, signal: ended.signal });
-  const end = async (): Promise<IteratorReturnResult<undefined>> => {
-    ended.abort();
-    await events.return?.();
-    return { done: true, value: undefined };
-  };
-  return {
+  return endableStream({
     async next() {
       while (!ended.signal.aborted) {
         const step = await events.next();
@@ -27,13 +23,9 @@ export function subscriptionStream<Payload, Item>(
       }
       return { done: true, value: undefined };
     },
-    return: end,
-    async throw(error) {
-      await end();
-      throw error;
+    async end() {
+      ended.abort();
+      await events.return?.();
     },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+  });
 }

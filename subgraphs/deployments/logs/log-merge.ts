@@ -1,6 +1,7 @@
 import type { EventTail } from "@toolyard/events";
 import type { ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import { endableStream } from "@toolyard/events/endable-stream.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
@@ -60,18 +61,17 @@ export function createLogMerge(options: {
   guard(followAll());
   guard(followEvents());
 
-  const end = async (): Promise<IteratorReturnResult<undefined>> => {
+  const end = () => {
     ended.abort();
     wakeUp.resolve();
-    return { done: true, value: undefined };
   };
-  return {
+  return endableStream({
     async next() {
       while (!ended.signal.aborted) {
         const line = queue.shift();
         if (line) return { done: false, value: line };
         if (overflowed) {
-          await end();
+          end();
           throw new ToolyardError(
             "SLOW_CONSUMER",
             "This log was read too slowly and ends. Subscribe again to go on from now.",
@@ -82,13 +82,6 @@ export function createLogMerge(options: {
       }
       return { done: true, value: undefined };
     },
-    return: end,
-    async throw(error) {
-      await end();
-      throw error;
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+    end,
+  });
 }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { EventLog, EventTail, LoggedEvent } from "@toolyard/events";
 import { newId } from "@toolyard/service-kit";
+import { endableStream } from "@toolyard/events/endable-stream.ts";
 import type { DeploymentEventPayload } from "../deployment.ts";
 import { PART, type RouteBuilder, type TablePart } from "./route-builder.ts";
 import type { Place } from "./route-store.ts";
@@ -157,24 +158,15 @@ async function* inBatches(
   }
 }
 
-/** A stream whose `return` ends it at once, also while it waits. */
+/** A stream of a generator that ends when `signal` aborts. */
 function endable<Item>(open: (signal: AbortSignal) => AsyncGenerator<Item, undefined>): AsyncIterableIterator<Item> {
   const ended = new AbortController();
   const stream = open(ended.signal);
-  const end = async (): Promise<IteratorReturnResult<undefined>> => {
-    ended.abort();
-    await stream.return(undefined);
-    return { done: true, value: undefined };
-  };
-  return {
+  return endableStream({
     next: () => stream.next(),
-    return: end,
-    async throw(error) {
-      await end();
-      throw error;
+    async end() {
+      ended.abort();
+      await stream.return(undefined);
     },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+  });
 }
