@@ -3,6 +3,7 @@ import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
+import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { DEFAULT_URL } from "./defaults.ts";
 import type { SessionStore } from "./session-store.ts";
 
@@ -35,8 +36,6 @@ export interface Session {
 export const SESSION_FIELDS = "accessToken refreshToken expiresIn user { username role }";
 
 const TIMEOUT_MS = 30_000;
-/** The close code of graphql-transport-ws. */
-const UNAUTHORIZED = 4401;
 /** A token that ends sooner is refreshed first. */
 const LEAST_LEFT_MS = 60_000;
 
@@ -193,7 +192,7 @@ export function storedSession(session: Session, now: number) {
 
 /** Whether the socket was closed for its credential, as it is when that expires. */
 function isUnauthorized(error: unknown): boolean {
-  return error instanceof Object && "code" in error && error.code === UNAUTHORIZED;
+  return error instanceof Object && "code" in error && error.code === closeCodeOf("UNAUTHENTICATED");
 }
 
 /** graphql-ws throws a list of GraphQL errors, or the close event of the socket. */
