@@ -12,7 +12,7 @@ import { createSessionStore } from "./session-store.ts";
 import type { Terminal } from "./terminal.ts";
 import { UsageError } from "./usage-error.ts";
 
-export const EXIT = { done: 0, failed: 1, usedWrongly: 2, interrupted: 130 } as const;
+const EXIT = { done: 0, failed: 1, usedWrongly: 2, interrupted: 130 } as const;
 
 /** Options of every command. */
 const COMMON = {

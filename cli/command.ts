@@ -24,7 +24,7 @@ export interface CommandContext {
 
 type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<{ options: Options }>>["values"];
 
-export interface Given<Options extends ParseArgsOptionsConfig> {
+interface Given<Options extends ParseArgsOptionsConfig> {
   positionals: string[];
   values: Values<Options>;
   /** The arguments after `--`; null: there is no `--`. */

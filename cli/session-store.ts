@@ -12,7 +12,7 @@ const session = z.object({
   /** Epoch ms. */
   expiresAt: z.number(),
 });
-export type StoredSession = z.infer<typeof session>;
+type StoredSession = z.infer<typeof session>;
 
 const stored = z.object({
   /** Where the last login was: what commands ask unless told otherwise. */

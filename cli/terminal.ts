@@ -73,7 +73,7 @@ async function readHidden(stdin: Input): Promise<string> {
 }
 
 /** Servers' words may hold what moves a terminal's cursor, renames its window or types into it. */
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.replaceAll("\r\n", "\n").replaceAll(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "\uFFFD");
 }
 

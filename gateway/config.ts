@@ -54,7 +54,7 @@ export interface GatewayConfig extends ProcessConfig {
 }
 
 /** What keeps one client from hurting the others. */
-export interface ProtectionConfig {
+interface ProtectionConfig {
   operations: OperationLimits;
   /** The longest that one operation may take. */
   timeoutMs: number;

@@ -69,15 +69,20 @@ const isTest = (path: string) =>
  * @returns a sentence for each breach.
  */
 export function findForbiddenImports(root: string): string[] {
+  const files = sourcesOf(root);
+  return [...files.flatMap(({ path, source }) => breachesOf(path, source)), ...circlesOf(files)];
+}
+
+/** The sources in Git, and those that are new, but for generated ones; paths are from the root. */
+function sourcesOf(root: string): { path: string; source: string }[] {
   const sources = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "*.ts", "*.mts", "*.mjs"], {
     cwd: root,
     encoding: "utf8",
   });
-  const files = sources
+  return sources
     .split("\n")
     .filter((path) => path !== "" && !path.includes("generated/") && existsSync(join(root, path)))
     .map((path) => ({ path, source: readFileSync(join(root, path), "utf8") }));
-  return [...files.flatMap(({ path, source }) => breachesOf(path, source)), ...circlesOf(files)];
 }
 
 /** The breaches of one file; `path` is relative to the root. */

@@ -17,7 +17,7 @@ export interface CallerLimits {
   enter(kind: "operation" | "subscription", caller: CallerKey): () => void;
 }
 
-export interface CallerKey {
+interface CallerKey {
   caller: Pick<Caller, "kind" | "subject">;
   /** Tells callers without a credential apart. */
   clientAddress?: string | undefined;

@@ -30,7 +30,7 @@ export interface CostModel {
   types: ReadonlyMap<string, number>;
 }
 
-export interface FieldCost {
+interface FieldCost {
   weight: number | null;
   /** Weights of the arguments that have one. */
   argumentWeights: ReadonlyMap<string, number>;

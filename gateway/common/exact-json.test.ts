@@ -10,7 +10,7 @@ import { createExecutor } from "../execution/executor.ts";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { plannersInTurn } from "../execution/fixtures/strict-executor.ts";
 import { createHttpClient } from "../execution/clients/http-client.ts";
-import { createLocalPlanner } from "../execution/planning/local-planner.ts";
+import { createLocalPlanner } from "../execution/fixtures/local-planner.ts";
 
 const composed = composeFixture({
   a: {

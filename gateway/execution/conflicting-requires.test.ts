@@ -5,7 +5,7 @@ import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 
 interface Article {
   id: string;

@@ -19,7 +19,7 @@ import { graphFixtures } from "./fixtures/supergraphs.ts";
 import { createApolloPlanner } from "./planning/apollo-planner.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 import type { PlannerCore } from "./planning/query-planner.ts";
 import type { SubgraphClient } from "./clients/subgraph-client.ts";
 

@@ -9,7 +9,7 @@ import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
 import { shop } from "./fixtures/shop.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 
 const schema = buildSchema("type Query { a: Int b: Query }");
 const costs = { fields: new Map(), inputFields: new Map(), types: new Map() };

@@ -5,7 +5,7 @@ import { createGraph } from "./fixtures/graph.ts";
 import { requiringTypedInterfaceObjects } from "./fixtures/hard-supergraphs.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 
 test("what is lost through a field that nobody asked for has an error, at the object; what is not lost has none", async () => {
   const graph = createGraph(requiringTypedInterfaceObjects());

@@ -10,7 +10,7 @@ import { progressiveOverrides } from "./fixtures/hard-supergraphs.ts";
 import { keysFixture } from "./fixtures/supergraphs.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 import type { SubgraphClient } from "./clients/subgraph-client.ts";
 
 function executorOf(subgraphs: Record<string, FixtureSubgraph>, options: { timeoutMs?: number } = {}): Executor {

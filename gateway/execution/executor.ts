@@ -52,7 +52,7 @@ export const ENGINES = ["toolyard", "apollo"] as const;
 export type Engine = (typeof ENGINES)[number];
 
 /** Whom a schema is for: everybody, or services only. */
-export type Audience = "public" | "internal";
+type Audience = "public" | "internal";
 
 export interface Executor {
   /** Rejects when an engine that is needed does not take the supergraph. */
@@ -93,7 +93,7 @@ export interface Executor {
   close(): Promise<void>;
 }
 
-export interface WarmOperation extends HotOperation {
+interface WarmOperation extends HotOperation {
   audience: Audience;
 }
 

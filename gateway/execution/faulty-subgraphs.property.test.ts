@@ -10,7 +10,7 @@ import { generateOperation } from "./fixtures/operations.ts";
 import { graphFixtures } from "./fixtures/supergraphs.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 import type { SubgraphClient, SubgraphResponse } from "./clients/subgraph-client.ts";
 
 /** Operations for each supergraph. DIFFERENTIAL_RUNS=3000 after a change of the executor. */

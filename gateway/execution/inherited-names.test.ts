@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
 import { composeFixture, type FixtureSubgraph } from "./fixtures/compose.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 import { createInProcessClient } from "./clients/in-process-client.ts";
 import type { SubgraphClient } from "./clients/subgraph-client.ts";
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
 import { composeFixture } from "./fixtures/compose.ts";
 import { createHivePlanner } from "./planning/hive-planner.ts";
-import { createLocalPlanner } from "./planning/local-planner.ts";
+import { createLocalPlanner } from "./fixtures/local-planner.ts";
 import type { SubgraphClient, SubgraphResponse } from "./clients/subgraph-client.ts";
 
 const { supergraphSdl } = composeFixture({

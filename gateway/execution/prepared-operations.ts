@@ -19,7 +19,7 @@ import type { SubgraphClient } from "./clients/subgraph-client.ts";
 import type { Supergraph } from "./schema/supergraph.ts";
 
 /** All that depends on an operation's text alone, worked out once. */
-export interface PreparedOperation {
+interface PreparedOperation {
   operation: Operation;
   /** Plans when this choice was not met before; a promise only then. */
   variantFor(choice: VariantChoice): Variant | Promise<Variant | GraphQLError>;

@@ -26,7 +26,7 @@ interface Asset {
   etag: string;
 }
 
-export const ASSETS_PATH = "/graphql/assets/";
+const ASSETS_PATH = "/graphql/assets/";
 const compress = promisify(gzip);
 const require = createRequire(import.meta.url);
 

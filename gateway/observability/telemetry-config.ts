@@ -26,7 +26,7 @@ export interface TracingConfig {
   tls: { ca?: Buffer; cert?: Buffer; key?: Buffer };
 }
 
-export interface TraceSampler {
+interface TraceSampler {
   /** Whether a trace that came with `traceparent` is recorded as its beginning was. */
   isParentBased: boolean;
   /** The share of the others that are recorded. */

@@ -10,7 +10,7 @@ export interface ReportedOperation {
 }
 
 /** One request, as it is counted. */
-export interface ReportedRequest {
+interface ReportedRequest {
   request: UsageOfRequest;
   durationMs: number;
   errors: readonly ReportedError[];

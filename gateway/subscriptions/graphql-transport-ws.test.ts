@@ -10,7 +10,7 @@ import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
 import { createHivePlanner } from "../execution/planning/hive-planner.ts";
 import { createInProcessClient } from "../execution/clients/in-process-client.ts";
-import { createLocalPlanner } from "../execution/planning/local-planner.ts";
+import { createLocalPlanner } from "../execution/fixtures/local-planner.ts";
 import { graphqlTransportWs } from "./graphql-transport-ws.ts";
 import { createSocketConnections, type SocketConnections } from "./socket-connections.ts";
 import { createSubscriptionEngine, type SubscriptionEngine } from "./subscription-engine.ts";

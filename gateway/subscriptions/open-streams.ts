@@ -10,7 +10,7 @@ export interface StreamEnd {
 }
 
 /** A connection or a stream of one caller, as the registry sees it. */
-export interface OpenStream {
+interface OpenStream {
   /** Called once at most. What it ends is released by whoever opened it. */
   end(why: StreamEnd): void;
   /** Called at every heartbeat. */

@@ -23,7 +23,7 @@ export interface SharedUpstreamsOptions extends Partial<UpstreamLimits> {
   isSharing?: boolean;
 }
 
-export interface SubscribeOptions {
+interface SubscribeOptions {
   /** Called once, when it has ended. */
   onEnd?: (() => void) | undefined;
   /** What this one is given in place of a result that has errors. */

@@ -28,7 +28,7 @@ export interface UpstreamLimits {
 }
 
 /** What happens to a stream and its readers. */
-export interface UpstreamEvents {
+interface UpstreamEvents {
   /** A reader has ended, in whatever way. `dropped`: results it was not given because it was too slow. */
   onReaderEnd(reader: Reader, dropped: number): void;
   /** Something came. */

@@ -13,4 +13,4 @@ export interface SupergraphSource {
 }
 
 /** @throws Error saying why the supergraph cannot be used */
-export type OnSupergraphChange = (supergraphSdl: string) => Promise<void>;
+type OnSupergraphChange = (supergraphSdl: string) => Promise<void>;

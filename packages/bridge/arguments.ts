@@ -38,7 +38,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-export const usage =
+const usage =
   "usage: main.ts --port N [--host 127.0.0.1] | --listen-fd N [--sessions isolated|shared] " +
   `[--max-sessions ${defaults.maxSessions}] [--idle-seconds ${defaults.idleSeconds}] [--timeout-seconds ${defaults.timeoutSeconds}] ` +
   `[--start-timeout-seconds ${defaults.startTimeoutSeconds}] [--max-message-bytes ${defaults.maxMessageBytes}] ` +

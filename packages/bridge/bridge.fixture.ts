@@ -42,7 +42,7 @@ export interface Answer {
   text: string;
 }
 
-export interface RpcAnswer {
+interface RpcAnswer {
   id?: number | string | null;
   method?: string;
   params?: Record<string, unknown>;

@@ -1,5 +1,5 @@
 /** An MCP server on stdio, served as Streamable HTTP: the process is main.ts, this is its face as a library. */
-export { type BridgeCommandOptions, bridgeCommand, warmUpCommand } from "./arguments.ts";
+export { bridgeCommand, warmUpCommand } from "./arguments.ts";
 export { handOver, pipesFor } from "./child/handover.ts";
-export { type Bridge, type BridgeOptions, createBridge } from "./bridge.ts";
-export { type Launch, LaunchError, type LaunchOptions, prepareLaunch } from "./child/spawn.ts";
+export { type Bridge, createBridge } from "./bridge.ts";
+export { prepareLaunch } from "./child/spawn.ts";

@@ -19,13 +19,13 @@ export interface Probe {
   run(limitMs: number): Promise<ProbeAnswer>;
 }
 
-export type ProbeAnswer =
+type ProbeAnswer =
   | { state: "answered"; tools: ProbedTools | null }
   | { state: "busy" | "starting" | "silent" }
   | { state: "refused"; error: RpcError };
 
 /** Names of the tools that the server listed last. */
-export interface ProbedTools {
+interface ProbedTools {
   names: string[];
   /** Whether that is all of its list. */
   isWhole: boolean;

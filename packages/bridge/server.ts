@@ -19,7 +19,7 @@ import type { Sessions } from "./sessions/sessions.ts";
 import type { Stateless } from "./stateless/stateless.ts";
 
 /** Largest request body, in bytes. */
-export const maxBodyBytes = 10 * 1024 * 1024;
+const maxBodyBytes = 10 * 1024 * 1024;
 
 export interface ServerOptions {
   host: string;

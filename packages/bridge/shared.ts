@@ -14,7 +14,7 @@ import { adaptStatelessChild } from "./child/stateless-child.ts";
 import { createToolNotes, type ToolNotes } from "./child/tool-notes.ts";
 
 /** What a server said to `initialize`, or to `server/discover`. */
-export interface ServerIdentity {
+interface ServerIdentity {
   protocolVersion: string;
   capabilities: Record<string, unknown>;
   serverInfo: unknown;
@@ -25,7 +25,7 @@ export interface ServerIdentity {
 }
 
 /** Who hears a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
-export type Listener = (message: Message, raw: string) => void;
+type Listener = (message: Message, raw: string) => void;
 
 /** A child that the bridge itself opened, for requests without a session and for sessions in shared mode. */
 export interface SharedChild {

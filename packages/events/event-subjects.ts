@@ -11,7 +11,7 @@ export interface EventSubjects<Subject> {
   forStream(): StreamSubjects<Subject>;
 }
 
-export interface StreamSubjects<Subject> {
+interface StreamSubjects<Subject> {
   /** The stream's next events, which are asked for one by one after this. */
   expect(events: readonly Event[]): void;
   /** Null where it is gone. */

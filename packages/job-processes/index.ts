@@ -1,1 +1,1 @@
-export { createJobProcesses, type JobProcesses, type JobProcessesOptions } from "./job-processes.ts";
+export { createJobProcesses } from "./job-processes.ts";

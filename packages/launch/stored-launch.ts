@@ -30,7 +30,7 @@ interface Program<Var> extends Common {
   writablePaths?: string[] | undefined;
 }
 
-export interface StdioLaunch<Var = Variable> extends Program<Var> {
+interface StdioLaunch<Var = Variable> extends Program<Var> {
   kind: "stdio";
   sessions: "ISOLATED" | "SHARED";
   maxSessions?: number | undefined;
@@ -38,12 +38,12 @@ export interface StdioLaunch<Var = Variable> extends Program<Var> {
   maxMessageBytes?: number | undefined;
 }
 
-export interface HttpLaunch<Var = Variable> extends Program<Var> {
+interface HttpLaunch<Var = Variable> extends Program<Var> {
   kind: "http";
   path: string;
 }
 
-export interface ImageLaunch<Var = Variable> extends Common {
+interface ImageLaunch<Var = Variable> extends Common {
   kind: "image";
   image: string;
   args: string[];

@@ -1,2 +1,2 @@
 export { createProxy, type Proxy } from "./proxy.ts";
-export { parseProxyConfig, type ProxyConfig } from "./config.ts";
+export { parseProxyConfig } from "./config.ts";

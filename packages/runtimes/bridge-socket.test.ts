@@ -10,7 +10,7 @@ import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 import { socketPathOf } from "./endpoint/socket-path.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 const problem = await whyNoBubblewrap();
 /** Longer than a socket's path may be. */

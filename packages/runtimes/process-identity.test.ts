@@ -11,7 +11,7 @@ import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.t
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
 import type { ReplicaHandle, ReplicaLaunch } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 /** What belongs to a replica is known by what the kernel says, not by what a process says of itself. */
 

@@ -9,7 +9,7 @@ import type { Isolation } from "./process/bubblewrap.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";
 import { createProcessRuntime } from "./process-runtime.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 /** Whose a replica is: the folder's that it was started in, wherever that is now, and of no copy of it. */
 

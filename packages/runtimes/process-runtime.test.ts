@@ -9,7 +9,7 @@ import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process-runtime.ts";
 import type { ReplicaHandle, ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
 import { createCgroups } from "./process/cgroups.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 const DEADLINE = { timeout: 10_000, interval: 20 };
 const FIXTURES = join(import.meta.dirname, "fixtures");

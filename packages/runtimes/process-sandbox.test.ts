@@ -12,7 +12,7 @@ import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.t
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { ProcessRuntimeOptions } from "./process-runtime.ts";
 import type { ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 /** What a replica sees of its host and may write to, under bubblewrap. */
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 /** What a replica of the contract suite does. */
 export type Behaviour =

@@ -57,7 +57,7 @@ export interface ReplicaHandle {
 }
 
 /** Where a replica answers. */
-export interface ReplicaEndpoint {
+interface ReplicaEndpoint {
   /** `http://host:port`, or `unix:` and the path of a socket. */
   url: string;
   /** Whose the listener there must be (`endpoint/listener.ts`); null where nobody else can have it. */
@@ -76,7 +76,7 @@ export interface ReplicaLogLine {
   text: string;
 }
 
-export interface RuntimeCapabilities {
+interface RuntimeCapabilities {
   /** Which launches it can run. */
   launches: ReplicaLaunch["kind"][];
   /** Whether replicas outlive the control plane and can be adopted. */

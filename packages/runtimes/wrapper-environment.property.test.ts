@@ -8,7 +8,7 @@ import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.t
 import type { ProcessHarness } from "./process-runtime.harness.ts";
 import type { Isolation } from "./process/bubblewrap.ts";
 import type { ReplicaHandle, ReplicaLaunch } from "./runtime.ts";
-import { stopAll } from "./stop-all.ts";
+import { stopAll } from "./fixtures/stop-all.ts";
 
 /** Nothing that prepares a launch's command obeys the launch's environment. */
 

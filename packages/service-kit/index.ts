@@ -1,17 +1,12 @@
 export * from "./errors/errors.ts";
-export { createLogger, LOG_LEVELS, type LogLevel, type Logger } from "./process/log.ts";
+export { createLogger, type Logger } from "./process/log.ts";
 export * from "./identity/permissions.ts";
 export * from "./identity/caller.ts";
 export * from "./identity/keys.ts";
 export { createSealer, type Sealer } from "./identity/sealing.ts";
 export * from "./identity/tokens.ts";
 export { createRevocationList, type CredentialRevocation, type RevocationList } from "./identity/revocations.ts";
-export {
-  createDeferredGraphClient,
-  type DeferredGraphClient,
-  type GraphClient,
-  type GraphRequest,
-} from "./graph/graph-client.ts";
+export { createDeferredGraphClient, type GraphClient, type GraphRequest } from "./graph/graph-client.ts";
 export {
   measureHealth,
   type Gauge,

@@ -1,6 +1,6 @@
 export { openDatabase, type Database, type DatabaseOptions, type Transaction } from "./database.ts";
-export { lockFolder, type FolderLock } from "./folder-lock.ts";
-export { readMigrations, type Migration } from "./migration.ts";
+export { lockFolder } from "./folder-lock.ts";
+export { readMigrations } from "./migration.ts";
 export { CHUNK_ROWS, deleteInChunks, inChunks, partsOf } from "./chunks.ts";
 export { column } from "./columns.ts";
 export { observeStatements, type ObservedStatement } from "./observed-statements.ts";

@@ -52,7 +52,7 @@ export interface SubgraphHost {
 }
 
 /** How tasks of a kind are run. */
-export interface TaskRunner extends RegistrationOptions {
+interface TaskRunner extends RegistrationOptions {
   handler: TaskHandler;
 }
 

@@ -1,8 +1,2 @@
-export {
-  openSubgraph,
-  type SubgraphHost,
-  type SubgraphOptions,
-  type SubgraphParts,
-  type TaskRunner,
-} from "./hosted-subgraph.ts";
-export { createSqliteStores, type Stores } from "./stores.ts";
+export { openSubgraph, type SubgraphOptions, type SubgraphParts } from "./hosted-subgraph.ts";
+export { createSqliteStores } from "./stores.ts";

@@ -17,7 +17,7 @@ import type { SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 /** In which a gateway of Apollo's asks for a federated trace. */
 const TRACE_HEADER = "apollo-federation-include-trace";
 
-export interface SubgraphOperation extends SignedCaller {
+interface SubgraphOperation extends SignedCaller {
   request: Pick<GraphQLRequest, "query" | "variables" | "operationName">;
   requestId: string;
   /** The value of `apollo-federation-include-trace`. */

@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { isTerminal } from "./task.ts";
+import type { TaskStatus } from "./task.ts";
 import { createTaskStore } from "./task-store.sql.ts";
 import type { Lease, TaskStore } from "./task-store.ts";
 
+const isTerminal = (status: TaskStatus) => ["SUCCEEDED", "FAILED", "CANCELLED"].includes(status);
 const LEASE_MS = 1_000;
 let dataDir = "";
 let stores: TaskStore[] = [];

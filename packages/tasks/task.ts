@@ -75,7 +75,3 @@ export interface TaskEvent {
   attempts: number;
   toolId: string | null;
 }
-
-export function isTerminal(status: TaskStatus): boolean {
-  return status === "SUCCEEDED" || status === "FAILED" || status === "CANCELLED";
-}

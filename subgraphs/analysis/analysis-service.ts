@@ -23,12 +23,12 @@ export interface AnalysisService {
   generateConfig(caller: Caller, input: ConfigRequest, requestId: string): Promise<Task>;
 }
 
-export interface FeasibilityRequest {
+interface FeasibilityRequest {
   toolId?: string | null | undefined;
   description?: string | null | undefined;
   requirements?: readonly string[] | null | undefined;
 }
-export interface ConfigRequest {
+interface ConfigRequest {
   toolId?: string | null | undefined;
   description?: string | null | undefined;
   repository?: string | null | undefined;

@@ -51,7 +51,7 @@ const toolSchema = z.object({
   currentVersion: z.object({ number: z.number(), digest: z.string() }),
 });
 
-export type DocumentEvidence = z.infer<typeof documentSchema>;
+type DocumentEvidence = z.infer<typeof documentSchema>;
 export type DeploymentEvidence = z.infer<typeof deploymentSchema>;
 export type UsageEvidence = z.infer<typeof usageSchema>;
 export type ToolEvidence = Omit<z.infer<typeof toolSchema>, "deletedAt"> & {
@@ -61,7 +61,7 @@ export type ToolEvidence = Omit<z.infer<typeof toolSchema>, "deletedAt"> & {
   placeholderVariables: string[];
 };
 
-export interface Subject {
+interface Subject {
   toolId: string | null;
   description: string | null;
   requirements: readonly string[];

@@ -11,7 +11,7 @@ import { createIsolatedRules } from "./rules/isolated-rules.ts";
 import { createTaskHandlers } from "./task-handlers.ts";
 import { createTaskService } from "./task-service.ts";
 
-export { parseAnalysisConfig, type AnalysisConfig } from "./config.ts";
+export type { AnalysisConfig } from "./config.ts";
 
 /** Feasibility, improvements and configurations as background tasks, and everybody's tasks in the graph. */
 export function createAnalysisSubgraph(options: SubgraphOptions<AnalysisConfig>): Promise<Subgraph> {

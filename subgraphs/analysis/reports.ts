@@ -1,7 +1,7 @@
 import { shownLaunchSchema } from "@toolyard/launch";
 import { z } from "zod";
 
-export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"] as const;
+const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
 const citation = z.object({ documentId: z.string(), quote: z.string().min(1) });

@@ -78,7 +78,7 @@ export interface DeploymentService {
   followHealth(caller: Caller, filter: EventFilter): AsyncIterableIterator<HealthEventShape>;
 }
 
-export interface EventFilter {
+interface EventFilter {
   deploymentId?: string | null | undefined;
   toolId?: string | null | undefined;
   environment?: Environment | null | undefined;

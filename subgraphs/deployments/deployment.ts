@@ -1,5 +1,4 @@
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
-import type { HealthPolicy } from "@toolyard/launch";
 import type { DeployedLaunch } from "./deploying/deployed-launch.ts";
 import type { Reason } from "./reason.ts";
 
@@ -141,8 +140,4 @@ export function processNameOf(
   replica: Pick<Replica, "ordinal" | "incarnation">,
 ): string {
   return `${deployment.name}-${replica.ordinal}-${replica.incarnation}`;
-}
-
-export function healthPolicyOf(deployment: Deployment): HealthPolicy {
-  return deployment.launch.options.health;
 }

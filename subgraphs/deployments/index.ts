@@ -41,7 +41,7 @@ import { createUsageLoader } from "./usage/usage-loader.ts";
 import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 
-export { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
+export { parseDeploymentsConfig } from "./config.ts";
 export { createRuntimes } from "./runtime-wiring.ts";
 
 export interface DeploymentsSubgraphOptions extends SubgraphOptions<DeploymentsConfig> {

@@ -8,13 +8,13 @@ export const usernameSchema = z
   .regex(/^[A-Za-z0-9_.-]{3,64}$/, "must be 3 to 64 letters (a–z), digits, dots, hyphens or underscores");
 
 const MAX_EMAIL_LENGTH = 254;
-export const emailSchema = z
+const emailSchema = z
   .string()
   // Before anything looks for the parts of an address in it.
   .max(MAX_EMAIL_LENGTH, { error: `must be at most ${MAX_EMAIL_LENGTH} characters long`, abort: true })
   .pipe(z.email("must be an email address, as in ada@example.com"));
 
-export const MIN_PASSWORD_CHARACTERS = 12;
+const MIN_PASSWORD_CHARACTERS = 12;
 export const MAX_PASSWORD_CHARACTERS = 256;
 
 /** Whether a text has more code points than a password may have. Takes no longer for a longer text. */

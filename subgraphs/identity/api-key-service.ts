@@ -38,7 +38,7 @@ export interface ApiKeyService {
   close(): Promise<void>;
 }
 
-export interface NewApiKey {
+interface NewApiKey {
   name: string;
   scopes: readonly Scope[];
   /** Epoch ms. */

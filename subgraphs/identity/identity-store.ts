@@ -26,7 +26,7 @@ export interface LoginSession {
 }
 
 /** A refresh token by its hash, and the access token that was issued with it. */
-export interface RefreshToken {
+interface RefreshToken {
   hash: string;
   sessionId: string;
   accessTokenId: string;

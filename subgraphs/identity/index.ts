@@ -18,8 +18,6 @@ import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
 export { resetPasswordInDataDir } from "./password-reset.ts";
-export type { FirstAdministrator } from "./first-administrator.ts";
-
 /** How often what has ended is removed. */
 const SWEEP_INTERVAL_MS = 3_600_000;
 

@@ -41,7 +41,7 @@ export interface LoginLimiter {
 }
 
 /** Is told how it ended, once. */
-export interface Attempt {
+interface Attempt {
   /** The password was right: the failures of this username from this client are forgotten. */
   succeeded(): void;
   failed(): void;

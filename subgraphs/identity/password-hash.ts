@@ -39,7 +39,7 @@ export interface PasswordHasher {
   verify(password: string, encoded: string | null): Promise<boolean>;
 }
 
-export type Lane = "account" | "new-account";
+type Lane = "account" | "new-account";
 
 export function createPasswordHasher(options: { maxRunning?: number; maxWaiting?: number } = {}): PasswordHasher {
   const { maxRunning = MAX_RUNNING, maxWaiting = MAX_WAITING } = options;

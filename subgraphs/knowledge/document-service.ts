@@ -28,12 +28,12 @@ export interface SearchHit extends Omit<Hit, "documentId"> {
 }
 
 /** Whose request this serves: what asking the graph on their behalf takes. */
-export interface Requester {
+interface Requester {
   caller: Caller;
   requestId: string;
 }
 
-export interface ListFilter extends PageArguments {
+interface ListFilter extends PageArguments {
   toolId?: string | null | undefined;
   tag?: string | null | undefined;
 }

@@ -8,7 +8,7 @@ import { createSqlDocumentStore } from "./document-store.sql.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
 
-export { parseKnowledgeConfig, type KnowledgeConfig } from "./config.ts";
+export type { KnowledgeConfig } from "./config.ts";
 
 /** Documents and the search over them. */
 export function createKnowledgeSubgraph(options: SubgraphOptions<KnowledgeConfig>): Promise<Subgraph> {

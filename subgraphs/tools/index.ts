@@ -12,7 +12,7 @@ import { createToolService } from "./tool-service.ts";
 import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
 import { createVersionSecrets } from "./version-content.ts";
 
-export { parseToolsConfig, type ToolsConfig } from "./config.ts";
+export type { ToolsConfig } from "./config.ts";
 
 /** Tools, their versions and their launches. */
 export function createToolsSubgraph(options: SubgraphOptions<ToolsConfig>): Promise<Subgraph> {

@@ -17,7 +17,7 @@ import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
 const MAX_SEARCH_LENGTH = 200;
 const MAX_SEARCH_WORDS = 16;
 
-export interface SealedLaunch {
+interface SealedLaunch {
   toolId: string;
   versionId: string;
   slug: string;
@@ -52,7 +52,7 @@ export interface ToolReader {
   sealedLaunch(caller: Caller, reference: string, number: number | null): Promise<SealedLaunch>;
 }
 
-export interface ListFilter {
+interface ListFilter {
   search?: string | null | undefined;
   tag?: string | null | undefined;
   includeDeleted?: boolean | null | undefined;

@@ -18,7 +18,7 @@ export interface ToolSearch {
   page(filter: ToolFilter, page: Page): Rows<string>;
 }
 
-export type SearchedTool = Pick<Tool, "id" | "slug" | "name" | "description" | "tags">;
+type SearchedTool = Pick<Tool, "id" | "slug" | "name" | "description" | "tags">;
 
 /** Of a word that the index finds: three characters, of any script. */
 const HAS_TRIGRAM = /.{3}/su;

@@ -67,7 +67,7 @@ export interface ToolService {
 }
 
 /** Who asks, and how they are told something beside the data. */
-export type Requester = Pick<RequestContext, "caller" | "warn">;
+type Requester = Pick<RequestContext, "caller" | "warn">;
 
 export function createToolService(options: {
   store: ToolStore;

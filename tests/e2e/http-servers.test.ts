@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { startStreamServer } from "@toolyard/proxy/legacy/fixture.ts";
+import { startStreamServer } from "@toolyard/proxy/fixtures/legacy-server.ts";
 import {
   connectMcp,
   eventually,

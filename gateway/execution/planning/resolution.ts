@@ -33,7 +33,7 @@ export interface Option {
   requires: SelectionSetNode | null;
 }
 
-export interface Split {
+interface Split {
   /** What can be had; null when that is nothing. */
   now: SelectionSetNode | null;
   /** What cannot; null when that is nothing. */

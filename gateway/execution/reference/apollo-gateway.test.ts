@@ -7,7 +7,7 @@ import { composeFixture } from "../fixtures/compose.ts";
 import { shop } from "../fixtures/shop.ts";
 import { createHivePlanner } from "../planning/hive-planner.ts";
 import { createInProcessClient } from "../clients/in-process-client.ts";
-import { createLocalPlanner } from "../planning/local-planner.ts";
+import { createLocalPlanner } from "../fixtures/local-planner.ts";
 import type { OperationContext } from "../clients/subgraph-client.ts";
 
 let server: ApolloServer<OperationContext> | undefined;

@@ -11,7 +11,7 @@ import { toolyardGraph } from "../fixtures/toolyard-graph.ts";
 import { createApolloPlanner } from "../planning/apollo-planner.ts";
 import { createHivePlanner } from "../planning/hive-planner.ts";
 import { createInProcessClient } from "../clients/in-process-client.ts";
-import { createLocalPlanner } from "../planning/local-planner.ts";
+import { createLocalPlanner } from "../fixtures/local-planner.ts";
 import type { SubgraphRequest } from "../clients/subgraph-client.ts";
 
 /** Of Toolyard's graph, by each audience. DIFFERENTIAL_RUNS=5000 after a change of the executor. */

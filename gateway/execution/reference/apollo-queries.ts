@@ -12,7 +12,7 @@ import type { OperationContext, SubgraphClient, SubgraphError } from "../clients
 import type { Supergraph } from "../schema/supergraph.ts";
 
 /** One operation for the stock gateway: valid, its variables coerced once. */
-export interface ApolloQuery {
+interface ApolloQuery {
   operation: Operation;
   /** Of the whole document. */
   text: string;

@@ -13,7 +13,7 @@ type Json = Record<string, unknown>;
 export type RepresentationMaker = (entity: Json, variables: Json, made: MadeBefore) => string | null;
 
 /** What was made for the same fetch: the same entity is often met many times. Empty at first. */
-export interface MadeBefore {
+interface MadeBefore {
   /** Of the type of the first one, by its only key. */
   typeName: string;
   byKey: Map<string, string>;

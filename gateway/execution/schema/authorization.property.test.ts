@@ -7,7 +7,7 @@ import { composeFixture } from "../fixtures/compose.ts";
 import { generateOperation } from "../fixtures/operations.ts";
 import { createHivePlanner } from "../planning/hive-planner.ts";
 import { createInProcessClient } from "../clients/in-process-client.ts";
-import { createLocalPlanner } from "../planning/local-planner.ts";
+import { createLocalPlanner } from "../fixtures/local-planner.ts";
 import type { OperationContext, SubgraphClient } from "../clients/subgraph-client.ts";
 
 const ada = { id: "u1", name: "Ada", email: "SECRET", salary: 7, notes: ["SECRET"], vault: { code: "SECRET" } };

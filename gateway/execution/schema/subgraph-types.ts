@@ -21,7 +21,7 @@ export interface SubgraphTypes {
   field(subgraph: string, typeName: string, fieldName: string): SubgraphField | undefined;
 }
 
-export interface EntityKey {
+interface EntityKey {
   selectionSet: SelectionSetNode;
   /** Whether the subgraph gives an entity for it. */
   isResolvable: boolean;

@@ -31,7 +31,7 @@ const OF_CREDENTIAL = new Set([4401, 4403]);
 const failed = (message) => ({ errors: [{ message }] });
 
 /** Sends an operation. Throws an Error in words, with a `code` when it is GraphQL's. */
-export async function post(url, params, headers) {
+async function post(url, params, headers) {
   let response;
   try {
     response = await fetch(url, {

@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 
 /** What the bridge writes to its own stdout: JSON lines that the runtime's log reader parses. */
-export type LogStream = "STDOUT" | "STDERR" | "SYSTEM";
+type LogStream = "STDOUT" | "STDERR" | "SYSTEM";
 
 export interface LineLog {
   /** One line of the child (STDOUT: what was not JSON-RPC) or of the bridge itself (SYSTEM). */

@@ -6,7 +6,7 @@ import { findValues, lastText, printFrom, replaceValues } from "../protocol/json
 import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 
 /** Turns a child's answer into what its asker gets. `raw` is the child's own line. */
-export type Encode = (call: Call, message: Message, raw: string) => string;
+type Encode = (call: Call, message: Message, raw: string) => string;
 
 /** A request on its way through a child. Plain data: thousands of them cost no closures. */
 export interface Call {
@@ -107,7 +107,7 @@ export function rawOf(answer: Message): string {
 }
 
 /** Sends one text to a call's asker as its answer. */
-export function answerCall(call: Call, text: string): void {
+function answerCall(call: Call, text: string): void {
   if (call.exchange !== null) sendAnswer(call.exchange, text);
 }
 

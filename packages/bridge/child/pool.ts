@@ -54,7 +54,7 @@ export interface Pool {
   kill(): void;
 }
 
-export interface Failure extends Reason {
+interface Failure extends Reason {
   /** Epoch ms of the next try. */
   retryAt: number;
 }

@@ -3,7 +3,7 @@ import type { Message } from "../protocol/json-rpc.ts";
 import { type HeaderDeclaration, headerDeclarations } from "../protocol/param-headers.ts";
 
 /** What the bridge must know of a tool before it passes a call on. */
-export interface ToolNote {
+interface ToolNote {
   /** Parameters that the client repeats in `Mcp-Param-*` headers. */
   readonly headers: readonly HeaderDeclaration[];
   /** It runs as a task only, which callers without a session cannot follow. */

@@ -60,7 +60,7 @@ const maxHeld = 1_000;
 const gatherMs = 10;
 
 /** The capability that a client must have declared to be asked this; null for what no stateless client is asked. */
-export function requiredCapability({ method, params }: Message): Record<string, Record<string, unknown>> | null {
+function requiredCapability({ method, params }: Message): Record<string, Record<string, unknown>> | null {
   switch (method) {
     case "elicitation/create":
       return { elicitation: params?.mode === "url" ? { url: {} } : {} };
@@ -74,10 +74,7 @@ export function requiredCapability({ method, params }: Message): Record<string, 
 }
 
 /** @param declared What the client declared. */
-export function isDeclared(
-  required: Record<string, Record<string, unknown>>,
-  declared: Record<string, unknown>,
-): boolean {
+function isDeclared(required: Record<string, Record<string, unknown>>, declared: Record<string, unknown>): boolean {
   return Object.entries(required).every(([name, inner]) => {
     const given = declared[name];
     if (!isObject(given)) return false;

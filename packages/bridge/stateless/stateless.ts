@@ -44,7 +44,7 @@ export interface Stateless {
   close(): void;
 }
 
-export interface StatelessRequest {
+interface StatelessRequest {
   headers: RequestHeaders;
   header: (name: string) => string | undefined;
   /** Who calls, as the proxy says it; "" where there is no proxy. */

@@ -4,7 +4,7 @@ import { connectMcp, eventually } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
 import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
-import { startStreamServer } from "./fixture.ts";
+import { startStreamServer } from "../fixtures/legacy-server.ts";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;

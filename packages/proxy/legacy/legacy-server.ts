@@ -7,7 +7,7 @@ import type { BridgedServer } from "./stream-child.ts";
 import { USUAL_STREAM_PATH } from "./transport.ts";
 
 /** How a server's MCP endpoint is reached in the protocol's newer transport. */
-export interface Way {
+interface Way {
   dispatcher: Dispatcher;
   /** Of the bridge. */
   token: string;

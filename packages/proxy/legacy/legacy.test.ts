@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startControlPlane, type FakeControlPlane } from "../fixtures/control-plane.ts";
 import { routeTo, startProxy, type RunningProxy } from "../fixtures/proxy.ts";
 import type { Route } from "@toolyard/routes";
-import { startStreamServer } from "./fixture.ts";
+import { startStreamServer } from "../fixtures/legacy-server.ts";
 
 let controlPlane: FakeControlPlane;
 let running: RunningProxy;

@@ -5,7 +5,7 @@ import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
  * Whose a listening TCP port is. A server that binds its port by itself may find a stranger there first, and the stranger would
  * get its calls: before anything is sent, every listener on the port must be a socket that one of the replica's processes holds.
  */
-export type ListenerOwner =
+type ListenerOwner =
   /** All of them are the replica's. */
   | "OWN"
   /** One at least is not. */

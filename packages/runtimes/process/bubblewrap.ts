@@ -11,7 +11,7 @@ import { rootOnlyPaths } from "./root-only-paths.ts";
 export type Isolation = "auto" | "bubblewrap" | "none";
 
 /** Where one replica runs, and what it may see and write besides what every one does. Absolute paths. */
-export interface Confinement {
+interface Confinement {
   /** Folders of its own, seen as /tmp and /var/tmp, as /dev/shm, and as the host user's home. */
   own: { temporary: string; sharedMemory: string; home: string };
   /** Where the command starts. */

@@ -35,7 +35,7 @@ export interface HostPaths {
   ): { index: number; reason: string } | null;
 }
 
-export interface NamedPaths {
+interface NamedPaths {
   granted: string[];
   /** The same, or part of it, where names lead to it over symbolic links. */
   linked: LinkedPath[];

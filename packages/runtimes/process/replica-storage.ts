@@ -5,7 +5,7 @@ import { statusOf } from "./paths.ts";
 import { removeTree } from "./tree-removal.ts";
 
 /** What one replica keeps over restarts. */
-export interface Kept {
+interface Kept {
   /** Seen as the home folder, in a sandbox. */
   home: string;
   /** Has npm and uv keep what they fetch in its folders. */

@@ -11,7 +11,7 @@ export interface Allowance {
 }
 
 /** Where a launch does not say. */
-export const DEFAULT_ALLOWANCE = {
+const DEFAULT_ALLOWANCE = {
   memoryMb: LIMITS.resources.memoryMb.whenNull,
   processes: LIMITS.resources.processes.whenNull,
   diskMb: LIMITS.resources.diskMb.whenNull,

@@ -33,15 +33,15 @@ export interface Connection<Node> {
   totalCount(): Promise<number>;
 }
 
-export interface PageInfo {
+interface PageInfo {
   hasNextPage: boolean;
   hasPreviousPage: boolean;
   startCursor: string | null;
   endCursor: string | null;
 }
 
-export const DEFAULT_PAGE_SIZE = 20;
-export const MAX_PAGE_SIZE = 100;
+const DEFAULT_PAGE_SIZE = 20;
+const MAX_PAGE_SIZE = 100;
 
 /** What a list's cursors hide: an id of `newId`, or a whole number, such as a position in a log. */
 export type CursorKind = "id" | "number";

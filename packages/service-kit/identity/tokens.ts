@@ -27,7 +27,7 @@ export const GATEWAY_AUDIENCE = "gateway";
 /** The header by which the gateway tells a subgraph over HTTP who is calling, and a subgraph the gateway. */
 export const CALLER_HEADER = "x-toolyard-caller";
 
-export interface AccessTokenInput {
+interface AccessTokenInput {
   userId: string;
   role: Role;
   scopes: readonly Scope[];

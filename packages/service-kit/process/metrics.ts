@@ -33,7 +33,7 @@ export interface CountSeries {
   inc(): void;
 }
 
-export interface ValueSeries {
+interface ValueSeries {
   observe(value: number): void;
 }
 

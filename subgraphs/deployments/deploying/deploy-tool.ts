@@ -31,7 +31,7 @@ import { newReplica } from "./new-replica.ts";
 import { notInThisVersion } from "../not-in-this-version.ts";
 import { fetchTool, type ToolSource } from "./tool-source.ts";
 
-export const MAX_REPLICAS = 16;
+const MAX_REPLICAS = 16;
 
 export const replicaCount = z
   .number()

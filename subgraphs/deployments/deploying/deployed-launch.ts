@@ -3,7 +3,7 @@ import { ToolyardError } from "@toolyard/service-kit";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 
 /** A stored launch that this version cannot read: a later version wrote it, or it is damaged. It stays in the database as it is. */
-export interface UnreadableLaunch {
+interface UnreadableLaunch {
   kind: "unreadable";
   /** As stored. Secret. */
   text: string;

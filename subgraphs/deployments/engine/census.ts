@@ -102,6 +102,6 @@ export function hasProcess({ state }: Replica): boolean {
 }
 
 /** A process' name holds what it is the how-manieth of, so that it is used once. */
-export function keyOf({ runtime, name }: Pick<ReplicaHandle, "runtime" | "name">): string {
+function keyOf({ runtime, name }: Pick<ReplicaHandle, "runtime" | "name">): string {
   return `${runtime}/${name}`;
 }

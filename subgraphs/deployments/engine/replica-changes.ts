@@ -3,7 +3,7 @@ import type { DeploymentRecord, DeploymentStore, DeploymentTransaction } from ".
 import { describeReplica, saveSettled } from "./settle.ts";
 import { contextOf, transition, type ReplicaEvent } from "./transitions.ts";
 
-export interface ReplicaChange {
+interface ReplicaChange {
   deploymentId: string;
   replicaId: string;
   event: ReplicaEvent;

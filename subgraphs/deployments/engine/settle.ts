@@ -9,7 +9,7 @@ const REASON_CHANGED = "REASON_CHANGED";
  * The deployment as its replicas make it, with what that means for its subscribers. `deployedAt` is when it first answered,
  * `stoppedAt` when nothing of it was left.
  */
-export function settle(
+function settle(
   { deployment, replicas }: DeploymentRecord,
   now: number,
 ): { deployment: Deployment; events: DeploymentEventDraft[] } {

@@ -17,7 +17,7 @@ export interface LogArchive {
   trim(signal?: AbortSignal): Promise<void>;
 }
 
-export interface ArchivedProcess {
+interface ArchivedProcess {
   deploymentId: string;
   replicaId: string;
   /** Of the process: never used again. */

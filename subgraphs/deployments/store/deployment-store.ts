@@ -1,12 +1,5 @@
 import type { Page, Rows } from "@toolyard/service-kit";
-import type {
-  Deployment,
-  DeploymentEventPayload,
-  DeploymentStatus,
-  Environment,
-  HealthCheck,
-  Replica,
-} from "../deployment.ts";
+import type { Deployment, DeploymentStatus, Environment, HealthCheck, Replica } from "../deployment.ts";
 
 export interface DeploymentRecord {
   deployment: Deployment;
@@ -108,5 +101,3 @@ export interface DeploymentStore {
   /** Those that failed for good before `before`, and whose processes' folders and logs are still in their runtime; by id, after one. */
   failedWithRemains(which: { before: number; after: string; limit: number }): Promise<DeploymentRecord[]>;
 }
-
-export type { DeploymentEventPayload };

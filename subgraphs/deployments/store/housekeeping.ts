@@ -45,7 +45,7 @@ export function startHousekeeping(options: {
 }
 
 /** One round of it; exported for tests. */
-export async function keepHouse(options: {
+async function keepHouse(options: {
   eventLog: EventLog<DeploymentEventPayload>;
   healthLog: EventLog<HealthEventPayload>;
   usage: UsageStore;

@@ -48,7 +48,7 @@ export function prepareContent(uploaded: UploadedContent, contentType: string): 
   };
 }
 
-export function tooLarge(bytes: string): ContentError {
+function tooLarge(bytes: string): ContentError {
   return new ContentError(`is too large: ${bytes} bytes, where at most ${MAX_CONTENT_BYTES} (5 MiB) are taken`);
 }
 

@@ -94,7 +94,7 @@ export function userRow(index: number): UserRow {
 }
 
 /** Each user has one, but all that this many have are of one. */
-export const HOT_KEYS = 200;
+const HOT_KEYS = 200;
 
 export function apiKeyRow(index: number): ApiKeyRow {
   return {

@@ -14,7 +14,7 @@ export interface WirePoolOptions {
   maxBodyBytes: number;
 }
 
-export type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "resolve" | "reject">;
+type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "resolve" | "reject">;
 
 export interface WirePool {
   /**
