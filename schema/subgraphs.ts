@@ -7,6 +7,7 @@ const PIECES = {
   launch: "packages/launch/launch.graphql",
   launchInput: "packages/launch/launch-input.graphql",
   routes: "packages/routes/routes.graphql",
+  tasks: "packages/tasks/task.graphql",
 } as const;
 
 /** Toolyard's subgraphs, in the order of the supergraph's join__Graph, and the shared pieces each takes. */
@@ -14,7 +15,7 @@ export const SUBGRAPHS = [
   { name: "identity", pieces: ["shared"] },
   { name: "tools", pieces: ["shared", "launch", "launchInput"] },
   { name: "knowledge", pieces: ["shared"] },
-  { name: "analysis", pieces: ["shared", "launch"] },
+  { name: "analysis", pieces: ["shared", "launch", "tasks"] },
   { name: "deployments", pieces: ["shared", "routes"] },
 ] as const;
 

@@ -4,3 +4,7 @@ export type { TaskFilter, TaskStore } from "./task-store.ts";
 export { createTaskStore } from "./task-store.sql.ts";
 export { createTaskQueue } from "./task-queue.embedded.ts";
 export { openTaskQueue } from "./open-task-queue.ts";
+export { createTaskLoaders } from "./task-loaders.ts";
+export type { SyncResult, TypedResult } from "./task-result.ts";
+export { taskResolvers } from "./task-resolvers.ts";
+export { createTaskService, type Stub, type TaskChange, type TaskService } from "./task-service.ts";

@@ -1,14 +1,15 @@
 import { createPageLoader, type PageLoader } from "@toolyard/service-kit";
-import type { Task, TaskKind, TaskStore } from "@toolyard/tasks";
 import DataLoader from "dataloader";
+import type { Task, TaskKind } from "./task.ts";
+import type { TaskStore } from "./task-store.ts";
 
 /** One set for each operation. */
-export interface Loaders {
+export interface TaskLoaders {
   taskById: DataLoader<string, Task | null>;
   ofTool: PageLoader<{ kind: TaskKind | null }, Task>;
 }
 
-export function createLoaders(store: TaskStore): Loaders {
+export function createTaskLoaders(store: TaskStore): TaskLoaders {
   return {
     taskById: new DataLoader((ids) => store.getMany(ids)),
     ofTool: createPageLoader({

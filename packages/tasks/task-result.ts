@@ -1,5 +1,4 @@
-import { launchTypeOf, type LaunchKind } from "@toolyard/launch";
-import { TASK_RESULT_TYPES, type Task, type TaskKind } from "@toolyard/tasks";
+import { TASK_RESULT_TYPES, type Task, type TaskKind } from "./task.ts";
 
 export interface TypedResult {
   __typename: (typeof TASK_RESULT_TYPES)[TaskKind];
@@ -17,12 +16,4 @@ export interface SyncResult extends TypedResult {
 export function typedResult({ kind, result }: Task): TypedResult | null {
   if (typeof result !== "object" || result === null) return null;
   return { ...result, __typename: TASK_RESULT_TYPES[kind] };
-}
-
-/** The type of a stored result's launch. Those of earlier versions have the type's name in place of a kind. */
-export function storedLaunchType(launch: object): ReturnType<typeof launchTypeOf> {
-  // What was stored was parsed then.
-  const { kind, __typename } = launch as
-    { kind?: never; __typename: ReturnType<typeof launchTypeOf> } | { kind: LaunchKind; __typename?: never };
-  return kind === undefined ? __typename : launchTypeOf({ kind });
 }

@@ -8,8 +8,10 @@ import {
   type Connection,
   type PageArguments,
 } from "@toolyard/service-kit";
-import type { Task, TaskFilter, TaskKind, TaskQueue, TaskStatus } from "@toolyard/tasks";
-import type { Loaders } from "./loaders.ts";
+import type { Task, TaskKind, TaskStatus } from "./task.ts";
+import type { TaskLoaders } from "./task-loaders.ts";
+import type { TaskQueue } from "./task-queue.ts";
+import type { TaskFilter } from "./task-store.ts";
 
 /** An entity of another subgraph: completed there. */
 export interface Stub {
@@ -47,7 +49,7 @@ export interface TaskService {
 
 export function createTaskService(options: {
   tasks: TaskQueue;
-  loaders: Loaders;
+  loaders: TaskLoaders;
   eventTasks: EventSubjects<Task>;
 }): TaskService {
   const { tasks, loaders, eventTasks } = options;

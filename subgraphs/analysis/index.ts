@@ -1,15 +1,14 @@
 import { createEventSubjects } from "@toolyard/events";
 import { createToolLookup, measureHealth, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { createTaskLoaders, createTaskService } from "@toolyard/tasks";
 import { createAnalysisService } from "./analysis-service.ts";
 import type { AnalysisConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { createEvidenceReader } from "./evidence.ts";
-import { createLoaders } from "./loaders.ts";
 import { resolvers } from "./resolvers.ts";
 import { createIsolatedRules } from "./rules/isolated-rules.ts";
 import { createTaskHandlers } from "./task-handlers.ts";
-import { createTaskService } from "./task-service.ts";
 
 export type { AnalysisConfig } from "./config.ts";
 
@@ -28,14 +27,13 @@ export function createAnalysisSubgraph(options: SubgraphOptions<AnalysisConfig>)
     return {
       resolvers,
       createContext({ caller, requestId }: RequestContext): Context {
-        const loaders = createLoaders(store);
+        const loaders = createTaskLoaders(store);
         return {
           caller,
           requestId,
           analysis,
           tools,
           tasks: createTaskService({ tasks, loaders, eventTasks }),
-          loaders,
         };
       },
       tasks: createTaskHandlers({ provider, evidence: createEvidenceReader({ graph, logger }) }),

@@ -1,4 +1,4 @@
-import { shownLaunchSchema } from "@toolyard/launch";
+import { launchTypeOf, shownLaunchSchema, type LaunchKind } from "@toolyard/launch";
 import { z } from "zod";
 
 const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"] as const;
@@ -56,4 +56,12 @@ export function withCheckedCitations(
     ...finding,
     citations: finding.citations.filter(({ documentId, quote }) => contentById.get(documentId)?.includes(quote)),
   }));
+}
+
+/** The type of a stored result's launch. Those of earlier versions have the type's name in place of a kind. */
+export function storedLaunchType(launch: object): ReturnType<typeof launchTypeOf> {
+  // What was stored was parsed then.
+  const { kind, __typename } = launch as
+    { kind?: never; __typename: ReturnType<typeof launchTypeOf> } | { kind: LaunchKind; __typename?: never };
+  return kind === undefined ? __typename : launchTypeOf({ kind });
 }

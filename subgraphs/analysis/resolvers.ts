@@ -1,8 +1,7 @@
 import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
+import { taskResolvers } from "@toolyard/tasks";
 import type { Resolvers } from "./generated/types.ts";
-import { storedLaunchType, typedResult } from "./task-result.ts";
-
-const stub = (id: string | null | undefined) => (id == null ? null : { id });
+import { storedLaunchType } from "./reports.ts";
 
 export const resolvers: Resolvers = {
   DateTime: DateTimeScalar,
@@ -24,19 +23,8 @@ export const resolvers: Resolvers = {
   Subscription: {
     taskUpdated: { subscribe: (_, args, { tasks, caller }) => tasks.follow(caller, args) },
   },
-  Task: {
-    __resolveReference: ({ id }, { tasks, caller }) => tasks.find(caller, id),
-    result: (task) => typedResult(task),
-    requestedBy: ({ requestedById }) => stub(requestedById),
-    tool: ({ toolId }) => stub(toolId),
-  },
-  TaskResult: { __resolveType: ({ __typename }) => __typename },
+  ...taskResolvers,
   Launch: { __resolveType: (launch) => storedLaunchType(launch) },
-  SyncReport: {
-    toolVersion: ({ toolVersionId }) => stub(toolVersionId),
-    documents: ({ documentIds }) => documentIds.map((id) => ({ id })),
-  },
-  Citation: { document: ({ documentId }) => ({ id: documentId }) },
   Tool: {
     __resolveReference: ({ id }) => ({ id }),
     tasks: ({ id }, { kind, ...page }, { tasks, caller }) => tasks.listOfTool(caller, id, kind ?? null, page),

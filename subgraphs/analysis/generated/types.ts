@@ -2,9 +2,7 @@
 import type { Connection } from "@toolyard/service-kit";
 import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-resolvers.ts";
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
-import type { Task as StoredTask } from '@toolyard/tasks';
-import type { TypedResult, SyncResult } from '../task-result.ts';
-import type { TaskChange as LoggedTaskChange, Stub } from '../task-service.ts';
+import type { Task as StoredTask, TypedResult, TaskChange as LoggedTaskChange, SyncResult, Stub } from '@toolyard/tasks';
 import type { Citation as StoredCitation } from '../reports.ts';
 import type { Context } from '../context.ts';
 export type Maybe<T> = T | null | undefined;
@@ -265,46 +263,6 @@ export type TaskError = {
 /** What came of a task, by its kind. */
 export type TaskResult = FeasibilityReport | ImprovementReport | GeneratedConfig | SyncReport | ScanReport | SmokeReport | ValidationReport;
 
-/** Whether a tool, or what is described, can do what is required and be run safely. */
-export type FeasibilityReport = {
-  /** Whether to go on: the score is high enough and no risk is critical. */
-  feasible: Scalars['Boolean']['output'];
-  /** From 0 to 1. */
-  score: Scalars['Float']['output'];
-  /** The verdict in a few sentences. */
-  summary: Scalars['String']['output'];
-  /** What speaks against it and what the requirements rest on, the gravest first. */
-  risks: Array<Finding>;
-  /** What was required, then what must be there before it can run. */
-  requirements: Array<Scalars['String']['output']>;
-  /** Who judged: `rules`, or a model's name. */
-  provider: Scalars['String']['output'];
-};
-
-/** What would make a tool better. */
-export type ImprovementReport = {
-  /** The verdict in a sentence or two. */
-  summary: Scalars['String']['output'];
-  /** What to do, the most pressing first. */
-  suggestions: Array<Finding>;
-  /** Who judged: `rules`, or a model's name. */
-  provider: Scalars['String']['output'];
-};
-
-/** How to launch and configure a server. */
-export type GeneratedConfig = {
-  /** How to start it; null where that could not be made out. */
-  launch?: Maybe<Launch>;
-  /** JSON Schema 2020-12 of the configuration that the launch uses. */
-  configSchema: Scalars['JSON']['output'];
-  /** Why it is so. */
-  explanation: Scalars['String']['output'];
-  /** What to check before using it. */
-  warnings: Array<Scalars['String']['output']>;
-  /** Who wrote it: `rules`, or a model's name. */
-  provider: Scalars['String']['output'];
-};
-
 /** What a sync with a repository did. */
 export type SyncReport = {
   /** The commit that was read. */
@@ -473,19 +431,6 @@ export type TaskChange = {
   task: Task;
 };
 
-export type Tool = {
-  id: Scalars['ID']['output'];
-  /** Background work about this tool, newest first. */
-  tasks?: Maybe<TaskConnection>;
-};
-
-
-export type ToolTasksArgs = {
-  first?: InputMaybe<Scalars['Int']['input']>;
-  after?: InputMaybe<Scalars['String']['input']>;
-  kind?: InputMaybe<TaskKind>;
-};
-
 /** A page of tasks. */
 export type TaskConnection = {
   /** The tasks with their cursors. */
@@ -502,6 +447,59 @@ export type TaskEdge = {
   cursor: Scalars['String']['output'];
   /** The task. */
   node: Task;
+};
+
+/** Whether a tool, or what is described, can do what is required and be run safely. */
+export type FeasibilityReport = {
+  /** Whether to go on: the score is high enough and no risk is critical. */
+  feasible: Scalars['Boolean']['output'];
+  /** From 0 to 1. */
+  score: Scalars['Float']['output'];
+  /** The verdict in a few sentences. */
+  summary: Scalars['String']['output'];
+  /** What speaks against it and what the requirements rest on, the gravest first. */
+  risks: Array<Finding>;
+  /** What was required, then what must be there before it can run. */
+  requirements: Array<Scalars['String']['output']>;
+  /** Who judged: `rules`, or a model's name. */
+  provider: Scalars['String']['output'];
+};
+
+/** What would make a tool better. */
+export type ImprovementReport = {
+  /** The verdict in a sentence or two. */
+  summary: Scalars['String']['output'];
+  /** What to do, the most pressing first. */
+  suggestions: Array<Finding>;
+  /** Who judged: `rules`, or a model's name. */
+  provider: Scalars['String']['output'];
+};
+
+/** How to launch and configure a server. */
+export type GeneratedConfig = {
+  /** How to start it; null where that could not be made out. */
+  launch?: Maybe<Launch>;
+  /** JSON Schema 2020-12 of the configuration that the launch uses. */
+  configSchema: Scalars['JSON']['output'];
+  /** Why it is so. */
+  explanation: Scalars['String']['output'];
+  /** What to check before using it. */
+  warnings: Array<Scalars['String']['output']>;
+  /** Who wrote it: `rules`, or a model's name. */
+  provider: Scalars['String']['output'];
+};
+
+export type Tool = {
+  id: Scalars['ID']['output'];
+  /** Background work about this tool, newest first. */
+  tasks?: Maybe<TaskConnection>;
+};
+
+
+export type ToolTasksArgs = {
+  first?: InputMaybe<Scalars['Int']['input']>;
+  after?: InputMaybe<Scalars['String']['input']>;
+  kind?: InputMaybe<TaskKind>;
 };
 
 /** Either an existing tool or a description. */
@@ -728,9 +726,6 @@ export type ResolversTypes = {
   TaskStatus: TaskStatus;
   TaskError: ResolverTypeWrapper<TaskError>;
   TaskResult: ResolverTypeWrapper<TypedResult>;
-  FeasibilityReport: ResolverTypeWrapper<Omit<FeasibilityReport, 'risks'> & { risks: Array<ResolversTypes['Finding']> }>;
-  ImprovementReport: ResolverTypeWrapper<Omit<ImprovementReport, 'suggestions'> & { suggestions: Array<ResolversTypes['Finding']> }>;
-  GeneratedConfig: ResolverTypeWrapper<Omit<GeneratedConfig, 'launch'> & { launch?: Maybe<ResolversTypes['Launch']> }>;
   SyncReport: ResolverTypeWrapper<SyncResult>;
   ScanReport: ResolverTypeWrapper<Omit<ScanReport, 'findings'> & { findings: Array<ResolversTypes['Finding']> }>;
   ScannerRun: ResolverTypeWrapper<ScannerRun>;
@@ -744,9 +739,12 @@ export type ResolversTypes = {
   Severity: Severity;
   SeveritySummary: ResolverTypeWrapper<SeveritySummary>;
   TaskChange: ResolverTypeWrapper<LoggedTaskChange>;
-  Tool: ResolverTypeWrapper<Stub>;
   TaskConnection: ResolverTypeWrapper<Connection<ResolversTypes["Task"]>>;
   TaskEdge: ResolverTypeWrapper<Omit<TaskEdge, 'node'> & { node: ResolversTypes['Task'] }>;
+  FeasibilityReport: ResolverTypeWrapper<Omit<FeasibilityReport, 'risks'> & { risks: Array<ResolversTypes['Finding']> }>;
+  ImprovementReport: ResolverTypeWrapper<Omit<ImprovementReport, 'suggestions'> & { suggestions: Array<ResolversTypes['Finding']> }>;
+  GeneratedConfig: ResolverTypeWrapper<Omit<GeneratedConfig, 'launch'> & { launch?: Maybe<ResolversTypes['Launch']> }>;
+  Tool: ResolverTypeWrapper<Stub>;
   FeasibilityInput: FeasibilityInput;
   GenerateConfigInput: GenerateConfigInput;
   Query: ResolverTypeWrapper<Record<PropertyKey, never>>;
@@ -779,9 +777,6 @@ export type ResolversParentTypes = {
   Task: StoredTask;
   TaskError: TaskError;
   TaskResult: TypedResult;
-  FeasibilityReport: Omit<FeasibilityReport, 'risks'> & { risks: Array<ResolversParentTypes['Finding']> };
-  ImprovementReport: Omit<ImprovementReport, 'suggestions'> & { suggestions: Array<ResolversParentTypes['Finding']> };
-  GeneratedConfig: Omit<GeneratedConfig, 'launch'> & { launch?: Maybe<ResolversParentTypes['Launch']> };
   SyncReport: SyncResult;
   ScanReport: Omit<ScanReport, 'findings'> & { findings: Array<ResolversParentTypes['Finding']> };
   ScannerRun: ScannerRun;
@@ -793,9 +788,12 @@ export type ResolversParentTypes = {
   Citation: StoredCitation;
   SeveritySummary: SeveritySummary;
   TaskChange: LoggedTaskChange;
-  Tool: Stub;
   TaskConnection: Connection<ResolversTypes["Task"]>;
   TaskEdge: Omit<TaskEdge, 'node'> & { node: ResolversParentTypes['Task'] };
+  FeasibilityReport: Omit<FeasibilityReport, 'risks'> & { risks: Array<ResolversParentTypes['Finding']> };
+  ImprovementReport: Omit<ImprovementReport, 'suggestions'> & { suggestions: Array<ResolversParentTypes['Finding']> };
+  GeneratedConfig: Omit<GeneratedConfig, 'launch'> & { launch?: Maybe<ResolversParentTypes['Launch']> };
+  Tool: Stub;
   FeasibilityInput: FeasibilityInput;
   GenerateConfigInput: GenerateConfigInput;
   Query: Record<PropertyKey, never>;
@@ -956,32 +954,6 @@ export type TaskResultResolvers<ContextType = Context, ParentType extends Resolv
   __resolveType: TypeResolveFn<'FeasibilityReport' | 'ImprovementReport' | 'GeneratedConfig' | 'SyncReport' | 'ScanReport' | 'SmokeReport' | 'ValidationReport', ParentType, ContextType>;
 };
 
-export type FeasibilityReportResolvers<ContextType = Context, ParentType extends ResolversParentTypes['FeasibilityReport'] = ResolversParentTypes['FeasibilityReport']> = {
-  feasible?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
-  score?: Resolver<ResolversTypes['Float'], ParentType, ContextType>;
-  summary?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  risks?: Resolver<Array<ResolversTypes['Finding']>, ParentType, ContextType>;
-  requirements?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
-  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
-};
-
-export type ImprovementReportResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ImprovementReport'] = ResolversParentTypes['ImprovementReport']> = {
-  summary?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  suggestions?: Resolver<Array<ResolversTypes['Finding']>, ParentType, ContextType>;
-  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
-};
-
-export type GeneratedConfigResolvers<ContextType = Context, ParentType extends ResolversParentTypes['GeneratedConfig'] = ResolversParentTypes['GeneratedConfig']> = {
-  launch?: Resolver<Maybe<ResolversTypes['Launch']>, ParentType, ContextType>;
-  configSchema?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
-  explanation?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  warnings?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
-  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
-  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
-};
-
 export type SyncReportResolvers<ContextType = Context, ParentType extends ResolversParentTypes['SyncReport'] = ResolversParentTypes['SyncReport']> = {
   commitSha?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   toolVersionId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
@@ -1070,12 +1042,6 @@ export type TaskChangeResolvers<ContextType = Context, ParentType extends Resolv
   task?: Resolver<ResolversTypes['Task'], ParentType, ContextType>;
 };
 
-export type ToolResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Tool'] = ResolversParentTypes['Tool'], FederationReferenceType extends FederationReferenceTypes['Tool'] = FederationReferenceTypes['Tool']> = {
-  __resolveReference?: ReferenceResolver<Maybe<ResolversTypes['Tool']> | FederationReferenceType, FederationReferenceType, ContextType>;
-  id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
-  tasks?: Resolver<Maybe<ResolversTypes['TaskConnection']>, ParentType, ContextType, Partial<ToolTasksArgs>>;
-};
-
 export type TaskConnectionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['TaskConnection'] = ResolversParentTypes['TaskConnection']> = {
   edges?: Resolver<Array<ResolversTypes['TaskEdge']>, ParentType, ContextType>;
   pageInfo?: Resolver<ResolversTypes['PageInfo'], ParentType, ContextType>;
@@ -1085,6 +1051,38 @@ export type TaskConnectionResolvers<ContextType = Context, ParentType extends Re
 export type TaskEdgeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['TaskEdge'] = ResolversParentTypes['TaskEdge']> = {
   cursor?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   node?: Resolver<ResolversTypes['Task'], ParentType, ContextType>;
+};
+
+export type FeasibilityReportResolvers<ContextType = Context, ParentType extends ResolversParentTypes['FeasibilityReport'] = ResolversParentTypes['FeasibilityReport']> = {
+  feasible?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
+  score?: Resolver<ResolversTypes['Float'], ParentType, ContextType>;
+  summary?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  risks?: Resolver<Array<ResolversTypes['Finding']>, ParentType, ContextType>;
+  requirements?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
+  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
+};
+
+export type ImprovementReportResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ImprovementReport'] = ResolversParentTypes['ImprovementReport']> = {
+  summary?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  suggestions?: Resolver<Array<ResolversTypes['Finding']>, ParentType, ContextType>;
+  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
+};
+
+export type GeneratedConfigResolvers<ContextType = Context, ParentType extends ResolversParentTypes['GeneratedConfig'] = ResolversParentTypes['GeneratedConfig']> = {
+  launch?: Resolver<Maybe<ResolversTypes['Launch']>, ParentType, ContextType>;
+  configSchema?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
+  explanation?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  warnings?: Resolver<Array<ResolversTypes['String']>, ParentType, ContextType>;
+  provider?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  __isTypeOf?: IsTypeOfResolverFn<ParentType, ContextType>;
+};
+
+export type ToolResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Tool'] = ResolversParentTypes['Tool'], FederationReferenceType extends FederationReferenceTypes['Tool'] = FederationReferenceTypes['Tool']> = {
+  __resolveReference?: ReferenceResolver<Maybe<ResolversTypes['Tool']> | FederationReferenceType, FederationReferenceType, ContextType>;
+  id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  tasks?: Resolver<Maybe<ResolversTypes['TaskConnection']>, ParentType, ContextType, Partial<ToolTasksArgs>>;
 };
 
 export type QueryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Query'] = ResolversParentTypes['Query']> = {
@@ -1122,9 +1120,6 @@ type PartialResolvers<ContextType = Context> = {
   Task?: TaskResolvers<ContextType>;
   TaskError?: TaskErrorResolvers<ContextType>;
   TaskResult?: TaskResultResolvers<ContextType>;
-  FeasibilityReport?: FeasibilityReportResolvers<ContextType>;
-  ImprovementReport?: ImprovementReportResolvers<ContextType>;
-  GeneratedConfig?: GeneratedConfigResolvers<ContextType>;
   SyncReport?: SyncReportResolvers<ContextType>;
   ScanReport?: ScanReportResolvers<ContextType>;
   ScannerRun?: ScannerRunResolvers<ContextType>;
@@ -1136,9 +1131,12 @@ type PartialResolvers<ContextType = Context> = {
   Citation?: CitationResolvers<ContextType>;
   SeveritySummary?: SeveritySummaryResolvers<ContextType>;
   TaskChange?: TaskChangeResolvers<ContextType>;
-  Tool?: ToolResolvers<ContextType>;
   TaskConnection?: TaskConnectionResolvers<ContextType>;
   TaskEdge?: TaskEdgeResolvers<ContextType>;
+  FeasibilityReport?: FeasibilityReportResolvers<ContextType>;
+  ImprovementReport?: ImprovementReportResolvers<ContextType>;
+  GeneratedConfig?: GeneratedConfigResolvers<ContextType>;
+  Tool?: ToolResolvers<ContextType>;
   Query?: QueryResolvers<ContextType>;
   Mutation?: MutationResolvers<ContextType>;
   Subscription?: SubscriptionResolvers<ContextType>;
