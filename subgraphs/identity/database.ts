@@ -87,7 +87,7 @@ export const sessions = new EntitySchema<SessionRow>({
     revokedAt: { ...column.nullableTime },
   },
   indices: [
-    { columns: ["userId"] },
+    { columns: ["userId", "id"] },
     { columns: ["expiresAt"] },
     { columns: ["expiresAt", "revokedAt"], where: '"revokedAt" IS NULL' },
   ],
@@ -118,7 +118,7 @@ export const apiKeys = new EntitySchema<ApiKeyRow>({
     expiresAt: { ...column.nullableTime },
     revokedAt: { ...column.nullableTime },
   },
-  indices: [{ columns: ["ownerId"] }],
+  indices: [{ columns: ["ownerId", "id"] }],
 });
 
 export const streamTickets = new EntitySchema<StreamTicketRow>({

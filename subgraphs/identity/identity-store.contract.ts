@@ -153,6 +153,30 @@ export function identityStoreContract(
       expect(await store.findSessionOfAccessToken("nothing")).toBeNull();
     });
 
+    test("ends all sessions and API keys of somebody who has a thousand, while others have their turns", async () => {
+      const [one, other] = [await insert(user("many")), await insert(user("few"))];
+      const own = Array.from({ length: 1_001 }, () => session(one.id));
+      const keys = own.map(() => key(one.id));
+      const kept = session(other.id);
+      await store.transaction(async (tx) => {
+        for (const each of [...own, kept]) await tx.insertSession(each);
+        for (const each of keys) await tx.insertApiKey(each);
+      });
+      let turns = 0;
+      const counting = setInterval(() => (turns += 1), 0);
+      await store.transaction(async (tx) => {
+        await tx.revokeSessionsOf(one.id, 8_000);
+        await tx.revokeApiKeysOf(one.id, 8_000);
+      });
+      clearInterval(counting);
+      expect(turns).toBeGreaterThan(1);
+      for (const each of [own[0], own[500], own[1_000]]) {
+        expect(await store.findSession(each?.id ?? "")).toMatchObject({ revokedAt: 8_000 });
+      }
+      expect((await store.findApiKeysOf([one.id])).every(({ revokedAt }) => revokedAt === 8_000)).toBe(true);
+      expect(await store.findSession(kept.id)).toEqual(kept);
+    });
+
     test("keeps API keys, newest first for each of many owners", async () => {
       const owners = await Promise.all(["keys.1", "keys.2"].map((username) => insert(user(username))));
       const ids = owners.map(({ id }) => id);

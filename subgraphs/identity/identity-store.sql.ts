@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { mapRows } from "@toolyard/service-kit";
 import { deleteInChunks, inChunks, readPage, type Database, type Transaction } from "@toolyard/storage";
 import { Brackets, In, IsNull, LessThan, MoreThan, Not, type EntityManager } from "typeorm";
@@ -6,6 +7,24 @@ import type { IdentityReads, IdentityStore, IdentityWrites, User } from "./ident
 
 /** Ids in one statement: below SQLite's limit of variables. */
 const MAX_IDS = 500;
+
+const PART = { select: { id: true }, order: { id: "ASC" }, take: MAX_IDS } as const;
+
+/** Changes all that `find` has after an id, in parts, with turns of the event loop between them: the transaction stays one. */
+async function inParts(
+  find: (after: string) => Promise<{ id: string }[]>,
+  change: (ids: string[]) => Promise<unknown>,
+): Promise<void> {
+  for (let after = ""; ;) {
+    const ids = (await find(after)).map(({ id }) => id);
+    const last = ids.at(-1);
+    if (last === undefined) return;
+    await change(ids);
+    if (ids.length < MAX_IDS) return;
+    after = last;
+    await turn();
+  }
+}
 
 /** Identity's store on a relational database. */
 export function createSqlIdentityStore(options: { database: Database }): IdentityStore {
@@ -115,7 +134,10 @@ function createWrites(transaction: Transaction): IdentityWrites {
       await sessionRows.update({ id, revokedAt: IsNull() }, { revokedAt: at });
     },
     async revokeSessionsOf(userId, at) {
-      await sessionRows.update({ userId, revokedAt: IsNull() }, { revokedAt: at });
+      await inParts(
+        (after) => sessionRows.find({ ...PART, where: { userId, revokedAt: IsNull(), id: MoreThan(after) } }),
+        (ids) => sessionRows.update({ id: In(ids) }, { revokedAt: at }),
+      );
     },
     async lastIssueTo(userId, issuedAfter) {
       const token = await refreshTokenRows
@@ -138,7 +160,10 @@ function createWrites(transaction: Transaction): IdentityWrites {
       await apiKeyRows.update({ id, revokedAt: IsNull() }, { revokedAt: at });
     },
     async revokeApiKeysOf(ownerId, at) {
-      await apiKeyRows.update({ ownerId, revokedAt: IsNull() }, { revokedAt: at });
+      await inParts(
+        (after) => apiKeyRows.find({ ...PART, where: { ownerId, revokedAt: IsNull(), id: MoreThan(after) } }),
+        (ids) => apiKeyRows.update({ id: In(ids) }, { revokedAt: at }),
+      );
     },
     async setApiKeyUsed(id, at) {
       await apiKeyRows.update({ id }, { lastUsedAt: at });
