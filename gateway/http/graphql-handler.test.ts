@@ -164,6 +164,38 @@ test.each(["/graphql", "/graphql/stream"])("of who is not known, %s reads little
   expect(await longestHold(() => statusOf(port, post(9_000_000)).catch(() => 413))).toBeLessThan(700);
 });
 
+test("large bodies have room for so many at once, half of it for one caller, and have it again when they are answered", async () => {
+  const large = JSON.stringify({ query: "{ text }", variables: { text: "x".repeat(500_000) } });
+  const answer = Promise.withResolvers<void>();
+  let running = 0;
+  const { port } = await serve("ok", 5_000, {
+    identify: async (request) => createUserCaller(String(request.headers["x-user"]), "VIEWER"),
+    async execute() {
+      running += 1;
+      await answer.promise;
+      return { data: { text: "ok" } };
+    },
+    maxBodyBytes: 500_100,
+  });
+  const send = (user: string, body: string) =>
+    fetch(`http://127.0.0.1:${port}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-user": user },
+      body,
+    });
+  const taken = Array.from({ length: 6 }, () => send("one", large));
+  await expect.poll(() => running).toBe(6);
+  const refused = await send("one", large);
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await refused.json()).toMatchObject({ errors: [{ extensions: { code: "CAPACITY_EXHAUSTED" } }] });
+  taken.push(send("one", '{"query":"{ text }"}'), ...Array.from({ length: 6 }, () => send("two", large)));
+  await expect.poll(() => running).toBe(13);
+  expect((await send("three", large)).status).toBe(503);
+  answer.resolve();
+  for (const each of await Promise.all(taken)) expect(await each.json()).toEqual({ data: { text: "ok" } });
+  await expect.poll(async () => (await send("one", large)).status).toBe(200);
+});
+
 test("a body of too many values is not parsed, whoever sends it; a long text is", async () => {
   const { port } = await serve("x", 1_000, { identify: known, maxBodyBytes: 12_000_000 });
   const held = await longestHold(async () => {

@@ -18,6 +18,7 @@ import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
+import { createBodyBudget } from "./body-budget.ts";
 import { createTypeChooser, EVENT_STREAM, type ResponseType } from "../common/media-types.ts";
 
 export interface GraphqlHandlerOptions {
@@ -83,6 +84,7 @@ export function createGraphqlHandler(
   const { maxBatch, maxBodyBytes, maxAnonymousBodyBytes, exposePlans, metrics, tracing = null, logger } = options;
   const { stalledMs = 60_000, requestLog = noRequestLog } = options;
   const chooseType = createTypeChooser();
+  const budget = createBodyBudget(maxBodyBytes);
 
   async function handle(exchange: Exchange): Promise<void> {
     const { request, response, requestId } = exchange;
@@ -163,7 +165,10 @@ export function createGraphqlHandler(
     caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   async function bodyOf(exchange: Exchange): Promise<unknown> {
-    return parseClientJson(await readBody(exchange.request, maxBytesOf(exchange)), "The body", parseExactly);
+    const { request, response, caller } = exchange;
+    const maxBytes = maxBytesOf(exchange);
+    budget.take(request, response, caller, maxBytes);
+    return parseClientJson(await readBody(request, maxBytes), "The body", parseExactly);
   }
 
   /** The operation's text in the body, for protocols that know nothing of persisted ones. */
@@ -290,7 +295,9 @@ export function createGraphqlHandler(
     const retry = problem["retry_after_seconds"];
     if (typeof retry === "number") exchange.headers["retry-after"] = String(retry);
     const answer = () => sendErrors(exchange, graphqlStatusOf(problem.code), [errorOf(error, requestId)]);
-    if (problem.code === "PAYLOAD_TOO_LARGE") void discardBody(request, maxBytesOf(exchange)).then(answer);
+    const isUnread =
+      problem.code === "PAYLOAD_TOO_LARGE" || (problem.code === "CAPACITY_EXHAUSTED" && !request.complete);
+    if (isUnread) void discardBody(request, maxBytesOf(exchange)).then(answer);
     else answer();
   }
 
