@@ -25,15 +25,12 @@ import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
-import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { createIdentitySubgraph } from "@toolyard/subgraph-identity";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
 import { createKnowledgeSubgraph } from "@toolyard/subgraph-knowledge";
-import { parseKnowledgeConfig } from "@toolyard/subgraph-knowledge/config.ts";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
-import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
 import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./proxy-process.ts";
@@ -58,9 +55,6 @@ await runProcess(
     const config = parseGatewayConfig(process.env, { process: settings });
     const configs = {
       identity: parseIdentityConfig(process.env, { process: settings }),
-      tools: parseToolsConfig(process.env),
-      knowledge: parseKnowledgeConfig(process.env),
-      analysis: parseAnalysisConfig(process.env),
       deployments: parseDeploymentsConfig(process.env, { replicasOnExit: "stop", process: config }),
     };
     const dataDir = resolve(config.dataDir);
@@ -92,11 +86,11 @@ await runProcess(
 
     const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });
     lifetime.onShutdown("identity", () => identity.close());
-    const tools = await createToolsSubgraph({ ...shared("tools"), config: configs.tools });
+    const tools = await createToolsSubgraph(shared("tools"));
     lifetime.onShutdown("tools", () => tools.close());
-    const knowledge = await createKnowledgeSubgraph({ ...shared("knowledge"), config: configs.knowledge });
+    const knowledge = await createKnowledgeSubgraph(shared("knowledge"));
     lifetime.onShutdown("knowledge", () => knowledge.close());
-    const analysis = await createAnalysisSubgraph({ ...shared("analysis"), config: configs.analysis });
+    const analysis = await createAnalysisSubgraph(shared("analysis"));
     lifetime.onShutdown("analysis", () => analysis.close());
     const { logger: runtimeLogger } = shared("runtime");
     const runtimes = await createRuntimes({

@@ -18,8 +18,7 @@ import { parse } from "graphql";
 import type { Stores } from "./stores.ts";
 
 /** What a process gives each subgraph that it carries. */
-export interface SubgraphOptions<Config> {
-  config: Config;
+export interface SubgraphOptions {
   logger: Logger;
   graph: GraphClient;
   /** Current first. */
@@ -32,6 +31,11 @@ export interface SubgraphOptions<Config> {
   signal?: AbortSignal | undefined;
   /** Epoch milliseconds. */
   now?: (() => number) | undefined;
+}
+
+/** For subgraphs that have variables of their own. */
+export interface ConfiguredSubgraphOptions<Config> extends SubgraphOptions {
+  config: Config;
 }
 
 /** What opens the stores of one subgraph, and closes them with it. */
@@ -78,7 +82,7 @@ export interface SubgraphParts<Methods extends object = object> {
  */
 export async function openSubgraph<Methods extends object = object>(
   definition: { name: string; folder: string },
-  options: Pick<SubgraphOptions<unknown>, "stores" | "logger" | "now">,
+  options: Pick<SubgraphOptions, "stores" | "logger" | "now">,
   build: (host: SubgraphHost) => Promise<SubgraphParts<Methods>>,
 ): Promise<Subgraph & Methods> {
   const { name, folder } = definition;

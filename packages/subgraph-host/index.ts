@@ -1,2 +1,7 @@
-export { openSubgraph, type SubgraphOptions, type SubgraphParts } from "./hosted-subgraph.ts";
+export {
+  openSubgraph,
+  type ConfiguredSubgraphOptions,
+  type SubgraphOptions,
+  type SubgraphParts,
+} from "./hosted-subgraph.ts";
 export { createSqliteStores } from "./stores.ts";

@@ -16,7 +16,7 @@ import { prepareDataDir } from "@toolyard/service-kit/process/data-dir.ts";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { logLifetime, runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
 import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
-import type { SubgraphOptions } from "./hosted-subgraph.ts";
+import type { ConfiguredSubgraphOptions } from "./hosted-subgraph.ts";
 import { createSqliteStores } from "./stores.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
@@ -37,11 +37,12 @@ const variables = (name: string) => ({
 });
 
 /** A subgraph's `main.ts`: reads the environment, serves the subgraph over HTTP until a signal comes. */
-export async function runSubgraph<Config>(options: {
+export async function runSubgraph<Config = undefined>(options: {
   name: string;
   env: Environment;
-  parseConfig: (env: Environment, options: { process: ProcessConfig }) => Config;
-  create: (options: SubgraphOptions<Config>) => Promise<Subgraph>;
+  /** Of variables of its own. */
+  parseConfig?: (env: Environment, options: { process: ProcessConfig }) => Config;
+  create: (options: ConfiguredSubgraphOptions<Config>) => Promise<Subgraph>;
 }): Promise<void> {
   const { name, env, parseConfig, create } = options;
   await runProcess(async (lifetime) => {
@@ -51,7 +52,8 @@ export async function runSubgraph<Config>(options: {
       () => parseSecretKeys(env),
     );
     const { host, dataDir } = process;
-    const config = parseConfig(env, { process });
+    // Without a parser there is none, and `Config` says so.
+    const config = parseConfig?.(env, { process }) as Config;
     const logger = createLogger({ level: process.logLevel, name });
     logLifetime(lifetime, logger);
     await requirePort("PORT", host, port);

@@ -360,7 +360,7 @@ test("what was accepted before the process ended is done by the next one, each w
   const open = async () => {
     const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
     const graph = createFakeGraph();
-    const subgraph = await createAnalysisSubgraph({ config: {}, logger, graph, secretKeys: [], dataDir, stores });
+    const subgraph = await createAnalysisSubgraph({ logger, graph, secretKeys: [], dataDir, stores });
     return { ...subgraph, close: () => subgraph.close().then(() => stores.close()) };
   };
   try {

@@ -3,17 +3,14 @@ import { createToolLookup, measureHealth, type RequestContext, type Subgraph } f
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
 import { createTaskLoaders, createTaskService } from "@toolyard/tasks";
 import { createAnalysisService } from "./analysis-service.ts";
-import type { AnalysisConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { createEvidenceReader } from "./evidence.ts";
 import { resolvers } from "./resolvers.ts";
 import { createIsolatedRules } from "./rules/isolated-rules.ts";
 import { createTaskHandlers } from "./task-handlers.ts";
 
-export type { AnalysisConfig } from "./config.ts";
-
 /** Feasibility, improvements and configurations as background tasks, and everybody's tasks in the graph. */
-export function createAnalysisSubgraph(options: SubgraphOptions<AnalysisConfig>): Promise<Subgraph> {
+export function createAnalysisSubgraph(options: SubgraphOptions): Promise<Subgraph> {
   return openSubgraph({ name: "analysis", folder: import.meta.dirname }, options, async (host) => {
     const { logger, graph, signal } = options;
     const tasks = await host.tasks();

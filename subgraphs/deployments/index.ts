@@ -3,7 +3,7 @@ import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createSealer, createToolLookup, deriveKey, type Subgraph } from "@toolyard/service-kit";
-import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
@@ -44,7 +44,7 @@ import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 export { parseDeploymentsConfig } from "./config.ts";
 export { createRuntimes } from "./runtime-wiring.ts";
 
-export interface DeploymentsSubgraphOptions extends SubgraphOptions<DeploymentsConfig> {
+export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
   /** For tests: how replicas are called, and the reconciler's times. */

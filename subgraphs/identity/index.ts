@@ -1,5 +1,5 @@
 import { createTokenSigner, createTokenVerifier, type Subgraph } from "@toolyard/service-kit";
-import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createApiKeyService } from "./api-key-service.ts";
 import type { IdentityConfig } from "./config.ts";
 import type { Context, Services } from "./context.ts";
@@ -27,7 +27,7 @@ export interface IdentitySubgraph extends Subgraph {
 }
 
 /** Users, sessions, API keys, and what has been revoked. */
-export function createIdentitySubgraph(options: SubgraphOptions<IdentityConfig>): Promise<IdentitySubgraph> {
+export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<IdentityConfig>): Promise<IdentitySubgraph> {
   return openSubgraph({ name: "identity", folder: import.meta.dirname }, options, async (host) => {
     const { config, logger, secretKeys, dataDir } = options;
     const { now } = host;

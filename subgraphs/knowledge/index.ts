@@ -1,6 +1,5 @@
 import { createToolLookup, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
-import type { KnowledgeConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createDocumentService } from "./document-service.ts";
@@ -8,10 +7,8 @@ import { createSqlDocumentStore } from "./document-store.sql.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
 
-export type { KnowledgeConfig } from "./config.ts";
-
 /** Documents and the search over them. */
-export function createKnowledgeSubgraph(options: SubgraphOptions<KnowledgeConfig>): Promise<Subgraph> {
+export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgraph> {
   return openSubgraph({ name: "knowledge", folder: import.meta.dirname }, options, async (host) => {
     const { logger, graph, signal } = options;
     const database = await host.openDatabase({ entities, migrationsFolder });

@@ -2,7 +2,6 @@ import { createEventSubjects } from "@toolyard/events";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { createSealer, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
-import type { ToolsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { createLoaders } from "./loaders.ts";
@@ -12,10 +11,8 @@ import { createToolService } from "./tool-service.ts";
 import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
 import { createVersionSecrets } from "./version-content.ts";
 
-export type { ToolsConfig } from "./config.ts";
-
 /** Tools, their versions and their launches. */
-export function createToolsSubgraph(options: SubgraphOptions<ToolsConfig>): Promise<Subgraph> {
+export function createToolsSubgraph(options: SubgraphOptions): Promise<Subgraph> {
   return openSubgraph({ name: "tools", folder: import.meta.dirname }, options, async (host) => {
     const { logger, graph } = options;
     const { now } = host;

@@ -3,11 +3,8 @@ import { join } from "node:path";
 import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
 import { parseProxyConfig } from "@toolyard/proxy/config.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
-import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
-import { parseKnowledgeConfig } from "@toolyard/subgraph-knowledge/config.ts";
-import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { expect, test } from "vitest";
 
 /** What turns on whatever is off without it, so that its variables are read as well. */
@@ -28,12 +25,9 @@ function parseAll(env: Record<string, string>): object[] {
   return [
     parseGatewayConfig(env),
     parseProxyConfig(env),
-    parseAnalysisConfig(env),
     // As standalone has it.
     parseDeploymentsConfig(env, { replicasOnExit: "stop" }),
     parseIdentityConfig(env),
-    parseKnowledgeConfig(env),
-    parseToolsConfig(env),
   ];
 }
 

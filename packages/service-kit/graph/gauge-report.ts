@@ -3,7 +3,7 @@ import type { Gauge } from "./subgraph.ts";
 
 /**
  * Shows what subgraphs count among a registry's metrics.
- * @param read Asks each subgraph. What one counted last is kept until all have answered.
+ * @param options.read Asks each subgraph. What one counted last stays while it does not answer.
  * @returns the metrics in Prometheus' text format
  */
 export function createGaugeReport(options: {

@@ -16,7 +16,6 @@ const [, , dataDir = "", secretKey = ""] = process.argv;
 const bus = createInProcessBus();
 const logger = createLogger({ level: "error", name: "tools" });
 const subgraph = await createToolsSubgraph({
-  config: {},
   logger,
   stores: createSqliteStores({ dataDir, bus, logger }),
   graph: createDeferredGraphClient(),
