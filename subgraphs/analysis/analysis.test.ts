@@ -391,7 +391,8 @@ describe("taskUpdated", () => {
 
   test("shows each change of a task live, up to its result", () =>
     withAnalysis(async ({ subgraph }) => {
-      await using updates = await subscribeOn<Update>(subgraph, UPDATES, {}, viewer);
+      // From the beginning: the task may be queued before a subscription from now on has looked where that is.
+      await using updates = await subscribeOn<Update>(subgraph, UPDATES, { after: "0" }, viewer);
       const first = updates.next();
       const { task } = await dataOf<{ task: { id: string } }>(
         subgraph,
