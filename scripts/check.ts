@@ -1,8 +1,9 @@
-/** `npm run check`: types, lint, circles and directions of imports, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
+/** `npm run check`: types, lint, circles and directions of imports, what nothing uses, dependencies, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { buildSchema } from "graphql";
+import { findMisplacedDependencies } from "./dependencies.ts";
 import { findForbiddenImports } from "./import-directions.ts";
 import { findSchemaDifferences } from "./store-schemas.ts";
 import { findUndescribed } from "./undescribed.ts";
@@ -14,6 +15,17 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
   { name: "types", run: async () => explained(await output(bin("tsc"), ["--noEmit", "-p", "tsconfig.json"])) },
   { name: "files that tsc checks", run: findUnchecked },
   { name: "lint", run: () => output(bin("oxlint"), ["--type-aware", "--deny-warnings", "--quiet"]) },
+  {
+    name: "unused files, exports and dependencies",
+    run: () => output(bin("knip"), ["--no-progress", "--no-config-hints"]),
+  },
+  {
+    name: "dependencies",
+    run: async () => {
+      const found = findMisplacedDependencies(root);
+      return found.length === 0 ? null : found.join("\n");
+    },
+  },
   { name: "formatting", run: () => output(bin("prettier"), ["--check", "--log-level", "warn", "."]) },
   { name: "generated files", run: () => output(process.execPath, ["scripts/generate.ts", "--check"]) },
   {
@@ -79,12 +91,12 @@ async function output(command: string, args: string[]): Promise<string | null> {
 }
 
 function printed(command: string, args: string[]): Promise<{ code: number | null; text: string }> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     let text = "";
     child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
-    child.once("error", reject);
+    child.once("error", ({ message }) => resolve({ code: null, text: `${message}: is all installed (npm ci)?` }));
     child.once("close", (code) => resolve({ code, text }));
   });
 }

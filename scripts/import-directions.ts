@@ -58,7 +58,7 @@ const EXCEPTIONS: Record<string, readonly string[]> = {
   "execution/reference/shadow.ts": ["admission", "supergraph"],
 };
 
-const isTest = (path: string) =>
+export const isTest = (path: string) =>
   /[.-](test|bench|contract|fixture|harness)\.ts$/.test(path) ||
   /(^|\/)fixtures\//.test(path) ||
   path.startsWith("tests/");
@@ -74,7 +74,7 @@ export function findForbiddenImports(root: string): string[] {
 }
 
 /** The sources in Git, and those that are new, but for generated ones; paths are from the root. */
-function sourcesOf(root: string): { path: string; source: string }[] {
+export function sourcesOf(root: string): { path: string; source: string }[] {
   const sources = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "*.ts", "*.mts", "*.mjs"], {
     cwd: root,
     encoding: "utf8",

@@ -15,7 +15,7 @@ import { LRUCache } from "lru-cache";
 import type { Introspection } from "./introspection.ts";
 
 /** Whether a caller's credential is not good any more. */
-export type IsConcerned = (caller: Caller) => boolean;
+type IsConcerned = (caller: Caller) => boolean;
 
 /** Finds out who calls. */
 export interface Authenticator {

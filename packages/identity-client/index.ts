@@ -1,3 +1,2 @@
-export type { IsConcerned } from "./authenticator.ts";
 export { createIdentityClient, type IdentityClient } from "./identity-client.ts";
 export { createKeySet } from "./key-set.ts";

@@ -30,7 +30,7 @@ const revocation = z.object({
 /** What identity says of a credential that cannot be checked by a public key. */
 export type Introspection = z.output<typeof introspection>;
 
-export interface SequencedRevocation extends CredentialRevocation {
+interface SequencedRevocation extends CredentialRevocation {
   /** Its place in identity's log. */
   sequence: string;
 }

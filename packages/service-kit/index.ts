@@ -5,7 +5,7 @@ export * from "./identity/caller.ts";
 export * from "./identity/keys.ts";
 export { createSealer, type Sealer } from "./identity/sealing.ts";
 export * from "./identity/tokens.ts";
-export { createRevocationList, type CredentialRevocation, type RevocationList } from "./identity/revocations.ts";
+export { createRevocationList, type CredentialRevocation } from "./identity/revocations.ts";
 export { createDeferredGraphClient, type GraphClient, type GraphRequest } from "./graph/graph-client.ts";
 export {
   measureHealth,

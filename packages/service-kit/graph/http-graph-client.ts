@@ -21,7 +21,7 @@ const graphqlAnswer = z.object({
     .optional(),
 });
 
-export type GraphqlAnswer = z.output<typeof graphqlAnswer>;
+type GraphqlAnswer = z.output<typeof graphqlAnswer>;
 
 /** The error of a GraphQL answer that has errors: the first one's code and message. */
 export function errorOfAnswer(
