@@ -1,10 +1,10 @@
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { networkInterfaces } from "node:os";
 import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 
 import { stackOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { readBody } from "@toolyard/service-kit/http/request-body.ts";
+import { readBody } from "@toolyard/service-kit/http/read-body.ts";
+import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { classify, type RequestHeaders, sessionVersions } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
 import { parseJson } from "./protocol/json-parse.ts";
@@ -49,40 +49,15 @@ function header(request: IncomingMessage, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-function hostnameOf(authority: string): string | null {
-  return URL.canParse(`http://${authority}`) ? new URL(`http://${authority}`).hostname : null;
-}
-
-function allowedNames(host: string, more: readonly string[]): Set<string> {
-  const names = new Set(["localhost", "127.0.0.1", "[::1]", ...more]);
-  const bound =
-    host === "0.0.0.0" || host === "::"
-      ? Object.values(networkInterfaces()).flatMap((list) => list?.map((item) => item.address) ?? [])
-      : [host];
-  for (const address of bound) names.add(address.includes(":") ? `[${address}]` : address);
-  return names;
-}
-
 /** The bridge's HTTP side: who may ask, what is asked, and in which era. */
 export function createBridgeServer(options: ServerOptions): Server {
   const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, closing } = options;
-  const names = allowedNames(host, allowedHosts);
+  const policy = createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts });
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
-  /** Host headers seen and found good: their number is that of the allowed names times ports, so it is bounded by hand. */
-  const goodHosts = new Set<string>();
-
-  function hostAllowed(authority: string | undefined): boolean {
-    if (authority === undefined) return false;
-    if (goodHosts.has(authority)) return true;
-    const name = hostnameOf(authority);
-    if (name === null || !names.has(name)) return false;
-    if (goodHosts.size < 64) goodHosts.add(authority);
-    return true;
-  }
-
+  /** Pages of this host, and of those that are named, whatever their port. */
   function originAllowed(origin: string | undefined): boolean {
-    if (origin === undefined || origin === "") return true;
-    return URL.canParse(origin) && names.has(new URL(origin).hostname);
+    if (origin === "" || policy.allowsOrigin(origin)) return true;
+    return URL.canParse(origin ?? "") && allowedHosts.includes(new URL(origin ?? "").hostname);
   }
 
   function authorized(request: IncomingMessage): boolean {
@@ -247,7 +222,7 @@ export function createBridgeServer(options: ServerOptions): Server {
       return json(response, ok ? 200 : 503, body);
     }
     if (path === proofPath && token !== null && request.method === "GET") return prove(token, url, response);
-    if (!hostAllowed(request.headers.host))
+    if (request.headers.host === undefined || !policy.allowsHost(request.headers.host))
       return refuse(response, 403, { message: `Invalid Host: ${request.headers.host ?? "(missing)"}` });
     if (!originAllowed(header(request, "origin")))
       return refuse(response, 403, { message: `Invalid Origin: ${header(request, "origin")}` });

@@ -30,7 +30,8 @@ import { createMetrics } from "@toolyard/service-kit/process/metrics.ts";
 import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
-import { discardBody, isEncoded, isJson, parseClientJson, readBody } from "@toolyard/service-kit/http/request-body.ts";
+import { discardBody, isEncoded, isJson, parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
+import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
 import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 

@@ -1,0 +1,43 @@
+import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+import { ToolyardError } from "../errors/errors.ts";
+
+/** Reads a body of text whole. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const tooLarge = () =>
+      reject(new ToolyardError("PAYLOAD_TOO_LARGE", `The body is larger than ${inWords(maxBytes)}.`));
+    const endedEarly = () => reject(new ToolyardError("BAD_USER_INPUT", "The body ended early."));
+    // The client may have left before anyone looked at what it sends.
+    if (request.destroyed && !request.complete) {
+      endedEarly();
+      return;
+    }
+    if (Number(request.headers["content-length"] ?? 0) > maxBytes) {
+      tooLarge();
+      return;
+    }
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= maxBytes) chunks.push(chunk);
+      else tooLarge();
+    });
+    request.once("end", () => {
+      const [only] = chunks;
+      const bytes = chunks.length === 1 && only ? only : Buffer.concat(chunks);
+      const text = bytes.toString("utf8");
+      // What is no UTF-8 becomes this character; another text than was sent must not run.
+      if (text.includes("\uFFFD") && !isUtf8(bytes))
+        reject(new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8."));
+      else resolve(text);
+    });
+    request.once("error", reject);
+    request.once("aborted", endedEarly);
+  });
+}
+
+function inWords(bytes: number): string {
+  return bytes % 1_048_576 === 0 ? `${bytes / 1_048_576} MiB` : `${bytes} bytes`;
+}
