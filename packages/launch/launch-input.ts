@@ -25,6 +25,19 @@ const within = ({ least, most }: Limit) =>
     .nullish();
 const whole = (limit: Limit & { default: number }) => within(limit).transform((value) => value ?? limit.default);
 const wholeOrNull = (limit: Limit) => within(limit).transform((value) => value ?? null);
+/** A field for each number that has limits. */
+const numbers = <Limits extends Record<string, Limit>>(limits: Limits) =>
+  // fromEntries forgets which names there are.
+  Object.fromEntries(
+    Object.entries(limits).map(([name, limit]) => [
+      name,
+      limit.default === null ? wholeOrNull(limit) : whole({ ...limit, default: limit.default }),
+    ]),
+  ) as {
+    [Name in keyof Limits]: Limits[Name]["default"] extends number
+      ? ReturnType<typeof whole>
+      : ReturnType<typeof wholeOrNull>;
+  };
 const wholeOrNothing = (limit: Limit) => within(limit).transform((value) => value ?? undefined);
 
 const replacesNothing = (text: string): boolean => !mentionsPlaceholder(text);
@@ -126,11 +139,7 @@ const headers = z
 const health = z.object({
   livenessPath: probePath,
   readinessPath: probePath,
-  startTimeoutSeconds: whole(LIMITS.health.startTimeoutSeconds),
-  intervalSeconds: whole(LIMITS.health.intervalSeconds),
-  timeoutSeconds: wholeOrNull(LIMITS.health.timeoutSeconds),
-  failureThreshold: whole(LIMITS.health.failureThreshold),
-  successThreshold: whole(LIMITS.health.successThreshold),
+  ...numbers(LIMITS.health),
 });
 
 const resources = z.object({
@@ -147,8 +156,7 @@ const resources = z.object({
 
 const launchOptions = z
   .object({
-    timeoutSeconds: whole(LIMITS.options.timeoutSeconds),
-    maxConcurrentCalls: wholeOrNull(LIMITS.options.maxConcurrentCalls),
+    ...numbers(LIMITS.options),
     health: health.nullish().transform((value) => value ?? health.parse({})),
     resources: resources
       .nullish()

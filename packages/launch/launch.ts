@@ -1,26 +1,31 @@
 import { z } from "zod";
-import { DEFAULT_MCP_PATH, LIMITS } from "./limits.ts";
+import { DEFAULT_MCP_PATH, LIMITS, type Limit } from "./limits.ts";
 
 const given = (limit: { default: number }) => z.number().positive().default(limit.default);
 const perhaps = z.number().positive().nullable().default(null);
+/** A field for each number that has limits: null, where that is its default. */
+const numbers = <Limits extends Record<string, Limit>>(limits: Limits) =>
+  // fromEntries forgets which names there are.
+  Object.fromEntries(
+    Object.entries(limits).map(([name, { default: value }]) => [
+      name,
+      value === null ? perhaps : given({ default: value }),
+    ]),
+  ) as { [Name in keyof Limits]: Limits[Name]["default"] extends number ? ReturnType<typeof given> : typeof perhaps };
 const path = z.string().startsWith("/");
 
 const health = z.object({
   livenessPath: z.string().nullable().default(null),
   readinessPath: z.string().nullable().default(null),
-  startTimeoutSeconds: given(LIMITS.health.startTimeoutSeconds),
-  intervalSeconds: given(LIMITS.health.intervalSeconds),
+  ...numbers(LIMITS.health),
   timeoutSeconds: given(LIMITS.options.timeoutSeconds),
-  failureThreshold: given(LIMITS.health.failureThreshold),
-  successThreshold: given(LIMITS.health.successThreshold),
 });
 
 const options = z.object({
-  timeoutSeconds: given(LIMITS.options.timeoutSeconds),
-  maxConcurrentCalls: perhaps,
+  ...numbers(LIMITS.options),
   health: health.prefault({}),
   resources: z
-    .object({ cpus: perhaps, memoryMb: perhaps, processes: perhaps, diskMb: perhaps })
+    .object({ cpus: perhaps, ...numbers(LIMITS.resources) })
     .nullable()
     .default(null),
   enforceApproval: z.boolean().default(false),
@@ -45,9 +50,7 @@ const launchOf = <Var extends z.ZodType>(variable: Var) => {
       kind: z.literal("stdio"),
       ...program,
       sessions: z.enum(["ISOLATED", "SHARED"]).default("ISOLATED"),
-      maxSessions: perhaps,
-      idleSeconds: perhaps,
-      maxMessageBytes: perhaps,
+      ...numbers(LIMITS.stdio),
       ...common,
     }),
     z.object({ kind: z.literal("http"), ...program, path: path.default(DEFAULT_MCP_PATH), ...common }),
@@ -55,7 +58,7 @@ const launchOf = <Var extends z.ZodType>(variable: Var) => {
       kind: z.literal("image"),
       image: z.string().min(1),
       ...started,
-      port: given(LIMITS.image.port),
+      ...numbers(LIMITS.image),
       path: path.default(DEFAULT_MCP_PATH),
       ...common,
     }),
