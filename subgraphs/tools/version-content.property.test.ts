@@ -2,7 +2,7 @@ import { createSealer, newId } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SECRET_KEY } from "./fixtures/subgraph.ts";
-import { variablesOf, type StoredLaunch, type Variable } from "@toolyard/launch";
+import { DEFAULT_OPTIONS, variablesOf, type StoredLaunch, type Variable } from "@toolyard/launch";
 import { createVersionSecrets, type VersionContent } from "./version-content.ts";
 
 const secrets = createVersionSecrets({ sealer: createSealer({ secretKey: SECRET_KEY }), secretKey: SECRET_KEY });
@@ -19,15 +19,9 @@ const launch: fc.Arbitrary<StoredLaunch> = fc.record({
   options: fc.record({
     timeoutSeconds: fc.nat(),
     maxConcurrentCalls: fc.option(fc.nat()),
-    health: fc.record({
-      livenessPath: fc.option(text, { nil: null }),
-      readinessPath: fc.option(text, { nil: null }),
-      startTimeoutSeconds: fc.nat(),
-      intervalSeconds: fc.nat(),
-      timeoutSeconds: fc.nat(),
-      failureThreshold: fc.nat(),
-      successThreshold: fc.nat(),
-    }),
+    health: fc
+      .record({ livenessPath: fc.option(text, { nil: null }), intervalSeconds: fc.nat() })
+      .map((health) => ({ ...DEFAULT_OPTIONS.health, ...health })),
     resources: fc.constant(null),
     enforceApproval: fc.boolean(),
   }),
