@@ -116,10 +116,6 @@ export interface ExecutorOptions {
   timeoutMs?: number;
   /** What prepared operations may take together, in bytes, by estimate: the public ones and the internal ones each. */
   maxCachedBytes?: number;
-  /** How many events of one subscription are completed at the same time. They leave in order. */
-  eventConcurrency?: number;
-  /** A subgraph's read under way is joined by identical ones of the same caller for so long after it began. */
-  shareReadsMs?: number;
   /** False where subgraphs are told nothing of callers but the headers that are passed on: then who passes on the same shares reads. */
   subgraphsKnowCallers?: boolean;
   /** How many fields an operation may select when its fragments are written out. */
@@ -141,8 +137,7 @@ export interface ExecutorOptions {
 
 export function createExecutor(options: ExecutorOptions): Executor {
   const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, log } = options;
-  const { eventConcurrency = 8, maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
-  const { shareReadsMs = 10 } = options;
+  const { maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
   const authorization = createAuthorization(supergraph.document);
@@ -181,14 +176,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
         supergraphSdl,
         clientOf,
         internalTag,
-        shareReadsMs,
         subgraphsKnowCallers: options.subgraphsKnowCallers ?? true,
         log,
       })
     : null;
 
   const choiceOf = createVariantChoice({ supergraph, overrideLabelsOf, overridePercentageOf });
-  const reads = createSharedReads({ windowMs: shareReadsMs, isByCaller: options.subgraphsKnowCallers ?? true });
+  const reads = createSharedReads({ isByCaller: options.subgraphsKnowCallers ?? true });
 
   const isService = (caller: Caller) => caller.kind === "service";
   const schemaFor = (caller: Caller) => (isService(caller) ? internalApiSchema : apiSchema);
@@ -321,7 +315,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
         outerSignal: request.signal,
         onOpen: request.onOpen,
         timeoutMs,
-        eventConcurrency,
         log,
       });
     };

@@ -41,7 +41,6 @@ export interface ApolloQueriesOptions {
   clientOf(subgraph: string): SubgraphClient;
   /** Elements with this tag are for callers of kind `service` only. */
   internalTag: string;
-  shareReadsMs: number;
   subgraphsKnowCallers: boolean;
   log: Pick<Logger, "error" | "warn"> | undefined;
 }
@@ -49,9 +48,9 @@ export interface ApolloQueriesOptions {
 type Stock = Awaited<ReturnType<ApolloGateway["load"]>> & Pick<ApolloGateway, "stop">;
 
 export function createApolloQueries(options: ApolloQueriesOptions): ApolloQueries {
-  const { supergraph, supergraphSdl, clientOf, internalTag, shareReadsMs, subgraphsKnowCallers, log } = options;
+  const { supergraph, supergraphSdl, clientOf, internalTag, subgraphsKnowCallers, log } = options;
   // Of its own: a read that it joined would be the executor's.
-  const reads = createSharedReads({ windowMs: shareReadsMs, isByCaller: subgraphsKnowCallers });
+  const reads = createSharedReads({ isByCaller: subgraphsKnowCallers });
   const documents = new WeakMap<Operation, { document: DocumentNode; hash: string }>();
   const publicSdl = withInaccessibleTags(supergraph.document, internalTag);
   const internal = load(supergraphSdl);

@@ -17,13 +17,15 @@ export interface ResultStreamOptions {
   onOpen: (() => void) | undefined;
   /** For what is fetched for one event. */
   timeoutMs: number;
-  eventConcurrency: number;
   log: Pick<Logger, "error"> | undefined;
 }
 
+/** Of one subscription's events, at the same time. */
+const MAX_PENDING = 8;
+
 /**
  * The results of a subscription. Events are taken from the subgraph one after the other, completed side by side, and leave in the
- * order in which they came; no more of them are under way than `eventConcurrency`.
+ * order in which they came; no more than MAX_PENDING of them are under way.
  */
 export function streamResults(options: ResultStreamOptions): AsyncGenerator<ExecutionResult, void, void> {
   const controller = createLightAbort();
@@ -72,7 +74,7 @@ async function* generate(
   options: ResultStreamOptions,
   controller: LightAbort,
 ): AsyncGenerator<ExecutionResult, void, void> {
-  const { subscription, run, begin, outerSignal, onOpen, eventConcurrency, log } = options;
+  const { subscription, run, begin, outerSignal, onOpen, log } = options;
   const { client, fetch } = subscription;
   const onOuterAbort = () => controller.abort(outerSignal?.reason);
   if (outerSignal?.aborted) onOuterAbort();
@@ -124,7 +126,7 @@ async function* generate(
 
   const pending: Promise<ExecutionResult | null>[] = [];
   // With nothing to fetch for an event there is nothing to gain from being ahead.
-  const maxPending = run === null ? 1 : eventConcurrency;
+  const maxPending = run === null ? 1 : MAX_PENDING;
   try {
     while (!signal.aborted) {
       while (pending.length < maxPending && !hasEnded) {

@@ -11,7 +11,7 @@ export interface SharedReadsOptions {
    * A read that is under way is joined when it began no longer than this ago. Who joins is told what was true when the read began, so
    * this is also how old an answer may be; 0 turns sharing off.
    */
-  windowMs: number;
+  windowMs?: number;
   /** False where a subgraph is told nothing of callers but the headers that are passed on: then the same headers are the same reader. */
   isByCaller?: boolean;
   /** Milliseconds on a clock that only goes forward. */
@@ -46,7 +46,7 @@ interface Read {
 }
 
 export function createSharedReads(options: SharedReadsOptions): SharedReads {
-  const { windowMs, isByCaller = true, now = () => performance.now() } = options;
+  const { windowMs = 10, isByCaller = true, now = () => performance.now() } = options;
   /** By query, then by reader: both are the same strings again and again, which are found without looking at all their characters. */
   const underWay = new Map<string, Map<string, Read[]>>();
 

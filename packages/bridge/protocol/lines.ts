@@ -1,3 +1,4 @@
+// Not node:readline, which keeps a line whole however long it is.
 /** Splits a byte stream into lines without ever holding more than one line of bounded length. */
 export interface LineSplitter {
   push(chunk: Buffer): void;

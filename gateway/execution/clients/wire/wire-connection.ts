@@ -1,3 +1,4 @@
+// Kept beside undici, by which a three-hop request costs the gateway 0.27 ms of CPU and by this one 0.19: docs/decisions/subgraph-client.md.
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
