@@ -94,6 +94,20 @@ export function eventLogContract(
       tail.close();
     }));
 
+  test("who follows from now on is told what is appended next, however many read", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      await appendOne(fixture, 1);
+      const tail = createEventTail({ log, bus, logger });
+      const reads = Array.from({ length: 500 }, () => log.readAfter(0, 10));
+      const first = tail.follow({ after: null }).next();
+      await appendOne(fixture, 2);
+      await appendOne(fixture, 3);
+      expect((await first).value?.sequence).toBe(2);
+      await Promise.all(reads);
+      tail.close();
+    }));
+
   test("a consumer that lags too far is told the last sequence it got", () =>
     withFixture(async (fixture) => {
       const { log, bus } = fixture;

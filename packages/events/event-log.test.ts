@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { openDatabase } from "@toolyard/storage";
 import { DataSource } from "typeorm";
 import { describe } from "vitest";
@@ -24,8 +27,9 @@ async function tables(): Promise<string[]> {
 
 describe("the event log on SQLite", () => {
   eventLogContract(async (run) => {
+    const folder = await mkdtemp(join(tmpdir(), "toolyard-events-"));
     const database = await openDatabase({
-      file: ":memory:",
+      file: join(folder, "test.sqlite"),
       entities: [schema.events, schema.counter],
       migrations: [{ name: "0001-initial", statements: await tables() }],
     });
@@ -34,6 +38,7 @@ describe("the event log on SQLite", () => {
       await run({ database, bus, log: createEventLog({ database, schema, bus }) });
     } finally {
       await database.close();
+      await rm(folder, { recursive: true });
     }
   });
 });

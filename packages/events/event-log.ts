@@ -1,7 +1,7 @@
 import { ToolyardError, type Page } from "@toolyard/service-kit";
 import type { Database, Transaction } from "@toolyard/storage";
 import { column, countByParent, inChunks, readPagesByParent } from "@toolyard/storage";
-import { EntitySchema, LessThanOrEqual, MoreThan } from "typeorm";
+import { EntitySchema, LessThanOrEqual, MoreThan, type EntityManager } from "typeorm";
 import type { WakeUpBus } from "./bus.ts";
 
 /** Position in a log. Decimal text at the graph's edge; "0" is before the first. */
@@ -42,6 +42,8 @@ export interface EventLog<Payload> {
   countsOf(subjectIds: readonly string[]): Promise<number[]>;
   /** The newest sequence; 0 when nothing was ever appended. */
   latest(): Promise<Sequence>;
+  /** As `latest`, in turn with transactions: what is written by one that is asked for later comes after it. */
+  latestInTurn(): Promise<Sequence>;
   /** Removes events older than `at` (epoch ms), and what came before them; answers how many. Ends early when `signal` aborts. */
   trim(at: number, signal?: AbortSignal): Promise<number>;
   /** The newest sequence that was trimmed away; 0 when none was. Reading after less than this would miss events. */
@@ -109,6 +111,11 @@ export function createEventLog<Payload>(options: {
   // The rows are this log's own and were written from Payload.
   const toEvent = (row: EventRow): LoggedEvent<Payload> => ({ ...row, payload: row.payload as Payload });
 
+  async function latestOf(manager: EntityManager): Promise<Sequence> {
+    const counter = await manager.getRepository(schema.counter).findOneBy({ name: "sequence" });
+    return counter?.next ?? 0;
+  }
+
   return {
     topic,
     async append(tx, events) {
@@ -146,10 +153,8 @@ export function createEventLog<Payload>(options: {
       return found.map((history) => history.map(toEvent));
     },
     countsOf: (subjectIds) => countByParent(rows(), subjectIds, { parentColumn: "subjectId" }),
-    async latest() {
-      const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });
-      return counter?.next ?? 0;
-    },
+    latest: () => latestOf(database.read),
+    latestInTurn: () => database.transaction(({ manager }) => latestOf(manager)),
     trim: (at, signal) =>
       inChunks(
         database,

@@ -119,7 +119,7 @@ export function createEventTail<Payload>(options: {
     attach(follower);
     try {
       // Joined to the live end first, so that nothing between replay and live is missed; what comes twice is skipped.
-      const latest = await log.latest();
+      const latest = await (after === null ? log.latestInTurn() : log.latest());
       position ??= latest; // another follower may have set it while this one waited
       let last: Sequence = after === null ? latest : await startOf(after, latest);
       while (after !== null && !signal?.aborted && !closed) {
