@@ -12,7 +12,7 @@ export interface ConfiguredServer {
   launch: LaunchInput | null;
   /** Why not. */
   problem: string | null;
-  /** Settings that only the client has a use for. */
+  /** Settings that only the client uses. */
   ignored: string[];
 }
 
@@ -23,7 +23,7 @@ export interface ClientConfigOptions {
   name: string;
   /** The folder that relative paths start from. */
   folder: string;
-  /** For `${input:id}` of VS Code. @throws where nobody can be asked */
+  /** For `${input:id}` of VS Code. @throws where there is no user to ask */
   ask(id: string, description: string): Promise<string>;
   /** Of VS Code's `envFile`. */
   readEnvFile(path: string): Promise<Record<string, string>>;
@@ -49,11 +49,11 @@ type Server = z.infer<typeof serverShape>;
 const inputShape = z.object({ id: z.string(), description: z.string().optional(), default: z.string().optional() });
 const serversShape = z.record(z.string(), z.unknown());
 
-/** How these clients call the transports (`sse` is the one of 2024-11-05). */
+/** These clients' names of the transports (`sse` is the one of 2024-11-05). */
 const TRANSPORTS = ["stdio", "http", "sse", "streamable-http", "streamableHttp", "streamable_http"];
 
 /**
- * Reads what an MCP client is configured with: `mcpServers` (Claude, Cursor, Windsurf, Gemini, …), VS Code's `servers` with `inputs`, in a
+ * Reads an MCP client's configuration: `mcpServers` (Claude, Cursor, Windsurf, Gemini, …), VS Code's `servers` with `inputs`, in a
  * file of its own or below `mcp` in its settings, Zed's `context_servers`. Comments and trailing commas are allowed.
  * @throws UsageError where the text is none of these
  */
@@ -137,7 +137,7 @@ async function launchOf(server: Server, options: Fill): Promise<LaunchInput> {
   return {
     stdio: {
       ...absoluteCommand(argv, folder),
-      // VS Code's order: `env` over `envFile`. Nothing says which of them are secret.
+      // VS Code's order: `env` over `envFile`. Neither marks values as secret.
       env: [
         ...Object.entries(fromFile).flatMap(([name, value]) => (name in given ? [] : [{ name, value, secret: true }])),
         ...(await sealed(given, fill)),
@@ -159,14 +159,14 @@ async function sealed(
   return all(Object.entries(values), async ([name, value]) => ({ name, value: await fill(value ?? ""), secret: true }));
 }
 
-/** One after the other: each may ask somebody. */
+/** One after the other: each may ask the user. */
 async function all<Item, Result>(items: readonly Item[], make: (item: Item) => Promise<Result>): Promise<Result[]> {
   const made: Result[] = [];
   for (const item of items) made.push(await make(item));
   return made;
 }
 
-/** Replaces what clients replace: VS Code's `${…}` and Claude Code's `${NAME:-otherwise}`. What is unknown is refused. */
+/** Replaces the clients' placeholders: VS Code's `${…}` and Claude Code's `${NAME:-otherwise}`. Unknown ones are refused. */
 async function filledIn(value: string, { env, folder, input }: Fill): Promise<string> {
   let result = "";
   let end = 0;
@@ -199,7 +199,7 @@ async function filledIn(value: string, { env, folder, input }: Fill): Promise<st
   }
 }
 
-/** Where a client takes relative paths and `${workspaceFolder}` to be. */
+/** The base of a client's relative paths and of `${workspaceFolder}`. */
 export function folderOfConfig(file: string): string {
   const folder = dirname(file);
   return [".vscode", ".cursor", ".roo", ".zed"].includes(basename(folder)) ? join(folder, "..") : folder;

@@ -23,7 +23,7 @@ const COMMON = {
 export interface CommandLineOptions {
   argv: readonly string[];
   env: Readonly<Record<string, string | undefined>>;
-  /** Where the user is. */
+  /** The user's working directory. */
   folder: string;
   /** Toolyard's own folder. */
   root: string;
@@ -118,7 +118,7 @@ async function parse(command: Command, args: readonly string[], hint: (text: str
   }
 }
 
-/** $XDG_CONFIG_HOME/toolyard, as the XDG Base Directory Specification has it: relative ones are passed over. */
+/** $XDG_CONFIG_HOME/toolyard, as the XDG Base Directory Specification has it: relative values are ignored. */
 function sessionFolder(env: CommandLineOptions["env"]): string {
   const configured = env["XDG_CONFIG_HOME"];
   const base = configured && isAbsolute(configured) ? configured : join(env["HOME"] || homedir(), ".config");

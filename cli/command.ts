@@ -4,11 +4,11 @@ import type { SessionStore } from "./session-store.ts";
 import type { Terminal } from "./terminal.ts";
 import { UsageError } from "./usage-error.ts";
 
-/** Where a command runs, and what with. */
+/** The surroundings of a command: folders, terminal, graph. */
 export interface CommandContext {
   terminal: Terminal;
   env: Readonly<Record<string, string | undefined>>;
-  /** Where the user is: relative paths are from here. */
+  /** The user's working directory, the base of relative paths. */
   folder: string;
   /** Toolyard's DATA_DIR, where this is its host. */
   dataDir: string;
@@ -18,7 +18,7 @@ export interface CommandContext {
   graph: Graph;
   /** Aborts at Ctrl-C. */
   signal: AbortSignal;
-  /** How the user runs a command here, as in `npm run toolyard -- deploy greeter`. */
+  /** The command line that runs a command here, as in `npm run toolyard -- deploy greeter`. */
   hint(command: string): string;
 }
 
@@ -40,24 +40,24 @@ export interface CommandDefinition<Options extends ParseArgsOptionsConfig> {
   /** How many positional arguments it takes. */
   positionals: readonly [min: number, max: number];
   options: Options;
-  /** A line for each option, and what else there is to know. */
+  /** A line for each option, and further notes. */
   help: string;
   /** @returns the exit code; 0 where nothing is returned. */
   run(context: CommandContext, given: Given<Options>): Promise<number | void>;
 }
 
-/** Any command: what it takes is checked where it is defined. */
+/** Any command: its options are checked where it is defined. */
 export type Command = CommandDefinition<ParseArgsOptionsConfig>;
 
 /** A command whose values have the types of its options. */
 export function defineCommand<const Options extends ParseArgsOptionsConfig>(
   definition: CommandDefinition<Options>,
 ): Command {
-  // `run` is called only with what was parsed by the definition's own options.
+  // `run` is called only with values parsed by the definition's own options.
   return definition as unknown as Command;
 }
 
-/** A whole number that an option has; null where it is not given. @throws UsageError */
+/** An option's whole number; null where it is not given. @throws UsageError */
 export function wholeNumber(option: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number; ${JSON.stringify(text)} is none.`);

@@ -14,13 +14,13 @@ export interface DeploymentEvent {
 const FIELDS = "sequence at kind message status health deployment { name }";
 const FIRST_WAIT_MS = 250;
 const LAST_WAIT_MS = 5_000;
-/** For how long a stream that breaks is taken up again. */
+/** How long a broken stream is tried again. */
 const PATIENCE_MS = 120_000;
 
 /**
- * What happens to deployments, of one or of a tool or of all. A stream that breaks, as it does when its token ends, goes on after the
+ * Events of deployments: of one, of a tool, or of all. A stream that breaks, as it does when its token expires, goes on after the
  * last event that came, so that none is missed.
- * @throws GraphError when it is refused, or cannot be had again for two minutes
+ * @throws GraphError when it is refused, or stays broken for too long
  */
 export async function* followEvents(
   graph: Graph,

@@ -7,7 +7,7 @@ import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { DEFAULT_URL } from "./defaults.ts";
 import type { SessionStore } from "./session-store.ts";
 
-/** The graph, asked as who is logged in. */
+/** The graph, asked as the logged-in user. */
 export interface Graph {
   /** @throws GraphError, with the graph's own words */
   query<Data>(query: string, variables?: Record<string, unknown>): Promise<Data>;
@@ -46,7 +46,7 @@ const answerShape = z.object({
     .optional(),
 });
 
-/** Asks once, with this credential or none. @throws GraphError */
+/** Sends one request, with this credential or none. @throws GraphError */
 export async function ask<Data>(
   url: string,
   token: string | null,
@@ -59,7 +59,7 @@ export async function ask<Data>(
   try {
     response = await fetch(endpoint, {
       method: "POST",
-      // A credential goes where it was meant to go.
+      // A credential is sent only to its own origin: redirects are not followed.
       redirect: "error",
       headers: { "content-type": "application/json", ...(token !== null && { authorization: `Bearer ${token}` }) },
       body: JSON.stringify({ query, variables }),
@@ -87,14 +87,14 @@ export async function ask<Data>(
     const messages = (answer.data.errors ?? []).map(({ message }) => message);
     throw new GraphError(first.extensions?.code ?? "UNKNOWN", [...new Set(messages)].join("\n"));
   }
-  // Who wrote the selection knows its shape.
+  // The author of the selection knows its shape.
   return answer.data.data as Data;
 }
 
 /**
  * @param url The gateway's, without /graphql.
  * @param givenToken Instead of a login, as scripts have it: TOOLYARD_TOKEN.
- * @param hint How the user runs a command.
+ * @param hint The command line that runs a command.
  */
 export function createGraph(options: {
   url: string;
@@ -118,7 +118,7 @@ export function createGraph(options: {
     return kept.expiresAt - now() > LEAST_LEFT_MS ? kept.accessToken : renewed(kept.accessToken);
   }
 
-  /** The token after this one, which is no good any more. */
+  /** The token that replaces this one, which is no longer valid. */
   async function renewed(old: string): Promise<string> {
     return sessions.alone(async () => {
       const latest = await sessions.get(url);

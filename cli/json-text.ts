@@ -10,7 +10,7 @@ const exact = JSON as unknown as {
 
 /**
  * Parses JSON so that JSON.stringify writes its numbers as they stood, such as 12345678901234567890 and 1.0.
- * @param what Of what the text is, for the message.
+ * @param what The text's name, for the message.
  * @throws UsageError that says where it is broken
  */
 export function parseExactly(text: string, what: string): unknown {

@@ -4,14 +4,14 @@ import { basename, join, resolve } from "node:path";
 import type { LaunchInput as GraphLaunchInput } from "@toolyard/launch";
 import { UsageError } from "./usage-error.ts";
 
-/** LaunchInput of the graph, as far as the command line makes one. */
+/** The graph's LaunchInput, as far as the command line fills it. */
 export type LaunchInput = Taken<
   | { stdio: ProgramInput & { sessions?: "SHARED" } }
   | { http: ProgramInput & { path?: string } }
   | { remote: { url: string; headers: Variable[] } }
 >;
 
-/** Compiles where the graph takes it. */
+/** Compiles only while the graph accepts this shape. */
 type Taken<Input extends GraphLaunchInput> = Input;
 
 interface ProgramInput {
@@ -28,11 +28,11 @@ export interface Variable {
   secret: boolean;
 }
 
-/** What runs packages by their names: the first argument that is no option is such a name, whatever files there are. */
+/** Commands that run packages by name: the first argument that is no option is such a name, whatever files there are. */
 const PACKAGE_RUNNERS = ["npx", "uvx", "bunx", "pipx"];
-/** What runs a file: the first argument that is no option is one, and must be there. */
+/** Commands that run a file: the first argument that is no option is one, and must exist. */
 const INTERPRETERS = /^(node|deno|bun|tsx|python(\d(\.\d+)?)?|ruby|php|perl|bash|sh)$/;
-/** Options after which a name stands that is no file: `python -m server`, `node -e …`. */
+/** Options followed by a name that is no file: `python -m server`, `node -e …`. */
 const NAMES_FOLLOW = [
   "-m",
   "-c",
@@ -49,8 +49,8 @@ const NAMES_FOLLOW = [
 ];
 
 /**
- * A command line with the paths in it made absolute: it runs elsewhere. Paths are what begins with `.` or `~`, and names of files and
- * folders that are in `folder`.
+ * A command line with the paths in it made absolute: it runs elsewhere. Paths are arguments that begin with `.` or `~`, and names of
+ * files and folders in `folder`.
  * @throws UsageError where a file is not there, or the command is a whole line
  */
 export function absoluteCommand(argv: readonly string[], folder: string): { command: string; args: string[] } {

@@ -1,4 +1,4 @@
-/** `npm run toolyard -- COMMAND`. npm starts it in Toolyard's folder and says by INIT_CWD where the user is. */
+/** `npm run toolyard -- COMMAND`. npm starts it in Toolyard's folder and gives the user's working directory in INIT_CWD. */
 import { join } from "node:path";
 import { runCommandLine } from "./command-line.ts";
 import { createTerminal } from "./terminal.ts";

@@ -15,12 +15,12 @@ const session = z.object({
 type StoredSession = z.infer<typeof session>;
 
 const stored = z.object({
-  /** Where the last login was: what commands ask unless told otherwise. */
+  /** Where the last login was: the default of all commands. */
   current: z.string().nullable(),
   sessions: z.record(z.string(), session),
 });
 
-/** Who is logged in where, in one file of the user's, mode 0600. */
+/** The logins at each address, in one file of the user's, mode 0600. */
 export interface SessionStore {
   readonly file: string;
   /** The address of the last login, or null. */
@@ -35,7 +35,7 @@ export interface SessionStore {
 /** Longer than a refresh may take. */
 const LOCK_WAIT_MS = 40_000;
 
-/** What cannot be kept is said with the way out. */
+/** Reports a failure to save with a way out. */
 async function explained<Result>(folder: string, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work();
@@ -58,7 +58,7 @@ export function createSessionStore({ folder }: { folder: string }): SessionStore
       const parsed = stored.safeParse(JSON.parse(await readFile(file, "utf8")));
       return parsed.success ? parsed.data : nobody;
     } catch (error) {
-      // Nothing in it cannot be had again by logging in.
+      // Its whole content can be had again by logging in.
       if (systemCodeOf(error) === "ENOENT" || error instanceof SyntaxError) return nobody;
       throw error;
     }

@@ -2,11 +2,11 @@ import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { UsageError } from "./usage-error.ts";
 
-/** What a command says and asks. */
+/** A command's output and questions. */
 export interface Terminal {
-  /** One line, or several, for whoever reads the command's result. */
+  /** One line, or several, for the reader of the command's result. */
   print(text: string): void;
-  /** About what goes on, for people only: it goes to stderr. */
+  /** Progress, for people only: it goes to stderr. */
   say(text: string): void;
   /** Exactly this, as JSON or a token is. */
   write(text: string): void;
@@ -45,7 +45,7 @@ export function createTerminal(streams: { stdin: Input; stdout: Writable; stderr
     },
     async askHidden(question) {
       if (!isInteractive) throw new UsageError(`There is no terminal to ask for ${question}.`);
-      // Before it asks: what is typed from then on is not shown.
+      // Before the prompt: characters typed from then on are not shown.
       stdin.setRawMode?.(true);
       stderr.write(`${printable(question)}: `);
       try {
@@ -72,7 +72,7 @@ async function readHidden(stdin: Input): Promise<string> {
   }
 }
 
-/** Servers' words may hold what moves a terminal's cursor, renames its window or types into it. */
+/** A server's text may hold sequences that move a terminal's cursor, rename its window or type into it. */
 function printable(text: string): string {
   return text.replaceAll("\r\n", "\n").replaceAll(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "\uFFFD");
 }

@@ -90,5 +90,5 @@ export function deploymentsOf(tool: ListedTool | null): ListedDeployment[] {
   return (tool?.deployments?.edges ?? []).map(({ node }) => node);
 }
 
-/** Whether something of it runs or is about to. */
+/** Whether any of its replicas runs or is about to. */
 export const isLive = ({ status }: ListedDeployment): boolean => LIVE.includes(status);

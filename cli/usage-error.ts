@@ -1,4 +1,4 @@
-/** A command that was given wrongly: nothing was asked of Toolyard yet. Exit code 2. */
+/** A command used wrongly: no request was sent to Toolyard yet. Exit code 2. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);

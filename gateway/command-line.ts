@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { ConfigError, messageOf, type Environment } from "@toolyard/service-kit";
 
-/** Which supergraph is served: a composed one, one composed here by a supergraph.yaml, or Toolyard's own (null). */
+/** The supergraph to serve: a composed one, one composed here by a supergraph.yaml, or Toolyard's own (null). */
 export type ChosenSupergraph = { kind: "composed"; file: string } | { kind: "config"; file: string } | null;
 
 const USAGE = "Usage: node gateway/main.ts [--supergraph FILE | --supergraph-config FILE]";
@@ -17,7 +17,7 @@ Without a supergraph it serves Toolyard's own graph. All else is said by environ
 .env.example, such as PORT=4000, HOST=127.0.0.1, LOG_LEVEL=info, SUBGRAPH_URLS=name=URL,…, JWKS_URL, FORWARD_HEADERS.
 `;
 
-/** What a command line asks to be told instead of serving anything: help or the version; null: nothing. */
+/** Output that a command line asks for instead of serving anything: help or the version; null: nothing. */
 export function askedText(args: readonly string[], version: string): string | null {
   if (args.includes("--help") || args.includes("-h")) return HELP;
   return args.includes("--version") || args.includes("-v") ? `${version}\n` : null;

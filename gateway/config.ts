@@ -23,12 +23,12 @@ export interface GatewayConfig extends ProcessConfig {
   introspection: boolean;
   /** Hosts that subscriptions by HTTP callback may call; none turns them off. */
   callbackHosts: string[];
-  /** Subgraphs over HTTP that are subscribed to by server-sent events; the others are by graphql-transport-ws. */
+  /** Subgraphs over HTTP whose subscriptions use server-sent events; the others' use graphql-transport-ws. */
   sseSubgraphs: string[];
   protection: ProtectionConfig;
-  /** What runs queries and mutations. */
+  /** The engine for queries and mutations. */
   executor: Engine;
-  /** The share of queries that is run by the other one as well, to compare. */
+  /** The share of queries that the other engine runs as well, to compare. */
   shadowShare: number;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
@@ -38,11 +38,11 @@ export interface GatewayConfig extends ProcessConfig {
   maxOperationMetrics: number;
   /** Headers of a client's request that go on to the subgraphs, in lower case. */
   forwardHeaders: string[];
-  /** Where the keys are that bearer tokens are verified by, when the gateway runs without Toolyard; null: nobody is verified. */
+  /** The keys that verify bearer tokens when the gateway runs without Toolyard; null: no tokens are verified. */
   jwt: { jwksUrl: string; issuer: string | null; audience: string | null } | null;
-  /** Where clients call tools. */
+  /** The URL at which clients call tools. */
   proxyUrl: string;
-  /** Where this process reaches the proxy. */
+  /** The URL at which this process reaches the proxy. */
   proxyHealthUrl: string;
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
@@ -53,17 +53,17 @@ export interface GatewayConfig extends ProcessConfig {
   telemetry: TelemetryConfig;
 }
 
-/** What keeps one client from hurting the others. */
+/** Limits that keep one client from hurting the others. */
 interface ProtectionConfig {
   operations: OperationLimits;
   /** The longest that one operation may take. */
   timeoutMs: number;
   maxBodyBytes: number;
-  /** Of who is not known; where nobody is, as of anyone. */
+  /** For anonymous callers; where no tokens are verified, the same as for others. */
   maxAnonymousBodyBytes: number;
   /** Operations in one request; 0: lists are refused. */
   maxBatch: number;
-  /** For one caller; null: nothing of a caller is counted. */
+  /** For one caller; null: callers are not limited. */
   caller: { operationsPerMinute: number; maxConcurrentOperations: number; maxConcurrentSubscriptions: number } | null;
   automaticPersistedQueries: boolean;
   /** A file of operations that can be asked for by their ids. */
@@ -76,7 +76,7 @@ interface ProtectionConfig {
 const limit = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000_000 });
 const names = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
-/** RFC 9110, section 7.6.1, and what says how the gateway's own request to a subgraph is to be read. */
+/** RFC 9110, section 7.6.1, and headers about the form of the gateway's own request to a subgraph. */
 const NEVER_FORWARDED = new Set(
   (
     "connection keep-alive proxy-connection te trailer transfer-encoding upgrade http2-settings host expect " +
@@ -137,16 +137,16 @@ const shape = {
 
 /**
  * Reads the gateway's variables.
- * @param options.isAlone Whether it serves a supergraph with no other part of Toolyard: then it keeps nothing.
- * @param options.process What the process is told, where that is parsed already.
- * @throws ConfigError naming what is wrong.
+ * @param options.isAlone Whether it serves a supergraph with no other part of Toolyard: then it stores nothing.
+ * @param options.process The process's variables, where they are parsed already.
+ * @throws ConfigError naming the fault.
  */
 export function parseGatewayConfig(
   env: Environment,
   options: { isAlone?: boolean; process?: ProcessConfig } = {},
 ): GatewayConfig {
   const { isAlone = false } = options;
-  // As Apollo's server has it: in production a schema is told on purpose only.
+  // As in Apollo's server: in production, introspection has to be turned on.
   const INTROSPECTION = flag(env["NODE_ENV"] !== "production");
   const [process, values] = parseTogether(
     () => options.process ?? parseProcessConfig(env, { keepsData: !isAlone }),
@@ -222,7 +222,7 @@ export function parseGatewayConfig(
   };
 }
 
-/** How an address to listen on is written in a URL that works on this host. */
+/** An address to listen on, as written in a URL that works on this host. */
 export function urlHost(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "127.0.0.1";
   return host.includes(":") ? `[${host}]` : host;

@@ -37,16 +37,16 @@ import { OPEN_MUTATIONS, createToolyardIdentity } from "./identity/toolyard-iden
 import { noTelemetry, type Telemetry } from "./observability/telemetry.ts";
 import { continueTrace } from "./observability/trace-context.ts";
 
-/** Node takes no longer headers. */
+/** Node accepts no longer headers. */
 const MAX_CREDENTIAL_LENGTH = 16_384;
 
 interface CommonOptions {
   config: GatewayConfig;
   supergraphSdl: string;
   healthChecks: readonly (() => Promise<ServiceHealth[]>)[];
-  /** What an operator should know, shown in /health. */
+  /** Warnings for operators, shown in /health. */
   notes?: readonly string[];
-  /** What subgraphs count, asked of each. */
+  /** The subgraphs' metrics, collected from each. */
   gauges: () => readonly Promise<readonly Gauge[]>[];
   /** Closed with the gateway, as the last. Nothing is recorded or reported unless given. */
   telemetry?: Telemetry;
@@ -57,11 +57,11 @@ interface CommonOptions {
   requestLog?: RequestLog;
 }
 
-/** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes them. */
+/** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes the clients. */
 type SubgraphOptions =
   { clients: readonly SubgraphClient[] } | { createClient: (name: string, url: string) => SubgraphClient };
 
-/** Who says who calls: Toolyard's own identity, trusted by SECRET_KEY (current first), or something else. */
+/** Identifies callers: Toolyard's own identity, trusted by SECRET_KEY (current first), or another source. */
 type IdentityOptions = { secretKeys: readonly string[] } | { authenticator: ForeignAuthenticator };
 
 export type GatewayOptions = CommonOptions & SubgraphOptions & IdentityOptions;
@@ -71,7 +71,7 @@ export interface Gateway {
   graph: GraphClient;
   health(): Promise<HealthReport>;
   /**
-   * Puts another supergraph into service; what runs ends on the old one.
+   * Puts another supergraph into service; running operations end on the old one.
    * @throws Error saying why it cannot be used; the old one stays
    */
   replaceSupergraph(supergraphSdl: string): Promise<void>;
@@ -158,7 +158,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     requestLog,
   });
 
-  /** What came with the first message of a socket: browsers cannot give its request headers. */
+  /** Headers from the first message of a socket: browsers cannot give its request headers. */
   const connectionParams = new WeakMap<RequestHead, Readonly<Record<string, unknown>>>();
 
   function contextOf(caller: Caller, request: RequestHead, requestId: string = newId()): GatewayContext {
@@ -177,7 +177,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   async function authenticate(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
-    // Only what is passed on is kept for as long as the socket is open.
+    // Only the forwarded part is kept for as long as the socket is open.
     const passedOn = Object.entries(params).filter(([name]) => config.forwardHeaders.includes(name.toLowerCase()));
     if (passedOn.length > 0) connectionParams.set(request, Object.fromEntries(passedOn));
     const signed = params[CALLER_HEADER] ?? request.headers[CALLER_HEADER];
@@ -186,7 +186,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     return authenticator.authenticate(typeof given === "string" ? ofHeaderLength(given) : undefined);
   }
 
-  /** Once for each request or socket, whoever asks: a stream ticket is good once. */
+  /** Once for each request or socket, however often it is asked: a stream ticket is good once. */
   const authenticated = new WeakMap<RequestHead, Promise<Caller>>();
   function authenticateOnce(params: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> {
     const before = authenticated.get(request);
@@ -269,13 +269,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
 }
 
-/** What comes with a socket's first message may be no longer than as a header. @throws ToolyardError UNAUTHENTICATED */
+/** Headers in a socket's first message have HTTP's length limit. @throws ToolyardError UNAUTHENTICATED */
 function ofHeaderLength(credential: string): string {
   if (credential.length <= MAX_CREDENTIAL_LENGTH) return credential;
   throw new ToolyardError("UNAUTHENTICATED", "The credential is longer than any.");
 }
 
-/** Read once, when the gateway is made: what is not there must stop the start. @throws ConfigError */
+/** Read once, when the gateway is made: a missing file must stop the start. @throws ConfigError */
 function listedOperations(file: string | null): ReadonlyMap<string, string> {
   if (file === null) return new Map();
   try {
@@ -299,14 +299,14 @@ function jwksOf(options: IdentityOptions): (() => Promise<JSONWebKeySet>) | null
   return () => signer.jwks();
 }
 
-/** Where a request came from; behind a proxy, what the nearest one says. */
+/** A request's origin; behind a proxy, the one that the nearest proxy reports. */
 function addressOf(request: RequestHead, trustProxy: boolean): string | undefined {
   const said = trustProxy ? request.headers["x-forwarded-for"] : undefined;
   const last = typeof said === "string" ? said.split(",").at(-1)?.trim() : undefined;
   return last || request.socket.remoteAddress;
 }
 
-/** The headers that go on to subgraphs. What a socket's client sent with `connection_init` counts like headers, and before them. */
+/** The headers that go on to subgraphs. Headers that a socket's client sent with `connection_init` take precedence. */
 function forwarded(
   request: RequestHead,
   names: readonly string[],

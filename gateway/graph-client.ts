@@ -8,7 +8,7 @@ export function createExecutorGraphClient(executor: Pick<Executor, "execute" | "
   function dataOf<Data>(result: ExecutionResult): Data {
     if (result.errors?.length) throw errorOfAnswer(result.errors);
     if (!result.data) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The graph answered without data.");
-    // Who asks wrote the selection and so knows the shape.
+    // The caller wrote the selection and so knows the shape.
     return result.data as Data;
   }
   return {

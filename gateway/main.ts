@@ -33,7 +33,7 @@ import { readGauges } from "./observability/remote-gauges.ts";
 import { createSupergraphFile } from "./supergraph/supergraph-file.ts";
 import { createTelemetry } from "./observability/telemetry.ts";
 
-// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless who starts it wants that.
+// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless the operator enables that.
 process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
 
 // The file of this package, which has a version.
@@ -57,7 +57,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       : createSupergraphFile({ file, log: logger });
   const supergraphSdl = await source.load(lifetime.signal);
   const urlOf = (name: string, url: string): string => {
-    // Those in Toolyard's own supergraph stand for whatever this installation has.
+    // URLs in Toolyard's own supergraph are placeholders: each installation has its own.
     const chosen = config.subgraphUrls[name] ?? (given === null ? "" : url);
     if (/^https?:/.test(chosen) && URL.canParse(chosen)) return chosen;
     throw new ConfigError(
@@ -74,7 +74,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   if (given === null) requireAddresses([...parseSupergraph(supergraphSdl).subgraphUrls.keys()], config.subgraphUrls);
   await requirePort("PORT", config.host, config.port);
   let subgraphs = subgraphsOf(supergraphSdl);
-  /** Asks those that are in the supergraph now. */
+  /** Asks the subgraphs that are in the supergraph now. */
   const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
     (await Promise.all(subgraphs.map(check))).flat();
   for (const [variable, names] of [
@@ -107,7 +107,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const secretKeys = await readSecretKeys(config.dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
-    /** Of its own for each subgraph: what one is sent is worth nothing at another. */
+    /** One for each subgraph: a header sent to one is worth nothing at another. */
     const headersFor = (subgraph: string) =>
       createCallerHeaders({
         name: CALLER_HEADER,
@@ -143,7 +143,7 @@ function checkForeign({ name, url }: Address) {
   return checkGraphql(name, url);
 }
 function checkOwn({ name, url }: Address) {
-  // Without identity nobody is known.
+  // Without identity all callers are anonymous.
   return checkHttp(name, new URL("/health", url).href, "SUBGRAPH_URLS", { essential: name === IDENTITY_SUBGRAPH });
 }
 

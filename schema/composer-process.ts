@@ -1,9 +1,9 @@
-/** The child process of composer.ts: composes what its parent sends, answers, and ends. */
+/** The child process of composer.ts: composes its parent's subgraphs, answers, and ends. */
 import { flushCompileCache } from "node:module";
 import { constants, setPriority } from "node:os";
 import { compose, type SubgraphSdl } from "./composition.ts";
 
-// Who serves goes first.
+// Serving processes go first.
 setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
 
 process.on("disconnect", () => process.exit(0));

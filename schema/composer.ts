@@ -13,7 +13,7 @@ export interface ComposeOptions {
 /**
  * Composes in a process of its own, which ends with it: a large graph takes seconds and hundreds of megabytes, and neither may be taken
  * from a process that serves.
- * @throws ToolyardError CAPACITY_EXHAUSTED, TIMEOUT when it cannot be done, or the signal's reason; what is wrong with schemas is in the result
+ * @throws ToolyardError CAPACITY_EXHAUSTED, TIMEOUT when it cannot be done, or the signal's reason; faults of schemas are in the result
  */
 export function composeApart(subgraphs: readonly SubgraphSdl[], options: ComposeOptions = {}): Promise<Composition> {
   const { signal, timeoutMs = 120_000, maxHeapMb = 2_048 } = options;
@@ -46,7 +46,7 @@ export function composeApart(subgraphs: readonly SubgraphSdl[], options: Compose
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
       if (outcome && "composition" in outcome) resolve(outcome.composition);
-      else reject((outcome?.error as Error | undefined) ?? died(code)); // what was thrown, or an abort's reason
+      else reject((outcome?.error as Error | undefined) ?? died(code)); // a thrown error, or an abort's reason
     };
     child.once("exit", settle);
     child.once("error", (cause) => {

@@ -1,4 +1,4 @@
-/** What composition says against subgraphs' schemas (an error), or about them (a hint). */
+/** A problem that composition finds in subgraphs' schemas (an error), or a remark about them (a hint). */
 export interface CompositionProblem {
   /** Of https://www.apollographql.com/docs/graphos/reference/federation/errors, or of Apollo's hints. */
   code: string;
@@ -9,7 +9,7 @@ export interface CompositionProblem {
 
 export interface ProblemLocation {
   subgraph: string;
-  /** The file or the URL that the SDL is from, where there is one. */
+  /** The file or the URL of the SDL, where there is one. */
   origin: string | null;
   line: number;
   column: number;

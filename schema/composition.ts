@@ -3,7 +3,7 @@ import { GraphQLError, Source, parse, type ASTNode, type DocumentNode } from "gr
 import type { CompositionProblem, ProblemLocation } from "./composition-problem.ts";
 import { unsupportedDirectives } from "./unsupported-directives.ts";
 
-/** A subgraph's schema, and where it is asked. */
+/** A subgraph's schema and URL. */
 export interface SubgraphSdl {
   name: string;
   /** Goes into the supergraph. */
@@ -17,7 +17,7 @@ export type Composition =
   | { supergraphSdl: string; hints: readonly CompositionProblem[] }
   | { errors: readonly [CompositionProblem, ...CompositionProblem[]] };
 
-/** Composes subgraphs into a Federation 2 supergraph; schemas of Federation 1 are taken as Apollo upgrades them. Never throws for what a schema says. */
+/** Composes subgraphs into a Federation 2 supergraph, upgrading Federation 1 schemas. Never throws for a schema's faults. */
 export function compose(subgraphs: readonly SubgraphSdl[]): Composition {
   const definitions: { name: string; url: string; typeDefs: DocumentNode }[] = [];
   const failures: CompositionProblem[] = [];
@@ -72,7 +72,7 @@ function unparsable(subgraph: SubgraphSdl, error: GraphQLError): CompositionProb
   };
 }
 
-/** Where nodes are, of those that are of a subgraph's SDL: composition names others, too, such as what it added itself. */
+/** The places of nodes from a subgraph's SDL: composition names others, too, such as its own additions. */
 function locationsOf(
   nodes: readonly ASTNode[] | undefined,
   byName: ReadonlyMap<string, SubgraphSdl>,

@@ -23,7 +23,7 @@ export const understoodFeatures: ReadonlySet<string> = new Set(
 /** A specification that a schema links. */
 export interface Feature {
   url: string;
-  /** `EXECUTION` or `SECURITY`: who does not understand it must not go on. */
+  /** `EXECUTION` or `SECURITY`: software that does not understand it must not go on. */
   purpose: string | null;
 }
 
@@ -44,7 +44,7 @@ function argumentOf(directive: ConstDirectiveNode, name: string): string | null 
   return value?.kind === Kind.STRING || value?.kind === Kind.ENUM ? value.value : null;
 }
 
-/** Features for execution or security that are not understood: passed over, they would make answers wrong, or more than callers may have. */
+/** Unknown features for execution or security: ignored, they would make answers wrong, or more than callers may have. */
 export function unknownFeatures(document: DocumentNode): Feature[] {
   return featuresOf(document).filter(({ url, purpose }) => purpose !== null && !understoodFeatures.has(url));
 }

@@ -65,7 +65,7 @@ function sdlOf(status: number, body: string): string {
 }
 
 function reasonOf(error: unknown): string {
-  // fetch says "fetch failed", and the reason is below.
+  // fetch says "fetch failed", and has the reason in `cause`.
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : null;
   return code === null ? messageOf(cause) : `the connection failed (${code})`;

@@ -5,7 +5,7 @@ import { introspectSubgraph } from "./subgraph-introspection.ts";
 import type { ConfiguredSubgraph } from "./supergraph-config.ts";
 
 /**
- * Reads a subgraph's schema from where its configuration says, once.
+ * Reads a subgraph's schema from its configured source, once.
  * @throws ToolyardError NOT_FOUND, UPSTREAM_UNAVAILABLE naming the subgraph and saying why
  */
 export async function readSubgraph(subgraph: ConfiguredSubgraph, signal?: AbortSignal): Promise<SubgraphSdl> {

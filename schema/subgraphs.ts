@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What several subgraphs say alike, by file. */
+/** Definitions that several subgraphs share, by file. */
 const PIECES = {
   shared: "schema/shared.graphql",
   launch: "packages/launch/launch.graphql",

@@ -4,7 +4,7 @@ import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { expandVariables, type VariableSources } from "./variable-expansion.ts";
 
-/** rover's `supergraph.yaml`: which subgraphs make the supergraph, and where their schemas are. */
+/** rover's `supergraph.yaml`: the supergraph's subgraphs, and the sources of their schemas. */
 export interface SupergraphConfig {
   /** As written, such as `2` or `=2.9.0`; null when left out. */
   federationVersion: string | null;
@@ -14,7 +14,7 @@ export interface SupergraphConfig {
 
 export interface ConfiguredSubgraph {
   name: string;
-  /** Where the gateway asks it. */
+  /** The URL at which the gateway asks it. */
   routingUrl: string;
   schema: SchemaSource;
 }
@@ -24,7 +24,7 @@ export type SchemaSource =
   | { kind: "introspection"; url: string; headers: Readonly<Record<string, string>> }
   | { kind: "inline"; sdl: string };
 
-/** Why a supergraph.yaml cannot be used. */
+/** The reason why a supergraph.yaml cannot be used. */
 function unusable(file: string, what: string, cause?: unknown): ToolyardError {
   return new ToolyardError("BAD_USER_INPUT", `${file} cannot be used:${what}`, { cause });
 }
@@ -34,7 +34,7 @@ const httpUrl = text.refine(
   (url) => /^https?:/.test(url) && URL.canParse(url),
   "must be a URL, as http://localhost:4001/graphql",
 );
-/** Says what should be there in place of something of another type; other problems say it themselves. */
+/** Names the expected type where a value has another one; other problems describe themselves. */
 const unless = (what: string) => ({
   error: ({ code }: { code?: string | undefined }) => (code === "invalid_type" ? what : undefined),
 });
@@ -65,8 +65,8 @@ const sources = {
 /**
  * Reads a supergraph.yaml (https://www.apollographql.com/docs/rover/commands/supergraphs#yaml-configuration-file): files relative to it,
  * `${env.NAME}` and `${file.PATH}` replaced in every value.
- * @param options.file Where `yaml` is from
- * @throws ToolyardError BAD_USER_INPUT saying everything that is wrong
+ * @param options.file The file of `yaml`
+ * @throws ToolyardError BAD_USER_INPUT with all problems
  */
 export function parseSupergraphConfig(
   yaml: string,

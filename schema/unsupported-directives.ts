@@ -8,12 +8,12 @@ export interface UnsupportedDirective {
   nodes: readonly DirectiveNode[];
 }
 
-/** What Federation composes from its own directives into a feature of another name. */
+/** Federation's own directives that it composes into a feature of another name. */
 const OF_FEDERATION: Readonly<Record<string, readonly string[]>> = { context: ["context", "fromContext"] };
 
 /**
- * The directives of subgraphs that made a supergraph need what no gateway of ours has, so that whoever composes hears it, not whoever
- * serves. A feature whose directives are not found is told of the subgraphs' all, as "".
+ * The directives of subgraphs that made a supergraph need unsupported features, so that the author who composes gets the error, not the
+ * operator who serves. A feature whose directives are not found is reported for all subgraphs, as "".
  */
 export function unsupportedDirectives(
   supergraph: DocumentNode,
@@ -36,7 +36,7 @@ export function unsupportedDirectives(
   });
 }
 
-/** Of a name in a subgraph's schema: the directive of the feature that it stands for there (https://specs.apollo.dev/link/v1.0/); else null. */
+/** The feature's directive that a name in a subgraph's schema stands for (https://specs.apollo.dev/link/v1.0/); else null. */
 function localNames({ definitions }: DocumentNode, feature: string): (local: string) => string | null {
   const names = new Map<string, string>();
   const prefixes: string[] = [];

@@ -4,7 +4,7 @@ import type { Environment } from "@toolyard/service-kit";
 
 export interface VariableSources {
   env: Environment;
-  /** What paths are relative to. */
+  /** The base of relative paths. */
   folder: string;
   /** Null when there is no such file. */
   readFile?: ((path: string) => string | null) | undefined;
@@ -28,7 +28,7 @@ function expand(text: string, sources: VariableSources): string {
     const [, kind, name = "", fallback] = /^(env|file)\.(.*?)(?::-(.*))?$/s.exec(key) ?? [];
     if (kind === undefined) throw new Error(`${whole} is not known: variables are as \${env.NAME} or \${file.PATH}`);
     const found = kind === "env" ? sources.env[name] : contentOf(name, sources);
-    // As a shell's `:-`: what is empty is as if it were not there.
+    // As a shell's `:-`: an empty value counts as missing.
     if (fallback !== undefined) return found === undefined || found === "" ? fallback : found;
     if (found === undefined)
       throw new Error(

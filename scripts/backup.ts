@@ -11,7 +11,7 @@ if (target === undefined || target.startsWith("-") || others.length > 0) {
   );
   process.exit(1);
 }
-// A part of a backup is not left lying about: it has the key and the users in it.
+// An incomplete backup is removed: it has the key and the users in it.
 const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stopping.abort(new Error("It was stopped on the way.")));

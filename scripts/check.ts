@@ -1,4 +1,7 @@
-/** `npm run check`: types, lint, circles and directions of imports, what nothing uses, dependencies, formatting, generated files, descriptions, migrations. Prints what fails; silent otherwise but for a line each. */
+/**
+ * `npm run check`: types, lint, circles and directions of imports, unused code, dependencies, formatting, generated files, descriptions,
+ * migrations. Prints failures; otherwise only a line each.
+ */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
@@ -58,7 +61,7 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
   },
 ];
 
-/** What tsc says of a field without a resolver is about types: what to do comes first. */
+/** tsc reports a field without a resolver in terms of types: the remedy comes first. */
 function explained(failure: string | null): string | null {
   const fields = [
     ...(failure ?? "").matchAll(/resolvers\.ts\(.*?\n?.*?(?:Property '(\w+)' is missing|: (\w+(?:, \w+)*)$)/gm),
@@ -73,7 +76,7 @@ function explained(failure: string | null): string | null {
   ].join("\n");
 }
 
-/** The TypeScript files in Git that are in no program of tsc, so that nothing finds their errors. */
+/** The TypeScript files in Git that are in no program of tsc, so that their errors go unnoticed. */
 async function findUnchecked(): Promise<string | null> {
   const [tracked, program] = await Promise.all([
     printed("git", ["ls-files", "*.ts", "*.mts", "*.cts"]),
@@ -84,7 +87,7 @@ async function findUnchecked(): Promise<string | null> {
   return unchecked.length === 0 ? null : ["tsconfig.json leaves out:", ...unchecked].join("\n");
 }
 
-/** What a program printed when it failed; null when it did not. */
+/** The output of a program that failed; null when it succeeded. */
 async function output(command: string, args: string[]): Promise<string | null> {
   const { code, text } = await printed(command, args);
   return code === 0 ? null : text || `exit code ${code}`;

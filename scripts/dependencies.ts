@@ -10,7 +10,7 @@ interface Manifest {
 /** Started by its path in node_modules/.bin. */
 const RUN_ONLY = new Set(["node"]);
 
-/** What runs on a developer's machine only. */
+/** Files that run on a developer's machine only. */
 const isForDevelopment = (path: string) =>
   isTest(path) ||
   /^(packages\/testing|scripts\/(check|dependencies|generate|generate-migration|import-directions|store-schemas|undescribed)\.ts)/.test(
@@ -18,7 +18,7 @@ const isForDevelopment = (path: string) =>
   ) ||
   (!path.includes("/") && path.endsWith(".config.ts"));
 
-/** Of what production uses among the devDependencies, and of what only development uses among the dependencies: a sentence for each. */
+/** A sentence for each devDependency that production uses, and for each dependency that only development uses. */
 export function findMisplacedDependencies(root: string): string[] {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
   return misplacedDependencies(manifest, sourcesOf(root));

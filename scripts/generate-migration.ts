@@ -1,5 +1,5 @@
 /**
- * `npm run generate-migration -- NAME`: writes the SQL that takes each store from what its migrations make to what its entities say,
+ * `npm run generate-migration -- NAME`: writes the SQL that takes each store from its migrations' schema to its entities',
  * where these differ.
  */
 import { join } from "node:path";

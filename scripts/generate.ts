@@ -34,7 +34,7 @@ const FEDERATION_DEFINITIONS = `
   directive @link(url: String!, import: [String!]) repeatable on SCHEMA
 `;
 
-/** What a connection's parts are read from is alike for all nodes. */
+/** The parent types of a connection's parts are alike for all nodes. */
 function connectionTypes(schema: DocumentNode): Record<string, string> {
   const types = buildASTSchema(schema).getTypeMap();
   const nodeOf = (name: string): string | null => {

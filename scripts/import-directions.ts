@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** What each part of the tree may import besides itself. Of packages, `testing` is for tests only; tests/ may import anything. */
+/** The parts of the tree that each part may import besides itself. Of packages, `testing` is for tests only; tests/ may import anything. */
 const PARTS: Record<string, readonly string[]> = {
   packages: ["packages"],
   subgraphs: ["packages"],
@@ -10,19 +10,19 @@ const PARTS: Record<string, readonly string[]> = {
   gateway: ["packages", "schema"],
   cli: ["packages"],
   "standalone.ts": ["standalone"],
-  // The process that has them all; its banner names the command line's defaults.
+  // The process that hosts all of them; its banner names the command line's defaults.
   standalone: ["packages", "gateway", "subgraphs", "cli"],
-  // What people run in the tree, on stores and schemas alike.
+  // Scripts that people run in the tree, on stores and schemas alike.
   scripts: ["packages", "schema", "subgraphs", "cli"],
   examples: [],
 };
 
-/** What the gateway's rooms may import besides themselves: rooms, or single files of them. */
+/** The gateway's rooms, or single files of them, that each room may import besides itself. */
 const ROOMS: Record<string, readonly string[]> = {
   common: [],
   "execution/schema": ["common"],
   "execution/clients": ["common"],
-  // The plan is what planning hands over; an operation is what projections are made of.
+  // Planning hands over a plan; projections are made of an operation.
   "execution/running": [
     "common",
     "execution/schema",
@@ -38,7 +38,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "execution/clients",
     "execution/running",
     "execution/planning",
-    // An engine that the executor offers for choice.
+    // An optional engine of the executor.
     "execution/reference/apollo-queries.ts",
   ],
   "execution/reference": ["common", "execution", "execution/schema", "execution/clients", "execution/running"],
@@ -52,7 +52,7 @@ const ROOMS: Record<string, readonly string[]> = {
 
 /** Files that may import other rooms than theirs, each for its reason. */
 const EXCEPTIONS: Record<string, readonly string[]> = {
-  // Every protocol's operations pass it, so it holds together all that happens to one.
+  // Every protocol's operations pass it, so it joins limits, metrics and errors.
   "admission/operation-gate.ts": ["supergraph", "subscriptions", "observability", "execution/reference"],
   // It compares answers to operations that were admitted, on the graph in service.
   "execution/reference/shadow.ts": ["admission", "supergraph"],
@@ -93,7 +93,7 @@ export function breachesOf(path: string, source: string): string[] {
     if (from !== to) {
       if (!mayImport(path, target)) breaches.push(`${path} imports ${specifier}: ${from} may not import ${to}`);
       else if (specifier.startsWith(".") && /^(packages|subgraphs|gateway|schema)$/.test(partOf(target)))
-        // What is installed before there are packages, has files alone.
+        // The installer runs before there are packages: it has files alone.
         if (path !== "scripts/install.mjs")
           breaches.push(`${path} imports ${specifier}: import another package by its name`);
     } else if (from === "gateway" && !isTest(path)) {
@@ -139,7 +139,7 @@ function mayImport(path: string, target: string): boolean {
   return (PARTS[partOf(path)] ?? []).includes(partOf(target));
 }
 
-/** What a file imports of this repository: paths from the root. */
+/** A file's imports from this repository, as paths from the root. */
 function importsOf(path: string, source: string): { specifier: string; target: string }[] {
   return [...source.matchAll(/(?:\bfrom|\bimport\(|\bimport)\s*"([^"]+)"/g)].flatMap(([, specifier = ""]) => {
     const target = specifier.startsWith(".") ? join(dirname(path), specifier) : pathOfPackage(specifier);
@@ -147,7 +147,7 @@ function importsOf(path: string, source: string): { specifier: string; target: s
   });
 }
 
-/** Source without line comments and docstrings, where such words are only talked about. */
+/** Source without line comments and docstrings, which may mention such words. */
 function code(source: string): string {
   return source.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/(^|\s)\/\/.*$/gm, "");
 }

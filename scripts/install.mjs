@@ -23,7 +23,7 @@ function fail(message) {
   process.exit(1);
 }
 
-/** What an installation depends on. */
+/** The inputs of an installation. */
 function wanted() {
   const { platform, arch } = process;
   const lock = createHash("sha256")
@@ -80,7 +80,7 @@ async function install() {
         `(process ${other.pid}). Stop that one, then run this again.`,
     );
   }
-  // Not by the Node that was installed before: it is among what is replaced.
+  // Not by the Node that was installed before: it is replaced as well.
   const { npm_execpath: npm, npm_node_execpath: node = process.execPath } = process.env;
   const [command, args] = npm === undefined ? ["npm", ["ci"]] : [node, [npm, "ci"]];
   process.stderr.write("Installing what package-lock.json names, which takes a minute or two …\n");
@@ -91,7 +91,7 @@ async function install() {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** Two that install into one folder at once take each other's files away. The one who has `installing` renews it; left behind by a kill it is soon too old. */
+/** Two installations into one folder remove each other's files. The lock's holder renews it; one left by a kill is soon too old. */
 async function alone(work) {
   for (let told = false; !take(); told = true) {
     if (!told) process.stderr.write("Another `npm run up` installs here; this one waits for it.\n");

@@ -4,14 +4,14 @@ import type { EntitySchema } from "typeorm";
 import { createDataSource } from "@toolyard/storage/database.ts";
 import { readMigrations } from "@toolyard/storage/migration.ts";
 
-/** Where a store's migrations fall short of its entities. */
+/** The differences between a store's migrations and its entities. */
 export interface SchemaDifference {
   /** The module with the entities, from the root. */
   module: string;
   migrationsFolder: string;
-  /** Of the migration to come. */
+  /** The number of the new migration. */
   number: number;
-  /** SQL that takes the one to the other. */
+  /** SQL that migrates from the one to the other. */
   statements: string[];
 }
 

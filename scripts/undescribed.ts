@@ -2,7 +2,7 @@ import { isEnumType, isInputObjectType, isInterfaceType, isObjectType, type Grap
 
 const ROOTS = ["Query", "Mutation", "Subscription"];
 
-/** What of a schema has no description, by its coordinates: `Tool`, `Tool.slug`, `Query.tools(first:)`, `Role.ADMIN`. */
+/** The elements of a schema without a description, by coordinates: `Tool`, `Tool.slug`, `Query.tools(first:)`, `Role.ADMIN`. */
 export function findUndescribed(schema: GraphQLSchema): string[] {
   const found: string[] = [];
   const note = (coordinate: string, { description }: { description?: string | null | undefined }) => {

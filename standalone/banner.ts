@@ -4,10 +4,10 @@ import { SAMPLE_SLUG } from "./sample.ts";
 export interface BannerFacts {
   gatewayUrl: string;
   proxyUrl: string;
-  /** Where gateway and proxy listen, when that is not where they are reached. */
+  /** The addresses on which gateway and proxy listen, when they differ from their URLs. */
   behind: { gatewayUrl: string; proxyUrl: string } | null;
   dataDir: string;
-  /** Whether commands look there without being told. */
+  /** Whether commands use this folder by default. */
   isDefaultDataDir: boolean;
   administrator: {
     username: string;
@@ -18,12 +18,12 @@ export interface BannerFacts {
   };
   /** Whether the sample tool is registered. */
   sample: boolean;
-  /** Who may register, for the line about it. */
+  /** The users who may register, for the line about it. */
   registration: { open: boolean; role: string };
   notes: readonly string[];
 }
 
-/** What `npm start` prints once everything answers: where things are, and what to do next, ready to paste. */
+/** The output of `npm start` once everything answers: the addresses, and the next steps, ready to paste. */
 export function renderBanner(facts: BannerFacts): string {
   const { gatewayUrl, proxyUrl, behind, administrator, registration } = facts;
   const { username, generatedPassword, passwordFile } = administrator;

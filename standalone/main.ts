@@ -41,7 +41,7 @@ const root = join(import.meta.dirname, "..");
 const PROXY_CREDENTIAL_SECONDS = 365 * 24 * 60 * 60;
 const PROXY_GRACE_MS = 35_000;
 
-// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless who starts it wants that.
+// @apollo/gateway would report to Apollo, and ask the clouds that it knows whether it runs there, unless the operator enables that.
 process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
 
 await runProcess(
@@ -61,7 +61,7 @@ await runProcess(
     const ownLogger = createLogger({ level: config.logLevel, name: "standalone" });
     logLifetime(lifetime, ownLogger);
     await prepareDataDir(dataDir, ownLogger);
-    // Two that start and stop the same replicas would undo each other's work.
+    // Two processes that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
     lifetime.onShutdown("the data folder", () => lock.release());
     await requirePort("PORT", config.host, config.port);
@@ -154,7 +154,7 @@ await runProcess(
       wantsSample && administrator.userId !== null
         ? await installSample({ graph: gateway.graph, as: createUserCaller(administrator.userId, "ADMIN") })
         : false;
-    // So that what the banner says is true.
+    // So that the banner is true.
     await Promise.race([proxy.listening, aborted(lifetime.signal)]);
     if (lifetime.signal.aborted) return;
     process.stdout.write(

@@ -6,7 +6,7 @@ const SYSTEM = /^(PATH|HOME|LANG|LC_.*|TZ|TMPDIR|NODE_COMPILE_CACHE|NODE_EXTRA_C
 const { PROXY_CREDENTIAL: _made, ...others } = proxyVariables;
 const OWN = new Set(Object.keys({ ...processVariables, ...others }));
 
-/** What the proxy may know of this process's environment: the system's variables and its own, and of secrets only what it takes itself. */
+/** The proxy's share of this process's environment: the system's variables and its own, and only the secrets that it needs. */
 export function proxyEnvironment(env: Environment): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) =>

@@ -11,7 +11,7 @@ export interface ProxyProcess {
 }
 
 /**
- * Bounds of V8's heap, MB. Without them it lets the old space grow to four times what is live, and the young one to 100 MB, before it
+ * Bounds of V8's heap, MB. Without them it lets the old space grow to a multiple of the live data, and the young one very large, before it
  * collects either; the calls are no faster for it.
  */
 export const proxyHeapFlags = (maxHeapMb: number) => ["--max-semi-space-size=4", `--max-old-space-size=${maxHeapMb}`];
@@ -40,7 +40,7 @@ export function startProxyProcess(options: {
   let child: ChildProcess | null = null;
   let hasListened = false;
   const listening = Promise.withResolvers<void>();
-  // Whoever wants to know waits for it; that it fails while nobody does is no failure of this process.
+  // Callers may wait for it; a failure that nobody waits for is no failure of this process.
   listening.promise.catch(() => undefined);
 
   const run = () =>

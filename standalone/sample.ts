@@ -10,7 +10,7 @@ export function sampleServerEntry(): string {
   return join(dirname(manifest), "dist", "index.js");
 }
 
-/** Registers and deploys the sample on a Toolyard where no tool was ever registered. Answers whether it is there to be called. */
+/** Registers and deploys the sample on a Toolyard that never had a tool. Returns whether it can be called. */
 export async function installSample(options: { graph: GraphClient; as: Caller }): Promise<boolean> {
   const { graph, as } = options;
   const { tools, tool } = await graph.query<{

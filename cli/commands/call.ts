@@ -56,7 +56,7 @@ Ends with 1 where the server says that the call failed (isError).`,
         const all = ` It has:\n${known.map(described).join("\n")}`;
         throw new UsageError(`${name} has no tool ${JSON.stringify(toolName)}.${meant || all}`);
       }
-      /** Only where the arguments are what is wrong: a server may fail for reasons of its own. */
+      /** Only where the arguments are at fault: a server may fail for reasons of its own. */
       const explain = () => {
         if (fits(tool, args)) return;
         terminal.say(
@@ -83,7 +83,7 @@ Ends with 1 where the server says that the call failed (isError).`,
   },
 });
 
-/** Does something with an MCP client that is connected to a deployed tool as any other would be. */
+/** Uses an MCP client that is connected to a deployed tool as any other would be. */
 async function connected(
   context: CommandContext,
   name: string,
@@ -103,7 +103,7 @@ async function connected(
     await client.connect(transport, { signal });
     return await work(client);
   } finally {
-    // So that no process of the server waits for this session to be idle long enough.
+    // So that no process of the server waits for this session's idle timeout.
     await transport.terminateSession().catch(() => undefined);
     await client.close();
   }
@@ -117,17 +117,17 @@ function argumentsOf(text: string): Record<string, unknown> {
   return value;
 }
 
-/** Whether the arguments are what the tool asks for, as far as its schema can be used here. */
+/** Whether the arguments match the tool's schema, as far as it can be used here. */
 function fits(tool: Tool, args: Record<string, unknown>): boolean {
   try {
     const { $schema: _dialect, ...schema } = tool.inputSchema;
-    // Numbers as the schema's reader knows them.
+    // Numbers as plain JavaScript, which the schema's reader knows.
     return new Ajv2020({ strict: false, validateFormats: false, logger: false }).validate(
       schema,
       JSON.parse(JSON.stringify(args)),
     );
   } catch {
-    return true; // nothing can be said of it
+    return true; // its schema cannot be checked
   }
 }
 
@@ -140,7 +140,7 @@ interface Property {
   properties?: Record<string, Property> | undefined;
   required?: string[] | undefined;
 }
-/** As much of a JSON Schema as is shown; what is of another form is left out. */
+/** The part of a JSON Schema that is shown; other forms are left out. */
 const propertyShape: z.ZodType<Property> = z.object({
   type: z
     .union([z.string(), z.array(z.string())])
@@ -154,7 +154,7 @@ const propertyShape: z.ZodType<Property> = z.object({
   required: z.array(z.string()).optional().catch(undefined),
 });
 
-/** How deep what is in lists and objects is shown. */
+/** How deep the content of lists and objects is shown. */
 const MAX_DEPTH = 3;
 
 function described(tool: Tool): string {

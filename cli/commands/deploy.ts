@@ -54,7 +54,7 @@ Where it takes the place of one that runs, callers stay with that until the new 
       return 0;
     }
     const onEvent = ({ kind, message }: DeploymentEvent) => {
-      // What comes next says why it is stopped, too.
+      // The following events say why it is stopped, too.
       if (kind !== "REPLICA_STOPPING") terminal.say(`  ${message}`);
     };
     const ended = await waitFor(context, asked, { until: ["RUNNING", "FAILED", "STOPPED"], seconds, onEvent });
@@ -76,7 +76,7 @@ Where it takes the place of one that runs, callers stay with that until the new 
 const FIELDS = "id name status health environment reason mcpUrl";
 
 /**
- * A deployment once it is what was asked; null after `seconds` without that.
+ * A deployment once it has reached the requested state; null after `seconds` without that.
  * @throws GraphError when it cannot be seen any more
  */
 export async function waitFor(

@@ -34,7 +34,7 @@ Ends with 1 where one could not be registered.`,
     const { graph, terminal, folder, hint, env } = context;
     const path = absolute(file, folder);
     const source = file === "-" ? await terminal.readInput("The configuration") : await readText(path);
-    // Before anything is asked for.
+    // Before the user is asked anything.
     const registered = await allTools(graph);
     const servers = await readClientConfig(source, {
       env,

@@ -121,7 +121,7 @@ export async function createTool(
   }
 }
 
-/** Gives the tool of this slug a new version, where that is another than it has. @throws GraphError NOT_FOUND */
+/** Gives the tool of this slug a new version, where that differs from its latest. @throws GraphError NOT_FOUND */
 export async function updateTool(graph: Graph, slug: string, input: Record<string, unknown>): Promise<RegisteredTool> {
   const { updateTool: changed } = await graph.query<{ updateTool: RegisteredTool }>(
     `mutation ($id: ID!, $input: UpdateToolInput!) { updateTool(id: $id, input: $input) { ${FIELDS} } }`,
@@ -130,7 +130,7 @@ export async function updateTool(graph: Graph, slug: string, input: Record<strin
   return changed;
 }
 
-/** What is run, without anything that is secret: arguments are not. */
+/** The command that is run, without secrets: arguments are left out. */
 function shownCommand(launch: LaunchInput): string {
   if ("remote" in launch) return new URL(launch.remote.url).origin;
   const { command, args } = "stdio" in launch ? launch.stdio : launch.http;

@@ -47,7 +47,7 @@ only you can read; never the password, and never on a command line.`,
 
 async function passwordOf({ terminal, url }: CommandContext, username: string, fromInput: boolean): Promise<string> {
   if (!fromInput && terminal.isInteractive) return terminal.askHidden(`Password of ${username} at ${url}`);
-  // What `echo` adds is not part of it.
+  // `echo` adds a line break, which is not part of it.
   const password = (await terminal.readInput("The password")).replace(/\r?\n$/, "");
   if (password === "")
     throw new UsageError("No password came on stdin. Pipe it in, or log in on a terminal, which asks for it.");
@@ -65,7 +65,7 @@ function isRefused(error: unknown): error is GraphError {
   return error instanceof GraphError && error.code === "UNAUTHENTICATED";
 }
 
-/** The password that Toolyard made, where this is its host: it is sent nowhere else. */
+/** The password that Toolyard generated, where this is its host: it is sent nowhere else. */
 async function keptPassword({ url, dataDir }: CommandContext): Promise<{ password: string; file: string } | null> {
   if (!LOOPBACK.test(new URL(url).hostname)) return null;
   const file = join(dataDir, "admin-password");

@@ -6,11 +6,11 @@ import type { InspectedOperation } from "../execution/executor.ts";
 import { costError, limitExceeded, measureOperation, measureUnused, type OperationLimits } from "./operation-limits.ts";
 import type { CostModel } from "./operation-cost.ts";
 
-/** An operation that may run, with what is known of it from its text. */
+/** An operation that may run, with the facts known from its text. */
 export interface AdmittedOperation extends InspectedOperation {
-  /** The first 16 hexadecimal digits of the text's SHA-256: the operation's name among people who look at metrics. */
+  /** The first 16 hexadecimal digits of the text's SHA-256, which identify the operation in metrics. */
   hash: string;
-  /** Whether these variables let it cost too much. */
+  /** The error when it costs too much with these variables. */
   costError(variables: Readonly<Record<string, unknown>>): GraphQLError | null;
 }
 
@@ -21,7 +21,7 @@ interface Measures {
 }
 
 export interface AdmissionOptions extends Measures {
-  /** Those that passed `admissionChecks`. */
+  /** The documents that passed `admissionChecks`. */
   documents: Documents;
   /** Where only known operations run: whether this is one. */
   isKnown?: ((query: string) => boolean) | undefined;
@@ -29,13 +29,13 @@ export interface AdmissionOptions extends Measures {
 
 /** Decides by an operation's text whether it may run at all; each text once. */
 export interface Admission {
-  /** @param clientText What the client sent, where `query` was made of that here: where only known operations run, it is that which must be. */
+  /** @param clientText The client's text, where `query` was derived from it: a safelist must have this text. */
   admit(query: string, operationName: string | null, clientText?: string): AdmittedOperation | readonly GraphQLError[];
-  /** Whether this text was decided on before, so that it costs little to admit. */
+  /** Whether this text was decided on before, so that admitting it is cheap. */
   knows(query: string): boolean;
 }
 
-/** What is asked of a document before it is validated, and beside the specification's rules. */
+/** The checks of a document before validation, and beside the specification's rules. */
 export function admissionChecks({ introspection, ...measures }: Measures & { introspection: boolean }): DocumentChecks {
   const { schema, limits } = measures;
   return {
@@ -44,7 +44,7 @@ export function admissionChecks({ introspection, ...measures }: Measures & { int
     measure(document) {
       for (const definition of document.definitions) {
         if (definition.kind !== Kind.OPERATION_DEFINITION) continue;
-        // Not one of graphql-js's rules: it finds out when it executes.
+        // Not one of graphql-js's rules: it checks this at execution.
         if (!schema.getRootType(definition.operation)) {
           const message = `The graph has no ${definition.operation}s.`;
           return graphqlError("GRAPHQL_VALIDATION_FAILED", message, { nodes: definition });
@@ -121,7 +121,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const operation = operations.get(key);
       if (operation) return operation;
       const fresh = choose(known.document, hash, operationName);
-      // Names that are not in the document are the client's to choose: they are not kept.
+      // Clients choose names that are not in the document: they are not kept.
       if ("hash" in fresh) operations.set(key, fresh);
       return fresh;
     },

@@ -2,17 +2,17 @@ import { LRUCache } from "lru-cache";
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 
-/** What one caller may do at a time. Services are trusted with more than people: they are not limited. */
+/** Limits what one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {
   /**
    * Counts one operation.
-   * @param isNew Its text has to be parsed, validated and planned first: of such, callers without a credential have few.
+   * @param isNew Whether its text has to be parsed, validated and planned first: callers without a credential get few of these.
    * @throws ToolyardError RATE_LIMITED with `retryAfterSeconds`
    */
   charge(caller: CallerKey, isNew?: boolean): void;
   /**
-   * Counts one that runs. Call what it returns when it has ended.
-   * @throws ToolyardError RATE_LIMITED when as many run as may
+   * Counts a running operation. Call the returned function when it has ended.
+   * @throws ToolyardError RATE_LIMITED when the caller has as many running as are allowed
    */
   enter(kind: "operation" | "subscription", caller: CallerKey): () => void;
 }
@@ -26,7 +26,7 @@ interface CallerKey {
 export interface CallerLimitsOptions {
   /** Operations a minute, in the long run. */
   operationsPerMinute: number;
-  /** How many may come at once after a quiet time; a quarter of a minute's when left out. */
+  /** How many may come at once after a quiet time; a quarter of a minute's share by default. */
   burst?: number;
   maxConcurrentOperations: number;
   maxConcurrentSubscriptions: number;
@@ -42,13 +42,13 @@ interface Known {
   subscription: number;
 }
 
-/** Who has not called for longest is forgotten; but with as many who call within a minute, addresses are no bound. */
+/** The caller who has been quiet the longest is forgotten; but with as many active within a minute, addresses are no bound. */
 const MAX_QUIET = 20_000;
 
-/** A text that is new takes the event loop some thirty times as long as one that is known. */
+/** A new text takes the event loop some thirty times as long as a known one. */
 const NEW_TEXTS_PER_MINUTE = 120;
 
-/** Where nothing of a caller is counted. */
+/** For callers that are not limited. */
 export const noCallerLimits: CallerLimits = { charge: () => undefined, enter: () => () => undefined };
 
 export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
@@ -56,7 +56,7 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const perMs = operationsPerMinute / 60_000;
   const burst = Math.max(1, options.burst ?? operationsPerMinute / 4);
   const most = { operation: maxConcurrentOperations, subscription: maxConcurrentSubscriptions };
-  /** Those of whom something runs and who would else have been forgotten: then they could run as much again. */
+  /** Callers with running operations that would otherwise have been forgotten, and could then run as many again. */
   const busy = new Map<string, Known>();
   const callers = new LRUCache<string, Known>({
     max: MAX_QUIET,

@@ -3,8 +3,8 @@ import type { ToolyardError } from "@toolyard/service-kit";
 import type { AdmittedOperation } from "./admission.ts";
 
 /**
- * Whether an operation is one that needs no credential, and is answered whatever came instead of one: only introspection, and the
- * mutations by which one logs in, at its root.
+ * Whether an operation needs no credential, and is answered even with a bad one: only introspection, and the
+ * mutations by which users log in, at its root.
  */
 export function hasOnlyOpenFields(
   { kind, document }: Pick<AdmittedOperation, "kind" | "document">,
@@ -36,10 +36,10 @@ export function hasOnlyOpenFields(
   return operation?.kind === Kind.OPERATION_DEFINITION && isOpen(operation.selectionSet);
 }
 
-/** Why the caller's credential keeps this outcome from being another; undefined where that is not it. */
+/** The credential's error, where a better credential would have changed this outcome; undefined elsewhere. */
 export function badCredentialOf({ refusal }: { refusal?: ToolyardError }, outcome: object): ToolyardError | undefined {
   if (!refusal || !("errors" in outcome) || !Array.isArray(outcome.errors)) return undefined;
-  // Whatever else there is to say of an operation, such as that there were too many, is said of anybody's.
+  // Other errors of an operation, such as a rate limit, do not depend on the credential.
   const [first] = outcome.errors as { extensions?: { code?: unknown } }[];
   return first?.extensions?.code === refusal.code ? refusal : undefined;
 }

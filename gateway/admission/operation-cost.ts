@@ -18,15 +18,15 @@ import {
 } from "graphql";
 
 /**
- * What the supergraph says of costs: `@cost` and `@listSize` (https://specs.apollo.dev/cost/v0.1, after IBM's cost directive
- * specification), whatever names it imports them by.
+ * The supergraph's declarations of cost: `@cost` and `@listSize` (https://specs.apollo.dev/cost/v0.1, after IBM's cost directive
+ * specification), under whatever names it imports them.
  */
 export interface CostModel {
-  /** Of a field, by `Type.field`. */
+  /** The weight of a field, by `Type.field`. */
   fields: ReadonlyMap<string, FieldCost>;
-  /** Of a field of an input object, by `Type.field`. */
+  /** The weight of a field of an input object, by `Type.field`. */
   inputFields: ReadonlyMap<string, number>;
-  /** Of one object, input object, enum or scalar of a type. */
+  /** The weight of one object, input object, enum or scalar of a type. */
   types: ReadonlyMap<string, number>;
 }
 
@@ -47,9 +47,9 @@ export interface ListSize {
   requireOneSlicingArgument: boolean;
 }
 
-/** Arguments that say how long a list may get, where no `@listSize` does. */
+/** Arguments that give a list's length, where there is no `@listSize`. */
 const SLICING_ARGUMENTS = ["first", "last", "limit", "pageSize", "take"];
-/** Where a page keeps its list, where no `@listSize` says it. */
+/** Where a page keeps its list, where there is no `@listSize`. */
 const SIZED_FIELDS = ["edges", "nodes", "items"];
 
 export function parseCostModel(supergraph: DocumentNode): CostModel {
@@ -105,7 +105,7 @@ export function parseCostModel(supergraph: DocumentNode): CostModel {
   return { fields, inputFields, types };
 }
 
-/** By what names the supergraph links the two directives. */
+/** The names by which the supergraph links the two directives. */
 function directiveNames(supergraph: DocumentNode): { cost: string; listSize: string } {
   const found = { cost: "cost", listSize: "listSize" };
   for (const definition of supergraph.definitions) {
@@ -116,7 +116,7 @@ function directiveNames(supergraph: DocumentNode): { cost: string; listSize: str
       if (!/\/cost\/v[\d.]+$/.test(url.value)) continue;
       const as = argument(directive, "as");
       const prefix = as?.kind === Kind.STRING ? as.value : "cost";
-      // Not imported, a directive goes by the specification's prefix; the one named as its specification goes without.
+      // A directive that is not imported has the specification's prefix, except the one named like its specification.
       found.cost = prefix;
       found.listSize = `${prefix}__listSize`;
       const imports = argument(directive, "import");
@@ -147,24 +147,24 @@ function strings(directive: ConstDirectiveNode, name: string): string[] {
     : [];
 }
 
-/** With what an operation's cost is worked out: its variables, the operation's own defaults among them. */
+/** The inputs of a cost: the operation's variables, with its own defaults applied. */
 export interface CostScope {
   variables: Readonly<Record<string, unknown>>;
-  /** Of what a variable costs, by its name and where it is used: one large value may be used thousands of times. */
+  /** Costs of variables, by name and place of use: one large value may be used thousands of times. */
   known: Map<string, number>;
 }
 
-/** A number, or what makes one of the variables. */
+/** A number, or a function of the variables. */
 export type Amount = number | ((scope: CostScope) => number);
 
-/** The cost of a selection: `own`, what depends on variables, and parts that come several times. */
+/** The cost of a selection: `own`, parts that depend on variables, and parts that come several times. */
 export interface Cost {
   own: number;
   more: readonly ((scope: CostScope) => number)[];
   times: readonly { size: Amount; cost: Cost }[];
 }
 
-/** One that is being added up. */
+/** A cost that is being added up. */
 export interface CostSum {
   own: number;
   more: ((scope: CostScope) => number)[];
@@ -172,20 +172,20 @@ export interface CostSum {
 }
 
 export interface FieldSizes {
-  /** How often the field's objects come; 1 where it is no list. */
+  /** How many of the field's objects come; 1 where it is no list. */
   size: Amount;
-  /** For fields below that hold the list this field's arguments are about. */
+  /** For fields below that hold the list that this field's arguments bound. */
   sizeBelow: { fields: readonly string[]; size: Amount } | null;
   /** How many slicing arguments have a value, where exactly one must. */
   slicing: Amount;
 }
 
-/** Where a list is as long as its arguments, `@listSize`, or the default say. */
+/** A list's length, by its arguments, `@listSize` or the default. */
 export function sizesOf(options: {
   field: FieldNode;
   definition: GraphQLField<unknown, unknown>;
   listSize: ListSize | null;
-  /** Said by the field above for its `sizedFields`. */
+  /** Set by the `sizedFields` of the field above. */
   sizeFromAbove: Amount | null;
   defaultListSize: number;
 }): FieldSizes {
@@ -200,12 +200,12 @@ export function sizesOf(options: {
     const given = field.arguments?.find((candidate) => candidate.name.value === name)?.value;
     return [{ declared, given, within }];
   });
-  /** The values that say a size. */
+  /** The values that give a size. */
   const given = (scope: CostScope): number[] =>
     candidates.flatMap(({ declared, given, within }) => {
       const { variables } = scope;
       const value = given && argumentValue(given, variables);
-      // Null is as good as nothing: a page is then as long as if nothing were said.
+      // Null counts as nothing: a page then has its default length.
       const size = sizeIn(value ?? declared.defaultValue, within);
       return size === null ? [] : [size];
     });
@@ -216,7 +216,7 @@ export function sizesOf(options: {
       const sizes = given(scope);
       return sizes.length > 0 ? Math.max(...sizes) : amountOf(otherwise, scope);
     };
-    // What is said above may depend on variables, too.
+    // The size from above may depend on variables as well.
     return typeof otherwise === "number" ? settled(work) : work;
   };
   const slicing: Amount =
@@ -246,7 +246,7 @@ function hasVariable(node: ValueNode): boolean {
   return node.kind === Kind.OBJECT && node.fields.some(({ value }) => hasVariable(value));
 }
 
-/** A value as variables would give it; undefined for a variable that was left out. */
+/** A value with its variables filled in; undefined for a variable that was left out. */
 function argumentValue(node: ValueNode, variables: CostScope["variables"]): unknown {
   return node.kind === Kind.VARIABLE ? variableValue(node.name.value, variables) : valueFromASTUntyped(node, variables);
 }
@@ -255,7 +255,7 @@ function variableValue(name: string, variables: CostScope["variables"]): unknown
   return Object.hasOwn(variables, name) ? variables[name] : undefined;
 }
 
-/** @returns null for what says no size */
+/** @returns null when the value gives no size */
 function sizeIn(value: unknown, path: readonly string[]): number | null {
   let found = value;
   for (const name of path)
@@ -268,8 +268,8 @@ function sizeIn(value: unknown, path: readonly string[]): number | null {
 }
 
 /**
- * What an argument's value costs: its `@cost`, and of input objects 1 unless they say something else, with the fields that are given
- * or have a default. Of lists all members.
+ * The cost of an argument's value: its `@cost`, and for input objects 1 unless they declare another, with the fields that are given
+ * or have a default. For lists, the sum of all members.
  *
  * @param weight The argument's own
  */
@@ -328,7 +328,7 @@ function inputCost(options: {
   if (value === null || value === undefined) return 0;
   if (isNonNullType(type)) return inputCost({ ...options, type: type.ofType });
   if (isListType(type)) {
-    // One alone stands for a list of it.
+    // A single value stands for a list of it.
     if (!Array.isArray(value)) return inputCost({ ...options, type: type.ofType });
     let total = 0;
     for (const item of value) total += inputCost({ ...options, value: item, type: type.ofType });
@@ -337,7 +337,7 @@ function inputCost(options: {
   const own = weight ?? costs.types.get(type.name);
   if (!isInputObjectType(type)) return own ?? 0;
   let total = own ?? 1;
-  // Anything else is refused when the operation runs.
+  // Other values are refused when the operation runs.
   const given = typeof value === "object" ? (value as Record<string, unknown>) : {};
   for (const field of Object.values(type.getFields())) {
     const inner = given[field.name] === undefined ? field.defaultValue : given[field.name];
@@ -363,7 +363,7 @@ export function amountOf(amount: Amount, scope: CostScope): number {
   return typeof amount === "number" ? amount : amount(scope);
 }
 
-/** Adds `cost`, `size` times, to what is summed up in `total`. */
+/** Adds `cost`, `size` times, to `total`. */
 export function addCost(total: CostSum, size: Amount, cost: Cost): void {
   if (typeof size !== "number") {
     total.times.push({ size, cost });

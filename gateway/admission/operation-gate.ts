@@ -17,17 +17,17 @@ import type { SubscriptionEngine } from "../subscriptions/subscription-engine.ts
 import type { OperationSpan, OperationTracer } from "../observability/operation-tracer.ts";
 import type { UsageOfRequest, UsageReporting } from "../observability/usage-reporting.ts";
 
-/** What the gateway adds to an operation's context on its way to the subgraphs. */
+/** The gateway's additions to an operation's context on its way to the subgraphs. */
 export interface GatewayContext extends OperationContext {
   /** Filled as fetches end. */
   fetches?: FetchTiming[];
-  /** The plan is answered with the result. */
+  /** The plan is sent with the result. */
   wantsPlan?: boolean;
   /** Records the operation as part of its trace. */
   tracer?: OperationTracer;
-  /** It came on a socket, with no request of its own that has a line in the log. */
+  /** The operation came on a socket, without a request of its own that has a line in the log. */
   isOnSocket?: boolean;
-  /** What usage reports say of who asks. */
+  /** The caller as usage reports show it. */
   usage?: UsageOfRequest;
 }
 
@@ -37,13 +37,13 @@ export interface OperationGateOptions {
   metrics: OperationMetrics;
   /** Operations that take longer are logged with their plan; null: none are. */
   slowOperationMs: number | null;
-  /** Mutations by which one logs in: open to senders of bad credentials, too, as are introspection and `__typename`. */
+  /** Login mutations: open to callers with bad credentials as well, as are introspection and `__typename`. */
   openMutations?: readonly string[];
-  /** Whether subgraphs are told who calls; else callers that may see the same share their subscriptions' streams. */
+  /** Whether subgraphs are told the caller; else callers with the same view share their subscriptions' streams. */
   subgraphsKnowCallers?: boolean;
-  /** Answers an error of an unknown kind with neutral words: what a subgraph says of its inner workings is for the log. */
+  /** Answers an error of an unknown kind with neutral words: details of a subgraph's inner workings belong in the log. */
   maskErrors: boolean;
-  /** Told of operations, but for those whose context says nothing for it; null: nothing is reported. */
+  /** Told of operations, except those whose context has nothing for it; null: nothing is reported. */
   usage?: UsageReporting | null;
   /** Told of operations' results; null: nothing is compared. */
   shadow?: Pick<Shadow, "answered"> | null;
@@ -53,13 +53,13 @@ export interface OperationGateOptions {
 }
 
 /**
- * The one way to the executor for what comes from outside, whatever protocol it came by: limits before, metrics and neutral errors
+ * The one way to the executor for all outside requests, whichever protocol they came by: limits before, metrics and neutral errors
  * after. It has the executor's own interface; `inspect` is called once for each operation and counts it against its caller's rate.
- * Its subscriptions are bounded, and share what they can.
+ * Its subscriptions are bounded, and share streams where they can.
  */
 export type OperationGate = Pick<Executor, "inspect" | "execute"> & SubscriptionEngine;
 
-/** Of names that clients choose. */
+/** Longest logged name that a client chose. */
 const MAX_LOGGED_NAME = 64;
 
 export function createOperationGate(options: OperationGateOptions): OperationGate {
@@ -80,7 +80,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     }: Pick<GraphRequest, "query" | "operationName" | "clientText" | "context">,
   ) => admissionOf(graph, context).admit(query, operationName ?? null, clientText);
 
-  /** A line for an operation on a socket, and for each subscription, since errors of its events bear its request's id. */
+  /** Logs an operation on a socket, and each subscription, since errors of its events bear its request's id. */
   function note(
     { requestId, caller, isOnSocket = false }: GatewayContext,
     operation: Pick<AdmittedOperation, "kind" | "name"> | null,
@@ -100,7 +100,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     );
   }
 
-  /** The admitted operation, once what depends on variables and caller is checked, too. */
+  /** The admitted operation, once the checks that depend on variables and caller have passed as well. */
   function begin(
     graph: Graph,
     request: GraphRequest,
@@ -117,7 +117,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     }
   }
 
-  /** Whose recorded subscription opened a stream last. */
+  /** The recorded subscription that opened a stream last. */
   let opener: OperationContext | null = null;
   const shared = createSharedUpstreams({
     open(request) {
@@ -144,7 +144,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       }
       const { operation, leave } = begun;
       const warnings: string[] = [];
-      // Subgraphs of others have no say in what Toolyard's clients read here.
+      // Warnings of third-party subgraphs are not for Toolyard's clients.
       if (subgraphsKnowCallers && operation.kind === "mutation")
         context.warn = (warning) => void warnings.push(warning);
       const span = context.tracer?.operation(operation, startedAt);
@@ -209,7 +209,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     }
   }
 
-  /** Errors as clients may see them: with the request's id, and without what is the subgraphs' own business. */
+  /** Errors as clients may see them: with the request's id, and without the subgraphs' internals. */
   function named(errors: readonly GraphQLError[], { requestId }: OperationContext): readonly GraphQLError[] {
     return errors.map((error) => {
       const { stacktrace, exception, ...extensions } = error.extensions;
@@ -253,7 +253,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       if (!hasLeft) note(context, operation, { status: "ended", durationMs: performance.now() - begunAt });
       hasLeft = true;
     };
-    // Ten thousand that are open are each as small as can be.
+    // Ten thousand may be open, so each is kept small.
     const leave = requestLog.isOn ? leaveWithNote : leaveLimits;
     if (context.usage) usage?.executed(operation, context.usage, 0, undefined);
     const span = context.tracer?.operation(operation, performance.now());
@@ -267,7 +267,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       },
       span,
     );
-    // Whoever joins another's stream has begun with that; whoever opens one, once the subgraph is asked.
+    // A subscription that joins a stream has begun with that; one that opens a stream begins once the subgraph is asked.
     if (opener !== within) span.end();
     opener = null;
     return results;
@@ -292,7 +292,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     request: Parameters<Executor["inspect"]>[0],
   ): AdmittedOperation | { errors: readonly GraphQLError[] } {
     try {
-      // A graph of others knows nobody, or lets everybody in.
+      // A third-party graph may know no callers, or let everybody in.
       const isNew = subgraphsKnowCallers && !admissionOf(live.current, request.context).knows(request.query);
       callerLimits.charge(request.context, isNew);
     } catch (error) {
@@ -325,18 +325,18 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   };
 }
 
-/** The code that a client acts on. */
+/** The code that clients act on. */
 function codeOf([error]: readonly GraphQLError[]): string {
   const code = error?.extensions["code"];
   return typeof code === "string" ? printable(code, MAX_LOGGED_NAME) : "error";
 }
 
-/** All of a caller that results may depend on where subgraphs are not told who it is. */
+/** The part of a caller that results may depend on where subgraphs are not told the caller. */
 function rightsAndHeaders({ caller, headers, scopes, policies }: OperationContext): unknown {
   return [caller.kind, caller.scopes, scopes, policies, headers];
 }
 
-/** What is thrown to refuse an operation, as its error. */
+/** The error for a refused operation. */
 function refusal(error: unknown): GraphQLError {
   if (!isPublic(error)) throw error;
   return new GraphQLError(error.message, { extensions: { ...error.extensions } });

@@ -34,13 +34,13 @@ import {
   type CostSum,
 } from "./operation-cost.ts";
 
-/** How large an operation may be. What is normal stays far below; what is not costs more to refuse late than early. */
+/** How large an operation may be. Normal operations stay far below; excessive ones are cheapest to refuse early. */
 export interface OperationLimits {
-  /** Fields within fields. GraphiQL's introspection query has 15. */
+  /** Depth of nested fields. GraphiQL's introspection query has 15. */
   maxDepth: number;
-  /** Fields under another name, fragments written out. */
+  /** Aliased fields, fragments written out. */
   maxAliases: number;
-  /** Words and marks of the document's text. */
+  /** Tokens of the document's text. */
   maxTokens: number;
   /** Directives in the document. */
   maxDirectives: number;
@@ -48,7 +48,7 @@ export interface OperationLimits {
   maxRootFields: number;
   /** Objects that may be fetched, estimated: see `operation-cost.ts`. */
   maxCost: number;
-  /** How many objects a list is taken to have when neither its arguments nor `@listSize` say it. */
+  /** The assumed length of a list when neither its arguments nor `@listSize` give it. */
   defaultListSize: number;
 }
 
@@ -62,7 +62,7 @@ export const defaultOperationLimits: OperationLimits = {
   defaultListSize: 10,
 };
 
-/** What of an operation's size depends on its text only. */
+/** The measures of an operation that depend on its text only. */
 export interface MeasuredOperation {
   depth: number;
   aliases: number;
@@ -75,12 +75,12 @@ export interface MeasuredOperation {
   slicing: readonly { field: string; names: readonly string[]; found: Amount }[];
 }
 
-/** Pairs of fields with one name that validation would compare one by one; far above what fragments of real clients make. */
+/** Pairs of fields with one name that validation would compare one by one; far above the number in real clients' documents. */
 const MAX_COMPARED_PAIRS = 200_000;
-/** As the executor has it: fields of the operation with its fragments written out. */
+/** The executor's own limit: fields of the operation with its fragments written out. */
 const MAX_FIELDS = 20_000;
 /**
- * What one operation may ask of the schema, in shares of the whole of it as tools ask for it. It is answered at once and in one go, so that
+ * How much of the schema one operation may introspect, in multiples of tools' introspection queries. It is answered synchronously, so
  * nothing else runs meanwhile; no fetch bounds it, and `__type { fields { type { fields …` grows with every level.
  */
 const MAX_WHOLE_SCHEMAS = 2;
@@ -93,7 +93,7 @@ export function limitExceeded(limit: string, max: number, found: number, what: s
   });
 }
 
-/** Thrown inside the walk when going on would itself be the attack. */
+/** Thrown inside the walk when going on would itself be too costly. */
 class TooLarge extends Error {
   readonly error: GraphQLError;
   constructor(error: GraphQLError) {
@@ -104,7 +104,7 @@ class TooLarge extends Error {
 
 /**
  * Measures an operation by one walk over its fields, fragments written out and fields of one name merged. Needs no valid document, so
- * it comes before validation, whose own cost a bad document could drive up; what is unknown to the schema costs nothing here and is
+ * it comes before validation, whose own cost a bad document could drive up; elements unknown to the schema cost nothing here and are
  * refused there.
  *
  * @returns the first limit that is exceeded, else the measures. Cost is left to `costError`: it depends on variables.
@@ -254,7 +254,7 @@ function introspectionAllowance(schema: GraphQLSchema): number {
 
 const introspectionSizes = new WeakMap<GraphQLSchema, ReadonlyMap<string, number>>();
 
-/** How long the lists of introspection are in this schema, on average where each type has its own. */
+/** The lengths of introspection's lists in this schema, on average where each type has its own. */
 function introspectionSizesOf(schema: GraphQLSchema): ReadonlyMap<string, number> {
   const known = introspectionSizes.get(schema);
   if (known) return known;
@@ -340,7 +340,7 @@ function createWalk(options: {
       const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? fragments.get(selection.name.value) : selection;
       if (!fragment) continue;
       const name = selection.kind === Kind.FRAGMENT_SPREAD ? selection.name.value : null;
-      // A fragment within itself is for validation to refuse.
+      // A fragment within itself is left to validation to refuse.
       if (name !== null && open.includes(name)) continue;
       const condition = fragment.typeCondition?.name.value;
       collect(
@@ -378,7 +378,7 @@ function createWalk(options: {
     const name = field.name.value;
     const definition = fieldOf(schema, parent, name);
     if (!definition || !parent) {
-      // An unknown field is refused by validation. Depth and number count all the same.
+      // Validation refuses an unknown field. Depth and number count all the same.
       if (below.length > 0) selection(below, depth + 1, null);
       return;
     }

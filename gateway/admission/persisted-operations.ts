@@ -6,16 +6,16 @@ import { z } from "zod";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 
 /**
- * Operations known by an id. Those of a file stand for good; others are registered by clients as Apollo's clients do it (automatic
+ * Operations known by an id. Those from a file are permanent; others are registered by clients as Apollo's clients do it (automatic
  * persisted queries: first the SHA-256 alone, and when it is not known the text with it) and kept while there is room.
  */
 export interface PersistedOperations {
   /**
-   * The text to run for what a request gave.
+   * The text to run for a request.
    * @returns an error with the code PERSISTED_QUERY_NOT_FOUND or BAD_USER_INPUT
    */
   textOf(request: { query: string | null; id: string | null; sha256: string | null }): string | GraphQLError;
-  /** Whether a text is one of the file's. */
+  /** Whether a text is in the file. */
   isListed(query: string): boolean;
   readonly listed: number;
 }
@@ -26,7 +26,7 @@ export interface PersistedOperationsOptions {
   /** Whether clients may register operations; with a safelist there is nothing to register. */
   automatic: boolean;
   maxOperations?: number;
-  /** Length of all registered operations' text together. */
+  /** The total length of all registered operations' text. */
   maxCharacters?: number;
 }
 
@@ -48,7 +48,7 @@ export function createPersistedOperations(options: PersistedOperationsOptions): 
         if (name === null) return graphqlError("BAD_USER_INPUT", "There is nothing to run: send a `query`.");
         const text = listed.get(name) ?? byHash.get(name) ?? registered.get(name);
         if (text !== undefined) return text;
-        // Both words by which Apollo's clients know what to do next.
+        // Apollo's clients decide by both the code and the message.
         return automatic && id === null
           ? graphqlError("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
           : graphqlError("PERSISTED_QUERY_NOT_FOUND", "There is no persisted operation of this id.");
@@ -79,7 +79,7 @@ const plainManifest = z.record(z.string(), z.string());
 /**
  * Reads a file of operations: Apollo's persisted query manifest, or a JSON object of texts by id as Relay's compiler and
  * GraphQL Code Generator write it.
- * @throws ToolyardError BAD_USER_INPUT that says what is wrong
+ * @throws ToolyardError BAD_USER_INPUT naming the fault
  */
 export function parsePersistedOperations(json: string): Map<string, string> {
   let value: unknown;

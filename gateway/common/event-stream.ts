@@ -17,7 +17,7 @@ export function printEvent({ event, data, id }: ServerSentEvent): string {
 }
 
 export interface EventParser {
-  /** @returns the events that are whole with this text */
+  /** @returns the events that are complete with this text */
   feed(text: string): ServerSentEvent[];
 }
 
@@ -25,7 +25,7 @@ export interface EventParser {
 export function createEventParser({ maxEventCharacters = 32 * 1_048_576 } = {}): EventParser {
   /** The beginning of a line whose end has not come. */
   let rest = "";
-  /** A CR at the end of what came may be the first half of CRLF. */
+  /** A CR at the end of a chunk may be the first half of CRLF. */
   let endsWithCr = false;
   let event = "";
   let data: string[] = [];
@@ -60,7 +60,7 @@ export function createEventParser({ maxEventCharacters = 32 * 1_048_576 } = {}):
       endsWithCr = fresh.endsWith("\r");
       if (endsWithCr) fresh = fresh.slice(0, -1);
       const events: ServerSentEvent[] = [];
-      // Only what is new is searched: a long line comes in many parts.
+      // Only new text is searched: a long line comes in many parts.
       const lines = fresh.split(/\r\n|\n|\r/);
       lines[0] = rest + (lines[0] ?? "");
       rest = lines.pop() ?? "";

@@ -1,6 +1,6 @@
 /**
- * JSON whose integers keep their digits beyond 2^53: what custom scalars and keys are made of passes through the gateway as it is. Such
- * an integer becomes what JSON.rawJSON makes (https://tc39.es/proposal-json-parse-with-source/), which JSON.stringify writes as it was.
+ * JSON whose integers keep their digits beyond 2^53: values of custom scalars and keys pass through the gateway unchanged. Such
+ * an integer becomes a JSON.rawJSON object (https://tc39.es/proposal-json-parse-with-source/), which JSON.stringify writes as it was.
  */
 import { Kind, valueFromASTUntyped, type ValueNode } from "graphql";
 
@@ -50,7 +50,7 @@ export function parseExactly(text: string): unknown {
   return reviver ? JSON.parse(text, reviver as (key: string, value: unknown) => unknown) : JSON.parse(text);
 }
 
-/** The digits of an integer that was kept so; null for anything else. */
+/** The digits of an integer kept in this way; null for anything else. */
 export function exactDigitsOf(value: unknown): string | null {
   return isRawJSON(value) ? value.rawJSON : null;
 }

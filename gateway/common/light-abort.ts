@@ -1,13 +1,13 @@
-/** What is used of an AbortSignal here. An AbortSignal is one. */
+/** The members of an AbortSignal that are used here. An AbortSignal is one. */
 export interface AbortSignalLike {
   readonly aborted: boolean;
-  /** Why, once it is aborted. */
+  /** The reason, once it is aborted. */
   readonly reason: unknown;
   addEventListener(type: "abort", listener: () => void, options?: { once: true }): void;
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
-/** A signal, and what aborts it. */
+/** A signal, and the means to abort it. */
 export interface LightAbort {
   readonly signal: AbortSignalLike;
   /** Once: later calls do nothing. */
@@ -15,7 +15,7 @@ export interface LightAbort {
 }
 
 /**
- * An AbortController for what is made several times in each request: the platform's, with its events and weak references, takes ten
+ * An AbortController for signals made several times in each request: the platform's, with its events and weak references, takes many
  * times as long. Listeners are called once.
  */
 export function createLightAbort(): LightAbort {

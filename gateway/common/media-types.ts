@@ -1,13 +1,13 @@
-/** What GraphQL over HTTP answers with (https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types). */
+/** The media types of answers in GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types). */
 export type ResponseType = "application/json" | "application/graphql-response+json";
 
 export const EVENT_STREAM = "text/event-stream";
 
-/** What a request's `Accept` says it is to be answered with. */
+/** The media types that a request's `Accept` asks for. */
 export interface AcceptedTypes {
-  /** For what is one result: a query, a mutation, an error. Null when nothing that there is for it is accepted. */
+  /** For a single result: a query, a mutation, an error. Null when no available type is accepted. */
   result: ResponseType | typeof EVENT_STREAM | null;
-  /** For a subscription. Null when no stream is named: those who accept anything would not know what to do with one. */
+  /** For a subscription. Null when no stream is named: clients that accept anything would not know how to read one. */
   stream: typeof EVENT_STREAM | "multipart/mixed" | null;
   /** Whether server-sent events are named at all. */
   eventStream: boolean;
@@ -16,8 +16,8 @@ export interface AcceptedTypes {
 const MAX_KNOWN = 200;
 
 /**
- * Chooses by an `Accept` header (RFC 9110, 12.5.1): the highest `q`, and what is named first among equals. Clients send few distinct
- * headers: each is read once.
+ * Chooses by an `Accept` header (RFC 9110, 12.5.1): the highest `q`, and the one named first among equals. Clients send few distinct
+ * headers: each is parsed once.
  */
 export function createTypeChooser(): (accept: string | undefined) => AcceptedTypes {
   const known = new Map<string, AcceptedTypes>();
@@ -41,7 +41,7 @@ interface Range {
 
 function choose(accept: string): AcceptedTypes {
   const ranges = rangesOf(accept);
-  /** What the most specific range that includes a type says of it. */
+  /** The quality of a type, by the most specific range that includes it. */
   const find = (...names: string[]): Range | null => {
     for (const name of names) {
       const found = ranges.find((range) => range.name === name);
@@ -60,7 +60,7 @@ function choose(accept: string): AcceptedTypes {
     [EVENT_STREAM, eventStream],
     ["multipart/mixed", multipart],
   ] as const);
-  // Those who ask for a stream of another kind get an answer that is none in JSON, too: that it is refused, and why.
+  // Clients that accept only another kind of stream still get JSON: the refusal, with its reason.
   const isStreamNamed = ranges.some(({ name, quality }) => name === "multipart/mixed" && quality > 0);
   return { result: result ?? (isStreamNamed ? "application/json" : null), stream, eventStream: eventStream !== null };
 }
@@ -86,7 +86,7 @@ function rangesOf(accept: string): Range[] {
       parameters.find((text) => text.startsWith(`${parameter}=`))?.slice(parameter.length + 1);
     const quality = Number(valueOf("q") ?? 1);
     const charset = valueOf("charset");
-    // One in another charset, or with a quality that is none, is as if it were not there.
+    // A range in another charset, or with an invalid quality, is ignored.
     if (Number.isNaN(quality) || (charset !== undefined && !/^utf-?8$/.test(charset))) continue;
     const isSubscriptionMultipart = name === "multipart/mixed" && valueOf("subscriptionspec") === "1.0";
     ranges.push({ name, quality, place: ranges.length, isSubscriptionMultipart });
@@ -94,7 +94,7 @@ function rangesOf(accept: string): Range[] {
   return ranges;
 }
 
-/** What is between separators that are not in quotes. */
+/** The parts between separators that are not in quotes. */
 function partsOf(text: string, separator: string): string[] {
   if (!text.includes('"')) return text.split(separator);
   const parts: string[] = [];

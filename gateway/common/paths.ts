@@ -1,4 +1,4 @@
-/** Where the graph is asked. */
+/** The path of the graph. */
 export const GRAPHQL_PATH = "/graphql";
-/** Where clients of graphql-sse reserve streams. */
+/** The path at which clients of graphql-sse reserve streams. */
 export const STREAM_PATH = "/graphql/stream";

@@ -1,15 +1,15 @@
-/** Something to be done for each of many again and again, for a few at a time: all at once would keep everything else waiting. */
+/** Repeats work for each of many items, a few at a time: all at once would keep everything else waiting. */
 export interface Turns {
   /** Begins, or goes on. */
   start(): void;
-  /** To be called when one has gone. */
+  /** To be called when an item has been removed. */
   stopWhenEmpty(): void;
 }
 
 export interface TurnsOptions<Item> {
   /** Each item's turn comes this often. */
   everyMs: number;
-  /** All there are now, in the order in which they came. */
+  /** All current items, in the order in which they came. */
   items: ReadonlySet<Item>;
   take(item: Item): void;
 }

@@ -22,47 +22,47 @@ import { bytesOfDocument, createDocumentCache } from "@toolyard/service-kit/grap
 export interface ValidDocument {
   readonly query: string;
   readonly document: DocumentNode;
-  /** By estimate, with all that was made of it. */
+  /** Its size by estimate, with all that was derived from it. */
   bytes: number;
 }
 
-/** What is asked of a document beyond being valid. */
+/** The checks of a document beyond validity. */
 export interface DocumentChecks {
-  /** Bounds what parsing costs. */
+  /** Bounds the cost of parsing. */
   maxTokens: number;
-  /** Bounds what validating costs: whether to begin. */
+  /** Bounds the cost of validation: whether to begin. */
   measure(document: DocumentNode): GraphQLError | null;
   /** Rules beside those of the specification. */
   rules: readonly ValidationRule[];
-  /** Said of a text that has too many tokens, or nests too deeply to be read. */
+  /** The message for a text that has too many tokens, or nests too deeply to be read. */
   refusal(limit: "tokens" | "depth"): GraphQLError;
 }
 
-/** The one way from a text to a document: parsed, measured and validated once, for all who ask. */
+/** The one way from a text to a document: parsed, measured and validated once, for all callers. */
 export interface Documents {
   /**
    * @param validDocument `query`, parsed and known to be valid
    * @returns errors of the client where it is not
    */
   get(query: string, validDocument?: DocumentNode): ValidDocument | readonly GraphQLError[];
-  /** Whether this text was decided on before, so that it costs little to get. */
+  /** Whether this text was decided on before, so that getting it is cheap. */
   knows(query: string): boolean;
-  /** Counts what was made of a document and is kept along with it, in bytes by estimate. */
+  /** Counts values derived from a document and kept along with it, in bytes by estimate. */
   addBytes(document: ValidDocument, bytes: number): void;
-  /** All valid ones that are kept. */
+  /** All valid documents that are kept. */
   kept(): Iterable<ValidDocument>;
   clear(): void;
 }
 
 export interface DocumentsOptions {
   schema: GraphQLSchema;
-  /** Only validity is asked for where this is left out. */
+  /** Only validity is checked where this is left out. */
   checks?: DocumentChecks | undefined;
-  /** What valid documents and what is kept along with them may take together, in bytes, by estimate. */
+  /** The total size of valid documents and of values kept along with them, in bytes, by estimate. */
   maxCachedBytes: number;
 }
 
-/** Refused texts are kept, too, but few: a client in a loop would else have the same bad text validated again and again. */
+/** Refused texts are kept as well, but few: a client in a loop would otherwise have the same bad text validated again and again. */
 const MAX_REFUSED = 200;
 const MAX_REFUSED_CHARACTERS = 500_000;
 const MAX_ERRORS = 50;
@@ -83,7 +83,7 @@ export function createDocuments({ schema, checks, maxCachedBytes }: DocumentsOpt
       document = parse(query, checks && { maxTokens: checks.maxTokens });
     } catch (error) {
       if (!(error instanceof GraphQLError)) throw error;
-      // graphql-js says it in words only.
+      // graphql-js reports this only by its message.
       if (checks && /contains more (?:than|that) \d+ tokens/.test(error.message)) return [checks.refusal("tokens")];
       return [withCode("GRAPHQL_PARSE_FAILED", error)];
     }
@@ -132,19 +132,19 @@ export function createDocuments({ schema, checks, maxCachedBytes }: DocumentsOpt
   };
 }
 
-/** The one operation that is asked for. */
+/** The requested operation of a document. */
 export function operationOf(document: DocumentNode, name: string | null): OperationDefinitionNode | GraphQLError {
   const message = name === null ? "Name the operation to run." : `Unknown operation named "${shortened(name)}".`;
   return getOperationAST(document, name) ?? graphqlError("OPERATION_RESOLUTION_FAILURE", message);
 }
 
-/** @param what with its verb */
+/** @param what The subject with its verb */
 export function tooDeep(what = "operation is"): GraphQLError {
   return graphqlError("BAD_USER_INPUT", `The ${what} nested too deeply.`);
 }
 
 function codeOf({ message }: GraphQLError): "INTROSPECTION_DISABLED" | "GRAPHQL_VALIDATION_FAILED" {
-  // As NoSchemaIntrospectionCustomRule of graphql-js says it.
+  // The same message as graphql-js's NoSchemaIntrospectionCustomRule.
   return message.startsWith("GraphQL introspection has been disabled")
     ? "INTROSPECTION_DISABLED"
     : "GRAPHQL_VALIDATION_FAILED";
@@ -153,7 +153,7 @@ function codeOf({ message }: GraphQLError): "INTROSPECTION_DISABLED" | "GRAPHQL_
 const isIncremental = ({ name }: DirectiveNode, context: ValidationContext) =>
   (name.value === "defer" || name.value === "stream") && !context.getSchema().getDirective(name.value);
 
-/** Says of @defer and @stream that they are not supported, rather than that they are unknown. Turned off, they ask for nothing. */
+/** Reports that @defer and @stream are not supported, rather than that they are unknown. Turned off, they ask for nothing. */
 const refuseIncrementalDelivery: ValidationRule = (context) => ({
   Directive(node) {
     if (!isIncremental(node, context)) return;
@@ -174,7 +174,7 @@ const refuseUnknownDirectives: ValidationRule = (context) => {
   };
 };
 
-/** The specification's rules, but for what is said of incremental delivery. */
+/** The specification's rules, except those about incremental delivery. */
 const operationRules: readonly ValidationRule[] = [
   ...specifiedRules.map((rule) => (rule === KnownDirectivesRule ? refuseUnknownDirectives : rule)),
   refuseIncrementalDelivery,

@@ -35,61 +35,61 @@ export interface GraphRequest {
   operationName?: string | null | undefined;
   variables?: Record<string, unknown> | null | undefined;
   context: OperationContext;
-  /** What the client sent, where `query` was made of that here. */
+  /** The text that the client sent, where `query` was derived from it. */
   clientText?: string;
   /** Ends the operation when the client is gone. */
   signal?: AbortSignalLike | undefined;
-  /** Told once the subgraph has let a subscription in. */
+  /** Called once the subgraph has accepted a subscription. */
   onOpen?: (() => void) | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here. */
   validDocument?: DocumentNode | undefined;
-  /** Who runs it, of those that the executor has; see `ExecutorOptions.engines`. */
+  /** Which of the executor's engines runs it; see `ExecutorOptions.engines`. */
   engine?: Engine | undefined;
 }
 
-/** What can run queries and mutations: this executor's own plans, or the stock `@apollo/gateway`. */
+/** An engine for queries and mutations: this executor's own plans, or the stock `@apollo/gateway`. */
 export const ENGINES = ["toolyard", "apollo"] as const;
 export type Engine = (typeof ENGINES)[number];
 
-/** Whom a schema is for: everybody, or services only. */
+/** The audience of a schema: everybody, or services only. */
 type Audience = "public" | "internal";
 
 export interface Executor {
-  /** Rejects when an engine that is needed does not take the supergraph. */
+  /** Rejects when a required engine does not accept the supergraph. */
   readonly ready: Promise<void>;
-  /** What the world sees. */
+  /** The public schema. */
   readonly apiSchema: GraphQLSchema;
-  /** With what is for services only. */
+  /** The schema with elements for services only. */
   readonly internalApiSchema: GraphQLSchema;
   readonly supergraphSdl: string;
   /** The documents that are valid against the one schema and the other. */
   readonly documents: Readonly<Record<Audience, Documents>>;
-  /** What the request is: its one operation, or why it cannot be run. Cached, like everything that depends on the text only. */
+  /** The request's one operation, or the reason why it cannot be run. Cached, like everything that depends on the text only. */
   inspect(
     request: Pick<GraphRequest, "query" | "operationName" | "context">,
   ): InspectedOperation | { errors: readonly GraphQLError[] };
   /**
-   * Runs a query or a mutation. Never rejects: every failure is in `errors` with a code, and what could be had is in `data`.
+   * Runs a query or a mutation. Never rejects: every failure is in `errors` with a code, and available data is in `data`.
    * A result without `data` means that nothing was run.
    */
   execute(request: GraphRequest): Promise<ExecutionResult>;
   /**
-   * Whether the stock gateway can run a query or a mutation. It cannot where it is asked of the schema only, or of what the caller may not have
-   * all: it knows no authorization. Those are run by the executor's own plans, whoever else is asked for.
+   * Whether the stock gateway can run a query or a mutation. It cannot run introspection, or operations with fields that the caller may
+   * not have, as it knows no authorization. Those are run by the executor's own plans, whichever engine is asked for.
    */
   isForApollo(request: GraphRequest): boolean;
   /**
-   * Starts a subscription: results as they come, none lost or overtaken, taken from the subgraph no faster than from here. A stream
+   * Starts a subscription: results as they come, none lost or reordered, taken from the subgraph no faster than from here. A stream
    * that breaks ends with a result that has errors. Returning from the generator or aborting `signal` releases everything.
    */
   subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
   /** The plan of an operation, for people. Rejects with GraphQLError when it is not valid. */
   explain(request: Pick<GraphRequest, "query" | "operationName" | "variables" | "context">): Promise<QueryPlan>;
-  /** What was run most since it was planned, most first: for `warm` of the executor that takes over. */
+  /** The operations run most since they were planned, most first: for `warm` of the executor that takes over. */
   hottestOperations(limit: number): WarmOperation[];
-  /** Plans operations before they are asked for; those that are not valid here any more are passed over. */
+  /** Plans operations before they are asked for; those that are no longer valid here are skipped. */
   warm(operations: readonly WarmOperation[], signal?: AbortSignal): Promise<{ planned: number; failed: number }>;
-  /** Ends the planner's processes and forgets what is planned. Operations and subscriptions that run go on. */
+  /** Ends the planner's processes and forgets all plans. Running operations and subscriptions go on. */
   close(): Promise<void>;
 }
 
@@ -112,25 +112,25 @@ export interface ExecutorOptions {
   clients: readonly SubgraphClient[];
   /** Elements with this tag are for callers of kind `service` only. */
   internalTag?: string;
-  /** The longest that one operation, or what is fetched for one event, may take. */
+  /** The longest that one operation, or the fetches for one event, may take. */
   timeoutMs?: number;
-  /** What prepared operations may take together, in bytes, by estimate: the public ones and the internal ones each. */
+  /** The total size of prepared operations, in bytes, by estimate: the public ones and the internal ones each. */
   maxCachedBytes?: number;
-  /** False where subgraphs are told nothing of callers but the headers that are passed on: then who passes on the same shares reads. */
+  /** False where subgraphs are told nothing of callers but the headers that are passed on: then callers with equal headers share reads. */
   subgraphsKnowCallers?: boolean;
   /** How many fields an operation may select when its fragments are written out. */
   maxFields?: number;
-  /** Told of plans that its own planner does not take: see isolated-planner.ts. */
+  /** Called for plans that the executor rejects: see isolated-planner.ts. */
   onReplacedPlan?: ((replaced: ReplacedPlan) => void) | undefined;
   /** Closed with the executor. */
   planner?: QueryPlanner;
   /** Labels of progressive `@override`s that are on for an operation; none unless given. */
   overrideLabelsOf?: (context: OperationContext) => readonly string[];
-  /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. By chance unless given. */
+  /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. Random unless given. */
   overridePercentageOf?: (context: OperationContext) => number;
-  /** Who runs queries and mutations where a request does not say, and who else can; the executor itself unless given. */
+  /** The engine for queries and mutations where a request does not name one, and the other available engines; its own plans by default. */
   engines?: readonly [Engine, ...Engine[]];
-  /** What is asked of documents beyond being valid, such as limits; nothing unless given. */
+  /** Checks of documents beyond validity, such as limits; none unless given. */
   checksOf?: ((audience: Audience, schema: GraphQLSchema) => DocumentChecks) | undefined;
   log?: Pick<Logger, "error" | "warn"> | undefined;
 }
@@ -221,7 +221,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     }
     return {
       errors: result.errors.map((error) =>
-        // What is thrown while values are coerced is among their errors.
+        // Errors thrown while values are coerced are among these.
         (error as Error) instanceof RangeError
           ? tooDeep("variables are")
           : graphqlError("BAD_USER_INPUT", error.message, { nodes: error.nodes ?? null }),
@@ -379,7 +379,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       return outcome;
     },
     async close() {
-      // A subscription that goes on keeps this executor in memory, and should not keep what others have asked.
+      // A subscription that goes on keeps this executor in memory, and should not keep other callers' operations.
       for (const kept of Object.values(documents)) kept.clear();
       await Promise.all([planner.close(), apollo?.close()]);
     },

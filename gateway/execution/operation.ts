@@ -29,9 +29,9 @@ export interface Operation {
   conditionVariables: readonly string[];
   /** What its fields demand of the caller. */
   requirements: readonly Requirement[];
-  /** What the subgraphs must answer; null when nothing is asked of them. */
+  /** The part that the subgraphs answer; null when there is none. */
   forSubgraphs: SelectionSetNode | null;
-  /** What the schema itself answers (`__schema`, `__type`); null when nothing. */
+  /** The part that the schema itself answers (`__schema`, `__type`); null when there is none. */
   introspection: DocumentNode | null;
   /** The response key that a key of the subgraphs' data stands for, where the two differ. */
   responseKeys: ReadonlyMap<string, string>;
@@ -96,7 +96,7 @@ function requirementsOf(
 ): readonly Requirement[] {
   const found = new Set<Requirement>();
   const types = new TypeInfo(schema);
-  // A field selected of an interface is checked as that of the object that it turns out to be, too.
+  // A field selected of an interface is also checked as a field of the object's actual type.
   const add = (typeName: string, fieldName: string) => {
     for (const requirement of authorization.requirementsOf(typeName, fieldName)) found.add(requirement);
   };
@@ -163,8 +163,8 @@ interface DataKeys {
 /**
  * Aliases that the planner cannot mix up. In the subgraphs' data, fields that keys and @requires need lie beside the client's, so an
  * alias that is also a field's name (`price: name`), or that means different things in different places, gets a key of its own. So
- * does a field that some @requires or key needs under other arguments, or that the client selects under others elsewhere. So does what every object inherits
- * (`constructor`, `__proto__`): data is read and written by key only, and must not reach what is shared by all objects.
+ * does a field that some @requires or key needs under other arguments, or that the client selects under others elsewhere. So does a
+ * property that every object inherits (`constructor`, `__proto__`): data is read and written by key only, and must not reach that.
  */
 function createDataKeys(
   nodes: readonly (OperationDefinitionNode | FragmentDefinitionNode)[],

@@ -21,13 +21,13 @@ import type { Supergraph } from "./schema/supergraph.ts";
 /** All that depends on an operation's text alone, worked out once. */
 interface PreparedOperation {
   operation: Operation;
-  /** Plans when this choice was not met before; a promise only then. */
+  /** Plans when this choice is new; a promise only then. */
   variantFor(choice: VariantChoice): Variant | Promise<Variant | GraphQLError>;
-  /** What the schema answers; null when it is not asked. */
+  /** The schema's own answer; null when nothing is asked of it. */
   introspect(variables: Json): ExecutionResult | null;
 }
 
-/** What makes one operation another plan: it is planned and projected without conditions. */
+/** The key of a variant: one plan and one projection, without conditions. */
 export interface VariantChoice {
   /** The variables that @skip and @include look at and that are true. */
   trueVariables: readonly string[];
@@ -41,7 +41,7 @@ export interface Variant {
   queryPlan: QueryPlan;
   plan: CompiledPlan;
   projection: Projection;
-  /** Of the fields that the caller may not have. */
+  /** The errors for fields that the caller may not have. */
   denials: readonly GraphQLError[];
 }
 
@@ -55,13 +55,13 @@ export interface HotOperation {
 }
 
 export interface PreparedOperationsOptions {
-  /** What operations are valid against. */
+  /** The schema that operations are valid against. */
   schema: GraphQLSchema;
   supergraph: Supergraph;
   authorization: Authorization | null;
   planner: QueryPlanner;
   clientOf(subgraph: string): SubgraphClient;
-  /** Those that are valid against it. What is prepared is kept along with them. */
+  /** The documents valid against it. Prepared operations are kept along with them. */
   documents: Documents;
   maxFields: number;
   log: Pick<Logger, "error"> | undefined;
@@ -77,7 +77,7 @@ export interface OperationText {
 export interface PreparedOperations {
   /** @returns errors of the client when there is no such operation, or it is not valid */
   get(text: OperationText): PreparedOperation | readonly GraphQLError[];
-  /** All that is kept. */
+  /** All prepared operations that are kept. */
   known(): HotOperation[];
 }
 
@@ -172,7 +172,7 @@ function variantsOf(
       if (known) {
         known.uses++;
         if (variants.size === maxVariantsOfOperation) {
-          // The one that was not used for the longest time goes first.
+          // The least recently used one goes first.
           variants.delete(key);
           variants.set(key, known);
         }
@@ -230,7 +230,7 @@ async function createVariant(
   }
 }
 
-/** Answered by the schema, which does not change: the same answer for all who ask without variables. */
+/** Answered by the schema, which does not change: the same answer for all requests without variables. */
 function introspectionOf(
   operation: Operation,
   schema: GraphQLSchema,
@@ -239,7 +239,7 @@ function introspectionOf(
   const document = operation.introspection;
   if (!document) return () => null;
   let kept: ExecutionResult | null = null;
-  // What the subgraphs answer is put beside it.
+  // The subgraphs' answer is put beside it.
   const copyOf = (result: ExecutionResult): ExecutionResult =>
     result.data ? { ...result, data: { ...result.data } } : result;
   return (variableValues) => {

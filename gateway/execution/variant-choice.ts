@@ -11,7 +11,7 @@ export interface VariantChoiceOptions {
   overridePercentageOf: (context: OperationContext) => number;
 }
 
-/** Says by which of its plans an operation runs this time: by its variables, by who calls, by the supergraph's progressive overrides. */
+/** Chooses the plan of an operation for one run: by its variables, its caller, and the supergraph's progressive overrides. */
 export function createVariantChoice(options: VariantChoiceOptions) {
   const { supergraph, overrideLabelsOf, overridePercentageOf } = options;
   const { percentages, labels } = supergraph.overrides;

@@ -1,24 +1,24 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 
-/** Bodies up to here are not counted: nobody fills memory with them before the other limits hold. */
+/** Bodies up to here are not counted: other limits hold before they could fill memory. */
 const UNCOUNTED_BYTES = 256 * 1024;
 const LARGEST_BODIES = 12;
-/** One caller's part of what all may have, so that nobody takes the others' room. */
+/** One caller's share of the total, so that nobody takes the others' room. */
 const CALLER_PART = 0.5;
 const RETRY_AFTER_SECONDS = 1;
 
-/** Bounds what large bodies take together: each is held whole, and again as what was read of it, until it is answered. */
+/** Bounds the memory of large bodies: each is held whole, and again in parsed form, until it is answered. */
 export interface BodyBudget {
   /**
    * Makes room for a request's body until its answer has ended.
-   * @param maxBytes The longest that it may be, in bytes: what a body without Content-Length counts.
+   * @param maxBytes The longest that it may be, in bytes: the size that a body without Content-Length counts as.
    * @throws ToolyardError CAPACITY_EXHAUSTED
    */
   take(request: IncomingMessage, response: ServerResponse, caller: Caller | null, maxBytes: number): void;
 }
 
-/** @param maxBodyBytes Of one body: there is room for twelve of the largest, for six of one caller. */
+/** @param maxBodyBytes For one body; the total is a multiple of it. */
 export function createBodyBudget(maxBodyBytes: number): BodyBudget {
   const maxBytesOfAll = LARGEST_BODIES * maxBodyBytes;
   const maxBytesOfCaller = CALLER_PART * maxBytesOfAll;

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 
-/** The page that browsers get at /graphql, and what it loads. */
+/** The page that browsers get at /graphql, and its assets. */
 export interface ExplorerPage {
   send(exchange: PageExchange): Promise<void>;
   /** @param path Under /graphql/assets/ */
@@ -82,7 +82,7 @@ export function createGraphiqlPage(options: { login: boolean }): ExplorerPage {
       return { type: entry.type, plain, gzipped: await compress(plain), etag };
     });
     loaded.set(name, asset);
-    // Asked for again, it is read again.
+    // After a failure, it is read again at the next request.
     asset.catch(() => loaded.delete(name));
     return asset;
   }
@@ -95,10 +95,10 @@ export function createGraphiqlPage(options: { login: boolean }): ExplorerPage {
       ...SECURITY_HEADERS,
       vary: "Origin, Accept, Accept-Encoding",
       etag: asset.etag,
-      // Asked for again each time: the files of two versions of Toolyard do not fit together.
+      // Revalidated each time: the files of two versions of Toolyard do not fit together.
       "cache-control": "no-cache",
     };
-    // Proxies that compress make it a weak one.
+    // Compressing proxies turn it into a weak one.
     if (request.headers["if-none-match"]?.includes(asset.etag)) {
       response.writeHead(304, kept).end();
       return;

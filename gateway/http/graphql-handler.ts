@@ -27,16 +27,16 @@ export interface GraphqlHandlerOptions {
   /** Subscriptions over HTTP. */
   protocols: Pick<SubscriptionProtocols, "handleOperation" | "handleStream">;
   persisted: PersistedOperations;
-  /** Who calls; a stranger, where the credential is not good. */
+  /** The caller; an anonymous one where the credential is not valid. */
   identify(request: IncomingMessage): Promise<Caller>;
   contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
   crossSite: CrossSitePolicy;
-  /** What browsers get to explore the graph; null: nothing. */
+  /** The page on which browsers explore the graph; null: none. */
   page: ExplorerPage | null;
   /** How many operations one request may carry; 0: a list is refused. */
   maxBatch: number;
   maxBodyBytes: number;
-  /** Of who is not known. */
+  /** For anonymous callers. */
   maxAnonymousBodyBytes: number;
   /** Whether anyone may see plans; else administrators only. */
   exposePlans: boolean;
@@ -50,9 +50,9 @@ export interface GraphqlHandlerOptions {
 }
 
 const EVERY_METHOD = "GET, POST, OPTIONS";
-/** Of names that clients choose. */
+/** Longest logged name that a client chose. */
 const MAX_LOGGED_NAME = 64;
-/** What the system takes of an answer though its client reads nothing. */
+/** How much of an answer the system's buffers take though the client reads nothing. */
 const UNREAD_BYTES = 65_536;
 
 /** An administrator's request for the plan of an operation beside its result. */
@@ -65,18 +65,18 @@ interface Exchange {
   requestId: string;
   headers: OutgoingHttpHeaders;
   caller: Caller | null;
-  /** For its line in the log: what it asked, or how many operations. */
+  /** For its line in the log: the operation's name, or how many there were. */
   inspected: ReturnType<OperationGate["inspect"]> | null;
   batch: number;
   /** Its part in a protocol of streams. */
   streamed: HttpExchange | null;
-  /** Ends what runs for it when its client goes away. */
+  /** Ends its running operations when its client goes away. */
   gone: LightAbort;
 }
 
 /**
- * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/), straight on Node's server: what a request costs here, every
- * request costs.
+ * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/), straight on Node's server: any overhead here is
+ * paid by every request.
  */
 export function createGraphqlHandler(
   options: GraphqlHandlerOptions,
@@ -131,7 +131,7 @@ export function createGraphqlHandler(
     if (method === "GET" && isForeignLink(request))
       throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
 
-    // Before anything is read or parsed: that is work for somebody.
+    // Before anything is read or parsed: that work needs a known caller.
     exchange.caller = await identify(request);
     // Many that come at once are ready at once.
     const turn = nextTurn();
@@ -195,7 +195,7 @@ export function createGraphqlHandler(
 
   /**
    * Runs a query or a mutation, until the client goes away.
-   * @param known What operation it is, where that was asked already: to ask counts as one of the caller's
+   * @param known The admitted operation, where it is known already: asking counts against the caller's rate
    */
   async function runOnce(
     exchange: Exchange,
@@ -273,7 +273,7 @@ export function createGraphqlHandler(
     sendWhole(exchange, status, type, print(result, exchange.requestId));
   }
 
-  /** Gives up on a client that does not take its answer: else it would keep it here for good. */
+  /** Gives up on a client that does not read its answer, which would otherwise stay in memory. */
   function sendWhole(exchange: Exchange, status: number, type: ResponseType, body: string): void {
     // Node ends the connection then; the next request on it ends the watch.
     if (body.length > UNREAD_BYTES) exchange.response.setTimeout(stalledMs);
@@ -291,7 +291,7 @@ export function createGraphqlHandler(
     if (refusal && refusal !== error && !isRateLimited) return fail(exchange, refusal);
     const problem = problemDetails(error, requestId);
     if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
-    // RFC 6750 and RFC 9728: how to get in.
+    // RFC 6750 and RFC 9728: how to authenticate.
     if (problem.status === 401) exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
     const retry = problem["retry_after_seconds"];
     if (typeof retry === "number") exchange.headers["retry-after"] = String(retry);
@@ -304,7 +304,7 @@ export function createGraphqlHandler(
 
   function logRequest({ request, response, ...exchange }: Exchange, durationMs: number): void {
     const status = statusToLog(response);
-    // The parts of Toolyard ask all the time.
+    // The parts of Toolyard send requests all the time.
     if (exchange.caller?.kind === "service" && status < 400) return;
     const inspected = exchange.inspected ?? exchange.streamed?.found?.inspected;
     const operation = inspected && !("errors" in inspected) && exchange.batch === 0 ? inspected : null;
@@ -351,19 +351,19 @@ export function createGraphqlHandler(
   };
 }
 
-/** What is refused with a status of its own. */
+/** A refusal with an HTTP status of its own. */
 interface Refused {
   status: number;
   errors: readonly GraphQLFormattedError[];
 }
 
-/** Whether the client relied on its operation being known, or made it known. */
+/** Whether the client relied on its operation being registered, or registered it. */
 function persistenceOf({ query, sha256 }: GraphqlParams): "hit" | "registered" | null {
   if (query === null) return "hit";
   return sha256 === null ? null : "registered";
 }
 
-/** A result without data was refused before anything ran. In `application/json` that is 200, but for what proxies and clients act on. */
+/** A result without data was refused before anything ran. In `application/json` that is 200, except for errors that clients act on. */
 function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
   if (typeof retryAfterSeconds === "number") headers["retry-after"] = String(retryAfterSeconds);
@@ -384,7 +384,7 @@ function withRequestId(error: GraphQLError, requestId: string): GraphQLError {
   return new GraphQLError(error.message, { extensions: { ...error.extensions, requestId } });
 }
 
-/** A result as JSON. A scalar of any shape may nest more than can be written, which is its subgraph's fault. */
+/** A result as JSON. A scalar of any shape may nest too deeply to be serialized, which is its subgraph's fault. */
 function print(result: ExecutionResult, requestId: string): string {
   try {
     return JSON.stringify(result);
@@ -395,7 +395,7 @@ function print(result: ExecutionResult, requestId: string): string {
   }
 }
 
-/** Whether a browser asks for something to show. */
+/** Whether a browser asks for a page. */
 export function isForPeople(accept: string | undefined): boolean {
   return accept !== undefined && accept.includes("text/html");
 }

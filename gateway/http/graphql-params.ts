@@ -26,7 +26,7 @@ const shape = z.object({
   documentId: z.string("must be a string").nullish(),
 });
 
-/** @throws ToolyardError BAD_USER_INPUT naming what is wrong */
+/** @throws ToolyardError BAD_USER_INPUT naming the fault */
 export function parseParams(value: unknown): GraphqlParams {
   const parsed = shape.safeParse(value, { error: inWords });
   if (!parsed.success) {

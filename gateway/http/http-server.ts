@@ -18,7 +18,7 @@ export interface GatewayServerOptions
   extends RouteContext, Omit<GraphqlHandlerOptions, "crossSite" | keyof RouteContext> {
   host: string;
   port: number;
-  /** Below which path clients ask, as in PUBLIC_URL; "" where there is none. */
+  /** The path of PUBLIC_URL, below which clients send requests; "" where there is none. */
   prefix: string;
   corsOrigins: readonly string[];
   allowedHosts: readonly string[];
@@ -42,9 +42,9 @@ declare module "fastify" {
   }
 }
 
-/** Apollo Studio asks from here; it needs introspection. */
+/** Apollo Studio's origin; it needs introspection. */
 const STUDIO_ORIGIN = "https://studio.apollographql.com";
-/** How long a request may take to come whole: what is slower than this sends it byte by byte. */
+/** How long a request may take to arrive in full: slower ones come from clients that send byte by byte. */
 const RECEIVE_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
@@ -53,7 +53,7 @@ const KEEP_ALIVE_MS = 72_000;
 const FAREWELL_MS = 500;
 /** … waits for a request of which a part has come, … */
 const UNASKED_MS = 5_000;
-/** … and for a client that does not take its answer. */
+/** … and for a client that does not read its answer. */
 const UNREAD_MS = 10_000;
 
 /** The gateway's HTTP side: /graphql, and the routes of `routes/`. */
@@ -68,10 +68,10 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   });
   const crossSite = createCrossSitePolicy(hosts);
   const handleGraphql = createGraphqlHandler({ ...options, crossSite });
-  // Fastify says little that the gateway does not say better.
+  // The gateway's own log lines say nearly all that Fastify's would.
   const baseLogger: FastifyBaseLogger = logger.child({}, { level: quieterThan(logger.level) });
   let isClosing = false;
-  /** Of each connection, the response to what it asked last. */
+  /** For each connection, the response to its latest request. */
   const latest = new WeakMap<Socket, ServerResponse>();
   const app = Fastify({
     // Nothing that it serves takes one.
@@ -80,13 +80,13 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: (request) => requestIdOf(request),
     forceCloseConnections: "idle",
-    // The graph's own requests do not pass through Fastify: it would take a good part of their time.
+    // The graph's own requests do not pass through Fastify, which would take a good part of their time.
     serverFactory: (handleOther) =>
       createServer(
         {
           requestTimeout: RECEIVE_TIMEOUT_MS,
           keepAliveTimeout: KEEP_ALIVE_MS,
-          // Other offers, such as the HTTP/2 of Java's clients, are passed over, as a server may: the request is answered as it is.
+          // Other offers, such as the HTTP/2 of Java's clients, are ignored, as a server may: the request is answered as it is.
           shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
         },
         (request, response) => {
@@ -123,7 +123,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
 
   app.setErrorHandler((error, request, reply) => sendProblem(reply, request, toToolyardError(error), logger));
   app.setNotFoundHandler((request, reply) => {
-    // Who types the address without a path wants the page.
+    // A user who types the address without a path wants the page.
     if (request.url === "/" && options.page && isForPeople(request.headers.accept))
       return reply.redirect(prefix === "" ? GRAPHQL_PATH.slice(1) : prefix + GRAPHQL_PATH);
     const message = `There is nothing here. The graph is at ${prefix}${GRAPHQL_PATH}.`;
@@ -163,9 +163,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     async close() {
       const begunAt = performance.now();
       isClosing = true;
-      // Clients may be sending on connections that they keep: those are told to open others, which go elsewhere by then.
+      // Clients may be sending on kept connections: they are told to open others, which by then go elsewhere.
       while (connections.size > 0 && performance.now() - begunAt < FAREWELL_MS) await delay(20);
-      // A connection whose last answer is sent after this begins would else stay until its client lets go of it.
+      // A connection whose last answer is sent after this begins would otherwise stay until its client closes it.
       const sweep = setInterval(() => {
         app.server.closeIdleConnections();
         for (const connection of connections)
@@ -192,9 +192,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     );
   }
 
-  /** How long a connection may hold up the end. */
+  /** How long a connection may delay the end. */
   function patienceMs(connection: Socket): number {
-    // Node does not take those for idle that never asked anything, as browsers and pools open them for later.
+    // Node does not count connections without any request as idle; browsers and pools open them in advance.
     if (connection.bytesRead === 0) return FAREWELL_MS;
     const response = latest.get(connection);
     const isAsking = !response || response.writableFinished || !response.req.complete;
@@ -207,12 +207,12 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
 function readTarget(request: IncomingMessage, prefix: string): void {
   const { url = "" } = request;
   const whole = /^https?:\/\//i.test(url) ? URL.parse(url) : null;
-  // Clients that take this server for a proxy send the whole URL: it says whom it is for, whatever Host says (RFC 9112, section 3.2.2).
+  // Clients that take this server for a proxy send the whole URL: its host counts, whatever Host says (RFC 9112, section 3.2.2).
   if (whole) request.headers.host = whole.host;
   request.url = withoutPrefix(whole ? whole.pathname + whole.search : url, prefix);
 }
 
-/** What the parts of a chain could read differently is answered by none of them, and ends the connection. @returns the request's id */
+/** A request that two parts of a chain could read differently is refused, and ends the connection. @returns the request's id */
 function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, ambiguity: string): string {
   const problem = problemDetails(
     new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`),
@@ -228,7 +228,7 @@ function refuseAmbiguous(request: IncomingMessage, response: ServerResponse, amb
   return problem.request_id;
 }
 
-/** Whether a request is the graph's: /graphql and what lies under it. */
+/** Whether a request is the graph's: /graphql and the paths below it. */
 function isGraphql(url = ""): boolean {
   if (!url.startsWith(GRAPHQL_PATH)) return false;
   const next = url[GRAPHQL_PATH.length];
@@ -238,12 +238,12 @@ function isGraphql(url = ""): boolean {
 function sendProblem(reply: FastifyReply, request: FastifyRequest, error: unknown, logger: Logger): FastifyReply {
   const problem = problemDetails(error, request.id);
   if (problem.status >= 500) logger.error({ err: error, request_id: request.id }, publicMessage(error));
-  // RFC 6750 and RFC 9728: how to get in.
+  // RFC 6750 and RFC 9728: how to authenticate.
   if (problem.status === 401) reply.header("www-authenticate", 'Bearer realm="toolyard"');
   return reply.code(problem.status).header("content-type", "application/problem+json").send(JSON.stringify(problem));
 }
 
-/** `warn`, or what is quieter still. */
+/** `warn`, or a quieter level. */
 function quieterThan(level: string): string {
   return ["error", "fatal", "silent"].includes(level) ? level : "warn";
 }

@@ -9,27 +9,27 @@ import type { GatewayMetrics } from "../observability/metrics.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** Good answers have no line in the log: probes and scrapers ask all the time. */
+    /** Successful answers have no line in the log: probes and scrapers send requests all the time. */
     isQuiet?: boolean;
   }
 }
 
-/** What routes answer from. */
+/** The dependencies of routes. */
 export interface RouteContext {
-  /** Who calls. @throws ToolyardError when the credential is not good */
+  /** The caller. @throws ToolyardError when the credential is not valid */
   authenticate(request: IncomingMessage): Promise<Caller>;
   contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
-  /** Where operations on the graph pass, whoever asks. */
+  /** The gate for operations on the graph, for any caller. */
   gate: OperationGate;
   health: () => Promise<HealthReport>;
   metrics: GatewayMetrics;
-  /** By which /metrics is read besides administrators' credentials. */
+  /** The token that opens /metrics besides administrators' credentials. */
   metricsToken: string | null;
   /** Null where no tokens are issued. */
   jwks: (() => Promise<JSONWebKeySet>) | null;
 }
 
-/** What a file in `routes/` exports as its default. An error that a handler throws is answered as problem+json. */
+/** The default export of a file in `routes/`. An error that a handler throws is answered as problem+json. */
 export type RouteModule = (context: RouteContext & { isClosing: () => boolean }) => RouteOptions[];
 
 const FOLDER = new URL("./routes/", import.meta.url);

@@ -6,7 +6,7 @@ import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey 
 import type { Authenticator } from "./authentication.ts";
 import { createJwksKeys, isOutage } from "./jwks-keys.ts";
 
-/** Callers of a gateway that serves somebody else's supergraph. */
+/** Callers of a gateway that serves a third-party supergraph. */
 export interface ForeignAuthenticator extends Authenticator {
   /** The scopes of a verified caller's token, for `@requiresScopes`; undefined for others. */
   scopesOf(caller: Caller): readonly string[] | undefined;
@@ -16,7 +16,7 @@ const never = () => () => undefined;
 const noHeader = () =>
   Promise.reject(new ToolyardError("UNAUTHENTICATED", "This gateway takes no signed callers: send a bearer token."));
 
-/** Where nobody is verified: all callers are anonymous, and what they send is for the subgraphs to judge. */
+/** Where no tokens are verified: all callers are anonymous, and the subgraphs judge their credentials. */
 export function createAnonymousAuthenticator(): ForeignAuthenticator {
   return {
     authenticate: async () => anonymous,
@@ -31,17 +31,17 @@ export interface JwksAuthenticatorOptions {
   /** Null: any. */
   issuer: string | null;
   audience: string | null;
-  /** Where keys come from, instead of `jwksUrl`. */
+  /** The source of keys, instead of `jwksUrl`. */
   getKey?: JWTVerifyGetKey;
   now?: () => number;
 }
 
-/** The longest that a token is believed without its signature being looked at again: the key may have been withdrawn. */
+/** The longest that a token is trusted without its signature being checked again: the key may have been withdrawn. */
 const KNOWN_FOR_MS = 5 * 60_000;
 
 /**
- * Verifies bearer tokens (JWT) by a JWKS. Who sends none is anonymous and served: authorization is the subgraphs'. A token that does not
- * verify is refused, so that nobody takes an expired login for an empty answer.
+ * Verifies bearer tokens (JWT) by a JWKS. A caller without one is anonymous and served: authorization is the subgraphs'. A token that does
+ * not verify is refused, so that nobody takes an expired login for an empty answer.
  */
 export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
   const { jwksUrl, issuer, audience, now = Date.now } = options;
@@ -73,7 +73,7 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
     async authenticate(authorization) {
       const token = bearerOf(authorization);
       if (token === null) return anonymous;
-      // A leak of memory is to leak no tokens.
+      // A memory leak must not leak tokens.
       const key = hash("sha256", token, "base64url");
       const hit = known.get(key);
       if (hit && hit.until > now()) return hit.caller;

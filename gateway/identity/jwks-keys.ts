@@ -11,8 +11,8 @@ export interface JwksKeysOptions {
 }
 
 /**
- * The keys of an issuer, fetched when first needed, when they are old and when a token names one that is not known. While they cannot
- * be fetched, those known before go on being used: who issues tokens may be away without all logins ending.
+ * The keys of an issuer, fetched when first needed, when they are old and when a token names an unknown one. While they cannot
+ * be fetched, the known ones stay in use: an issuer may be away without all logins ending.
  */
 export function createJwksKeys(options: JwksKeysOptions): JWTVerifyGetKey {
   const { url, maxAgeMs = 600_000, minIntervalMs = 2_000, timeoutMs = 5_000, now = Date.now } = options;
@@ -47,7 +47,7 @@ export function createJwksKeys(options: JwksKeysOptions): JWTVerifyGetKey {
   };
 }
 
-/** Whether keys could not be fetched, rather than that the token has none of them. */
+/** Whether keys could not be fetched, as opposed to the token's key not being among them. */
 export function isOutage(error: unknown): boolean {
   if (!(error instanceof joseErrors.JOSEError)) return true;
   return (

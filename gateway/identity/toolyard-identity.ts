@@ -17,10 +17,10 @@ export interface ToolyardIdentity {
   close(): Promise<void>;
 }
 
-/** How one gets a credential: whatever came with them instead of one is not looked at. */
-/** Whose fields say who calls. */
+/** The subgraph whose fields identify callers. */
 export const IDENTITY_SUBGRAPH = "identity";
 
+/** Mutations that give a credential: a bad one sent with them is ignored. */
 export const OPEN_MUTATIONS: readonly string[] = ["login", "register", "refreshSession"];
 
 export function createToolyardIdentity(options: {

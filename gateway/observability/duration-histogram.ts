@@ -1,4 +1,4 @@
-/** How often something took how long, in Apollo's buckets: each a tenth wider than the one before, the first up to a microsecond. */
+/** How often durations occurred, in Apollo's buckets: each a tenth wider than the one before, the first up to a microsecond. */
 export interface DurationHistogram {
   add(milliseconds: number): void;
   /** Counts by bucket; a run of n empty ones is -n, a single one 0. */
@@ -35,6 +35,6 @@ export function createDurationHistogram(): DurationHistogram {
 
 function bucketOf(milliseconds: number): number {
   const bucket = Math.ceil(Math.log(milliseconds * 1_000) / GROWTH);
-  // Also for what took no time at all, whose logarithm is none.
+  // Also for a duration of zero, which has no logarithm.
   return bucket > 0 ? Math.min(bucket, BUCKETS - 1) : 0;
 }

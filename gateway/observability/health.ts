@@ -12,7 +12,7 @@ export interface HealthReport {
   status: "healthy" | "degraded" | "unhealthy";
   timestamp: string;
   services: Record<string, { status: ServiceHealth["status"]; response_time_ms: number; detail?: string }>;
-  /** What an operator should know though nothing is broken, such as replicas that run unisolated. */
+  /** Warnings for operators though nothing is broken, such as replicas that run unisolated. */
   notes?: string[];
 }
 
@@ -58,7 +58,7 @@ function severity({ status, essential }: ServiceHealth): number {
   return (status === "healthy" ? 0 : status === "degraded" ? 2 : 4) + (essential ? 1 : 0);
 }
 
-/** A subgraph by its name, as ill as the worst of what it rests on, and what it rests on. */
+/** A subgraph by its name, as ill as the worst of its dependencies, and these dependencies. */
 export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">): Promise<ServiceHealth[]> {
   const started = performance.now();
   const parts = await subgraph.health();
@@ -73,7 +73,7 @@ export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">)
   return [self, ...parts];
 }
 
-/** Whether an HTTP service answers its health path with 2xx. `variable` says where it is. */
+/** Whether an HTTP service answers its health path with 2xx. `variable` names the variable with its address. */
 export async function checkHttp(
   name: string,
   url: string,
@@ -87,7 +87,7 @@ export async function checkHttp(
   return [await measureHealth(name, check, { essential })];
 }
 
-/** Whether a subgraph that is not Toolyard's answers GraphQL at all. */
+/** Whether a third-party subgraph answers GraphQL at all. */
 export async function checkGraphql(name: string, url: string): Promise<[ServiceHealth]> {
   const service = await measureHealth(name, async () => {
     const response = await ask(url, "SUBGRAPH_URLS or the supergraph", {
@@ -114,7 +114,7 @@ async function ask(url: string, variable: string, init: RequestInit): Promise<Re
 }
 
 function whyUnreached(error: unknown): string {
-  // fetch says "fetch failed", and keeps what happened.
+  // fetch says "fetch failed", and has the reason in `cause`.
   const cause = error instanceof Error ? (error.cause ?? error) : error;
   const code = systemCodeOf(cause) ?? "";
   if (cause instanceof Error && cause.name === "TimeoutError")
@@ -134,7 +134,7 @@ function whyUnreached(error: unknown): string {
 const LOOK_AGAIN_MS = 500;
 
 /**
- * Waits until one of the subgraphs answers: a gateway that reaches none is of no use yet, and says why in the log.
+ * Waits until one of the subgraphs answers: a gateway that reaches none is of no use yet, and logs why.
  * @returns false when `signal` aborted before
  */
 export async function reachSubgraphs(options: {

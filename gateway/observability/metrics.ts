@@ -15,11 +15,11 @@ export interface GatewayMetrics {
   operations: OperationMetrics;
   /** A planner's plan was not taken: see execution/planning/isolated-planner.ts. */
   planReplaced(replaced: ReplacedPlan): void;
-  /** A query fell to EXECUTOR_SHADOW. */
+  /** A query was sampled for EXECUTOR_SHADOW. */
   compared(outcome: ShadowOutcome): void;
 }
 
-/** @param options.gauges What subgraphs count, asked of each when metrics are read. */
+/** @param options.gauges The subgraphs' metrics, collected from each when metrics are read. */
 export function createGatewayMetrics(options: {
   gauges: () => readonly Promise<readonly SubgraphGauge[]>[];
   subscriptions: () => number;

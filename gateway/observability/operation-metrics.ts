@@ -2,7 +2,7 @@ import type { Metrics } from "@toolyard/service-kit/process/metrics.ts";
 import type { AdmittedOperation } from "../admission/admission.ts";
 import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execution/clients/subgraph-client.ts";
 
-/** What is counted of GraphQL operations. Names come from clients: only so many are told apart, the rest is `other`. */
+/** Metrics of GraphQL operations. Names come from clients: only so many are told apart, the rest is `other`. */
 export interface OperationMetrics {
   /** @param operation null for one that was refused before it was known */
   operation(operation: CountedOperation | null, outcome: "ok" | "error", seconds: number): void;
@@ -100,7 +100,7 @@ export function createOperationMetrics(options: { metrics: Metrics; maxOperation
         execute(request) {
           const startedAtMs = performance.now();
           const pending = client.execute(request);
-          // Asked for first, this is done before whoever waits for the response goes on. A client does not reject.
+          // Registered first, this is done before the caller continues with the response. A client does not reject.
           void pending.then((response) => {
             const durationMs = performance.now() - startedAtMs;
             const failed = hasFailed(response);
@@ -116,7 +116,7 @@ export function createOperationMetrics(options: { metrics: Metrics; maxOperation
   };
 }
 
-/** Whoever waits for it has the error. */
+/** The code that waits for it gets the error. */
 const ignored = () => undefined;
 
 function hasFailed({ data, errors }: SubgraphResponse): boolean {

@@ -8,15 +8,15 @@ import { clockOffsetNow, traceparentOf, type ClockOffset, type OpenSpan, type Sp
 export interface Trace {
   traceId: string;
   traceFlags: number;
-  /** What operations are within; undefined: the trace begins with one. */
+  /** The context of operations; undefined: the trace begins with one. */
   parent: SpanContext | undefined;
-  /** Other tracing systems' word, as it came. */
+  /** Other tracing systems' entries, unchanged. */
   tracestate?: string;
   traceState?: TraceState;
   clockOffset: ClockOffset;
 }
 
-/** What spans are made by. */
+/** The parts that spans are made with. */
 export interface TraceRecorder {
   open(options: SpanOptions): OpenSpan;
   newSpanId(): string;
@@ -31,7 +31,7 @@ export interface OperationTracer {
 
 /** An operation that runs; for a subscription, its start. */
 export interface OperationSpan {
-  /** The context by which what is done for the operation is recorded within it. */
+  /** The context in which work for the operation is recorded. */
   inside<Context extends OperationContext>(context: Context): Context;
   /** Ends it, once: later calls do nothing. */
   end(errors?: Errors): void;
@@ -72,7 +72,7 @@ export function createOperationTracer(trace: Trace, recorder: TraceRecorder): Op
 
 interface Within {
   trace: Trace;
-  /** What all is part of. */
+  /** The parent of all spans. */
   span: OpenSpan;
   /** Of the operation. */
   title: string;
@@ -119,7 +119,7 @@ function createOperationTrace(within: Within, recorder: TraceRecorder): Operatio
     },
     subscribed(subgraph) {
       span.attributes["graphql.subgraph.name"] = subgraph;
-      // A stream may last for days; what is recorded of it from here on are its events.
+      // A stream may last for days; from here on, its events are recorded.
       span.end(null);
     },
     event(): EventTrace {
@@ -155,7 +155,7 @@ function childOf({ traceId, traceFlags, traceState }: Trace, recorder: TraceReco
   return { traceId, spanId: recorder.newSpanId(), traceFlags, ...(traceState && { traceState }) };
 }
 
-/** What spans call the first of some errors: its code, never its words, in which there may be anything. */
+/** The name that spans give to the first of some errors: its code, never its words, which may hold anything. */
 function errorCodeOf(errors: Errors | undefined): string | null {
   const [first] = errors ?? [];
   if (!first) return null;

@@ -16,9 +16,9 @@ const answer = z
   .max(MAX_SERIES);
 
 /**
- * What a subgraph of Toolyard's that runs alone counts.
- * @param options.headers Say that the gateway asks.
- * @throws Error when it does not answer in time, or not so
+ * The metrics of a Toolyard subgraph that runs alone.
+ * @param options.headers Identify the gateway as the caller.
+ * @throws Error when it does not answer in time, or in another form
  */
 export async function readGauges(options: { graphqlUrl: string; headers: Record<string, string> }): Promise<Gauge[]> {
   const { graphqlUrl, headers } = options;

@@ -4,20 +4,20 @@ import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from "@opent
 import { messageOf, type Logger } from "@toolyard/service-kit";
 import type { TracingConfig } from "./telemetry-config.ts";
 
-/** Takes ended spans away, in batches and in the background. */
+/** Sends ended spans, in batches and in the background. */
 export interface SpanExport {
-  /** Never waits. With as many waiting as may, the span is dropped. */
+  /** Never waits. When the queue is full, the span is dropped. */
   add(span: ReadableSpan): void;
-  /** Sends what is left, for `timeoutMs` at most. */
+  /** Sends the remaining spans, for `timeoutMs` at most. */
   close(timeoutMs: number): Promise<void>;
 }
 
 type ExporterOptions = NonNullable<ConstructorParameters<typeof OTLPTraceExporter>[0]>;
 
-/** OTLP over HTTP with protobuf bodies. A collector that does not take them is said once in the log, and again when it does. */
+/** OTLP over HTTP with protobuf bodies. A collector that refuses them is logged once, and again when it accepts them. */
 export function createSpanExport(options: { config: TracingConfig; log: Pick<Logger, "warn" | "info"> }): SpanExport {
   const { config, log } = options;
-  // All is given, so nothing is left for the exporter and the processor to look up in the process's environment.
+  // Everything is given, so the exporter and the processor look nothing up in the process's environment.
   const exporter = new OTLPTraceExporter({
     url: config.url,
     headers: config.headers,
@@ -39,14 +39,14 @@ export function createSpanExport(options: { config: TracingConfig; log: Pick<Log
     async close(limitMs) {
       const timer = new AbortController();
       const tooLate = delay(limitMs, undefined, { signal: timer.signal }).catch(() => undefined); // cancelled below
-      // What fails here was said when it failed.
+      // Failures here have been logged already.
       await Promise.race([processor.shutdown().catch(() => undefined), tooLate]);
       timer.abort();
     },
   };
 }
 
-/** @param host all that is said of the address: what else is in it may be secret */
+/** @param host the only part of the address in messages: the rest may be secret */
 function tellOnce(exporter: SpanExporter, host: string, log: Pick<Logger, "warn" | "info">): SpanExporter {
   let lost = 0;
   return {

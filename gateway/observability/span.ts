@@ -1,14 +1,14 @@
 import type { Attributes, HrTime, Link, SpanContext, SpanKind } from "@opentelemetry/api";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace-base";
 
-/** Epoch milliseconds less `performance.now()`: what turns the one clock into the other. Taken once for a trace, whose spans then agree. */
+/** Epoch milliseconds less `performance.now()`: converts the one clock to the other. Taken once for a trace, whose spans then agree. */
 export type ClockOffset = number;
 
 export function clockOffsetNow(): ClockOffset {
   return Date.now() - performance.now();
 }
 
-/** What all spans of this process have in common. */
+/** Attributes that all spans of this process have in common. */
 export type SpanScope = Pick<ReadableSpan, "resource" | "instrumentationScope">;
 
 export interface SpanOptions {
@@ -27,13 +27,13 @@ export interface SpanOptions {
 export interface OpenSpan {
   readonly context: SpanContext;
   readonly attributes: Attributes;
-  /** Ends it, once: later calls do nothing. @param error what to call the error; null when there was none */
+  /** Ends it, once: later calls do nothing. @param error the error's name; null when there was none */
   end(error: string | null): void;
 }
 
 /**
  * A span as the SDK's processors and exporters take it. Made by hand, not by the SDK's tracer: that one looks for a parent in an
- * asynchronous context and checks each attribute twice, which costs several times as much as what is recorded.
+ * asynchronous context and checks each attribute twice, which costs several times as much as the recording itself.
  */
 export function openSpan(options: SpanOptions, scope: SpanScope, onEnd: (span: ReadableSpan) => void): OpenSpan {
   const { name, kind, context, parent, attributes, links = [], startedAt, clockOffset } = options;

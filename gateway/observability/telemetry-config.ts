@@ -3,7 +3,7 @@ import { messageOf, type Environment } from "@toolyard/service-kit";
 import { ConfigError, httpUrl, integer, parseEnvironment, ratio } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
 
-/** What the gateway tells others of its operations; null: nothing. */
+/** The destinations of telemetry; null: none. */
 export interface TelemetryConfig {
   tracing: TracingConfig | null;
   usage: UsageReportingConfig | null;
@@ -11,7 +11,7 @@ export interface TelemetryConfig {
 
 /** OpenTelemetry traces, by the variables of its specification. */
 export interface TracingConfig {
-  /** Where spans are posted: the whole URL. */
+  /** The URL to which spans are posted, with its path. */
   url: string;
   /** Sent with them. Secret. */
   headers: Record<string, string>;
@@ -22,12 +22,12 @@ export interface TracingConfig {
   sampler: TraceSampler;
   serviceName: string;
   resourceAttributes: Record<string, string>;
-  /** PEM; what Node trusts unless given. */
+  /** PEM; Node's trusted certificates unless given. */
   tls: { ca?: Buffer; cert?: Buffer; key?: Buffer };
 }
 
 interface TraceSampler {
-  /** Whether a trace that came with `traceparent` is recorded as its beginning was. */
+  /** Whether a trace that came with `traceparent` keeps its sampling decision. */
   isParentBased: boolean;
   /** The share of the others that are recorded. */
   ratio: number;
@@ -79,7 +79,7 @@ const tracingShape = {
   OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: compression,
   OTEL_EXPORTER_OTLP_TIMEOUT: milliseconds(10_000),
   OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: integer({ fallback: 0, min: 0, max: 3_600_000 }),
-  // Secrets, and what is wrong with a secret is said without it: parsed by hand below.
+  // Secrets; errors about them must not show them: parsed by hand below.
   OTEL_EXPORTER_OTLP_HEADERS: text,
   OTEL_EXPORTER_OTLP_TRACES_HEADERS: text,
   OTEL_EXPORTER_OTLP_CERTIFICATE: text,
@@ -115,8 +115,8 @@ const usageShape = {
 };
 
 /**
- * Reads OTEL_… and APOLLO_…. What only tracing needs is looked at only where there is an endpoint: others' variables are not ours to mind.
- * @throws ConfigError naming what is wrong, without the values of secrets.
+ * Reads OTEL_… and APOLLO_…. Tracing's variables are checked only where there is an endpoint: they may be meant for other programs.
+ * @throws ConfigError naming the fault, without the values of secrets.
  */
 export function parseTelemetryConfig(env: Environment): TelemetryConfig {
   return { tracing: parseTracing(env), usage: parseUsage(env) };

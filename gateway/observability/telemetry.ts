@@ -4,17 +4,17 @@ import type { TelemetryConfig } from "./telemetry-config.ts";
 import type { Tracing } from "./tracing.ts";
 import type { UsageReporting } from "./usage-reporting.ts";
 
-/** What the gateway tells others of its operations; null: nothing, at no cost. */
+/** Sends traces and usage reports; null: none, at no cost. */
 export interface Telemetry {
   tracing: Tracing | null;
   usage: UsageReporting | null;
-  /** Sends what is left, for some seconds at most. */
+  /** Sends the remaining data, for some seconds at most. */
   close(): Promise<void>;
 }
 
 export const noTelemetry: Telemetry = { tracing: null, usage: null, close: async () => undefined };
 
-/** Libraries are loaded for what is on only: they would take a good part of the start. */
+/** Only libraries in use are loaded: they would take a good part of the start. */
 export async function createTelemetry(options: {
   config: TelemetryConfig;
   log: Pick<Logger, "warn" | "info">;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 
-/** What a client's `traceparent` says (https://www.w3.org/TR/trace-context/). */
+/** A client's `traceparent` (https://www.w3.org/TR/trace-context/). */
 export interface TraceParent {
   /** 32 hexadecimal digits. */
   traceId: string;
@@ -11,7 +11,7 @@ export interface TraceParent {
   flags: string;
 }
 
-/** @returns null when there is none, or none that is well formed */
+/** @returns null when there is none, or it is malformed */
 export function parseTraceparent(header: string | string[] | undefined): TraceParent | null {
   if (typeof header !== "string") return null;
   const match = /^(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(?:$|-)/.exec(header);
@@ -19,15 +19,15 @@ export function parseTraceparent(header: string | string[] | undefined): TracePa
   return match ? { traceId, spanId, flags } : null;
 }
 
-/** What goes on to subgraphs of a trace. */
+/** The headers of a trace that go on to subgraphs. */
 export interface ContinuedTrace {
   traceparent: string;
   tracestate?: string;
 }
 
 /**
- * What goes on to subgraphs for a request that came with `traceparent`, where no spans are recorded: the same trace with the gateway as
- * the parent. Undefined when there is none, or none that is well formed.
+ * The header that goes on to subgraphs for a request that came with `traceparent`, where no spans are recorded: the same trace with the
+ * gateway as the parent. Undefined when there is none, or it is malformed.
  */
 export function continueTrace(headers: IncomingHttpHeaders): ContinuedTrace | undefined {
   if (headers["traceparent"] === undefined) return undefined;
@@ -38,7 +38,7 @@ export function continueTrace(headers: IncomingHttpHeaders): ContinuedTrace | un
   return tracestate === undefined ? { traceparent } : { traceparent, tracestate };
 }
 
-/** What comes with `traceparent` for those who know their part of it: passed on as it is. */
+/** `tracestate`, vendors' part of the trace context: passed on unchanged. */
 export function tracestateOf(headers: IncomingHttpHeaders): string | undefined {
   const given = headers["tracestate"];
   const text = Array.isArray(given) ? given.join() : given;

@@ -15,23 +15,23 @@ import { traceFetches } from "./traced-client.ts";
 
 /** Records requests and operations as OpenTelemetry spans, by its semantic conventions. */
 export interface Tracing {
-  /** Begins the span of an HTTP request, for what `contextOf` says of the same request to be within it. */
+  /** Begins the span of an HTTP request, the parent of the context that `contextOf` gives for it. */
   request(request: IncomingMessage, startedAt: number): RequestSpan;
-  /** What goes with an operation that came by a request, or by a socket that the request opened. */
+  /** The tracing context of an operation that came by a request, or by a socket that the request opened. */
   contextOf(request: Pick<IncomingMessage, "headers">): TraceOfRequest;
   /** The same client, its fetches recorded for operations that are. */
   traced(client: SubgraphClient): SubgraphClient;
-  /** Sends what is left. */
+  /** Sends the remaining spans. */
   close(): Promise<void>;
 }
 
-/** An HTTP request that runs. */
+/** An HTTP request in progress. */
 export interface RequestSpan {
   /** @param status null when nothing was answered, as the client was gone */
   end(status: number | null): void;
 }
 
-/** What goes with an operation of its trace. */
+/** The tracing part of an operation's context. */
 export interface TraceOfRequest {
   traceparent: string;
   tracestate?: string;

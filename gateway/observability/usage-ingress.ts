@@ -6,9 +6,9 @@ import type { UsageReportingConfig } from "./telemetry-config.ts";
 
 /** Where reports are sent. */
 export interface UsageIngress {
-  /** Sends a report, again when it should be. Never rejects: what cannot be sent is lost, and said once in the log until it can be. */
+  /** Sends a report, with retries. Never rejects: a report that cannot be sent is lost, and the first such failure is logged. */
   send(report: Uint8Array): Promise<void>;
-  /** Ends what is under way. */
+  /** Ends requests under way. */
   close(): void;
 }
 
@@ -30,7 +30,7 @@ export function createUsageIngress(options: UsageIngressOptions): UsageIngress {
   const closing = new AbortController();
   let isFailing = false;
 
-  /** @returns why not; null when it was taken */
+  /** @returns the reason for a refusal; null when it was accepted */
   async function post(body: Uint8Array): Promise<{ reason: string; status: number | null } | null> {
     try {
       const answer = await fetch(url, {

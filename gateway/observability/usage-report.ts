@@ -2,9 +2,9 @@ import { Report, type IPathErrorStats, type IReferencedFieldsForType } from "@ap
 import { createDurationHistogram, type DurationHistogram } from "./duration-histogram.ts";
 import type { UsageOfRequest } from "./usage-reporting.ts";
 
-/** What a report says of an operation: the same for all that differ in names of clients, aliases, order and values only. */
+/** An operation as it is reported: equal for operations that differ in names of clients, aliases, order and values only. */
 export interface ReportedOperation {
-  /** `# Name` and, on the next line, the signature; `## …` for what could not be run. */
+  /** `# Name` and, on the next line, the signature; `## …` for operations that could not be run. */
   key: string;
   referencedFieldsByType: Record<string, IReferencedFieldsForType>;
 }
@@ -14,7 +14,7 @@ interface ReportedRequest {
   request: UsageOfRequest;
   durationMs: number;
   errors: readonly ReportedError[];
-  /** Whether it counts as an operation: not, when there was none in it that could be run. */
+  /** Whether it counts as an operation: not when it held none that could be run. */
   isOperation: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface UsageReport {
   /** By estimate. */
   readonly bytes: number;
   readonly isEmpty: boolean;
-  /** With `maxBytes` reached, what would need more room is left out but counted as an operation. */
+  /** With `maxBytes` reached, details that need more room are left out; the operation still counts. */
   add(operation: ReportedOperation, request: ReportedRequest): void;
   encode(endedAt: number): Uint8Array;
 }
@@ -176,7 +176,7 @@ function statsOf({ request, latency, requests, operations, failed, hits, registe
 }
 
 function noErrors(): Required<IPathErrorStats> {
-  // A field may be called like anything that plain objects have.
+  // A field may be called like any property of plain objects.
   const children: Record<string, IPathErrorStats> = Object.create(null);
   return { children, errorsCount: 0, requestsWithErrorsCount: 0 };
 }

@@ -10,10 +10,10 @@ import type { UsageReportingConfig } from "./telemetry-config.ts";
 import { createUsageIngress } from "./usage-ingress.ts";
 import { createUsageReport, type ReportedError, type ReportedOperation, type UsageReport } from "./usage-report.ts";
 
-/** Tells Apollo which operations and fields are used, by whom, how quickly and with how many errors; no values, no headers, no traces. */
+/** Reports to Apollo the use of operations and fields, by client, with durations and errors; no values, no headers, no traces. */
 export interface UsageReporting {
   contextOf(request: Pick<IncomingMessage, "headers">): UsageOfRequest;
-  /** Counts an operation that ran. Costs a few additions; what takes longer is done after the answer. */
+  /** Counts an operation that ran. Costs a few additions; longer work is done after the answer. */
   executed(
     operation: AdmittedOperation,
     request: UsageOfRequest,
@@ -22,15 +22,15 @@ export interface UsageReporting {
   ): void;
   /** Counts a text that could not be run on a schema. */
   refused(errors: readonly ReportedError[], request: UsageOfRequest, schema: GraphQLSchema): void;
-  /** Sends what is left, for a few seconds at most. */
+  /** Sends the remaining reports, for a few seconds at most. */
   close(): Promise<void>;
 }
 
-/** Who asks, by what Apollo's clients say of themselves. */
+/** The client, as Apollo's clients identify themselves. */
 export interface UsageOfRequest {
   clientName: string;
   clientVersion: string;
-  /** Whether the text was known by its hash, or made known with it. */
+  /** Whether the text was known by its hash, or registered with it. */
   persisted: "hit" | "registered" | null;
 }
 
@@ -46,7 +46,7 @@ export interface UsageReportingOptions {
 const MAX_CLIENT_NAME = 256;
 const FLUSH_MS = 5_000;
 
-/** By the code of the error that refused it. What is too large for a limit here would be invalid by a rule in Apollo Server. */
+/** By the code of the error that refused it. Operations too large for a limit here would be invalid by a rule in Apollo Server. */
 const REFUSALS: Readonly<Record<string, ReportedOperation>> = {
   GRAPHQL_PARSE_FAILED: { key: "## GraphQLParseFailure\n", referencedFieldsByType: {} },
   GRAPHQL_VALIDATION_FAILED: { key: "## GraphQLValidationFailure\n", referencedFieldsByType: {} },
@@ -68,7 +68,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
     runtimeVersion: `node ${process.version}`,
     uname: `${platform()}, ${type()}, ${release()}, ${arch()}`,
   };
-  /** For as long as the operation is admitted without being looked at again. */
+  /** For as long as the operation stays admitted without another check. */
   const derived = new WeakMap<AdmittedOperation, Derived>();
   const schemaIds = new WeakMap<GraphQLSchema, string>();
   /** By the schema's id. */
@@ -105,7 +105,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
     if (report.bytes >= maxReportBytes) void send();
   }
 
-  /** A signature, and a schema's text, take longer than anything else here; and what fails here fails for nobody else. */
+  /** A signature, and a schema's text, take longer than anything else here; and their failures affect nothing else. */
   function afterAnswer(work: () => void): void {
     setImmediate(() => {
       try {
@@ -153,7 +153,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
       afterAnswer(() => {
         let fresh = derived.get(operation);
         if (fresh === undefined) {
-          // What cannot be derived is not tried again.
+          // A failed derivation is not tried again.
           derived.set(operation, null);
           fresh = derive(operation);
           derived.set(operation, fresh);
@@ -185,7 +185,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
   };
 }
 
-/** Whether nothing but the schema is asked for. Apollo's Router leaves such operations out. */
+/** Whether the operation asks for the schema only. Apollo's Router leaves such operations out. */
 function isIntrospection(document: DocumentNode): boolean {
   const operation = document.definitions.find((node) => node.kind === Kind.OPERATION_DEFINITION);
   const selections = operation?.selectionSet.selections ?? [];

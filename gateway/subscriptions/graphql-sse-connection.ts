@@ -21,7 +21,7 @@ export interface GraphqlSseConnectionsOptions extends OperationPorts, HttpProtoc
   stalledMs: number;
   reservationMs?: number;
   maxReservations?: number;
-  /** Of one caller; the anonymous are told apart by address. */
+  /** For one caller; anonymous callers are told apart by address. */
   maxReservationsPerCaller?: number;
   maxOperationsPerStream?: number;
 }
@@ -30,11 +30,11 @@ export interface GraphqlSseConnections {
   /** Whether the request is about a stream for several operations: one that is reserved or named. */
   concerns(exchange: HttpExchange): boolean;
   handle(exchange: HttpExchange): Promise<void>;
-  /** Drops streams that are reserved and not connected to yet; the others are in `streams`. */
+  /** Drops reserved streams that have no connection yet; connected ones are in `streams`. */
   dropReservations(isConcerned: (caller: Caller) => boolean): void;
 }
 
-/** A reserved stream, and its connection once it came. */
+/** A reserved stream, and its connection once there is one. */
 interface Connection {
   token: string;
   caller: Caller;
@@ -49,7 +49,7 @@ interface Connection {
 /**
  * graphql-sse's single connection mode: PUT reserves a stream and answers its token, GET connects to it, POST runs an operation whose
  * results go to it, DELETE ends one. The token alone opens the connection, since a browser's EventSource cannot send headers; all
- * else takes the credential of who reserved it.
+ * other requests take the credential of the caller who reserved it.
  */
 export function createGraphqlSseConnections(options: GraphqlSseConnectionsOptions): GraphqlSseConnections {
   const { authenticate, contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
@@ -61,7 +61,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
   const reservedBy = new Map<string, number>();
 
   function reserve(exchange: HttpExchange, caller: Caller): void {
-    // graphql-sse's client sends the token of its former stream along, which may still be closing: each gets its own.
+    // graphql-sse's client also sends the token of its former stream, which may still be closing: each stream gets its own.
     if (reserved >= maxReservations)
       return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many streams are reserved. Try again later.");
     const who = caller.subject ?? `anonymous ${addressBlock(contextOf(caller, exchange).clientAddress ?? "")}`;
@@ -97,7 +97,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
     send(exchange, 201, { type: "text/plain", text: token });
   }
 
-  /** Ends what was never connected to. */
+  /** Ends a reserved stream that never got a connection. */
   function drop(connection: Connection): void {
     if (connection.response || !connections.has(connection.token)) return;
     connection.open(null);
@@ -125,7 +125,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
     };
     response.closed.addEventListener("abort", onClosed, { once: true });
     const isWritten = response.write(EVENT_STREAM_BEAT);
-    // At once: whoever comes with the same token meanwhile finds the stream taken.
+    // At once: a second request with the same token meanwhile finds the stream taken.
     connection.open(response);
     await isWritten;
     if (response.closed.aborted) onClosed();

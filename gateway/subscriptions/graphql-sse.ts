@@ -21,7 +21,7 @@ import { openResponseStream } from "./response-stream.ts";
 
 export interface GraphqlSseOptions extends OperationPorts, HttpProtocolPorts {
   heartbeatMs?: number;
-  /** How long a client may leave unread what it was sent. */
+  /** How long a client may leave sent data unread. */
   stalledMs?: number;
   /** How long a reserved stream waits for its connection. */
   reservationMs?: number;
@@ -31,18 +31,18 @@ export interface GraphqlSseOptions extends OperationPorts, HttpProtocolPorts {
 }
 
 export interface GraphqlSse extends OpenProtocol {
-  /** A request of its own path: either mode. */
+  /** A request of the protocol's own path, in either mode. */
   handle(exchange: HttpExchange): Promise<void>;
   /** One operation on a connection of its own. */
   handleDistinct(exchange: HttpExchange): Promise<void>;
-  /** A subscription on a connection of its own. @returns false, with nothing answered, for what is none: the ordinary handler is for that */
+  /** A subscription on a connection of its own. @returns false, with nothing answered, for other requests: see the ordinary handler */
   handleSubscription(exchange: HttpExchange): Promise<boolean>;
 }
 
 /**
  * GraphQL over server-sent events (https://github.com/enisdenjo/graphql-sse, `PROTOCOL.md`), both modes, for queries, mutations and
  * subscriptions. An event's `sequence`, where the client selects it, is the event's id: a client that connects again with
- * `Last-Event-ID` goes on after it. A credential that ends is told as a result with UNAUTHENTICATED; a shutdown closes the
+ * `Last-Event-ID` goes on after it. An expired credential is reported as a result with UNAUTHENTICATED; a shutdown closes the
  * connection without `complete`, which clients take as "connect again".
  */
 export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
@@ -102,7 +102,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     });
     await response.write(EVENT_STREAM_BEAT);
     if ("errors" in started) {
-      // Not as a status: an EventSource would not show its user what is wrong.
+      // Not as a status: an EventSource would not show its user the reason.
       response.end(nextOf({ errors: started.errors }) + completed);
       return;
     }
@@ -131,7 +131,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     }
   }
 
-  /** @returns a handler that answers also what goes wrong */
+  /** @returns a handler that also answers errors */
   const guarded =
     <Outcome>(handle: (exchange: HttpExchange) => Promise<Outcome>, failed: Outcome) =>
     async (exchange: HttpExchange): Promise<Outcome> => {
@@ -170,7 +170,7 @@ function nextOf(result: ExecutionResult): string {
   return printEvent({ event: "next", data: JSON.stringify(result), id: sequenceOf(result) ?? undefined });
 }
 
-/** What a stream ends with; nothing when the client should connect again. */
+/** The last message of a stream; nothing when the client should connect again. */
 function farewell(why: StreamEnd | null): string {
   if (!why) return completed;
   if (why.code === "GOING_AWAY") return "";

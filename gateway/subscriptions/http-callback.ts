@@ -19,12 +19,12 @@ import { runOperation, type OperationPorts, type OperationRun } from "./operatio
 export interface HttpCallbackOptions extends OperationPorts, HttpProtocolPorts {
   /**
    * Hosts that may be called back, each `name` (any port) or `name:port`, as written in the URL. None: the protocol is off. The
-   * gateway sends requests there with bodies that callers choose, so only name hosts that expect it.
+   * gateway sends requests there with bodies that callers choose, so list only hosts that expect it.
    */
   allowedHosts: readonly string[];
   /** For one callback. */
   timeoutMs?: number;
-  /** How often a callback is tried that fails for another reason than a refusal. */
+  /** How often a callback is tried when it fails for another reason than a refusal. */
   attempts?: number;
   /** The shortest time between heartbeats that a client may ask for. */
   minHeartbeatMs?: number;
@@ -66,18 +66,18 @@ interface Message {
   errors?: Errors;
 }
 
-/** Nobody listens there any more. */
+/** The subscriber no longer exists. */
 const gone = Symbol("gone");
 
 /**
  * Apollo's HTTP callback protocol (https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/callback-protocol), by
  * which a router or a server subscribes without holding a connection: a POST with `extensions.subscription`, then a request to its
- * `callbackUrl` for each result. What ends a stream before its time is in the `errors` of `complete`.
+ * `callbackUrl` for each result. The reason for an early end is in the `errors` of `complete`.
  */
 export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
   const { allowedHosts, authenticate, contextOf, log, now, timeoutMs = 10_000, attempts = 5 } = options;
   const { minHeartbeatMs = 1_000, maxSubscriptions = 1_000 } = options;
-  // Heartbeats come at each subscriber's own pace.
+  // Each subscriber has its own heartbeat interval.
   const streams = createOpenStreams({ heartbeatMs: 2 ** 31 - 1, ...(now && { now }) });
   const subscribed = new Set<string>();
   const agent = new Agent({ connections: 32, keepAliveTimeout: 30_000, connect: { timeout: 5_000 } });
@@ -117,7 +117,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     return statusCode;
   }
 
-  /** @returns `gone` when the subscriber is not there any more: it said so, or does not answer. */
+  /** @returns `gone` when the subscriber no longer exists: it said so, or does not answer. */
   async function deliver(subscriber: Subscriber, message: Message, signal: AbortSignal): Promise<typeof gone | null> {
     for (let attempt = 1; ; attempt++) {
       try {

@@ -7,7 +7,7 @@ import { parseExactly } from "../common/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 
-/** What is kept of a request for as long as its socket is open. */
+/** The part of a request that is kept for as long as its socket is open. */
 export type RequestHead = Pick<IncomingMessage, "headers" | "socket">;
 
 /** One HTTP request of a subscription protocol and where its answer goes, free of any framework. */
@@ -17,28 +17,28 @@ export interface HttpExchange {
   /** Parsed from JSON; undefined when there is none. */
   body: unknown;
   requestId: string;
-  /** Go with every answer, as CORS' do. */
+  /** Headers sent with every answer, such as CORS'. */
   headers: OutgoingHttpHeaders;
-  /** Who calls, and what operation this is, once one of those that may answer it has found out. */
+  /** The caller and the operation, once one of the handlers has found them out. */
   found?: { caller: Caller; inspected: ReturnType<Executor["inspect"]> };
 }
 
-/** What a protocol over HTTP asks of the gateway. */
+/** The gateway's side of a protocol over HTTP. */
 export interface HttpProtocolPorts {
-  /** Who calls. @throws ToolyardError when the credential is not good */
+  /** The caller. @throws ToolyardError when the credential is not valid */
   authenticate(request: IncomingMessage): Promise<Caller> | Caller;
-  /** The same, but a stranger where the credential is not good. */
+  /** The same, but an anonymous caller where the credential is not valid. */
   identify(request: IncomingMessage): Promise<Caller> | Caller;
-  /** What goes with every operation to the subgraphs. */
+  /** The context that goes with every operation to the subgraphs. */
   contextOf(caller: Caller, exchange: Pick<HttpExchange, "request" | "requestId">): OperationContext;
   log: Pick<Logger, "error" | "debug">;
 }
 
-/** What every protocol gives to whoever runs the gateway. */
+/** How the gateway counts, ends and closes the streams of a protocol. */
 export interface OpenProtocol {
   /** Connections, streams and callbacks that are open. */
   readonly openStreams: number;
-  /** Ends what callers hold whose credential was revoked. */
+  /** Ends the streams of callers whose credential was revoked. */
   endWhere(isConcerned: (caller: Caller) => boolean, message: string): void;
   /** Ends everything and waits until it is closed, `timeoutMs` at most. */
   close(timeoutMs?: number): Promise<void>;
@@ -87,7 +87,7 @@ export function urlOf(request: IncomingMessage): URL {
   return new URL(request.url ?? "/", "http://gateway.invalid");
 }
 
-/** An answer before any stream began. */
+/** An answer given before any stream began. */
 export function send(exchange: HttpExchange, status: number, body?: { type: string; text: string }): void {
   const { response, headers } = exchange;
   response.writeHead(status, {
@@ -106,7 +106,7 @@ export function sendErrors(
   send(exchange, status, { type: "application/json", text: JSON.stringify({ errors }) });
 }
 
-/** A refusal with one message; `status` where HTTP has one of its own for it. */
+/** A refusal with one message; `status` where HTTP has a specific one for it. */
 export function refuse(
   exchange: HttpExchange,
   code: ErrorCode,
@@ -116,7 +116,7 @@ export function refuse(
   sendErrors(exchange, status, [{ message, extensions: { code, requestId: exchange.requestId } }]);
 }
 
-/** Answers what went wrong; what may not be shown is logged. */
+/** Answers with an error; details that clients may not see are logged. */
 export function sendFailure(exchange: HttpExchange, error: unknown, log: Pick<Logger, "error">): void {
   const { requestId, response } = exchange;
   if (!isPublic(error)) log.error({ err: error, request_id: requestId }, "a request failed");

@@ -3,14 +3,14 @@ import type { Executor, GraphRequest } from "../execution/executor.ts";
 
 type Inspected = ReturnType<Executor["inspect"]>;
 
-/** A variable's name that no client uses for something else. */
+/** A variable name that clients do not use. */
 const variableName = "lastEventId__";
 
 /**
  * The same subscription, going on after an event: the `Last-Event-ID` with which a browser's EventSource connects again becomes the
- * value of the subscription's argument `after`. The same object when the operation is none that takes one.
+ * value of the subscription's argument `after`. Other operations are returned unchanged.
  *
- * @param inspected What the request is
+ * @param inspected The admitted operation
  */
 export function resumeAfter(
   inspected: Inspected,
@@ -38,7 +38,7 @@ export function resumeAfter(
   };
   return {
     ...request,
-    // One text for all positions: it is planned once.
+    // One text for all positions, so it is planned once.
     query: print(resumed),
     clientText: request.clientText ?? request.query,
     operationName: operation.name?.value ?? null,

@@ -1,15 +1,15 @@
 import { isObjectType, getNamedType, Kind, valueFromASTUntyped, type ExecutionResult, type FieldNode } from "graphql";
 import type { GraphRequest, InspectedOperation } from "../execution/executor.ts";
 
-/** Where in a log of events a subscription begins, when it is one that reads such a log: its field takes `after` and gives `sequence`. */
+/** Where a subscription to a log of events begins: one whose field takes `after` and gives `sequence`. */
 export interface LogPosition {
   /** The sequence after which it begins; null: from now. */
   after: string | null;
-  /** The variable that says so; null when the operation's text does, or nothing. */
+  /** The variable that holds it; null when the operation's text holds it, or nothing does. */
   variable: string | null;
 }
 
-/** @returns null for what is no subscription to a log. */
+/** @returns null when the operation is not a subscription to a log. */
 export function logPositionOf(
   { document, schema, kind }: InspectedOperation,
   { variables }: Pick<GraphRequest, "variables">,
@@ -53,7 +53,7 @@ export function sequenceOf({ data }: ExecutionResult): string | null {
   return null;
 }
 
-/** Where among others a sequence is, when it is a whole number: logs count up. Null when nobody can tell. */
+/** A sequence as a number, to compare with others, when it is a whole number: logs count up. Null for any other. */
 export function orderOf(sequence: string | null): number | null {
   return sequence !== null && /^\d{1,15}$/.test(sequence) ? Number(sequence) : null;
 }

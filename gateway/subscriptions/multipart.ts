@@ -13,23 +13,23 @@ import { openResponseStream } from "./response-stream.ts";
 
 export interface MultipartOptions extends OperationPorts, HttpProtocolPorts {
   heartbeatMs?: number;
-  /** How long a client may leave unread what it was sent. */
+  /** How long a client may leave sent data unread. */
   stalledMs?: number;
   now?: () => number;
 }
 
 export interface Multipart extends OpenProtocol {
-  /** Answers a subscription. @returns false, with nothing answered, for what is none: the ordinary handler is for that. */
+  /** Answers a subscription. @returns false, with nothing answered, for other requests: they are the ordinary handler's. */
   handle(exchange: HttpExchange): Promise<boolean>;
 }
 
 const separator = "\r\n--graphql";
-/** With the separator that follows it: clients take a part for whole only when they see that. */
+/** With the separator that follows it: clients regard a part as complete only when they see that. */
 const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${body}${separator}`;
 
 /**
  * Subscriptions by Apollo's multipart protocol over HTTP (https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol):
- * a POST answered by one part for each result, `{"payload": result}`, and `{}` as a heartbeat. What ends a stream before its time is
+ * a POST answered by one part for each result, `{"payload": result}`, and `{}` as a heartbeat. The reason for an early end is
  * `{"payload": null, "errors": […]}`.
  */
 export function createMultipart(options: MultipartOptions): Multipart {
@@ -96,7 +96,7 @@ export function createMultipart(options: MultipartOptions): Multipart {
   };
 }
 
-/** A result without data is the last, and about the stream rather than an event. */
+/** A result without data is the last, and is about the stream rather than an event. */
 function bodyOf(result: ExecutionResult): string {
   return JSON.stringify(result.data === undefined ? { payload: null, errors: result.errors } : { payload: result });
 }

@@ -2,7 +2,7 @@ import type { Caller } from "@toolyard/service-kit";
 import type { GraphQLFormattedError } from "graphql";
 import { createTurns } from "../common/turns.ts";
 
-/** Why the gateway ends what a client would have gone on with. */
+/** Why the gateway ends a stream that the client still wants. */
 export interface StreamEnd {
   /** UNAUTHENTICATED when the credential expired or was revoked; GOING_AWAY when the gateway stops: connect again. */
   code: "UNAUTHENTICATED" | "GOING_AWAY";
@@ -11,11 +11,11 @@ export interface StreamEnd {
 
 /** A connection or a stream of one caller, as the registry sees it. */
 interface OpenStream {
-  /** Called once at most. What it ends is released by whoever opened it. */
+  /** Called at most once. The owner of the stream releases its resources. */
   end(why: StreamEnd): void;
   /** Called at every heartbeat. */
   beat(): void;
-  /** Called when it was ended and not released in time: drops the connection. */
+  /** Called when the stream was ended and not released in time: drops the connection. */
   breakOff(): void;
 }
 
@@ -26,7 +26,7 @@ export interface OpenStreams {
   open(caller: Caller, stream: OpenStream): () => void;
   /** Ends the streams of callers whose credential was revoked. */
   endWhere(isConcerned: (caller: Caller) => boolean, message: string): void;
-  /** Ends all, also those opened later, and waits until they are released; after `timeoutMs` the rest is broken off. */
+  /** Ends all streams, including those opened later, and waits until they are released; after `timeoutMs` the rest is broken off. */
   close(timeoutMs: number): Promise<void>;
 }
 
@@ -42,9 +42,9 @@ interface Entry {
   hasEnded: boolean;
 }
 
-/** How long a socket is open to who came with a bad credential, and does not log in. */
+/** How long a socket whose caller came with a bad credential stays open for a login. */
 export const STRANGER_MS = 2_000;
-/** Timers of the same length cost less than others. */
+/** Timers of equal length cost less than others. */
 const timerStepMs = 1_000;
 /** The longest delay that a Node timer takes. */
 const longestDelayMs = 2 ** 31 - 1;
@@ -93,7 +93,7 @@ export function createOpenStreams(options: OpenStreamsOptions): OpenStreams {
       if (caller.expiresAt !== null) entry.expiry = scheduleExpiry(entry, caller.expiresAt);
       entries.add(entry);
       heartbeat.start();
-      // Not at once: whoever opens it has not got its release yet.
+      // Not at once: the caller has not got its release function yet.
       if (isClosing) queueMicrotask(() => end(entry, goingAway));
       return () => {
         clearTimeout(entry.expiry);
@@ -124,7 +124,7 @@ export function createOpenStreams(options: OpenStreamsOptions): OpenStreams {
   };
 }
 
-/** The end of a stream as an error of GraphQL. */
+/** The end of a stream as a GraphQL error. */
 export function errorOfEnd({ code, message }: StreamEnd): GraphQLFormattedError {
   return { message, extensions: { code } };
 }

@@ -2,25 +2,25 @@ import type { ExecutionResult, GraphQLError } from "graphql";
 import type { Executor, GraphRequest, InspectedOperation } from "../execution/executor.ts";
 import type { SubscriptionEngine } from "./subscription-engine.ts";
 
-/** What runs operations, whatever protocol they came by. */
+/** Runs operations, whichever protocol they came by. */
 export interface OperationPorts {
   executor: Pick<Executor, "inspect" | "execute">;
   engine: Pick<SubscriptionEngine, "subscribe">;
 }
 
-/** An operation that runs. */
+/** A running operation. */
 export interface OperationRun {
   kind: InspectedOperation["kind"];
-  /** One result of a query or a mutation, all results of a subscription. One without `data` is the last: nothing more can come. */
+  /** The one result of a query or a mutation, or all results of a subscription. A result without `data` is the last. */
   results: AsyncGenerator<ExecutionResult, void, void>;
-  /** Releases everything at once; `results` end. */
+  /** Releases everything at once; `results` ends. */
   stop(): void;
 }
 
 /**
  * Starts an operation of any kind, or says why it cannot be run.
  *
- * @param inspected What it is, where that is known: to ask the executor counts as one operation of the caller's.
+ * @param inspected The admitted operation, where it is known: each call of the executor's `inspect` counts against the caller's rate.
  */
 export function runOperation(
   { executor, engine }: OperationPorts,
@@ -29,7 +29,7 @@ export function runOperation(
 ): OperationRun | { errors: readonly GraphQLError[] } {
   if ("errors" in inspected) return inspected;
   const { kind } = inspected;
-  // Returning from a subscription ends it at once; a query has to be told.
+  // Returning from a subscription ends it at once; a query needs the signal.
   const controller = kind === "subscription" ? null : new AbortController();
   const results = controller
     ? one(() => executor.execute({ ...request, signal: controller.signal }))
@@ -39,7 +39,7 @@ export function runOperation(
     results,
     stop() {
       controller?.abort();
-      // A failure after the end is nobody's any more.
+      // A failure after the end has nobody to be reported to.
       void results.return().catch(() => undefined);
     },
   };

@@ -17,17 +17,17 @@ export interface SubscriptionProtocolsOptions {
   executor: Pick<Executor, "inspect" | "execute" | "subscribe">;
   engine: SubscriptionEngine;
   /**
-   * Who calls, by what came with the first message of a socket (empty for the protocols over HTTP) and the request.
-   * @throws ToolyardError when the credential is not good
+   * The caller, by the payload of a socket's first message (empty for the protocols over HTTP) and the request.
+   * @throws ToolyardError when the credential is not valid
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller>;
-  /** The same, but a stranger where the credential is not good: who may still log in. Refused everything by `executor.inspect`, else. */
+  /** The same, but an anonymous caller where the credential is invalid: it may still log in; `executor.inspect` refuses everything else. */
   identify(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller>;
-  /** What goes with every operation to the subgraphs. */
+  /** The context that goes with every operation to the subgraphs. */
   contextOf(caller: Caller, request: RequestHead): OperationContext;
   /** Hosts of the HTTP callback protocol; none turns it off. */
   callbackHosts?: readonly string[];
-  /** The longest message of a socket whose caller is not known, or not yet. */
+  /** The longest message of a socket whose caller is not known, or not known yet. */
   maxAnonymousMessageBytes?: number;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
@@ -37,12 +37,12 @@ export interface SubscriptionProtocolsOptions {
 export interface SubscriptionProtocols {
   /** Takes over a WebSocket upgrade of /graphql, in the protocol that the client offers. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** A request of /graphql. @returns false, with nothing answered, when it is an ordinary one; what was found out about it is in `found` */
+  /** A request of /graphql. @returns false, with nothing answered, for an ordinary request; `found` then has its inspection */
   handleOperation(exchange: HttpExchange): Promise<boolean>;
   /** A request of /graphql/stream. */
   handleStream(exchange: HttpExchange): Promise<void>;
   readonly openStreams: number;
-  /** Ends what callers hold whose credential was revoked. */
+  /** Ends the streams of callers whose credential was revoked. */
   endWhere(isConcerned: (caller: Caller) => boolean, message: string): void;
   /** Ends everything and waits until it is closed, `timeoutMs` at most. */
   close(timeoutMs?: number): Promise<void>;
@@ -68,7 +68,7 @@ export function createSubscriptionProtocols(options: SubscriptionProtocolsOption
       Object.assign(contextOf(caller, request), { isOnSocket: true }),
     ...(maxAnonymousMessageBytes !== undefined && { maxAnonymousMessageBytes }),
   };
-  // Of several that a client offers, the first of these is spoken.
+  // When a client offers several, the first of these is spoken.
   const overSocket = [graphqlTransportWs, subscriptionsTransportWs].map((protocol) =>
     createSocketConnections(protocol, overSockets),
   );

@@ -3,21 +3,21 @@ import type { HttpExchange } from "./http-exchange.ts";
 
 /** An answer that goes on for as long as both sides want. */
 export interface ResponseStream {
-  /** Aborted when the connection is closed, by whomever. */
+  /** Aborted when either side closes the connection. */
   readonly closed: AbortSignal;
-  /** Resolves when the client has room for more: what makes a slow client's stream wait. @returns false when the client is gone */
+  /** Resolves when the client has room for more; awaiting it is back-pressure. @returns false when the client is gone */
   write(text: string): Promise<boolean>;
-  /** Left out while the client does not take what it was sent before. */
+  /** Skipped while the client has not read earlier data. */
   beat(text: string): void;
   /** The connection is broken off when the client does not take the rest in time. */
   end(text?: string): void;
-  /** Drops the connection and what is not sent yet. */
+  /** Drops the connection with all unsent data. */
   breakOff(): void;
 }
 
 export interface ResponseStreamOptions {
   headers: OutgoingHttpHeaders;
-  /** How long a client may leave unread what it was sent, until its connection is broken off. */
+  /** How long a client may leave sent data unread, until its connection is broken off. */
   stalledMs: number;
 }
 
@@ -46,7 +46,7 @@ export function openResponseStream(exchange: HttpExchange, options: ResponseStre
   response.writeHead(200, {
     ...exchange.headers,
     "cache-control": "no-cache, no-transform",
-    // Tells nginx and those like it to pass on every part as it comes.
+    // Tells nginx and similar proxies to pass on every part as it comes.
     "x-accel-buffering": "no",
     ...headers,
   });

@@ -10,18 +10,18 @@ import { logPositionOf, sequenceOf } from "./log-position.ts";
 export interface FollowGraphOptions {
   live: LiveGraph;
   request: GraphRequest;
-  /** The subscription on a graph, or why that graph does not allow it. */
+  /** The subscription on a graph, or the error for which that graph refuses it. */
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
   /**
-   * How long is waited, more or less, before a stream that broke is opened again: so often, unless it went well in between. By
-   * default about a minute in all, in which a subgraph has restarted.
+   * Delays, before jitter, between attempts to open a broken stream again; the count starts anew once a stream went well. The
+   * default lasts long enough for a subgraph to restart.
    */
   reopenMs?: readonly number[];
 }
 
 const RETRY_MS = 1_000;
 const REOPEN_MS = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
-/** A stream that was open for so long has gone well though its events say nothing of their place in a log. */
+/** A stream that was open this long counts as having gone well, even if its events have no position in a log. */
 const STEADY_MS = 10_000;
 
 type Results = AsyncGenerator<ExecutionResult, void, void>;
@@ -29,19 +29,19 @@ type Step = IteratorResult<ExecutionResult, void>;
 
 /**
  * A subscription that outlives a change of the supergraph without its client noticing. Where the new graph would do the same by the
- * same subgraphs, the stream just goes on, and the old graph is let go of; where it is planned otherwise, it is opened anew, after the
+ * same subgraphs, the stream just goes on, and the old graph is released; where it is planned otherwise, it is opened anew, after the
  * last sequence delivered when the field has `after` and its events say their `sequence`; where the new graph does not allow it, it ends
- * with an error that says so. Without `after` to go on from, what happens between the two streams is not seen, as at any reconnect.
+ * with an error that says so. Without `after` to go on from, events between the two streams are lost, as at any reconnect.
  *
- * It outlives a restart of its subgraph in the same way: a stream that was open and broke is opened again, backed off. Only where that
- * does not help for long, or would give events twice, the client is told.
+ * It outlives a restart of its subgraph in the same way: a stream that was open and broke is opened again, with back-off. The client
+ * gets an error only when retries keep failing, or would repeat events.
  */
 export function followGraph(options: FollowGraphOptions): Results {
   const { live, request, admit, reopenMs = REOPEN_MS } = options;
   let held = live.hold();
-  /** How `stream` is run; not asked for before there is something to compare with. */
+  /** How `stream` is run; computed only when there is something to compare with. */
   let way: string | null = null;
-  /** Whether any stream was open: what cannot be had from the beginning is told at once. */
+  /** Whether any stream was open: a stream that fails from the beginning is reported at once. */
   let wasOpen = false;
   let openedAt = 0;
   const onOpen = () => {
@@ -51,7 +51,7 @@ export function followGraph(options: FollowGraphOptions): Results {
   const open = (graph: Graph, asked: Omit<GraphRequest, "signal">): Results =>
     graph.executor.subscribe({ ...asked, signal: request.signal, onOpen });
   const first = admit(held.graph);
-  /** Whether its events have a place in a log: a field `sequence` of another kind is none. */
+  /** Whether its events have a position in a log: a field `sequence` of another kind is none. */
   const readsLog = "hash" in first && logPositionOf(first, request) !== null;
   let stream = open(held.graph, request);
   let pending: Promise<Step> | null = null;
@@ -80,7 +80,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     held.release();
   }
 
-  /** Goes over to the graph in service. @returns an error when the subscription cannot */
+  /** Switches to the graph in service. @returns an error when the subscription cannot */
   async function move(): Promise<readonly GraphQLError[] | null> {
     isStale = false;
     const next = live.hold();
@@ -104,7 +104,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     } catch (error) {
       next.release();
       if (!isBusy(error)) throw error;
-      // Planners have much to do just after a swap: the stream goes on as it is, and this is tried again.
+      // Planners are busy just after a swap: the stream goes on as it is, and this is tried again.
       if (!hasEnded) retry = setTimeout(onSwap, RETRY_MS * (1 + Math.random())).unref();
       return null;
     }
@@ -115,13 +115,13 @@ export function followGraph(options: FollowGraphOptions): Results {
     const before = { stream, held };
     held = next;
     if (way !== null && way === nextWay) {
-      // Its clients are the next graph's, too.
+      // Its clients belong to the next graph as well.
       before.held.release();
       return null;
     }
     way = nextWay;
     stream = open(next.graph, resumedOn(admitted) ?? request);
-    // The new one is opened before the old one is closed.
+    // The new stream is opened before the old one is closed.
     pending = stream.next();
     pending.catch(() => undefined); // met by whoever takes the next result
     await before.stream.return();
@@ -137,7 +137,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     });
   }
 
-  /** The subscription from where it is; null when it began at a place in a log, and its events do not say how far it came. */
+  /** The subscription from its current position; null when it reads a log, and its events do not carry their position. */
   function resumedOn(admitted: AdmittedOperation): Omit<GraphRequest, "signal"> | null {
     const position = logPositionOf(admitted, request);
     if (position && lastSequence !== null) return resumeAfter(admitted, request, lastSequence);
@@ -145,8 +145,8 @@ export function followGraph(options: FollowGraphOptions): Results {
   }
 
   /**
-   * Opens a stream again that was open and broke: a subgraph that was restarted, or that lost patience with a slow client, is nothing
-   * that clients need to know of. @returns whether that was tried
+   * Opens a broken stream again: clients need not know that a subgraph was restarted, or that it lost patience with a slow
+   * client. @returns whether that was tried
    */
   async function reopen({ errors, data }: ExecutionResult): Promise<boolean> {
     const isBroken = data === undefined && errors?.[0]?.extensions["code"] === "UPSTREAM_UNAVAILABLE";
@@ -166,7 +166,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     return true;
   }
 
-  /** The error with which the stream ends, and where to go on for those who can. */
+  /** The error with which the stream ends, and the position to go on from for clients that can. */
   function told(result: ExecutionResult): ExecutionResult {
     const [error] = result.errors ?? [];
     if (!error || result.data !== undefined || lastSequence === null) return result;
@@ -231,8 +231,8 @@ export function followGraph(options: FollowGraphOptions): Results {
 }
 
 /**
- * How a graph would run a subscription, as a hash: the same for the same fetches from the same places. Null when it would not.
- * @throws GraphQLError when it cannot be said now
+ * How a graph would run a subscription, as a hash: equal for equal fetches from equal places. Null when it would refuse it.
+ * @throws GraphQLError when it cannot be determined now
  */
 async function wayOf(graph: Graph, request: GraphRequest): Promise<string | null> {
   try {

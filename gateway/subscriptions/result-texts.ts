@@ -1,12 +1,12 @@
 import type { ExecutionResult } from "graphql";
 
-/** Results as JSON, written once for all who are sent the same object one after the other. */
+/** Results as JSON, serialized once for all clients that are sent the same object one after the other. */
 export interface ResultTexts {
   /** The result in JSON and a closing brace, which ends the message around it. */
   of(result: ExecutionResult): Buffer;
 }
 
-/** Those who share a stream are sent a result right after each other; what others are sent in between is little. */
+/** Clients that share a stream are sent a result right after each other; few other results come in between. */
 const known = 8;
 
 export function createResultTexts(): ResultTexts {

@@ -1,6 +1,6 @@
 /**
- * About how many bytes a result takes in memory: enough to tell large events from small ones, not a measurement. Texts count their
- * length, all else a few bytes each.
+ * About how many bytes a result takes in memory: enough to tell large events from small ones, not a measurement. Strings count
+ * their length, other values a few bytes each.
  */
 export function weightOf(value: unknown): number {
   if (typeof value === "string") return 16 + value.length;

@@ -7,52 +7,52 @@ import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { orderOf, type LogPosition } from "./log-position.ts";
 import { createUpstream, type Reader, type Results, type Upstream, type UpstreamLimits } from "./upstream.ts";
 
-/** How many results one waits for others that are behind to come to where it wants to begin. */
+/** How many results a new reader waits for slower upstreams to reach its starting position. */
 const maxAhead = 2_000;
-/** How often it is looked whether they come nearer. */
+/** How often their progress is checked. */
 const nearerMs = 500;
 
 export interface SharedUpstreamsOptions extends Partial<UpstreamLimits> {
-  /** Opens a stream of its own, with the signal of the request it is given. */
+  /** Opens a stream of its own, with the signal of the given request. */
   open(request: GraphRequest): Results;
   /** Where the subscription begins in a log; null when it does not read one. */
   positionOf(request: GraphRequest): LogPosition | null;
-  /** All of a request's context that results may depend on, as JSON can say it; the caller and their headers unless given. */
+  /** All of a request's context that results may depend on, as JSON; the caller and their headers unless given. */
   identityOf?(context: OperationContext): unknown;
-  /** False: each has a stream of their own. */
+  /** False: each subscription has a stream of its own. */
   isSharing?: boolean;
 }
 
 interface SubscribeOptions {
   /** Called once, when it has ended. */
   onEnd?: (() => void) | undefined;
-  /** What this one is given in place of a result that has errors. */
+  /** The result that this reader is given in place of one that has errors. */
   present?: ((result: ExecutionResult) => ExecutionResult) | undefined;
 }
 
-/** One stream of results for all who ask the same as the same caller. */
+/** One stream of results for all equal requests of the same caller. */
 export interface SharedUpstreams {
   /**
-   * Like `open`, but the same for all who ask for it. A result is one object for all of them: do not change it. Results wait in a
-   * buffer that all share; whoever lets too many wait for too long gets SLOW_CONSUMER with the last sequence taken.
+   * Like `open`, but shared by all equal requests. A result is one object for all readers: do not change it. Results wait in a
+   * shared buffer; a reader that lets too many wait for too long gets SLOW_CONSUMER with the last sequence taken.
    */
   subscribe(request: GraphRequest, options?: SubscribeOptions): Results;
   /** Streams open now. */
   readonly openUpstreams: number;
-  /** Those who read them. */
+  /** Their readers. */
   readonly activeReaders: number;
-  /** Results that were not given to readers because they were too slow, since the start. */
+  /** Results that were dropped because their readers were too slow, since the start. */
   readonly droppedResults: number;
 }
 
 /**
- * Lets subscriptions share their upstream where nobody can tell: the same operation, variables and caller, and
- * - nothing has come of the upstream yet; or
+ * Lets subscriptions share an upstream where sharing cannot be noticed: the same operation, variables and caller, and
+ * - the upstream has yielded nothing yet; or
  * - it reads a log (`after`, `sequence`) and is at the place where the new reader wants to begin, or comes to it soon: live, for one
- *   that begins now, or right after the sequence that it names. Otherwise one that replays has an upstream of its own until it has
+ *   that begins now, or right after the sequence that it names. Otherwise a reader that replays has its own upstream until it has
  *   caught up.
  *
- * What begins with a snapshot is therefore never joined late. The upstream is read as fast as its fastest reader reads.
+ * A stream that begins with a snapshot is therefore never joined late. The upstream is read as fast as its fastest reader reads.
  */
 export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUpstreams {
   const { open, positionOf, identityOf = callerAndHeaders, isSharing = true } = options;
@@ -67,7 +67,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     now: Date.now,
     ...options,
   };
-  /** By key. Several of one key are at different places of a log, until those behind have caught up with those ahead. */
+  /** By key. Upstreams of one key are at different places of a log, until those behind have caught up with those ahead. */
   const upstreams = new Map<string, Upstream[]>();
   let openUpstreams = 0;
   let activeReaders = 0;
@@ -79,11 +79,11 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     if (upstream.head === 0 && upstream.log?.after === log?.after) return 0;
     if (!log) return null;
     if (log.after !== null) return upstream.positionAfter(log.after) ?? placeAhead(upstream, log.after);
-    // One that nobody reads to the end is behind the present.
+    // An upstream that nobody reads to the end is behind the present.
     return isLive(upstream) && upstream.isPulling ? upstream.head : null;
   }
 
-  /** Where to wait for a sequence that comes soon: who connects again after a restart has not read quite as far as others. */
+  /** Where to wait for a sequence that comes soon: a client that connects again after a restart may have read less than others. */
   function placeAhead(upstream: Upstream, after: string): number | null {
     const wanted = orderOf(after);
     const last = orderOf(upstream.lastSequence);
@@ -127,7 +127,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     else upstreams.delete(key);
   }
 
-  /** Closes upstreams that have come to where another one has been: their readers go on there. */
+  /** Closes upstreams that have caught up with another: their readers go on there. */
   function onResult({ log, key }: Upstream): void {
     const all = log ? (upstreams.get(key) ?? []) : [];
     if (all.length < 2) return;
@@ -147,7 +147,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   function move(from: Upstream, to: Upstream): void {
     for (const reader of from.readers) {
       const position = to.positionAfter(reader.lastSequence);
-      // It has something to take that is not there any more; it comes along later.
+      // It still has a result to take that the other no longer keeps; it moves later.
       if (position === null) continue;
       from.remove(reader);
       reader.position = position;
@@ -163,8 +163,8 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   }
 
   /**
-   * Gives a reader that waits for others to come to where it begins an upstream of its own when they do not: nobody knows whether the
-   * sequence that it names is one.
+   * Gives a reader that waits for others to reach its starting position an upstream of its own when they do not: nobody knows
+   * whether the sequence that it names exists.
    */
   function watchApproach(reader: Reader, startOwn: () => Upstream): void {
     const { upstream } = reader;
@@ -227,7 +227,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   };
 }
 
-/** What is read by a reader. By hand and not as a generator: one that waits for an event would hear of `return` only after it. */
+/** A reader's results. Written by hand, since a generator that waits for an event would hear of `return` only after it. */
 function createResults(reader: Reader, end: () => void, present: SubscribeOptions["present"]): Results {
   const next = present
     ? async () => {
@@ -254,12 +254,12 @@ function createResults(reader: Reader, end: () => void, present: SubscribeOption
   };
 }
 
-/** Whether it began with what happened from then on, rather than with a replay. */
+/** Whether it began with events from then on, rather than with a replay. */
 function isLive({ log }: Upstream): boolean {
   return log?.after === null;
 }
 
-/** Equal for requests of which nobody can tell the results apart, but for where in a log they begin. */
+/** Equal for requests whose results cannot be told apart, except for their position in a log. */
 function keyOf(
   { query, operationName, variables, context }: GraphRequest,
   log: LogPosition | null,
@@ -269,7 +269,7 @@ function keyOf(
     .filter(([name]) => name !== log?.variable)
     .sort(([one], [other]) => (one < other ? -1 : 1));
   const told = JSON.stringify([query, operationName ?? null, others, identityOf(context)]);
-  // There may be as many as callers, and queries may be long.
+  // There may be as many keys as callers, and queries may be long.
   return createHash("sha256").update(told).digest("base64");
 }
 

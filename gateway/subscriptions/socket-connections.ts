@@ -14,7 +14,7 @@ import { runOperation, type OperationPorts, type OperationRun } from "./operatio
 import { createResultTexts } from "./result-texts.ts";
 import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
 
-/** A message of a client, whatever its protocol calls it. */
+/** A client's message, independent of the protocol's names. */
 export type SocketMessage =
   | { kind: "init"; params: Record<string, unknown> }
   | StartMessage
@@ -37,46 +37,46 @@ interface Close {
   reason: string;
 }
 
-/** A wire protocol of operations over one WebSocket: what its messages are, and where it differs from others. All texts are JSON. */
+/** A wire protocol of operations over one WebSocket: its messages, and its differences from others. All texts are JSON. */
 export interface SocketProtocol {
   /** Its `Sec-WebSocket-Protocol`. */
   readonly name: string;
   /** @throws Error when the text is no message that a client of the protocol sends */
   read(text: string): SocketMessage;
-  /** Answers such a text; null: the socket is closed. */
+  /** The answer to such a text; null: the socket is closed. */
   readonly badMessage: string | null;
-  /** Sent once it is known who is at the other end. */
+  /** Sent once the caller is known. */
   readonly greetings: readonly string[];
   /** Sent at each heartbeat to a client that has read everything; null: WebSocket's own pings are enough. */
   readonly beat: string | null;
-  /** Sent before a socket is closed to a caller who may not be here; null: the close says it. */
+  /** Sent before a socket is closed to a refused caller; null: the close code says it. */
   turnAway(error: { message: string; code?: ErrorCode }): string | null;
-  /** What comes before a result; a closing brace follows it. */
+  /** The text before a result; a closing brace follows the result. */
   resultStart(id: string): string;
   complete(id: string): string;
-  /** Of an operation that does not begin. */
+  /** For an operation that does not begin. */
   error(id: string, errors: readonly (GraphQLError | GraphQLFormattedError)[]): string;
-  /** An operation before it is known who asks. */
+  /** The close for an operation that comes before the caller is known. */
   readonly uninitialized: Close;
-  /** Whether operations wait that come while that is being found out, as of clients that do not wait for the acknowledgement. */
+  /** Whether operations wait while the caller is being identified, for clients that do not wait for the acknowledgement. */
   readonly allowsEarlyStart: boolean;
-  /** Whether an operation under an id that is in use ends the other one; else the socket is closed. */
+  /** Whether an operation whose id is in use ends the other one; else the socket is closed. */
   readonly replacesOperations: boolean;
-  /** Whether a client that stops an operation is told when that has ended. */
+  /** Whether a client that stops an operation is told when it has ended. */
   readonly confirmsStop: boolean;
 }
 
 export interface SocketConnectionsOptions extends OperationPorts {
   /**
-   * Who is at the other end, from the payload of `connection_init` and the upgrade request.
-   * A caller with a `refusal`, whose message is the reason of the close, where the credential is not good.
+   * The caller, from the payload of `connection_init` and the upgrade request.
+   * A caller with a `refusal`, whose message is the reason of the close, where the credential is not valid.
    */
   authenticate(connectionParams: Readonly<Record<string, unknown>>, request: RequestHead): Promise<Caller> | Caller;
-  /** What goes with every operation to the subgraphs. */
+  /** The context that goes with every operation to the subgraphs. */
   contextOf(caller: Caller, request: RequestHead): OperationContext;
   log: Pick<Logger, "error" | "debug">;
   heartbeatMs?: number;
-  /** The longest message of a client that is not known, or not yet. */
+  /** The longest message of a client whose caller is not known, or not known yet. */
   maxAnonymousMessageBytes?: number;
 }
 
@@ -94,27 +94,27 @@ interface Connection {
   initTimer: NodeJS.Timeout | undefined;
   /** Whether `connection_init` has come. */
   hasBegun: boolean;
-  /** Null until it is known who it is. */
+  /** Null until the caller is known. */
   caller: Caller | null;
   operations: Map<string, OperationRun>;
-  /** Operations that wait until that is known; null where the protocol has none, and once it is known. */
+  /** Operations that wait until the caller is known; null where the protocol has none, and afterwards. */
   early: Map<string, StartMessage> | null;
 }
 
 const MAX_MESSAGE_BYTES = 1_048_576;
 const MAX_OPERATIONS = 100;
-/** How long a client may leave unread what it was sent. */
+/** How long a client may leave sent data unread. */
 const STALLED_MS = 60_000;
 /** How long a client may take to send `connection_init`. */
 const INIT_TIMEOUT_MS = 5_000;
 
-/** RFC 6455's own codes: a server that stops, and a message that is too long. */
+/** RFC 6455's own codes: the server stops, and the message is too long. */
 const GOING_AWAY: Close = { code: 1001, reason: "Going away" };
 const TOO_BIG = 1009;
 
 /**
- * Serves operations over WebSockets. A bad credential, and one that expires, closes a socket with 4401, after which clients do not
- * try again: they would with the same. Until then who came with one may log in. A shutdown closes with 1001.
+ * Serves operations over WebSockets. A bad or expired credential closes a socket with 4401, after which clients do not
+ * try again: they would with the same. Until then a caller with a bad credential may log in. A shutdown closes with 1001.
  */
 export function createSocketConnections(
   protocol: SocketProtocol,
@@ -130,7 +130,7 @@ export function createSocketConnections(
   const writers = createSocketWriters({ heartbeatMs, stalledMs: STALLED_MS, now: Date.now });
   const texts = createResultTexts();
   const streams = createOpenStreams({ heartbeatMs });
-  /** Upgraded, but nobody yet: they end with their timeout, or when the server stops. */
+  /** Upgraded sockets without a caller yet: they end with their timeout, or when the server stops. */
   const newcomers = new Set<WebSocket>();
 
   function close({ socket }: Pick<Connection, "socket">, { code, reason }: Close): void {
@@ -216,7 +216,7 @@ export function createSocketConnections(
     if (text !== null && socket.readyState === socket.OPEN && socket.bufferedAmount === 0) void writer.send(text);
   }
 
-  /** Who came with a bad credential has a moment for logging in. */
+  /** A caller with a bad credential has a moment to log in. */
   function endStranger(connection: Connection, refusal: { message: string; code: ErrorCode }): void {
     const timer = setInterval(() => {
       if (connection.operations.size === 0) void turnAway(connection, refusal);

@@ -1,47 +1,47 @@
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 
-/** Sends the messages of one socket. What is sent to a closed one is dropped: a socket that fails is closed, and says so. */
+/** Sends the messages of one socket. Messages to a closed one are dropped: a socket that fails is closed, and reports it. */
 export interface SocketWriter {
-  /** @returns null, or what settles when there is room for the next message: what makes a slow client's stream wait */
+  /** @returns null, or a promise that settles when there is room for the next message; awaiting it is back-pressure */
   send(message: string): Promise<void> | null;
-  /** Sends a message in two parts, the second of which may be the same for many sockets. */
+  /** Sends a message in two parts, the second of which many sockets may share. */
   sendParts(begin: string, rest: Buffer): Promise<void> | null;
-  /** Asks the client for a sign of life; drops the connection when it owes one for too long. */
+  /** Sends a ping; drops the connection when an answer is overdue. */
   beat(): void;
 }
 
 export interface SocketWritersOptions {
-  /** How often `beat` is called: a client that has nothing to read must have answered by then. */
+  /** How often `beat` is called: a client with nothing to read must have answered by then. */
   heartbeatMs: number;
-  /** How long a client may take that has much to read before it comes to the ping. */
+  /** How long a client with much to read may take to reach the ping. */
   stalledMs: number;
   now: () => number;
 }
 
 /** The writers of all sockets of a protocol. */
 export interface SocketWriters {
-  /** @param connection What the socket was made of */
+  /** @param connection The options that the socket was created with */
   create(socket: WebSocket, connection: Duplex): SocketWriter;
 }
 
-/** What may wait in this process for the operating system to take it. */
+/** How many bytes may wait in this process for the operating system to take them. */
 const maxWaitingBytes = 65_536;
-/** While more waits, nothing is read from the client: its messages would be answered into memory. */
+/** While more waits, nothing is read from the client: answers to its messages would only fill memory. */
 const maxUnreadBytes = 1_048_576;
 /** Smaller messages are copied into one piece. */
 const maxCopiedBytes = 4_096;
 const TEXT_FRAME = 0x81;
 
 /**
- * Hands messages to the operating system together where several are sent at once: with many events, system calls are what a stream
- * costs most. The frames are written here and not by `ws`, which would copy and encode a message for each socket anew.
+ * Hands messages to the operating system together where several are sent at once: with many events, system calls are the largest
+ * cost of a stream. The frames are written here and not by `ws`, which would copy and encode a message for each socket anew.
  */
 export function createSocketWriters(options: SocketWritersOptions): SocketWriters {
   const { heartbeatMs, stalledMs, now } = options;
-  /** Those that wait for the event loop to have been through what happens now. */
+  /** Sockets corked until the end of this turn of the event loop. */
   let corked: Duplex[] = [];
-  /** Counts how often that was. */
+  /** Counts those turns. */
   let turn = 0;
   let isTurnEnding = false;
 
@@ -55,10 +55,10 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
 
   return {
     create(socket, connection) {
-      /** When the last message was sent: what comes in the same turn waits for its end. */
+      /** The turn in which the last message was sent: further ones of the same turn wait for its end. */
       let sentIn = -1;
       let pingedAt: number | null = null;
-      /** Since the last sign of life. */
+      /** Sent since the last pong. */
       let sentBytes = 0;
 
       socket.on("pong", () => {

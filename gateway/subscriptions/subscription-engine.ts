@@ -5,27 +5,27 @@ import { createSharedUpstreams } from "./shared-upstreams.ts";
 
 export interface SubscriptionEngineOptions {
   executor: Pick<Executor, "inspect" | "subscribe">;
-  /** Results that may wait for one client. */
+  /** How many results may wait for one client. */
   maxQueuedEvents?: number;
   /** How long more than these may wait for a client. */
   slowConsumerGraceMs?: number;
 }
 
-/** Runs the subscriptions of all clients, whatever protocol they speak. */
+/** Runs the subscriptions of all clients, whichever protocol they speak. */
 export interface SubscriptionEngine {
   /**
    * Results in order, each once. The stream ends after a result with errors when it breaks, and with `extensions.code`
-   * SLOW_CONSUMER and `lastSequence` when it is read too slowly. Whoever starts a stream ends it by `return` or by the signal.
+   * SLOW_CONSUMER and `lastSequence` when it is read too slowly. The caller ends a stream by `return` or by the signal.
    * A result may be one object for several clients.
    */
   subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
   /** Streams open now. */
   readonly activeStreams: number;
-  /** Events that were thrown away because a client was too slow, since the start. */
+  /** Events dropped because a client was too slow, since the start. */
   readonly droppedEvents: number;
 }
 
-/** Each subscription with a stream of its own. The gateway's gate is an engine whose streams are shared (`operation-gate.ts`). */
+/** Gives each subscription a stream of its own. The gateway's gate is an engine whose streams are shared (`operation-gate.ts`). */
 export function createSubscriptionEngine(options: SubscriptionEngineOptions): SubscriptionEngine {
   const { executor, maxQueuedEvents: maxQueued, slowConsumerGraceMs: graceMs } = options;
   const streams = createSharedUpstreams({

@@ -19,7 +19,7 @@ const KEEP_ALIVE = '{"type":"ka"}';
 
 /**
  * The protocol of subscriptions-transport-ws (https://github.com/apollographql/subscriptions-transport-ws, `PROTOCOL.md`), which
- * older clients of Apollo speak. A caller who may not be here is told so by `connection_error`, and then the socket is closed.
+ * older clients of Apollo speak. A refused caller is sent `connection_error`, and then the socket is closed.
  */
 export const subscriptionsTransportWs: SocketProtocol = {
   name: DEPRECATED_GRAPHQL_WS_PROTOCOL,

@@ -21,7 +21,7 @@ const WATCH = `subscription Watch($after: String) {
 }`;
 const WATCH_PLAINLY = "subscription ($after: String) { changed: productChanged(after: $after) { sequence } }";
 
-/** What every protocol of subscriptions owes its clients, whoever they are. */
+/** The contract that every protocol of subscriptions keeps. */
 export function describeProtocol(driver: ProtocolDriver): void {
   let composed: Composed;
   beforeAll(() => {
@@ -281,7 +281,7 @@ async function all(stream: ClientStream): Promise<ClientResult[]> {
   return results;
 }
 
-/** Takes what still comes. */
+/** Drains the remaining results. */
 async function untilEnd(stream: ClientStream, seen: string[]): Promise<void> {
   for (let result = await stream.next(); result !== null; result = await stream.next())
     seen.push(sequenceOf(result) ?? "");

@@ -8,47 +8,47 @@ import { weightOf } from "./result-weight.ts";
 export type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
 
-/** How many results are taken before others have their turn: a replay would leave no time for anything else in this process. */
+/** How many results are taken before others have their turn: a long replay would otherwise hold the event loop. */
 const pullsWithoutPause = 16;
 
 export interface UpstreamLimits {
-  /** How many results may wait for a reader; those of the one that is furthest hold the stream back. */
+  /** How many results may wait for a reader; the fastest reader's backlog holds the stream back. */
   maxQueued: number;
-  /** How long more than that may wait: who has not taken half of it in this time is too slow. */
+  /** How long more than that may wait: a reader that has not taken half of it in this time is too slow. */
   graceMs: number;
-  /** How many may wait for a reader at all while others read on. */
+  /** How many results may wait for a reader in all while others read on. */
   maxBehind: number;
   /** The same two in bytes, by `weightOf`: whichever is reached first counts. */
   maxQueuedBytes: number;
   maxBehindBytes: number;
-  /** How long and how many results are kept of a stream that is new, for others that begin a little later. */
+  /** How long and how many results of a new stream are kept for readers that begin a little later. */
   keptMs: number;
   maxKept: number;
   now: () => number;
 }
 
-/** What happens to a stream and its readers. */
+/** Events of a stream and its readers. */
 interface UpstreamEvents {
-  /** A reader has ended, in whatever way. `dropped`: results it was not given because it was too slow. */
+  /** A reader has ended, for any reason. `dropped`: results it was not given because it was too slow. */
   onReaderEnd(reader: Reader, dropped: number): void;
-  /** Something came. */
+  /** A result came. */
   onResult(upstream: Upstream): void;
 }
 
-/** One who reads a stream at their own pace. */
+/** A reader of a stream, at its own pace. */
 export interface Reader {
   upstream: Upstream;
-  /** Of the next result to take. */
+  /** The position of the next result to take. */
   position: number;
-  /** The sequence of the last result taken; the one it asked to begin after, before that. */
+  /** The sequence of the last result taken; before that, the one after which it asked to begin. */
   lastSequence: string | null;
-  /** Results up to this sequence are passed over. */
+  /** Results up to this sequence are skipped. */
   skipTo: number | null;
-  /** Whoever waits for the next result. */
+  /** The call that waits for the next result. */
   waiting: ((step: Step | Promise<never>) => void) | null;
-  /** Since when more results wait than may. */
+  /** Since when more results wait than are allowed. */
   fullSince: number | null;
-  /** It was too slow: its next result says so, and is the last. */
+  /** It was too slow: its next result reports that, and is the last. */
   isTooSlow: boolean;
   hasEnded: boolean;
   /** Called when it has ended. */
@@ -57,23 +57,23 @@ export interface Reader {
 
 /** A stream of results that several readers read, from a buffer that all share. */
 export interface Upstream {
-  /** Equal for streams of the same. */
+  /** Equal for streams of equal requests. */
   readonly key: string;
-  /** What log it reads and from where; null when it reads none. */
+  /** The log that it reads, and from where; null when it reads none. */
   readonly log: LogPosition | null;
   readonly readers: ReadonlySet<Reader>;
   /** The position of the next result to come. */
   readonly head: number;
-  /** The sequence of the last result that came; of where it began before that. */
+  /** The sequence of the last result that came; before that, the one it began after. */
   readonly lastSequence: string | null;
   readonly hasEnded: boolean;
-  /** Whether the next result is being waited for: nobody holds the stream back. */
+  /** Whether the next result is awaited: no reader holds the stream back. */
   readonly isPulling: boolean;
-  /** The position after a sequence; null when it is not there any more, or not yet. */
+  /** The position after a sequence; null when it is no longer kept, or not there yet. */
   positionAfter(sequence: string | null): number | null;
-  /** Adds a reader, or one that came from another stream. */
+  /** Adds a new reader, or one that moved here from another stream. */
   add(reader: Reader): void;
-  /** Takes a reader away that goes on elsewhere. */
+  /** Removes a reader that goes on elsewhere. */
   remove(reader: Reader): void;
   next(reader: Reader): Promise<Step>;
   /** Ends a reader; the stream ends with the last of them. */
@@ -90,16 +90,16 @@ export interface UpstreamOptions {
   events: UpstreamEvents;
 }
 
-/** @param options.source Begun when the first reader wants something. It is read as fast as its fastest reader reads. */
+/** @param options.source Started at the first read. It is read as fast as the fastest reader reads. */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { key, source, controller, log, limits, events } = options;
   const { maxQueued, graceMs, maxBehind, maxQueuedBytes, maxBehindBytes, keptMs, maxKept, now } = limits;
   const readers = new Set<Reader>();
   /** Results that some reader has not taken, or may still begin with; the first has the position `base`. */
   const results: ExecutionResult[] = [];
-  /** Of the same results, where they have one. */
+  /** The sequences of the same results, where they have one. */
   const sequences: (string | null)[] = [];
-  /** What came up to and with each of the same results, in bytes; up to `base`, and in all. */
+  /** The bytes that came up to and including each of the same results; up to `base`, and in all. */
   const weights: number[] = [];
   let weightAtBase = 0;
   let weight = 0;
@@ -121,11 +121,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const bytesFrom = (position: number) =>
     weight - (position === base ? weightAtBase : (weights[position - base - 1] ?? weight));
 
-  /** Whether there is room for more between a position and the present. */
+  /** Whether there is room for more results between a position and the present. */
   const hasRoom = (position: number, share = 1) =>
     head() - position <= maxQueued * share && bytesFrom(position) <= maxQueuedBytes * share;
 
-  /** Whether as much waits for the furthest reader as may. */
+  /** Whether the fastest reader's backlog has reached the limit. */
   function isHeldBack(): boolean {
     for (const { position } of readers) if (hasRoom(position)) return false;
     return true;
@@ -151,10 +151,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   }
 
   function push(result: ExecutionResult): void {
-    // Elsewhere a field of this name is no place to go on from.
+    // In other results a field of this name is no place to go on from.
     const sequence = log ? sequenceOf(result) : null;
     if (sequence !== null) places?.set(sequence, head());
-    // Where a client did not select it nobody knows where the stream is; it is no longer where it began.
+    // Where a client did not select it, the stream's position is unknown; it is no longer where it began.
     lastSequence = sequence;
     results.push(result);
     sequences.push(sequence);
@@ -175,7 +175,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     else watch(graceMs);
   }
 
-  /** Looks after readers of which too much waits, also when nothing more comes. */
+  /** Checks readers with too long a backlog, also when no more results come. */
   function watch(afterMs: number): void {
     if (graceTimer) return;
     graceTimer = setTimeout(() => {
@@ -197,7 +197,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     serve(reader);
   }
 
-  /** Forgets what all have taken. */
+  /** Forgets results that all readers have taken. */
   function trim(): void {
     let first = now() < keptUntil ? Math.max(base, head() - maxKept) : head();
     while (first < head() && bytesFrom(first) > maxQueuedBytes) first++;
@@ -218,7 +218,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     }
   }
 
-  /** What a reader gets now; null when that is still to come. */
+  /** The next result for a reader; null when it has not come yet. */
   function take(reader: Reader): Step | Promise<never> | null {
     if (reader.isTooSlow) {
       reader.isTooSlow = false;
@@ -298,7 +298,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         });
       }
       const step = take(reader);
-      // Half of what may wait has been taken: time to ask for more.
+      // Half of the allowed backlog has been taken: time to ask for more.
       if (!isPumping && !end && !reader.hasEnded && hasRoom(reader.position, 0.5)) void pump();
       if (step !== null) return Promise.resolve(step);
       return new Promise((resolve) => {
@@ -314,7 +314,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       clearTimeout(graceTimer);
       graceTimer = undefined;
       controller.abort(null);
-      // Nobody is there to be told.
+      // Nobody is left to be told.
       source.return().catch(() => undefined);
     },
   };

@@ -18,14 +18,14 @@ import type { SupergraphSource } from "./supergraph-source.ts";
 export interface ComposedSupergraphOptions {
   /** rover's supergraph.yaml. */
   file: string;
-  /** What `${env.…}` in it is. */
+  /** The values of `${env.…}` in it. */
   env: Environment;
   log: Pick<Logger, "info" | "warn" | "error">;
   /** How often running subgraphs are asked for their schemas. */
   pollIntervalMs: number;
   /** How often files are looked at. */
   fileIntervalMs?: number;
-  /** How long files must rest: who writes one may not be done, or writes several. */
+  /** How long files must rest: their writer may not be done, or may write several. */
   settleMs?: number;
 }
 
@@ -38,10 +38,10 @@ class CompositionError extends ToolyardError {
   }
 }
 
-/** A supergraph composed here of subgraphs' schemas, again when one of them, or the list of them, has changed. */
+/** A supergraph composed here of subgraphs' schemas, anew when one of them, or the list of them, has changed. */
 export function createComposedSupergraph(options: ComposedSupergraphOptions): SupergraphSource {
   const { file, env, log, pollIntervalMs, fileIntervalMs = 500, settleMs = 100 } = options;
-  /** What running subgraphs said last, by how they are configured. */
+  /** The latest schemas of running subgraphs, by their configuration. */
   const introspected = new Map<string, SubgraphSdl>();
   let config: SupergraphConfig = { federationVersion: null, subgraphs: [] };
   let inService = "";
@@ -57,13 +57,13 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
     return parseSupergraphConfig(yaml, { file, env });
   }
 
-  /** Composes what is configured. `running` has the schema of those that are asked for it. */
+  /** Composes the configured supergraph. `running` has the schemas of subgraphs that are asked for them. */
   async function compose(
     { subgraphs }: SupergraphConfig,
     running: (subgraphs: readonly ConfiguredSubgraph[]) => Promise<readonly SubgraphSdl[]>,
     signal: AbortSignal,
   ): Promise<string> {
-    // What is wrong with a file is said before anything is waited for.
+    // Faults of files are reported before any wait.
     const local = await readSubgraphs(
       subgraphs.filter((subgraph) => !isIntrospected(subgraph)),
       signal,
@@ -75,7 +75,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
     return composition.supergraphSdl;
   }
 
-  /** What a subgraph said last; one that is new is asked now. */
+  /** A subgraph's latest schema; a new subgraph is asked now. */
   async function known(subgraph: ConfiguredSubgraph, signal: AbortSignal): Promise<SubgraphSdl> {
     const found = introspected.get(keyOf(subgraph)) ?? (await readSubgraph(subgraph, signal));
     introspected.set(keyOf(subgraph), found);
@@ -116,7 +116,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
           reload.request();
         },
       });
-      /** Also what cannot be used now is looked at: it is what will be mended. */
+      /** Unusable files are watched as well: they are the ones that will be mended. */
       const follow = () => {
         files.follow([
           file,
@@ -160,7 +160,7 @@ function isIntrospected({ schema }: ConfiguredSubgraph): boolean {
   return schema.kind === "introspection";
 }
 
-/** A subgraph whose configuration has changed is another one. */
+/** A subgraph whose configuration has changed counts as another one. */
 function keyOf(subgraph: ConfiguredSubgraph): string {
   return JSON.stringify(subgraph);
 }

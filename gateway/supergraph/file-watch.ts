@@ -1,20 +1,20 @@
 import { unwatchFile, watchFile } from "node:fs";
 
-/** Files that are looked at, one set after the other. */
+/** Watches files, one set after the other. */
 export interface FileWatch {
-  /** Looks at these from now on, and at no others. */
+  /** Watches these from now on, and no others. */
   follow(files: Iterable<string>): void;
   close(): void;
 }
 
 /**
- * Calls back when a file has changed, came or went. Looks at the files themselves and not at their folders' notices: those do not come from
- * every file system, and not for a link that is pointed elsewhere, as Kubernetes does with what it mounts.
+ * Calls back when a file has changed, came or went. Checks the files themselves rather than notices of their folders: those do not come
+ * from every file system, nor for a link that is pointed elsewhere, as Kubernetes does with its mounts.
  */
 export function createFileWatch(options: { onChange: () => void; intervalMs: number }): FileWatch {
   const { onChange, intervalMs } = options;
   const followed = new Set<string>();
-  // Its own: others in this process may watch the same file.
+  // A watcher of its own: others in this process may watch the same file.
   const listener = () => onChange();
   return {
     follow(files) {

@@ -5,13 +5,13 @@ import { parseSupergraph } from "../execution/schema/supergraph.ts";
 import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
 import { parseCostModel } from "../admission/operation-cost.ts";
 
-/** One supergraph in service, with all that is cached of it. */
+/** One supergraph in service, with everything cached for it. */
 export interface Graph {
   supergraphSdl: string;
-  /** By the subgraph's name, as the supergraph says them. */
+  /** By the subgraphs' names in the supergraph. */
   subgraphUrls: ReadonlyMap<string, string>;
   executor: Executor;
-  /** What the world may run, and what services may. */
+  /** Admission to the schema for all clients, and to the one for services. */
   admission: { public: Admission; internal: Admission };
 }
 
@@ -22,7 +22,7 @@ export interface LiveGraph {
   ready(): Promise<void>;
   /** Runs something on the current graph, which stays usable until it is done. */
   use<Result>(work: (graph: Graph) => Promise<Result>): Promise<Result>;
-  /** Like `use` for what has no end in sight. Call `release` in the end. */
+  /** Like `use`, for work with no end in sight. Call `release` in the end. */
   hold(): { graph: Graph; release: () => void };
   /**
    * Puts another supergraph into service, prepared and warmed before.
@@ -36,7 +36,7 @@ export interface LiveGraph {
 
 export interface LiveGraphOptions {
   supergraphSdl: string;
-  /** How a subgraph is reached; `url` as the supergraph says it. Clients of the same name and URL are kept over a swap. */
+  /** How a subgraph is reached; `url` is the supergraph's. Clients of the same name and URL are kept over a swap. */
   createClient(name: string, url: string): SubgraphClient;
   limits: AdmissionOptions["limits"];
   introspection: boolean;
@@ -72,7 +72,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     log,
   } = options;
   const listeners = new Set<() => void>();
-  /** All whose clients are not closed: the current one and those on which something still runs. */
+  /** All whose clients are not closed: the current one and those with running operations. */
   const open = new Set<Held>();
 
   function prepare(supergraphSdl: string, known: ReadonlyMap<string, SubgraphClient>): Held {
@@ -118,7 +118,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
   }
   open.add(current);
 
-  /** Closes the clients of a graph that nobody uses any more, but for those that another one has, too. */
+  /** Closes the clients of a graph that nobody uses any more, except those that another one has, too. */
   function retire(held: Held): void {
     if (held !== current && held.users === 0 && open.delete(held)) discard(held);
   }
@@ -186,7 +186,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
         discard(next);
         throw error;
       }
-      // What is asked for most is planned before anyone has to wait for it.
+      // The most frequent operations are planned before anyone has to wait for it.
       const { planned, failed } = await next.graph.executor.warm(
         current.graph.executor.hottestOperations(MAX_WARMED),
         AbortSignal.timeout(WARM_UP_MS),
@@ -211,7 +211,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
   };
 }
 
-/** Said for whoever starts the gateway; graphql-js says it of any schema. */
+/** For the operator who starts the gateway; graphql-js says it of any schema. */
 function unusable(cause: unknown): unknown {
   if (cause instanceof ConfigError || isPublic(cause)) return cause;
   return new ToolyardError("BAD_USER_INPUT", `The supergraph cannot be used: ${messageOf(cause)}`, { cause });

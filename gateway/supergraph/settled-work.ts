@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Work that is asked for by changes and done once for all those that come together. */
+/** Work that changes request, done once for all requests that come together. */
 export interface SettledWork {
-  /** Asks for the work: begins when nothing more was asked for `settleMs` long, and not before the work under way is done. */
+  /** Requests the work: it begins after `settleMs` without another request, and not before the work under way is done. */
   request(): void;
   /** Aborts the work under way and waits for it to end. */
   close(): Promise<void>;

@@ -8,7 +8,7 @@ const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 10_000;
 
 /**
- * Asks for a subgraph's schema until it is there, ever less often. Says in the log which subgraph is awaited, and why.
+ * Asks for a subgraph's schema until it is there, with growing delays. Logs which subgraph is awaited, and why.
  * @throws the signal's reason
  */
 export async function awaitSubgraph(
@@ -40,7 +40,7 @@ export interface SubgraphPolling {
   close(): Promise<void>;
 }
 
-/** @param options.onSchema Called with each answer, the same as before or not */
+/** @param options.onSchema Called with each answer, changed or not */
 export function createSubgraphPolling(options: {
   intervalMs: number;
   onSchema: (schema: SubgraphSdl) => void;
@@ -60,7 +60,7 @@ export function createSubgraphPolling(options: {
         onSchema(schema);
       } catch (error) {
         if (signal.aborted) return;
-        // Said once: it may be away for long.
+        // Logged once: it may be away for long.
         if (!isAway)
           log.warn(
             { subgraph: subgraph.name, reason: messageOf(error) },

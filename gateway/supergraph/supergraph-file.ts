@@ -8,13 +8,13 @@ export interface SupergraphFileOptions {
   /** A supergraph's SDL. */
   file: string;
   log: Pick<Logger, "info" | "error">;
-  /** How often it is looked at. */
+  /** How often it is checked. */
   intervalMs?: number;
-  /** How long it must rest: who writes it may not be done. */
+  /** How long it must rest: its writer may not be done. */
   settleMs?: number;
 }
 
-/** A supergraph that somebody else has composed. */
+/** A supergraph that was composed elsewhere. */
 export function createSupergraphFile(options: SupergraphFileOptions): SupergraphSource {
   const { file, log, intervalMs = 500, settleMs = 100 } = options;
   return {

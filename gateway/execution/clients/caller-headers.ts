@@ -3,11 +3,11 @@ import { callerKey, type Caller, type CallerHeaderFacts } from "@toolyard/servic
 import type { OperationContext } from "./subgraph-client.ts";
 
 export interface CallerHeadersOptions {
-  /** Signs who the caller is and where their request came from, for longer than `keepMs`. */
+  /** Signs the caller and the request's origin, valid for longer than `keepMs`. */
   sign(caller: Caller, about: CallerHeaderFacts): Promise<string>;
   /** The header's name. */
   name: string;
-  /** How long what was signed is sent again for the same caller. */
+  /** How long a signed header is sent again for the same caller. */
   keepMs?: number;
   /** Epoch milliseconds. */
   now?: () => number;
@@ -26,7 +26,7 @@ export function createCallerHeaders(
     if (known && time < known.until) return known.headers;
     const headers = sign(caller, { clientAddress, isMutation }).then((value) => ({ [name]: value }));
     signed.set(key, { headers, until: time + keepMs });
-    // What could not be signed is signed anew; whoever asked for it learns why it could not.
+    // A failed signature is tried anew; the caller who asked for it gets the error.
     headers.catch(() => signed.set(key, { headers, until: 0 }));
     return headers;
   };

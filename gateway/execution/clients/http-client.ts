@@ -20,9 +20,9 @@ import { createWirePool, WireTimeout } from "./wire/wire-pool.ts";
 export interface HttpClientOptions {
   /** The subgraph's name. */
   name: string;
-  /** Where it answers GraphQL over HTTP, and subscriptions. */
+  /** The URL at which it answers GraphQL over HTTP, and subscriptions. */
   url: string;
-  /** How it is subscribed to: by graphql-transport-ws unless it speaks server-sent events only. */
+  /** The protocol of its subscriptions: graphql-transport-ws unless it speaks server-sent events only. */
   subscriptions?: "graphql-ws" | "sse";
   /** The headers that say on whose behalf an operation runs: the signed caller, the request id. */
   headersFor(context: OperationContext, isMutation?: boolean): Promise<Record<string, string>> | Record<string, string>;
@@ -31,7 +31,7 @@ export interface HttpClientOptions {
   connectTimeoutMs?: number;
   maxResponseBytes?: number;
   maxConnections?: number;
-  /** Events of one subscription that may wait here while the client is slow. */
+  /** How many events of one subscription may wait here while the client is slow. */
   maxBufferedEvents?: number;
 }
 
@@ -56,7 +56,7 @@ export function createHttpClient(options: HttpClientOptions): SubgraphClient {
     // Left out, it would mean any.
     "accept-encoding: identity\r\n";
 
-  /** Queries as JSON. There are as many as the plans in use have. */
+  /** Queries as JSON, as many as there are in the plans in use. */
   const queries = new LRUCache<string, string>({
     max: 10_000,
     maxSize: 4_000_000,
@@ -184,7 +184,7 @@ function unavailable(name: string, what: string): SubgraphResponse {
   return { errors: [{ message, extensions: { code: "UPSTREAM_UNAVAILABLE" } }] };
 }
 
-/** Why there is no answer, without what is the operator's business only. */
+/** The public reason for a missing answer, without the operator's details. */
 function transportError(name: string, error: unknown): SubgraphError {
   const unavailable = (reason: string, code = "UPSTREAM_UNAVAILABLE"): SubgraphError => ({
     message: `The subgraph "${name}" is unavailable: ${reason}.`,

@@ -23,7 +23,7 @@ export interface HttpSubscriberOptions {
   headersFor(context: OperationContext): Promise<Record<string, string>> | Record<string, string>;
   connectTimeoutMs: number;
   maxBufferedEvents: number;
-  /** How often a sign of life is asked for; a socket that owes one for as long is broken. */
+  /** How often a ping is sent; a socket that leaves one unanswered for as long is broken. */
   heartbeatMs?: number;
 }
 
@@ -39,23 +39,23 @@ type Step = IteratorResult<SubgraphResponse, undefined>;
 interface Stream {
   request: SubgraphRequest;
   socket: WebSocket | null;
-  /** Runs until the subgraph has let the gateway in. */
+  /** Runs until the subgraph has acknowledged the connection. */
   deadline: NodeJS.Timeout | undefined;
   queue: { response: SubgraphResponse; bytes: number }[];
-  /** Of all that is in the queue. */
+  /** The size of all that is in the queue. */
   queuedBytes: number;
   waiting: ((step: Step | Promise<never>) => void) | null;
-  /** After what is in the queue. */
+  /** Comes after the queue's content. */
   end: { error: unknown } | "complete" | null;
-  /** Whether it was asked for a sign of life and gave none since. */
+  /** Whether a ping has not been answered yet. */
   owesPong: boolean;
   onAbort: () => void;
 }
 
 const operationId = "1";
-/** As of an answer over HTTP. */
+/** The same as for an answer over HTTP. */
 const MAX_EVENT_BYTES = 32 * 1_048_576;
-/** Of events that wait here while the client is slow: a few large ones take the room of many. */
+/** For events that wait here while the client is slow: a few large ones take the room of many. */
 const MAX_BUFFERED_BYTES = 4 * 1_048_576;
 
 /**
@@ -83,7 +83,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       headers: streamHeaders(context, headers),
       handshakeTimeout: connectTimeoutMs,
       followRedirects: false,
-      // It costs each socket a compressor's memory.
+      // Compression costs each socket a compressor's memory.
       perMessageDeflate: false,
       maxPayload: MAX_EVENT_BYTES,
     });
@@ -152,7 +152,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     }
     queue.push({ response, bytes });
     stream.queuedBytes += bytes;
-    // What the socket does not read, the subgraph's own socket holds back.
+    // While the socket is paused, the subgraph's own socket holds data back.
     if (isFull(stream, 1)) socket?.pause();
   }
 
@@ -160,7 +160,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     if (!stream.end) finish(stream, { error: brokenStream(name, what, cause) });
   }
 
-  /** Nothing more will come, or is wanted. */
+  /** No more events will come, or are wanted. */
   function finish(stream: Stream, how: NonNullable<Stream["end"]>): void {
     if (stream.end) return;
     stream.end = how;
@@ -190,7 +190,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
     if (next) {
       stream.queuedBytes -= next.bytes;
       if (socket?.isPaused && !isFull(stream, 0.5)) {
-        // Its sign of life may be among what was not read.
+        // Its pong may be among the unread data.
         stream.owesPong = false;
         socket.resume();
       }
@@ -210,7 +210,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
 
   function beat(stream: Stream): void {
     const { socket } = stream;
-    // One that is not read would not show a sign of life.
+    // A paused socket would not show a pong.
     if (!socket || socket.readyState !== WebSocket.OPEN || socket.isPaused) return;
     if (stream.owesPong) {
       fail(stream, "it gives no sign of life");
@@ -266,7 +266,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
   };
 }
 
-/** What a request for a stream carries of its operation; what a subgraph is told of the caller (`own`) comes last. */
+/** The headers of a stream's request; those that identify the caller (`own`) come last. */
 export function streamHeaders(context: OperationContext, own: Record<string, string>): Record<string, string> {
   return {
     ...context.headers,

@@ -8,7 +8,7 @@ export interface InProcessClientOptions {
   subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
   /** Where errors without a public message go, with their stack. */
   log?: Pick<Logger, "error">;
-  /** What the documents that are kept may take together, in bytes, by estimate. */
+  /** The total size of the kept documents, in bytes, by estimate. */
   maxCachedBytes?: number;
 }
 
@@ -29,7 +29,7 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
 
   function run(request: SubgraphRequest, document: DocumentNode, rootValue?: unknown): Promise<ExecutionResult> {
     const { caller, requestId, clientAddress, warn } = request.context;
-    // Loaders are made anew for every operation and every event: what they cached may have changed since.
+    // Loaders are made anew for every operation and every event: their cached values may have changed since.
     const result = execute({
       schema: subgraph.schema,
       document,

@@ -1,17 +1,17 @@
 import type { OperationContext, SubgraphError } from "./subgraph-client.ts";
 
-/** What errors are to those who record: of the first of them the code, never the words. */
+/** Errors as they are recorded: the code of the first of them, never the words. */
 type Errors = readonly Pick<SubgraphError, "extensions">[] | undefined;
 
-/** Records where the time of one operation goes. An operation that nobody records has none. */
+/** Records where the time of one operation goes; absent for an operation that is not recorded. */
 export interface OperationTrace {
-  /** Planning that has to be waited for. Call what it returns when it has ended. */
+  /** Planning that has to be waited for. Call the returned function when it has ended. */
   plan(): (failed: boolean) => void;
   /** One request to a subgraph. */
   fetch(subgraph: string, url: URL | undefined): FetchTrace;
   /** A subgraph's stream was asked for: a subscription is under way. */
   subscribed(subgraph: string): void;
-  /** One event of a subscription, and what is fetched for it. */
+  /** One event of a subscription, and the fetches for it. */
   event(): EventTrace;
 }
 
@@ -24,7 +24,7 @@ export interface FetchTrace {
 }
 
 export interface EventTrace {
-  /** The context by which what is fetched for it is recorded within it. */
+  /** The context in which the fetches for it are recorded. */
   inside(context: OperationContext): OperationContext;
   /** Ends it, once: later calls do nothing. */
   end(errors: Errors): void;

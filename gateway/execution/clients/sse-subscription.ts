@@ -79,7 +79,7 @@ export function createSseSubscriber(
   };
 }
 
-/** What a refusal says; of a long one, what is no JSON. */
+/** The beginning of a refusal's body: all of it, or too little to be JSON. */
 async function beginningOf(body: AsyncIterable<unknown>): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
@@ -91,10 +91,10 @@ async function beginningOf(body: AsyncIterable<unknown>): Promise<string> {
   return text;
 }
 
-/** What is said for a subgraph that is not there just now, by itself or by what is in front of it. */
+/** The statuses with which a subgraph, or a proxy in front of it, says that it is unavailable just now. */
 const PASSING_STATUSES: readonly number[] = [502, 503, 504];
 
-/** A refusal is one response with errors, as far as the subgraph says what is wrong. */
+/** A refusal is one response, with the subgraph's errors where it gives any. */
 function refusalOf(name: string, status: number, body: string): SubgraphResponse {
   if (PASSING_STATUSES.includes(status)) throw brokenStream(name, `it answered HTTP ${status}`);
   const response = parseSubgraphResponse(parseJson(body, parseExactly));

@@ -10,16 +10,16 @@ export interface OperationContext {
   clientAddress?: string | undefined;
   /** W3C trace context of the client's request. */
   traceparent?: string;
-  /** What came with it, for those who know their part of it. */
+  /** Vendors' part of the trace context (W3C), passed on unchanged. */
   tracestate?: string;
-  /** Records what is done for the operation; absent where nothing is recorded. */
+  /** Records the work for the operation; absent where nothing is recorded. */
   trace?: OperationTrace;
-  /** What `@requiresScopes` and `@policy` of the supergraph are checked against; the caller's scopes, and no policies, unless given. */
+  /** The grants for `@requiresScopes` and `@policy` of the supergraph; the caller's scopes, and no policies, unless given. */
   scopes?: readonly string[];
   policies?: readonly string[];
   /** Headers of the client's request that are passed on. */
   headers?: Record<string, string>;
-  /** Takes what a subgraph tells the client beside the data; absent where subgraphs have nothing to tell. */
+  /** Takes a subgraph's warnings for the client; absent where they are not passed on. */
   warn?: Warn;
 }
 
@@ -37,7 +37,7 @@ export interface SubgraphRequest {
   signal: AbortSignalLike;
   /** Told the HTTP status of the answer, by clients that ask over HTTP. */
   onStatus?: (status: number) => void;
-  /** Told once the subgraph has let a subscription in; not for a refusal. */
+  /** Called once the subgraph has accepted a subscription; not for a refusal. */
   onOpen?: (() => void) | undefined;
 }
 
@@ -65,7 +65,7 @@ export interface SubgraphResponse {
 /**
  * How the gateway reaches one subgraph.
  *
- * `execute` never rejects for what a subgraph does: an unreachable, slow or babbling one gives a response with an error whose
+ * `execute` never rejects for a fault of the subgraph: an unreachable, slow or babbling one gives a response with an error whose
  * `extensions.code` is UPSTREAM_UNAVAILABLE or TIMEOUT. The data belongs to the caller of `execute`, who may change it.
  *
  * `subscribe` yields the subgraph's events in their order, each once, no faster than they are taken. It ends when the subgraph
@@ -73,7 +73,7 @@ export interface SubgraphResponse {
  */
 export interface SubgraphClient {
   readonly name: string;
-  /** Where it is asked over HTTP; absent for a subgraph of this process. */
+  /** Its URL over HTTP; absent for a subgraph of this process. */
   readonly url?: URL;
   execute(request: SubgraphRequest): Promise<SubgraphResponse>;
   subscribe(request: SubgraphRequest): AsyncIterable<SubgraphResponse>;

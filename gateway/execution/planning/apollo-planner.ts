@@ -12,13 +12,13 @@ import { holdsUnsafeInteger } from "../../common/exact-json.ts";
 import type { FetchNode, PathSegment, PlanNode, RequiresSelection, Rewrite, RewriteSegment } from "./query-plan.ts";
 import type { PlannerCore } from "./query-planner.ts";
 
-/** More plans than this are not compared for one operation: the best of those found is taken. */
+/** At most so many plans are compared for one operation: the best of those found is taken. */
 const maxEvaluatedPlans = 1_000;
 
 /** Apollo's planner: slower by an order of magnitude, but it never ends the process. */
 export function createApolloPlanner(options: { supergraphSdl: string }): PlannerCore {
   const supergraph = Supergraph.build(options.supergraphSdl, {
-    // Of the features for security, planning needs nothing: they are seen to by the executor.
+    // Planning needs none of the security features: the executor enforces them.
     supportedFeatures: new Set(understoodFeatures),
     validateSupergraph: false,
   });

@@ -9,10 +9,10 @@ export interface IsolatedPlannerOptions {
   log?: Pick<Logger, "warn"> | undefined;
   /** Told of each operation whose plan was not taken from a planner, once for each planner. */
   onReplaced?: ((replaced: ReplacedPlan) => void) | undefined;
-  /** The native planner, and the one that is asked when it does not answer. */
+  /** The native planner, and the one to ask when it does not answer. */
   native?: PlannerPool;
   fallback?: PlannerPool;
-  /** For how long the second is waited for, which may have to start, before an operation is planned step by step. */
+  /** How long to wait for the second, which may have to start, before an operation is planned step by step. */
   patienceMs?: number;
   /** Epoch milliseconds. */
   now?: () => number;
@@ -20,9 +20,9 @@ export interface IsolatedPlannerOptions {
 
 export interface ReplacedPlan {
   planner: "hive" | "apollo";
-  /** Why: the plan was found to be wrong, or there was none. */
+  /** The reason: the plan was found to be wrong, or there was none. */
   reason: "wrong" | "refused" | "died" | "late";
-  /** Of the operation as it was to be planned. */
+  /** The hash of the operation as it was to be planned. */
   hash: string;
 }
 
@@ -30,8 +30,8 @@ type Stage = "native" | "fallback" | "stepwise" | "none";
 
 /**
  * Plans in other processes: by the native planner; by Apollo's where the native one dies, stalls, refuses or is wrong (see
- * plan-rehearsal.ts); step by step where Apollo's does as well (see stepwise-planner.ts). What an operation did is remembered, and a
- * planner that keeps dying is left alone for a while, so no client can keep planners from others by sending what kills them.
+ * plan-rehearsal.ts); step by step where Apollo's does as well (see stepwise-planner.ts). Failures are remembered by operation, and a
+ * planner that keeps dying is left alone for a while, so no client can deprive others of planners by sending operations that kill them.
  */
 export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPlanner {
   const { supergraphSdl, log, onReplaced, patienceMs = 2_000, now = Date.now } = options;
@@ -41,7 +41,7 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
     options.fallback ?? createPlannerPool({ planner: "apollo", supergraphSdl, planTimeoutMs: 1_500, log });
   const nativeRest = createRest(now);
   const fallbackRest = createRest(now);
-  /** By the request's hash: whom to ask first. */
+  /** By the request's hash: the planner to ask first. */
   const verdicts = new LRUCache<string, Stage>({ max: 10_000 });
 
   function note(planner: "hive" | "apollo", outcome: PlannerOutcome, request: PlanRequest, hash: string): void {
@@ -55,7 +55,7 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
     );
   }
 
-  /** What one of the two has planned rightly; null when another is to be asked. */
+  /** A right plan by one of the two; null when another is to be asked. */
   async function ask(pool: PlannerPool, request: PlanRequest, hash: string) {
     const isNative = pool === native;
     const rest = isNative ? nativeRest : fallbackRest;
@@ -63,10 +63,10 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
     const outcome = isNative ? await pool.plan(request) : await within(pool.plan(request), patienceMs);
     if (outcome?.kind === "planned" && outcome.fault === null) return outcome.plan;
     if (outcome?.kind === "full") throw tooBusy();
-    // It may be starting still, or busy: nothing is said by that of the operation.
+    // It may still be starting, or busy: that says nothing about the operation.
     if (!outcome || outcome.kind === "unavailable") return null;
     note(isNative ? "hive" : "apollo", outcome, request, hash);
-    // For what is too large for the one, the other takes longer still.
+    // An operation too large for the one takes the other longer still.
     verdicts.set(hash, isNative && outcome.kind !== "late" ? "fallback" : "stepwise");
     if (outcome.kind === "died" || outcome.kind === "late") rest.addFailure();
     return null;
@@ -74,7 +74,7 @@ export function createIsolatedPlanner(options: IsolatedPlannerOptions): QueryPla
 
   async function planStepwise(request: PlanRequest, hash: string) {
     let outcome = await native.plan(request, true);
-    // The process is another planner's, which may have ended with it.
+    // The process is the native planner's, and may have ended with it.
     if (outcome.kind === "unavailable" || outcome.kind === "died") outcome = await fallback.plan(request, true);
     switch (outcome.kind) {
       case "planned":
@@ -159,7 +159,7 @@ function shown(outcome: PlannerOutcome): unknown {
   return { fault: withoutLiterals(outcome.fault ?? ""), plan: plan.slice(0, 8_000) };
 }
 
-/** For the log, which must not have what a client wrote into strings. */
+/** For the log, which must not have text that a client wrote into strings. */
 function withoutLiterals(operation: string): string {
   return operation.replaceAll(/"""[\s\S]*?"""|"(?:[^"\\]|\\.)*"/g, '"…"').slice(0, 4_000);
 }

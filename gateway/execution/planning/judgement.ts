@@ -5,7 +5,7 @@ import { createStepwisePlanner } from "./stepwise-planner.ts";
 import { readSubgraphTypes } from "../schema/subgraph-types.ts";
 import { parseSupergraph } from "../schema/supergraph.ts";
 
-/** What there is beside every planner: who judges its plans, and who plans where there is no right one. */
+/** The parts beside every planner: the judge of its plans, and the planner of last resort. */
 export interface Judgement {
   rehearse: PlanRehearsal;
   stepwise: PlannerCore;

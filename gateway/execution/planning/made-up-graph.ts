@@ -16,7 +16,7 @@ import type { Supergraph } from "../schema/supergraph.ts";
 /** One object of a made-up graph. The same object gives the same values in every subgraph. */
 export interface MadeUpObject {
   typeName: string;
-  /** The way to it, which is what it is told apart by. */
+  /** The path to it, which identifies it. */
   id: string;
   parent: MadeUpObject | null;
   /** How many lists it is in. */
@@ -32,33 +32,33 @@ export interface MadeUpGraphOptions {
   types: SubgraphTypes;
   schemaOf(subgraph: string): GraphQLSchema;
   keys: MadeUpKeys;
-  /** Object types that are to be met first where there may be several. */
+  /** Object types to prefer where there may be several. */
   preferredTypes: ReadonlySet<string>;
   /** Graphs of other numbers have other types at the same places; those of odd numbers have nulls and errors. */
   number: number;
-  /** Object types of which one is wanted at the end of a way, where it may be there. */
+  /** Object types of which one is wanted at the end of a path, where possible. */
   wishes: ReadonlyMap<string, ReadonlySet<string>>;
-  /** How many objects a list has, at most, but for the one that is there twice. */
+  /** How many objects a list has, at most, not counting the repeated one. */
   breadth: number;
 }
 
 /**
- * A graph that nobody has: each value depends on the object, the field and the arguments, so that none can stand for another. Lists
+ * A generated graph: each value depends on the object, the field and the arguments, so that none can stand for another. Lists
  * have an object of each type that may be there, and one of them twice.
  */
 export interface MadeUpGraph {
   root(typeName: string): MadeUpObject;
   /**
    * A field's value: a leaf, an object or a list of these.
-   * @param subgraph who is asked; null for the whole graph, of which subgraphs are asked first
+   * @param subgraph the subgraph asked; null for the whole graph, of which subgraphs are asked first
    * @throws GraphQLError where the field fails
    */
   value(object: MadeUpObject, fieldName: string, args: Json, subgraph: string | null): unknown;
-  /** What a selection of an object comes to, by fields' names; failures are nulls. Arguments are read as `subgraph` has them. */
+  /** The value of a selection of an object, by fields' names; failures are nulls. Arguments are read as `subgraph` has them. */
   select(object: MadeUpObject, selectionSet: SelectionSetNode, subgraph: string): Json;
   /** The object that a representation stands for; undefined when it stands for none. */
   find(subgraph: string, typeName: string, representation: Json): MadeUpObject | undefined;
-  /** Whether some place was given objects of types that another subgraph does not have there: nothing can be said then. */
+  /** Whether some place was given objects of types that another subgraph does not have there: then nothing can be concluded. */
   readonly isAmbiguous: boolean;
 }
 
@@ -92,7 +92,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
       return field ? [{ subgraph, field }] : [];
     });
 
-  /** Those that an object may be of where a subgraph has one of the type, but for what no answer may have. */
+  /** The types that an object may have where a subgraph has one of the type, without those that no answer may have. */
   function possibleTypes(subgraph: string, typeName: string): string[] {
     const here = types.possibleTypes(subgraph, typeName) ?? types.objectTypes(typeName);
     const untyped = types.interfaceObjects(subgraph, typeName).flatMap((name) => types.objectTypes(name));
@@ -111,7 +111,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
     const shared = (all.length > 0 ? all : fields)
       .map((home) => possibleTypes(home.subgraph, home.field.namedType))
       .reduce((left, right) => left.filter((name) => right.includes(name)));
-    // Some graph has what only one subgraph has there.
+    // Some graph has objects there that only one subgraph has.
     const own = asked && (number === ownTypesRun || shared.length === 0);
     const found = own ? possibleTypes(asked.subgraph, asked.field.namedType) : shared;
     const sorted = [...found].sort((a, b) => Number(preferredTypes.has(b)) - Number(preferredTypes.has(a)));
@@ -257,7 +257,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
     for (const selection of selections) {
       if (selection.kind !== Kind.FIELD || !selection.selectionSet) continue;
       const given = representation[selection.name.value];
-      // A representation is JSON: what is no list is an object, read by key only.
+      // A representation is JSON: a value that is no list is an object, read by key only.
       const inner =
         typeof given === "object" && given !== null ? findByKey(selection.selectionSet, given as Json) : undefined;
       if (inner?.parent) return inner.parent;
@@ -276,10 +276,10 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
   };
 }
 
-/** In this graph, places that several subgraphs have may have what only the first one asked has there. */
+/** In this graph, places that several subgraphs have may have objects there that only the first one asked has. */
 const ownTypesRun = 2;
 
-/** Whether all that is expected is there, too. */
+/** Whether all expected values are there as well. */
 export function covers(expected: unknown, given: unknown): boolean {
   if (expected === null || expected === undefined) return given === null || given === undefined;
   if (typeof expected !== "object") return expected === given;
@@ -293,7 +293,7 @@ export function covers(expected: unknown, given: unknown): boolean {
 }
 
 export interface MadeUpKeys {
-  /** `Type.field` by which entities are told apart. */
+  /** `Type.field` of the fields that identify entities. */
   keyFields: ReadonlySet<string>;
   /** Types of which a key that says nothing leaves one object only. */
   singletons: ReadonlySet<string>;

@@ -36,7 +36,7 @@ export interface NormalizeOptions {
   maxFields: number;
   /** Whether the caller may not have the field; such fields are left out. */
   isDenied?: ((typeName: string, fieldName: string) => boolean) | undefined;
-  /** Told of each field left out so: its path in the response, with "@" for the items of a list. */
+  /** Called for each field left out: its path in the response, with "@" for the items of a list. */
   onDenied?: ((path: readonly string[]) => void) | undefined;
 }
 
@@ -51,14 +51,14 @@ interface Level {
 interface LevelField {
   name: string;
   args: readonly ArgumentNode[];
-  /** The graph's own, which are its subgraphs' to understand. */
+  /** The graph's own directives, which its subgraphs interpret. */
   directives: DirectiveNode[];
   inner: Level | null;
 }
 
 /**
  * The same selection in its plainest form, for the planner: fragments written out, conditions decided, fields merged, type conditions
- * that say nothing or cannot hold left out. A planner given less to work out is quicker and meets fewer cases that it was not tried on.
+ * that say nothing or cannot hold left out. Simpler input makes a planner quicker and avoids cases that it was not tested on.
  *
  * @returns null when nothing is selected.
  * @throws ToolyardError BAD_USER_INPUT beyond `maxFields`

@@ -37,13 +37,13 @@ import { createSubgraphSchemas } from "../schema/subgraph-schemas.ts";
 import { providedBelow, type SubgraphTypes } from "../schema/subgraph-types.ts";
 import type { Supergraph } from "../schema/supergraph.ts";
 
-/** What is wrong with a plan, in words; null when nothing is. Never rejects. */
+/** Describes the fault of a plan; null when there is none. Never rejects. */
 export type PlanRehearsal = (plan: QueryPlan, request: PlanRequest) => Promise<string | null>;
 
 export interface PlanRehearsalOptions {
   supergraph: Supergraph;
   types: SubgraphTypes;
-  /** The whole graph's, without what no answer may have. */
+  /** The whole graph's, without types and fields that no answer may have. */
   schema: GraphQLSchema;
   /** After so long no further graph is made up; one always is. */
   budgetMs?: number;
@@ -53,14 +53,14 @@ const leastRuns = 3;
 const mostRuns = 40;
 
 /**
- * Judges plans by running them over subgraphs that are made up (see made-up-graph.ts), and comparing with what graphql-js answers over
+ * Judges plans by running them over generated subgraphs (see made-up-graph.ts), and comparing with graphql-js's answer over
  * all of their data at once. Each request must be valid against its subgraph's schema, ask for nothing that the subgraph does not have,
- * and bring what is required: the same values that the whole graph has, under the arguments that were required.
+ * and bring the required fields: the same values that the whole graph has, under the arguments that were required.
  */
 export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsal {
   const { supergraph, types, schema, budgetMs = 300 } = options;
   const schemaOf = createSubgraphSchemas(supergraph.document);
-  // Not at the first operation: with many subgraphs it takes longer than one may.
+  // Not at the first operation: with many subgraphs it takes longer than a first plan may.
   const keys = readMadeUpKeys(types, schemaOf);
 
   return async (plan, request) => {
@@ -84,7 +84,7 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
     const aims = aimsOf(operation, schema);
     for (let number = 0; number < mostRuns; number++) {
       if (number > 0 && performance.now() - began > budgetMs) break;
-      // Every second graph has nulls and errors, behind which nothing can be seen.
+      // Every second graph has nulls and errors, which hide everything below them.
       const aim = number % 2 === 0 ? nextUnseen(aims, seen) : undefined;
       if (number >= leastRuns && number % 2 === 0 && !aim) break;
       const wishes = aim?.wishes ?? new Map<string, ReadonlySet<string>>();
@@ -107,7 +107,7 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
   }
 }
 
-/** Why a subgraph would refuse what a plan asks of it. */
+/** Why a subgraph would refuse a plan's request. */
 function invalidRequest(plan: QueryPlan, schemaOf: (subgraph: string) => GraphQLSchema): string | null {
   for (const { subgraph, operation } of plan.node ? requestsOf(plan.node) : []) {
     const [error] = validate(schemaOf(subgraph), parse(operation, { noLocation: true }), undefined, { maxErrors: 1 });
@@ -166,7 +166,7 @@ async function run(options: Run): Promise<string | null> {
   } finally {
     lifetime.end();
   }
-  // Subgraphs were asked first: where they differ in what they may answer, the graph has what they did.
+  // Subgraphs were asked first: where their possible answers differ, the graph has the ones that they gave.
   const expected = await execute({
     schema,
     document,
@@ -217,7 +217,7 @@ function projectionOf(definition: OperationDefinitionNode, schema: GraphQLSchema
   return createProjection({ schema, operation, isTrue: (name) => variables[name] === true, isDenied: undefined });
 }
 
-/** Where and in what the answer is not as expected. */
+/** Where and how the answer differs from the expected one. */
 function differenceAt(expected: unknown, given: unknown, path: string): string | null {
   if (typeof expected !== "object" || expected === null || typeof given !== "object" || given === null) {
     if ((expected ?? null) === (given ?? null)) return null;
@@ -244,7 +244,7 @@ interface Sourced {
   provided: readonly SelectionSetNode[];
 }
 
-/** A subgraph that knows what its schema says, of a made-up graph. */
+/** A subgraph of a generated graph, which knows what its schema declares. */
 function createActor(
   subgraph: string,
   { graph, schemaOf, types, supergraph, schema }: Run,
@@ -308,7 +308,7 @@ function createActor(
   return {
     name: subgraph,
     async execute(request) {
-      // As it would come over HTTP; with errors' extensions that are nobody's here.
+      // As it would come over HTTP; with errors' extensions, which nothing reads here.
       return JSON.parse(JSON.stringify(await perform(request)));
     },
     async *subscribe() {},
@@ -316,7 +316,7 @@ function createActor(
   };
 }
 
-/** A field of objects of one type, and of what types objects on the way to it have to be. */
+/** A field of objects of one type, and the required types of the objects on the way to it. */
 interface Aim {
   field: FieldNode;
   typeName: string;

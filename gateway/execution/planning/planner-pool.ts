@@ -7,41 +7,41 @@ import type { QueryPlan } from "./query-plan.ts";
 import type { PlanRequest } from "./query-planner.ts";
 
 export type PlannerOutcome =
-  /** `fault` is what the rehearsal found to be wrong with it; null when nothing. */
+  /** `fault` describes the rehearsal's objection; null when there is none. */
   | { kind: "planned"; plan: QueryPlan; fault: string | null }
-  /** The planner said no; `reason` is its own message. */
+  /** The planner refused; `reason` is its own message. */
   | { kind: "refused"; reason: string }
   /** The operation ended the planner's process, or took longer than it may. */
   | { kind: "died" | "late" }
-  /** The planner does not start here, or so many wait for it that this one may not. */
+  /** The planner does not start here, or too many operations wait for it. */
   | { kind: "unavailable" | "full" };
 
 export interface PlannerPoolOptions {
   planner: PlannerKind;
   supergraphSdl: string;
-  /** A second process starts when operations wait behind one that takes long. */
+  /** A second process starts when operations wait behind a long one. */
   maxProcesses?: number;
   planTimeoutMs: number;
-  /** The same for plans made step by step: nobody else has one then. */
+  /** The same for plans made step by step: there is no other planner then. */
   stepwiseTimeoutMs?: number;
   startTimeoutMs?: number;
-  /** Starts a process before there is an operation, so that the first has not to wait for it. */
+  /** Starts a process before there is an operation, so that the first need not wait for it. */
   isEager?: boolean;
   /** How many operations may wait. */
   maxWaiting?: number;
   /** How long an operation waits behind others before another process is started for it. */
   patienceMs?: number;
-  /** How long a process may have nothing to do. */
+  /** How long a process may be idle. */
   idleMs?: number;
-  /** How long a planner that did not start is not tried again. */
+  /** How long a planner that failed to start is left alone. */
   restAfterFailedStartMs?: number;
   log?: Pick<Logger, "warn"> | undefined;
 }
 
 /**
- * A planner in processes of its own, so that whatever an operation does to it is done to nobody else. A process starts at the first
+ * A planner in processes of its own, so that an operation that harms it harms nobody else. A process starts at the first
  * operation, plans one operation at a time (so it is known which one ended it), and is replaced when it dies. Those with
- * nothing to do end, but for the last of an eager pool.
+ * idle processes end, except the last of an eager pool.
  */
 export interface PlannerPool {
   /**
@@ -114,7 +114,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     if (waiting.length === 0) release(worker);
   }
 
-  /** While nobody waits for a process, it must not hold this one. */
+  /** While nobody waits for a process, it must not keep this one alive. */
   function release({ child }: Worker): void {
     child.unref();
     child.channel?.unref();

@@ -1,4 +1,4 @@
-/** The child process of planner-pool.ts: plans what its parent sends, one operation after the other, and ends with its parent. */
+/** The child process of planner-pool.ts: plans its parent's operations one after the other, and ends with its parent. */
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { flushCompileCache } from "node:module";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
@@ -7,7 +7,7 @@ import type { QueryPlan } from "./query-plan.ts";
 
 export type PlannerKind = "hive" | "apollo";
 
-/** To the child: what to plan for, once; then operations, each when the one before is answered. */
+/** To the child: the supergraph to plan for, once; then operations, each when the one before is answered. */
 export type PlannerCommand = { supergraphSdl: string } | { plan: PlanRequest; isStepwise: boolean };
 
 export type PlannerReply = { ready: true } | { plan: QueryPlan; fault: string | null } | { error: string };
@@ -30,7 +30,7 @@ async function answer(command: PlannerCommand): Promise<PlannerReply> {
     }
     if (!core) throw new Error("The planner has no supergraph.");
     const request = command.plan;
-    // Right by construction, and the last that there is.
+    // Correct by construction, and the last resort.
     if (command.isStepwise) return { plan: core.stepwise.plan(request), fault: null };
     const plan = core.plan(request);
     return { plan, fault: await core.rehearse(plan, request) };
@@ -44,7 +44,7 @@ process.on("message", (command) => {
   // Sent by planner-pool.ts only.
   void answer(command as PlannerCommand).then((reply) => {
     process.send?.(reply);
-    // All is loaded. Node would write its compile cache at the end, and this process is killed then.
+    // Everything is loaded. Node would write its compile cache at the end, and this process is killed then.
     if ("ready" in reply) flushCompileCache();
   });
 });

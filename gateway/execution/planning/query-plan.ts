@@ -24,7 +24,7 @@ export interface FetchNode {
   operationKind: "query" | "mutation" | "subscription";
   /** Names of the client's variables that the operation takes. */
   variables: string[];
-  /** What a representation is made of; null for root fields, which a Flatten may be around as well. */
+  /** The selection of a representation; null for root fields, which a Flatten may be around as well. */
   requires: RequiresSelection[] | null;
   inputRewrites: Rewrite[];
   outputRewrites: Rewrite[];
@@ -73,7 +73,7 @@ export type RequiresSelection =
 
 export type RewriteSegment = { kind: "Key"; key: string } | { kind: "Types"; names: string[] };
 
-/** A change of what is sent (`inputRewrites`, on a representation) or of what came back (`outputRewrites`). */
+/** A change of the request (`inputRewrites`, on a representation) or of the answer (`outputRewrites`). */
 export type Rewrite =
   | { kind: "SetValue"; path: RewriteSegment[]; value: string }
   | { kind: "RenameKey"; path: RewriteSegment[]; to: string };

@@ -1,6 +1,6 @@
 import type { QueryPlan } from "./query-plan.ts";
 
-/** What a plan depends on: the same request gives the same plan. */
+/** All inputs of a plan: the same request gives the same plan. */
 export interface PlanRequest {
   /** One document of one operation, valid against the supergraph's API schema, without introspection. */
   operation: string;
@@ -14,7 +14,7 @@ export interface PlanRequest {
   conditions?: Readonly<Record<string, boolean>>;
 }
 
-/** A planner's own work, in whatever process it is done. Synchronous: planning is computing. */
+/** A planner's own work, in whichever process it is done. Synchronous: planning is computing. */
 export interface PlannerCore {
   /** @throws Error when there is no plan; the message is the planner's own. */
   plan(request: PlanRequest): QueryPlan;

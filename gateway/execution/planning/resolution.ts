@@ -27,16 +27,16 @@ export interface Wanted {
   selectionSet: SelectionSetNode | null;
 }
 
-/** A subgraph that answers a field, given what the field requires (null when that is nothing). */
+/** A subgraph that answers a field, and the field's requirements (null when there are none). */
 export interface Option {
   subgraph: string;
   requires: SelectionSetNode | null;
 }
 
 interface Split {
-  /** What can be had; null when that is nothing. */
+  /** The available part; null when there is none. */
   now: SelectionSetNode | null;
-  /** What cannot; null when that is nothing. */
+  /** The unavailable part; null when there is none. */
   rest: SelectionSetNode | null;
 }
 
@@ -54,30 +54,30 @@ export interface Resolution {
   /** The fields of a selection for objects of one type, each key once. */
   wantedOf(selectionSet: SelectionSetNode, typeName: string): Wanted[];
   /**
-   * The subgraphs that can be asked for an object that some have at hand, these first, each with the key for it, which those before it
-   * give. Roots need no key.
+   * The subgraphs that can be asked for an object that some have at hand, these first, each with the key for it, which earlier
+   * ones give. Roots need no key.
    */
   entries(held: readonly Held[], typeName: string): ReadonlyMap<string, SelectionSetNode | null>;
-  /** Who answers a field, best first; of the subgraphs in `within` only, where that is given. */
+  /** The subgraphs that answer a field, best first; only those in `within`, where that is given. */
   optionsFor(held: readonly Held[], typeName: string, fieldName: string, within?: ReadonlySet<string>): Option[];
-  /** The key by which a subgraph is asked for what requires something. */
+  /** The key by which a subgraph is asked for a field with requirements. */
   keyWith(
     held: readonly Held[],
     typeName: string,
     option: Option,
     within?: ReadonlySet<string>,
   ): SelectionSetNode | undefined;
-  /** What of a selection can be had of a subgraph's objects, from there or further on. */
+  /** The part of a selection that is available from a subgraph's objects, there or further on. */
   split(held: Held, namedType: string, selectionSet: SelectionSetNode): Split;
-  /** What is below a field in a subgraph. */
+  /** The objects below a field, as a subgraph has them. */
   below(held: readonly Held[], typeName: string, fieldName: string, subgraph: string): Held & { namedType: string };
-  /** Of objects that are known by their interface only: what may be had without knowing more, and what may not. */
+  /** For objects known by their interface only: the fields available without knowing more, and the others. */
   splitUntyped(
     held: Held,
     typeName: string,
     selectionSet: SelectionSetNode,
   ): { untyped: Wanted[]; typed: SelectionSetNode | null };
-  /** What may be asked of an interface in a subgraph, being there for objects of every type, and what is to be asked of each type. */
+  /** The fields that may be asked of an interface in a subgraph, as objects of every type have them, and those to ask of each type. */
   splitCommon(
     held: Held,
     typeName: string,
@@ -94,7 +94,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
   const known = new Map<string, ReadonlyMap<string, SelectionSetNode | null>>();
   const splits = new WeakMap<SelectionSetNode, Map<string, Split>>();
   const joins = new WeakMap<SelectionSetNode, Map<SelectionSetNode, SelectionSetNode>>();
-  /** What is being found out: it does not rest on itself. */
+  /** Searches under way: a search does not rest on itself. */
   const underWay = new Set<string>();
   let restsOnUnknown = false;
 
@@ -123,7 +123,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return [...found.values()];
   }
 
-  /** The same for the same two: what is found out of it is kept, however many types it is joined for. */
+  /** The same object for the same two: findings about it are kept, however many types it is joined for. */
   function joined(left: SelectionSetNode, right: SelectionSetNode): SelectionSetNode {
     const byRight = joins.get(left) ?? new Map<SelectionSetNode, SelectionSetNode>();
     joins.set(left, byRight);
@@ -155,7 +155,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return !members || [...members].every((member) => isDirect({ subgraph, provided }, member, fieldName));
   }
 
-  /** What is provided below a field that comes with an object; a subgraph has its entities' keys always. */
+  /** The fields provided below a field that comes with an object; a subgraph has its entities' keys always. */
   function comesWith(
     subgraph: string,
     provided: readonly SelectionSetNode[],
@@ -229,7 +229,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return undefined;
   }
 
-  /** By what a subgraph gives entities; of an interface, by what it gives all that may come from where they are held. */
+  /** The keys by which a subgraph gives entities; of an interface, those for all objects that may come from where they are held. */
   function keysOf(held: readonly Held[], typeName: string, subgraph: string): SelectionSetNode[] {
     const resolvable = (name: string) =>
       types.keys(subgraph, name).flatMap(({ selectionSet, isResolvable }) => (isResolvable ? selectionSet : []));
@@ -283,7 +283,7 @@ export function createResolution(options: ResolutionOptions): Resolution {
     return found;
   }
 
-  /** What of a field cannot be had; null when all can. */
+  /** The unavailable part of a field; null when all is available. */
   function restOf(
     held: readonly Held[],
     typeName: string,
@@ -313,14 +313,14 @@ export function createResolution(options: ResolutionOptions): Resolution {
       const lacking = restOf(objects, typeName, wanted);
       if (lacking) rest.push(fragmentOn(typeName, [fieldOf(lacking)]));
       if (lacking === wanted) return;
-      // Of what is had in part, the planner leaves out the rest by itself.
+      // Of a partly available field, the planner leaves out the rest by itself.
       now.push(fragmentOn(typeName, [fieldOf(wanted)]));
     };
     if (types.isInterfaceObject(held.subgraph, namedType)) {
       const { untyped, typed } = splitUntyped(held, namedType, selectionSet);
       for (const wanted of untyped) now.push(fieldOf(wanted));
       const source = typed && typeSource([held], namedType);
-      // Where nobody tells an object's type, it is not known: that is no reason to refuse all else.
+      // Where no subgraph gives an object's type, it is unknown: that is no reason to refuse all else.
       if (typed && source === undefined) rest.push(...typed.selections.filter((selection) => !isTypeName(selection)));
       else if (typed) {
         const objects = [{ subgraph: source ?? "", provided: [] }, held];

@@ -27,7 +27,7 @@ import type { Supergraph } from "../schema/supergraph.ts";
 export interface StepwisePlannerOptions {
   supergraph: Supergraph;
   types: SubgraphTypes;
-  /** The whole graph's, without what no answer may have. */
+  /** The whole graph's, without types and fields that no answer may have. */
   schema: GraphQLSchema;
 }
 
@@ -35,12 +35,12 @@ export interface StepwisePlannerOptions {
 interface Place {
   path: PathSegment[];
   typeName: string;
-  /** Of the requests that bring the objects, and what is needed to tell their type. */
+  /** The level of the requests that bring the objects, and the fields needed to tell their type. */
   level: number;
   origins: Origin[];
-  /** What was fetched for keys and requirements, by what it is. */
+  /** Fields fetched for keys and requirements, by their identity. */
   obtained: Map<string, { key: string; level: number }>;
-  /** Requests made for what requires something, by that. */
+  /** Requests made for fields with requirements, by the requirement. */
   requiring: Map<string, Origin>;
 }
 
@@ -49,16 +49,16 @@ interface Origin extends Held {
   draft: Draft;
   selections: Selections;
   rewritePath: RewriteSegment[];
-  /** Before the keys of what is asked of objects of one of several types: a selection may have each key for one field only. */
+  /** A prefix of keys for fields asked of objects of one of several types: a selection may have each key for one field only. */
   prefix: string;
-  /** Whether only what no client sees may be asked here: objects are not told apart by their types. */
+  /** Whether only fields that no client sees may be asked here: objects are not told apart by their types. */
   isForKeysOnly: boolean;
 }
 
 /**
- * Makes plans that are right rather than good: field by field, type by type, whatever a subgraph has at hand first, else an entity by
- * its nearest key. What keys and `@requires` need is fetched for each need under a key of its own, and never for the client as well;
- * what is asked of several types has a key for each. So nothing can be mixed up, and every request is valid.
+ * Makes plans that are right rather than good: field by field, type by type, from a subgraph at hand first, else an entity by
+ * its nearest key. Fields for keys and `@requires` are fetched for each need under a key of their own, and never for the client as well;
+ * fields asked of several types have a key for each. So nothing can be mixed up, and every request is valid.
  */
 export function createStepwisePlanner(options: StepwisePlannerOptions): PlannerCore {
   return {
@@ -84,7 +84,7 @@ function inLayers(drafts: readonly Draft[], options: DraftOptions): PlanNode[] {
     .flatMap((nodes): PlanNode[] => (nodes.length > 1 ? [{ kind: "Parallel", nodes }] : nodes));
 }
 
-/** With what no key and no variable of an operation begins. */
+/** A prefix that no key and no variable of an operation has. */
 function unusedPrefix(document: DocumentNode): string {
   const names = new Set<string>();
   visit(document, { Name: ({ value }) => void names.add(value) });
@@ -213,7 +213,7 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     return originOf(draft, fragmentOf(draft.selections, name));
   }
 
-  /** Fetches what a representation is made of. */
+  /** Fetches the fields of a representation. */
   function obtain(place: Place, selectionSet: SelectionSetNode, subgraph: string, within?: ReadonlySet<string>) {
     const selections: RequiresSelection[] = [typeNameRequired];
     let level = place.level;
@@ -289,7 +289,7 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     );
   }
 
-  /** Asks for what is wanted of the objects that a field has in a subgraph. */
+  /** Asks for the wanted fields of the objects that a field has in a subgraph. */
   function fill(origin: Origin, path: PathSegment[], namedType: string, selectionSet: SelectionSetNode): number {
     const { subgraph, selections, draft, rewritePath } = origin;
     selections.fields.set("__typename", typeNameSelection);
@@ -367,7 +367,7 @@ function createDrafts({ supergraph, types, schema }: StepwisePlannerOptions, req
     return taken;
   }
 
-  /** A field that may be asked for once, by whoever has all of it. */
+  /** A field that may be asked for once, from a subgraph that has all of it. */
   function startOnce(kind: "mutation" | "subscription", typeName: string, wanted: Wanted): Draft[] {
     const { name, selectionSet } = wanted;
     const homes = types.subgraphs.filter((subgraph) => types.hasType(subgraph, typeName));

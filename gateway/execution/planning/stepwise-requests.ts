@@ -18,7 +18,7 @@ export interface Draft {
   /** Later than all requests of lower levels. */
   level: number;
   path: PathSegment[];
-  /** Of what type entities are asked for, and what their representations are made of; null for root fields. */
+  /** The type of the requested entities, and the selection of their representations; null for root fields. */
   entity: { typeName: string; requires: RequiresSelection[]; inputRewrites: Rewrite[] } | null;
   selections: Selections;
   outputRewrites: Rewrite[];
@@ -50,11 +50,11 @@ export function fragmentOf(selections: Selections, typeName: string): Selections
 
 export interface DraftOptions {
   variableDefinitions: readonly VariableDefinitionNode[];
-  /** What no variable begins with. */
+  /** A prefix that no variable has. */
   prefix: string;
 }
 
-/** Requests that wait for nothing of each other: those for entities are one for each subgraph. */
+/** Requests that do not wait for each other: those for entities are one for each subgraph. */
 export function planNodesOf(drafts: readonly Draft[], options: DraftOptions): PlanNode[] {
   const bySubgraph = Map.groupBy(
     drafts.filter(({ entity }) => entity),

@@ -1,10 +1,10 @@
 import { Kind, visit, type DocumentNode, type ExecutionResult } from "graphql";
 
-/** Places as `tools.edges.*.node.name`, with a star for each of a list. Within custom scalars' values none is told: their keys are data. */
+/** Places as `tools.edges.*.node.name`, with a star for each of a list. None within custom scalars' values: their keys are data. */
 export interface Differences {
   /** Where the data differ. */
   data: string[];
-  /** Where one has an error and the other none, or one with another code. */
+  /** Where only one has an error, or their codes differ. */
   errors: string[];
 }
 
@@ -12,8 +12,8 @@ type Path = readonly (string | number)[];
 const MAX_PLACES = 20;
 
 /**
- * Where two answers to one operation differ, as a client reads them: the order of an object's keys, what errors say in words, and which of
- * several errors made a null count for nothing.
+ * Where two answers to one operation differ for a client. The order of an object's keys, the words of errors, and the choice
+ * among several errors that made a null do not count.
  * @returns null when they do not
  */
 export function differencesOf(
@@ -25,7 +25,7 @@ export function differencesOf(
   const hasErrors = one.errors !== undefined || other.errors !== undefined;
   if (text === otherText && !hasErrors) return null;
   const data: Path[] = [];
-  // As they are sent.
+  // In the form in which they are sent.
   if (text !== otherText) compareValues(JSON.parse(text), JSON.parse(otherText), [], data);
   const errors = hasErrors ? differingErrors(one, other) : [];
   if (data.length === 0 && errors.length === 0) return null;

@@ -2,7 +2,7 @@ import type { ApolloServerOptions, BaseContext } from "@apollo/server";
 import type { Executor } from "../executor.ts";
 import type { OperationContext } from "../clients/subgraph-client.ts";
 
-/** What Apollo Server takes as `gateway`. */
+/** The type of Apollo Server's `gateway` option. */
 export type ApolloGatewayAdapter<Context extends BaseContext> = NonNullable<ApolloServerOptions<Context>["gateway"]>;
 
 export interface ApolloGatewayOptions<Context extends BaseContext> {
@@ -12,7 +12,7 @@ export interface ApolloGatewayOptions<Context extends BaseContext> {
 
 /**
  * Lets Apollo Server run operations on the executor: `new ApolloServer({ gateway: createApolloGateway({ … }) })`. Apollo Server has
- * one schema, so this serves the public one; give what service principals send to the executor directly.
+ * one schema, so this serves the public one; send service principals' operations to the executor directly.
  */
 export function createApolloGateway<Context extends BaseContext>(
   options: ApolloGatewayOptions<Context>,

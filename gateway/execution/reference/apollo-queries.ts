@@ -26,9 +26,9 @@ interface ApolloQuery {
  * process, and its execution. It knows nothing of authorization directives, nor of subscriptions.
  */
 export interface ApolloQueries {
-  /** Rejects when the stock gateway does not take the supergraph. */
+  /** Rejects when the stock gateway does not accept the supergraph. */
   readonly ready: Promise<void>;
-  /** Once it is known that the stock gateway does not take the supergraph. */
+  /** True once the stock gateway is known not to accept the supergraph. */
   readonly isUnusable: boolean;
   /** Never rejects. Errors have codes, services and the request's id, as the executor's own have. */
   execute(query: ApolloQuery): Promise<ExecutionResult>;
@@ -69,7 +69,7 @@ export function createApolloQueries(options: ApolloQueriesOptions): ApolloQuerie
       buildService: ({ name }) => ({
         process: async ({ request: { query = "", variables = {} }, context }) => {
           const fetch = { query, variablesText: JSON.stringify(variables), isMutation: /^\s*mutation\b/.test(query) };
-          // As it was given to the stock gateway for this operation.
+          // The same as the stock gateway got for this operation.
           const { data, errors } = await fetchFrom(clientOf(name), fetch, context as FetchRun);
           return {
             // As over HTTP by Apollo's own data source: its own to change, and numbers are JavaScript's.
@@ -114,7 +114,7 @@ export function createApolloQueries(options: ApolloQueriesOptions): ApolloQuerie
       context: fetching,
       metrics: {},
       logger: { debug() {}, info() {}, warn: (warning: string) => log?.warn(warning), error: () => undefined },
-      // It reads no more than this of what Apollo Server would tell it.
+      // It reads no more than this of Apollo Server's request context.
     } as never);
     const { valueCompletion } = (result.extensions ?? {}) as { valueCompletion?: readonly GraphQLError[] };
     const errors = [...(result.errors ?? []), ...(valueCompletion ?? [])].map((error) => told(error, context));

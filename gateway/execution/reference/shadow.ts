@@ -7,18 +7,18 @@ import type { Engine, GraphRequest } from "../executor.ts";
 import type { Graph, LiveGraph } from "../../supergraph/live-graph.ts";
 
 /**
- * What came of a query that fell to the shadow. `unsettled`: the data changed in between, so that nothing was compared; `skipped`: too many were
- * under way, the supergraph changed, or only one of the two can run it; `failed`: it could not be compared.
+ * The outcome of a query sampled for the shadow. `unsettled`: the data changed in between, so that nothing was compared; `skipped`: too
+ * many were under way, the supergraph changed, or only one of the two can run it; `failed`: it could not be compared.
  */
 export type ShadowOutcome = "same" | "differed" | "unsettled" | "skipped" | "failed";
 
 export interface ShadowOptions {
   graph: Pick<LiveGraph, "current" | "hold">;
-  /** Of the queries, from 0 to 1. */
+  /** The share of queries, from 0 to 1. */
   share: number;
-  /** Who answers, and with whom that is compared. */
+  /** The engine that answers, and the one it is compared with. */
   engines: readonly [answering: Engine, other: Engine];
-  /** Told of each query that fell to it. */
+  /** Called for each sampled query. */
   count: (outcome: ShadowOutcome) => void;
   log: Pick<Logger, "warn">;
   /** How many may be compared at once. */
@@ -27,13 +27,13 @@ export interface ShadowOptions {
 }
 
 /**
- * Runs a share of the queries again, once they are answered, by the other engine, and logs what differs: the operation's hash and the places,
- * no values. Data may change in between, so a difference counts when each engine has said it twice.
+ * Runs a share of the queries again, once they are answered, by the other engine, and logs differences: the operation's hash and the
+ * places, no values. Data may change in between, so a difference counts when each engine has given it twice.
  */
 export interface Shadow {
-  /** Told of an operation that has its result. Returns at once, and never throws. */
+  /** Takes an operation that has its result. Returns at once, and never throws. */
   answered(operation: AnsweredOperation): void;
-  /** Ends what is under way. */
+  /** Ends comparisons under way. */
   close(): Promise<void>;
 }
 
@@ -58,7 +58,7 @@ export function createShadow(options: ShadowOptions): Shadow {
 
   function runBy(engine: Engine, { graph, request }: AnsweredOperation): Promise<ExecutionResult> {
     const { query, operationName, variables, context } = request;
-    // Nothing that records: for whom it runs, and no more.
+    // Without tracing: only the caller and the request's context.
     const { caller, requestId, clientAddress, scopes, policies, headers } = context;
     return graph.executor.execute({
       query,
@@ -81,7 +81,7 @@ export function createShadow(options: ShadowOptions): Shadow {
     const { result, operation } = answered;
     const differencesBy = async (engine: Engine) => {
       const again = await runBy(engine, answered);
-      // What was ended on the way is no answer.
+      // A result that was cut off is no answer.
       ending.signal.throwIfAborted();
       return differencesOf(result, again, operation.document);
     };

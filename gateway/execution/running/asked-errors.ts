@@ -5,7 +5,7 @@ import type { ResponsePath } from "./projection.ts";
 import type { PathSegment, PlanNode, RequiresSelection } from "../planning/query-plan.ts";
 import type { Supergraph } from "../schema/supergraph.ts";
 
-/** What a fetch sends of the entities at a path. */
+/** The parts of entities at a path that a fetch sends. */
 export interface Requirement {
   path: EntityPath;
   requires: readonly RequiresSelection[];
@@ -32,8 +32,8 @@ export function requirementsOf(node: PlanNode | null, supergraph: Supergraph): R
 }
 
 /**
- * The errors that the client is told. A planner may fetch of some objects what was asked of others only; an error there counts for
- * what else is missing through it. An error of what a key or a `@requires` needs is told at the object that needs it: a subgraph may
+ * The errors that the client gets. A planner may fetch of some objects fields that were asked of others only; an error there counts
+ * for other values missing through it. An error in a key or a `@requires` is reported at the object that needs it: a subgraph may
  * have made a value of the null.
  */
 export function askedErrors(
@@ -43,7 +43,7 @@ export function askedErrors(
 ): GraphQLError[] {
   const { errors, entityErrors, places } = execution;
   const told = new Set<string>();
-  /** By message, the places at which an error is told, and those above them. */
+  /** By message, the places at which an error is reported, and those above them. */
   const toldWithin = new Set<string>();
   let objectThatNeeds: ((place: ResponsePath) => ResponsePath | undefined) | undefined;
   for (const { path, message } of errors) {
@@ -53,7 +53,7 @@ export function askedErrors(
   return errors.flatMap((error) => {
     const one = isAskedFor(error.path, data) ? error : atWhatNeeds(error);
     if (!one) return [];
-    // Something may be fetched twice: for the client, and for what requires it.
+    // A field may be fetched twice: for the client, and for a requirement.
     if (!one.path) return one;
     const text = textOf(one.message, one.path);
     if (told.has(text)) return [];
@@ -77,7 +77,7 @@ export function askedErrors(
 
 const textOf = (message: string, path: ResponsePath) => JSON.stringify([message, path]);
 
-/** Finds where the object is whose representation has what is at a place of the data. */
+/** Finds the object whose representation has the value at a place of the data. */
 function createNeeds(data: Json, requirements: readonly Requirement[]) {
   const sent = new Map<string, Set<readonly RequiresSelection[]>>();
   for (const { path, requires } of requirements) {

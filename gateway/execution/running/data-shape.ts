@@ -6,8 +6,8 @@ import type { Supergraph } from "../schema/supergraph.ts";
 type Json = Record<string, unknown>;
 
 /**
- * The keys that a fetch's answer may have, with the shape of what is under them: null for a leaf. Merging follows it, so a leaf that
- * happens to be an object (a JSON scalar) is taken whole and what nobody asked for is not taken at all.
+ * The keys that a fetch's answer may have, with the shape of the value under each: null for a leaf. Merging follows it, so a leaf that
+ * happens to be an object (a JSON scalar) is taken whole, and data that nobody asked for is dropped.
  */
 export interface DataShape {
   readonly keys: readonly string[];
@@ -86,7 +86,7 @@ function withKey(shape: DataShape, path: readonly string[], to: string): DataSha
   return { keys: shape.keys, children: shape.children.with(index, withKey(child, rest, to)) };
 }
 
-/** A shape that has what is under a key as well; several fields may be renamed to one, of objects of several types. */
+/** A shape that has the content under a key as well; several fields may be renamed to one, of objects of several types. */
 function withChild(shape: DataShape, key: string, child: DataShape | null): DataShape {
   const index = shape.keys.indexOf(key);
   if (index < 0) return { keys: [...shape.keys, key], children: [...shape.children, child] };
@@ -115,7 +115,7 @@ export function renamedPath(
 }
 
 /**
- * Adds a fetch's answer to the data. What is there and what comes may overlap; the outcome does not depend on which fetch came first:
+ * Adds a fetch's answer to the data. Old and new data may overlap; the outcome does not depend on which fetch came first:
  * a null never hides a value, and the more specific type name wins.
  */
 export function mergeData(target: Json, source: Json, shape: DataShape, supergraph: Supergraph): void {
@@ -127,7 +127,7 @@ export function mergeData(target: Json, source: Json, shape: DataShape, supergra
     if (value === undefined) continue;
     const present = target[key];
     const child = children[i];
-    // JSON has no functions: one is what every object inherits by that name.
+    // JSON has no functions: all objects inherit the one of that name.
     if (present === undefined || present === null || typeof present === "function") {
       target[key] = value;
     } else if (value !== null) {

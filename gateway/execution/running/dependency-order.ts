@@ -19,8 +19,8 @@ export interface DependencyOrder {
 }
 
 /**
- * What each fetch really waits for. A planner puts fetches into layers; here a fetch waits for those before it that bring something it
- * reads (the objects on its path, their types, its keys and what it requires), and not for the others of their layer.
+ * The real dependencies of each fetch. A planner puts fetches into layers; here a fetch waits for those before it that bring data it
+ * reads (the objects on its path, their types, its keys and its requirements), and not for the others of their layer.
  */
 export function dependencyOrderOf(plan: NonNullable<QueryPlan["node"]>): DependencyOrder {
   const nodes: PlanNode[] = [];
@@ -54,7 +54,7 @@ export function dependencyOrderOf(plan: NonNullable<QueryPlan["node"]>): Depende
 interface Use {
   reads: Set<string>;
   writes: Set<string>;
-  /** Keys that a rewrite may give to something, wherever. */
+  /** Keys that a rewrite may introduce, wherever. */
   renamed: Set<string>;
 }
 

@@ -7,7 +7,7 @@ type Json = Record<string, unknown>;
 export interface EntityPath {
   /** Adds the objects at the path to `found`, in the response's order. */
   collect(data: Json, found: Json[]): void;
-  /** Says of each object at the path where it is: the slow way, for error messages. */
+  /** Gives the place of each object at the path: the slow way, for error messages. */
   locate(data: Json, visit: (entity: Json, path: (string | number)[]) => void): void;
 }
 

@@ -9,7 +9,7 @@ interface Node {
 
 /**
  * Whether one of some errors accounts for a null at a path: one at the same place, above or below it. "@" in an error's path, of a field
- * that was left out, stands for any item of a list. Takes as long as the path is, however many errors there are.
+ * that was left out, stands for any item of a list. Takes time by the path's length, however many errors there are.
  */
 export function createErrorPaths(
   errors: readonly { path?: ResponsePath | undefined }[],

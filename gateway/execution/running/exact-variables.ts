@@ -15,7 +15,7 @@ import { exactDigitsOf } from "../../common/exact-json.ts";
 type Json = Record<string, unknown>;
 
 /**
- * Variables for the specification's own scalars, which know nothing of integers that kept their digits (see exact-json.ts): an ID has
+ * Variables for the specification's own scalars, which know nothing of integers that kept their digits (see exact-json.ts): an ID gets
  * them as text, all others as a number. Custom scalars keep theirs.
  */
 export function withPlainNumbers(

@@ -1,6 +1,6 @@
 import { GraphQLError } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
-// Without the rest of the kit, which takes long to load: planners' processes start with this.
+// Imported without the rest of the kit, which takes long to load: planners' processes start with this.
 import { isPublic, messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { createLightAbort, type AbortSignalLike } from "../../common/light-abort.ts";
 import type { SharedReads } from "./shared-reads.ts";
@@ -8,12 +8,12 @@ import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse 
 
 export type Json = Record<string, unknown>;
 
-/** One run of a plan: what is known so far. */
+/** One run of a plan: its data so far. */
 export interface Execution {
-  /** What the subgraphs answered, merged, under the plan's keys. */
+  /** The subgraphs' answers, merged, under the plan's keys. */
   data: Json;
   errors: GraphQLError[];
-  /** For errors below an entity of which nothing came for them: the same at the entity. What the error is at may be asked by nobody. */
+  /** For errors below an entity without data: the same at the entity. Nobody may have asked for the field that has the error. */
   entityErrors?: Map<GraphQLError, GraphQLError>;
   /** Where errors are in the data, under the plan's keys. */
   places?: Map<GraphQLError, readonly (string | number)[]>;
@@ -21,19 +21,19 @@ export interface Execution {
   variables: Json;
   context: OperationContext;
   signal: AbortSignalLike;
-  /** Whether a fetch gave nothing at all, which its error says once for all the places it was for. */
+  /** Whether a fetch gave nothing at all, which its error says once for all its places. */
   hasFailedFetch: boolean;
   /** The client's response keys, by the plan's keys where they differ. */
   responseKeys: ReadonlyMap<string, string>;
   reads: SharedReads;
-  /** Within what reads are shared; "" for queries and mutations. */
+  /** The scope within which reads are shared; "" for queries and mutations. */
   readScope: string;
-  /** As `reads` calls who reads, once somebody has. */
+  /** The reader's identity for `reads`, once there was a read. */
   reader: string | null;
   log: Pick<Logger, "error"> | undefined;
 }
 
-/** What asking subgraphs needs of it. */
+/** The parts of an execution that requests to subgraphs need. */
 export type FetchRun = Pick<Execution, "context" | "signal" | "reads" | "readScope" | "reader" | "log">;
 
 export interface Fetch {
@@ -43,7 +43,7 @@ export interface Fetch {
   isMutation: boolean;
 }
 
-/** Asks a subgraph. Never rejects: what went wrong is in the response. */
+/** Asks a subgraph. Never rejects: failures are in the response. */
 export function fetchFrom(client: SubgraphClient, fetch: Fetch, execution: FetchRun): Promise<SubgraphResponse> {
   const { context, signal, reads } = execution;
   const { query, variablesText, isMutation } = fetch;

@@ -33,7 +33,7 @@ export interface StepOptions {
   supergraph: Supergraph;
 }
 
-/** What is done with an answer that holds root fields. */
+/** Handles an answer that holds root fields. */
 export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
   const shape = renamedShape(shapeOfOperation(parse(node.operation, { noLocation: true })), node.outputRewrites);
   const rewrite = createRewriter(node.outputRewrites, supergraph);
@@ -58,7 +58,7 @@ export function createRootMerge(node: FetchNode, { supergraph }: StepOptions) {
   };
 }
 
-/** @param merge what is done with the answer; it is put into the execution's data unless given */
+/** @param merge handles the answer; by default it is put into the execution's data */
 export function createRootFetch(node: FetchNode, options: StepOptions, merge = createRootMerge(node, options)): Step {
   const client = options.clientOf(node.subgraph);
   const isMutation = node.operationKind === "mutation";
@@ -74,7 +74,7 @@ export function pickVariables(names: readonly string[], { variables }: Execution
   const picked: Json = {};
   for (const name of names) {
     const value = variables[name];
-    // JSON has no functions: one is what every object inherits by that name.
+    // JSON has no functions: all objects inherit the one of that name.
     if (value !== undefined && typeof value !== "function") picked[name] = value;
   }
   return picked;
@@ -168,7 +168,7 @@ interface CompiledBatch {
   shape: DataShape;
 }
 
-/** The entities found for a batch. `representationOf[i]` is the index of what stands for `targets[i]`. */
+/** The entities found for a batch. `representationOf[i]` is the index of the representation of `targets[i]`. */
 interface GatheredEntities {
   /** The representations, each as JSON. */
   texts: string[];
@@ -224,7 +224,7 @@ interface Answered {
   subgraph: string;
   supergraph: Supergraph;
   execution: Execution;
-  /** By the batch's position, once an error wants to know. */
+  /** By the batch's position, once an error needs it. */
   locations?: Locations[];
 }
 

@@ -1,8 +1,8 @@
 import type { FetchNode, PathSegment, PlanNode } from "../planning/query-plan.ts";
 
 /**
- * Puts what completes a mutation's result before the next mutation. Section 6.2.2 of the GraphQL specification runs the fields of a
- * mutation one after the other, each with all that is below it; a planner may fetch the rest of the first beside the second, or the
+ * Puts the fetches that complete a mutation's result before the next mutation. Section 6.2.2 of the GraphQL specification runs the fields
+ * of a mutation one after the other, each with all that is below it; a planner may fetch the rest of the first beside the second, or the
  * rest of both together.
  *
  * @param rootKeysOf the response keys of a mutation's fetch
@@ -39,7 +39,7 @@ function isMutation(node: PlanNode): node is FetchNode {
   return node.kind === "Fetch" && node.operationKind === "mutation";
 }
 
-/** What a node fetches for paths that are wanted; null when that is nothing. */
+/** A node's fetches for wanted paths; null when there are none. */
 function partOf(node: PlanNode, isWanted: (path: readonly PathSegment[]) => boolean): PlanNode | null {
   if (node.kind === "BatchFetch") {
     const batches = node.batches.map((batch) => ({ ...batch, paths: batch.paths.filter(isWanted) }));

@@ -17,10 +17,10 @@ import type { SubgraphClient, SubgraphResponse } from "../clients/subgraph-clien
 
 /** A plan made ready to run many times. */
 export interface CompiledPlan {
-  /** Everything that is fetched for a query or mutation; for a subscription, what is fetched for each event. Null when nothing is. */
+  /** All fetches of a query or mutation; for a subscription, the fetches for each event. Null when there are none. */
   run: Step | null;
   subscription: CompiledSubscription | null;
-  /** What its fetches send of entities, worked out at the first error. */
+  /** The parts of entities that its fetches send, worked out at the first error. */
   requirements(): readonly Requirement[];
 }
 
@@ -67,7 +67,7 @@ function inSeries(node: PlanNode, options: StepOptions): Step {
   return compileNode(inMutationOrder(node, rootKeysOf), options);
 }
 
-/** Each fetch as soon as what it reads is there. */
+/** Runs each fetch as soon as the data it reads is there. */
 function compileRun(plan: PlanNode, options: StepOptions): Step {
   const { nodes, dependents, waitsFor } = dependencyOrderOf(plan);
   const steps = nodes.map((node) => compileNode(node, options));

@@ -25,11 +25,11 @@ import type { Operation } from "../operation.ts";
 type Json = Record<string, unknown>;
 
 /**
- * Makes the client's response of what the subgraphs answered: exactly the selected fields, in the order of the selection, with nulls
+ * Makes the client's response from the subgraphs' answers: exactly the selected fields, in the order of the selection, with nulls
  * propagated as in section 6.4.4 of the GraphQL specification.
  */
 export interface Projection {
-  /** @param explained whether an error that the client gets already says why there is nothing at this path. */
+  /** @param explained whether an error that the client gets already accounts for a null at this path. */
   (data: Json, explained: (path: ResponsePath) => boolean): { data: Json | null; errors: GraphQLError[] };
 }
 
@@ -44,13 +44,13 @@ export interface ProjectionOptions {
   isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
 }
 
-/** What stands at one place of the response. */
+/** The kind of value at one place of the response. */
 type Output =
   | {
       kind: "leaf";
       nonNull: boolean;
       accepts: (value: unknown) => boolean;
-      /** What is answered for a value that is not accepted; undefined when it is wrong. */
+      /** The answer for a value that is not accepted; undefined when it is an error. */
       coerce: ((value: unknown) => unknown) | undefined;
       typeName: string;
       what: string;
@@ -176,7 +176,7 @@ function fieldsByType(selection: Selection, source: Json): Field[] | null {
   const known = selection.fieldsOf.get(typeName);
   if (known !== undefined) return known;
   const fields = selection.collect(typeName === "" ? undefined : typeName);
-  // Only what the schema names may take memory: a subgraph could send a new type name each time.
+  // Only names from the schema may take memory: a subgraph could send a new type name each time.
   if (fields !== null) selection.fieldsOf.set(typeName, fields);
   return fields;
 }
@@ -230,7 +230,7 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
     });
   }
 
-  /** Whether anything is left of a selection: if not, nobody was asked of which type the object is. */
+  /** Whether anything is left of a selection: if not, no subgraph was asked for the object's type. */
   function selectsAny(type: GraphQLCompositeType, selections: readonly SelectionNode[]): boolean {
     return selections.some((selection) => {
       if (!isIncluded(selection)) return false;
@@ -345,7 +345,7 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       const runtimeType = typeName === undefined ? nullable : schema.getType(typeName);
       const isPossible = isObjectType(runtimeType) && schema.isSubType(nullable, runtimeType);
       if (isPossible) return fields(runtimeType, selections);
-      // An @interfaceObject subgraph gives the interface's own name: enough where nobody asks what the object is.
+      // An @interfaceObject subgraph gives the interface's own name: enough where nobody asks for the object's type.
       if (!isInterfaceType(runtimeType) || runtimeType !== nullable) return null;
       if (typeName !== undefined && asksForType(runtimeType, selections)) return null;
       return fields(runtimeType, selections);
@@ -390,12 +390,12 @@ const scalarChecks: Readonly<Record<string, (value: unknown) => boolean>> = {
   Float: (value) => typeof value === "number",
 };
 
-/** An ID is answered as a string, whatever the subgraph has it as. */
+/** An ID is answered as a string, whatever form the subgraph has it in. */
 function wholeNumberAsText(value: unknown): string | undefined {
   return Number.isInteger(value) ? String(value) : (exactDigitsOf(value) ?? undefined);
 }
 
-/** As near as a Float comes to it. */
+/** As the nearest Float. */
 function exactAsNumber(value: unknown): number | undefined {
   const digits = exactDigitsOf(value);
   return digits === null ? undefined : Number(digits);

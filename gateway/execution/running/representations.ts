@@ -6,15 +6,15 @@ import type { Supergraph } from "../schema/supergraph.ts";
 type Json = Record<string, unknown>;
 
 /**
- * Makes the representation that a subgraph takes for an entity, as JSON: its type, its key, what `@requires` names.
+ * Makes the representation that a subgraph takes for an entity, as JSON: its type, its key, its `@requires` fields.
  *
  * @returns null when the entity cannot be asked for there: of another type, or without a key.
  */
 export type RepresentationMaker = (entity: Json, variables: Json, made: MadeBefore) => string | null;
 
-/** What was made for the same fetch: the same entity is often met many times. Empty at first. */
+/** The representations made for the same fetch: the same entity is often met many times. Empty at first. */
 interface MadeBefore {
-  /** Of the type of the first one, by its only key. */
+  /** For the type of the first one, by its only key. */
   typeName: string;
   byKey: Map<string, string>;
 }
@@ -47,7 +47,7 @@ interface FlatSelection {
   fields: readonly { name: string; label: string }[];
 }
 
-/** What nearly all representations are made of: some leaves of one type. Null for all others. */
+/** The form of nearly all representations: some leaves of one type. Null for all others. */
 function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | null {
   const [only] = requires;
   if (requires.length !== 1 || only?.kind !== "InlineFragment" || only.skipIf !== null || only.includeIf !== null)
@@ -65,7 +65,7 @@ function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | 
   return { typeCondition: only.typeCondition, fields };
 }
 
-/** The same as the general way, straight to text: representations are the most of what goes to subgraphs. */
+/** The same as the general way, straight to text: representations are the largest part of requests to subgraphs. */
 function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: Supergraph): RepresentationMaker {
   const key = fields.length === 1 ? fields[0]?.name : undefined;
   return (entity, _variables, made) => {
@@ -98,7 +98,7 @@ function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: S
   }
 }
 
-/** `JSON.stringify` for what keys are, without the call out of the engine's compiled code. */
+/** `JSON.stringify` for the values of keys, without the call out of the engine's compiled code. */
 function jsonOf(value: unknown): string {
   if (typeof value === "string") return quoted(value);
   if (typeof value === "number" && Number.isFinite(value)) return String(value);
@@ -156,7 +156,7 @@ function selectField(
   supergraph: Supergraph,
 ): unknown {
   const value = source[field.name];
-  // JSON has no functions: one is what every object inherits by that name.
+  // JSON has no functions: all objects inherit the one of that name.
   if (typeof value === "function") return undefined;
   if (value === undefined || value === null || field.selections === null) return value;
   return selectNested(value, field.selections, variables, supergraph);

@@ -9,18 +9,18 @@ import type { SubgraphResponse } from "../clients/subgraph-client.ts";
 
 export interface ResultStreamOptions {
   subscription: CompiledSubscription;
-  /** What is fetched for each event. */
+  /** The fetches for each event. */
   run: Step | null;
   begin(lifetime: Lifetime): Execution;
   finish(execution: Execution): ExecutionResult;
   outerSignal: AbortSignalLike | undefined;
   onOpen: (() => void) | undefined;
-  /** For what is fetched for one event. */
+  /** For the fetches of one event. */
   timeoutMs: number;
   log: Pick<Logger, "error"> | undefined;
 }
 
-/** Of one subscription's events, at the same time. */
+/** How many events of one subscription are completed at the same time. */
 const MAX_PENDING = 8;
 
 /**
@@ -51,11 +51,11 @@ export function streamResults(options: ResultStreamOptions): AsyncGenerator<Exec
   };
 }
 
-/** A stream that is not there yet. Returning from it waits until it is. */
+/** A stream that is not open yet. Returning from it waits until it is. */
 export function later(
   stream: Promise<AsyncGenerator<ExecutionResult, void, void>>,
 ): AsyncGenerator<ExecutionResult, void, void> {
-  // Whoever reads meets a failure; a stream that nobody reads fails for nobody.
+  // The reader gets a failure; in a stream that nobody reads, it is ignored.
   stream.catch(() => undefined);
   return {
     next: async () => (await stream).next(),
@@ -119,7 +119,7 @@ async function* generate(
   };
   const nextResult = (): Promise<ExecutionResult | null> => {
     const taken = takeNext(previous);
-    // A failure is met by whoever waits for the result it is about.
+    // A failure goes to the reader that waits for the event's result.
     previous = taken.catch(() => undefined);
     return taken.then((event) => (event === null ? null : completeEvent(event, options, signal)));
   };
@@ -141,7 +141,7 @@ async function* generate(
   } catch (error) {
     if (signal.aborted) return;
     const { message: told, extensions } = failure(client.name, error, signal);
-    // What the subgraph itself says to the client, such as that `after` is no position, is no failure.
+    // A subgraph's own message to the client, such as that `after` is no position, is no failure.
     const isAnswer =
       isPublic(error) && !["UPSTREAM_UNAVAILABLE", "TIMEOUT", "INTERNAL_SERVER_ERROR"].includes(error.code);
     const { requestId } = start.context;
@@ -170,7 +170,7 @@ async function completeEvent(
     const execution = begin(lifetime);
     recorded = execution.context.trace?.event();
     if (recorded) execution.context = recorded.inside(execution.context);
-    // Clients to whom the same event comes share what is read for it; what was read for an earlier one is too old.
+    // Clients that get the same event share reads for it; reads for an earlier one are too old.
     if (run) execution.readScope = JSON.stringify(event);
     subscription.takeEvent(event, execution);
     await run?.(execution);

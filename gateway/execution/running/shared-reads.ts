@@ -8,7 +8,7 @@ import type {
 
 export interface SharedReadsOptions {
   /**
-   * A read that is under way is joined when it began no longer than this ago. Who joins is told what was true when the read began, so
+   * A read that is under way is joined when it began no longer than this ago. Its answer was true when the read began, so
    * this is also how old an answer may be; 0 turns sharing off.
    */
   windowMs?: number;
@@ -24,8 +24,8 @@ export interface SharedReadsOptions {
  */
 export interface SharedReads {
   /**
-   * On whose behalf something is read: all that an answer may depend on but the question itself. What only says which request it is,
-   * such as its id, is left out.
+   * On whose behalf something is read: everything that an answer may depend on, except the question itself. Properties that only
+   * identify the request, such as its id, are left out.
    * @param scope reads are shared within the same scope only: that of one event of a subscription, or ""
    */
   readerOf(context: OperationContext, scope: string): string;
@@ -41,7 +41,7 @@ interface Read {
   client: SubgraphClient;
   beganAt: number;
   request: SubgraphRequest;
-  /** Null as long as nobody joined. */
+  /** Null until another request joined. */
   joined: ((settled: { response: SubgraphResponse } | { error: unknown }) => void)[] | null;
 }
 
@@ -62,7 +62,7 @@ export function createSharedReads(options: SharedReadsOptions): SharedReads {
     });
   }
 
-  /** @returns what is under way for this reader; an empty list when nothing is */
+  /** @returns the reads under way for this reader; an empty list when there are none */
   function readsOf(query: string, reader: string): Read[] {
     let byReader = underWay.get(query);
     if (!byReader) underWay.set(query, (byReader = new Map()));
@@ -104,7 +104,7 @@ export function createSharedReads(options: SharedReadsOptions): SharedReads {
         for (const tell of own.joined ?? []) tell(settled);
       };
       const response = client.execute(request);
-      // Asked for first, this comes before whoever asked goes on, who may change what it got.
+      // Registered first, this runs before the caller continues, which may change the data it got.
       response.then(
         (answer) => settle({ response: answer }),
         (error: unknown) => settle({ error }),
@@ -128,7 +128,7 @@ function copy(response: SubgraphResponse): SubgraphResponse {
   return data ? { ...response, data: copyValue(data) as Record<string, unknown> } : { ...response };
 }
 
-/** What comes from a subgraph is JSON, or what becomes JSON: other objects are leaves, which nobody changes. */
+/** Subgraphs' data is JSON, or becomes JSON: other objects are leaves, which nobody changes. */
 function copyValue(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(copyValue);

@@ -64,7 +64,7 @@ function printed(key: string | number): string {
   return typeof key === "number" ? `[${key}]` : `.${key}`;
 }
 
-/** Enough of a value to know it by, in time that does not grow with it. */
+/** Enough of a value to recognize it, in time that does not grow with it. */
 function shown(value: unknown, levels = MAX_LEVELS): string {
   if (typeof value === "string") return JSON.stringify(cut(value, MAX_TEXT));
   if (Array.isArray(value)) {

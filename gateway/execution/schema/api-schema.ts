@@ -22,7 +22,7 @@ export interface ApiSchemaOptions {
 }
 
 /**
- * The schema that clients see: the supergraph without federation's machinery, without what is @inaccessible or tagged with a name
+ * The schema that clients see: the supergraph without federation's machinery, without elements that are @inaccessible or tagged with a name
  * to leave out, and without the types that only those led to.
  */
 export function createApiSchema(options: ApiSchemaOptions): GraphQLSchema {
@@ -67,7 +67,7 @@ function apiDocument({ supergraph, withoutTags = [] }: ApiSchemaOptions): Docume
 
 export interface Machinery {
   owns(name: string): boolean;
-  /** Whether a directive is of somebody else's specification (`@composeDirective`): clients may use it where it says so. */
+  /** Whether a directive belongs to a third-party specification (`@composeDirective`): clients may use it where it says so. */
   isComposed(directiveName: string): boolean;
   inaccessibleName: string;
   tagName: string;
@@ -186,7 +186,7 @@ function cleaner({ isVisible, hiddenTypes, machinery }: CleanerOptions) {
   };
 }
 
-/** Where an operation may have a directive: all that is left of directives when those applied to the schema are taken away. */
+/** Where an operation may have a directive: the locations left when those of the schema are removed. */
 const executableLocations: ReadonlySet<string> = new Set([
   DirectiveLocation.QUERY,
   DirectiveLocation.MUTATION,

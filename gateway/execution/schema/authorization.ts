@@ -9,7 +9,7 @@ import {
 } from "graphql";
 import { stringArgument } from "./supergraph.ts";
 
-/** What the caller of an operation has shown. */
+/** The scopes and policies that the caller of an operation has. */
 export interface Grants {
   isAuthenticated: boolean;
   scopes: ReadonlySet<string>;
@@ -24,9 +24,9 @@ export interface Requirement {
 }
 
 /**
- * What the supergraph demands of callers (https://specs.apollo.dev/authenticated/v0.1, …/requiresScopes/v0.1, …/policy/v0.1).
- * A field demands what is on it, on its parent type and on the type it gives; a field of an interface also what any implementation
- * demands for it, since which one answers is not known before.
+ * The supergraph's demands on callers (https://specs.apollo.dev/authenticated/v0.1, …/requiresScopes/v0.1, …/policy/v0.1).
+ * A field demands its own directives, its parent type's and those of the type it gives; a field of an interface also any implementation's
+ * demands for it, since the answering one is not known before.
  */
 export interface Authorization {
   requirementsOf(typeName: string, fieldName: string): readonly Requirement[];

@@ -7,7 +7,7 @@ const DEFINITION =
   "directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION";
 
 /**
- * A supergraph whose elements with a tag are @inaccessible, as Apollo's contracts make one: for who knows of @inaccessible only.
+ * A supergraph whose elements with a tag are @inaccessible, as Apollo's contracts make one: for consumers that know @inaccessible only.
  * @returns null when nothing has the tag
  */
 export function withInaccessibleTags(supergraph: DocumentNode, tag: string): string | null {
@@ -20,7 +20,7 @@ export function withInaccessibleTags(supergraph: DocumentNode, tag: string): str
   let isAny = false;
   const marked = visit(supergraph, {
     enter(node: ASTNode) {
-      // Of what has directives here, all are constant: it is no operation.
+      // Nodes with directives are all constant here: this is no operation.
       const annotated = node as ASTNode & { directives?: readonly ConstDirectiveNode[] };
       if (node.kind === Kind.SCHEMA_DEFINITION || !has(annotated, tagName)) return;
       isAny = true;

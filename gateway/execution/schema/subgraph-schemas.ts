@@ -16,7 +16,7 @@ import {
 import { booleanArgument, directivesOf, graphOf, readGraphNames } from "./subgraph-types.ts";
 import { stringArgument } from "./supergraph.ts";
 
-/** The schema that a subgraph has, as far as the supergraph tells: what requests to it are valid against. */
+/** The schema that a subgraph has, as far as the supergraph tells: requests to it are valid against this. */
 export function createSubgraphSchemas({ definitions }: DocumentNode): (subgraph: string) => GraphQLSchema {
   const graphs = new Map([...readGraphNames(definitions)].map(([graph, name]) => [name, graph]));
   const schemas = new Map<string, GraphQLSchema>();

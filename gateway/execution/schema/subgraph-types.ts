@@ -1,7 +1,7 @@
 import { Kind, parse, print, type ConstDirectiveNode, type DocumentNode, type SelectionSetNode } from "graphql";
 import { stringArgument, type Supergraph } from "./supergraph.ts";
 
-/** What single subgraphs know of the types of a supergraph. */
+/** Single subgraphs' views of the types of a supergraph. */
 export interface SubgraphTypes {
   readonly subgraphs: readonly string[];
   /** The object types that an abstract type has in a subgraph; undefined for other types, and where the subgraph has no such type. */
@@ -11,11 +11,11 @@ export interface SubgraphTypes {
   isInterfaceObject(subgraph: string, typeName: string): boolean;
   /** The interfaces that a subgraph knows as objects of an abstract type. */
   interfaceObjects(subgraph: string, abstractType: string): readonly string[];
-  /** What a subgraph calls objects of a type, which it may know by their interface only; undefined where it knows none. */
+  /** A subgraph's name for objects of a type, which it may know by their interface only; undefined where it knows none. */
   nameIn(subgraph: string, typeName: string): string | undefined;
   /** The object types of an object or abstract type in the whole supergraph. */
   objectTypes(typeName: string): readonly string[];
-  /** By what a subgraph tells the entities of a type apart. */
+  /** The keys by which a subgraph identifies the entities of a type. */
   keys(subgraph: string, typeName: string): readonly EntityKey[];
   /** A field as a subgraph has it, whether or not it may be asked there; undefined where it has none. */
   field(subgraph: string, typeName: string, fieldName: string): SubgraphField | undefined;
@@ -33,11 +33,11 @@ export interface SubgraphField {
   /** The type without lists and exclamation marks. */
   namedType: string;
   isExternal: boolean;
-  /** Another subgraph's `@override` took it away; what is left is for keys and interfaces. */
+  /** Another subgraph's `@override` took it away; its remaining uses are keys and interfaces. */
   isOverridden: boolean;
   /** Progressive `@override`: here while the label is on, or (in the subgraph that loses the field) off. */
   override: { label: string; isNew: boolean } | null;
-  /** What it `@requires`; null when nothing. */
+  /** Its `@requires`; null when there is none. */
   requires: SelectionSetNode | null;
   /** Which external fields of its objects come with them (`@provides`); null when none. */
   provides: SelectionSetNode | null;
@@ -128,7 +128,7 @@ export function readSubgraphTypes({ definitions }: DocumentNode): SubgraphTypes 
   };
 }
 
-/** The subgraphs' names, by what the supergraph calls them. */
+/** The subgraphs' names, by the supergraph's names for them. */
 export function readGraphNames(definitions: DocumentNode["definitions"]): Map<string, string> {
   const names = new Map<string, string>();
   for (const definition of definitions) {
@@ -156,7 +156,7 @@ export function booleanArgument(directive: ConstDirectiveNode, name: string): bo
   return value?.kind === Kind.BOOLEAN ? value.value : undefined;
 }
 
-/** What a selection of provided fields has for one of them: a selection for each time that it names it, empty for a leaf. */
+/** The selections of provided fields for one of them: one for each time that it is named, empty for a leaf. */
 export function providedBelow(
   { selections }: SelectionSetNode,
   typeName: string,

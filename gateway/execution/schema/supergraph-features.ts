@@ -3,8 +3,8 @@ import { featuresOf, unknownFeatures } from "@toolyard/schema/linked-features.ts
 import type { DocumentNode } from "graphql";
 
 /**
- * Holds a supergraph to what can be executed: a feature that is there for execution or for security and is not understood would be
- * passed over, and answers would be wrong, or more than callers may have.
+ * Checks that a supergraph can be executed: a feature for execution or security that is not understood would be
+ * ignored, and answers would be wrong, or more than callers may have.
  *
  * @throws ToolyardError BAD_USER_INPUT saying what to do
  */

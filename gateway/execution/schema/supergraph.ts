@@ -2,7 +2,7 @@ import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { GraphQLError, Kind, parse, type ConstDirectiveNode, type DocumentNode } from "graphql";
 import { checkSupergraphFeatures } from "./supergraph-features.ts";
 
-/** What the executor must know of a supergraph besides its API schema. */
+/** The executor's knowledge of a supergraph besides its API schema. */
 export interface Supergraph {
   document: DocumentNode;
   /** By the subgraph's name; the URL is empty where composition was given none. */
@@ -26,7 +26,7 @@ export interface Supergraph {
 /**
  * Reads a supergraph (Federation 2, join spec v0.3 and later). Inaccessible types count: representations may be of them.
  *
- * @throws ToolyardError BAD_USER_INPUT when it is not such a supergraph, or needs what is not here
+ * @throws ToolyardError BAD_USER_INPUT when it is not such a supergraph, or needs a feature that is missing here
  */
 export function parseSupergraph(supergraphSdl: string): Supergraph {
   const document = parseSdl(supergraphSdl);

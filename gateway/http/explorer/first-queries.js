@@ -1,4 +1,4 @@
-/** What the first tab holds: something that shows something, whoever asks. */
+/** The content of the first tab: queries that show something to any caller. */
 
 export const WELCOME = `# Ctrl-Enter runs this, Ctrl-Space completes. Subscriptions run, too.
 # It says what can be asked. Most of it is for who is logged in.

@@ -14,7 +14,7 @@ const session = createSession({
 });
 
 const show = (element, text) => {
-  // Said again, it would be read again.
+  // Announced again, it would be read again.
   if (element.textContent !== text) element.textContent = text;
 };
 const tell = (element, text) => {
@@ -22,14 +22,14 @@ const tell = (element, text) => {
   show(element, text);
 };
 
-// --- Who asks -----------------------------------------------------------------------------------------------------------------
+// --- The caller ---------------------------------------------------------------------------------------------------------------
 
 const login = find("login");
 const token = find("token");
-// A gateway that is not Toolyard's knows tokens of others only.
+// A gateway for a third-party supergraph knows only that issuer's tokens.
 const hasLogin = document.documentElement.dataset.login !== "none";
 let chosen = hasLogin ? login : token;
-/** What was wrong with what was typed into it. */
+/** The error for the typed text. */
 let refusal = "";
 find("token").querySelector("[data-show]").hidden = !hasLogin;
 
@@ -89,7 +89,7 @@ find("logout").addEventListener("click", () => {
   chosen.elements[0].focus();
 });
 
-/** The form is gone: go where the work is. A first query that nobody has changed shows what a login adds. */
+/** The form is gone: moves the focus to the editor. A first query that nobody has changed shows what a login adds. */
 function begun() {
   const editor = editorOf(".graphiql-query-editor");
   if (!editor) return;
@@ -110,7 +110,7 @@ ReactDOM.createRoot(container).render(
     GraphiQL,
     {
       fetcher,
-      // What was typed is gone with the tab: it may have a password in it.
+      // The typed text is gone with the tab: it may have a password in it.
       storage: sessionStorage,
       shouldPersistHeaders: false,
       // On a small screen there is no room to spare.
@@ -127,7 +127,7 @@ ReactDOM.createRoot(container).render(
 
 const editorOf = (place) => document.querySelector(`${place} .CodeMirror`)?.CodeMirror;
 
-/** GraphiQL names its editors for nobody who cannot see them, and Tab would never leave them. */
+/** GraphiQL gives its editors no accessible names, and Tab would never leave them. */
 const EDITORS = {
   ".graphiql-query-editor": "Query. Ctrl-Enter runs it, Ctrl-Space completes.",
   '[aria-label="Variables"]': "Variables, as JSON",

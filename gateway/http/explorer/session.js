@@ -1,5 +1,5 @@
 /**
- * Who asks from this page: nobody, a user who logged in, or whoever a pasted token is of.
+ * The caller of this page: nobody, a user who logged in, or the owner of a pasted token.
  *
  * It is kept in the session's store: a reload keeps it, closing the tab ends it, and no browser sends it on its own, as it would a
  * cookie, so no other site's page can use it. Scripts of this origin can read it; those are the page's own files (see the
@@ -10,7 +10,7 @@
 /** Before an access token ends by this much, the next one is asked for; by tabs at different times, so that one asks for all. */
 const AHEAD_MS = 60_000 + Math.random() * 30_000;
 const LOOK_MS = 5_000;
-/** How long a tab waits for what the others have. */
+/** How long a tab waits for the other tabs' answer. */
 const OTHERS_MS = 150;
 
 /**
@@ -33,7 +33,7 @@ export function createSession({ ask, key }) {
     }
   }
 
-  /** @param why What to tell about it */
+  /** @param why The message to show about it */
   function hold(next, why = "") {
     held = next;
     problem = why;
@@ -59,7 +59,7 @@ export function createSession({ ask, key }) {
   const isLogin = () => held?.refreshToken !== undefined;
   const leftMs = () => (held?.expiresAt ?? Infinity) - Date.now();
 
-  // A new tab asks the others for their login, one that had it before for what became of it.
+  // A new tab asks the others for their login; one that had it before, for its current state.
   const self = randomId();
   channel.addEventListener("message", ({ data: { asks, from, has, to, ended, why } }) => {
     if (asks !== undefined && isLogin() && (asks === null || asks === held.id))
@@ -104,7 +104,7 @@ export function createSession({ ask, key }) {
     }
   }
 
-  /** Asks for the next token, once for all who want it. Answers whether there is one. */
+  /** Asks for the next token, once for all callers. Returns whether there is one. */
   function renew() {
     renewing ??= refresh().finally(() => (renewing = null));
     return renewing;
@@ -127,11 +127,11 @@ export function createSession({ ask, key }) {
       minutesLeft: held?.expiresAt === undefined ? null : Math.max(0, Math.round(leftMs() / 60_000)),
       problem,
     }),
-    /** Whose operations these are: another value, another caller. */
+    /** The identity behind these operations: another value, another caller. */
     identity: () => held?.id ?? null,
     onChange: (listener) => listeners.add(listener),
     renew,
-    /** What to send; null for nothing. */
+    /** The credential to send; null for none. */
     async credential() {
       if (isLogin() && leftMs() < LOOK_MS) await renew();
       return held?.accessToken ?? null;
@@ -161,7 +161,7 @@ function randomId() {
   return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
-/** When a token ends that says so (RFC 7519); an API key does not. */
+/** The expiry of a token that gives one (RFC 7519); an API key does not. */
 function endOf(token) {
   try {
     const { exp } = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));

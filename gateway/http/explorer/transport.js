@@ -1,4 +1,4 @@
-/** How GraphiQL's operations reach the graph: by POST, subscriptions by graphql-transport-ws; and in words why they do not. */
+/** Sends GraphiQL's operations to the graph: by POST, subscriptions by graphql-transport-ws; and puts failures in words. */
 
 const { parse } = window.GraphiQL.GraphQL;
 
@@ -6,7 +6,7 @@ const { parse } = window.GraphiQL.GraphQL;
 const TRIES = 6;
 const FIRST_WAIT_MS = 500;
 
-/** What the close codes of the protocol and of WebSockets mean to who reads this page. */
+/** The close codes of the protocol and of WebSockets, in words for this page's users. */
 const CLOSED = {
   1001: "Toolyard is shutting down",
   1006: "the connection broke off",
@@ -21,7 +21,7 @@ const CLOSED = {
   4429: "too many requests to begin",
   4500: "the server failed",
 };
-/** After these another try may do. */
+/** After these another try may succeed. */
 const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4500]);
 /** By the page itself. */
 const TERMINATED = 4499;
@@ -65,7 +65,7 @@ export async function ask(url, query, variables, token) {
 export function createFetcher({ url, session, notify }) {
   const socketUrl = new URL(url);
   socketUrl.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  /** What each open subscription does when somebody else asks, or nobody. */
+  /** A function for each open subscription, called when the caller changes. */
   const running = new Set();
   let identity = session.identity();
   session.onChange(() => {
@@ -74,7 +74,7 @@ export function createFetcher({ url, session, notify }) {
     for (const onChange of running) onChange();
   });
 
-  /** What is written in GraphiQL's own pane of headers goes first. */
+  /** Headers in GraphiQL's own pane come first. */
   async function headersOf(own) {
     const names = Object.keys(own).map((name) => name.toLowerCase());
     const token = names.includes("authorization") ? null : await session.credential();
@@ -84,7 +84,7 @@ export function createFetcher({ url, session, notify }) {
   async function run(params, own) {
     try {
       const first = await post(url, params, await headersOf(own));
-      // Nothing ran. The token may have been ended before its time, or this computer's clock be wrong.
+      // Nothing ran. The token may have been revoked, or this computer's clock be wrong.
       if (first.status === 401 && (await session.renew()))
         return (await post(url, params, await headersOf(own))).result;
       return first.result;
@@ -107,7 +107,7 @@ export function createFetcher({ url, session, notify }) {
         const client = window.graphqlWs.createClient({
           url: socketUrl.href,
           retryAttempts: 0,
-          // Nothing that is refused is tried again by itself: the page decides, and tells.
+          // A refused subscription is not tried again by itself: the page decides, and tells.
           shouldRetry: () => false,
           connectionParams: async () => {
             used = await session.credential();
@@ -190,13 +190,13 @@ export function createFetcher({ url, session, notify }) {
   };
 }
 
-/** Which operation runs. GraphiQL reads what is typed a moment later than it runs it: what runs now may not be what it takes it for. */
+/** The operation that runs. GraphiQL parses text a moment later than it runs it, so its own idea of the operation may be outdated. */
 function operationOf({ query, operationName }) {
   let definitions;
   try {
     ({ definitions } = parse(query));
   } catch {
-    // The server says what is wrong with it.
+    // The server reports the error.
     return { operation: "query", operationName };
   }
   const operations = definitions.filter(({ kind }) => kind === "OperationDefinition");

@@ -1,7 +1,7 @@
-/** What an HTTP/1 server answered. */
+/** An HTTP/1 server's answer. */
 export interface WireResponse {
   status: number;
-  /** "" when it said nothing of it; the same for `contentEncoding`. */
+  /** "" when it had none; the same for `contentEncoding`. */
   contentType: string;
   contentEncoding: string;
   /** Decoded as UTF-8. */
@@ -16,7 +16,7 @@ export interface WireResponse {
 export interface ResponseParser {
   /**
    * Reads `buffer` from `start` to `end`; the buffer may be used again afterwards.
-   * @throws WireProblem when this is no HTTP/1, or more than may be
+   * @throws WireProblem when the bytes are not HTTP/1, or exceed a limit
    */
   feed(buffer: Buffer, start: number, end: number): void;
   /** The server closed its side. @returns whether that was the end of a response, which is given then */
@@ -38,7 +38,7 @@ export interface ResponseParserOptions {
 const MAX_HEAD_BYTES = 65_536;
 /** A chunk's size with its extensions, or a trailer field. */
 const MAX_LINE_BYTES = 16_384;
-/** Room is made at once for a body of at most so many bytes. */
+/** Memory is allocated at once for a body of at most so many bytes. */
 const TRUSTED_BYTES = 1_048_576;
 const CR = 13;
 const LF = 10;
@@ -78,13 +78,13 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
 
   const deliverKept = () => deliver(kept === null ? "" : kept.toString("utf8", 0, size));
 
-  /** All in one buffer that grows: a list of parts would hold a hundred times what a server sends in chunks of one byte. */
+  /** All in one buffer that grows: a list of parts takes many times the memory when chunks have one byte. */
   function keep(buffer: Buffer, start: number, end: number): void {
     const next = size + end - start;
     if (next > maxBodyBytes) throw tooLarge();
     if (kept === null || kept.length < next) {
       const whole = state === "length" ? size + left : 0;
-      // What a server only says that it will send is not believed beyond a point.
+      // A server's announced length is not believed beyond a point.
       const larger = Buffer.allocUnsafe(
         Math.max(next, whole <= TRUSTED_BYTES ? whole : 0, Math.min(size * 2, maxBodyBytes)),
       );
@@ -97,7 +97,7 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
 
   const tooLarge = () => new WireProblem(`answered more than ${maxBodyBytes} bytes`);
 
-  /** The line from `start`, without its end; null when that has not come yet, and what has is held. */
+  /** The line from `start`, without its end; null when that has not come yet, and the part that has is held. */
   function line(buffer: Buffer, start: number, end: number): { text: string; next: number } | null {
     const at = buffer.indexOf(LF, start);
     const stop = at < 0 || at >= end ? end : at + 1;
@@ -115,9 +115,9 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
     return { text, next: stop };
   }
 
-  /** @returns where the body begins; -1 when the head's end has not come yet, and what has is held */
+  /** @returns where the body begins; -1 when the head's end has not come yet, and the part that has is held */
   function readHead(buffer: Buffer, start: number, end: number): number {
-    // The end may lie across what is held and what comes.
+    // The end may lie across held and new bytes.
     const before = held?.length ?? 0;
     const bytes = held ? Buffer.concat([held, buffer.subarray(start, end)]) : buffer;
     const from = held ? 0 : start;
@@ -146,7 +146,7 @@ export function createResponseParser({ maxBodyBytes, onResponse }: ResponseParse
             if (body < 0 || !head) return;
             at = body;
             if (head.response.status < 200) {
-              // Of a 1xx there is more to come.
+              // More follows a 1xx.
               if (head.response.status === 101) throw new WireProblem("wanted to switch protocols");
               head = null;
               continue;
@@ -290,7 +290,7 @@ function parseHead(text: string): Head {
     if (transferEncoding !== ",chunked")
       throw new WireProblem("answered in a transfer encoding that was not asked for");
     length = CHUNKED;
-    // A server of HTTP/1.0 knows of no chunks: somebody on the way may have got it wrong.
+    // An HTTP/1.0 server does not know chunks: an intermediary may have got it wrong.
     if (isOld) isLast = true;
   }
   if (status === 204 || status === 304) length = 0;

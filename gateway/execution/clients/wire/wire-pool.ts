@@ -19,10 +19,10 @@ type WireRequest = Pick<Exchange, "request" | "isRepeatable" | "resolve" | "reje
 export interface WirePool {
   /**
    * Sends a request. One of its two functions is called, once; when `resolve` throws, `reject` as well, which may not throw.
-   * @returns takes it back: nobody waits for the answer any more, and neither function is called
+   * @returns a function that withdraws it: nobody waits for the answer any more, and neither function is called
    */
   send(request: WireRequest): () => void;
-  /** Ends everything that is under way. */
+  /** Ends all requests under way. */
   close(): void;
 }
 
@@ -39,7 +39,7 @@ const READ_BYTES = 65_536;
 export function createWirePool(options: WirePoolOptions): WirePool {
   const { origin, maxConnections, connectTimeoutMs, timeoutMs, idleMs, maxBodyBytes } = options;
   const all = new Set<WireConnection>();
-  /** Those without a request. The one used last is taken first, so those not needed grow old and close. */
+  /** Idle ones. The one used last is taken first, so those not needed grow old and close. */
   const free: WireConnection[] = [];
   let queue: Exchange[] = [];
   let isScheduled = false;
@@ -52,7 +52,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
   const readBufferOf = () => (process.platform === "win32" ? Buffer.allocUnsafeSlow(READ_BYTES) : sharedBuffer);
 
   /**
-   * Only after a whole turn of the event loop, which reads all that came before a request was made: bytes that nobody asked for, or an
+   * Only after a whole turn of the event loop, which reads all data that came before a request was made: unexpected bytes, or an
    * end, take a connection away first.
    */
   function schedule(): void {
@@ -133,7 +133,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
     exchange.reject(error);
   }
 
-  /** Looks after the connections as long as there are any; holds up no process. */
+  /** Checks the connections as long as there are any; does not keep the process alive. */
   function watch(): void {
     if (all.size === 0 || isClosed) return;
     const isBusy = all.size > free.length;
@@ -142,7 +142,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       clearTimeout(sweeper);
     }
     isSweepSoon = isBusy;
-    // Only after what has come is read: where this process was busy for long, all look late that are not.
+    // Only after pending data is read: where this process was busy for long, all seem late that are not.
     sweeper = setTimeout(() => setImmediate(sweep), isBusy ? sweepEveryMs : IDLE_SWEEP_MS);
     sweeper.unref();
   }
@@ -178,7 +178,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
       return () => {
         if (exchange.isSettled) return;
         exchange.isSettled = true;
-        // The server need not go on with it, and what it still answers is for nobody.
+        // The server need not go on with it, and its answer would have no reader.
         for (const connection of all)
           if (connection.current() === exchange) connection.close(new WireClosed("is not waited for any more"));
       };
@@ -194,7 +194,7 @@ export function createWirePool(options: WirePoolOptions): WirePool {
   };
 }
 
-/** Whether a connection ended as one does that was idle for too long. */
+/** Whether a connection ended like one that was idle for too long. */
 function isOrderly(reason: Error): boolean {
   if (reason instanceof WireClosed) return true;
   return (
