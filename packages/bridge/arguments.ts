@@ -15,7 +15,7 @@ export interface BridgeArguments {
   timeoutSeconds: number;
   startTimeoutSeconds: number;
   maxMessageBytes: number;
-  /** For the bridge and its children together; null: not limited but by the machine. */
+  /** For the bridge and its children together; null: limited only by the machine. */
   memoryMb: number | null;
   /** Processes and threads, likewise. */
   maxTasks: number | null;
@@ -24,7 +24,7 @@ export interface BridgeArguments {
   args: string[];
 }
 
-/** Where a launch does not say. */
+/** The defaults of a launch. */
 export const defaults = {
   maxSessions: LIMITS.stdio.maxSessions.whenNull,
   idleSeconds: LIMITS.stdio.idleSeconds.whenNull,
@@ -54,7 +54,7 @@ function wholeNumber(name: string, value: string, least: number, most: number): 
 }
 
 /**
- * Reads what follows the script's name.
+ * Reads the arguments after the script's name.
  * @throws UsageError
  */
 export function parseArguments(argv: readonly string[]): BridgeArguments {
@@ -149,7 +149,7 @@ export interface BridgeCommandOptions {
   entry?: string | undefined;
 }
 
-/** The command line of a bridge, for `process.execPath`. It inherits a `Handover`, and wants no environment. */
+/** The command line of a bridge, for `process.execPath`. It inherits a `Handover`, and needs no environment. */
 export function bridgeCommand(options: BridgeCommandOptions): { args: string[] } {
   const {
     host,
@@ -182,7 +182,7 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
     ["--max-tasks", maxTasks],
     ["--working-directory", workingDirectory],
   ];
-  // A bridge drops at once nearly all it allocates; with V8's default room for that it would keep 50 MB more once it was busy.
+  // A bridge drops at once nearly all it allocates; with V8's default heap settings it would keep 50 MB more once it was busy.
   const given = flags.flatMap(([flag, value]) => (value === undefined || value === null ? [] : [flag, String(value)]));
   return {
     // SIGUSR1 would open Node's debugger to the servers, which can send it.

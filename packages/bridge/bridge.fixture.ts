@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { type Bridge, type BridgeOptions, createBridge } from "./bridge.ts";
 import { prepareLaunch } from "./child/spawn.ts";
 
-/** What the tests of the bridge share: a running one in this process, and raw requests. */
+/** Shared by the bridge's tests: a running bridge in this process, and raw requests. */
 
 const require = createRequire(import.meta.url);
 export const everything = [
@@ -46,7 +46,7 @@ interface RpcAnswer {
   id?: number | string | null;
   method?: string;
   params?: Record<string, unknown>;
-  // What comes back is what each test is about; it says itself what it expects in it.
+  // The answer is the subject of each test, which states its own expectations.
   result?: { [key: string]: unknown; content?: { text: string }[] };
   error?: { code: number; message: string; data?: unknown };
 }
@@ -135,7 +135,7 @@ export function stateless(
     id?: number;
     capabilities?: Record<string, unknown>;
     meta?: Record<string, unknown>;
-    /** Who calls, as the proxy would say it. */
+    /** The caller, as the proxy would name it. */
     user?: string;
   } = {},
 ) {
@@ -175,7 +175,7 @@ export async function eventually(what: string, holds: () => boolean | Promise<bo
   }
 }
 
-/** A process that was killed and waits for its parent to notice does not count. */
+/** A killed process that waits for its parent to notice does not count. */
 export function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);

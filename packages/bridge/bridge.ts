@@ -14,7 +14,7 @@ import { createStateless } from "./stateless/stateless.ts";
 import { type Launch, type SpawnedProcess } from "./child/spawn.ts";
 
 export interface BridgeOptions {
-  /** What to run, from `prepareLaunch`; or how else a child is opened. */
+  /** The launch to run, from `prepareLaunch`, or another way to open a child. */
   launch: Launch | OpenChild;
   /** Whether a child is kept warm for the next session. @default true */
   spare?: boolean;
@@ -25,7 +25,7 @@ export interface BridgeOptions {
   port?: number;
   /** Descriptor of a socket that listens already, instead of host and port. @default null */
   listenFd?: number | null;
-  /** Wanted from clients as a bearer token. null: nothing wanted, which is allowed on loopback only. */
+  /** The bearer token required of clients. null: none, which is allowed on loopback only. */
   token: string | null;
   /** Host names that requests may name besides the loopback ones and `host`. */
   allowedHosts?: readonly string[];
@@ -34,19 +34,19 @@ export interface BridgeOptions {
   maxSessions?: number;
   /** A session without calls and streams is closed after this. */
   idleSeconds?: number;
-  /** What a server may take to answer `initialize`. */
+  /** How long a server may take to answer `initialize`. */
   startTimeoutSeconds?: number;
   /** The longest message that a server may write. */
   maxMessageBytes?: number;
-  /** For the bridge and all its children together; null: what the machine has. */
+  /** The limit for the bridge and all its children together; null: the machine's memory. */
   memoryMb?: number | null;
   /** Processes and threads, likewise. */
   maxTasks?: number | null;
   /** Instead of looking at the machine. */
   memory?: Memory;
-  /** A request without answer and progress for so long fails, and is cancelled at the server. */
+  /** A request without answer or progress for this long fails, and is cancelled at the server. */
   timeoutSeconds?: number;
-  /** What must not be read in the log, nor in errors and log lines that go to clients. */
+  /** Secrets to hide in the log, and in errors and log lines that go to clients. */
   secrets?: readonly string[];
   /** Marks the log's lines: see `markOf`. */
   logKey?: string | null;
@@ -56,9 +56,9 @@ export interface BridgeOptions {
 }
 
 export interface Bridge {
-  /** Starts the first child and listens. Rejects with Node's error when the address is taken. The port is 0 for a socket without one. */
+  /** Starts the first child and listens. Rejects with Node's error when the address is taken. The port is 0 for a socket without a port. */
   listen(): Promise<{ host: string; port: number }>;
-  /** What `GET /healthz` answers. */
+  /** The answer to `GET /healthz`. */
   health(): { ok: boolean; body: Record<string, unknown> };
   /** Takes nothing new, lets running calls finish for `drainMs`, ends everything. Resolves when no child is left. */
   close(drainMs?: number): Promise<void>;
@@ -67,7 +67,7 @@ export interface Bridge {
 }
 
 const loopback: readonly string[] = ["127.0.0.1", "::1", "localhost"];
-/** Children for requests without a session, at least: one caller's are a quarter of all at most. */
+/** The least number of children for requests without a session, of which one caller may have only a part. */
 const leastShared = 64;
 const sweepMs = 1_000;
 /** Sweeps between two keep-alives on quiet streams. */

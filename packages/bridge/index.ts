@@ -1,4 +1,4 @@
-/** An MCP server on stdio, served as Streamable HTTP: the process is main.ts, this is its face as a library. */
+/** An MCP server on stdio, served as Streamable HTTP: main.ts is the process, this is the library. */
 export { bridgeCommand, warmUpCommand } from "./arguments.ts";
 export { handOver, pipesFor } from "./child/handover.ts";
 export { type Bridge, createBridge } from "./bridge.ts";

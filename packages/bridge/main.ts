@@ -3,7 +3,7 @@ import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
 import { takeHandover } from "./child/handover.ts";
 import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./child/spawn.ts";
 
-/** sysexits: the command line or what it names cannot be run (EX_CONFIG); nothing would change by trying again. */
+/** sysexits: the command line, or the command in it, cannot be run (EX_CONFIG); another try would not help. */
 const exitConfig = 78;
 const exitFailed = 1;
 
@@ -51,7 +51,7 @@ process.once("exit", killFirst);
 
 const { createBridge } = await import("./bridge.ts");
 
-// Whoever reads the log may go away; the server must not go with them.
+// The log's reader may go away; the server must go on.
 process.stdout.on("error", () => undefined);
 
 let bridge: ReturnType<typeof createBridge>;
@@ -83,7 +83,7 @@ process.once("exit", () => bridge.kill());
 
 let stopping = false;
 function stop(): void {
-  // A second signal means now.
+  // A second signal ends at once.
   if (stopping) process.exit(exitFailed);
   stopping = true;
   bridge.close().then(

@@ -1,4 +1,4 @@
-/** Set on a `tools/list` by whoever wants to know whether the server serves: the call goes to what runs. Its value: in how many seconds. */
+/** Set on a `tools/list` that probes whether the server serves: the call goes to running children only. Its value: the time limit in seconds. */
 export const probeHeader = "x-toolyard-probe";
 
 const fallbackSeconds = 30;

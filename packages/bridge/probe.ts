@@ -6,14 +6,14 @@ import { type Pool, Unavailable } from "./child/pool.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 import { ownEnvelope, type SharedChildren } from "./shared.ts";
 
-/** Whether the server serves, found out from what runs: a probe starts nothing that somebody else would wait for. */
+/** Whether the server serves, as the running children show: a probe starts nothing that would delay a caller. */
 export interface Probe {
   /**
-   * A real call to children that have nothing to do, each in its turn. Where all have, they are busy, and where one is starting it has
-   * the time that starts have; neither is a failure. A child that answers none of its probes, where others do, is ended.
+   * A real call to children that have nothing to do, each in its turn. If all have, the server is busy, and a starting child has
+   * the time of a start; neither is a failure. A child that answers none of its probes, where others do, is ended.
    *
    * @param limitMs How long an answer may take
-   * @returns what came of it; "silent": nothing that runs answered in time, nor has an excuse
+   * @returns the outcome; "silent": no running child answered in time or has an excuse
    * @throws Unavailable when the server does not start
    */
   run(limitMs: number): Promise<ProbeAnswer>;
@@ -31,7 +31,7 @@ interface ProbedTools {
   isWhole: boolean;
 }
 
-/** A `tools/list` that went to a child. It is not repeated before it is answered: what hangs is not sent ever more. */
+/** A `tools/list` that went to a child. It is not repeated before it is answered: a hanging server must not pile them up. */
 interface Question {
   readonly at: number;
   /** Probes that found it unanswered after its time. */
@@ -39,7 +39,7 @@ interface Question {
   answer: Promise<Message | null>;
 }
 
-/** Asked at once; as many more each time that none of them answered for a while. */
+/** Children asked at once; as many more each time that none of them answered for a while. */
 const askedAtOnce = 3;
 const nextAfterMs = 1_000;
 const mostMisses = 3;
@@ -50,9 +50,9 @@ const mostPages = 100;
 const longestName = 256;
 
 /**
- * BUSY: it has calls, and is let alone. EXCUSED: it may be in a call that its asker gave up, of which a server that does one thing at a
- * time knows nothing yet. OVERDUE: a whole call's time passed in silence; newer calls are no excuse, or what hangs would be
- * excused for ever.
+ * BUSY: it has calls, and is let alone. EXCUSED: it may be in a call that its asker gave up, of which a server that does one thing at
+ * a time knows nothing yet. OVERDUE: a whole call's time passed in silence; newer calls are no excuse, or a hanging server
+ * would be excused for ever.
  */
 export type Standing = "IDLE" | "BUSY" | "EXCUSED" | "OVERDUE";
 
@@ -75,7 +75,7 @@ export function createProbe(options: {
   const { pool, children, sessions, log, timeoutSeconds, startTimeoutSeconds, now } = options;
   const questions = new WeakMap<Peer, Question>();
   const answeredAt = new WeakMap<Peer, number>();
-  /** A list of more than one page, by its first. */
+  /** A list of more than one page, by its first page. */
   let paged: Paged = { key: "", tools: { names: [], isWhole: false }, isRead: false };
   /** Since when nothing runs. */
   let since: number | null = null;
@@ -100,14 +100,14 @@ export function createProbe(options: {
         questions.delete(peer);
         return message;
       },
-      // It ended, which is told by its end.
+      // It ended, which its end reports.
       () => null,
     );
     questions.set(peer, { at: now(), misses: 0, answer });
     return answer;
   }
 
-  /** More pages are asked for meanwhile, when the first is another than it was: the next probe tells of them. */
+  /** More pages are asked for meanwhile, when the first has changed: the next probe reports them. */
   function toolsOf(child: ReturnType<typeof running>[number], { result }: Message): ProbedTools | null {
     const page = pageOf(result);
     if (page === null) return null;
@@ -124,7 +124,7 @@ export function createProbe(options: {
     const { tools } = into;
     let { nextCursor } = first;
     for (let pages = 1; nextCursor !== null && pages < mostPages && tools.names.length < mostNames; pages += 1) {
-      // It ended, or does not answer: what is known stays, and is not the whole.
+      // It ended, or does not answer: the known part stays, marked incomplete.
       const message = await peer
         .ask("tools/list", { ...params, cursor: nextCursor }, timeoutSeconds * 1_000)
         .catch(() => null);
@@ -138,7 +138,7 @@ export function createProbe(options: {
   }
 
   const standing = (peer: Peer): Standing => standingOf(peer.debt, now(), timeoutSeconds * 1_000);
-  /** Not by what came after a question that it had nothing to do before. */
+  /** Except by messages after a question asked while it was idle. */
   const isExcused = (peer: Peer): boolean => {
     const asked = questions.get(peer)?.at ?? Infinity;
     return ["BUSY", "EXCUSED"].includes(standing(peer)) && (peer.debt.silentSince ?? 0) <= asked;
@@ -186,7 +186,7 @@ export function createProbe(options: {
     });
   }
 
-  /** Whose time for an answer is over, though others answer or have one coming: nobody else is to be stopped for them. */
+  /** Children whose time for an answer is over though others answer or still may: only these are stopped. */
   function endSilent(limitMs: number): void {
     for (const { peer } of running()) {
       const question = questions.get(peer);

@@ -1,8 +1,8 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
 /**
- * Challenge and response: whoever is about to send a bridge its token first has it prove that it holds that token, once on
- * each connection, so that nobody who listens in a bridge's place is told it. `GET /proof?nonce=…` answers the proof.
+ * Challenge and response: a client about to send a bridge its token first makes it prove that it holds that token, once on
+ * each connection, so that no other process that listens in a bridge's place learns it. `GET /proof?nonce=…` answers the proof.
  */
 export const proofPath = "/proof";
 
@@ -17,7 +17,7 @@ export function isNonce(text: string): boolean {
   return nonceForm.test(text);
 }
 
-/** HMAC-SHA256 by the token, over the nonce and what it is for; base64url. */
+/** HMAC-SHA256 by the token, over the nonce and the purpose; base64url. */
 export function proofOf(token: string, nonce: string): string {
   return createHmac("sha256", token).update(`toolyard bridge proof 1\n${nonce}`).digest("base64url");
 }

@@ -23,7 +23,7 @@ const maxBodyBytes = 10 * 1024 * 1024;
 
 export interface ServerOptions {
   host: string;
-  /** Wanted as `Authorization: Bearer …`; null: none wanted. */
+  /** Required as `Authorization: Bearer …`; null: none. */
   token: string | null;
   /** Host names, besides the loopback ones and `host`, that requests may name in Host and Origin. */
   allowedHosts: readonly string[];
@@ -37,9 +37,9 @@ export interface ServerOptions {
   closing: () => boolean;
 }
 
-/** Requests that change what a child does for everybody; without a session there is only everybody. */
+/** Requests that change a child's behaviour for everybody; without sessions, all callers share children. */
 const needsSession: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
-/** Who calls, set by the proxy: whoever knows the bridge's token may say it. */
+/** The caller, set by the proxy: any holder of the bridge's token may set it. */
 const callerHeader = "x-toolyard-user";
 /** Longer than proxies keep idle connections, so that they and not the bridge end them. */
 const keepAliveTimeoutMs = 75_000;
@@ -49,12 +49,12 @@ function header(request: IncomingMessage, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** The bridge's HTTP side: who may ask, what is asked, and in which era. */
+/** The bridge's HTTP side: decides who may ask, and routes requests by method and era. */
 export function createBridgeServer(options: ServerOptions): Server {
   const { host, token, allowedHosts, sessions, stateless, probe, log, health, status, closing } = options;
   const policy = createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts });
   const bearer = token === null ? null : Buffer.from(`Bearer ${token}`);
-  /** Pages of this host, and of those that are named, whatever their port. */
+  /** Origins of this host and of the named ones, whatever their port. */
   function originAllowed(origin: string | undefined): boolean {
     if (origin === "" || policy.allowsOrigin(origin)) return true;
     return URL.canParse(origin ?? "") && allowedHosts.includes(new URL(origin ?? "").hostname);
@@ -78,7 +78,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     return `Bad Request: Unsupported protocol version: ${version} (supported versions: ${sessionVersions.join(", ")})`;
   }
 
-  /** What is wrong is said about the request: clients look for their id. */
+  /** Errors carry the request's id, since clients look for it. */
   async function about<T>(message: Message, response: ServerResponse, work: () => Promise<T>): Promise<T | null> {
     try {
       return await work();
@@ -138,7 +138,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     const classified = classify(body, headers);
     if (classified.era === "refused") return refuse(response, classified.status, classified);
-    // What belongs to a call that still runs (an answer to the server, a cancellation) is taken until the end.
+    // Messages about running calls (an answer to the server, a cancellation) are accepted until the end.
     const asks = classified.era === "stateless" || classified.messages.some((message) => kindOf(message) === "request");
     if (closing() && asks)
       return refuse(response, 503, { message: "the bridge is shutting down", headers: { "retry-after": "1" } });

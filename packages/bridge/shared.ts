@@ -13,43 +13,43 @@ import { type Pool, Unavailable } from "./child/pool.ts";
 import { adaptStatelessChild } from "./child/stateless-child.ts";
 import { createToolNotes, type ToolNotes } from "./child/tool-notes.ts";
 
-/** What a server said to `initialize`, or to `server/discover`. */
+/** A server's answer to `initialize`, or to `server/discover`. */
 interface ServerIdentity {
   protocolVersion: string;
   capabilities: Record<string, unknown>;
   serverInfo: unknown;
   instructions: unknown;
-  /** The whole result, to answer another request of the kind with; and as the server wrote it. */
+  /** The whole result, for answers to further such requests; and its text as the server wrote it. */
   result: Params;
   resultText: string;
 }
 
-/** Who hears a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
+/** A listener to a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
 type Listener = (message: Message, raw: string) => void;
 
 /** A child that the bridge itself opened, for requests without a session and for sessions in shared mode. */
 export interface SharedChild {
   readonly id: string;
-  /** The revision in which it is spoken to: of the session era after `initialize`, or stateless. */
+  /** The revision spoken to it: of the session era after `initialize`, or stateless. */
   readonly speaks: "sessions" | "stateless";
   readonly peer: Peer;
   readonly identity: ServerIdentity;
   readonly tools: ToolNotes;
   readonly listeners: Set<Listener>;
-  /** Told when the child ended. */
+  /** Called when the child ended. */
   readonly endListeners: Set<(end: ChildEnd) => void>;
   lastActiveAt: number;
-  /** Requests that have it and were not passed on yet. */
+  /** Requests that hold it and were not passed on yet. */
   reserved: number;
-  /** The call that runs in it, if one does, is the only one there may be. */
+  /** At most one call may run in it at a time. */
   alone: boolean;
-  /** Whose calls run in it; "": several callers', or somebody's who is not named; null: nobody's yet. */
+  /** The caller whose calls run in it; "": several, or an unnamed one; null: none yet. */
   user: string | null;
-  /** It asked something when no call was open. */
+  /** It sent a request when no call was open. */
   askedLate: boolean;
-  /** Nothing but lists was asked of it: it can still become a session's own. */
+  /** It was only asked for lists: it can still become a session's own. */
   untouched: boolean;
-  /** URIs its clients subscribed to, with who did. */
+  /** URIs that its clients subscribed to, with the subscribers. */
   readonly subscriptions: Map<string, Set<object>>;
   /** The log level it was set to; null: none yet. */
   logLevel: string | null;
@@ -62,9 +62,9 @@ export interface SharedChildren {
    * @throws Unavailable
    */
   lease(want: {
-    /** Whose child it must be; "" where callers are not kept apart. */
+    /** The caller who must own the child; "" when callers are not kept apart. */
     caller: string;
-    /** Who asks: if the child ends by it, that counts against them. */
+    /** The asker: if the request ends the child, that counts against them. */
     user: string;
     capabilities: Record<string, unknown>;
     /** Whether the request is of the stateless revision. */
@@ -74,13 +74,13 @@ export interface SharedChildren {
     childId?: string | undefined;
     whenGone?: Want["whenGone"];
   }): Promise<Lease>;
-  /** A session's messages go to it: its end is counted against the caller whose calls have run in it since it was idle, where those are one's. */
+  /** A session's messages go to it: its end counts against the caller whose calls have run in it since it was idle, if there is only one. */
   use(child: SharedChild, caller: string): void;
   /** Whether the server speaks the stateless revision. */
   speakStateless(): Promise<boolean>;
   /**
-   * Gives the blank child away to a session whose `initialize` would have been answered the same: then the first
-   * client after a deployment waits for no second start. Null when that does not fit.
+   * Gives the blank child to a session whose `initialize` would have got the same answer: then the first client after a
+   * deployment waits for no second start. Null when it does not match.
    */
   surrender(initialize: Params | undefined): SharedChild | null;
   /** Starts the blank child and keeps it running until it is given away. */
@@ -106,7 +106,7 @@ export interface SharedChildrenOptions {
   /** Children for requests without a session. */
   maxChildren: number;
   statusOf: (call: Call, message: Message) => number;
-  /** A request of the server that none but a client can answer. */
+  /** A server's request that only a client can answer. */
   onRequest: (shared: SharedChild, message: Message, raw: string) => void;
   onNotification: (shared: SharedChild, message: Message, raw: string) => void;
   onEnd: (shared: SharedChild, end: ChildEnd) => void;
@@ -117,12 +117,12 @@ const subscribeTimeoutMs = 5_000;
 const listTimeoutMs = 10_000;
 const discoverTimeoutMs = 10_000;
 const apartMs = 60_000;
-/** Of a call's time in ms: after it the caller is told why, before the proxy gives up and cannot say. */
+/** The part of a call's time, in ms, after which the caller is told why, before the proxy gives up without knowing. */
 const shareOfWait = 900;
 /** A server of the session era may not answer at all before `initialize`. */
 const leastDiscoverMs = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
-/** With which the bridge asks in the stateless revision. */
+/** The envelope of the bridge's own stateless requests. */
 export const ownEnvelope = {
   [metaKey.protocolVersion]: statelessVersion,
   [metaKey.clientCapabilities]: {},
@@ -135,7 +135,7 @@ function sessionGroup(caller: string, capabilities: Record<string, unknown>): Gr
   return { key: JSON.stringify([caller, capabilities]), caller };
 }
 
-/** What of a client's capabilities a server of the session era acts on. */
+/** The client capabilities on which a server of the session era acts. */
 export function relevantCapabilities(capabilities: unknown): Record<string, unknown> {
   const relevant: Record<string, unknown> = {};
   if (!isObject(capabilities)) return relevant;
@@ -158,7 +158,7 @@ function resultTextOf(answer: Message): string {
   return lastText(rawOf(answer), ["result"]);
 }
 
-/** Whether a server said that it speaks the stateless revision. */
+/** Whether a server declared the stateless revision. */
 function isDiscovered(message: Message): boolean {
   const { result } = message;
   return (
@@ -186,7 +186,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   let first: Promise<void> | null = null;
   /** Settled once a stateless caller has come. */
   let spoken: Promise<"sessions" | "stateless"> | null = null;
-  /** Children that were asked what they speak and were not used yet. */
+  /** Children that were asked for their revision and not used yet. */
   let raw: Child | null = null;
   let discovered: SharedChild | null = null;
   /** Until when callers do not share a child of the stateless revision: the last one ended by itself. */
@@ -199,7 +199,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     isKept: (child) => wanted && child === leases.find(blank.key),
   });
 
-  /** What an opened child needs besides its peer, for both kinds. */
+  /** The further state of an opened child, for both kinds. */
   function createEntry(speaks: SharedChild["speaks"], asks = false) {
     let entry: SharedChild | null = null;
     const endListeners = new Set<(end: ChildEnd) => void>();
@@ -226,7 +226,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
         onEnd(end: ChildEnd) {
           if (entry === null) return;
           const wasBlank = entry === leases.find(blank.key);
-          // Whose request that was cannot be told; for a while each caller has one of their own, so that it can.
+          // The request that ended it is unknown; for a while each caller has a child of their own, so that the next end can be attributed.
           if (entry === leases.find(everybody.key) && !entry.peer.child.closing) apartUntil = now() + apartMs;
           leases.remove(entry);
           onEnd(entry, end);
@@ -279,7 +279,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     return peer;
   }
 
-  /** @param isFirst Whether the bridge asked as itself: what is refused to one client's capabilities says nothing of the others. */
+  /** @param isFirst Whether the bridge asked as itself: a refusal of one client's capabilities tells nothing about others. */
   function failed(child: Child, error: unknown, isFirst = false): Unavailable {
     if (error instanceof InitializeRefused && isFirst) pool.refused(child, error);
     else void child.close();
@@ -288,7 +288,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
 
   async function startForSessions(capabilities: Record<string, unknown>, caller = ""): Promise<SharedChild> {
     const { handler, complete } = createEntry("sessions", Object.keys(capabilities).length > 0);
-    // With capabilities of a client's it is that one's: a server may not bear them.
+    // With a client's capabilities, its end counts against that client: they may crash a server.
     const child = raw ?? pool.take(Object.keys(capabilities).length === 0 ? null : caller);
     raw = null;
     let peer = createSharedPeer(child, handler);
@@ -296,7 +296,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     try {
       let answer = await peer.ask("initialize", initialize, null);
       if (answer.error !== undefined) {
-        // It may speak only the stateless revision: ask as that revision asks.
+        // It may speak only the stateless revision: ask in that revision's form.
         const refusal = answer.error.message;
         if (!isDiscovered(await peer.ask("server/discover", { _meta: ownEnvelope }, discoverTimeoutMs)))
           throw new InitializeRefused(refusal);
@@ -328,7 +328,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
   async function discover(timeoutMs: number, isTrial: boolean): Promise<SharedChild | null> {
     const { handler, complete } = createEntry("stateless");
     const child = pool.takeUnadapted();
-    // Where it is not known what the server speaks, its end says nothing: some of the session era do not bear the question.
+    // While the server's revision is unknown, its end tells nothing: some servers of the session era crash on the question.
     if (isTrial) pool.usedBy(child, "");
     const peer = createSharedPeer(child, handler);
     let answer: Message;
@@ -361,7 +361,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     throw new Unavailable("the server spoke protocol revision 2026-07-28 before and does not now; try again", 1);
   }
 
-  /** Asks a child, once, what the server speaks; whatever it answers, it is then used. */
+  /** Asks a child, once, for the server's revision; it is then used, whatever it answers. */
   async function learn(): Promise<"sessions" | "stateless"> {
     // Until the first child has answered, nobody knows whether the server runs at all.
     await (first ?? Promise.resolve());
@@ -387,7 +387,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     return spoken;
   }
 
-  /** The blank child, where nothing of anybody is in it. */
+  /** The blank child, if it holds nobody's state. */
   function takeBlank(): SharedChild | null {
     const child = leases.find(blank.key);
     if (child === undefined || !child.untouched || child.peer.tainted || isBusy(child)) return null;

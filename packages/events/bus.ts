@@ -1,9 +1,9 @@
 /**
- * Says "look again", at most once for each wake and perhaps not at all: the event logs are the truth, and those who wait also
- * look by themselves now and then.
+ * Says "look again", at most once for each wake and perhaps not at all: the event logs are the truth, and followers also
+ * poll now and then.
  */
 export interface WakeUpBus {
-  /** Whether whoever writes to the logs wakes it: then those who wait look by themselves only to be safe. */
+  /** Whether every writer to the logs wakes it: followers then poll only to be safe. */
   readonly reachesAllWriters: boolean;
   wake(topic: string): void;
   /** Returns unsubscribe. */

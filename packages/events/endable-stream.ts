@@ -1,5 +1,5 @@
 /**
- * A stream whose `return` ends it at once, also while somebody waits for its next item: a generator's own would wait with them.
+ * A stream whose `return` ends it at once, also while a `next` is pending, for which a generator's own `return` would wait.
  * @param source.end Releases what the stream holds, so that a waiting `next` settles. Idempotent.
  */
 export function endableStream<Item>(source: {

@@ -12,7 +12,7 @@ export interface NewEvent<Payload> {
   kind: string;
   /** The id of what it happened to: a deployment, a task, a tool. */
   subjectId: string;
-  /** JSON. What the event must say for good, such as the status as of then. */
+  /** JSON. Facts that the event must keep for good, such as the status at that time. */
   payload: Payload;
   at?: number;
 }
@@ -30,8 +30,8 @@ export interface LoggedEvent<Payload> {
 export interface EventLog<Payload> {
   readonly topic: string;
   /**
-   * Appends in the transaction of the change that the events tell of, as its last statements: stores do it, so that no change is without. Sequences rise in commit order without gaps visible to
-   * `readAfter`; those who wait are woken after the commit.
+   * Appends in the transaction of the change that the events describe, as its last statements. Stores call it, so that no change is without its
+   * events. Sequences rise in commit order without gaps visible to `readAfter`; followers are woken after the commit.
    */
   append(tx: Transaction, events: readonly NewEvent<Payload>[]): Promise<Sequence[]>;
   /** At most `limit` events after `sequence`, in order, of one subject when given. Empty when there are none. */
@@ -42,9 +42,9 @@ export interface EventLog<Payload> {
   countsOf(subjectIds: readonly string[]): Promise<number[]>;
   /** The newest sequence; 0 when nothing was ever appended. */
   latest(): Promise<Sequence>;
-  /** As `latest`, in turn with transactions: what is written by one that is asked for later comes after it. */
+  /** As `latest`, queued with transactions: events of a transaction that is requested later come after it. */
   latestInTurn(): Promise<Sequence>;
-  /** Removes events older than `at` (epoch ms), and what came before them; answers how many. Ends early when `signal` aborts. */
+  /** Removes events older than `at` (epoch ms), and all before them; answers how many. Ends early when `signal` aborts. */
   trim(at: number, signal?: AbortSignal): Promise<number>;
   /** The newest sequence that was trimmed away; 0 when none was. Reading after less than this would miss events. */
   trimmedTo(): Promise<Sequence>;
@@ -64,7 +64,7 @@ interface CounterRow {
 }
 
 export interface EventLogSchema {
-  /** What the bus wakes when the log has more: one for each log. */
+  /** The topic that the bus wakes when the log has more: one for each log. */
   topic: string;
   events: EntitySchema<EventRow>;
   counter: EntitySchema<CounterRow>;

@@ -3,8 +3,8 @@ import type { LoggedEvent, Sequence } from "./event-log.ts";
 type Event = Pick<LoggedEvent<unknown>, "sequence" | "subjectId">;
 
 /**
- * What a log's events happened to, as it is now: read once for all who are told of an event, however many subscribe, and for a replay a page
- * ahead. It is never older than the event, and by no more than a second than it is asked for.
+ * The subjects of a log's events, as they are now: read once for all subscribers to an event, and a page ahead for a replay. A subject is never
+ * older than the event, and at most a second older than the moment at which it is asked for.
  */
 export interface EventSubjects<Subject> {
   /** For one stream of events. */
@@ -14,7 +14,7 @@ export interface EventSubjects<Subject> {
 interface StreamSubjects<Subject> {
   /** The stream's next events, which are asked for one by one after this. */
   expect(events: readonly Event[]): void;
-  /** Null where it is gone. */
+  /** Null when the subject is gone. */
   of(event: Event): Promise<Subject | null>;
 }
 
@@ -53,7 +53,7 @@ export function createEventSubjects<Subject>(options: {
     const reading = read(order);
     for (const [index, id] of order.entries()) {
       const subject = reading.then((subjects) => subjects[index] ?? null);
-      // Who asks for it is told; nobody may ask for what is read ahead.
+      // A caller that asks for it gets the error; perhaps nobody asks for a subject that was read ahead.
       subject.catch(() => known.delete(id));
       known.set(id, { asOf: newest, subject });
     }

@@ -3,18 +3,18 @@ import type { WakeUpBus } from "./bus.ts";
 import { parseSequence, type EventLog, type LoggedEvent, type Sequence } from "./event-log.ts";
 
 export interface FollowOptions<Payload> {
-  /** Replays what came after this sequence, then goes on live. Null: from now. */
+  /** Replays the events after this sequence, then goes on live. Null: from now. */
   after: string | null;
   /** Only events for which this holds. */
   filter?: (event: LoggedEvent<Payload>) => boolean;
   /** Only this subject: replays by its index. */
   subjectId?: string;
-  /** Told of the events that come next, before the first of them: for reading at once what is wanted of each. */
+  /** Called with the events that come next, before the first of them: to read their data in one batch. */
   onBatch?: (events: readonly LoggedEvent<Payload>[]) => void;
   signal?: AbortSignal;
 }
 
-/** The live end of an event log, read once for all who follow in this process. */
+/** The live end of an event log, read once for all followers in this process. */
 export interface EventTail<Payload> {
   /**
    * Events in order, none missed, none twice. Ends when `signal` aborts or the tail closes.
@@ -37,7 +37,7 @@ export function createEventTail<Payload>(options: {
   log: EventLog<Payload>;
   bus: WakeUpBus;
   logger: Logger;
-  /** Looks without being woken this often: other processes write to the same log, where the bus does not say otherwise. */
+  /** Interval of polls without a wake: unless the bus says otherwise, other processes write to the same log. */
   pollIntervalMs?: number;
   /** Events a slow consumer may lag behind the live end before its stream ends. */
   maxQueue?: number;
@@ -118,7 +118,7 @@ export function createEventTail<Payload>(options: {
     signal?.addEventListener("abort", onAbort, { once: true });
     attach(follower);
     try {
-      // Joined to the live end first, so that nothing between replay and live is missed; what comes twice is skipped.
+      // Joined to the live end first, so that nothing between replay and live is missed; duplicates are skipped.
       const latest = await (after === null ? log.latestInTurn() : log.latest());
       position ??= latest; // another follower may have set it while this one waited
       let last: Sequence = after === null ? latest : await startOf(after, latest);

@@ -17,16 +17,16 @@ import type { Introspection } from "./introspection.ts";
 /** Whether a caller's credential is not good any more. */
 type IsConcerned = (caller: Caller) => boolean;
 
-/** Finds out who calls. */
+/** Authenticates callers. */
 export interface Authenticator {
   /**
    * At once for a credential that is known; else a promise.
    * @param authorization The header's value; without one the caller is anonymous.
-   * @throws ToolyardError, at once or by the promise: UNAUTHENTICATED for what is malformed, expired, revoked or unknown;
-   *   UPSTREAM_UNAVAILABLE for what is unknown while identity is away; RATE_LIMITED while too many unknown ones are asked about.
+   * @throws ToolyardError, at once or by the promise: UNAUTHENTICATED for a malformed, expired, revoked or unknown credential;
+   *   UPSTREAM_UNAVAILABLE for an unknown one while identity is away; RATE_LIMITED while too many unknown ones are asked about.
    */
   authenticate(authorization: string | undefined): Caller | Promise<Caller>;
-  /** Takes effect at once, also on what is being verified now. */
+  /** Takes effect at once, also on running verifications. */
   revoke(revocation: CredentialRevocation): void;
   /** Revocations may have been missed: every user's credential is verified again, and open streams end. */
   revokeUnknown(): void;
@@ -38,7 +38,7 @@ export interface Authenticator {
 
 interface Verified {
   caller: Caller;
-  /** How long it need not be verified again; null for what is known already. */
+  /** How long it need not be verified again; null when it is known already. */
   freshMs: number | null;
 }
 
@@ -51,9 +51,9 @@ interface Known {
 }
 
 const KEY_FRESH_MS = 30_000;
-/** How long what was not good is refused without identity being asked again: a disabled user may be enabled meanwhile. */
+/** How long a bad credential is refused without asking identity again: a disabled user may be enabled meanwhile. */
 const REFUSED_FRESH_MS = 3_000;
-/** How long what was good stays good while identity is away, and how long until it is asked again then. */
+/** How long a good credential stays good while identity is away, and how long until identity is then asked again. */
 const KNOWN_GOOD_MS = 60 * 60_000;
 const AWAY_RETRY_MS = 2_000;
 const MAX_KNOWN = 10_000;
@@ -64,7 +64,7 @@ const ENTRY_BYTES = 512;
 const MAX_ASKING = 64;
 /** Keys and tickets are shorter. */
 const MAX_OPAQUE_LENGTH = 256;
-/** How often a credential is verified again because of what was revoked meanwhile. */
+/** How often a credential is verified again because of revocations meanwhile. */
 const MAX_ATTEMPTS = 3;
 
 export function createAuthenticator(options: {
@@ -87,7 +87,7 @@ export function createAuthenticator(options: {
   const refused = new LRUCache<string, number>({ max: MAX_KNOWN });
   const verifying = new Map<string, Promise<Caller>>();
   let questions = 0;
-  /** What was revoked since each verification that runs began. */
+  /** The revocations since the start of each running verification. */
   const news = new Set<IsConcerned[]>();
   const listeners = new Set<(isConcerned: IsConcerned) => void>();
 
@@ -155,7 +155,7 @@ export function createAuthenticator(options: {
           known.set(key, { caller, verifiedAt, freshUntil: Math.min(verifiedAt + freshMs, endOf(caller)) });
         return caller;
       }
-      // The answer may be from before what was revoked. A ticket is used up by now.
+      // The answer may be older than the revocation. A ticket is used up by now.
       if (kind === "TICKET") throw revoked();
     }
     return knownGood(key, new Error("Each answer was overtaken by a revocation."));

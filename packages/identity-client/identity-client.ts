@@ -3,7 +3,7 @@ import { follow } from "@toolyard/service-kit/graph/follow.ts";
 import { createAuthenticator, type Authenticator } from "./authenticator.ts";
 import { createIdentityService } from "./introspection.ts";
 
-/** Verifies who calls, by public keys and by what identity says, and learns of what it revokes. */
+/** Verifies callers by public keys and identity's answers, and follows its revocations. */
 export interface IdentityClient extends Pick<Authenticator, "authenticate" | "forgetTokens" | "onRevoked"> {
   /** Follows revocations until `close`, over streams that break and logs that were trimmed. */
   start(): void;

@@ -27,7 +27,7 @@ const revocation = z.object({
   userId: z.string().nullable(),
 });
 
-/** What identity says of a credential that cannot be checked by a public key. */
+/** Identity's answer about a credential that cannot be checked by a public key. */
 export type Introspection = z.output<typeof introspection>;
 
 interface SequencedRevocation extends CredentialRevocation {
@@ -35,9 +35,9 @@ interface SequencedRevocation extends CredentialRevocation {
   sequence: string;
 }
 
-/** Identity as whoever verifies credentials asks it. */
+/** Identity as verifiers of credentials ask it. */
 export interface IdentityService {
-  /** @throws when identity does not answer in time, or says what is no introspection */
+  /** @throws when identity does not answer in time, or its answer is not an introspection */
   introspect(credential: string): Promise<Introspection>;
   /**
    * What was revoked after a place in the log ("0": all that it has), then what is; throws when the stream breaks.

@@ -78,7 +78,7 @@ export function createKeySet(options: {
   };
 }
 
-/** The `kid` a token names, "" where it names none; null for what is no token. */
+/** The `kid` a token names, "" when it names none; null when it is not a token. */
 function keyIdOf(token: string): string | null {
   if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return null;
   try {

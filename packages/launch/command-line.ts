@@ -15,10 +15,10 @@ const SCRIPT = /\.(?:[cm]?[jt]s|tsx|py|rb|pl|php|sh|jar)$/i;
 const TAKES_MORE =
   /^(?:-[ceErmpW]|--(?:eval|print|require|import|loader|experimental-loader|env-file|conditions|config))$/;
 const WINDOWS_PATH = /^[A-Za-z]:[\\/]|^\\\\|^[\w.-]+\\/;
-/** At the beginning: what a shell or an editor would put there. `${config.key}` is Toolyard's. */
+/** Text that a shell or an editor would put at the beginning. `${config.key}` is Toolyard's. */
 const VARIABLE = /^(?:\$[A-Z_][A-Z0-9_]*|\$\{(?!config\.)[^}]*\}|%\w+%)(?=[\\/]|$)/;
 
-/** What a file of this name is usually run by; null where its name does not tell. */
+/** The usual interpreter of a file with this name; null when the name does not tell. */
 export function interpreterOf(file: string): string | null {
   const extension = /\.(\w+)$/.exec(file)?.[1]?.toLowerCase() ?? "";
   return RUN_BY[extension] ?? null;
@@ -88,7 +88,7 @@ function problemOfFolder(path: string): string | null {
   return problemOfPath(path) ?? (path.startsWith("/") ? null : "must be an absolute path, as in /home/you/greeter");
 }
 
-/** What is wrong with a path, or an argument that may be one, wherever it stands. */
+/** The fault of a path, or of an argument that may be one, at any position. */
 function problemOfPath(text: string): string | null {
   if (/^~[\w-]*(?:\/|$)/.test(text))
     return "begins with ~, which only a shell replaces: give the whole path, as in /home/you/greeter";

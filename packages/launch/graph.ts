@@ -32,7 +32,7 @@ export const LAUNCH_FRAGMENT = `
 
 const KINDS = new Map<unknown, string>(Object.entries(TYPES).map(([kind, type]) => [type, kind]));
 
-/** What the fragment answers. */
+/** The result of the fragment. */
 export const launchFromGraph = z.preprocess(
   (value) =>
     typeof value === "object" && value !== null && "__typename" in value

@@ -161,7 +161,7 @@ const launchOptions = z
     resources: resources
       .nullish()
       .transform((value) => (value && Object.values(value).some((given) => given != null) ? value : null)),
-    // What is taken must hold: nothing approves tools yet, and the proxy would let everything pass.
+    // Accepted settings must be enforced: nothing approves tools yet, and the proxy would let everything pass.
     enforceApproval: z
       .boolean()
       .refine((value) => !value, "approval of tools is not part of this version of Toolyard: leave it out")

@@ -97,7 +97,7 @@ export type HealthPolicy = z.output<typeof health>;
 export type Variable = z.output<typeof variable>;
 export type ShownVariable = z.output<typeof shownVariable>;
 
-/** The options of a launch that says nothing of them. */
+/** The default options of a launch. */
 export const DEFAULT_OPTIONS: LaunchOptions = options.parse({});
 
 /** The environment, or the headers of a remote server. */

@@ -1,5 +1,5 @@
 /**
- * What a launch may say in numbers, and what holds where it says nothing. Imports nothing: a bridge reads it, too. The SDL beside this
+ * The bounds and defaults of a launch's numbers. Imports nothing: a bridge reads it, too. The SDL beside this
  * (launch-input.graphql) says the same to those who write launches, and limits.test.ts holds it to that.
  */
 export interface Limit {
@@ -7,7 +7,7 @@ export interface Limit {
   most: number;
   /** Written into the launch where none is given; null: the launch keeps null. */
   default: number | null;
-  /** What null comes to when the server is run; without it, null is no limit, or another option's value. */
+  /** The value of null when the server is run; without it, null is no limit, or another option's value. */
   whenNull?: number;
 }
 

@@ -7,10 +7,10 @@ import {
 } from "@toolyard/service-kit/process/process-config.ts";
 import { z } from "zod";
 
-/** `publicUrl` is where clients reach the proxy. */
+/** `publicUrl` is the URL at which clients reach the proxy. */
 export interface ProxyConfig extends ProcessConfig {
   port: number;
-  /** The control plane's address, without a slash at its end. */
+  /** The control plane's address, without a trailing slash. */
   gatewayUrl: string;
   /** A service principal's token with internal:routes, internal:usage, internal:introspect and internal:revocations. */
   credential: string;
@@ -18,11 +18,11 @@ export interface ProxyConfig extends ProcessConfig {
   callerCallsPerMinute: number;
   /** Calls a minute on one tool, of all callers; 0: no bound. */
   toolCallsPerMinute: number;
-  /** What may wait on disk for the control plane; past it records are dropped and counted. */
+  /** Bytes that may wait on disk for the control plane; beyond that, records are dropped and counted. */
   spoolMaxBytes: number;
 }
 
-/** The variables that the proxy reads beside those of every process. */
+/** The variables that the proxy reads besides those of every process. */
 export const proxyVariables = {
   PROXY_PORT: proxyPort,
   GATEWAY_URL: gatewayUrl,
@@ -50,7 +50,7 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     gatewayUrl: values.GATEWAY_URL,
     credential: values.PROXY_CREDENTIAL,
     publicUrl,
-    // What it is publicly called is among them.
+    // Its public name is among them.
     allowedHosts: [...process.allowedHosts, ...(publicUrl === null ? [] : [new URL(publicUrl).hostname])],
     callerCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_CALLER_PER_MINUTE : 0,
     toolCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,

@@ -22,25 +22,25 @@ export interface HttpServerOptions {
   policy: HostPolicy;
   calls: Calls;
   metrics: ProxyMetrics;
-  /** By which /metrics is read besides administrators' credentials. */
+  /** The token that reads /metrics besides administrators' credentials. */
   metricsToken: string | null;
   authenticate: CallsOptions["authenticate"];
   health: () => ProxyHealth;
-  /** Below which path clients ask, as in the public URL; "" where there is none. */
+  /** The path prefix of clients' requests, as in the public URL; "" when there is none. */
   prefix: string;
   isDraining: () => boolean;
   logger: Logger;
   requestLog?: RequestLog;
 }
 
-/** A request's target with its scheme and authority, as clients send it that take this for their HTTP proxy. */
+/** A request's target with scheme and authority, as sent by clients that use this as their HTTP proxy. */
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
 const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
 const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 const TRACE_ID = /^[\da-f]{32}$/;
 const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
-/** Longer than clients and load balancers keep idle connections, so that they end them, not we while they send. */
+/** Longer than clients and load balancers keep idle connections, so that they close them, rather than this server while they send. */
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
@@ -60,7 +60,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
     const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
     const absolute = ABSOLUTE_FORM.exec(request.url ?? "");
-    // RFC 9112 §3.2.2: such a target says whom it is for, whatever Host says.
+    // RFC 9112 §3.2.2: the authority of such a target overrides Host.
     if (absolute) head.host = absolute[1];
     const url = withoutPrefix(absolute ? absolute[2] || "/" : (request.url ?? ""), prefix);
     const path = parseCallPath(url);
@@ -69,7 +69,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
         requestId,
         headers,
         unreadBody: head.chunked || !!head.contentLength,
-        // Of what is not let in no more than the head is read.
+        // Of a request that is not admitted, only the head is read.
         mcpId: path && isMcpHead(request.method, path.path, head) ? "null" : null,
       });
       requestLog.write({ request_id: requestId, method: request.method, path: pathToLog(url), status }, "request");
@@ -91,7 +91,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
       return;
     }
     if (path) {
-      // TRACE would show the caller what only the replica may see.
+      // TRACE would show the caller headers that only the replica may see.
       if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));
       if (head.upgrade !== undefined && /\bwebsocket\b/i.test(head.upgrade)) return answerRefusal(noWebSockets());
       return calls.handle(request, response, head, path, {
@@ -130,7 +130,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
   const server = createServer(
     {
       keepAliveTimeout: KEEP_ALIVE_MS,
-      // For the head of a request, and for all of it; not for its answer.
+      // Limits the head of a request, and all of it; not its answer.
       headersTimeout: 60_000,
       requestTimeout: 300_000,
       noDelay: true,

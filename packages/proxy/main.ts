@@ -4,7 +4,7 @@ import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 
-/** For what runs when the parent is gone: its replicas are going too. */
+/** The time for running calls when the parent is gone: its replicas are going, too. */
 const ORPHAN_DRAIN_MS = 2_000;
 
 await runProcess(async (lifetime) => {
@@ -14,7 +14,7 @@ await runProcess(async (lifetime) => {
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
   let orphaned = false;
-  // Started by standalone: nothing outlives it, also when it was killed.
+  // Started by standalone: nothing outlives it, even when it was killed.
   if (process.send) {
     process.once("disconnect", () => {
       orphaned = true;

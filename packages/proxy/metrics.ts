@@ -9,9 +9,9 @@ import type { Registry } from "prom-client";
 /** The proxy's metrics. */
 export interface ProxyMetrics {
   registry: Registry;
-  /** @param seconds Null for a stream that stood open: it says nothing of speed. */
+  /** @param seconds Null for a long-lived stream, whose duration tells nothing about speed. */
   call(method: string, status: number, seconds: number | null): void;
-  /** One that reached the tool's deployment. Only so many tools are told apart. */
+  /** A call that reached the tool's deployment. Only a bounded number of tools are told apart. */
   toolCall(slug: string, failed: boolean): void;
 }
 

@@ -26,13 +26,13 @@ export interface Proxy {
   /** Listens once the routes are known, or after `ROUTES_WAIT_MS` without them. */
   listen(): Promise<{ port: number; url: string }>;
   health(): ProxyHealth;
-  /** Drains for at most `drainMs` (30 s): running calls finish, streams that stand open are then ended, usage is on disk. */
+  /** Drains for at most `drainMs`: running calls finish, long-lived streams are then ended, and usage is on disk. */
   close(options?: { drainMs?: number }): Promise<void>;
 }
 
 const ROUTES_WAIT_MS = 1_500;
 const DRAIN_MS = 30_000;
-/** How long the last usage may take to reach the control plane; on disk it is in any case. */
+/** How long the last usage may take to reach the control plane; it is on disk in any case. */
 const LAST_DELIVERY_MS = 2_000;
 
 const keySetSchema: z.ZodType<JSONWebKeySet> = z.object({
@@ -43,7 +43,7 @@ const keySetSchema: z.ZodType<JSONWebKeySet> = z.object({
 export async function createProxy(options: {
   config: ProxyConfig;
   logger: Logger;
-  /** Where each call has its line; none unless given. */
+  /** The log with a line for each call; none unless given. */
   requestLog?: RequestLog;
   now?: () => number;
   /** For tests: how usage is batched. */
@@ -121,7 +121,7 @@ export async function createProxy(options: {
     );
   }
   const busy = createBusyReplicas({
-    // While the control plane is away nobody probes, either.
+    // While the control plane is away, nobody probes, either.
     report: (replicaIds) => void controlPlane.reportBusy(replicaIds).catch(() => undefined),
     now,
   });

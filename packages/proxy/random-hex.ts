@@ -1,6 +1,6 @@
 import { randomFillSync } from "node:crypto";
 
-/** Random bytes as hex from a pool: asking the system for each id costs more than all else that a call does here. */
+/** Random bytes as hex from a pool: asking the system for each id would cost more than the rest of a call. */
 export function createRandomHex(): (bytes: number) => string {
   const pool = Buffer.alloc(8192);
   let at = pool.length;

@@ -13,7 +13,7 @@ const route = z.object({
   timeoutSeconds: z.number().positive(),
   maxConcurrentCalls: z.number().nullish().default(null),
   mcpPath: z.string(),
-  /** What calls may reach besides it; null: all. */
+  /** The paths that calls may reach besides it; null: all. */
   paths: z.array(z.string()).nullish().default(null),
   enforceApproval: z.boolean(),
   approvedToolsHash: z.string().nullish().default(null),
@@ -43,11 +43,11 @@ const named = z.preprocess((given) => {
 
 /**
  * The control plane's table of routes, a part of it, or what has changed of it, as it arrives and as it lies on disk. Holds secrets.
- * Without what later versions say it is a whole table.
+ * Without the fields of later versions, it is a whole table.
  */
 export const routeTableSchema = z.object({
   version: z.string(),
-  /** What to ask on from, once this is taken in; "": nothing to go on from. */
+  /** The position to ask on from, once this is taken in; "": none. */
   position: z.string().default(""),
   /** Base64url, 32 bytes: signs session ids. */
   sessionKey: z.string().min(16),

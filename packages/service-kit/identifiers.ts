@@ -5,7 +5,7 @@ export function newId(): string {
   return v7();
 }
 
-/** What sorts before all ids made at `at` (epoch ms) or later, and after all made before: for ranges of a primary key. */
+/** A text that sorts before all ids made at `at` (epoch ms) or later, and after all made before: for ranges of a primary key. */
 export function firstIdAt(at: number): string {
   const hex = Math.max(0, Math.trunc(at)).toString(16).padStart(12, "0");
   return `${hex.slice(0, 8)}-${hex.slice(8)}-`;

@@ -1,6 +1,6 @@
 /** Hides known secrets in text that others read: log lines, reasons, errors. Imports nothing: the bridge loads it, too. */
 export interface SecretMask {
-  /** The text with every known secret in it replaced, in whichever of the usual encodings it stands there. */
+  /** The text with every known secret in it replaced, in any of the usual encodings. */
   text(text: string): string;
   /** The same for every string of a JSON value, keys too. */
   json<Value>(value: Value): Value;
@@ -9,16 +9,16 @@ export interface SecretMask {
 const REPLACEMENT = "***";
 /** Shorter values would hide half of every line, and can be guessed anyway. */
 const SHORTEST = 4;
-/** Of what stands within a value: a line of it, a password in a URL. */
+/** The same for parts of a value: a line of it, a password in a URL. */
 const SHORTEST_PART = 6;
-/** Longer values are found by their beginning and hidden as far as they go: this bounds what is kept of each. */
+/** Longer values are found by their beginning and hidden as far as they go: this bounds the part kept of each. */
 const HEAD = 256;
-/** Longer values that may begin alike; where more do, all that follows is hidden. */
+/** Longer values that may begin alike; if more do, everything that follows is hidden. */
 const MAX_ALIKE = 8;
-/** Of all that is looked for together. Whoever has more secrets than that is shown nothing: making the table takes its time, too. */
+/** Characters of all patterns together. With more secrets than that, no text is shown at all, since building the table takes time, too. */
 const MAX_CHARACTERS = 500_000;
 
-/** @param secrets Plain values. Many times the same is as once; those of fewer than four characters are not looked for. */
+/** @param secrets Plain values. Duplicates do not matter; very short values are not looked for. */
 export function createSecretMask(secrets: Iterable<string>): SecretMask {
   const patterns = patternsOf(secrets);
   /** Those longer than HEAD by their first characters. */
@@ -30,7 +30,7 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
   }
   const finder = createFinder(Array.from(patterns ?? [], (pattern) => pattern.slice(0, HEAD)));
 
-  /** Where what begins at `from` with a longer value's first characters stops to be that value. */
+  /** The end of the text from `from` that agrees with a longer value, whose first characters stand there. */
   function endOf(given: string, from: number): number {
     const values = alike.get(given.slice(from, from + HEAD)) ?? [];
     if (values.length > MAX_ALIKE) return given.length;
@@ -46,7 +46,7 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
   function text(given: string): string {
     if (patterns === null) return given === "" ? given : REPLACEMENT;
     if (patterns.size === 0) return given;
-    /** What is hidden, in order and apart from each other. */
+    /** The hidden ranges, in order, without overlaps. */
     const spans: { from: number; to: number }[] = [];
     let extendedTo = 0;
     finder(given, (from, end) => {
@@ -80,13 +80,13 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [text(key), json(item)]));
   }
 
-  // Strings stay strings, objects objects; a number that is a secret does not stay one.
+  // Strings stay strings and objects objects; a number that is a secret becomes a string.
   return { text, json: <Value>(value: Value) => json(value) as Value };
 }
 
 /**
- * Finds patterns in a text, in time that grows with the text alone, whatever the patterns are (Aho and Corasick's automaton): both are
- * what users write. Tells of each place where one ends the longest that does.
+ * Finds patterns in a text, in time that grows with the text alone, whatever the patterns are (Aho and Corasick's automaton), since users
+ * write both. Reports the longest pattern that ends at each place.
  */
 function createFinder(patterns: readonly string[]): (text: string, tell: (from: number, to: number) => void) => void {
   const most = patterns.reduce((sum, pattern) => sum + pattern.length, 1);
@@ -133,7 +133,7 @@ function createFinder(patterns: readonly string[]): (text: string, tell: (from: 
       state = fallbacks[state] ?? 0;
     }
   }
-  // By their depth: a fallback is less deep than what falls back to it.
+  // In order of depth: a state is deeper than its fallback.
   const depths = new Uint16Array(states);
   for (let state = 1; state < states; state += 1) depths[state] = (depths[parents[state] ?? 0] ?? 0) + 1;
   const order = Uint32Array.from(depths.keys()).sort((a, b) => (depths[a] ?? 0) - (depths[b] ?? 0));
@@ -155,7 +155,7 @@ function createFinder(patterns: readonly string[]): (text: string, tell: (from: 
   };
 }
 
-/** All that is looked for; null when that is too much. */
+/** All patterns; null when there are too many. */
 function patternsOf(secrets: Iterable<string>): Set<string> | null {
   const patterns = new Set<string>();
   let characters = 0;
@@ -172,7 +172,7 @@ function patternsOf(secrets: Iterable<string>): Set<string> | null {
   return patterns;
 }
 
-/** What a program may print of a value by itself. */
+/** The parts of a value that a program may print alone. */
 function partsOf(secret: string): string[] {
   const parts = [secret.trim()];
   const lines = secret.split(/\r\n|\r|\n/);
@@ -238,7 +238,7 @@ function formsOf(value: string): string[] {
   ];
 }
 
-/** The characters of base64 that the value alone decides, at each of the three places where it may begin in what is encoded. */
+/** The characters of base64 that the value alone decides, at each of the three offsets at which it may begin in the encoded bytes. */
 function base64Forms(bytes: Buffer): string[] {
   return [0, 1, 2].flatMap((before) => {
     const text = Buffer.concat([Buffer.alloc(before), bytes]).toString("base64");

@@ -5,22 +5,22 @@ import { messageOf, systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
 import { copyTree } from "./copy-tree.ts";
 
-/** What is kept beside the databases: the key, the first password, this installation's name. */
+/** The files kept beside the databases: the key, the first password, this installation's name. */
 const BESIDE = ["secret-key", "admin-password", "host-id"];
 /** Replicas' home folders, in which servers may keep data; of their caches only those that have this name are known. */
 const HOMES = "homes";
 const LEFT_OUT_OF_HOMES = new Set([".cache"]);
 /**
- * Who refers to others first: each database is as of a moment of its own, and what an earlier one names is in the later ones. What was made in between
- * is named by nobody yet.
+ * Databases that refer to others come first: each is copied at a moment of its own, so that rows named by an earlier copy are in the later ones.
+ * Rows made in between are named by none yet.
  */
 const ORDER = ["deployments", "tasks", "knowledge", "tools", "identity"].map((name) => `${name}.sqlite`);
 
 /**
- * Writes all of DATA_DIR that cannot be made anew to a folder, from which Toolyard starts as from DATA_DIR itself. Also while Toolyard runs. No replicas,
- * logs and caches. The folder is there whole, or not at all, also when `signal` aborts.
- * @returns what is in it, and a sentence for each home that could not be copied: replicas write there what they like
- * @throws ToolyardError BAD_USER_INPUT naming the folder that will not do
+ * Copies everything in DATA_DIR that cannot be made anew, also while Toolyard runs, to a folder from which Toolyard starts as from DATA_DIR itself.
+ * Replicas, logs and caches are left out. The folder appears whole or not at all, also when `signal` aborts.
+ * @returns its contents, and a sentence for each home that could not be copied: replicas may write anything there
+ * @throws ToolyardError BAD_USER_INPUT naming the unsuitable folder
  */
 export async function backUp(
   dataDir: string,
@@ -41,7 +41,7 @@ export async function backUp(
     databases.sort((one, other) => placeOf(one) - placeOf(other));
     for (const name of databases) {
       copyDatabase(join(from, name), join(draft, name));
-      await turn(); // signals are heard of between two
+      await turn(); // Signals are handled between two databases.
       signal.throwIfAborted();
     }
     const beside = BESIDE.filter((name) => found.includes(name));
@@ -59,7 +59,7 @@ export async function backUp(
   }
 }
 
-/** With links followed in what is there of the path, as the system will when it is written to. */
+/** The path with links followed in the part that exists, as the system will do when it is written to. */
 async function withoutLinks(path: string): Promise<string> {
   try {
     return await realpath(path);
@@ -89,7 +89,7 @@ function placeOf(name: string): number {
   return ORDER.indexOf(name);
 }
 
-/** A whole file without a journal, as of one moment, whoever writes meanwhile (https://sqlite.org/lang_vacuum.html#vacuuminto). */
+/** A whole file without a journal, as of one moment, even while others write (https://sqlite.org/lang_vacuum.html#vacuuminto). */
 function copyDatabase(from: string, to: string): void {
   const database = new LibsqlDatabase(from);
   try {

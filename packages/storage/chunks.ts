@@ -11,9 +11,9 @@ export function* partsOf<Item>(items: readonly Item[], size: number): Generator<
 }
 
 /**
- * Long work on many rows, in short transactions with turns of the event loop between them: libsql is synchronous, and what only awaits it lets
- * nothing else run. `step` changes at most `limit` rows and answers how many; it is called until it answers fewer. What is committed
- * stays when `signal` aborts or a step throws, so a step must find by itself where to go on.
+ * Long work on many rows, in short transactions with turns of the event loop between them: libsql is synchronous, and code that awaits
+ * nothing else blocks the event loop. `step` changes at most `limit` rows and answers how many; it is called until it answers fewer. Committed
+ * chunks stay when `signal` aborts or a step throws, so a step must find by itself where to go on.
  * @returns how many rows were changed
  */
 export async function inChunks(

@@ -6,8 +6,8 @@ import { systemCodeOf } from "@toolyard/service-kit";
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 
 /**
- * Copies files, folders and links that somebody may be changing meanwhile, and may want to have other files copied: no link is followed, and every
- * name is looked up in the folder that was opened, where the system lets us. What vanishes meanwhile is left out, and so are sockets and pipes.
+ * Copies files, folders and links while somebody may be changing them, perhaps to have other files copied: no link is followed, and every
+ * name is looked up in the opened folder, where the system allows that. Files that vanish meanwhile are left out, and so are sockets and pipes.
  * @param leaveOut Names that are not copied, wherever they are.
  */
 export async function copyTree(from: string, to: string, leaveOut: ReadonlySet<string>): Promise<void> {

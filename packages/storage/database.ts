@@ -16,7 +16,7 @@ export interface Database {
   /** Path of the SQLite file, or ":memory:". */
   readonly file: string;
   readonly read: EntityManager;
-  /** Runs `work` in a write transaction; rolled back when it throws. Do no slow or outside work in it: writers wait. */
+  /** Runs `work` in a write transaction; rolled back when it throws. Do no slow or external work in it: writers wait. */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
   /** Throws when the store does not answer. */
   ping(): Promise<void>;
@@ -25,7 +25,7 @@ export interface Database {
 
 export interface Transaction {
   readonly manager: EntityManager;
-  /** Runs once the transaction is committed, never when it is rolled back: for waking those who wait for the change. */
+  /** Runs once the transaction is committed, never when it is rolled back: wakes those that wait for the change. */
   afterCommit(run: () => void): void;
 }
 
@@ -35,7 +35,7 @@ export interface DatabaseOptions {
   entities: EntitySchema[];
   /** In order; those not yet run are run at opening, each in a transaction. */
   migrations: Migration[];
-  /** False runs none, and refuses a store that is behind them: for who only looks in while others run on it. */
+  /** False runs none, and refuses a store that is behind them: for tools that only read while other processes run on it. */
   migrate?: boolean;
 }
 
@@ -87,9 +87,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       closed = true;
       await writes.done();
       if (reader !== writer) await reader.destroy();
-      // The file alone then holds everything: whoever copies it may forget the journal beside it.
+      // The file alone then holds everything, in case somebody copies it without the journal beside it.
       if (options.file !== ":memory:") {
-        // On a full disk it stays in the journal, where the next opening finds it.
+        // On a full disk, data stays in the journal, where the next opening finds it.
         await writer.query("PRAGMA wal_checkpoint(TRUNCATE)").catch((error: unknown) => {
           if (!systemCodeOf(error)?.startsWith("SQLITE_")) throw error;
         });
@@ -100,8 +100,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
 }
 
 /**
- * Reads one after the other, with turns of the event loop between. Not so what is within a transaction: it holds the write lock, and would
- * have it for as long as others read.
+ * Runs reads one after the other, with turns of the event loop between. Reads within a transaction do not wait: it would hold the write lock
+ * for as long as others read.
  */
 function takeTurns(reader: DataSource): void {
   // The driver has one for all.
@@ -137,7 +137,7 @@ function whyUnusable(error: unknown): string | null {
   return null;
 }
 
-/** SQLite gives its files beside the database the same mode: what is in them is nobody else's. */
+/** Keeps the data private; SQLite gives its files beside the database the same mode. */
 async function createPrivately(file: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const handle = await open(file, "a", 0o600);
@@ -157,8 +157,8 @@ async function initialize(options: DatabaseOptions, writer: boolean): Promise<Da
 }
 
 /**
- * Runs a transaction, again and again while another process holds the file's write lock. It tells by `begun` that the lock is
- * held: what fails after that is not tried again.
+ * Runs a transaction, again and again while another process holds the file's write lock. `begun` tells that the
+ * lock is held: a failure after that is not retried.
  */
 async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<Result>): Promise<Result> {
   const deadline = Date.now() + BUSY_TIMEOUT_MS;
@@ -190,7 +190,7 @@ export function createDataSource(options: DatabaseOptions, writer: boolean): Dat
     enableWAL: true,
     logger: statementReporter(file),
     timeout: BUSY_TIMEOUT_MS,
-    // What is acknowledged survives a power cut.
+    // Acknowledged writes survive a power cut.
     prepareDatabase: (database: LibsqlDatabase.Database) => {
       database.pragma("synchronous = FULL");
       database.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);

@@ -7,24 +7,24 @@ import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import { askPresence, presenceSocket, withShortPath } from "@toolyard/service-kit/process/presence.mjs";
 
-/** A folder that is this process's alone. */
+/** A folder that only this process uses. */
 export interface FolderLock {
   /**
-   * Says to whoever finds the folder taken where this process answers, until `signal` aborts: who comes then waits for its end.
-   * Where the folder takes no sockets, it goes without.
+   * Tells other processes that find the folder taken where this process answers, until `signal` aborts; those that come after that wait for its
+   * end. Does nothing where the file system of the folder supports no sockets.
    */
   announce(url: string, signal: AbortSignal): void;
   release(): void;
 }
 
 const LOOK_AGAIN_MS = 50;
-/** What runs from this copy of the code: links to the folders in use. `npm run up` does not install beneath it. */
+/** Links to the folders in use by processes that run from this copy of the code, beneath which `npm run up` does not install. */
 const RUNNING_HERE = join(import.meta.dirname, "../../node_modules/.cache/toolyard/running");
 
 /**
- * Takes a folder for this process, until `release` or the process's end, however it ends: an exclusive lock of SQLite on a file in it,
- * which the system takes back by itself, so that nothing stale is ever left.
- * @param waitMs How long whoever has it may take to let go, such as at a quick restart; one that says it runs is not waited for.
+ * Locks a folder for this process until `release` or the process's end: an exclusive SQLite lock on a file in it, which the system releases
+ * however the process ends, so that no lock is ever stale.
+ * @param waitMs How long the holder may take to let go, such as at a quick restart; a holder that says it is running is not waited for.
  * @throws ToolyardError CONFLICT when another process has it.
  */
 export async function lockFolder(folder: string, options: { waitMs?: number } = {}): Promise<FolderLock> {
@@ -78,7 +78,7 @@ function announce(folder: string, url: string): () => void {
   const path = presenceSocket(folder);
   const link = join(RUNNING_HERE, String(process.pid));
   const server = createServer((connection) => {
-    connection.on("error", () => undefined); // who asked went away
+    connection.on("error", () => undefined); // the asking process went away
     connection.end(JSON.stringify({ url, pid: process.pid }));
   });
   server.unref();
@@ -100,7 +100,7 @@ function announce(folder: string, url: string): () => void {
   };
 }
 
-/** Where the folder takes no sockets, or this copy of the code no notes, nothing but a word to the next one is lost. */
+/** Where the folder supports no sockets, or this copy of the code is read-only, only a message to the next process is lost. */
 function attempt(work: () => void): void {
   try {
     work();

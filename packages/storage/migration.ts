@@ -11,7 +11,7 @@ export interface Migration {
 
 /**
  * The migrations of a folder: files `NNNN-name.sql`, statements separated by a line `--`. Made by
- * `npm run generate-migration`, which compares the entities with what the migrations so far make.
+ * `npm run generate-migration`, which compares the entities with the schema that the migrations so far make.
  */
 export function readMigrations(folder: string): Migration[] {
   return readdirSync(folder)
@@ -26,12 +26,12 @@ export function readMigrations(folder: string): Migration[] {
     }));
 }
 
-/** What a file's is called, by what `createMigrations` calls it. */
+/** The file's name of a migration that `createMigrations` named. */
 export function nameOfMigration(name: string): string {
   return name.replace(/^(.*)\d{9}(\d{4})$/, "$2-$1");
 }
 
-/** As TypeORM wants them: classes whose name ends in a timestamp, here the migration's number. */
+/** In TypeORM's form: classes whose name ends in a timestamp, here the migration's number. */
 export function createMigrations(migrations: Migration[]): (new () => MigrationInterface)[] {
   return migrations.map(({ name, statements }) => {
     const number = name.slice(0, 4).padStart(13, "0");

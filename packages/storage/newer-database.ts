@@ -9,7 +9,7 @@ import { createMigrations, nameOfMigration, type Migration } from "./migration.t
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "package.json"), "utf8")) as { version: string };
 
 /**
- * Older code would misread what newer code made of the tables, or fail somewhere on the way.
+ * Older code would misread tables that newer code changed, or fail halfway.
  * @throws ToolyardError PRECONDITION_FAILED naming both
  */
 export function refuseNewer({ file, migrations }: { file: string; migrations: readonly Migration[] }): void {

@@ -10,13 +10,13 @@ export interface ObservedStatement {
 
 const observers = new Set<(statement: ObservedStatement) => void>();
 
-/** Tells of each statement that this process runs by `openDatabase`, before it runs: for tests and benchmarks. Returns how to end it. */
+/** Reports each statement that this process runs on a database from `openDatabase`, before it runs: for tests and benchmarks. Returns a function that stops it. */
 export function observeStatements(observer: (statement: ObservedStatement) => void): () => void {
   observers.add(observer);
   return () => observers.delete(observer);
 }
 
-/** TypeORM's logger of a file: errors are thrown, so it need not print them besides. */
+/** TypeORM's logger for a file. It prints no errors, since they are thrown. */
 export function statementReporter(file: string): Logger {
   return {
     logQuery(sql, parameters) {

@@ -1,16 +1,16 @@
 import type { Page } from "@toolyard/service-kit";
 import type { ObjectLiteral, Repository } from "typeorm";
 
-/** Of some columns; undefined is any. */
+/** Values of some columns; undefined matches any. */
 type Values<Row> = { [Column in keyof Row]?: Row[Column] | undefined };
 
 /** Rows that belong to others by a column: a tool's deployments, a deployment's events. */
 export interface ChildRows<Row> {
   /** The column that names the parent. */
   parentColumn: string & keyof Row;
-  /** What pages are ordered by, newest first; the primary key unless given. Unique within a parent. */
+  /** The column that orders pages, newest first; the primary key unless given. Unique within a parent. */
   orderColumn?: string & keyof Row;
-  /** Only rows with these values. An index on the parent, these and the order is what spares reading any other row. */
+  /** Only rows with these values. With an index on the parent, these and the order, no other row is read. */
   where?: Values<Row>;
 }
 

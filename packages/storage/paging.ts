@@ -18,7 +18,7 @@ export function readPage<Row extends ObjectLiteral>(
       return paged.getMany();
     },
     async totalCount() {
-      // TypeORM counts `1`, for which SQLite looks at each entry; for `*` alone it adds up the pages of an index.
+      // TypeORM counts `1`, for which SQLite reads each entry; only `*` makes it add up the pages of an index.
       const found = await query.clone().select("COUNT(*)", "count").getRawOne<{ count: number | string }>();
       return Number(found?.count ?? 0);
     },

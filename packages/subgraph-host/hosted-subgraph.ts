@@ -17,13 +17,13 @@ import type { RegistrationOptions, TaskHandler, TaskKind, TaskQueue, TaskWorker 
 import { parse } from "graphql";
 import type { Stores } from "./stores.ts";
 
-/** What a process gives each subgraph that it carries. */
+/** The resources that a process gives each subgraph that it hosts. */
 export interface SubgraphOptions {
   logger: Logger;
   graph: GraphClient;
   /** Current first. */
   secretKeys: readonly string[];
-  /** Folder of what is kept in files of its own. */
+  /** The folder for files of its own. */
   dataDir: string;
   /** The process's, which closes them after its subgraphs. */
   stores: Stores;
@@ -38,7 +38,7 @@ export interface ConfiguredSubgraphOptions<Config> extends SubgraphOptions {
   config: Config;
 }
 
-/** What opens the stores of one subgraph, and closes them with it. */
+/** Opens the stores of one subgraph, and closes them with it. */
 export interface SubgraphHost {
   readonly now: () => number;
   /** Aborts when the subgraph begins to close. */
@@ -60,7 +60,7 @@ interface TaskRunner extends RegistrationOptions {
   handler: TaskHandler;
 }
 
-/** What makes one subgraph different from another. */
+/** The parts in which subgraphs differ. */
 export interface SubgraphParts<Methods extends object = object> {
   /** Of the type that is generated from its schema. */
   resolvers: object;
@@ -69,7 +69,7 @@ export interface SubgraphParts<Methods extends object = object> {
   tasks?: Partial<Record<TaskKind, TaskRunner>>;
   /** Begins its other background work. */
   start?(): unknown;
-  /** Health of what it rests on, its databases aside. */
+  /** Health of its dependencies, except its databases. */
   health?(): Promise<ServiceHealth[]>;
   gauges?(): Promise<Gauge[]>;
   /** What it offers to its process beside the port. */

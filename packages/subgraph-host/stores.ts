@@ -6,10 +6,10 @@ import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
 
 /** Where one process keeps its data: a port, with an adapter for each kind of server. The subgraphs know only this. */
 export interface Stores {
-  /** What a store is called in `/health`: `sqlite`. */
+  /** The name of a store in `/health`: `sqlite`. */
   readonly kind: string;
   readonly bus: WakeUpBus;
-  /** Opens a subgraph's relational store and migrates it. Whoever opened it closes it. */
+  /** Opens a subgraph's relational store and migrates it. The caller closes it. */
   openDatabase(options: {
     /** The subgraph's name. */
     name: string;

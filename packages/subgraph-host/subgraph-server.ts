@@ -38,7 +38,7 @@ import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity
 /** Of the gateway, which has bounded what clients send. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
-/** Of who comes past the gateway: enough to log in, and to compose a supergraph. */
+/** For callers who bypass the gateway: enough to log in, and to compose a supergraph. */
 const STRANGERS = { maxBodyBytes: 64 * 1024, maxTokens: 1_000, maxRunning: 16 };
 
 const graphqlBody = z.object({
@@ -54,7 +54,7 @@ export interface SubgraphServer {
 
 /** Who sent a request. */
 interface Sender extends SignedCaller {
-  /** Whether the gateway says so; else it is anybody who reaches this port. */
+  /** Whether the gateway vouches for the caller; else it is anybody who reaches this port. */
   isSigned: boolean;
 }
 
@@ -177,7 +177,7 @@ export async function serveSubgraph(options: {
       if (request.method !== "POST") throw new ToolyardError("BAD_USER_INPUT", "Send GraphQL by POST.");
       const ambiguity = ambiguityOf(request.rawHeaders);
       if (ambiguity !== null) return sendErrors(400, `The request is ambiguous: ${ambiguity}.`);
-      // What a page of another site can send without being asked for leave is never JSON.
+      // Requests that a page of another site can send without a preflight are never JSON.
       if (!isJson(request.headers["content-type"]) || isEncoded(request))
         return sendErrors(415, "Send the body as application/json, without Content-Encoding.");
       send(response, 200, await answer(request, requestId));

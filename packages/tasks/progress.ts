@@ -1,7 +1,7 @@
 /** Passes on the newest of frequent reports at most once in `intervalMs`, the first at once. */
 export interface ProgressReporter {
   report(progress: number, message: string | null): void;
-  /** Drops what is not yet passed on. */
+  /** Drops progress that is not yet passed on. */
   stop(): void;
 }
 

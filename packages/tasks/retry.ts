@@ -1,7 +1,7 @@
 import { ToolyardError, isErrorCode, isPublic, type ErrorCode } from "@toolyard/service-kit";
 import type { Task, TaskError } from "./task.ts";
 
-/** Codes of what may pass by itself. An error without a public code counts as INTERNAL_SERVER_ERROR. */
+/** Codes of failures that may pass by themselves. An error without a public code counts as INTERNAL_SERVER_ERROR. */
 const RETRYABLE: readonly ErrorCode[] = [
   "RATE_LIMITED",
   "CAPACITY_EXHAUSTED",
@@ -11,7 +11,7 @@ const RETRYABLE: readonly ErrorCode[] = [
 ];
 const MAX_DELAY_MS = 60_000;
 
-/** What a person is told of an error, without internals. */
+/** The public form of an error, without internals. */
 export function taskErrorOf(error: unknown): TaskError {
   if (isPublic(error)) return { code: error.code, message: error.message };
   return {

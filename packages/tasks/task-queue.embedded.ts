@@ -36,7 +36,7 @@ interface Registration {
 const DAY_MS = 86_400_000;
 const TRIM_INTERVAL_MS = 3_600_000;
 
-/** The queue that needs no server: it runs what the store says is due, in this process. The store stays its owner's to close. */
+/** The queue that needs no server: it runs tasks that are due in the store, in this process. The store's owner closes the store. */
 export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const { store, bus, logger, now = Date.now, leaseMs = 30_000, pollIntervalMs = 2_000 } = options;
   const { progressIntervalMs = 250, graceMs = 5_000, retryBaseMs = 1_000, retentionMs = 30 * DAY_MS } = options;
@@ -54,7 +54,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const idleKinds = () =>
     [...registrations.values()].filter(({ runs, concurrency }) => runs.size < concurrency).map(({ kind }) => kind);
 
-  /** Sees to what changed; one at a time. */
+  /** Handles changes, one at a time. */
   function look(): void {
     if (registrations.size === 0) return;
     if (looking) {

@@ -2,7 +2,7 @@ import type { FollowOptions, LoggedEvent } from "@toolyard/events";
 import type { NewTask, Task, TaskEvent, TaskKind } from "./task.ts";
 import type { TaskStore } from "./task-store.ts";
 
-/** What a handler knows of its run. */
+/** A handler's view of its run. */
 export interface TaskRun {
   task: Task;
   /** As queued: parse it. */
@@ -14,7 +14,7 @@ export interface TaskRun {
 }
 
 /**
- * Does the work and answers its result as JSON. May run again after a crash: what it does to the outside must bear repetition.
+ * Does the work and answers its result as JSON. May run again after a crash: its effects must be idempotent.
  * An error ends the task, unless it may pass by itself (see retry.ts): then the task is run again later.
  */
 export type TaskHandler = (run: TaskRun) => Promise<unknown>;

@@ -18,7 +18,7 @@ export const TASK_KINDS = Object.keys(TASK_RESULT_TYPES) as readonly TaskKind[];
 export const TASK_STATUSES = ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
 
-/** What a person is told of a failure: a code of the one table and a message without internals. */
+/** The public form of a failure: a code of the one table and a message without internals. */
 export interface TaskError {
   code: string;
   message: string;
@@ -31,7 +31,7 @@ export interface Task {
   status: TaskStatus;
   /** From 0 to 1. */
   progress: number;
-  /** What is going on, or why it waits; null when there is nothing to say. */
+  /** The current step, or the reason for waiting; null when there is none. */
   message: string | null;
   /** JSON, as queued. */
   input: unknown;

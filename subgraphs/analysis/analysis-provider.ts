@@ -9,7 +9,7 @@ import type { FeasibilityReport, GeneratedConfig, ImprovementReport } from "./re
 export interface AnalysisProvider {
   /** As in the reports' `provider`. */
   readonly name: string;
-  /** Whether the tool, or what is described, can do what is required and be run safely. */
+  /** Whether the tool, or the described one, meets the requirements and can be run safely. */
   feasibility(evidence: Evidence, requirements: readonly string[], signal: AbortSignal): Promise<FeasibilityReport>;
   improvements(evidence: Evidence & { tool: ToolEvidence }, signal: AbortSignal): Promise<ImprovementReport>;
   /** How to launch what the evidence is about, and which configuration it takes. */

@@ -138,7 +138,7 @@ function requireOne(about: Record<string, string | null | undefined>, message: s
   if (Object.values(about).filter((value) => value != null).length !== 1) throw badInput([{ path: "input", message }]);
 }
 
-/** What needs GitHub; a later version of Toolyard has it. */
+/** Refuses requests that need GitHub, which a later version of Toolyard brings. */
 export function repositoriesUnsupported(): ToolyardError {
   return preconditionFailed(
     "feature",

@@ -2,7 +2,7 @@ import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { TaskService } from "@toolyard/tasks";
 import type { AnalysisService } from "./analysis-service.ts";
 
-/** What the resolvers of one operation work with. */
+/** The context of one operation's resolvers. */
 export interface Context extends RequestContext {
   analysis: AnalysisService;
   tasks: TaskService;

@@ -2,7 +2,7 @@ import { createServiceCaller, isPublic, notFound, type GraphClient, type Logger 
 import { z } from "zod";
 import { LAUNCH_FRAGMENT, launchFromGraph } from "@toolyard/launch";
 
-/** What is known of a tool, or of what somebody describes: read from the graph as a viewer would see it. */
+/** The facts about a tool, or about a description: read from the graph as a viewer would see it. */
 export interface Evidence {
   /** Null where there is only a description. */
   tool: ToolEvidence | null;
@@ -12,7 +12,7 @@ export interface Evidence {
   deployments: DeploymentEvidence[];
   /** All deployments of the last week; null where unknown. */
   usage: UsageEvidence | null;
-  /** What could not be read, in words for the summary. */
+  /** The parts that could not be read, in words for the summary. */
   missing: string[];
 }
 
@@ -122,7 +122,7 @@ export function createEvidenceReader(options: { graph: GraphClient; logger: Logg
     return schema.parse(await graph.query<unknown>({ query, variables, as: caller, signal }));
   }
 
-  /** What is away costs its part of the evidence, not the analysis. */
+  /** An unavailable service costs its part of the evidence, not the analysis. */
   async function orMissing<Part>(
     missing: string[],
     name: string,

@@ -60,7 +60,7 @@ export function withCheckedCitations(
 
 /** The type of a stored result's launch. Those of earlier versions have the type's name in place of a kind. */
 export function storedLaunchType(launch: object): ReturnType<typeof launchTypeOf> {
-  // What was stored was parsed then.
+  // It was parsed when it was stored.
   const { kind, __typename } = launch as
     { kind?: never; __typename: ReturnType<typeof launchTypeOf> } | { kind: LaunchKind; __typename?: never };
   return kind === undefined ? __typename : launchTypeOf({ kind });

@@ -10,7 +10,7 @@ import type { DeploymentUrls } from "./deployment-urls.ts";
 import type { UsageLoader } from "./usage/usage-loader.ts";
 import type { UsageService } from "./usage/usage-service.ts";
 
-/** What resolvers work with: who asks, and the services. */
+/** The resolvers' context: the caller and the services. */
 export interface Context extends RequestContext {
   loaders: Loaders;
   tools: ToolLookup;

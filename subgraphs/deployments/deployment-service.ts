@@ -38,10 +38,10 @@ import type { DeploymentEventShape, HealthCheckShape, HealthEventShape } from ".
 import { newReplica } from "./deploying/new-replica.ts";
 import { fetchTool } from "./deploying/tool-source.ts";
 
-/** What people ask of deployments: rules, permissions and transactions. The reconciler does the rest. */
+/** Users' requests about deployments: rules, permissions and transactions. The reconciler does the rest. */
 export interface DeploymentService {
   deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment>;
-  /** @throws ToolyardError NOT_FOUND for what never existed; asking twice is no error. */
+  /** Idempotent. @throws ToolyardError NOT_FOUND for a deployment that never existed. */
   stop(caller: Caller, which: DeploymentReference): Promise<Deployment>;
   /** All of a tool that is being deleted, whoever deployed them. Answers how many that were. */
   stopOfTool(caller: Caller, toolId: string): Promise<number>;
@@ -217,7 +217,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         const restarted = {
           ...deployment,
           generation: deployment.generation + 1,
-          // What failed for good starts as if it were new.
+          // A replica that failed for good starts as if it were new.
           everReady: deployment.everReady && deployment.status !== "FAILED",
         };
         const message = `${deployment.name} was asked to restart.`;

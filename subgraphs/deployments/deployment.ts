@@ -8,7 +8,7 @@ export const DEPLOYMENT_STATUSES = ["STARTING", "RUNNING", "STOPPING", "STOPPED"
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number];
 export type HealthStatus = "HEALTHY" | "DEGRADED" | "UNHEALTHY" | "UNKNOWN";
 
-/** What users asked for and what came of it. `status`, `health`, `reason` and `words` are derived from the replicas, never set by hope. */
+/** A deployment's desired and actual state. `status`, `health`, `reason` and `words` are derived from the replicas, never assumed. */
 export interface Deployment {
   id: string;
   /** Unique: the tool's slug and a short suffix. */
@@ -25,7 +25,7 @@ export interface Deployment {
   runtime: RuntimeKind;
   /** As the tools service handed it out: secret values still sealed, with the version's id as context. */
   launch: DeployedLaunch;
-  /** What clients see: null where the schema says writeOnly. */
+  /** The configuration as clients see it: null where the schema says writeOnly. */
   configuration: Record<string, unknown> | null;
   /** The whole configuration, sealed with the deployment's id as context. */
   sealedConfiguration: string | null;
@@ -83,7 +83,7 @@ export interface Replica {
   hostId: string;
   /** Where the host is reached. */
   address: string;
-  /** Reserved for it until it is stopped; null for what needs none, and once it failed. */
+  /** Reserved for it until it is stopped; null when it needs none, and once it failed. */
   port: number | null;
   /** The deployment's generation that its process was started for. */
   generation: number;
@@ -109,7 +109,7 @@ export interface HealthCheck {
   replicaId: string | null;
   at: number;
   status: HealthStatus;
-  /** What was asked: `mcp tools/list`, `GET /ready`, `process`. */
+  /** The kind of check: `mcp tools/list`, `GET /ready`, `process`. */
   kind: string;
   latencyMs: number;
   /** Why it failed; `words` as of a Reason. */

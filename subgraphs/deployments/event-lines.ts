@@ -5,7 +5,7 @@ import type { DeploymentEventDraft } from "./store/deployment-store.ts";
 
 const MAX_SENTENCE = 1_000;
 
-/** What happens to deployments, in the log and in numbers. */
+/** The events of deployments, in the log and in numbers. */
 export interface EventLines {
   note(deployment: Deployment, event: DeploymentEventDraft): void;
   /** Processes of replicas that were started again, since the start. */

@@ -3,7 +3,7 @@ import type { Deployment } from "./deployment.ts";
 
 type Inspected = Pick<Deployment, "ownerId" | "deployedById">;
 
-/** Whether the caller may see how a deployment runs inside: administrators, the tool's author, and who deployed it. */
+/** Whether the caller may see how a deployment runs inside: administrators, the tool's author, and the user who deployed it. */
 export function mayInspect(caller: Caller, { ownerId, deployedById }: Inspected): boolean {
   return [deployedById, ownerId].some((id) => caller.can("deployment:inspect", { ownerId: id }));
 }

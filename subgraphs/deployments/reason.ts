@@ -9,7 +9,7 @@ export interface Reason {
   words: string | null;
 }
 
-/** A text with what the server said after it, for those who may see that. */
+/** A text followed by the server's words, for those who may see them. */
 export function told<Text extends string | null>(
   text: Text,
   words: string | null | undefined,
@@ -20,7 +20,7 @@ export function told<Text extends string | null>(
   return text === null ? asSentence(words) : `${text} ${asSentence(words)}`;
 }
 
-/** A line that is quoted, with an end: what follows it is not part of it. */
+/** A quoted line, with an end mark that separates it from the text after it. */
 export function asSentence(line: string): string {
   return /[.!?…]["'”’)\]]?$/.test(line) ? line : `${line}.`;
 }

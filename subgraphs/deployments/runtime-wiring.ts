@@ -20,7 +20,7 @@ export async function resolveHostId(
   const file = join(dataDir, "host-id");
   await mkdir(dataDir, { recursive: true });
   try {
-    // Whoever comes first writes it; a second process at the same time reads what the first wrote.
+    // The first process writes it; a second one at the same time reads it.
     const [known, ...others] = await store.hostIds();
     const hostId = known !== undefined && others.length === 0 ? known : newId();
     await writeFile(file, `${hostId}\n`, { flag: "wx", mode: 0o600 });

@@ -4,7 +4,7 @@ import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentRecord } from "./store/deployment-store.ts";
 import type { Prober } from "./engine/probe.ts";
 
-/** Asks a replica's bridge how many sessions are open in it. 0 for what has no bridge or does not answer in time. */
+/** Asks a replica's bridge how many sessions are open in it. 0 for a replica without a bridge, or one that does not answer in time. */
 export function createSessionCounter(options: {
   prober: Pick<Prober, "countSessions">;
   sealer: Sealer;

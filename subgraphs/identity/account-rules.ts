@@ -23,7 +23,7 @@ export function isTooLongForPassword(text: string): boolean {
   return text.length > 2 * MAX_PASSWORD_CHARACTERS || Array.from(text).length > MAX_PASSWORD_CHARACTERS;
 }
 
-/** What is wrong with a password for this user, as the end of a sentence; null when nothing is. */
+/** Why a password will not do for this user, as the end of a sentence; null when it will. */
 export function passwordProblem(password: string, user: { username: string; email?: string | null }): string | null {
   // The length first: all that follows takes longer for a longer text.
   if (isTooLongForPassword(password)) return `must have at most ${MAX_PASSWORD_CHARACTERS} characters`;

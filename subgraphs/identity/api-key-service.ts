@@ -34,7 +34,7 @@ export interface ApiKeyService {
   revoke(caller: Caller, reference: string): Promise<ApiKey>;
   /** Notes, some time later, that a key was used. */
   noteUse(key: ApiKey): void;
-  /** Writes what was noted. */
+  /** Writes the noted uses. */
   close(): Promise<void>;
 }
 
@@ -116,7 +116,7 @@ export function createApiKeyService(options: {
 
     async revoke(caller, reference) {
       const { credential } = caller;
-      // Whoever finds a leaked key may end it with the key itself.
+      // The finder of a leaked key may end it with the key itself.
       const itself = credential?.type === "api-key" && credential.apiKeyId === reference;
       if (!itself) {
         caller.require("credential:write", undefined, REVOKE);

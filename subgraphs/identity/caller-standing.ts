@@ -26,7 +26,7 @@ export async function requireStanding(store: IdentityReads, caller: Caller): Pro
   return user;
 }
 
-/** For what an administrator does: the role may have been taken away a moment ago. @throws ToolyardError */
+/** For an administrator's actions: the role may have been withdrawn a moment ago. @throws ToolyardError */
 export async function requireStandingAdministrator(store: IdentityReads, caller: Caller): Promise<User> {
   caller.require("user:admin");
   const user = await requireStanding(store, caller);
@@ -34,7 +34,7 @@ export async function requireStandingAdministrator(store: IdentityReads, caller:
   return user;
 }
 
-/** For what an API key must never do. @throws ToolyardError FORBIDDEN */
+/** For actions that an API key must never do. @throws ToolyardError FORBIDDEN */
 export function requireSession(caller: Caller, action: string): void {
   if (caller.credential?.type === "api-key") {
     throw new ToolyardError("FORBIDDEN", `An API key may not ${action}: log in by password and use the access token.`);
@@ -43,7 +43,7 @@ export function requireSession(caller: Caller, action: string): void {
 
 /**
  * For what would open a way to sessions by password that the caller could not open with their own: the caller's must be recent.
- * Otherwise whoever holds an old token or a key of an administrator could make themself a fresh one.
+ * Otherwise the holder of an administrator's old token or key could make a fresh one.
  * @throws ToolyardError FORBIDDEN
  */
 export function requireRecentPassword(caller: Caller, action: string, now: number): void {

@@ -6,7 +6,7 @@ import { passwordProblem, usernameSchema } from "./account-rules.ts";
 export interface IdentityConfig {
   /** Whether anybody may make an account. */
   registration: "open" | "closed";
-  /** The role of who registers. */
+  /** The role of newly registered users. */
   registrationRole: Role;
   /** The first administrator's, made when there is no user. */
   adminUsername: string;

@@ -6,11 +6,11 @@ import type { RevocationLog } from "./revocation-log.ts";
 import type { SessionService } from "./session-service.ts";
 import type { UserService } from "./user-service.ts";
 
-/** What a resolver knows. */
+/** The context of a resolver. */
 export interface Context {
   caller: Caller;
   requestId: string;
-  /** The client's address, where the gateway says it. */
+  /** The client's address, if the gateway states it. */
   clientAddress: string | null;
   loaders: Loaders;
   services: Services;

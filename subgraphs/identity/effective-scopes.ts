@@ -6,7 +6,7 @@ export function scopesOfRole(role: Role): Scope[] {
   return SCOPES.filter((scope) => rules.some((rule) => rule.scope === scope && rule[role] !== "none"));
 }
 
-/** A credential's scopes, with what they include, cut down to its owner's role. */
+/** A credential's scopes, with those they include, reduced to its owner's role. */
 export function effectiveScopes(role: Role, scopes: readonly Scope[]): Scope[] {
   return scopesOfRole(role).filter((scope) => scopesInclude(scopes, scope));
 }

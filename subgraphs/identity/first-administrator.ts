@@ -10,7 +10,7 @@ export interface FirstAdministrator {
   created: boolean;
   /** Of the account that this call made. */
   userId: string | null;
-  /** An administrator who can log in; where ADMIN_USERNAME is one, that one. */
+  /** An administrator who can log in; ADMIN_USERNAME, if that is one. */
   username: string;
   /** Shown once: only when this call made the account with a password of its own making. */
   generatedPassword: string | null;
@@ -61,7 +61,7 @@ export async function ensureFirstAdministrator(options: {
   };
 }
 
-/** Who can log in where there are accounts, and what of the configuration does nothing there. */
+/** Logs who can log in when there are accounts, and which variables then have no effect. */
 async function standingAdministrator(options: {
   store: IdentityStore;
   hasher: PasswordHasher;

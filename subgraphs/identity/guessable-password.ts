@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 
-/** What costs a guesser next to nothing, as a share of a whole known word. */
+/** The cost of a cheap variation to a guesser, as a share of a whole known word. */
 const OTHER_CHARACTER = 0.5;
 /** A password made of so many known pieces, or of fewer, is among the first that a guesser tries. */
 const MAX_PIECES = 2;
@@ -45,7 +45,7 @@ function commonPasswords() {
  * Whether a password of a bounded length is one that guessers try first: repeated, in a row on the keyboard, or one or two common
  * passwords with little around them. Linear in its length, unlike zxcvbn itself, which takes seconds for a hostile one.
  *
- * @param own What is known of its user, such as the username.
+ * @param own Facts about its user, such as the username.
  */
 export function isGuessable(password: string, own: readonly string[]): boolean {
   const text = password.normalize("NFKC").toLowerCase();

@@ -30,7 +30,7 @@ export interface SessionAnswer {
 
 export const SESSION = "accessToken refreshToken tokenType expiresIn user { id username role email }";
 
-/** A subgraph in a folder of its own, and what users and verifiers do with it. */
+/** A subgraph in a folder of its own, and the actions of users and verifiers. */
 export interface Identity extends AsyncDisposable {
   subgraph: IdentitySubgraph;
   dataDir: string;

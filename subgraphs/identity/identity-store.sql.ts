@@ -34,7 +34,7 @@ export function createSqlIdentityStore(options: { database: Database }): Identit
     transaction: (work) => database.transaction((transaction) => work(createWrites(transaction))),
     async deleteExpired(at, signal) {
       const ended = { expiresAt: LessThan(at) };
-      // Their tokens first: what is left when this ends early is found again by its session.
+      // Their tokens first: if this ends early, the rest is found again by its session.
       await inChunks(database, (tx, limit) => deleteTokensOfEnded(tx, at, limit), signal);
       await deleteInChunks(database, sessions, ended, signal);
       await deleteInChunks(database, streamTickets, ended, signal);

@@ -14,7 +14,7 @@ export interface User {
   createdAt: number;
 }
 
-/** A login and what follows from it: the family of its refresh and access tokens. */
+/** A login's session: the family of its refresh and access tokens. */
 export interface LoginSession {
   id: string;
   userId: string;
@@ -61,7 +61,7 @@ export interface StreamTicket {
   expiresAt: number;
 }
 
-/** What can be read, of what is committed or within a transaction. Times are epoch ms. */
+/** Reads of committed data, or within a transaction. Times are epoch ms. */
 export interface IdentityReads {
   findUser(id: string): Promise<User | null>;
   /** In any order, without those there are not. */
@@ -112,14 +112,14 @@ export interface IdentityWrites extends IdentityReads {
   revokeApiKeysOf(ownerId: string, at: number): Promise<void>;
   setApiKeyUsed(id: string, at: number): Promise<void>;
   insertStreamTicket(ticket: StreamTicket): Promise<void>;
-  /** True for the one who removed it: a ticket is good once. */
+  /** True for the caller that removed it: a ticket is good once. */
   takeStreamTicket(id: string): Promise<boolean>;
   deleteStreamTicketsOf(
     owner: { userId: string } | { apiKeyId: string } | { tokenIds: readonly string[] },
   ): Promise<void>;
 }
 
-/** Where identity keeps what it must not lose. */
+/** Identity's durable store. */
 export interface IdentityStore extends IdentityReads {
   transaction<Result>(work: (tx: IdentityWrites) => Promise<Result>): Promise<Result>;
   /** Removes sessions with their refresh tokens, and tickets, that ended before `at`. Ends early when `signal` aborts. */

@@ -18,7 +18,7 @@ import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
 export { resetPasswordInDataDir } from "./password-reset.ts";
-/** How often what has ended is removed. */
+/** How often expired rows are removed. */
 const SWEEP_INTERVAL_MS = 3_600_000;
 
 export interface IdentitySubgraph extends Subgraph {
@@ -26,7 +26,7 @@ export interface IdentitySubgraph extends Subgraph {
   ensureFirstAdministrator(): Promise<FirstAdministrator>;
 }
 
-/** Users, sessions, API keys, and what has been revoked. */
+/** Users, sessions, API keys, and revocations. */
 export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<IdentityConfig>): Promise<IdentitySubgraph> {
   return openSubgraph({ name: "identity", folder: import.meta.dirname }, options, async (host) => {
     const { config, logger, secretKeys, dataDir } = options;

@@ -8,7 +8,7 @@ import { matchesHash, mintCredential, readCredential } from "./opaque-credential
 const TICKET_SECONDS = 60;
 const TICKET_SCOPES: readonly Scope[] = ["READ"];
 
-/** What is known of a credential; times in epoch ms. */
+/** The state of a credential; times in epoch ms. */
 export interface Introspection {
   active: boolean;
   subject: string | null;
@@ -21,7 +21,7 @@ export interface Introspection {
   passwordAt: number | null;
 }
 
-/** Tells verifiers what credentials are good for, and makes the kind that is only good through here. */
+/** Tells verifiers about credentials, and makes the kind that only introspection can verify. */
 export interface IntrospectionService {
   /** Never throws for a bad credential: it is not active. @throws ToolyardError FORBIDDEN unless a service asks. */
   introspect(caller: Caller, credential: string): Promise<Introspection>;
@@ -73,7 +73,7 @@ export function createIntrospectionService(options: {
   async function ofStreamTicket(id: string, text: string): Promise<Introspection> {
     const ticket = await store.findStreamTicket(id);
     if (!ticket || !matchesHash(text, ticket.hash)) return INACTIVE;
-    // Whoever comes second finds it taken, also when both came at once.
+    // The second caller finds it taken, even when both came at once.
     if (!(await store.transaction((tx) => tx.takeStreamTicket(id)))) return INACTIVE;
     if (isPast(ticket.expiresAt) || isPast(ticket.credentialExpiresAt)) return INACTIVE;
     return ofUser(ticket.userId, TICKET_SCOPES, {
@@ -92,7 +92,7 @@ export function createIntrospectionService(options: {
       if (isPublic(error)) return INACTIVE;
       throw error;
     }
-    // A service's token speaks for itself; what is asked here is what only identity knows: users.
+    // A service's token suffices by itself; introspection is for facts that only identity knows: users.
     if (caller.userId === null || caller.credential?.type !== "access-token") return INACTIVE;
     const { tokenId, issuedAt, passwordAt } = caller.credential;
     const session = await store.findSessionOfAccessToken(tokenId);

@@ -13,9 +13,9 @@ export interface KeptPassword {
   readonly file: string;
   /** All of it or nothing, and on the disk when this returns. */
   keep(password: string): Promise<void>;
-  /** Whose of these the password is that is there. What is nobody's is removed. Never throws: the log says what went wrong. */
+  /** The owner, among these, of the kept password. A password of none is removed. Never throws: errors are logged. */
   ownerAmong(users: readonly User[]): Promise<User | null>;
-  /** Removes what is there if it is the password that this was the hash of. Never throws, either. */
+  /** Removes the kept password if it matches this hash. Never throws, either. */
   forget(passwordHash: string): Promise<void>;
 }
 

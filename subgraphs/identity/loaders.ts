@@ -1,7 +1,7 @@
 import DataLoader from "dataloader";
 import type { ApiKey, IdentityReads, User } from "./identity-store.ts";
 
-/** One set for each request: what is asked in one tick is read at once, and only once. */
+/** One set for each request: keys asked for in one tick are read together, and only once. */
 export interface Loaders {
   userById: DataLoader<string, User | null>;
   apiKeysByOwner: DataLoader<string, ApiKey[]>;

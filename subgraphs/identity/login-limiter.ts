@@ -10,7 +10,7 @@ const LIMITS = {
   username: { burst: 100, refillMs: 3_000 },
   /** Failures from one client, whatever the username. */
   client: { burst: 50, refillMs: 6_000 },
-  /** Failures in all: bounds what trying passwords costs this host; it recovers within a moment once a flood ends. */
+  /** Failures in all: bounds the cost of password guesses to this host; it recovers within a moment once a flood ends. */
   all: { burst: 500, refillMs: 200 },
   /** Registrations from one client, whether or not they succeed: an office's, on the day it begins. */
   registrations: { burst: 50, refillMs: 30_000 },
@@ -20,7 +20,7 @@ const LIMITS = {
 const MAX_BUCKETS = 50_000;
 /** Attempts that may wait for how others end. */
 const MAX_WAITING = 256;
-/** No username is longer; what is, belongs to nobody. */
+/** No username is longer. */
 const MAX_USERNAME_LENGTH = 64;
 
 /**
@@ -50,7 +50,7 @@ interface Attempt {
 }
 
 interface Bucket {
-  /** What is left as of `at`. */
+  /** The allowance left as of `at`. */
   left: number;
   at: number;
 }
@@ -132,7 +132,7 @@ function tooMany(what: string, retryAfterSeconds: number): ToolyardError {
 function createBuckets(options: { burst: number; refillMs: number; now: () => number }) {
   const { burst, refillMs, now } = options;
   const buckets = new Map<string, Bucket>();
-  /** How many of what is left is taken already if all that runs fails. */
+  /** How much of the allowance is taken if all running attempts fail. */
   const reserved = new Map<string, number>();
   const read = (key: string): Bucket => {
     const bucket = buckets.get(key);

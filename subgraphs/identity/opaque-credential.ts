@@ -9,13 +9,13 @@ export interface OpaqueCredential {
   id: string;
 }
 
-/** `<kind>_<id>_<secret>`, the secret of 256 random bits. `hash` is what is kept of it. */
+/** `<kind>_<id>_<secret>`, the secret of 256 random bits. Only `hash` is stored. */
 export function mintCredential(kind: CredentialKind, id: string): { text: string; hash: string } {
   const text = `${kind}_${id}_${randomBytes(32).toString("base64url")}`;
   return { text, hash: hashOf(text) };
 }
 
-/** What a credential says of itself, or null when it is none of these. Proves nothing. */
+/** The parts of a credential, or null when it is not one of these. Proves nothing. */
 export function readCredential(text: string): OpaqueCredential | null {
   const match = /^(ty|tyt|tyr)_([0-9a-f-]{36})_[\w-]{43}$/.exec(text);
   // The expression allows these three only.

@@ -10,7 +10,7 @@ import { MAX_PASSWORD_CHARACTERS, isTooLongForPassword } from "./account-rules.t
 const CURRENT = { memory: 19 * 1024, passes: 2, parallelism: 1 };
 const SALT_BYTES = 16;
 const TAG_BYTES = 32;
-/** What a hash from elsewhere may at most cost to verify. */
+/** The highest cost of verifying a hash from elsewhere. */
 const MAX_MEMORY_KIB = 256 * 1024;
 const MAX_PASSES = 16;
 
@@ -95,7 +95,7 @@ export function createPasswordHasher(options: { maxRunning?: number; maxWaiting?
 
   return {
     async hash(password, lane = "account") {
-      // Here, where every path that takes a password comes by: what normalizing costs grows with the square of the length.
+      // Here, where every path that takes a password comes by: the cost of normalizing grows with the square of the length.
       if (isTooLongForPassword(password)) {
         const message = `A password has at most ${MAX_PASSWORD_CHARACTERS} characters.`;
         throw badInput([{ path: "", message }]);

@@ -18,14 +18,14 @@ export function generatePassword(): string {
   return randomBytes(18).toString("base64url");
 }
 
-/** Sets another password, as one who does not know the old one: all sessions and API keys of the user end. */
+/** Sets another password without proof of the old one: all sessions and API keys of the user end. */
 export async function replacePassword(
   { tx, revocations, now }: { tx: IdentityWrites; revocations: RevocationLog; now: () => number },
   userId: string,
   change: Pick<User, "passwordHash" | "passwordExpiresAt">,
 ): Promise<void> {
   await tx.updateUser(userId, change);
-  // Whoever had the account may have made keys to come back with. Verifiers learn of it by the user's revocation.
+  // An intruder may have made keys to come back with. Verifiers learn of their end by the user's revocation.
   await tx.revokeApiKeysOf(userId, now());
   await revocations.revokeUser(tx, userId, now());
 }
@@ -54,7 +54,7 @@ export async function resetPasswordInDataDir(options: {
   }
   const self = process.getuid?.();
   if (self !== undefined && self !== found.uid) {
-    // What another user makes beside the database would shut Toolyard out.
+    // Files that another system user makes beside the database would shut Toolyard out.
     throw preconditionFailed(
       "file-owner",
       `${file} is of the user with the id ${found.uid}: do this as that user, as in: sudo -u '#${found.uid}' …`,

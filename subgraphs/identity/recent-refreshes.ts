@@ -15,7 +15,7 @@ const MAX_KEPT = 10_000;
 export interface RecentRefreshes {
   /** @param successor Hash of the token that it was exchanged for. */
   note(hash: string, successor: string, client: string | null): void;
-  /** What the token was exchanged for, if that was a moment ago and by the same client; else null. */
+  /** The result of the token's exchange, if that was a moment ago and by the same client; else null. */
   successorOf(hash: string, client: string | null): string | null;
 }
 

@@ -11,16 +11,16 @@ export interface SequencedRevocation extends CredentialRevocation {
   sequence: string;
 }
 
-/** What has been revoked, for all who verify credentials. Each function writes in the given transaction, as its last act. */
+/** The revocations, for all verifiers of credentials. Each function writes in the given transaction, as its last act. */
 export interface RevocationLog {
   /** All access tokens of the user issued until now; their sessions and stream tickets end with them. */
   revokeUser(tx: IdentityWrites, userId: string, at: number): Promise<void>;
   /** A login's session: its refresh token, and all its access tokens that could still be good. */
   revokeSession(tx: IdentityWrites, sessionId: string, at: number): Promise<void>;
   revokeApiKey(tx: IdentityWrites, apiKeyId: string, at: number): Promise<void>;
-  /** What came after `after`, then live; null: from now. @throws ToolyardError FORBIDDEN unless a service asks. */
+  /** The revocations after `after`, then live ones; null: from now. @throws ToolyardError FORBIDDEN unless a service asks. */
   follow(caller: Caller, after: string | null): AsyncIterableIterator<SequencedRevocation>;
-  /** Forgets what nobody needs any more. */
+  /** Removes revocations that nobody needs any more. */
   trim(now: number, signal?: AbortSignal): Promise<void>;
   close(): void;
 }

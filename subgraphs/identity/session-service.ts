@@ -24,7 +24,7 @@ import type { ShownUser } from "./user-service.ts";
 
 const SESSION_MS = 30 * 24 * 3_600_000;
 
-/** What a login gives its user. */
+/** The result of a login. */
 export interface Session {
   accessToken: string;
   refreshToken: string;
@@ -34,7 +34,7 @@ export interface Session {
   user: ShownUser;
 }
 
-/** Logins and what follows from them. `client` is the client's address where it is known. */
+/** Logins and their sessions. `client` is the client's address, if known. */
 export interface SessionService {
   /** @throws ToolyardError FORBIDDEN when registration is closed, BAD_USER_INPUT, RATE_LIMITED, CONFLICT when the username is taken. */
   register(
@@ -42,7 +42,7 @@ export interface SessionService {
     input: { username: string; email: string; password: string },
     client: string | null,
   ): Promise<Session>;
-  /** @throws ToolyardError UNAUTHENTICATED, RATE_LIMITED, FORBIDDEN when disabled (only who knows the password learns it). */
+  /** @throws ToolyardError UNAUTHENTICATED, RATE_LIMITED, FORBIDDEN when disabled (revealed only to those who know the password). */
   login(credentials: { username: string; password: string }, client: string | null): Promise<Session>;
   /**
    * A token is good once; from the same client, for some seconds more. Used later or from elsewhere, it ends the session.
@@ -55,12 +55,12 @@ export interface SessionService {
   changePassword(caller: Caller, change: { current: string; new: string }, client: string | null): Promise<void>;
 }
 
-/** What a transaction decided to issue; signed once it is committed. */
+/** The tokens that a transaction decided to issue; signed once it is committed. */
 interface Grant {
   user: User;
   passwordAt: number;
   accessTokenId: string;
-  /** Taken within the transaction: whatever revokes the user commits later, and says a later time. */
+  /** Taken within the transaction: a revocation of the user commits later, with a later time. */
   issuedAt: number;
   refreshToken: string;
 }
@@ -121,7 +121,7 @@ export function createSessionService(options: {
     };
   }
 
-  /** For the log, and bounded: whoever guesses fills no disk. What cannot be a username may be a password in the wrong field. */
+  /** For the log, and bounded, so that guessing does not fill the disk. A text that cannot be a username may be a password in the wrong field. */
   function noteFailure(username: string, client: string | null, reason: string): void {
     const tried = usernameSchema.safeParse(username).success ? username : null;
     failures.info({ username: tried, address: client, reason }, "a login failed");
@@ -175,7 +175,7 @@ export function createSessionService(options: {
     },
 
     async login({ username, password }, client) {
-      // What is no username belongs to nobody, and need not be looked for, however long it is.
+      // A text that cannot be a username belongs to nobody, and need not be looked up, however long it is.
       const user = usernameSchema.safeParse(username).success ? await store.findUserByName(username) : null;
       const right = await verify(user, username, password, client);
       if (!right || !user) throw wrongCredentials();
@@ -213,7 +213,7 @@ export function createSessionService(options: {
         const successor = token.usedAt === null ? null : recent.successorOf(hash, client);
         const isRepeated = successor !== null && (await tx.findRefreshToken(successor))?.usedAt === null;
         if (token.usedAt !== null && !isRepeated) {
-          // One of two holders is a thief, and nothing says which (RFC 9700, section 4.14.2).
+          // One of two holders is a thief, and it is unknown which (RFC 9700, section 4.14.2).
           await revocations.revokeSession(tx, session.id, at);
           tx.transaction.afterCommit(() =>
             logger.warn(

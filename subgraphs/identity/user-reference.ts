@@ -1,7 +1,7 @@
 import { closeTo, MAX_CANDIDATES, mayBeName, notFound, type ToolyardError } from "@toolyard/service-kit";
 import type { IdentityReads, User } from "./identity-store.ts";
 
-/** The user with this id or else this username. Who has an account by which name is for administrators, and for the user. */
+/** The user with this id or else this username. Only administrators and the user may learn which account has a name. */
 export async function findUser(store: IdentityReads, reference: string): Promise<User | null> {
   const user = await store.findUser(reference);
   return user ?? (mayBeName(reference) ? store.findUserByName(reference) : null);

@@ -24,7 +24,7 @@ const MAX_SEARCH_LENGTH = 254;
 
 /** A user as the graph shows them. */
 export interface ShownUser extends User {
-  /** Set where the user has proved within this operation who they are: there the caller is still the one before the login. */
+  /** Set when the user has proved their identity within this operation, in which the caller is still the one before the login. */
   isCaller?: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface UserService {
   byId(caller: Caller, loaders: Loaders, id: string): Promise<User | null>;
   /** @throws ToolyardError FORBIDDEN, BAD_USER_INPUT */
   list(caller: Caller, page: PageArguments, search: string | null): Promise<Connection<User>>;
-  /** Null for whom it is not for. */
+  /** Null when the caller may not see it. */
   emailOf(caller: Caller, user: ShownUser): string | null;
   /** @throws ToolyardError FORBIDDEN, NOT_FOUND, CONFLICT for the last administrator. */
   setRole(caller: Caller, reference: string, role: Role): Promise<User>;
@@ -57,7 +57,7 @@ export function createUserService(options: {
 }): UserService {
   const { store, revocations, hasher, kept, logger, now } = options;
 
-  /** Changes a user as an administrator, in one transaction with the check that both still are what they were. */
+  /** Changes a user as an administrator, in one transaction with the check that neither has changed. */
   function administer(
     caller: Caller,
     reference: string,

@@ -1,4 +1,4 @@
-/** What is taken as a document; aliases that are in use lead to the registered name. */
+/** The accepted types of documents; aliases that are in use lead to the registered name. */
 const CONTENT_TYPES: ReadonlyMap<string, string> = new Map([
   ["text/plain", "text/plain"],
   ["text/markdown", "text/markdown"],

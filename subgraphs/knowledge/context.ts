@@ -7,7 +7,7 @@ export interface ToolReference {
   id: string;
 }
 
-/** What the resolvers of one operation work with. */
+/** The context of one operation's resolvers. */
 export interface Context extends RequestContext {
   documents: DocumentService;
   tools: ToolLookup;

@@ -28,7 +28,7 @@ export const documentTagEntity = new EntitySchema<{ documentId: string; tag: str
   indices: [{ columns: ["tag", "documentId"] }],
 });
 
-/** What is searched. The full-text tables of the migrations are made of title and text, by `id`. */
+/** The searched rows. The full-text tables of the migrations are made of title and text, by `id`. */
 export const documentTextEntity = new EntitySchema<{ id: number; documentId: string; title: string; text: string }>({
   name: "document_texts",
   columns: {

@@ -23,7 +23,7 @@ const MAX_OFFSET = 2 ** 31 - 1;
 
 export interface SearchHit extends Omit<Hit, "documentId"> {
   document: Document;
-  /** From 0, of all hits: what the cursor hides. */
+  /** The position among all hits, from 0: the cursor's content. */
   position: number;
 }
 

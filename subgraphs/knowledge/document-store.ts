@@ -22,7 +22,7 @@ export interface Document {
 
 export type NewDocument = Omit<Document, "size" | "digest">;
 
-/** What changes; what is left out stays. */
+/** The changes; fields left out stay. */
 export type DocumentChange = Partial<Omit<NewDocument, "id" | "uploadedById" | "createdAt">>;
 
 export interface DocumentFilter {
@@ -38,7 +38,7 @@ export interface Hit {
   snippet: string;
 }
 
-/** The content is not what its type says: what a person can do about it. */
+/** The content does not match its type; the message says how to mend it. */
 export interface ContentProblem {
   problem: string;
 }
@@ -75,6 +75,6 @@ export interface DocumentStore {
     range: { limit: number; offset: number },
     subject: string | null,
   ): Rows<Hit>;
-  /** Ends what runs beside the event loop. */
+  /** Ends the work beside the event loop. */
   close(): Promise<void>;
 }

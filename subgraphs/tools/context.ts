@@ -3,7 +3,7 @@ import type { Loaders } from "./loaders.ts";
 import type { ToolReader } from "./tool-reader.ts";
 import type { ToolService } from "./tool-service.ts";
 
-/** What the resolvers of one operation work with. */
+/** The context of one operation's resolvers. */
 export interface Context extends RequestContext {
   reader: ToolReader;
   tools: ToolService;

@@ -17,7 +17,7 @@ export interface ToolTextRow {
   toolId: string;
   /** Whether the tool is. */
   deleted: boolean;
-  /** What a search looks through: see `searchTextOf`. */
+  /** The text that searches look through: see `searchTextOf`. */
   text: string;
 }
 

@@ -16,7 +16,7 @@ export interface Loaders {
   /** Of a tool. */
   versionByNumber: LoaderByArguments<{ number: number }, ToolVersion | null>;
   versions: PageLoader<object, ToolVersion>;
-  /** What is close to a reference that names no tool. */
+  /** Slugs close to a reference that names no tool. */
   closeSlugs: DataLoader<string, string[]>;
 }
 

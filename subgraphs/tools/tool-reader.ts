@@ -27,7 +27,7 @@ interface SealedLaunch {
   configSchema: unknown;
 }
 
-/** What callers may read of tools. Everything takes `tool:read`; missing things are null unless said otherwise. */
+/** Reads tools for callers. Everything takes `tool:read`; missing things are null unless said otherwise. */
 export interface ToolReader {
   /**
    * By id, or by slug in either.

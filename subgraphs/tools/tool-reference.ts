@@ -4,7 +4,7 @@ import type { Tool, ToolStore } from "./tool-store.ts";
 
 type Lookup = Pick<ToolStore, "findByIds" | "findBySlugs" | "newestSlugs">;
 
-/** The tool with this id or, where there is none, with this slug. */
+/** The tool with this id or, if there is none, with this slug. */
 export async function findTool(
   store: Pick<ToolStore, "findByIds" | "findBySlugs">,
   reference: string,

@@ -140,15 +140,15 @@ interface Span {
 interface SearchPlan {
   /** Positions that one statement may go through. */
   span: number;
-  /** Answers `toolId`s of what is found in a span, the newest first. */
+  /** Answers the `toolId`s of the matches in a span, the newest first. */
   idsIn(span: Span, limit: number, offset: number): Statement;
-  /** Answers the `count` of what is found in a span. */
+  /** Answers the `count` of the matches in a span. */
   countIn(span: Span): Statement;
 }
 
 type Statement = [sql: string, parameters: unknown[]];
 
-/** Whether no tool can have what is looked for. */
+/** Whether no tool can match. */
 function canHaveNone({ words, tag }: ToolFilter): boolean {
   return [...words, tag ?? ""].some((text) => text.includes("\0")) || (tag ?? "").length > MAX_TAG_LENGTH;
 }

@@ -56,7 +56,7 @@ export interface ToolChange {
 export interface ToolService {
   /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead, and the requester is warned of it. */
   create(requester: Requester, input: unknown): Promise<Tool>;
-  /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. What changes nothing makes no version. */
+  /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. A change without effect makes no version. */
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
   revert(caller: Caller, reference: string, number: number): Promise<Tool>;
@@ -66,7 +66,7 @@ export interface ToolService {
   restore(caller: Caller, reference: string): Promise<Tool>;
 }
 
-/** Who asks, and how they are told something beside the data. */
+/** The caller, and how to tell them something besides the data. */
 type Requester = Pick<RequestContext, "caller" | "warn">;
 
 export function createToolService(options: {
@@ -125,7 +125,7 @@ export function createToolService(options: {
         toolId: tool.id,
         number: current.number + 1,
         content,
-        // The key of the HMAC may have been rotated since: what runs the same keeps its digest, so that nothing restarts.
+        // The key of the HMAC may have been rotated since: a launch that runs the same keeps its digest, so that nothing restarts.
         digest: runsTheSame(before, content) ? current.digest : secrets.digest(content),
         changeSummary: changeSummary ?? summarizeChange(before, content),
         source,
@@ -248,7 +248,7 @@ export function createToolService(options: {
 
     async delete(caller, reference, requestId) {
       const { id, deletedAt } = await changeable(caller, reference, "delete this tool");
-      // First it cannot be deployed any more, then what was deployed is stopped.
+      // First it cannot be deployed any more, then its deployments are stopped.
       const tool = await setDeleted(caller, id, true);
       try {
         await graph.query({ query: STOP_DEPLOYMENTS, variables: { toolId: id }, as: self, requestId });
@@ -273,7 +273,7 @@ export function createToolService(options: {
 
 interface Change {
   content: VersionContent;
-  /** Null: made from what changed. */
+  /** Null: made from the changes. */
   changeSummary: string | null;
   source: VersionSource;
 }

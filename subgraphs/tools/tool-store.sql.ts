@@ -5,7 +5,7 @@ import { toolEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
 import { createToolSearch } from "./tool-search.sql.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion } from "./tool-store.ts";
 
-/** An event says no more than its kind and whose it is: the tool itself is read as of now. */
+/** An event has only its kind and its tool's id: the tool itself is read as of now. */
 export type ToolEventPayload = Record<string, never>;
 
 export function createSqlToolStore(options: { database: Database; events: EventLog<ToolEventPayload> }): ToolStore {

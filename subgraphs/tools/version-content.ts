@@ -3,7 +3,7 @@ import { deriveKey, type Sealer } from "@toolyard/service-kit";
 import canonicalize from "canonicalize";
 import { mapSecrets, variablesOf, type StoredLaunch } from "@toolyard/launch";
 
-/** What a version is made of, secrets in plain: exists only while a change is worked out. */
+/** The content of a version, with secrets in plain text: exists only while a change is worked out. */
 export interface VersionContent {
   name: string;
   description: string;
@@ -12,7 +12,7 @@ export interface VersionContent {
   configSchema: unknown;
 }
 
-/** Whether both would run the same: what the digest says, without it. */
+/** Whether both would run the same: as equal digests tell, without computing them. */
 export function runsTheSame(one: VersionContent, other: VersionContent): boolean {
   return sameJson([one.launch, one.configSchema], [other.launch, other.configSchema]);
 }
@@ -53,7 +53,7 @@ export function createVersionSecrets(options: { sealer: Sealer; secretKey: strin
   };
 }
 
-/** What changed, in a line, as in "Changed name, launch (args, env.TOKEN)". Names only: values may be secret. */
+/** The changes in a line, as in "Changed name, launch (args, env.TOKEN)". Names only: values may be secret. */
 export function summarizeChange(before: VersionContent, after: VersionContent): string {
   const parts = (["name", "description", "tags"] as const).filter((field) => !sameJson(before[field], after[field]));
   const launch = launchChange(before.launch, after.launch);

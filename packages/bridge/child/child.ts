@@ -11,11 +11,11 @@ import { createLongMessage, type LongMessage } from "../protocol/long-message.ts
 import type { LineLog } from "./line-log.ts";
 import type { SpawnedProcess } from "./spawn.ts";
 
-/** Why something went wrong, in two parts: callers see the first, the log and whoever may inspect the replica both. */
+/** Why something went wrong, in two parts: callers see the first; the log and users who may inspect the replica, both. */
 export interface Reason {
   /** In the bridge's own words, as in "the server exited with code 1". */
   reason: string;
-  /** In the server's own, without known secrets: its last line on stderr, or its error; "" when it said nothing. */
+  /** In the server's own words, without known secrets: its last line on stderr, or its error; "" when there are none. */
   words: string;
 }
 
@@ -42,9 +42,9 @@ export interface Child {
   readonly pid: number | undefined;
   readonly startedAt: number;
   readonly end: ChildEnd | null;
-  /** What it printed last on stdout that is no message, as far as it is kept, without known secrets; "": nothing. */
+  /** Its last output on stdout that is not a message, as far as kept, without known secrets; "": none. */
   readonly printed: string;
-  /** Whether it was told to go; its end is then no failure. */
+  /** Whether it was told to end; its end is then not a failure. */
   readonly closing: boolean;
   /** Messages without a handler are dropped. */
   handle(handler: ChildHandler | null): void;
@@ -56,24 +56,24 @@ export interface Child {
   kill(): void;
   /** Resolves when it is gone and its folder removed, for whatever reason. */
   readonly gone: Promise<void>;
-  /** Whose messages come next, for a child that passes that on. */
+  /** Names the caller of the next messages, for a child that passes that on. */
   usedBy?(caller: string): void;
 }
 
 export interface ChildOptions {
   log: LineLog;
   mask: SecretMask;
-  /** The longest message it may write. What is longer is an error of the call that it answers. */
+  /** The longest message it may write. A longer one fails the call that it answers. */
   maxMessageBytes: number;
-  /** For whoever counts children; it hears of the end just before the handler does. */
+  /** For the code that counts children: called just before the handler. */
   onEnd?: (end: ChildEnd) => void;
 }
 
-/** Opens a child that is no process of the bridge's, under a `pid` that no other has. */
+/** Opens a child that is not a process of the bridge, under a unique `pid`. */
 export type OpenChild = (options: ChildOptions) => Child;
 
 /**
- * Takes the message of a text, or the messages: batches were part of 2025-03-26. `other` takes what is none.
+ * Takes the message of a text, or the messages: batches were part of 2025-03-26. `other` takes the rest.
  * @param text One line.
  */
 export function takeMessages(
@@ -91,26 +91,26 @@ export function takeMessages(
     else {
       const masked = mask.json(message);
       const print = JSON.stringify(masked);
-      // Where nothing was hidden, numbers keep their digits.
+      // If nothing was hidden, numbers keep their digits.
       take(masked, item === value && print === JSON.stringify(message) ? text : print);
     }
   }
 }
 
-/** A child that reads nothing is given up when so much waits for it. */
+/** A child that reads nothing is given up when this many bytes wait for it. */
 const maxUnreadBytes = 64 * 1024 * 1024;
 
 /** Time from stdin's end to SIGTERM, and from there to SIGKILL, in ms. */
 const stdinGraceMs = 700;
 const termGraceMs = 1_500;
-/** Output may still be in the pipes when the process is gone; longer than this nobody waits for it. */
+/** Output may still be in the pipes when the process is gone; how long it is waited for. */
 const drainMs = 250;
 const maxLastLine = 500;
-/** What is kept of a line until the end, when secrets are hidden in it and it is cut to its length. */
+/** Characters kept of a line until the end, when secrets are hidden in it and it is cut. */
 const maxKeptLine = 64 * 1024;
 /** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
 const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
-/** What npm and npx say went wrong, in the first line of theirs that says it: after a code, before advice and where their log is. */
+/** The first line of npm and npx that names the error: after a code, before advice and the path of their log. */
 const npmErrorLine = /^npm (?:error|ERR!) +(?!(?:code|errno|syscall|path|dest|command) |A complete log of )\S/;
 const stackLines = 30;
 const startOfMessage = /^\s*[{[]/;
@@ -119,7 +119,7 @@ function describe(code: number | null, signal: string | null): string {
   return signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`;
 }
 
-/** Errors and log lines: where servers tell of themselves, with what they were given. Results are theirs to give. */
+/** Errors and log lines, in which servers report on themselves and may print their secrets. Results are theirs to give. */
 function isReport({ error, method, result }: Message): boolean {
   return error !== undefined || method === "notifications/message" || (isObject(result) && result.isError === true);
 }
@@ -148,7 +148,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     try {
       process.kill(-child.pid, name);
     } catch (error) {
-      // ESRCH: nothing is left in the group, which is what was wanted.
+      // ESRCH: nothing is left in the group, as desired.
       if (!(error instanceof Error && "code" in error && error.code === "ESRCH"))
         log.write("SYSTEM", `cannot signal the server: ${String(error)}`);
     }
@@ -162,7 +162,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   const stdoutGate = gateFor(child.stdout, "stdout");
   const stderrGate = gateFor(child.stderr, "stderr");
 
-  /** No message: for people. */
+  /** Output that is not a message, for people. */
   function printed(line: string): void {
     const text = line.trim();
     if (text !== "") lastPrinted = text.slice(0, maxKeptLine);
@@ -173,14 +173,14 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     maxBytes: maxMessageBytes,
     watch: createLongMessage,
     onLine(line) {
-      // Failing to parse takes long, in a flood of lines that are no messages.
+      // A failed parse takes long, in a flood of lines that are not messages.
       if (!startOfMessage.test(line)) return printed(line);
       takeMessages(line, mask, (message, raw) => handler?.onMessage(message, raw), printed);
     },
     onOverflow: (long) => refuseLong(long),
   });
 
-  /** A message that was too long is left out, and whoever waits for it is told. */
+  /** A message that was too long is left out, and its caller gets an error. */
   function refuseLong(long: LongMessage | null): void {
     const limit = `more than ${maxMessageBytes} bytes (maxMessageBytes in the launch)`;
     log.write("SYSTEM", `a message of the server was ${limit} and is left out`);
@@ -216,7 +216,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     if (timer !== null) clearTimeout(timer);
     stdout.end();
     stderr.end();
-    // Node ends an uncaught error with its stack and its version; the line that names the error says more than they do.
+    // Node ends an uncaught error with its stack and its version; the line that names the error tells more.
     if (lastError !== null && sinceError <= stackLines) lastLine = lastError;
     const words = shorten(lastLine);
     end = { code, signal: signalName, reason: fault ?? describe(code, signalName), words };
@@ -233,7 +233,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     owner?.onEnd(end);
   }
 
-  /** Writes what this turn of the event loop gathered: one system call, and one wake-up of the child, for many messages. */
+  /** Writes the messages that this turn of the event loop gathered: one system call, and one wake-up of the child, for many messages. */
   function flush(): void {
     if (outgoing === "") return;
     const text = outgoing;
@@ -254,7 +254,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   }
 
   function exited(code: number | null, signalName: string | null): void {
-    // What it started must not outlive it.
+    // Its children must not outlive it.
     signal("SIGKILL");
     stdoutGate.open();
     stderrGate.open();
@@ -264,7 +264,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
 
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
-  // A pipe breaks when the child ends; its end is told by `exit`.
+  // A pipe breaks when the child ends; `exit` reports its end.
   child.stdin.on("error", () => undefined);
   child.stdout.on("error", () => undefined);
   child.stderr.on("error", () => undefined);

@@ -1,6 +1,6 @@
-/** Whose calls ended servers lately: they wait before they get another one, and nobody else does. */
+/** Callers whose calls ended servers lately: only they wait before they get another one. */
 export interface Crashes {
-  /** A server ended while it was `caller`'s. */
+  /** Records that a server ended while it was `caller`'s. */
   count(caller: string, reason: string): void;
   /** Null when the caller may have a server now. */
   wait(caller: string): { reason: string; seconds: number } | null;
@@ -8,11 +8,11 @@ export interface Crashes {
 
 const firstDelayMs = 250;
 const longestDelayMs = 10_000;
-/** After so long without another one they are forgotten. */
+/** How long until failures without another one are forgotten. */
 const forgottenAfterMs = 60_000;
 const maxCallers = 1_000;
 
-/** How long to wait after so many failures in a row. */
+/** How long to wait after that many failures in a row. */
 export function delayAfter(failures: number): number {
   return Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
 }
@@ -33,7 +33,7 @@ export function createCrashes(options: { now: () => number }): Crashes {
     },
     wait(caller) {
       const entry = counted.get(caller);
-      // Once may have been bad luck.
+      // A single one may have been bad luck.
       if (entry === undefined || entry.times < 2) return null;
       const leftMs = entry.at + delayAfter(entry.times) - now();
       return leftMs <= 0 ? null : { reason: entry.reason, seconds: Math.ceil(leftMs / 1000) };

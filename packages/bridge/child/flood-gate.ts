@@ -1,14 +1,14 @@
 import type { Readable } from "node:stream";
 
 /**
- * Bounds what one stream of a server puts into the log: in each second so many lines are taken, so many more are left out
- * and counted, and then nothing more is read. A server that prints without end so waits for its pipe, as for any slow
+ * Bounds the log lines of one stream of a server: each second a number of lines are taken, further ones are left out
+ * and counted, and then no more is read. A server that prints without end thus waits for its pipe, as for any slow
  * reader, and neither fills the disk nor keeps the bridge from its calls.
  */
 export interface FloodGate {
-  /** Whether a line of so many characters is to be logged. */
+  /** Whether to log a line of that many characters. */
   admits(characters: number): boolean;
-  /** The server ended: what is in the pipe is read, and nothing waits any more. */
+  /** The server ended: the rest of the pipe is read, and nothing waits any more. */
   open(): void;
 }
 
@@ -17,7 +17,7 @@ const maxLogged = 1_000;
 const maxRead = 20_000;
 const maxCharacters = 4 * 1024 * 1024;
 
-/** `onLeftOut` is told, after each second, of lines that were. */
+/** `onLeftOut` is called after each second in which lines were left out. */
 export function createFloodGate(options: { stream: Readable; onLeftOut: (lines: number) => void }): FloodGate {
   const { stream, onLeftOut } = options;
   let lines = 0;

@@ -4,23 +4,23 @@ import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 
 /**
- * What a program gets that neither its command line, which everybody can read, nor its environment may hold: a launch's
- * environment makes the loader, Node or a shell run code, so no program but the launch's own is ever started with it.
+ * Values for a program that neither its command line, which everybody can read, nor its environment may contain: a launch's
+ * environment can make the loader, Node or a shell run code, so only the launch's own program is started with it.
  * It comes by pipes that the program inherits, from this descriptor on.
  */
 export const firstInherited = 3;
 
-/** What a bridge inherits. */
+/** The values that a bridge inherits. */
 export interface Handover {
-  /** Wanted from clients as a bearer token. */
+  /** The bearer token required of clients. */
   token: string;
   /** Marks the bridge's own lines in its log: see `markOf`. */
   logKey: string;
-  /** What the bridge hides in its log, and in errors of servers. */
+  /** Secrets that the bridge hides in its log, and in errors of servers. */
   secrets: readonly string[];
-  /** Of the servers that it starts. The bridge's own is empty. */
+  /** The environment of the servers that it starts. The bridge's own is empty. */
   environment: Record<string, string>;
-  /** The `setpriv` that has the kernel kill servers with their bridge; null where something else does. */
+  /** The `setpriv` that has the kernel kill servers with their bridge; null when something else does. */
   setpriv: string | null;
   /** Where servers' folders are made. */
   temporaryDirectory: string;
@@ -29,8 +29,8 @@ export interface Handover {
 const EXEC = fileURLToPath(new URL("./exec.mjs", import.meta.url));
 
 /**
- * The command line that becomes `argv`, run from `file`, once it has inherited its environment as JSON: for where other
- * programs come first, which are started with none. It waits for that environment, and ends where none comes.
+ * The command line that becomes `argv`, run from `file`, once it has inherited its environment as JSON: for use when other
+ * programs, started without one, come first. It waits for that environment, and ends when none comes.
  */
 export function execCommand(file: string, argv: readonly string[]): string[] {
   return [process.execPath, "--disable-warning=ExperimentalWarning", EXEC, file, ...argv];
@@ -41,7 +41,7 @@ export function pipesFor(count: number): "pipe"[] {
   return Array.from({ length: count }, () => "pipe");
 }
 
-/** Gives a child that was just spawned what it inherits; descriptors among it were given by `spawn`. */
+/** Gives a just-spawned child its inheritance; `spawn` has already passed descriptors. */
 export function handOver(child: ChildProcess, inherited: readonly (string | number)[]): void {
   for (const [at, text] of inherited.entries()) {
     if (typeof text === "number") continue;
@@ -54,7 +54,7 @@ export function handOver(child: ChildProcess, inherited: readonly (string | numb
 }
 
 /**
- * Reads what this bridge inherits.
+ * Reads the values that this bridge inherits.
  * @throws Error when nothing was handed over, or not all of it.
  */
 export function takeHandover(): Handover {

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 
-/** What the bridge writes to its own stdout: JSON lines that the runtime's log reader parses. */
+/** The bridge's own stdout: JSON lines that the runtime's log reader parses. */
 type LogStream = "STDOUT" | "STDERR" | "SYSTEM";
 
 export interface LineLog {
@@ -19,8 +19,8 @@ export interface LogLine {
 }
 
 /**
- * By what the runtime knows a line of the bridge's, or its own: a server writes to the same file, where it is run without a bridge, and
- * to its bridge's, which the system lets it open. `key` is a start's own; who runs it and its bridge know it, its server does not.
+ * The mark by which the runtime recognizes lines of the bridge, or its own: a server writes to the same file when it runs without a bridge,
+ * and the system lets it open its bridge's. `key` belongs to one start; the runtime and the bridge know it, the server does not.
  */
 export function markOf(key: string, { at, stream, text }: LogLine): string {
   return createHmac("sha256", key)
@@ -28,12 +28,12 @@ export function markOf(key: string, { at, stream, text }: LogLine): string {
     .digest("base64url");
 }
 
-/** A line as it lies in the log. @param key Null: nobody will ask whose it is. */
+/** A line as stored in the log. @param key Null: no reader needs to know its writer. */
 export function printLine(line: LogLine, key: string | null): string {
   return `${JSON.stringify(key === null ? line : { ...line, mark: markOf(key, line) })}\n`;
 }
 
-/** @param hide What is done to each text first: hides secrets, before anything is cut off. */
+/** @param hide Applied to each text first: hides secrets before the text is cut. */
 export function createLineLog(
   write: (line: string) => void,
   now: () => number = Date.now,

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** How many more children fit into what the machine has, and into what the bridge and its children may use together. */
+/** How many more children fit into the machine's memory, and into the limit of the bridge and its children. */
 export interface Memory {
   /** @param groups Process groups of the children that run: the others are taken to be like them */
   room(groups: readonly number[]): number;
@@ -8,7 +8,7 @@ export interface Memory {
 
 export interface MemoryOptions {
   now: () => number;
-  /** For the bridge and all its children; null: what the machine has. */
+  /** The limit for the bridge and all its children; null: the machine's memory. */
   limitBytes: number | null;
   /** The same of processes and threads. */
   limitTasks: number | null;
@@ -16,13 +16,13 @@ export interface MemoryOptions {
   available?: () => number;
 }
 
-/** What a child takes where nothing is known of it, and what stays free beside it. */
+/** A child's assumed size while none is known, and the reserve that stays free. */
 const typicalBytes = 32 * 1024 * 1024;
 const typicalTasks = 12;
 const reserveBytes = 64 * 1024 * 1024;
 /** Servers grow while they work. */
 const usableShare = 0.9;
-/** To look takes system calls for each process of the machine: in between, those that were started since are reckoned. */
+/** A look takes system calls for each process of the machine: in between, children started since are estimated. */
 const keptMs = 1_000;
 const pageBytes = 4_096;
 
@@ -46,7 +46,7 @@ export function createMemory(options: MemoryOptions): Memory {
         limitBytes === null ? Infinity : (limitBytes * usableShare - used.ownBytes - used.bytes) / bytes,
         limitTasks === null ? Infinity : (limitTasks * usableShare - used.ownTasks - used.tasks) / tasks,
       );
-      // Those that went meanwhile make room, too.
+      // Children that ended meanwhile make room, too.
       return Math.max(0, Math.floor(fitting) + looked - groups.length);
     },
   };
@@ -59,7 +59,7 @@ interface Usage {
   ownTasks: number;
 }
 
-/** What processes of these groups, and this one, have for themselves. Nothing where the system does not tell. */
+/** The private memory of these groups' processes and this one. Nothing when the system does not tell. */
 function usageOf(groups: ReadonlySet<number>): Usage {
   const usage: Usage = { bytes: 0, tasks: 0, ownBytes: 0, ownTasks: 0 };
   if (process.platform !== "linux") return usage;
@@ -79,7 +79,7 @@ function usageOf(groups: ReadonlySet<number>): Usage {
         usage.tasks += tasks;
       }
     } catch {
-      // It ended meanwhile, or is nobody's business here.
+      // It ended meanwhile, or is another user's.
     }
   }
   return usage;

@@ -5,7 +5,7 @@ import { type Exchange, sendAlong, sendAnswer, skipAnswer } from "../protocol/ex
 import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, isId, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 
-/** Turns a child's answer into what its asker gets. `raw` is the child's own line. */
+/** Turns a child's answer into the asker's. `raw` is the child's own line. */
 type Encode = (call: Call, message: Message, raw: string) => string;
 
 /** A request on its way through a child. Plain data: thousands of them cost no closures. */
@@ -18,9 +18,9 @@ export interface Call {
   /** The id the child knows it by. */
   readonly wireId: Id;
   readonly method: string;
-  /** Null while nobody listens for the answer (the client went to fetch input for it). */
+  /** Null while nobody listens for the answer (the client is fetching input for it). */
   exchange: Exchange | null;
-  /** Who asked: what is compared when one asker's calls must be found. */
+  /** The asker, compared by identity when one asker's calls must be found. */
   owner: object;
   readonly encode: Encode;
   /** Epoch ms of the last sign of life: asked, progress. */
@@ -32,7 +32,7 @@ export interface Call {
 }
 
 export interface PeerHandler {
-  /** A notification that is no call's progress. */
+  /** A notification other than a call's progress. */
   onNotification(message: Message, raw: string): void;
   /** A request of the server to the client. */
   onRequest(message: Message, raw: string): void;
@@ -41,15 +41,15 @@ export interface PeerHandler {
   onIdle?(): void;
 }
 
-/** What a child has not answered, and how it shows that it lives. */
+/** A child's unanswered calls, and its signs of life. */
 export interface Debt {
   /** Calls in flight, but for streams that may stay silent for ever. */
   readonly calls: number;
-  /** Epoch ms since when nothing at all came of it though it had a call, which its asker may have given up by now; null: it had none. */
+  /** Epoch ms since when it has been silent despite a call, which its asker may have given up by now; null: it had none. */
   readonly silentSince: number | null;
 }
 
-/** The bridge's view of a child as a JSON-RPC peer: who asked what, and where each answer goes. */
+/** The bridge's view of a child as a JSON-RPC peer: the open calls, and where each answer goes. */
 export interface Peer {
   readonly child: Child;
   readonly open: ReadonlyMap<Id, Call>;
@@ -73,7 +73,7 @@ export interface Peer {
     },
     params?: Params,
   ): Call | null;
-  /** A request of the bridge's own. Rejects when the child ends or does not answer in time. */
+  /** Sends a request of the bridge's own. Rejects when the child ends or does not answer in time. */
   ask(method: string, params: Params | undefined, timeoutMs: number | null): Promise<Message>;
   send(text: string): void;
   notify(method: string, params?: Params): void;
@@ -111,7 +111,7 @@ function answerCall(call: Call, text: string): void {
   if (call.exchange !== null) sendAnswer(call.exchange, text);
 }
 
-/** An id as its asker wrote it: not every number is the same when it is printed again. */
+/** An id as its asker wrote it: JavaScript may print a number differently. */
 export function idTextOf(id: Id, raw: string): string {
   return typeof id === "string" ? JSON.stringify(id) : lastText(raw, ["id"]);
 }
@@ -136,8 +136,8 @@ export function createPeer(options: {
   let givenUpSince: number | null = null;
 
   /**
-   * Nobody can guess another's: what one asker writes into a request, a server may take for its id or its progress token (`Id`, as
-   * some read JSON), and answer somebody else's call. 31 bits, since some servers have no room for more.
+   * Unguessable: a server may take text that an asker writes into a request for its id or progress token (`Id`, as some read
+   * JSON), and answer somebody else's call. 31 bits, since some servers have no room for more.
    */
   function freshId(): number {
     for (;;) {
@@ -266,7 +266,7 @@ export function createPeer(options: {
         onAnswer: null,
       };
       if (child.end !== null) {
-        // It ended while something else was found out about the request.
+        // The child ended during a lookup for the request.
         answerCall(call, errorText(clientId, code.serverError, `${child.end.reason}; the call was not passed on`));
         return call;
       }

@@ -16,39 +16,39 @@ import type { LineLog } from "./line-log.ts";
 import { adaptStatelessChild } from "./stateless-child.ts";
 import { type Launch, type SpawnedProcess, spawnProcess } from "./spawn.ts";
 
-/** Starts children, keeps one warm, counts how they end. Knows nothing of who talks to them. */
+/** Starts children, keeps one warm, counts how they end. Does not know their callers. */
 export interface Pool {
   readonly size: number;
-  /** Why children end before they serve, while that is so. */
+  /** Why children end before they serve; null unless they do. */
   readonly failure: Failure | null;
-  /** Whether a child answered `initialize` and nothing speaks against the next one doing so. */
+  /** Whether a child answered `initialize`, and the next one is expected to. */
   readonly healthy: boolean;
-  /** What a child that has not answered yet printed where only messages may be; "": nothing. */
+  /** The output of a child that has not answered yet where only messages may be; "": none. */
   readonly printed: string;
   /** Children speak only the stateless revision: each is adapted from then on. */
   adaptFromNow(): void;
   /**
    * A child that was not initialised yet: the warm one, or a fresh one.
    *
-   * @param caller Whose it is from its start, "" where nobody is named; null: the bridge's own, which tells how the server fares
+   * @param caller Its owner from the start, "" when nobody is named; null: the bridge itself, whose children show the server's health
    * @throws Unavailable while servers exit at once and it is too early to try again, there is no memory, or the pool is closed.
    */
   take(caller: string | null): Child;
   /** The same, to be spoken to in the stateless revision. */
   takeUnadapted(): Child;
-  /** Something of this caller's goes to the child now: if it ends, it is theirs that it did. */
+  /** A message of this caller goes to the child now: if it ends, that counts against them. */
   usedBy(child: Child, caller: string): void;
   /** @throws Unavailable while this caller's calls end servers */
   admit(caller: string): void;
-  /** How many more children there is memory for, by what those that run take. */
+  /** How many more children fit into memory, judging by the running ones. */
   room(): number;
-  /** Keeps one child warm, from now on. It is started a little later, so as not to slow down who was just served. */
+  /** Keeps one child warm, from now on. It is started a little later, so as not to slow down the caller just served. */
   keepSpare(): void;
   /** The child answered `initialize`. */
   proved(child: Child): void;
-  /** The child answered the bridge's own `initialize` with an error, and is told to go. Counts as an end of its own. */
+  /** The child answered the bridge's own `initialize` with an error, and is stopped. Counts as an end by itself. */
   refused(child: Child, reason: Reason): void;
-  /** Ends all children. Resolves when nothing of them is left. */
+  /** Ends all children. Resolves when none of their processes are left. */
   close(): Promise<void>;
   /** SIGKILL to all, synchronously. */
   kill(): void;
@@ -59,7 +59,7 @@ interface Failure extends Reason {
   retryAt: number;
 }
 
-/** There is no child to serve this now. The message is for the caller. */
+/** No child can serve this now. The message is for the caller. */
 export class Unavailable extends Error {
   override readonly name = "Unavailable";
   readonly retryAfterSeconds: number;
@@ -77,7 +77,7 @@ export interface PoolOptions {
   launch: Launch | OpenChild;
   /** Whether a child is kept warm for the next session. */
   spare: boolean;
-  /** A process that was started before the pool was there: its first child. */
+  /** A process started before the pool existed: its first child. */
   first: SpawnedProcess | null;
   log: LineLog;
   mask: SecretMask;
@@ -92,7 +92,7 @@ export function createPool(options: PoolOptions): Pool {
   const { launch, log, mask, now, memory, maxMessageBytes, onFailure } = options;
   const children = new Set<Child>();
   const crashes = createCrashes({ now });
-  /** Whose children are, by pid: who was given it, or used it last. The others are the bridge's own. */
+  /** The owners of children by pid: the caller who got it, or used it last. The others are the bridge's own. */
   const users = new Map<number, string>();
   const provedChildren = new Set<Child>();
   let spare: Child | null = null;
@@ -118,7 +118,7 @@ export function createPool(options: PoolOptions): Pool {
       ? end.reason
       : `the server ${soon ? "exits at once" : "ended before it was initialized"}: ${end.reason}` +
         (isNoServer ? `, and prints text on stdout, where only MCP messages may be` : "");
-    // Where it was somebody's, it says nothing of the others': one of the bridge's own shows how the server fares.
+    // The end of a caller's child tells nothing about others; the bridge's own children show the server's health.
     if (user === undefined) fail(soon, { reason, words: isNoServer ? child.printed : end.words });
     else if (user !== "") crashes.count(user, reason);
     onFailure();
@@ -175,7 +175,7 @@ export function createPool(options: PoolOptions): Pool {
   function takeOne(caller: string | null): Child {
     if (closed) throw new Unavailable("the bridge is shutting down", 1);
     if (caller !== null) admit(caller);
-    // Where somebody's runs, others may.
+    // If one caller's child runs, others' may.
     const isHopeless = caller === null || provedChildren.size === 0;
     if (failure !== null && failures > 1 && failure.retryAt > now() && spare === null && isHopeless) {
       throw new Unavailable(failure.reason, Math.max(1, Math.ceil((failure.retryAt - now()) / 1000)));
@@ -226,14 +226,14 @@ export function createPool(options: PoolOptions): Pool {
       scheduleSpare();
     },
     proved(child) {
-      // By pid: what was handed out may be the child in its adapter.
+      // By pid: the child may have been handed out in its adapter.
       for (const known of children) if (known.pid === child.pid && known.end === null) provedChildren.add(known);
       everProved = true;
       failure = null;
     },
     refused(child, reason) {
       log.write("SYSTEM", inFull(reason));
-      // However long it took: the next one is asked the same.
+      // However long it took: the next one gets the same question.
       fail(true, reason);
       void child.close();
     },

@@ -16,7 +16,7 @@ export interface LaunchOptions {
   args: readonly string[];
   /** Where the command runs; null: in a working folder of its own that is removed after it. */
   workingDirectory: string | null;
-  /** The command's; nothing else is started with it. */
+  /** The command's environment; nothing else is started with it. */
   environment: Readonly<Record<string, string>>;
   /** As in `Handover`. @default null */
   setpriv?: string | null;
@@ -27,7 +27,7 @@ export interface LaunchOptions {
 /** A launch whose command was found: starting it again cannot fail for a reason that was known before. */
 export interface Launch {
   file: string;
-  /** From the name that the command is called by. */
+  /** The arguments, beginning with the name by which the command is called. */
   argv: readonly string[];
   workingDirectory: string | null;
   environment: Readonly<Record<string, string>>;
@@ -40,7 +40,7 @@ export interface SpawnedProcess {
   readonly startedAt: number;
   /** Its own folder, with its TMPDIR and, unless one was given, its working directory. */
   readonly folder: string;
-  /** Set when the system could not start it after all (no memory, too many processes). */
+  /** Set when the system failed to start it (no memory, too many processes). */
   spawnError: Error | null;
 }
 
@@ -58,7 +58,7 @@ function find(command: string, path: string | undefined, from: string): string |
       accessSync(candidate, constants.X_OK);
       if (statSync(candidate).isFile()) return candidate;
     } catch (error) {
-      // Not there or not executable is what is being asked; anything else is worth knowing.
+      // A missing or non-executable file is an expected answer; any other error is worth knowing.
       const reason = error instanceof Error && "code" in error ? error.code : null;
       if (
         reason !== "ENOENT" &&
@@ -96,7 +96,7 @@ export function prepareLaunch(options: LaunchOptions): Launch {
   }
   return {
     file,
-    // A command found by PATH keeps its short name: some programs look at the name they are called by.
+    // A command found by PATH keeps its short name: some programs behave according to that name.
     argv: [command.includes("/") ? file : command, ...args],
     workingDirectory,
     environment,
@@ -105,7 +105,7 @@ export function prepareLaunch(options: LaunchOptions): Launch {
   };
 }
 
-/** Starts a child in a process group and folder of its own. Whoever gets it must see to it that both go. */
+/** Starts a child in a process group and folder of its own. The caller must ensure that both are removed. */
 export function spawnProcess(launch: Launch): SpawnedProcess {
   const folder = mkdtempSync(join(launch.temporaryDirectory, "toolyard-bridge-"));
   const temporary = join(folder, "tmp");

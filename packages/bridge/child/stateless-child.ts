@@ -7,8 +7,8 @@ import { findValues, lastText, printFrom, replaceValues } from "../protocol/json
 /**
  * Makes a child that speaks only the stateless revision (2026-07-28) look like one of the session era, so that the rest
  * of the bridge knows one kind of child: requests get the envelope, `input_required` results become requests to the
- * client and the call's next leg, `subscriptions/listen` becomes unasked notifications. Such servers are rare. What is passed on
- * keeps its text: it is read to be routed, and printed anew only where it is changed.
+ * client and the call's next leg, `subscriptions/listen` becomes unasked notifications. Such servers are rare. Messages in transit
+ * keep their text: they are parsed for routing, and serialized anew only where changed.
  */
 
 /** A call with its current leg. Further legs continue the same call with the client's input, as the revision defines. */
@@ -27,7 +27,7 @@ interface Leg {
 }
 
 const maxRounds = 10;
-/** Pause before a leg that carries no input, as the SDK's own driver has it (ms). */
+/** Pause before a leg that carries no input, as in the SDK's own driver (ms). */
 const emptyRoundMs = 250;
 
 export function adaptStatelessChild(child: Child): Child {
@@ -50,7 +50,7 @@ export function adaptStatelessChild(child: Child): Child {
   function answer(id: Id, result: unknown): void {
     emit({ jsonrpc: "2.0", id, result });
   }
-  /** To the leg's client, what the server wrote as `member` of its answer. */
+  /** Sends the leg's client the `member` of its answer as the server wrote it. */
   function answerLeg(leg: Leg, message: Message, member: "result" | "error", text: string): void {
     emit(message, `{"jsonrpc":"2.0","id":${lastText(leg.raw, ["id"])},"${member}":${text}}`);
   }
@@ -158,7 +158,7 @@ export function adaptStatelessChild(child: Child): Child {
     responses.clear();
     const next = printFrom({ ...original, id: leg.id, params: enveloped(original.params) }, original, raw);
     const { end } = findValues(next, ["params"]).at(-1) ?? { end: 0 };
-    // The envelope stands there already, so that there is something before it.
+    // The envelope is there already, so that a member precedes this one.
     child.send(added.length === 0 ? next : `${next.slice(0, end - 1)},${added.join(",")}${next.slice(end - 1)}`);
   }
 

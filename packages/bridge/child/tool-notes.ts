@@ -2,11 +2,11 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Message } from "../protocol/json-rpc.ts";
 import { type HeaderDeclaration, headerDeclarations } from "../protocol/param-headers.ts";
 
-/** What the bridge must know of a tool before it passes a call on. */
+/** Facts about a tool that the bridge needs before it passes a call on. */
 interface ToolNote {
   /** Parameters that the client repeats in `Mcp-Param-*` headers. */
   readonly headers: readonly HeaderDeclaration[];
-  /** It runs as a task only, which callers without a session cannot follow. */
+  /** It runs only as a task, which callers without a session cannot follow. */
   readonly needsTask: boolean;
 }
 
@@ -18,7 +18,7 @@ export interface ToolNotes {
 }
 
 const keepMs = 30_000;
-/** A tool that is not there may have been added; a client that makes names up is not to double the server's work. */
+/** A missing tool may have been added; but a client that makes names up must not double the server's work. */
 const retryMs = 1_000;
 const maxPages = 100;
 
@@ -54,7 +54,7 @@ export function createToolNotes(options: {
   function current(maxAgeMs: number): Promise<Map<string, ToolNote>> {
     if (loaded === null || now() - loadedAt > maxAgeMs) {
       loadedAt = now();
-      // A server that does not list its tools is called all the same: there is then nothing to hold the call to.
+      // A server that does not list its tools is called anyway: there is then nothing to check the call against.
       loaded = load().catch(() => new Map());
     }
     return loaded;

@@ -3,9 +3,9 @@ import { code, type Id, isId, kindOf, type Message, metaOf, readMessage } from "
 import { decodeHeader } from "./param-headers.ts";
 
 /**
- * Which protocol era a request speaks, and whether it speaks it well. The rules are those of `classifyInboundRequest` and
- * of the standard-header checks in @modelcontextprotocol/server; `era.test.ts` holds this file to them. They are written
- * out here because importing the SDK costs every bridge 35 MB and 130 ms of start, and every request several zod parses.
+ * Which protocol era a request speaks, and whether it is valid in it. The rules are those of `classifyInboundRequest` and
+ * of the standard-header checks in @modelcontextprotocol/server; `era.test.ts` holds this file to them. They are repeated
+ * here because importing the SDK costs every bridge 35 MB and 130 ms of start, and every request several zod parses.
  */
 
 export const statelessVersion = "2026-07-28";
@@ -45,7 +45,7 @@ export interface RequestHeaders {
   name: string | undefined;
 }
 
-/** A refusal as HTTP and JSON-RPC say it. */
+/** A refusal in HTTP and JSON-RPC. */
 export interface Refusal {
   era: "refused";
   status: number;
@@ -108,7 +108,7 @@ function envelopeProblem(meta: Record<string, unknown>): { key: string; problem:
   return null;
 }
 
-/** Stricter about clients than `readMessage` is about servers: what a client sends here goes on to somebody else's server. */
+/** Stricter about clients than `readMessage` is about servers: a client's messages go on to somebody else's server. */
 function readRequestBody(value: unknown): Message | null {
   const message = readMessage(value);
   // An answer to nothing: the SDK takes an error without an id from a server only.
@@ -261,7 +261,7 @@ const nameSource: Readonly<Record<string, string>> = {
   "tasks/cancel": "taskId",
 };
 
-/** What is wrong with the version and the standard headers of a stateless request, or null. */
+/** The fault of the version or the standard headers of a stateless request, or null. */
 export function checkStateless(message: Message, given: RequestHeaders): Refusal | null {
   const id = message.id ?? null;
   const claimed = metaOf(message.params)?.[metaKey.protocolVersion] ?? trim(given.protocolVersion);

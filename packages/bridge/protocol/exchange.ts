@@ -22,11 +22,11 @@ export interface Exchange {
   ended: boolean;
 }
 
-/** A client that does not read is given up when so many bytes wait for it; … */
+/** A client that does not read is given up when this many bytes wait for it; … */
 const maxUnsentBytes = 32 * 1024 * 1024;
-/** … and the one for which most wait, when so many do for all together: of the whole process, which has one memory. */
+/** … and the one for which most wait, when this many wait for all clients of the process together, since they share its memory. */
 const maxUnsentInAll = 256 * 1024 * 1024;
-/** For which so much waits. */
+/** The exchange for which the most waits. */
 const slowBytes = 1024 * 1024;
 const slow = new Set<Exchange>();
 
@@ -47,12 +47,12 @@ function leaveRoom(exchange: Exchange): void {
   most.response.destroy();
 }
 
-/** Of requests whose numbers JavaScript prints otherwise: how their ids and progress tokens are written, by how they would be. */
+/** For requests whose numbers JavaScript prints differently: the written form of ids and progress tokens, by JavaScript's form. */
 const digits = new WeakMap<ServerResponse, Map<string, string>>();
 const idPlaces = [["id"], ["params", "progressToken"]];
 const subscriptionPlaces = ["params", "result"].map((part) => [part, "_meta", metaKey.subscriptionId]);
 
-/** Has answers to this request say its id and its progress token as it wrote them. @param text The request's. */
+/** Makes answers to this request repeat its id and progress token as it wrote them. @param text The request's. */
 export function keepDigits(response: ServerResponse, message: Message, text: string): void {
   for (const [value, path] of [
     [message.id, ["id"]],
@@ -60,7 +60,7 @@ export function keepDigits(response: ServerResponse, message: Message, text: str
   ] as const) {
     if (typeof value !== "number") continue;
     const printed = JSON.stringify(value);
-    // As programs write it: there is nothing to be found.
+    // Written as JavaScript would: nothing to note.
     const isPlain = [",", "}"].some((end) => text.includes(`"${path.at(-1)}":${printed}${end}`));
     if (isPlain && Number.isSafeInteger(value)) continue;
     const written = lastText(text, path);
@@ -133,7 +133,7 @@ export function sendAlong(exchange: Exchange, json: string): boolean {
   return true;
 }
 
-/** Sends one of the answers; the last one ends the exchange. `status` counts where it goes out as plain JSON. */
+/** Sends one of the answers; the last one ends the exchange. `status` applies when it goes out as plain JSON. */
 export function sendAnswer(exchange: Exchange, json: string, status = 200): void {
   if (exchange.ended) return;
   exchange.outstanding -= 1;
@@ -163,7 +163,7 @@ function writeJson(exchange: Exchange, json: string, status: number): void {
   leaveRoom(exchange);
 }
 
-/** Ends it with what was sent so far. */
+/** Ends it after the messages sent so far. */
 export function endExchange(exchange: Exchange): void {
   if (exchange.ended) return;
   if (exchange.batch !== null && exchange.batch.length > 0 && !exchange.streaming) {
@@ -181,12 +181,12 @@ export function skipAnswer(exchange: Exchange): void {
   if (exchange.outstanding <= 0) endExchange(exchange);
 }
 
-/** Keeps what is between the client and the bridge from taking a quiet stream for a dead one. */
+/** Keeps proxies between client and bridge from taking a quiet stream for a dead one. */
 export function keepAlive(exchange: Exchange): void {
   if (exchange.streaming && !exchange.ended) exchange.response.write(": keepalive\n\n");
 }
 
-/** A refusal before anything was passed on: JSON-RPC error body, HTTP status. */
+/** A refusal before anything was passed on: a JSON-RPC error with an HTTP status. */
 export function refuse(
   response: ServerResponse,
   status: number,

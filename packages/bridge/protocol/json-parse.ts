@@ -5,9 +5,9 @@ import { itemsOf, membersOf } from "./json-splice.ts";
 const judgedDepth = 3;
 
 /**
- * JSON.parse with the keys as they are written, as far as messages are judged by them. V8 (Node 24.21) takes a key that is spelled
+ * JSON.parse that keeps the keys by which messages are judged as they are written. V8 (Node 24.21) takes a key that is spelled
  * with an escape for `\`, where an object with the same keys before it had one that begins with a backslash: a request judged
- * by what it read then, and passed on as text, would be another to who reads it right.
+ * by that result, and passed on as text, would differ for a correct reader.
  * @throws SyntaxError as JSON.parse does.
  */
 export function parseJson(text: string): unknown {

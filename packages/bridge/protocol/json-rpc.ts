@@ -1,4 +1,4 @@
-/** JSON-RPC 2.0 messages as they pass through: looked at only as far as routing needs, never rebuilt where raw text can go on. */
+/** JSON-RPC 2.0 messages in transit: inspected only as far as routing needs, never rebuilt when raw text can go on. */
 import { isObject } from "@toolyard/service-kit/json.ts";
 
 export type Id = string | number;
@@ -11,7 +11,7 @@ export interface RpcError {
 
 export type Params = Record<string, unknown>;
 
-/** One message whose shape `readMessage` has checked. Which of the optional fields are there tells its kind. */
+/** One message whose shape `readMessage` has checked. The presence of the optional fields tells its kind. */
 export interface Message {
   jsonrpc: "2.0";
   id?: Id | null;
@@ -42,7 +42,7 @@ export function isId(value: unknown): value is Id {
   return typeof value === "string" || (typeof value === "number" && Number.isInteger(value));
 }
 
-/** A parsed JSON value as a message, or null when it is none. */
+/** A parsed JSON value as a message, or null when it is not one. */
 export function readMessage(value: unknown): Message | null {
   if (!isObject(value) || value.jsonrpc !== "2.0") return null;
   if (typeof value.method === "string") {

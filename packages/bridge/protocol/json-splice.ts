@@ -2,10 +2,10 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 /**
  * Finds and replaces single values in JSON text and leaves every other character as it was: numbers keep their digits,
  * objects the order and spelling of their keys. Works on any text, also on one whose bytes were read as latin1; text that
- * is not JSON yields what was found before that showed.
+ * is not JSON yields the values found before the error.
  */
 
-/** Where a value stands in a text. */
+/** The place of a value in a text. */
 export interface Span {
   readonly start: number;
   /** The index after its last character. */
@@ -76,7 +76,7 @@ function keyOf(text: string, start: number, end: number): string | null {
   }
 }
 
-/** Goes through the members of the object that begins at `start`, as far as they can be read. */
+/** Iterates over the members of the object that begins at `start`, as far as they can be read. */
 function eachMember(
   text: string,
   start: number,
@@ -109,7 +109,7 @@ function collect(text: string, start: number, path: readonly string[], depth: nu
   });
 }
 
-/** The values at a path of keys, in order. More than one where a key stands twice: readers of JSON take the last one. */
+/** The values at a path of keys, in order. More than one when a key stands twice: JSON readers take the last one. */
 export function findValues(text: string, path: readonly string[]): Span[] {
   const found: Span[] = [];
   collect(text, 0, path, 0, found);
@@ -125,7 +125,7 @@ export function membersOf(text: string): Map<string, string> {
   return members;
 }
 
-/** The items of an array as they are written; none of what is no array. */
+/** The items of an array as they are written; none when it is not an array. */
 export function itemsOf(text: string): string[] {
   const items: string[] = [];
   let at = skipSpace(text, 0);
@@ -142,7 +142,7 @@ export function itemsOf(text: string): string[] {
   return items;
 }
 
-/** JSON of a value that was made from `before`, whose text is `text`: what was taken over from it is written as it was there. */
+/** JSON of a value that was made from `before`, whose text is `text`: unchanged parts are written as in `text`. */
 export function printFrom(value: unknown, before: unknown, text: string): string {
   if (value === before) return text;
   if (Array.isArray(value) && Array.isArray(before)) {
@@ -160,7 +160,7 @@ export function printFrom(value: unknown, before: unknown, text: string): string
 function printObject(value: Record<string, unknown>, before: Record<string, unknown>, text: string): string {
   const printed: string[] = [];
   let count = 0;
-  /** Members one after the other that stay as they are are copied at once: there may be very many. */
+  /** Runs of unchanged members are copied at once: there may be very many. */
   let run: Span | null = null;
   const copy = (): void => {
     if (run !== null) printed.push(text.slice(run.start, run.end));
@@ -186,7 +186,7 @@ function printObject(value: Record<string, unknown>, before: Record<string, unkn
   return `{${printed.join(",")}}`;
 }
 
-/** The last of the values at a path of keys, which is the one that readers take; "null" where there is none. */
+/** The last of the values at a path of keys, which JSON readers take; "null" when there is none. */
 export function lastText(text: string, path: readonly string[]): string {
   const span = findValues(text, path).at(-1);
   return span === undefined ? "null" : text.slice(span.start, span.end);

@@ -2,11 +2,11 @@
 /** Splits a byte stream into lines without ever holding more than one line of bounded length. */
 export interface LineSplitter {
   push(chunk: Buffer): void;
-  /** Hands out what remains without a line break at the end of the stream. */
+  /** Hands out the rest without a line break at the end of the stream. */
   end(): void;
 }
 
-/** What is found out of a line that is too long to be kept, part by part. */
+/** Reads a line that is too long to be kept, part by part. */
 export interface Overflow {
   see(bytes: Buffer): void;
 }
@@ -15,9 +15,9 @@ export interface LineSplitterOptions<Watched extends Overflow> {
   /** Longest line, in bytes. */
   maxBytes: number;
   onLine: (line: string) => void;
-  /** A line was longer, and has ended. `watched` is what `watch` made for it. */
+  /** A line that was too long has ended. `watched` is the result of `watch` for it. */
   onOverflow: (watched: Watched | null) => void;
-  /** Sees the bytes of a line that is too long, which are not kept. Null: nobody looks. */
+  /** Receives the bytes of a line that is too long, which are not kept. Null: they are dropped. */
   watch?: () => Watched;
 }
 

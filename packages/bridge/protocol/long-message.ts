@@ -2,11 +2,11 @@ import { parseJson } from "@toolyard/service-kit/json.ts";
 import { type Id, isId } from "./json-rpc.ts";
 import type { Overflow } from "./lines.ts";
 
-/** What a JSON-RPC message that is too long to be kept is about: all that is read of it are the keys of its outermost object. */
+/** Identifies a JSON-RPC message that is too long to be kept: only the keys of its outermost object are read. */
 export interface LongMessage extends Overflow {
-  /** Its `id`, where it has one that can be. */
+  /** Its `id`, if it has a valid one. */
   readonly id: Id | null;
-  /** Whether it asks or tells something, and answers nothing. */
+  /** Whether it is a request or a notification, not an answer. */
   readonly hasMethod: boolean;
 }
 
@@ -16,7 +16,7 @@ const colon = 0x3a;
 const comma = 0x2c;
 const opening: readonly number[] = [0x7b, 0x5b];
 const closing: readonly number[] = [0x7d, 0x5d];
-/** No id that is to be answered is longer. */
+/** The longest id that is answered. */
 const maxScalarBytes = 1_024;
 
 export function createLongMessage(): LongMessage {
@@ -34,7 +34,7 @@ export function createLongMessage(): LongMessage {
   function keep(bytes: Buffer, from: number, to: number): void {
     if (depth !== 1 || (isValue && key !== "id")) return;
     if (text.length + to - from > maxScalarBytes) isTextTooLong = true;
-    // Ids in other characters than these are none that the bridge gave; those of clients are compared as they were sent.
+    // Ids with other characters were not given by the bridge; those of clients are compared as they were sent.
     else text += bytes.toString("latin1", from, to);
   }
 

@@ -1,8 +1,8 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
 
 /**
- * `Mcp-Param-*` headers (SEP-2243): a tool's input schema may name parameters that clients repeat in headers, for whoever
- * routes by them; a server holds the two against each other. The rules are those of `scanXMcpHeaderDeclarations` and
+ * `Mcp-Param-*` headers (SEP-2243): a tool's input schema may name parameters that clients repeat in headers, for proxies that
+ * route by them; a server compares the two. The rules are those of `scanXMcpHeaderDeclarations` and
  * `validateMcpParamHeaders` in @modelcontextprotocol/server; `param-headers.property.test.ts` holds this file to them.
  */
 
@@ -36,7 +36,7 @@ const outOfReach: readonly string[] = [
   "else",
 ];
 const outOfReachByName: readonly string[] = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
-/** Schemas nest as deep as a server likes; an annotation is not looked for below this. */
+/** Schemas nest as deep as a server likes; annotations below this depth are ignored. */
 const maxDepth = 100;
 
 /** The parameters of a tool that headers repeat. None when one of the declarations is invalid: the tool has then no valid one. */
@@ -68,7 +68,7 @@ export function headerDeclarations(inputSchema: unknown): HeaderDeclaration[] {
   return isValid(inputSchema, [], true, 0) ? declarations : [];
 }
 
-/** A header's value: Base64 of UTF-8 in `=?base64?…?=`, or as it stands. Null when that Base64 is not one. */
+/** A header's value: Base64 of UTF-8 in `=?base64?…?=`, or as it stands. Null when it is not valid Base64. */
 export function decodeHeader(value: string): string | null {
   if (!value.startsWith("=?base64?") || !value.endsWith("?=")) return value;
   const encoded = value.slice("=?base64?".length, -2);
@@ -88,7 +88,7 @@ function printed(value: unknown): string | null {
   return String(value);
 }
 
-/** Where a call's headers say something else than its arguments; null where they agree. */
+/** The header of a call that contradicts its arguments; null when they agree. */
 export function findParamMismatch(
   declarations: readonly HeaderDeclaration[],
   args: unknown,

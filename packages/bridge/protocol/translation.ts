@@ -20,7 +20,7 @@ const envelopeKeys: readonly string[] = [
   metaKey.logLevel,
 ];
 
-/** What to pass on of a request's params: all but the envelope and what belongs to another round. */
+/** The params of a request to pass on: all but the envelope and members of another round. */
 export function withoutEnvelope(params: Params | undefined): Params | undefined {
   if (params === undefined) return undefined;
   const { _meta: meta } = params;

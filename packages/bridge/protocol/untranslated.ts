@@ -9,7 +9,7 @@ import type { Asker } from "../stateless/stateless.ts";
 import { endOfListen, type Subscriptions } from "../stateless/subscriptions.ts";
 
 /**
- * Requests of the stateless revision to a server that speaks it on stdio: they go through as they are, but for ids,
+ * Requests of the stateless revision to a server that speaks it on stdio: they go through unchanged, except for ids,
  * progress tokens and subscription ids, which many clients' requests share here.
  */
 export interface Untranslated {
@@ -23,11 +23,11 @@ export interface Untranslated {
   }): void;
   isOne(call: Call): boolean;
   onNotification(shared: SharedChild, message: Message, raw: string): void;
-  /** The revision has no requests of servers to clients. */
+  /** The revision has no requests from servers to clients. */
   refuse(shared: SharedChild, message: Message): void;
 }
 
-/** A server's own `requestState`, and which of several children it came from. */
+/** A server's own `requestState`, and the child that it came from. */
 export interface TaggedState {
   childId: string | undefined;
   own: string;
@@ -41,7 +41,7 @@ export function untag(state: string): TaggedState {
 }
 
 function encode(call: Call, message: Message, raw: string): string {
-  // Calls of this encoder are asked in this file only.
+  // Calls with this encoder are made in this file only.
   const { shared } = call.owner as Asker;
   const { idText } = call;
   const edits = [{ spans: findValues(raw, ["id"]), text: idText }];
@@ -94,7 +94,7 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
         sendAlong(call.exchange, replaceValues(raw, [{ spans, text: call.idText }]));
         return;
       }
-      // A log line names no request: it goes out only where there is one that can be meant, and asked for such lines.
+      // A log line names no request: it goes out only when a single request can be meant, and asked for such lines.
       const [only] = shared.peer.open.values();
       if (!shared.alone || only === undefined || only.exchange === null || message.method !== "notifications/message")
         return;

@@ -12,7 +12,7 @@ import type { ServerResponse } from "node:http";
 /** One client's session of the older era: its messages, and the streams that lead back to it. */
 export interface Session {
   readonly id: string;
-  /** Whose it is, as the proxy says it. */
+  /** The caller who owns it, as the proxy names them. */
   readonly caller: string;
   readonly peer: Peer;
   /** Whether its server answered `initialize`. */
@@ -26,7 +26,7 @@ export interface Session {
     messages: Message[],
     options: { batch: boolean; text: string; response: ServerResponse; streamable: boolean },
   ): void;
-  /** Takes a GET: a stream for what belongs to no request. */
+  /** Takes a GET: a stream for messages that belong to no request. */
   stream(response: ServerResponse): void;
   sweep(now: number, inputMs: number): void;
   keepAlive(write: (exchange: Exchange) => void): void;
@@ -41,11 +41,11 @@ export interface SessionOptions {
     { kind: "own"; child: Child } | { kind: "taken"; shared: SharedChild } | { kind: "shared"; shared: SharedChild };
   now: () => number;
   timeoutSeconds: number;
-  /** For the answer to `initialize`. */
+  /** The time limit for the answer to `initialize`. */
   startTimeoutSeconds: number;
-  /** Something goes to a child that others use as well. */
+  /** Called when a message goes to a child that others use as well. */
   onUse: (child: SharedChild) => void;
-  /** The server answered `initialize`. */
+  /** Called when the server answered `initialize`. */
   onReady: (child: Child) => void;
   /** The session is over: its child ended, or refused `initialize`. */
   onEnd: () => void;
@@ -59,16 +59,16 @@ interface Asked {
 
 /** In the result of `initialize`: capabilities of the client that nobody will use, since sessions share the server. */
 const unservedKey = "toolyard/unservedCapabilities";
-/** What waits for a stream: until the client opens its GET stream there may be none. */
+/** Messages that wait for a stream: until the client opens its GET stream there may be none. */
 const maxWaiting = 256;
 const maxWaitingChars = 1024 * 1024;
 
-/** The child's line as it is: nothing about it needs to change in a session of its own. */
+/** The child's line unchanged, as a session with a child of its own needs it. */
 function passThrough(_call: Call, _message: Message, raw: string): string {
   return raw;
 }
 
-/** What a server that sessions share says to one more `initialize`: in the version that was asked for, and what its client will not be asked. */
+/** A shared server's answer to one more `initialize`: in the requested version, with the capabilities of the client that go unused. */
 function sharedResult(result: Params, initialize: Params | undefined): Params {
   const asked = initialize?.protocolVersion;
   const declared = isObject(initialize?.capabilities) ? initialize.capabilities : {};
@@ -132,7 +132,7 @@ export function createSession(options: SessionOptions): Session {
     return exchange !== null && exchange.streamable && !exchange.ended && !exchange.response.destroyed;
   }
 
-  /** A server over stdio does not say which request a message belongs to. With one request open it is that one. */
+  /** A server over stdio does not say which request a message belongs to. With one open request, it is that one. */
   function route(): Exchange | null {
     let newest: Exchange | null = null;
     let count = 0;
@@ -172,7 +172,7 @@ export function createSession(options: SessionOptions): Session {
     const request = message.id;
     if (request === undefined || request === null) return;
     if (message.method === "ping" && route() === null) {
-      // A server that checks on its client is not to be told that there is none while it only has no stream open.
+      // A server that pings its client must not get an error only because the client has no stream open.
       peer.send(JSON.stringify({ jsonrpc: "2.0", id: request, result: {} }));
       return;
     }
@@ -266,7 +266,7 @@ export function createSession(options: SessionOptions): Session {
       if (call !== undefined) peer.cancel(call, typeof reason === "string" ? reason : "the client cancelled it");
       return;
     }
-    // To a shared server one session's notifications would be everybody's.
+    // To a shared server, one session's notifications would be everybody's.
     if (own) peer.send(text);
   }
 
@@ -372,7 +372,7 @@ export function createSession(options: SessionOptions): Session {
     keepAlive(write) {
       for (const stream of streams) write(stream);
       for (const { method, exchange } of peer.open.values()) {
-        // A server may take longer to start than those in between wait for a first byte.
+        // A server may take longer to start than proxies in between wait for a first byte.
         if (own && !ready && method === "initialize" && usable(exchange)) {
           exchange.sessionId = id;
           openStream(exchange);

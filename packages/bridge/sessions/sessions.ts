@@ -6,15 +6,15 @@ import { type Pool, Unavailable } from "../child/pool.ts";
 import { createSession, type Session, type SessionOptions } from "./session.ts";
 import type { SharedChildren } from "../shared.ts";
 
-/** The sessions of the older era, and how many there may be. */
+/** The sessions of the older era, and their limits. */
 export interface Sessions {
   readonly size: number;
   get(id: string): Session | undefined;
   /**
-   * Opens a session for an `initialize` request. Where there are as many as may be, the caller's or all, the one of them that was
-   * idle longest is closed for it: one without a call and without an open stream.
+   * Opens a session for an `initialize` request. When the caller's limit, or that of all, is reached, the session of these that was
+   * idle longest, without a call or an open stream, is closed for it.
    *
-   * @param caller Who asks, as the proxy says it; "" where nobody is named
+   * @param caller The caller, as the proxy names them; "" when nobody is named
    * @throws Unavailable when none is idle, or there is no child for it.
    */
   open(initialize: Message, caller: string): Promise<Session>;
@@ -33,7 +33,7 @@ export interface SessionsOptions {
   mode: "isolated" | "shared";
   maxSessions: number;
   idleMs: number;
-  /** A call without answer and progress for so long fails; the first, which waits for a start, after `startTimeoutSeconds`. */
+  /** A call without answer or progress for this long fails; the first, which waits for a start, after `startTimeoutSeconds`. */
   timeoutSeconds: number;
   startTimeoutSeconds: number;
   now: () => number;
@@ -70,7 +70,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     return true;
   }
 
-  /** How many one caller may have: not all. Of those that memory is there for, where these are fewer. */
+  /** How many one caller may have: only a part of all, or of those that fit into memory if these are fewer. */
   function most(): number {
     const open = sessions.size + opening.length;
     const all = mode === "shared" ? maxSessions : Math.min(maxSessions, open + pool.room());
@@ -101,7 +101,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       lease.release();
       return { kind: "shared", shared: lease.child };
     }
-    // Until the first child has answered, nobody knows what the server speaks; and it may become this session's own.
+    // Until the first child has answered, the server's protocol is unknown; and that child may become this session's own.
     if (pool.failure === null) await children.settled();
     const taken = children.surrender(initialize.params);
     if (taken === null) return { kind: "own", child: pool.take(caller) };

@@ -26,9 +26,9 @@ export interface HeldCalls {
     /** The call's owner from then on. */
     ownerAfter: (before: object) => object;
   }): boolean;
-  /** Gives up calls whose client did not come back. */
+  /** Abandons calls whose client did not come back. */
   sweep(now: number): void;
-  /** The child ended: its held calls answer with why. */
+  /** The child ended: its held calls answer with the reason. */
   lose(peer: Peer, reason: string): void;
 }
 
@@ -49,17 +49,17 @@ interface Held {
   /** The answer, when the server gave it while no client was there. */
   answer: Asked | null;
   sequence: number;
-  /** Runs while more questions of the same round may come. */
+  /** The timer that runs while more questions of the same round may come. */
   gathering: NodeJS.Timeout | null;
 }
 
 /** Requests whose result may be `input_required`. */
 const roundTripMethods: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
 const maxHeld = 1_000;
-/** What a server asks at once reaches the client in one round. */
+/** Questions that a server asks together reach the client in one round. */
 const gatherMs = 10;
 
-/** The capability that a client must have declared to be asked this; null for what no stateless client is asked. */
+/** The capability that a client must have declared to be asked this; null for requests that no stateless client gets. */
 function requiredCapability({ method, params }: Message): Record<string, Record<string, unknown>> | null {
   switch (method) {
     case "elicitation/create":
@@ -88,7 +88,7 @@ function isDeclared(required: Record<string, Record<string, unknown>>, declared:
 export function createHeldCalls(options: {
   now: () => number;
   holdMs: number;
-  /** What the client of a call declared; null: it is not of the stateless revision, and cannot be asked. */
+  /** The capabilities that a call's client declared; null: it does not speak the stateless revision, and cannot be asked. */
   declaredOf: (call: Call) => Record<string, unknown> | null;
   describeServer: (call: Call) => unknown;
   statusOf: (call: Call, message: Message) => number;
@@ -154,7 +154,7 @@ export function createHeldCalls(options: {
     sendAnswer(held.exchange, call.encode(call, message, raw), statusOf(call, message));
   }
 
-  /** The one call that a question can be about, or why there is none. */
+  /** The only call that a question can be about, or why there is none. */
   function candidate(peer: Peer): Call | string {
     const calls = [...peer.open.values()].filter(({ method }) => roundTripMethods.includes(method));
     if (calls.length === 1 && calls[0] !== undefined) return calls[0];
@@ -163,7 +163,7 @@ export function createHeldCalls(options: {
       : `${calls.length} calls run at once, of clients that declared nothing that they could be asked`;
   }
 
-  /** A request whose processing needs what its client did not declare is an error of that request (2026-07-28). */
+  /** A request that needs a capability its client did not declare fails (2026-07-28). */
   function failCall(peer: Peer, call: Call, method: string, required: Record<string, unknown>): void {
     const exchange = call.exchange;
     call.exchange = null;

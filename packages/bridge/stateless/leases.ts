@@ -3,18 +3,18 @@ import type { SharedChild } from "../shared.ts";
 
 /**
  * Which child a request without a session gets. Children stand in groups: those of one caller and one set of client
- * capabilities, or everybody's. A request that the server may ask about in the middle of it has a child to itself while
- * it runs, so that whatever the server asks or logs then can only be about this request.
+ * capabilities, or everybody's. A request during which the server may ask questions has a child to itself while
+ * it runs, so that the server's questions and log lines can only be about this request.
  */
 export interface Leases {
   /**
-   * Waits for a child of that group that is free for this, starting one where there is room.
+   * Waits for a free child of that group, starting one if there is room.
    * @throws Unavailable when that takes too long, too many wait already, or a start failed.
    */
   take(want: Want): Promise<Lease>;
   /** A call in it ended: it may be free now. */
   freed(child: SharedChild): void;
-  /** It ended, or belongs to somebody else now. */
+  /** It ended, or belongs to another session now. */
   remove(child: SharedChild): void;
   /** Ends it; nothing is given to it from now on. */
   retire(child: SharedChild): void;
@@ -30,7 +30,7 @@ export interface Leases {
 
 export interface GroupName {
   key: string;
-  /** Whose children they are; null: everybody's. */
+  /** The owner of the children; null: everybody's. */
   caller: string | null;
 }
 
@@ -39,15 +39,15 @@ export interface Want {
   start: () => Promise<SharedChild>;
   /** No other call may run in the child meanwhile. */
   alone: boolean;
-  /** The child that has begun what this goes on with, where it still runs. */
+  /** The child that runs the call which this continues, if it still runs. */
   childId?: string | undefined;
   /** Null: as long as it takes. */
   waitMs: number | null;
-  /** Calls back when nobody wants it any more. */
+  /** Calls back when the request is no longer wanted. */
   whenGone?: ((listener: () => void) => void) | undefined;
 }
 
-/** A child that is kept for a request until that has been passed on to it. */
+/** A child that is reserved for a request until that has been passed on to it. */
 export interface Lease {
   readonly child: SharedChild;
   release(): void;
@@ -68,7 +68,7 @@ interface Group extends GroupName {
 /** Children of one caller, and requests of one that wait for a child. */
 const maxOfCaller = 16;
 const maxWaiting = 64;
-/** What was used so recently is used again soon: it is not closed for another. */
+/** A child used so recently will be used again soon, so it is not closed for another. */
 const keepMs = 30_000;
 
 export function createLeases(options: {
@@ -105,7 +105,7 @@ export function createLeases(options: {
         continue;
       }
       if (child.id === childId) return child;
-      // Where somebody listens for changes, changes are made; otherwise the one that was used last.
+      // A child with listeners for changes is preferred, so that they see them; otherwise the one used last.
       const better =
         best === null ||
         (child.listeners.size > 0 ? 1 : 0) - (best.listeners.size > 0 ? 1 : 0) > 0 ||
@@ -195,7 +195,7 @@ export function createLeases(options: {
       }
       const waitsForOne = [...group.members].some(({ id }) => id === waiter.childId);
       if (waitsForOne) continue;
-      // Those that need not be alone can all have the same.
+      // Requests that need no child to themselves can share one.
       needed += waiter.alone || needed === 0 ? 1 : 0;
       begin = waiter.start;
     }
@@ -235,7 +235,7 @@ export function createLeases(options: {
     const group = groupOf.get(child);
     if (group === undefined || !isIdle(child)) return;
     child.lastActiveAt = now();
-    // It may still ask or log for a call that was given up: that must not be taken for the next one's.
+    // It may still ask or log for a call that was given up: that must not be attributed to the next one.
     if (child.askedLate || (child.alone && child.peer.cancelled)) return retire(child);
     child.alone = false;
     pumpAll();

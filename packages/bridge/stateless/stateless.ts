@@ -33,30 +33,30 @@ export interface Stateless {
     response: ServerResponse,
     streamable: boolean,
   ): Promise<void>;
-  /** What a shared child asks and tells by itself. */
+  /** Requests and notifications that a shared child sends unasked. */
   onRequest(shared: SharedChild, message: Message, raw: string): void;
   onNotification(shared: SharedChild, message: Message, raw: string): void;
   statusOf(call: Call, message: Message): number;
   readonly held: HeldCalls;
   /** Streams that stay open, for keep-alives. */
   readonly streams: ReadonlySet<Exchange>;
-  /** Ends the streams as the revision says it: with an empty result. */
+  /** Ends the streams as the revision prescribes: with an empty result. */
   close(): void;
 }
 
 interface StatelessRequest {
   headers: RequestHeaders;
   header: (name: string) => string | undefined;
-  /** Who calls, as the proxy says it; "" where there is no proxy. */
+  /** The caller, as the proxy names them; "" without a proxy. */
   caller: string;
   text: string;
 }
 
-/** Who asked, for a call's encoder and for what the server asks in the middle of it. */
+/** The asker of a call, for its encoder and for the server's questions in the middle of it. */
 export interface Asker {
   readonly shared: SharedChild;
   readonly caller: string;
-  /** What is called, and with which method: another round of the call names the same. */
+  /** The target and method of the call: another round names the same. */
   readonly target: string;
   readonly capabilities: Record<string, unknown>;
   readonly logLevel: string | null;
@@ -72,7 +72,7 @@ const removedMethods: readonly string[] = [
   "tasks/list",
   "tasks/result",
 ];
-/** Asking these leaves a server as it was. */
+/** Methods that leave a server's state as it was. */
 const harmlessMethods: readonly string[] = [
   "tools/list",
   "prompts/list",
@@ -80,7 +80,7 @@ const harmlessMethods: readonly string[] = [
   "resources/templates/list",
   "ping",
 ];
-/** What a server that offers the capability knows: "method not found" in answer to it is about something else. */
+/** Methods that a server with the capability knows: a "method not found" error in answer to one is about something else. */
 const methodsOf: Readonly<Record<string, readonly string[]>> = {
   tools: ["tools/list", "tools/call"],
   prompts: ["prompts/list", "prompts/get"],
@@ -90,7 +90,7 @@ const methodsOf: Readonly<Record<string, readonly string[]>> = {
 const setLevelTimeoutMs = 5_000;
 
 function translated(call: Call, message: Message, raw: string): string {
-  // Calls of this encoder are asked in this file only, with an Asker as their owner.
+  // Calls with this encoder are made in this file only, with an Asker as their owner.
   const { shared } = call.owner as Asker;
   const [name, value, before] =
     message.error === undefined
@@ -164,7 +164,7 @@ export function createStateless(options: {
       .catch((error: unknown) => log.write("SYSTEM", String(error)));
   }
 
-  /** Passes one request to a child of the session era; its asker's leaving cancels it. */
+  /** Passes one request to a child of the session era; it is cancelled when its asker leaves. */
   function pass(
     shared: SharedChild,
     message: Message,
@@ -184,7 +184,7 @@ export function createStateless(options: {
     });
   }
 
-  /** Answers a call that its tool's declaration speaks against. */
+  /** Refuses a call that contradicts its tool's declaration. */
   async function isToolRefused(
     shared: SharedChild,
     message: Message,
@@ -341,7 +341,7 @@ export function createStateless(options: {
         for (const listener of shared.listeners) listener(message, raw);
         return;
       }
-      // A log line names no call; it is of the only one there may be, where that asked for it, and otherwise nobody's.
+      // A log line names no call; it goes to the only call that can be meant, if that asked for log lines, and otherwise to nobody.
       const [only] = shared.peer.open.values();
       if (only === undefined || only.encode !== translated || only.exchange === null) return;
       const { logLevel } = only.owner as Asker;

@@ -10,13 +10,13 @@ import { type SharedChild, subscribe, unsubscribe } from "../shared.ts";
 /** `subscriptions/listen` streams of the stateless revision. */
 export interface Subscriptions {
   readonly streams: ReadonlySet<Exchange>;
-  /** Whether one more is too many; the request is then answered. */
+  /** Whether one more is too many; the request is then refused here. */
   isFull(id: Id, response: ServerResponse): boolean;
-  /** A stream of what a child of the session era tells its client. */
+  /** A stream of the notifications of a child of the session era. */
   listen(id: Id, params: Params | undefined, shared: SharedChild, response: ServerResponse): void;
-  /** Counts a stream that stays open. `end` ends it, with what ends such a stream in order. */
+  /** Counts a stream that stays open. `end` ends it in order. */
   keep(exchange: Exchange, end: () => void): void;
-  /** Ends the streams as the revision says it: with an empty result. */
+  /** Ends the streams as the revision prescribes: with an empty result. */
   close(): void;
 }
 

@@ -12,10 +12,10 @@ import {
 } from "../mcp/round-trips.ts";
 import type { RequestStates } from "../mcp/request-state.ts";
 
-/** As undici has them: lower-case names. */
+/** In undici's form: lower-case names. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
-/** Signs what a replica that asks for input wants back; null where an answer cannot ask. */
+/** Signs the state that a replica that asks for input wants back; null when an answer cannot ask. */
 export function filterFor(
   call: Call,
   replica: Replica,
@@ -29,7 +29,7 @@ export function filterFor(
   return isJson(headers) ? createJsonFilter(sign, held) : null;
 }
 
-/** What watches the answer to MCP requests for errors, and for tools that it lists; null for all else. */
+/** The filter that watches answers to MCP requests for errors and listed tools; null for other calls. */
 export function outcomeOf(call: Call, headers: AnswerHeaders): OutcomeWatch | null {
   const { request, atMcp } = call;
   if (request.method !== "POST" || !atMcp || isEncoded(headers)) return null;

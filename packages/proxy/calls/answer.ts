@@ -3,14 +3,14 @@ import { problemDetails, type ToolyardError } from "@toolyard/service-kit";
 
 /** An answer that the proxy gives itself. */
 export interface Refusal {
-  /** The status where it is not that of the error's code: 503 for what is away for a while. */
+  /** The status where it differs from the error code's: 503 for a temporary absence. */
   status?: number;
   error: ToolyardError;
   /** Seconds. */
   retryAfter?: number | undefined;
   /** Name, value…. */
   headers?: readonly string[];
-  /** Of a JSON-RPC error; -32000, a server's own, unless given. */
+  /** The code of a JSON-RPC error; a general server error unless given. */
   rpcCode?: number;
 }
 
@@ -18,15 +18,15 @@ export interface AnswerOptions {
   requestId: string;
   /** Name, value…: CORS. */
   headers: readonly string[];
-  /** Whether a body may be coming that is not read: the connection then ends, once the client has had the time to read this answer. */
+  /** Whether an unread body may be coming: the connection then closes, once the client has had time to read this answer. */
   unreadBody: boolean;
-  /** The id of the request, as JSON, that an MCP client waits for an answer to; null for what is no MCP. */
+  /** The id, as JSON, of the request that an MCP client waits for; null when it is not MCP. */
   mcpId: string | null;
 }
 
 const SERVER_ERROR = -32_000;
 
-/** How much of, and how long, an unread body is thrown away, so that the client is not reset before it has read why. */
+/** How much of an unread body is discarded, and for how long, so that the client is not reset before it has read the answer. */
 const LINGER_BYTES = 32 * 1024 * 1024;
 const LINGER_MS = 10_000;
 

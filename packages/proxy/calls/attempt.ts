@@ -49,15 +49,15 @@ export interface Attempts {
   begin(call: Call): void;
 }
 
-/** A client that takes nothing of its answer for this long is cut off: its call holds a replica's connection. */
+/** A client that reads nothing of its answer for this long is cut off, since its call holds a replica's connection. */
 const STALLED_CLIENT_MS = 120_000;
 const SMALL_ANSWER_BYTES = 16 * 1024;
 const MAX_ATTEMPTS = 3;
-/** Of redirects within a replica. */
+/** The most redirects followed within a replica. */
 const MAX_HOPS = 3;
-/** Of an answer that may not be the caller's. */
+/** Bytes read of an answer that may not be the caller's. */
 const MAX_ASIDE_BYTES = 64 * 1024;
-/** How long a call waits for a replica of what starts. */
+/** How long a call waits for a replica of a starting deployment. */
 const REPLICA_WAIT_MS = 1_000;
 const WARNINGS_A_SECOND = 5;
 
@@ -66,7 +66,7 @@ export function createAttempts(options: {
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
   held: HeldBytes;
-  /** How clients reach the proxy, where it is not what their Host header says. */
+  /** The URL at which clients reach the proxy, where it differs from their Host header. */
   publicUrl: string | null;
   isDraining: () => boolean;
   busy: BusyReplicas;
@@ -80,7 +80,7 @@ export function createAttempts(options: {
   const prefix = prefixOf(publicUrl);
   let warnings = { second: 0, count: 0 };
 
-  /** Failures are told at warn, but not one line for each of a thousand. */
+  /** Failures are logged at warn, but a flood of them does not get a line each. */
   function warn(call: Call, replica: Replica, status: number, error: Error): void {
     const second = Math.floor(now() / 1000);
     if (warnings.second !== second) warnings = { second, count: 0 };
@@ -121,7 +121,7 @@ export function createAttempts(options: {
     dispatch(call, picked.deployment, picked.replica, tried);
   }
 
-  /** What was said to run may be heard of here a moment later: the call waits for a replica, not for long. */
+  /** The route of a new replica may arrive here a moment late: the call waits briefly for it. */
   function waitForReplica(call: Call, tried: ReadonlySet<string> | undefined): void {
     call.waitsUntil ??= performance.now() + REPLICA_WAIT_MS;
     const left = call.waitsUntil - performance.now();
@@ -171,7 +171,7 @@ export function createAttempts(options: {
     send(call, deployment, replica, tried, way, trail);
   }
 
-  /** Finds out whether the server is one of HTTP+SSE, then goes on. */
+  /** Finds out whether the server speaks HTTP+SSE, then goes on. */
   function askWhether(
     call: Call,
     deployment: DeploymentRoute,
@@ -226,9 +226,9 @@ export function createAttempts(options: {
     trail: Trail,
   ): void {
     const { request, response, path, head, body, atMcp: isMcp } = call;
-    /** Where a redirect within the replica leads. */
+    /** The target of a redirect within the replica. */
     let movedTo: string | null = null;
-    /** Whether an answer may say that the server is one of HTTP+SSE; and that answer, the caller's where it does not. */
+    /** Whether an answer may show that the server speaks HTTP+SSE, and that answer, which is the caller's if it does not show it. */
     let isUnsure =
       isForeign &&
       call.message === null &&
@@ -245,7 +245,7 @@ export function createAttempts(options: {
     let left = Infinity;
     let filter: AnswerFilter | null = null;
     let outcome: OutcomeWatch | null = null;
-    /** The head of an answer whose length is known at its end. */
+    /** The head of an answer whose length is known only at its end. */
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
@@ -274,7 +274,7 @@ export function createAttempts(options: {
       for (const chunk of chunks) handler.onResponseData(controller, chunk);
     }
 
-    /** Is it the answer of a server that has to be spoken to otherwise? */
+    /** Whether the server must be addressed in another way, according to its answer. */
     function decide(answer: HeldAnswer): void {
       const isKnown = knowsTransport(Buffer.concat(answer.chunks).toString("latin1"));
       const detected = isKnown ? undefined : replica.legacy?.detect(streamPathsOf(replica, deployment, answer.status));
@@ -287,12 +287,12 @@ export function createAttempts(options: {
       });
     }
 
-    /** Nothing of the call has reached this replica: another may have it. */
+    /** Nothing of the call has reached this replica, so another may be tried. */
     function neverSent(error: Error): void {
       replica.health.failed(now());
       warn(call, replica, 502, error);
       if (call.session) {
-        // Nothing listens where the session lived: it went with its process.
+        // Nothing listens where the session lived: it ended with its process.
         return refuse(call, isGone(error) ? sessionLost() : unreachable());
       }
       if (call.message) return refuse(call, isGone(error) ? noStream() : unreachable());
@@ -343,7 +343,7 @@ export function createAttempts(options: {
         call.status = status;
         const answer = ["x-request-id", call.requestId];
         passResponseHeaders(received, answer);
-        // nginx and those like it hold back what comes in parts, unless they are told.
+        // nginx and similar proxies buffer streamed answers unless told not to.
         if (isEventStream(received) && received["x-accel-buffering"] === undefined)
           answer.push("x-accel-buffering", "no");
         if (isForeign) passReferringHeaders(received, answer, references);
@@ -369,7 +369,7 @@ export function createAttempts(options: {
         }
         response.writeHead(status, answer);
         if (filter === null && typeof length === "string") left = Number(length);
-        // What comes in the same packet goes out in one; a stream's head does not wait for its first event.
+        // Bytes of one packet go out in one; a stream's head does not wait for its first event.
         else process.nextTick(flushHead, response);
       },
       onResponseData(controller, received) {
@@ -447,7 +447,7 @@ export function createAttempts(options: {
     );
   }
 
-  /** The URL at which the caller of a stream posts its messages. */
+  /** The URL to which the caller of a stream posts its messages. */
   function endpointAtRoute(
     call: Call,
     deployment: DeploymentRoute,
@@ -456,7 +456,7 @@ export function createAttempts(options: {
     references: References,
   ): string {
     const ownId = references.atReplica(endpoint);
-    // Elsewhere nobody's credentials are sent: what is posted comes back here, and is refused.
+    // No credentials are sent elsewhere: posted messages come back here, and are refused.
     if (ownId === null) return references.atAnyPath(call.path.path);
     replica.messagePaths.name(call.response, pathOf(ownId));
     if (call.atMcp && call.path.query === "") replica.legacy?.learn(targetOf(replica, deployment, call.path));
@@ -485,7 +485,7 @@ interface HeldAnswer {
   chunks: Buffer[];
 }
 
-/** Of an answer that has come whole. */
+/** The controller of an answer that has come whole. */
 const ENDED = { pause: () => undefined, resume: () => undefined } as unknown as Dispatcher.DispatchController;
 
 function endWith(response: ServerResponse, chunk: Buffer): void {

@@ -1,4 +1,4 @@
-/** What keeps its own place in a list. */
+/** An item that keeps its own place in a list. */
 export interface Listed {
   /** Written by the list alone. */
   place: number;
@@ -6,10 +6,10 @@ export interface Listed {
 
 export interface CallList<Item extends Listed> {
   add(item: Item): void;
-  /** Of an item that is in it. */
+  /** Removes an item that is in the list. */
   delete(item: Item): void;
   size(): number;
-  /** A copy: items may end while it is gone through. */
+  /** A copy: items may end during the iteration. */
   all(): Item[];
 }
 

@@ -28,14 +28,14 @@ export interface Call {
   /** Where it was sent last. */
   replicaId: string | null;
   session: SessionPlace | null;
-  /** The one that asked for the input that this call brings. */
+  /** The replica that asked for the input that this call brings. */
   askedBy: string | null;
-  /** Of a message to a server that answers on a stream of its replica: where that wants it. */
+  /** For a message to a server that answers on a stream: the address at which the replica wants it. */
   message: SessionPlace | null;
-  /** Whether it is one of its server's MCP endpoint. */
+  /** Whether it goes to its server's MCP endpoint. */
   atMcp: boolean;
   body: RequestBody;
-  /** A stream that stands open by its nature: no time limit between bytes, no share of the concurrent calls. */
+  /** A long-lived stream by its nature: no time limit between bytes, and not counted as a concurrent call. */
   standing: boolean;
   /** Ends such a stream with its caller's credential. */
   expiry: NodeJS.Timeout | null;
@@ -43,14 +43,14 @@ export interface Call {
   load: ToolLoad | null;
   /** Known once the body has been looked at. */
   mcp: McpCall | null;
-  /** What the caller got, or would have, had the answer not broken. */
+  /** The status that the caller got, or would have got, had the answer not broken. */
   status: number;
-  /** What the answer says of itself, of an MCP request. */
+  /** The outcome that the answer to an MCP request states itself. */
   outcome: Outcome | null;
   /** Until when it waits for a replica, by performance.now(); null: it has not had to. */
   waitsUntil: number | null;
   /**
-   * Of the attempt that runs, if one does. The controller itself, not a closure over it: V8 puts such closures into its old space,
+   * The running attempt's, if there is one. The controller itself, not a closure over it: V8 puts such closures into its old space,
    * where each keeps all of its call alive until the next full collection; that was half of the proxy's CPU time and memory.
    */
   controller: Pick<Dispatcher.DispatchController, "abort"> | null;
@@ -58,6 +58,6 @@ export interface Call {
   gone: boolean;
   /** The proxy has answered it itself. */
   refused: boolean;
-  /** Where the list of calls under way has it. */
+  /** Its index in the list of calls under way. */
   place: number;
 }

@@ -33,7 +33,7 @@ import type { UsageJournal } from "../usage/usage-journal.ts";
 export interface CallsOptions {
   busy: BusyReplicas;
   routes: Routes;
-  /** Who calls, by the Authorization header: at once where the credential is known. */
+  /** The caller by the Authorization header: at once when the credential is known. */
   authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
   callerLimit: RateLimiter;
   toolLimit: RateLimiter;
@@ -41,7 +41,7 @@ export interface CallsOptions {
   metrics: () => ProxyMetrics;
   /** WWW-Authenticate of a 401. */
   challenge: (head: RequestHead, error: ToolyardError) => string;
-  /** How clients reach the proxy, where it is not what their Host header says. */
+  /** The URL at which clients reach the proxy, where it differs from their Host header. */
   publicUrl: string | null;
   logger: Logger;
   requestLog?: RequestLog;
@@ -59,26 +59,26 @@ export interface Calls {
   ): void;
   active(): number;
   streams(): number;
-  /** Answers end their connections from now on. */
+  /** From now on, answers close their connections. */
   drain(): void;
-  /** Ends streams that stand open, of these callers. */
+  /** Ends long-lived streams of these callers. */
   endStreams(isConcerned: (caller: Caller) => boolean): void;
   /** Ends everything. */
   abortAll(): void;
-  /** Resolves when no call is under way but streams that stand open; false after `ms`. */
+  /** Resolves when only long-lived streams are under way; false after `ms`. */
   settled(ms: number): Promise<boolean>;
 }
 
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
-/** Of bodies and answers that must be whole before they go on. */
+/** Bytes of bodies and answers that must be whole before they go on. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** How long a refusal waits for a small body that has not come yet. */
 const ID_WAIT_MS = 1_000;
-/** Of names that clients and servers choose. */
+/** Characters of names that clients and servers choose. */
 const MAX_LOGGED_NAME = 64;
 /** nginx's word for a client that went away before its answer. */
 const CLIENT_CLOSED_REQUEST = 499;
-/** Timers take no longer time. */
+/** The longest delay of a timer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function createCalls(options: CallsOptions): Calls {
@@ -161,7 +161,7 @@ export function createCalls(options: CallsOptions): Calls {
     }
   }
 
-  /** The caller is known: is the call one that may go on? */
+  /** The caller is known: checks whether the call may go on. */
   function admit(call: Call, caller: Caller): void {
     if (call.gone) return;
     call.caller = caller;
@@ -215,13 +215,13 @@ export function createCalls(options: CallsOptions): Calls {
     const { request, head } = call;
     const isLarge = head.chunked || (head.contentLength ?? 0) > SMALL_BODY_BYTES;
     if (isLarge && (head.contentLength ?? 0) > MAX_BODY_BYTES) return refuseCall(call, tooLarge(MAX_BODY_BYTES));
-    // What such a body brings back may stand at its end.
+    // The state that such a body brings back may stand at its end.
     let room = head.contentLength ?? MAX_BODY_BYTES;
     const isHeld = isLarge && mayAskForInput(call) && held.take(room);
     if (isHeld) call.response.once("close", () => held.give(room));
     if (isLarge && !isHeld) {
       call.body = streamBody(request, MAX_BODY_BYTES, () => {
-        // Refused first: what the attempt says of its end is then too late.
+        // Refused first: the attempt's own report of its end is then too late.
         refuseCall(call, tooLarge(MAX_BODY_BYTES));
         call.controller?.abort(new Error("The body is too large."));
       });
@@ -262,7 +262,7 @@ export function createCalls(options: CallsOptions): Calls {
     return true;
   }
 
-  /** In the words of the protocol, as a server of its revision refuses it: a client must read them, not only its HTTP library. */
+  /** In the protocol's form, as a server of its revision refuses: the client must read it, not only its HTTP library. */
   function refuseState(call: Call, why: StateProblem): void {
     if (call.response.headersSent || call.response.destroyed) return;
     call.refused = true;
@@ -308,7 +308,7 @@ export function createCalls(options: CallsOptions): Calls {
     attempts.begin(call);
   }
 
-  /** A stream that stands open is over when what let its caller in is. */
+  /** A long-lived stream ends with the credential that admitted its caller. */
   function endWithCredential(call: Call): void {
     const expiresAt = call.caller?.expiresAt ?? null;
     if (expiresAt === null) return;
@@ -329,7 +329,7 @@ export function createCalls(options: CallsOptions): Calls {
       call.gone = true;
       call.body.stop();
       call.controller?.abort(new Error("The client went away."));
-      // A stream that stands open is left by going away; unless nothing of it had come yet.
+      // Clients end a long-lived stream by going away, which is no failure unless nothing of it had come yet.
       if (call.status === 0 || (!call.standing && call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
     }
     if (call.load) call.load.running -= 1;
@@ -381,7 +381,7 @@ export function createCalls(options: CallsOptions): Calls {
         slug: path.slug,
         ref: path.ref === "" ? undefined : path.ref,
         replica: replicaId,
-        // Of resources it is a URI, which may say too much.
+        // For resources it is a URI, which may reveal too much.
         rpc_method: mcp.method === null ? undefined : printable(mcp.method, MAX_LOGGED_NAME),
         tool: isNamed && mcp.name !== null ? printable(mcp.name, MAX_LOGGED_NAME) : undefined,
         status,

@@ -6,9 +6,9 @@ import type { Replica } from "../routing/replica.ts";
 const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
 /**
- * The headers of the request to a replica: the client's end-to-end ones, and who calls, by this proxy's word instead of the client's.
- * @param own What this target takes, by the proxy's word.
- * @param addressee Whom clients ask where that is not what they say, as `addresseeOf` has it.
+ * The headers of the request to a replica: the client's end-to-end ones, and the caller's identity as this proxy states it instead of the client.
+ * @param own Headers for this target, set by the proxy.
+ * @param addressee The address of the proxy where it differs from the clients' Host header, as of `addresseeOf`.
  */
 export function forwardedHeaders(
   call: Call,

@@ -6,7 +6,7 @@ export interface RateLimiter {
   take(key: string, now: number): number;
 }
 
-/** More that call within a minute begin anew. */
+/** The number of keys kept: beyond it, the oldest begin anew. */
 const MAX_KEYS = 20_000;
 
 /** @param callsPerMinute 0: no bound. */

@@ -1,11 +1,11 @@
-/** What the proxy answers by itself, and in which words. */
+/** The proxy's own answers and their words. */
 import { ToolyardError } from "@toolyard/service-kit";
 import type { Refusal } from "./answer.ts";
 import type { Call } from "./call.ts";
 import type { CallPath } from "./call-path.ts";
 import { idTextOf } from "../mcp/round-trips.ts";
 
-/** As the SDK's servers have it. */
+/** As in the SDK's servers. */
 const SESSION_NOT_FOUND = -32_001;
 
 export function sessionLost(): Refusal {
@@ -19,7 +19,7 @@ export function expired(): ToolyardError {
   return new ToolyardError("UNAUTHENTICATED", "The credential expired: get a new one.");
 }
 
-/** Why a call cannot go on with what it brings: it was not signed for it (or long ago), or who asked is not there any more. */
+/** Why a call cannot continue with its state: that was not signed for this call (or expired), or the replica that asked is gone. */
 export type StateProblem = "invalid" | "gone";
 
 /** The JSON-RPC answer to it. */
@@ -79,21 +79,21 @@ export function notFollowed(why: "elsewhere" | "circle"): Refusal {
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
 }
 
-/** Its server lets the launch's credentials not in. As a 401 of the proxy's it would be taken for one of the caller's. */
+/** Its server refuses the launch's credentials. A 401 from the proxy would be taken for a refusal of the caller's. */
 export function notLetIn(): Refusal {
   const message =
     "The tool's server wants other credentials than its launch sends (HTTP 401). Yours are for Toolyard, and do not reach it: its owner can change those of the launch.";
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
 }
 
-/** A message for a stream that is another caller's, or none. */
+/** A message for a stream that is another caller's or does not exist. */
 export function noStream(): Refusal {
   const message =
     "There is no such stream of yours: open one, and post to the URL that its endpoint event names, as it is.";
   return { error: new ToolyardError("NOT_FOUND", message), rpcCode: SESSION_NOT_FOUND };
 }
 
-/** What its server says of where to post could not be read. */
+/** The server's address for messages could not be read. */
 export function compressedStream(): Refusal {
   const message =
     "The tool's server compresses its event stream, which nobody asked for and this proxy cannot read. Turn compression off for text/event-stream there.";

@@ -1,7 +1,7 @@
 import { systemCodeOf } from "@toolyard/service-kit";
 import { ImpostorError } from "@toolyard/runtimes/endpoint/connector.ts";
 
-/** The client's own doing: says nothing of the replica. */
+/** Caused by the client: tells nothing about the replica. */
 export function isOfRequest(error: Error): boolean {
   const code = systemCodeOf(error);
   return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH";

@@ -4,11 +4,11 @@ import { PEEK_BYTES } from "../mcp/json-rpc-peek.ts";
 
 /** A body on its way to the replica. */
 export interface RequestBody {
-  /** What undici sends: all of it, or a stream of it. */
+  /** The body for undici: all of it, or a stream of it. */
   content: Buffer | Readable | null;
   /** The beginning of what has come so far, at most `PEEK_BYTES`. */
   beginning(): string;
-  /** Takes no more of the request. */
+  /** Stops reading the request. */
   stop(): void;
 }
 
@@ -71,7 +71,7 @@ export function streamBody(request: IncomingMessage, maxBytes: number, onTooLarg
     read: () => void request.resume(),
     highWaterMark: 64 * 1024,
   });
-  // Where the stream fails, the call's own handling says so.
+  // The call's own handling reports a failure of the stream.
   content.on("error", () => undefined);
   const onData = (chunk: Buffer) => {
     received += chunk.length;

@@ -1,7 +1,7 @@
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { REFERRING, rewriteReferring, type References } from "../mcp/references.ts";
 
-/** What the proxy needs to know of a request's headers, and what of them goes on to the replica, found in one pass. */
+/** The facts that the proxy needs from a request's headers, and the headers that go on to the replica, found in one pass. */
 export interface RequestHead {
   host: string | undefined;
   origin: string | undefined;
@@ -12,12 +12,12 @@ export interface RequestHead {
   accept: string | undefined;
   requestId: string | undefined;
   traceparent: string | undefined;
-  /** What the connection should become. */
+  /** The protocol to which the connection should be upgraded. */
   upgrade: string | undefined;
   /** Of a CORS preflight. */
   requestedMethod: string | undefined;
   requestedHeaders: string | undefined;
-  /** Bytes, where the client says so. */
+  /** Bytes, if the client declares them. */
   contentLength: number | undefined;
   chunked: boolean;
   /** Name, value, name, value…: the end-to-end headers that a replica may see. */
@@ -27,8 +27,8 @@ export interface RequestHead {
 type Known = "drop" | "connection" | keyof Omit<RequestHead, "passed" | "contentLength" | "chunked">;
 
 /**
- * Headers that do not simply go on. Dropped: hop-by-hop ones (RFC 9110 §7.6.1), the caller's credentials, what only proxies may say,
- * and what this proxy has answered for the replica (Origin, Expect).
+ * Headers that do not simply go on. Dropped: hop-by-hop ones (RFC 9110 §7.6.1), the caller's credentials, headers that only proxies may set,
+ * and those that this proxy has answered for the replica (Origin, Expect).
  */
 const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
   ["connection", "connection"],
@@ -115,12 +115,12 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
 /** A name that every server reads alike. */
 const PLAIN_NAME = /^[a-z0-9-]*$/;
 
-/** What only proxies may say. */
+/** Headers that only proxies may set. */
 function isReserved(name: string): boolean {
   return name.startsWith("x-toolyard-") || name.startsWith("x-forwarded-");
 }
 
-/** Whether a replica that is a CGI program, or is told of headers as one, would take it for what this proxy says or keeps. */
+/** Whether a replica that reads headers as CGI programs do would take it for one that this proxy sets or keeps back. */
 function isReservedToCgi(name: string): boolean {
   const read = cgiName(name);
   return isReserved(read) || KNOWN.has(read) || NOTED.has(read);
@@ -130,7 +130,7 @@ function isPlainConnection(value: string): boolean {
   return value === "keep-alive" || value === "close" || value === "Keep-Alive" || value === "Close";
 }
 
-/** Removes headers that a Connection header names: they are of this hop only. */
+/** Removes headers that a Connection header names, which are for this hop only. */
 function dropNamed(pairs: string[], connection: string): void {
   const names = new Set(connection.split(",").map((name) => name.trim().toLowerCase()));
   for (let i = pairs.length - 2; i >= 0; i -= 2) if (names.has(pairs[i] ?? "")) pairs.splice(i, 2);
@@ -145,7 +145,7 @@ const DROPPED_OF_RESPONSE = new Set<string>([
   "trailer",
   "transfer-encoding",
   "upgrade",
-  // All tools share the proxy's origin: what would let one tool's answer act on another's.
+  // Headers by which one tool's answer could act on another's, since all tools share the proxy's origin.
   "set-cookie",
   "clear-site-data",
   "service-worker-allowed",
@@ -153,11 +153,11 @@ const DROPPED_OF_RESPONSE = new Set<string>([
   "strict-transport-security",
   "x-request-id",
   "mcp-session-id",
-  // Said again as clients of the route find it.
+  // Rewritten for clients of the route.
   ...REFERRING,
 ]);
 
-/** Appends what of a replica's headers goes to the client. `headers` as undici has them: lower-case names. */
+/** Appends those of a replica's headers that go to the client. `headers` in undici's form: lower-case names. */
 export function passResponseHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
   to: string[],
@@ -179,7 +179,7 @@ export function passResponseHeaders(
   }
 }
 
-/** Appends those of a replica's headers that refer to something. @param references Asked for where there is one. */
+/** Appends those of a replica's headers that contain references. @param references Called if there is one. */
 export function passReferringHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
   to: string[],

@@ -11,31 +11,31 @@ export interface Way {
   dispatcher: Dispatcher;
   /** Path and query. */
   asked: string;
-  /** Name, value…: what the target takes, by the proxy's word. */
+  /** Name, value…: headers for the target, set by the proxy. */
   own: readonly string[];
-  /** Whether a server of somebody's answers it, and not a bridge. */
+  /** Whether a user's own server answers it, not a bridge. */
   isForeign: boolean;
 }
 
-/** What was found out of a call's way before. */
+/** Facts found earlier about a call's way. */
 export interface Trail {
-  /** Where a redirect within the replica led; "": none did. */
+  /** The target of a redirect within the replica; "": there was none. */
   movedTo: string;
   hops: number;
-  /** Whether it was asked already whether the server is one of HTTP+SSE. */
+  /** Whether the server was already asked whether it speaks HTTP+SSE. */
   isLegacyKnown: boolean;
 }
 
 export const NO_TRAIL: Trail = { movedTo: "", hops: 0, isLegacyKnown: false };
 
-/** Whether an answer may be that of an HTTP+SSE server to what it does not know. */
+/** Whether an answer may be an HTTP+SSE server's to an unknown request. */
 export function isUncertain({ request, session, body, standing }: Call, status: number): boolean {
   if (session !== null || !mayBeLegacy(status)) return false;
   if (request.method === "POST") return body.content === null || Buffer.isBuffer(body.content);
   return request.method === "GET" && standing;
 }
 
-/** Where the server may have its stream. */
+/** Paths at which the server may have its stream. */
 export function streamPathsOf(replica: Replica, deployment: DeploymentRoute, status?: number): string[] {
   const named = targetOf(replica, deployment, { path: deployment.mcpPathname, query: "" });
   return streamPaths(named, { isRemote: replica.target.remote, ...(status !== undefined && { status }) });
@@ -48,12 +48,12 @@ export function isOtherName(path: string, replica: Replica, { paths }: Deploymen
   return isMcpPath(path, USUAL_MCP_PATH) || (stream !== null && isMcpPath(path, pathOf(stream)));
 }
 
-/** Whether a call is one of the newer transport, which a bridge makes one of the older. */
+/** Whether a call uses the newer transport, which a bridge translates to the older. */
 export function isBridged({ request, session }: Call): boolean {
   return request.method === "POST" || request.method === "DELETE" || session !== null;
 }
 
-/** Whether a target is the other one with a slash more or less at the end of its path. */
+/** Whether two targets differ only by a trailing slash of the path. */
 export function isOtherSlash(target: string, other: string): boolean {
   const [path, otherPath] = [pathOf(target), pathOf(other)];
   return isMcpPath(path, otherPath) && target.slice(path.length) === other.slice(otherPath.length);

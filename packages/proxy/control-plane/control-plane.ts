@@ -12,14 +12,14 @@ import { z } from "zod";
 import { createRefusedRoutes } from "../routing/refused-routes.ts";
 import { ROUTE_TABLE_SELECTION, parseRouteTable, type RouteTable } from "@toolyard/routes";
 
-/** The control plane as the proxy needs it, over its GraphQL. Away is normal: every caller has something to go on with. */
+/** The control plane as the proxy needs it, over its GraphQL. Its absence is normal: every caller can go on without it. */
 export interface ControlPlane {
   /** Its graph, as this proxy. */
   graph: GraphClient;
-  /** Follows routes until closed, over whatever breaks. */
+  /** Follows routes until closed, reconnecting whenever the stream breaks. */
   start(): void;
   connected(): boolean;
-  /** Routes that are not as agreed, and so are not used. */
+  /** The number of invalid routes, which are not used. */
   refusedRoutes(): number;
   /** @throws ToolyardError when it does not answer. */
   fetchKeys(): Promise<JSONWebKeySet>;
@@ -27,22 +27,22 @@ export interface ControlPlane {
   reportBusy(replicaIds: string[]): Promise<void>;
   /**
    * @param batch JSON of a UsageBatchInput.
-   * @returns Why it will never be taken, as the usage service says; null: it was taken.
-   * @throws ToolyardError when it was not taken now, also by a control plane of an earlier version, whose schema knows less.
+   * @returns The usage service's reason never to accept it; null: it was accepted.
+   * @throws ToolyardError when it was not accepted now, also by a control plane of an earlier version, whose schema lacks a field.
    */
   recordUsage(batch: Buffer): Promise<string | null>;
   close(): Promise<void>;
 }
 
 export interface ControlPlaneOptions {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   gatewayUrl: string;
   credential: string;
   /** The whole table, in parts, or what has changed since `routesPosition`. */
   onRoutes: (table: RouteTable) => void;
   /** Asked at every connection. */
   routesPosition: () => string;
-  /** At every connection: what may have changed meanwhile can be asked again. */
+  /** Called at every connection, to ask again for data that may have changed meanwhile. */
   onConnected: () => void;
   logger: Logger;
 }
@@ -58,7 +58,7 @@ const RECORD_MS = 15_000;
 const routesEvent = z.object({ routesChanged: z.unknown() });
 const keySet = z.object({ keys: z.array(z.looseObject({ kty: z.string(), kid: z.string() })) });
 
-/** Who asks, by PROXY_CREDENTIAL. */
+/** The identity by PROXY_CREDENTIAL. */
 export const proxyCaller = createServiceCaller("proxy", PROXY_PERMISSIONS);
 
 export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
@@ -71,7 +71,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
   let following: Promise<void> = Promise.resolve();
 
   function takeRoutes(data: unknown): void {
-    // What cannot be read may be the change that matters: it ends the stream, and is asked for again.
+    // An unreadable change may be the one that matters: it ends the stream, and is asked for again.
     const { table, refused } = parseRouteTable(routesEvent.parse(data).routesChanged);
     refusedRoutes.note(table, refused);
     if (!connected) {
@@ -118,7 +118,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
       const { errors } = await graph.post(operation, { as: proxyCaller, signal: AbortSignal.timeout(RECORD_MS) });
       if (!errors) return null;
       const error = errorOfAnswer(errors);
-      // Services name the problems of what they refuse. A schema that does not know a field does not.
+      // A service's refusal names its problems. That of a schema that does not know a field does not.
       if (error.code === "BAD_USER_INPUT" && errors[0]?.extensions?.["problems"] !== undefined) return error.message;
       throw error;
     },

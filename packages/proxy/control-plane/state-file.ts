@@ -3,9 +3,9 @@ import { systemCodeOf } from "@toolyard/service-kit";
 import type { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 
-/** A JSON file of the proxy's own, mode 0600, that is either the old value or the new one, also after a power cut. */
+/** A JSON file of the proxy's own, mode 0600, that holds either the old value or the new one, even after a power cut. */
 export interface StateFile<Value> {
-  /** Null when there is none, or none that can be read. */
+  /** Null when there is no readable file. */
   read(): Promise<Value | null>;
   /** Writes come one after the other; of several waiting only the last is written. */
   write(value: Value): Promise<void>;

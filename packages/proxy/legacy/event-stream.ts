@@ -6,11 +6,11 @@ import type { HeldBytes } from "../mcp/round-trips.ts";
 /** A server of HTTP+SSE (2024-11-05) as it is reached: GET opens a stream, whose first event names the URL for messages. */
 export interface StreamServer {
   readonly target: { url: string; remote: boolean };
-  /** To nobody but the server. */
+  /** Sent to nobody but the server. */
   dispatcher(): Dispatcher;
-  /** Name, value…: what the server takes besides. */
+  /** Name, value…: further headers for the server. */
   readonly headers: readonly string[];
-  /** What is held of events, of all its streams, until they are whole; left out where there is but one stream. */
+  /** The bytes of incomplete events held for all its streams; left out when there is only one stream. */
   readonly held?: HeldBytes;
 }
 
@@ -20,16 +20,16 @@ export interface StreamEvents {
   /** Data of an event of the kind "message". */
   onMessage(data: string): void;
   /**
-   * Called before the first read and after each, of whatever it was: waits before the next one, or throws what ends the stream.
+   * Called before the first read and after each, whatever was read: waits before the next one, or throws an error that ends the stream.
    * `events` are those, comments and lines that are neither.
    */
   onRead(read: { bytes: number; events: number }): Promise<void> | undefined;
 }
 
-/** What stands at the other end is no such server, or its stream broke. The message is the end of a sentence. */
+/** The other end is not such a server, or its stream broke. The message is the end of a sentence. */
 export class StreamError extends Error {
   override readonly name = "StreamError";
-  /** Whether there is such a server, though it is of no use. */
+  /** Whether there is such a server, though it is unusable. */
   readonly isAnswered: boolean;
   constructor(message: string, isAnswered = false) {
     super(message);
@@ -39,12 +39,12 @@ export class StreamError extends Error {
 
 const MAX_REDIRECTS = 3;
 const HEAD_TIMEOUT_MS = 30_000;
-/** For what follows the head of the answer to a message, which is nothing or a word. */
+/** The limit for the body of the answer to a message, which is empty or a word. */
 const REST_TIMEOUT_MS = 1_000;
 
 /**
  * Opens the stream at a path and reads it until it ends. Redirects are followed within the server.
- * @throws StreamError, or undici's, when it ends: there is no other end of it than a failure.
+ * @throws StreamError, or undici's, when it ends: every end is a failure.
  */
 export async function readEventStream(
   server: StreamServer,
@@ -131,7 +131,7 @@ export async function readEventStream(
   throw new StreamError("it ended its event stream");
 }
 
-/** Posts one message. @throws StreamError where it is not taken. */
+/** Posts one message. @throws StreamError when it is not accepted. */
 export async function postMessage(
   server: StreamServer,
   options: { path: string; headers: readonly string[]; text: string; signal: AbortSignal },
@@ -145,7 +145,7 @@ export async function postMessage(
     signal,
   });
   const { body } = answer;
-  // What it answers to the message comes on the stream: the rest is read for the connection's sake alone.
+  // The answer to the message comes on the stream: the rest is read only to keep the connection usable.
   body.on("error", () => undefined);
   const timer = setTimeout(() => body.destroy(), REST_TIMEOUT_MS).unref();
   body

@@ -14,26 +14,26 @@ interface Way {
 }
 
 /**
- * A replica that may be a server of HTTP+SSE, the transport of 2024-11-05. Once it is known for one, a bridge in this process
+ * A replica that may be a server of HTTP+SSE, the transport of 2024-11-05. Once it is known to be one, a bridge in this process
  * serves it as Streamable HTTP, in both protocol eras: each session, and each caller without one, has a stream of its own there.
  */
 export interface LegacyServer {
-  /** Path and query of its stream; null while it is not known for one. */
+  /** Path and query of its stream; null while it is not known to be one. */
   readonly path: string | null;
-  /** It was seen to be one. */
+  /** Records that it is one. */
   learn(path: string): void;
-  /** Asks it at each path in turn, unless it was asked a little while ago. Whether it is one. */
+  /** Asks it at each path in turn, unless it was asked recently. Answers whether it is one. */
   detect(paths: readonly string[]): Promise<boolean>;
-  /** To the bridge, started with the first call. */
+  /** A connection to the bridge, which is started with the first call. */
   way(timeoutSeconds: number): Promise<Way>;
-  /** Ends streams and sessions, after `drainMs` those that still answer. */
+  /** Ends streams and sessions; those that still answer, after `drainMs`. */
   close(drainMs: number): Promise<void>;
 }
 
 const DETECT_MS = 5_000;
-/** Before an endpoint nothing comes but comments. */
+/** Only comments precede the endpoint event. */
 const MAX_DETECT_BYTES = 1024 * 1024;
-/** How long "no" is believed. */
+/** How long a negative result is cached. */
 const ASK_AGAIN_MS = 30_000;
 const IDLE_MS = 60_000;
 const LOOK_EVERY_MS = 15_000;
@@ -42,7 +42,7 @@ const MAX_STREAMS = 1_024;
 
 export function createLegacyServer(options: {
   server: BridgedServer;
-  /** What must not be read in errors. */
+  /** Secrets to hide in errors. */
   secrets: readonly string[];
   /** Whether calls are under way. */
   isBusy: () => boolean;
@@ -77,7 +77,7 @@ export function createLegacyServer(options: {
         if (read > MAX_DETECT_BYTES) throw new StreamError("it does not come to its endpoint");
         return undefined;
       },
-      // It always ends by a failure: that it is none, or the end of the question.
+      // The stream always ends by a failure: it is no such server, or the question is over.
     }).catch((error: unknown) =>
       logger.debug({ path: candidate, reason: messageOf(error) }, "asked for an event stream"),
     );
@@ -95,7 +95,7 @@ export function createLegacyServer(options: {
   }
 
   async function start(timeoutSeconds: number): Promise<{ bridge: Bridge; pool: Pool; way: Way }> {
-    // Loaded when there is such a server: most have none.
+    // Loaded when there is such a server: most installations have none.
     const [{ createBridge }, { openStreamChild }] = await Promise.all([
       import("@toolyard/bridge/bridge.ts"),
       import("./stream-child.ts"),

@@ -14,10 +14,10 @@ import { pathOf } from "../mcp/references.ts";
 import type { Pace } from "./pace.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 
-/** How long a message waits for the one before to be taken: servers answer before they work, and those that do not must not block. */
+/** How long a message waits for the one before to be accepted: most servers answer before they work, and others must not block. */
 const IN_ORDER_MS = 250;
 
-/** One that a bridge speaks to. */
+/** A server that a bridge speaks to. */
 export interface BridgedServer extends StreamServer {
   readonly messagePaths: MessagePaths;
   readonly pace: Pace;
@@ -31,17 +31,17 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
   const stopped = new AbortController();
   const gone = Promise.withResolvers<void>();
   const endpoint = Promise.withResolvers<string>();
-  // Whoever posts hears of it; where nobody does, the stream's own end is told.
+  // The code that posts gets the error; if nothing is being posted, the stream's end is reported.
   endpoint.promise.catch(() => undefined);
   let handler: ChildHandler | null = null;
   let end: ChildEnd | null = null;
   let closing = false;
   let isOpened = false;
   let caller = "";
-  /** Of the message before, when it was taken. */
+  /** Settles once the message before was accepted. */
   let before: Promise<unknown> = Promise.resolve();
   streams += 1;
-  // No process has it.
+  // There is no process.
   const pid = -streams;
 
   const headers = (): string[] => (caller === "" ? [] : ["x-toolyard-user", caller]);
@@ -90,7 +90,7 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
     await postMessage(server, { path: await endpoint.promise, headers: headers(), text, signal: stopped.signal });
   }
 
-  /** Whoever waits for an answer is told that none will come. */
+  /** Tells callers that wait for an answer that none will come. */
   function refused(text: string, error: unknown): void {
     if (end !== null) return;
     log.write("SYSTEM", inFull({ reason: "a message was not taken", words: messageOf(error) }));

@@ -1,16 +1,16 @@
 /** How a call failed in the protocol's terms, whatever its HTTP status: the tool says so by `isError`, or it is a JSON-RPC error. */
 export type McpFailure = "RPC_ERROR" | "TOOL_ERROR";
 
-/** What an answer says of a call. */
+/** The outcome of a call by its answer. */
 export interface Outcome {
   readonly failure: McpFailure | null;
   /** Whether there was a result at all. */
   readonly answered: boolean;
-  /** Names of the tools that it lists, where it was looked at for them. */
+  /** Names of the tools that it lists, when it was searched for them. */
   readonly tools: readonly string[];
 }
 
-/** Reads an answer as it goes by. Keeps nothing of it but where it stands. */
+/** Reads a passing answer. Keeps only its own position in it. */
 export interface OutcomeWatch extends Outcome {
   see(chunk: Buffer): void;
 }
@@ -18,11 +18,11 @@ export interface OutcomeWatch extends Outcome {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const NEWLINE = 0x0a;
-/** Up to here a loop finds the end of a string sooner than a call into native code does. */
+/** Up to this length, a loop finds the end of a string sooner than a call into native code. */
 const SHORT_STRING = 64;
-/** Keys that matter are shorter, also spelled with escapes. */
+/** Keys that matter are shorter, even when spelled with escapes. */
 const MAX_KEY_BYTES = 64;
-/** Longer names are not told from their beginnings. */
+/** Longer names are not told apart. */
 const MAX_NAME_BYTES = 1_024;
 /** Of one answer. */
 const MAX_TOOLS = 2_000;
@@ -43,13 +43,13 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
   let isEscaped = false;
   let isKey = false;
   let key = "";
-  /** Whose value comes next. */
+  /** The key whose value comes next. */
   let awaited: "error" | "isError" | "name" | null = null;
 
   const isWatched = (): boolean =>
     depth === level || (isInResult && depth === level + 1) || (isInTools && depth === level + 3);
 
-  /** Goes on in a string. Answers the index after its end, or of what is not there yet. */
+  /** Goes on in a string. Answers the index after its end, or the end of the input so far. */
   function skipString(bytes: Buffer, from: number): number {
     let at = from;
     const near = Math.min(bytes.length, from + SHORT_STRING);
@@ -65,7 +65,7 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
       const end = quote === -1 ? bytes.length : quote;
       let before = end;
       while (before > at && bytes[before - 1] === BACKSLASH) before -= 1;
-      // What was left open before counts where nothing but backslashes came since.
+      // An escape left open before counts if only backslashes came since.
       const escapes = end - before + (before === at && isEscaped ? 1 : 0);
       isEscaped = escapes % 2 === 1;
       if (quote === -1) break;
@@ -156,7 +156,7 @@ export function watchJson({ lists = false } = {}): OutcomeWatch {
   };
 }
 
-/** Of an event stream: of each event's data. */
+/** Reads an event stream: each event's data. */
 export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
   const tools: string[] = [];
   let answered = false;
@@ -191,7 +191,7 @@ export function watchEvents(options: { lists?: boolean } = {}): OutcomeWatch {
         if (isLineEmpty) {
           failure ??= message.failure;
           answered ||= message.answered;
-          // One message of a stream is the answer; a server that sends more lists no more by it.
+          // One message of a stream is the answer; a server cannot list more tools by sending more.
           if (tools.length === 0) tools.push(...message.tools);
           message = watchJson(options);
         }
@@ -210,6 +210,6 @@ function unescaped(key: string): string {
   try {
     return String(JSON.parse(`"${key}"`));
   } catch {
-    return ""; // no JSON: the client finds out
+    return ""; // not JSON: the client finds out
   }
 }

@@ -14,28 +14,28 @@ export function streamIdOf(query: string): string {
 
 /** An event that is longer is not held. */
 const MAX_HELD_LENGTH = 64 * 1024;
-/** What may be the beginning of what is looked for. */
+/** The length of a tail that may be the beginning of the sought field. */
 const TAIL_LENGTH = 24;
 
-/** A line's end, and a blank line. Where the text ends in the middle of that one's end, the rest is a blank line more. */
+/** A line's end, and a blank line. If the text ends in the middle of that one's end, the rest is one more blank line. */
 const EVENT_END = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)/;
 const OF_ENDPOINT = /(?:^(?:\xef\xbb\xbf)?|[\r\n])event: ?endpoint[\r\n]/;
-/** The byte order mark that a stream may begin with is taken away by clients. */
+/** The byte order mark that may begin a stream, which clients remove. */
 const MARK = "\xef\xbb\xbf";
 
 /**
- * Holds each event of a stream until it is whole: what an `endpoint` event of an HTTP+SSE server (2024-11-05) names, the URL for
- * messages, becomes what `rewrite` makes of it. Clients act on every such event, not only on the first. All else goes on as it is.
+ * Holds each event of a stream until it is whole, and passes the URL for messages that an `endpoint` event of an HTTP+SSE server
+ * (2024-11-05) names through `rewrite`. Clients act on every such event, not only on the first. All else goes on unchanged.
  */
 export function createEndpointFilter(rewrite: (endpoint: string) => string): AnswerFilter {
-  /** Of the event that comes. */
+  /** The incomplete event. */
   let held: string[] = [];
   let length = 0;
   let tail = "";
   /** It goes on in parts. */
   let isLong = false;
   let isFirst = true;
-  /** One that was long is of an endpoint: nothing more goes on, so that no client comes to its end. */
+  /** An event that was too long names an endpoint: nothing more goes on, so that no client sees its end. */
   let isOver = false;
 
   function takePart(part: string, isEnd: boolean): string {
@@ -82,7 +82,7 @@ export function createEndpointFilter(rewrite: (endpoint: string) => string): Ans
 
 /** With one line of data for all of them: clients join them before they read the URL. */
 function rewriteEvent(event: string, mark: string, rewrite: (endpoint: string) => string): string {
-  // Most are none.
+  // Most events are not.
   if (!OF_ENDPOINT.test(event)) return event;
   const start = mark !== "" && event.startsWith(mark) ? mark : "";
   const lines = [...event.slice(start.length).matchAll(/([^\r\n]*)(\r\n|\n|\r)/g)].map(([, line = "", end = ""]) => {
@@ -93,7 +93,7 @@ function rewriteEvent(event: string, mark: string, rewrite: (endpoint: string) =
   if (lines.findLast(({ field }) => field === "event")?.value !== "endpoint" || data.length === 0) return event;
   const endpoint = rewrite(Buffer.from(data.map(({ value }) => value).join("\n"), "latin1").toString("utf8"));
   const written = `data: ${Buffer.from(endpoint, "utf8").toString("latin1")}`;
-  // As comments, the other lines of it keep line ends apart that would else be one.
+  // As comments, its other lines keep line ends apart that would otherwise merge.
   const lineOf = (it: (typeof lines)[number]) => (it === data[0] ? written : it.field === "data" ? ":" : it.line);
   return start + lines.map((it) => lineOf(it) + it.end).join("");
 }

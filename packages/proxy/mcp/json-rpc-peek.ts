@@ -1,17 +1,17 @@
-/** What a usage record needs of a JSON-RPC message. */
+/** The parts of a JSON-RPC message that a usage record needs. */
 export interface JsonRpcPeek {
   method: string | null;
   /** `params.name`. */
   name: string | null;
 }
 
-/** More than this of a body is not looked at. */
+/** The part of a body that is looked at. */
 export const PEEK_BYTES = 64 * 1024;
 const MAX_DEPTH_NOTED = 2;
 
 /**
  * Finds `method` and `params.name` in the beginning of a JSON-RPC message (or of a batch: its first message) without parsing
- * all of it. Skips strings and nesting; stops at the end of what it was given, so a message that was cut yields what was found.
+ * all of it. Skips strings and nesting; stops at the end of its input, so a truncated message yields the members found so far.
  */
 export function peekJsonRpc(text: string): JsonRpcPeek {
   const found: JsonRpcPeek = { method: null, name: null };
@@ -22,7 +22,7 @@ export function peekJsonRpc(text: string): JsonRpcPeek {
   /** Whether the object at depth 2 is `params`. */
   let inParams = false;
   let depth = 1;
-  /** Depth of arrays and of objects that are not of interest. */
+  /** Depth of arrays and of irrelevant objects. */
   let skipped = 0;
   let key: string | null = null;
   let expectsKey = true;
@@ -90,6 +90,6 @@ function readString(text: string, start: number, end: number): string | null {
     const value: unknown = JSON.parse(text.slice(start, end + 1));
     return typeof value === "string" ? value : null;
   } catch {
-    return null; // an escape that is none: the server will refuse the message
+    return null; // an invalid escape: the server will refuse the message
   }
 }

@@ -1,11 +1,11 @@
-/** What tools servers list, as their answers to `tools/list` went by: what a caller writes is otherwise just text. */
+/** The tools that servers list, learnt from passing answers to `tools/list`: other names that callers write are arbitrary text. */
 export interface ListedTools {
-  /** A page of a list; those of earlier pages and lists are kept while there is room. */
+  /** Adds a page of a list; names of earlier pages and lists are kept while there is room. */
   add(deploymentId: string, names: readonly string[]): void;
   has(deploymentId: string, name: string): boolean;
 }
 
-/** Of one deployment. */
+/** The most names of one deployment. */
 const MAX_NAMES = 2_000;
 const MAX_ALL_NAMES = 100_000;
 

@@ -4,7 +4,7 @@ import type { RequestHead } from "../calls/request-head.ts";
 
 const MAX_NAME = 256;
 
-/** What a call is in MCP's terms, for its usage record. */
+/** A call in MCP's terms, for its usage record. */
 export interface McpCall {
   method: string | null;
   /** `params.name`. */
@@ -21,7 +21,7 @@ export function readMcpCall(httpMethod: string, { mcpMethod, mcpName }: RequestH
   return { method: method?.slice(0, MAX_NAME) ?? null, name: name?.slice(0, MAX_NAME) ?? null };
 }
 
-/** Names that are no plain ASCII come as `=?base64?…?=`. */
+/** Names that are not plain ASCII come as `=?base64?…?=`. */
 function decodeName(value: string): string {
   const encoded = /^=\?base64\?([A-Za-z0-9+/=]*)\?=$/.exec(value)?.[1];
   return (encoded === undefined ? value : Buffer.from(encoded, "base64").toString("utf8")).slice(0, MAX_NAME);

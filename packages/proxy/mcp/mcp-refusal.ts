@@ -5,8 +5,8 @@ import type { RequestHead } from "../calls/request-head.ts";
 import { idTextOf } from "./round-trips.ts";
 
 /**
- * Whether an MCP client asks: its user is shown a JSON-RPC error, and of any other body at best its bytes. By its head: what
- * the protocol has clients accept, or a header that is the protocol's own.
+ * Whether an MCP client asks, which shows its user a JSON-RPC error, but of any other body at best its bytes. Decided by the head: the
+ * types that the protocol has clients accept, or one of the protocol's own headers.
  */
 export function isMcpHead(
   method: string | undefined,
@@ -23,7 +23,7 @@ export function isMcpHead(
   );
 }
 
-/** The id of the MCP request that is refused, as JSON: "null" where it has none or none is known. Null for what is no MCP. */
+/** The id of the MCP request that is refused, as JSON: "null" when it has none or none is known. Null when it is not MCP. */
 export function mcpIdOf({ request, path, head, deployment, body }: Call): string | null {
   const mcpPath = deployment?.mcpPathname ?? USUAL_MCP_PATH;
   const text =

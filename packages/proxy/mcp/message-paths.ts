@@ -1,6 +1,6 @@
-/** Where the open streams of an HTTP+SSE server want their messages: only who has such a stream may post there. */
+/** The paths at which the open streams of an HTTP+SSE server want their messages: only callers with such a stream may post there. */
 export interface MessagePaths {
-  /** Until the stream is forgotten, or names another. @param stream Any object that stands for it. */
+  /** Kept until the stream is forgotten, or names another. @param stream Any object that stands for it. */
   name(stream: object, path: string): void;
   forget(stream: object): void;
   /** Whether a server may read the path as one of them. */

@@ -5,24 +5,24 @@ import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 
 /**
- * What a replica's answer refers to, as clients of its route find it. A replica knows its own port and paths, which are
- * nobody's business and no client's way; references to elsewhere stay what they are.
+ * Rewrites references in a replica's answer for clients of its route. A replica knows its own port and paths, which are
+ * private and not reachable by clients; references to elsewhere stay as they are.
  */
 export interface References {
-  /** Null for what the route does not lead to. */
+  /** Null for a place that the route does not lead to. */
   atRoute(reference: string): string | null;
-  /** The route's URL of a path at the replica, whether or not calls may reach it by themselves. */
+  /** The route's URL of a path at the replica, whether or not calls may reach it on their own. */
   atAnyPath(path: string): string;
-  /** Path and query at the replica; null for what is elsewhere, or no reference. */
+  /** Path and query at the replica; null if it leads elsewhere, or is not a reference. */
   atReplica(reference: string): string | null;
 }
 
-/** Headers that refer to something (RFC 9110 §§8.7, 10.2.2; RFC 8288), and the one by which browsers are sent on. */
+/** Headers that refer to something (RFC 9110 §§8.7, 10.2.2; RFC 8288), and the one that makes browsers go elsewhere. */
 export const REFERRING = ["location", "content-location", "refresh", "link", "www-authenticate"] as const;
 
 /**
- * @param asked Path and query that the replica was asked for: relative references begin there.
- * @param prefix What precedes `/mcp/{slug}` for clients.
+ * @param asked Path and query of the request to the replica: the base of relative references.
+ * @param prefix The URL before `/mcp/{slug}` for clients.
  */
 export function referencesOf(options: {
   call: Call;
@@ -54,7 +54,7 @@ export function referencesOf(options: {
       const url = resolve(reference);
       if (url === null) return reference;
       const { mcpTarget } = replica.target;
-      // A secret path stays one.
+      // A secret path stays secret.
       const isSecret = mcpTarget !== "" && isMcpEndpoint(url.pathname, { mcpPathname: pathOf(mcpTarget), paths: null });
       const path = isSecret ? deployment.mcpPathname : withoutStart(url.pathname, replica.pathPrefix);
       const { paths } = deployment;
@@ -66,7 +66,7 @@ export function referencesOf(options: {
   };
 }
 
-/** A referring header's value with its references at the route; null where it is left out. */
+/** A header's value with its references rewritten to the route; null when the header is left out. */
 export function rewriteReferring(
   name: (typeof REFERRING)[number],
   value: string,

@@ -2,21 +2,21 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { decodePlace, encodePlace } from "./session-id.ts";
 
 /**
- * `requestState` of revision 2026-07-28 as clients hold it: what a server said when it asked for input, and the replica that
- * said it, signed over who called what. Any proxy with the key finds the replica for the next round without remembering
- * anything; another user's, another call's, an old or a changed one is not opened.
+ * `requestState` of revision 2026-07-28 as clients hold it: the state of a server that asked for input, and its
+ * replica, signed over caller and call. Any proxy with the key finds the replica for the next round without remembering
+ * anything; a state of another user or call, an old or a changed one is not opened.
  */
 export interface RequestStates {
   sign(state: { replicaId: string; own: string }, call: StatefulCall): string;
-  /** Null unless this proxy's kin signed it for this call, not too long ago. */
+  /** Null unless a proxy with this key signed it recently for this call. */
   open(state: string, call: StatefulCall): { replicaId: string; own: string } | null;
 }
 
-/** What another round of a call has in common with the one before. */
+/** The data that the rounds of a call have in common. */
 export interface StatefulCall {
   subject: string;
   toolId: string;
-  /** As their headers have them. */
+  /** As in their headers. */
   mcpMethod: string;
   mcpName: string;
 }
@@ -33,7 +33,7 @@ export function createRequestStates(options: { key: string; now: () => number })
   const key = Buffer.from(options.key, "base64url");
 
   function macOf(content: Buffer, { subject, toolId, mcpMethod, mcpName }: StatefulCall): Buffer {
-    // JSON keeps the parts apart, whatever they hold; the content comes last and has no end of its own.
+    // JSON keeps the parts apart, whatever their content; the state comes last and has no delimiter.
     const call = JSON.stringify(["toolyard request state 1", subject, toolId, mcpMethod, mcpName]);
     return createHmac("sha256", key).update(`${call}\n`).update(content).digest().subarray(0, MAC_BYTES);
   }

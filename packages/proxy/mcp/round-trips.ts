@@ -4,8 +4,8 @@ import type { Call } from "../calls/call.ts";
 import type { RequestStates, StatefulCall } from "./request-state.ts";
 
 /**
- * Calls of revision 2026-07-28 that a server may answer with a question: what goes by as `requestState` is signed on its way
- * to the client and opened on its way back. Everything else of bodies and answers keeps its bytes.
+ * Calls of revision 2026-07-28 that a server may answer with a question: `requestState` is signed on its way to the client
+ * and opened on its way back. All other bytes of bodies and answers stay as they are.
  */
 
 const METHODS = new Set(["tools/call", "prompts/get", "resources/read"]);
@@ -45,7 +45,7 @@ export function openState(
   const last = spans.at(-1);
   if (last === undefined) return null;
   const value = parse(text.slice(last.start, last.end));
-  // The server refuses what is no text.
+  // The server refuses invalid text.
   if (typeof value !== "string") return value === null ? null : "invalid";
   const opened = states.open(value, call);
   if (opened === null) return "invalid";
@@ -63,7 +63,7 @@ export function idTextOf(body: Buffer): string {
     : "null";
 }
 
-/** A JSON-RPC answer with its `requestState` signed, if it is a question that has one. */
+/** A JSON-RPC answer with its `requestState` signed, if it is a question with one. */
 export function signState(json: Buffer, sign: (own: string) => string): Buffer {
   if (!mayHoldState(json)) return json;
   const text = json.toString("latin1");
@@ -85,9 +85,9 @@ function asLatin1(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }
 
-/** What may be held of all bodies and answers at once, so that many large ones do not fill the memory. */
+/** The budget for all bodies and answers held at once, so that many large ones do not fill the memory. */
 export interface HeldBytes {
-  /** False when there is no room for so many more. */
+  /** False when there is no room for that many more. */
   take(bytes: number): boolean;
   give(bytes: number): void;
 }
@@ -108,17 +108,17 @@ export function createHeldBytes(maxBytes: number): HeldBytes {
 
 /** An answer on its way to the client. */
 export interface AnswerFilter {
-  /** What can go on; null while all is held. */
+  /** The bytes that can go on; null while all are held. */
   push(chunk: Buffer): Buffer | null;
   end(): Buffer | null;
-  /** The answer broke: what was held of it is dropped. */
+  /** The answer broke: drops the bytes held of it. */
   drop(): void;
 }
 
-/** A longer answer, or event, goes on as it is. */
+/** A longer answer or event goes on unchanged. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
 
-/** Of the line breaks that end an event, what may have come before the rest. */
+/** The part of an event's final line breaks that may come before the rest. */
 const TAIL_BYTES = 2;
 
 /** Chunks that are held until they are whole. */
@@ -130,11 +130,11 @@ function createHold(budget: HeldBytes) {
     get bytes() {
       return bytes;
     },
-    /** Its last bytes: the beginning of what may end an event. */
+    /** Its last bytes, which may be the beginning of an event's end. */
     get tail() {
       return tail;
     },
-    /** False when it is too much: all is then to be taken. */
+    /** False when it is too much: the caller must then take all chunks. */
     add(chunk: Buffer): boolean {
       const fits = bytes + chunk.length <= MAX_HELD_BYTES && budget.take(chunk.length);
       chunks.push(chunk);

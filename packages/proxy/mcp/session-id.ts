@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 
-/** Where a session lives, and what its replica calls it. */
+/** A session's replica, and the replica's own id of it. */
 export interface SessionPlace {
   replicaId: string;
   ownId: string;
@@ -9,11 +9,11 @@ export interface SessionPlace {
 
 /**
  * `Mcp-Session-Id` as clients hold it: the replica and its own session id, signed with the user. Any proxy with the key finds the replica
- * without remembering anything; what somebody else holds, or made up, is not opened.
+ * without remembering anything; an id that is another user's or forged is not opened.
  */
 export interface SessionIds {
   sign(place: SessionPlace, subject: string): string;
-  /** Null unless this proxy's kin signed it for this subject. */
+  /** Null unless a proxy with this key signed it for this subject. */
   open(sessionId: string, subject: string): SessionPlace | null;
 }
 
@@ -21,20 +21,20 @@ export interface SessionIds {
 const MAC_BYTES = 16;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const MAX_LENGTH = 4096;
-/** Of all that are remembered: servers may make their ids as long as headers may be. */
+/** Characters of all remembered ids: servers may make an id as long as a header may be. */
 const MAX_REMEMBERED_CHARACTERS = 4_000_000;
 
 /** @param key Base64url, the route table's `sessionKey`. */
 export function createSessionIds(options: { key: string }): SessionIds {
   const key = Buffer.from(options.key, "base64url");
-  /** Opened before, so that a call of a running session costs no HMAC. */
+  /** Ids opened before, so that a call of a running session costs no HMAC. */
   const remembered = new LRUCache<string, SessionPlace & { subject: string }>({
     maxSize: MAX_REMEMBERED_CHARACTERS,
     sizeCalculation: ({ ownId, subject }, sessionId) => 100 + sessionId.length + ownId.length + subject.length,
   });
 
   function macOf({ replicaId, ownId }: SessionPlace, subject: string): Buffer {
-    // JSON keeps the parts apart, whatever they hold.
+    // JSON keeps the parts apart, whatever their content.
     const signed = JSON.stringify(["toolyard session 1", subject, replicaId, ownId]);
     return createHmac("sha256", key).update(signed).digest().subarray(0, MAC_BYTES);
   }

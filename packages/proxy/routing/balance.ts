@@ -1,4 +1,4 @@
-/** What balancing needs to know of a replica. */
+/** A replica as balancing sees it. */
 export interface Candidate {
   readonly id: string;
   readonly ready: boolean;
@@ -57,7 +57,7 @@ function byWeight<Entry extends { deployment: { weight: number } }>(
   random: () => number,
 ): Entry | undefined {
   const total = entries.reduce((sum, { deployment }) => sum + Math.max(0, deployment.weight), 0);
-  // Weights that give nobody anything say nothing.
+  // Weights that are all zero are ignored.
   if (total <= 0) return entries[Math.floor(random() * entries.length)];
   let left = random() * total;
   for (const entry of entries) {

@@ -1,32 +1,32 @@
 import type { Replica } from "./replica.ts";
 
 /**
- * Tells the control plane which replicas have calls that are within their time though nothing comes of them: a probe that they do not
- * answer either says nothing. Bridges know that of their servers themselves; other servers are known by this alone.
+ * Tells the control plane which replicas have silent calls within their time limit: an unanswered probe of such a replica proves
+ * nothing. Bridges know that of their servers themselves; for other servers, this is the only source.
  */
 export interface BusyReplicas {
   /** @param timeoutMs The call's time, until its first byte and between bytes */
   began(replica: Replica, timeoutMs: number): void;
-  /** Something came of it. */
+  /** Notes that bytes of its answer came. */
   heard(replica: Replica): void;
-  /** @param isAnswered Whether it ended by an answer; else the server may be in it still, of which its leaving told it nothing. */
+  /** @param isAnswered Whether it ended by an answer; else the server may still work on it, unaware that its client has left. */
   ended(replica: Replica, isAnswered: boolean): void;
   close(): void;
 }
 
 interface Debt {
   calls: number;
-  /** Since when it has calls and nothing at all came; newer calls do not change that, or what hangs would be excused for ever. */
+  /** Since when it has calls without any answer; newer calls do not change that, or a hanging server would be excused for ever. */
   silentSince: number | null;
   timeoutMs: number;
 }
 
 const INTERVAL_MS = 1_000;
-/** What was heard of lately answers probes, too. */
+/** A replica heard from lately answers probes, too. */
 const SILENT_MS = 250;
 
 export function createBusyReplicas(options: {
-  /** Failures are its own matter: the next report comes soon. */
+  /** The callback handles its own failures: the next report comes soon. */
   report: (replicaIds: string[]) => void;
   now: () => number;
 }): BusyReplicas {
@@ -43,7 +43,7 @@ export function createBusyReplicas(options: {
       else if (silentMs >= SILENT_MS && silentMs < timeoutMs) busy.push(replica.id);
     }
     if (busy.length > 0) report(busy);
-    // Where there are no calls, nothing wakes the machine.
+    // Without calls, nothing wakes the machine.
     if (debts.size > 0) timer = setTimeout(look, INTERVAL_MS).unref();
   }
 

@@ -1,5 +1,5 @@
 /**
- * What calls themselves show of a replica: `maxFailures` connect errors or resets within `windowMs` trip it for `firstTripMs`, doubled each
+ * A replica's health as its calls show it: `maxFailures` connect errors or resets within `windowMs` trip it for `firstTripMs`, doubled each
  * time until a call succeeds after a trip (outlier detection, as in Envoy).
  */
 export interface PassiveHealth {
@@ -24,7 +24,7 @@ export function createPassiveHealth(
       failures = [];
     },
     succeeded() {
-      // One good answer does not undo failures beside it, but ends the doubling.
+      // One good answer does not undo failures around it, but ends the doubling.
       if (tripMs !== firstTripMs) tripMs = firstTripMs;
     },
     isTripped: (now) => now < trippedUntil,

@@ -1,7 +1,7 @@
 import type { Logger } from "@toolyard/service-kit";
 import type { RefusedRoute, RouteTable } from "@toolyard/routes";
 
-/** Routes of the control plane's table that are not as agreed: each is logged once, until it is good again or gone. */
+/** Invalid routes of the control plane's table: each is logged once, until it is good again or gone. */
 export interface RefusedRoutes {
   note(table: RouteTable, refused: readonly RefusedRoute[]): void;
   count(): number;
@@ -9,7 +9,7 @@ export interface RefusedRoutes {
 
 export function createRefusedRoutes({ logger }: { logger: Logger }): RefusedRoutes {
   let keys = new Set<string>();
-  /** Of the whole table that is coming, in parts. */
+  /** Those of the whole table that is arriving, in parts. */
   let coming: Set<string> | null = null;
   return {
     note(table, refused) {

@@ -11,24 +11,24 @@ import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
 import { createHeldBytes } from "../mcp/round-trips.ts";
 
-/** A target of the route table with what this proxy knows of it: its connections and its calls under way. */
+/** A target of the route table with this proxy's state of it: its connections and its calls under way. */
 export interface Replica extends Candidate {
   readonly target: RouteTarget;
   outstanding: number;
   setReady(ready: boolean): void;
   readonly health: PassiveHealth;
-  /** What precedes the call's path: the path of the target's URL, mostly "". */
+  /** The prefix of the call's path: the path of the target's URL, mostly "". */
   readonly pathPrefix: string;
-  /** Name, value…: the credential and what else this target takes. */
+  /** Name, value…: the credential and further headers for this target. */
   readonly headers: readonly string[];
   /** Lower-case names of `headers` beside the credential: a client's own are not sent. */
   readonly ownHeaders: ReadonlySet<string> | null;
-  /** Its MCP endpoint with a slash more or less at the end, where a redirect led there: the next calls go there at once. */
+  /** Its MCP endpoint with a trailing slash added or removed, when a redirect led there: the next calls go there at once. */
   movedTo: string | null;
   readonly messagePaths: MessagePaths;
-  /** What is known of it as a server of HTTP+SSE; null for a bridge, which is none. */
+  /** Its state as a possible server of HTTP+SSE; null for a bridge, which never is one. */
   readonly legacy: LegacyServer | null;
-  /** Good for a call that is sent at once. Opened by calls, closed with the last connection: of thousands of routes few are called. */
+  /** Use it at once. Opened by calls and closed with the last connection, since few of thousands of routes are called. */
   pool(): Dispatcher;
   /** Takes no new call; running ones end by themselves. */
   retire(): void;
@@ -41,10 +41,10 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const KEEP_ALIVE_MS = 4_000;
 /** For calls of HTTP+SSE servers that still run; their streams end after it. */
 const RETIRED_DRAIN_MS = 30_000;
-/** Of messages of HTTP+SSE servers that are not whole yet: some of the longest. */
+/** Bytes of incomplete messages of HTTP+SSE servers: room for some of the longest. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
-/** @param onPoolError What a pool says when it cannot be closed in order. */
+/** @param onPoolError Receives the error of a pool that cannot be closed in order. */
 export function createReplica(options: {
   target: RouteTarget;
   allowPrivateRemotes: boolean;
@@ -56,7 +56,7 @@ export function createReplica(options: {
   const url = new URL(target.url);
   const guarded = target.remote && !allowPrivateRemotes;
   const extra = target.headers.flatMap(({ name, value }) => [name.toLowerCase(), value]);
-  // An address that the operator does not allow is never ready.
+  // A replica at an address that the operator does not allow is never ready.
   const refused = guarded && namesPrivateAddress(url);
   let pool: Pool | null = null;
   let ready = target.ready && !refused;

@@ -5,18 +5,18 @@ import { routeTableSchema, type RouteTable } from "@toolyard/routes";
 import type { Applied } from "./routes.ts";
 
 /**
- * The route table on disk, sealed, mode 0600: what a proxy begins with until the control plane answers. A line for each part of the
- * table and each change since, so that a change costs what it is and not what the table is; now and then it is written anew. It may lack the
- * last moments, which the control plane tells again.
+ * The route table on disk, sealed, mode 0600: a proxy begins with it until the control plane answers. It has a line for each part of the
+ * table and each change since, so that a write costs as much as the change and not as the table; now and then it is written anew. It may lack the
+ * last moments, which the control plane sends again.
  */
 export interface RoutesFile {
-  /** What `Routes.apply` takes, in order. Ends early where a line does not open or is not whole. */
+  /** The arguments of `Routes.apply`, in order. Ends early at a line that does not open or is not whole. */
   read(): AsyncGenerator<RouteTable>;
-  /** Notes what came of `Routes.apply`, to be written a moment later. */
+  /** Queues the outcome of `Routes.apply`, to be written a moment later. */
   note(table: RouteTable, applied: Applied): void;
-  /** Writes what is noted. */
+  /** Writes the queued lines. */
   flush(): Promise<void>;
-  /** Writes what is noted, and closes. */
+  /** Writes the queued lines, and closes. */
   close(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ const WRITE_AFTER_MS = 100;
 const MIN_CHANGES_BYTES = 256 * 1024;
 const CONTEXT = "routes.json";
 
-/** @param options.parts The table as it is, as `Routes.parts` gives it. */
+/** @param options.parts The current table, as of `Routes.parts`. */
 export function createRoutesFile(options: {
   path: string;
   sealer: Sealer;
@@ -37,7 +37,7 @@ export function createRoutesFile(options: {
   let tableBytes = 0;
   let changesBytes = 0;
   let noted: RouteTable[] = [];
-  /** What is on disk does not lead to the table that there is: it is written anew, not added to. */
+  /** The file does not lead to the current table: it is written anew, not added to. */
   let isStale = true;
   let timer: NodeJS.Timeout | null = null;
   let writing: Promise<void> = Promise.resolve();
@@ -56,9 +56,9 @@ export function createRoutesFile(options: {
     await file.datasync();
   }
 
-  /** In a file of its own until it is whole. A proxy that is still draining may write the same: the last to do so has the name. */
+  /** Written to a temporary file until it is whole. A proxy that is still draining may do the same: the last one gets the name. */
   async function rewrite(table: Iterable<RouteTable>): Promise<void> {
-    // What is noted from here on is added behind it, whether it is in it or not.
+    // Lines queued from here on are appended, even if their change is in it already.
     noted = [];
     isStale = false;
     await release();
@@ -146,7 +146,7 @@ async function openIfThere(path: string): Promise<FileHandle | null> {
   }
 }
 
-/** Null for what another version or credential wrote, and for what is damaged. */
+/** Null for a line of another version or credential, and for a damaged one. */
 function parseLine(line: string, sealer: Sealer): RouteTable | null {
   try {
     const parsed = routeTableSchema.safeParse(JSON.parse(sealer.open(line, CONTEXT)));

@@ -21,31 +21,31 @@ export interface DeploymentRoute extends Route {
   readonly otherEndpoint: string;
 }
 
-/** What `/mcp/{slug}@{ref}/v1` leads to: one deployment, or several that share the calls by weight. */
+/** The target of `/mcp/{slug}@{ref}/v1`: one deployment, or several that share the calls by weight. */
 export interface RouteGroup {
   readonly toolId: string;
   readonly deployments: readonly [DeploymentRoute, ...DeploymentRoute[]];
 }
 
-/** What came of taking something in: nothing yet, a whole table, or a change of the one there was. */
+/** The outcome of `apply`: nothing yet, a whole table, or a change of the present one. */
 export type Applied = "NOTHING" | "TABLE" | "CHANGE";
 
 /** The route table, live. */
 export interface Routes {
   /**
-   * Takes in a whole table, a part of one or a change: work as large as what is given. A whole table takes the place of the one before
+   * Takes in a whole table, a part of one or a change, with work in proportion to its argument. A whole table replaces the one before
    * when its last part has come. Replicas in both keep their connections; calls under way go on.
    */
   apply(table: RouteTable): Applied;
-  /** What to ask the control plane on from, "" for the whole table. Parts of one that has not come whole are forgotten. */
+  /** The version from which to ask the control plane on; "" for the whole table. Parts of one that has not come whole are forgotten. */
   resume(): string;
-  /** The table as it is, in parts of a bounded size that `apply` takes; null before the first. Good while the table changes, too, where the changes are applied after it. */
+  /** The current table, in parts of a bounded size that `apply` takes; null before the first. May be read while the table changes, if the changes are applied after it. */
   parts(): Generator<RouteTable> | null;
   /** Null before the first table. */
   version(): string | null;
   count(): number;
   find(slug: string, ref: string): RouteGroup | undefined;
-  /** Calls `listener` once, after the next change of what this leads to. Answers how to take that back. */
+  /** Calls `listener` once, after the next change of this address's targets. Returns a function that unsubscribes. */
   onceChanged(slug: string, ref: string, listener: () => void): () => void;
   /** Null before the first table. */
   sessionIds(): SessionIds | null;
@@ -55,7 +55,7 @@ export interface Routes {
   close(): Promise<void>;
 }
 
-/** Routes by key, and the groups that they make by address. */
+/** Routes by key, and their groups by address. */
 interface Table {
   routes: Map<string, DeploymentRoute>;
   groups: Map<string, RouteGroup>;
@@ -123,12 +123,12 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
     for (const listener of listeners ?? []) listener();
   }
 
-  /** Takes the place of the table; what only that had is let go. */
+  /** Replaces the table, and releases replicas that only the old one had. */
   function replaceBy(next: Table): void {
     const before = table;
     table = next;
     for (const route of before.routes.values()) release(route);
-    // Who is woken may wait again.
+    // A listener that is woken may wait again.
     const told = [...waiting.values()].flatMap((listeners) => [...listeners]);
     waiting.clear();
     for (const listener of told) listener();
@@ -145,7 +145,7 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
       if (route) addresses.add(addressOf(route.slug, route.ref));
       return route;
     };
-    // What both have is taken before it is let go.
+    // Replicas in both are acquired before they are released.
     const before = routes.map((route) => {
       const taken = take(route);
       note(taken);
@@ -210,7 +210,7 @@ function setGroup({ groups }: Table, address: string, deployments: readonly Depl
   else groups.delete(address);
 }
 
-/** Its last part has no routes: it says as of when the table is, which it may be ahead of. */
+/** Its last part has no routes: it tells the version of the table, which may be behind the routes. */
 function* partsOf(
   latest: Pick<RouteTable, "version" | "position" | "sessionKey">,
   routes: Iterable<DeploymentRoute>,

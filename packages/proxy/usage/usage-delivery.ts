@@ -5,9 +5,9 @@ import type { UsageJournal } from "./usage-journal.ts";
 
 /** Hands sealed batches to the control plane, one after the other, each until it is acknowledged. */
 export interface UsageDelivery {
-  /** There may be something to hand over. */
+  /** Says that there may be batches to hand over. */
   wake(): void;
-  /** Tries for at most `ms` to hand over all there is. */
+  /** Tries for at most `ms` to hand over all batches. */
   drain(ms: number): Promise<void>;
   close(): Promise<void>;
 }
@@ -30,7 +30,7 @@ export function startUsageDelivery(options: {
     const batch = await journal.readBatch(id);
     const refused = batch === null ? null : await attempt(batch);
     if (refused === null) return journal.removeBatch(id);
-    // It would be refused for ever, and all after it would wait.
+    // It would be refused for ever and block all after it.
     logger.error({ batch: id, reason: refused }, "the control plane refuses a batch of usage; it is set aside");
     return journal.refuseBatch(id);
   }

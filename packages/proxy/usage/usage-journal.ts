@@ -9,12 +9,12 @@ export interface UsageRecord {
   at: string;
   toolId: string;
   deploymentId: string;
-  /** A template such as `/mcp/{slug}/v1/mcp`; never what a caller typed. */
+  /** A template such as `/mcp/{slug}/v1/mcp`; never a caller's text. */
   endpoint: string;
   method: string;
   mcpMethod: string | null;
   mcpTool: string | null;
-  /** Whether the server listed it. Null where only the outcome of this call says something. */
+  /** Whether the server listed it. Null when only the outcome of this call tells. */
   mcpToolKnown: boolean | null;
   statusCode: number;
   mcpFailure: McpFailure | null;
@@ -37,7 +37,7 @@ export interface UsageJournal {
   /** The control plane will never take it: set aside and counted. */
   refuseBatch(id: string): Promise<void>;
   stats(): { batches: number; bytes: number; dropped: number };
-  /** Writes and seals what is open. */
+  /** Writes and seals the open batch. */
   flush(): Promise<void>;
   close(): Promise<void>;
 }
@@ -105,7 +105,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     return working;
   }
 
-  /** Writes what waits; seals what is full, old, or is to be. Never rejects: what the disk does not take is dropped and counted. */
+  /** Writes waiting records; seals the batch when it is full, old, or asked for. Never rejects: records that cannot be written are dropped and counted. */
   async function work(seals: boolean): Promise<void> {
     while (waiting.length > 0) {
       const room = batchRecords - (current?.records ?? 0);
@@ -160,7 +160,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     }
   }
 
-  /** After a failed write: what was written before may still be good. */
+  /** After a failed write: earlier records may still be good. */
   async function abandon(): Promise<void> {
     if (current && current.records > 0) return seal();
     if (!current) return;
@@ -194,7 +194,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       // A line without its end was being written when the process was killed.
       const whole = lines.subarray(0, Math.max(0, lines.lastIndexOf(NEWLINE)));
       if (whole.length === 0) return null;
-      // JSON escapes the newlines of what it holds: each byte of one stands between two records.
+      // JSON escapes newlines in its strings, so that each newline byte stands between two records.
       for (let at = whole.indexOf(NEWLINE); at !== -1; at = whole.indexOf(NEWLINE, at + 1)) whole[at] = COMMA;
       return Buffer.concat([Buffer.from(`{"id":"${id}","records":[`), whole, Buffer.from("]}")]);
     },

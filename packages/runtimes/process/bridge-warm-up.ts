@@ -10,7 +10,7 @@ export interface BridgeWarmUp {
 
 /**
  * Fills the bridge's compile cache once, outside the sandbox: in it the project is read-only, and each bridge would compile
- * all of itself again, which takes 100 ms and 35 MB. Whoever starts a bridge meanwhile gets one as before, only slower.
+ * all of itself again, which takes 100 ms and 35 MB. A bridge started meanwhile works as before, only slower.
  */
 export function warmUpBridge({ log }: { log: Logger }): BridgeWarmUp {
   // Whatever Node is told by its environment is for this process; the cache needs none of it, nor any secret.

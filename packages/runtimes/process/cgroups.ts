@@ -29,7 +29,7 @@ export interface Cgroups {
    * @throws the system's error
    */
   enter(folders: readonly string[], pid: number): void;
-  /** What runs in it; null where there is no such group. */
+  /** Its processes; null when there is no such group. */
   members(folders: readonly string[]): number[] | null;
   /** Whether the kernel ended one of its processes for want of memory. */
   ranOutOfMemory(folders: readonly string[]): boolean;

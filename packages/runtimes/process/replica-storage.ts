@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { statusOf } from "./paths.ts";
 import { removeTree } from "./tree-removal.ts";
 
-/** What one replica keeps over restarts. */
+/** The storage that one replica keeps over restarts. */
 interface Kept {
   /** Seen as the home folder, in a sandbox. */
   home: string;
@@ -23,18 +23,18 @@ interface Kept {
 export interface ReplicaStorage {
   /** Makes the folders. `user` is whose deployment it is. */
   prepare(user: string, replicaId: string): Kept;
-  /** What only this replica writes to. */
+  /** Folders to which only this replica writes. */
   ownFolders(replicaId: string): string[];
-  /** What all replicas of a user write to. */
+  /** Folders to which all replicas of a user write. */
   sharedFolder(user: string): string;
-  /** Removes what is one replica's alone. */
+  /** Removes the storage that only this replica uses. */
   remove(replicaId: string): Promise<void>;
 }
 
 export function createReplicaStorage(options: {
   /** Where homes are: what servers keep there is data. Absolute path. */
   homes: string;
-  /** Where the caches are: what is in them can be fetched again. Absolute path. */
+  /** Where the caches are: their contents can be fetched again. Absolute path. */
   caches: string;
   hostEnv: Record<string, string | undefined>;
 }): ReplicaStorage {

@@ -3,7 +3,7 @@ import { systemCodeOf, ToolyardError } from "@toolyard/service-kit/errors/errors
 import type { Cgroups } from "./cgroups.ts";
 import type { ProcessEntry, ProcessTable } from "./process-table.ts";
 
-/** By what a replica's processes are known. */
+/** The identification of a replica's processes. */
 export interface Target {
   name: string;
   main: { pid: number; startToken: string } | null;
@@ -154,7 +154,7 @@ function send(pid: number, signal: "SIGTERM" | "SIGKILL"): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    // Gone in between, which is what is wanted.
+    // Gone in between, as desired.
     if (systemCodeOf(error) !== "ESRCH") throw error;
   }
 }

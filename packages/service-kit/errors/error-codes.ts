@@ -1,14 +1,14 @@
 /** One code of an error (`extensions.code`). docs/errors.md is held to these rows. */
 interface ErrorRow {
-  /** HTTP status in REST and at the proxy; null where the error comes only within an answer or a stream. */
+  /** HTTP status in REST and at the proxy; null when the error comes only within an answer or a stream. */
   status: number | null;
-  /** HTTP status of a refused request in GraphQL over HTTP, where its specification has another. */
+  /** HTTP status of a refused request in GraphQL over HTTP, where its specification differs. */
   graphqlStatus?: number;
-  /** What is wrong, and what a client does about it. */
+  /** What is wrong, and how a client should react. */
   meaning: string;
 }
 
-/** What services throw. */
+/** Codes that services throw. */
 export const serviceErrors = {
   UNAUTHENTICATED: {
     status: 401,
@@ -48,7 +48,7 @@ export const serviceErrors = {
   },
 } as const satisfies Record<string, ErrorRow & { status: number }>;
 
-/** What the gateway says of operations and streams by itself. */
+/** The gateway's own codes for operations and streams. */
 export const graphqlErrors = {
   GRAPHQL_PARSE_FAILED: { status: 400, meaning: "The document is not GraphQL." },
   GRAPHQL_VALIDATION_FAILED: { status: 400, meaning: "The document is not valid for this graph." },
@@ -98,7 +98,7 @@ export function graphqlStatusOf(code: unknown): number {
 
 /**
  * Why a WebSocket of a GraphQL protocol is closed. Its clients do not connect again after 4401, and do after the others:
- * whoever says who calls may be away for a moment.
+ * the service that identifies callers may be away for a moment.
  */
 export function closeCodeOf(code: ErrorCode): number {
   if (code === "INTERNAL_SERVER_ERROR") return 4500;

@@ -57,7 +57,7 @@ export function preconditionFailed(gate: string, reason: string, cause?: unknown
   return new ToolyardError("PRECONDITION_FAILED", reason, { unmet: [{ gate, reason }], cause });
 }
 
-/** NOT_FOUND for what a caller named by `reference`. `close`: what they may have meant, of what they may see. */
+/** NOT_FOUND for a caller's `reference`. `close`: things that they may have meant, and may see. */
 export function notFound(what: string, reference: string, close: readonly string[] = []): ToolyardError {
   const shown = JSON.stringify(
     reference.length > MAX_SHOWN_REFERENCE ? `${reference.slice(0, MAX_SHOWN_REFERENCE)}…` : reference,
@@ -74,11 +74,11 @@ export function withoutStop(sentence: string): string {
   return sentence.trimEnd().replace(/(?<![.])[.;:]$/, "");
 }
 
-/** The message of anything thrown. An object that is no error may have no text form of its own. */
+/** The message of anything thrown. An object that is not an error may have no text form of its own. */
 export function messageOf(error: unknown): string {
   if (error instanceof Error) return error.message;
   const isPlain = typeof error !== "object" && typeof error !== "function";
-  // Of `unknown`, TypeScript does not know what is left then.
+  // TypeScript does not narrow `unknown` by exclusion.
   return isPlain ? String(error as string | number | undefined) : Object.prototype.toString.call(error);
 }
 
@@ -131,7 +131,7 @@ export function problemDetails(error: unknown, requestId: string): ProblemDetail
   };
 }
 
-/** What a client is told of an error in GraphQL: the message when it is public, else a neutral one. */
+/** The form of an error that a GraphQL client sees: with its message when it is public, else a neutral one. */
 export function publicMessage(error: unknown): string {
   return isPublic(error) ? error.message : INTERNAL_MESSAGE;
 }

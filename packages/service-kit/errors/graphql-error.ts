@@ -6,7 +6,7 @@ export function graphqlError(code: GraphqlErrorCode, message: string, options: G
   return new GraphQLError(message, { ...options, extensions: { code, ...options.extensions } });
 }
 
-/** Another's error with a code from the table, and a message of a length that may be sent. */
+/** A library's error with a code from the table, its message cut to a length that may be sent. */
 export function withCode(code: GraphqlErrorCode, { message, nodes, source, positions, extensions }: GraphQLError) {
   return graphqlError(code, shortened(message), {
     nodes: nodes ?? null,
@@ -16,7 +16,7 @@ export function withCode(code: GraphqlErrorCode, { message, nodes, source, posit
   });
 }
 
-/** Names are as long as a client likes, and some errors say them again for each place. */
+/** Names are as long as a client likes, and some errors repeat them for each place. */
 export function shortened(text: string): string {
   return text.length > MAX_MESSAGE_LENGTH ? `${text.slice(0, MAX_MESSAGE_LENGTH)}…` : text;
 }

@@ -2,7 +2,7 @@ import { messageOf } from "./errors.ts";
 
 const WORD = /true|false|null|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
-/** What is wrong with a text that a parser of JSON refused, and where, as the end of a sentence. Shows at most one character of it. */
+/** Why and where a JSON parser refused a text, as the end of a sentence. Shows at most one character of the text. */
 export function jsonProblem(text: string, error: unknown): string {
   const told = /^(.*?)(?: in JSON)? at position (\d+)/s.exec(messageOf(error));
   const at = told ? Number(told[2]) : unexpectedAt(text);
@@ -22,7 +22,7 @@ function placeOf(text: string, at: number): string {
   return `at line ${line}, column ${at - start + 1}`;
 }
 
-/** Where a value was expected and is none: the one mistake whose place JSON.parse does not tell. */
+/** The place of a missing value: the one mistake whose place JSON.parse does not tell. */
 function unexpectedAt(text: string): number {
   const isList: boolean[] = [];
   let [wantsValue, before] = [true, ""];

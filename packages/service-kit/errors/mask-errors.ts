@@ -3,7 +3,7 @@ import { isPublic, messageOf, publicMessage } from "./errors.ts";
 import type { Logger } from "../process/log.ts";
 
 /**
- * Makes errors fit for clients: those with a public code stay; what graphql-js itself says of bad input or documents stays;
+ * Makes errors fit for clients: errors with a public code stay; graphql-js's own errors about bad input or documents stay;
  * anything else is logged with the request id and answered as INTERNAL_SERVER_ERROR without internals.
  */
 export function maskErrors(

@@ -3,24 +3,24 @@ import type { Caller } from "../identity/caller.ts";
 import { notFound } from "./errors.ts";
 import type { GraphClient } from "../graph/graph-client.ts";
 
-/** No slug, username or name of a deployment is longer. */
+/** No slug, username or deployment name is longer. */
 const MAX_NAME_LENGTH = 128;
 const MAX_SUGGESTIONS = 3;
 const MIN_PREFIX_LENGTH = 3;
-/** Names that stores look through for what is close: the newest. */
+/** The number of names, the newest, that stores search for close ones. */
 export const MAX_CANDIDATES = 500;
 
-/** Whether a text has the form of an id (RFC 9562). What has is taken for one: ids win over slugs and names. */
+/** Whether a text has the form of an id (RFC 9562). Such a text is taken for an id: ids win over slugs and names. */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text);
 }
 
-/** Whether there is any use in looking for a thing by this name. */
+/** Whether a thing could have this name, so that a search makes sense. */
 export function mayBeName(text: string): boolean {
   return text !== "" && text.length <= MAX_NAME_LENGTH && !isId(text);
 }
 
-/** Those of the names, at most three, that somebody who wrote `reference` may have meant, the closest first. */
+/** The few names closest to `reference` that its writer may have meant, the closest first. */
 export async function closeTo(reference: string, names: () => Promise<readonly string[]>): Promise<string[]> {
   if (!mayBeName(reference)) return [];
   const wanted = reference.toLowerCase();
@@ -44,7 +44,7 @@ function lettersOf(text: string): string {
   return Array.from(text).toSorted().join("");
 }
 
-/** Whose request this serves. */
+/** The caller whose request this serves. */
 interface Requester {
   caller: Caller;
   requestId: string;
@@ -53,11 +53,11 @@ interface Requester {
 /** Ids of tools that callers name by id or slug. */
 export interface ToolLookup {
   /**
-   * An id is taken as it is, whether there is such a tool or not; a slug is asked of the graph as the caller.
+   * An id is taken as it is, whether or not there is such a tool; a slug is looked up in the graph as the caller.
    * @throws ToolyardError NOT_FOUND, with the slugs that are close; UNAUTHENTICATED, FORBIDDEN
    */
   idOf(requester: Requester, reference: string): Promise<string>;
-  /** As `idOf`; undefined where nothing is named. */
+  /** As `idOf`; undefined when no tool is named. */
   idOrNone(requester: Requester, reference: string | null | undefined): Promise<string | undefined>;
 }
 

@@ -15,7 +15,7 @@ export function parseInput<Schema extends z.ZodType>(schema: Schema, value: unkn
   );
 }
 
-/** The one place that words what a schema has no words of its own for: the end of a sentence about the value. Goes into `safeParse`. */
+/** The one place with words for issues that a schema has none for: the end of a sentence about the value. Goes into `safeParse`. */
 export function inWords(issue: Issue): string {
   switch (issue.code) {
     case "invalid_type":

@@ -6,17 +6,17 @@ const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 5_000;
 
 /**
- * Reads a stream until `signal` aborts, over whatever breaks or ends it: it is opened again, later each time that nothing came of it.
+ * Reads a stream until `signal` aborts. A stream that breaks or ends is opened again, with a growing delay while nothing comes.
  * Never throws. An outage is logged once, not at each attempt.
  */
 export async function follow<Item>(options: {
   /** What is followed, for the log. */
   name: string;
-  /** Called each time anew, so it can go on from where the last one came to. */
+  /** Called for each attempt, so that it can resume where the last one ended. */
   open: () => AsyncIterable<Item>;
-  /** What it throws breaks the stream: what cannot be read may be what matters, so it is asked for again. */
+  /** An error thrown here breaks the stream: an unreadable item may matter, so it is asked for again. */
   take: (item: Item) => void;
-  /** Told why a stream broke, before it is opened again. */
+  /** Called with the reason why a stream broke, before it is opened again. */
   onBroken?: (error: unknown) => void;
   signal: AbortSignal;
   logger: Logger;
@@ -41,7 +41,7 @@ export async function follow<Item>(options: {
         );
       isReported = true;
     }
-    // With jitter: all who follow the same lost it at the same moment.
+    // With jitter: all followers of a stream lost it at the same moment.
     await delay(waitMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined); // aborted: the loop ends
     waitMs = Math.min(waitMs * 2, LAST_WAIT_MS);
   }

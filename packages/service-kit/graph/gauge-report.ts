@@ -2,8 +2,8 @@ import { Counter, Gauge as PromGauge, type Registry } from "prom-client";
 import type { Gauge } from "./subgraph.ts";
 
 /**
- * Shows what subgraphs count among a registry's metrics.
- * @param options.read Asks each subgraph. What one counted last stays while it does not answer.
+ * Shows the gauges of subgraphs among a registry's metrics.
+ * @param options.read Asks each subgraph. The last values of a subgraph stay while it does not answer.
  * @returns the metrics in Prometheus' text format
  */
 export function createGaugeReport(options: {
@@ -36,7 +36,7 @@ export function createGaugeReport(options: {
   return async () => {
     const answers = await Promise.allSettled(read());
     show(answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : [])));
-    // A subgraph that is away: said by this gauge and by /health.
+    // An unavailable subgraph is reported by this gauge and by /health.
     up.set(answers.every(({ status }) => status === "fulfilled") ? 1 : 0);
     return registry.metrics();
   };

@@ -3,7 +3,7 @@ import type { Caller } from "../identity/caller.ts";
 export interface GraphRequest {
   query: string;
   variables?: Record<string, unknown>;
-  /** As whom: the caller whose request this serves, or a service principal. */
+  /** Who asks: the caller whose request this serves, or a service principal. */
   as: Caller;
   requestId?: string;
   signal?: AbortSignal;
@@ -14,13 +14,13 @@ export interface GraphRequest {
  * to another subgraph's data.
  */
 export interface GraphClient {
-  /** @throws ToolyardError with the first error's code, also where partial data came. */
+  /** @throws ToolyardError with the first error's code, also when there is partial data. */
   query<Data>(request: GraphRequest): Promise<Data>;
   /** Ends when the server completes or `signal` aborts; throws when the stream breaks. */
   subscribe<Data>(request: GraphRequest): AsyncIterable<Data>;
 }
 
-/** A client whose target is known later: subgraphs are made before the gateway that they will ask. */
+/** A client whose target is set later: subgraphs are made before the gateway that they will ask. */
 export interface DeferredGraphClient extends GraphClient {
   connect(target: GraphClient): void;
 }

@@ -9,7 +9,7 @@ import type { Caller } from "../identity/caller.ts";
 import { CALLER_HEADER, GATEWAY_AUDIENCE, type TokenSigner } from "../identity/tokens.ts";
 
 const TIMEOUT_MS = 30_000;
-/** How long a server may take to open a WebSocket, and to accept who opened it. */
+/** How long a server may take to open a WebSocket and to accept its client. */
 const ACCEPT_MS = 10_000;
 const PING_MS = 10_000;
 const PONG_MS = 5_000;
@@ -48,28 +48,28 @@ class BoundedWebSocket extends WebSocket {
   }
 }
 
-/** The graph over HTTP, and streams of it over WebSockets, which end when their peer has gone silently, too. */
+/** The graph over HTTP, and streams of it over WebSockets, which also end when their peer disappears silently. */
 export interface HttpGraphClient extends GraphClient {
   /**
-   * The answer, errors and all, to an operation that is JSON already: `{"query":…,"variables":…}`.
-   * @throws ToolyardError when there is none
+   * The answer, with its errors, to an operation that is JSON already: `{"query":…,"variables":…}`.
+   * @throws ToolyardError when there is no answer
    */
   post(operation: string | Buffer, request: Pick<GraphRequest, "as" | "requestId" | "signal">): Promise<GraphqlAnswer>;
-  /** What the gateway serves beside the graph, parsed as JSON; undefined for what is none. @throws ToolyardError when it does not answer. */
+  /** A document that the gateway serves beside the graph, parsed as JSON; undefined when it is not JSON. @throws ToolyardError when it does not answer. */
   get(path: string, signal?: AbortSignal): Promise<unknown>;
-  /** Breaks off what runs. */
+  /** Aborts running operations and streams. */
   close(): Promise<void>;
 }
 
-/** Headers that say to the gateway as whom it is asked; on a WebSocket they come in its first message. */
+/** Headers that tell the gateway who is asking; on a WebSocket they come in its first message. */
 export type HeadersOf = (as: Caller) => Promise<Record<string, string>> | Record<string, string>;
 
-/** As any caller, whom the gateway believes because this process holds SECRET_KEY. */
+/** Asks as any caller; the gateway believes it because this process holds SECRET_KEY. */
 export function signedBy(signer: TokenSigner): HeadersOf {
   return async (as) => ({ [CALLER_HEADER]: await signer.callerHeader(as, GATEWAY_AUDIENCE) });
 }
 
-/** Asks the gateway over HTTP. `gatewayUrl` has no slash at its end. */
+/** Asks the gateway over HTTP. `gatewayUrl` has no trailing slash. */
 export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: HeadersOf }): HttpGraphClient {
   const { gatewayUrl, headersOf } = options;
   const { origin, pathname } = new URL(gatewayUrl);
@@ -122,7 +122,7 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
       webSocketImpl: BoundedWebSocket,
       connectionParams: () => headersOf(as),
       connectionAckWaitTimeout: ACCEPT_MS,
-      // Who subscribes knows where to go on.
+      // Subscribers know where to go on.
       retryAttempts: 0,
       keepAlive: PING_MS,
       on: {
@@ -163,7 +163,7 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
     async query<Data>({ query, variables = {}, ...request }: GraphRequest) {
       const { data, errors } = await post(JSON.stringify({ query, variables }), request);
       if (errors?.length) throw errorOfAnswer(errors);
-      // Who asks wrote the selection and so knows the shape.
+      // The caller wrote the selection and so knows the shape.
       return data as Data;
     },
     post,
@@ -176,7 +176,7 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
   };
 }
 
-/** What a broken socket is about: an error, or a WebSocket's close event. */
+/** Why a socket broke: an error, or a WebSocket's close event. */
 function reasonOf(error: unknown): string {
   if (error instanceof Object && "code" in error && "reason" in error) {
     return `closed with ${String(error.code)} ${String(error.reason)}`.trim();

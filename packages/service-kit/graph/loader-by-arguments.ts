@@ -1,17 +1,17 @@
 import DataLoader from "dataloader";
 
-/** Loads a field with arguments for many parents at once: a batch for each set of arguments, which one selection gives to all its parents. */
+/** Loads a field with arguments for many parents at once: one batch for each set of arguments, since one selection gives all its parents the same. */
 export interface LoaderByArguments<Arguments, Value> {
   load(parent: string, args: Arguments): Promise<Value>;
 }
 
-/** Rows that are made into objects, and resolved, as one piece of work: for some milliseconds nothing else runs. */
+/** Rows that are made into objects and resolved as one piece of work, which holds the event loop for some milliseconds. */
 export const ROWS_AT_ONCE = 600;
 
 /**
  * @param read Answers in the order of `parents`
  * @param args JSON values
- * @param rowsOf How many rows of each parent it may have to read: so many parents are read together as have ROWS_AT_ONCE
+ * @param rowsOf How many rows of each parent `read` may have to read: parents are batched up to ROWS_AT_ONCE rows
  */
 export function createLoaderByArguments<Arguments extends object, Value>(
   read: (parents: readonly string[], args: Arguments) => Promise<Value[]>,

@@ -1,7 +1,7 @@
 import { createLoaderByArguments } from "./loader-by-arguments.ts";
 import type { Page, Rows } from "./paging.ts";
 
-/** The same page of many parents, read together; what is not selected of it is not read. */
+/** The same page of many parents, read together; only selected parts are read. */
 export type PageLoader<Filter extends object, Row> = (parent: string, filter: Filter, page: Page) => Rows<Row>;
 
 /** Both answer in the order of `parents`. A filter has JSON values. */

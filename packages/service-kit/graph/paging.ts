@@ -13,7 +13,7 @@ export interface Page {
   offset: number;
 }
 
-/** What a page is made of, each read only when it is asked for. */
+/** The parts of a page, each read only when it is asked for. */
 export interface Rows<Row> {
   /** One more than the page's limit where there are more. */
   rows(): Promise<Row[]>;
@@ -21,12 +21,12 @@ export interface Rows<Row> {
   totalCount(): Promise<number>;
 }
 
-/** The same page of what `toNode` makes of the rows. */
+/** The same page with the rows mapped by `toNode`. */
 export function mapRows<Row, Node>({ rows, totalCount }: Rows<Row>, toNode: (row: Row) => Node): Rows<Node> {
   return { rows: async () => (await rows()).map((row) => toNode(row)), totalCount };
 }
 
-/** A page of the graph: graphql-js calls those of its parts that are selected. */
+/** A page of the graph: graphql-js calls the selected parts. */
 export interface Connection<Node> {
   edges(): Promise<{ cursor: string; node: Node }[]>;
   pageInfo(): Promise<PageInfo>;
@@ -43,7 +43,7 @@ interface PageInfo {
 const DEFAULT_PAGE_SIZE = 20;
 const MAX_PAGE_SIZE = 100;
 
-/** What a list's cursors hide: an id of `newId`, or a whole number, such as a position in a log. */
+/** The content of a list's cursors: an id of `newId`, or a whole number, such as a position in a log. */
 export type CursorKind = "id" | "number";
 
 const CURSORS: Record<CursorKind, RegExp> = {
@@ -56,7 +56,7 @@ const MAX_CURSOR_LENGTH = 128;
 /**
  * Relay's arguments as a page. Cursors hide an id unless the list says otherwise: UUIDv7 sorts by time, so "newest first" is by id, and
  * a page is stable while rows are added.
- * @throws ToolyardError BAD_USER_INPUT also for a cursor that this kind of list does not give: what it hides goes into statements.
+ * @throws ToolyardError BAD_USER_INPUT also for a cursor that this kind of list does not give: its content goes into statements.
  */
 export function parsePage({ first, after, offset }: PageArguments, kind: CursorKind = "id"): Page {
   const limit = first ?? DEFAULT_PAGE_SIZE;
@@ -66,7 +66,7 @@ export function parsePage({ first, after, offset }: PageArguments, kind: CursorK
   return { limit, afterId: after == null ? null : decodeCursor(after, kind), offset: offset ?? 0 };
 }
 
-/** A connection of a page's rows, which are read once, by the first of its parts that needs them. `idOf` is what the cursor hides. */
+/** A connection of a page's rows, which are read once, by the first of its parts that needs them. `idOf` gives the cursor's content. */
 export function toConnection<Node>(
   { rows, totalCount }: Rows<Node>,
   page: Page,
@@ -96,14 +96,14 @@ export function emptyConnection(page: PageArguments): Connection<never> {
   return toConnection<never>({ rows: async () => [], totalCount: async () => 0 }, parsePage(page), String);
 }
 
-/** What a list's `after` is for the place behind this row. */
+/** The value of a list's `after` for the place behind this row. */
 export function encodeCursor(id: string): string {
   return Buffer.from(`c:${id}`).toString("base64url");
 }
 
 function decodeCursor(cursor: string, kind: CursorKind): string {
   const id = cursor.length > MAX_CURSOR_LENGTH ? "" : Buffer.from(cursor, "base64url").toString("utf8").slice(2);
-  // Written again: decoding passes over what is no base64url, and over bytes that are no text.
+  // Encoded again, since decoding ignores characters that are not base64url and bytes that are not text.
   if (!CURSORS[kind].test(id) || encodeCursor(id) !== cursor)
     throw badInput([{ path: "after", message: "is not a cursor of this list" }]);
   return id;

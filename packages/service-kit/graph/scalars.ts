@@ -27,7 +27,7 @@ function parseDateTime(value: unknown): number {
 const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
 
 /**
- * Epoch milliseconds of a time by RFC 3339, section 5.6; null when the calendar or the clock has none such. A leap second, which comes at
+ * Epoch milliseconds of a time by RFC 3339, section 5.6; null when the calendar or the clock has no such time. A leap second, which comes at
  * the end of a June or December in UTC, is the first moment after it, as POSIX counts.
  */
 function timeOf(text: string): number | null {
@@ -37,7 +37,7 @@ function timeOf(text: string): number | null {
   if (Number(offsetHour) > 23 || Number(offsetMinute) > 59) return null;
   const date = new Date(0);
   date.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
-  // Beyond the month's end, JavaScript counts on.
+  // JavaScript counts on past the end of a month.
   if (date.getUTCMonth() !== Number(month) - 1 || date.getUTCDate() !== Number(day)) return null;
   const offset = (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === "-" ? -1 : 1);
   const atMinute = date.getTime() + (Number(hour) * 60 + Number(minute) - offset) * 60_000;

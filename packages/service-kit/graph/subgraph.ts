@@ -2,13 +2,13 @@ import type { GraphQLSchema } from "graphql";
 import { messageOf } from "../errors/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 
-/** What every operation on a subgraph knows. */
+/** The context of every operation on a subgraph. */
 export interface RequestContext {
   caller: Caller;
   requestId: string;
   /** Where the request came from, as far as the gateway knows: failed logins are counted for each address. */
   clientAddress?: string | undefined;
-  /** Tells the client something beside the data: `extensions.warnings` of the response. */
+  /** Tells the client something besides the data: `extensions.warnings` of the response. */
   warn?: Warn | undefined;
 }
 
@@ -19,18 +19,18 @@ export interface ServiceHealth {
   /** As in `/health`: `sqlite`, `mysql`, `identity`, `tools`, … */
   name: string;
   status: "healthy" | "degraded" | "unhealthy";
-  /** Whether Toolyard is of no use without it; all else only degrades it. */
+  /** Whether Toolyard is useless without it; the failure of any other dependency only degrades it. */
   essential: boolean;
   responseTimeMs: number;
   detail?: string;
 }
 
-/** One series of a metric of Prometheus'. As OpenMetrics has it, what only grows has a name in `_total`, and nothing else does. */
+/** One series of a metric of Prometheus'. As in OpenMetrics, exactly the counters have names that end in `_total`. */
 export interface Gauge {
   name: string;
   /** A sentence for operators, the same for all series of the name. */
   help: string;
-  /** The same labels in all series of the name; never an id, or what a caller typed. */
+  /** The same labels in all series of the name; never an id or a caller's text. */
   labels: Record<string, string>;
   value: number;
 }
@@ -45,9 +45,9 @@ export interface Subgraph {
   /** Begins background work; called once the graph answers. */
   start(): Promise<void>;
   health(): Promise<ServiceHealth[]>;
-  /** What it counts, read when metrics are. */
+  /** Its gauges, read when metrics are. */
   gauges?(): Promise<Gauge[]>;
-  /** Ends background work, then stores. Running operations have ended before. */
+  /** Ends background work, then closes stores. Called once running operations have ended. */
   close(): Promise<void>;
 }
 

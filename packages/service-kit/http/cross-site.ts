@@ -2,11 +2,11 @@ import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { ToolyardError } from "../errors/errors.ts";
 import type { HostPolicy } from "./hosts.ts";
 
-/** Who may call from where: the Host, CORS and what keeps other sites' pages from making a visitor's browser call. */
+/** Who may call from where: the Host, CORS, and the refusal of calls that other sites' pages make a visitor's browser send. */
 export interface CrossSitePolicy {
   /** @throws ToolyardError FORBIDDEN */
   check(request: IncomingMessage): void;
-  /** CORS' headers of an answer; none for requests that no page sends. */
+  /** The CORS headers of an answer; none for requests that do not come from a page. */
   headersFor(request: IncomingMessage): OutgoingHttpHeaders;
   /** The answer's headers to a preflight. */
   preflightHeaders(request: IncomingMessage): OutgoingHttpHeaders;
@@ -15,8 +15,8 @@ export interface CrossSitePolicy {
 const MAX_AGE_SECONDS = 600;
 
 /**
- * A browser attaches nothing by itself that this gateway takes for a credential: bearer tokens only, no cookies. What is left to
- * refuse is a page of another site that uses its visitor's place in the network. It can send what needs no preflight: a form or a body
+ * A browser attaches no credential for this gateway by itself: there are bearer tokens only, no cookies. The remaining danger
+ * is a page of another site that uses its visitor's place in the network. It can send requests that need no preflight: a form or a body
  * of a simple type (refused by `isJson`: only JSON runs), or a GET, as by an image's address (queries only, and refused here where the
  * browser says that it comes from another site without being asked by an allowed origin's script).
  */

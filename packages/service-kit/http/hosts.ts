@@ -2,7 +2,7 @@ import { isIPv6 } from "node:net";
 import { ToolyardError } from "../errors/errors.ts";
 
 /**
- * Which Host and Origin headers are answered, against DNS rebinding: loopback names and what the operator named.
+ * Which Host and Origin headers are answered, against DNS rebinding: loopback names and names set by the operator.
  * Ports do not matter: they cannot be rebound.
  */
 export interface HostPolicy {
@@ -24,7 +24,7 @@ export function createHostPolicy(options: {
   /** Their hosts are names of this server, too. */
   origins: readonly string[];
   hosts: readonly string[];
-  /** Whose pages may call besides; no names of this server. */
+  /** Further origins whose pages may call; not names of this server. */
   otherOrigins?: readonly string[];
 }): HostPolicy {
   const { listenHost, origins, hosts, otherOrigins = [] } = options;
@@ -36,7 +36,7 @@ export function createHostPolicy(options: {
     ...hosts.map((host) => bare(host.toLowerCase())),
     ...origins.map((origin) => bare(new URL(origin).hostname)),
   ]);
-  // Who listens on every address is reached by names that only the operator knows; by a bare address, rebinding is not possible.
+  // A server on every address is reached by names that only the operator knows; rebinding is not possible by a bare address.
   const everywhere = listenHost === "0.0.0.0" || listenHost === "::";
   const allowedName = (name: string) =>
     names.has(name) || name.endsWith(".localhost") || (everywhere && isAddress(name));
@@ -81,8 +81,8 @@ export function isLoopback(address: string | undefined): boolean {
 }
 
 /**
- * Of an address, what one subscriber has: an IPv4 address, or the /64 of an IPv6 one, within which everybody may choose theirs
- * (RFC 6177). What is counted for a client is counted for this.
+ * The part of an address that belongs to one subscriber: an IPv4 address, or the /64 of an IPv6 one, within which subscribers choose
+ * addresses freely (RFC 6177). Limits for a client are counted by this.
  */
 export function addressBlock(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];

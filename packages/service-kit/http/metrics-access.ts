@@ -4,14 +4,14 @@ import { ToolyardError } from "../errors/errors.ts";
 import { bearerOf } from "./bearer.ts";
 
 /**
- * Metrics tell who does what here, and how much: they take a credential always. That a request comes from this host says
- * nothing: a reverse proxy and every replica are on it, too.
+ * Metrics tell who does what here, and how much, so they always need a credential. A request from this host proves nothing:
+ * a reverse proxy and every replica are on it, too.
  * @throws ToolyardError UNAUTHENTICATED or FORBIDDEN unless METRICS_TOKEN or an administrator's credential is given.
  */
 export async function requireMetricsAccess(options: {
   /** The header's value. */
   authorization: string | undefined;
-  /** Null where the operator set none. */
+  /** Null when the operator set none. */
   metricsToken: string | null;
   authenticate: () => Caller | Promise<Caller>;
 }): Promise<void> {
@@ -26,7 +26,7 @@ export async function requireMetricsAccess(options: {
   (await authenticate()).require("metrics:read");
 }
 
-/** By digests: neither the time nor the length tells how much of it is right. */
+/** Compares digests, so that neither time nor length tells how much of a guess is right. */
 function isSame(given: string, wanted: string): boolean {
   return timingSafeEqual(hash("sha256", given, "buffer"), hash("sha256", wanted, "buffer"));
 }

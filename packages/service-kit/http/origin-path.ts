@@ -1,6 +1,6 @@
 /**
- * The URL of a path, with its query where it has one, at an origin. The origin stays, whatever the path is: resolved as a
- * reference, `//host/`, `/\host/` or a tab between two slashes would lead to another one, with the headers meant for this.
+ * The URL of a path, with its query where it has one, at an origin. The origin stays the same whatever the path is: resolved as a
+ * reference, `//host/`, `/\host/` or a tab between two slashes would lead to another origin, with the headers meant for this one.
  */
 export function urlAt(origin: string, path: string): URL {
   const url = new URL(origin);
@@ -10,7 +10,7 @@ export function urlAt(origin: string, path: string): URL {
   return url;
 }
 
-/** Whether text is a path, with a query where it has one, that leads to the same place of the same origin whoever resolves or appends it. */
+/** Whether text is a path, with a query where it has one, that leads to the same place of the same origin whether it is resolved or appended. */
 export function staysAtOrigin(path: string): boolean {
   if (!/^\/[\x21-\x7e]*$/.test(path) || /[\\#]/.test(path)) return false;
   const origin = "http://origin.invalid";
@@ -22,17 +22,17 @@ export function staysAtOrigin(path: string): boolean {
 const EVERYWHERE = new Set(["localhost", "0.0.0.0", "[::]", "[::1]"]);
 
 /**
- * The URL of what a server refers to, by a redirect and such, if that is its own; null for elsewhere, and for what is no URL.
- * @param asked Path and query where relative references begin.
- * @param server Where it is reached, and whether that is elsewhere than on this host.
+ * The URL of a server's reference, such as a redirect, if it leads to the server itself; null if it leads elsewhere or is not a URL.
+ * @param asked Path and query that relative references are resolved against.
+ * @param server Its address, and whether that is on another host.
  */
 export function ownUrl(reference: string, asked: string, server: { url: string; remote: boolean }): URL | null {
   const own = new URL(server.url);
-  // Read as servers' frameworks mean it: spaces around it are none of it.
+  // Read as servers' frameworks mean it: without surrounding spaces.
   const url = URL.parse(reference.trim(), `${own.origin}${asked}`);
   if (url === null || url.origin === own.origin) return url;
   if (server.remote || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
-  // Whatever it calls this host: the port is its own.
+  // By whatever name it calls this host, the port is its own.
   const { hostname } = url;
   const isHere = EVERYWHERE.has(hostname) || hostname.endsWith(".localhost") || /^127(\.\d+){3}$/.test(hostname);
   return isHere && portOf(url) === portOf(own) ? url : null;

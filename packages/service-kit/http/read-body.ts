@@ -28,7 +28,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
       const [only] = chunks;
       const bytes = chunks.length === 1 && only ? only : Buffer.concat(chunks);
       const text = bytes.toString("utf8");
-      // What is no UTF-8 becomes this character; another text than was sent must not run.
+      // Invalid UTF-8 becomes this character; a text that differs from the one sent must not run.
       if (text.includes("\uFFFD") && !isUtf8(bytes))
         reject(new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8."));
       else resolve(text);

@@ -4,7 +4,7 @@ import { buildConnector } from "undici";
 
 /**
  * Addresses that are not the public internet's: IANA's special-purpose registries (RFC 6890, updated by RFC 8190), with
- * multicast and what is reserved. https://www.iana.org/assignments/iana-ipv4-special-registry
+ * multicast and reserved ranges. https://www.iana.org/assignments/iana-ipv4-special-registry
  */
 const special4 = new BlockList();
 for (const [network, prefix] of [
@@ -34,7 +34,7 @@ const mapped = new BlockList();
 mapped.addSubnet("::ffff:0:0", 96, "ipv6");
 
 /**
- * Global unicast, all that IANA gives out. What lies outside is special or reserved: loopback, NAT64 (64:ff9b::/96,
+ * Global unicast, all that IANA allocates. Everything outside is special or reserved: loopback, NAT64 (64:ff9b::/96,
  * 64:ff9b:1::/48), discard-only, SRv6, unique and link-local, site-local (fec0::/10), multicast.
  */
 const global6 = new BlockList();
@@ -50,7 +50,7 @@ for (const [network, prefix] of [
 ] as const)
   special6.addSubnet(network, prefix, "ipv6");
 
-/** Whether an IP address is private, loopback, link-local or otherwise not of the public internet. Anything else than an IP address is. */
+/** Whether an IP address is private, loopback, link-local or otherwise not of the public internet. Text that is not an IP address counts as one. */
 export function isPrivateAddress(address: string): boolean {
   // A zone only says by which of this host's interfaces an address is reached.
   const [plain = ""] = address.split("%");

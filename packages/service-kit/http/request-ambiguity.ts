@@ -1,4 +1,4 @@
-/** Headers that decide who asks whom for what: said twice, the parts of a chain could each believe another. */
+/** Headers that decide who asks whom for what: if one is given twice, the parts of a chain could each believe another value. */
 const ONCE = new Set([
   "host",
   "authorization",
@@ -12,10 +12,10 @@ const ONCE = new Set([
 ]);
 
 /**
- * What of a request's head the parts of a chain could read differently (RFC 9112, section 11.2), as the end of a sentence; null when
- * nothing. Such a request is refused with 400. Node's parser has refused lengths that contradict each other before.
+ * The part of a request's head that the parts of a chain could read differently (RFC 9112, section 11.2), as the end of a sentence; null
+ * when there is none. Such a request is refused with 400. Node's parser has already refused contradictory lengths.
  *
- * @param rawHeaders As IncomingMessage has them: name, value, name, value…
+ * @param rawHeaders In IncomingMessage's form: name, value, name, value…
  */
 export function ambiguityOf(rawHeaders: readonly string[]): string | null {
   let seen: Set<string> | null = null;
@@ -32,7 +32,7 @@ export function ambiguityOf(rawHeaders: readonly string[]): string | null {
 }
 
 /**
- * A header's name as CGI and what came after it (WSGI, Rack, PHP) tell it apart: they take `_`, `.` and others for `-`, so that
+ * A header's name as CGI and its successors (WSGI, Rack, PHP) read it: they take `_`, `.` and others for `-`, so that
  * `x_toolyard_user` would pass for `x-toolyard-user`.
  */
 export function cgiName(name: string): string {

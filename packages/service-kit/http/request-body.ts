@@ -3,13 +3,13 @@ import { finished } from "node:stream/promises";
 import { ToolyardError } from "../errors/errors.ts";
 import { endOfString, jsonProblem } from "../errors/json-text.ts";
 
-/** Values of JSON in one body: what people send has far fewer, and a million empty objects hold the event loop for a second. */
+/** JSON values allowed in one body: real requests have far fewer, and a million empty objects hold the event loop for a second. */
 const MAX_JSON_VALUES = 200_000;
-/** Bodies up to here are parsed without being counted first: they cannot hold enough. */
+/** Bodies up to this length are parsed without a count: they cannot hold too many values. */
 const UNCOUNTED_BYTES = 256 * 1024;
 
 /**
- * Parses JSON that a client sent, unless it has so many values that making them would hold up everybody else.
+ * Parses JSON that a client sent, unless it has so many values that parsing would hold up everybody else.
  * @param what Begins the sentence that says what is wrong.
  * @param parse As JSON.parse.
  * @throws ToolyardError BAD_USER_INPUT, PAYLOAD_TOO_LARGE
@@ -27,7 +27,7 @@ export function parseClientJson(text: string, what: string, parse: (text: string
   }
 }
 
-/** Whether JSON has more values than anybody needs. Counts what begins a value or another one, without what lies in strings. */
+/** Whether JSON has more values than anybody needs. Counts the characters outside strings that begin a value or a further one. */
 export function hasTooManyValues(text: string): boolean {
   if (text.length <= UNCOUNTED_BYTES) return false;
   let count = 0;
@@ -46,7 +46,7 @@ export function hasTooManyValues(text: string): boolean {
 }
 
 /**
- * Reads on for a bounded while: answered while it still sends, a client's connection is reset before the client has read why.
+ * Reads on for a bounded time: the connection of a client that is answered while it still sends is reset before it has read the answer.
  */
 export async function discardBody(request: IncomingMessage, maxBytes: number): Promise<void> {
   let left = 8 * maxBytes;
@@ -59,7 +59,7 @@ export async function discardBody(request: IncomingMessage, maxBytes: number): P
   await finished(request, { writable: false, signal: AbortSignal.timeout(10_000) }).catch(() => undefined);
 }
 
-/** Whether a request's body is JSON in UTF-8, which no form and no page without CORS' leave can send. */
+/** Whether a request's body is JSON in UTF-8, which no form can send, and no page without permission by CORS. */
 export function isJson(contentType: string | undefined): boolean {
   if (contentType === "application/json") return true;
   const [name = "", ...parameters] = (contentType ?? "").split(";").map((text) => text.trim().toLowerCase());
@@ -67,7 +67,7 @@ export function isJson(contentType: string | undefined): boolean {
   return parameters.every((parameter) => !parameter.startsWith("charset=") || /^charset="?utf-?8"?$/.test(parameter));
 }
 
-/** Whether a body comes compressed or otherwise than it is: nothing here takes that. */
+/** Whether a body is compressed or otherwise encoded, which nothing here accepts. */
 export function isEncoded({ headers }: IncomingMessage): boolean {
   const encoding = headers["content-encoding"];
   return encoding !== undefined && encoding.toLowerCase() !== "identity";

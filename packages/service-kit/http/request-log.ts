@@ -1,20 +1,20 @@
 import { pino } from "pino";
 import type { LogLevel } from "../process/log.ts";
 
-/** A line for each request, at info: quick to write, and written some at a time. */
+/** A line for each request, at info: quick to write, and written in batches. */
 export interface RequestLog {
-  /** Whether there is any: who builds lines asks first. */
+  /** Whether requests are logged: callers ask before they build a line. */
   readonly isOn: boolean;
-  /** Fields hold no text of a client's but what is bounded and `printable`. */
+  /** The only client text in fields is bounded and `printable`. */
   write(fields: Record<string, string | number | null | undefined>, message: string): void;
-  /** Writes what waits; at the latest when the process stops. */
+  /** Writes the waiting lines; at the latest when the process stops. */
   flush(): void;
 }
 
-/** Below what a pipe takes from one process without another's lines in between (POSIX's PIPE_BUF). */
+/** Less than a pipe takes from one process without interleaving another's lines (POSIX's PIPE_BUF). */
 const TOGETHER_BYTES = 4_000;
 const WAIT_MS = 50;
-/** As for the log: more than this does not wait for an output that takes nothing. */
+/** As for the log: the limit on bytes that wait for an output that accepts nothing. */
 const MAX_WAITING = 1024 * 1024;
 
 export const noRequestLog: RequestLog = { isOn: false, write: () => undefined, flush: () => undefined };
@@ -31,7 +31,7 @@ export function createRequestLog(options: {
   if (!enabled || !["trace", "debug", "info"].includes(level)) return noRequestLog;
   const destination = pino.destination({ fd, sync: true, minLength: TOGETHER_BYTES, maxLength: MAX_WAITING });
   destination.on("error", () => undefined);
-  // Nothing is redacted, since nothing secret is given: looking for it would take longer than all the rest.
+  // Nothing is redacted, since nothing secret is given: searching for secrets would take longer than all the rest.
   const lines = pino(
     {
       level: "info",
@@ -64,13 +64,13 @@ export function createRequestLog(options: {
   };
 }
 
-/** A client's text as it may stand in a log: of one line, of no terminal's commands, and no longer than `max`. */
+/** A client's text made fit for a log: one line, without terminal control sequences, and no longer than `max`. */
 export function printable(text: string, max: number): string {
   const short = text.length > max ? `${text.slice(0, max)}…` : text;
   return /^[\x20-\x7e]*$/.test(short) ? short : short.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
 }
 
-/** The path that was asked for, without its query, where credentials may stand. */
+/** The requested path without its query, which may hold credentials. */
 export function pathToLog(url = ""): string {
   const queryAt = url.indexOf("?");
   return printable(queryAt < 0 ? url : url.slice(0, queryAt), 200);

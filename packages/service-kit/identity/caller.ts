@@ -40,27 +40,27 @@ export interface CallerData {
 export interface Caller extends CallerData {
   /** The user's id; null for anonymous and services. */
   userId: string | null;
-  /** Of an anonymous one who sent a credential: why it is not good. Logging in is all that they may do without another. */
+  /** Why the credential that an anonymous caller sent is not good. Without another, such a caller may only log in. */
   refusal?: ToolyardError;
   /**
-   * Whether the caller has the permission. `ownerId` is who the thing belongs to (null: nobody); left out, the question is
-   * whether they could for something of their own.
+   * Whether the caller has the permission. `ownerId` is the owner of the thing (null: nobody); left out, the question is
+   * whether they would have it for a thing of their own.
    */
   can(permission: Permission, on?: { ownerId: string | null }): boolean;
   /**
-   * `action` says what was tried, where that is another thing than the permission is called after: it completes "You may not …".
-   * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN with what would be needed.
+   * `action` names the attempt where the permission's own words do not fit: it completes "You may not …".
+   * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN naming the missing permission.
    */
   require(permission: Permission, on?: { ownerId: string | null }, action?: string): void;
 }
 
-/** Fields of a caller that say nothing of which caller it is: what follows from the others, and how nobody in particular was refused. */
+/** Fields of a caller that do not identify it: those that follow from others, and the reason for refusing an anonymous caller. */
 type Derived = "userId" | "refusal" | "can" | "require";
 
-/** All that tells one caller from another; a field that is added to `Caller` is here, too, unless `Derived` names it. */
+/** All fields that tell one caller from another: every field of `Caller` that `Derived` does not name. */
 export type CallerFields<Whole extends Caller = Caller> = Record<Exclude<keyof Whole, Derived>, unknown>;
 
-/** What a caller consists of, as plain data. */
+/** A caller as plain data. */
 export function callerData({
   kind,
   subject,
@@ -75,7 +75,7 @@ export function callerData({
 
 const keys = new WeakMap<Caller, string>();
 
-/** Equal only for callers who cannot be told apart: what is shared or kept for a caller is so by this. Made once for each object. */
+/** Equal only for callers who cannot be told apart: the key of everything shared or kept for a caller. Made once for each object. */
 export function callerKey(caller: Caller): string {
   let key = keys.get(caller);
   if (key === undefined) keys.set(caller, (key = JSON.stringify(callerData(caller))));
@@ -122,7 +122,7 @@ function refusal(
   const action = tried ?? rule.action;
   if (data.kind === "service") return `A service may not ${action}.`;
   const grant = data.role ? rule[data.role] : "none";
-  // The role first: another credential would not help whom the role keeps out.
+  // The role first: another credential would not help a user whose role forbids it.
   if (grant !== "none" && !scopesInclude(data.scopes, rule.scope)) {
     return `You may not ${action} with this credential: it lacks the scope ${rule.scope}.`;
   }
@@ -141,7 +141,7 @@ export const anonymous: Caller = createCaller({
   expiresAt: null,
 });
 
-/** Somebody who sent a credential that is not good: nobody in particular, until they have logged in. */
+/** A caller who sent a bad credential: anonymous, until they have logged in. */
 export function createStranger(refusal: ToolyardError): Caller {
   return { ...anonymous, refusal };
 }
@@ -159,7 +159,7 @@ export function createServiceCaller(name: string, permissions: readonly ServiceP
   });
 }
 
-/** A user by role, with all scopes: for tests and for work that goes on as a user after their request. */
+/** A user by role, with all scopes: for tests, and for work that continues as a user after their request. */
 export function createUserCaller(userId: string, role: Role, scopes: readonly Scope[] = SCOPES): Caller {
   return createCaller({
     kind: "user",

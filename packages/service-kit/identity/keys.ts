@@ -1,6 +1,6 @@
 import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from "node:crypto";
 
-/** What a key is for: each purpose has a key of its own, so that one that leaks opens nothing else. */
+/** The purpose of a key: each purpose has its own, so that a leaked key opens nothing else. */
 export type KeyPurpose =
   | "token-signing"
   | "caller-signing"

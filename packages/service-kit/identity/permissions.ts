@@ -27,7 +27,7 @@ export const PERMISSIONS = {
   "deployment:read": { ...read, action: "read deployments" },
   "usage:read": { ...read, action: "read usage" },
   "task:read": { ...read, action: "read tasks" },
-  /** Launch environment, logs: what may hold a user's data. */
+  /** Launch environment and logs, which may hold a user's data. */
   "deployment:inspect": {
     scope: "READ",
     ADMIN: "all",
@@ -62,7 +62,7 @@ export const PERMISSIONS = {
   },
 } as const satisfies Record<string, Rule>;
 
-/** What service principals may do; granted one by one when a principal's token is minted. */
+/** Permissions of service principals, granted one by one when a principal's token is minted. */
 export const SERVICE_PERMISSIONS = [
   "internal:routes",
   "internal:usage",
@@ -74,7 +74,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:metrics",
 ] as const;
 
-/** What a proxy's credential lets it do. */
+/** Permissions of a proxy's credential. */
 export const PROXY_PERMISSIONS = [
   "internal:routes",
   "internal:usage",
@@ -90,14 +90,14 @@ export function isServicePermission(value: string): value is ServicePermission {
   return (SERVICE_PERMISSIONS as readonly string[]).includes(value);
 }
 
-/** WRITE and ADMIN include READ, since what they change is answered back; nothing else includes anything. */
+/** WRITE and ADMIN include READ, since changes are answered with the changed thing; no other scope includes another. */
 export function scopesInclude(scopes: readonly Scope[], wanted: Scope): boolean {
   return scopes.includes(wanted) || (wanted === "READ" && (scopes.includes("WRITE") || scopes.includes("ADMIN")));
 }
 
 /**
- * Whether a role with these scopes has the permission. For what one must own, `owns` says whether the caller does;
- * undefined asks whether they could for something of their own.
+ * Whether a role with these scopes has the permission. For permissions that depend on ownership, `owns` says whether the caller owns the
+ * thing; undefined asks whether they would have the permission for a thing of their own.
  */
 export function isGranted(permission: UserPermission, role: Role, scopes: readonly Scope[], owns?: boolean): boolean {
   const rule: Rule = PERMISSIONS[permission];

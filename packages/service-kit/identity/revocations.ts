@@ -9,7 +9,7 @@ export interface CredentialRevocation {
   userId: string | null;
 }
 
-/** What a verifier remembers of revocations: only as long as an access token could still be good. */
+/** The revocations that a verifier remembers: each for as long as an access token could still be good. */
 export interface RevocationList {
   add(revocation: CredentialRevocation): void;
   isRevoked(caller: Caller): boolean;
@@ -20,7 +20,7 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
   const memoryMs = (ACCESS_TOKEN_SECONDS + 60) * 1000;
   const tokens = new Map<string, number>();
   const users = new Map<string, number>();
-  /** With when this list was told of them: one that is told late is to be concerned, too. */
+  /** Each with the time at which this list received it, since a late revocation must have its effect, too. */
   const keys = new Map<string, number>();
   const trim = (map: Map<string, number>) => {
     const limit = now() - memoryMs;
@@ -38,7 +38,7 @@ export function createRevocationList(options: { now?: () => number } = {}): Revo
         users.set(userId, at);
       }
       trim(tokens);
-      // Identity does not vouch for it any more, and whoever was let in with it before has been told by then.
+      // Identity does not vouch for it any more, and callers admitted with it before have been told by then.
       trim(keys);
       trim(users);
     },

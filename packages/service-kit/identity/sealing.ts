@@ -13,7 +13,7 @@ export interface Sealer {
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** `previousSecretKeys` open what was sealed before a rotation; new values are sealed with `secretKey`. */
+/** `previousSecretKeys` open values sealed before a rotation; new values are sealed with `secretKey`. */
 export function createSealer(options: { secretKey: string; previousSecretKeys?: readonly string[] }): Sealer {
   const keys = new Map<string, Buffer>();
   for (const secret of [...(options.previousSecretKeys ?? []), options.secretKey]) {

@@ -3,7 +3,7 @@ import { mkdir, open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCodeOf, preconditionFailed } from "../errors/errors.ts";
 
-/** The SECRET_KEY kept in DATA_DIR (mode 0600), made at the first start. Several processes may ask at once: one makes it. */
+/** The SECRET_KEY kept in DATA_DIR (mode 0600), made at the first start. When several processes ask at once, one makes it. */
 export async function readSecretKey(dataDir: string): Promise<string> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const file = join(dataDir, "secret-key");

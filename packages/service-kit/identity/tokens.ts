@@ -22,7 +22,7 @@ const CLOCK_TOLERANCE_SECONDS = 5;
 
 export const ACCESS_TOKEN_SECONDS = 15 * 60;
 const CALLER_HEADER_SECONDS = 30;
-/** Whom a caller header is for, where that is not a subgraph by its name. */
+/** The audience of a caller header that is not meant for a subgraph. */
 export const GATEWAY_AUDIENCE = "gateway";
 /** The header by which the gateway tells a subgraph over HTTP who is calling, and a subgraph the gateway. */
 export const CALLER_HEADER = "x-toolyard-caller";
@@ -35,15 +35,15 @@ interface AccessTokenInput {
   passwordAt: number | null;
   /** The `jti`, where the issuer has written it down already. */
   tokenId?: string;
-  /** Epoch ms as of which the token is issued; now when left out. Taken before what may revoke it can commit. */
+  /** Epoch ms as of which the token is issued; now when left out. Taken before a revocation of it can commit. */
   issuedAt?: number;
 }
 
-/** What goes with a caller from one part to another. */
+/** Data sent with a caller from one part to another. */
 export interface CallerHeaderFacts {
   /** Where the client's own request came from. */
   clientAddress?: string | undefined;
-  /** Whether what it is sent with is a mutation. */
+  /** Whether it is sent with a mutation. */
   isMutation?: boolean;
 }
 
@@ -51,7 +51,7 @@ export interface CallerHeaderFacts {
 export interface TokenSigner {
   /** An access token of `ACCESS_TOKEN_SECONDS`. */
   accessToken(input: AccessTokenInput): Promise<{ token: string; tokenId: string; expiresAt: number }>;
-  /** A service principal's token, `sub: service:<name>`. `seconds` at most what the holder needs. */
+  /** A service principal's token, `sub: service:<name>`. `seconds`: no more than the holder needs. */
   serviceToken(name: string, permissions: readonly ServicePermission[], seconds: number): Promise<string>;
   /**
    * A caller for `CALLER_HEADER`, good for half a minute and for one part of Toolyard alone.
@@ -214,7 +214,7 @@ function audienceOf(part: string): string {
   return `toolyard-part:${part}`;
 }
 
-/** What `CALLER_HEADER` says. */
+/** The content of `CALLER_HEADER`. */
 export interface SignedCaller {
   caller: Caller;
   /** Where the client's own request came from. */

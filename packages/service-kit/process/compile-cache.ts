@@ -6,7 +6,7 @@ import { dirname } from "node:path";
  * start, which saves it time and memory. Empty where this process has none.
  */
 export function compileCacheEnvironment(): { NODE_COMPILE_CACHE?: string } {
-  // What Node answers is the part of the folder that is for its own version.
+  // Node answers the subfolder for its own version.
   const folder = getCompileCacheDir();
   return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
 }

@@ -13,12 +13,12 @@ export class ConfigError extends Error {
 
 export type Environment = Record<string, string | undefined>;
 
-/** Variables whose values are never shown, not even when they are wrong; also URLs, which may hold a password. */
+/** Variables whose values are never shown, even when they are wrong; URLs among them, since they may hold a password. */
 const SECRET_NAME = /SECRET|PASSWORD|TOKEN|CREDENTIAL|KEY|DATABASE_URL|MONGODB_URL|REDIS_URL/;
 
 /**
  * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out.
- * @throws ConfigError naming every wrong variable and its value, but for secrets'.
+ * @throws ConfigError naming every wrong variable with its value, except a secret's.
  */
 export function parseEnvironment<Shape extends z.ZodRawShape>(
   shape: Shape,
@@ -39,7 +39,7 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   throw new ConfigError(lines.join("\n"));
 }
 
-/** What each parser answers. @throws ConfigError naming every wrong variable of all of them. */
+/** The result of each parser. @throws ConfigError naming every wrong variable of all of them. */
 export function parseTogether<Parsed extends readonly unknown[]>(
   ...parsers: { [Each in keyof Parsed]: () => Parsed[Each] }
 ): Parsed {
@@ -54,22 +54,22 @@ export function parseTogether<Parsed extends readonly unknown[]>(
     }
   });
   if (problems.size > 0) throw new ConfigError([...problems].join("\n"));
-  // None threw: each is what its parser answered.
+  // None threw, so each is its parser's result.
   return parsed as unknown as Parsed;
 }
 
-/** The meta of a schema, or of what it makes optional or gives a default. */
+/** The meta of a schema, or of the schema that it makes optional or gives a default. */
 function metaOf(schema: unknown): Record<string, unknown> {
   if (!(schema instanceof z.ZodType)) return {};
   const inner = schema instanceof z.ZodOptional || schema instanceof z.ZodDefault ? schema.unwrap() : null;
   return schema.meta() ?? (inner === null ? {} : metaOf(inner));
 }
 
-/** What stands for servers that this version does not use. */
+/** Variables that name servers that this version does not use. */
 const unusedServers = { DATABASE_URL: "MySQL", MONGODB_URL: "MongoDB", REDIS_URL: "Redis" };
 
 /**
- * Refuses what would be ignored, rather than silently keeping data elsewhere than the operator thinks. For every process that keeps any.
+ * Refuses variables that would be ignored, rather than silently keeping data elsewhere than the operator thinks. For every process that keeps data.
  * @throws ConfigError
  */
 export function refuseUnusedServers(env: Environment): void {
@@ -133,10 +133,10 @@ export const logLevel = z
 export const httpUrl = (example: string) =>
   z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).meta({ example });
 
-/** Toolyard's own paths begin with one of these: behind such a prefix a path could be read in two ways. */
+/** Toolyard's own paths begin with one of these: a prefix that begins likewise would make paths ambiguous. */
 const OWN_PATH = /^\/(?:graphql|mcp|health|healthz|metrics|\.well-known)(?:\/|$)/;
 
-/** An address below which Toolyard's own paths lie, without a slash at its end: `https://example.com`, `https://example.com/toolyard`. */
+/** An address below which Toolyard's own paths lie, without a trailing slash: `https://example.com`, `https://example.com/toolyard`. */
 export const baseUrl = (example: string) =>
   httpUrl(example)
     .transform((text, context) => {
@@ -157,18 +157,18 @@ export const baseUrl = (example: string) =>
     })
     .meta({ example });
 
-/** How Toolyard is reached from outside: all of it at PUBLIC_URL, tools at PROXY_URL where that is another place. */
+/** How Toolyard is reached from outside: everything at PUBLIC_URL, or tools at PROXY_URL where that differs. */
 export const publicAddresses = {
   PUBLIC_URL: baseUrl("https://tools.example.com/toolyard").optional(),
   PROXY_URL: baseUrl("https://mcp.example.com").optional(),
 };
 
-/** Below which path of its origin an address is: `/toolyard`, or "". */
+/** The path of an address at its origin: `/toolyard`, or "". */
 export function prefixOf(url: string | null): string {
   return url === null ? "" : new URL(url).pathname.replace(/\/$/, "");
 }
 
-/** What scrapers of /metrics send. */
+/** The credential that scrapers of /metrics send. */
 export const metricsToken = z
   .string()
   .min(16, "must have at least 16 characters")

@@ -9,9 +9,9 @@ const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
 /**
- * Makes DATA_DIR, or takes what is there away from everybody else: a folder that a volume or an earlier version made may be open to all, and
- * secrets and databases lie in it.
- * @throws ConfigError when everybody shares it, as they do /tmp; ToolyardError PRECONDITION_FAILED when it cannot be written to
+ * Makes DATA_DIR, or makes an existing one private: a folder made by a volume or an earlier version may be open to all users, and it holds
+ * secrets and databases.
+ * @throws ConfigError when it is shared with all users, like /tmp; ToolyardError PRECONDITION_FAILED when it cannot be written to
  */
 export async function prepareDataDir(dataDir: string, logger: Pick<Logger, "warn">): Promise<void> {
   await makeFolder("DATA_DIR", dataDir);
@@ -23,7 +23,7 @@ export async function prepareDataDir(dataDir: string, logger: Pick<Logger, "warn
   }
   const open = mode & GROUP_AND_OTHERS ? [{ path: dataDir, mode }] : [];
   for (const entry of await readdir(dataDir, { withFileTypes: true })) {
-    // A link leads to what is not Toolyard's to change; a socket is closed by the folder.
+    // A link may lead to files that are not Toolyard's; a socket is protected by its folder.
     if (!entry.isFile() && !entry.isDirectory()) continue;
     const path = join(dataDir, entry.name);
     const found = await stat(path).catch(() => null); // removed meanwhile
@@ -55,7 +55,7 @@ export async function prepareCacheDir(cacheDir: string): Promise<void> {
   }
 }
 
-/** What a write takes that is not there only for files without content. */
+/** Bytes of a test write: a full disk may still take files without content. */
 const PROBE_BYTES = 4_096;
 
 /** Node's own recursion never ends where a system's folder, such as /proc, says that it is not there. */

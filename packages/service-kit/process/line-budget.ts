@@ -1,6 +1,6 @@
 import type { Logger } from "./log.ts";
 
-/** Lines that strangers can cause are bounded: a flood of them costs the disk little, and how many were left out is said. */
+/** Bounds the lines that strangers can cause: a flood of them costs the disk little, and the number left out is logged. */
 export interface LineBudget {
   info(fields: Record<string, unknown>, message: string): void;
 }

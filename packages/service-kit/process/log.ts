@@ -27,10 +27,10 @@ const REDACTED_PATHS = [
   "err.cause.parameters",
 ];
 
-/** What may wait, in bytes, for an output that takes nothing; past it lines are dropped. */
+/** Bytes that may wait for an output that accepts nothing; beyond that, lines are dropped. */
 const MAX_WAITING = 1024 * 1024;
 
-/** Whoever reads the log may go away, and its disk may be full: neither is a reason for a process to end. */
+/** The log's reader may go away, and its disk may be full: neither may end the process. */
 function standardOutput(): pino.DestinationStream {
   const destination = pino.destination({ fd: 1, sync: true, maxLength: MAX_WAITING });
   destination.on("error", () => undefined);

@@ -1,7 +1,7 @@
 import { Counter, Gauge, Registry, type MetricValueWithName } from "prom-client";
 import { collectProcessMetrics } from "./process-metrics.ts";
 
-/** What a process counts, as Prometheus reads it. Labels are few and never an id, a raw path or what a caller typed. */
+/** A process's metrics in Prometheus' form. Labels are few and never an id, a raw path or a caller's text. */
 export interface Metrics {
   readonly registry: Registry;
   counter<Label extends string>(described: Described<Label>): SeriesOf<Label, CountSeries>;
@@ -9,9 +9,9 @@ export interface Metrics {
   histogram<Label extends string = never>(
     described: Described<Label> & { buckets: readonly number[] },
   ): SeriesOf<Label, ValueSeries>;
-  /** Prometheus' summary without quantiles: how often, and the sum. */
+  /** Prometheus' summary without quantiles: count and sum. */
   summary<Label extends string>(described: Described<Label>): SeriesOf<Label, ValueSeries>;
-  /** A value that is read when metrics are: a counter where its name ends in `_total`, as OpenMetrics has it, else a gauge. */
+  /** A value that is read when metrics are: a counter if its name ends in `_total`, as in OpenMetrics, else a gauge. */
   reading(described: Described<never> & { read: () => number }): void;
 }
 
@@ -22,8 +22,8 @@ interface Described<Label extends string> {
 }
 
 /**
- * Whoever counts keeps the series: prom-client looks it up by a text of all labels at each observation, which several times a request
- * is a good part of what a request costs.
+ * Callers keep the series: prom-client looks it up by a text of all labels at each observation, which, done several times a request,
+ * is a good part of a request's cost.
  */
 interface SeriesOf<Label extends string, Series> {
   series(labels: Record<Label, string>): Series;
@@ -165,12 +165,12 @@ function createSeries<Label extends string, Series>(
 
 const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
 
-/** A method that a client made up is no label. */
+/** A method that a client made up never becomes a label. */
 export function methodLabel(method: string): string {
   return METHODS.has(method) ? method : "OTHER";
 }
 
-/** Of names that come from outside, the first so many are told apart; all others are `rest`. */
+/** Tells only a bounded number of names from outside apart: the first ones; all others are `rest`. */
 export function createBoundedLabel({ max, rest }: { max: number; rest: string }): (name: string) => string {
   const known = new Set<string>();
   return (name) => {

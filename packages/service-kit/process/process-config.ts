@@ -15,14 +15,14 @@ import {
 } from "./config.ts";
 import type { LogLevel } from "./log.ts";
 
-/** What all processes of Toolyard are told alike. */
+/** The configuration that all processes of Toolyard share. */
 export interface ProcessConfig {
   /** The address to listen on. */
   host: string;
   dataDir: string;
-  /** How clients reach Toolyard, without a slash at its end; null: as their Host headers say. */
+  /** The URL at which clients reach Toolyard, without a trailing slash; null: as their Host headers say. */
   publicUrl: string | null;
-  /** Where tools are called, when that is another place. */
+  /** The URL at which tools are called, where it differs. */
   proxyUrl: string | null;
   /** Origins of browsers' pages that may call, the public one among them, beside loopback ones. */
   corsOrigins: string[];
@@ -34,7 +34,7 @@ export interface ProcessConfig {
   rateLimits: boolean;
   /** Whether remote launches may lead to private addresses. */
   allowPrivateRemotes: boolean;
-  /** By which /metrics is read besides administrators' credentials; null: by those only. */
+  /** The token that reads /metrics besides administrators' credentials; null: only those do. */
   metricsToken: string | null;
   logLevel: LogLevel;
   /** Whether each request has its line in the log. */
@@ -59,12 +59,12 @@ export const processVariables = {
   LOG_REQUESTS: flag(true),
 };
 
-/** Where the parts find each other: read by those that ask. */
+/** The addresses of the parts for each other: each read by the parts that need it. */
 export const gatewayUrl = baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000");
 export const proxyPort = port(4100);
 
 /**
- * @param options.keepsData Whether the process keeps any: then it refuses servers that this version does not use.
+ * @param options.keepsData Whether the process keeps data: then it refuses servers that this version does not use.
  * @throws ConfigError naming every wrong variable.
  */
 export function parseProcessConfig(
@@ -95,7 +95,7 @@ const keyVariables = { SECRET_KEY: secretKey.optional(), SECRET_KEY_PREVIOUS: li
 
 /**
  * The keys of a process that holds them, the current one first: SECRET_KEY, or the one kept in DATA_DIR, and earlier ones.
- * @returns what reads them, once the variables are known to be good and DATA_DIR is prepared
+ * @returns a function that reads them, to be called once the variables are known to be good and DATA_DIR is prepared
  * @throws ConfigError naming every wrong variable, never a key.
  */
 export function parseSecretKeys(env: Environment): (dataDir: string) => Promise<readonly [string, ...string[]]> {

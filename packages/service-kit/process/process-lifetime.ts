@@ -5,16 +5,16 @@ import type { Logger } from "./log.ts";
 export interface ProcessLifetime {
   /** Aborts at the first SIGTERM or SIGINT. */
   signal: AbortSignal;
-  /** To be undone at the end, the last first. A failing one does not keep the others from running. */
+  /** Adds clean-up to run at the end, in reverse order. A failure does not keep the others from running. */
   onShutdown(name: string, release: () => Promise<void> | void): void;
   /** Ends the process as a signal would. */
   stop(): void;
 }
 
-/** Says in the log when the process begins to stop, and when all has stopped that was begun after this. */
+/** Logs when the process begins to stop, and when everything that was started after this call has stopped. */
 export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "info">): void {
   lifetime.signal.addEventListener("abort", () => logger.info("stopping"), { once: true });
-  // A start that failed has said so.
+  // A failed start has logged its error.
   lifetime.onShutdown("the log", () => {
     if (lifetime.signal.aborted) logger.info("stopped");
   });
@@ -48,12 +48,12 @@ export async function runProcess(
     else if (Date.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
     controller.abort();
   };
-  // As for the log: whoever reads what is printed may go away, such as the `tee` that the same Ctrl-C ended.
+  // As for the log: the reader of the output may go away, such as a `tee` that the same Ctrl-C ended.
   const unread = () => undefined;
   process.stdout.on("error", unread);
   process.stderr.on("error", unread);
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  // One request's mistake in the code: it is told, and everybody else's requests go on.
+  // A bug that one request met: it is logged, and all other requests go on.
   const onRejection = (reason: unknown) =>
     stderr(`A promise was rejected and nobody waited for it: ${stackOf(reason)}\n`);
   process.on("unhandledRejection", onRejection);
@@ -89,7 +89,7 @@ export async function runProcess(
 }
 
 function startFailure(error: unknown): string {
-  // Taken since `requirePort` looked.
+  // The port was taken after `requirePort` looked.
   if (error instanceof Error && "code" in error && error.code === "EADDRINUSE" && "port" in error) {
     return `port ${String(error.port)} is in use. Stop what listens there, or choose another (PORT, PROXY_PORT).`;
   }

@@ -3,15 +3,15 @@ import { Gauge, collectDefaultMetrics, type Registry } from "prom-client";
 
 /** The longest that Node's monitor of the event loop takes. */
 const HARDLY_EVER_MS = 2 ** 31 - 1;
-/** What is not true without the monitor, and gauges that are named like counters. */
+/** Metrics that are wrong without the monitor, and gauges that are named like counters. */
 const LEFT_OUT = [
   ...["min", "max", "mean", "stddev", "p50", "p90", "p99"].map((what) => `nodejs_eventloop_lag_${what}_seconds`),
   ...["handles", "requests", "resources"].map((what) => `nodejs_active_${what}_total`),
 ];
 
 /**
- * prom-client's metrics of the process, but for those of a monitor that wakes it a hundred times a second. How busy the event loop is
- * says its utilization since the last scrape, which costs nothing in between.
+ * prom-client's metrics of the process, without those of a monitor that wakes it a hundred times a second. The event loop's utilization since
+ * the last scrape tells how busy it is, and costs nothing in between.
  */
 export function collectProcessMetrics(registry: Registry): void {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: HARDLY_EVER_MS });

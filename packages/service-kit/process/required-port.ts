@@ -2,12 +2,12 @@ import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
 
-/** What had it before may be about to end, such as the proxy of a Toolyard that was killed. */
+/** Its last holder may be about to end, such as the proxy of a Toolyard that was killed. */
 const WAIT_MS = 500;
 const LOOK_AGAIN_MS = 50;
 
 /**
- * Looks before anything else is begun whether this process can listen where it will, so that the variable is named which says where.
+ * Checks before anything else begins whether this process can listen on its port, so that the error names the variable that sets it.
  * @throws ToolyardError CONFLICT when it cannot
  */
 export async function requirePort(variable: string, host: string, port: number): Promise<void> {

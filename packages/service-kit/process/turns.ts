@@ -1,13 +1,13 @@
-/** Milliseconds in which work that begins in one turn of the event loop may follow each other. */
+/** Milliseconds of one turn of the event loop in which pieces of work may follow each other. */
 const LONGEST_TURN_MS = 10;
 
-/** When this turn began, as far as anyone asked. */
+/** When this turn began, as of the first call in it. */
 let began: number | null = null;
 const waiting: (() => void)[] = [];
 
 /**
- * For work of which many pieces may be ready at once, before each: null while this turn of the event loop has time, else a promise of a later
- * one. Who asked first goes first, and only once all that comes of it without waiting is done.
+ * Called before each piece of work of which many may be ready at once: null while this turn of the event loop has time, else a promise of a
+ * later one. First come, first served; the next goes once all that follows from the last without waiting is done.
  */
 export function nextTurn(): Promise<void> | null {
   if (waiting.length === 0 && hasTime()) return null;
@@ -28,23 +28,23 @@ function endTurn(): void {
 }
 
 function resume(): void {
-  // Without time, the turn's end is still to come.
+  // Out of time: the end of the turn will resume.
   if (waiting.length === 0 || !hasTime()) return;
   waiting.shift()?.();
-  // The next one once all that this one does without waiting is done: ticks that a microtask asks for come after all microtasks.
+  // The next one goes once all that this one does without waiting is done: ticks that a microtask asks for come after all microtasks.
   queueMicrotask(() => process.nextTick(resume));
 }
 
 /** Does work one after the other, in the order of asking, with turns of the event loop between. */
 export interface TurnQueue {
   run<Result>(work: () => Promise<Result>): Promise<Result>;
-  /** Resolves once what was asked for is done, well or not. */
+  /** Resolves once all queued work has settled. */
   done(): Promise<void>;
 }
 
 /**
- * For what awaits only microtasks, as everything on libsql does, and would let nothing else run until all was done. One after the other,
- * since those that ask in the same moment would all find that there is time.
+ * For work that awaits only microtasks, as everything on libsql does, and would let nothing else run until all was done. One after the
+ * other, since callers in the same moment would all find that there is time.
  */
 export function createTurnQueue(): TurnQueue {
   let last: Promise<void> = Promise.resolve();

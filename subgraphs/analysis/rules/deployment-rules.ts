@@ -13,7 +13,7 @@ const CALLS_FOR_TWO_REPLICAS = 1_000;
 const percent = (share: number) => `${Math.round(share * 1_000) / 10} %`;
 const isActive = ({ status }: DeploymentEvidence) => status === "STARTING" || status === "RUNNING";
 
-/** What is wrong with the tool's deployments as they run now. */
+/** The problems of the tool's deployments as they run now. */
 export function deploymentFindings({ deployments }: Evidence): Finding[] {
   const active = deployments.filter(isActive);
   const latest = deployments[0];
@@ -43,7 +43,7 @@ export function deploymentFindings({ deployments }: Evidence): Finding[] {
   });
 }
 
-/** What a week of calls says. */
+/** Findings from a week of calls. */
 export function usageFindings(evidence: Evidence & { tool: ToolEvidence }): Finding[] {
   const { usage, tool, deployments } = evidence;
   const active = deployments.filter(isActive);
@@ -138,7 +138,7 @@ function capacityFindings(usage: UsageEvidence, active: DeploymentEvidence[]): F
     );
 }
 
-/** What would make the tool easier to find and to run, besides what is wrong. */
+/** Suggestions, besides problems, that would make the tool easier to find and to run. */
 export function upkeepFindings({
   tool,
   deployments,

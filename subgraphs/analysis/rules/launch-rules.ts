@@ -14,7 +14,7 @@ export function finding(severity: Severity, title: string, detail: string, locat
   return { severity, title, detail, location, citations: [] };
 }
 
-/** What is risky in how a tool is launched. Never names a value, only where it is. */
+/** The risks in a tool's launch. Never names a value, only its place. */
 export function launchRisks(evidence: Evidence & { tool: ToolEvidence }): Finding[] {
   const { tool } = evidence;
   return [

@@ -52,7 +52,7 @@ export function programName(command: string): string {
   return (command.split(/[/\\]/).at(-1) ?? "").replace(/\.(?:cmd|exe|bat|ps1)$/i, "").toLowerCase();
 }
 
-/** The package that a command runs; null where it runs none. */
+/** The package that a command runs; null when it runs none. */
 export function packageOf(command: string, args: readonly string[]): PackageReference | null {
   for (const runner of runnersOf(command)) {
     if (runner.prefix.every((word, index) => args[index] === word)) return findPackage(runner, args);
@@ -119,7 +119,7 @@ export interface ImageReference {
   digest: string | null;
 }
 
-/** Parts of a container image's name; null where it is none. */
+/** Parts of a container image's name; null when it is not one. */
 export function parseImage(text: string): ImageReference | null {
   const match =
     /^((?:[\w.-]+(?::\d+)?\/)?[\w.-]+(?:\/[\w.-]+)*)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/.exec(text);

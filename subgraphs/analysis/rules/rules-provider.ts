@@ -9,7 +9,7 @@ import { packageOf, programName } from "./package-reference.ts";
 import { matchRequirements, type RequirementMatch } from "./requirement-match.ts";
 
 const NAME = "rules";
-/** What one finding takes from the score; together at most MAX_PENALTY. */
+/** The points that one finding costs; together at most MAX_PENALTY. */
 const PENALTY: Record<Severity, number> = { CRITICAL: 0.5, HIGH: 0.15, MEDIUM: 0.05, LOW: 0.02, INFO: 0 };
 const MAX_PENALTY = 0.7;
 const FEASIBLE = 0.5;
@@ -94,7 +94,7 @@ function requirementFinding({ requirement, verdict, coverage, citations }: Requi
   };
 }
 
-/** What must be there before the launch can work. */
+/** The prerequisites of the launch. */
 function prerequisites(launch: ShownLaunch | null, tool: ToolEvidence | null): string[] {
   if (!launch) return [];
   const needed: string[] = [];

@@ -16,7 +16,7 @@ export async function checkConfiguration(
   return schemas.checkValue(schema ?? null, given ?? {}, "input.configuration", subject);
 }
 
-/** What may be shown: values that the schema marks writeOnly are null, at any depth. */
+/** The configuration that may be shown: values that the schema marks writeOnly are null, at any depth. */
 export function publicConfiguration(schema: unknown, value: Configuration | null): Configuration | null {
   if (value === null) return null;
   // What is shown of an object is an object, unless the whole of it is writeOnly.

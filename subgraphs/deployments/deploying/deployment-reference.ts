@@ -24,7 +24,7 @@ export async function findDeployment(store: Lookup, which: DeploymentReference):
   return (await store.findByName(reference)) ?? theOneOf(reference, await store.ofSlug(reference));
 }
 
-/** What somebody may have meant by a reference that names no deployment. */
+/** Suggestions for a reference that names no deployment. */
 export async function closeDeployments(store: Lookup, which: DeploymentReference): Promise<string[]> {
   return closeTo(referenceOf(which), async () => {
     const named = await store.newestNames(MAX_CANDIDATES);

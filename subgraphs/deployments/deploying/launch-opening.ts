@@ -73,7 +73,7 @@ export function openSecrets(deployment: Deployment, open: (sealed: string, conte
 const SEALED = /sealed:v1:[\w-]+:[\w-]+/g;
 const LONG_SEGMENT = 16;
 
-/** What of a URL may be a key: its query, and long parts of its path. */
+/** The parts of a URL that may be a key: its query, and long parts of its path. */
 function secretsOfUrl(text: string): string[] {
   const { pathname, search, searchParams } = new URL(text);
   const segments = pathname.split("/").filter((segment) => segment.length >= LONG_SEGMENT);

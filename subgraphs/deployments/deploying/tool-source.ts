@@ -2,7 +2,7 @@ import { createServiceCaller, notFound, ToolyardError, type Caller, type GraphCl
 import { z } from "zod";
 import { launchSchema } from "@toolyard/launch";
 
-/** What to deploy, as the tools service says. */
+/** The version to deploy, from the tools service. */
 export type ToolSource = z.output<typeof answer>["sealedLaunch"] & { ownerId: string | null };
 
 const answer = z.object({

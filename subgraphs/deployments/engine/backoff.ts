@@ -1,21 +1,21 @@
 /**
- * Starts in a row that come to nothing before a replica is FAILED. What once ran is most likely kept from it by something that
- * passes; what never did, by something that somebody has to mend, and is told so after the pauses of four failures, 15 s.
+ * Failed starts in a row before a replica is FAILED. A server that once ran most likely fails for a passing reason; one that
+ * never ran needs somebody to mend it, and they learn so sooner.
  */
 export function mostAttempts({ deployedAt }: { deployedAt: number | null }): number {
   return deployedAt === null ? 5 : 10;
 }
 
-/** A replica that was READY this long starts counting afresh. */
+/** The failures of a replica that was READY this long are forgotten. */
 export const FORGET_AFTER_MS = 30_000;
 
 const FIRST_MS = 1_000;
 const LONGEST_MS = 60_000;
-/** Part of the delay that is random, so that replicas that fell together do not rise together. */
+/** The random part of the delay, so that replicas that failed together do not restart together. */
 const JITTER = 0.2;
 
 /**
- * Milliseconds to wait after the `attempt`-th failure (from 1): 1 s, doubling to 60 s, give or take 20 %.
+ * Milliseconds to wait after the `attempt`-th failure (from 1): doubling up to a maximum, with jitter.
  * `random` is from 0 to 1.
  */
 export function backoffMs(attempt: number, random: number): number {

@@ -4,7 +4,7 @@ import type { Deployment, Replica } from "../deployment.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { MAX_LINES, type LogArchive } from "../logs/log-archive.ts";
 
-/** Forgets an ended process of a replica; what it printed last is kept. */
+/** Forgets an ended process of a replica; its last output is kept. */
 export type Bury = (deployment: Deployment, replica: Replica, handle: ReplicaHandle) => Promise<void>;
 
 export function createBurial(options: {
@@ -22,7 +22,7 @@ export function createBurial(options: {
       const lines = (await runtime.logs(handle, MAX_LINES)).map((line) => ({ ...line, text: mask.text(line.text) }));
       await archive.keep({ deploymentId: deployment.id, replicaId: replica.id, name: handle.name }, lines);
     } catch (error) {
-      // A full disk keeps nothing from ending.
+      // A full disk must not keep a process from ending.
       logger.warn({ err: error, replica: handle.name }, "what an ended replica printed could not be kept");
     }
     await runtime.forget(handle);

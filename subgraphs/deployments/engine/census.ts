@@ -4,16 +4,16 @@ import { processNameOf, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { KnownRecords } from "./known-records.ts";
 
-/** Compares what the runtimes say with the rows, both ways. */
+/** Compares the runtimes' processes with the rows, both ways. */
 export interface Census {
-  /** Notes which processes are gone, begins to stop those that no row knows, and answers what the rows are. */
+  /** Notes which processes are gone, begins to stop those without a row, and answers the rows. */
   take(): Promise<DeploymentRecord[]>;
   /** Whether the replica's process is known to be gone. */
   isGone(handle: ReplicaHandle): boolean;
   noteGone(handle: ReplicaHandle): void;
-  /** What the end of this process meant is written by now; its name is never used again. */
+  /** The consequences of this process's end are written by now; its name is never used again. */
   forget(handle: ReplicaHandle): void;
-  /** Waits for what it began to stop. */
+  /** Waits for the processes that it began to stop. */
   settled(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export function createCensus(options: {
 }): Census {
   const { known: records, runtimes, logger, graceMs } = options;
   const gone = new Set<string>();
-  /** Processes of no row that are being stopped. */
+  /** Processes without a row that are being stopped. */
   const strays = new Map<string, Promise<void>>();
 
   /** It may have been started after the list was made. */
@@ -36,7 +36,7 @@ export function createCensus(options: {
 
   async function stopStray(runtime: Runtime, handle: ReplicaHandle): Promise<void> {
     try {
-      // It may have ended, as was wanted, after the list was made; its log is then still of use.
+      // It may have ended, as desired, after the list was made; its log is then still of use.
       if (!(await runtime.inspect(handle)).alive) return;
       logger.warn({ replica: handle.name }, "a replica runs that no deployment wants; it is stopped");
       await runtime.stop(handle, graceMs);
@@ -55,7 +55,7 @@ export function createCensus(options: {
         (await runtime.list()).map(({ handle }) => ({ handle, runtime })),
       );
       const listed = (await Promise.all(lists)).flat();
-      // Read after the list: a row is written before its process is started, so what is listed without a row has none.
+      // Read after the list: a row is written before its process is started, so a process listed without a row has none.
       const found = await records.refresh();
       const running = new Set(listed.map(({ handle }) => keyOf(handle)));
       const known = new Set<string>();
@@ -68,14 +68,14 @@ export function createCensus(options: {
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
         }
       }
-      // It may be of a row that cannot be read.
+      // It may belong to a row that cannot be read.
       if (!records.isComplete()) return found;
-      // Nobody asks for them any more: their start came to nothing, or their row is gone.
+      // Nobody needs them any more: their start failed, or their row is gone.
       for (const key of goneBefore) if (!known.has(key) && !named.has(key)) gone.delete(key);
       for (const { handle, runtime } of listed) {
         const key = keyOf(handle);
         if (known.has(key) || strays.has(key)) continue;
-        // Held before it runs, since it may be over at once.
+        // Registered before it runs, since it may be over at once.
         strays.set(key, Promise.resolve());
         strays.set(key, stopStray(runtime, handle));
       }
@@ -101,7 +101,7 @@ export function hasProcess({ state }: Replica): boolean {
   );
 }
 
-/** A process' name holds what it is the how-manieth of, so that it is used once. */
+/** A process's name contains its ordinal number, so that it is used once. */
 function keyOf({ runtime, name }: Pick<ReplicaHandle, "runtime" | "name">): string {
   return `${runtime}/${name}`;
 }

@@ -1,12 +1,12 @@
 import type { AfterStop, Deployment, Replica, ReplicaPhase } from "../deployment.ts";
 import { deriveStatus } from "./status.ts";
 
-/** A replica's row and what its runtime says of it. */
+/** A replica's row and its runtime's view of it. */
 export interface ObservedReplica extends Pick<
   Replica,
   "id" | "ordinal" | "generation" | "state" | "attempts" | "lastProbeAt"
 > {
-  /** ABSENT: none was started yet, or none is needed. GONE: it was and is no more. */
+  /** ABSENT: none was started yet, or none is needed. GONE: it was started and is no more. */
   process: "RUNNING" | "GONE" | "ABSENT";
 }
 
@@ -25,8 +25,8 @@ export type DesiredDeployment = Pick<
 > & { probeIntervalMs: number };
 
 /**
- * What to do next. All but `create`, `shift` and `mark` are about one replica. Each may be done again, or too late: it then
- * finds its work done and changes nothing.
+ * What to do next. All but `create`, `shift` and `mark` are about one replica. Each is idempotent: done again, or too late,
+ * it finds its work done and changes nothing.
  */
 export type Action =
   | { type: "create"; ordinal: number }
@@ -41,12 +41,12 @@ export type Action =
   | { type: "reset"; replicaId: string }
   /** Give this deployment the tool's route and retire the one that has it. */
   | { type: "shift" }
-  /** The stored status is not what the replicas say. */
+  /** The stored status differs from that of the replicas. */
   | { type: "mark" };
 
 /** Phases in which a process may exist. */
 const OCCUPIED: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY", "STOPPING"];
-/** What is given up first when there are too many. */
+/** The order in which replicas are given up when there are too many. */
 const DISPENSABLE: readonly ReplicaPhase[] = [
   "FAILED",
   "BACKOFF",
@@ -58,7 +58,7 @@ const DISPENSABLE: readonly ReplicaPhase[] = [
 ];
 
 /**
- * Decides what brings one deployment closer to what was asked. Pure. Never asks for more than `desiredReplicas + 1` processes.
+ * Decides which actions bring one deployment closer to its desired state. Pure. Never asks for more than `desiredReplicas + 1` processes.
  */
 export function decide(deployment: DesiredDeployment, replicas: readonly ObservedReplica[], now: number): Action[] {
   const actions: Action[] = [];
@@ -98,7 +98,7 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
   return actions;
 }
 
-/** When to decide again though nothing happens (epoch ms): a back-off ends or a probe is due. Null: no need. */
+/** When to decide again without an event (epoch ms): a back-off ends or a probe is due. Null: no need. */
 export function nextLook(deployment: DesiredDeployment, replicas: readonly ObservedReplica[]): number | null {
   const times = replicas.flatMap(({ state, lastProbeAt }) => {
     if (state.phase === "BACKOFF") return [state.until];
@@ -158,8 +158,8 @@ function chooseSurplus(staying: readonly ObservedReplica[], count: number): Set<
 }
 
 /**
- * Which replicas of an earlier generation to replace now: those that serve nothing at once; of those that serve, one at a time,
- * and only while all that were replaced already are READY.
+ * Which replicas of an earlier generation to replace now: all that serve nothing at once; those that serve one at a time, and
+ * only while all replacements so far are READY.
  */
 function chooseRestarts(kept: readonly ObservedReplica[], generation: number): Set<ObservedReplica> {
   const outdated = kept.filter((replica) => replica.generation < generation && replica.state.phase !== "STOPPING");

@@ -1,17 +1,17 @@
 import type { DeployedLaunch } from "../deploying/deployed-launch.ts";
 
-/** How a greeting of a replica that was just started failed: nothing took the connection yet, or something answered that it will not. */
+/** How a greeting of a replica that was just started failed: nothing accepted the connection yet, or something answered with a refusal. */
 export type Rebuff = "ABSENT" | "REFUSED";
 
-/** What is being started here answers some day soon, and asking it costs nothing: at first, and at last. */
+/** The first and last pause for a server being started here, which answers soon, and which it costs nothing to ask. */
 const QUICK_MS = 25;
 const QUICK_LAST_MS = 200;
-/** Greetings of a bridge at the first pace: 3 s of them. */
+/** Greetings of a bridge at the first pace. */
 const QUICK_GREETINGS = 120;
-/** What has not come up after a minute is asked once a second. */
+/** The pause for a server that has been starting for about a minute. */
 const SLOW_MS = 1_000;
 const SLOW_AFTER_GREETINGS = 300;
-/** What answers but refuses, or runs elsewhere, is asked ever more seldom. */
+/** A server that refuses, or runs elsewhere, is asked ever less often. */
 const REFUSED_MS = 250;
 const REFUSED_LAST_MS: Record<DeployedLaunch["kind"], number> = {
   stdio: 1_000,
@@ -20,16 +20,16 @@ const REFUSED_LAST_MS: Record<DeployedLaunch["kind"], number> = {
   remote: 30_000,
   unreadable: 30_000,
 };
-/** A start after a failed one goes on almost where that ended. */
+/** A start after a failed one continues almost at the pace at which that ended. */
 const DOUBLINGS_OF_ATTEMPT = 3;
 const JITTER = 0.2;
 
 /**
- * Milliseconds until a replica that starts is greeted again. Of what comes up here the first answer is found at once; what
- * refuses is asked with real credentials each time, and its log fills.
+ * Milliseconds until a replica that starts is greeted again. The first answer of a server that starts here is found at once;
+ * a server that refuses is asked less often, since each request carries real credentials and fills its log.
  *
  * @param rebuffs How often in a row it was rebuffed like this (from 1)
- * @param attempts Starts before this one that came to nothing
+ * @param attempts Failed starts before this one
  * @param random From 0 to 1
  */
 export function greetingPauseMs(

@@ -1,6 +1,6 @@
 import type { ListedTools } from "../usage/listed-names.ts";
 
-/** What a probe asked a server that answered, and what tools the server lists; null: it was not asked for them, or has none. */
+/** The kind of probe that a server answered, and the tools that it lists; null: it was not asked for them, or has none. */
 export interface Heard {
   /** As in `mcp tools/list`. */
   kind: string;

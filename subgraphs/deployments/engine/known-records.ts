@@ -4,23 +4,23 @@ import type { Replica } from "../deployment.ts";
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 
 /**
- * What the rows of unsettled deployments were when they were read last. A sweep reads again only those that were written since. They may
- * be out of date: whoever changes something by them reads them again first.
+ * The rows of unsettled deployments as last read. A sweep reads again only those written since. They may be out of date: read a row again
+ * before changing anything by it.
  */
 export interface KnownRecords {
-  /** All that are unsettled now, by id. Others have the event loop's turns in between. */
+  /** All that are unsettled now, by id. Yields to the event loop in between. */
   refresh(): Promise<DeploymentRecord[]>;
-  /** As it is now. Null when there is none. */
+  /** The record as it is now. Null when there is none. */
   read(deploymentId: string): Promise<DeploymentRecord | null>;
   get(deploymentId: string): DeploymentRecord | undefined;
   all(): DeploymentRecord[];
   /** Whether the last `refresh` could read all rows. */
   isComplete(): boolean;
-  /** A probe of its process was made that is not written yet. */
+  /** Notes a probe of its process that is not written yet. */
   probed(replica: Replica, at: number): void;
 }
 
-/** Deployments that are worked on at once before others have their turn: some milliseconds. */
+/** Deployments that are worked on before the event loop has its turn: some milliseconds. */
 export const AT_ONCE = 50;
 
 export function createKnownRecords({
@@ -36,7 +36,7 @@ export function createKnownRecords({
   function keep(record: DeploymentRecord): DeploymentRecord {
     const { id, revision, settledAt } = record.deployment;
     const before = known.get(id);
-    // One that was read earlier may arrive later.
+    // A record that was read earlier may arrive later.
     if (before && before.deployment.revision > revision) return before;
     const replicas = record.replicas.map((replica) => {
       const { incarnation, lastProbeAt = null } = before?.replicas.find((each) => each.id === replica.id) ?? {};

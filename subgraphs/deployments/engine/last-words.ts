@@ -9,8 +9,8 @@ export const LAST_LINE = "Its last line was: ";
 const AT_ONCE_MS = 5_000;
 
 /**
- * The last line that the replica printed, as a sentence; null when there is none. What it says on stderr tells more. `hide` is
- * done to the line before it is cut.
+ * The last line that the replica printed, as a sentence; null when there is none. Lines on stderr are preferred, since they tell more. `hide`
+ * is applied to the line before it is cut.
  */
 export async function lastWords(
   runtime: Runtime | null,

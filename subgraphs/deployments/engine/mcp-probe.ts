@@ -8,28 +8,28 @@ import type { Answer } from "./probe-failure.ts";
 const MAX_STREAM_LINES = 10_000;
 const NEWLINE = 0x0a;
 const MAX_REDIRECTS = 3;
-/** Of an answer, to see what it is. */
+/** Characters of an answer that suffice to see what it is. */
 const KEPT_CHARACTERS = 4_096;
 
 /**
  * One real MCP call to a server on Streamable HTTP, in whichever protocol era it speaks: connects, lists its tools where it has
- * any, and ends the session. Answers what was asked, and heard of its tools. Throws when any of it fails. Redirects are followed within the server, as the
- * proxy follows them. Of all that is answered
- * `maxBytes` are read, unpacked: the rest is refused by what `tooLarge` makes.
+ * any, and ends the session. Answers the kind of call, and the tools it heard of. Throws when any of it fails. Redirects are followed
+ * within the server, as the proxy follows them. Of all answers together, at most `maxBytes` are read, decompressed: beyond that, the error
+ * of `tooLarge` is thrown.
  */
 export async function probeMcp(options: {
   url: URL;
-  /** Whether that is elsewhere than on this host. */
+  /** Whether it is on another host. */
   remote: boolean;
   headers: Record<string, string>;
   dispatcher: Dispatcher;
   signal: AbortSignal;
-  /** For each answer; `tooSlow` makes the error of what takes longer. */
+  /** The limit for each answer; `tooSlow` makes the error of one that takes longer. */
   limitMs: number;
   tooSlow: (asked: string) => Error;
   maxBytes: number;
   tooLarge: () => Error;
-  /** Why an answer is not what MCP servers give; null: it looks like one. */
+  /** Why an answer is not an MCP server's; null: it looks like one. */
   explain: (answer: Answer) => Error | null;
 }): Promise<Heard> {
   const { url, remote, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
@@ -38,12 +38,12 @@ export async function probeMcp(options: {
     import("@modelcontextprotocol/client"),
     import("undici"),
   ]);
-  // The client reads answers whole, of whatever length.
+  // The client reads answers whole, however long.
   let bytes = 0;
   let lines = 0;
   const gaveUp = new AbortController();
   let timer: NodeJS.Timeout | undefined;
-  /** To the newest message that wants an answer: the client has its own words for what it could not read. */
+  /** The answer to the newest request: the client words unreadable answers in its own way. */
   let last: Answer | null = null;
 
   const giveUp = (error: Error): Error => {
@@ -65,7 +65,7 @@ export async function probeMcp(options: {
           answer.text += decoder.decode(chunk.subarray(0, KEPT_CHARACTERS), { stream: true });
         controller.enqueue(chunk);
       },
-      // The client would wait for what is not to come.
+      // The client would wait for an answer that will not come.
       flush: () => {
         if (isStream && answer !== null && !DATA.test(answer.text)) giveUpFor(answer);
       },
@@ -106,7 +106,7 @@ export async function probeMcp(options: {
       if (answer !== null) last = answer;
       const isStream = contentType?.startsWith("text/event-stream") ?? false;
       const counted = response.body?.pipeThrough(counter(isStream, answer));
-      // What is no stream is read to its end, so that it is known what it was.
+      // An answer that is not a stream is read to its end, to find out what it is.
       const body = counted === undefined || isStream ? counted : await new undici.Response(counted).arrayBuffer();
       const isEmpty = body === undefined || (body instanceof ArrayBuffer && body.byteLength === 0);
       if (isEmpty && answer !== null && response.ok) giveUpFor(answer);
@@ -135,7 +135,7 @@ export async function probeMcp(options: {
     const { tools } = await client.listTools(undefined, { ...requestOptions, cacheMode: "bypass" });
     return { kind: "mcp tools/list", tools: { names: tools.map(({ name }) => name), isWhole: true } };
   };
-  // The client does not always end by the signal, as where it waits for an answer on a stream that ended.
+  // The client does not always obey the signal, such as when it waits for an answer on a stream that ended.
   const ended = new Promise<never>((_, reject) => {
     deadline.addEventListener("abort", () => reject(deadline.reason as Error), { once: true });
   });
@@ -147,15 +147,15 @@ export async function probeMcp(options: {
     throw explained ?? error;
   } finally {
     clearTimeout(timer);
-    // A server of the older era keeps a session for us until it is told; that it cannot be told is its own matter.
+    // A server of the older era keeps a session for us until it is told to end it; a failure of that does not matter to the probe.
     await transport.terminateSession().catch(() => undefined);
     await client.close();
   }
 }
 
-/** Of an event that says anything. */
+/** Matches an event with content. */
 const DATA = /^data:/m;
-/** The client's own limits come after ours, which say what was slow. */
+/** The client's own limits come after ours, which name the slow part. */
 const OVER_LIMIT_MS = 5_000;
 
 function pathOf(href: string): string {
@@ -163,7 +163,7 @@ function pathOf(href: string): string {
   return pathname + search;
 }
 
-/** Of a message that wants an answer; null of others. The client makes one message at a time. */
+/** The method of a request; null for other messages. The client sends one message at a time. */
 function methodOf(body: unknown): string | null {
   if (typeof body !== "string") return null;
   const message: unknown = JSON.parse(body);

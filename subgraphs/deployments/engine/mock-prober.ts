@@ -6,11 +6,11 @@ export function isMockRuntime(runtime: Runtime): runtime is MockRuntime {
   return runtime.kind === "MOCK" && "isReady" in runtime;
 }
 
-/** Asks the mock runtime whether a replica would answer; what it does not run is called by `others`. */
+/** Asks the mock runtime whether a replica would answer; replicas that it does not run are called by `others`. */
 export function createMockProber(options: {
   runtime: MockRuntime;
   others: Prober;
-  /** Of a process that runs and does not answer: for tests. */
+  /** Simulates a process that runs and does not answer: for tests. */
   isSick?: (name: string) => boolean;
 }): Prober {
   const { runtime, others, isSick = () => false } = options;

@@ -8,7 +8,7 @@ export interface PortRange {
   last: number;
 }
 
-/** How many ports so many replicas of the deployment take on a host that is reached at `address`. */
+/** The number of ports that `count` replicas of the deployment take on a host that is reached at `address`. */
 export function portsFor(
   count: number,
   { runtime, launch }: Pick<Deployment, "runtime" | "launch">,
@@ -20,12 +20,12 @@ export function portsFor(
   return [...runtimes].some((one) => one.kind === runtime && one.needsPort(kind, address)) ? count : 0;
 }
 
-/** Chooses ports; what reserves one is the unique row that `use` writes. */
+/** Chooses ports; the unique row that `use` writes is what reserves one. */
 export interface PortAllocator {
   /**
-   * Calls `use` with `count` ports that no replica holds and on which nothing listens. Of free ports those that were given back
-   * longest ago come first, so that who still knows an old address does not meet another replica there.
-   * @throws ToolyardError CAPACITY_EXHAUSTED when there are not so many; `use` was not called then, or what it did was undone.
+   * Calls `use` with `count` ports that no replica holds and on which nothing listens. Free ports that were released
+   * longest ago come first, so that a client with an old address does not reach another replica there.
+   * @throws ToolyardError CAPACITY_EXHAUSTED when there are too few; `use` was then not called, or its work was undone.
    */
   reserve<Result>(count: number, use: (ports: number[]) => Promise<Result>): Promise<Result>;
   isFree(port: number): Promise<boolean>;
@@ -43,12 +43,12 @@ export function createPortAllocator(options: {
   isPortFree: (address: string, port: number) => Promise<boolean>;
 }): PortAllocator {
   const { range, address, portsInUse, isPortFree } = options;
-  /** Chosen, and not yet written. */
+  /** Ports chosen but not yet written. */
   const held = new Set<number>();
-  /** When a port was given back, as a count of what was given back so far. */
+  /** When a port was released, as the count of releases so far. */
   const releasedAt = new Map<number, number>();
   let releases = 0;
-  /** Free as far as is known, in the order in which they are to be given; null before rows were looked at, and where they say otherwise. */
+  /** Ports believed free, in the order of use; null before the rows were read, and when they disagree. */
   let free: Set<number> | null = null;
   let reading: Promise<Set<number>> | null = null;
 
@@ -69,7 +69,7 @@ export function createPortAllocator(options: {
     return (free = await reading);
   }
 
-  /** Takes so many, or fewer where there are no more. */
+  /** Takes `count` ports, or fewer if there are no more. */
   async function take(count: number): Promise<number[]> {
     const candidates = await freePorts();
     const chosen: number[] = [];
@@ -95,7 +95,7 @@ export function createPortAllocator(options: {
   async function choose(count: number): Promise<number[]> {
     const chosen = await take(count);
     if (chosen.length === count) return chosen;
-    // Rows may have given up ports that nobody spoke of.
+    // Rows may have released ports without a report.
     giveBack(chosen);
     free = null;
     return take(count);

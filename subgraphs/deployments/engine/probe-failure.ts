@@ -8,32 +8,32 @@ import { isObject, parseJson } from "@toolyard/service-kit/json.ts";
 import { asSentence, type Reason } from "../reason.ts";
 import type { Limit } from "./probe-limit.ts";
 
-/** What came back for one request of a probe: as much of it as says what sort of server that is. */
+/** The answer to one request of a probe: enough of it to tell what sort of server gave it. */
 export interface Answer {
   /** The JSON-RPC method that was asked. */
   asked: string;
   status: number;
   contentType: string | null;
-  /** Where it redirects to; `isCircle`: to itself, however often that is followed. */
+  /** The target of its redirect; `isCircle`: a redirect that leads back to itself. */
   location: string | null;
   isCircle: boolean;
-  /** Its beginning. */
+  /** The beginning of the body. */
   text: string;
 }
 
-/** Whom a reason is about, and so what its reader can change. */
+/** The server that a reason is about, which tells what its reader can change. */
 export interface Asked {
   kind: Launch["kind"];
   /** Whether the launch sends headers of its own. */
   hasHeaders: boolean;
 }
 
-/** A call that failed, told by Toolyard's own sentence. */
+/** A failed call, with Toolyard's own sentence about it. */
 export class ProbeError extends Error implements Reason {
   override readonly name = "ProbeError";
   readonly reason: string;
   readonly words: string | null;
-  /** In which nothing came, as it is with a server that is busy, too; null where something did. */
+  /** The limit within which nothing came, as from a busy server, too; null when something came. */
   readonly late: Limit | null;
   constructor({ reason, words }: Reason, late: Limit | null = null) {
     super(reason);
@@ -43,16 +43,16 @@ export class ProbeError extends Error implements Reason {
   }
 }
 
-/** Before secrets are hidden in them, which a cut would leave half of. */
+/** Generous, since secrets are hidden later, and a cut would leave half of one. */
 const LONGEST_WORDS = 64 * 1024;
-/** Servers and proxies that were sent plain HTTP where they want TLS: nginx, Go, Apache. */
+/** Answers of nginx, Go and Apache to plain HTTP on a TLS port. */
 const WANTS_TLS =
   /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|speaking plain HTTP to an SSL/i;
 const WEB_PAGE = /^\s*(?:<!doctype html|<html[\s>])/i;
 /** The first event of the transport of revision 2024-11-05. */
 const OLD_TRANSPORT = /^event: ?endpoint\s*$/m;
 
-/** Why an answer is not what an MCP server gives; null where it looks like one. */
+/** Why an answer is not an MCP server's; null when it looks like one. */
 export function whyRefused(
   { asked, status, contentType, location, isCircle, text }: Answer,
   { kind, hasHeaders }: Asked,
@@ -124,7 +124,7 @@ function whyOfJson(asked: string, text: string): Reason | null {
   return { reason: `It answered ${asked} with an error.`, words: message === "" ? null : said(message) };
 }
 
-/** What went wrong with a call, in words of Toolyard's. */
+/** Why a call failed, in Toolyard's words. */
 export function describeFailure(error: unknown, asked: Asked): Reason {
   const causes = causesOf(error);
   const own = causes.find((cause) => cause instanceof ProbeError);
@@ -141,7 +141,7 @@ export function describeFailure(error: unknown, asked: Asked): Reason {
 /** Of Node's and OpenSSL's codes: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
 function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): string | null {
   const isRemote = kind === "remote";
-  // undici's parser names no code for all that it cannot read.
+  // undici's parser has no code for some unreadable input.
   if (cause instanceof Error && cause.name === "HTTPParserError")
     return speaksTls(cause) ? wantsTls(isRemote) : "It answered with what is not HTTP.";
   switch (code) {
@@ -197,17 +197,17 @@ function wantsTls(isRemote: boolean): string {
     : "It speaks TLS, and what Toolyard starts is called by plain HTTP.";
 }
 
-/** undici's parser keeps what it could not read: a TLS alert is a record of type 21, of version 3. */
+/** undici's parser keeps the unreadable bytes: a TLS alert is a record of type 21, of version 3. */
 function speaksTls(cause: unknown): boolean {
   const data = cause instanceof Error && "data" in cause ? cause.data : null;
   return typeof data === "string" && data.startsWith("\u0015\u0003");
 }
 
-/** What every reason begins with of what runs and has shown nothing yet. */
+/** The beginning of every reason of a running server that has shown nothing yet. */
 export const NOT_YET = "It was started and has not answered yet";
 const INSTALLER = /(?:^|\/)(npx|uvx|bunx|pnpx|pipx)$/;
 
-/** Why a server on stdio that runs has not answered yet, as far as it shows. */
+/** Why a running server on stdio has not answered yet, as far as can be seen. */
 export function whyNotYet(launch: Launch, printed: string): Reason {
   if (printed !== "")
     return {
@@ -229,7 +229,7 @@ export function said(text: string): string {
   return asSentence(`It said: ${text.trim().slice(0, LONGEST_WORDS)}`);
 }
 
-/** The error and what led to it, bounded; of several at once each. */
+/** The error and its causes, bounded; of an aggregate, each of its errors. */
 export function causesOf(error: unknown): unknown[] {
   const causes: unknown[] = [];
   const open: unknown[] = [error];

@@ -1,7 +1,7 @@
 import type { Launch } from "@toolyard/launch";
 import { ProbeError } from "./probe-failure.ts";
 
-/** How long a server may take for one answer, and what says so: a setting of the launch's, which reasons name. */
+/** How long a server may take for one answer, and the launch's setting that says so, which reasons name. */
 export interface Limit {
   seconds: number;
   setting: string;

@@ -32,38 +32,38 @@ import { probeStream } from "./stream-probe.ts";
 /** A replica as a caller reaches it. Holds secrets; never logged. */
 export interface ProbeTarget extends Callee {
   launch: Launch;
-  /** Of a remote launch, opened: its MCP endpoint, and what is sent. */
+  /** Of a remote launch, unsealed: its MCP endpoint, and the headers that are sent. */
   mcpUrl: URL | null;
   headers: Record<string, string>;
   handle: ReplicaHandle | null;
 }
 
 export interface ProbeResult {
-  /** BUSY: it has calls that are within their time, or one of its processes is starting; it was not asked, or need not answer yet. */
+  /** BUSY: it has calls within their time limit, or one of its processes is starting; it was not asked, or need not answer yet. */
   outcome: "ANSWERED" | "BUSY" | "FAILED";
-  /** What was asked, as in `mcp tools/list` or `GET /ready`. */
+  /** The kind of call, such as `mcp tools/list` or `GET /ready`. */
   kind: string;
   latencyMs: number;
   /** Why it failed, or was not asked, in a sentence; null when it answered. */
   detail: string | null;
-  /** What the server said of it: `words` of a Reason, secrets not hidden yet. */
+  /** The server's own words: `words` of a Reason, secrets not hidden yet. */
   words: string | null;
-  /** It failed in a way that waiting does not mend: the server ended, or a stranger has its port. */
+  /** It failed in a way that waiting does not mend: the server ended, or a foreign process has its port. */
   hopeless?: boolean;
-  /** In which nothing came, where it took the call. */
+  /** The limit within which nothing came, when it accepted the call. */
   late?: Limit | null;
-  /** Of a greeting that failed. */
+  /** How a greeting failed. */
   rebuff?: Rebuff;
-  /** What it lists, where it was asked and said so. */
+  /** The tools that it lists, when it was asked and answered. */
   tools?: ListedTools | null;
 }
 
 export interface Prober {
-  /** A real call, as users make it. For each answer it waits as long as the launch says, or as `atMost` does where that is less. Never throws. */
+  /** A real call, as users make it. For each answer it waits as long as the launch says, or as `atMost` says if that is shorter. Never throws. */
   check(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
-  /** Whether a replica that was just started answers yet: cheap to ask often until something listens, then `check`. */
+  /** Whether a replica that was just started answers yet: cheap enough to repeat until something listens, then use `check`. */
   greet(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
-  /** MCP sessions that are open in a bridge. Throws when it does not say so in time. */
+  /** MCP sessions that are open in a bridge. Throws when it does not answer in time. */
   countSessions(bridge: Callee): Promise<number>;
   close(): Promise<void>;
 }
@@ -77,7 +77,7 @@ const bridgeStatus = z.object({
   status: z.string(),
   error: z.string().optional(),
   words: z.string().optional(),
-  /** What a server that has not answered yet printed where only messages may be; "": nothing. */
+  /** The output of a server that has not answered yet where only messages may be; "": none. */
   printed: z.string().default(""),
   sessions: z.number().int().default(0),
 });
@@ -85,7 +85,7 @@ const rpcAnswer = z.object({
   result: z
     .object({
       state: z.enum(["answered", "busy", "starting", "silent"]).catch("answered"),
-      // Bridges of replicas that an earlier version started do not say.
+      // Bridges started by an earlier version do not report it.
       tools: z
         .object({ names: z.array(z.string()), isWhole: z.boolean() })
         .nullish()
@@ -94,7 +94,7 @@ const rpcAnswer = z.object({
     .optional(),
   error: z.object({ code: z.number(), message: z.string() }).optional(),
 });
-/** JSON-RPC: the server lives and says that it does not have this method. */
+/** JSON-RPC: the server lives but does not have this method. */
 const METHOD_NOT_FOUND = -32601;
 const NOT_ASKED: Record<"busy" | "starting", string> = {
   busy: "It is busy with calls that are within their time, and was not asked.",
@@ -108,7 +108,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     ...(!options.allowPrivateRemotes && { connect: publicConnector() }),
   });
 
-  /** Each time by a connection that is the replica's: nothing is sent to whatever took its place. */
+  /** Verifies the replica on each connection: nothing is sent to another process in its place. */
   async function connected<Result>(callee: Callee, work: (dispatcher: Dispatcher) => Promise<Result>): Promise<Result> {
     if (callee.url === "") throw new Error("It is not known where it answers; it is started again.");
     const pool = new Pool(originOf(callee), { connect: connectorTo(callee) });
@@ -119,7 +119,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
   }
 
-  /** `notAsked`: why; null when it answered. */
+  /** `notAsked`: why the server was not asked; null when it answered. */
   async function callBridge(
     target: ProbeTarget,
     dispatcher: Dispatcher,
@@ -136,7 +136,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         authorization: `Bearer ${target.token}`,
         [probeHeader]: String(limit.seconds),
       },
-      // The bridge passes it to a process that runs and has nothing to do; where all are busy, or one is starting, it says that.
+      // The bridge passes it to a process that runs and has nothing to do; when all are busy, or one is starting, it says so.
       body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
       headersTimeout: 0,
       signal: AbortSignal.any([signal, late]),
@@ -201,7 +201,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     return { ...(await callServer(target, dispatcher, signal, limit)), notAsked: null };
   }
 
-  /** In whichever transport it speaks, as the proxy finds it. */
+  /** In the transport that it speaks, found as the proxy does. */
   async function callServer(
     target: ProbeTarget,
     dispatcher: Dispatcher,
@@ -285,7 +285,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     }
   };
 
-  /** With what its server said: only for who has the token. */
+  /** With its server's words: only for holders of the token. */
   async function askBridge(bridge: Callee, signal: AbortSignal): Promise<z.output<typeof bridgeStatus>> {
     return connected(bridge, async (dispatcher) => {
       const { body } = await request(`${originOf(bridge)}/status`, {
@@ -346,7 +346,7 @@ async function readBounded(body: Dispatcher.ResponseData["body"]): Promise<strin
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** Nothing took the connection. */
+/** Nothing accepted the connection. */
 const ABSENT_CODES = ["ECONNREFUSED", "ENOENT"];
 
 function tooLarge(): ProbeError {
@@ -357,7 +357,7 @@ function askedOf({ launch, headers }: ProbeTarget): Asked {
   return { kind: launch.kind, hasHeaders: Object.keys(headers).length > 0 };
 }
 
-/** Health paths may have keys in their query. */
+/** Health paths may contain keys in their query. */
 function withoutQuery(path: string): string {
   return path.replace(/\?.*/s, "");
 }

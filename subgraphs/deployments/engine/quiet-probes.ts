@@ -1,15 +1,15 @@
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentStore, QuietProbe } from "../store/deployment-store.ts";
 
-/** Gathers the probes that found their replicas as they were, so that many are one write: nobody was told of them yet. */
+/** Gathers probes that found their replicas unchanged, so that many are one write; nobody has been told of them yet. */
 export interface QuietProbes {
   note(probe: QuietProbe): void;
-  /** Writes what there is. */
+  /** Writes the gathered probes. */
   flush(): Promise<void>;
 }
 
 const GATHERED_FOR_MS = 1_000;
-/** Of one write. */
+/** Probes of one write. */
 const MOST = 500;
 
 export function createQuietProbes(options: {

@@ -5,8 +5,8 @@ import { hasProcess } from "./census.ts";
 import { resetReplicas } from "./replica-reset.ts";
 
 /**
- * Brings the rows in line with where DATA_DIR is now, before anything is routed by them: replicas that kept running are reached where they are, and
- * those of another DATA_DIR, of which this is a copy, are started here anew.
+ * Brings the rows in line with DATA_DIR's present place before anything is routed by them: replicas that kept running are reached where they are,
+ * and those of another DATA_DIR, of which this one is a copy, are started here anew.
  */
 export async function reclaimReplicas(options: {
   store: DeploymentStore;

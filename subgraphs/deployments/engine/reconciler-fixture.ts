@@ -21,7 +21,7 @@ const HOST = { hostId: "host-1", address: "127.0.0.1" };
 const FIRST_PORT = 9_000;
 const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
 const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
-/** Keeps nothing, for no time. */
+/** Keeps nothing. */
 const archive = createLogArchive({ root: import.meta.dirname, retentionMs: 0, now: Date.now });
 const logger = createLogger({ level: "silent", name: "test" });
 const MIGRATIONS = readMigrations(migrationsFolder);
@@ -38,7 +38,7 @@ export function createStore(database: Database): DeploymentStore {
   });
 }
 
-/** A deployment that was just asked for, of a tool of its own. Its replicas have ports from `firstPort` on. */
+/** A deployment just asked for, of a tool of its own. Its replicas have ports from `firstPort` on. */
 export async function insertDeployment(
   store: DeploymentStore,
   slug: string,
@@ -92,9 +92,9 @@ export async function insertDeployment(
 export interface ControlPlane {
   reconciler: Reconciler;
   runtime: MockRuntime;
-  /** Names of processes that do not answer though they run. */
+  /** Names of processes that run but do not answer. */
   sick: Set<string>;
-  /** It is gone; what it started runs on. */
+  /** The process is gone; its children run on. */
   close(): Promise<void>;
 }
 
@@ -104,7 +104,7 @@ export function createControlPlane(options: {
   world: MockWorld;
   now: () => number;
   ports?: number;
-  /** What stands between the reconciler and the runtime. */
+  /** Wraps the runtime that the reconciler sees. */
   around?: (runtime: MockRuntime) => MockRuntime;
 }): ControlPlane {
   const { store, world, now, ports = 21, around = (runtime) => runtime } = options;

@@ -19,19 +19,19 @@ import type { ListedNames } from "../usage/listed-names.ts";
 import { suspendReplicas } from "./suspension.ts";
 import { shiftRoute } from "./route-shift.ts";
 
-/** Closes the gap between what was asked and what runs on this host. The only code that starts or stops replicas. */
+/** Closes the gap between the desired state and the replicas on this host. The only code that starts or stops replicas. */
 export interface Reconciler {
-  /** Begins to sweep. What runs already is adopted by its name. */
+  /** Begins to sweep. Running processes are adopted by name. */
   start(): void;
-  /** Look at this deployment now: something changed. */
+  /** Looks at this deployment now, since something changed. */
   wake(deploymentId: string): void;
-  /** Probes the deployment's replicas now; empty when none can be called. */
+  /** Probes the deployment's replicas now; answers an empty list when none can be called. */
   check(deploymentId: string, signal: AbortSignal): Promise<HealthCheck[]>;
-  /** What the last sweep knew of all that is not settled; up to a sweep's interval old. */
+  /** The last sweep's records of all unsettled deployments; up to a sweep's interval old. */
   known(): DeploymentRecord[];
   /** One sweep, and all work that it begins: for tests. */
   sweep(): Promise<void>;
-  /** Ends all work. With `stopReplicas` every replica of this host is stopped first, to be started again with the next start. */
+  /** Ends all work. With `stopReplicas`, every replica of this host is stopped first, and started again at the next start. */
   close(options: { stopReplicas: boolean }): Promise<void>;
 }
 
@@ -43,13 +43,13 @@ export interface ReconcilerOptions {
   sealer: Sealer;
   secrets: KnownSecrets;
   bury: Bury;
-  /** Whether a replica has calls that are within their time, as far as proxies tell; they do so within TOLD_WITHIN_MS. */
+  /** Whether a replica has calls within their time limit, as reported by proxies, at most TOLD_WITHIN_MS late. */
   isBusy?: (replicaId: string) => boolean;
-  /** Told what tools servers list to probes. */
+  /** Receives the tools that servers list to probes. */
   listed?: Pick<ListedNames, "note">;
   logger: Logger;
   hostId: string;
-  /** Where replicas of this host listen and are reached. */
+  /** The address at which replicas of this host listen and are reached. */
   address: string;
   now?: () => number;
   random?: () => number;
@@ -64,9 +64,9 @@ interface Job {
   done: Promise<void>;
 }
 
-/** Whoever asks for a check waits for it. */
+/** A user who asks for a check waits for it. */
 const CHECK_SECONDS = 20;
-/** What does not wait for the work that is under way. */
+/** Actions that do not wait for the work under way, but end it. */
 const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "bury"];
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
@@ -108,7 +108,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     isGone: census.isGone,
   });
 
-  /** What is being done, by replica; one thing at a time. */
+  /** The work under way, by replica; one piece at a time. */
   const jobs = new Map<string, Job>();
   const looking = new Map<string, { again: boolean; done: Promise<void> }>();
   const timers = new Map<string, NodeJS.Timeout>();
@@ -145,7 +145,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       } catch (error) {
         logger.error({ err: error, deployment_id: deploymentId }, "reconciling a deployment failed; it is tried again");
       }
-      // Set by `wake` while this looked.
+      // Set by `wake` during this look.
     } while (entry.again && !closed);
   }
 
@@ -155,8 +155,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   /**
-   * Looks at a record that may be out of date. Probes are begun by it: what they find is of the process that they asked, or of none. All else
-   * is decided and done by the record as it is by then.
+   * Looks at a record that may be out of date. That suffices to begin probes, whose results apply only to the process that they asked. All else is
+   * decided and done by a record that is read again.
    */
   function lookAtKnown(record: DeploymentRecord): void {
     const { id } = record.deployment;
@@ -197,7 +197,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
-  /** Begins a piece of work on a replica, unless one is under way. A stop ends what is under way; its turn comes after that. */
+  /** Begins a piece of work on a replica, unless one is under way. A stop aborts the work under way, and goes after it. */
   function begin(
     action: Exclude<Action, { type: "mark" | "shift" | "create" }>,
     record: DeploymentRecord,
@@ -227,7 +227,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       } finally {
         jobs.delete(replica.id);
         if (replica.handle && (action.type === "bury" || action.type === "stop")) census.forget(replica.handle);
-        // What failed is for the next sweep: tried again at once, it would most likely fail again, and again.
+        // Failed work is left to the next sweep: tried again at once, it would most likely fail again, and again.
         if (!failed && changed) wake(replica.deploymentId);
         if (!failed && !changed) lookAgain(replica.deploymentId);
       }
@@ -246,7 +246,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
-  /** Whether anything is another than before. */
+  /** Whether anything has changed. */
   async function doWork(
     action: Exclude<Action, { type: "mark" | "shift" | "create" }>,
     record: DeploymentRecord,
@@ -302,7 +302,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
-  /** For what is due before the next sweep. What a replica is worked on for is looked at when that ends; those of other hosts are theirs. */
+  /** Sets a timer for work that is due before the next sweep. Replicas under work are looked at when that ends; those of other hosts are not ours. */
   function schedule({ deployment, replicas }: DeploymentRecord): void {
     const { id } = deployment;
     clearTimeout(timers.get(id));
@@ -332,7 +332,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   async function sweepOnce(): Promise<void> {
     for (const [index, { deployment }] of (await census.take()).entries()) {
       if (index % AT_ONCE === AT_ONCE - 1) await turn();
-      // As it is known by now.
+      // As known by now.
       lookAgain(deployment.id);
     }
   }

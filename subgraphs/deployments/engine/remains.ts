@@ -4,13 +4,13 @@ import type { Bury } from "./burial.ts";
 const AT_ONCE = 50;
 
 /**
- * What failed for good keeps its processes' folders for a while, in which a developer may look; then its logs alone. The deployment stays
- * as it is.
+ * Removes the process folders of deployments that failed for good, which were kept for a while for developers to inspect, but not the logs.
+ * The deployment stays as it is.
  */
 export async function buryFailed(options: {
   store: DeploymentStore;
   bury: Bury;
-  /** Those that failed before this, in epoch milliseconds. */
+  /** Deployments that failed before this, in epoch milliseconds. */
   before: number;
   signal: AbortSignal;
 }): Promise<void> {

@@ -7,18 +7,18 @@ interface ReplicaChange {
   deploymentId: string;
   replicaId: string;
   event: ReplicaEvent;
-  /** The process that the event is about: nothing changes when another one has taken its place. */
+  /** The process of the event: nothing changes when another one has taken its place. */
   incarnation?: number;
-  /** What else changes with it. */
+  /** Further changes that go with it. */
   set?: (replica: Replica) => Partial<Replica>;
   check?: HealthCheck;
 }
 
-/** Writes transitions: one transaction each, with the replica's event and what it makes of the deployment. */
+/** Writes transitions: one transaction each, with the replica's event and its effect on the deployment. */
 export interface ReplicaChanges {
-  /** The record after the change, or null when the event does not apply to the replica as it is by now. */
+  /** The record after the change, or null when the event no longer applies to the replica. */
   apply(change: ReplicaChange): Promise<DeploymentRecord | null>;
-  /** Changes what no transition changes. */
+  /** Changes fields that no transition changes. */
   update(change: Omit<ReplicaChange, "event">): Promise<DeploymentRecord | null>;
   /** Settles the deployment's status by its replicas. */
   mark(deploymentId: string): Promise<void>;
@@ -78,7 +78,7 @@ export function createReplicaChanges(options: {
   };
 }
 
-/** Announced when the outcome is another than the replica's last one. */
+/** Announced when the outcome differs from the replica's last one. */
 async function recordCheck(
   tx: DeploymentTransaction,
   { deployment }: DeploymentRecord,

@@ -4,14 +4,14 @@ import { saveSettled } from "./settle.ts";
 import { contextOf, transition } from "./transitions.ts";
 
 /**
- * Puts replicas whose processes are gone back to the beginning: what was asked of their deployments stays as it is, and the reconciler starts
- * them again.
+ * Puts replicas whose processes are gone back to the beginning: the desired state of their deployments stays, and the reconciler starts them
+ * again.
  */
 export async function resetReplicas(options: {
   store: DeploymentStore;
   now: () => number;
   chosen: (replica: Replica) => boolean;
-  /** What is told of a deployment, by its name. */
+  /** The reason for a deployment, given its name. */
   message: (name: string) => string;
 }): Promise<void> {
   const { store, now, chosen, message } = options;

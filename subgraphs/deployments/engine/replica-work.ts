@@ -30,14 +30,14 @@ import type { QuietProbes } from "./quiet-probes.ts";
 import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaEvent } from "./transitions.ts";
 
-/** What is done to one replica: each piece runs to its end or until `signal` aborts, and writes what came of it. */
+/** The work on one replica: each piece runs to its end or until `signal` aborts, and writes its outcome. */
 export interface ReplicaWork {
   /** Starts its process, or finds the one that an interrupted start left; then waits for the first answer. */
   start(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
   awaitAnswer(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<void>;
-  /** One call now, recorded. The check, where it changes nothing: it is then written later, with those of others. */
+  /** One call now, recorded. Answers a check that changes nothing, which is written later together with those of others. */
   probe(record: DeploymentRecord, replica: Replica, signal: AbortSignal): Promise<HealthCheck | null>;
-  /** The same for somebody who waits: recorded at once. Null when the replica has changed meanwhile. @param atMost As of a probe */
+  /** The same for a waiting caller: recorded at once. Null when the replica has changed meanwhile. @param atMost As of a probe */
   check(record: DeploymentRecord, replica: Replica, signal: AbortSignal, atMost: Limit): Promise<HealthCheck | null>;
   /** Records that its process ended by itself. */
   bury(record: DeploymentRecord, replica: Replica): Promise<void>;
@@ -54,7 +54,7 @@ export interface ReplicaWorkOptions {
   secrets: KnownSecrets;
   bury: Bury;
   isBusy: (replicaId: string) => boolean;
-  /** Told what servers list. */
+  /** Receives the tools that servers list. */
   listed: Pick<ListedNames, "note">;
   quietProbes: Pick<QuietProbes, "note">;
   logger: Logger;
@@ -62,13 +62,13 @@ export interface ReplicaWorkOptions {
   random: () => number;
   /** Whether the process is known to be gone. */
   isGone: (handle: ReplicaHandle) => boolean;
-  /** From leaving the route to SIGTERM: proxies learn of it meanwhile, so that no call meets a closed door. */
+  /** From leaving the route to SIGTERM: proxies learn of the change meanwhile, so that no call reaches a closed port. */
   drainMs: number;
   /** From SIGTERM to SIGKILL. */
   graceMs: number;
 }
 
-/** How often the reason of a slow start is brought up to date with what the server printed last. */
+/** How often the reason of a slow start is updated with the server's last output. */
 const NEWS_INTERVAL_MS = 2_000;
 const START_TIMEOUT = "startTimeoutSeconds";
 /** The last greeting before the deadline may be late. */
@@ -112,7 +112,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     };
   }
 
-  /** A call of the replica; one that cannot be made, since something of it does not open, has failed for good. */
+  /** A call of the replica; a call that cannot be made, since a sealed value does not open, has failed for good. */
   async function callAs(
     how: "check" | "greet",
     deployment: Deployment,
@@ -132,7 +132,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return result;
   }
 
-  /** A port on which nothing listens: its own, or another when a stranger took that. */
+  /** A port on which nothing listens: its own, or another when a foreign process took that. */
   async function securePort(
     replica: Replica,
     begin: (port: number) => Promise<DeploymentRecord | null>,
@@ -154,7 +154,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         {
           set: () => ({
             port,
-            // Whoever knew an earlier process's token knows nothing of this one's.
+            // A leaked token of an earlier process is of no use with this one.
             sealedToken: newToken(sealer, replica.id),
             handle: null,
             previousHandle: replica.handle,
@@ -196,12 +196,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     const { id: replicaId, deploymentId, incarnation } = replica;
     const saved = await changes.update({ deploymentId, replicaId, incarnation, set: () => ({ handle }) });
     if (saved) return current(saved, replica);
-    // Its row went while it was started: nobody wants it.
+    // Its row was deleted while it was started: nobody wants it.
     await runtime.stop(handle, graceMs);
     return null;
   }
 
-  /** A reason without the secrets that the replica was given: nothing of what a server says is written before. */
+  /** A reason without the replica's secrets: no words of a server are written before this. */
   function hidden(deployment: Deployment, replica: Replica, { reason, words }: Reason): Reason {
     const { text } = secrets.mask(deployment, replica);
     return { reason: text(reason), words: words === null ? null : text(words).slice(0, LONGEST_WORDS) };
@@ -210,22 +210,22 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   const lastWordsOf = (deployment: Deployment, replica: Replica): Promise<string | null> =>
     lastWords(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text));
 
-  /** What a server that has not answered well yet said: in its answer, where it gave one, and what it printed last. */
+  /** The words of a server that has not answered well yet: of its answer, if it gave one, and its last output. */
   async function wordsOf(deployment: Deployment, replica: Replica, heard: Reason): Promise<string | null> {
     const printed = await lastWordsOf(deployment, replica);
-    // What it printed may be what was heard of it.
+    // Its output may be the same as the words of its answer.
     const isTold = printed !== null && heard.words?.endsWith(printed.slice(LAST_LINE.length)) === true;
     const words = [heard.words, isTold ? null : printed].filter((part) => part !== null);
     return words.length === 0 ? null : words.join(" ");
   }
 
-  /** Puts that into the reason of a slow starter. */
+  /** Puts these words into the reason of a slow starter. */
   async function tellNews(deployment: Deployment, replica: Replica, heard: Reason): Promise<void> {
     const printed = await wordsOf(deployment, replica, heard);
     const { id: replicaId, deploymentId, incarnation } = replica;
     const set = ({ state, attempts }: Replica): Partial<Replica> => {
       if (state.phase !== "STARTING") return {};
-      // Silence is no news after a start that failed.
+      // Silence is no news after a failed start.
       const isSilent = attempts > 0 && heard.reason.startsWith(NOT_YET);
       const reason = (isSilent ? state.reason : null) ?? heard.reason;
       const words = printed ?? (isSilent ? state.words : null) ?? null;
@@ -234,7 +234,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     await changes.update({ deploymentId, replicaId, incarnation, set });
   }
 
-  /** What does one thing at a time answers no probe while it has a call. Bridges say so themselves; of other servers proxies do. */
+  /** A server that does one thing at a time answers no probe while it has a call. Bridges report that themselves; for other servers, proxies do. */
   async function unlessBusy(
     { launch }: Deployment,
     replica: Replica,
@@ -247,7 +247,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return { ...result, outcome: "BUSY", detail: `${result.detail} It has calls that are within their time.` };
   }
 
-  /** What a call now says of the replica, and what it makes of it; null: nothing. */
+  /** The result of a call of the replica, and the event that follows from it; null: none. */
   interface Asked {
     check: HealthCheck;
     event: ReplicaEvent | null;
@@ -264,10 +264,10 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     if (signal.aborted) return null;
     const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
     const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
-    // Whoever waits less than probes do knows nothing of what takes longer.
+    // A caller that waits less long than probes cannot judge slower answers.
     const isUndecided = atMost !== undefined && result.late === atMost;
     const check = toCheck(replica, result, statusOf(result.outcome, phase, isUndecided), why);
-    // A replica that starts is judged by its deadline, not by one call; one that is READY has nothing to become by answering.
+    // A replica that starts is judged by its deadline, not by one call; a READY one does not change by answering.
     const isJudged =
       !isUndecided &&
       ((phase === "UNHEALTHY" && result.outcome !== "BUSY") || (phase === "READY" && result.outcome === "FAILED"));
@@ -295,7 +295,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
         const running = await launchProcess(record, starting, signal);
         if (running && !signal.aborted) await work.awaitAnswer(record, running, signal);
       } catch (error) {
-        if (signal.aborted) return; // What was begun is stopped by whoever aborted it.
+        if (signal.aborted) return; // The code that aborted this work stops the process.
         const foreseen = error instanceof ToolyardError;
         const permanent = foreseen && error.code === "BAD_USER_INPUT";
         if (!foreseen) logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
@@ -335,7 +335,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
           await apply(replica, { type: "silent", ...why }, { check: toCheck(replica, result, "UNHEALTHY", why) });
           return;
         }
-        // What refuses, or runs elsewhere, is told at once; what is only slow, when that has become worth telling.
+        // A refusal, or a server elsewhere, is reported at once; a merely slow start, once that is worth reporting.
         const isFinal = result.rebuff === "REFUSED" || launch.kind === "remote";
         const isNews = isFinal && result.detail !== last?.detail;
         if (result.outcome === "FAILED" && (isNews || now() >= newsAt)) {
@@ -370,7 +370,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
       const why = { reason: describeEnd(replica, liveness, now()), words: await lastWordsOf(deployment, replica) };
-      // What it started may have outlived it.
+      // Its children may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
       const check = toCheck(replica, { kind: "process", latencyMs: 0 }, "UNHEALTHY", why);
@@ -380,7 +380,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     async stop({ deployment }, replica, then, reason) {
       const runtime = runtimeOf(deployment);
       const { phase } = replica.state;
-      // What is written as gone has left nothing: its folders go before its row.
+      // A replica written as gone has left nothing: its folders are removed before its row.
       const forget = async (): Promise<void> => {
         for (const handle of [replica.handle, replica.previousHandle])
           if (handle && runtime) await bury(deployment, replica, handle);
@@ -391,14 +391,14 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       } else {
         const told = await apply(replica, { type: "stop", then, reason });
         const stopping = told ? current(told, replica) : replica;
-        if (stopping?.state.phase !== "STOPPING") return; // It has changed meanwhile: to be decided anew.
+        if (stopping?.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
         if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
         const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
         if (handle) await runtime.stop(handle, graceMs);
         if (stopping.state.then === "REMOVE") await forget();
         const isOver = await apply(replica, { type: "gone", then: stopping.state.then });
         if (!isOver && stopping.state.then !== "REMOVE") {
-          // A stop for good came meanwhile.
+          // Meanwhile a final stop was asked for.
           await forget();
           await apply(replica, { type: "gone" });
         }
@@ -433,16 +433,16 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
   return work;
 }
 
-/** Of a start whose time is up. */
+/** The reason of a start whose time is up. */
 function lateReason(seconds: number, heard: string, { rebuff, late }: ProbeResult): string {
-  // The last greeting had only the time that was left, which says nothing.
+  // The last greeting had only the remaining time, so its time-out tells nothing.
   const isSilent = heard.startsWith(NOT_YET) || late?.setting === START_TIMEOUT;
   const inTime = `within ${seconds} s of its start (${START_TIMEOUT}).`;
   if (isSilent) return `It did not answer ${inTime}`;
   return `It did not answer${rebuff === "REFUSED" ? " as it should" : ""} ${inTime} ${heard}`;
 }
 
-/** What a probe says of a replica: what was not asked is what it was. */
+/** The check that results from a probe; parts that were not asked stay as they were. */
 function statusOf(outcome: ProbeResult["outcome"], phase: ReplicaPhase, isUndecided: boolean): HealthStatus {
   switch (outcome) {
     case "ANSWERED":

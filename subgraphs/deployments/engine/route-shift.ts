@@ -3,7 +3,7 @@ import { saveSettled } from "./settle.ts";
 
 /**
  * Gives the deployment its tool's route in its environment, and retires those deployed before it: they drain and stop. One
- * deployed later is left to take over in its turn. Answers the ids of what was retired; empty when it has nothing to take.
+ * deployed later is left to take over in its turn. Answers the ids of the retired ones; empty when there is no route to take.
  */
 export async function shiftRoute(store: DeploymentStore, deploymentId: string, now: number): Promise<string[]> {
   return store.transaction(async (tx) => {

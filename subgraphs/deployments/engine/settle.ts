@@ -2,11 +2,11 @@ import type { Deployment, DeploymentStatus, Replica } from "../deployment.ts";
 import type { DeploymentEventDraft, DeploymentRecord, DeploymentTransaction } from "../store/deployment-store.ts";
 import { deriveStatus } from "./status.ts";
 
-/** Neither status nor health has changed; those who follow, proxies among them, look again only when an event says so. */
+/** For changes of neither status nor health: followers, proxies among them, look again only when an event says so. */
 const REASON_CHANGED = "REASON_CHANGED";
 
 /**
- * The deployment as its replicas make it, with what that means for its subscribers. `deployedAt` is when it first answered,
+ * The deployment as it follows from its replicas, with the events for its subscribers. `deployedAt` is when it first answered,
  * `stoppedAt` when nothing of it was left.
  */
 function settle(
@@ -42,7 +42,7 @@ export function isSettled(
   return status === "FAILED" && replicas.length === desiredReplicas && replicas.every(isOver);
 }
 
-/** Settles the record and writes it, its status' events after those given. */
+/** Settles the record and writes it, its status's events after those given. */
 export async function saveSettled(
   tx: DeploymentTransaction,
   record: DeploymentRecord,
@@ -51,7 +51,7 @@ export async function saveSettled(
 ): Promise<DeploymentRecord> {
   const settled = settle(record, now);
   await tx.saveDeployment(settled.deployment);
-  // Another event tells as well that there is something to look at.
+  // Another event already tells followers to look.
   const news = events.length > 0 ? settled.events.filter(({ kind }) => kind !== REASON_CHANGED) : settled.events;
   tx.emit(settled.deployment, [...events, ...news]);
   return { deployment: settled.deployment, replicas: record.replicas };
@@ -75,7 +75,7 @@ function describeStatus({ name, status, health, reason }: Deployment): string {
   }
 }
 
-/** What a replica's change means for those who watch; null when its phase stayed. */
+/** The event of a replica's change for subscribers; null when its phase stayed. */
 export function describeReplica(before: Replica, after: Replica, now: number): DeploymentEventDraft | null {
   const { state } = after;
   if (before.state.phase === state.phase && before.incarnation === after.incarnation) return null;

@@ -6,16 +6,16 @@ import { NOT_YET } from "./probe-failure.ts";
 export interface DerivedStatus {
   status: DeploymentStatus;
   health: HealthStatus;
-  /** Why it is not what was asked, in a sentence; null when it is. */
+  /** Why it is not in its desired state, in a sentence; null when it is. */
   reason: string | null;
-  /** What the server said of it. */
+  /** The server's own words about it. */
   words: string | null;
 }
 
 type Desired = Pick<Deployment, "desired" | "desiredReplicas" | "everReady" | "deployedAt">;
 type Observed = Pick<Replica, "ordinal" | "state" | "attempts">;
 
-/** The table of deployments.md: what a deployment is, from what was asked and what its replicas are. */
+/** The table of deployments.md: a deployment's status, from its desired state and its replicas. */
 export function deriveStatus(deployment: Desired, replicas: readonly Observed[]): DerivedStatus {
   if (deployment.desired === "STOP") {
     return replicas.length === 0

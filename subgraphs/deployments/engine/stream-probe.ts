@@ -4,7 +4,7 @@ import { parseJson } from "@toolyard/service-kit/json.ts";
 import type { Heard } from "./heard.ts";
 import { ProbeError, said } from "./probe-failure.ts";
 
-/** What a server of this transport may send beside what it is asked for. */
+/** The number of events that a server of this transport may send besides its answers. */
 const MAX_EVENTS = 10_000;
 
 const answerOf = z.object({
@@ -25,13 +25,13 @@ type Answer = z.output<typeof answerOf>;
 
 /**
  * One real MCP call to a server of HTTP+SSE (2024-11-05) on a stream of its own: connects, and lists its tools where it has any.
- * Answers what was asked, and null where there is no such stream. Throws when what comes then fails.
+ * Answers the kind of call, or null when there is no such stream. Throws when the call on the stream fails.
  */
 export async function probeStream(options: {
   server: StreamServer;
   path: string;
   signal: AbortSignal;
-  /** For each answer; `tooSlow` makes the error of what takes longer. */
+  /** The limit for each answer; `tooSlow` makes the error of one that takes longer. */
   limitMs: number;
   tooSlow: (asked: string) => Error;
   maxBytes: number;
@@ -58,7 +58,7 @@ export async function probeStream(options: {
       const answer = answerOf.safeParse(parseJson(data));
       if (answer.success) waiting.get(answer.data.id)?.resolve(answer.data);
     },
-    // Whatever it sends: comments and events that are not for clients are work, too.
+    // Counts everything: comments and events that are not for clients are work, too.
     onRead({ bytes, events }) {
       read += bytes;
       seen += events;
@@ -109,7 +109,7 @@ export async function probeStream(options: {
     return null;
   } finally {
     done.abort();
-    // Its end was told where somebody waited for something.
+    // Pending waits have reported its end.
     await stream.catch(() => undefined);
   }
 }

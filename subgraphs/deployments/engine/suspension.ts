@@ -4,8 +4,8 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 import { resetReplicas } from "./replica-reset.ts";
 
 /**
- * Stops every replica of this host and writes that it is to be started again: what was asked stays as it is, and the next start
- * of Toolyard brings it back. For REPLICAS_ON_EXIT=stop.
+ * Stops every replica of this host and records that it is to be started again: the desired state stays as it is, and the next
+ * start of Toolyard restores it. For REPLICAS_ON_EXIT=stop.
  */
 export async function suspendReplicas(options: {
   store: DeploymentStore;

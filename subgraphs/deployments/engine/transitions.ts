@@ -3,7 +3,7 @@ import type { HealthPolicy } from "@toolyard/launch";
 import type { Reason } from "../reason.ts";
 import { FORGET_AFTER_MS, backoffMs, mostAttempts } from "./backoff.ts";
 
-/** What happened to a replica. */
+/** An event of a replica. */
 export type ReplicaEvent =
   /** Its process is being started; for the deployment's generation. */
   | { type: "start"; generation: number }
@@ -14,9 +14,9 @@ export type ReplicaEvent =
   | { type: "answered" }
   | ({ type: "silent" } & Reason)
   | { type: "stop"; then: AfterStop; reason: string }
-  /** Verified: nothing of its process is left. With `then` only where that is still what is to become of it. */
+  /** Verified: nothing of its process is left. With `then`, applies only if that is still the plan for the replica. */
   | { type: "gone"; then?: AfterStop }
-  /** Back to the beginning, the past forgotten. */
+  /** Back to the beginning, with the past forgotten. */
   | { type: "reset" };
 
 /** The part of a replica that transitions change. */
@@ -62,7 +62,7 @@ const begin: CommonStep<"start"> = (replica, { generation }, { now, mostAttempts
   restarts: replica.incarnation === 0 ? 0 : replica.restarts + 1,
 });
 
-/** Until something is heard of a new start, what the last one came to says most. */
+/** Until a new start shows something, the outcome of the last one tells most. */
 function whyAgain({ state, attempts }: ReplicaCore, most: number): Reason | null {
   if (state.phase !== "BACKOFF") return null;
   return { reason: `It is started again (try ${attempts + 1} of ${most}). ${state.reason}`, words: state.words };
@@ -86,7 +86,7 @@ const drop: CommonStep<"stop"> = (replica, { then }) =>
 
 const reset: CommonStep<"reset"> = (replica) => restartAfresh(replica);
 
-/** The one table of transitions. What is not in it does not happen: the event comes too late and changes nothing. */
+/** The one table of transitions. An event without an entry comes too late and changes nothing. */
 const table: Table = {
   PENDING: { start: begin, stop: drop, refused: refuse, ended: fail },
   STARTING: {
@@ -118,7 +118,7 @@ const table: Table = {
   },
   BACKOFF: { start: begin, refused: refuse, ended: fail, stop: drop, reset },
   STOPPING: {
-    // A stop for good overrules one that would start again; never the other way round.
+    // A final stop overrules one before a restart, never the reverse.
     stop: (replica, { then, reason }) =>
       then === "REMOVE" && replica.state.then !== "REMOVE"
         ? { ...replica, state: { ...replica.state, then, reason, words: null } }

@@ -3,9 +3,9 @@ import type { Environment, Sealer } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "../deployment.ts";
 import { openSecrets } from "../deploying/launch-opening.ts";
 
-/** Every value that a replica was given and that nobody may read: hidden in all that it says before that is written or shown. */
+/** Every secret value that a replica was given: hidden in all its output before that is written or shown. */
 export interface KnownSecrets {
-  /** In plain: for the replica's runtime, which hides them in what it writes itself. */
+  /** In plain text: for the replica's runtime, which hides them in its own output. */
   of(deployment: Deployment, replica: Pick<Replica, "id" | "sealedToken">): string[];
   mask(deployment: Deployment, replica: Pick<Replica, "id" | "sealedToken">): SecretMask;
 }

@@ -4,7 +4,7 @@ import type { ReplicaLogLine } from "@toolyard/runtimes/runtime.ts";
 import { systemCodeOf } from "@toolyard/service-kit";
 import { z } from "zod";
 
-/** What ended processes printed last, kept when the runtime forgets them. Below DATA_DIR, where no sandboxed replica can write. */
+/** The last output of ended processes, kept when the runtime forgets them. Below DATA_DIR, where no sandboxed replica can write. */
 export interface LogArchive {
   /** Keeps the lines of a process, under its name, once. Known secrets must be hidden in them already. */
   keep(of: ArchivedProcess, lines: readonly ReplicaLogLine[]): Promise<void>;
@@ -13,7 +13,7 @@ export interface LogArchive {
     deploymentId: string,
     options: { last: number; replicaId: string | null; except: ReadonlySet<string> },
   ): Promise<ArchivedLine[]>;
-  /** Removes what is too old, then the oldest of what is too much. Ends early when `signal` aborts. */
+  /** Removes logs that are too old, then the oldest beyond the size limit. Ends early when `signal` aborts. */
   trim(signal?: AbortSignal): Promise<void>;
 }
 
@@ -66,7 +66,7 @@ export function createLogArchive(options: {
   let total: number | null = null;
   let writing: Promise<unknown> = Promise.resolve();
 
-  /** Writes one after the other: what is too much is counted. */
+  /** Writes one after the other; lines beyond the limit are counted. */
   function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const result = writing.then(work);
     writing = result.catch(() => undefined);
@@ -141,7 +141,7 @@ function newestOf(lines: readonly ReplicaLogLine[]): string {
   return kept.join("");
 }
 
-/** The oldest of what is more than there may be. */
+/** The oldest logs beyond the limit. */
 function beyond(files: readonly ArchivedFile[], most: { maxBytes: number; maxFiles: number }): ArchivedFile[] {
   let left = 0;
   return files

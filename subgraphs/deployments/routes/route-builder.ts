@@ -12,7 +12,7 @@ export interface TablePart {
   removed: string[];
 }
 
-/** Makes routes of what is stored, some at a time: what it reads and opens is what these are of. */
+/** Makes routes from stored rows, some at a time: it reads and unseals only the rows of these. */
 export interface RouteBuilder {
   /** The shared routes of these places and the own ones of these deployments. */
   build(places: readonly Place[], deploymentIds: readonly string[], floor: string): Promise<TablePart>;

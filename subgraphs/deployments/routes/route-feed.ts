@@ -10,7 +10,7 @@ import { sharedKey } from "./route-table.ts";
 
 export interface RouteFeed {
   read(): Promise<RouteTable>;
-  /** The table as it is, then again at each change. */
+  /** The current table, then again at each change. */
   follow(): AsyncIterableIterator<RouteTable>;
   /**
    * What has changed since `position`, at once, then each change. Begins with the whole table, in parts, where the position is "", of
@@ -19,13 +19,13 @@ export interface RouteFeed {
   followChanges(position: string): AsyncIterableIterator<RouteTable>;
 }
 
-/** How far a reader is: the last event that it knows of, and from which deployment on it knows of what was stopped. */
+/** A reader's position: the last event that it knows, and the deployment from which on it knows stopped ones. */
 interface Progress {
   sequence: number;
   floor: string;
 }
 
-/** What events that came together are about. */
+/** The subjects of events that came together. */
 interface Batch {
   places: Map<string, Place>;
   deploymentIds: Set<string>;
@@ -82,7 +82,7 @@ export function createRouteFeed(options: {
 
   async function* changes(position: string, signal: AbortSignal): AsyncGenerator<RouteTable, undefined> {
     let progress = await resume(position);
-    // What it knows holds: said at once, since nothing may change for long.
+    // The reader is up to date: told at once, since nothing may change for long.
     if (progress) yield tableOf(progress, { routes: [], removed: [] });
     else progress = yield* whole();
     // Every change of a route is written with an event of its deployment.
@@ -125,13 +125,13 @@ export function createRouteFeed(options: {
   };
 }
 
-/** Takes together what comes in one turn of the event loop, of at most so many deployments. */
+/** Batches the events of one turn of the event loop, of a bounded number of deployments. */
 async function* inBatches(
   events: AsyncIterableIterator<LoggedEvent<DeploymentEventPayload>>,
 ): AsyncGenerator<Batch, undefined> {
   const take = () => {
     const step = events.next();
-    // Nobody may be waiting for it when it fails; whoever does then is told.
+    // Nobody may be waiting for it when it fails; a later waiter gets the error.
     step.catch(() => undefined);
     return step;
   };

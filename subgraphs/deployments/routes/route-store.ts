@@ -20,9 +20,9 @@ export interface LastStopped extends Place {
   deploymentId: string;
 }
 
-/** What routes are made of. Each query reads as much as it answers, however much there is. */
+/** The sources of routes. Each query reads only as many rows as it answers, however many there are. */
 export interface RouteStore {
-  /** What is to run, by id, after this one. */
+  /** Deployments that are to run, by id, after this one. */
   runningAfter(id: string, limit: number): Promise<Deployment[]>;
   /** Of the environments of these tools in which something is to run. */
   candidates(toolIds: readonly string[]): Promise<Candidates[]>;

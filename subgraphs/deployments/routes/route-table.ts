@@ -5,12 +5,12 @@ import type { Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Candidates, Place } from "./route-store.ts";
 
-/** Opens what a proxy must send to reach a replica. What cannot be opened throws. */
+/** Unseals the headers that a proxy must send to reach a replica. Throws when they cannot be opened. */
 export interface RouteSecrets {
   calleeOf(deployment: Deployment, replica: Replica): Callee;
   headersOf(deployment: Deployment): Record<string, string>;
   urlOf(deployment: Deployment): URL | null;
-  /** Told what was thrown. Answers why nothing can be sent, in a sentence. */
+  /** Receives the error. Answers why nothing can be sent, in a sentence. */
   noteUnopened(deployment: Deployment, error: unknown): string;
 }
 
@@ -54,7 +54,7 @@ export function sharedRoute(
     id === null ? undefined : recordOf(id),
   );
   const serves = active !== undefined && targetsOf(active.replicas).length > 0;
-  // Nothing of the active one answers: tell of what is coming, if anything is.
+  // No replica of the active one answers: report the coming one, if any.
   const chosen = serves ? active : (starting ?? active ?? newest);
   return chosen ? toRoute(chosen, name, secrets) : null;
 }

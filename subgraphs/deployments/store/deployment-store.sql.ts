@@ -36,7 +36,7 @@ export function createSqlDeploymentStore(options: {
   database: Database;
   events: EventLog<DeploymentEventPayload>;
   health: EventLog<HealthEventPayload>;
-  /** Told of events once they are written. */
+  /** Receives events once they are written. */
   onEvent?: (deployment: Deployment, event: DeploymentEventDraft) => void;
 }): DeploymentStore {
   const { database, events, health, onEvent } = options;
@@ -156,7 +156,7 @@ export function createSqlDeploymentStore(options: {
       return readPagesByParent(checks, deploymentIds, page, { parentColumn: "deploymentId" });
     },
     async countByStatus() {
-      // Every change of a status is an event. Read before the rows: what changes meanwhile is counted the next time.
+      // Every change of a status is an event. Read before the rows: changes in between are counted the next time.
       const sequence = await events.latest();
       if (counted?.sequence === sequence) return counted.counts;
       const counts = new Map<DeploymentStatus, number>();

@@ -12,11 +12,11 @@ export interface DeploymentFilter {
   templateId?: string | undefined;
   status?: DeploymentStatus | undefined;
   environment?: Environment | undefined;
-  /** False leaves out what is FAILED. */
+  /** False leaves out FAILED deployments. */
   includeFailed?: boolean | undefined;
 }
 
-/** What deployments belong to. */
+/** The parents of deployments. */
 export type ParentColumn = "toolId" | "templateId";
 export type ChildFilter = Pick<DeploymentFilter, "environment">;
 
@@ -26,7 +26,7 @@ export interface DeploymentEventDraft {
   message: string;
   words?: string | null;
   data?: Record<string, unknown>;
-  /** Who asked for it: for the log alone. */
+  /** The user who asked for it: only for the log. */
   by?: string | null;
 }
 
@@ -63,7 +63,7 @@ export class PortTakenError extends Error {
   }
 }
 
-/** Deployments, their replicas and health checks. What it answers is committed. */
+/** Deployments, their replicas and health checks. Its answers are committed. */
 export interface DeploymentStore {
   transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>): Promise<Result>;
   find(id: string): Promise<Deployment | null>;
@@ -95,7 +95,7 @@ export interface DeploymentStore {
    * Those of a process that its replica no longer has are left out.
    */
   recordQuietProbes(probes: readonly QuietProbe[]): Promise<void>;
-  /** Removes health checks older than `before`, in epoch milliseconds: of what is not probed any more. */
+  /** Removes health checks older than `before`, in epoch milliseconds: those of replicas that are not probed any more. */
   trimHealthChecks(before: number, signal: AbortSignal): Promise<void>;
   countByStatus(): Promise<Map<DeploymentStatus, number>>;
   /** Those that failed for good before `before`, and whose processes' folders and logs are still in their runtime; by id, after one. */

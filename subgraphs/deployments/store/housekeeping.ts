@@ -12,7 +12,7 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 const KEPT_MS = 30 * DAY_MS;
 const INTERVAL_MS = 60 * 60 * 1_000;
 
-/** Removes what is too old, once an hour. Returns what ends it. */
+/** Removes old rows and logs regularly. Returns a function that ends it. */
 export function startHousekeeping(options: {
   eventLog: EventLog<DeploymentEventPayload>;
   healthLog: EventLog<HealthEventPayload>;

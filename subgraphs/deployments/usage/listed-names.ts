@@ -8,7 +8,7 @@ export interface ListedTools {
   isWhole: boolean;
 }
 
-/** What tools deployments list to probes, as of the last one: in memory, and learned again within a probe's interval after a start. */
+/** The tools that deployments list to probes, as of the last one: in memory, and learned again within a probe's interval after a start. */
 export interface ListedNames {
   note(deploymentId: string, listed: ListedTools): void;
   /** Null: it is not known. */

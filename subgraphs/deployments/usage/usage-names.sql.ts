@@ -4,7 +4,7 @@ import type { EntityManager } from "typeorm";
 import type { NameEvidence, ReportedCall, UsageRecord } from "./usage-record.ts";
 import { DAY_MS } from "./usage-window.ts";
 
-/** What calls of all other MCP tools are counted as. */
+/** The name under which calls of all other MCP tools are counted. */
 export const OTHER_TOOLS = "other";
 /**
  * Names of MCP tools that are counted by themselves for a deployment in a day (UTC), by what says that there is such a tool: a flood of one

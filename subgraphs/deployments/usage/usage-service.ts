@@ -6,7 +6,7 @@ import type { UsageStore, UsageSubjects } from "./usage-store.ts";
 import { createSummary, type UsageSummary } from "./usage-summary.ts";
 import { windowShape, type UsageWindow } from "./usage-window.ts";
 
-/** What is told of the calls through the proxy. */
+/** Statistics of the calls through the proxy. */
 export interface UsageService {
   /** True also for a batch that came before. */
   record(caller: Caller, batch: unknown): Promise<boolean>;

@@ -15,7 +15,7 @@ export interface UploadedContent {
 export interface PreparedContent {
   /** As uploaded, as text. */
   content: string;
-  /** What is searched: without markup. */
+  /** The searched text, without markup. */
   text: string;
   /** Bytes. */
   size: number;

@@ -10,7 +10,7 @@ import type {
 } from "../document-store.ts";
 import type { SearchQuery } from "../search-query.ts";
 
-/** What runs beside the event loop, by name: arguments and results cross as structured clones. See DocumentStore. */
+/** The jobs that run beside the event loop, by name: arguments and results cross as structured clones. See DocumentStore. */
 export interface DocumentJobs {
   insert(job: { document: NewDocument; content: UploadedContent }): Document | ContentProblem;
   update(job: {

@@ -9,6 +9,6 @@ import { createDocumentWriter } from "./document-writer.ts";
 // The store gives the file's path.
 const database = new LibsqlDatabase(workerData as string);
 database.pragma("busy_timeout = 5000");
-// What is acknowledged survives a power cut.
+// Acknowledged writes survive a power cut.
 database.pragma("synchronous = FULL");
 serveJobs<DocumentJobs>({ ...createDocumentWriter(database), ...createDocumentSearcher(database) });

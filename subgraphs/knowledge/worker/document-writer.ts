@@ -42,7 +42,7 @@ export function createDocumentWriter(
       database.exec("COMMIT");
       return result;
     } catch (error) {
-      // SQLite itself has rolled back what failed by a full disk; another error here would hide why.
+      // SQLite itself has rolled back a transaction that failed by a full disk; another error here would hide why.
       if (database.inTransaction) database.exec("ROLLBACK");
       throw error;
     }
@@ -199,7 +199,7 @@ function toDocument(row: DocumentRow): Document {
     uploadedById,
     createdAt,
     updatedAt,
-    // What toRow wrote.
+    // Written by toRow.
     tags: JSON.parse(row.tags) as string[],
     metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as unknown),
   };

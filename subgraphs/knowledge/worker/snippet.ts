@@ -1,6 +1,6 @@
 import { wordPlaces } from "./passages.ts";
 
-/** What stands around matches in a passage until they are shown: no text has them. */
+/** The marks around matches in a passage until they are shown: no text contains them. */
 export const OPEN = "\u0001";
 export const CLOSE = "\u0002";
 
