@@ -1,5 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { globSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 /** The parts of the tree that each part may import besides itself. Of packages, `testing` is for tests only; tests/ may import anything. */
@@ -73,15 +72,23 @@ export function findForbiddenImports(root: string): string[] {
   return [...files.flatMap(({ path, source }) => breachesOf(path, source)), ...circlesOf(files)];
 }
 
-/** The sources in Git, and those that are new, but for generated ones; paths are from the root. */
+/** Folders of the root that hold no sources of the project. */
+const OTHERS = ["node_modules", "data", "coverage"];
+
+/** The project's sources but for generated ones, in a clone or in a copy without Git; paths are from the root. */
 export function sourcesOf(root: string): { path: string; source: string }[] {
-  const sources = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "*.ts", "*.mts", "*.mjs"], {
-    cwd: root,
-    encoding: "utf8",
-  });
-  return sources
-    .split("\n")
-    .filter((path) => path !== "" && !path.includes("generated/") && existsSync(join(root, path)))
+  return readdirSync(root, { withFileTypes: true })
+    .filter((entry) => !entry.name.startsWith(".") && !OTHERS.includes(entry.name))
+    .flatMap((entry) =>
+      entry.isDirectory()
+        ? globSync(`${entry.name}/**/*.{ts,mts,cts,mjs}`, {
+            cwd: root,
+            exclude: (path) => /node_modules|generated/.test(path),
+          })
+        : /\.(?:ts|mts|cts|mjs)$/.test(entry.name)
+          ? [entry.name]
+          : [],
+    )
     .map((path) => ({ path, source: readFileSync(join(root, path), "utf8") }));
 }
 

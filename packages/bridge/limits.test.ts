@@ -256,7 +256,7 @@ describe("a probe", () => {
     // It takes the child that was there.
     const session = await running.openSession();
     await gated.shut();
-    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
+    expect((await probe(running)).messages[0]?.result).toMatchObject({ state: "answered" });
     const call = running.callTool("slow", { steps: 30 }, session);
     await eventually("a call in flight", async () => {
       const { status, messages } = await probe(running);
@@ -264,7 +264,7 @@ describe("a probe", () => {
       return messages[0]?.result?.state === "busy";
     });
     expect(await call).toBe("30 steps");
-    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
+    expect((await probe(running)).messages[0]?.result).toMatchObject({ state: "answered" });
     expect(running.log.filter(({ stream }) => stream === "SYSTEM")).toEqual([]);
   });
 
@@ -293,7 +293,7 @@ describe("a probe", () => {
     await eventually("a healthy bridge", () => running.bridge.health().ok);
     const { body, headers } = stateless("tools/list", {}, { user: "alice" });
     expect((await running.post(body, headers)).status).toBe(200);
-    expect((await probe(running)).messages[0]?.result).toEqual({ state: "answered" });
+    expect((await probe(running)).messages[0]?.result).toMatchObject({ state: "answered" });
   });
 
   test("hears what the server says against it, and that it does not start", async () => {
