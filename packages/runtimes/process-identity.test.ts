@@ -259,8 +259,9 @@ describe("what a replica uses", () => {
     const folder = join(harness.dataDir, "replicas/digs/work");
     const spec = await harness.fixture("digs", "digs-deep.mjs", [folder]);
     const handle = await harness.runtime.start(spec);
-    const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
-    await expect.poll(lines, DEADLINE).toContain("dug");
+    const log = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text).join("\n");
+    // Folders that nobody can measure count as a full disk: it may be ended for that before it says that it has dug.
+    await expect.poll(log, DEADLINE).toMatch(/dug|filled the/);
     expect(await diskUse([folder], 1024 * MIB)).toBe(Infinity);
     await harness.runtime.stop(handle, 100);
     await harness.runtime.forget(handle);
