@@ -31,7 +31,7 @@ function setUp(answer: () => Promise<Introspection> = async () => active) {
   const concerned: ((caller: Caller) => boolean)[] = [];
   authenticator.onRevoked((isConcerned) => concerned.push(isConcerned));
   return {
-    // What is thrown at once rejects, too.
+    // An error that is thrown at once rejects, too.
     authenticator: { ...authenticator, authenticate: async (header?: string) => authenticate(header) },
     authenticate,
     asked,

@@ -126,7 +126,7 @@ export function createAuthenticator(options: {
     return { caller, freshMs: KEY_FRESH_MS };
   }
 
-  /** Who was good a while ago, where identity does not answer. @throws ToolyardError UPSTREAM_UNAVAILABLE for others */
+  /** The caller as last verified, where identity does not answer. @throws ToolyardError UPSTREAM_UNAVAILABLE for others */
   function knownGood(key: string, cause: unknown): Caller {
     const old = known.get(key);
     const time = now();

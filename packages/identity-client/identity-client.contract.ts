@@ -24,7 +24,7 @@ export interface IdentityClientFixture {
 
 const WEEK_MS = 7 * 24 * 3_600_000;
 
-/** What holds over every transport. `withFixture` makes an installation of its own and releases it after. */
+/** The contract of every transport. `withFixture` makes an installation of its own and releases it after. */
 export function identityClientContract(
   withFixture: (run: (fixture: IdentityClientFixture) => Promise<void>) => Promise<void>,
 ): void {

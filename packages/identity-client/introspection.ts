@@ -40,7 +40,7 @@ export interface IdentityService {
   /** @throws when identity does not answer in time, or its answer is not an introspection */
   introspect(credential: string): Promise<Introspection>;
   /**
-   * What was revoked after a place in the log ("0": all that it has), then what is; throws when the stream breaks.
+   * Revocations after a place in the log ("0": all that it has), then new ones; throws when the stream breaks.
    * @throws ToolyardError with `extensions.oldestSequence` where the log no longer reaches back to `after`, and with
    *   `extensions.latestSequence` where it does not reach so far
    */

@@ -111,7 +111,7 @@ export function mapSecrets(launch: StoredLaunch, change: (value: string) => stri
 }
 
 /**
- * What a reader sees: names always, values only of what is not secret and only with `showValues`; texts as they are written today, so that
+ * The view of a reader: names always, values only of what is not secret and only with `showValues`; texts as they are written today, so that
  * what was read may be sent back.
  */
 export function showLaunch(stored: StoredLaunch, { showValues }: { showValues: boolean }): ShownStoredLaunch {
