@@ -18,21 +18,21 @@ const PARTS: Record<string, readonly string[]> = {
 
 /** The gateway's rooms, or single files of them, that each room may import besides itself. */
 const ROOMS: Record<string, readonly string[]> = {
-  common: [],
-  "execution/schema": ["common"],
-  "execution/clients": ["common"],
+  formats: [],
+  "execution/schema": ["formats"],
+  "execution/clients": ["formats"],
   // Planning hands over a plan; projections are made of an operation.
   "execution/running": [
-    "common",
+    "formats",
     "execution/schema",
     "execution/clients",
     "execution/planning/query-plan.ts",
     "execution/operation.ts",
   ],
   // Plans are judged by running them over a made-up graph.
-  "execution/planning": ["common", "execution/schema", "execution/clients", "execution/running"],
+  "execution/planning": ["formats", "execution/schema", "execution/clients", "execution/running"],
   execution: [
-    "common",
+    "formats",
     "execution/schema",
     "execution/clients",
     "execution/running",
@@ -40,13 +40,20 @@ const ROOMS: Record<string, readonly string[]> = {
     // An optional engine of the executor.
     "execution/reference/apollo-queries.ts",
   ],
-  "execution/reference": ["common", "execution", "execution/schema", "execution/clients", "execution/running"],
-  admission: ["common", "execution", "execution/clients"],
-  supergraph: ["common", "admission", "execution", "execution/schema", "execution/clients"],
-  observability: ["common", "admission", "execution/clients", "execution/planning", "execution/reference"],
-  subscriptions: ["common", "admission", "supergraph", "execution", "execution/clients"],
-  identity: ["common"],
-  http: ["common", "admission", "subscriptions", "observability"],
+  "execution/reference": ["formats", "execution", "execution/schema", "execution/clients", "execution/running"],
+  admission: ["formats", "execution", "execution/clients"],
+  supergraph: ["formats", "admission", "execution", "execution/schema", "execution/clients"],
+  observability: [
+    "formats",
+    "http/paths.ts",
+    "admission",
+    "execution/clients",
+    "execution/planning",
+    "execution/reference",
+  ],
+  subscriptions: ["formats", "admission", "supergraph", "execution", "execution/clients"],
+  identity: ["formats"],
+  http: ["formats", "admission", "subscriptions", "observability"],
 };
 
 /** Files that may import other rooms than theirs, each for its reason. */

@@ -10,7 +10,7 @@ import { createLifetime, type Execution, type Json, type Lifetime } from "./runn
 import type { Operation } from "./operation.ts";
 import { withPlainNumbers } from "./running/exact-variables.ts";
 import { createIsolatedPlanner, type ReplacedPlan } from "./planning/isolated-planner.ts";
-import type { AbortSignalLike } from "../common/light-abort.ts";
+import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import {
   createPreparedOperations,
   type HotOperation,
@@ -19,7 +19,7 @@ import {
   type VariantChoice,
 } from "./prepared-operations.ts";
 import { createDocuments, tooDeep, type DocumentChecks, type Documents } from "./documents.ts";
-import { askedErrors } from "./running/asked-errors.ts";
+import { askedErrors } from "./running/relevant-errors.ts";
 import type { ResponsePath } from "./running/projection.ts";
 import type { QueryPlan } from "./planning/query-plan.ts";
 import type { QueryPlanner } from "./planning/query-planner.ts";

@@ -6,9 +6,9 @@ import { discardBody, isEncoded, isJson, parseClientJson } from "@toolyard/servi
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { GraphQLError, type ExecutionResult, type GraphQLFormattedError } from "graphql";
 import { graphqlStatusOf, type GraphqlErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
-import { parseExactly } from "../common/exact-json.ts";
-import { createLightAbort, type LightAbort } from "../common/light-abort.ts";
-import { GRAPHQL_PATH, STREAM_PATH } from "../common/paths.ts";
+import { parseExactly } from "../formats/exact-json.ts";
+import { createLightAbort, type LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
+import { GRAPHQL_PATH, STREAM_PATH } from "./paths.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
 import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
 import { noRequestLog, pathToLog, statusToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -20,7 +20,7 @@ import type { Tracing } from "../observability/tracing.ts";
 import type { ExplorerPage } from "./explorer.ts";
 import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
 import { createBodyBudget } from "./body-budget.ts";
-import { createTypeChooser, EVENT_STREAM, type ResponseType } from "../common/media-types.ts";
+import { createTypeChooser, EVENT_STREAM, type ResponseType } from "../formats/media-types.ts";
 
 export interface GraphqlHandlerOptions {
   gate: OperationGate;

@@ -9,7 +9,7 @@ import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
 import { noRequestLog, pathToLog, statusToLog } from "@toolyard/service-kit/http/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
-import { GRAPHQL_PATH } from "../common/paths.ts";
+import { GRAPHQL_PATH } from "./paths.ts";
 import { createGraphqlHandler, isForPeople, type GraphqlHandlerOptions } from "./graphql-handler.ts";
 import { loadRoutes, type RouteContext } from "./route.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";

@@ -5,7 +5,7 @@ import { defaultResource, resourceFromAttributes } from "@opentelemetry/resource
 import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
 import type { Logger } from "@toolyard/service-kit";
 import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
-import { GRAPHQL_PATH, STREAM_PATH } from "../common/paths.ts";
+import { GRAPHQL_PATH, STREAM_PATH } from "../http/paths.ts";
 import { parseTraceparent, tracestateOf } from "./trace-context.ts";
 import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
 import { clockOffsetNow, openSpan, traceparentOf } from "./span.ts";

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { messageOf, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
-import { createTypeChooser, EVENT_STREAM } from "../common/media-types.ts";
-import { EVENT_STREAM_BEAT, printEvent } from "../common/event-stream.ts";
+import { createTypeChooser, EVENT_STREAM } from "../formats/media-types.ts";
+import { EVENT_STREAM_BEAT, printEvent } from "../formats/event-stream.ts";
 import {
   graphqlParamsOf,
   refuse,

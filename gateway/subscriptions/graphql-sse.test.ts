@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createEventParser, type ServerSentEvent } from "../common/event-stream.ts";
+import { createEventParser, type ServerSentEvent } from "../formats/event-stream.ts";
 import { createChangeLog, type ChangeLog } from "./fixtures/change-log.ts";
 import { composeContractShop, startContractServer, type ContractServer } from "./fixtures/contract-server.ts";
 

@@ -1,9 +1,9 @@
 import type { ExecutionResult } from "graphql";
 import { messageOf, type Caller } from "@toolyard/service-kit";
 import type { GraphRequest } from "../execution/executor.ts";
-import { EVENT_STREAM } from "../common/media-types.ts";
+import { EVENT_STREAM } from "../formats/media-types.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
-import { EVENT_STREAM_BEAT, printEvent } from "../common/event-stream.ts";
+import { EVENT_STREAM_BEAT, printEvent } from "../formats/event-stream.ts";
 import { createGraphqlSseConnections } from "./graphql-sse-connection.ts";
 import {
   graphqlParamsOf,

@@ -5,7 +5,7 @@ import {
   parseMessage,
   type JSONMessageReviver,
 } from "graphql-ws";
-import { exactReviver } from "../common/exact-json.ts";
+import { exactReviver } from "../formats/exact-json.ts";
 import type { SocketMessage, SocketProtocol } from "./socket-connections.ts";
 
 /**

@@ -3,7 +3,7 @@ import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { isPublic, problemDetails, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
 import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
-import { parseExactly } from "../common/exact-json.ts";
+import { parseExactly } from "../formats/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 

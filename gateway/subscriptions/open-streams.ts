@@ -1,6 +1,6 @@
 import type { Caller } from "@toolyard/service-kit";
 import type { GraphQLFormattedError } from "graphql";
-import { createTurns } from "../common/turns.ts";
+import { createTurns } from "@toolyard/service-kit/process/staggered-interval.ts";
 
 /** Why the gateway ends a stream that the client still wants. */
 export interface StreamEnd {

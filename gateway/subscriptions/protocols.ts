@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
-import { createTypeChooser, EVENT_STREAM } from "../common/media-types.ts";
+import { createTypeChooser, EVENT_STREAM } from "../formats/media-types.ts";
 import { createGraphqlSse } from "./graphql-sse.ts";
 import { graphqlTransportWs } from "./graphql-transport-ws.ts";
 import type { HttpExchange, RequestHead } from "./http-exchange.ts";

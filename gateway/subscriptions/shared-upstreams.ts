@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { callerKey } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
 import type { GraphRequest } from "../execution/executor.ts";
-import { createLightAbort } from "../common/light-abort.ts";
+import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { orderOf, type LogPosition } from "./log-position.ts";
 import { createUpstream, type Reader, type Results, type Upstream, type UpstreamLimits } from "./upstream.ts";

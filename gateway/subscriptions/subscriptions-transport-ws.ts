@@ -1,6 +1,6 @@
 import { CloseCode, DEPRECATED_GRAPHQL_WS_PROTOCOL } from "graphql-ws";
 import { z } from "zod";
-import { parseExactly } from "../common/exact-json.ts";
+import { parseExactly } from "../formats/exact-json.ts";
 import type { SocketMessage, SocketProtocol } from "./socket-connections.ts";
 
 const payload = z.record(z.string(), z.unknown()).nullish();

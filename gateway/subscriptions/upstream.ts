@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { type ExecutionResult, type GraphQLError } from "graphql";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
-import type { LightAbort } from "../common/light-abort.ts";
+import type { LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import { orderOf, sequenceOf, type LogPosition } from "./log-position.ts";
 import { weightOf } from "./result-weight.ts";
 

@@ -11,7 +11,7 @@ import {
   type SupergraphConfig,
 } from "@toolyard/schema/supergraph-config.ts";
 import { createFileWatch } from "./file-watch.ts";
-import { createSettledWork } from "./settled-work.ts";
+import { createSettledWork } from "./debounced-work.ts";
 import { awaitSubgraph, createSubgraphPolling } from "./subgraph-polling.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { ToolyardError, messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
 import { createFileWatch } from "./file-watch.ts";
-import { createSettledWork } from "./settled-work.ts";
+import { createSettledWork } from "./debounced-work.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
 
 export interface SupergraphFileOptions {

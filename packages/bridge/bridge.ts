@@ -9,7 +9,7 @@ import { createPool } from "./child/pool.ts";
 import { createProbe } from "./probe.ts";
 import { createBridgeServer } from "./server.ts";
 import { createSessions } from "./sessions/sessions.ts";
-import { createSharedChildren } from "./shared.ts";
+import { createSharedChildren } from "./shared-children.ts";
 import { createStateless } from "./stateless/stateless.ts";
 import { type Launch, type SpawnedProcess } from "./child/spawn.ts";
 

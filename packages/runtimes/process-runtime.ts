@@ -11,7 +11,7 @@ import type { Cgroups } from "./process/cgroups.ts";
 import { claimFolder } from "./process/ownership.ts";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
-import { createLimits } from "./process/limits.ts";
+import { createLimits } from "./process/prlimit.ts";
 import { createProcessTable } from "./process/process-table.ts";
 import type { ProcessTable } from "./process/process-table.ts";
 import { createReplicaCatalog } from "./process/replica-catalog.ts";

@@ -7,7 +7,7 @@ import {
 } from "@apollo/server/plugin/disabled";
 import { ApolloServerPluginInlineTrace } from "@apollo/server/plugin/inlineTrace";
 import type { FormattedExecutionResult } from "graphql";
-import { createDocumentStore } from "./document-store.ts";
+import { createDocumentStore } from "./apollo-document-store.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";

@@ -18,7 +18,7 @@ import { z } from "zod";
 import { anonymous } from "@toolyard/service-kit/identity/caller.ts";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
-import { createDocumentStore } from "./document-store.ts";
+import { createDocumentStore } from "./apollo-document-store.ts";
 import { ToolyardError, messageOf, problemDetails } from "@toolyard/service-kit/errors/errors.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { newId } from "@toolyard/service-kit/identifiers.ts";

@@ -17,9 +17,9 @@ import {
 import { createDeploymentService } from "./deployment-service.ts";
 import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
 import { createEventDeployments } from "./event-deployments.ts";
-import { createEventLines } from "./event-lines.ts";
+import { createEventLines } from "./event-logger.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
-import { createBurial } from "./engine/burial.ts";
+import { createBurial } from "./engine/reaper.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
 import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";

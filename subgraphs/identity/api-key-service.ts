@@ -11,7 +11,7 @@ import {
   type Scope,
 } from "@toolyard/service-kit";
 import { z } from "zod";
-import { requireStanding } from "./caller-standing.ts";
+import { requireStanding } from "./caller-account.ts";
 import { effectiveScopes } from "./effective-scopes.ts";
 import type { ApiKey, IdentityStore, IdentityWrites } from "./identity-store.ts";
 import type { Loaders } from "./loaders.ts";

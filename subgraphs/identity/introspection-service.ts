@@ -1,6 +1,6 @@
 import { isPublic, newId, type Caller, type Role, type Scope, type TokenVerifier } from "@toolyard/service-kit";
 import type { ApiKeyService } from "./api-key-service.ts";
-import { requireStanding } from "./caller-standing.ts";
+import { requireStanding } from "./caller-account.ts";
 import { effectiveScopes } from "./effective-scopes.ts";
 import type { IdentityStore } from "./identity-store.ts";
 import { matchesHash, mintCredential, readCredential } from "./opaque-credential.ts";

@@ -8,9 +8,9 @@ import {
   type Logger,
   type TokenSigner,
 } from "@toolyard/service-kit";
-import { createLineBudget } from "@toolyard/service-kit/process/line-budget.ts";
+import { createLineBudget } from "@toolyard/service-kit/process/log-budget.ts";
 import { accountProblems, passwordProblem, usernameSchema } from "./account-rules.ts";
-import { requireSession, requireStanding } from "./caller-standing.ts";
+import { requireSession, requireStanding } from "./caller-account.ts";
 import type { IdentityConfig } from "./config.ts";
 import { scopesOfRole } from "./effective-scopes.ts";
 import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identity-store.ts";

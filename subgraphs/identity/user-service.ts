@@ -10,7 +10,7 @@ import {
   type PageArguments,
   type Role,
 } from "@toolyard/service-kit";
-import { requireRecentPassword, requireStandingAdministrator } from "./caller-standing.ts";
+import { requireRecentPassword, requireStandingAdministrator } from "./caller-account.ts";
 import type { IdentityStore, IdentityWrites, User } from "./identity-store.ts";
 import type { KeptPassword } from "./kept-password.ts";
 import type { Loaders } from "./loaders.ts";

@@ -70,7 +70,7 @@ describe("import directions", () => {
 
   test.each([
     ["the gateway's files beside its rooms all of them", "gateway/gateway.ts", 'import "./http/http-server.ts";'],
-    ["a room what is common", "gateway/execution/clients/http-client.ts", 'import "../../common/exact-json.ts";'],
+    ["a room the formats", "gateway/execution/clients/http-client.ts", 'import "../../formats/exact-json.ts";'],
     ["a test what is for tests", "gateway/http/http-server.test.ts", 'import "@toolyard/testing";'],
     ["tests/ everything", "tests/e2e/tour.test.ts", 'import "../../standalone/sample.ts";'],
   ])("allow %s", (_name, path, source) => {

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { ToolyardError, type Warn } from "@toolyard/service-kit";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { parseExactly } from "../../common/exact-json.ts";
+import { parseExactly } from "../../formats/exact-json.ts";
 import { createHttpSubscriber } from "./http-subscription.ts";
 import { createSseSubscriber } from "./sse-subscription.ts";
 import type {

@@ -4,7 +4,7 @@ import { anonymous } from "@toolyard/service-kit";
 import { afterEach, expect, test } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 import { createHttpSubscriber, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
-import { createLightAbort } from "../../common/light-abort.ts";
+import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {

@@ -7,8 +7,8 @@ import {
 } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError, toError } from "@toolyard/service-kit";
-import { createTurns } from "../../common/turns.ts";
-import { exactReviver } from "../../common/exact-json.ts";
+import { createTurns } from "@toolyard/service-kit/process/staggered-interval.ts";
+import { exactReviver } from "../../formats/exact-json.ts";
 import {
   variablesTextOf,
   type OperationContext,

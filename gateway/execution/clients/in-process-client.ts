@@ -1,7 +1,7 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
 import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
 import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
-import type { AbortSignalLike } from "../../common/light-abort.ts";
+import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 
 export interface InProcessClientOptions {

@@ -1,9 +1,9 @@
 import { Agent, request as send } from "undici";
 import { isPublic } from "@toolyard/service-kit";
 import { parseJson } from "@toolyard/service-kit/json.ts";
-import { EVENT_STREAM } from "../../common/media-types.ts";
-import { createEventParser } from "../../common/event-stream.ts";
-import { parseExactly } from "../../common/exact-json.ts";
+import { EVENT_STREAM } from "../../formats/media-types.ts";
+import { createEventParser } from "../../formats/event-stream.ts";
+import { parseExactly } from "../../formats/exact-json.ts";
 import { brokenStream, streamHeaders, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
 import { variablesTextOf, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
 import { parseSubgraphResponse } from "./subgraph-response.ts";

@@ -1,5 +1,5 @@
 import type { Caller, Warn } from "@toolyard/service-kit";
-import type { AbortSignalLike } from "../../common/light-abort.ts";
+import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import type { OperationTrace } from "./operation-trace.ts";
 
 /** For whom and on whose behalf an operation runs; goes with every request to a subgraph. */

@@ -8,7 +8,7 @@ import {
 } from "@apollo/query-planner";
 import { understoodFeatures } from "@toolyard/schema/linked-features.ts";
 import { parse } from "graphql";
-import { holdsUnsafeInteger } from "../../common/exact-json.ts";
+import { holdsUnsafeInteger } from "../../formats/exact-json.ts";
 import type { FetchNode, PathSegment, PlanNode, RequiresSelection, Rewrite, RewriteSegment } from "./query-plan.ts";
 import type { PlannerCore } from "./query-planner.ts";
 

@@ -2,7 +2,7 @@
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { flushCompileCache } from "node:module";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
-import { createJudgement, type Judgement } from "./judgement.ts";
+import { createJudgement, type Judgement } from "./plan-safeguards.ts";
 import type { QueryPlan } from "./query-plan.ts";
 
 export type PlannerKind = "hive" | "apollo";

@@ -5,7 +5,7 @@ import type { Logger } from "@toolyard/service-kit";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { fetchFrom, type FetchRun } from "../running/execution.ts";
 import { withInaccessibleTags } from "../schema/inaccessible-tags.ts";
-import type { AbortSignalLike } from "../../common/light-abort.ts";
+import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import type { Operation } from "../operation.ts";
 import { createSharedReads } from "../running/shared-reads.ts";
 import type { OperationContext, SubgraphClient, SubgraphError } from "../clients/subgraph-client.ts";

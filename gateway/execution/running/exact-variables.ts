@@ -10,7 +10,7 @@ import {
   type VariableDefinitionNode,
 } from "graphql";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { exactDigitsOf } from "../../common/exact-json.ts";
+import { exactDigitsOf } from "../../formats/exact-json.ts";
 
 type Json = Record<string, unknown>;
 

@@ -2,7 +2,7 @@ import { GraphQLError } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
 // Imported without the rest of the kit, which takes long to load: planners' processes start with this.
 import { isPublic, messageOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import { createLightAbort, type AbortSignalLike } from "../../common/light-abort.ts";
+import { createLightAbort, type AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import type { SharedReads } from "./shared-reads.ts";
 import type { OperationContext, SubgraphClient, SubgraphError, SubgraphResponse } from "../clients/subgraph-client.ts";
 

@@ -1,5 +1,5 @@
 import { parse } from "graphql";
-import { requirementsOf, type Requirement } from "./asked-errors.ts";
+import { requirementsOf, type Requirement } from "./relevant-errors.ts";
 import { shapeOfOperation } from "./data-shape.ts";
 import { dependencyOrderOf } from "./dependency-order.ts";
 import {

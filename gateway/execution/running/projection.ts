@@ -19,7 +19,7 @@ import {
   type GraphQLError,
 } from "graphql";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
-import { exactDigitsOf } from "../../common/exact-json.ts";
+import { exactDigitsOf } from "../../formats/exact-json.ts";
 import type { Operation } from "../operation.ts";
 
 type Json = Record<string, unknown>;

@@ -1,7 +1,7 @@
 import type { ExecutionResult } from "graphql";
 import { isPublic, type Logger } from "@toolyard/service-kit";
 import { clientError, createLifetime, failure, type Execution, type Lifetime } from "./execution.ts";
-import { createLightAbort, type AbortSignalLike, type LightAbort } from "../../common/light-abort.ts";
+import { createLightAbort, type AbortSignalLike, type LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import { pickVariables, type Step } from "./fetch-steps.ts";
 import type { EventTrace } from "../clients/operation-trace.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";

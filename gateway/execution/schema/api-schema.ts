@@ -11,7 +11,7 @@ import {
   type TypeDefinitionNode,
   type TypeNode,
 } from "graphql";
-import { exactLiteral } from "../../common/exact-json.ts";
+import { exactLiteral } from "../../formats/exact-json.ts";
 import { stringArgument } from "./supergraph.ts";
 
 export interface ApiSchemaOptions {

@@ -4,7 +4,7 @@ import type { Exchange } from "../protocol/exchange.ts";
 import type { Message } from "../protocol/json-rpc.ts";
 import { type Pool, Unavailable } from "../child/pool.ts";
 import { createSession, type Session, type SessionOptions } from "./session.ts";
-import type { SharedChildren } from "../shared.ts";
+import type { SharedChildren } from "../shared-children.ts";
 
 /** The sessions of the older era, and their limits. */
 export interface Sessions {

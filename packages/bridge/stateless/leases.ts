@@ -1,5 +1,5 @@
 import { Unavailable } from "../child/pool.ts";
-import type { SharedChild } from "../shared.ts";
+import type { SharedChild } from "../shared-children.ts";
 
 /**
  * Which child a request without a session gets. Children stand in groups: those of one caller and one set of client

@@ -9,14 +9,14 @@ import {
   statelessVersion,
 } from "../protocol/era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
-import { createHeldCalls, type HeldCalls } from "./inputs.ts";
+import { createHeldCalls, type HeldCalls } from "./held-calls.ts";
 import { lastText, printFrom } from "../protocol/json-splice.ts";
 import { code, type Id, isId, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import type { LineLog } from "../child/line-log.ts";
 import { findParamMismatch } from "../protocol/param-headers.ts";
 import type { Call } from "../child/peer.ts";
 import { Unavailable } from "../child/pool.ts";
-import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "../shared.ts";
+import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "../shared-children.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 import { toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
 import { createUntranslated, untag } from "../protocol/untranslated.ts";

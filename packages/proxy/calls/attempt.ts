@@ -41,7 +41,7 @@ import {
   targetOf,
   type Trail,
   type Way,
-} from "./way.ts";
+} from "./upstream-target.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "../routing/routes.ts";
 
 /** Sends calls to replicas and their answers back. */

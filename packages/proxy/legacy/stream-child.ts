@@ -11,7 +11,7 @@ import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge
 import { messageOf } from "@toolyard/service-kit";
 import type { MessagePaths } from "../mcp/message-paths.ts";
 import { pathOf } from "../mcp/references.ts";
-import type { Pace } from "./pace.ts";
+import type { Pace } from "./throttle.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 
 /** How long a message waits for the one before to be accepted: most servers answer before they work, and others must not block. */

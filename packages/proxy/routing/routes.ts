@@ -3,7 +3,7 @@ import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "@toolyard/routes";
 import { createRequestStates, type RequestStates } from "../mcp/request-state.ts";
 import { createSessionIds, type SessionIds } from "../mcp/session-id.ts";
-import { createShares, type Shares } from "../calls/shares.ts";
+import { createShares, type Shares } from "../calls/ref-counted-map.ts";
 
 /** Calls of a tool under way, over all its routes. */
 export interface ToolLoad {

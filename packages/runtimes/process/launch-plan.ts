@@ -9,7 +9,7 @@ import { checkRunnable, findOnPath, resolveCommand } from "./command-resolution.
 import type { HostPaths } from "./host-paths.ts";
 import { withoutEnvironment } from "./invocation.ts";
 import type { Invocation } from "./invocation.ts";
-import type { Limits } from "./limits.ts";
+import type { Limits } from "./prlimit.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 import { placeOf, statusOf } from "./paths.ts";

@@ -20,7 +20,7 @@ import {
 } from "@toolyard/launch/placeholders.ts";
 import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { z } from "zod";
-import { checkConfiguration, publicConfiguration } from "./configuration.ts";
+import { checkConfiguration, publicConfiguration } from "./deployment-configuration.ts";
 import type { Deployment } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { portsFor, type PortAllocator } from "../engine/ports.ts";

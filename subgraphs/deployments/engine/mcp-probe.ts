@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
-import type { Heard } from "./heard.ts";
+import type { Heard } from "./probe-answer.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */

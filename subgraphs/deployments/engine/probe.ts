@@ -12,8 +12,8 @@ import { parseJson } from "@toolyard/service-kit/json.ts";
 import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Reason } from "../reason.ts";
 import type { ListedTools } from "../usage/listed-names.ts";
-import type { Rebuff } from "./greeting-pace.ts";
-import type { Heard } from "./heard.ts";
+import type { Rebuff } from "./startup-probe-delay.ts";
+import type { Heard } from "./probe-answer.ts";
 import { probeMcp } from "./mcp-probe.ts";
 import {
   causesOf,

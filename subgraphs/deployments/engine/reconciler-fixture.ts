@@ -10,7 +10,7 @@ import { createKnownSecrets } from "../logs/known-secrets.ts";
 import { launchSchema } from "@toolyard/launch";
 import { createLogArchive } from "../logs/log-archive.ts";
 import { newReplica } from "../deploying/new-replica.ts";
-import { createBurial } from "./burial.ts";
+import { createBurial } from "./reaper.ts";
 import { createMockProber } from "./mock-prober.ts";
 import { createPortAllocator } from "./ports.ts";
 import { createProber } from "./probe.ts";

@@ -12,7 +12,7 @@ import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
 import { createQuietProbes } from "./quiet-probes.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
-import type { Bury } from "./burial.ts";
+import type { Bury } from "./reaper.ts";
 import { createReplicaWork } from "./replica-work.ts";
 import { saveSettled } from "./settle.ts";
 import type { ListedNames } from "../usage/listed-names.ts";

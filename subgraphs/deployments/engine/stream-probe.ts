@@ -1,7 +1,7 @@
 import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
-import type { Heard } from "./heard.ts";
+import type { Heard } from "./probe-answer.ts";
 import { ProbeError, said } from "./probe-failure.ts";
 
 /** The number of events that a server of this transport may send besides its answers. */

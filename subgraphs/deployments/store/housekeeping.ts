@@ -2,8 +2,8 @@ import type { EventLog } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
-import type { Bury } from "../engine/burial.ts";
-import { buryFailed } from "../engine/remains.ts";
+import type { Bury } from "../engine/reaper.ts";
+import { buryFailed } from "../engine/reap-failed.ts";
 import type { LogArchive } from "../logs/log-archive.ts";
 import type { UsageStore } from "../usage/usage-store.ts";
 

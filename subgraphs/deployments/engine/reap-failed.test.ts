@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
-import { buryFailed } from "./remains.ts";
+import { buryFailed } from "./reap-failed.ts";
 import { saveSettled } from "./settle.ts";
 
 const signal = new AbortController().signal;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { backoffMs, mostAttempts } from "./backoff.ts";
-import { greetingPauseMs } from "./greeting-pace.ts";
+import { greetingPauseMs } from "./startup-probe-delay.ts";
 
 const anyKind = fc.constantFrom("stdio" as const, "http" as const, "image" as const, "remote" as const);
 const unit = fc.double({ min: 0, max: 1, noNaN: true });

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { createSettledWork } from "./settled-work.ts";
+import { createSettledWork } from "./debounced-work.ts";
 
 test("is done once for what is asked for together, again for what is asked for meanwhile, never twice at once", async () => {
   const runs: PromiseWithResolvers<void>[] = [];

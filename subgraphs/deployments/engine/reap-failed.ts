@@ -1,5 +1,5 @@
 import type { DeploymentStore } from "../store/deployment-store.ts";
-import type { Bury } from "./burial.ts";
+import type { Bury } from "./reaper.ts";
 
 const AT_ONCE = 50;
 

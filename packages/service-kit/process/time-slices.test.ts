@@ -1,6 +1,6 @@
 import { setImmediate as loopTurn } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { createTurnQueue, nextTurn } from "./turns.ts";
+import { createTurnQueue, nextTurn } from "./time-slices.ts";
 
 /** Of the event loop, while `work` runs. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {

@@ -2,7 +2,7 @@ import { createSchemaValidator } from "@toolyard/json-schema";
 import { missingKeys, substitute } from "@toolyard/launch/placeholders.ts";
 import { ToolyardError, createLogger } from "@toolyard/service-kit";
 import { afterAll, describe, expect, test } from "vitest";
-import { checkConfiguration, publicConfiguration } from "./configuration.ts";
+import { checkConfiguration, publicConfiguration } from "./deployment-configuration.ts";
 
 const schema = {
   type: "object",

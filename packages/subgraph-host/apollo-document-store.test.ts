@@ -1,7 +1,7 @@
 import { parse } from "graphql";
 import { expect, test } from "vitest";
 import { bytesOfDocument } from "@toolyard/service-kit/graph/document-cache.ts";
-import { createDocumentStore } from "./document-store.ts";
+import { createDocumentStore } from "./apollo-document-store.ts";
 
 test("documents are kept as long as there is room for what they take in memory", async () => {
   const textOf = (index: number) => `{ a${String(index).padStart(4, "0")} ${"b ".repeat(500)}}`;
