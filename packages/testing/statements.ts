@@ -27,3 +27,17 @@ export function plansOf(statements: readonly ObservedStatement[]): { sql: string
       }
     });
 }
+
+/** How many rows each of the reads answers, on a file that is still there and as it is now. */
+export function rowsRead(statements: readonly ObservedStatement[]): { sql: string; rows: number }[] {
+  return statements
+    .filter(({ sql }) => /^\s*(SELECT|WITH)\b/i.test(sql))
+    .map(({ file, sql, parameters }) => {
+      const database = new LibsqlDatabase(file, { readonly: true } as LibsqlDatabase.Options);
+      try {
+        return { sql, rows: database.prepare(sql).all(...parameters).length };
+      } finally {
+        database.close();
+      }
+    });
+}

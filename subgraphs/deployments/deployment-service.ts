@@ -170,8 +170,8 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async stopOfTool(caller, toolId) {
       caller.require("internal:stop-deployments");
-      const running = await store.ofTools([toolId]);
-      for (const { id } of running) await requestStop(id, caller, TOOL_DELETED);
+      const running = await store.runningOf(toolId);
+      for (const id of running) await requestStop(id, caller, TOOL_DELETED);
       return running.length;
     },
     async scale(caller, reference, given) {

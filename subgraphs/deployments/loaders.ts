@@ -14,8 +14,8 @@ import type { ChildFilter, DeploymentStore, ParentColumn } from "./store/deploym
 export interface Loaders {
   deployment: DataLoader<string, Deployment | null>;
   replicas: DataLoader<string, Replica[]>;
-  /** Those of a tool that are to run, newest first. */
-  toolDeployments: DataLoader<string, Deployment[]>;
+  /** Those of a tool in its environments. */
+  inPlace: DataLoader<string, Deployment[]>;
   ofTool: PageLoader<ChildFilter, Deployment>;
   ofTemplate: PageLoader<ChildFilter, Deployment>;
   events: PageLoader<object, LoggedEvent<DeploymentEventPayload>>;
@@ -39,8 +39,8 @@ export function createLoaders(store: DeploymentStore, eventLog: EventLog<Deploym
       const byDeployment = Map.groupBy(await store.replicasOf(deploymentIds), ({ deploymentId }) => deploymentId);
       return deploymentIds.map((id) => byDeployment.get(id) ?? []);
     }, AT_ONCE),
-    toolDeployments: new DataLoader(async (toolIds) => {
-      const byTool = Map.groupBy(await store.ofTools(toolIds), ({ toolId }) => toolId);
+    inPlace: new DataLoader(async (toolIds) => {
+      const byTool = Map.groupBy(await store.inPlace(toolIds), ({ toolId }) => toolId);
       return toolIds.map((id) => byTool.get(id) ?? []);
     }),
     ofTool: childrenOf("toolId"),

@@ -186,9 +186,8 @@ export const resolvers: Resolvers<Context> = {
     usage: ({ id }, { window }, { usageOf }) => usageOf("toolId", id, window),
     mcpUrl: async ({ id }, { environment }, { loaders, urls, caller }) => {
       caller.require("deployment:read");
-      const running = await loaders.toolDeployments.load(id);
-      const inPlace = running.filter((deployment) => deployment.environment === (environment ?? "PRODUCTION"));
-      const deployment = inPlace.find(({ role }) => role === "ACTIVE") ?? inPlace[0];
+      const inPlace = await loaders.inPlace.load(id);
+      const deployment = inPlace.find((each) => each.environment === (environment ?? "PRODUCTION"));
       return deployment ? urls.mcpUrl(deployment) : null;
     },
     dora: () => null,

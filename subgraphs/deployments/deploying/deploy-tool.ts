@@ -106,8 +106,7 @@ export async function deployTool(
   });
   return ports.reserve(portsFor(desiredReplicas, deployment, dependencies.runtimes, address), (chosen) =>
     store.transaction(async (tx) => {
-      const siblings = await tx.siblings(deployment.toolId, deployment.environment);
-      const role = siblings.some((sibling) => sibling.role === "ACTIVE") ? "PENDING" : "ACTIVE";
+      const role = (await tx.hasActive(deployment.toolId, deployment.environment)) ? "PENDING" : "ACTIVE";
       const inserted: Deployment = { ...deployment, role };
       await tx.insertDeployment(inserted);
       const replicas = [];

@@ -52,11 +52,8 @@ function referenceOf({ id, name }: DeploymentReference): string {
   return id ?? name ?? "";
 }
 
-/** Of those of a tool, the newest first, the one that has the route where several are to run in one environment. */
-function theOneOf(slug: string, deployments: readonly Deployment[]): Deployment | null {
-  const inPlace = [...Map.groupBy(deployments, ({ environment }) => environment).values()].flatMap(
-    (group) => group.find(({ role }) => role === "ACTIVE") ?? group[0] ?? [],
-  );
+/** @param inPlace Those of a tool, of different environments. */
+function theOneOf(slug: string, inPlace: readonly Deployment[]): Deployment | null {
   if (inPlace.length < 2) return inPlace[0] ?? null;
   const names = inPlace.map(({ name, environment }) => `${JSON.stringify(name)} (${environment})`).join(", ");
   throw badInput([

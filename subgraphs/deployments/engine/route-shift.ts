@@ -1,3 +1,4 @@
+import { nextTurn } from "@toolyard/service-kit";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "./settle.ts";
 
@@ -9,23 +10,29 @@ export async function shiftRoute(store: DeploymentStore, deploymentId: string, n
   return store.transaction(async (tx) => {
     const record = await tx.load(deploymentId);
     if (!record || record.deployment.desired === "STOP" || record.deployment.role !== "PENDING") return [];
-    const { toolId, environment, name, id } = record.deployment;
-    const siblings = await tx.siblings(toolId, environment);
-    const older = siblings.filter((sibling) => sibling.id < id);
+    const { name } = record.deployment;
+    const older = await tx.runningBefore(record.deployment);
     const message = `${name} has the tool's route now.`;
     await saveSettled(tx, { ...record, deployment: { ...record.deployment, role: "ACTIVE" } }, now, [
       { kind: "ROUTE_SHIFTED", message },
     ]);
-    for (const sibling of older) {
-      const replaced = await tx.load(sibling.id);
+    for (const id of older) {
+      await nextTurn();
+      const replaced = await tx.load(id);
       if (!replaced) continue;
       await saveSettled(
         tx,
         { ...replaced, deployment: { ...replaced.deployment, desired: "STOP", role: "RETIRED" } },
         now,
-        [{ kind: "REPLACED", message: `${sibling.name} was replaced by ${name}.`, data: { replacedBy: name } }],
+        [
+          {
+            kind: "REPLACED",
+            message: `${replaced.deployment.name} was replaced by ${name}.`,
+            data: { replacedBy: name },
+          },
+        ],
       );
     }
-    return older.map((sibling) => sibling.id);
+    return older;
   });
 }

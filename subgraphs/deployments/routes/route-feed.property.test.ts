@@ -211,8 +211,8 @@ test("a table by changes is the whole one, whatever happens and however often it
               const before = chosen && (await store.find(chosen.id));
               if (!chosen || before?.desired !== "RUN") break;
               await fixture.stop(chosen);
-              const siblings = await store.ofTools([chosen.toolId]);
-              if (!siblings.some(({ environment }) => environment === chosen.environment))
+              const others = await store.inPlace([chosen.toolId]);
+              if (!others.some(({ environment }) => environment === chosen.environment))
                 stopped.set(placeOf({ deployment: chosen }), { ...chosen, desired: "STOP" });
               break;
             }

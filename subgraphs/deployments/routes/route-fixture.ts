@@ -113,8 +113,8 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
         revision: 0,
       };
       return store.transaction(async (tx) => {
-        const isFirst = (await tx.siblings(toolId, environment)).length === 0;
-        const made: Deployment = { ...deployment, role: isFirst ? "ACTIVE" : "PENDING" };
+        const role = (await tx.hasActive(toolId, environment)) ? "PENDING" : "ACTIVE";
+        const made: Deployment = { ...deployment, role };
         await tx.insertDeployment(made);
         const replica = newReplica({ deployment, ordinal: 0, hostId: "h", address: "127.0.0.1", port: null });
         await tx.insertReplica(replica);

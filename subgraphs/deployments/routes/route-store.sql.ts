@@ -19,11 +19,7 @@ export function createSqlRouteStore({ read }: Database): RouteStore {
   return {
     runningAfter: (id, limit) =>
       toRun().andWhere("deployment.id > :id", { id }).orderBy("deployment.id").limit(limit).getMany(),
-    async candidates(toolIds) {
-      const places = toolIds.flatMap((toolId) => ENVIRONMENTS.map((environment) => [toolId, environment]));
-      const found = await read.query<(Candidates | { newest: null })[]>(CANDIDATES, [JSON.stringify(places)]);
-      return found.filter((each) => each.newest !== null);
-    },
+    candidates: (toolIds) => candidatesOf(read, toolIds),
     stoppedOf: (toolIds) => stopped.findBy({ toolId: In([...toolIds]) }),
     stoppedFrom: (deploymentId, limit, before) =>
       stopped.find({
@@ -44,6 +40,13 @@ export function createSqlRouteStore({ read }: Database): RouteStore {
       return row?.deploymentId ?? "";
     },
   };
+}
+
+/** As `RouteStore.candidates`. */
+export async function candidatesOf(manager: EntityManager, toolIds: readonly string[]): Promise<Candidates[]> {
+  const places = toolIds.flatMap((toolId) => ENVIRONMENTS.map((environment) => [toolId, environment]));
+  const found = await manager.query<(Candidates | { newest: null })[]>(CANDIDATES, [JSON.stringify(places)]);
+  return found.filter((each) => each.newest !== null);
 }
 
 /** Something is to run there again. */

@@ -12,7 +12,14 @@ import {
 } from "@toolyard/storage";
 import { In, LessThan, MoreThan, type EntityManager, type ObjectLiteral } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
-import { deploymentEntity, HAS_REMAINS, healthCheckEntity, replicaEntity, type ReplicaRow } from "../database.ts";
+import {
+  deploymentEntity,
+  HAS_REMAINS,
+  healthCheckEntity,
+  replicaEntity,
+  TO_RUN,
+  type ReplicaRow,
+} from "../database.ts";
 import {
   DEPLOYMENT_STATUSES,
   ENVIRONMENTS,
@@ -30,7 +37,7 @@ import {
   type DeploymentTransaction,
 } from "./deployment-store.ts";
 import { createHealthCheckWriter, type HealthCheckWriter } from "./health-check-store.sql.ts";
-import { forgetStopped, noteStopped } from "../routes/route-store.sql.ts";
+import { candidatesOf, forgetStopped, noteStopped } from "../routes/route-store.sql.ts";
 
 export function createSqlDeploymentStore(options: {
   database: Database;
@@ -57,6 +64,13 @@ export function createSqlDeploymentStore(options: {
     return found.map((deployment) => ({ deployment, replicas: byDeployment.get(deployment.id) ?? [] }));
   }
 
+  const findMany = (ids: readonly string[]): Promise<Deployment[]> => deployments().findBy({ id: In([...ids]) });
+
+  async function inPlace(toolIds: readonly string[]): Promise<Deployment[]> {
+    const places = await candidatesOf(database.read, toolIds);
+    return findMany(places.map(({ active, newest }) => active ?? newest));
+  }
+
   return {
     transaction: (work) =>
       database.transaction(async (tx) => {
@@ -70,9 +84,10 @@ export function createSqlDeploymentStore(options: {
     find: (id) => deployments().findOneBy({ id }),
     findByName: (name) => deployments().findOneBy({ name }),
     async ofSlug(toolSlug) {
-      const running = await deployments().find({ where: { toolSlug, desired: "RUN" }, order: { id: "DESC" } });
-      if (running.length > 0) return running;
-      return deployments().find({ where: { toolSlug, desired: "STOP" }, order: { id: "DESC" }, take: 1 });
+      const newest = (desired: Deployment["desired"]) =>
+        deployments().find({ where: { toolSlug, desired }, order: { id: "DESC" }, take: 1 });
+      const [running] = await newest("RUN");
+      return running ? inPlace([running.toolId]) : newest("STOP");
     },
     newestNames: (limit) =>
       deployments().find({
@@ -80,7 +95,7 @@ export function createSqlDeploymentStore(options: {
         order: { id: "DESC" },
         take: limit,
       }),
-    findMany: (ids) => deployments().findBy({ id: In([...ids]) }),
+    findMany,
     async load(id) {
       const found = await deployments().findOneBy({ id });
       return found ? ((await withReplicas(database.read, [found]))[0] ?? null) : null;
@@ -108,8 +123,11 @@ export function createSqlDeploymentStore(options: {
     },
     pagesOf: (parentColumn, ids, where, page) => readPagesByParent(deployments(), ids, page, { parentColumn, where }),
     countsOf: (parentColumn, ids, where) => countByParent(deployments(), ids, { parentColumn, where }),
-    ofTools: (toolIds) =>
-      deployments().find({ where: { toolId: In([...toolIds]), desired: "RUN" }, order: { id: "DESC" } }),
+    inPlace,
+    async runningOf(toolId) {
+      const running = await deployments().find({ select: { id: true }, where: { toolId, desired: "RUN" } });
+      return running.map(({ id }) => id);
+    },
     replicasOf: (deploymentIds) => findReplicas(database.read, deploymentIds),
     async loadMany(ids) {
       const found = await deployments().find({ where: { id: In([...ids]) }, order: { id: "ASC" } });
@@ -205,10 +223,21 @@ function createTransaction(
       const deployment = await manager.getRepository(deploymentEntity).findOneBy({ id });
       return deployment ? { deployment, replicas: await findReplicas(manager, [id]) } : null;
     },
-    siblings: (toolId, environment) =>
+    hasActive: (toolId, environment) =>
       manager
         .getRepository(deploymentEntity)
-        .find({ where: { toolId, environment, desired: "RUN" }, order: { id: "ASC" } }),
+        .createQueryBuilder("deployment")
+        .where(TO_RUN)
+        .andWhere({ toolId, environment, role: "ACTIVE" })
+        .getExists(),
+    async runningBefore({ toolId, environment, id }) {
+      const before = await manager.getRepository(deploymentEntity).find({
+        select: { id: true },
+        where: { toolId, desired: "RUN", environment, id: LessThan(id) },
+        order: { id: "ASC" },
+      });
+      return before.map((each) => each.id);
+    },
     async insertDeployment(deployment) {
       await manager.getRepository(deploymentEntity).insert(writable(deployment));
       await forgetStopped(manager, deployment);

@@ -41,8 +41,10 @@ export interface QuietProbe {
 /** One write transaction. Reads in it see its own writes. */
 export interface DeploymentTransaction {
   load(id: string): Promise<DeploymentRecord | null>;
-  /** Deployments of the tool in the environment that are to run. */
-  siblings(toolId: string, environment: Environment): Promise<Deployment[]>;
+  /** Whether a deployment has the tool's route in the environment. */
+  hasActive(toolId: string, environment: Environment): Promise<boolean>;
+  /** Ids of the tool's deployments in the environment that are to run and were made before this one; in order. */
+  runningBefore(deployment: Deployment): Promise<string[]>;
   insertDeployment(deployment: Deployment): Promise<void>;
   /** @throws PortTakenError when another replica of the host holds the port. */
   insertReplica(replica: Replica): Promise<void>;
@@ -68,7 +70,7 @@ export interface DeploymentStore {
   transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>): Promise<Result>;
   find(id: string): Promise<Deployment | null>;
   findByName(name: string): Promise<Deployment | null>;
-  /** The newest of a tool: those that are to run, or the last that was. */
+  /** Those in place of the tool with this slug, as `inPlace`, or the last that ran. */
   ofSlug(slug: string): Promise<Deployment[]>;
   /** Names of deployments and their tools' slugs, the newest first. */
   newestNames(limit: number): Promise<Pick<Deployment, "name" | "toolSlug">[]>;
@@ -78,8 +80,10 @@ export interface DeploymentStore {
   /** A page of each tool or template, one more than its limit where there are more. */
   pagesOf(parents: ParentColumn, ids: readonly string[], filter: ChildFilter, page: Page): Promise<Deployment[][]>;
   countsOf(parents: ParentColumn, ids: readonly string[], filter: ChildFilter): Promise<number[]>;
-  /** Those of the tools that are to run, newest first. */
-  ofTools(toolIds: readonly string[]): Promise<Deployment[]>;
+  /** For each environment in which something of a tool is to run: the deployment that has its route, or else the newest. */
+  inPlace(toolIds: readonly string[]): Promise<Deployment[]>;
+  /** Ids of the tool's deployments that are to run. */
+  runningOf(toolId: string): Promise<string[]>;
   replicasOf(deploymentIds: readonly string[]): Promise<Replica[]>;
   /** Deployments and their replicas, of those ids that there are; in the ids' order. */
   loadMany(ids: readonly string[]): Promise<DeploymentRecord[]>;
