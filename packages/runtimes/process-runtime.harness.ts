@@ -1,11 +1,10 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
+import { freePort } from "@toolyard/testing/ports.ts";
 import { expect } from "vitest";
 import { isPortFree } from "./port-probe.ts";
 import { createProcessRuntime } from "./process-runtime.ts";
@@ -139,14 +138,4 @@ export async function whyNoBubblewrap(): Promise<string | null> {
     await harness.runtime.close();
     await harness.close();
   }
-}
-
-async function freePort(): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    // A listening TCP server's address is never a string.
-    const { port } = server.address() as AddressInfo;
-    server.close(() => resolve(port));
-  });
-  return promise;
 }

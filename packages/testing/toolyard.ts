@@ -1,9 +1,9 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePort, portBlock } from "./ports.ts";
 
 /** A running Toolyard, started as its users start it. */
 export interface RunningToolyard {
@@ -35,21 +35,11 @@ const root = join(import.meta.dirname, "..", "..");
 const READY = "Toolyard is ready.";
 const START_TIMEOUT_MS = 60_000;
 
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  // A TCP server's address is never a pipe's string.
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
 /** Starts standalone as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
 export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "toolyard-e2e-")));
   const ports = options.ports ?? { gateway: await freePort(), proxy: await freePort() };
-  const base = 20_000 + Math.floor(Math.random() * 400) * 100;
+  const replicaPorts = await portBlock();
   const child = spawn(process.execPath, [options.entry ?? join(root, "standalone.ts")], {
     cwd: root,
     env: {
@@ -57,7 +47,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       HOME: process.env.HOME,
       PORT: String(ports.gateway),
       PROXY_PORT: String(ports.proxy),
-      MCP_PORT_RANGE: `${base}-${base + 99}`,
+      MCP_PORT_RANGE: `${replicaPorts.first}-${replicaPorts.last}`,
       DATA_DIR: dataDir,
       SAMPLE: "false",
       LOG_LEVEL: "warn",

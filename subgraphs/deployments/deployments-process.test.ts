@@ -7,6 +7,7 @@ import { connectorTo, originOf, type Callee } from "@toolyard/runtimes/endpoint/
 import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger, createUserCaller } from "@toolyard/service-kit";
+import { portBlock } from "@toolyard/testing/ports.ts";
 import { Pool, request } from "undici";
 import { describe, expect, test } from "vitest";
 import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
@@ -36,7 +37,7 @@ async function withProcesses(
       runtimes: () => [runtime],
       config: {
         backend: "process",
-        portRange: { first: 20_000 + (process.pid % 10_000), last: 20_050 + (process.pid % 10_000) },
+        portRange: await portBlock(),
         replicasOnExit: "stop",
       },
       overrides: {

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -18,6 +18,7 @@ import { StdioClientTransport as V1StdioTransport } from "@modelcontextprotocol/
 import { Pool } from "undici";
 
 import { bridgeCommand, handOver, pipesFor } from "@toolyard/bridge";
+import { freePort } from "@toolyard/testing/ports.ts";
 
 const require = createRequire(import.meta.url);
 const everything = join(
@@ -40,16 +41,6 @@ const initialize = {
 function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -16,6 +16,7 @@ import { bridgeCommand, handOver } from "@toolyard/bridge";
 import { startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
 import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
 import { listenForBridge } from "@toolyard/runtimes/process/listening-socket.ts";
+import { freePort } from "@toolyard/testing/ports.ts";
 import { PROXY_MAX_HEAP_MB, proxyHeapFlags } from "../../standalone/proxy-process.ts";
 
 const LATENCY_ROUNDS = 7;
@@ -54,16 +55,6 @@ createServer((request, response) => {
 function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }
 
 async function untilListening(port: number, what: string): Promise<void> {

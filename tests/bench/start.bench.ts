@@ -7,7 +7,7 @@ import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { freePort } from "@toolyard/testing";
+import { freePort, portBlock } from "@toolyard/testing";
 
 const root = join(import.meta.dirname, "..", "..");
 const TICKS_PER_SECOND = 100; // USER_HZ, which Linux shows to programs whatever its kernel's is
@@ -26,7 +26,7 @@ async function processesOf(dataDir: string): Promise<string[]> {
 }
 
 async function measureStart(dataDir: string): Promise<{ cpu: number; wall: number }> {
-  const port = await freePort();
+  const [port, replicas] = [await freePort(), await portBlock()];
   const started = performance.now();
   const child = spawn(process.execPath, [join(root, "standalone.ts")], {
     cwd: root,
@@ -35,7 +35,7 @@ async function measureStart(dataDir: string): Promise<{ cpu: number; wall: numbe
       DATA_DIR: dataDir,
       PORT: String(port),
       PROXY_PORT: String(await freePort()),
-      MCP_PORT_RANGE: "28000-28010",
+      MCP_PORT_RANGE: `${replicas.first}-${replicas.last}`,
       LOG_LEVEL: "warn",
     },
     stdio: "ignore",

@@ -1,5 +1,13 @@
 import { join } from "node:path";
-import { eventually, freePort, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import {
+  eventually,
+  freePort,
+  graphqlClient,
+  logIn,
+  portBlock,
+  startToolyard,
+  type RunningToolyard,
+} from "@toolyard/testing";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -11,9 +19,9 @@ let token: string;
 const fixture = (name: string) => join(import.meta.dirname, "fixtures", name);
 
 beforeAll(async () => {
-  const base = 18_000 + Math.floor(Math.random() * 500) * 4;
+  const { first } = await portBlock();
   // Three ports for replicas, so that running out of them can be seen.
-  toolyard = await startToolyard({ env: { MCP_PORT_RANGE: `${base}-${base + 2}` } });
+  toolyard = await startToolyard({ env: { MCP_PORT_RANGE: `${first}-${first + 2}` } });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   admin = graphqlClient(toolyard.url, token);
 });

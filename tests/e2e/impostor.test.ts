@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { eventually, graphqlClient, logIn, startToolyard } from "@toolyard/testing";
+import { eventually, graphqlClient, logIn, portBlock, startToolyard } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
 
@@ -17,8 +17,8 @@ describe.each([
   "a replica that takes every port and socket it can reach, with PROCESS_ISOLATION=$isolation",
   ({ isolation, possible }) => {
     test.skipIf(!possible)("is told no token and no call of another's", { timeout: 120_000 }, async () => {
-      const base = 20_000 + Math.floor(Math.random() * 400) * 100;
-      const range = `${base}-${base + 40}`;
+      const { first, last } = await portBlock();
+      const range = `${first}-${last}`;
       await using toolyard = await startToolyard({ env: { PROCESS_ISOLATION: isolation, MCP_PORT_RANGE: range } });
       const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
       const admin = graphqlClient(toolyard.url, token);

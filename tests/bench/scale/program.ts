@@ -54,7 +54,7 @@ export async function startProgram(dataDir: string): Promise<Program> {
       NODE_OPTIONS: `--import ${pathToFileURL(join(import.meta.dirname, "probe.ts")).href}`,
       [PROBE_DIR]: probes,
       MCP_DEPLOYMENT_BACKEND: "mock",
-      MCP_PORT_RANGE: "20000-29999",
+      MCP_PORT_RANGE: "40000-49999",
       RATE_LIMIT_ENABLED: "false",
     },
   });

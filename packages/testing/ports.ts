@@ -1,0 +1,59 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:net";
+
+/**
+ * Ports of a block belong to the process that listens on the block's first one, until it ends. The blocks lie below the ports that kernels
+ * give out by themselves (from 32768), so that no connection takes a port between the moment it is chosen and the moment it is used.
+ */
+const BLOCK_PORTS = 50;
+const FIRST_PORT = 10_000;
+const BLOCKS = 450;
+
+/** Ports from `first` to `last`, which no other test on this machine uses. */
+interface PortBlock {
+  readonly first: number;
+  readonly last: number;
+}
+
+let current: PortBlock | null = null;
+let next = 0;
+
+/** A port on which nothing listens, and which no other test is given. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    if (current === null || next > current.last) {
+      current = await portBlock();
+      next = current.first;
+    }
+    const port = next++;
+    const server = await listen(port);
+    if (server === null) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+}
+
+/** Takes 49 ports in a row, for as long as this process runs. @throws Error when all blocks are taken */
+export async function portBlock(): Promise<PortBlock> {
+  const start = process.pid % BLOCKS;
+  for (let index = 0; index < BLOCKS; index++) {
+    const lock = FIRST_PORT + ((start + index) % BLOCKS) * BLOCK_PORTS;
+    const server = await listen(lock);
+    if (server === null) continue;
+    server.unref();
+    return { first: lock + 1, last: lock + BLOCK_PORTS - 1 };
+  }
+  throw new Error(`Other tests have taken all ports from ${FIRST_PORT} to ${FIRST_PORT + BLOCKS * BLOCK_PORTS - 1}.`);
+}
+
+/** Null where something listens there. */
+async function listen(port: number): Promise<Server | null> {
+  const server = createServer().listen(port, "127.0.0.1");
+  try {
+    await once(server, "listening");
+    return server;
+  } catch {
+    return null;
+  }
+}
