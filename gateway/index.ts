@@ -3,7 +3,7 @@ export {
   createExecutor,
   type Executor,
   type ExecutorOptions,
-  type GraphRequest,
+  type OperationRequest,
   type InspectedOperation,
 } from "./execution/executor.ts";
 export { createApiSchema } from "./execution/schema/api-schema.ts";

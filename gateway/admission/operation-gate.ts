@@ -4,7 +4,7 @@ import { isPublic, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import type { AdmittedOperation } from "./admission.ts";
 import type { CallerLimits } from "./caller-limits.ts";
-import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { Executor, OperationRequest } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
 import { hasOnlyOpenFields } from "./open-operations.ts";
@@ -77,7 +77,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
       operationName,
       clientText,
       context,
-    }: Pick<GraphRequest, "query" | "operationName" | "clientText" | "context">,
+    }: Pick<OperationRequest, "query" | "operationName" | "clientText" | "context">,
   ) => admissionOf(graph, context).admit(query, operationName ?? null, clientText);
 
   /** Logs an operation on a socket, and each subscription, since errors of its events bear its request's id. */
@@ -103,7 +103,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   /** The admitted operation, once the checks that depend on variables and caller have passed as well. */
   function begin(
     graph: Graph,
-    request: GraphRequest,
+    request: OperationRequest,
     kind: "operation" | "subscription",
   ): { operation: AdmittedOperation; leave: () => void } | { errors: readonly GraphQLError[] } {
     const operation = admit(graph, request);
@@ -131,7 +131,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     ...(!subgraphsKnowCallers && { identityOf: rightsAndHeaders }),
   });
 
-  async function execute(request: GraphRequest): Promise<ExecutionResult> {
+  async function execute(request: OperationRequest): Promise<ExecutionResult> {
     const startedAt = performance.now();
     const context: GatewayContext = request.context;
     if (slowOperationMs !== null) context.fetches = [];
@@ -177,7 +177,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
 
   async function logSlow(
     graph: Graph,
-    request: GraphRequest,
+    request: OperationRequest,
     operation: AdmittedOperation,
     durationMs: number,
   ): Promise<void> {
@@ -200,7 +200,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     );
   }
 
-  async function planOf(graph: Graph, request: GraphRequest): Promise<unknown> {
+  async function planOf(graph: Graph, request: OperationRequest): Promise<unknown> {
     try {
       return await graph.executor.explain(request);
     } catch (error) {
@@ -236,7 +236,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     });
   }
 
-  function subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void> {
+  function subscribe(request: OperationRequest): AsyncGenerator<ExecutionResult, void, void> {
     const begun = begin(live.current, request, "subscription");
     if ("errors" in begun) {
       note(request.context, null, { status: codeOf(begun.errors) });
@@ -274,7 +274,7 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
   }
 
   function open(
-    request: GraphRequest,
+    request: OperationRequest,
     onEnd: () => void,
     span?: OperationSpan,
   ): AsyncGenerator<ExecutionResult, void, void> {

@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import fc from "fast-check";
 import { ApolloGateway } from "@apollo/gateway";
 import {
@@ -66,7 +66,7 @@ async function createSubject(graph: Graph): Promise<Subject> {
           ...client,
           // In no order that can be relied on.
           async execute(request) {
-            for (let turns = Math.floor(random() * 3); turns > 0; turns--) await nextTurn();
+            for (let turns = Math.floor(random() * 3); turns > 0; turns--) await yieldToEventLoop();
             return client.execute(request);
           },
         } satisfies SubgraphClient;

@@ -30,7 +30,7 @@ import { parseSupergraph } from "./schema/supergraph.ts";
 import { variableValues } from "./running/variable-values.ts";
 import { createVariantChoice } from "./variant-choice.ts";
 
-export interface GraphRequest {
+export interface OperationRequest {
   query: string;
   operationName?: string | null | undefined;
   variables?: Record<string, unknown> | null | undefined;
@@ -66,25 +66,25 @@ export interface Executor {
   readonly documents: Readonly<Record<Audience, Documents>>;
   /** The request's one operation, or the reason why it cannot be run. Cached, like everything that depends on the text only. */
   inspect(
-    request: Pick<GraphRequest, "query" | "operationName" | "context">,
+    request: Pick<OperationRequest, "query" | "operationName" | "context">,
   ): InspectedOperation | { errors: readonly GraphQLError[] };
   /**
    * Runs a query or a mutation. Never rejects: every failure is in `errors` with a code, and available data is in `data`.
    * A result without `data` means that nothing was run.
    */
-  execute(request: GraphRequest): Promise<ExecutionResult>;
+  execute(request: OperationRequest): Promise<ExecutionResult>;
   /**
    * Whether the stock gateway can run a query or a mutation. It cannot run introspection, or operations with fields that the caller may
    * not have, as it knows no authorization. Those are run by the executor's own plans, whichever engine is asked for.
    */
-  isForApollo(request: GraphRequest): boolean;
+  isForApollo(request: OperationRequest): boolean;
   /**
    * Starts a subscription: results as they come, none lost or reordered, taken from the subgraph no faster than from here. A stream
    * that breaks ends with a result that has errors. Returning from the generator or aborting `signal` releases everything.
    */
-  subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
+  subscribe(request: OperationRequest): AsyncGenerator<ExecutionResult, void, void>;
   /** The plan of an operation, for people. Rejects with GraphQLError when it is not valid. */
-  explain(request: Pick<GraphRequest, "query" | "operationName" | "variables" | "context">): Promise<QueryPlan>;
+  explain(request: Pick<OperationRequest, "query" | "operationName" | "variables" | "context">): Promise<QueryPlan>;
   /** The operations run most since they were planned, most first: for `warm` of the executor that takes over. */
   hottestOperations(limit: number): WarmOperation[];
   /** Plans operations before they are asked for; those that are no longer valid here are skipped. */
@@ -186,12 +186,12 @@ export function createExecutor(options: ExecutorOptions): Executor {
 
   const isService = (caller: Caller) => caller.kind === "service";
   const schemaFor = (caller: Caller) => (isService(caller) ? internalApiSchema : apiSchema);
-  const prepare = (request: OperationText & Pick<GraphRequest, "context">) =>
+  const prepare = (request: OperationText & Pick<OperationRequest, "context">) =>
     (isService(request.context.caller) ? operations.internal : operations.public).get(request);
 
   function coerceVariables(
     { definition, conditionVariables }: Operation,
-    { variables, context }: GraphRequest,
+    { variables, context }: OperationRequest,
   ): { coerced: Json } | { errors: readonly GraphQLError[] } {
     const definitions = definition.variableDefinitions;
     if (!definitions || definitions.length === 0) return { coerced: {} };
@@ -254,7 +254,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     log,
   });
 
-  async function execute(request: GraphRequest): Promise<ExecutionResult> {
+  async function execute(request: OperationRequest): Promise<ExecutionResult> {
     const prepared = prepare(request);
     if ("length" in prepared) return { errors: prepared };
     const { operation } = prepared;
@@ -293,7 +293,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     }
   }
 
-  function subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void> {
+  function subscribe(request: OperationRequest): AsyncGenerator<ExecutionResult, void, void> {
     const prepared = prepare(request);
     if ("length" in prepared) return single({ errors: prepared });
     const { operation } = prepared;

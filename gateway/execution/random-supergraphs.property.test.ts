@@ -6,7 +6,7 @@ import { createGraph, type Graph } from "./fixtures/graph.ts";
 import { generateOperation } from "./fixtures/operations.ts";
 import { randomSupergraph } from "./fixtures/random-supergraph.ts";
 import { createStrictExecutor } from "./fixtures/strict-executor.ts";
-import { createJudgement } from "./planning/plan-safeguards.ts";
+import { createPlanSafeguards } from "./planning/plan-safeguards.ts";
 
 /** How many supergraphs, of eight operations each. RANDOM_SUPERGRAPHS=1000 after a change of planning. */
 const graphs = Number(process.env["RANDOM_SUPERGRAPHS"] ?? 25);
@@ -33,7 +33,7 @@ test(
       composed++;
       const { supergraphSdl } = graph;
       const faults: string[] = [];
-      const { stepwise } = createJudgement(supergraphSdl);
+      const { stepwise } = createPlanSafeguards(supergraphSdl);
       const executor = createStrictExecutor(graph, [stepwise], undefined, (fault) => faults.push(fault));
       const reference = graph.asReference(createApiSchema({ supergraph: parse(supergraphSdl) }));
       for (let i = 0; i < operationsPerGraph; i++) {

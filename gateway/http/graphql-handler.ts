@@ -1,6 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { ToolyardError, nextTurn, problemDetails, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
+import {
+  ToolyardError,
+  nextTimeSlice,
+  problemDetails,
+  requestIdOf,
+  type Caller,
+  type Logger,
+} from "@toolyard/service-kit";
 import { isForeignLink, type CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { discardBody, isEncoded, isJson, parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
@@ -134,7 +141,7 @@ export function createGraphqlHandler(
     // Before anything is read or parsed: that work needs a known caller.
     exchange.caller = await identify(request);
     // Many that come at once are ready at once.
-    const turn = nextTurn();
+    const turn = nextTimeSlice();
     if (turn) await turn;
     const body = method === "POST" ? await bodyOf(exchange) : undefined;
     if (Array.isArray(body)) return handleBatch(exchange, body);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { arch, hostname, platform, release, type } from "node:os";
-import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop, setTimeout as delay } from "node:timers/promises";
 import { calculateReferencedFieldsByType, usageReportingSignature } from "@apollo/utils.usagereporting";
 import type { Logger } from "@toolyard/service-kit";
 import { Kind, printSchema, type DocumentNode, type GraphQLSchema } from "graphql";
@@ -171,7 +171,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
       clearInterval(timer);
       const limit = new AbortController();
       const all = (async () => {
-        await nextTurn(); // for what waits in afterAnswer
+        await yieldToEventLoop(); // for what waits in afterAnswer
         await sending;
         await send();
       })();

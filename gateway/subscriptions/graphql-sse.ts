@@ -1,6 +1,6 @@
 import type { ExecutionResult } from "graphql";
 import { messageOf, type Caller } from "@toolyard/service-kit";
-import type { GraphRequest } from "../execution/executor.ts";
+import type { OperationRequest } from "../execution/executor.ts";
 import { EVENT_STREAM } from "../formats/media-types.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
 import { EVENT_STREAM_BEAT, printEvent } from "../formats/event-stream.ts";
@@ -74,7 +74,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     return true;
   }
 
-  function askedBy(exchange: HttpExchange, caller: Caller): GraphRequest | null {
+  function askedBy(exchange: HttpExchange, caller: Caller): OperationRequest | null {
     const params = graphqlParamsOf(exchange);
     if (!params) return null;
     const { query, operationName, variables } = params;
@@ -84,7 +84,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
   async function run(
     exchange: HttpExchange,
     caller: Caller,
-    asked: GraphRequest,
+    asked: OperationRequest,
     inspected: ReturnType<typeof executor.inspect>,
   ): Promise<void> {
     const { request } = exchange;

@@ -1,5 +1,5 @@
 import { Kind, print, type ASTNode, type FieldNode, type OperationDefinitionNode } from "graphql";
-import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { Executor, OperationRequest } from "../execution/executor.ts";
 
 type Inspected = ReturnType<Executor["inspect"]>;
 
@@ -14,9 +14,9 @@ const variableName = "lastEventId__";
  */
 export function resumeAfter(
   inspected: Inspected,
-  request: Omit<GraphRequest, "signal">,
+  request: Omit<OperationRequest, "signal">,
   lastEventId: string,
-): Omit<GraphRequest, "signal"> {
+): Omit<OperationRequest, "signal"> {
   if ("errors" in inspected || inspected.kind !== "subscription") return request;
   const { document, schema } = inspected;
   const operation = document.definitions.find((node) => node.kind === Kind.OPERATION_DEFINITION);

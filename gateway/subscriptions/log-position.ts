@@ -1,5 +1,5 @@
 import { isObjectType, getNamedType, Kind, valueFromASTUntyped, type ExecutionResult, type FieldNode } from "graphql";
-import type { GraphRequest, InspectedOperation } from "../execution/executor.ts";
+import type { OperationRequest, InspectedOperation } from "../execution/executor.ts";
 
 /** Where a subscription to a log of events begins: one whose field takes `after` and gives `sequence`. */
 export interface LogPosition {
@@ -12,7 +12,7 @@ export interface LogPosition {
 /** @returns null when the operation is not a subscription to a log. */
 export function logPositionOf(
   { document, schema, kind }: InspectedOperation,
-  { variables }: Pick<GraphRequest, "variables">,
+  { variables }: Pick<OperationRequest, "variables">,
 ): LogPosition | null {
   if (kind !== "subscription") return null;
   const operation = document.definitions.find((node) => node.kind === Kind.OPERATION_DEFINITION);

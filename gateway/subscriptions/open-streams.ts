@@ -1,6 +1,6 @@
 import type { Caller } from "@toolyard/service-kit";
 import type { GraphQLFormattedError } from "graphql";
-import { createTurns } from "@toolyard/service-kit/process/staggered-interval.ts";
+import { createStaggeredInterval } from "@toolyard/service-kit/process/staggered-interval.ts";
 
 /** Why the gateway ends a stream that the client still wants. */
 export interface StreamEnd {
@@ -43,7 +43,7 @@ interface Entry {
 }
 
 /** How long a socket whose caller came with a bad credential stays open for a login. */
-export const STRANGER_MS = 2_000;
+export const UNAUTHENTICATED_TIMEOUT_MS = 2_000;
 /** Timers of equal length cost less than others. */
 const timerStepMs = 1_000;
 /** The longest delay that a Node timer takes. */
@@ -58,7 +58,7 @@ const goingAway: StreamEnd = { code: "GOING_AWAY", message: "The server is going
 export function createOpenStreams(options: OpenStreamsOptions): OpenStreams {
   const { heartbeatMs, now = Date.now } = options;
   const entries = new Set<Entry>();
-  const heartbeat = createTurns<Entry>({
+  const heartbeat = createStaggeredInterval<Entry>({
     everyMs: heartbeatMs,
     items: entries,
     take: ({ stream, hasEnded }) => {

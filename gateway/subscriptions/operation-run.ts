@@ -1,5 +1,5 @@
 import type { ExecutionResult, GraphQLError } from "graphql";
-import type { Executor, GraphRequest, InspectedOperation } from "../execution/executor.ts";
+import type { Executor, OperationRequest, InspectedOperation } from "../execution/executor.ts";
 import type { SubscriptionEngine } from "./subscription-engine.ts";
 
 /** Runs operations, whichever protocol they came by. */
@@ -24,7 +24,7 @@ export interface OperationRun {
  */
 export function runOperation(
   { executor, engine }: OperationPorts,
-  request: Omit<GraphRequest, "signal">,
+  request: Omit<OperationRequest, "signal">,
   inspected: ReturnType<Executor["inspect"]> = executor.inspect(request),
 ): OperationRun | { errors: readonly GraphQLError[] } {
   if ("errors" in inspected) return inspected;

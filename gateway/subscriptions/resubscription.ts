@@ -2,14 +2,14 @@ import { createHash } from "node:crypto";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import type { AdmittedOperation } from "../admission/admission.ts";
-import type { GraphRequest } from "../execution/executor.ts";
+import type { OperationRequest } from "../execution/executor.ts";
 import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
 import { resumeAfter } from "./last-event-id.ts";
 import { logPositionOf, sequenceOf } from "./log-position.ts";
 
 export interface FollowGraphOptions {
   live: LiveGraph;
-  request: GraphRequest;
+  request: OperationRequest;
   /** The subscription on a graph, or the error for which that graph refuses it. */
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
   /**
@@ -40,7 +40,7 @@ export function followGraph(options: FollowGraphOptions): Results {
   const { live, request, admit, reopenMs = REOPEN_MS } = options;
   let held = live.hold();
   /** How `stream` is run; computed only when there is something to compare with. */
-  let way: string | null = null;
+  let hash: string | null = null;
   /** Whether any stream was open: a stream that fails from the beginning is reported at once. */
   let wasOpen = false;
   let openedAt = 0;
@@ -48,7 +48,7 @@ export function followGraph(options: FollowGraphOptions): Results {
     wasOpen = true;
     openedAt = performance.now();
   };
-  const open = (graph: Graph, asked: Omit<GraphRequest, "signal">): Results =>
+  const open = (graph: Graph, asked: Omit<OperationRequest, "signal">): Results =>
     graph.executor.subscribe({ ...asked, signal: request.signal, onOpen });
   const first = admit(held.graph);
   /** Whether its events have a position in a log: a field `sequence` of another kind is none. */
@@ -97,10 +97,10 @@ export function followGraph(options: FollowGraphOptions): Results {
         ),
       ];
     }
-    let nextWay: string | null;
+    let nextHash: string | null;
     try {
-      way ??= await wayOf(held.graph, request);
-      nextWay = await wayOf(next.graph, request);
+      hash ??= await executionHashOf(held.graph, request);
+      nextHash = await executionHashOf(next.graph, request);
     } catch (error) {
       next.release();
       if (!isBusy(error)) throw error;
@@ -114,12 +114,12 @@ export function followGraph(options: FollowGraphOptions): Results {
     }
     const before = { stream, held };
     held = next;
-    if (way !== null && way === nextWay) {
+    if (hash !== null && hash === nextHash) {
       // Its clients belong to the next graph as well.
       before.held.release();
       return null;
     }
-    way = nextWay;
+    hash = nextHash;
     stream = open(next.graph, resumedOn(admitted) ?? request);
     // The new stream is opened before the old one is closed.
     pending = stream.next();
@@ -138,7 +138,7 @@ export function followGraph(options: FollowGraphOptions): Results {
   }
 
   /** The subscription from its current position; null when it reads a log, and its events do not carry their position. */
-  function resumedOn(admitted: AdmittedOperation): Omit<GraphRequest, "signal"> | null {
+  function resumedOn(admitted: AdmittedOperation): Omit<OperationRequest, "signal"> | null {
     const position = logPositionOf(admitted, request);
     if (position && lastSequence !== null) return resumeAfter(admitted, request, lastSequence);
     return position && hasDelivered && position.after !== null ? null : request;
@@ -234,7 +234,7 @@ export function followGraph(options: FollowGraphOptions): Results {
  * How a graph would run a subscription, as a hash: equal for equal fetches from equal places. Null when it would refuse it.
  * @throws GraphQLError when it cannot be determined now
  */
-async function wayOf(graph: Graph, request: GraphRequest): Promise<string | null> {
+async function executionHashOf(graph: Graph, request: OperationRequest): Promise<string | null> {
   try {
     const plan = JSON.stringify(await graph.executor.explain(request));
     const places = [...graph.subgraphUrls]

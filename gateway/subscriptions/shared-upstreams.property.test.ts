@@ -2,11 +2,11 @@ import fc from "fast-check";
 import type { ExecutionResult } from "graphql";
 import { expect, test, vi } from "vitest";
 import { anonymous, createUserCaller, type Caller } from "@toolyard/service-kit";
-import type { GraphRequest } from "../execution/executor.ts";
+import type { OperationRequest } from "../execution/executor.ts";
 import { createChangeLog } from "./fixtures/change-log.ts";
 import { createSharedUpstreams } from "./shared-upstreams.ts";
 
-const requestOf = (after: string | null, caller: Caller = anonymous): GraphRequest => ({
+const requestOf = (after: string | null, caller: Caller = anonymous): OperationRequest => ({
   query: "subscription",
   variables: after === null ? {} : { after },
   context: { caller, requestId: "test" },

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { callerKey } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
-import type { GraphRequest } from "../execution/executor.ts";
+import type { OperationRequest } from "../execution/executor.ts";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { orderOf, type LogPosition } from "./log-position.ts";
@@ -14,9 +14,9 @@ const nearerMs = 500;
 
 export interface SharedUpstreamsOptions extends Partial<UpstreamLimits> {
   /** Opens a stream of its own, with the signal of the given request. */
-  open(request: GraphRequest): Results;
+  open(request: OperationRequest): Results;
   /** Where the subscription begins in a log; null when it does not read one. */
-  positionOf(request: GraphRequest): LogPosition | null;
+  positionOf(request: OperationRequest): LogPosition | null;
   /** All of a request's context that results may depend on, as JSON; the caller and their headers unless given. */
   identityOf?(context: OperationContext): unknown;
   /** False: each subscription has a stream of its own. */
@@ -36,7 +36,7 @@ export interface SharedUpstreams {
    * Like `open`, but shared by all equal requests. A result is one object for all readers: do not change it. Results wait in a
    * shared buffer; a reader that lets too many wait for too long gets SLOW_CONSUMER with the last sequence taken.
    */
-  subscribe(request: GraphRequest, options?: SubscribeOptions): Results;
+  subscribe(request: OperationRequest, options?: SubscribeOptions): Results;
   /** Streams open now. */
   readonly openUpstreams: number;
   /** Their readers. */
@@ -98,7 +98,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
     return null;
   }
 
-  function start(key: string, request: GraphRequest, log: LogPosition | null): Upstream {
+  function start(key: string, request: OperationRequest, log: LogPosition | null): Upstream {
     const controller = createLightAbort();
     const upstream = createUpstream({
       key,
@@ -261,7 +261,7 @@ function isLive({ log }: Upstream): boolean {
 
 /** Equal for requests whose results cannot be told apart, except for their position in a log. */
 function keyOf(
-  { query, operationName, variables, context }: GraphRequest,
+  { query, operationName, variables, context }: OperationRequest,
   log: LogPosition | null,
   identityOf: (context: OperationContext) => unknown,
 ): string {

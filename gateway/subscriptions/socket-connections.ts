@@ -9,7 +9,7 @@ import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
 import type { OpenProtocol, RequestHead } from "./http-exchange.ts";
-import { createOpenStreams, STRANGER_MS } from "./open-streams.ts";
+import { createOpenStreams, UNAUTHENTICATED_TIMEOUT_MS } from "./open-streams.ts";
 import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
 import { createResultTexts } from "./result-texts.ts";
 import { closeReason, createSocketWriters, type SocketWriter } from "./socket-writer.ts";
@@ -220,7 +220,7 @@ export function createSocketConnections(
   function endStranger(connection: Connection, refusal: { message: string; code: ErrorCode }): void {
     const timer = setInterval(() => {
       if (connection.operations.size === 0) void turnAway(connection, refusal);
-    }, STRANGER_MS).unref();
+    }, UNAUTHENTICATED_TIMEOUT_MS).unref();
     connection.socket.once("close", () => clearInterval(timer));
   }
 

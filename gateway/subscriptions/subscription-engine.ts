@@ -1,5 +1,5 @@
 import type { ExecutionResult } from "graphql";
-import type { Executor, GraphRequest } from "../execution/executor.ts";
+import type { Executor, OperationRequest } from "../execution/executor.ts";
 import { logPositionOf } from "./log-position.ts";
 import { createSharedUpstreams } from "./shared-upstreams.ts";
 
@@ -18,7 +18,7 @@ export interface SubscriptionEngine {
    * SLOW_CONSUMER and `lastSequence` when it is read too slowly. The caller ends a stream by `return` or by the signal.
    * A result may be one object for several clients.
    */
-  subscribe(request: GraphRequest): AsyncGenerator<ExecutionResult, void, void>;
+  subscribe(request: OperationRequest): AsyncGenerator<ExecutionResult, void, void>;
   /** Streams open now. */
   readonly activeStreams: number;
   /** Events dropped because a client was too slow, since the start. */

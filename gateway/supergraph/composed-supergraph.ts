@@ -11,7 +11,7 @@ import {
   type SupergraphConfig,
 } from "@toolyard/schema/supergraph-config.ts";
 import { createFileWatch } from "./file-watch.ts";
-import { createSettledWork } from "./debounced-work.ts";
+import { createDebouncedWork } from "./debounced-work.ts";
 import { awaitSubgraph, createSubgraphPolling } from "./subgraph-polling.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
 
@@ -126,7 +126,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
         const keys = new Set(config.subgraphs.map(keyOf));
         for (const key of introspected.keys()) if (!keys.has(key)) introspected.delete(key);
       };
-      const reload = createSettledWork({
+      const reload = createDebouncedWork({
         settleMs,
         async work(signal) {
           try {

@@ -1,10 +1,10 @@
 import { expect, test, vi } from "vitest";
-import { createSettledWork } from "./debounced-work.ts";
+import { createDebouncedWork } from "./debounced-work.ts";
 
 test("is done once for what is asked for together, again for what is asked for meanwhile, never twice at once", async () => {
   const runs: PromiseWithResolvers<void>[] = [];
   let atOnce = 0;
-  const work = createSettledWork({
+  const work = createDebouncedWork({
     settleMs: 5,
     async work() {
       atOnce += 1;
@@ -31,7 +31,7 @@ test("is done once for what is asked for together, again for what is asked for m
 
 test("closing aborts the work under way, waits for its end, and does no more", async () => {
   const seen: string[] = [];
-  const work = createSettledWork({
+  const work = createDebouncedWork({
     settleMs: 1,
     async work(signal) {
       seen.push("began");

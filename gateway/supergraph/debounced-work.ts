@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 /** Work that changes request, done once for all requests that come together. */
-export interface SettledWork {
+export interface DebouncedWork {
   /** Requests the work: it begins after `settleMs` without another request, and not before the work under way is done. */
   request(): void;
   /** Aborts the work under way and waits for it to end. */
@@ -9,10 +9,10 @@ export interface SettledWork {
 }
 
 /** @param work Must not reject */
-export function createSettledWork(options: {
+export function createDebouncedWork(options: {
   settleMs: number;
   work: (signal: AbortSignal) => Promise<void>;
-}): SettledWork {
+}): DebouncedWork {
   const { settleMs, work } = options;
   const stopping = new AbortController();
   const { signal } = stopping;

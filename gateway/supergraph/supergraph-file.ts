@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { ToolyardError, messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
 import { createFileWatch } from "./file-watch.ts";
-import { createSettledWork } from "./debounced-work.ts";
+import { createDebouncedWork } from "./debounced-work.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
 
 export interface SupergraphFileOptions {
@@ -20,7 +20,7 @@ export function createSupergraphFile(options: SupergraphFileOptions): Supergraph
   return {
     load: () => readSupergraph(file),
     watch(onChange) {
-      const reload = createSettledWork({
+      const reload = createDebouncedWork({
         settleMs,
         async work(signal) {
           try {

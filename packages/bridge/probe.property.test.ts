@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { standingOf } from "./probe.ts";
+import { responsivenessOf } from "./probe.ts";
 
 const anyDebt = fc.record({ calls: fc.nat(3), silentSince: fc.option(fc.nat(100_000)) });
 const anyTime = fc.nat(200_000);
@@ -10,10 +10,10 @@ test("a child with a call is let alone until a whole call's time passed in silen
   fc.assert(
     fc.property(anyDebt, anyTime, anyTimeout, (debt, now, timeoutMs) => {
       const isLate = debt.silentSince !== null && now - debt.silentSince >= timeoutMs;
-      const standing = standingOf(debt, now, timeoutMs);
-      expect(standing === "OVERDUE").toBe(isLate);
-      if (!isLate) expect(standing === "BUSY").toBe(debt.calls > 0);
-      if (debt.calls === 0 && debt.silentSince === null) expect(standing).toBe("IDLE");
+      const responsiveness = responsivenessOf(debt, now, timeoutMs);
+      expect(responsiveness === "OVERDUE").toBe(isLate);
+      if (!isLate) expect(responsiveness === "BUSY").toBe(debt.calls > 0);
+      if (debt.calls === 0 && debt.silentSince === null) expect(responsiveness).toBe("IDLE");
     }),
   );
 });
@@ -22,10 +22,10 @@ test("more calls never make what is overdue less so, and time alone never more e
   const rank = ["IDLE", "BUSY", "EXCUSED", "OVERDUE"];
   fc.assert(
     fc.property(anyDebt, anyTime, anyTimeout, fc.nat(10), fc.nat(50_000), (debt, now, timeoutMs, more, later) => {
-      const before = standingOf(debt, now, timeoutMs);
+      const before = responsivenessOf(debt, now, timeoutMs);
       if (before !== "OVERDUE") return;
-      expect(standingOf({ ...debt, calls: debt.calls + more }, now, timeoutMs)).toBe("OVERDUE");
-      expect(rank.indexOf(standingOf(debt, now + later, timeoutMs))).toBe(rank.indexOf("OVERDUE"));
+      expect(responsivenessOf({ ...debt, calls: debt.calls + more }, now, timeoutMs)).toBe("OVERDUE");
+      expect(rank.indexOf(responsivenessOf(debt, now + later, timeoutMs))).toBe(rank.indexOf("OVERDUE"));
     }),
   );
 });

@@ -54,9 +54,9 @@ const longestName = 256;
  * a time knows nothing yet. OVERDUE: a whole call's time passed in silence; newer calls are no excuse, or a hanging server
  * would be excused for ever.
  */
-export type Standing = "IDLE" | "BUSY" | "EXCUSED" | "OVERDUE";
+export type Responsiveness = "IDLE" | "BUSY" | "EXCUSED" | "OVERDUE";
 
-export function standingOf({ calls, silentSince }: Debt, now: number, timeoutMs: number): Standing {
+export function responsivenessOf({ calls, silentSince }: Debt, now: number, timeoutMs: number): Responsiveness {
   if (silentSince !== null && now - silentSince >= timeoutMs) return "OVERDUE";
   if (calls > 0) return "BUSY";
   return silentSince === null ? "IDLE" : "EXCUSED";
@@ -137,11 +137,11 @@ export function createProbe(options: {
     into.isRead = false;
   }
 
-  const standing = (peer: Peer): Standing => standingOf(peer.debt, now(), timeoutSeconds * 1_000);
+  const responsiveness = (peer: Peer): Responsiveness => responsivenessOf(peer.debt, now(), timeoutSeconds * 1_000);
   /** Except by messages after a question asked while it was idle. */
   const isExcused = (peer: Peer): boolean => {
     const asked = questions.get(peer)?.at ?? Infinity;
-    return ["BUSY", "EXCUSED"].includes(standing(peer)) && (peer.debt.silentSince ?? 0) <= asked;
+    return ["BUSY", "EXCUSED"].includes(responsiveness(peer)) && (peer.debt.silentSince ?? 0) <= asked;
   };
   const isMissed = (peer: Peer, limitMs: number): boolean => {
     const question = questions.get(peer);
@@ -208,7 +208,7 @@ export function createProbe(options: {
       since = null;
       const order = (peer: Peer): number => answeredAt.get(peer) ?? 0;
       const asked = all
-        .filter(({ peer }) => standing(peer) !== "BUSY" && !isMissed(peer, limitMs))
+        .filter(({ peer }) => responsiveness(peer) !== "BUSY" && !isMissed(peer, limitMs))
         .toSorted((one, other) => order(one.peer) - order(other.peer));
       const answer = asked.length === 0 ? null : await firstAnswer(asked, limitMs);
       if (answer !== null) {

@@ -11,7 +11,7 @@ import type { Cgroups } from "./process/cgroups.ts";
 import { claimFolder } from "./process/ownership.ts";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
-import { createLimits } from "./process/prlimit.ts";
+import { createPrlimit } from "./process/prlimit.ts";
 import { createProcessTable } from "./process/process-table.ts";
 import type { ProcessTable } from "./process/process-table.ts";
 import { createReplicaCatalog } from "./process/replica-catalog.ts";
@@ -118,7 +118,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     storage,
     hostPaths,
     sandbox,
-    limits: createLimits(hostEnv),
+    prlimit: createPrlimit(hostEnv),
   });
   const terminatorFor = (groups: Cgroups) => createTerminator({ table, cgroups: groups, now, killTimeoutMs });
   const terminator = terminatorFor(cgroups);

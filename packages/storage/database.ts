@@ -2,7 +2,7 @@ import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { createTurnQueue, messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
+import { createSerialQueue, messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
 import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
 import { createMigrations, type Migration } from "./migration.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
@@ -59,7 +59,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const reader = options.file === ":memory:" ? writer : await initialize(options, false);
   if (reader !== writer) takeTurns(reader);
 
-  const writes = createTurnQueue();
+  const writes = createSerialQueue();
   let closed = false;
 
   const transaction: Database["transaction"] = (work) =>
@@ -107,7 +107,7 @@ function takeTurns(reader: DataSource): void {
   // The driver has one for all.
   const runner = reader.createQueryRunner();
   const query = runner.query.bind(runner);
-  const reads = createTurnQueue();
+  const reads = createSerialQueue();
   runner.query = ((...statement: Parameters<typeof query>) => reads.run(() => query(...statement))) as typeof query;
 }
 

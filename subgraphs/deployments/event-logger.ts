@@ -6,14 +6,14 @@ import type { DeploymentEventDraft } from "./store/deployment-store.ts";
 const MAX_SENTENCE = 1_000;
 
 /** The events of deployments, in the log and in numbers. */
-export interface EventLines {
+export interface EventLogger {
   note(deployment: Deployment, event: DeploymentEventDraft): void;
   /** Processes of replicas that were started again, since the start. */
   restarts(): number;
 }
 
 /** Toolyard's own sentences only: a server's words are for those who may inspect its deployment, and the log is others'. */
-export function createEventLines(options: { logger: Pick<Logger, "info"> }): EventLines {
+export function createEventLogger(options: { logger: Pick<Logger, "info"> }): EventLogger {
   const { logger } = options;
   let restarts = 0;
   return {

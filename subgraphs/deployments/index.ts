@@ -17,9 +17,9 @@ import {
 import { createDeploymentService } from "./deployment-service.ts";
 import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
 import { createEventDeployments } from "./event-deployments.ts";
-import { createEventLines } from "./event-logger.ts";
+import { createEventLogger } from "./event-logger.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
-import { createBurial } from "./engine/reaper.ts";
+import { createReaper } from "./engine/reaper.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
 import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
@@ -77,7 +77,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       database,
       schema: healthEvents,
     });
-    const eventLines = createEventLines({ logger });
+    const eventLines = createEventLogger({ logger });
     const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
     const eventDeployments = createEventDeployments(store);
     const hostId = await resolveHostId(config, dataDir, store);
@@ -94,7 +94,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
     host.onClose(() => prober.close());
     const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
     const archive = createLogArchive({ root: join(dataDir, "logs"), retentionMs: config.logRetentionMs, now });
-    const bury = createBurial({
+    const reap = createReaper({
       runtimes: new Map(runtimes.map((runtime) => [runtime.kind, runtime])),
       archive,
       secrets,
@@ -111,7 +111,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       ports,
       sealer,
       secrets,
-      bury,
+      reap,
       logger,
       hostId,
       address,
@@ -178,7 +178,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
             usage: usageStore,
             store,
             archive,
-            bury,
+            reap,
             logRetentionMs: config.logRetentionMs,
             logger,
             now,

@@ -1,11 +1,10 @@
-import { DateTimeScalar, JsonScalar, emptyConnection, type Caller } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar, emptyConnection, notInThisVersion, type Caller } from "@toolyard/service-kit";
 import type { Context } from "./context.ts";
 import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
 import type { DeploymentEventShape } from "./graph-shapes.ts";
 import type { Resolvers } from "./generated/types.ts";
 import { mayInspect } from "./inspection.ts";
-import { notInThisVersion } from "./not-in-this-version.ts";
 import { told } from "./reason.ts";
 
 const DEFAULT_LOG_LINES = 20;

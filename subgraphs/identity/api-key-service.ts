@@ -11,7 +11,7 @@ import {
   type Scope,
 } from "@toolyard/service-kit";
 import { z } from "zod";
-import { requireStanding } from "./caller-account.ts";
+import { requireCurrentAccount } from "./caller-account.ts";
 import { effectiveScopes } from "./effective-scopes.ts";
 import type { ApiKey, IdentityStore, IdentityWrites } from "./identity-store.ts";
 import type { Loaders } from "./loaders.ts";
@@ -95,7 +95,7 @@ export function createApiKeyService(options: {
       const id = newId();
       const { text, hash } = mintCredential("ty", id);
       const apiKey = await store.transaction(async (tx) => {
-        const owner = await requireStanding(tx, caller);
+        const owner = await requireCurrentAccount(tx, caller);
         const key: ApiKey = {
           id,
           ownerId: owner.id,
@@ -123,7 +123,7 @@ export function createApiKeyService(options: {
         if (credential?.type === "api-key") caller.require("user:admin", undefined, REVOKE);
       }
       return store.transaction(async (tx) => {
-        const user = await requireStanding(tx, caller);
+        const user = await requireCurrentAccount(tx, caller);
         const key = (await tx.findApiKey(reference)) ?? (await ownKeyNamed(tx, user.id, reference));
         if (!key || (key.ownerId !== user.id && !(caller.can("user:admin") && user.role === "ADMIN"))) {
           throw notFound("API key", reference, await closeTo(reference, () => liveNames(tx, user.id)));

@@ -9,7 +9,7 @@ const RECENT_PASSWORD_MS = 15 * 60_000;
  * moment too long, and nothing that outlasts the credential may come of that.
  * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN for a service, UNAUTHENTICATED when revoked or disabled.
  */
-export async function requireStanding(store: IdentityReads, caller: Caller): Promise<User> {
+export async function requireCurrentAccount(store: IdentityReads, caller: Caller): Promise<User> {
   if (caller.kind === "anonymous") throw unauthenticated("Log in first: send `Authorization: Bearer <access token>`.");
   if (caller.userId === null) throw new ToolyardError("FORBIDDEN", "This is for users; a service has no account.");
   const user = await store.findUser(caller.userId);
@@ -27,9 +27,9 @@ export async function requireStanding(store: IdentityReads, caller: Caller): Pro
 }
 
 /** For an administrator's actions: the role may have been withdrawn a moment ago. @throws ToolyardError */
-export async function requireStandingAdministrator(store: IdentityReads, caller: Caller): Promise<User> {
+export async function requireCurrentAdministrator(store: IdentityReads, caller: Caller): Promise<User> {
   caller.require("user:admin");
-  const user = await requireStanding(store, caller);
+  const user = await requireCurrentAccount(store, caller);
   if (user.role !== "ADMIN") throw new ToolyardError("FORBIDDEN", "You are no longer an administrator.");
   return user;
 }

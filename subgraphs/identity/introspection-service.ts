@@ -1,6 +1,6 @@
 import { isPublic, newId, type Caller, type Role, type Scope, type TokenVerifier } from "@toolyard/service-kit";
 import type { ApiKeyService } from "./api-key-service.ts";
-import { requireStanding } from "./caller-account.ts";
+import { requireCurrentAccount } from "./caller-account.ts";
 import { effectiveScopes } from "./effective-scopes.ts";
 import type { IdentityStore } from "./identity-store.ts";
 import { matchesHash, mintCredential, readCredential } from "./opaque-credential.ts";
@@ -123,7 +123,7 @@ export function createIntrospectionService(options: {
       const { text, hash } = mintCredential("tyt", id);
       const { credential } = caller;
       await store.transaction(async (tx) => {
-        const user = await requireStanding(tx, caller);
+        const user = await requireCurrentAccount(tx, caller);
         await tx.insertStreamTicket({
           id,
           hash,

@@ -8,9 +8,9 @@ import {
   type Logger,
   type TokenSigner,
 } from "@toolyard/service-kit";
-import { createLineBudget } from "@toolyard/service-kit/process/log-budget.ts";
+import { createLogBudget } from "@toolyard/service-kit/process/log-budget.ts";
 import { accountProblems, passwordProblem, usernameSchema } from "./account-rules.ts";
-import { requireSession, requireStanding } from "./caller-account.ts";
+import { requireSession, requireCurrentAccount } from "./caller-account.ts";
 import type { IdentityConfig } from "./config.ts";
 import { scopesOfRole } from "./effective-scopes.ts";
 import type { IdentityStore, IdentityWrites, LoginSession, User } from "./identity-store.ts";
@@ -77,7 +77,7 @@ export function createSessionService(options: {
   now: () => number;
 }): SessionService {
   const { store, revocations, hasher, kept, limiter, signer, config, logger, now } = options;
-  const failures = createLineBudget({ logger, now });
+  const failures = createLogBudget({ logger, now });
   const recent = createRecentRefreshes({ now });
 
   async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
@@ -258,7 +258,7 @@ export function createSessionService(options: {
     async changePassword(caller, change, client) {
       caller.require("credential:write", undefined, "change your password");
       requireSession(caller, "change the password");
-      const user = await requireStanding(store, caller);
+      const user = await requireCurrentAccount(store, caller);
       const problem = passwordProblem(change.new, user);
       if (problem !== null) throw badInput([{ path: "new", message: problem }]);
       if (!(await verify(user, user.username, change.current, client))) {
@@ -269,7 +269,7 @@ export function createSessionService(options: {
       }
       const passwordHash = await hasher.hash(change.new);
       await store.transaction(async (tx) => {
-        const current = await requireStanding(tx, caller);
+        const current = await requireCurrentAccount(tx, caller);
         if (current.passwordHash !== user.passwordHash) {
           throw new ToolyardError("CONFLICT", "The password was changed meanwhile: log in with the new one.");
         }

@@ -10,7 +10,7 @@ import {
   type PageArguments,
   type Role,
 } from "@toolyard/service-kit";
-import { requireRecentPassword, requireStandingAdministrator } from "./caller-account.ts";
+import { requireRecentPassword, requireCurrentAdministrator } from "./caller-account.ts";
 import type { IdentityStore, IdentityWrites, User } from "./identity-store.ts";
 import type { KeptPassword } from "./kept-password.ts";
 import type { Loaders } from "./loaders.ts";
@@ -64,7 +64,7 @@ export function createUserService(options: {
     change: (tx: IdentityWrites, user: User) => Promise<Partial<User>>,
   ): Promise<User> {
     return store.transaction(async (tx) => {
-      await requireStandingAdministrator(tx, caller);
+      await requireCurrentAdministrator(tx, caller);
       const user = await findUser(tx, reference);
       if (!user) throw await noSuchUser(tx, reference);
       return { ...user, ...(await change(tx, user)) };

@@ -1,7 +1,7 @@
+import { line } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
 import { MAX_CONTENT_BYTES } from "./content/document-content.ts";
 import { parseContentType } from "./content-type.ts";
-import { line } from "./text-input.ts";
 
 const MAX_METADATA_CHARACTERS = 16_384;
 const MAX_METADATA_DEPTH = 32;

@@ -1,4 +1,11 @@
-import { DateTimeScalar, JsonScalar, emptyConnection, type Caller, type PageArguments } from "@toolyard/service-kit";
+import {
+  DateTimeScalar,
+  JsonScalar,
+  emptyConnection,
+  notInThisVersion,
+  type Caller,
+  type PageArguments,
+} from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import { launchTypeOf } from "@toolyard/launch";
 import type { Context } from "./context.ts";
@@ -6,7 +13,6 @@ import type { Resolvers } from "./generated/types.ts";
 import type { ToolEventPayload } from "./tool-store.sql.ts";
 import type { ToolChange } from "./tool-service.ts";
 import type { Tool, ToolChangeKind } from "./tool-store.ts";
-import { notPartOfThisVersion } from "./unsupported.ts";
 
 export function createResolvers(options: {
   tail: EventTail<ToolEventPayload>;
@@ -39,7 +45,7 @@ export function createResolvers(options: {
       disconnectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
       receiveGitHubEvent: (_parent, _args, { caller }) => {
         caller.require("internal:github-event");
-        return notPartOfThisVersion("GitHub webhooks");
+        throw notInThisVersion("GitHub webhooks");
       },
     },
 
@@ -120,5 +126,5 @@ function emptyPage(caller: Caller, page: PageArguments) {
 
 function unsupportedFor(caller: Context["caller"], what: string): never {
   caller.require("tool:write");
-  return notPartOfThisVersion(what);
+  throw notInThisVersion(what);
 }

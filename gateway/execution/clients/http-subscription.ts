@@ -7,7 +7,7 @@ import {
 } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ToolyardError, toError } from "@toolyard/service-kit";
-import { createTurns } from "@toolyard/service-kit/process/staggered-interval.ts";
+import { createStaggeredInterval } from "@toolyard/service-kit/process/staggered-interval.ts";
 import { exactReviver } from "../../formats/exact-json.ts";
 import {
   variablesTextOf,
@@ -67,7 +67,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
   const url = new URL(options.url);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   const open = new Set<Stream>();
-  const turns = createTurns<Stream>({ everyMs: heartbeatMs, items: open, take: beat });
+  const heartbeat = createStaggeredInterval<Stream>({ everyMs: heartbeatMs, items: open, take: beat });
 
   async function connect(stream: Stream): Promise<void> {
     const { context } = stream.request;
@@ -173,7 +173,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
   function release(stream: Stream): void {
     const { socket, request } = stream;
     open.delete(stream);
-    turns.stopWhenEmpty();
+    heartbeat.stopWhenEmpty();
     clearTimeout(stream.deadline);
     request.signal.removeEventListener("abort", stream.onAbort);
     if (!socket || socket.readyState === WebSocket.CLOSED) return;
@@ -243,7 +243,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
             else {
               request.signal.addEventListener("abort", stream.onAbort, { once: true });
               open.add(stream);
-              turns.start();
+              heartbeat.start();
               void connect(stream);
             }
           }

@@ -7,14 +7,14 @@ import { createGraph } from "../fixtures/graph.ts";
 import { conflictingArguments, intersections, requiringTypedInterfaceObjects } from "../fixtures/hard-supergraphs.ts";
 import { graphFixtures, keysFixture } from "../fixtures/supergraphs.ts";
 import { createHivePlanner } from "./hive-planner.ts";
-import { createJudgement } from "./plan-safeguards.ts";
+import { createPlanSafeguards } from "./plan-safeguards.ts";
 import { createPlanRehearsal } from "./plan-rehearsal.ts";
 import type { PlanNode, QueryPlan } from "./query-plan.ts";
 import { readSubgraphTypes } from "../schema/subgraph-types.ts";
 import { parseSupergraph } from "../schema/supergraph.ts";
 
 function rehearsalFor(supergraphSdl: string) {
-  const { rehearse } = createJudgement(supergraphSdl);
+  const { rehearse } = createPlanSafeguards(supergraphSdl);
   return (plan: QueryPlan, operation: string) => rehearse(plan, requestFor(operation));
 }
 

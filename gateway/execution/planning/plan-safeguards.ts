@@ -6,12 +6,12 @@ import { readSubgraphTypes } from "../schema/subgraph-types.ts";
 import { parseSupergraph } from "../schema/supergraph.ts";
 
 /** The parts beside every planner: the judge of its plans, and the planner of last resort. */
-export interface Judgement {
+export interface PlanSafeguards {
   rehearse: PlanRehearsal;
   stepwise: PlannerCore;
 }
 
-export function createJudgement(supergraphSdl: string): Judgement {
+export function createPlanSafeguards(supergraphSdl: string): PlanSafeguards {
   const supergraph = parseSupergraph(supergraphSdl);
   const types = readSubgraphTypes(supergraph.document);
   const schema = createApiSchema({ supergraph: supergraph.document });

@@ -2,7 +2,7 @@
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { flushCompileCache } from "node:module";
 import type { PlannerCore, PlanRequest } from "./query-planner.ts";
-import { createJudgement, type Judgement } from "./plan-safeguards.ts";
+import { createPlanSafeguards, type PlanSafeguards } from "./plan-safeguards.ts";
 import type { QueryPlan } from "./query-plan.ts";
 
 export type PlannerKind = "hive" | "apollo";
@@ -20,12 +20,12 @@ async function createCore(supergraphSdl: string): Promise<PlannerCore> {
   return (await import("./apollo-planner.ts")).createApolloPlanner({ supergraphSdl });
 }
 
-let core: (PlannerCore & Judgement) | null = null;
+let core: (PlannerCore & PlanSafeguards) | null = null;
 
 async function answer(command: PlannerCommand): Promise<PlannerReply> {
   try {
     if ("supergraphSdl" in command) {
-      core = { ...(await createCore(command.supergraphSdl)), ...createJudgement(command.supergraphSdl) };
+      core = { ...(await createCore(command.supergraphSdl)), ...createPlanSafeguards(command.supergraphSdl) };
       return { ready: true };
     }
     if (!core) throw new Error("The planner has no supergraph.");

@@ -2,7 +2,7 @@ import type { ExecutionResult } from "graphql";
 import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
-import type { Engine, GraphRequest } from "../executor.ts";
+import type { Engine, OperationRequest } from "../executor.ts";
 import type { Graph } from "../../supergraph/live-graph.ts";
 import { createShadow, type AnsweredOperation, type Shadow, type ShadowOptions, type ShadowOutcome } from "./shadow.ts";
 
@@ -13,7 +13,7 @@ interface Subject {
   shadow: Shadow;
   answered(result: ExecutionResult, more?: Partial<AnsweredOperation["operation"]>): void;
   outcomes: ShadowOutcome[];
-  asked: GraphRequest[];
+  asked: OperationRequest[];
   logged: object[];
   held(): number;
   /** Puts another graph into service. */
@@ -30,10 +30,10 @@ function createSubject(
   answers: Partial<Record<Engine, (() => Promise<ExecutionResult> | ExecutionResult)[]>>,
   options: Partial<ShadowOptions> & { isForApollo?: boolean } = {},
 ): Subject {
-  const asked: GraphRequest[] = [];
+  const asked: OperationRequest[] = [];
   const executor = {
     isForApollo: () => options.isForApollo ?? true,
-    async execute(request: GraphRequest) {
+    async execute(request: OperationRequest) {
       asked.push(request);
       const answer = answers[request.engine ?? "toolyard"]?.shift();
       if (!answer) throw new Error("This was not to be asked.");

@@ -1,9 +1,9 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import type { ExecutionResult } from "graphql";
 import type { Logger } from "@toolyard/service-kit";
 import type { AdmittedOperation } from "../../admission/admission.ts";
 import { differencesOf, type Differences } from "./answer-differences.ts";
-import type { Engine, GraphRequest } from "../executor.ts";
+import type { Engine, OperationRequest } from "../executor.ts";
 import type { Graph, LiveGraph } from "../../supergraph/live-graph.ts";
 
 /**
@@ -40,7 +40,7 @@ export interface Shadow {
 export interface AnsweredOperation {
   /** On which it ran. */
   graph: Graph;
-  request: GraphRequest;
+  request: OperationRequest;
   operation: Pick<AdmittedOperation, "kind" | "hash" | "name" | "document">;
   result: ExecutionResult;
 }
@@ -86,7 +86,7 @@ export function createShadow(options: ShadowOptions): Shadow {
       return differencesOf(result, again, operation.document);
     };
     // The answer is sent first.
-    await nextTurn();
+    await yieldToEventLoop();
     if ((await differencesBy(other)) === null) return "same";
     if ((await differencesBy(answering)) !== null) return "unsettled";
     const differences = await differencesBy(other);

@@ -202,9 +202,9 @@ function gather(batch: CompiledBatch, execution: Execution): GatheredEntities {
   const targets: Json[] = [];
   const representationOf: number[] = [];
   const known = new Map<string, number>();
-  const made = { typeName: "", byKey: new Map<string, string>() };
+  const cache = { typeName: "", byKey: new Map<string, string>() };
   for (const entity of found) {
-    const text = batch.represent(entity, execution.variables, made);
+    const text = batch.represent(entity, execution.variables, cache);
     if (text === null) continue;
     let index = known.get(text);
     if (index === undefined) {

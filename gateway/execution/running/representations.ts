@@ -10,10 +10,10 @@ type Json = Record<string, unknown>;
  *
  * @returns null when the entity cannot be asked for there: of another type, or without a key.
  */
-export type RepresentationMaker = (entity: Json, variables: Json, made: MadeBefore) => string | null;
+export type RepresentationMaker = (entity: Json, variables: Json, cache: RepresentationCache) => string | null;
 
-/** The representations made for the same fetch: the same entity is often met many times. Empty at first. */
-interface MadeBefore {
+/** Representations made for the same fetch, in which an entity often occurs many times. Empty at first. */
+interface RepresentationCache {
   /** For the type of the first one, by its only key. */
   typeName: string;
   byKey: Map<string, string>;
@@ -68,19 +68,19 @@ function flatSelection(requires: readonly RequiresSelection[]): FlatSelection | 
 /** The same as the general way, straight to text: representations are the largest part of requests to subgraphs. */
 function createFlatMaker({ typeCondition, fields }: FlatSelection, supergraph: Supergraph): RepresentationMaker {
   const key = fields.length === 1 ? fields[0]?.name : undefined;
-  return (entity, _variables, made) => {
+  return (entity, _variables, cache) => {
     const typeName = entity["__typename"];
     if (typeof typeName !== "string") return null;
     if (typeCondition !== null && typeCondition !== typeName && !supergraph.isSubType(typeName, typeCondition))
       return null;
-    if (key === undefined || (made.typeName !== "" && made.typeName !== typeName)) return textOf(entity, typeName);
+    if (key === undefined || (cache.typeName !== "" && cache.typeName !== typeName)) return textOf(entity, typeName);
     const value = entity[key];
     if (typeof value !== "string") return textOf(entity, typeName);
-    const known = made.byKey.get(value);
+    const known = cache.byKey.get(value);
     if (known !== undefined) return known;
     const text = textOf(entity, typeName);
-    made.typeName = typeName;
-    if (text !== null) made.byKey.set(value, text);
+    cache.typeName = typeName;
+    if (text !== null) cache.byKey.set(value, text);
     return text;
   };
 

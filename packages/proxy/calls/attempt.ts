@@ -40,7 +40,7 @@ import {
   streamPathsOf,
   targetOf,
   type Trail,
-  type Way,
+  type UpstreamTarget,
 } from "./upstream-target.ts";
 import { findReplica, type DeploymentRoute, type Routes } from "../routing/routes.ts";
 
@@ -150,10 +150,10 @@ export function createAttempts(options: {
     const isMcp = call.message === null && isMcpEndpoint(path.path, deployment);
     if (paths !== null && !isMcp && call.message === null && !isOpen(path.path, paths))
       return refuse(call, closedPath(path));
-    const way: Way = {
+    const target: UpstreamTarget = {
       dispatcher: replica.pool(),
-      asked: trail.movedTo || (call.message?.ownId ?? targetOf(replica, deployment, path)),
-      own: replica.headers,
+      path: trail.movedTo || (call.message?.ownId ?? targetOf(replica, deployment, path)),
+      headers: replica.headers,
       isForeign: legacy !== null,
     };
     if (legacy !== null && call.message === null) {
@@ -164,11 +164,11 @@ export function createAttempts(options: {
       if (mayBe && legacy.path !== null) {
         call.atMcp = true;
         if (isBridged(call)) return bridge(call, deployment, replica, tried);
-        way.asked = trail.movedTo || legacy.path;
+        target.path = trail.movedTo || legacy.path;
       } else if (request.method !== "GET" && replica.messagePaths.has(replica.pathPrefix + path.path))
         return refuse(call, noStream());
     } else call.atMcp = isMcp;
-    send(call, deployment, replica, tried, way, trail);
+    send(call, deployment, replica, tried, target, trail);
   }
 
   /** Finds out whether the server speaks HTTP+SSE, then goes on. */
@@ -189,12 +189,12 @@ export function createAttempts(options: {
     replica: Replica,
     tried: ReadonlySet<string> | undefined,
   ): void {
-    goOn(call, replica.legacy?.way(deployment.timeoutSeconds), (found) => {
+    goOn(call, replica.legacy?.connect(deployment.timeoutSeconds), (found) => {
       if (found === undefined) return refuse(call, unreachable());
       const { dispatcher, token } = found;
       const own = ["authorization", `Bearer ${token}`];
       const asked = USUAL_MCP_PATH + call.path.query;
-      send(call, deployment, replica, tried, { dispatcher, asked, own, isForeign: false }, NO_TRAIL);
+      send(call, deployment, replica, tried, { dispatcher, path: asked, headers: own, isForeign: false }, NO_TRAIL);
     });
   }
 
@@ -222,7 +222,7 @@ export function createAttempts(options: {
     deployment: DeploymentRoute,
     replica: Replica,
     tried: ReadonlySet<string> | undefined,
-    { dispatcher, asked, own, isForeign }: Way,
+    { dispatcher, path: asked, headers: own, isForeign }: UpstreamTarget,
     trail: Trail,
   ): void {
     const { request, response, path, head, body, atMcp: isMcp } = call;
@@ -249,7 +249,7 @@ export function createAttempts(options: {
     let waitingHead: string[] | null = null;
     let stalled: NodeJS.Timeout | undefined;
     replica.outstanding += 1;
-    const owes = isForeign && !call.standing;
+    const owes = isForeign && !call.isStream;
     if (owes) busy.began(replica, timeoutMs);
 
     function sendOn(to: string): void {
@@ -441,7 +441,7 @@ export function createAttempts(options: {
         headers,
         body: body.content,
         headersTimeout: timeoutMs,
-        bodyTimeout: call.standing ? 0 : timeoutMs,
+        bodyTimeout: call.isStream ? 0 : timeoutMs,
       },
       handler,
     );

@@ -36,7 +36,7 @@ export interface Call {
   atMcp: boolean;
   body: RequestBody;
   /** A long-lived stream by its nature: no time limit between bytes, and not counted as a concurrent call. */
-  standing: boolean;
+  isStream: boolean;
   /** Ends such a stream with its caller's credential. */
   expiry: NodeJS.Timeout | null;
   /** The tool's load, while this call is part of it. */

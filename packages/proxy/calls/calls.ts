@@ -290,11 +290,11 @@ export function createCalls(options: CallsOptions): Calls {
     const mcp = readMcpCall(request.method ?? "", head, call.body);
     // Of a body that is still coming, more is known at its end.
     if (mcp.method !== null) call.mcp = mcp;
-    call.standing =
+    call.isStream =
       request.method === "GET"
         ? (head.accept?.includes("text/event-stream") ?? false)
         : mcp.method === "subscriptions/listen";
-    if (call.standing) {
+    if (call.isStream) {
       streamCount += 1;
       endWithCredential(call);
     } else if (deployment) {
@@ -330,13 +330,13 @@ export function createCalls(options: CallsOptions): Calls {
       call.body.stop();
       call.controller?.abort(new Error("The client went away."));
       // Clients end a long-lived stream by going away, which is no failure unless nothing of it had come yet.
-      if (call.status === 0 || (!call.standing && call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
+      if (call.status === 0 || (!call.isStream && call.status < 400)) call.status = CLIENT_CLOSED_REQUEST;
     }
     if (call.load) call.load.running -= 1;
-    if (call.standing) streamCount -= 1;
+    if (call.isStream) streamCount -= 1;
     const tookMs = performance.now() - call.startedMs;
     const method = request.method ?? "";
-    metrics().call(method, call.status, call.standing ? null : tookMs / 1000);
+    metrics().call(method, call.status, call.isStream ? null : tookMs / 1000);
     const isRecorded = group && deployment && caller;
     if (!isRecorded && !requestLog.isOn) return settledCall();
     const mcp = call.mcp ?? readMcpCall(method, call.head, call.body);
@@ -412,7 +412,7 @@ export function createCalls(options: CallsOptions): Calls {
         message: null,
         atMcp: false,
         body: noBody(),
-        standing: false,
+        isStream: false,
         expiry: null,
         load: null,
         mcp: null,
@@ -449,7 +449,7 @@ export function createCalls(options: CallsOptions): Calls {
       draining = true;
     },
     endStreams(isConcerned) {
-      for (const call of running.all()) if (call.standing && call.caller && isConcerned(call.caller)) end(call);
+      for (const call of running.all()) if (call.isStream && call.caller && isConcerned(call.caller)) end(call);
     },
     abortAll() {
       for (const call of running.all()) end(call);
@@ -470,7 +470,7 @@ export function createCalls(options: CallsOptions): Calls {
     call.gone = true;
     call.controller?.abort(new Error("The stream is ended."));
     if (call.refused) return;
-    if (call.standing && call.response.headersSent) call.response.end();
+    if (call.isStream && call.response.headersSent) call.response.end();
     else call.response.destroy();
   }
 }

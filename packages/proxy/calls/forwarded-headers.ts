@@ -19,7 +19,7 @@ export function forwardedHeaders(
   const { head, request, requestId, caller, session } = call;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
-  if (call.standing || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
+  if (call.isStream || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
   headers.push(...own);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);

@@ -1,11 +1,11 @@
 /** Values that several hold under one key: made for the first, let go with the last. */
-export interface Shares<Value> {
+export interface RefCountedMap<Value> {
   acquire(key: string, create: () => Value): Value;
   release(key: string): void;
   values(): Iterable<Value>;
 }
 
-export function createShares<Value>(onLetGo: (value: Value) => void = () => undefined): Shares<Value> {
+export function createRefCountedMap<Value>(onLetGo: (value: Value) => void = () => undefined): RefCountedMap<Value> {
   const shares = new Map<string, { value: Value; holders: number }>();
   return {
     acquire(key, create) {

@@ -6,18 +6,18 @@ import { pathOf } from "../mcp/references.ts";
 import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 
-/** How a call goes to its replica. */
-export interface Way {
+/** Where a call is sent: a replica, or the bridge to it. */
+export interface UpstreamTarget {
   dispatcher: Dispatcher;
   /** Path and query. */
-  asked: string;
+  path: string;
   /** Name, value…: headers for the target, set by the proxy. */
-  own: readonly string[];
+  headers: readonly string[];
   /** Whether a user's own server answers it, not a bridge. */
   isForeign: boolean;
 }
 
-/** Facts found earlier about a call's way. */
+/** Facts found by earlier attempts of a call. */
 export interface Trail {
   /** The target of a redirect within the replica; "": there was none. */
   movedTo: string;
@@ -29,10 +29,10 @@ export interface Trail {
 export const NO_TRAIL: Trail = { movedTo: "", hops: 0, isLegacyKnown: false };
 
 /** Whether an answer may be an HTTP+SSE server's to an unknown request. */
-export function isUncertain({ request, session, body, standing }: Call, status: number): boolean {
+export function isUncertain({ request, session, body, isStream }: Call, status: number): boolean {
   if (session !== null || !mayBeLegacy(status)) return false;
   if (request.method === "POST") return body.content === null || Buffer.isBuffer(body.content);
-  return request.method === "GET" && standing;
+  return request.method === "GET" && isStream;
 }
 
 /** Paths at which the server may have its stream. */

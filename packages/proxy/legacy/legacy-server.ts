@@ -7,7 +7,7 @@ import type { BridgedServer } from "./stream-child.ts";
 import { USUAL_STREAM_PATH } from "./transport.ts";
 
 /** How a server's MCP endpoint is reached in the protocol's newer transport. */
-interface Way {
+interface BridgeConnection {
   dispatcher: Dispatcher;
   /** Of the bridge. */
   token: string;
@@ -25,7 +25,7 @@ export interface LegacyServer {
   /** Asks it at each path in turn, unless it was asked recently. Answers whether it is one. */
   detect(paths: readonly string[]): Promise<boolean>;
   /** A connection to the bridge, which is started with the first call. */
-  way(timeoutSeconds: number): Promise<Way>;
+  connect(timeoutSeconds: number): Promise<BridgeConnection>;
   /** Ends streams and sessions; those that still answer, after `drainMs`. */
   close(drainMs: number): Promise<void>;
 }
@@ -53,7 +53,7 @@ export function createLegacyServer(options: {
   let path: string | null = null;
   let askedAt = Number.NEGATIVE_INFINITY;
   let asking: Promise<boolean> | null = null;
-  let running: Promise<{ bridge: Bridge; pool: Pool; way: Way }> | null = null;
+  let running: Promise<{ bridge: Bridge; pool: Pool; connection: BridgeConnection }> | null = null;
   let usedAt = 0;
   let timer: NodeJS.Timeout | null = null;
 
@@ -94,7 +94,7 @@ export function createLegacyServer(options: {
     return false;
   }
 
-  async function start(timeoutSeconds: number): Promise<{ bridge: Bridge; pool: Pool; way: Way }> {
+  async function start(timeoutSeconds: number): Promise<{ bridge: Bridge; pool: Pool; connection: BridgeConnection }> {
     // Loaded when there is such a server: most installations have none.
     const [{ createBridge }, { openStreamChild }] = await Promise.all([
       import("@toolyard/bridge/bridge.ts"),
@@ -118,7 +118,7 @@ export function createLegacyServer(options: {
       const { sessions } = bridge.health().body;
       if (sessions === 0 && !isBusy() && now() - usedAt > IDLE_MS) void close(0);
     }, LOOK_EVERY_MS).unref();
-    return { bridge, pool, way: { dispatcher: pool, token } };
+    return { bridge, pool, connection: { dispatcher: pool, token } };
   }
 
   async function close(drainMs: number): Promise<void> {
@@ -147,13 +147,13 @@ export function createLegacyServer(options: {
       });
       return asking;
     },
-    async way(timeoutSeconds) {
+    async connect(timeoutSeconds) {
       usedAt = now();
       running ??= start(timeoutSeconds).catch((error: unknown) => {
         running = null;
         throw error;
       });
-      return (await running).way;
+      return (await running).connection;
     },
     close,
   };

@@ -11,7 +11,7 @@ import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge
 import { messageOf } from "@toolyard/service-kit";
 import type { MessagePaths } from "../mcp/message-paths.ts";
 import { pathOf } from "../mcp/references.ts";
-import type { Pace } from "./throttle.ts";
+import type { Throttle } from "./throttle.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 
 /** How long a message waits for the one before to be accepted: most servers answer before they work, and others must not block. */
@@ -20,7 +20,7 @@ const IN_ORDER_MS = 250;
 /** A server that a bridge speaks to. */
 export interface BridgedServer extends StreamServer {
   readonly messagePaths: MessagePaths;
-  readonly pace: Pace;
+  readonly throttle: Throttle;
 }
 
 let streams = 0;
@@ -65,7 +65,7 @@ export function openStreamChild(server: BridgedServer, path: string, options: Ch
           (message, raw) => handler?.onMessage(message, raw),
           (text) => log.write("STDOUT", text),
         ),
-      onRead: (read) => server.pace.keep(read, stopped.signal),
+      onRead: (read) => server.throttle.keep(read, stopped.signal),
     }).catch(finish);
   }
 

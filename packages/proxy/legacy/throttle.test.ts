@@ -6,7 +6,7 @@ import { eventually } from "@toolyard/testing";
 import { Agent } from "undici";
 import { expect, test } from "vitest";
 import { createMessagePaths } from "../mcp/message-paths.ts";
-import { createPace } from "./throttle.ts";
+import { createThrottle } from "./throttle.ts";
 import { openStreamChild } from "./stream-child.ts";
 
 test("a server that sends messages without end has them read at a bounded pace, over all its streams", async () => {
@@ -28,7 +28,7 @@ test("a server that sends messages without end has them read at a bounded pace, 
     headers: [],
     dispatcher: () => dispatcher,
     messagePaths: createMessagePaths(),
-    pace: createPace(),
+    throttle: createThrottle(),
   };
   let messages = 0;
   const started = performance.now();

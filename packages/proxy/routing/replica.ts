@@ -6,7 +6,7 @@ import { createPassiveHealth, type PassiveHealth } from "./passive-health.ts";
 import { namesPrivateAddress, publicConnector } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Logger } from "@toolyard/service-kit";
 import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.ts";
-import { createPace } from "../legacy/throttle.ts";
+import { createThrottle } from "../legacy/throttle.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
 import { createHeldBytes } from "../mcp/round-trips.ts";
@@ -93,7 +93,7 @@ export function createReplica(options: {
             dispatcher: open,
             messagePaths,
             held: createHeldBytes(MAX_HELD_BYTES),
-            pace: createPace(),
+            throttle: createThrottle(),
           },
           secrets: target.headers.map(({ value }) => value),
           isBusy: () => replica.outstanding > 0,

@@ -1,5 +1,5 @@
 import { open, rename, type FileHandle } from "node:fs/promises";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { systemCodeOf, type Sealer } from "@toolyard/service-kit";
 import { routeTableSchema, type RouteTable } from "@toolyard/routes";
 import type { Applied } from "./routes.ts";
@@ -70,7 +70,7 @@ export function createRoutesFile(options: {
         const line = lineOf(part);
         await handle.appendFile(line);
         tableBytes += line.length;
-        await nextTurn();
+        await yieldToEventLoop();
       }
       await handle.datasync();
       await rename(next, path);

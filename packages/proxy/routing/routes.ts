@@ -3,7 +3,7 @@ import { createReplica, type Replica } from "./replica.ts";
 import type { Route, RouteTable, RouteTarget } from "@toolyard/routes";
 import { createRequestStates, type RequestStates } from "../mcp/request-state.ts";
 import { createSessionIds, type SessionIds } from "../mcp/session-id.ts";
-import { createShares, type Shares } from "../calls/ref-counted-map.ts";
+import { createRefCountedMap, type RefCountedMap } from "../calls/ref-counted-map.ts";
 
 /** Calls of a tool under way, over all its routes. */
 export interface ToolLoad {
@@ -67,8 +67,8 @@ export function createRoutes(options: { allowPrivateRemotes: boolean; logger: Lo
   const { allowPrivateRemotes, logger, now = Date.now } = options;
   const onPoolError = (error: unknown) => logger.warn({ err: error }, "connections of a replica could not be closed");
   // The same replica may be in several routes, and in a table that is still coming: one pool and one count for it.
-  const replicas: Shares<Replica> = createShares((replica) => replica.retire());
-  const loads: Shares<ToolLoad> = createShares();
+  const replicas: RefCountedMap<Replica> = createRefCountedMap((replica) => replica.retire());
+  const loads: RefCountedMap<ToolLoad> = createRefCountedMap();
   let table: Table = { routes: new Map(), groups: new Map() };
   let coming: Table | null = null;
   let latest: Pick<RouteTable, "version" | "position" | "sessionKey"> | null = null;

@@ -1,6 +1,6 @@
 import { lstatSync, opendirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
 /** Files are counted, too: a great many empty ones fill a disk's table of files. */
@@ -71,7 +71,7 @@ function createPauses() {
   return {
     isDue: () => performance.now() - since > AT_A_TIME_MS,
     async take() {
-      await nextTurn();
+      await yieldToEventLoop();
       since = performance.now();
     },
   };

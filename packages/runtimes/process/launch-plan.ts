@@ -9,7 +9,7 @@ import { checkRunnable, findOnPath, resolveCommand } from "./command-resolution.
 import type { HostPaths } from "./host-paths.ts";
 import { withoutEnvironment } from "./invocation.ts";
 import type { Invocation } from "./invocation.ts";
-import type { Limits } from "./prlimit.ts";
+import type { Prlimit } from "./prlimit.ts";
 import { replicaEnvironment } from "./replica-environment.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 import { placeOf, statusOf } from "./paths.ts";
@@ -41,11 +41,11 @@ export interface LaunchPlannerOptions {
   storage: ReplicaStorage;
   hostPaths: HostPaths;
   sandbox: Sandbox | null;
-  limits: Limits;
+  prlimit: Prlimit;
 }
 
 export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanner {
-  const { hostEnv, replicaEnv, bridgeEntry, storage, hostPaths, sandbox, limits } = options;
+  const { hostEnv, replicaEnv, bridgeEntry, storage, hostPaths, sandbox, prlimit } = options;
   // In a sandbox everything ends with the bridge.
   const setpriv = sandbox ? null : findOnPath("setpriv", hostEnv["PATH"] ?? "");
 
@@ -151,7 +151,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
       const invocation = sandbox?.wrap(inner, confinement) ?? inner;
       return {
         ...invocation,
-        argv: [...limits.prefix(allowanceOf(spec.resources)), ...invocation.argv],
+        argv: [...prlimit.prefix(allowanceOf(spec.resources)), ...invocation.argv],
         workingDirectory: sandbox ? paths.work : startDirectory,
         writablePaths,
         granted: [...granted, ...named.linked.map(({ path }) => path)],

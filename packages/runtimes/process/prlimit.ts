@@ -13,7 +13,7 @@ const PROCESSES = 16_384;
  */
 const UNTOUCHED_MEMORY_MB = 1_024;
 
-export interface Limits {
+export interface Prlimit {
   /** The program and arguments that go before the command; empty where there is no `prlimit`. */
   prefix(allowance: Allowance): string[];
 }
@@ -22,7 +22,7 @@ export interface Limits {
  * Limits by `prlimit`: open files, processes, no core files, and ceilings on each process's memory and each file's size
  * that stop a sudden burst. What the replica uses as a whole is watched by the runtime.
  */
-export function createLimits(hostEnv: Record<string, string | undefined>): Limits {
+export function createPrlimit(hostEnv: Record<string, string | undefined>): Prlimit {
   const program = findOnPath("prlimit", hostEnv["PATH"] ?? "");
   if (program === null) return { prefix: () => [] };
   const hard = hardLimits();

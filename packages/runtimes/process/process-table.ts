@@ -1,6 +1,6 @@
 import { execFile, execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { promisify } from "node:util";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
@@ -113,7 +113,7 @@ function createProcfsProcessTable(bootId: string): ProcessTable {
       let inBatch = 0;
       for (const name of readdirSync("/proc")) {
         if (!/^\d+$/.test(name)) continue;
-        if (++inBatch % SCAN_BATCH === 0) await nextTurn();
+        if (++inBatch % SCAN_BATCH === 0) await yieldToEventLoop();
         const entry = entryOf(Number(name));
         if (entry) processes.push(entry);
       }

@@ -57,6 +57,11 @@ export function preconditionFailed(gate: string, reason: string, cause?: unknown
   return new ToolyardError("PRECONDITION_FAILED", reason, { unmet: [{ gate, reason }], cause });
 }
 
+/** For what the graph already names and a later version brings. `what` is plural, as in "Releases". */
+export function notInThisVersion(what: string): ToolyardError {
+  return preconditionFailed("feature", `${what} are not part of this version of Toolyard.`);
+}
+
 /** NOT_FOUND for a caller's `reference`. `close`: things that they may have meant, and may see. */
 export function notFound(what: string, reference: string, close: readonly string[] = []): ToolyardError {
   const shown = JSON.stringify(

@@ -1,14 +1,14 @@
 import type { Logger } from "./log.ts";
 
 /** Bounds the lines that strangers can cause: a flood of them costs the disk little, and the number left out is logged. */
-export interface LineBudget {
+export interface LogBudget {
   info(fields: Record<string, unknown>, message: string): void;
 }
 
 const BURST = 100;
 const REFILL_MS = 1_000;
 
-export function createLineBudget(options: { logger: Pick<Logger, "info">; now?: () => number }): LineBudget {
+export function createLogBudget(options: { logger: Pick<Logger, "info">; now?: () => number }): LogBudget {
   const { logger, now = Date.now } = options;
   let left = BURST;
   let at = now();

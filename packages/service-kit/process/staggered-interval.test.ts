@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { createTurns } from "./staggered-interval.ts";
+import { createStaggeredInterval } from "./staggered-interval.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -7,8 +7,8 @@ afterEach(() => void vi.useRealTimers());
 test("each has its turn once in a round, a few at a time, whoever comes and goes", () => {
   const items = new Set(Array.from({ length: 1_000 }, (_, index) => index));
   const taken: number[] = [];
-  const turns = createTurns({ everyMs: 12_000, items, take: (item) => taken.push(item) });
-  turns.start();
+  const interval = createStaggeredInterval({ everyMs: 12_000, items, take: (item) => taken.push(item) });
+  interval.start();
   vi.advanceTimersByTime(1_000);
   expect(taken.length).toBe(84);
   for (let item = 500; item < 600; item++) items.delete(item);
@@ -22,13 +22,13 @@ test("each has its turn once in a round, a few at a time, whoever comes and goes
 test("nothing is looked after once all have gone, and all is again when one comes", () => {
   const items = new Set(["a"]);
   const take = vi.fn();
-  const turns = createTurns({ everyMs: 30, items, take });
-  turns.start();
+  const interval = createStaggeredInterval({ everyMs: 30, items, take });
+  interval.start();
   items.clear();
-  turns.stopWhenEmpty();
+  interval.stopWhenEmpty();
   expect(vi.getTimerCount()).toBe(0);
   items.add("b");
-  turns.start();
+  interval.start();
   vi.advanceTimersByTime(30);
   expect(take.mock.calls).toEqual([["b"]]);
 });

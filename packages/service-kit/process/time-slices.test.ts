@@ -1,6 +1,6 @@
 import { setImmediate as loopTurn } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { createTurnQueue, nextTurn } from "./time-slices.ts";
+import { createSerialQueue, nextTimeSlice } from "./time-slices.ts";
 
 /** Of the event loop, while `work` runs. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
@@ -21,7 +21,7 @@ function compute(ms: number): void {
 
 test("work that is asked for at once is done in the order of asking, with turns of the event loop between", async () => {
   const order: number[] = [];
-  const queue = createTurnQueue();
+  const queue = createSerialQueue();
   const work = async (index: number) => {
     // What comes of it without waiting belongs to it.
     for (let step = 0; step < 5; step += 1) await Promise.resolve();
@@ -39,7 +39,7 @@ test("what one piece of work does after another waits too, behind those who aske
   const done: string[] = [];
   const work = async (name: string) => {
     for (let piece = 0; piece < 3; piece += 1) {
-      await nextTurn();
+      await nextTimeSlice();
       compute(11);
       done.push(`${name}${piece}`);
     }
@@ -49,7 +49,7 @@ test("what one piece of work does after another waits too, behind those who aske
 });
 
 test("what fails fails alone", async () => {
-  const queue = createTurnQueue();
+  const queue = createSerialQueue();
   const failed = queue.run(() => Promise.reject(new Error("no")));
   const next = queue.run(() => Promise.resolve("yes"));
   await expect(failed).rejects.toThrow("no");
@@ -59,5 +59,5 @@ test("what fails fails alone", async () => {
 
 test("with time left nothing is waited for", async () => {
   await loopTurn();
-  expect(nextTurn()).toBeNull();
+  expect(nextTimeSlice()).toBeNull();
 });

@@ -1,5 +1,5 @@
 /** Milliseconds of one turn of the event loop in which pieces of work may follow each other. */
-const LONGEST_TURN_MS = 10;
+const SLICE_MS = 10;
 
 /** When this turn began, as of the first call in it. */
 let began: number | null = null;
@@ -9,7 +9,7 @@ const waiting: (() => void)[] = [];
  * Called before each piece of work of which many may be ready at once: null while this turn of the event loop has time, else a promise of a
  * later one. First come, first served; the next goes once all that follows from the last without waiting is done.
  */
-export function nextTurn(): Promise<void> | null {
+export function nextTimeSlice(): Promise<void> | null {
   if (waiting.length === 0 && hasTime()) return null;
   return new Promise((resolve) => waiting.push(resolve));
 }
@@ -19,7 +19,7 @@ function hasTime(): boolean {
     began = performance.now();
     setImmediate(endTurn);
   }
-  return performance.now() - began < LONGEST_TURN_MS;
+  return performance.now() - began < SLICE_MS;
 }
 
 function endTurn(): void {
@@ -36,7 +36,7 @@ function resume(): void {
 }
 
 /** Does work one after the other, in the order of asking, with turns of the event loop between. */
-export interface TurnQueue {
+export interface SerialQueue {
   run<Result>(work: () => Promise<Result>): Promise<Result>;
   /** Resolves once all queued work has settled. */
   done(): Promise<void>;
@@ -46,12 +46,12 @@ export interface TurnQueue {
  * For work that awaits only microtasks, as everything on libsql does, and would let nothing else run until all was done. One after the
  * other, since callers in the same moment would all find that there is time.
  */
-export function createTurnQueue(): TurnQueue {
+export function createSerialQueue(): SerialQueue {
   let last: Promise<void> = Promise.resolve();
   return {
     run(work) {
       const result = last.then(async () => {
-        await nextTurn();
+        await nextTimeSlice();
         return work();
       });
       last = result.then(ignore, ignore);

@@ -10,6 +10,7 @@ import {
   type GraphClient,
   type Problem,
   type Sealer,
+  notInThisVersion,
 } from "@toolyard/service-kit";
 import {
   currentText,
@@ -28,7 +29,6 @@ import { saveSettled } from "../engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Launch } from "@toolyard/launch";
 import { newReplica } from "./new-replica.ts";
-import { notInThisVersion } from "../not-in-this-version.ts";
 import { fetchTool, type ToolSource } from "./tool-source.ts";
 
 const MAX_REPLICAS = 16;

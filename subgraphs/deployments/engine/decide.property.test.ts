@@ -120,7 +120,7 @@ function createModel(desired: DesiredDeployment) {
         found.lastProbeAt = model.now;
         return apply(found, running?.answers ? { type: "answered" } : { type: "silent", reason: "mute", words: null });
       }
-      case "bury":
+      case "reap":
         endProcesses(found.id);
         return apply(found, { type: "ended", reason: "gone", words: null });
       case "stop":

@@ -36,7 +36,7 @@ export type Action =
   | { type: "await"; replicaId: string }
   | { type: "probe"; replicaId: string }
   /** Its process ended by itself: record how. */
-  | { type: "bury"; replicaId: string }
+  | { type: "reap"; replicaId: string }
   | { type: "stop"; replicaId: string; then: AfterStop; reason: string }
   | { type: "reset"; replicaId: string }
   /** Give this deployment the tool's route and retire the one that has it. */
@@ -121,11 +121,11 @@ function carryOn(replica: ObservedReplica, probeIntervalMs: number, now: number)
     case "BACKOFF":
       return now >= state.until ? { type: "start", replicaId } : null;
     case "STARTING":
-      if (replica.process === "GONE") return { type: "bury", replicaId };
+      if (replica.process === "GONE") return { type: "reap", replicaId };
       return replica.process === "ABSENT" ? { type: "start", replicaId } : { type: "await", replicaId };
     case "READY":
     case "UNHEALTHY":
-      if (replica.process === "GONE") return { type: "bury", replicaId };
+      if (replica.process === "GONE") return { type: "reap", replicaId };
       return now >= probeDueAt(state.since, replica.lastProbeAt, probeIntervalMs) ? { type: "probe", replicaId } : null;
     case "STOPPING":
       return stop(replica, state.then, state.reason);

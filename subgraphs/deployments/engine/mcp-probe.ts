@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
 import { isRedirect } from "@toolyard/proxy/legacy/transport.ts";
 import { ownUrl, urlAt } from "@toolyard/service-kit/http/origin-path.ts";
-import type { Heard } from "./probe-answer.ts";
+import type { ProbeAnswer } from "./probe-answer.ts";
 import type { Answer } from "./probe-failure.ts";
 
 /** Each event of a stream costs the client far more than its bytes say. */
@@ -31,7 +31,7 @@ export async function probeMcp(options: {
   tooLarge: () => Error;
   /** Why an answer is not an MCP server's; null: it looks like one. */
   explain: (answer: Answer) => Error | null;
-}): Promise<Heard> {
+}): Promise<ProbeAnswer> {
   const { url, remote, headers, dispatcher, signal, limitMs, tooSlow, maxBytes, tooLarge, explain } = options;
   // Loaded when the first server of this sort is probed: most installations have none, and it takes long to load.
   const [{ Client, StreamableHTTPClientTransport }, undici] = await Promise.all([
@@ -128,7 +128,7 @@ export async function probeMcp(options: {
     { versionNegotiation: { mode: "auto", probe: { timeoutMs: limitMs + OVER_LIMIT_MS } } },
   );
   const requestOptions = { signal: deadline, timeout: limitMs + OVER_LIMIT_MS };
-  const talk = async (): Promise<Heard> => {
+  const talk = async (): Promise<ProbeAnswer> => {
     await client.connect(transport, requestOptions);
     if (!client.getServerCapabilities()?.tools) return { kind: "mcp connect", tools: null };
     // All pages of it.

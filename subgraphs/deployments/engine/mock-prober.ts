@@ -25,8 +25,13 @@ export function createMockProber(options: {
       latencyMs: 1,
       detail: "It does not answer.",
       words: null,
-      rebuff: "ABSENT",
+      startupFailure: "ABSENT",
     };
   };
-  return { check, greet: check, countSessions: (bridge) => others.countSessions(bridge), close: () => others.close() };
+  return {
+    check,
+    checkStartup: check,
+    countSessions: (bridge) => others.countSessions(bridge),
+    close: () => others.close(),
+  };
 }

@@ -107,15 +107,15 @@ describe("a bridge", () => {
           .writeHead(503)
           .end(JSON.stringify({ status: "failing", error: "the server exits at once: code 3" })),
     );
-    expect(await prober().greet(target(origin, stdio), signal)).toMatchObject({
+    expect(await prober().checkStartup(target(origin, stdio), signal)).toMatchObject({
       outcome: "FAILED",
       hopeless: true,
       detail: "The server exits at once: code 3.",
     });
   });
 
-  test("that is not there yet is worth another greeting", async () => {
-    const result = await prober().greet(target("http://127.0.0.1:1", stdio), signal);
+  test("that is not there yet is worth another probe", async () => {
+    const result = await prober().checkStartup(target("http://127.0.0.1:1", stdio), signal);
     expect(result).toMatchObject({ outcome: "FAILED", detail: "Nothing listens where it should answer." });
     expect(result.hopeless).toBeFalsy();
   });

@@ -12,8 +12,8 @@ import { parseJson } from "@toolyard/service-kit/json.ts";
 import { mcpPathOf } from "../deploying/deployed-launch.ts";
 import type { Reason } from "../reason.ts";
 import type { ListedTools } from "../usage/listed-names.ts";
-import type { Rebuff } from "./startup-probe-delay.ts";
-import type { Heard } from "./probe-answer.ts";
+import type { StartupFailure } from "./startup-probe-delay.ts";
+import type { ProbeAnswer } from "./probe-answer.ts";
 import { probeMcp } from "./mcp-probe.ts";
 import {
   causesOf,
@@ -52,8 +52,8 @@ export interface ProbeResult {
   hopeless?: boolean;
   /** The limit within which nothing came, when it accepted the call. */
   late?: Limit | null;
-  /** How a greeting failed. */
-  rebuff?: Rebuff;
+  /** How a startup probe failed. */
+  startupFailure?: StartupFailure;
   /** The tools that it lists, when it was asked and answered. */
   tools?: ListedTools | null;
 }
@@ -62,7 +62,7 @@ export interface Prober {
   /** A real call, as users make it. For each answer it waits as long as the launch says, or as `atMost` says if that is shorter. Never throws. */
   check(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
   /** Whether a replica that was just started answers yet: cheap enough to repeat until something listens, then use `check`. */
-  greet(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
+  checkStartup(target: ProbeTarget, signal: AbortSignal, atMost?: Limit): Promise<ProbeResult>;
   /** MCP sessions that are open in a bridge. Throws when it does not answer in time. */
   countSessions(bridge: Callee): Promise<number>;
   close(): Promise<void>;
@@ -188,7 +188,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<Heard & { notAsked: string | null }> {
+  ): Promise<ProbeAnswer & { notAsked: string | null }> {
     const { launch } = target;
     const { livenessPath, readinessPath } = launch.options.health;
     const paths = [...new Set([livenessPath, readinessPath])].filter((path) => path !== null);
@@ -207,7 +207,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
     dispatcher: Dispatcher,
     signal: AbortSignal,
     limit: Limit,
-  ): Promise<Heard> {
+  ): Promise<ProbeAnswer> {
     const { launch } = target;
     const url = target.mcpUrl ?? urlAt(originOf(target), mcpPathOf(launch));
     const remote = launch.kind === "remote";
@@ -218,7 +218,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
       maxBytes: MAX_ANSWER_BYTES,
       tooLarge,
     };
-    const streamAt = (path: string): Promise<Heard | null> =>
+    const streamAt = (path: string): Promise<ProbeAnswer | null> =>
       probeStream({
         ...common,
         path,
@@ -280,7 +280,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         words,
         hopeless: causes.some((cause) => cause instanceof ImpostorError),
         late: causes.find((cause) => cause instanceof ProbeError)?.late ?? null,
-        rebuff: causes.some((cause) => ABSENT_CODES.includes(systemCodeOf(cause) ?? "")) ? "ABSENT" : "REFUSED",
+        startupFailure: causes.some((cause) => ABSENT_CODES.includes(systemCodeOf(cause) ?? "")) ? "ABSENT" : "REFUSED",
       };
     }
   };
@@ -299,7 +299,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
 
   return {
     check,
-    async greet(target, signal, atMost) {
+    async checkStartup(target, signal, atMost) {
       if (target.launch.kind !== "stdio") return check(target, signal, atMost);
       const started = performance.now();
       const failed = ({ reason, words }: Reason, hopeless = false): ProbeResult => ({
@@ -309,7 +309,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         detail: reason,
         words,
         hopeless,
-        rebuff: "ABSENT",
+        startupFailure: "ABSENT",
       });
       try {
         const status = await askBridge(target, signal);

@@ -12,7 +12,7 @@ const AT_ONCE_MS = 5_000;
  * The last line that the replica printed, as a sentence; null when there is none. Lines on stderr are preferred, since they tell more. `hide`
  * is applied to the line before it is cut.
  */
-export async function lastWords(
+export async function lastOutput(
   runtime: Runtime | null,
   handle: ReplicaHandle | null,
   hide: (text: string) => string,

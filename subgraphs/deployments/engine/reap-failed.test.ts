@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
-import { buryFailed } from "./reap-failed.ts";
+import { reapFailed } from "./reap-failed.ts";
 import { saveSettled } from "./settle.ts";
 
 const signal = new AbortController().signal;
@@ -40,9 +40,9 @@ test("what failed long ago is buried once and stays as it is; a restart of it be
 
     const buried: string[] = [];
     const round = () =>
-      buryFailed({
+      reapFailed({
         store,
-        bury: async (_deployment, _replica, handle) => {
+        reap: async (_deployment, _replica, handle) => {
           buried.push(handle.name);
         },
         before: 400,

@@ -1,5 +1,5 @@
 import type { DeploymentStore } from "../store/deployment-store.ts";
-import type { Bury } from "./reaper.ts";
+import type { Reap } from "./reaper.ts";
 
 const AT_ONCE = 50;
 
@@ -7,20 +7,20 @@ const AT_ONCE = 50;
  * Removes the process folders of deployments that failed for good, which were kept for a while for developers to inspect, but not the logs.
  * The deployment stays as it is.
  */
-export async function buryFailed(options: {
+export async function reapFailed(options: {
   store: DeploymentStore;
-  bury: Bury;
+  reap: Reap;
   /** Deployments that failed before this, in epoch milliseconds. */
   before: number;
   signal: AbortSignal;
 }): Promise<void> {
-  const { store, bury, before, signal } = options;
+  const { store, reap, before, signal } = options;
   for (let after = ""; ;) {
     const records = await store.failedWithRemains({ before, after, limit: AT_ONCE });
     for (const { deployment, replicas } of records) {
       if (signal.aborted) return;
       for (const replica of replicas)
-        for (const old of [replica.handle, replica.previousHandle]) if (old) await bury(deployment, replica, old);
+        for (const old of [replica.handle, replica.previousHandle]) if (old) await reap(deployment, replica, old);
       await store.transaction(async (tx) => {
         const record = await tx.load(deployment.id);
         // It may have been started again meanwhile.

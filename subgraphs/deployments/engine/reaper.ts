@@ -5,14 +5,14 @@ import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { MAX_LINES, type LogArchive } from "../logs/log-archive.ts";
 
 /** Forgets an ended process of a replica; its last output is kept. */
-export type Bury = (deployment: Deployment, replica: Replica, handle: ReplicaHandle) => Promise<void>;
+export type Reap = (deployment: Deployment, replica: Replica, handle: ReplicaHandle) => Promise<void>;
 
-export function createBurial(options: {
+export function createReaper(options: {
   runtimes: ReadonlyMap<RuntimeKind, Runtime>;
   archive: LogArchive;
   secrets: KnownSecrets;
   logger: Logger;
-}): Bury {
+}): Reap {
   const { runtimes, archive, secrets, logger } = options;
   return async (deployment, replica, handle) => {
     const runtime = runtimes.get(deployment.runtime);

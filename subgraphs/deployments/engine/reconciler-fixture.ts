@@ -10,7 +10,7 @@ import { createKnownSecrets } from "../logs/known-secrets.ts";
 import { launchSchema } from "@toolyard/launch";
 import { createLogArchive } from "../logs/log-archive.ts";
 import { newReplica } from "../deploying/new-replica.ts";
-import { createBurial } from "./reaper.ts";
+import { createReaper } from "./reaper.ts";
 import { createMockProber } from "./mock-prober.ts";
 import { createPortAllocator } from "./ports.ts";
 import { createProber } from "./probe.ts";
@@ -127,7 +127,7 @@ export function createControlPlane(options: {
     }),
     sealer,
     secrets,
-    bury: createBurial({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
+    reap: createReaper({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
     logger,
     ...HOST,
     now,

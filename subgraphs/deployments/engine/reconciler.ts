@@ -12,7 +12,7 @@ import { portsFor, type PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
 import { createQuietProbes } from "./quiet-probes.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
-import type { Bury } from "./reaper.ts";
+import type { Reap } from "./reaper.ts";
 import { createReplicaWork } from "./replica-work.ts";
 import { saveSettled } from "./settle.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
@@ -42,7 +42,7 @@ export interface ReconcilerOptions {
   ports: PortAllocator;
   sealer: Sealer;
   secrets: KnownSecrets;
-  bury: Bury;
+  reap: Reap;
   /** Whether a replica has calls within their time limit, as reported by proxies, at most TOLD_WITHIN_MS late. */
   isBusy?: (replicaId: string) => boolean;
   /** Receives the tools that servers list to probes. */
@@ -67,13 +67,13 @@ interface Job {
 /** A user who asks for a check waits for it. */
 const CHECK_SECONDS = 20;
 /** Actions that do not wait for the work under way, but end it. */
-const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "bury"];
+const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "reap"];
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { store, prober, ports, sealer, secrets, bury, isBusy = () => false, logger, hostId, address } = options;
+  const { store, prober, ports, sealer, secrets, reap, isBusy = () => false, logger, hostId, address } = options;
   const {
     listed = { note() {} },
     now = Date.now,
@@ -96,7 +96,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     ports,
     sealer,
     secrets,
-    bury,
+    reap,
     isBusy,
     listed,
     quietProbes,
@@ -226,7 +226,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
           );
       } finally {
         jobs.delete(replica.id);
-        if (replica.handle && (action.type === "bury" || action.type === "stop")) census.forget(replica.handle);
+        if (replica.handle && (action.type === "reap" || action.type === "stop")) census.forget(replica.handle);
         // Failed work is left to the next sweep: tried again at once, it would most likely fail again, and again.
         if (!failed && changed) wake(replica.deploymentId);
         if (!failed && !changed) lookAgain(replica.deploymentId);
@@ -265,8 +265,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         if (check !== null) known.probed(replica, check.at);
         return check === null;
       }
-      case "bury":
-        await work.bury(record, replica);
+      case "reap":
+        await work.reap(record, replica);
         return true;
       case "stop":
         await work.stop(record, replica, action.then, action.reason);
@@ -392,7 +392,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       timers.clear();
       await sweeping;
       await Promise.allSettled([...looking.values()].map(({ done }) => done));
-      for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "bury") abort.abort();
+      for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "reap") abort.abort();
       await Promise.allSettled([...jobs.values()].map(({ done }) => done));
       await quietProbes.flush();
       await census.settled();

@@ -19,9 +19,9 @@ import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import type { Reason } from "../reason.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
-import { greetingPauseMs } from "./startup-probe-delay.ts";
-import type { Bury } from "./reaper.ts";
-import { describeEnd, LAST_LINE, lastWords } from "./process-end.ts";
+import { startupProbeDelayMs } from "./startup-probe-delay.ts";
+import type { Reap } from "./reaper.ts";
+import { describeEnd, LAST_LINE, lastOutput } from "./process-end.ts";
 import { portsFor, type PortAllocator } from "./ports.ts";
 import { NOT_YET } from "./probe-failure.ts";
 import type { Limit } from "./probe-limit.ts";
@@ -40,7 +40,7 @@ export interface ReplicaWork {
   /** The same for a waiting caller: recorded at once. Null when the replica has changed meanwhile. @param atMost As of a probe */
   check(record: DeploymentRecord, replica: Replica, signal: AbortSignal, atMost: Limit): Promise<HealthCheck | null>;
   /** Records that its process ended by itself. */
-  bury(record: DeploymentRecord, replica: Replica): Promise<void>;
+  reap(record: DeploymentRecord, replica: Replica): Promise<void>;
   stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
   reset(record: DeploymentRecord, replica: Replica): Promise<void>;
 }
@@ -52,7 +52,7 @@ export interface ReplicaWorkOptions {
   ports: PortAllocator;
   sealer: Sealer;
   secrets: KnownSecrets;
-  bury: Bury;
+  reap: Reap;
   isBusy: (replicaId: string) => boolean;
   /** Receives the tools that servers list. */
   listed: Pick<ListedNames, "note">;
@@ -71,14 +71,14 @@ export interface ReplicaWorkOptions {
 /** How often the reason of a slow start is updated with the server's last output. */
 const NEWS_INTERVAL_MS = 2_000;
 const START_TIMEOUT = "startTimeoutSeconds";
-/** The last greeting before the deadline may be late. */
+/** The last startup probe before the deadline may be late. */
 const MIN_GREETING_SECONDS = 1;
 const LONGEST_WORDS = 1_000;
 /** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
 const EXIT_CONFIG = 78;
 
 export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
-  const { changes, runtimes, prober, ports, sealer, secrets, bury, isBusy, listed, quietProbes, logger } = options;
+  const { changes, runtimes, prober, ports, sealer, secrets, reap, isBusy, listed, quietProbes, logger } = options;
   const { now, random, isGone, drainMs, graceMs } = options;
 
   function runtimeOf(deployment: Deployment): Runtime | null {
@@ -114,7 +114,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 
   /** A call of the replica; a call that cannot be made, since a sealed value does not open, has failed for good. */
   async function callAs(
-    how: "check" | "greet",
+    how: "check" | "checkStartup",
     deployment: Deployment,
     replica: Replica,
     signal: AbortSignal,
@@ -165,7 +165,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       );
     const takesPort = portsFor(1, deployment, runtimes.values(), replica.address) > 0;
     const record = takesPort ? await securePort(replica, enter) : await enter(null);
-    if (record && forgotten) await bury(deployment, replica, forgotten);
+    if (record && forgotten) await reap(deployment, replica, forgotten);
     return record;
   }
 
@@ -207,12 +207,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     return { reason: text(reason), words: words === null ? null : text(words).slice(0, LONGEST_WORDS) };
   }
 
-  const lastWordsOf = (deployment: Deployment, replica: Replica): Promise<string | null> =>
-    lastWords(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text));
+  const lastOutputOf = (deployment: Deployment, replica: Replica): Promise<string | null> =>
+    lastOutput(runtimeOf(deployment), replica.handle, (text) => secrets.mask(deployment, replica).text(text));
 
   /** The words of a server that has not answered well yet: of its answer, if it gave one, and its last output. */
   async function wordsOf(deployment: Deployment, replica: Replica, heard: Reason): Promise<string | null> {
-    const printed = await lastWordsOf(deployment, replica);
+    const printed = await lastOutputOf(deployment, replica);
     // Its output may be the same as the words of its answer.
     const isTold = printed !== null && heard.words?.endsWith(printed.slice(LAST_LINE.length)) === true;
     const words = [heard.words, isTold ? null : printed].filter((part) => part !== null);
@@ -260,7 +260,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
     atMost?: Limit,
   ): Promise<Asked | null> {
     const { phase } = replica.state;
-    const answer = await callAs(phase === "STARTING" ? "greet" : "check", deployment, replica, signal, atMost);
+    const answer = await callAs(phase === "STARTING" ? "checkStartup" : "check", deployment, replica, signal, atMost);
     if (signal.aborted) return null;
     const result = answer.late ? await unlessBusy(deployment, replica, answer, signal) : answer;
     const why = result.outcome === "ANSWERED" ? null : hidden(deployment, replica, whyOf(result));
@@ -311,12 +311,15 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       const { startTimeoutSeconds, successThreshold } = launch.options.health;
       const deadline = replica.state.since + startTimeoutSeconds * 1_000;
       let successes = 0;
-      let rebuffs = 0;
+      let failures = 0;
       let last: ProbeResult | null = null;
       let newsAt = now() + NEWS_INTERVAL_MS;
       while (!signal.aborted) {
         const left = Math.max(MIN_GREETING_SECONDS, (deadline - now()) / 1_000);
-        const result = await callAs("greet", deployment, replica, signal, { seconds: left, setting: START_TIMEOUT });
+        const result = await callAs("checkStartup", deployment, replica, signal, {
+          seconds: left,
+          setting: START_TIMEOUT,
+        });
         if (signal.aborted || (replica.handle && isGone(replica.handle))) return;
         successes = result.outcome === "FAILED" ? 0 : successes + 1;
         if (successes >= successThreshold) {
@@ -336,15 +339,21 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
           return;
         }
         // A refusal, or a server elsewhere, is reported at once; a merely slow start, once that is worth reporting.
-        const isFinal = result.rebuff === "REFUSED" || launch.kind === "remote";
+        const isFinal = result.startupFailure === "REFUSED" || launch.kind === "remote";
         const isNews = isFinal && result.detail !== last?.detail;
         if (result.outcome === "FAILED" && (isNews || now() >= newsAt)) {
           await tellNews(deployment, replica, hidden(deployment, replica, whyOf(result)));
           newsAt = now() + NEWS_INTERVAL_MS;
         }
-        rebuffs = result.rebuff === last?.rebuff ? rebuffs + 1 : 1;
+        failures = result.startupFailure === last?.startupFailure ? failures + 1 : 1;
         last = result;
-        const pause = greetingPauseMs(launch.kind, result.rebuff ?? "ABSENT", rebuffs, replica.attempts, random());
+        const pause = startupProbeDelayMs(
+          launch.kind,
+          result.startupFailure ?? "ABSENT",
+          failures,
+          replica.attempts,
+          random(),
+        );
         const untilDeadline = Math.max(0, deadline - now());
         await delay(Math.min(pause, untilDeadline), undefined, { signal, ref: false }).catch(ignoreAbort);
       }
@@ -364,12 +373,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       return asked && conclude(replica, asked);
     },
 
-    async bury({ deployment }, replica) {
+    async reap({ deployment }, replica) {
       const runtime = runtimeOf(deployment);
       if (!runtime || !replica.handle) return;
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
-      const why = { reason: describeEnd(replica, liveness, now()), words: await lastWordsOf(deployment, replica) };
+      const why = { reason: describeEnd(replica, liveness, now()), words: await lastOutputOf(deployment, replica) };
       // Its children may have outlived it.
       await runtime.stop(replica.handle, 0);
       const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
@@ -383,7 +392,7 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
       // A replica written as gone has left nothing: its folders are removed before its row.
       const forget = async (): Promise<void> => {
         for (const handle of [replica.handle, replica.previousHandle])
-          if (handle && runtime) await bury(deployment, replica, handle);
+          if (handle && runtime) await reap(deployment, replica, handle);
       };
       if (phase === "PENDING" || phase === "BACKOFF" || phase === "FAILED") {
         if (then === "REMOVE") await forget();
@@ -434,12 +443,12 @@ export function createReplicaWork(options: ReplicaWorkOptions): ReplicaWork {
 }
 
 /** The reason of a start whose time is up. */
-function lateReason(seconds: number, heard: string, { rebuff, late }: ProbeResult): string {
-  // The last greeting had only the remaining time, so its time-out tells nothing.
+function lateReason(seconds: number, heard: string, { startupFailure, late }: ProbeResult): string {
+  // The last startup probe had only the remaining time, so its time-out tells nothing.
   const isSilent = heard.startsWith(NOT_YET) || late?.setting === START_TIMEOUT;
   const inTime = `within ${seconds} s of its start (${START_TIMEOUT}).`;
   if (isSilent) return `It did not answer ${inTime}`;
-  return `It did not answer${rebuff === "REFUSED" ? " as it should" : ""} ${inTime} ${heard}`;
+  return `It did not answer${startupFailure === "REFUSED" ? " as it should" : ""} ${inTime} ${heard}`;
 }
 
 /** The check that results from a probe; parts that were not asked stay as they were. */

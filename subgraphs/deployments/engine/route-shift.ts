@@ -1,4 +1,4 @@
-import { nextTurn } from "@toolyard/service-kit";
+import { nextTimeSlice } from "@toolyard/service-kit";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "./settle.ts";
 
@@ -17,7 +17,7 @@ export async function shiftRoute(store: DeploymentStore, deploymentId: string, n
       { kind: "ROUTE_SHIFTED", message },
     ]);
     for (const id of older) {
-      await nextTurn();
+      await nextTimeSlice();
       const replaced = await tx.load(id);
       if (!replaced) continue;
       await saveSettled(

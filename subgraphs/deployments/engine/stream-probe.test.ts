@@ -32,7 +32,7 @@ describe("a server of HTTP+SSE", () => {
     ["that takes any method for a GET", { anyMethod: true }, { path: "/sse" }],
   ])("%s is asked for its tools, and keeps no stream", async (_name, server, launch) => {
     await using legacy = await startStreamServer(server);
-    for (const ask of [prober.check, prober.greet])
+    for (const ask of [prober.check, prober.checkStartup])
       expect(await ask(target(legacy.url, { kind: "http", ...launch }), signal)).toMatchObject({
         outcome: "ANSWERED",
         kind: "mcp tools/list",

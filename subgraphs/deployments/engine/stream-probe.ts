@@ -1,7 +1,7 @@
 import { postMessage, readEventStream, StreamError, type StreamServer } from "@toolyard/proxy/legacy/event-stream.ts";
 import { z } from "zod";
 import { parseJson } from "@toolyard/service-kit/json.ts";
-import type { Heard } from "./probe-answer.ts";
+import type { ProbeAnswer } from "./probe-answer.ts";
 import { ProbeError, said } from "./probe-failure.ts";
 
 /** The number of events that a server of this transport may send besides its answers. */
@@ -36,7 +36,7 @@ export async function probeStream(options: {
   tooSlow: (asked: string) => Error;
   maxBytes: number;
   tooLarge: () => Error;
-}): Promise<Heard | null> {
+}): Promise<ProbeAnswer | null> {
   const { server, path, signal, limitMs, tooSlow, maxBytes, tooLarge } = options;
   const done = new AbortController();
   const ends = AbortSignal.any([signal, done.signal]);

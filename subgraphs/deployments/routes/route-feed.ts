@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import type { EventLog, EventTail, LoggedEvent } from "@toolyard/events";
 import { newId } from "@toolyard/service-kit";
 import { endableStream } from "@toolyard/events/endable-stream.ts";
@@ -72,7 +72,7 @@ export function createRouteFeed(options: {
         yield tableOf(progress, { routes: held, removed: [] }, { begins, more: true });
         begins = false;
         // The store answers without leaving the event loop: others have their turn here.
-        await nextTurn();
+        await yieldToEventLoop();
       }
       held = routes;
     }
@@ -140,7 +140,7 @@ async function* inBatches(
     for (;;) {
       const batch: Batch = { places: new Map(), deploymentIds: new Set(), sequence: 0 };
       let step: Awaited<typeof coming> | null = await coming;
-      const turn = nextTurn(null);
+      const turn = yieldToEventLoop(null);
       while (step && !step.done) {
         const { sequence, subjectId, payload } = step.value;
         batch.sequence = sequence;

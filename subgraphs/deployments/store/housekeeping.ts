@@ -2,8 +2,8 @@ import type { EventLog } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
 import type { DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
-import type { Bury } from "../engine/reaper.ts";
-import { buryFailed } from "../engine/reap-failed.ts";
+import type { Reap } from "../engine/reaper.ts";
+import { reapFailed } from "../engine/reap-failed.ts";
 import type { LogArchive } from "../logs/log-archive.ts";
 import type { UsageStore } from "../usage/usage-store.ts";
 
@@ -19,7 +19,7 @@ export function startHousekeeping(options: {
   usage: UsageStore;
   store: DeploymentStore;
   archive: LogArchive;
-  bury: Bury;
+  reap: Reap;
   logRetentionMs: number;
   logger: Logger;
   now: () => number;
@@ -51,12 +51,12 @@ async function keepHouse(options: {
   usage: UsageStore;
   store: DeploymentStore;
   archive: LogArchive;
-  bury: Bury;
+  reap: Reap;
   logRetentionMs: number;
   now: () => number;
   signal: AbortSignal;
 }): Promise<void> {
-  const { eventLog, healthLog, usage, store, archive, bury, logRetentionMs, now, signal } = options;
+  const { eventLog, healthLog, usage, store, archive, reap, logRetentionMs, now, signal } = options;
   const before = now() - KEPT_MS;
   await eventLog.trim(before, signal);
   await healthLog.trim(before, signal);
@@ -64,5 +64,5 @@ async function keepHouse(options: {
   await store.trimHealthChecks(before, signal);
   if (signal.aborted) return;
   await archive.trim(signal);
-  await buryFailed({ store, bury, before: now() - logRetentionMs, signal });
+  await reapFailed({ store, reap, before: now() - logRetentionMs, signal });
 }
