@@ -15,7 +15,8 @@ import { logPositionOf } from "../subscriptions/log-position.ts";
 import { createSharedUpstreams } from "../subscriptions/shared-upstreams.ts";
 import type { SubscriptionEngine } from "../subscriptions/subscription-engine.ts";
 import type { OperationSpan, OperationTracer } from "../observability/operation-tracer.ts";
-import type { UsageOfRequest, UsageReporting } from "../observability/usage-reporting.ts";
+import type { UsageOfRequest } from "../observability/usage-report.ts";
+import type { UsageReporting } from "../observability/usage-reporting.ts";
 
 /** The gateway's additions to an operation's context on its way to the subgraphs. */
 export interface GatewayContext extends OperationContext {

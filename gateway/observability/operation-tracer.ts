@@ -1,6 +1,11 @@
 import { SpanKind, type Attributes, type Link, type SpanContext, type TraceState } from "@opentelemetry/api";
-import type { EventTrace, FetchTrace, OperationTrace } from "../execution/clients/operation-trace.ts";
-import type { OperationContext, SubgraphError } from "../execution/clients/subgraph-client.ts";
+import type {
+  EventTrace,
+  FetchTrace,
+  OperationContext,
+  OperationTrace,
+  SubgraphError,
+} from "../execution/clients/subgraph-client.ts";
 import type { CountedOperation } from "./operation-metrics.ts";
 import { clockOffsetNow, traceparentOf, type ClockOffset, type OpenSpan, type SpanOptions } from "./span.ts";
 

@@ -1,5 +1,9 @@
-import type { OperationTrace } from "../execution/clients/operation-trace.ts";
-import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execution/clients/subgraph-client.ts";
+import type {
+  OperationTrace,
+  SubgraphClient,
+  SubgraphRequest,
+  SubgraphResponse,
+} from "../execution/clients/subgraph-client.ts";
 
 /** Records the fetches of operations that are recorded, and gives the subgraph the fetch as its parent. */
 export function traceFetches(client: SubgraphClient): SubgraphClient {

@@ -1,12 +1,19 @@
 import { Report, type IPathErrorStats, type IReferencedFieldsForType } from "@apollo/usage-reporting-protobuf";
 import { createDurationHistogram, type DurationHistogram } from "./duration-histogram.ts";
-import type { UsageOfRequest } from "./usage-reporting.ts";
 
 /** An operation as it is reported: equal for operations that differ in names of clients, aliases, order and values only. */
 export interface ReportedOperation {
   /** `# Name` and, on the next line, the signature; `## …` for operations that could not be run. */
   key: string;
   referencedFieldsByType: Record<string, IReferencedFieldsForType>;
+}
+
+/** The client, as Apollo's clients identify themselves. */
+export interface UsageOfRequest {
+  clientName: string;
+  clientVersion: string;
+  /** Whether the text was known by its hash, or registered with it. */
+  persisted: "hit" | "registered" | null;
 }
 
 /** One request, as it is counted. */

@@ -8,7 +8,13 @@ import { Kind, printSchema, type DocumentNode, type GraphQLSchema } from "graphq
 import type { AdmittedOperation } from "../admission/admission.ts";
 import type { UsageReportingConfig } from "./telemetry-config.ts";
 import { createUsageIngress } from "./usage-ingress.ts";
-import { createUsageReport, type ReportedError, type ReportedOperation, type UsageReport } from "./usage-report.ts";
+import {
+  createUsageReport,
+  type ReportedError,
+  type ReportedOperation,
+  type UsageOfRequest,
+  type UsageReport,
+} from "./usage-report.ts";
 
 /** Reports to Apollo the use of operations and fields, by client, with durations and errors; no values, no headers, no traces. */
 export interface UsageReporting {
@@ -24,14 +30,6 @@ export interface UsageReporting {
   refused(errors: readonly ReportedError[], request: UsageOfRequest, schema: GraphQLSchema): void;
   /** Sends the remaining reports, for a few seconds at most. */
   close(): Promise<void>;
-}
-
-/** The client, as Apollo's clients identify themselves. */
-export interface UsageOfRequest {
-  clientName: string;
-  clientVersion: string;
-  /** Whether the text was known by its hash, or registered with it. */
-  persisted: "hit" | "registered" | null;
 }
 
 export interface UsageReportingOptions {

@@ -1,3 +1,5 @@
+export type JsonObject = Record<string, unknown>;
+
 export interface JsonBounds {
   /** Levels of objects and lists. */
   depth: number;

@@ -1,17 +1,9 @@
 import { LAUNCH_FRAGMENT, launchFromGraph, variablesOf } from "@toolyard/launch";
-import {
-  preconditionFailed,
-  badInput,
-  notFound,
-  parseInput,
-  type Caller,
-  type GraphClient,
-  type ToolyardError,
-} from "@toolyard/service-kit";
+import { badInput, notFound, parseInput, type Caller, type GraphClient } from "@toolyard/service-kit";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
+import type { AnalysisJob } from "./analysis-job.ts";
 import { isPlaceholder } from "./rules/secret-names.ts";
-import type { AnalysisJob } from "./task-handlers.ts";
 
 /**
  * Queues analyses. Takes `analysis:write`: of a tool, by id or slug, as its author or an administrator; of a description, as a developer or an
@@ -136,12 +128,4 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
 
 function requireOne(about: Record<string, string | null | undefined>, message: string): void {
   if (Object.values(about).filter((value) => value != null).length !== 1) throw badInput([{ path: "input", message }]);
-}
-
-/** Refuses requests that need GitHub, which a later version of Toolyard brings. */
-export function repositoriesUnsupported(): ToolyardError {
-  return preconditionFailed(
-    "feature",
-    "Reading repositories is not part of this version of Toolyard. Describe the server instead: how it is started and which variables it takes.",
-  );
 }

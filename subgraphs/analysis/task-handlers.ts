@@ -1,8 +1,8 @@
+import { preconditionFailed, type ToolyardError } from "@toolyard/service-kit";
 import type { SubgraphParts } from "@toolyard/subgraph-host";
 import type { TaskHandler } from "@toolyard/tasks";
-import { z } from "zod";
 import type { AnalysisProvider } from "./analysis-provider.ts";
-import { repositoriesUnsupported } from "./analysis-service.ts";
+import { jobInput } from "./analysis-job.ts";
 import type { EvidenceReader } from "./evidence.ts";
 import {
   feasibilityReportSchema,
@@ -13,20 +13,6 @@ import {
   type GeneratedConfig,
   type ImprovementReport,
 } from "./reports.ts";
-
-const jobInput = z.object({
-  toolId: z.string().nullable(),
-  description: z.string().nullable(),
-  repository: z.string().nullable(),
-  requirements: z.array(z.string()),
-  plainVariables: z.array(z.string()),
-  placeholderVariables: z.array(z.string()),
-});
-
-export interface AnalysisJob {
-  kind: "FEASIBILITY" | "IMPROVEMENTS" | "GENERATE_CONFIG";
-  input: z.infer<typeof jobInput>;
-}
 
 /** Milliseconds that an analysis may take. */
 const TIMEOUT_MS = 120_000;
@@ -71,4 +57,12 @@ export function createTaskHandlers(options: {
     IMPROVEMENTS: { handler: improvements, timeoutMs: TIMEOUT_MS },
     GENERATE_CONFIG: { handler: generateConfig, timeoutMs: TIMEOUT_MS },
   };
+}
+
+/** Refuses requests that need GitHub, which a later version of Toolyard brings. */
+function repositoriesUnsupported(): ToolyardError {
+  return preconditionFailed(
+    "feature",
+    "Reading repositories is not part of this version of Toolyard. Describe the server instead: how it is started and which variables it takes.",
+  );
 }

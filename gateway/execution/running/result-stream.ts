@@ -3,9 +3,8 @@ import { isPublic, type Logger } from "@toolyard/service-kit";
 import { clientError, createLifetime, failure, type Execution, type Lifetime } from "./execution.ts";
 import { createLightAbort, type AbortSignalLike, type LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import { pickVariables, type Step } from "./fetch-steps.ts";
-import type { EventTrace } from "../clients/operation-trace.ts";
 import type { CompiledSubscription } from "./plan-compiler.ts";
-import type { SubgraphResponse } from "../clients/subgraph-client.ts";
+import type { EventTrace, SubgraphResponse } from "../clients/subgraph-client.ts";
 
 export interface ResultStreamOptions {
   subscription: CompiledSubscription;

@@ -1,5 +1,5 @@
 import type { Problem } from "@toolyard/service-kit";
-import type { JsonObject } from "../schema-validator.ts";
+import type { JsonObject } from "../bounded-json.ts";
 
 /** What runs in the process. See SchemaValidator. */
 export interface SchemaJobs {

@@ -8,8 +8,8 @@ import {
   mayAskForInput,
   statefulCallOf,
   type AnswerFilter,
-  type HeldBytes,
 } from "../mcp/round-trips.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import type { RequestStates } from "../mcp/request-state.ts";
 
 /** In undici's form: lower-case names. */

@@ -8,7 +8,7 @@ import type { OutcomeWatch } from "../mcp/answer-outcome.ts";
 import { pickReplica } from "../routing/balance.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
-import { isMcpEndpoint, isOpen, USUAL_MCP_PATH } from "./call-path.ts";
+import { isMcpEndpoint, isOpen, pathOf, USUAL_MCP_PATH } from "./call-path.ts";
 import { createEndpointFilter, withStreamId } from "../mcp/endpoint-event.ts";
 import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
 import {
@@ -26,9 +26,10 @@ import {
   type StateProblem,
 } from "./refusals.ts";
 import type { Replica } from "../routing/replica.ts";
-import { pathOf, referencesOf, type References } from "../mcp/references.ts";
+import { referencesOf, type References } from "../mcp/references.ts";
 import { passReferringHeaders, passResponseHeaders } from "./request-head.ts";
-import type { AnswerFilter, HeldBytes } from "../mcp/round-trips.ts";
+import type { AnswerFilter } from "../mcp/round-trips.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import { isRedirect, knowsTransport, looksLegacy } from "../legacy/transport.ts";
 import { isGone, isOfRequest, isTimeout } from "./replica-errors.ts";
 import {
@@ -312,7 +313,16 @@ export function createAttempts(options: {
       onResponseStart(controller, status, received) {
         if (owes) busy.heard(replica);
         if (status < 200 || response.headersSent) return;
-        const references = () => referencesOf({ call, deployment, replica, asked, prefix, publicUrl: publicUrlParsed });
+        const references = () =>
+          referencesOf({
+            path: call.path,
+            host: call.head.host,
+            deployment,
+            replica,
+            asked,
+            prefix,
+            publicUrl: publicUrlParsed,
+          });
         if (isMcp && isRedirect(status)) {
           const to = references().atReplica(String(received.location));
           if (to === null || trail.hops >= MAX_HOPS) {

@@ -50,3 +50,8 @@ export function parseCallPath(url: string): CallPath | null {
   }
   return { slug, ref, path, query };
 }
+
+/** A request target without its query. */
+export function pathOf(target: string): string {
+  return target.replace(/\?.*/s, "");
+}

@@ -26,7 +26,8 @@ import {
   unknownRoute,
   type StateProblem,
 } from "./refusals.ts";
-import { createHeldBytes, mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
+import { createHeldBytes } from "./held-bytes.ts";
+import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
 import { findReplica, type Routes } from "../routing/routes.ts";
 import type { UsageJournal } from "../usage/usage-journal.ts";
 

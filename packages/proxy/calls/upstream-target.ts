@@ -1,8 +1,7 @@
 import type { Dispatcher } from "undici";
 import type { Call } from "./call.ts";
-import { isMcpEndpoint, isMcpPath, USUAL_MCP_PATH, type CallPath } from "./call-path.ts";
+import { isMcpEndpoint, isMcpPath, pathOf, USUAL_MCP_PATH, type CallPath } from "./call-path.ts";
 import { mayBeLegacy, streamPaths } from "../legacy/transport.ts";
-import { pathOf } from "../mcp/references.ts";
 import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 

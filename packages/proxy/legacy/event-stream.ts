@@ -1,7 +1,7 @@
 import { ownUrl } from "@toolyard/service-kit/http/origin-path.ts";
 import { createParser } from "eventsource-parser";
 import type { Dispatcher } from "undici";
-import type { HeldBytes } from "../mcp/round-trips.ts";
+import type { HeldBytes } from "../calls/held-bytes.ts";
 
 /** A server of HTTP+SSE (2024-11-05) as it is reached: GET opens a stream, whose first event names the URL for messages. */
 export interface StreamServer {

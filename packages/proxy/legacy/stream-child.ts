@@ -10,7 +10,7 @@ import {
 import { code, errorText, kindOf, oneLine, type Message } from "@toolyard/bridge/protocol/json-rpc.ts";
 import { messageOf } from "@toolyard/service-kit";
 import type { MessagePaths } from "../mcp/message-paths.ts";
-import { pathOf } from "../mcp/references.ts";
+import { pathOf } from "../calls/call-path.ts";
 import type { Throttle } from "./throttle.ts";
 import { postMessage, readEventStream, StreamError, type StreamServer } from "./event-stream.ts";
 

@@ -1,6 +1,5 @@
 import { ownUrl } from "@toolyard/service-kit/http/origin-path.ts";
-import { isMcpEndpoint, isOpen, parseCallPath } from "../calls/call-path.ts";
-import type { Call } from "../calls/call.ts";
+import { isMcpEndpoint, isOpen, parseCallPath, pathOf, type CallPath } from "../calls/call-path.ts";
 import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 
@@ -21,21 +20,23 @@ export interface References {
 export const REFERRING = ["location", "content-location", "refresh", "link", "www-authenticate"] as const;
 
 /**
+ * @param host The Host header of the call.
  * @param asked Path and query of the request to the replica: the base of relative references.
  * @param prefix The URL before `/mcp/{slug}` for clients.
  */
 export function referencesOf(options: {
-  call: Call;
+  path: CallPath;
+  host: string | undefined;
   deployment: DeploymentRoute;
   replica: Replica;
   asked: string;
   prefix: string;
   publicUrl: URL | null;
 }): References {
-  const { call, deployment, replica, asked, prefix, publicUrl } = options;
-  const { slug, ref } = call.path;
+  const { deployment, replica, asked, prefix, publicUrl } = options;
+  const { slug, ref } = options.path;
   const base = `${prefix}/mcp/${slug}${ref === "" ? "" : `@${ref}`}/v1`;
-  const clientHost = publicUrl?.host ?? call.head.host?.toLowerCase();
+  const clientHost = publicUrl?.host ?? options.host?.toLowerCase();
 
   function resolve(reference: string): URL | null {
     const own = ownUrl(reference, asked, replica.target);
@@ -96,9 +97,4 @@ export function rewriteReferring(
 
 function withoutStart(path: string, start: string): string {
   return start !== "" && path.startsWith(`${start}/`) ? path.slice(start.length) : path;
-}
-
-/** Without its query. */
-export function pathOf(target: string): string {
-  return target.replace(/\?.*/s, "");
 }

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRequestStates, type StatefulCall } from "./request-state.ts";
-import { createEventFilter, createHeldBytes, createJsonFilter, openState, signState } from "./round-trips.ts";
+import { createHeldBytes } from "../calls/held-bytes.ts";
+import { createEventFilter, createJsonFilter, openState, signState } from "./round-trips.ts";
 
 const key = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("base64url"));
 const place = fc.record({

@@ -1,6 +1,7 @@
 import { findValues, replaceValues } from "@toolyard/bridge/protocol/json-splice.ts";
 import { parseJson } from "@toolyard/service-kit/json.ts";
 import type { Call } from "../calls/call.ts";
+import type { HeldBytes } from "../calls/held-bytes.ts";
 import type { RequestStates, StatefulCall } from "./request-state.ts";
 
 /**
@@ -83,27 +84,6 @@ function parse(text: string): unknown {
 
 function asLatin1(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
-}
-
-/** The budget for all bodies and answers held at once, so that many large ones do not fill the memory. */
-export interface HeldBytes {
-  /** False when there is no room for that many more. */
-  take(bytes: number): boolean;
-  give(bytes: number): void;
-}
-
-export function createHeldBytes(maxBytes: number): HeldBytes {
-  let held = 0;
-  return {
-    take(bytes) {
-      if (held + bytes > maxBytes) return false;
-      held += bytes;
-      return true;
-    },
-    give(bytes) {
-      held -= bytes;
-    },
-  };
 }
 
 /** An answer on its way to the client. */

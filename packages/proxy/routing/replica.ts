@@ -9,7 +9,7 @@ import { createLegacyServer, type LegacyServer } from "../legacy/legacy-server.t
 import { createThrottle } from "../legacy/throttle.ts";
 import { createMessagePaths, type MessagePaths } from "../mcp/message-paths.ts";
 import type { RouteTarget } from "@toolyard/routes";
-import { createHeldBytes } from "../mcp/round-trips.ts";
+import { createHeldBytes } from "../calls/held-bytes.ts";
 
 /** A target of the route table with this proxy's state of it: its connections and its calls under way. */
 export interface Replica extends Candidate {

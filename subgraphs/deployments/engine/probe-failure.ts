@@ -43,6 +43,13 @@ export class ProbeError extends Error implements Reason {
   }
 }
 
+/** The failure of a server that did not answer in time. */
+export function tooSlow(asked: string, limit: Limit): ProbeError {
+  const { seconds, setting } = limit;
+  const reason = `It did not answer ${asked} within ${Math.round(seconds * 10) / 10} s (${setting}).`;
+  return new ProbeError({ reason, words: null }, limit);
+}
+
 /** Generous, since secrets are hidden later, and a cut would leave half of one. */
 const LONGEST_WORDS = 64 * 1024;
 /** Answers of nginx, Go and Apache to plain HTTP on a TLS port. */

@@ -1,5 +1,4 @@
 import type { Launch } from "@toolyard/launch";
-import { ProbeError } from "./probe-failure.ts";
 
 /** How long a server may take for one answer, and the launch's setting that says so, which reasons name. */
 export interface Limit {
@@ -11,10 +10,4 @@ export function limitOf({ options }: Launch, atMost: Limit | undefined): Limit {
   const { timeoutSeconds: seconds } = options.health;
   if (atMost !== undefined && atMost.seconds < seconds) return atMost;
   return { seconds, setting: seconds === options.timeoutSeconds ? "timeoutSeconds" : "health.timeoutSeconds" };
-}
-
-export function tooSlow(asked: string, limit: Limit): ProbeError {
-  const { seconds, setting } = limit;
-  const reason = `It did not answer ${asked} within ${Math.round(seconds * 10) / 10} s (${setting}).`;
-  return new ProbeError({ reason, words: null }, limit);
 }

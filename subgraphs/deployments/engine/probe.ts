@@ -21,12 +21,13 @@ import {
   ProbeError,
   said,
   sentence,
+  tooSlow,
   whyNotYet,
   whyRefused,
   type Answer,
   type Asked,
 } from "./probe-failure.ts";
-import { limitOf, tooSlow, type Limit } from "./probe-limit.ts";
+import { limitOf, type Limit } from "./probe-limit.ts";
 import { probeStream } from "./stream-probe.ts";
 
 /** A replica as a caller reaches it. Holds secrets; never logged. */

@@ -5,7 +5,7 @@ import { endableStream } from "@toolyard/events/endable-stream.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
-import type { LogLine } from "./log-service.ts";
+import type { ArchivedLine } from "./log-archive.ts";
 
 /** Lines that a slow reader may lag behind before its stream ends. */
 const MAX_QUEUE = 10_000;
@@ -18,11 +18,11 @@ export function createLogMerge(options: {
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
-}): AsyncIterableIterator<LogLine> {
+}): AsyncIterableIterator<ArchivedLine> {
   const { deployment, runtime, store, secrets, eventTail, logger } = options;
   const deploymentId = deployment.id;
   const ended = new AbortController();
-  const queue: LogLine[] = [];
+  const queue: ArchivedLine[] = [];
   const following = new Set<string>();
   let overflowed = false;
   let wakeUp = Promise.withResolvers<void>();

@@ -11,8 +11,6 @@ import type { KnownSecrets } from "./known-secrets.ts";
 import { MAX_LINES, type ArchivedLine, type LogArchive } from "./log-archive.ts";
 import { createLogMerge } from "./log-merge.ts";
 
-export type LogLine = ArchivedLine;
-
 /**
  * What replicas print, and what those that ended did. It may hold users' data: only for those who may inspect the deployment. Known secrets are hidden: a bridge
  * does so before it writes, but a server that speaks HTTP itself writes to its files directly.
@@ -23,9 +21,9 @@ export interface LogService {
     loaders: Pick<Loaders, "replicas">,
     deployment: Deployment,
     options: { last: number; replicaId: string | null },
-  ): Promise<LogLine[]>;
+  ): Promise<ArchivedLine[]>;
   /** New lines of all its replicas, also of those that start later. */
-  follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<LogLine>>;
+  follow(caller: Caller, reference: string): Promise<AsyncIterableIterator<ArchivedLine>>;
 }
 
 /** As in "You may not …". */
@@ -52,7 +50,7 @@ export function createLogService(options: {
       const replicas = (await loaders.replicas.load(deployment.id)).filter(
         ({ id }) => replicaId === null || id === replicaId,
       );
-      const present = new Map<string, LogLine[]>();
+      const present = new Map<string, ArchivedLine[]>();
       for (const replica of runtime ? replicas : []) {
         const mask = secrets.mask(deployment, replica);
         for (const handle of [replica.previousHandle, replica.handle])
@@ -79,7 +77,7 @@ async function linesOf(
   handle: ReplicaHandle,
   last: number,
   mask: SecretMask,
-): Promise<LogLine[]> {
+): Promise<ArchivedLine[]> {
   const lines = await runtime.logs(handle, last);
   return lines.map((line) => ({ ...line, text: mask.text(line.text), replicaId: replica.id }));
 }
