@@ -29,9 +29,10 @@ test("what is printed is read back, however it is cut on the way", () => {
 test("other servers' ways of writing are read as well", () => {
   const { feed } = createEventParser();
   expect(feed("\uFEFFevent:next\r\ndata: a\r\ndata:b\r\n\r")).toEqual([]);
-  expect(feed("\nretry: 5\n: beat\n\ndata\n\n")).toEqual([
+  expect(feed("\nretry: 5\n: beat\n\ndata\n\nevent: complete\n\n")).toEqual([
     { event: "next", data: "a\nb", id: undefined },
     { event: "message", data: "", id: undefined },
+    { event: "complete", data: "", id: undefined },
   ]);
 });
 

@@ -21,7 +21,12 @@ export interface EventParser {
   feed(text: string): ServerSentEvent[];
 }
 
-/** @param maxEventCharacters Length of one event. @throws RangeError from `feed` when an event is longer */
+/**
+ * Kept beside eventsource-parser, which drops events without data, as browsers do: GraphQL over SSE ends a stream with `event: complete`
+ * alone. (0.34 µs for an event of 200 bytes that comes by itself; the library's 0.21.)
+ * @param maxEventCharacters Length of one event.
+ * @throws RangeError from `feed` when an event is longer
+ */
 export function createEventParser({ maxEventCharacters = 32 * 1_048_576 } = {}): EventParser {
   /** The beginning of a line whose end has not come. */
   let rest = "";

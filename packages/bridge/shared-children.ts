@@ -5,55 +5,14 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, Reason } from "./child/child.ts";
 import { metaKey, sessionVersions, statelessVersion } from "./protocol/era.ts";
 import { code, errorText, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
+import type { ServerIdentity, SharedChild } from "./shared-child.ts";
 import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
-import { findValues, lastText, replaceValues } from "./protocol/json-splice.ts";
+import { lastText } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { type Call, createPeer, type Peer, PeerError, rawOf } from "./child/peer.ts";
 import { type Pool, Unavailable } from "./child/pool.ts";
 import { adaptStatelessChild } from "./child/stateless-child.ts";
-import { createToolNotes, type ToolNotes } from "./child/tool-notes.ts";
-
-/** A server's answer to `initialize`, or to `server/discover`. */
-interface ServerIdentity {
-  protocolVersion: string;
-  capabilities: Record<string, unknown>;
-  serverInfo: unknown;
-  instructions: unknown;
-  /** The whole result, for answers to further such requests; and its text as the server wrote it. */
-  result: Params;
-  resultText: string;
-}
-
-/** A listener to a shared child's notifications: a `subscriptions/listen` stream, or a session in shared mode. */
-type Listener = (message: Message, raw: string) => void;
-
-/** A child that the bridge itself opened, for requests without a session and for sessions in shared mode. */
-export interface SharedChild {
-  readonly id: string;
-  /** The revision spoken to it: of the session era after `initialize`, or stateless. */
-  readonly speaks: "sessions" | "stateless";
-  readonly peer: Peer;
-  readonly identity: ServerIdentity;
-  readonly tools: ToolNotes;
-  readonly listeners: Set<Listener>;
-  /** Called when the child ended. */
-  readonly endListeners: Set<(end: ChildEnd) => void>;
-  lastActiveAt: number;
-  /** Requests that hold it and were not passed on yet. */
-  reserved: number;
-  /** At most one call may run in it at a time. */
-  alone: boolean;
-  /** The caller whose calls run in it; "": several, or an unnamed one; null: none yet. */
-  user: string | null;
-  /** It sent a request when no call was open. */
-  askedLate: boolean;
-  /** It was only asked for lists: it can still become a session's own. */
-  untouched: boolean;
-  /** URIs that its clients subscribed to, with the subscribers. */
-  readonly subscriptions: Map<string, Set<object>>;
-  /** The log level it was set to; null: none yet. */
-  logLevel: string | null;
-}
+import { createToolNotes } from "./child/tool-notes.ts";
 
 export interface SharedChildren {
   /**
@@ -113,7 +72,6 @@ export interface SharedChildrenOptions {
 }
 
 const firstRetryMs = 250;
-const subscribeTimeoutMs = 5_000;
 const listTimeoutMs = 10_000;
 const discoverTimeoutMs = 10_000;
 const apartMs = 60_000;
@@ -511,24 +469,4 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
       leases.close();
     },
   };
-}
-
-/** The answer to a request of the session era that went to a shared child. */
-export function restoreSharedId(call: Call, _message: Message, raw: string): string {
-  return replaceValues(raw, [{ spans: findValues(raw, ["id"]), text: call.idText }]);
-}
-
-/** Counts who watches a resource, so that one leaving does not end it for the others. */
-export function subscribe(shared: SharedChild, uri: string, who: object): void {
-  const watchers = shared.subscriptions.get(uri) ?? new Set<object>();
-  shared.subscriptions.set(uri, watchers.add(who));
-  if (watchers.size === 1) shared.peer.ask("resources/subscribe", { uri }, subscribeTimeoutMs).catch(() => undefined);
-}
-
-export function unsubscribe(shared: SharedChild, uri: string, who: object): void {
-  const watchers = shared.subscriptions.get(uri);
-  if (watchers === undefined || !watchers.delete(who) || watchers.size > 0) return;
-  shared.subscriptions.delete(uri);
-  if (shared.peer.child.end === null)
-    shared.peer.ask("resources/unsubscribe", { uri }, subscribeTimeoutMs).catch(() => undefined);
 }

@@ -6,7 +6,7 @@ import type { Child, ChildHandler } from "./child.ts";
 import { createExchange } from "../protocol/exchange.ts";
 import type { Id, Message } from "../protocol/json-rpc.ts";
 import { createPeer } from "./peer.ts";
-import { restoreSharedId } from "../shared-children.ts";
+import { restoreSharedId } from "../shared-child.ts";
 
 /** A child that answers when it is told to, and a response that keeps what was written. */
 function fakeChild(): { child: Child; sent: Message[]; say(message: Message): void; die(): void } {

@@ -4,8 +4,7 @@ import { type Exchange, sendAlong, sendAnswer } from "./exchange.ts";
 import { findValues, replaceValues } from "./json-splice.ts";
 import { code, errorText, type Id, type Message, metaOf } from "./json-rpc.ts";
 import type { Call } from "../child/peer.ts";
-import type { SharedChild } from "../shared-children.ts";
-import type { Asker } from "../stateless/stateless.ts";
+import type { Asker, SharedChild } from "../shared-child.ts";
 import { endOfListen, type Subscriptions } from "../stateless/subscriptions.ts";
 
 /**

@@ -6,7 +6,7 @@ import { itemsOf, printFrom } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { type Call, createPeer, type Peer } from "../child/peer.ts";
 import type { Child } from "../child/child.ts";
-import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared-children.ts";
+import { type SharedChild, restoreSharedId, subscribe, unsubscribe } from "../shared-child.ts";
 import type { ServerResponse } from "node:http";
 
 /** One client's session of the older era: its messages, and the streams that lead back to it. */

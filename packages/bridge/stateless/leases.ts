@@ -1,5 +1,5 @@
 import { Unavailable } from "../child/pool.ts";
-import type { SharedChild } from "../shared-children.ts";
+import type { SharedChild } from "../shared-child.ts";
 
 /**
  * Which child a request without a session gets. Children stand in groups: those of one caller and one set of client
@@ -18,8 +18,6 @@ export interface Leases {
   remove(child: SharedChild): void;
   /** Ends it; nothing is given to it from now on. */
   retire(child: SharedChild): void;
-  /** Puts a child that runs into a group. */
-  add(group: GroupName, child: SharedChild): void;
   find(key: string): SharedChild | undefined;
   /** Whether a child of that id is in the group. */
   has(key: string, childId: string): boolean;
@@ -284,7 +282,6 @@ export function createLeases(options: {
     freed,
     remove,
     retire,
-    add,
     find(key) {
       for (const child of groups.get(key)?.members ?? []) return child;
       return undefined;

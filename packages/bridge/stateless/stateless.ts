@@ -16,7 +16,8 @@ import type { LineLog } from "../child/line-log.ts";
 import { findParamMismatch } from "../protocol/param-headers.ts";
 import type { Call } from "../child/peer.ts";
 import { Unavailable } from "../child/pool.ts";
-import { relevantCapabilities, restoreSharedId, type SharedChild, type SharedChildren } from "../shared-children.ts";
+import { restoreSharedId, type Asker, type SharedChild } from "../shared-child.ts";
+import { relevantCapabilities, type SharedChildren } from "../shared-children.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 import { toStatelessError, toStatelessResult, withoutEnvelope } from "../protocol/translation.ts";
 import { createUntranslated, untag } from "../protocol/untranslated.ts";
@@ -50,16 +51,6 @@ interface StatelessRequest {
   /** The caller, as the proxy names them; "" without a proxy. */
   caller: string;
   text: string;
-}
-
-/** The asker of a call, for its encoder and for the server's questions in the middle of it. */
-export interface Asker {
-  readonly shared: SharedChild;
-  readonly caller: string;
-  /** The target and method of the call: another round names the same. */
-  readonly target: string;
-  readonly capabilities: Record<string, unknown>;
-  readonly logLevel: string | null;
 }
 
 /** Methods of the session era that the stateless revision does not have. */

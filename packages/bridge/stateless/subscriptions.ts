@@ -5,7 +5,7 @@ import { metaKey } from "../protocol/era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
 import { code, errorText, type Id, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { printFrom } from "../protocol/json-splice.ts";
-import { type SharedChild, subscribe, unsubscribe } from "../shared-children.ts";
+import { type SharedChild, subscribe, unsubscribe } from "../shared-child.ts";
 
 /** `subscriptions/listen` streams of the stateless revision. */
 export interface Subscriptions {
