@@ -17,7 +17,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: [
-            "{cli,packages,gateway,schema,subgraphs}/**/*.test.ts",
+            "{cli,packages,gateway,schema,standalone,subgraphs}/**/*.test.ts",
             "tests/{architecture,bench,contract}/**/*.test.ts",
           ],
         },

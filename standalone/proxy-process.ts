@@ -65,15 +65,15 @@ export function startProxyProcess(options: {
   const supervised = (async () => {
     let waitMs = FIRST_RESTART_MS;
     for (let tries = 1; !stopping.signal.aborted; tries += 1) {
-      const startedAt = Date.now();
-      const reason = await run();
+      const startedAt = performance.now();
+      const reason = await run().catch(messageOf); // thrown where there is no memory for another process
       child = null;
       if (stopping.signal.aborted) return;
       if (!hasListened && tries >= FIRST_TRIES) {
         const message = `the proxy does not start: ${reason}. What it printed above says why.`;
         return listening.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
       }
-      if (Date.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;
+      if (performance.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;
       logger.warn({ reason, restart_in_ms: waitMs }, "the proxy ended and is started again");
       await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined); // aborted: the loop ends
       waitMs = Math.min(waitMs * 2, LAST_RESTART_MS);

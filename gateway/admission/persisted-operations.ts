@@ -17,7 +17,6 @@ export interface PersistedOperations {
   textOf(request: { query: string | null; id: string | null; sha256: string | null }): string | GraphQLError;
   /** Whether a text is in the file. */
   isListed(query: string): boolean;
-  readonly listed: number;
 }
 
 export interface PersistedOperationsOptions {
@@ -25,17 +24,19 @@ export interface PersistedOperationsOptions {
   listed?: ReadonlyMap<string, string>;
   /** Whether clients may register operations; with a safelist there is nothing to register. */
   automatic: boolean;
-  maxOperations?: number;
-  /** The total length of all registered operations' text. */
-  maxCharacters?: number;
 }
 
+/** Bounds of what clients register; lengths in characters. */
+const MAX_OPERATIONS = 10_000;
+const MAX_LENGTH = 500_000;
+const MAX_LENGTH_OF_ALL = 8_000_000;
+
 export function createPersistedOperations(options: PersistedOperationsOptions): PersistedOperations {
-  const { listed = new Map<string, string>(), automatic, maxOperations = 10_000, maxCharacters = 8_000_000 } = options;
+  const { listed = new Map<string, string>(), automatic } = options;
   const registered = new LRUCache<string, string>({
-    max: maxOperations,
-    maxSize: maxCharacters,
-    maxEntrySize: Math.ceil(maxCharacters / 16),
+    max: MAX_OPERATIONS,
+    maxSize: MAX_LENGTH_OF_ALL,
+    maxEntrySize: MAX_LENGTH,
     sizeCalculation: (text) => text.length + 1,
   });
   const texts = new Set(listed.values());
@@ -61,7 +62,6 @@ export function createPersistedOperations(options: PersistedOperationsOptions): 
       return query;
     },
     isListed: (query) => texts.has(query),
-    listed: listed.size,
   };
 }
 

@@ -114,11 +114,12 @@ async function ask(url: string, variable: string, init: RequestInit): Promise<Re
 }
 
 function whyUnreached(error: unknown): string {
-  // fetch says "fetch failed", and has the reason in `cause`.
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  const code = systemCodeOf(cause) ?? "";
-  if (cause instanceof Error && cause.name === "TimeoutError")
-    return `It did not answer within ${ANSWER_MS / 1_000} s.`;
+  // fetch says "fetch failed", and has the reason in `cause`; only of an address that it does not take it has none.
+  const isTimeout = error instanceof Error && error.name === "TimeoutError";
+  const cause = error instanceof Error ? error.cause : undefined;
+  // An error of undici's parser has no code.
+  const code = systemCodeOf(cause) ?? (cause instanceof Error ? cause.name : "");
+  if (isTimeout) return `It did not answer within ${ANSWER_MS / 1_000} s.`;
   if (code === "ECONNREFUSED") return "Nothing listens there (connection refused).";
   if (code === "ENOTFOUND") return "Its host name is not known.";
   if (code === "EAI_AGAIN") return "Its host name could not be looked up.";
@@ -126,9 +127,9 @@ function whyUnreached(error: unknown): string {
   if (/WRONG_VERSION|EPROTO|SSL_PACKET/.test(code))
     return "It does not speak TLS there: its URL must begin with http://.";
   if (/CERT|TLS|SSL|SIGNED|UNABLE_TO_/.test(code)) return `Its certificate is not accepted (${code}).`;
-  if (/^HPE_|RESET|UND_ERR_SOCKET|EPIPE/.test(code))
+  if (/^HPE_|^HTTPParser|RESET|UND_ERR_SOCKET|EPIPE/.test(code))
     return "It does not answer by HTTP; it may speak TLS (https://), or be something else.";
-  return `It cannot be asked (${messageOf(cause)}).`;
+  return cause === undefined ? "It cannot be asked at this address." : `It cannot be asked (${messageOf(cause)}).`;
 }
 
 const LOOK_AGAIN_MS = 500;

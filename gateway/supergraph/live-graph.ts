@@ -72,7 +72,7 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     log,
   } = options;
   const listeners = new Set<() => void>();
-  /** All whose clients are not closed: the current one and those with running operations. */
+  /** All whose clients are not closed: the current one, the one that is to follow it, and those with running operations. */
   const open = new Set<Held>();
 
   function prepare(supergraphSdl: string, known: ReadonlyMap<string, SubgraphClient>): Held {
@@ -80,11 +80,12 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
     if (supergraph.subgraphUrls.size === 0) {
       throw new Error("it names no subgraphs: it is not the supergraph of a Federation 2 composition");
     }
-    const clients = new Map<string, SubgraphClient>();
-    for (const [name, url] of supergraph.subgraphUrls) {
-      const key = `${name} ${url}`;
-      clients.set(key, known.get(key) ?? createClient(name, url));
-    }
+    const clients = new Map(
+      [...supergraph.subgraphUrls].map(([name, url]) => {
+        const key = `${name} ${url}`;
+        return [key, known.get(key) ?? createClient(name, url)] as const;
+      }),
+    );
     const costs = parseCostModel(supergraph.document);
     const executor = createExecutor({
       supergraphSdl,
@@ -180,19 +181,21 @@ export function createLiveGraph(options: LiveGraphOptions): LiveGraph {
       if (supergraphSdl === current.graph.supergraphSdl) return;
       const known = new Map([...open].flatMap(({ clients }) => [...clients]));
       const next = prepare(supergraphSdl, known);
+      // From now on: the graph that had its clients may be left meanwhile.
+      open.add(next);
       try {
         await next.graph.executor.ready;
+        // The most frequent operations are planned before anyone has to wait for it.
+        const { planned, failed } = await next.graph.executor.warm(
+          current.graph.executor.hottestOperations(MAX_WARMED),
+          AbortSignal.timeout(WARM_UP_MS),
+        );
+        log.info({ planned, failed }, "planned the most frequent operations for the new supergraph");
       } catch (error) {
-        discard(next);
+        retire(next);
         throw error;
       }
-      // The most frequent operations are planned before anyone has to wait for it.
-      const { planned, failed } = await next.graph.executor.warm(
-        current.graph.executor.hottestOperations(MAX_WARMED),
-        AbortSignal.timeout(WARM_UP_MS),
-      );
-      log.info({ planned, failed }, "planned the most frequent operations for the new supergraph");
-      open.add(next);
+      if (!open.has(next)) return; // closed meanwhile
       const before = current;
       current = next;
       for (const listener of listeners) listener();

@@ -4,30 +4,24 @@ import type { Logger } from "../process/log.ts";
 
 /**
  * Makes errors fit for clients: errors with a public code stay; graphql-js's own errors about bad input or documents stay;
- * anything else is logged with the request id and answered as INTERNAL_SERVER_ERROR without internals.
+ * anything else is logged with the request id and answered as INTERNAL_SERVER_ERROR, without its message and extensions.
  */
 export function maskErrors(
   errors: readonly GraphQLError[],
-  options: { logger: Pick<Logger, "error">; requestId: string },
+  { logger, requestId }: { logger: Pick<Logger, "error">; requestId: string },
 ): GraphQLError[] {
   return errors.map((error) => {
+    const { extensions, path } = error;
     const cause = rootCause(error);
-    const extensions: Record<string, unknown> = { ...error.extensions, requestId: options.requestId };
-    if (isPublic(cause)) return rebuild(error, cause.message, { ...cause.extensions, ...extensions, code: cause.code });
+    if (isPublic(cause))
+      return rebuild(error, cause.message, { ...cause.extensions, ...extensions, requestId, code: cause.code });
     if (cause === undefined || cause instanceof GraphQLError) {
-      const code =
-        typeof extensions.code === "string" ? extensions.code : error.path ? "INTERNAL_SERVER_ERROR" : "BAD_USER_INPUT";
-      if (code === "INTERNAL_SERVER_ERROR" && error.extensions.code === undefined) {
-        options.logger.error({ err: error, request_id: options.requestId, path: error.path }, "an operation failed");
-        return rebuild(error, publicMessage(error), { ...extensions, code });
-      }
-      return rebuild(error, error.message, { ...extensions, code });
+      const { code = path ? "INTERNAL_SERVER_ERROR" : "BAD_USER_INPUT" } = extensions;
+      if (code !== "INTERNAL_SERVER_ERROR") return rebuild(error, error.message, { ...extensions, requestId, code });
     }
-    options.logger.error(
-      { err: cause, request_id: options.requestId, path: error.path },
-      `a resolver failed: ${messageOf(cause)}`,
-    );
-    return rebuild(error, publicMessage(cause), { ...extensions, code: "INTERNAL_SERVER_ERROR" });
+    const failure = cause ?? error;
+    logger.error({ err: failure, request_id: requestId, path }, `a resolver failed: ${messageOf(failure)}`);
+    return rebuild(error, publicMessage(failure), { requestId, code: "INTERNAL_SERVER_ERROR" });
   });
 }
 

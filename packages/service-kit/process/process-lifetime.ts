@@ -24,8 +24,10 @@ export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "inf
 const REPEATED_SIGNAL_MS = 1_000;
 
 /**
- * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order within `shutdownSeconds`. A second
- * signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits EX_CONFIG), 1 otherwise.
+ * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order. It ends within `shutdownSeconds` of the signal, also
+ * when the start is not done by then. A second signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits
+ * EX_CONFIG), 1 otherwise.
+ * @param options.exit, options.stderr The process's own, but in tests.
  */
 export async function runProcess(
   main: (lifetime: ProcessLifetime) => Promise<void>,
@@ -38,20 +40,27 @@ export async function runProcess(
   } = options;
   const controller = new AbortController();
   const releases: { name: string; release: () => Promise<void> | void }[] = [];
+  let deadline: NodeJS.Timeout | undefined;
+  const beginShutdown = () => {
+    deadline ??= setTimeout(() => {
+      stderr(`Shutdown took longer than ${shutdownSeconds} s; ending anyway.\n`);
+      exit(1);
+    }, shutdownSeconds * 1_000);
+  };
   const stopped = new Promise<void>((resolve) =>
-    controller.signal.addEventListener("abort", () => resolve(), { once: true }),
+    controller.signal.addEventListener("abort", () => resolve(beginShutdown()), { once: true }),
   );
-  let firstSignalAt = 0;
+  let firstSignalAt: number | null = null;
   const onSignal = () => {
     // A terminal's Ctrl-C comes several times at once: from the terminal and from each npm above.
-    if (!controller.signal.aborted) firstSignalAt = Date.now();
-    else if (Date.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
+    if (firstSignalAt === null) firstSignalAt = performance.now();
+    else if (performance.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
     controller.abort();
   };
   // As for the log: the reader of the output may go away, such as a `tee` that the same Ctrl-C ended.
   const unread = () => undefined;
-  process.stdout.on("error", unread);
-  process.stderr.on("error", unread);
+  const outputs = [process.stdout, process.stderr];
+  for (const output of outputs) output.on("error", unread);
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
   // A bug that one request met: it is logged, and all other requests go on.
   const onRejection = (reason: unknown) =>
@@ -66,15 +75,13 @@ export async function runProcess(
     });
     await stopped;
   } catch (error) {
-    const configuration = error instanceof ConfigError;
-    if (!controller.signal.aborted) code = configuration ? 78 : 1;
-    if (!controller.signal.aborted)
+    if (!controller.signal.aborted) {
+      const configuration = error instanceof ConfigError;
+      code = configuration ? 78 : 1;
       stderr(configuration ? `${error.message}\n` : `Toolyard could not start: ${startFailure(error)}\n`);
+    }
+    beginShutdown();
   }
-  const timer = setTimeout(() => {
-    stderr(`Shutdown took longer than ${shutdownSeconds} s; ending anyway.\n`);
-    exit(1);
-  }, shutdownSeconds * 1000);
   for (const { name, release } of releases.toReversed()) {
     try {
       await release();
@@ -83,7 +90,8 @@ export async function runProcess(
       stderr(`Stopping ${name} failed: ${messageOf(error)}\n`);
     }
   }
-  clearTimeout(timer);
+  clearTimeout(deadline);
+  for (const output of outputs) output.off("error", unread);
   process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("unhandledRejection", onRejection);
   exit(code);
 }

@@ -1,0 +1,139 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { startProxyProcess, type ProxyProcess } from "./proxy-process.ts";
+
+vi.mock("node:child_process", { spy: true });
+// How long the supervisor waits before it starts a proxy again is looked at, not waited for.
+vi.mock("node:timers/promises", { spy: true });
+
+const NEVER = new Promise<never>(() => undefined);
+const running: ProxyProcess[] = [];
+beforeEach(() => {
+  vi.mocked(delay).mockImplementation(async () => NEVER);
+});
+afterEach(async () => {
+  vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
+  await Promise.all(running.splice(0).map((proxy) => proxy.stop(1)));
+  vi.resetAllMocks();
+  vi.useRealTimers();
+});
+
+function start(env: Record<string, string> = {}) {
+  const logger = { warn: vi.fn() };
+  const options = { entry: join(import.meta.dirname, "fixtures", "proxy.mjs"), maxHeapMb: 200, env };
+  // The rest of a logger is not used.
+  const proxy = startProxyProcess({ ...options, logger: logger as never });
+  running.push(proxy);
+  return {
+    proxy,
+    /** Why it was started again, and after how many ms. */
+    restarts: () => logger.warn.mock.calls.map(([fields]) => fields as { reason: string; restart_in_ms: number }),
+  };
+}
+
+/** Those started so far. */
+const children = () => vi.mocked(spawn).mock.results.map(({ value }) => value as ChildProcess);
+
+/** The one that was started as the n-th, once it listens. */
+async function listening(n: number): Promise<ChildProcess> {
+  const child = await vi.waitFor(() => {
+    const found = children()[n - 1];
+    if (!found) throw new Error(`There are ${children().length}.`);
+    return found;
+  }, 10_000);
+  await once(child, "message");
+  return child;
+}
+
+async function killed(child: ChildProcess): Promise<void> {
+  child.kill("SIGKILL");
+  await once(child, "exit");
+}
+
+test("the proxy has the environment that it is given and no more, a bounded heap, and a process group of its own", async () => {
+  const { proxy } = start({ PROXY_PORT: "1" });
+  await proxy.listening;
+  expect(vi.mocked(spawn)).toHaveBeenCalledExactlyOnceWith(
+    process.execPath,
+    expect.arrayContaining(["--max-old-space-size=200", expect.stringMatching(/proxy\.mjs$/)]),
+    { env: { PROXY_PORT: "1" }, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] },
+  );
+});
+
+test("a proxy that ends is started again, after a pause that doubles up to a bound", async () => {
+  vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
+  const { restarts } = start();
+  for (let n = 1; n <= 7; n += 1) await killed(await listening(n));
+  await listening(8);
+  expect(restarts()).toEqual(
+    [200, 400, 800, 1_600, 3_200, 5_000, 5_000].map((ms) => ({ reason: "it was ended by SIGKILL", restart_in_ms: ms })),
+  );
+  expect(vi.mocked(delay).mock.calls.map(([ms]) => ms)).toEqual([200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+});
+
+test("the pause is short again for a proxy that ran for long", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
+  const { restarts } = start();
+  for (let n = 1; n <= 3; n += 1) await killed(await listening(n));
+  const fourth = await listening(4);
+  vi.advanceTimersByTime(10_001);
+  await killed(fourth);
+  await listening(5);
+  expect(restarts().map(({ restart_in_ms }) => restart_in_ms)).toEqual([200, 400, 800, 200]);
+});
+
+test("a proxy that never listens is given up after five tries, with its reason", async () => {
+  vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
+  const { proxy } = start({ EXIT_CODE: "78" });
+  await expect(proxy.listening).rejects.toThrow(
+    expect.objectContaining({
+      code: "UPSTREAM_UNAVAILABLE",
+      message: "the proxy does not start: it exited with code 78. What it printed above says why.",
+    }),
+  );
+  expect(children().length).toBe(5);
+});
+
+test("a proxy that cannot even be spawned is tried again", async () => {
+  vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
+  vi.mocked(spawn)
+    // As Node does where there is no memory for another process.
+    .mockImplementationOnce(() => {
+      throw new Error("spawn ENOMEM");
+    });
+  const { proxy, restarts } = start();
+  await proxy.listening;
+  expect(restarts().map(({ reason }) => reason)).toEqual(["spawn ENOMEM"]);
+});
+
+test("a proxy that is stopped gets SIGTERM, and is not started again", async () => {
+  const { proxy, restarts } = start();
+  const child = await listening(1);
+  await proxy.stop(60_000);
+  expect([child.exitCode, child.signalCode]).toEqual([null, "SIGTERM"]);
+  expect(children().length).toBe(1);
+  expect(restarts()).toEqual([]);
+});
+
+test("a proxy that does not end in time is killed", async () => {
+  const { proxy } = start({ IGNORES_SIGTERM: "1" });
+  const child = await listening(1);
+  await proxy.stop(50);
+  expect(child.signalCode).toBe("SIGKILL");
+});
+
+test("nothing is started once it is stopped, between two tries either", async () => {
+  vi.mocked(delay).mockImplementation(async (_ms, _value, options) => {
+    await once(options?.signal ?? new AbortController().signal, "abort");
+    throw new Error("aborted");
+  });
+  const { proxy } = start();
+  await killed(await listening(1));
+  await vi.waitFor(() => expect(delay).toHaveBeenCalled());
+  await proxy.stop(60_000);
+  expect(children().length).toBe(1);
+});
