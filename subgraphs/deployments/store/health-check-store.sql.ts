@@ -62,8 +62,10 @@ export function createHealthCheckWriter(): HealthCheckWriter {
       );
       await manager.query(
         `UPDATE "deployments" SET "lastHealthCheckAt" = "probe"."at"
-         FROM (SELECT value ->> '$.check.deploymentId' AS "id", max(value ->> '$.check.at') AS "at"
-           FROM json_each(?) GROUP BY 1) AS "probe"
+         FROM (SELECT "deploymentId" AS "id", max(value ->> '$.check.at') AS "at"
+           FROM json_each(?) CROSS JOIN "replicas"
+             ON "replicas"."id" = value ->> '$.replicaId' AND "incarnation" = value ->> '$.incarnation'
+           GROUP BY 1) AS "probe"
          WHERE "deployments"."id" = "probe"."id" AND coalesce("lastHealthCheckAt", 0) < "probe"."at"`,
         given,
       );
