@@ -195,6 +195,7 @@ export function createGraphqlHandler(
           plainError("BAD_USER_INPUT", "Send the body as application/json.", requestId),
         ]);
       exchange.caller = await identify(request);
+      await nextTimeSlice();
       body = await bodyOf(exchange);
     }
     await protocols.handleStream({ request, response, body, requestId, headers });
@@ -259,6 +260,7 @@ export function createGraphqlHandler(
     const results = await Promise.all(
       bodies.map(async (body): Promise<object> => {
         try {
+          await nextTimeSlice();
           const { status: _status, ...result } = { status: 0, ...(await runOnce(exchange, parseParams(body))) };
           return result;
         } catch (error) {

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { CloseCode } from "graphql-ws";
 import { WebSocketServer, type WebSocket } from "ws";
-import { anonymous, isPublic, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
+import { anonymous, isPublic, nextTimeSlice, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { hasTooManyValues } from "@toolyard/service-kit/http/request-body.ts";
 import { closeCodeOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
@@ -99,6 +99,8 @@ interface Connection {
   operations: Map<string, OperationRun>;
   /** Operations that wait until the caller is known; null where the protocol has none, and afterwards. */
   early: Map<string, StartMessage> | null;
+  /** Ends once all that waits for a turn of the event loop is done; null when nothing waits. */
+  waiting: Promise<void> | null;
 }
 
 const MAX_MESSAGE_BYTES = 1_048_576;
@@ -135,6 +137,24 @@ export function createSocketConnections(
 
   function close({ socket }: Pick<Connection, "socket">, { code, reason }: Close): void {
     socket.close(code, closeReason(reason));
+  }
+
+  /** Does work in the order of asking, in a turn of the event loop that has time for it: clients send many messages at once. */
+  function inTurn(connection: Connection, work: () => void): void {
+    const turn = connection.waiting ?? nextTimeSlice();
+    if (!turn) return work();
+    const { socket } = connection;
+    // What has been read waits here; no more is read meanwhile.
+    const pauses = !connection.waiting && !socket.isPaused;
+    if (pauses) socket.pause();
+    const done = turn.then(async () => {
+      // For the first, the turn that it has waited for.
+      await nextTimeSlice();
+      if (socket.readyState === socket.OPEN) work();
+      if (connection.waiting === done) connection.waiting = null;
+      if (pauses) socket.resume();
+    });
+    connection.waiting = done;
   }
 
   function handleMessage(connection: Connection, data: Buffer): void {
@@ -205,9 +225,9 @@ export function createSocketConnections(
     });
     socket.once("close", release);
     for (const greeting of protocol.greetings) void writer.send(greeting);
-    const waiting = connection.early?.values() ?? [];
+    const early = connection.early?.values() ?? [];
     connection.early = null;
-    for (const message of waiting) start(connection, message);
+    for (const message of early) inTurn(connection, () => start(connection, message));
     if (caller.refusal) endStranger(connection, caller.refusal);
   }
 
@@ -300,9 +320,10 @@ export function createSocketConnections(
       caller: null,
       operations: new Map(),
       early: protocol.allowsEarlyStart ? new Map() : null,
+      waiting: null,
     };
     newcomers.add(socket);
-    socket.on("message", (data: Buffer) => handleMessage(connection, data));
+    socket.on("message", (data: Buffer) => inTurn(connection, () => handleMessage(connection, data)));
     socket.once("close", () => {
       clearTimeout(connection.initTimer);
       newcomers.delete(socket);

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from "graphql-ws";
 import { afterEach, expect, test } from "vitest";
 import { createChangeLog } from "./fixtures/change-log.ts";
+import { clientFrame, upgradeRequest } from "./fixtures/client-frame.ts";
 import { composeContractShop, startContractServer, type ContractServer } from "./fixtures/contract-server.ts";
 
 let server: ContractServer | null = null;
@@ -13,26 +14,14 @@ afterEach(async () => {
   await server?.close();
 });
 
-/** A text frame of a client (RFC 6455, section 5.2), its mask all zeros. */
-function frame(text: string): Buffer {
-  const content = Buffer.from(text);
-  const head = Buffer.alloc(8);
-  head.writeUInt8(0x81, 0);
-  head.writeUInt8(0x80 | 126, 1);
-  head.writeUInt16BE(content.length, 2);
-  return Buffer.concat([head, content]);
-}
-
 test("who sends and never reads is not read either, and answered when it reads", async () => {
   server = await startContractServer({ composed: composeContractShop(), changes: createChangeLog().changes });
   socket = connect(server.port, "127.0.0.1");
   await once(socket, "connect");
-  socket.write(
-    `GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${GRAPHQL_TRANSPORT_WS_PROTOCOL}\r\n\r\n`,
-  );
+  socket.write(upgradeRequest(GRAPHQL_TRANSPORT_WS_PROTOCOL));
   await once(socket, "data");
   socket.pause();
-  const ping = frame(JSON.stringify({ type: "ping", payload: { text: "x".repeat(1_000) } }));
+  const ping = clientFrame(JSON.stringify({ type: "ping", payload: { text: "x".repeat(1_000) } }));
   const pings = 20_000;
   socket.setNoDelay(true);
   let isSent = false;

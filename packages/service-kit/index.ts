@@ -18,7 +18,8 @@ export {
 export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
 export * from "./graph/paging.ts";
 export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";
-export { createLoaderByArguments, ROWS_AT_ONCE, type LoaderByArguments } from "./graph/loader-by-arguments.ts";
+export { createLoader, type Loader } from "./graph/loader.ts";
+export { createLoaderByArguments, type LoaderByArguments } from "./graph/loader-by-arguments.ts";
 export { inWords, parseInput } from "./errors/validation.ts";
 export { jsonProblem } from "./errors/json-text.ts";
 export * from "./errors/references.ts";

@@ -1,17 +1,16 @@
-import { createPageLoader, type PageLoader } from "@toolyard/service-kit";
-import DataLoader from "dataloader";
+import { createLoader, createPageLoader, type Loader, type PageLoader } from "@toolyard/service-kit";
 import type { Task, TaskKind } from "./task.ts";
 import type { TaskStore } from "./task-store.ts";
 
 /** One set for each operation. */
 export interface TaskLoaders {
-  taskById: DataLoader<string, Task | null>;
+  taskById: Loader<string, Task | null>;
   ofTool: PageLoader<{ kind: TaskKind | null }, Task>;
 }
 
 export function createTaskLoaders(store: TaskStore): TaskLoaders {
   return {
-    taskById: new DataLoader((ids) => store.getMany(ids)),
+    taskById: createLoader((ids) => store.getMany(ids)),
     ofTool: createPageLoader({
       pages: (toolIds, { kind }, page) => store.pagesOfTools(toolIds, kind, page),
       counts: (toolIds, { kind }) => store.countsOfTools(toolIds, kind),

@@ -1,4 +1,5 @@
 import {
+  MAX_CANDIDATES,
   SCOPES,
   ToolyardError,
   badInput,
@@ -22,12 +23,19 @@ import type { ShownUser } from "./user-service.ts";
 /** A key's last use is written at most this often, and this much after the use: never while somebody waits. */
 const USE_PRECISION_MS = 60_000;
 const USE_DELAY_MS = 1_000;
+/** Keys that one list has. */
+const MAX_LISTED = 100;
 /** As in "You may not …". */
 const REVOKE = "revoke this API key";
 
 export interface ApiKeyService {
-  /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks. */
-  listOf(caller: Caller, loaders: Loaders, owner: ShownUser): Promise<ApiKey[]>;
+  /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks; BAD_USER_INPUT */
+  listOf(
+    caller: Caller,
+    loaders: Loaders,
+    owner: ShownUser,
+    page: { first?: number | null | undefined; after?: string | null | undefined },
+  ): Promise<ApiKey[]>;
   /** `secret` is the whole key; it is not kept. @throws ToolyardError BAD_USER_INPUT, FORBIDDEN */
   create(caller: Caller, input: NewApiKey): Promise<{ apiKey: ApiKey; secret: string }>;
   /** By id, or by the name of one of the caller's own. @throws ToolyardError NOT_FOUND also for somebody else's, FORBIDDEN */
@@ -77,14 +85,18 @@ export function createApiKeyService(options: {
   }
 
   return {
-    async listOf(caller, loaders, owner) {
+    async listOf(caller, loaders, owner, { first, after }) {
       if (!owner.isCaller)
         caller.require(
           caller.userId === owner.id ? "user:read-self" : "user:admin",
           undefined,
           "see this user's API keys",
         );
-      return loaders.apiKeysByOwner.load(owner.id);
+      const limit = first ?? MAX_LISTED;
+      if (limit < 1 || limit > MAX_LISTED)
+        throw badInput([{ path: "first", message: `must be from 1 to ${MAX_LISTED}` }]);
+      const keys = await loaders.apiKeys.load(owner.id, { limit, afterId: after ?? null, offset: 0 });
+      return keys.slice(0, limit);
     },
 
     async create(caller, input) {
@@ -152,17 +164,13 @@ export function createApiKeyService(options: {
   };
 }
 
-async function liveKeysOf(tx: IdentityWrites, userId: string): Promise<ApiKey[]> {
-  return (await tx.findApiKeysOf([userId])).filter(({ revokedAt }) => revokedAt === null);
-}
-
 async function liveNames(tx: IdentityWrites, userId: string): Promise<string[]> {
-  return (await liveKeysOf(tx, userId)).map(({ name }) => name);
+  return (await tx.findLiveApiKeys(userId, null, MAX_CANDIDATES)).map(({ name }) => name);
 }
 
 /** The user's key of this name; of several of one name none is guessed. */
 async function ownKeyNamed(tx: IdentityWrites, userId: string, name: string): Promise<ApiKey | null> {
-  const named = (await liveKeysOf(tx, userId)).filter((key) => key.name === name);
+  const named = await tx.findLiveApiKeys(userId, name, MAX_LISTED);
   if (named.length < 2) return named[0] ?? null;
   const ids = named.map(({ id }) => id).join(", ");
   throw badInput([

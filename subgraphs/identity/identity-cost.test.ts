@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Page } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { plansOf, statementsOf } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -71,4 +72,28 @@ test("what has ended is removed in transactions of a bounded size, sessions afte
   expect(await store.findRefreshToken("a-1")).toBeNull();
   expect(await store.findRefreshToken("a-4")).not.toBeNull();
   expect(await store.findStreamTicket("k-2")).toBeNull();
+});
+
+test("a search looks into a bounded span of users with each statement, and finds those of all spans in order", async () => {
+  const users = 12_000;
+  const numbers = `WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${users})`;
+  await database.transaction(({ manager }) =>
+    manager.query(`${numbers} INSERT INTO users (id, username, usernameKey, email, role, disabled, passwordHash, createdAt)
+      SELECT printf('%06d', n), 'P' || n, 'p' || n, iif(n % 4000, NULL, 'Some' || n || '@Example.com'), 'VIEWER', 0, '', 1 FROM numbers`),
+  );
+  const first: Page = { limit: 1, afterId: null, offset: 0 };
+  const found = async (page: Partial<Page>) =>
+    (await store.listUsers({ ...first, ...page }, "soMe").rows()).map(({ username }) => username);
+  const statements = await statementsOf(async () => {
+    expect(await found({ limit: 10 })).toEqual(["P12000", "P8000", "P4000"]);
+    expect(await store.listUsers(first, "example").totalCount()).toBe(3);
+  });
+  expect(await found({})).toEqual(["P12000", "P8000"]);
+  expect(await found({ offset: 1 })).toEqual(["P8000", "P4000"]);
+  expect(await found({ offset: 3 })).toEqual([]);
+  expect(await found({ afterId: "008000" })).toEqual(["P4000"]);
+  const searches = plansOf(statements.filter(({ sql }) => sql.includes("LIKE")));
+  expect(searches).toHaveLength(6);
+  for (const { steps } of searches)
+    expect(steps.join()).toMatch(/^SEARCH user USING (COVERING )?INDEX \S+ \(id>\? AND id<\?\)$/);
 });

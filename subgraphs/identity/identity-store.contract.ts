@@ -57,6 +57,7 @@ export function identityStoreContract(
       expiresAt: 9_000_000_000_000,
       ...rest,
     });
+    const apiKeysOf = async (ownerId = "") => (await store.apiKeyPages([ownerId], FIRST_PAGE))[0] ?? [];
     const insert = async (given: User) => {
       expect(await store.transaction((tx) => tx.insertUser(given))).toBe(true);
       return given;
@@ -173,7 +174,7 @@ export function identityStoreContract(
       for (const each of [own[0], own[500], own[1_000]]) {
         expect(await store.findSession(each?.id ?? "")).toMatchObject({ revokedAt: 8_000 });
       }
-      expect((await store.findApiKeysOf([one.id])).every(({ revokedAt }) => revokedAt === 8_000)).toBe(true);
+      expect((await apiKeysOf(one.id)).every(({ revokedAt }) => revokedAt === 8_000)).toBe(true);
       expect(await store.findSession(kept.id)).toEqual(kept);
     });
 
@@ -189,12 +190,16 @@ export function identityStoreContract(
       });
       const used = { ...older, lastUsedAt: 2_000, revokedAt: 3_000 };
       expect(await store.findApiKey(older.id)).toEqual(used);
-      expect((await store.findApiKeysOf(ids)).filter(({ ownerId }) => ownerId === ids[0])).toEqual([newer, used]);
-      expect(await store.findApiKeysOf([ids[1] ?? ""])).toEqual([other]);
-      expect(await store.findApiKeysOf([])).toEqual([]);
+      const page = { limit: 1, afterId: null, offset: 0 };
+      expect(await store.apiKeyPages(ids, page)).toEqual([[newer, used], [other]]);
+      expect(await store.apiKeyPages(ids, { ...page, afterId: newer.id })).toMatchObject([[used], []]);
+      expect(await store.apiKeyPages([], page)).toEqual([]);
+      expect(await store.findLiveApiKeys(ids[0] ?? "", null, 10)).toEqual([newer]);
+      expect(await store.findLiveApiKeys(ids[0] ?? "", newer.name, 10)).toEqual([newer]);
+      expect(await store.findLiveApiKeys(ids[0] ?? "", "another", 10)).toEqual([]);
       await store.transaction((tx) => tx.revokeApiKeysOf(ids[0] ?? "", 5_000));
-      expect(await store.findApiKeysOf([ids[0] ?? ""])).toEqual([{ ...newer, revokedAt: 5_000 }, used]);
-      expect(await store.findApiKeysOf([ids[1] ?? ""])).toEqual([other]);
+      expect(await apiKeysOf(ids[0])).toEqual([{ ...newer, revokedAt: 5_000 }, used]);
+      expect(await apiKeysOf(ids[1])).toEqual([other]);
     });
 
     test("gives a stream ticket to one of those who take it at once", async () => {

@@ -1,12 +1,34 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { mapRows } from "@toolyard/service-kit";
-import { deleteInChunks, inChunks, readPage, type Database, type Transaction } from "@toolyard/storage";
-import { Brackets, In, IsNull, LessThan, MoreThan, Not, type EntityManager } from "typeorm";
+import { mapRows, type Page, type Rows } from "@toolyard/service-kit";
+import {
+  deleteInChunks,
+  inChunks,
+  readPage,
+  readPagesByParent,
+  type Database,
+  type Transaction,
+} from "@toolyard/storage";
+import {
+  In,
+  IsNull,
+  LessThan,
+  MoreThan,
+  Not,
+  type EntityManager,
+  type Repository,
+  type SelectQueryBuilder,
+} from "typeorm";
 import { apiKeys, refreshTokens, sessions, streamTickets, users, type UserRow } from "./database.ts";
 import type { IdentityReads, IdentityStore, IdentityWrites, User } from "./identity-store.ts";
 
 /** Ids in one statement: below SQLite's limit of variables. */
 const MAX_IDS = 500;
+
+/** Users whom one statement looks into, so that it holds the event loop for some milliseconds only. */
+const MAX_SEARCHED = 5_000;
+
+/** Ids are hexadecimal. */
+const AFTER_ALL_IDS = "g";
 
 const PART = { select: { id: true }, order: { id: "ASC" }, take: MAX_IDS } as const;
 
@@ -57,18 +79,9 @@ function createReads(manager: EntityManager): IdentityReads {
       return row && toUser(row);
     },
     listUsers(page, search) {
-      const query = userRows.createQueryBuilder("user");
-      if (search !== null) {
-        const pattern = `%${search.toLowerCase().replaceAll(/[!%_]/g, "!$&")}%`;
-        query.where(
-          new Brackets((either) =>
-            either
-              .where("user.usernameKey LIKE :pattern ESCAPE '!'", { pattern })
-              .orWhere("LOWER(user.email) LIKE :pattern ESCAPE '!'", { pattern }),
-          ),
-        );
-      }
-      return mapRows(readPage(query, page), toUser);
+      const rows =
+        search === null ? readPage(userRows.createQueryBuilder("user"), page) : searchUsers(userRows, search, page);
+      return mapRows(rows, toUser);
     },
     async newestUsernames(limit) {
       const rows = await userRows.find({ select: { id: true, username: true }, order: { id: "DESC" }, take: limit });
@@ -91,13 +104,65 @@ function createReads(manager: EntityManager): IdentityReads {
     },
     countSessions: (at) => manager.getRepository(sessions).countBy({ revokedAt: IsNull(), expiresAt: MoreThan(at) }),
     findApiKey: (id) => manager.getRepository(apiKeys).findOneBy({ id }),
-    async findApiKeysOf(ownerIds) {
-      const found = await findByMany(ownerIds, (chunk) =>
-        manager.getRepository(apiKeys).findBy({ ownerId: In(chunk) }),
-      );
-      return found.toSorted((a, b) => (a.id < b.id ? 1 : -1));
-    },
+    apiKeyPages: (ownerIds, page) =>
+      readPagesByParent(manager.getRepository(apiKeys), ownerIds, page, { parentColumn: "ownerId" }),
+    findLiveApiKeys: (ownerId, name, limit) =>
+      manager.getRepository(apiKeys).find({
+        where: { ownerId, revokedAt: IsNull(), ...(name !== null && { name }) },
+        order: { id: "DESC" },
+        take: limit,
+      }),
     findStreamTicket: (id) => manager.getRepository(streamTickets).findOneBy({ id }),
+  };
+}
+
+/** Looks into all users, the newest first, a span of them with each statement: what is in the middle of a name no index finds. */
+function searchUsers(users: Repository<UserRow>, search: string, page: Page): Rows<UserRow> {
+  const pattern = `%${search.toLowerCase().replaceAll(/[!%_]/g, "!$&")}%`;
+
+  /** The users who match, in spans. */
+  async function* matches(before: string | null): AsyncGenerator<SelectQueryBuilder<UserRow>> {
+    for (let newest = before ?? AFTER_ALL_IDS; ;) {
+      const [oldest] = await users.find({
+        select: { id: true },
+        where: { id: LessThan(newest) },
+        order: { id: "DESC" },
+        skip: MAX_SEARCHED - 1,
+        take: 1,
+      });
+      yield users
+        .createQueryBuilder("user")
+        .where("user.id < :newest AND user.id >= :oldest", { newest, oldest: oldest?.id ?? "" })
+        .andWhere("(user.usernameKey LIKE :pattern ESCAPE '!' OR LOWER(user.email) LIKE :pattern ESCAPE '!')", {
+          pattern,
+        });
+      if (!oldest) return;
+      newest = oldest.id;
+    }
+  }
+
+  return {
+    async rows() {
+      const found: UserRow[] = [];
+      let skip = page.offset;
+      for await (const query of matches(page.afterId)) {
+        const here = skip === 0 ? 0 : await query.getCount();
+        if (here < skip) {
+          skip -= here;
+          continue;
+        }
+        const left = page.limit + 1 - found.length;
+        found.push(...(await query.orderBy("user.id", "DESC").limit(left).offset(skip).getMany()));
+        skip = 0;
+        if (found.length > page.limit) break;
+      }
+      return found;
+    },
+    async totalCount() {
+      let count = 0;
+      for await (const query of matches(null)) count += await query.getCount();
+      return count;
+    },
   };
 }
 

@@ -83,8 +83,10 @@ export interface IdentityReads {
   /** Sessions that have not ended. */
   countSessions(at: number): Promise<number>;
   findApiKey(id: string): Promise<ApiKey | null>;
-  /** Newest first. */
-  findApiKeysOf(ownerIds: readonly string[]): Promise<ApiKey[]>;
+  /** A page of each owner, newest first, one more than its limit where there are more. */
+  apiKeyPages(ownerIds: readonly string[], page: Page): Promise<ApiKey[][]>;
+  /** The newest that are not revoked, with this name where one is given. */
+  findLiveApiKeys(ownerId: string, name: string | null, limit: number): Promise<ApiKey[]>;
   findStreamTicket(id: string): Promise<StreamTicket | null>;
 }
 

@@ -1,21 +1,28 @@
-import DataLoader from "dataloader";
+import {
+  createLoader,
+  createLoaderByArguments,
+  type Loader,
+  type LoaderByArguments,
+  type Page,
+} from "@toolyard/service-kit";
 import type { ApiKey, IdentityReads, User } from "./identity-store.ts";
 
 /** One set for each request: keys asked for in one tick are read together, and only once. */
 export interface Loaders {
-  userById: DataLoader<string, User | null>;
-  apiKeysByOwner: DataLoader<string, ApiKey[]>;
+  userById: Loader<string, User | null>;
+  /** Of an owner. */
+  apiKeys: LoaderByArguments<Page, ApiKey[]>;
 }
 
 export function createLoaders(store: IdentityReads): Loaders {
   return {
-    userById: new DataLoader(async (ids) => {
+    userById: createLoader(async (ids) => {
       const found = new Map((await store.findUsers(ids)).map((user) => [user.id, user]));
       return ids.map((id) => found.get(id) ?? null);
     }),
-    apiKeysByOwner: new DataLoader(async (ownerIds) => {
-      const found = Map.groupBy(await store.findApiKeysOf(ownerIds), (key) => key.ownerId);
-      return ownerIds.map((id) => found.get(id) ?? []);
-    }),
+    apiKeys: createLoaderByArguments(
+      (ownerIds, page) => store.apiKeyPages(ownerIds, page),
+      ({ limit }) => limit,
+    ),
   };
 }

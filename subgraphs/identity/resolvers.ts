@@ -9,7 +9,7 @@ export const resolvers: Resolvers = {
   User: {
     __resolveReference: ({ id }, { services, loaders, caller }) => services.users.byId(caller, loaders, id),
     email: (user, _, { services, caller }) => services.users.emailOf(caller, user),
-    apiKeys: (user, _, { services, loaders, caller }) => services.apiKeys.listOf(caller, loaders, user),
+    apiKeys: (user, page, { services, loaders, caller }) => services.apiKeys.listOf(caller, loaders, user, page),
   },
   ApiKey: { prefix: prefixOf },
   Query: {

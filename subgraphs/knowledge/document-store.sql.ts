@@ -1,7 +1,6 @@
 import { createJobProcesses } from "@toolyard/job-processes";
-import type { Logger } from "@toolyard/service-kit";
+import { createLoader, type Logger } from "@toolyard/service-kit";
 import { countByParent, readPage, readPagesByParent, type Database } from "@toolyard/storage";
-import DataLoader from "dataloader";
 import { In } from "typeorm";
 import { documentEntity, documentTagEntity, documentTextEntity, documentOriginalEntity } from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
@@ -71,7 +70,7 @@ export async function createSqlDocumentStore(options: {
     countsOfTools: (toolIds) => countByParent(documents(), toolIds, { parentColumn: "toolId" }),
 
     search(query, filter, { limit, offset }, subject) {
-      const parts = new DataLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
+      const parts = createLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
         const found = await searchers.run("search", { query, filter, limit, offset, wanted }, subject);
         return wanted.map(() => found);
       });

@@ -1,5 +1,4 @@
-import { ToolyardError, createPageLoader, type PageLoader } from "@toolyard/service-kit";
-import DataLoader from "dataloader";
+import { ToolyardError, createLoader, createPageLoader, type Loader, type PageLoader } from "@toolyard/service-kit";
 import { MAX_CONTENT_BYTES } from "./content/document-content.ts";
 import type { Document, DocumentStore } from "./document-store.ts";
 
@@ -8,16 +7,16 @@ const MAX_CONTENTS_BYTES = 2 * MAX_CONTENT_BYTES;
 
 /** Batches and caches reads within one operation. */
 export interface Loaders {
-  documentById: DataLoader<string, Document | null>;
+  documentById: Loader<string, Document | null>;
   ofTool: PageLoader<object, Document>;
   /** The content of a document. @throws ToolyardError BAD_USER_INPUT beyond MAX_CONTENTS_BYTES in one operation */
-  content: DataLoader<Document, string, string>;
+  content: Loader<Document, string>;
 }
 
 export function createLoaders(store: DocumentStore): Loaders {
   let contentsBytes = 0;
   return {
-    documentById: new DataLoader(async (ids) => {
+    documentById: createLoader(async (ids) => {
       const byId = new Map((await store.findByIds(ids)).map((document) => [document.id, document]));
       return ids.map((id) => byId.get(id) ?? null);
     }),
@@ -25,7 +24,7 @@ export function createLoaders(store: DocumentStore): Loaders {
       pages: (toolIds, _filter, page) => store.pagesOfTools(toolIds, page),
       counts: (toolIds) => store.countsOfTools(toolIds),
     }),
-    content: new DataLoader<Document, string, string>(
+    content: createLoader<Document, string>(
       async (documents) => {
         const allowed = documents.filter(({ size }) => (contentsBytes += size) <= MAX_CONTENTS_BYTES);
         const contents = await store.contentsOf(allowed.map(({ id }) => id));
@@ -38,7 +37,7 @@ export function createLoaders(store: DocumentStore): Loaders {
           );
         });
       },
-      { cacheKeyFn: ({ id }) => id },
+      { idOf: ({ id }) => id },
     ),
   };
 }

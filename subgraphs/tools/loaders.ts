@@ -1,30 +1,31 @@
 import {
+  createLoader,
   createLoaderByArguments,
   createPageLoader,
+  type Loader,
   type LoaderByArguments,
   type PageLoader,
 } from "@toolyard/service-kit";
-import DataLoader from "dataloader";
 import { closeSlugs } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
 
 /** Batches and caches reads within one operation. */
 export interface Loaders {
-  toolById: DataLoader<string, Tool | null>;
-  toolBySlug: DataLoader<string, Tool | null>;
-  versionById: DataLoader<string, ToolVersion | null>;
+  toolById: Loader<string, Tool | null>;
+  toolBySlug: Loader<string, Tool | null>;
+  versionById: Loader<string, ToolVersion | null>;
   /** Of a tool. */
   versionByNumber: LoaderByArguments<{ number: number }, ToolVersion | null>;
   versions: PageLoader<object, ToolVersion>;
   /** Slugs close to a reference that names no tool. */
-  closeSlugs: DataLoader<string, string[]>;
+  closeSlugs: Loader<string, string[]>;
 }
 
 export function createLoaders(store: ToolStore): Loaders {
   return {
-    toolById: new DataLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
-    toolBySlug: new DataLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
-    versionById: new DataLoader(async (ids) => inOrder(ids, await store.findVersionsByIds(ids), ({ id }) => id)),
+    toolById: createLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
+    toolBySlug: createLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
+    versionById: createLoader(async (ids) => inOrder(ids, await store.findVersionsByIds(ids), ({ id }) => id)),
     versionByNumber: createLoaderByArguments(async (toolIds, { number }) =>
       inOrder(toolIds, await store.findVersionsOf(toolIds, number), ({ toolId }) => toolId),
     ),
@@ -32,9 +33,7 @@ export function createLoaders(store: ToolStore): Loaders {
       pages: (toolIds, _filter, page) => store.versionPages(toolIds, page),
       counts: (toolIds) => store.versionCounts(toolIds),
     }),
-    closeSlugs: new DataLoader((references) =>
-      Promise.all(references.map((reference) => closeSlugs(store, reference))),
-    ),
+    closeSlugs: createLoader((references) => Promise.all(references.map((reference) => closeSlugs(store, reference)))),
   };
 }
 

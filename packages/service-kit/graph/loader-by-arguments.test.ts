@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { createLoaderByArguments, ROWS_AT_ONCE } from "./loader-by-arguments.ts";
+import { createLoaderByArguments } from "./loader-by-arguments.ts";
+import { createLoader, ROWS_AT_ONCE } from "./loader.ts";
 
 test("parents that are asked with equal arguments are read together, each once; other arguments are another read", async () => {
   const reads: [readonly string[], object][] = [];
@@ -40,4 +41,18 @@ test("of parents that may have many rows, so many are read together as bound the
   // One parent is read at once whatever it may have.
   await loadAll(10 * ROWS_AT_ONCE);
   expect(reads).toEqual(parents.map(() => 1));
+});
+
+test("however many keys are asked for at once, so many are read together as bound the rows", async () => {
+  const reads: number[] = [];
+  const loader = createLoader<{ id: string }, string>(
+    async (keys) => {
+      reads.push(keys.length);
+      return keys.map(({ id }) => id);
+    },
+    { idOf: ({ id }) => id },
+  );
+  const ids = Array.from({ length: 3 * ROWS_AT_ONCE }, (_, index) => String(index));
+  expect(await Promise.all([...ids, ...ids].map((id) => loader.load({ id })))).toEqual([...ids, ...ids]);
+  expect(reads).toEqual([ROWS_AT_ONCE, ROWS_AT_ONCE, ROWS_AT_ONCE]);
 });

@@ -54,6 +54,13 @@ export type User = {
   apiKeys?: Maybe<Array<ApiKey>>;
 };
 
+
+/** Somebody with an account. Everyone who is logged in may see a user's name, role and whether the account is disabled. */
+export type UserApiKeysArgs = {
+  first?: InputMaybe<Scalars['Int']['input']>;
+  after?: InputMaybe<Scalars['ID']['input']>;
+};
+
 /** What a user may do; `Scope` can only take away from it. */
 export type Role =
   /** Everything, including users, approvals and the audit log. */
@@ -450,11 +457,11 @@ export type ResolversTypes = {
   PageInfo: ResolverTypeWrapper<PageInfo>;
   User: ResolverTypeWrapper<UserRecord>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
+  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   Role: Role;
   Scope: Scope;
   ApiKey: ResolverTypeWrapper<ApiKeyRecord>;
   Session: ResolverTypeWrapper<IssuedSession>;
-  Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   CreatedApiKey: ResolverTypeWrapper<Omit<CreatedApiKey, 'apiKey'> & { apiKey: ResolversTypes['ApiKey'] }>;
   StreamTicket: ResolverTypeWrapper<StreamTicket>;
   UserConnection: ResolverTypeWrapper<Connection<ResolversTypes["User"]>>;
@@ -477,9 +484,9 @@ export type ResolversParentTypes = {
   PageInfo: PageInfo;
   User: UserRecord;
   ID: Scalars['ID']['output'];
+  Int: Scalars['Int']['output'];
   ApiKey: ApiKeyRecord;
   Session: IssuedSession;
-  Int: Scalars['Int']['output'];
   CreatedApiKey: Omit<CreatedApiKey, 'apiKey'> & { apiKey: ResolversParentTypes['ApiKey'] };
   StreamTicket: StreamTicket;
   UserConnection: Connection<ResolversTypes["User"]>;
@@ -535,7 +542,7 @@ export type UserResolvers<ContextType = Context, ParentType extends ResolversPar
   role?: Resolver<ResolversTypes['Role'], ParentType, ContextType>;
   disabled?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
-  apiKeys?: Resolver<Maybe<Array<ResolversTypes['ApiKey']>>, ParentType, ContextType>;
+  apiKeys?: Resolver<Maybe<Array<ResolversTypes['ApiKey']>>, ParentType, ContextType, Partial<UserApiKeysArgs>>;
 };
 
 export type ApiKeyResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ApiKey'] = ResolversParentTypes['ApiKey']> = {
