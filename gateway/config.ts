@@ -74,7 +74,7 @@ interface ProtectionConfig {
 }
 
 const limit = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000_000 });
-const names = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
 /** RFC 9110, section 7.6.1, and headers about the form of the gateway's own request to a subgraph. */
 const NEVER_FORWARDED = new Set(
@@ -121,7 +121,10 @@ const shape = {
   EXPOSE_PLANS: flag(false),
   MAX_OPERATION_METRICS: integer({ fallback: 200, min: 0, max: 10_000 }),
   FORWARD_HEADERS: list([], "authorization,accept-language")
-    .refine((headers) => headers.every((name) => names.test(name)), "must be names of headers separated by commas")
+    .refine(
+      (headers) => headers.every((name) => HEADER_NAME.test(name)),
+      "must be names of headers separated by commas",
+    )
     .refine(
       (headers) => !headers.some((name) => NEVER_FORWARDED.has(name.toLowerCase())),
       `may not name what belongs to one connection or one body: ${[...NEVER_FORWARDED].join(", ")}`,

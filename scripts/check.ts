@@ -1,11 +1,12 @@
 /**
- * `npm run check`: types, lint, circles and directions of imports, unused code, dependencies, formatting, generated files, descriptions,
+ * `npm run check`: types, lint, circles and directions of imports, names of constants, unused code, dependencies, formatting, generated files, descriptions,
  * migrations. Prints failures; otherwise only a line each.
  */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { buildSchema } from "graphql";
+import { findMisnamedConstants } from "./constant-names.ts";
 import { findMisplacedDependencies } from "./dependencies.ts";
 import { findForbiddenImports, sourcesOf } from "./import-directions.ts";
 import { findSchemaDifferences } from "./store-schemas.ts";
@@ -37,6 +38,10 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
       const found = findForbiddenImports(root);
       return found.length === 0 ? null : found.join("\n");
     },
+  },
+  {
+    name: "names of constants",
+    run: async () => findMisnamedConstants(root).join("\n") || null,
   },
   {
     name: "descriptions",

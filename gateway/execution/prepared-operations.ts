@@ -85,8 +85,8 @@ interface KnownOperation extends PreparedOperation {
   uses(): { choice: VariantChoice; uses: number }[];
 }
 
-const maxVariantsOfOperation = 32;
-const maxOperationsOfDocument = 64;
+const MAX_VARIANTS_OF_OPERATION = 32;
+const MAX_OPERATIONS_OF_DOCUMENT = 64;
 
 /** Measured as `bytesOfDocument`: a plan with its steps and projection, by the length of its JSON. */
 const bytesOfPlan = (length: number) => 3_000 + 5 * length;
@@ -115,7 +115,7 @@ export function createPreparedOperations(options: PreparedOperationsOptions): Pr
       ...variantsOf(operation, options, addBytes),
       introspect: introspectionOf(operation, schema, addBytes),
     };
-    if (operations.size < maxOperationsOfDocument) operations.set(name ?? "", fresh);
+    if (operations.size < MAX_OPERATIONS_OF_DOCUMENT) operations.set(name ?? "", fresh);
     return fresh;
   }
 
@@ -155,7 +155,7 @@ function variantsOf(
     try {
       const variant = await createVariant(operation, options, choice);
       if (variant instanceof GraphQLError) return variant;
-      const [oldest] = variants.size < maxVariantsOfOperation ? [] : variants.keys();
+      const [oldest] = variants.size < MAX_VARIANTS_OF_OPERATION ? [] : variants.keys();
       if (oldest !== undefined) variants.delete(oldest);
       variants.set(key, { variant, choice, uses: 1 });
       addBytes(bytesOfPlan(JSON.stringify(variant.queryPlan).length));
@@ -171,7 +171,7 @@ function variantsOf(
       const known = variants.get(key);
       if (known) {
         known.uses++;
-        if (variants.size === maxVariantsOfOperation) {
+        if (variants.size === MAX_VARIANTS_OF_OPERATION) {
           // The least recently used one goes first.
           variants.delete(key);
           variants.set(key, known);

@@ -4,7 +4,7 @@ import type { Executor, OperationRequest } from "../execution/executor.ts";
 type Inspected = ReturnType<Executor["inspect"]>;
 
 /** A variable name that clients do not use. */
-const variableName = "lastEventId__";
+const VARIABLE_NAME = "lastEventId__";
 
 /**
  * The same subscription, going on after an event: the `Last-Event-ID` with which a browser's EventSource connects again becomes the
@@ -42,7 +42,7 @@ export function resumeAfter(
     query: print(resumed),
     clientText: request.clientText ?? request.query,
     operationName: operation.name?.value ?? null,
-    variables: { ...request.variables, [variableName]: lastEventId },
+    variables: { ...request.variables, [VARIABLE_NAME]: lastEventId },
   };
 }
 
@@ -51,7 +51,7 @@ function withAfter(
   field: FieldNode,
   type: string,
 ): ASTNode & OperationDefinitionNode {
-  const variable = { kind: Kind.VARIABLE, name: { kind: Kind.NAME, value: variableName } } as const;
+  const variable = { kind: Kind.VARIABLE, name: { kind: Kind.NAME, value: VARIABLE_NAME } } as const;
   const typeName = type.replace(/!$/, "");
   return {
     ...operation,

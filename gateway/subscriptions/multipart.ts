@@ -23,9 +23,9 @@ export interface Multipart extends OpenProtocol {
   handle(exchange: HttpExchange): Promise<boolean>;
 }
 
-const separator = "\r\n--graphql";
+const SEPARATOR = "\r\n--graphql";
 /** With the separator that follows it: clients regard a part as complete only when they see that. */
-const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${body}${separator}`;
+const partOf = (body: string) => `\r\ncontent-type: application/json\r\n\r\n${body}${SEPARATOR}`;
 
 /**
  * Subscriptions by Apollo's multipart protocol over HTTP (https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol):
@@ -63,7 +63,7 @@ export function createMultipart(options: MultipartOptions): Multipart {
     });
     try {
       // Proxies and browsers show an answer only once it has a body.
-      await response.write(`${separator}${partOf("{}")}`);
+      await response.write(`${SEPARATOR}${partOf("{}")}`);
       for await (const result of run.results) {
         if (why) break;
         if (!(await response.write(partOf(bodyOf(result))))) break;

@@ -45,9 +45,9 @@ interface Entry {
 /** How long a socket whose caller came with a bad credential stays open for a login. */
 export const UNAUTHENTICATED_TIMEOUT_MS = 2_000;
 /** Timers of equal length cost less than others. */
-const timerStepMs = 1_000;
+const TIMER_STEP_MS = 1_000;
 /** The longest delay that a Node timer takes. */
-const longestDelayMs = 2 ** 31 - 1;
+const MAX_DELAY_MS = 2 ** 31 - 1;
 
 const expired: StreamEnd = {
   code: "UNAUTHENTICATED",
@@ -76,12 +76,13 @@ export function createOpenStreams(options: OpenStreamsOptions): OpenStreams {
 
   function scheduleExpiry(entry: Entry, expiresAt: number): NodeJS.Timeout {
     const leftMs = expiresAt - now();
-    const waitMs = leftMs > 10 * timerStepMs ? Math.ceil(leftMs / timerStepMs) * timerStepMs : Math.max(leftMs, 0);
+    const waitMs =
+      leftMs > 10 * TIMER_STEP_MS ? Math.ceil(leftMs / TIMER_STEP_MS) * TIMER_STEP_MS : Math.max(leftMs, 0);
     const onTime = () => {
-      if (leftMs > longestDelayMs) entry.expiry = scheduleExpiry(entry, expiresAt);
+      if (leftMs > MAX_DELAY_MS) entry.expiry = scheduleExpiry(entry, expiresAt);
       else end(entry, expired);
     };
-    return setTimeout(onTime, Math.min(waitMs, longestDelayMs)).unref();
+    return setTimeout(onTime, Math.min(waitMs, MAX_DELAY_MS)).unref();
   }
 
   return {

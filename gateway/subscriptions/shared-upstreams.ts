@@ -8,9 +8,9 @@ import { orderOf, type LogPosition } from "./log-position.ts";
 import { createUpstream, type Reader, type Results, type Upstream, type UpstreamLimits } from "./upstream.ts";
 
 /** How many results a new reader waits for slower upstreams to reach its starting position. */
-const maxAhead = 2_000;
+const MAX_AHEAD = 2_000;
 /** How often their progress is checked. */
-const nearerMs = 500;
+const NEARER_MS = 500;
 
 export interface SharedUpstreamsOptions extends Partial<UpstreamLimits> {
   /** Opens a stream of its own, with the signal of the given request. */
@@ -87,7 +87,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
   function placeAhead(upstream: Upstream, after: string): number | null {
     const wanted = orderOf(after);
     const last = orderOf(upstream.lastSequence);
-    return wanted !== null && last !== null && last < wanted && wanted - last <= maxAhead ? upstream.head : null;
+    return wanted !== null && last !== null && last < wanted && wanted - last <= MAX_AHEAD ? upstream.head : null;
   }
 
   function place(key: string, log: LogPosition | null): { upstream: Upstream; position: number } | null {
@@ -179,7 +179,7 @@ export function createSharedUpstreams(options: SharedUpstreamsOptions): SharedUp
       reader.position = 0;
       startOwn().add(reader);
       closeUnread(upstream);
-    }, nearerMs).unref();
+    }, NEARER_MS).unref();
   }
 
   return {

@@ -26,11 +26,11 @@ export interface SocketWriters {
 }
 
 /** How many bytes may wait in this process for the operating system to take them. */
-const maxWaitingBytes = 65_536;
+const MAX_WAITING_BYTES = 65_536;
 /** While more waits, nothing is read from the client: answers to its messages would only fill memory. */
-const maxUnreadBytes = 1_048_576;
+const MAX_UNREAD_BYTES = 1_048_576;
 /** Smaller messages are copied into one piece. */
-const maxCopiedBytes = 4_096;
+const MAX_COPIED_BYTES = 4_096;
 const TEXT_FRAME = 0x81;
 
 /**
@@ -77,7 +77,7 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
         }
         sentIn = turn;
         sentBytes += first.length + (second?.length ?? 0);
-        const isRoom = connection.writableLength < maxWaitingBytes;
+        const isRoom = connection.writableLength < MAX_WAITING_BYTES;
         if (second) {
           connection.cork();
           connection.write(first);
@@ -85,7 +85,7 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
         let room: Promise<void> | null = null;
         if (isRoom) connection.write(second ?? first);
         else room = new Promise((resolve) => connection.write(second ?? first, () => resolve()));
-        if (!isRoom && connection.writableLength > maxUnreadBytes && !socket.isPaused) {
+        if (!isRoom && connection.writableLength > MAX_UNREAD_BYTES && !socket.isPaused) {
           socket.pause();
           connection.once("drain", () => socket.resume());
         }
@@ -104,7 +104,7 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
         sendParts(begin, rest) {
           if (socket.readyState !== socket.OPEN) return null;
           const length = Buffer.byteLength(begin);
-          const isCopied = length + rest.length <= maxCopiedBytes;
+          const isCopied = length + rest.length <= MAX_COPIED_BYTES;
           const [frame, offset] = frameOf(length + rest.length, isCopied ? length + rest.length : length);
           frame.write(begin, offset);
           if (isCopied) rest.copy(frame, offset + length);
@@ -117,7 +117,7 @@ export function createSocketWriters(options: SocketWritersOptions): SocketWriter
             return;
           }
           // A little less than a heartbeat: the next turn may come early.
-          const mayTakeMs = sentBytes > maxWaitingBytes ? stalledMs : heartbeatMs * 0.9;
+          const mayTakeMs = sentBytes > MAX_WAITING_BYTES ? stalledMs : heartbeatMs * 0.9;
           if (now() - pingedAt >= mayTakeMs) socket.terminate();
         },
       };

@@ -9,7 +9,7 @@ export type Results = AsyncGenerator<ExecutionResult, void, void>;
 type Step = IteratorResult<ExecutionResult, void>;
 
 /** How many results are taken before others have their turn: a long replay would otherwise hold the event loop. */
-const pullsWithoutPause = 16;
+const PULLS_WITHOUT_PAUSE = 16;
 
 export interface UpstreamLimits {
   /** How many results may wait for a reader; the fastest reader's backlog holds the stream back. */
@@ -136,7 +136,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     try {
       while (!end && !isHeldBack()) {
         isPulling = true;
-        if (++pulled % pullsWithoutPause === 0) await setImmediate();
+        if (++pulled % PULLS_WITHOUT_PAUSE === 0) await setImmediate();
         const next = await source.next();
         isPulling = false;
         if (next.done) end = "complete";

@@ -191,12 +191,12 @@ export function bridgeCommand(options: BridgeCommandOptions): { args: string[] }
 }
 
 /** Instead of all other arguments: loads the bridge, which fills Node's compile cache, and ends. */
-export const warmUpFlag = "--warm-up";
+export const WARM_UP_FLAG = "--warm-up";
 
 /**
  * The command line that fills the compile cache, for `process.execPath`: to be run once, outside any sandbox, before the
  * first bridge. Without it bridges that cannot write that cache each take 20 MB more memory and start 30 ms later.
  */
 export function warmUpCommand(): { args: string[] } {
-  return { args: [START, warmUpFlag] };
+  return { args: [START, WARM_UP_FLAG] };
 }

@@ -66,14 +66,14 @@ export interface Bridge {
   kill(): void;
 }
 
-const loopback: readonly string[] = ["127.0.0.1", "::1", "localhost"];
+const LOOPBACK: readonly string[] = ["127.0.0.1", "::1", "localhost"];
 /** The least number of children for requests without a session, of which one caller may have only a part. */
-const leastShared = 64;
-const sweepMs = 1_000;
+const MIN_SHARED = 64;
+const SWEEP_MS = 1_000;
 /** Sweeps between two keep-alives on quiet streams. */
-const keepAliveEvery = 15;
-const defaultDrainMs = 10_000;
-const drainPollMs = 20;
+const KEEP_ALIVE_EVERY = 15;
+const DEFAULT_DRAIN_MS = 10_000;
+const DRAIN_POLL_MS = 20;
 
 /**
  * Serves one MCP server that speaks stdio as Streamable HTTP at /mcp, in both protocol eras.
@@ -104,7 +104,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     writeLog = () => undefined,
     now = Date.now,
   } = options;
-  if (token === null && !loopback.includes(host))
+  if (token === null && !LOOPBACK.includes(host))
     throw new Error(`listening on ${host} needs a token: only loopback goes without`);
   const idleMs = idleSeconds * 1000;
   const mask = createSecretMask(secrets);
@@ -123,7 +123,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     log,
     now,
     timeoutSeconds,
-    maxChildren: Math.max(maxSessions, leastShared),
+    maxChildren: Math.max(maxSessions, MIN_SHARED),
     statusOf: (call, message) => stateless.statusOf(call, message),
     onRequest: (shared, message, raw) => stateless.onRequest(shared, message, raw),
     onNotification: (shared, message, raw) => stateless.onNotification(shared, message, raw),
@@ -175,7 +175,7 @@ export function createBridge(options: BridgeOptions): Bridge {
     sessions.sweep(at);
     children.sweep(at, idleMs, timeoutSeconds);
     stateless.held.sweep(at);
-    if (sweeps % keepAliveEvery === 0) {
+    if (sweeps % KEEP_ALIVE_EVERY === 0) {
       sessions.keepAlive(keepAlive);
       for (const stream of stateless.streams) keepAlive(stream);
     }
@@ -196,12 +196,12 @@ export function createBridge(options: BridgeOptions): Bridge {
           resolve();
         });
       });
-      sweeper = setInterval(sweep, sweepMs);
+      sweeper = setInterval(sweep, SWEEP_MS);
       sweeper.unref();
       const address = server.address();
       return { host, port: typeof address === "object" ? (address?.port ?? 0) : 0 };
     },
-    async close(drainMs = defaultDrainMs) {
+    async close(drainMs = DEFAULT_DRAIN_MS) {
       closing = true;
       const stopped = new Promise<void>((resolve) => {
         server.close(() => resolve());
@@ -210,7 +210,7 @@ export function createBridge(options: BridgeOptions): Bridge {
       const deadline = performance.now() + drainMs;
       while (busy() && performance.now() < deadline) {
         await new Promise((resolve) => {
-          setTimeout(resolve, drainPollMs);
+          setTimeout(resolve, DRAIN_POLL_MS);
         });
       }
       if (sweeper !== null) clearInterval(sweeper);

@@ -1,11 +1,11 @@
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
-import { parseArguments, UsageError, warmUpFlag } from "./arguments.ts";
+import { parseArguments, UsageError, WARM_UP_FLAG } from "./arguments.ts";
 import { takeHandover } from "./child/handover.ts";
 import { LaunchError, prepareLaunch, type SpawnedProcess, spawnProcess } from "./child/spawn.ts";
 
 /** sysexits: the command line, or the command in it, cannot be run (EX_CONFIG); another try would not help. */
-const exitConfig = 78;
-const exitFailed = 1;
+const EXIT_CONFIG = 78;
+const EXIT_FAILED = 1;
 
 function fail(message: string, exitCode: number): never {
   process.stderr.write(`bridge: ${message}\n`);
@@ -25,12 +25,12 @@ function prepare() {
       launch: prepareLaunch({ command, args, workingDirectory, ...handedOver }),
     };
   } catch (error) {
-    if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, exitConfig);
+    if (error instanceof UsageError || error instanceof LaunchError) fail(error.message, EXIT_CONFIG);
     throw error;
   }
 }
 
-if (process.argv[2] === warmUpFlag) {
+if (process.argv[2] === WARM_UP_FLAG) {
   await import("./bridge.ts");
   process.exit(0);
 }
@@ -41,7 +41,7 @@ let first: SpawnedProcess;
 try {
   first = spawnProcess(launch);
 } catch (error) {
-  fail(`the server could not be started: ${messageOf(error)}`, exitFailed);
+  fail(`the server could not be started: ${messageOf(error)}`, EXIT_FAILED);
 }
 const killFirst = (): void => {
   if (first.process.pid !== undefined && first.process.exitCode === null && first.process.signalCode === null)
@@ -76,7 +76,7 @@ try {
     writeLog: (line) => process.stdout.write(line),
   });
 } catch (error) {
-  fail(messageOf(error), exitConfig);
+  fail(messageOf(error), EXIT_CONFIG);
 }
 process.off("exit", killFirst);
 process.once("exit", () => bridge.kill());
@@ -84,11 +84,11 @@ process.once("exit", () => bridge.kill());
 let stopping = false;
 function stop(): void {
   // A second signal ends at once.
-  if (stopping) process.exit(exitFailed);
+  if (stopping) process.exit(EXIT_FAILED);
   stopping = true;
   bridge.close().then(
     () => process.exit(0),
-    (error: unknown) => fail(String(error), exitFailed),
+    (error: unknown) => fail(String(error), EXIT_FAILED),
   );
 }
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
@@ -98,6 +98,6 @@ try {
 } catch (error) {
   fail(
     `cannot listen on ${options.listenFd === null ? `${options.host}:${options.port}` : "the socket that it was given"}: ${messageOf(error)}`,
-    exitFailed,
+    EXIT_FAILED,
   );
 }

@@ -40,14 +40,14 @@ interface Question {
 }
 
 /** Children asked at once; as many more each time that none of them answered for a while. */
-const askedAtOnce = 3;
-const nextAfterMs = 1_000;
-const mostMisses = 3;
+const ASKED_AT_ONCE = 3;
+const NEXT_AFTER_MS = 1_000;
+const MAX_MISSES = 3;
 /** Of tools that are told of, and how long each may be: all that can be called is told apart by that. */
-const mostNames = 1_001;
+const MAX_NAMES = 1_001;
 /** Of one list. */
-const mostPages = 100;
-const longestName = 256;
+const MAX_PAGES = 100;
+const MAX_NAME_LENGTH = 256;
 
 /**
  * BUSY: it has calls, and is let alone. EXCUSED: it may be in a call that its asker gave up, of which a server that does one thing at
@@ -123,17 +123,17 @@ export function createProbe(options: {
   async function readOn({ peer, params }: ReturnType<typeof running>[number], first: Page, into: Paged): Promise<void> {
     const { tools } = into;
     let { nextCursor } = first;
-    for (let pages = 1; nextCursor !== null && pages < mostPages && tools.names.length < mostNames; pages += 1) {
+    for (let pages = 1; nextCursor !== null && pages < MAX_PAGES && tools.names.length < MAX_NAMES; pages += 1) {
       // It ended, or does not answer: the known part stays, marked incomplete.
       const message = await peer
         .ask("tools/list", { ...params, cursor: nextCursor }, timeoutSeconds * 1_000)
         .catch(() => null);
       const page = pageOf(message?.result);
       if (page === null || page.names.length === 0) break;
-      tools.names = [...tools.names, ...page.names].slice(0, mostNames);
+      tools.names = [...tools.names, ...page.names].slice(0, MAX_NAMES);
       nextCursor = page.nextCursor;
     }
-    tools.isWhole = nextCursor === null && tools.names.length < mostNames;
+    tools.isWhole = nextCursor === null && tools.names.length < MAX_NAMES;
     into.isRead = false;
   }
 
@@ -163,7 +163,7 @@ export function createProbe(options: {
       };
       const more = (): void => {
         if (ended) return;
-        for (const child of queue.splice(0, askedAtOnce)) {
+        for (const child of queue.splice(0, ASKED_AT_ONCE)) {
           open += 1;
           void ask(child).then((message) => {
             open -= 1;
@@ -179,7 +179,7 @@ export function createProbe(options: {
         if (timer !== null) clearTimeout(timer);
         timer = setTimeout(
           () => (performance.now() >= deadline - 1 ? end(refused) : more()),
-          queue.length === 0 ? Math.max(0, leftMs) : Math.min(nextAfterMs, Math.max(0, leftMs)),
+          queue.length === 0 ? Math.max(0, leftMs) : Math.min(NEXT_AFTER_MS, Math.max(0, leftMs)),
         );
       };
       more();
@@ -192,7 +192,7 @@ export function createProbe(options: {
       const question = questions.get(peer);
       if (question === undefined || !isMissed(peer, limitMs) || isExcused(peer)) continue;
       question.misses += 1;
-      if (question.misses < mostMisses) continue;
+      if (question.misses < MAX_MISSES) continue;
       log.write("SYSTEM", `a process of the server has not answered tools/list for ${limitMs / 1000} s and is ended`);
       for (const session of sessions.all())
         if (session.peer === peer)
@@ -253,7 +253,7 @@ interface Page {
 function pageOf(result: unknown): Page | null {
   if (!isObject(result) || !Array.isArray(result.tools)) return null;
   const names: string[] = [];
-  for (const tool of result.tools.slice(0, mostNames) as unknown[])
-    if (isObject(tool) && typeof tool.name === "string") names.push(tool.name.slice(0, longestName));
+  for (const tool of result.tools.slice(0, MAX_NAMES) as unknown[])
+    if (isObject(tool) && typeof tool.name === "string") names.push(tool.name.slice(0, MAX_NAME_LENGTH));
   return { names, nextCursor: typeof result.nextCursor === "string" ? result.nextCursor : null };
 }

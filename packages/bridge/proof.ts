@@ -4,17 +4,17 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
  * Challenge and response: a client about to send a bridge its token first makes it prove that it holds that token, once on
  * each connection, so that no other process that listens in a bridge's place learns it. `GET /proof?nonce=…` answers the proof.
  */
-export const proofPath = "/proof";
+export const PROOF_PATH = "/proof";
 
-const nonceBytes = 32;
-const nonceForm = /^[\w-]{43}$/;
+const NONCE_BYTES = 32;
+const NONCE_FORM = /^[\w-]{43}$/;
 
 export function newNonce(): string {
-  return randomBytes(nonceBytes).toString("base64url");
+  return randomBytes(NONCE_BYTES).toString("base64url");
 }
 
 export function isNonce(text: string): boolean {
-  return nonceForm.test(text);
+  return NONCE_FORM.test(text);
 }
 
 /** HMAC-SHA256 by the token, over the nonce and the purpose; base64url. */

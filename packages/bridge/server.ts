@@ -5,21 +5,21 @@ import { jsonProblem } from "@toolyard/service-kit/errors/json-text.ts";
 import { stackOf, ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
-import { classify, type RequestHeaders, sessionVersions } from "./protocol/era.ts";
+import { classify, type RequestHeaders, SESSION_VERSIONS } from "./protocol/era.ts";
 import { keepDigits, refuse } from "./protocol/exchange.ts";
 import { parseJson } from "./protocol/json-parse.ts";
 import { code, kindOf, type Message, oneLine, readMessage } from "./protocol/json-rpc.ts";
 import { itemsOf } from "./protocol/json-splice.ts";
 import type { LineLog } from "./child/line-log.ts";
 import { Unavailable } from "./child/pool.ts";
-import { probeHeader, probeLimitMs } from "./probe-header.ts";
+import { PROBE_HEADER, probeLimitMs } from "./probe-header.ts";
 import type { Probe } from "./probe.ts";
-import { isNonce, proofOf, proofPath } from "./proof.ts";
+import { isNonce, proofOf, PROOF_PATH } from "./proof.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 import type { Stateless } from "./stateless/stateless.ts";
 
 /** Largest request body, in bytes. */
-const maxBodyBytes = 10 * 1024 * 1024;
+const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
 export interface ServerOptions {
   host: string;
@@ -38,11 +38,11 @@ export interface ServerOptions {
 }
 
 /** Requests that change a child's behaviour for everybody; without sessions, all callers share children. */
-const needsSession: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+const NEEDS_SESSION: readonly string[] = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
 /** The caller, set by the proxy: any holder of the bridge's token may set it. */
-const callerHeader = "x-toolyard-user";
+const CALLER_HEADER = "x-toolyard-user";
 /** Longer than proxies keep idle connections, so that they and not the bridge end them. */
-const keepAliveTimeoutMs = 75_000;
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 function header(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
@@ -74,8 +74,8 @@ export function createBridgeServer(options: ServerOptions): Server {
 
   function versionProblem(request: IncomingMessage): string | null {
     const version = header(request, "mcp-protocol-version");
-    if (version === undefined || sessionVersions.includes(version)) return null;
-    return `Bad Request: Unsupported protocol version: ${version} (supported versions: ${sessionVersions.join(", ")})`;
+    if (version === undefined || SESSION_VERSIONS.includes(version)) return null;
+    return `Bad Request: Unsupported protocol version: ${version} (supported versions: ${SESSION_VERSIONS.join(", ")})`;
   }
 
   /** Errors carry the request's id, since clients look for it. */
@@ -105,14 +105,14 @@ export function createBridgeServer(options: ServerOptions): Server {
     }
     let text: string;
     try {
-      text = await readBody(request, maxBodyBytes);
+      text = await readBody(request, MAX_BODY_BYTES);
     } catch (error) {
       if (!(error instanceof ToolyardError)) throw error;
       request.resume();
       if (error.code !== "PAYLOAD_TOO_LARGE")
         return refuse(response, 400, { code: code.parseError, message: `Parse error: ${error.message}` });
       return refuse(response, 413, {
-        message: `Payload Too Large: Request body must not exceed ${maxBodyBytes} bytes`,
+        message: `Payload Too Large: Request body must not exceed ${MAX_BODY_BYTES} bytes`,
         headers: { connection: "close" },
       });
     }
@@ -142,7 +142,7 @@ export function createBridgeServer(options: ServerOptions): Server {
     const asks = classified.era === "stateless" || classified.messages.some((message) => kindOf(message) === "request");
     if (closing() && asks)
       return refuse(response, 503, { message: "the bridge is shutting down", headers: { "retry-after": "1" } });
-    const caller = header(request, callerHeader) ?? "";
+    const caller = header(request, CALLER_HEADER) ?? "";
     if (classified.era === "stateless") {
       const { message } = classified;
       const given = (name: string): string | undefined => header(request, name.toLowerCase());
@@ -162,10 +162,10 @@ export function createBridgeServer(options: ServerOptions): Server {
     const problem = versionProblem(request);
     if (problem !== null) return refuse(response, 400, { id, message: problem });
     if (sessionId === undefined) {
-      const probed = header(request, probeHeader);
+      const probed = header(request, PROBE_HEADER);
       if (only?.method === "tools/list" && kindOf(only) === "request" && probed !== undefined)
         return serveProbe(only, probeLimitMs(probed), response);
-      if (only !== undefined && kindOf(only) === "request" && !needsSession.includes(only.method ?? ""))
+      if (only !== undefined && kindOf(only) === "request" && !NEEDS_SESSION.includes(only.method ?? ""))
         return void (await about(only, response, () =>
           stateless.serveBare(only, oneLine(text), caller, response, streamable),
         ));
@@ -206,7 +206,7 @@ export function createBridgeServer(options: ServerOptions): Server {
   }
 
   function prove(known: string, url: string, response: ServerResponse): void {
-    const nonce = new URLSearchParams(url.slice(proofPath.length)).get("nonce") ?? "";
+    const nonce = new URLSearchParams(url.slice(PROOF_PATH.length)).get("nonce") ?? "";
     if (!isNonce(nonce))
       return refuse(response, 400, { message: "Bad Request: the nonce must be 32 bytes of base64url" });
     const proof = proofOf(known, nonce);
@@ -221,7 +221,7 @@ export function createBridgeServer(options: ServerOptions): Server {
       const { ok, body } = health();
       return json(response, ok ? 200 : 503, body);
     }
-    if (path === proofPath && token !== null && request.method === "GET") return prove(token, url, response);
+    if (path === PROOF_PATH && token !== null && request.method === "GET") return prove(token, url, response);
     if (request.headers.host === undefined || !policy.allowsHost(request.headers.host))
       return refuse(response, 403, { message: `Invalid Host: ${request.headers.host ?? "(missing)"}` });
     if (!originAllowed(header(request, "origin")))
@@ -267,6 +267,6 @@ export function createBridgeServer(options: ServerOptions): Server {
       else refuse(response, 500, { code: code.internalError, message: "Internal error of the bridge" });
     });
   });
-  server.keepAliveTimeout = keepAliveTimeoutMs;
+  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
   return server;
 }

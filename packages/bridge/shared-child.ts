@@ -56,7 +56,7 @@ export interface Asker {
   readonly logLevel: string | null;
 }
 
-const subscribeTimeoutMs = 5_000;
+const SUBSCRIBE_TIMEOUT_MS = 5_000;
 
 /** The answer to a request of the session era that went to a shared child. */
 export function restoreSharedId(call: Call, _message: Message, raw: string): string {
@@ -67,7 +67,7 @@ export function restoreSharedId(call: Call, _message: Message, raw: string): str
 export function subscribe(shared: SharedChild, uri: string, who: object): void {
   const watchers = shared.subscriptions.get(uri) ?? new Set<object>();
   shared.subscriptions.set(uri, watchers.add(who));
-  if (watchers.size === 1) shared.peer.ask("resources/subscribe", { uri }, subscribeTimeoutMs).catch(() => undefined);
+  if (watchers.size === 1) shared.peer.ask("resources/subscribe", { uri }, SUBSCRIBE_TIMEOUT_MS).catch(() => undefined);
 }
 
 export function unsubscribe(shared: SharedChild, uri: string, who: object): void {
@@ -75,5 +75,5 @@ export function unsubscribe(shared: SharedChild, uri: string, who: object): void
   if (watchers === undefined || !watchers.delete(who) || watchers.size > 0) return;
   shared.subscriptions.delete(uri);
   if (shared.peer.child.end === null)
-    shared.peer.ask("resources/unsubscribe", { uri }, subscribeTimeoutMs).catch(() => undefined);
+    shared.peer.ask("resources/unsubscribe", { uri }, SUBSCRIBE_TIMEOUT_MS).catch(() => undefined);
 }

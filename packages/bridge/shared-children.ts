@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, Reason } from "./child/child.ts";
-import { metaKey, sessionVersions, statelessVersion } from "./protocol/era.ts";
+import { metaKey, SESSION_VERSIONS, STATELESS_VERSION } from "./protocol/era.ts";
 import { code, errorText, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
 import type { ServerIdentity, SharedChild } from "./shared-child.ts";
 import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
@@ -71,18 +71,18 @@ export interface SharedChildrenOptions {
   onEnd: (shared: SharedChild, end: ChildEnd) => void;
 }
 
-const firstRetryMs = 250;
-const listTimeoutMs = 10_000;
-const discoverTimeoutMs = 10_000;
-const apartMs = 60_000;
+const FIRST_RETRY_MS = 250;
+const LIST_TIMEOUT_MS = 10_000;
+const DISCOVER_TIMEOUT_MS = 10_000;
+const APART_MS = 60_000;
 /** The part of a call's time, in ms, after which the caller is told why, before the proxy gives up without knowing. */
-const shareOfWait = 900;
+const SHARE_OF_WAIT = 900;
 /** A server of the session era may not answer at all before `initialize`. */
-const leastDiscoverMs = 3_000;
+const MIN_DISCOVER_MS = 3_000;
 const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
 /** The envelope of the bridge's own stateless requests. */
 export const ownEnvelope = {
-  [metaKey.protocolVersion]: statelessVersion,
+  [metaKey.protocolVersion]: STATELESS_VERSION,
   [metaKey.clientCapabilities]: {},
   [metaKey.clientInfo]: clientInfo,
 };
@@ -122,7 +122,7 @@ function isDiscovered(message: Message): boolean {
   return (
     isObject(result) &&
     Array.isArray(result.supportedVersions) &&
-    (result.supportedVersions as unknown[]).includes(statelessVersion)
+    (result.supportedVersions as unknown[]).includes(STATELESS_VERSION)
   );
 }
 
@@ -185,7 +185,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
           if (entry === null) return;
           const wasBlank = entry === leases.find(blank.key);
           // The request that ended it is unknown; for a while each caller has a child of their own, so that the next end can be attributed.
-          if (entry === leases.find(everybody.key) && !entry.peer.child.closing) apartUntil = now() + apartMs;
+          if (entry === leases.find(everybody.key) && !entry.peer.child.closing) apartUntil = now() + APART_MS;
           leases.remove(entry);
           onEnd(entry, end);
           for (const listener of endListeners) listener(end);
@@ -207,7 +207,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
                   ...(cursor === undefined ? {} : { cursor }),
                   ...(speaks === "stateless" ? { _meta: ownEnvelope } : {}),
                 },
-                listTimeoutMs,
+                LIST_TIMEOUT_MS,
               ),
           }),
           listeners: new Set(),
@@ -250,18 +250,18 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     const child = raw ?? pool.take(Object.keys(capabilities).length === 0 ? null : caller);
     raw = null;
     let peer = createSharedPeer(child, handler);
-    const initialize = { protocolVersion: sessionVersions[0], capabilities, clientInfo };
+    const initialize = { protocolVersion: SESSION_VERSIONS[0], capabilities, clientInfo };
     try {
       let answer = await peer.ask("initialize", initialize, null);
       if (answer.error !== undefined) {
         // It may speak only the stateless revision: ask in that revision's form.
         const refusal = answer.error.message;
-        if (!isDiscovered(await peer.ask("server/discover", { _meta: ownEnvelope }, discoverTimeoutMs)))
+        if (!isDiscovered(await peer.ask("server/discover", { _meta: ownEnvelope }, DISCOVER_TIMEOUT_MS)))
           throw new InitializeRefused(refusal);
         pool.adaptFromNow();
         spoken = Promise.resolve("stateless");
         peer = createSharedPeer(adaptStatelessChild(child), handler);
-        answer = await peer.ask("initialize", initialize, discoverTimeoutMs);
+        answer = await peer.ask("initialize", initialize, DISCOVER_TIMEOUT_MS);
         if (answer.error !== undefined) throw new InitializeRefused(answer.error.message);
       }
       const result = answer.result;
@@ -302,7 +302,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     }
     pool.proved(child);
     return complete(peer, {
-      protocolVersion: statelessVersion,
+      protocolVersion: STATELESS_VERSION,
       capabilities: isObject(result.capabilities) ? result.capabilities : {},
       serverInfo: metaOf(result)?.[metaKey.serverInfo],
       instructions: result.instructions,
@@ -325,7 +325,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     await (first ?? Promise.resolve());
     if (spoken !== learning && spoken !== null) return spoken;
     try {
-      discovered = await discover(Math.min(timeoutSeconds * 1000, Math.max(leastDiscoverMs, 3 * startMs)), true);
+      discovered = await discover(Math.min(timeoutSeconds * 1000, Math.max(MIN_DISCOVER_MS, 3 * startMs)), true);
     } catch (error) {
       // Some servers of the session era end when the first thing they hear is not `initialize`, others do not answer.
       if (leases.find(blank.key) === undefined) throw error;
@@ -397,7 +397,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
               retry = null;
               keepWarm();
             },
-            Math.max(firstRetryMs, (pool.failure?.retryAt ?? 0) - now()),
+            Math.max(FIRST_RETRY_MS, (pool.failure?.retryAt ?? 0) - now()),
           );
         }
       },
@@ -423,7 +423,7 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     speakStateless: async () => (await inTime(speaks())) === "stateless",
     async lease({ caller, user, capabilities, stateless, alone, childId, whenGone }) {
       pool.admit(user);
-      const waitMs = timeoutSeconds * shareOfWait;
+      const waitMs = timeoutSeconds * SHARE_OF_WAIT;
       if (stateless && (await inTime(speaks())) === "stateless") {
         // A log line does not say which request it belongs to.
         const own = { key: JSON.stringify(["stateless", caller]), caller };

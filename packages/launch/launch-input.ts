@@ -41,18 +41,18 @@ const numbers = <Limits extends Record<string, Limit>>(limits: Limits) =>
 const wholeOrNothing = (limit: Limit) => within(limit).transform((value) => value ?? undefined);
 
 const replacesNothing = (text: string): boolean => !mentionsPlaceholder(text);
-const notHere = "${config.key} is replaced in args, env and headers only";
+const NOT_HERE = "${config.key} is replaced in args, env and headers only";
 
 const command = plainText(MAX_PATH)
   .refine((text) => text.trim() !== "", "must not be empty: name a program")
-  .refine(replacesNothing, notHere);
+  .refine(replacesNothing, NOT_HERE);
 const args = z
   .array(plainText(MAX_TEXT))
   .max(MAX_ARGS, `must have at most ${MAX_ARGS} arguments`)
   .nullish()
   .transform((value) => value ?? []);
 const workingDirectory = filled(MAX_PATH)
-  .refine(replacesNothing, notHere)
+  .refine(replacesNothing, NOT_HERE)
   .nullish()
   .transform((value) => value ?? null);
 const writablePaths = z
@@ -88,12 +88,12 @@ const variable = (name: z.ZodType<string, string>, value: z.ZodType<string, stri
       message: 'give a value; "" is one. Only a secret may leave it out, in an update, to keep the one it has',
     });
 
-const reserved = /^(TOOLYARD|BRIDGE)_/i;
+const RESERVED_NAME = /^(TOOLYARD|BRIDGE)_/i;
 const envName = z
   .string()
   .max(128, "must have at most 128 characters")
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be letters, digits and _, not beginning with a digit")
-  .refine((text) => !reserved.test(text), "must not begin with TOOLYARD_ or BRIDGE_: these are Toolyard's own");
+  .refine((text) => !RESERVED_NAME.test(text), "must not begin with TOOLYARD_ or BRIDGE_: these are Toolyard's own");
 
 const env = z
   .array(variable(envName, plainText(MAX_TEXT)))
@@ -203,7 +203,7 @@ function problemOfPath(text: string): string | null {
   if (!text.startsWith("/")) return 'must begin with "/", as in "/mcp"';
   if (/[^\x21-\x7e]/.test(text)) return "must not have spaces or characters outside ASCII: percent-encode them";
   if (text.includes("#")) return "must not have a fragment";
-  if (!replacesNothing(text)) return notHere;
+  if (!replacesNothing(text)) return NOT_HERE;
   return staysAtOrigin(text)
     ? null
     : 'must lead to the server itself: "//" at its beginning or a backslash can be read as another host';
@@ -216,7 +216,7 @@ function problemOfUrl(text: string): string | null {
   }
   if (url.username !== "" || url.password !== "") return "must not hold credentials: put them into a secret header";
   if (url.hash !== "") return "must not have a fragment";
-  return replacesNothing(text) ? null : notHere;
+  return replacesNothing(text) ? null : NOT_HERE;
 }
 
 /** Told when the tool is registered, not when it fails to start. */

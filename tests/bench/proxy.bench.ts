@@ -11,7 +11,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { firstInherited } from "@toolyard/bridge/child/handover.ts";
+import { FIRST_INHERITED } from "@toolyard/bridge/child/handover.ts";
 import { bridgeCommand, handOver } from "@toolyard/bridge";
 import { startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
 import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
@@ -196,7 +196,7 @@ const bridgeSocket = join(directory, "bridge.sock");
 const listening = await listenForBridge({ host: "127.0.0.1", port: null }, { socket: bridgeSocket });
 start(
   process.execPath,
-  bridgeCommand({ listenFd: firstInherited + 1, command: process.execPath, args: [everything, "stdio"] }).args,
+  bridgeCommand({ listenFd: FIRST_INHERITED + 1, command: process.execPath, args: [everything, "stdio"] }).args,
   {},
   [
     JSON.stringify({

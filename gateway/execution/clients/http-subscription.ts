@@ -52,7 +52,7 @@ interface Stream {
   onAbort: () => void;
 }
 
-const operationId = "1";
+const OPERATION_ID = "1";
 /** The same as for an answer over HTTP. */
 const MAX_EVENT_BYTES = 32 * 1_048_576;
 /** For events that wait here while the client is slow: a few large ones take the room of many. */
@@ -113,7 +113,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       case MessageType.ConnectionAck: {
         clearTimeout(stream.deadline);
         const payload = `{"query":${JSON.stringify(request.query)},"variables":${variablesTextOf(request)}}`;
-        socket.send(`{"id":${JSON.stringify(operationId)},"type":"${MessageType.Subscribe}","payload":${payload}}`);
+        socket.send(`{"id":${JSON.stringify(OPERATION_ID)},"type":"${MessageType.Subscribe}","payload":${payload}}`);
         request.onOpen?.();
         return;
       }

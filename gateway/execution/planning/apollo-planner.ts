@@ -13,7 +13,7 @@ import type { FetchNode, PathSegment, PlanNode, RequiresSelection, Rewrite, Rewr
 import type { PlannerCore } from "./query-planner.ts";
 
 /** At most so many plans are compared for one operation: the best of those found is taken. */
-const maxEvaluatedPlans = 1_000;
+const MAX_EVALUATED_PLANS = 1_000;
 
 /** Apollo's planner: slower by an order of magnitude, but it never ends the process. */
 export function createApolloPlanner(options: { supergraphSdl: string }): PlannerCore {
@@ -22,7 +22,7 @@ export function createApolloPlanner(options: { supergraphSdl: string }): Planner
     supportedFeatures: new Set(understoodFeatures),
     validateSupergraph: false,
   });
-  const planner = new ApolloPlanner(supergraph, { debug: { maxEvaluatedPlans } });
+  const planner = new ApolloPlanner(supergraph, { debug: { maxEvaluatedPlans: MAX_EVALUATED_PLANS } });
   const apiSchema = supergraph.apiSchema();
   const labels = new Set(
     [...options.supergraphSdl.matchAll(/\boverrideLabel:\s*"([^"]+)"/g)].flatMap(([, label]) => label ?? []),

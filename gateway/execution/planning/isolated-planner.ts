@@ -133,9 +133,9 @@ function tooBusy(): ToolyardError {
   });
 }
 
-const maxFailures = 5;
-const windowMs = 60_000;
-const restMs = 30_000;
+const MAX_FAILURES = 5;
+const WINDOW_MS = 60_000;
+const REST_MS = 30_000;
 
 /** Whether a planner that died several times within a minute is left alone. */
 function createRest(now: () => number): { isOn(): boolean; addFailure(): void } {
@@ -145,10 +145,10 @@ function createRest(now: () => number): { isOn(): boolean; addFailure(): void } 
     isOn: () => now() < until,
     addFailure() {
       const time = now();
-      failures = [...failures.filter((earlier) => time - earlier < windowMs), time];
-      if (failures.length < maxFailures) return;
+      failures = [...failures.filter((earlier) => time - earlier < WINDOW_MS), time];
+      if (failures.length < MAX_FAILURES) return;
       failures = [];
-      until = time + restMs;
+      until = time + REST_MS;
     },
   };
 }

@@ -63,7 +63,7 @@ export interface MadeUpGraph {
 }
 
 /** Beyond so many objects lists have one item only. */
-const manyObjects = 2_000;
+const MANY_OBJECTS = 2_000;
 
 export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
   const { schema, supergraph, types, schemaOf, preferredTypes, number, wishes, breadth } = options;
@@ -112,7 +112,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
       .map((home) => possibleTypes(home.subgraph, home.field.namedType))
       .reduce((left, right) => left.filter((name) => right.includes(name)));
     // Some graph has objects there that only one subgraph has.
-    const own = asked && (number === ownTypesRun || shared.length === 0);
+    const own = asked && (number === OWN_TYPES_RUN || shared.length === 0);
     const found = own ? possibleTypes(asked.subgraph, asked.field.namedType) : shared;
     const sorted = [...found].sort((a, b) => Number(preferredTypes.has(b)) - Number(preferredTypes.has(a)));
     typesAt.set(place, sorted);
@@ -190,7 +190,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
       const isLast = level === listDepth;
       if (!isLast) return [list(level + 1, `${key}[0]`), list(level + 1, `${key}[1]`)];
       const rotated = sorted.map((_, i) => sorted[(i + turn) % sorted.length]);
-      const most = objects > manyObjects || depth > 2 ? 1 : depth > 1 ? Math.min(3, breadth) : breadth;
+      const most = objects > MANY_OBJECTS || depth > 2 ? 1 : depth > 1 ? Math.min(3, breadth) : breadth;
       const wanted: (string | undefined)[] = isComposite ? rotated.slice(0, most) : [undefined, undefined];
       const items = wanted.map((typeName, i) => {
         const isNull = (nullable[level] ?? false) && fateOf(hashOf(`${number} ${key}[${i}]`), true) === "null";
@@ -277,7 +277,7 @@ export function createMadeUpGraph(options: MadeUpGraphOptions): MadeUpGraph {
 }
 
 /** In this graph, places that several subgraphs have may have objects there that only the first one asked has. */
-const ownTypesRun = 2;
+const OWN_TYPES_RUN = 2;
 
 /** Whether all expected values are there as well. */
 export function covers(expected: unknown, given: unknown): boolean {

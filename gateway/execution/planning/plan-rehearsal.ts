@@ -49,8 +49,8 @@ export interface PlanRehearsalOptions {
   budgetMs?: number;
 }
 
-const leastRuns = 3;
-const mostRuns = 40;
+const MIN_RUNS = 3;
+const MAX_RUNS = 40;
 
 /**
  * Judges plans by running them over generated subgraphs (see made-up-graph.ts), and comparing with graphql-js's answer over
@@ -82,11 +82,11 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
     const breadth = request.operation.length < 10_000 ? 12 : request.operation.length < 50_000 ? 3 : 1;
     const seen: Run["seen"] = new Map();
     const aims = aimsOf(operation, schema);
-    for (let number = 0; number < mostRuns; number++) {
+    for (let number = 0; number < MAX_RUNS; number++) {
       if (number > 0 && performance.now() - began > budgetMs) break;
       // Every second graph has nulls and errors, which hide everything below them.
       const aim = number % 2 === 0 ? nextUnseen(aims, seen) : undefined;
-      if (number >= leastRuns && number % 2 === 0 && !aim) break;
+      if (number >= MIN_RUNS && number % 2 === 0 && !aim) break;
       const wishes = aim?.wishes ?? new Map<string, ReadonlySet<string>>();
       const graph = createMadeUpGraph({
         schema,

@@ -66,7 +66,7 @@ interface Worker {
   exited: Promise<void>;
 }
 
-const maxHeapMb = 512;
+const MAX_HEAP_MB = 512;
 
 export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   const { planner, supergraphSdl, planTimeoutMs, stepwiseTimeoutMs = 10_000, startTimeoutMs = 15_000, log } = options;
@@ -87,7 +87,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     const child = fork(fileURLToPath(new URL("./planner-process.ts", import.meta.url)), [planner], {
       // No secrets, no flags of this process, and no share in its terminal's signals: it ends when the channel does.
       env: compileCacheEnvironment(),
-      execArgv: [`--max-old-space-size=${maxHeapMb}`],
+      execArgv: [`--max-old-space-size=${MAX_HEAP_MB}`],
       detached: true,
       stdio: ["ignore", "ignore", "ignore", "ipc"],
     });

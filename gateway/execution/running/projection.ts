@@ -297,7 +297,7 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
       const what = `${type.name}.${name}`;
       result.push({
         responseKey,
-        dataKey: isDenied?.(type.name, name) ? neverInData : operation.dataKeyOf(first),
+        dataKey: isDenied?.(type.name, name) ? NEVER_IN_DATA : operation.dataKeyOf(first),
         typeName: noTypeName(responseKey),
         output: outputOf(field.type, inner, what),
       });
@@ -357,7 +357,7 @@ function createCompiler({ schema, operation, isTrue, isDenied }: ProjectionOptio
 }
 
 /** GraphQL has no empty names. */
-const neverInData = "";
+const NEVER_IN_DATA = "";
 
 /** Assigned to, it changes what an object inherits. */
 const PROTO = "__proto__";

@@ -145,7 +145,7 @@ function cleaner({ isVisible, hiddenTypes, machinery }: CleanerOptions) {
         const arguments_ = cleanAll(definition.arguments, ofVisibleType);
         if (!machinery.owns(definition.name.value)) return { ...definition, arguments: arguments_ };
         if (!machinery.isComposed(definition.name.value)) return null;
-        const locations = definition.locations.filter(({ value }) => executableLocations.has(value));
+        const locations = definition.locations.filter(({ value }) => EXECUTABLE_LOCATIONS.has(value));
         return locations.length > 0 ? { ...definition, arguments: arguments_, locations } : null;
       }
       case Kind.OBJECT_TYPE_DEFINITION:
@@ -187,7 +187,7 @@ function cleaner({ isVisible, hiddenTypes, machinery }: CleanerOptions) {
 }
 
 /** Where an operation may have a directive: the locations left when those of the schema are removed. */
-const executableLocations: ReadonlySet<string> = new Set([
+const EXECUTABLE_LOCATIONS: ReadonlySet<string> = new Set([
   DirectiveLocation.QUERY,
   DirectiveLocation.MUTATION,
   DirectiveLocation.SUBSCRIPTION,

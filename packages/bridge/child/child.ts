@@ -98,22 +98,22 @@ export function takeMessages(
 }
 
 /** A child that reads nothing is given up when this many bytes wait for it. */
-const maxUnreadBytes = 64 * 1024 * 1024;
+const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
 
 /** Time from stdin's end to SIGTERM, and from there to SIGKILL, in ms. */
-const stdinGraceMs = 700;
-const termGraceMs = 1_500;
+const STDIN_GRACE_MS = 700;
+const TERM_GRACE_MS = 1_500;
 /** Output may still be in the pipes when the process is gone; how long it is waited for. */
-const drainMs = 250;
-const maxLastLine = 500;
+const DRAIN_MS = 250;
+const MAX_LAST_LINE = 500;
 /** Characters kept of a line until the end, when secrets are hidden in it and it is cut. */
-const maxKeptLine = 64 * 1024;
+const MAX_KEPT_LINE = 64 * 1024;
 /** "TypeError: …", "urllib.error.URLError: …", "Error [ERR_MODULE_NOT_FOUND]: …" */
-const errorLine = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
+const ERROR_LINE = /^[\w.]*(Error|Exception)( \[\w+\])?: /;
 /** The first line of npm and npx that names the error: after a code, before advice and the path of their log. */
-const npmErrorLine = /^npm (?:error|ERR!) +(?!(?:code|errno|syscall|path|dest|command) |A complete log of )\S/;
-const stackLines = 30;
-const startOfMessage = /^\s*[{[]/;
+const NPM_ERROR_LINE = /^npm (?:error|ERR!) +(?!(?:code|errno|syscall|path|dest|command) |A complete log of )\S/;
+const STACK_LINES = 30;
+const START_OF_MESSAGE = /^\s*[{[]/;
 
 function describe(code: number | null, signal: string | null): string {
   return signal === null ? `the server exited with code ${code ?? "unknown"}` : `the server was killed by ${signal}`;
@@ -165,7 +165,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
   /** Output that is not a message, for people. */
   function printed(line: string): void {
     const text = line.trim();
-    if (text !== "") lastPrinted = text.slice(0, maxKeptLine);
+    if (text !== "") lastPrinted = text.slice(0, MAX_KEPT_LINE);
     if (stdoutGate.admits(line.length)) log.write("STDOUT", line);
   }
 
@@ -174,7 +174,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     watch: createLongMessage,
     onLine(line) {
       // A failed parse takes long, in a flood of lines that are not messages.
-      if (!startOfMessage.test(line)) return printed(line);
+      if (!START_OF_MESSAGE.test(line)) return printed(line);
       takeMessages(line, mask, (message, raw) => handler?.onMessage(message, raw), printed);
     },
     onOverflow: (long) => refuseLong(long),
@@ -197,18 +197,18 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     maxBytes: 1024 * 1024,
     onLine(line) {
       const text = line.trim();
-      if (npmErrorLine.test(text) ? !npmErrorLine.test(lastError ?? "") : errorLine.test(text)) {
-        lastError = text.slice(0, maxKeptLine);
+      if (NPM_ERROR_LINE.test(text) ? !NPM_ERROR_LINE.test(lastError ?? "") : ERROR_LINE.test(text)) {
+        lastError = text.slice(0, MAX_KEPT_LINE);
         sinceError = 0;
       } else sinceError += 1;
-      if (text !== "") lastLine = text.slice(0, maxKeptLine);
+      if (text !== "") lastLine = text.slice(0, MAX_KEPT_LINE);
       if (stderrGate.admits(line.length)) log.write("STDERR", line);
     },
     onOverflow: () => log.write("SYSTEM", "a line on the server's stderr was over 1 MiB and is left out"),
   });
 
   function shorten(line: string): string {
-    return mask.text(line).slice(0, maxLastLine);
+    return mask.text(line).slice(0, MAX_LAST_LINE);
   }
 
   function finish(code: number | null, signalName: string | null): void {
@@ -217,7 +217,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     stdout.end();
     stderr.end();
     // Node ends an uncaught error with its stack and its version; the line that names the error tells more.
-    if (lastError !== null && sinceError <= stackLines) lastLine = lastError;
+    if (lastError !== null && sinceError <= STACK_LINES) lastLine = lastError;
     const words = shorten(lastLine);
     end = { code, signal: signalName, reason: fault ?? describe(code, signalName), words };
     child.stdout.destroy();
@@ -243,7 +243,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
 
   function write(text: string): void {
     if (end !== null || closing) return;
-    if (child.stdin.writableLength + outgoing.length > maxUnreadBytes) {
+    if (child.stdin.writableLength + outgoing.length > MAX_UNREAD_BYTES) {
       fault = "the server does not read its input and was stopped";
       signal("SIGKILL");
       return;
@@ -259,7 +259,7 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
     stdoutGate.open();
     stderrGate.open();
     if (timer !== null) clearTimeout(timer);
-    timer = setTimeout(() => finish(code, signalName), drainMs);
+    timer = setTimeout(() => finish(code, signalName), DRAIN_MS);
   }
 
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
@@ -306,8 +306,8 @@ export function createChild(options: ChildOptions & { spawned: SpawnedProcess })
           child.stdin.end();
           timer = setTimeout(() => {
             signal("SIGTERM");
-            timer = setTimeout(() => signal("SIGKILL"), termGraceMs);
-          }, stdinGraceMs);
+            timer = setTimeout(() => signal("SIGKILL"), TERM_GRACE_MS);
+          }, STDIN_GRACE_MS);
         }
       }
       return gone;

@@ -6,15 +6,15 @@ export interface Crashes {
   wait(caller: string): { reason: string; seconds: number } | null;
 }
 
-const firstDelayMs = 250;
-const longestDelayMs = 10_000;
+const FIRST_DELAY_MS = 250;
+const MAX_DELAY_MS = 10_000;
 /** How long until failures without another one are forgotten. */
-const forgottenAfterMs = 60_000;
-const maxCallers = 1_000;
+const FORGOTTEN_AFTER_MS = 60_000;
+const MAX_CALLERS = 1_000;
 
 /** How long to wait after that many failures in a row. */
 export function delayAfter(failures: number): number {
-  return Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures - 1, 10));
+  return Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 10));
 }
 
 export function createCrashes(options: { now: () => number }): Crashes {
@@ -25,11 +25,11 @@ export function createCrashes(options: { now: () => number }): Crashes {
   return {
     count(caller, reason) {
       const before = counted.get(caller);
-      const isFresh = before === undefined || now() - before.at > forgottenAfterMs;
+      const isFresh = before === undefined || now() - before.at > FORGOTTEN_AFTER_MS;
       counted.delete(caller);
       counted.set(caller, { times: isFresh ? 1 : before.times + 1, reason, at: now() });
       const [oldest] = counted.keys();
-      if (counted.size > maxCallers && oldest !== undefined) counted.delete(oldest);
+      if (counted.size > MAX_CALLERS && oldest !== undefined) counted.delete(oldest);
     },
     wait(caller) {
       const entry = counted.get(caller);

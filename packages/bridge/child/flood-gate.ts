@@ -12,10 +12,10 @@ export interface FloodGate {
   open(): void;
 }
 
-const windowMs = 1_000;
-const maxLogged = 1_000;
-const maxRead = 20_000;
-const maxCharacters = 4 * 1024 * 1024;
+const WINDOW_MS = 1_000;
+const MAX_LOGGED = 1_000;
+const MAX_READ = 20_000;
+const MAX_CHARACTERS = 4 * 1024 * 1024;
 
 /** `onLeftOut` is called after each second in which lines were left out. */
 export function createFloodGate(options: { stream: Readable; onLeftOut: (lines: number) => void }): FloodGate {
@@ -28,7 +28,7 @@ export function createFloodGate(options: { stream: Readable; onLeftOut: (lines: 
   function nextWindow(): void {
     if (timer !== null) clearTimeout(timer);
     timer = null;
-    const leftOut = lines - maxLogged;
+    const leftOut = lines - MAX_LOGGED;
     lines = 0;
     characters = 0;
     if (leftOut > 0) onLeftOut(leftOut);
@@ -40,10 +40,10 @@ export function createFloodGate(options: { stream: Readable; onLeftOut: (lines: 
       lines += 1;
       characters += length;
       if (!isOpen) {
-        timer ??= setTimeout(nextWindow, windowMs);
-        if (lines > maxRead || characters > maxCharacters) stream.pause();
+        timer ??= setTimeout(nextWindow, WINDOW_MS);
+        if (lines > MAX_READ || characters > MAX_CHARACTERS) stream.pause();
       }
-      return lines <= maxLogged;
+      return lines <= MAX_LOGGED;
     },
     open() {
       isOpen = true;

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
  * environment can make the loader, Node or a shell run code, so only the launch's own program is started with it.
  * It comes by pipes that the program inherits, from this descriptor on.
  */
-export const firstInherited = 3;
+export const FIRST_INHERITED = 3;
 
 /** The values that a bridge inherits. */
 export interface Handover {
@@ -45,7 +45,7 @@ export function pipesFor(count: number): "pipe"[] {
 export function handOver(child: ChildProcess, inherited: readonly (string | number)[]): void {
   for (const [at, text] of inherited.entries()) {
     if (typeof text === "number") continue;
-    const pipe = child.stdio[firstInherited + at] as Writable; // `pipesFor` made it one
+    const pipe = child.stdio[FIRST_INHERITED + at] as Writable; // `pipesFor` made it one
     // A child that ended first tells so by its exit.
     pipe.on("error", () => undefined);
     // Reading is not its purpose, and it would be open until the child ends.
@@ -58,8 +58,8 @@ export function handOver(child: ChildProcess, inherited: readonly (string | numb
  * @throws Error when nothing was handed over, or not all of it.
  */
 export function takeHandover(): Handover {
-  const text = readFileSync(firstInherited, "utf8");
-  closeSync(firstInherited);
+  const text = readFileSync(FIRST_INHERITED, "utf8");
+  closeSync(FIRST_INHERITED);
   // Written by `handOver` alone, and no JSON unless it is all there.
   return JSON.parse(text) as Handover;
 }

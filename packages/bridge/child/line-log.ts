@@ -9,7 +9,7 @@ export interface LineLog {
 }
 
 /** Longest text of one log line, in characters (16 KiB). */
-export const maxLogText = 16 * 1024;
+export const MAX_LOG_TEXT = 16 * 1024;
 
 export interface LogLine {
   /** Epoch ms. */
@@ -44,7 +44,7 @@ export function createLineLog(
     write(stream, given) {
       const text = hide(given);
       const kept =
-        text.length > maxLogText ? `${text.slice(0, maxLogText)}… (truncated, ${text.length} characters)` : text;
+        text.length > MAX_LOG_TEXT ? `${text.slice(0, MAX_LOG_TEXT)}… (truncated, ${text.length} characters)` : text;
       write(printLine({ at: now(), stream, text: kept }, key));
     },
   };

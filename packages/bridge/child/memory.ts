@@ -17,14 +17,14 @@ export interface MemoryOptions {
 }
 
 /** A child's assumed size while none is known, and the reserve that stays free. */
-const typicalBytes = 32 * 1024 * 1024;
-const typicalTasks = 12;
-const reserveBytes = 64 * 1024 * 1024;
+const TYPICAL_BYTES = 32 * 1024 * 1024;
+const TYPICAL_TASKS = 12;
+const RESERVE_BYTES = 64 * 1024 * 1024;
 /** Servers grow while they work. */
-const usableShare = 0.9;
+const USABLE_SHARE = 0.9;
 /** A look takes system calls for each process of the machine: in between, children started since are estimated. */
-const keptMs = 1_000;
-const pageBytes = 4_096;
+const KEPT_MS = 1_000;
+const PAGE_BYTES = 4_096;
 
 export function createMemory(options: MemoryOptions): Memory {
   const { now, limitBytes, limitTasks, available = () => process.availableMemory() } = options;
@@ -34,17 +34,17 @@ export function createMemory(options: MemoryOptions): Memory {
 
   return {
     room(groups) {
-      if (Math.abs(now() - lookedAt) >= keptMs) {
+      if (Math.abs(now() - lookedAt) >= KEPT_MS) {
         used = usageOf(new Set(groups));
         looked = groups.length;
         lookedAt = now();
       }
-      const bytes = Math.max(typicalBytes, used.bytes / Math.max(1, looked));
-      const tasks = Math.max(typicalTasks, used.tasks / Math.max(1, looked));
+      const bytes = Math.max(TYPICAL_BYTES, used.bytes / Math.max(1, looked));
+      const tasks = Math.max(TYPICAL_TASKS, used.tasks / Math.max(1, looked));
       const fitting = Math.min(
-        (available() - reserveBytes) / bytes,
-        limitBytes === null ? Infinity : (limitBytes * usableShare - used.ownBytes - used.bytes) / bytes,
-        limitTasks === null ? Infinity : (limitTasks * usableShare - used.ownTasks - used.tasks) / tasks,
+        (available() - RESERVE_BYTES) / bytes,
+        limitBytes === null ? Infinity : (limitBytes * USABLE_SHARE - used.ownBytes - used.bytes) / bytes,
+        limitTasks === null ? Infinity : (limitTasks * USABLE_SHARE - used.ownTasks - used.tasks) / tasks,
       );
       // Children that ended meanwhile make room, too.
       return Math.max(0, Math.floor(fitting) + looked - groups.length);
@@ -71,7 +71,7 @@ function usageOf(groups: ReadonlySet<number>): Usage {
       const isOwn = pid === process.pid;
       if (!isOwn && !groups.has(Number(fields[2]))) continue;
       const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, "latin1").split(" ").map(Number);
-      const bytes = (resident - shared) * pageBytes;
+      const bytes = (resident - shared) * PAGE_BYTES;
       const tasks = Number(fields[17]);
       if (isOwn) Object.assign(usage, { ownBytes: bytes, ownTasks: tasks });
       else {

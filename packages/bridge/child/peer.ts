@@ -91,7 +91,7 @@ export class PeerError extends Error {
   override readonly name = "PeerError";
 }
 
-const ownIdPrefix = "toolyard-bridge:";
+const OWN_ID_PREFIX = "toolyard-bridge:";
 
 /** The id that the child knows it by, as it was sent there. */
 function wireIdText({ wireId, clientId, idText }: Call): string {
@@ -283,7 +283,7 @@ export function createPeer(options: {
     },
     ask(method, params, timeoutMs) {
       if (child.end !== null) return Promise.reject(new PeerError(child.end.reason));
-      const id = `${ownIdPrefix}${randomUUID()}`;
+      const id = `${OWN_ID_PREFIX}${randomUUID()}`;
       return new Promise((resolve, reject) => {
         const timer =
           timeoutMs === null

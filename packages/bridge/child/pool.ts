@@ -70,8 +70,8 @@ export class Unavailable extends Error {
 }
 
 /** A child that ends sooner than this after its start counts as "exits at once" (ms). */
-const soonMs = 5_000;
-const spareDelayMs = 1_000;
+const SOON_MS = 5_000;
+const SPARE_DELAY_MS = 1_000;
 
 export interface PoolOptions {
   launch: Launch | OpenChild;
@@ -112,7 +112,7 @@ export function createPool(options: PoolOptions): Pool {
     users.delete(child.pid ?? 0);
     if (child.closing || closed) return;
     log.write("SYSTEM", inFull(end));
-    const soon = now() - child.startedAt < soonMs;
+    const soon = now() - child.startedAt < SOON_MS;
     const isNoServer = !proved && end.words === "" && child.printed !== "";
     const reason = proved
       ? end.reason
@@ -153,7 +153,7 @@ export function createPool(options: PoolOptions): Pool {
       } catch (error) {
         log.write("SYSTEM", `cannot start a spare server: ${String(error)}`);
       }
-    }, spareDelayMs);
+    }, SPARE_DELAY_MS);
     spareTimer.unref();
   }
 

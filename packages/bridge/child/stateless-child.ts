@@ -1,6 +1,6 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { Child, ChildEnd, ChildHandler } from "./child.ts";
-import { metaKey, sessionVersions, statelessVersion } from "../protocol/era.ts";
+import { metaKey, SESSION_VERSIONS, STATELESS_VERSION } from "../protocol/era.ts";
 import { code, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { findValues, lastText, printFrom, replaceValues } from "../protocol/json-splice.ts";
 
@@ -26,9 +26,9 @@ interface Leg {
   responses: Map<string, string>;
 }
 
-const maxRounds = 10;
+const MAX_ROUNDS = 10;
 /** Pause before a leg that carries no input, as in the SDK's own driver (ms). */
-const emptyRoundMs = 250;
+const EMPTY_ROUND_MS = 250;
 
 export function adaptStatelessChild(child: Child): Child {
   let handler: ChildHandler | null = null;
@@ -70,7 +70,7 @@ export function adaptStatelessChild(child: Child): Child {
       ...params,
       _meta: {
         ...metaOf(params),
-        [metaKey.protocolVersion]: statelessVersion,
+        [metaKey.protocolVersion]: STATELESS_VERSION,
         [metaKey.clientCapabilities]: clientCapabilities,
         ...(clientInfo === undefined ? {} : { [metaKey.clientInfo]: clientInfo }),
         ...(logLevel === null ? {} : { [metaKey.logLevel]: logLevel }),
@@ -181,11 +181,11 @@ export function adaptStatelessChild(child: Child): Child {
   function needInput(leg: Leg, result: Record<string, unknown>, raw: string): void {
     leg.rounds += 1;
     leg.requestState = typeof result.requestState === "string" ? result.requestState : undefined;
-    if (leg.rounds > maxRounds) {
+    if (leg.rounds > MAX_ROUNDS) {
       emit({
         jsonrpc: "2.0",
         id: leg.original.id ?? null,
-        error: { code: code.internalError, message: `the server still required input after ${maxRounds} rounds` },
+        error: { code: code.internalError, message: `the server still required input after ${MAX_ROUNDS} rounds` },
       });
       return;
     }
@@ -194,7 +194,7 @@ export function adaptStatelessChild(child: Child): Child {
       const pause = setTimeout(() => {
         pauses.delete(pause);
         goOn(leg);
-      }, emptyRoundMs);
+      }, EMPTY_ROUND_MS);
       pauses.add(pause);
       return;
     }
@@ -235,7 +235,7 @@ export function adaptStatelessChild(child: Child): Child {
       }
       serverCapabilities = isObject(result.capabilities) ? result.capabilities : {};
       const offered = {
-        protocolVersion: sessionVersions[0],
+        protocolVersion: SESSION_VERSIONS[0],
         capabilities: serverCapabilities,
         serverInfo: metaOf(result)?.[metaKey.serverInfo] ?? { name: "unnamed", version: "0" },
         ...(typeof result.instructions === "string" ? { instructions: result.instructions } : {}),

@@ -17,10 +17,10 @@ export interface ToolNotes {
   forget(): void;
 }
 
-const keepMs = 30_000;
+const KEEP_MS = 30_000;
 /** A missing tool may have been added; but a client that makes names up must not double the server's work. */
-const retryMs = 1_000;
-const maxPages = 100;
+const RETRY_MS = 1_000;
+const MAX_PAGES = 100;
 
 export function needsTask(tool: Record<string, unknown>): boolean {
   return isObject(tool.execution) && tool.execution.taskSupport === "required";
@@ -38,7 +38,7 @@ export function createToolNotes(options: {
   async function load(): Promise<Map<string, ToolNote>> {
     const notes = new Map<string, ToolNote>();
     let cursor: string | undefined;
-    for (let page = 0; page < maxPages; page += 1) {
+    for (let page = 0; page < MAX_PAGES; page += 1) {
       const { result } = await list(cursor);
       if (!isObject(result) || !Array.isArray(result.tools)) break;
       for (const tool of result.tools) {
@@ -62,7 +62,7 @@ export function createToolNotes(options: {
 
   return {
     async find(name) {
-      return (await current(keepMs)).get(name) ?? (await current(retryMs)).get(name);
+      return (await current(KEEP_MS)).get(name) ?? (await current(RETRY_MS)).get(name);
     },
     forget() {
       loaded = null;

@@ -7,7 +7,7 @@ import {
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { checkStateless, classify, type RequestHeaders, sessionVersions, statelessVersion } from "./era.ts";
+import { checkStateless, classify, type RequestHeaders, SESSION_VERSIONS, STATELESS_VERSION } from "./era.ts";
 
 /** Our own classification is held to the official SDK's: same era, same status and code for what is refused. */
 
@@ -169,7 +169,7 @@ test("the headers of a stateless request are checked as the SDK's handler checks
 });
 
 test("the versions served are those of the SDK", () => {
-  expect([...sessionVersions].sort()).toEqual(
-    [...SUPPORTED_PROTOCOL_VERSIONS].filter((known) => known < statelessVersion).sort(),
+  expect([...SESSION_VERSIONS].sort()).toEqual(
+    [...SUPPORTED_PROTOCOL_VERSIONS].filter((known) => known < STATELESS_VERSION).sort(),
   );
 });

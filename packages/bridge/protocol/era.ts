@@ -8,9 +8,9 @@ import { decodeHeader } from "./param-headers.ts";
  * here because importing the SDK costs every bridge 35 MB and 130 ms of start, and every request several zod parses.
  */
 
-export const statelessVersion = "2026-07-28";
+export const STATELESS_VERSION = "2026-07-28";
 /** Versions of the session era that a client may name in `MCP-Protocol-Version`, newest first. */
-export const sessionVersions: readonly string[] = [
+export const SESSION_VERSIONS: readonly string[] = [
   "2025-11-25",
   "2025-06-18",
   "2025-03-26",
@@ -28,7 +28,7 @@ export const metaKey = {
 } as const;
 
 /** Least to most severe. */
-export const logLevels: readonly string[] = [
+export const LOG_LEVELS: readonly string[] = [
   "debug",
   "info",
   "notice",
@@ -61,14 +61,14 @@ export type Classified =
   | { era: "stateless"; message: Message }
   | Refusal;
 
-const maxBatch = 100;
+const MAX_BATCH = 100;
 
 function trim(value: string | undefined): string | undefined {
   return value?.replace(/^[ \t]+|[ \t]+$/g, "");
 }
 
 function isModern(version: string): boolean {
-  return version >= statelessVersion;
+  return version >= STATELESS_VERSION;
 }
 
 function refusal(id: Id | null, errorCode: number, message: string, data?: unknown): Refusal {
@@ -103,7 +103,7 @@ function envelopeProblem(meta: Record<string, unknown>): { key: string; problem:
       return { key: `${metaKey.clientCapabilities}.${name}`, problem: "expected an object" };
   }
   const level = meta[metaKey.logLevel];
-  if (level !== undefined && (typeof level !== "string" || !logLevels.includes(level)))
+  if (level !== undefined && (typeof level !== "string" || !LOG_LEVELS.includes(level)))
     return { key: metaKey.logLevel, problem: "expected a logging level" };
   return null;
 }
@@ -122,8 +122,8 @@ function readRequestBody(value: unknown): Message | null {
 
 function classifyBatch(items: unknown[]): Classified {
   if (items.length === 0) return refusal(null, code.invalidRequest, "Bad Request: empty JSON-RPC batch");
-  if (items.length > maxBatch)
-    return refusal(null, code.invalidRequest, `Bad Request: a batch holds at most ${maxBatch} messages`);
+  if (items.length > MAX_BATCH)
+    return refusal(null, code.invalidRequest, `Bad Request: a batch holds at most ${MAX_BATCH} messages`);
   const messages: Message[] = [];
   for (const item of items) {
     const message = readRequestBody(item);
@@ -132,7 +132,7 @@ function classifyBatch(items: unknown[]): Classified {
       return refusal(
         null,
         code.invalidRequest,
-        `Bad Request: JSON-RPC batches may not contain requests for protocol revision ${statelessVersion} or later`,
+        `Bad Request: JSON-RPC batches may not contain requests for protocol revision ${STATELESS_VERSION} or later`,
       );
     }
     if (message === null)
@@ -166,7 +166,7 @@ function classifyRequest(message: Message, headers: RequestHeaders): Classified 
       return refusal(
         id,
         code.invalidParams,
-        `Invalid _meta envelope for protocol revision ${statelessVersion}: ${problem.key}: ${problem.problem}`,
+        `Invalid _meta envelope for protocol revision ${STATELESS_VERSION}: ${problem.key}: ${problem.problem}`,
         { envelope: problem },
       );
     }
@@ -213,7 +213,7 @@ function classifyNotification(message: Message, headers: RequestHeaders): Classi
     return refusal(
       null,
       code.invalidParams,
-      `Invalid _meta envelope for protocol revision ${statelessVersion}: ${problem.key}: ${problem.problem}`,
+      `Invalid _meta envelope for protocol revision ${STATELESS_VERSION}: ${problem.key}: ${problem.problem}`,
       { envelope: problem },
     );
   }
@@ -265,10 +265,10 @@ const nameSource: Readonly<Record<string, string>> = {
 export function checkStateless(message: Message, given: RequestHeaders): Refusal | null {
   const id = message.id ?? null;
   const claimed = metaOf(message.params)?.[metaKey.protocolVersion] ?? trim(given.protocolVersion);
-  if (claimed !== statelessVersion) {
+  if (claimed !== STATELESS_VERSION) {
     const requested = typeof claimed === "string" ? claimed : "unknown";
     return refusal(id, code.unsupportedProtocolVersion, `Unsupported protocol version: ${requested}`, {
-      supported: [statelessVersion],
+      supported: [STATELESS_VERSION],
       requested,
     });
   }
@@ -278,7 +278,7 @@ export function checkStateless(message: Message, given: RequestHeaders): Refusal
     return mismatch(
       id,
       "(missing)",
-      `the body envelope names protocol version ${statelessVersion} but the required MCP-Protocol-Version header is absent`,
+      `the body envelope names protocol version ${STATELESS_VERSION} but the required MCP-Protocol-Version header is absent`,
     );
   }
   if (given.method === undefined)

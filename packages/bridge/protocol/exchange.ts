@@ -23,16 +23,16 @@ export interface Exchange {
 }
 
 /** A client that does not read is given up when this many bytes wait for it; … */
-const maxUnsentBytes = 32 * 1024 * 1024;
+const MAX_UNSENT_BYTES = 32 * 1024 * 1024;
 /** … and the one for which most wait, when this many wait for all clients of the process together, since they share its memory. */
-const maxUnsentInAll = 256 * 1024 * 1024;
+const MAX_UNSENT_IN_ALL = 256 * 1024 * 1024;
 /** The exchange for which the most waits. */
-const slowBytes = 1024 * 1024;
+const SLOW_BYTES = 1024 * 1024;
 const slow = new Set<Exchange>();
 
 function leaveRoom(exchange: Exchange): void {
   const { response } = exchange;
-  if (response.writableLength < slowBytes) return;
+  if (response.writableLength < SLOW_BYTES) return;
   if (!slow.has(exchange)) response.once("close", () => slow.delete(exchange));
   slow.add(exchange);
   let all = 0;
@@ -41,7 +41,7 @@ function leaveRoom(exchange: Exchange): void {
     all += one.response.writableLength;
     if (one.response.writableLength > most.response.writableLength) most = one;
   }
-  if (all <= maxUnsentInAll) return;
+  if (all <= MAX_UNSENT_IN_ALL) return;
   slow.delete(most);
   most.ended = true;
   most.response.destroy();
@@ -49,8 +49,8 @@ function leaveRoom(exchange: Exchange): void {
 
 /** For requests whose numbers JavaScript prints differently: the written form of ids and progress tokens, by JavaScript's form. */
 const digits = new WeakMap<ServerResponse, Map<string, string>>();
-const idPlaces = [["id"], ["params", "progressToken"]];
-const subscriptionPlaces = ["params", "result"].map((part) => [part, "_meta", metaKey.subscriptionId]);
+const ID_PLACES = [["id"], ["params", "progressToken"]];
+const SUBSCRIPTION_PLACES = ["params", "result"].map((part) => [part, "_meta", metaKey.subscriptionId]);
 
 /** Makes answers to this request repeat its id and progress token as it wrote them. @param text The request's. */
 export function keepDigits(response: ServerResponse, message: Message, text: string): void {
@@ -73,7 +73,7 @@ export function keepDigits(response: ServerResponse, message: Message, text: str
 function withDigits(response: ServerResponse, json: string): string {
   const known = digits.get(response);
   if (known === undefined) return json;
-  const edits = [...idPlaces, ...subscriptionPlaces].flatMap((path) =>
+  const edits = [...ID_PLACES, ...SUBSCRIPTION_PLACES].flatMap((path) =>
     findValues(json, path).flatMap((span) => {
       const written = known.get(json.slice(span.start, span.end));
       return written === undefined ? [] : [{ spans: [span], text: written }];
@@ -116,7 +116,7 @@ export function openStream(exchange: Exchange): void {
 
 function writeEvent(exchange: Exchange, json: string): void {
   const { response } = exchange;
-  if (response.writableLength > maxUnsentBytes) {
+  if (response.writableLength > MAX_UNSENT_BYTES) {
     exchange.ended = true;
     response.destroy();
     return;

@@ -2,7 +2,7 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 import { itemsOf, membersOf } from "./json-splice.ts";
 
 /** A message is judged by its own members, those of its params, and those of their `_meta`. */
-const judgedDepth = 3;
+const JUDGED_DEPTH = 3;
 
 /**
  * JSON.parse that keeps the keys by which messages are judged as they are written. V8 (Node 24.21) takes a key that is spelled
@@ -12,7 +12,7 @@ const judgedDepth = 3;
  */
 export function parseJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  return /\\[u/]/.test(text) ? withTrueKeys(value, text, judgedDepth) : value;
+  return /\\[u/]/.test(text) ? withTrueKeys(value, text, JUDGED_DEPTH) : value;
 }
 
 function withTrueKeys(value: unknown, text: string, depth: number): unknown {

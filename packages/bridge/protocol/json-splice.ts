@@ -12,8 +12,8 @@ export interface Span {
   readonly end: number;
 }
 
-const quote = 0x22;
-const backslash = 0x5c;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
 function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
@@ -30,7 +30,7 @@ function endOfString(text: string, start: number): number {
   let end = text.indexOf('"', start + 1);
   while (end !== -1) {
     let before = end - 1;
-    while (text.charCodeAt(before) === backslash) before -= 1;
+    while (text.charCodeAt(before) === BACKSLASH) before -= 1;
     if ((end - before) % 2 === 1) return end + 1;
     end = text.indexOf('"', end + 1);
   }
@@ -50,7 +50,7 @@ function endOfValue(text: string, start: number): number {
   let at = start;
   while (at < text.length) {
     const code = text.charCodeAt(at);
-    if (code === quote) {
+    if (code === QUOTE) {
       at = endOfString(text, at);
       if (at === -1) return -1;
       continue;
@@ -84,7 +84,7 @@ function eachMember(
 ): void {
   if (text[start] !== "{") return;
   let at = skipSpace(text, start + 1);
-  while (text.charCodeAt(at) === quote) {
+  while (text.charCodeAt(at) === QUOTE) {
     const keyStart = at;
     const keyEnd = endOfString(text, at);
     if (keyEnd === -1) return;

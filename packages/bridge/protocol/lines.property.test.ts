@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { createLineSplitter } from "./lines.ts";
-import { createLineLog, maxLogText } from "../child/line-log.ts";
+import { createLineLog, MAX_LOG_TEXT } from "../child/line-log.ts";
 
 function split(chunks: Uint8Array[], maxBytes: number): { lines: string[]; overflows: number } {
   const lines: string[] = [];
@@ -54,9 +54,9 @@ test("a log line is one bounded line of JSON", () => {
   createLineLog(
     (line) => written.push(line),
     () => 5,
-  ).write("STDERR", `a\nb${"x".repeat(2 * maxLogText)}`);
+  ).write("STDERR", `a\nb${"x".repeat(2 * MAX_LOG_TEXT)}`);
   expect(written.length).toBe(1);
   expect(written[0]?.split("\n").length).toBe(2);
   const { at, stream, text } = JSON.parse(written[0] ?? "");
-  expect([at, stream, text.length < maxLogText + 60, text.includes("truncated")]).toEqual([5, "STDERR", true, true]);
+  expect([at, stream, text.length < MAX_LOG_TEXT + 60, text.includes("truncated")]).toEqual([5, "STDERR", true, true]);
 });

@@ -21,8 +21,8 @@ export interface LineSplitterOptions<Watched extends Overflow> {
   watch?: () => Watched;
 }
 
-const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
 
 export function createLineSplitter<Watched extends Overflow = Overflow>(
   options: LineSplitterOptions<Watched>,
@@ -34,7 +34,7 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
   let watched: Watched | null = null;
 
   function emit(bytes: Buffer): void {
-    const end = bytes.length > 0 && bytes[bytes.length - 1] === carriageReturn ? bytes.length - 1 : bytes.length;
+    const end = bytes.length > 0 && bytes[bytes.length - 1] === CARRIAGE_RETURN ? bytes.length - 1 : bytes.length;
     if (end > 0) onLine(bytes.toString("utf8", 0, end));
   }
 
@@ -57,7 +57,7 @@ export function createLineSplitter<Watched extends Overflow = Overflow>(
     push(chunk) {
       let start = 0;
       while (start < chunk.length) {
-        const at = chunk.indexOf(lineFeed, start);
+        const at = chunk.indexOf(LINE_FEED, start);
         const end = at === -1 ? chunk.length : at;
         const part = chunk.subarray(start, end);
         if (!skipping && held + part.length > maxBytes) skip();

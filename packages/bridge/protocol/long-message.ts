@@ -10,14 +10,14 @@ export interface LongMessage extends Overflow {
   readonly hasMethod: boolean;
 }
 
-const quote = 0x22;
-const backslash = 0x5c;
-const colon = 0x3a;
-const comma = 0x2c;
-const opening: readonly number[] = [0x7b, 0x5b];
-const closing: readonly number[] = [0x7d, 0x5d];
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OPENING: readonly number[] = [0x7b, 0x5b];
+const CLOSING: readonly number[] = [0x7d, 0x5d];
 /** The longest id that is answered. */
-const maxScalarBytes = 1_024;
+const MAX_SCALAR_BYTES = 1_024;
 
 export function createLongMessage(): LongMessage {
   let depth = 0;
@@ -33,7 +33,7 @@ export function createLongMessage(): LongMessage {
 
   function keep(bytes: Buffer, from: number, to: number): void {
     if (depth !== 1 || (isValue && key !== "id")) return;
-    if (text.length + to - from > maxScalarBytes) isTextTooLong = true;
+    if (text.length + to - from > MAX_SCALAR_BYTES) isTextTooLong = true;
     // Ids with other characters were not given by the bridge; those of clients are compared as they were sent.
     else text += bytes.toString("latin1", from, to);
   }
@@ -63,13 +63,13 @@ export function createLongMessage(): LongMessage {
         const byte = bytes[at] as number; // within the bounds
         if (isInString) {
           if (isEscaped) isEscaped = false;
-          else if (byte === backslash) isEscaped = true;
-          else if (byte === quote) isInString = false;
-        } else if (byte === quote) isInString = true;
-        else if (opening.includes(byte)) {
+          else if (byte === BACKSLASH) isEscaped = true;
+          else if (byte === QUOTE) isInString = false;
+        } else if (byte === QUOTE) isInString = true;
+        else if (OPENING.includes(byte)) {
           depth += 1;
           if (depth === 1) from = at + 1;
-        } else if (closing.includes(byte)) {
+        } else if (CLOSING.includes(byte)) {
           if (depth === 1) {
             keep(bytes, from, at);
             take();
@@ -79,11 +79,11 @@ export function createLongMessage(): LongMessage {
             text = "";
             from = at + 1;
           }
-        } else if (depth === 1 && (byte === colon || byte === comma)) {
+        } else if (depth === 1 && (byte === COLON || byte === COMMA)) {
           keep(bytes, from, at);
           take();
           from = at + 1;
-          isValue = byte === colon;
+          isValue = byte === COLON;
         }
       }
       keep(bytes, from, bytes.length);

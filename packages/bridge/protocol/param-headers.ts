@@ -13,13 +13,13 @@ export interface HeaderDeclaration {
   readonly type: string;
 }
 
-const prefix = "Mcp-Param-";
-const annotation = "x-mcp-header";
-const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const decimal = /^-?\d+(\.\d+)?$/;
+const PREFIX = "Mcp-Param-";
+const ANNOTATION = "x-mcp-header";
+const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** `number` makes a declaration invalid for clients, yet servers check the headers of those who send them. */
-const types: readonly string[] = ["string", "integer", "boolean", "number"];
-const outOfReach: readonly string[] = [
+const PRIMITIVE_TYPES: readonly string[] = ["string", "integer", "boolean", "number"];
+const OUT_OF_REACH: readonly string[] = [
   "items",
   "prefixItems",
   "contains",
@@ -35,9 +35,9 @@ const outOfReach: readonly string[] = [
   "then",
   "else",
 ];
-const outOfReachByName: readonly string[] = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
+const OUT_OF_REACH_BY_NAME: readonly string[] = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
 /** Schemas nest as deep as a server likes; annotations below this depth are ignored. */
-const maxDepth = 100;
+const MAX_DEPTH = 100;
 
 /** The parameters of a tool that headers repeat. None when one of the declarations is invalid: the tool has then no valid one. */
 export function headerDeclarations(inputSchema: unknown): HeaderDeclaration[] {
@@ -46,19 +46,19 @@ export function headerDeclarations(inputSchema: unknown): HeaderDeclaration[] {
 
   function isValid(schema: unknown, path: readonly string[], reachable: boolean, depth: number): boolean {
     if (Array.isArray(schema)) return schema.every((branch) => isValid(branch, path, reachable, depth));
-    if (!isObject(schema) || depth > maxDepth) return true;
-    if (annotation in schema) {
-      const { [annotation]: name, type } = schema;
-      if (!reachable || path.length === 0 || typeof name !== "string" || !token.test(name)) return false;
-      if (typeof type !== "string" || !types.includes(type) || seen.has(name.toLowerCase())) return false;
+    if (!isObject(schema) || depth > MAX_DEPTH) return true;
+    if (ANNOTATION in schema) {
+      const { [ANNOTATION]: name, type } = schema;
+      if (!reachable || path.length === 0 || typeof name !== "string" || !HTTP_TOKEN.test(name)) return false;
+      if (typeof type !== "string" || !PRIMITIVE_TYPES.includes(type) || seen.has(name.toLowerCase())) return false;
       seen.add(name.toLowerCase());
       declarations.push({ path, name, type });
     }
     const properties = isObject(schema.properties) ? Object.entries(schema.properties) : [];
     return (
       properties.every(([key, child]) => isValid(child, [...path, key], reachable, depth + 1)) &&
-      outOfReach.every((keyword) => isValid(schema[keyword], path, false, depth + 1)) &&
-      outOfReachByName.every((keyword) => {
+      OUT_OF_REACH.every((keyword) => isValid(schema[keyword], path, false, depth + 1)) &&
+      OUT_OF_REACH_BY_NAME.every((keyword) => {
         const named = schema[keyword];
         return !isObject(named) || Object.values(named).every((child) => isValid(child, path, false, depth + 1));
       })
@@ -99,7 +99,7 @@ export function findParamMismatch(
     for (const key of path) value = isObject(value) ? value[key] : undefined;
     const text = printed(value);
     if (text === null) continue;
-    const field = prefix + name;
+    const field = PREFIX + name;
     const said = `${path.join(".")}=${JSON.stringify(value)}`;
     const given = header(field);
     if (given === undefined)
@@ -107,7 +107,7 @@ export function findParamMismatch(
     const decoded = decodeHeader(given);
     if (decoded === null)
       return { header: field, body: `the ${field} header carries an invalid Base64 sentinel value` };
-    const numeric = (type === "integer" || type === "number") && typeof value === "number" && decimal.test(decoded);
+    const numeric = (type === "integer" || type === "number") && typeof value === "number" && DECIMAL.test(decoded);
     if (numeric ? Number(decoded) !== value : decoded !== text) {
       return {
         header: field,

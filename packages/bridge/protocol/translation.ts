@@ -6,7 +6,7 @@ import { needsTask } from "../child/tool-notes.ts";
 /** Requests and results of the stateless revision (2026-07-28) for and from a server of the session era. */
 
 /** Results that must say how long they may be kept. */
-const cacheableMethods: readonly string[] = [
+const CACHEABLE_METHODS: readonly string[] = [
   "tools/list",
   "prompts/list",
   "resources/list",
@@ -53,7 +53,7 @@ export function toStatelessResult(method: string, result: unknown, serverInfo: u
       return [rest];
     });
   }
-  if (cacheableMethods.includes(method)) {
+  if (CACHEABLE_METHODS.includes(method)) {
     if (!Number.isInteger(result.ttlMs)) complete.ttlMs = 0;
     if (result.cacheScope !== "public") complete.cacheScope = "private";
   }

@@ -32,10 +32,10 @@ export interface TaggedState {
   own: string;
 }
 
-const tag = /^toolyard-child:([0-9a-f-]{36}):/;
+const CHILD_TAG = /^toolyard-child:([0-9a-f-]{36}):/;
 
 export function untag(state: string): TaggedState {
-  const found = tag.exec(state);
+  const found = CHILD_TAG.exec(state);
   return { childId: found?.[1], own: found === null ? state : state.slice(found[0].length) };
 }
 

@@ -1,7 +1,7 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
 import type { ChildEnd } from "../child/child.ts";
 import { createExchange, type Exchange, endExchange, openStream, sendAlong, sendAnswer } from "../protocol/exchange.ts";
-import { sessionVersions } from "../protocol/era.ts";
+import { SESSION_VERSIONS } from "../protocol/era.ts";
 import { itemsOf, printFrom } from "../protocol/json-splice.ts";
 import { code, errorText, type Id, kindOf, type Message, metaOf, type Params } from "../protocol/json-rpc.ts";
 import { type Call, createPeer, type Peer } from "../child/peer.ts";
@@ -58,10 +58,10 @@ interface Asked {
 }
 
 /** In the result of `initialize`: capabilities of the client that nobody will use, since sessions share the server. */
-const unservedKey = "toolyard/unservedCapabilities";
+const UNSERVED_KEY = "toolyard/unservedCapabilities";
 /** Messages that wait for a stream: until the client opens its GET stream there may be none. */
-const maxWaiting = 256;
-const maxWaitingChars = 1024 * 1024;
+const MAX_WAITING = 256;
+const MAX_WAITING_CHARS = 1024 * 1024;
 
 /** The child's line unchanged, as a session with a child of its own needs it. */
 function passThrough(_call: Call, _message: Message, raw: string): string {
@@ -75,8 +75,8 @@ function sharedResult(result: Params, initialize: Params | undefined): Params {
   const unserved = ["elicitation", "roots", "sampling"].filter((name) => declared[name] !== undefined);
   return {
     ...result,
-    ...(typeof asked === "string" && sessionVersions.includes(asked) ? { protocolVersion: asked } : {}),
-    ...(unserved.length === 0 ? {} : { _meta: { ...metaOf(result), [unservedKey]: unserved } }),
+    ...(typeof asked === "string" && SESSION_VERSIONS.includes(asked) ? { protocolVersion: asked } : {}),
+    ...(unserved.length === 0 ? {} : { _meta: { ...metaOf(result), [UNSERVED_KEY]: unserved } }),
   };
 }
 
@@ -149,7 +149,7 @@ export function createSession(options: SessionOptions): Session {
   function deliver(json: string, asks: Id | null): boolean {
     const exchange = route();
     if (exchange !== null) return sendAlong(exchange, json);
-    if (waiting.length < maxWaiting && waitingChars + json.length <= maxWaitingChars) {
+    if (waiting.length < MAX_WAITING && waitingChars + json.length <= MAX_WAITING_CHARS) {
       waiting.push({ json, asks });
       waitingChars += json.length;
     }

@@ -39,8 +39,8 @@ export interface SessionsOptions {
   now: () => number;
 }
 
-const shareOfCaller = 0.75;
-const leastOfCaller = 2;
+const SHARE_OF_CALLER = 0.75;
+const MIN_OF_CALLER = 2;
 
 export function createSessions(options: SessionsOptions): Sessions {
   const { pool, children, mode, maxSessions, idleMs, timeoutSeconds, startTimeoutSeconds, now } = options;
@@ -74,7 +74,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   function most(): number {
     const open = sessions.size + opening.length;
     const all = mode === "shared" ? maxSessions : Math.min(maxSessions, open + pool.room());
-    return Math.max(leastOfCaller, Math.floor(all * shareOfCaller));
+    return Math.max(MIN_OF_CALLER, Math.floor(all * SHARE_OF_CALLER));
   }
 
   function makeRoom(caller: string): void {

@@ -54,10 +54,10 @@ interface Held {
 }
 
 /** Requests whose result may be `input_required`. */
-const roundTripMethods: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
-const maxHeld = 1_000;
+const ROUND_TRIP_METHODS: readonly string[] = ["tools/call", "prompts/get", "resources/read"];
+const MAX_HELD = 1_000;
 /** Questions that a server asks together reach the client in one round. */
-const gatherMs = 10;
+const GATHER_MS = 10;
 
 /** The capability that a client must have declared to be asked this; null for requests that no stateless client gets. */
 function requiredCapability({ method, params }: Message): Record<string, Record<string, unknown>> | null {
@@ -140,7 +140,7 @@ export function createHeldCalls(options: {
       forget(held);
       for (const { message } of held.asked.values())
         refuseServer(held.peer, message, "the call that this was asked for is over");
-    }, gatherMs);
+    }, GATHER_MS);
   }
 
   function onAnswer(call: Call, message: Message, raw: string): void {
@@ -156,7 +156,7 @@ export function createHeldCalls(options: {
 
   /** The only call that a question can be about, or why there is none. */
   function candidate(peer: Peer): Call | string {
-    const calls = [...peer.open.values()].filter(({ method }) => roundTripMethods.includes(method));
+    const calls = [...peer.open.values()].filter(({ method }) => ROUND_TRIP_METHODS.includes(method));
     if (calls.length === 1 && calls[0] !== undefined) return calls[0];
     return calls.length === 0
       ? "no call is running that a client could give input to"
@@ -197,7 +197,8 @@ export function createHeldCalls(options: {
       }
       let held = byCall.get(call);
       if (held === undefined) {
-        if (byState.size >= maxHeld) return refuseServer(peer, message, "too many calls wait for their clients' input");
+        if (byState.size >= MAX_HELD)
+          return refuseServer(peer, message, "too many calls wait for their clients' input");
         held = {
           state: randomUUID(),
           peer,

@@ -64,10 +64,10 @@ interface Group extends GroupName {
 }
 
 /** Children of one caller, and requests of one that wait for a child. */
-const maxOfCaller = 16;
-const maxWaiting = 64;
+const MAX_OF_CALLER = 16;
+const MAX_WAITING = 64;
 /** A child used so recently will be used again soon, so it is not closed for another. */
-const keepMs = 30_000;
+const KEEP_MS = 30_000;
 
 export function createLeases(options: {
   now: () => number;
@@ -76,7 +76,7 @@ export function createLeases(options: {
   isKept: (child: SharedChild) => boolean;
 }): Leases {
   const { now, maxChildren, isKept } = options;
-  const ofCaller = Math.min(maxOfCaller, Math.ceil(maxChildren / 4));
+  const ofCaller = Math.min(MAX_OF_CALLER, Math.ceil(maxChildren / 4));
   const groups = new Map<string, Group>();
   const groupOf = new Map<SharedChild, Group>();
   let closed = false;
@@ -125,7 +125,7 @@ export function createLeases(options: {
     let idlest: SharedChild | null = null;
     for (const [child, group] of groupOf) {
       if ((caller !== null && group.caller !== caller) || isKept(child) || !isIdle(child)) continue;
-      if (child.listeners.size > 0 || now() - child.lastActiveAt < keepMs) continue;
+      if (child.listeners.size > 0 || now() - child.lastActiveAt < KEEP_MS) continue;
       if (idlest === null || child.lastActiveAt < idlest.lastActiveAt) idlest = child;
     }
     if (idlest === null) return false;
@@ -256,7 +256,7 @@ export function createLeases(options: {
       if (child !== null) return Promise.resolve(lease(child, want.alone));
       let waiting = 0;
       for (const other of groups.values()) if (other.caller === group.caller) waiting += other.waiting.size;
-      if (waiting >= maxWaiting)
+      if (waiting >= MAX_WAITING)
         return Promise.reject(
           new Unavailable(`${waiting} requests of this caller wait for a server already; try again`, 2),
         );

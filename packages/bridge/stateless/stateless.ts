@@ -2,11 +2,11 @@ import type { ServerResponse } from "node:http";
 
 import {
   checkStateless,
-  logLevels,
+  LOG_LEVELS,
   metaKey,
   mismatch,
   type RequestHeaders,
-  statelessVersion,
+  STATELESS_VERSION,
 } from "../protocol/era.ts";
 import { createExchange, type Exchange, refuse, sendAlong, sendAnswer } from "../protocol/exchange.ts";
 import { createHeldCalls, type HeldCalls } from "./held-calls.ts";
@@ -54,7 +54,7 @@ interface StatelessRequest {
 }
 
 /** Methods of the session era that the stateless revision does not have. */
-const removedMethods: readonly string[] = [
+const REMOVED_METHODS: readonly string[] = [
   "initialize",
   "ping",
   "logging/setLevel",
@@ -64,7 +64,7 @@ const removedMethods: readonly string[] = [
   "tasks/result",
 ];
 /** Methods that leave a server's state as it was. */
-const harmlessMethods: readonly string[] = [
+const HARMLESS_METHODS: readonly string[] = [
   "tools/list",
   "prompts/list",
   "resources/list",
@@ -78,7 +78,7 @@ const methodsOf: Readonly<Record<string, readonly string[]>> = {
   resources: ["resources/list", "resources/read", "resources/templates/list"],
   completions: ["completion/complete"],
 };
-const setLevelTimeoutMs = 5_000;
+const SET_LEVEL_TIMEOUT_MS = 5_000;
 
 function translated(call: Call, message: Message, raw: string): string {
   // Calls with this encoder are made in this file only, with an Asker as their owner.
@@ -133,7 +133,7 @@ export function createStateless(options: {
     const { tasks: _tasks, ...offered } = capabilities;
     const result = {
       resultType: "complete",
-      supportedVersions: [statelessVersion],
+      supportedVersions: [STATELESS_VERSION],
       capabilities: offered,
       ...(typeof instructions === "string" ? { instructions } : {}),
       ttlMs: 0,
@@ -148,10 +148,10 @@ export function createStateless(options: {
 
   function applyLogLevel(shared: SharedChild, level: string): void {
     if (shared.identity.capabilities.logging === undefined) return;
-    if (shared.logLevel !== null && logLevels.indexOf(shared.logLevel) <= logLevels.indexOf(level)) return;
+    if (shared.logLevel !== null && LOG_LEVELS.indexOf(shared.logLevel) <= LOG_LEVELS.indexOf(level)) return;
     shared.logLevel = level;
     shared.peer
-      .ask("logging/setLevel", { level }, setLevelTimeoutMs)
+      .ask("logging/setLevel", { level }, SET_LEVEL_TIMEOUT_MS)
       .catch((error: unknown) => log.write("SYSTEM", String(error)));
   }
 
@@ -165,7 +165,7 @@ export function createStateless(options: {
     owner: object,
     encode: Call["encode"],
   ): void {
-    if (!harmlessMethods.includes(message.method ?? "")) shared.untouched = false;
+    if (!HARMLESS_METHODS.includes(message.method ?? "")) shared.untouched = false;
     const call = shared.peer.request({ message, raw, exchange, owner, encode }, params);
     if (call === null) return;
     exchange.response.once("close", () => {
@@ -284,11 +284,11 @@ export function createStateless(options: {
         response.writeHead(202).end();
         return;
       }
-      if (removedMethods.includes(method)) {
+      if (REMOVED_METHODS.includes(method)) {
         return refuse(response, 404, {
           id,
           code: code.methodNotFound,
-          message: `Method not found: ${method} is not part of protocol revision ${statelessVersion}`,
+          message: `Method not found: ${method} is not part of protocol revision ${STATELESS_VERSION}`,
         });
       }
       try {
@@ -337,7 +337,7 @@ export function createStateless(options: {
       if (only === undefined || only.encode !== translated || only.exchange === null) return;
       const { logLevel } = only.owner as Asker;
       const level = message.params?.level;
-      if (logLevel !== null && typeof level === "string" && logLevels.indexOf(level) >= logLevels.indexOf(logLevel))
+      if (logLevel !== null && typeof level === "string" && LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(logLevel))
         sendAlong(only.exchange, raw);
     },
     close: () => subscriptions.close(),

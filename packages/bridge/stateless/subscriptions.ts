@@ -20,7 +20,7 @@ export interface Subscriptions {
   close(): void;
 }
 
-const maxListens = 1_024;
+const MAX_LISTENS = 1_024;
 
 /** The result that ends a stream in order. */
 export function endOfListen(id: Id, serverInfo: unknown): string {
@@ -54,7 +54,7 @@ export function createSubscriptions(options: { now: () => number }): Subscriptio
       return new Set(streams.keys());
     },
     isFull(id, response) {
-      if (streams.size < maxListens) return false;
+      if (streams.size < MAX_LISTENS) return false;
       refuse(response, 200, { id, code: code.internalError, message: "Subscription limit reached" });
       return true;
     },

@@ -5,7 +5,7 @@ import type { AddressInfo, ListenOptions } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { proofOf, proofPath } from "@toolyard/bridge/proof.ts";
+import { proofOf, PROOF_PATH } from "@toolyard/bridge/proof.ts";
 import { Pool } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createProcessTable } from "../process/process-table.ts";
@@ -35,7 +35,7 @@ async function serve(token: string, where: ListenOptions): Promise<{ server: Ser
   const server = createServer((request, response) => {
     asked.push(request.url ?? "");
     const url = new URL(request.url ?? "", "http://localhost");
-    const body = url.pathname === proofPath ? proofOf(token, url.searchParams.get("nonce") ?? "") : "hello";
+    const body = url.pathname === PROOF_PATH ? proofOf(token, url.searchParams.get("nonce") ?? "") : "hello";
     response.setHeader("content-length", body.length).end(body);
   });
   servers.push(server);
@@ -62,7 +62,7 @@ describe("a bridge on a socket", () => {
     for (let calls = 0; calls < 3; calls += 1)
       expect(await (await pool.request({ path: "/call", method: "GET" })).body.text()).toBe("hello");
     await pool.destroy();
-    expect(asked.map((url) => url.split("?")[0])).toEqual([proofPath, "/call", "/call", "/call"]);
+    expect(asked.map((url) => url.split("?")[0])).toEqual([PROOF_PATH, "/call", "/call", "/call"]);
   });
 
   test.each([
@@ -72,7 +72,7 @@ describe("a bridge on a socket", () => {
     const path = join(folder, "bridge.sock");
     const { asked } = await serve(token, { path });
     await expect(get({ url: unixUrl(path), token: "right", owner: null })).rejects.toThrow(ImpostorError);
-    expect(asked.map((url) => url.split("?")[0])).toEqual([proofPath]);
+    expect(asked.map((url) => url.split("?")[0])).toEqual([PROOF_PATH]);
   });
 
   test.each([

@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import { isProof, newNonce, proofPath } from "@toolyard/bridge/proof.ts";
+import { isProof, newNonce, PROOF_PATH } from "@toolyard/bridge/proof.ts";
 import { buildConnector } from "undici";
 import { toError } from "@toolyard/service-kit/errors/errors.ts";
 import { createListenerCheck, type ListenerCheck } from "./listener.ts";
@@ -112,7 +112,7 @@ function prove(socket: Socket, token: string, timeoutMs: number, done: (reason: 
   };
   const timer = setTimeout(() => end(new Error("It did not prove in time that it is the replica.")), timeoutMs);
   socket.on("readable", onReadable).on("error", end).on("close", onClose);
-  socket.write(`GET ${proofPath}?nonce=${nonce} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
+  socket.write(`GET ${PROOF_PATH}?nonce=${nonce} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
 }
 
 /** Without an encoding a socket reads Buffers. */

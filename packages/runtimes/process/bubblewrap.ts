@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { preconditionFailed } from "@toolyard/service-kit/errors/errors.ts";
-import { firstInherited } from "@toolyard/bridge/child/handover.ts";
+import { FIRST_INHERITED } from "@toolyard/bridge/child/handover.ts";
 import { findOnPath } from "./command-resolution.ts";
 import type { Invocation } from "./invocation.ts";
 import { OWN_FOLDERS } from "./host-paths.ts";
@@ -126,7 +126,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         ...hiders.flatMap(({ path, args }) => (args[0] === "--tmpfs" ? [path] : [])),
       ];
       const wrapped = [
-        [program, "--args", String(firstInherited + inherited.length), "--proc", "/proc"],
+        [program, "--args", String(FIRST_INHERITED + inherited.length), "--proc", "/proc"],
         rootOnly.readOnly.flatMap((path) => ["--ro-bind", path, path]),
         ["--dev", "/dev", "--bind", own.sharedMemory, "/dev/shm"],
         OWN_FOLDERS.flatMap((folder) => ["--bind", own.temporary, folder]),

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { bridgeCommand } from "@toolyard/bridge/arguments.ts";
-import { firstInherited, type Handover } from "@toolyard/bridge/child/handover.ts";
+import { FIRST_INHERITED, type Handover } from "@toolyard/bridge/child/handover.ts";
 import { commandLineProblems, scriptIndex, type CommandLine } from "@toolyard/launch/command-line.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { ReplicaSpec } from "../runtime.ts";
@@ -113,7 +113,7 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         const { memoryMb, processes } = allowanceOf(spec.resources);
         const { args } = bridgeCommand({
           entry: bridgeEntry,
-          listenFd: firstInherited + 1,
+          listenFd: FIRST_INHERITED + 1,
           sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
           timeoutSeconds: launch.timeoutSeconds,
           startTimeoutSeconds: launch.startTimeoutSeconds,

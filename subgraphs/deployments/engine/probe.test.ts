@@ -1,5 +1,5 @@
-import { probeHeader } from "@toolyard/bridge/probe-header.ts";
-import { proofOf, proofPath } from "@toolyard/bridge/proof.ts";
+import { PROBE_HEADER } from "@toolyard/bridge/probe-header.ts";
+import { proofOf, PROOF_PATH } from "@toolyard/bridge/proof.ts";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
@@ -23,7 +23,7 @@ afterEach(async () => {
 async function serve(answer: RequestListener): Promise<string> {
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://localhost");
-    if (pathname !== proofPath) return answer(request, response);
+    if (pathname !== PROOF_PATH) return answer(request, response);
     response.setHeader("content-length", 43).end(proofOf("the-token", searchParams.get("nonce") ?? ""));
   });
   servers.push(server);
@@ -51,7 +51,7 @@ describe("a bridge", () => {
   test("that passes tools/list on is HEALTHY, and gets its token", async () => {
     let asked: unknown = null;
     const origin = await serve((request, response) => {
-      asked = [request.headers.authorization, request.headers[probeHeader]];
+      asked = [request.headers.authorization, request.headers[PROBE_HEADER]];
       response
         .setHeader("content-type", "application/json")
         .end(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { tools: [] } }));

@@ -1,4 +1,4 @@
-import { probeHeader } from "@toolyard/bridge/probe-header.ts";
+import { PROBE_HEADER } from "@toolyard/bridge/probe-header.ts";
 import { knowsTransport, looksLegacy, mayBeLegacy, streamPaths } from "@toolyard/proxy/legacy/transport.ts";
 import { connectorTo, ImpostorError, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
 import type { ReplicaHandle } from "@toolyard/runtimes/runtime.ts";
@@ -135,7 +135,7 @@ export function createProber(options: { allowPrivateRemotes: boolean }): Prober 
         "content-type": "application/json",
         accept: "application/json",
         authorization: `Bearer ${target.token}`,
-        [probeHeader]: String(limit.seconds),
+        [PROBE_HEADER]: String(limit.seconds),
       },
       // The bridge passes it to a process that runs and has nothing to do; when all are busy, or one is starting, it says so.
       body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" }),
