@@ -25,7 +25,7 @@ import type { HttpExchange } from "../subscriptions/http-exchange.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import type { ExplorerPage } from "./explorer.ts";
-import { parseParams, parseSearch, type GraphqlParams } from "./graphql-params.ts";
+import { parseParams, parseSearch, type GraphqlParams } from "./graphql/params.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import { createTypeChooser, EVENT_STREAM, type ResponseType } from "../formats/media-types.ts";
 

@@ -2,7 +2,7 @@ import { inWords, ToolyardError } from "@toolyard/service-kit";
 import { parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
 import { z } from "zod";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { parseExactly } from "../formats/exact-json.ts";
+import { parseExactly } from "../../formats/exact-json.ts";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
 export interface GraphqlParams {
