@@ -43,17 +43,13 @@ const ROOMS: Record<string, readonly string[]> = {
   "execution/reference": ["formats", "execution", "execution/schema", "execution/clients", "execution/running"],
   admission: ["formats", "execution", "execution/clients"],
   supergraph: ["formats", "admission", "execution", "execution/schema", "execution/clients"],
-  observability: [
-    "formats",
-    "http/paths.ts",
-    "admission",
-    "execution/clients",
-    "execution/planning",
-    "execution/reference",
-  ],
+  observability: ["formats", "admission", "execution/clients", "execution/planning", "execution/reference"],
   subscriptions: ["formats", "admission", "supergraph", "execution", "execution/clients"],
   identity: ["formats"],
-  http: ["formats", "admission", "subscriptions", "observability"],
+  // A route reads the variables that are its own.
+  http: ["config.ts", "formats", "admission", "subscriptions", "observability", "rest"],
+  // The REST shim: a table that a route of http/ serves.
+  rest: ["formats", "admission"],
 };
 
 /** Files that may import other rooms than theirs, each for its reason. */

@@ -11,8 +11,8 @@ let foreignUrl: string;
 async function serve(login: boolean): Promise<string> {
   const page = createGraphiqlPage({ login });
   const server = createServer((request, response) => {
-    const exchange = { request, response, headers: {} };
-    void (request.url === "/graphql" ? page.send(exchange) : page.sendAsset(exchange, request.url ?? ""));
+    const exchange = { request, response, headers: {}, path: request.url ?? "" };
+    void (request.url === "/graphql" ? page.send(exchange) : page.sendAsset(exchange));
   });
   servers.push(server);
   await once(server.listen(0, "127.0.0.1"), "listening");

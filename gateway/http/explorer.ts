@@ -9,8 +9,8 @@ import { gzip } from "node:zlib";
 /** The page that browsers get at /graphql, and its assets. */
 export interface ExplorerPage {
   send(exchange: PageExchange): Promise<void>;
-  /** @param path Under /graphql/assets/ */
-  sendAsset(exchange: PageExchange, path: string): Promise<void>;
+  /** A file below /graphql/assets/. */
+  sendAsset(exchange: PageExchange & { path: string }): Promise<void>;
 }
 
 interface PageExchange {
@@ -117,10 +117,16 @@ export function createGraphiqlPage(options: { login: boolean }): ExplorerPage {
       const page = load("page.html");
       if (page) await send(exchange, await page);
     },
-    async sendAsset(exchange, path) {
+    async sendAsset(exchange) {
+      const { path } = exchange;
       const asset = path.startsWith(ASSETS_PATH) ? load(path.slice(ASSETS_PATH.length)) : null;
       if (asset) return send(exchange, await asset);
       exchange.response.writeHead(404, { ...exchange.headers, "content-length": "0" }).end();
     },
   };
+}
+
+/** Whether a browser asks for a page. */
+export function isForPeople(accept: string | undefined): boolean {
+  return accept !== undefined && accept.includes("text/html");
 }

@@ -1,16 +1,44 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import Fastify from "fastify";
 import { expect, test } from "vitest";
 import { loadRoutes, type RouteContext } from "./route.ts";
 
 /** Routes are made, and none is asked. */
-const context = { jwks: async () => ({ keys: [] }), metricsToken: null } as unknown as RouteContext;
+const context = {
+  config: { metricsToken: null, exposePlans: false, protection: { maxBatch: 0 } },
+  jwks: async () => ({ keys: [] }),
+  page: {},
+  protocols: {},
+} as unknown as RouteContext;
+
+async function urlsWith(overrides: Partial<RouteContext> = {}): Promise<string[]> {
+  const urls: string[] = [];
+  const app = Fastify();
+  app.decorate("direct", ({ url }) => void urls.push(url));
+  app.addHook("onRoute", ({ url, method }) => void (method === "HEAD" || urls.push(url)));
+  await loadRoutes(app, { ...context, ...overrides });
+  await app.close();
+  return urls;
+}
 
 test("each file of routes/ has routes, and what is not served has none", async () => {
-  const urls = async (jwks: RouteContext["jwks"]) =>
-    (await loadRoutes({ ...context, jwks, isClosing: () => false })).map(({ url }) => url);
-  const all = await urls(context.jwks);
-  expect(all).toEqual(["/health", "/health/live", "/health/ready", "/.well-known/jwks.json", "/metrics"]);
-  expect(await urls(null)).not.toContain("/.well-known/jwks.json");
-  expect(readdirSync(join(import.meta.dirname, "routes")).length).toBeLessThanOrEqual(all.length);
+  const all = await urlsWith();
+  expect(all).toEqual([
+    "/graphql/assets/*",
+    "/",
+    "/graphql/stream",
+    "/graphql",
+    "/graphql/",
+    "/graphql/*",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/.well-known/jwks.json",
+    "/metrics",
+  ]);
+  expect(await urlsWith({ jwks: null })).not.toContain("/.well-known/jwks.json");
+  expect(await urlsWith({ page: null })).not.toContain("/");
+  const files = readdirSync(join(import.meta.dirname, "routes")).filter((file) => !file.includes(".test."));
+  expect(files.length).toBeLessThanOrEqual(all.length);
 });

@@ -1,47 +1,81 @@
 import { readdir } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
-import type { Caller } from "@toolyard/service-kit";
-import type { RouteOptions } from "fastify";
+import type { Caller, Logger } from "@toolyard/service-kit";
+import type { FastifyInstance } from "fastify";
 import type { JSONWebKeySet } from "jose";
 import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
+import type { GatewayConfig } from "../config.ts";
+import type { PersistedOperations } from "../admission/persisted-operations.ts";
 import type { HealthReport } from "../observability/health.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
+import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
+import type { BodyReader } from "./body-reader.ts";
+import type { DirectRoute } from "./direct-routes.ts";
+import type { ExplorerPage } from "./explorer.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
     /** Successful answers have no line in the log: probes and scrapers send requests all the time. */
     isQuiet?: boolean;
   }
+  interface FastifyInstance {
+    /** Adds a route that does not pass through Fastify. */
+    direct(route: DirectRoute): void;
+  }
 }
 
 /** The dependencies of routes. */
 export interface RouteContext {
-  /** The caller. @throws ToolyardError when the credential is not valid */
-  authenticate(request: IncomingMessage): Promise<Caller>;
+  config: GatewayConfig;
+  /** The path of PUBLIC_URL, which requests have lost by the time a route sees them; "" where there is none. */
+  prefix: string;
+  /**
+   * The caller, once for each request: a stream ticket is good once.
+   * @param given The credential where a header cannot carry it, as in a socket's first message: `{ authorization: "Bearer …" }`
+   * @throws ToolyardError when the credential is not valid
+   */
+  authenticate(request: IncomingMessage, given?: Readonly<Record<string, unknown>>): Promise<Caller>;
+  /** The same, but an anonymous caller where the credential is not valid: the gate lets that one log in and no more. */
+  identify(request: IncomingMessage): Promise<Caller>;
+  /** Tells a route that keeps streams open whose credentials were revoked. @returns the end of it */
+  onRevoked(listener: (isConcerned: (caller: Caller) => boolean) => void): () => void;
   contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
   /** The gate for operations on the graph, for any caller. */
   gate: OperationGate;
+  persisted: PersistedOperations;
+  protocols: Pick<SubscriptionProtocols, "handleUpgrade" | "handleOperation" | "handleStream">;
+  /** Reads bodies of direct routes. */
+  bodies: BodyReader;
   health: () => Promise<HealthReport>;
   metrics: GatewayMetrics;
-  /** The token that opens /metrics besides administrators' credentials. */
-  metricsToken: string | null;
   /** Null where no tokens are issued. */
   jwks: (() => Promise<JSONWebKeySet>) | null;
+  /** The page on which browsers explore the graph; null: none. */
+  page: ExplorerPage | null;
+  isClosing: () => boolean;
+  /** How long a client may leave a large answer unread. */
+  stalledMs?: number;
+  logger: Logger;
 }
 
-/** The default export of a file in `routes/`. An error that a handler throws is answered as problem+json. */
-export type RouteModule = (context: RouteContext & { isClosing: () => boolean }) => RouteOptions[];
+/**
+ * The default export of a file in `routes/`: adds routes to `app`, a scope of Fastify that is the file's own, with hooks, parsers of
+ * content types and handling of errors that no other file has. Errors are answered as problem+json unless it says otherwise.
+ */
+export type RouteModule = (app: FastifyInstance, context: RouteContext) => void | Promise<void>;
 
 const FOLDER = new URL("./routes/", import.meta.url);
 
-/** The routes of every file in `routes/`: to add one is to add a file. @throws Error naming a file that exports none */
-export async function loadRoutes(context: Parameters<RouteModule>[0]): Promise<RouteOptions[]> {
+/** Adds the routes of every file in `routes/`: to add one is to add a file. @throws Error naming a file that exports none */
+export async function loadRoutes(app: FastifyInstance, context: RouteContext): Promise<void> {
   const files = (await readdir(FOLDER)).filter((file) => /(?<!\.test)\.ts$/.test(file)).toSorted();
-  const routes = files.map(async (file) => {
-    // The folder's files are this project's own.
-    const { default: create } = (await import(new URL(file, FOLDER).href)) as { default?: RouteModule };
-    if (!create) throw new Error(`gateway/http/routes/${file} has no default export: a function that returns routes.`);
-    return create(context);
-  });
-  return (await Promise.all(routes)).flat();
+  const modules = await Promise.all(
+    files.map(async (file) => {
+      // The folder's files are this project's own.
+      const { default: add } = (await import(new URL(file, FOLDER).href)) as { default?: RouteModule };
+      if (!add) throw new Error(`gateway/http/routes/${file} has no default export: a function that adds routes.`);
+      return add;
+    }),
+  );
+  for (const add of modules) await app.register(async (scope) => add(scope, context));
 }

@@ -5,7 +5,6 @@ import { defaultResource, resourceFromAttributes } from "@opentelemetry/resource
 import { RandomIdGenerator, SamplingDecision, TraceIdRatioBasedSampler } from "@opentelemetry/sdk-trace-base";
 import type { Logger } from "@toolyard/service-kit";
 import type { SubgraphClient } from "../execution/clients/subgraph-client.ts";
-import { GRAPHQL_PATH, STREAM_PATH } from "../http/paths.ts";
 import { parseTraceparent, tracestateOf } from "./trace-context.ts";
 import { createOperationTracer, type OperationTracer, type Trace, type TraceRecorder } from "./operation-tracer.ts";
 import { clockOffsetNow, openSpan, traceparentOf } from "./span.ts";
@@ -15,8 +14,11 @@ import { traceFetches } from "./traced-client.ts";
 
 /** Records requests and operations as OpenTelemetry spans, by its semantic conventions. */
 export interface Tracing {
-  /** Begins the span of an HTTP request, the parent of the context that `contextOf` gives for it. */
-  request(request: IncomingMessage, startedAt: number): RequestSpan;
+  /**
+   * Begins the span of an HTTP request, the parent of the context that `contextOf` gives for it.
+   * @param route The pattern of its path, never the path itself
+   */
+  request(request: IncomingMessage, startedAt: number, route: string): RequestSpan;
   /** The tracing context of an operation that came by a request, or by a socket that the request opened. */
   contextOf(request: Pick<IncomingMessage, "headers">): TraceOfRequest;
   /** The same client, its fetches recorded for operations that are. */
@@ -47,7 +49,6 @@ export interface TracingOptions {
 }
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]);
-const ROUTES = new Set([GRAPHQL_PATH, STREAM_PATH]);
 const SAMPLED = 1;
 /** Flags of a later version say nothing here. */
 const RANDOM = 2;
@@ -106,7 +107,7 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
   }
 
   return {
-    request(request, startedAt) {
+    request(request, startedAt, route) {
       const trace = traceOf(request);
       const { traceId, traceFlags, remote, clockOffset, isSampled } = trace;
       const { traceState } = trace;
@@ -120,19 +121,18 @@ export function createTracing({ config, version, log }: TracingOptions): Tracing
       if (!isSampled) return unrecorded;
       const method = METHODS.has(request.method ?? "") ? (request.method ?? "") : null;
       const [path = ""] = (request.url ?? "").split("?", 1);
-      const route = ROUTES.has(path) ? path : null;
       const attributes: Attributes = {
         "http.request.method": method ?? "_OTHER",
         "url.scheme": "http",
         // Without the query: variables may be in it.
         "url.path": path,
+        "http.route": route,
         "network.protocol.version": request.httpVersion,
       };
-      if (route !== null) attributes["http.route"] = route;
       const agent = request.headers["user-agent"];
       if (agent !== undefined) attributes["user_agent.original"] = agent.slice(0, 256);
       const span = recorder.open({
-        name: route === null ? (method ?? "HTTP") : `${method ?? "HTTP"} ${route}`,
+        name: `${method ?? "HTTP"} ${route}`,
         kind: SpanKind.SERVER,
         context,
         parent: remote,

@@ -7,8 +7,14 @@ import { ToolyardError, anonymous, createLogger, createUserCaller } from "@tooly
 import { parse } from "graphql";
 import { afterEach, expect, test } from "vitest";
 import { buildSchema } from "graphql";
-import { createPersistedOperations } from "../admission/persisted-operations.ts";
-import { createGraphqlHandler, type GraphqlHandlerOptions } from "./graphql-handler.ts";
+import type { FastifyInstance } from "fastify";
+import { parseGatewayConfig } from "../../config.ts";
+import { createPersistedOperations } from "../../admission/persisted-operations.ts";
+import { createBodyReader } from "../body-reader.ts";
+import { createDirectRoutes } from "../direct-routes.ts";
+import type { RouteContext } from "../route.ts";
+import graphql from "./graphql.ts";
+import graphqlStream from "./graphql-stream.ts";
 
 let server: Server | null = null;
 const sockets: Socket[] = [];
@@ -18,19 +24,31 @@ afterEach(async () => {
   server?.close();
 });
 
-/** The handler in front of a graph whose every answer is this text. */
+/** The routes in front of a graph whose every answer is this text. */
 async function serve(
   text: string,
   stalledMs: number,
   overrides: {
-    identify?: GraphqlHandlerOptions["identify"];
-    execute?: GraphqlHandlerOptions["gate"]["execute"];
+    identify?: RouteContext["identify"];
+    execute?: RouteContext["gate"]["execute"];
     maxBodyBytes?: number;
   } = {},
 ): Promise<{ server: Server; port: number }> {
   const schema = buildSchema("type Query { text: String }");
   const document = parse("{ text }");
-  const handle = createGraphqlHandler({
+  const maxBodyBytes = overrides.maxBodyBytes ?? 1_000_000;
+  const config = parseGatewayConfig({}, { isAlone: true });
+  const protection = { ...config.protection, maxBatch: 10, maxBodyBytes, maxAnonymousBodyBytes: 10_000 };
+  const logger = createLogger({ level: "silent", name: "test" });
+  const routes = createDirectRoutes({
+    crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
+    metrics: { httpRequest: () => undefined },
+    tracing: null,
+    log: () => undefined,
+    logger,
+  });
+  const context: Partial<RouteContext> = {
+    config: { ...config, protection },
     gate: {
       inspect: () => ({ kind: "query", name: null, document, schema }),
       execute: overrides.execute ?? (async () => ({ data: { text } })),
@@ -40,21 +58,23 @@ async function serve(
       activeStreams: 0,
       droppedEvents: 0,
     },
-    protocols: { handleOperation: async () => false, handleStream: async () => undefined },
+    protocols: {
+      handleOperation: async () => false,
+      handleStream: async () => undefined,
+      handleUpgrade: () => undefined,
+    },
     persisted: createPersistedOperations({ automatic: false }),
     identify: overrides.identify ?? (async () => anonymous),
     contextOf: (caller, _request, requestId) => ({ caller, requestId }),
-    crossSite: { check: () => undefined, headersFor: () => ({}), preflightHeaders: () => ({}) },
+    bodies: createBodyReader(protection),
     page: null,
-    maxBatch: 10,
-    maxBodyBytes: overrides.maxBodyBytes ?? 1_000_000,
-    maxAnonymousBodyBytes: 10_000,
-    exposePlans: false,
     stalledMs,
-    metrics: { httpRequest: () => undefined },
-    logger: createLogger({ level: "silent", name: "test" }),
-  });
-  server = createServer(handle);
+    logger,
+  };
+  // These routes use no more of either.
+  for (const add of [graphql, graphqlStream])
+    void add({ direct: routes.add } as FastifyInstance, context as RouteContext);
+  server = createServer((request, response) => void routes.serve(request, response));
   await once(server.listen(0, "127.0.0.1"), "listening");
   // `listen` on a TCP port answers an AddressInfo.
   return { server, port: (server.address() as AddressInfo).port };

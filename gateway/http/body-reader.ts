@@ -1,0 +1,39 @@
+import { parseClientJson, discardBody, isEncoded, isJson } from "@toolyard/service-kit/http/request-body.ts";
+import { readBody } from "@toolyard/service-kit/http/read-body.ts";
+import { parseExactly } from "../formats/exact-json.ts";
+import { createBodyBudget } from "./body-budget.ts";
+import type { RouteExchange } from "./direct-routes.ts";
+import { HttpRefusal } from "./problem.ts";
+
+/** Reads bodies for direct routes: whole, as JSON, and no more of them than there is memory for. */
+export interface BodyReader {
+  /** @throws HttpRefusal 415 unless the body is plain JSON */
+  requireJson(exchange: RouteExchange): void;
+  /** The body's value. Once the caller is known: anonymous ones may send less. @throws ToolyardError */
+  readJson(exchange: RouteExchange): Promise<unknown>;
+  /** Reads on, for a bounded time, so that the client sees the answer to a body that was refused. */
+  discard(exchange: RouteExchange): Promise<void>;
+}
+
+export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBodyBytes: number }): BodyReader {
+  const { maxBodyBytes, maxAnonymousBodyBytes } = limits;
+  const budget = createBodyBudget(maxBodyBytes);
+  const maxBytesOf = ({ caller }: RouteExchange) =>
+    caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
+
+  return {
+    requireJson({ request, headers }) {
+      if (!isJson(request.headers["content-type"])) throw new HttpRefusal(415, "Send the body as application/json.");
+      if (!isEncoded(request)) return;
+      headers["accept-encoding"] = "identity";
+      throw new HttpRefusal(415, "Send the body as it is, without Content-Encoding.");
+    },
+    async readJson(exchange) {
+      const { request, response, caller } = exchange;
+      const maxBytes = maxBytesOf(exchange);
+      budget.take(request, response, caller, maxBytes);
+      return parseClientJson(await readBody(request, maxBytes), "The body", parseExactly);
+    },
+    discard: (exchange) => discardBody(exchange.request, maxBytesOf(exchange)),
+  };
+}
