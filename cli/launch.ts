@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { LaunchInput as GraphLaunchInput } from "@toolyard/launch";
+import { isInterpreter } from "@toolyard/launch/command-line.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** The graph's LaunchInput, as far as the command line fills it. */
@@ -30,8 +31,6 @@ export interface Variable {
 
 /** Commands that run packages by name: the first argument that is no option is such a name, whatever files there are. */
 const PACKAGE_RUNNERS = ["npx", "uvx", "bunx", "pipx"];
-/** Commands that run a file: the first argument that is no option is one, and must exist. */
-const INTERPRETERS = /^(node|deno|bun|tsx|python(\d(\.\d+)?)?|ruby|php|perl|bash|sh)$/;
 /** Options followed by a name that is no file: `python -m server`, `node -e …`. */
 const NAMES_FOLLOW = [
   "-m",
@@ -77,8 +76,8 @@ export function absoluteCommand(argv: readonly string[], folder: string): { comm
     throw new UsageError(`There is no file ${first}. If that is where the server runs, give its URL: https://${first}`);
   }
   const command = /^[.~]|\//.test(first) ? mustExist(absolute(first, folder), first) : first;
-  const program = basename(command);
-  let isNext = { package: PACKAGE_RUNNERS.includes(program), file: INTERPRETERS.test(program) };
+  // An interpreter's file must exist.
+  let isNext = { package: PACKAGE_RUNNERS.includes(basename(command)), file: isInterpreter(command) };
   const args = rest.map((arg, index) => {
     if (arg.startsWith("-")) {
       const [, option, value] = /^(--?[\w-]+=)(.+)$/.exec(arg) ?? [];

@@ -56,21 +56,13 @@ process.stdout.on("error", () => undefined);
 
 let bridge: ReturnType<typeof createBridge>;
 try {
+  const { command: _command, args: _args, workingDirectory: _folder, port, ...settings } = options;
   bridge = createBridge({
+    ...settings,
     launch,
     first,
-    host: options.host,
-    port: Math.max(options.port, 0),
-    listenFd: options.listenFd,
+    port: port ?? 0,
     token,
-    sessions: options.sessions,
-    maxSessions: options.maxSessions,
-    idleSeconds: options.idleSeconds,
-    timeoutSeconds: options.timeoutSeconds,
-    startTimeoutSeconds: options.startTimeoutSeconds,
-    maxMessageBytes: options.maxMessageBytes,
-    memoryMb: options.memoryMb,
-    maxTasks: options.maxTasks,
     secrets,
     logKey,
     writeLog: (line) => process.stdout.write(line),

@@ -1,8 +1,8 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import { badInput, ToolyardError, type Logger } from "@toolyard/service-kit";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { VALUE_BOUNDS, problemOfJson, type JsonBounds, type JsonObject } from "./bounded-json.ts";
-import type { SchemaJobs } from "./worker/schema-jobs.ts";
+import { problemOfJson, type JsonBounds, type JsonObject } from "@toolyard/service-kit/bounded-json.ts";
+import { VALUE_BOUNDS, type SchemaJobs } from "./worker/schema-jobs.ts";
 
 /**
  * JSON Schemas (2020-12) that users wrote, and values for them. Both are evaluated in a process of their own, within a deadline, with

@@ -18,6 +18,11 @@ const WINDOWS_PATH = /^[A-Za-z]:[\\/]|^\\\\|^[\w.-]+\\/;
 /** Text that a shell or an editor would put at the beginning. `${config.key}` is Toolyard's. */
 const VARIABLE = /^(?:\$[A-Z_][A-Z0-9_]*|\$\{(?!config\.)[^}]*\}|%\w+%)(?=[\\/]|$)/;
 
+/** Whether a command runs the file that is its first argument, options aside. */
+export function isInterpreter(command: string): boolean {
+  return INTERPRETERS.test(basename(command));
+}
+
 /** The usual interpreter of a file with this name; null when the name does not tell. */
 export function interpreterOf(file: string): string | null {
   const extension = /\.(\w+)$/.exec(file)?.[1]?.toLowerCase() ?? "";
@@ -34,7 +39,7 @@ const RUN_BY: Record<string, string> = {
 
 /** Where in the arguments the script is that an interpreter is given; null where there is none, or none can be told. */
 export function scriptIndex({ command, args }: Pick<CommandLine, "command" | "args">): number | null {
-  if (!INTERPRETERS.test(basename(command))) return null;
+  if (!isInterpreter(command)) return null;
   for (const [index, arg] of args.entries()) {
     if (TAKES_MORE.test(arg)) return null;
     if (arg.startsWith("-") || arg === "run") continue;

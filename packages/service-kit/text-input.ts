@@ -15,6 +15,15 @@ export const filled = (maxLength: number) => z.string().trim().min(1, "must not 
 export const line = (maxLength: number) =>
   filled(maxLength).refine((text) => !/\p{Cc}/u.test(text), "must be one line, without control characters");
 
+const MAX_TAGS = 32;
+export const MAX_TAG_LENGTH = 64;
+
+/** Tags of a tool or a document, each once. */
+export const tags = z
+  .array(line(MAX_TAG_LENGTH))
+  .max(MAX_TAGS, `must have at most ${MAX_TAGS} tags`)
+  .transform((list) => [...new Set(list)]);
+
 /** A check for arrays: each item's key comes once. The problem is at the later item's `field`. */
 export function withoutDuplicates<Item>(keyOf: (item: Item) => string, field: string, message: string) {
   return z.check<Item[]>((context) => {

@@ -2,27 +2,11 @@ import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
-import type { TaskKind, TaskStatus } from "./task.ts";
+import type { Task } from "./task.ts";
 
-export interface TaskRow {
-  id: string;
-  kind: TaskKind;
-  status: TaskStatus;
-  progress: number;
-  message: string | null;
-  input: unknown;
-  result: unknown;
+export interface TaskRow extends Omit<Task, "error"> {
   errorCode: string | null;
   errorMessage: string | null;
-  attempts: number;
-  maxAttempts: number;
-  requestedById: string | null;
-  toolId: string | null;
-  ownerId: string | null;
-  cancelRequested: boolean;
-  createdAt: number;
-  startedAt: number | null;
-  finishedAt: number | null;
   /** QUEUED: not before this (epoch ms). RUNNING: when its lease ends. What a claim orders by. */
   dueAt: number;
   /** The present run's; null unless RUNNING. */

@@ -1,63 +1,12 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
-import type { Role, Scope } from "@toolyard/service-kit";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
+import type { ApiKey, LoginSession, RefreshToken, StreamTicket, User } from "./identity-store.ts";
 
-export interface UserRow {
-  id: string;
-  username: string;
+export interface UserRow extends User {
   /** Lower case; what makes usernames unique without case. */
   usernameKey: string;
-  email: string | null;
-  role: Role;
-  disabled: boolean;
-  passwordHash: string;
-  passwordExpiresAt: number | null;
-  createdAt: number;
-}
-
-export interface SessionRow {
-  id: string;
-  userId: string;
-  passwordAt: number;
-  createdAt: number;
-  expiresAt: number;
-  revokedAt: number | null;
-}
-
-export interface RefreshTokenRow {
-  /** SHA-256 of the token, hex. */
-  hash: string;
-  sessionId: string;
-  accessTokenId: string;
-  issuedAt: number;
-  usedAt: number | null;
-}
-
-export interface ApiKeyRow {
-  id: string;
-  ownerId: string;
-  name: string;
-  scopes: Scope[];
-  /** SHA-256 of the whole key, hex. */
-  hash: string;
-  createdAt: number;
-  lastUsedAt: number | null;
-  expiresAt: number | null;
-  revokedAt: number | null;
-}
-
-export interface StreamTicketRow {
-  id: string;
-  /** SHA-256 of the whole ticket, hex. */
-  hash: string;
-  userId: string;
-  tokenId: string | null;
-  tokenIssuedAt: number | null;
-  apiKeyId: string | null;
-  credentialExpiresAt: number | null;
-  expiresAt: number;
 }
 
 export const users = new EntitySchema<UserRow>({
@@ -76,7 +25,7 @@ export const users = new EntitySchema<UserRow>({
   indices: [{ columns: ["role"] }],
 });
 
-export const sessions = new EntitySchema<SessionRow>({
+export const sessions = new EntitySchema<LoginSession>({
   name: "sessions",
   columns: {
     id: { ...column.primaryId },
@@ -93,7 +42,7 @@ export const sessions = new EntitySchema<SessionRow>({
   ],
 });
 
-export const refreshTokens = new EntitySchema<RefreshTokenRow>({
+export const refreshTokens = new EntitySchema<RefreshToken>({
   name: "refresh_tokens",
   columns: {
     hash: { ...column.primaryId },
@@ -105,7 +54,7 @@ export const refreshTokens = new EntitySchema<RefreshTokenRow>({
   indices: [{ columns: ["sessionId", "issuedAt"] }],
 });
 
-export const apiKeys = new EntitySchema<ApiKeyRow>({
+export const apiKeys = new EntitySchema<ApiKey>({
   name: "api_keys",
   columns: {
     id: { ...column.primaryId },
@@ -121,7 +70,7 @@ export const apiKeys = new EntitySchema<ApiKeyRow>({
   indices: [{ columns: ["ownerId", "id"] }],
 });
 
-export const streamTickets = new EntitySchema<StreamTicketRow>({
+export const streamTickets = new EntitySchema<StreamTicket>({
   name: "stream_tickets",
   columns: {
     id: { ...column.primaryId },

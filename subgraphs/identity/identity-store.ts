@@ -26,7 +26,8 @@ export interface LoginSession {
 }
 
 /** A refresh token by its hash, and the access token that was issued with it. */
-interface RefreshToken {
+export interface RefreshToken {
+  /** SHA-256 of the token, hex. */
   hash: string;
   sessionId: string;
   accessTokenId: string;
@@ -40,6 +41,7 @@ export interface ApiKey {
   ownerId: string;
   name: string;
   scopes: Scope[];
+  /** SHA-256 of the whole key, hex. */
   hash: string;
   createdAt: number;
   lastUsedAt: number | null;
@@ -49,6 +51,7 @@ export interface ApiKey {
 
 export interface StreamTicket {
   id: string;
+  /** SHA-256 of the whole ticket, hex. */
   hash: string;
   userId: string;
   /** The access token it was asked for with, or null. */

@@ -1,16 +1,12 @@
-import { line } from "@toolyard/service-kit/text-input.ts";
+import { problemOfJson, sizeProblem } from "@toolyard/service-kit/bounded-json.ts";
+import { line, tags } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
 import { MAX_CONTENT_BYTES } from "./content/document-content.ts";
 import { parseContentType } from "./content-type.ts";
 
-const MAX_METADATA_CHARACTERS = 16_384;
-const MAX_METADATA_DEPTH = 32;
+const METADATA_BOUNDS = { depth: 32, characters: 16_384 };
 
 const title = line(200);
-const tags = z
-  .array(line(64))
-  .max(32, "must have at most 32 tags")
-  .transform((list) => [...new Set(list)]);
 // What cannot fit, in base64 with line breaks either, is not handed to another thread to find that out.
 const content = z
   .string()
@@ -23,13 +19,11 @@ const contentType = z.string().max(255, "must have at most 255 characters");
 const metadata = z
   .unknown()
   .optional()
-  .check((context) => {
-    const message = problemOfJson(context.value, MAX_METADATA_DEPTH);
-    if (message !== null) context.issues.push({ code: "custom", input: context.value, message });
-    else if ((JSON.stringify(context.value) ?? "").length > MAX_METADATA_CHARACTERS) {
-      const large = `is too large: at most ${MAX_METADATA_CHARACTERS} characters as JSON`;
-      context.issues.push({ code: "custom", input: context.value, message: large });
-    }
+  .check(({ value, issues }) => {
+    if (value == null) return;
+    const tooLarge = () => JSON.stringify(value).length > METADATA_BOUNDS.characters;
+    const message = problemOfJson(value, METADATA_BOUNDS) ?? (tooLarge() ? sizeProblem(METADATA_BOUNDS) : null);
+    if (message !== null) issues.push({ code: "custom", input: value, message });
   });
 const toolId = z.string().max(64, "is not a tool's id").nullish();
 
@@ -56,19 +50,3 @@ export const updateDocumentInput = z.object({
 });
 
 const typeIn = parseContentType;
-
-/** What keeps a value from being JSON that every store takes; null when nothing does. */
-function problemOfJson(value: unknown, depth: number): string | null {
-  if (depth < 0) return `is nested too deeply: at most ${MAX_METADATA_DEPTH} levels`;
-  if (value == null || typeof value === "boolean") return null;
-  if (typeof value === "number") return Number.isFinite(value) ? null : "must have finite numbers only";
-  if (typeof value === "string") {
-    return value.isWellFormed() && !value.includes("\0") ? null : "must be well-formed Unicode without NUL";
-  }
-  if (typeof value !== "object") return "must be JSON";
-  for (const [key, item] of Object.entries(value)) {
-    const problem = problemOfJson(key, depth) ?? problemOfJson(item, depth - 1);
-    if (problem !== null) return problem;
-  }
-  return null;
-}

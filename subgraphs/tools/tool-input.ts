@@ -1,18 +1,11 @@
 import { launchInput } from "@toolyard/launch";
 import { isId } from "@toolyard/service-kit";
-import { line, plainText } from "@toolyard/service-kit/text-input.ts";
+import { line, plainText, tags } from "@toolyard/service-kit/text-input.ts";
 import { z } from "zod";
 import { isSlug, MAX_SLUG_LENGTH, MIN_SLUG_LENGTH } from "./slug.ts";
 
-const MAX_TAGS = 32;
-export const MAX_TAG_LENGTH = 64;
-
 const name = line(100);
 const description = plainText(10_000);
-const tags = z
-  .array(line(MAX_TAG_LENGTH))
-  .max(MAX_TAGS, `must have at most ${MAX_TAGS} tags`)
-  .transform((list) => [...new Set(list)]);
 const slug = z
   .string()
   .refine((text) => !isId(text), { error: "must not have the form of an id", abort: true })

@@ -2,7 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import type { Page, Rows } from "@toolyard/service-kit";
 import type { Database, Transaction } from "@toolyard/storage";
 import { toolTextEntity } from "./database.ts";
-import { MAX_TAG_LENGTH } from "./tool-input.ts";
+import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
 import type { Tool, ToolFilter } from "./tool-store.ts";
 
 /**

@@ -3,10 +3,10 @@ import { serveJobs } from "@toolyard/job-processes/serve-jobs.ts";
 import type { Problem } from "@toolyard/service-kit";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
-import { VALUE_BOUNDS, problemOfJson } from "../bounded-json.ts";
+import { problemOfJson } from "@toolyard/service-kit/bounded-json.ts";
 import { formats } from "./formats.ts";
 import { createLinearPattern } from "./linear-pattern.ts";
-import type { SchemaJobs } from "./schema-jobs.ts";
+import { VALUE_BOUNDS, type SchemaJobs } from "./schema-jobs.ts";
 import { problemsOfSchema } from "./schema-rules.ts";
 
 const MAX_PROBLEMS = 50;

@@ -65,21 +65,6 @@ function metaOf(schema: unknown): Record<string, unknown> {
   return schema.meta() ?? (inner === null ? {} : metaOf(inner));
 }
 
-/** Variables that name servers that this version does not use. */
-const unusedServers = { DATABASE_URL: "MySQL", MONGODB_URL: "MongoDB", REDIS_URL: "Redis" };
-
-/**
- * Refuses variables that would be ignored, rather than silently keeping data elsewhere than the operator thinks. For every process that keeps data.
- * @throws ConfigError
- */
-export function refuseUnusedServers(env: Environment): void {
-  const shape = Object.entries(unusedServers).map(([name, server]) => {
-    const message = `this version of Toolyard keeps its data in SQLite files in DATA_DIR and does not use ${server}. Remove ${name}`;
-    return [name, z.undefined(message).optional()] as const;
-  });
-  parseEnvironment(Object.fromEntries(shape), env);
-}
-
 export const port = (fallback: number) =>
   z
     .string()

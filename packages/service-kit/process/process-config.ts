@@ -9,7 +9,6 @@ import {
   parseEnvironment,
   port,
   publicAddresses,
-  refuseUnusedServers,
   secretKey,
   type Environment,
 } from "./config.ts";
@@ -59,20 +58,37 @@ export const processVariables = {
   LOG_REQUESTS: flag(true),
 };
 
+/**
+ * The servers that keep data, for every process that has some. This version has none but SQLite's files in DATA_DIR, and refuses URLs that
+ * it would ignore, rather than silently keeping data elsewhere than the operator thinks.
+ */
+const storeVariables = {
+  DATABASE_URL: unusedServer("MySQL"),
+  MONGODB_URL: unusedServer("MongoDB"),
+  REDIS_URL: unusedServer("Redis"),
+};
+
+function unusedServer(name: string) {
+  return z
+    .undefined(
+      `this version of Toolyard keeps its data in SQLite files in DATA_DIR and does not use ${name}. Remove the variable`,
+    )
+    .optional();
+}
+
 /** The addresses of the parts for each other: each read by the parts that need it. */
 export const gatewayUrl = baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000");
 export const proxyPort = port(4100);
 
 /**
- * @param options.keepsData Whether the process keeps data: then it refuses servers that this version does not use.
+ * @param options.keepsData Whether the process keeps data of Toolyard.
  * @throws ConfigError naming every wrong variable.
  */
 export function parseProcessConfig(
   env: Environment,
   { keepsData = true }: { keepsData?: boolean } = {},
 ): ProcessConfig {
-  if (keepsData) refuseUnusedServers(env);
-  const values = parseEnvironment(processVariables, env);
+  const values = parseEnvironment({ ...processVariables, ...(keepsData ? storeVariables : {}) }, env);
   const publicUrl = values.PUBLIC_URL ?? null;
   return {
     host: values.HOST,

@@ -12,8 +12,7 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 const KEPT_MS = 30 * DAY_MS;
 const INTERVAL_MS = 60 * 60 * 1_000;
 
-/** Removes old rows and logs regularly. Returns a function that ends it. */
-export function startHousekeeping(options: {
+interface HousekeepingOptions {
   eventLog: EventLog<DeploymentEventPayload>;
   healthLog: EventLog<HealthEventPayload>;
   usage: UsageStore;
@@ -23,7 +22,10 @@ export function startHousekeeping(options: {
   logRetentionMs: number;
   logger: Logger;
   now: () => number;
-}): () => Promise<void> {
+}
+
+/** Removes old rows and logs regularly. Returns a function that ends it. */
+export function startHousekeeping(options: HousekeepingOptions): () => Promise<void> {
   const { logger } = options;
   let running: Promise<void> | null = null;
   const ended = new AbortController();
@@ -44,18 +46,8 @@ export function startHousekeeping(options: {
   };
 }
 
-/** One round of it; exported for tests. */
-async function keepHouse(options: {
-  eventLog: EventLog<DeploymentEventPayload>;
-  healthLog: EventLog<HealthEventPayload>;
-  usage: UsageStore;
-  store: DeploymentStore;
-  archive: LogArchive;
-  reap: Reap;
-  logRetentionMs: number;
-  now: () => number;
-  signal: AbortSignal;
-}): Promise<void> {
+/** One round of it. */
+async function keepHouse(options: HousekeepingOptions & { signal: AbortSignal }): Promise<void> {
   const { eventLog, healthLog, usage, store, archive, reap, logRetentionMs, now, signal } = options;
   const before = now() - KEPT_MS;
   await eventLog.trim(before, signal);

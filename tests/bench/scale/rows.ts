@@ -1,5 +1,6 @@
 /** Rows of tools, users, tasks and documents, by their index. */
-import type { ApiKeyRow, SessionRow, UserRow } from "@toolyard/subgraph-identity/database.ts";
+import type { UserRow } from "@toolyard/subgraph-identity/database.ts";
+import type { ApiKey, LoginSession } from "@toolyard/subgraph-identity/identity-store.ts";
 import { launchSchema } from "@toolyard/launch";
 import type { UploadedContent } from "@toolyard/subgraph-knowledge/content/document-content.ts";
 import type { NewDocument } from "@toolyard/subgraph-knowledge/document-store.ts";
@@ -96,7 +97,7 @@ export function userRow(index: number): UserRow {
 /** Each user has one, but all that this many have are of one. */
 const HOT_KEYS = 200;
 
-export function apiKeyRow(index: number): ApiKeyRow {
+export function apiKeyRow(index: number): ApiKey {
   return {
     id: idOf("key", index),
     ownerId: userId(index < HOT_KEYS ? HOT : index),
@@ -110,7 +111,7 @@ export function apiKeyRow(index: number): ApiKeyRow {
   };
 }
 
-export function sessionRow(index: number): SessionRow {
+export function sessionRow(index: number): LoginSession {
   return {
     id: idOf("session", index),
     userId: userId(index),

@@ -7,9 +7,6 @@ export interface JsonBounds {
   characters: number;
 }
 
-/** Of a value that is checked against a schema: as it is given, and with the schema's defaults in it. */
-export const VALUE_BOUNDS: JsonBounds = { depth: 64, characters: 262_144 };
-
 /**
  * What keeps a value from being JSON that every store and program takes, or from being small; null when nothing does. Stops where it
  * knows: the work is bounded by `bounds`.
@@ -20,7 +17,7 @@ export function problemOfJson(value: unknown, bounds: JsonBounds): string | null
   const walk = (item: unknown, depth: number): string | null => {
     left -= 1;
     if (typeof item === "string") left -= item.length;
-    if (left < 0) return `is too large: at most ${bounds.characters} characters as JSON`;
+    if (left < 0) return sizeProblem(bounds);
     if (item === null || typeof item === "boolean") return null;
     if (typeof item === "number") return Number.isFinite(item) ? null : "must have finite numbers only";
     if (typeof item === "string")
@@ -43,3 +40,6 @@ export function problemOfJson(value: unknown, bounds: JsonBounds): string | null
   };
   return walk(value, bounds.depth);
 }
+
+export const sizeProblem = ({ characters }: JsonBounds): string =>
+  `is too large: at most ${characters} characters as JSON`;
