@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
+import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-buckets.ts";
 
 /** Limits what one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {
@@ -33,15 +33,6 @@ export interface CallerLimitsOptions {
   now?: () => number;
 }
 
-interface Known {
-  key: string;
-  /** Operations that may come now. */
-  allowance: number;
-  updatedAt: number;
-  operation: number;
-  subscription: number;
-}
-
 /** The caller who has been quiet the longest is forgotten; but with as many active within a minute, addresses are no bound. */
 const MAX_QUIET = 20_000;
 
@@ -53,38 +44,20 @@ export const noCallerLimits: CallerLimits = { charge: () => undefined, enter: ()
 
 export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const { operationsPerMinute, maxConcurrentOperations, maxConcurrentSubscriptions, now = Date.now } = options;
-  const perMs = operationsPerMinute / 60_000;
   const burst = Math.max(1, options.burst ?? operationsPerMinute / 4);
+  const buckets = createTokenBuckets({ burst, perMinute: operationsPerMinute, maxKeys: MAX_QUIET });
   const most = { operation: maxConcurrentOperations, subscription: maxConcurrentSubscriptions };
-  /** Callers with running operations that would otherwise have been forgotten, and could then run as many again. */
-  const busy = new Map<string, Known>();
-  const callers = new LRUCache<string, Known>({
-    max: MAX_QUIET,
-    dispose(known, key, reason) {
-      if (reason === "evict" && known.operation + known.subscription > 0) busy.set(key, known);
-    },
-  });
-
-  function knownOf({ caller, clientAddress }: CallerKey): Known {
-    const key = caller.subject ?? `anonymous ${addressBlock(clientAddress ?? "")}`;
-    const known = callers.get(key) ?? busy.get(key);
-    if (known) return known;
-    const fresh = { key, allowance: burst, updatedAt: now(), operation: 0, subscription: 0 };
-    callers.set(key, fresh);
-    return fresh;
-  }
+  /** Of callers with anything running. */
+  const running = new Map<string, { operation: number; subscription: number }>();
 
   return {
     charge(key, isNew = false) {
       if (key.caller.kind === "service") return;
       const isWork = isNew && key.caller.kind === "anonymous";
       const cost = isWork ? Math.min(burst, Math.max(1, operationsPerMinute / NEW_TEXTS_PER_MINUTE)) : 1;
-      const known = knownOf(key);
-      const at = now();
-      known.allowance = Math.min(burst, known.allowance + (at - known.updatedAt) * perMs);
-      known.updatedAt = at;
-      if (known.allowance < cost) {
-        const retryAfterSeconds = Math.max(1, Math.ceil((cost - known.allowance) / perMs / 1_000));
+      const waitMs = buckets.take(keyOf(key), now(), cost);
+      if (waitMs > 0) {
+        const retryAfterSeconds = wholeSeconds(waitMs);
         const max = Math.floor(operationsPerMinute / cost);
         const what = isWork
           ? `Too many new operations without a credential: ${max} of different texts a minute are allowed. Log in, or put what differs into variables, or try`
@@ -94,11 +67,11 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
           extensions: { limit: isWork ? "newOperationsPerMinute" : "operationsPerMinute", max },
         });
       }
-      known.allowance -= cost;
     },
-    enter(kind, key) {
-      if (key.caller.kind === "service") return () => undefined;
-      const known = knownOf(key);
+    enter(kind, caller) {
+      if (caller.caller.kind === "service") return () => undefined;
+      const key = keyOf(caller);
+      const known = running.get(key) ?? { operation: 0, subscription: 0 };
       if (known[kind] >= most[kind]) {
         throw new ToolyardError(
           "RATE_LIMITED",
@@ -110,13 +83,18 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
         );
       }
       known[kind] += 1;
+      running.set(key, known);
       let left = false;
       return () => {
         if (left) return;
         left = true;
         known[kind] -= 1;
-        if (known.operation + known.subscription === 0) busy.delete(known.key);
+        if (known.operation + known.subscription === 0) running.delete(key);
       };
     },
   };
+}
+
+function keyOf({ caller, clientAddress }: CallerKey): string {
+  return caller.subject ?? `anonymous ${addressBlock(clientAddress ?? "")}`;
 }

@@ -14,7 +14,7 @@ import { createControlPlane, proxyCaller } from "./control-plane/control-plane.t
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
 import { createProxyMetrics } from "./metrics.ts";
-import { createRateLimiter } from "./calls/rate-limit.ts";
+import { createTokenBuckets, type TokenBuckets } from "@toolyard/service-kit/token-buckets.ts";
 import type { RouteTable } from "@toolyard/routes";
 import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";
@@ -31,6 +31,8 @@ export interface Proxy {
 }
 
 const ROUTES_WAIT_MS = 1_500;
+/** Callers and tools whose calls are counted. */
+const MAX_LIMITED = 20_000;
 const DRAIN_MS = 30_000;
 /** How long the last usage may take to reach the control plane; it is on disk in any case. */
 const LAST_DELIVERY_MS = 2_000;
@@ -129,8 +131,8 @@ export async function createProxy(options: {
     busy,
     routes,
     authenticate,
-    callerLimit: createRateLimiter({ callsPerMinute: config.callerCallsPerMinute }),
-    toolLimit: createRateLimiter({ callsPerMinute: config.toolCallsPerMinute }),
+    callerLimit: limitOf(config.callerCallsPerMinute),
+    toolLimit: limitOf(config.toolCallsPerMinute),
     usage: journal,
     metrics: () => metrics,
     challenge: (head, { message }) => challengeOf(head, message),
@@ -221,4 +223,9 @@ export async function createProxy(options: {
       requestLog.flush();
     },
   };
+}
+
+/** As many calls at once as a minute's worth. */
+function limitOf(perMinute: number): TokenBuckets | null {
+  return perMinute === 0 ? null : createTokenBuckets({ burst: perMinute, perMinute, maxKeys: MAX_LIMITED });
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { ToolyardError } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
+import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-buckets.ts";
 
 /** How many at once, and milliseconds until one more is allowed. */
 const LIMITS = {
@@ -49,12 +50,6 @@ interface Attempt {
   withdrawn(): void;
 }
 
-interface Bucket {
-  /** The allowance left as of `at`. */
-  left: number;
-  at: number;
-}
-
 export function createLoginLimiter(options: { enabled: boolean; now?: () => number }): LoginLimiter {
   const { enabled, now = Date.now } = options;
   const pairs = createBuckets({ ...LIMITS.pair, now });
@@ -68,7 +63,7 @@ export function createLoginLimiter(options: { enabled: boolean; now?: () => numb
 
   function refuseUntil(counted: readonly Counted[], what: string): void {
     const waitMs = Math.max(...counted.map(([buckets, key]) => buckets.waitMs(key)));
-    if (waitMs > 0) throw tooMany(what, Math.ceil(waitMs / 1000));
+    if (waitMs > 0) throw tooMany(what, wholeSeconds(waitMs));
   }
 
   return {
@@ -100,7 +95,7 @@ export function createLoginLimiter(options: { enabled: boolean; now?: () => numb
         for (const wake of woken) wake();
       };
       return {
-        succeeded: () => end(() => pairs.forget(pair)),
+        succeeded: () => end(() => pairs.fill(pair)),
         failed: () =>
           end(() => {
             for (const [buckets, key] of counted) buckets.take(key);
@@ -129,32 +124,13 @@ function tooMany(what: string, retryAfterSeconds: number): ToolyardError {
   });
 }
 
-function createBuckets(options: { burst: number; refillMs: number; now: () => number }) {
-  const { burst, refillMs, now } = options;
-  const buckets = new Map<string, Bucket>();
+function createBuckets({ burst, refillMs, now }: { burst: number; refillMs: number; now: () => number }) {
+  const buckets = createTokenBuckets({ burst, perMinute: 60_000 / refillMs, maxKeys: MAX_BUCKETS });
   /** How much of the allowance is taken if all running attempts fail. */
   const reserved = new Map<string, number>();
-  const read = (key: string): Bucket => {
-    const bucket = buckets.get(key);
-    const at = now();
-    return bucket ? { left: Math.min(burst, bucket.left + (at - bucket.at) / refillMs), at } : { left: burst, at };
-  };
-  const write = (key: string, bucket: Bucket) => {
-    buckets.delete(key);
-    if (bucket.left >= burst) return;
-    buckets.set(key, bucket);
-    // In order of the last attempt: the first are those that have recovered the most.
-    for (const [oldest, { left, at }] of buckets) {
-      if (buckets.size <= MAX_BUCKETS && left + (now() - at) / refillMs < burst) break;
-      buckets.delete(oldest);
-    }
-  };
   return {
-    waitMs(key: string): number {
-      const { left } = read(key);
-      return left >= 1 ? 0 : (1 - left) * refillMs;
-    },
-    hasRoom: (key: string) => read(key).left - (reserved.get(key) ?? 0) >= 1,
+    waitMs: (key: string) => buckets.waitMs(key, now()),
+    hasRoom: (key: string) => buckets.left(key, now()) - (reserved.get(key) ?? 0) >= 1,
     reserve(key: string) {
       reserved.set(key, (reserved.get(key) ?? 0) + 1);
     },
@@ -163,12 +139,7 @@ function createBuckets(options: { burst: number; refillMs: number; now: () => nu
       if (left > 0) reserved.set(key, left);
       else reserved.delete(key);
     },
-    take(key: string) {
-      const { left, at } = read(key);
-      write(key, { left: left - 1, at });
-    },
-    forget(key: string) {
-      buckets.delete(key);
-    },
+    take: (key: string) => void buckets.take(key, now()),
+    fill: buckets.fill,
   };
 }

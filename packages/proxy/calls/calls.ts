@@ -1,3 +1,4 @@
+import { wholeSeconds, type TokenBuckets } from "@toolyard/service-kit/token-buckets.ts";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -11,7 +12,6 @@ import { createListedTools } from "../mcp/listed-tools.ts";
 import { readMcpCall, type McpCall } from "../mcp/mcp-call.ts";
 import { mcpIdOf } from "../mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "../metrics.ts";
-import type { RateLimiter } from "./rate-limit.ts";
 import { SMALL_BODY_BYTES, noBody, readWholeBody, streamBody, wholeBody, type RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
 import { STREAM_PARAMETER, streamIdOf } from "../mcp/endpoint-event.ts";
@@ -36,8 +36,9 @@ export interface CallsOptions {
   routes: Routes;
   /** The caller by the Authorization header: at once when the credential is known. */
   authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
-  callerLimit: RateLimiter;
-  toolLimit: RateLimiter;
+  /** Null: no bound. */
+  callerLimit: TokenBuckets | null;
+  toolLimit: TokenBuckets | null;
   usage: Pick<UsageJournal, "record">;
   metrics: () => ProxyMetrics;
   /** WWW-Authenticate of a 401. */
@@ -177,10 +178,8 @@ export function createCalls(options: CallsOptions): Calls {
     call.group = group;
     call.deployment = group.deployments[0];
     const at = now();
-    const wait = callerLimit.take(`${caller.subject} ${group.toolId}`, at) || toolLimit.take(group.toolId, at);
-    if (wait > 0) {
-      return refuseCall(call, tooManyCalls(slug, wait));
-    }
+    const wait = callerLimit?.take(`${caller.subject} ${group.toolId}`, at) || toolLimit?.take(group.toolId, at);
+    if (wait) return refuseCall(call, tooManyCalls(slug, wholeSeconds(wait)));
     if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
     if (call.path.query.includes(STREAM_PARAMETER) && !restoreStream(call)) return;
     readBody(call);
