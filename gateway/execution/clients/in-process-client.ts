@@ -1,5 +1,5 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
-import { maskErrors, ToolyardError, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { maskErrors, type Logger, type Subgraph } from "@toolyard/service-kit";
 import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
@@ -52,17 +52,30 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
       return toResponse(await run(request, documentOf(request.query)), request);
     },
     async *subscribe(request) {
+      if (request.signal.aborted) return;
       const document = documentOf(request.query);
       const { caller, requestId, clientAddress } = request.context;
-      const source = await withinSignal(
-        createSourceEventStream({
-          schema: subgraph.schema,
-          document,
-          contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
-          variableValues: variablesOf(request),
-        }),
-        request.signal,
-      );
+      const closeEvents = (events: AsyncIterator<unknown>) => {
+        // Not awaited: a generator that waits for its next event answers `return` only after that event.
+        void Promise.resolve(events.return?.()).catch((error: unknown) => {
+          log.error({ err: error, subgraph: subgraph.name, requestId }, "closing an event stream failed");
+        });
+      };
+      const opening = createSourceEventStream({
+        schema: subgraph.schema,
+        document,
+        contextValue: subgraph.createContext({ caller, requestId, clientAddress }),
+        variableValues: variablesOf(request),
+      });
+      const source = await untilAborted(opening, request.signal);
+      if (source === null) {
+        const closeLate = (late: Awaited<typeof opening>) => {
+          if (Symbol.asyncIterator in late) closeEvents(late[Symbol.asyncIterator]());
+        };
+        // A refusal interests nobody any more.
+        void opening.then(closeLate, () => undefined);
+        return;
+      }
       if (!(Symbol.asyncIterator in source)) {
         yield toResponse(source, request);
         return;
@@ -76,40 +89,27 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
           yield toResponse(await run(request, document, event.value), request);
         }
       } finally {
-        // Not awaited: a generator that waits for its next event answers `return` only after that event.
-        void Promise.resolve(events.return?.()).catch((error: unknown) => {
-          log.error({ err: error, subgraph: subgraph.name, requestId }, "closing an event stream failed");
-        });
+        closeEvents(events);
       }
     },
     close: async () => documents.clear(),
   };
 }
 
-/** Settles as `promise` does, or rejects with the signal's reason when that comes first. */
-async function withinSignal<Value>(promise: PromiseLike<Value> | Value, signal: AbortSignalLike): Promise<Value> {
-  if (signal.aborted) throw abortReason(signal);
+/** Settles as `promise` does, or with null when the signal aborts first. */
+async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignalLike): Promise<Value | null> {
+  if (signal.aborted) return null;
   let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(abortReason(signal));
+  const aborted = new Promise<null>((resolve) => {
+    onAbort = () => resolve(null);
     signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
     return await Promise.race([promise, aborted]);
-  } finally {
-    if (onAbort) signal.removeEventListener("abort", onAbort);
-  }
-}
-
-async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignalLike): Promise<Value | null> {
-  try {
-    return await withinSignal(promise, signal);
   } catch (error) {
     if (signal.aborted) return null;
     throw error;
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
   }
-}
-
-function abortReason(signal: AbortSignalLike): Error {
-  return signal.reason instanceof Error ? signal.reason : new ToolyardError("TIMEOUT", "The operation was cancelled.");
 }

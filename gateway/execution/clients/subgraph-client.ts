@@ -98,7 +98,8 @@ export interface SubgraphResponse {
  * `extensions.code` is UPSTREAM_UNAVAILABLE or TIMEOUT. The data belongs to the caller of `execute`, who may change it.
  *
  * `subscribe` yields the subgraph's events in their order, each once, no faster than they are taken. It ends when the subgraph
- * completes the stream or the signal aborts, and throws when the stream breaks; a refusal comes as one response with errors.
+ * completes the stream or the signal aborts, and throws when the stream breaks; a refusal comes as one response with errors. An error
+ * of the subgraph's own in mid-stream, such as SLOW_CONSUMER, is thrown or comes as the last response; it keeps its code.
  */
 export interface SubgraphClient {
   readonly name: string;

@@ -342,7 +342,7 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
             const checks = Array.from({ length: 120 }, () => checkOf(deployment));
             await recordChecks(deployment, checks);
             await save({ ...deployment, desired: "STOP", status: "STOPPED", settledAt: NOW });
-            expect(await checksOf(deployment)).toEqual(checks.toReversed().slice(0, 100));
+            expect(await checksOf(deployment, 120)).toEqual(checks.toReversed().slice(0, 100));
           });
         },
 
