@@ -1,0 +1,70 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ReplicaHandle, Runtime } from "@toolyard/runtimes/runtime.ts";
+import { processNameOf, type AfterStop, type Replica } from "../deployment.ts";
+import type { DeploymentRecord } from "../store/deployment-store.ts";
+import { describeEnd } from "./process-end.ts";
+import type { ReplicaChecks } from "./replica-checks.ts";
+import { currentOf, type ReplicaContext } from "./replica-context.ts";
+
+/** The bridge's exit code for a launch that cannot be run (EX_CONFIG of sysexits.h). */
+const EXIT_CONFIG = 78;
+
+/** The ends of replicas: those that came by themselves, and those that were asked for. */
+export interface ReplicaEnd {
+  /** Records that its process ended by itself. */
+  reap(record: DeploymentRecord, replica: Replica): Promise<void>;
+  stop(record: DeploymentRecord, replica: Replica, then: AfterStop, reason: string): Promise<void>;
+}
+
+export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<ReplicaChecks, "toCheck">): ReplicaEnd {
+  const { ports, reap, now, drainMs, graceMs, runtimeOf, apply, lastOutputOf } = context;
+
+  return {
+    async reap({ deployment }, replica) {
+      const runtime = runtimeOf(deployment);
+      if (!runtime || !replica.handle) return;
+      const liveness = await runtime.inspect(replica.handle);
+      if (liveness.alive) return;
+      const why = { reason: describeEnd(replica, liveness, now()), words: await lastOutputOf(deployment, replica) };
+      // Its children may have outlived it.
+      await runtime.stop(replica.handle, 0);
+      const hopeless = deployment.launch.kind === "stdio" && liveness.exitCode === EXIT_CONFIG;
+      const check = toCheck(replica, { kind: "process", latencyMs: 0 }, "UNHEALTHY", why);
+      await apply(replica, { type: hopeless ? "refused" : "ended", ...why }, { check });
+    },
+
+    async stop({ deployment }, replica, then, reason) {
+      const runtime = runtimeOf(deployment);
+      const { phase } = replica.state;
+      // A replica written as gone has left nothing: its folders are removed before its row.
+      const forget = async (): Promise<void> => {
+        for (const handle of [replica.handle, replica.previousHandle])
+          if (handle && runtime) await reap(deployment, replica, handle);
+      };
+      if (phase === "PENDING" || phase === "BACKOFF" || phase === "FAILED") {
+        if (then === "REMOVE") await forget();
+        await apply(replica, { type: "stop", then, reason });
+      } else {
+        const told = await apply(replica, { type: "stop", then, reason });
+        const stopping = told ? currentOf(told, replica) : replica;
+        if (stopping?.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
+        if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
+        const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
+        if (handle) await runtime.stop(handle, graceMs);
+        if (stopping.state.then === "REMOVE") await forget();
+        const isOver = await apply(replica, { type: "gone", then: stopping.state.then });
+        if (!isOver && stopping.state.then !== "REMOVE") {
+          // Meanwhile a final stop was asked for.
+          await forget();
+          await apply(replica, { type: "gone" });
+        }
+      }
+      if (then === "REMOVE" && replica.port !== null) ports.released(replica.port);
+    },
+  };
+}
+
+async function findByName(runtime: Runtime, name: string): Promise<ReplicaHandle | null> {
+  const running = await runtime.list();
+  return running.find(({ handle }) => handle.name === name)?.handle ?? null;
+}
