@@ -9,8 +9,11 @@ export default defineConfig({
     // @apollo/gateway reports to Apollo without it.
     env: { APOLLO_TELEMETRY_DISABLED: "true" },
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    // They end what hangs, and are far from what anything takes, also on a machine that does twenty other things. A deadline
+    // of `poll` or of packages/testing's `eventually` comes first and says what was waited for.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000, interval: 20 } },
     projects: [
       {
         extends: true,
@@ -24,7 +27,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 },
+        test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"] },
       },
     ],
   },

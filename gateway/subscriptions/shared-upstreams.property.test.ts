@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import type { ExecutionResult } from "graphql";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { anonymous, createUserCaller, type Caller } from "@toolyard/service-kit";
 import type { OperationRequest } from "../execution/executor.ts";
 import { createChangeLog } from "./fixtures/change-log.ts";
@@ -192,7 +192,7 @@ test("whoever names a sequence that does not come gets the subgraph's own answer
   expect(sequenceOf((await others.next()).value ?? {})).toBe("4");
   const wrong = shared.subscribe(requestOf("100"));
   void wrong.next();
-  await vi.waitFor(() => expect(log.opened).toBe(2), { timeout: 5_000 });
+  await expect.poll(() => log.opened).toBe(2);
   for (const stream of [others, wrong]) await stream.return();
   expect(log.open).toBe(0);
 });
@@ -244,7 +244,7 @@ test("large events wait by their size: the upstream is not read on for one who d
   });
   const stream = shared.subscribe(requestOf(null));
   const sequences = [sequenceOf((await stream.next()).value as ExecutionResult)];
-  await vi.waitFor(() => expect(pulled).toBeGreaterThan(3), { timeout: 5_000 });
+  await expect.poll(() => pulled).toBeGreaterThan(3);
   for (let turn = 0; turn < 50; turn++) await settle();
   expect(pulled).toBeLessThan(10);
   for await (const result of stream) sequences.push(sequenceOf(result));

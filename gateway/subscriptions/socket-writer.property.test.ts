@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import fc from "fast-check";
+import { turns } from "@toolyard/testing/turns.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { createSocketWriters, type SocketWriter } from "./socket-writer.ts";
@@ -60,9 +61,7 @@ test("messages arrive whole and in order, of whatever length, in one part or two
         const room = kind === "parts" ? writer.sendParts(begin, Buffer.from(content)) : writer.send(begin + content);
         if (isLater) await room;
       }
-      const deadline = Date.now() + 5_000;
-      while (received.length < expected.length && Date.now() < deadline)
-        await new Promise((resolve) => setImmediate(resolve));
+      while (received.length < expected.length) await turns(1);
       expect(received).toEqual(expected);
     }),
     { numRuns: 200 },

@@ -1,4 +1,5 @@
 import { buildSchema, parse, type ExecutionResult } from "graphql";
+import { turns } from "@toolyard/testing/turns.ts";
 import { expect, test } from "vitest";
 import { anonymous } from "@toolyard/service-kit";
 import { createSubscriptionEngine } from "./subscription-engine.ts";
@@ -63,8 +64,7 @@ test("a client that leaves its queue full gets an error with the last sequence i
   const { engine, stream } = engineOf(source, { maxQueuedEvents: 4, slowConsumerGraceMs: 20 });
   expect((await stream.next()).value).toEqual(result(1));
   expect((await stream.next()).value).toEqual(result(2));
-  const deadline = Date.now() + 5_000;
-  while (engine.droppedEvents === 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  await expect.poll(() => engine.droppedEvents).toBeGreaterThan(0);
   const { value } = await stream.next();
   expect(value?.errors?.[0]?.extensions).toEqual({ code: "SLOW_CONSUMER", lastSequence: "2" });
   expect(await stream.next()).toEqual({ done: true, value: undefined });
@@ -79,7 +79,7 @@ test("a client that is slow but steady is waited for", async () => {
   for await (const { errors } of engineOf(source, { maxQueuedEvents: 4, slowConsumerGraceMs: 2_000 }).stream) {
     expect(errors).toBeUndefined();
     received++;
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await turns(5);
   }
   expect(received).toBe(30);
 });
@@ -111,7 +111,7 @@ test("returning ends a wait for the next result", async () => {
   };
   const { stream } = engineOf(source);
   const waiting = stream.next();
-  await Promise.race([stream.return(), new Promise((resolve) => setTimeout(resolve, 500))]);
+  await stream.return();
   expect((await waiting).done).toBe(true);
   expect(released).toBe(true);
 });

@@ -52,7 +52,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
   }
 
   const released = ({ engine, protocols }: ContractServer, log: ChangeLog) =>
-    until(() => log.open === 0 && engine.activeStreams === 0 && protocols.openStreams === 0);
+    expect.poll(() => [log.open, engine.activeStreams, protocols.openStreams]).toEqual([0, 0, 0]);
 
   describe(driver.name, () => {
     test("events come in order, each completed from the other subgraphs, and then the end", async () => {
@@ -64,13 +64,13 @@ export function describeProtocol(driver: ProtocolDriver): void {
         data: { changed: { sequence: "1", product: { name: "Couch", reviews: [{ author: { name: "Ada" } }] } } },
       });
       expect(sequencesOf(results)).toEqual(upTo(40));
-      await until(() => server.engine.activeStreams === 0);
+      await expect.poll(() => server.engine.activeStreams).toBe(0);
     });
 
     test("events come as they happen", async () => {
       const { log, server } = await serve();
       const stream = connect(server).start(WATCH_PLAINLY);
-      await until(() => log.open === 1);
+      await expect.poll(() => log.open).toBe(1);
       for (const sequence of upTo(3)) {
         log.append();
         expect(await stream.next()).toEqual({ data: { changed: { sequence } } });
@@ -111,7 +111,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
       await cancelled.cancel();
       log.append();
       expect(sequenceOf(await kept.next())).toBe("2");
-      await until(() => log.open === 1 && server.engine.activeStreams === 1);
+      await expect.poll(() => [log.open, server.engine.activeStreams]).toEqual([1, 1]);
     });
 
     test("a client that vanishes releases everything", async () => {
@@ -150,7 +150,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
       const received = [sequenceOf(await stream.next())];
       client.pause();
       log.append(1_000_000);
-      await until(() => server.engine.droppedEvents > 0, 15_000);
+      await expect.poll(() => server.engine.droppedEvents).toBeGreaterThan(0);
       client.resume();
       let last: ClientResult | null = null;
       for (let result = await stream.next(); result !== null; result = await stream.next()) {
@@ -161,7 +161,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
         received.map((_, index) => index + 1),
       );
       expect(last?.errors?.[0]?.extensions).toEqual({ code: "SLOW_CONSUMER", lastSequence: received.at(-1) });
-      await until(() => server.engine.activeStreams === 0 && log.open === 0);
+      await expect.poll(() => [server.engine.activeStreams, log.open]).toEqual([0, 0]);
     }, 30_000);
 
     test("a stream ends when the credential expires", async () => {
@@ -187,7 +187,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
       });
       log.append();
       expect(sequenceOf(await kept.next())).toBe("2");
-      await until(() => log.open === 1);
+      await expect.poll(() => log.open).toBe(1);
     });
 
     test("an event with an error says which field failed, and the stream goes on", async () => {
@@ -268,7 +268,7 @@ export function describeProtocol(driver: ProtocolDriver): void {
       const { log, server } = await serve({ heartbeatMs: 100 });
       const client = connect(server);
       const stream = client.start(WATCH_PLAINLY, { after: "0" });
-      await until(() => client.beats >= 3);
+      await expect.poll(() => client.beats).toBeGreaterThanOrEqual(3);
       log.append();
       expect(sequenceOf(await stream.next())).toBe("1");
     });
@@ -290,11 +290,3 @@ async function untilEnd(stream: ClientStream, seen: string[]): Promise<void> {
 const sequenceOf = (result: ClientResult | null) => result?.data?.changed?.sequence;
 const sequencesOf = (results: readonly ClientResult[]) => results.map(sequenceOf);
 const upTo = (last: number) => Array.from({ length: last }, (_, index) => String(index + 1));
-
-async function until(condition: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`It did not come to that in time: ${condition.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { createDebouncedWork } from "./debounced-work.ts";
 
 test("is done once for what is asked for together, again for what is asked for meanwhile, never twice at once", async () => {
@@ -16,15 +16,15 @@ test("is done once for what is asked for together, again for what is asked for m
     },
   });
   for (let i = 0; i < 5; i++) work.request();
-  await vi.waitFor(() => expect(runs).toHaveLength(1));
+  await expect.poll(() => runs).toHaveLength(1);
   work.request();
   work.request();
   runs[0]?.resolve();
-  await vi.waitFor(() => expect(runs).toHaveLength(2));
+  await expect.poll(() => runs).toHaveLength(2);
   runs[1]?.resolve();
-  await vi.waitFor(() => expect(atOnce).toBe(0));
+  await expect.poll(() => atOnce).toBe(0);
   work.request();
-  await vi.waitFor(() => expect(runs).toHaveLength(3));
+  await expect.poll(() => runs).toHaveLength(3);
   runs[2]?.resolve();
   await work.close();
 });
@@ -40,7 +40,7 @@ test("closing aborts the work under way, waits for its end, and does no more", a
     },
   });
   work.request();
-  await vi.waitFor(() => expect(seen).toEqual(["began"]));
+  await expect.poll(() => seen).toEqual(["began"]);
   work.request();
   await work.close();
   work.request();

@@ -164,17 +164,6 @@ export function stateless(
   };
 }
 
-/** Polls until `holds`, or fails after ten seconds saying what was waited for. */
-export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within 10 s: ${what}`);
-    await new Promise((resolve) => {
-      setTimeout(resolve, 10);
-    });
-  }
-}
-
 /** A killed process that waits for its parent to notice does not count. */
 export function alive(pid: number): boolean {
   try {

@@ -1,8 +1,9 @@
 import { connect } from "node:net";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
 
 import { createBridge, prepareLaunch } from "./index.ts";
-import { alive, eventually, fixture, initialize, startBridge, stateless } from "./bridge.fixture.ts";
+import { alive, fixture, initialize, startBridge, stateless } from "./bridge.fixture.ts";
 
 const bearer = { authorization: "Bearer secret" };
 

@@ -7,9 +7,10 @@ import {
   ListRootsRequestSchema,
   LoggingMessageNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
 
-import { eventually, everything, fixture, type RunningBridge, startBridge } from "./bridge.fixture.ts";
+import { everything, fixture, type RunningBridge, startBridge } from "./bridge.fixture.ts";
 
 /** Real clients against real servers: what a user would notice. */
 

@@ -2,9 +2,10 @@ import { rm, writeFile } from "node:fs/promises";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { afterEach, describe, expect, test } from "vitest";
 
-import { eventually, fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
+import { fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
 
 /** Kept with their responses: fetch closes what is not referred to any more. */
 const streams: { controller: AbortController; response: Response }[] = [];

@@ -5,11 +5,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
 import { expect, test } from "vitest";
 
 import { bridgeCommand, warmUpCommand } from "./index.ts";
-import { alive, eventually, fixture } from "./bridge.fixture.ts";
+import { alive, fixture } from "./bridge.fixture.ts";
 import { handOver, pipesFor } from "./child/handover.ts";
 
 /** The bridge as the process that the runtime starts. */

@@ -2,8 +2,9 @@ import { mkdtempSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { eventually, fixture, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
+import { fixture, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
 
 /* Busy, slow and hung servers, told apart. Each does one thing at a time. */
 

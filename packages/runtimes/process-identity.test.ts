@@ -15,8 +15,6 @@ import { stopAll } from "./fixtures/stop-all.ts";
 
 /** What belongs to a replica is known by what the kernel says, not by what a process says of itself. */
 
-const DEADLINE = { timeout: 10_000, interval: 20 };
-const LONG = { timeout: 50_000, interval: 50 };
 const MIB = 1024 * 1024;
 const SLEEPER = ["-e", "setInterval(() => {}, 1000)"];
 
@@ -50,9 +48,9 @@ describe.each(isolations)("isolation %s", (isolation) => {
         const unique = `daemon-${crypto.randomUUID()}`;
         const handle = await harness.runtime.start(await harness.fixture("forks", "daemonizes.mjs", [unique]));
         const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
-        await expect.poll(lines, DEADLINE).toEqual(["daemonized"]);
+        await expect.poll(lines).toEqual(["daemonized"]);
         const isDaemon = () => running(unique).some((line) => line.includes("ignores-sigterm.mjs"));
-        await expect.poll(isDaemon, DEADLINE).toBe(true);
+        await expect.poll(isDaemon).toBe(true);
         return { unique, handle };
       }
 
@@ -65,7 +63,7 @@ describe.each(isolations)("isolation %s", (isolation) => {
       test("ends when its replica's main process was killed", async () => {
         const { unique, handle } = await startDaemon();
         await harness.killFromOutside(handle);
-        await expect.poll(() => running(unique), DEADLINE).toEqual([]);
+        await expect.poll(() => running(unique)).toEqual([]);
       });
 
       test("ends by the next control plane, which finds the replica dead", async () => {
@@ -74,7 +72,7 @@ describe.each(isolations)("isolation %s", (isolation) => {
         await harness.killFromOutside(handle);
         harness.runtime = await harness.successor();
         expect(await harness.runtime.list()).toEqual([]);
-        await expect.poll(() => running(unique), DEADLINE).toEqual([]);
+        await expect.poll(() => running(unique)).toEqual([]);
       });
     },
   );
@@ -138,7 +136,7 @@ describe.skipIf(!hasCgroups)("control groups", () => {
     const spec = await harness.fixture("bomb", "forks-many.mjs", ["60"]);
     const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, processes: 40 } });
     const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
-    await expect.poll(lines, DEADLINE).toContainEqual(expect.stringMatching(/^refused [1-9]\d*$/));
+    await expect.poll(lines).toContainEqual(expect.stringMatching(/^refused [1-9]\d*$/));
     expect((await harness.processes(spec)).length).toBeLessThan(40);
   });
 });
@@ -174,7 +172,7 @@ describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("li
     const resources = { ...spec.resources, processes: 40, memoryMb: 256 };
     const handle = await harness.runtime.start({ ...spec, launch, resources });
     const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
-    await expect.poll(lines, DEADLINE).toContainEqual(expect.stringMatching(/tried|no namespaces/));
+    await expect.poll(lines).toContainEqual(expect.stringMatching(/tried|no namespaces/));
     for (const pid of await harness.processes(spec)) {
       const { processes, memory } = limitsOf(pid);
       expect(processes).toBe(40);
@@ -188,7 +186,7 @@ describe.runIf(hasCgroups && hasPython && isolations.includes("bubblewrap"))("li
 
 describe("what a replica uses", () => {
   const ended = async (handle: ReplicaHandle) => {
-    await expect.poll(() => harness.runtime.inspect(handle).then(({ alive }) => alive), LONG).toBe(false);
+    await expect.poll(() => harness.runtime.inspect(handle).then(({ alive }) => alive)).toBe(false);
     return harness.runtime.inspect(handle);
   };
 
@@ -223,7 +221,7 @@ describe("what a replica uses", () => {
     async () => {
       const handle = await takesMemory("shared-by-many", 100, 512);
       const taken = async () => (await harness.runtime.logs(handle, 20)).filter(({ text }) => text === "taken").length;
-      await expect.poll(taken, LONG).toBe(8);
+      await expect.poll(taken).toBe(8);
       const pids = (await createProcessTable().scan())
         .filter(({ sessionId }) => sessionId === Number(handle.identity["pid"]))
         .map(({ pid }) => pid);
@@ -261,7 +259,7 @@ describe("what a replica uses", () => {
     const handle = await harness.runtime.start(spec);
     const log = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text).join("\n");
     // Folders that nobody can measure count as a full disk: it may be ended for that before it says that it has dug.
-    await expect.poll(log, DEADLINE).toMatch(/dug|filled the/);
+    await expect.poll(log).toMatch(/dug|filled the/);
     expect(await diskUse([folder], 1024 * MIB)).toBe(Infinity);
     await harness.runtime.stop(handle, 100);
     await harness.runtime.forget(handle);

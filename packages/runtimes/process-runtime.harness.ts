@@ -100,7 +100,7 @@ export async function openProcessHarness(options: Partial<ProcessRuntimeOptions>
       const pid = Number(handle.identity["pid"]);
       process.kill(pid, "SIGKILL");
       // The signal is only asked for so far.
-      await expect.poll(() => table.find([pid]).size, { timeout: 10_000, interval: 5 }).toBe(0);
+      await expect.poll(() => table.find([pid]).size).toBe(0);
     },
     async print(spec, text) {
       await ask(spec, `/print?of=${encodeURIComponent(text)}`);

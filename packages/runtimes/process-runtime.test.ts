@@ -11,7 +11,6 @@ import type { ReplicaHandle, ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
 import { createCgroups } from "./process/cgroups.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
 
-const DEADLINE = { timeout: 10_000, interval: 20 };
 const FIXTURES = join(import.meta.dirname, "fixtures");
 const UNSAID = { cpus: null, memoryMb: null, processes: null, diskMb: null };
 
@@ -189,7 +188,7 @@ describe("launches", () => {
       maxMessageBytes: 70_000,
     };
     const handle = await runtime.start({ ...spec, launch, port: null });
-    await expect.poll(() => runtime.logs(handle, 5), DEADLINE).toHaveLength(1);
+    await expect.poll(() => runtime.logs(handle, 5)).toHaveLength(1);
     const [line] = await runtime.logs(handle, 5);
     expect(line).toMatchObject({ at: 1_000, stream: "SYSTEM" });
     const limits = {
@@ -228,8 +227,8 @@ describe("nothing is left", () => {
   async function startWithGrandchild(): Promise<{ spec: ReplicaSpec; handle: ReplicaHandle }> {
     const spec = await harness.fixture("family", "forks-detached.mjs");
     const handle = await harness.runtime.start(spec);
-    await expect.poll(async () => (await harness.processes(spec)).length, DEADLINE).toBe(2);
-    await expect.poll(() => texts(handle), DEADLINE).toHaveLength(1);
+    await expect.poll(async () => (await harness.processes(spec)).length).toBe(2);
+    await expect.poll(() => texts(handle)).toHaveLength(1);
     return { spec, handle };
   }
 
@@ -261,7 +260,7 @@ describe("nothing is left", () => {
     await harness.killFromOutside(handle);
     harness.runtime = await harness.successor();
     expect(await harness.runtime.list()).toEqual([]);
-    await expect.poll(() => harness.processes(spec), DEADLINE).toEqual([]);
+    await expect.poll(() => harness.processes(spec)).toEqual([]);
   });
 
   test("a stop reaches what is left although the main process and the records are gone", async () => {
@@ -294,9 +293,9 @@ describe("a control plane that was killed", () => {
       expect(signal).toBe("SIGKILL");
       const record = JSON.parse(readFileSync(join(harness.dataDir, "replicas/window/replica.json"), "utf8"));
       expect(record.pid).toBe(null);
-      await expect.poll(() => commandLines().filter((line) => line.includes(unique)), DEADLINE).toEqual([]);
+      await expect.poll(() => commandLines().filter((line) => line.includes(unique))).toEqual([]);
       expect(await harness.runtime.list()).toEqual([]);
-      await expect.poll(() => harness.remains(spec), DEADLINE).toEqual([]);
+      await expect.poll(() => harness.remains(spec)).toEqual([]);
     },
   );
 
@@ -351,7 +350,7 @@ test("a replica that prints without end takes a bounded space, and its last line
   const { runtime, fixture, dataDir } = await open({ logMaxBytes });
   const count = 20_000; // about 1.8 MB
   const handle = await runtime.start(await fixture("much", "prints-much.mjs", [String(count), String(logMaxBytes)]));
-  await expect.poll(async () => (await texts(handle, 1))[0], DEADLINE).toMatch(`line ${count - 1} `);
+  await expect.poll(async () => (await texts(handle, 1))[0]).toMatch(`line ${count - 1} `);
   const numbers = (await texts(handle, 50)).map((line) => Number(line.split(" ")[1]));
   expect(numbers).toHaveLength(50);
   expect(numbers.slice(-20)).toEqual(Array.from({ length: 20 }, (_, index) => count - 20 + index));
@@ -359,7 +358,7 @@ test("a replica that prints without end takes a bounded space, and its last line
   expect(numbers).toEqual([...new Set(numbers)].toSorted((one, other) => one - other));
   const largest = (): number =>
     Math.max(...["stdout.log", "stdout.log.1"].map((file) => statSync(join(dataDir, "replicas/much", file)).size));
-  await expect.poll(largest, DEADLINE).toBeLessThanOrEqual(3 * logMaxBytes);
+  await expect.poll(largest).toBeLessThanOrEqual(3 * logMaxBytes);
 });
 
 const MORE_THAN_IT_MAY =
@@ -372,9 +371,9 @@ test("a replica that uses more memory than it may is killed, and its log says so
   await ask(spec, "/grow?of=10");
   expect(await isAlive(handle)).toBe(true);
   await fetch(`http://${spec.host}:${spec.port}/grow?of=300`).catch(() => null);
-  await expect.poll(() => isAlive(handle), DEADLINE).toBe(false);
+  await expect.poll(() => isAlive(handle)).toBe(false);
   await expect
-    .poll(async () => await runtime.inspect(handle), DEADLINE)
+    .poll(async () => await runtime.inspect(handle))
     .toMatchObject({ signal: "SIGKILL", detail: expect.stringMatching(MORE_THAN_IT_MAY) });
 });
 
@@ -387,7 +386,7 @@ test.skipIf(!limitsMemory)(
     await ask(spec, "/grow?of=10");
     await fetch(`http://${spec.host}:${spec.port}/grow?of=600`).catch(() => null);
     await expect
-      .poll(async () => await runtime.inspect(handle), DEADLINE)
+      .poll(async () => await runtime.inspect(handle))
       .toMatchObject({ signal: "SIGKILL", detail: expect.stringMatching(/^Killed by the system: it used more than/) });
     expect(await texts(handle)).toContainEqual(expect.stringMatching(MORE_THAN_IT_MAY));
   },
@@ -424,9 +423,7 @@ describe.skipIf(problem !== null)(`under bubblewrap${problem === null ? "" : ` (
     await open({ isolation: "bubblewrap" });
     const spec = withLaunch(await harness.fixture("caps", ""), { command: "cat", args: ["/proc/self/status"] });
     const handle = await harness.runtime.start(spec);
-    await expect
-      .poll(() => texts(handle), DEADLINE)
-      .toEqual(expect.arrayContaining([expect.stringMatching(/^CapEff:\s+0+$/)]));
+    await expect.poll(() => texts(handle)).toEqual(expect.arrayContaining([expect.stringMatching(/^CapEff:\s+0+$/)]));
     expect(await texts(handle)).toEqual(expect.arrayContaining([expect.stringMatching(/^NoNewPrivs:\s+1$/)]));
   });
 
@@ -454,9 +451,9 @@ describe.skipIf(problem !== null)(`under bubblewrap${problem === null ? "" : ` (
     await open({ isolation: "bubblewrap" });
     const spec = await harness.fixture("family", "forks-detached.mjs");
     const handle = await harness.runtime.start(spec);
-    await expect.poll(() => texts(handle), DEADLINE).toHaveLength(1);
+    await expect.poll(() => texts(handle)).toHaveLength(1);
     await harness.killFromOutside(handle);
-    await expect.poll(() => harness.processes(spec), DEADLINE).toEqual([]);
+    await expect.poll(() => harness.processes(spec)).toEqual([]);
   });
 });
 

@@ -460,6 +460,6 @@ test.runIf(process.platform === "linux")(
     const launch = { ...spec.launch, command: script, args: ["yes"] } as ReplicaLaunch;
     const handle = await harness.runtime.start({ ...spec, launch });
     const lines = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text);
-    await expect.poll(lines, { timeout: 10_000 }).toEqual(["it runs: yes"]);
+    await expect.poll(lines).toEqual(["it runs: yes"]);
   },
 );

@@ -28,7 +28,6 @@ export interface RuntimeHarness {
   close(): Promise<void>;
 }
 
-const DEADLINE = { timeout: 10_000, interval: 20 };
 const GRACE_MS = 300;
 const LONG_MS = 8_000;
 
@@ -99,7 +98,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const [first, second] = await Promise.all([runtime.start(patient), runtime.start(hasty)]);
       // They have said something once they are deaf to SIGTERM.
       for (const handle of [first, second]) {
-        await expect.poll(async () => (await runtime.logs(handle, 1)).length, DEADLINE).toBe(1);
+        await expect.poll(async () => (await runtime.logs(handle, 1)).length).toBe(1);
       }
       const begun = performance.now();
       await runtime.stop(first, GRACE_MS);
@@ -117,7 +116,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       runtime.onExit((...end) => told.push(end));
       const spec = await harness.spec("ending", "EXITS_AT_ONCE");
       const handle = await runtime.start(spec);
-      await expect.poll(() => told, DEADLINE).toEqual([[handle, spec.deploymentId]]);
+      await expect.poll(() => told).toEqual([[handle, spec.deploymentId]]);
       expect(await runtime.inspect(handle)).toMatchObject({ alive: false, exitCode: 3, signal: null });
       const said = expect.objectContaining({ text: "there is no configuration" });
       expect(await runtime.logs(handle, 10)).toContainEqual(said);
@@ -137,10 +136,10 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       if (!killed || !stopped || !later) throw new Error("not started");
       await runtime.stop(stopped, LONG_MS);
       await harness.killFromOutside(killed);
-      await expect.poll(() => told, DEADLINE).toEqual(["killed"]);
+      await expect.poll(() => told).toEqual(["killed"]);
       unsubscribe();
       await harness.killFromOutside(later);
-      await expect.poll(async () => (await runtime.inspect(later)).alive, DEADLINE).toBe(false);
+      await expect.poll(async () => (await runtime.inspect(later)).alive).toBe(false);
       expect(told).toEqual(["killed"]);
     });
 
@@ -173,7 +172,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       })();
       await harness.print(spec, "hello there");
       const said = expect.objectContaining({ text: "hello there", stream: "STDOUT", at: expect.any(Number) });
-      await expect.poll(() => lines, DEADLINE).toContainEqual(said);
+      await expect.poll(() => lines).toContainEqual(said);
       expect(await runtime.logs(handle, 100)).toContainEqual(said);
       expect((await runtime.logs(handle, 1)).length).toBe(1);
       expect(await runtime.logs(handle, 0)).toEqual([]);
@@ -205,7 +204,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const [first] = specs;
       expect(first && (await runtime.start(first))).toEqual(adopted);
       await harness.killFromOutside(dying);
-      await expect.poll(() => told, DEADLINE).toEqual([dying]);
+      await expect.poll(() => told).toEqual([dying]);
       await runtime.stop(adopted, LONG_MS);
       expect(await runtime.list()).toEqual([]);
       for (const handle of [adopted, dying]) await runtime.forget(handle);

@@ -12,7 +12,6 @@ import { stopAll } from "./fixtures/stop-all.ts";
 
 /** Nothing that prepares a launch's command obeys the launch's environment. */
 
-const DEADLINE = { timeout: 20_000, interval: 20 };
 const ECHO = join(import.meta.dirname, "fixtures/echo-environment.mjs");
 const problem = await whyNoBubblewrap();
 const isolations: Isolation[] = problem === null ? ["none", "bubblewrap"] : ["none"];
@@ -118,7 +117,7 @@ describe.skipIf(process.platform !== "linux")("the environment of a launch", () 
             const handle = await runtime.start({ ...spec, launch: launchOf(kind, env) });
             const isCommand = ({ command }: { command: string[] }): boolean =>
               command[0]?.endsWith("node") === true && command[1] === ECHO;
-            await expect.poll(() => processTree(pidOf(handle)).some(isCommand), DEADLINE).toBe(true);
+            await expect.poll(() => processTree(pidOf(handle)).some(isCommand)).toBe(true);
             const processes = processTree(pidOf(handle));
             // bwrap sets PWD by itself.
             for (const { command, environment } of processes.filter((entry) => !isCommand(entry))) {
@@ -154,7 +153,7 @@ describe.skipIf(process.platform !== "linux")("the environment of a launch", () 
             launch: launchOf(kind, env),
           });
           const commands = () => processTree(pidOf(handle)).filter(({ command }) => command[1] === ECHO);
-          await expect.poll(() => commands().length, DEADLINE).toBeGreaterThan(0);
+          await expect.poll(() => commands().length).toBeGreaterThan(0);
           const allowed = isolation === "none" ? commands().map(({ pid }) => `of.${pid}`) : [];
           expect(readdirSync(outside).filter((name) => !allowed.includes(name))).toEqual([]);
         } finally {
@@ -181,7 +180,7 @@ describe.skipIf(problem !== null || !canCompile)("a library of a launch", () => 
       const handle = await runtime.start({ ...(await fixture("spy", "")), launch: launchOf(kind, env) });
       const log = async () => (await runtime.logs(handle, 100)).map(({ text }) => text).join("\n");
       // The spy works: it speaks, of its own process only.
-      await expect.poll(log, DEADLINE).toContain("spy in node: no key");
+      await expect.poll(log).toContain("spy in node: no key");
       expect(await log()).not.toMatch(/the-key-of-toolyard|spy in (?!node)/);
     } finally {
       rmSync(folder, { recursive: true });

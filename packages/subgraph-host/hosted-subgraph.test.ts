@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { createLogger } from "@toolyard/service-kit";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSubgraph, type SubgraphHost, type SubgraphParts } from "./hosted-subgraph.ts";
 import { createSqliteStores, type Stores } from "./stores.ts";
 
@@ -86,7 +86,7 @@ test("runs the kinds of tasks that it contributes from when it starts, in the pr
   const { id } = await queue.enqueue({ kind: "VALIDATION", input: { of: 1 }, requestedById: null });
   expect(seen).toEqual([]);
   await subgraph.start();
-  await vi.waitFor(async () => expect(await queue.store.getMany([id])).toMatchObject([{ status: "SUCCEEDED" }]));
+  await expect.poll(() => queue.store.getMany([id])).toMatchObject([{ status: "SUCCEEDED" }]);
   expect(seen).toEqual([{ of: 1 }]);
   await subgraph.close();
   expect(() => queue.register("VALIDATION", async () => null)).not.toThrow();

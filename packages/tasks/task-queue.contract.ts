@@ -2,7 +2,8 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { ToolyardError } from "@toolyard/service-kit";
-import { expect, test, vi } from "vitest";
+import { eventually } from "@toolyard/testing/eventually.ts";
+import { expect, test } from "vitest";
 import type { NewTask, Task, TaskEvent } from "./task.ts";
 import type { TaskQueue, TaskRun } from "./task-queue.ts";
 
@@ -11,6 +12,8 @@ export interface TaskQueueFixture {
   open(options?: { heartbeats?: boolean; graceMs?: number }): Promise<TaskQueue>;
   /** The time that the queues know; real time does not move it. */
   advance(ms: number): void;
+  /** Waits until every queue that works has looked for work, from the beginning to the end: what it must not do it would have done. */
+  looked(): Promise<void>;
   /** Starts a process that runs FEASIBILITY tasks, prints `started <task id> <attempt>` and never ends one. */
   startWorkerProcess(): ChildProcess;
 }
@@ -104,7 +107,7 @@ export function taskQueueContract(
       const [queue] = queues as [TaskQueue, TaskQueue]; // two were opened above
       const tasks = [];
       for (let n = 0; n < 6; n++) tasks.push(await queue.enqueue(job(n)));
-      await vi.waitFor(() => expect(runs).toHaveLength(6), WAIT);
+      await expect.poll(() => runs).toHaveLength(6);
       release.resolve();
       await Promise.all(tasks.map(({ id }) => statusOf(queue, id, "SUCCEEDED")));
       expect(new Set(runs).size).toBe(6);
@@ -113,7 +116,7 @@ export function taskQueueContract(
     }));
 
   test("an error that may pass is retried with growing delays, then the task fails with its public code", () =>
-    withFixture(async ({ open, advance }) => {
+    withFixture(async ({ open, advance, looked }) => {
       const queue = await open();
       let runs = 0;
       queue.register("FEASIBILITY", async () => {
@@ -121,14 +124,14 @@ export function taskQueueContract(
         throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The tools subgraph does not answer.");
       });
       const { id } = await queue.enqueue(job());
-      await vi.waitFor(async () => expect(await get(queue, id)).toMatchObject({ status: "QUEUED", attempts: 1 }), WAIT);
+      await expect.poll(() => get(queue, id)).toMatchObject({ status: "QUEUED", attempts: 1 });
       advance(RETRY_BASE_MS - 1);
-      await quiet();
+      await looked();
       expect(runs).toBe(1);
       advance(1);
-      await vi.waitFor(async () => expect(await get(queue, id)).toMatchObject({ status: "QUEUED", attempts: 2 }), WAIT);
+      await expect.poll(() => get(queue, id)).toMatchObject({ status: "QUEUED", attempts: 2 });
       advance(RETRY_BASE_MS * 2 - 1);
-      await quiet();
+      await looked();
       expect(runs).toBe(2);
       advance(1);
       expect(await statusOf(queue, id, "FAILED")).toMatchObject({
@@ -139,16 +142,16 @@ export function taskQueueContract(
     }));
 
   test("an error that asks for a time to wait is retried then", () =>
-    withFixture(async ({ open, advance }) => {
+    withFixture(async ({ open, advance, looked }) => {
       const queue = await open();
       queue.register("FEASIBILITY", async ({ task }) => {
         if (task.attempts === 1) throw new ToolyardError("RATE_LIMITED", "Slow down.", { retryAfterSeconds: 20 });
         return "through";
       });
       const { id } = await queue.enqueue(job());
-      await vi.waitFor(async () => expect((await get(queue, id)).message).toMatch("Slow down"), WAIT);
+      await expect.poll(async () => (await get(queue, id)).message).toMatch("Slow down");
       advance(19_000);
-      await quiet();
+      await looked();
       expect((await get(queue, id)).status).toBe("QUEUED");
       advance(1_000);
       expect((await statusOf(queue, id, "SUCCEEDED")).result).toBe("through");
@@ -181,13 +184,13 @@ export function taskQueueContract(
     }));
 
   test("a waiting task is cancelled at once and never runs", () =>
-    withFixture(async ({ open }) => {
+    withFixture(async ({ open, looked }) => {
       const queue = await open();
       const { id } = await queue.enqueue(job());
       expect(await queue.cancel(id)).toMatchObject({ status: "CANCELLED" });
       let runs = 0;
       queue.register("FEASIBILITY", async () => runs++);
-      await quiet();
+      await looked();
       expect(runs).toBe(0);
       expect((await get(queue, id)).finishedAt).not.toBeNull();
     }));
@@ -208,7 +211,7 @@ export function taskQueueContract(
     }));
 
   test("a cancelled task is CANCELLED also where its handler does not let go", () =>
-    withFixture(async ({ open }) => {
+    withFixture(async ({ open, looked }) => {
       const queue = await open({ graceMs: 20 });
       const started = Promise.withResolvers<void>();
       const held = Promise.withResolvers<string>();
@@ -221,7 +224,7 @@ export function taskQueueContract(
       await queue.cancel(id);
       await statusOf(queue, id, "CANCELLED");
       held.resolve("too late");
-      await quiet();
+      await looked();
       expect(await get(queue, id)).toMatchObject({ status: "CANCELLED", result: null });
     }));
 
@@ -252,10 +255,7 @@ export function taskQueueContract(
         await reported.promise;
       });
       const { id } = await queue.enqueue(job());
-      await vi.waitFor(
-        async () => expect(await get(queue, id)).toMatchObject({ progress: 0.5, message: "step 500" }),
-        WAIT,
-      );
+      await expect.poll(() => get(queue, id)).toMatchObject({ progress: 0.5, message: "step 500" });
       reported.resolve();
       await statusOf(queue, id, "SUCCEEDED");
       const events = await eventsOf(queue, id);
@@ -312,24 +312,28 @@ export function taskQueueContract(
     }));
 
   test("when a lease ends without being renewed, another worker runs the task and the first outcome does not count", () =>
-    withFixture(async ({ open, advance }) => {
+    withFixture(async ({ open, advance, looked }) => {
       const [lost, rescuer] = [await open({ heartbeats: false }), await open()];
       const started = Promise.withResolvers<void>();
       const held = Promise.withResolvers<string>();
-      lost.register("FEASIBILITY", () => {
-        started.resolve();
-        return held.promise;
-      });
+      lost.register(
+        "FEASIBILITY",
+        () => {
+          started.resolve();
+          return held.promise;
+        },
+        { concurrency: 1 },
+      );
       const { id } = await lost.enqueue(job());
       await started.promise;
       rescuer.register("FEASIBILITY", async () => "rescued");
       advance(LEASE_MS - 1);
-      await quiet();
+      await looked();
       expect(await get(rescuer, id)).toMatchObject({ status: "RUNNING", attempts: 1 });
       advance(1);
       expect(await statusOf(rescuer, id, "SUCCEEDED")).toMatchObject({ result: "rescued", attempts: 2 });
       held.resolve("late");
-      await quiet();
+      await looked();
       expect((await get(rescuer, id)).result).toBe("rescued");
     }));
 
@@ -343,7 +347,7 @@ export function taskQueueContract(
       });
       const { id } = await queue.enqueue(job({}, { maxAttempts: 2 }));
       for (const attempt of [1, 2]) {
-        await vi.waitFor(() => expect(runs).toBe(attempt), WAIT);
+        await expect.poll(() => runs).toBe(attempt);
         advance(LEASE_MS);
       }
       expect((await statusOf(queue, id, "FAILED")).error?.message).toMatch("each time before the task did");
@@ -351,20 +355,18 @@ export function taskQueueContract(
     }));
 
   test("a task of a process that was killed with SIGKILL is run again by another", () =>
-    withFixture(async ({ open, advance, startWorkerProcess }) => {
+    withFixture(async ({ open, advance, startWorkerProcess, looked }) => {
       const queue = await open();
       const { id } = await queue.enqueue(job());
       const child = startWorkerProcess();
       if (!child.stdout) throw new Error("The worker process has no stdout.");
-      const [line] = await once(createInterface({ input: child.stdout }), "line", {
-        signal: AbortSignal.timeout(15_000),
-      });
+      const [line] = await once(createInterface({ input: child.stdout }), "line");
       expect(line).toBe(`started ${id} 1`);
       expect((await get(queue, id)).status).toBe("RUNNING");
       child.kill("SIGKILL");
-      await once(child, "exit", { signal: AbortSignal.timeout(5_000) });
+      await once(child, "exit");
       queue.register("FEASIBILITY", async () => "resumed");
-      await quiet();
+      await looked();
       expect((await get(queue, id)).status).toBe("RUNNING");
       advance(LEASE_MS + 60_000);
       expect(await statusOf(queue, id, "SUCCEEDED")).toMatchObject({ result: "resumed", attempts: 2 });
@@ -378,7 +380,7 @@ export function taskQueueContract(
       queue.register("FEASIBILITY", async () => "done");
       await statusOf(queue, id, "SUCCEEDED");
       advance(RETENTION_MS + 1);
-      await vi.waitFor(async () => expect(await queue.store.getMany([id])).toEqual([null]), WAIT);
+      await expect.poll(() => queue.store.getMany([id])).toEqual([null]);
       expect(await eventsOf(queue, id)).toEqual([]);
       expect((await get(queue, waiting.id)).status).toBe("QUEUED");
     }));
@@ -410,8 +412,6 @@ export function taskQueueContract(
     }));
 }
 
-const WAIT = { timeout: 10_000, interval: 5 };
-
 async function get(queue: TaskQueue, id: string): Promise<Task> {
   const [task] = await queue.store.getMany([id]);
   if (!task) throw new Error(`There is no task ${id}.`);
@@ -419,18 +419,12 @@ async function get(queue: TaskQueue, id: string): Promise<Task> {
 }
 
 function statusOf(queue: TaskQueue, id: string, status: Task["status"]): Promise<Task> {
-  return vi.waitFor(async () => {
+  return eventually(`a task that is ${status}`, async () => {
     const task = await get(queue, id);
-    expect(task.status).toBe(status);
-    return task;
-  }, WAIT);
+    return task.status === status && task;
+  });
 }
 
 function eventsOf(queue: TaskQueue, id: string) {
   return queue.store.events.readAfter(0, 1_000, id);
-}
-
-/** Long enough for a queue that was woken to have looked: what must not happen would have happened. */
-async function quiet(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 40));
 }

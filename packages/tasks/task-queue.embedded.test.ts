@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { createLogger } from "@toolyard/service-kit";
 import { openDatabase, readMigrations } from "@toolyard/storage";
-import { describe, expect, test } from "vitest";
+import { eventually } from "@toolyard/testing/eventually.ts";
+import { turns } from "@toolyard/testing/turns.ts";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { createDataSource } from "@toolyard/storage/database.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
@@ -16,7 +18,9 @@ import {
   taskQueueContract,
   type TaskQueueFixture,
 } from "./task-queue.contract.ts";
+import type { TaskQueue } from "./task-queue.ts";
 import { TASK_WORK_TOPIC, createTaskStore } from "./task-store.sql.ts";
+import type { TaskStore } from "./task-store.ts";
 
 const logger = createLogger({ level: "silent", name: "test" });
 
@@ -25,9 +29,14 @@ async function withFixture(run: (fixture: TaskQueueFixture) => Promise<void>): P
   const closers: (() => Promise<void>)[] = [];
   const children: ChildProcess[] = [];
   const buses = new Set<ReturnType<typeof createInProcessBus>>();
+  /** How often each queue that works has read what there is to do: once or twice in a look. */
+  const reads = new Map<TaskQueue, number>();
   let offset = 0;
   const start = Date.now();
   const now = () => start + offset;
+  const wake = () => {
+    for (const bus of buses) bus.wake(TASK_WORK_TOPIC);
+  };
   try {
     await run({
       async open({ heartbeats = true, graceMs = 1_000 } = {}) {
@@ -35,8 +44,14 @@ async function withFixture(run: (fixture: TaskQueueFixture) => Promise<void>): P
         const bus = createInProcessBus();
         buses.add(bus);
         const store = await createTaskStore({ dataDir, bus, now });
+        const count = () => reads.set(opened, (reads.get(opened) ?? 0) + 1);
+        const counted: TaskStore = {
+          ...store,
+          inspect: (leases) => (count(), store.inspect(leases)),
+          nextDueAt: (kinds) => (count(), store.nextDueAt(kinds)),
+        };
         const queue = createTaskQueue({
-          store,
+          store: counted,
           bus,
           logger,
           now,
@@ -52,15 +67,32 @@ async function withFixture(run: (fixture: TaskQueueFixture) => Promise<void>): P
         const close = async () => {
           if (closed) return;
           closed = true;
+          reads.delete(opened);
           await queue.close();
           await store.close();
         };
         closers.push(close);
-        return { ...queue, close };
+        const opened: TaskQueue = {
+          ...queue,
+          register(...args) {
+            reads.set(opened, 0);
+            return queue.register(...args);
+          },
+          close,
+        };
+        return opened;
       },
       advance(ms) {
         offset += ms;
-        for (const bus of buses) bus.wake(TASK_WORK_TOPIC);
+        wake();
+      },
+      async looked() {
+        const before = new Map(reads);
+        // Of three looks the first may have begun earlier, and where the third has begun the second has ended.
+        await eventually("a look", () => {
+          wake();
+          return [...before].every(([queue, count]) => (reads.get(queue) ?? Infinity) >= count + 6);
+        });
       },
       startWorkerProcess() {
         const file = join(import.meta.dirname, "fixtures", "worker-process.ts");
@@ -92,6 +124,8 @@ describe("the embedded task queue", () => {
     const dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));
     const bus = createInProcessBus();
     const store = await createTaskStore({ dataDir, bus });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
     let reads = 0;
     let claims = 0;
     const counted = {
@@ -107,13 +141,17 @@ describe("the embedded task queue", () => {
     };
     const queue = createTaskQueue({ store: counted, bus, logger, pollIntervalMs: 50 });
     queue.register("VALIDATION", async () => null);
-    await new Promise((resolve) => setTimeout(resolve, 260));
+    for (let look = 1; look < 6; look++) {
+      while (reads < look) await turns(1);
+      vi.advanceTimersByTime(49);
+      await turns(20);
+      expect(reads).toBe(look);
+      vi.advanceTimersByTime(1);
+    }
     await queue.close();
     await store.close();
     await rm(dataDir, { recursive: true, force: true });
     expect(claims).toBe(0);
-    expect(reads).toBeGreaterThan(0);
-    expect(reads).toBeLessThan(8);
   });
 });
 

@@ -1,6 +1,7 @@
 export { codeOf, dataOf, executeOn, subscribeOn, type AnswerStream } from "./execute.ts";
+export { eventually } from "./eventually.ts";
 export { freePort, portBlock } from "./ports.ts";
-export { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "./toolyard.ts";
+export { graphqlClient, logIn, startToolyard, type RunningToolyard } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
 export { processesWith, sleepsOf } from "./processes.ts";
 export { plansOf, statementsOf } from "./statements.ts";

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually } from "./toolyard.ts";
+import { eventually } from "./eventually.ts";
 
 export type ReverseProxyKind = "nginx" | "caddy";
 

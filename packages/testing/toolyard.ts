@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { eventually } from "./eventually.ts";
 import { freePort, portBlock } from "./ports.ts";
 
 /** A running Toolyard, started as its users start it. */
@@ -33,7 +33,6 @@ export interface ToolyardOptions {
 
 const root = join(import.meta.dirname, "..", "..");
 const READY = "Toolyard is ready.";
-const START_TIMEOUT_MS = 60_000;
 
 /** Starts standalone as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
 export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
@@ -71,16 +70,14 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     if (options.dataDir === undefined)
       await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!printed.includes(READY)) {
-    if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
-      stopping = true;
-      child.kill("SIGKILL");
-      await ended;
-      await remove();
-      throw new Error(`Toolyard did not start (exit code ${child.exitCode}):\n${printed}`);
-    }
-    await delay(20);
+  const isOver = () => child.exitCode !== null || child.signalCode !== null;
+  await eventually("its banner", () => printed.includes(READY) || isOver()).catch(() => undefined);
+  if (!printed.includes(READY)) {
+    stopping = true;
+    child.kill("SIGKILL");
+    await ended;
+    await remove();
+    throw new Error(`Toolyard did not start (exit code ${child.exitCode}):\n${printed}`);
   }
   const stop = async () => {
     stopping = true;
@@ -152,25 +149,4 @@ export async function logIn(url: string, username: string, password: string): Pr
     { username, password },
   );
   return login.accessToken;
-}
-
-/** Polls until `check` answers something truthy. @throws Error with `what` after `timeoutMs` */
-export async function eventually<Result>(
-  what: string,
-  check: () => Promise<Result> | Result,
-  timeoutMs = 30_000,
-): Promise<NonNullable<Result>> {
-  const deadline = Date.now() + timeoutMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      const result = await check();
-      if (result) return result;
-      last = result;
-    } catch (error) {
-      last = error;
-    }
-    if (Date.now() > deadline) throw new Error(`${what} did not happen within ${timeoutMs} ms; last: ${String(last)}`);
-    await delay(50);
-  }
 }

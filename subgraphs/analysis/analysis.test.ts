@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { ToolyardError, anonymous, createLogger, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { TASK_STATUSES } from "@toolyard/tasks";
-import { codeOf, dataOf, executeOn, subscribeOn } from "@toolyard/testing";
-import { describe, expect, test, vi } from "vitest";
+import { codeOf, dataOf, eventually, executeOn, subscribeOn } from "@toolyard/testing";
+import { describe, expect, test } from "vitest";
 import { createFakeGraph, fakeTool, stdioLaunch } from "./fixtures/graph.ts";
 import { TASK, ended, withAnalysis, type ShownTask } from "./fixtures/subgraph.ts";
 import { createSqliteStores } from "@toolyard/subgraph-host";
@@ -317,10 +317,9 @@ describe("reading tasks", () => {
         // The keys of the literal above are kinds.
         const worker = tasks.register(kind as keyof typeof results, async () => result);
         const { id } = await tasks.enqueue({ kind: kind as keyof typeof results, input: {}, requestedById: null });
-        await vi.waitFor(async () => {
+        seen[kind] = await eventually("its result", async () => {
           const { task } = await dataOf<{ task: ShownTask }>(subgraph, READ, { id }, viewer);
-          expect(task.status).toBe("SUCCEEDED");
-          seen[kind] = task.result;
+          return task.status === "SUCCEEDED" && task.result;
         });
         await worker.close();
       }
@@ -370,12 +369,10 @@ test("what was accepted before the process ended is done by the next one, each w
     await first.close();
     const second = await open();
     await second.start();
-    await vi.waitFor(async () => {
-      const READ = `query ($id: ID!) { task(id: $id) { status attempts } }`;
-      expect(await dataOf(second, READ, { id: task.id }, author)).toEqual({
-        task: { status: "SUCCEEDED", attempts: 1 },
-      });
-    }, 10_000);
+    const READ = `query ($id: ID!) { task(id: $id) { status attempts } }`;
+    await expect
+      .poll(() => dataOf(second, READ, { id: task.id }, author))
+      .toEqual({ task: { status: "SUCCEEDED", attempts: 1 } });
     await second.close();
   } finally {
     await rm(dataDir, { recursive: true, force: true });

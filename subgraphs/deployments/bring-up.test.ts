@@ -1,6 +1,7 @@
 import { statementsOf } from "@toolyard/testing/statements.ts";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { expect, test } from "vitest";
-import { createFixture, eventually, proxy, type FakeTool } from "./deployments-fixture.ts";
+import { createFixture, proxy, type FakeTool } from "./deployments-fixture.ts";
 
 const ROUTES = `subscription { routesChanged(after: "") { version position begins more removed routes {
   key slug ref toolId deploymentId digest weight timeoutSeconds mcpPath stateReason awaited

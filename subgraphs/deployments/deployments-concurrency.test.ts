@@ -1,5 +1,6 @@
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
-import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
+import { createFixture, proxy, type Fixture } from "./deployments-fixture.ts";
 
 const DEPLOY = `mutation ($replicas: Int) { deployTool(input: { toolId: "tool-1", replicas: $replicas }) { id name } }`;
 const STATE = `query ($id: ID!) { deployment(id: $id) { status desiredReplicas replicas { phase endpointUrl } } }`;

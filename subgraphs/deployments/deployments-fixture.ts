@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { createInProcessBus } from "@toolyard/events";
 import {
   createMockRuntime,
@@ -171,19 +170,4 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
       await rm(dataDir, { recursive: true, force: true });
     },
   };
-}
-
-/** Waits until `look` answers something that is not undefined or false. @throws with `what` after the deadline. */
-export async function eventually<Result>(
-  what: string,
-  look: () => Promise<Result | undefined | false>,
-  timeoutMs = 10_000,
-): Promise<Result> {
-  const deadline = performance.now() + timeoutMs;
-  while (performance.now() < deadline) {
-    const result = await look();
-    if (result !== undefined && result !== false) return result;
-    await delay(10);
-  }
-  throw new Error(`not within ${timeoutMs} ms: ${what}`);
 }

@@ -9,8 +9,9 @@ import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger, createUserCaller } from "@toolyard/service-kit";
 import { portBlock } from "@toolyard/testing/ports.ts";
 import { Pool, request } from "undici";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
-import { createFixture, eventually, proxy, type Fixture } from "./deployments-fixture.ts";
+import { createFixture, proxy, type Fixture } from "./deployments-fixture.ts";
 import { createProber } from "./engine/probe.ts";
 
 const logger = createLogger({ level: "silent", name: "test" });

@@ -1,12 +1,11 @@
 import { anonymous, createServiceCaller, createUserCaller, type GraphClient } from "@toolyard/service-kit";
-import { executeOn } from "@toolyard/testing";
+import { eventually, executeOn } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";
 import {
   admin,
   author,
   createFakeGraph,
   createFixture,
-  eventually,
   proxy,
   type FakeTool,
   type Fixture,

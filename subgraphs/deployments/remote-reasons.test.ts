@@ -5,8 +5,9 @@ import { createServer as createTlsServer } from "node:https";
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { createFixture, eventually, type Fixture } from "./deployments-fixture.ts";
+import { createFixture, type Fixture } from "./deployments-fixture.ts";
 import { createProber } from "./engine/probe.ts";
 
 /* What a remote launch that does not come up says: the engine runs, the servers are real. */

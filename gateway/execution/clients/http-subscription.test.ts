@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { anonymous } from "@toolyard/service-kit";
+import { standstill } from "@toolyard/testing/turns.ts";
 import { afterEach, expect, test } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 import { createHttpSubscriber, type HttpSubscriber, type HttpSubscriberOptions } from "./http-subscription.ts";
@@ -142,17 +143,7 @@ test("few large events are held back like many small ones, and one larger than a
   const { events } = subscribe(subscriber);
   await events.next();
   const [socket] = sockets.clients;
-  let before = -1;
-  await expect
-    .poll(
-      () => {
-        const isStill = before === socket?.bufferedAmount;
-        before = socket?.bufferedAmount ?? 0;
-        return isStill;
-      },
-      { interval: 200, timeout: 10_000 },
-    )
-    .toBe(true);
+  await standstill(() => socket?.bufferedAmount);
   expect(sent, "that many were taken though nobody asked for the second").toBeLessThan(40);
   for (let i = 1; i < 60; i++) expect((await events.next()).value).toEqual({ data: { changed: large } });
   await expect(events.next()).rejects.toMatchObject({ code: "UPSTREAM_UNAVAILABLE" });
@@ -162,7 +153,7 @@ test("an abort ends the wait for an event and closes the socket; no compression 
   const { subscriber, sockets, extensions } = await start(acknowledge);
   const { events, abort } = subscribe(subscriber);
   const waiting = events.next();
-  while (sockets.clients.size === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await expect.poll(() => sockets.clients.size).toBe(1);
   const [socket] = sockets.clients;
   const closed = socket && once(socket, "close");
   abort(null);

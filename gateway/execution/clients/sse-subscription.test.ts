@@ -88,9 +88,7 @@ test("leaving a stream closes its connection", async () => {
   const waiting = stream.next();
   controller.abort();
   expect(await waiting).toEqual({ done: true, value: undefined });
-  const deadline = Date.now() + 5_000;
-  while (!closed && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(closed).toBe(true);
+  await expect.poll(() => closed).toBe(true);
 });
 
 test.each<[string, (response: ServerResponse) => void]>([

@@ -1,6 +1,7 @@
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { expect, test } from "vitest";
 
-import { eventually, fixture, startBridge } from "../bridge.fixture.ts";
+import { fixture, startBridge } from "../bridge.fixture.ts";
 
 /** A server, or what it started, prints without end. */
 

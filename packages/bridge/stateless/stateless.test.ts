@@ -1,14 +1,7 @@
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
 
-import {
-  type Answer,
-  eventually,
-  fixture,
-  initialize,
-  type RunningBridge,
-  startBridge,
-  stateless,
-} from "../bridge.fixture.ts";
+import { type Answer, fixture, initialize, type RunningBridge, startBridge, stateless } from "../bridge.fixture.ts";
 
 /** Callers of the stateless revision (2026-07-28), each with what is theirs. */
 

@@ -1,8 +1,9 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createSealer, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
+import { eventually } from "@toolyard/testing/eventually.ts";
 import { describe, expect, test } from "vitest";
-import { admin, createFixture, eventually, proxy, SECRET_KEY, type Fixture } from "../deployments-fixture.ts";
+import { admin, createFixture, proxy, SECRET_KEY, type Fixture } from "../deployments-fixture.ts";
 import { launchSchema } from "@toolyard/launch";
 
 const DEPLOY = `mutation ($input: DeployToolInput!) { deployTool(input: $input) { id name configuration runtime } }`;

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
+import { turns } from "@toolyard/testing/turns.ts";
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { answerTo, ask, openRawServer, type RawRequest } from "./fixtures/raw-server.ts";
 import { createWirePool } from "./wire-pool.ts";
 
@@ -29,9 +29,9 @@ const planned = fc.record({
   treatment: fc.oneof(...treatments.map((kind) => ({ weight: weights[kind] ?? 2, arbitrary: fc.constant(kind) }))),
   once: fc.boolean(),
   kind: fc.constantFrom("query" as const, "query" as const, "query" as const, "mutation" as const),
-  /** Milliseconds after the one before; null: in the same turn. */
-  after: fc.option(fc.integer({ min: 0, max: 6 }), { freq: 2 }),
-  takenBackAfter: fc.option(fc.integer({ min: 0, max: 12 }), { freq: 6 }),
+  /** Turns of the event loop after the one before; null: in the same turn. */
+  after: fc.option(fc.integer({ min: 0, max: 30 }), { freq: 2 }),
+  takenBackAfter: fc.option(fc.integer({ min: 0, max: 60 }), { freq: 6 }),
 });
 
 const NOBODYS = answerTo("nobody");
@@ -47,17 +47,17 @@ async function treat(treatment: Treatment, { id, socket }: RawRequest): Promise<
       socket.write(
         `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n${id.slice(0, 1)}\r\n${(id.length - 1).toString(16)};x\r\n`,
       );
-      await delay(1);
+      await turns(1);
       socket.write(`${id.slice(1)}\r\n0\r\nx: y\r\n\r\n`);
       return;
     case "answer byte by byte":
       for (let at = 0; at < whole.length; at++) {
         socket.write(whole.slice(at, at + 1));
-        if (at % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (at % 20 === 0) await turns(1);
       }
       return;
     case "answer late":
-      await delay(10);
+      await turns(50);
       socket.write(whole);
       return;
     case "answer after an early hint":
@@ -82,13 +82,11 @@ async function treat(treatment: Treatment, { id, socket }: RawRequest): Promise<
       socket.resetAndDestroy();
       return;
     case "never":
-      await delay(100_000, undefined, { ref: false });
-      return;
+      return new Promise(() => undefined);
     case "answer twice":
       // The second is for nobody: it may not be given to whoever is next. That one's own is never sent.
       socket.write(whole + NOBODYS);
-      await delay(100_000, undefined, { ref: false });
-      return;
+      return new Promise(() => undefined);
     case "answer, and begin another":
       socket.write(whole + NOBODYS.slice(0, BEGUN));
       return;
@@ -125,14 +123,14 @@ test("whatever a server does every request is settled once, by its own answer or
           await Promise.all(["w-x0", "w-x1"].map((id) => ask(pool, id).outcome));
           const asked = [];
           for (const [index, { kind, after, takenBackAfter }] of plan.entries()) {
-            if (after !== null) await delay(after);
+            if (after !== null) await turns(after);
             const one = ask(pool, `q-${index}`, kind);
             asked.push({ ...one, kind, isTakenBack: takenBackAfter !== null });
-            if (takenBackAfter !== null) setTimeout(one.takeBack, takenBackAfter);
+            if (takenBackAfter !== null) void turns(takenBackAfter).then(one.takeBack);
           }
           const kept = asked.filter(({ isTakenBack }) => !isTakenBack);
           await Promise.all(kept.map(({ outcome }) => outcome));
-          await delay(13);
+          await turns(70);
           for (const { id, kind, outcome, settled, isTakenBack } of asked) {
             expect(settled()).toBeLessThanOrEqual(1);
             if (!isTakenBack) expect(settled()).toBe(1);
@@ -142,11 +140,11 @@ test("whatever a server does every request is settled once, by its own answer or
           }
         } finally {
           pool.close();
-          await vi.waitUntil(async () => (await server.open()) === 0, { timeout: 5_000, interval: 5 });
+          await expect.poll(() => server.open()).toBe(0);
           await server.close();
         }
       },
     ),
     { numRuns: 100, endOnFailure: true },
   );
-}, 60_000);
+});

@@ -1,13 +1,13 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { turns } from "@toolyard/testing/turns.ts";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { answerTo, ask, openRawServer, type RawRequest } from "./fixtures/raw-server.ts";
-import { createStage, echo, names, outcomesOf, soon, warm } from "./fixtures/stage.ts";
+import { createStage, echo, names, outcomesOf, warm } from "./fixtures/stage.ts";
 
 const stage = createStage();
 const { serve, poolTo } = stage;
@@ -27,7 +27,7 @@ describe("what is asked in one turn of the event loop", () => {
     const server = await serve(async ({ id, socket, connection }) => {
       expect(open.has(connection)).toBe(false);
       open.add(connection);
-      await delay(1);
+      await turns(3);
       open.delete(connection);
       socket.write(answerTo(id));
     });
@@ -60,7 +60,7 @@ describe("connections", () => {
     let most = 0;
     const server = await serve(async (request) => {
       most = Math.max(most, await server.open());
-      await delay(2);
+      await turns(3);
       echo(request);
     });
     const pool = poolTo(server.url, { maxConnections: 3 });
@@ -88,21 +88,30 @@ describe("connections", () => {
   });
 
   test("are not taken for silent where it is this process that was busy", async () => {
+    const [ASKED, MAY_ANSWER, HAS_ANSWERED] = [0, 1, 2];
+    const steps = new Int32Array(new SharedArrayBuffer(12));
     // In a thread of its own, so that it answers while this one is busy.
     const worker = new Worker(
-      `const { parentPort } = require("node:worker_threads");
-       require("node:http").createServer((request, response) => response.end("late")).listen(0, "127.0.0.1", function () {
-         parentPort.postMessage(this.address().port);
-       });`,
-      { eval: true },
+      `const { parentPort, workerData: steps } = require("node:worker_threads");
+       const done = (step) => { Atomics.store(steps, step, 1); Atomics.notify(steps, step); };
+       require("node:http").createServer((request, response) => {
+         done(${ASKED});
+         Atomics.wait(steps, ${MAY_ANSWER}, 0);
+         response.end("late", () => done(${HAS_ANSWERED}));
+       }).listen(0, "127.0.0.1", function () { parentPort.postMessage(this.address().port); });`,
+      { eval: true, workerData: steps },
     );
     stage.onClose(async () => void (await worker.terminate()));
     const [port] = (await once(worker, "message")) as [number];
-    const pool = poolTo(new URL(`http://127.0.0.1:${port}`), { timeoutMs: 200 });
+    const pool = poolTo(new URL(`http://127.0.0.1:${port}`), { timeoutMs: 30_000 });
     const asked = ask(pool, "q");
-    // Behind what sends it.
-    for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
-    for (const from = performance.now(); performance.now() - from < 500;);
+    await expect.poll(() => Atomics.load(steps, ASKED)).toBe(1);
+    Atomics.store(steps, MAY_ANSWER, 1);
+    Atomics.notify(steps, MAY_ANSWER);
+    Atomics.wait(steps, HAS_ANSWERED, 0);
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + 60_000);
+    onTestFinished(() => clock.mockRestore());
     expect(await asked.outcome).toBe("late");
   });
 
@@ -111,7 +120,7 @@ describe("connections", () => {
     const pool = poolTo(server.url, { idleMs: 500 });
     await outcomesOf(names("q", 4).map((id) => ask(pool, id)));
     expect(await server.open()).toBe(4);
-    await vi.waitUntil(async () => (await server.open()) === 0, soon);
+    await expect.poll(() => server.open()).toBe(0);
   });
 
   test("that do not answer in time are closed, and no other waits for them", async () => {
@@ -120,7 +129,7 @@ describe("connections", () => {
     await warm(pool);
     const asked = ["never", "q0", "q1"].map((id) => ask(pool, id));
     expect(await outcomesOf(asked)).toEqual(["WireTimeout: did not answer in time", "q0", "q1"]);
-    await vi.waitUntil(async () => (await server.open()) < 3, soon);
+    await expect.poll(() => server.open()).toBeLessThan(3);
   });
 });
 
@@ -132,11 +141,11 @@ describe("a request that is taken back", () => {
     const first = ask(pool, "first");
     const second = ask(pool, "second");
     const third = ask(pool, "third");
-    await vi.waitUntil(() => held.length === 1, soon);
+    await expect.poll(() => held.length).toBe(1);
     second.takeBack();
     held.splice(0).forEach(echo);
     expect(await first.outcome).toBe("first");
-    await vi.waitUntil(() => held.length === 1, soon);
+    await expect.poll(() => held.length).toBe(1);
     held.splice(0).forEach(echo);
     expect(await third.outcome).toBe("third");
     expect(second.settled()).toBe(0);
@@ -150,9 +159,9 @@ describe("a request that is taken back", () => {
     await new Promise((resolve) => setImmediate(resolve));
     connecting.takeBack();
     const waiting = ask(pool, "waiting");
-    await vi.waitUntil(() => server.seen.some(({ id }) => id === "waiting"), soon);
+    await expect.poll(() => server.seen.map(({ id }) => id)).toContain("waiting");
     waiting.takeBack();
-    await vi.waitUntil(async () => (await server.open()) === 0, soon);
+    await expect.poll(() => server.open()).toBe(0);
     expect([connecting.settled(), waiting.settled()]).toEqual([0, 0]);
   });
 });
@@ -201,18 +210,18 @@ describe("close", () => {
     await warm(pool);
     const asked = names("q", 4).map((id) => ask(pool, id));
     asked.push(ask(pool, "m", "mutation"), ask(pool, "queued"));
-    await vi.waitUntil(() => server.seen.length === 3, soon);
+    await expect.poll(() => server.seen.length).toBe(3);
     asked.push(ask(pool, "fresh"));
     pool.close();
     asked.push(ask(pool, "late"));
     for (const outcome of await outcomesOf(asked)) expect(outcome).toBe("WireClosed: is not asked any more");
     expect(asked.every(({ settled }) => settled() === 1)).toBe(true);
-    await vi.waitUntil(async () => (await server.open()) === 0, soon);
+    await expect.poll(() => server.open()).toBe(0);
   });
 
   test("a process waits for an answer, and ends when the pool is closed", async () => {
     const server = await serve(async (request) => {
-      await delay(300);
+      await turns(20);
       echo(request);
     });
     const module = pathToFileURL(join(import.meta.dirname, "wire-pool.ts")).href;
@@ -222,9 +231,7 @@ describe("close", () => {
         timeoutMs: 10000, idleMs: 60000, maxBodyBytes: 1000 });
       pool.send({ request: "POST / HTTP/1.1\\r\\ncontent-length: 5\\r\\n\\r\\nhello", isRepeatable: true,
         resolve({ body }) { console.log(body); pool.close(); }, reject: console.error });`;
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
-      timeout: 10_000,
-    });
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
     expect({ stdout, stderr }).toEqual({ stdout: "hello\n", stderr: "" });
   });
 });
