@@ -1,4 +1,3 @@
-import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import fc from "fast-check";
 import {
   buildSchema,
@@ -186,10 +185,12 @@ describe("the cost of an operation", () => {
       );
     const measured = measure(query, { maxAliases: 1_000, maxRootFields: 1_000 });
     if (measured instanceof GraphQLError) throw measured;
-    const f = Array.from({ length: 1_000 }, () => Array.from({ length: 100 }, () => ({})));
-    const cpuMs = cpuTime();
+    let looks = 0;
+    const filter = new Proxy({}, { ownKeys: () => ((looks += 1), []) });
+    const f = Array.from({ length: 1_000 }, () => Array.from({ length: 100 }, () => filter));
     expect(costError(measured, { f }, { maxCost: 1 })?.extensions["found"]).toBeGreaterThan(100_000 * 8 * 150);
-    expect(cpuMs()).toBeLessThan(2_000);
+    // Once as each of the two types.
+    expect(looks).toBeLessThanOrEqual(200_000);
   });
 
   const filter: fc.Memo<string> = fc.memo((depth) => {
@@ -363,9 +364,7 @@ describe("limits of the text", () => {
     ],
     ["a fragment within itself", "{ node { ...F } } fragment F on Node { child { ...F } ...F }"],
   ])("%s: measured at once", (_name, query) => {
-    const cpuMs = cpuTime();
     const measured = measure(query);
-    expect(cpuMs()).toBeLessThan(1_000);
     if (!query.includes("fragment F on")) expect(measured).toBeInstanceOf(GraphQLError);
   });
 });

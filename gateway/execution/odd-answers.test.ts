@@ -1,4 +1,3 @@
-import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import { anonymous } from "@toolyard/service-kit";
 import { expect, test } from "vitest";
 import { createExecutor } from "./executor.ts";
@@ -130,16 +129,23 @@ test.each([
 test.each(["rating", "strict"])(
   "an error for each of many entities' %s takes no longer than the entities do",
   async (field) => {
-    const count = 30_000;
+    const count = 3_000;
+    let looks = 0;
     const maybe = Array.from({ length: count }, (_, i) => ({ __typename: "Thing", id: String(i) }));
     const b = {
       data: { _entities: maybe.map(() => (field === "strict" ? null : { [field]: null })) },
-      errors: maybe.map((_, i) => ({ message: "boom", path: ["_entities", i, field] })),
+      errors: maybe.map((_, i) => ({
+        message: "boom",
+        get path() {
+          looks += 1;
+          return ["_entities", i, field];
+        },
+      })),
     };
-    const cpuMs = cpuTime();
     const result = await run(`{ maybe { ${field} } }`, { data: { maybe } }, b);
-    expect(cpuMs()).toBeLessThan(8_000);
     expect(result).toMatchObject({ errors: { length: count } });
+    expect(looks).toBeGreaterThanOrEqual(count);
+    expect(looks).toBeLessThan(20 * count);
   },
 );
 

@@ -1,4 +1,3 @@
-import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createTypeChooser } from "./media-types.ts";
@@ -125,7 +124,6 @@ test("whatever is accepted, one result comes in what is wanted most, and a strea
 
 test("any text at all is read without an error, and long ones in no time to speak of", () => {
   fc.assert(fc.property(fc.string({ unit: "binary" }), (accept) => void choose(accept)));
-  const cpuMs = cpuTime();
-  for (const part of ['"', ",", ";", '",', "a;q=0.1,", " ", "="]) choose(part.repeat(100_000 / part.length));
-  expect(cpuMs()).toBeLessThan(2_000);
+  // Read in time that grows with the square of the length, each would take longer than a test may.
+  for (const part of ['"', ",", ";", '",', "a;q=0.1,", " ", "="]) choose(part.repeat(1_000_000 / part.length));
 });

@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "@toolyard/testing/eventually.ts";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { fixture, initialize, type RunningBridge, startBridge, stateless } from "./bridge.fixture.ts";
 
@@ -309,6 +309,9 @@ test("a session whose server takes longer to start than calls may take is opened
   const gate = join(folder, "open");
   await writeFile(gate, "");
   let time = 1_000_000;
+  // Of the sweeps alone.
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  onTestFinished(() => void vi.useRealTimers());
   await using running = await startBridge(fixture("server", `waits-for:${gate}`), {
     timeoutSeconds: 1,
     startTimeoutSeconds: 60,
@@ -319,8 +322,7 @@ test("a session whose server takes longer to start than calls may take is opened
   const opening = openAs(running, "alice");
   await eventually("the session", () => running.bridge.health().body.sessions === 1);
   time += 35_000;
-  // A sweep looks at it.
-  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  vi.advanceTimersByTime(10_000);
   await writeFile(gate, "");
   expect(await running.callTool("echo", { message: "hi" }, await opening)).toBe("hi");
   await rm(folder, { recursive: true });

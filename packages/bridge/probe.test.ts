@@ -139,13 +139,12 @@ describe.each([[], ["both"]])("the names of the server's tools, spoken %s", (...
 describe("one child for all", () => {
   test("that hangs with nothing to do is silent", async () => {
     await using started = await start({ sessions: "shared" });
-    const { running } = started;
+    const { running, pass } = started;
     expect(await (await begin(running, "by a session", "hang")).done).toContain("hang");
     expect(await probe(running, 0.3)).toBe("silent");
-    // What is asked already is not asked again: the next ones need not wait.
-    const before = performance.now();
-    expect(await probe(running, 0.3)).toBe("silent");
-    expect(performance.now() - before).toBeLessThan(250);
+    // A question that is out for so long already is not waited for again, which would take longer than a test may.
+    pass(600);
+    expect(await probe(running, 600)).toBe("silent");
     // A call that comes behind the question is no excuse.
     await begin(running, "by a session", "pid");
     for (let n = 0; n < 3; n += 1) expect(await probe(running, 0.2)).toBe("silent");

@@ -1,4 +1,3 @@
-import { cpuTime } from "@toolyard/testing/cpu-time.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createSecretMask } from "./secret-mask.ts";
@@ -90,10 +89,8 @@ test("the work is linear in the text, even for a secret that is like the text ev
     "a".repeat(30_000) + "b",
     ...Array.from({ length: 20 }, (_, n) => `${"a".repeat(n + 4)}c`),
   ]);
-  const cpuMs = cpuTime();
-  // Each of a million characters compared with all of 30,000 would take minutes.
-  expect(mask.text(`${"a".repeat(1_000_000)}`).length).toBeLessThan(40_000);
-  expect(cpuMs()).toBeLessThan(10_000);
+  // Each of ten million characters compared with all of 30,000 would take longer than a test may.
+  expect(mask.text(`${"a".repeat(10_000_000)}`).length).toBeLessThan(40_000);
 });
 
 test("all places of all secrets are hidden, however they overlap, and nothing else", () => {
@@ -119,10 +116,8 @@ test("all places of all secrets are hidden, however they overlap, and nothing el
 
 test("the work is linear in the text, however many secrets begin like it", () => {
   const mask = createSecretMask([Array.from({ length: 1_500 }, (_, n) => `aaaaaaaa_${n}`).join("\n")]);
-  const text = "a".repeat(1_000_000);
-  const cpuMs = cpuTime();
+  const text = "a".repeat(8_000_000);
   expect(mask.text(text)).toBe(text);
-  expect(cpuMs()).toBeLessThan(3_000);
   expect(mask.text("a line: aaaaaaaa_7 aaaaaaaa_")).toBe("a line: *** aaaaaaaa_");
 });
 

@@ -17,6 +17,21 @@ export async function processesWith(text: string): Promise<number[]> {
   return found.filter((pid) => pid !== null);
 }
 
+/**
+ * The CPU time of a process's main thread, its event loop, in ms: how much it works on, which a busy machine does not change.
+ * Linux only; 0 elsewhere.
+ */
+export async function loopWorkOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/task/${pid}/stat`, "utf8").catch(() => "");
+  // proc_pid_stat(5): the 14th and 15th, in ticks of 10 ms. A name before them may hold spaces and parentheses.
+  const [utime = 0, stime = 0] = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .slice(11, 13)
+    .map(Number);
+  return (utime + stime) * 10;
+}
+
 /** How often the threads of these processes have gone to sleep since they were started. Linux only. */
 export async function sleepsOf(pids: readonly number[]): Promise<number> {
   const counts = pids.map(async (pid) => {

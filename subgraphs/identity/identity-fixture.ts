@@ -52,10 +52,14 @@ export interface Identity extends AsyncDisposable {
   ): Promise<{ active: boolean; subject: string | null; scopes: string[]; role: string | null }>;
 }
 
-export async function startIdentity(env: Record<string, string> = {}): Promise<Identity> {
+/** @param clock What `advance` moves on from */
+export async function startIdentity(
+  env: Record<string, string> = {},
+  clock: () => number = Date.now,
+): Promise<Identity> {
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-identity-"));
   let offset = 0;
-  const now = () => Date.now() + offset;
+  const now = () => clock() + offset;
   const logger = createLogger({ level: "silent", name: "identity" });
   const subgraph = await createIdentitySubgraph({
     config: parseIdentityConfig({ ADMIN_PASSWORD, ...env }),

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { eventually, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { eventually, startToolyard, type RunningToolyard, loopWorkOf } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 
@@ -103,22 +103,23 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
     ),
 };
 
-/** The longest that a simple request took while `work` ran. */
-async function longestWait(work: () => Promise<unknown>): Promise<number> {
+/** The most that Toolyard's event loop worked on before it answered a simple request, in ms of its CPU time, while `work` ran. */
+async function mostBefore(work: () => Promise<unknown>): Promise<number> {
+  const pid = toolyard.process.pid ?? expect.fail();
   let running = true;
-  let longest = 0;
+  let most = 0;
   const watching = (async () => {
     while (running) {
-      const begun = performance.now();
+      const before = await loopWorkOf(pid);
       await liveness();
-      longest = Math.max(longest, performance.now() - begun);
+      most = Math.max(most, (await loopWorkOf(pid)) - before);
     }
   })();
   // A client whose body is not taken may find its connection closed.
   await work().catch(() => undefined);
   running = false;
   await watching;
-  return longest;
+  return most;
 }
 
 /** On a connection of its own, so that it waits for nothing but the server. */
@@ -134,7 +135,7 @@ function liveness(): Promise<void> {
 }
 
 test.each(Object.keys(ATTACKS))("%s keep nobody else waiting", async (name) => {
-  expect(await longestWait(ATTACKS[name] ?? (async () => undefined))).toBeLessThan(5_000);
+  expect(await mostBefore(ATTACKS[name] ?? (async () => undefined))).toBeLessThan(5_000);
 });
 
 test("afterwards a login is served", async () => {

@@ -2,6 +2,7 @@ import {
   eventually,
   graphqlClient,
   logIn,
+  loopWorkOf,
   processesWith,
   startToolyard,
   type RunningToolyard,
@@ -25,19 +26,20 @@ const DEPLOY = `mutation ($id: ID!, $configuration: JSON) { deployTool(input: { 
 const UPLOAD = `mutation ($title: String!, $content: String!) { uploadDocument(input: { title: $title, content: $content, contentType: "text/plain" }) { id } }`;
 const SEARCH = `query ($query: String!) { searchDocuments(query: $query, first: 100) { totalCount edges { node { snippet } } } }`;
 
-/** The longest that /health took while something else ran: the event loop's longest hold, and what a busy machine adds. */
-async function whileAsking<Result>(work: Promise<Result>): Promise<{ result: Result; longestMs: number }> {
-  let longestMs = 0;
+/** The most that Toolyard's event loop worked on before it answered /health, in ms of its CPU time, while something else ran. */
+async function whileAsking<Result>(work: Promise<Result>): Promise<{ result: Result; most: number }> {
+  const pid = toolyard.process.pid ?? expect.fail();
+  let most = 0;
   let running = true;
   const asking = (async () => {
     while (running) {
-      const began = performance.now();
+      const before = await loopWorkOf(pid);
       await (await fetch(`${toolyard.url}/health`)).text();
-      longestMs = Math.max(longestMs, performance.now() - began);
+      most = Math.max(most, (await loopWorkOf(pid)) - before);
     }
   })();
   try {
-    return { result: await work, longestMs };
+    return { result: await work, most };
   } finally {
     running = false;
     await asking;
@@ -60,13 +62,13 @@ describe("what a user writes and Toolyard evaluates", () => {
     const created = await admin<{ createTool: { id: string } }>(CREATE, { schema: evil });
     const { id } = created.data.createTool;
     const configurations = [{ a: `${"a".repeat(50_000)}!` }, { b: Array.from({ length: 12_000 }, (_, n) => ({ n })) }];
-    const { result, longestMs } = await whileAsking(
+    const { result, most } = await whileAsking(
       Promise.all(configurations.map((configuration) => admin(DEPLOY, { id, configuration }))),
     );
     expect(result[0]?.errors).toMatchObject([{ extensions: { code: "BAD_USER_INPUT" } }]);
     // Either it was quick enough to be found right, or it was given up.
     expect([undefined, "TIMEOUT"]).toContain(result[1]?.errors[0]?.extensions.code);
-    expect(longestMs).toBeLessThan(3_000);
+    expect(most).toBeLessThan(3_000);
   });
 
   test(
@@ -78,7 +80,7 @@ describe("what a user writes and Toolyard evaluates", () => {
         expect((await admin(UPLOAD, { title: `Long ${number}`, content })).errors).toEqual([]);
       }
       await admin(UPLOAD, { title: "Short", content: "a haystack" });
-      const { result, longestMs } = await whileAsking(
+      const { result, most } = await whileAsking(
         Promise.all([
           admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: "needle" }),
           admin<{ searchDocuments: { totalCount: number } }>(SEARCH, { query: "need* -hay*" }),
@@ -87,7 +89,7 @@ describe("what a user writes and Toolyard evaluates", () => {
         ]),
       );
       expect(result.map(({ data, errors }) => errors[0] ?? data.searchDocuments.totalCount)).toEqual([10, 10, 10, 1]);
-      expect(longestMs).toBeLessThan(3_000);
+      expect(most).toBeLessThan(3_000);
       void admin(SEARCH, { query: `"${"needle ".repeat(140)}"` }).catch(() => undefined);
       expect(await toolyard.stop()).toBe(0);
       await eventually("the end of its processes", async () => (await processesWith(toolyard.dataDir)).length === 0);

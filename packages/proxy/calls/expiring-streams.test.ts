@@ -5,7 +5,7 @@ import { startControlPlane } from "../fixtures/control-plane.ts";
 import { routeTo, startProxy } from "../fixtures/proxy.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
-const LEFT_MS = 700;
+const LEFT_MS = 100;
 
 test.each([
   ["a GET", undefined],
@@ -19,10 +19,10 @@ test.each([
   controlPlane.setRoutes([routeTo("expiring", [streaming.url])]);
   controlPlane.addApiKey("ty_1_forever", { userId: "ada", role: "DEVELOPER", scopes: ["INVOKE"] });
   const token = await controlPlane.accessToken("ada");
-  let offset = 0;
-  await using running = await startProxy(controlPlane, { now: () => Date.now() + offset });
-  // The token is good for a quarter of an hour, and this proxy's clock is almost there.
-  offset = (decodeJwt(token).exp ?? 0) * 1000 - Date.now() - LEFT_MS;
+  const expiresAt = (decodeJwt(token).exp ?? 0) * 1000;
+  // The token is good for a quarter of an hour, and this proxy's clock is almost there, and stands.
+  let now = expiresAt - LEFT_MS;
+  await using running = await startProxy(controlPlane, { now: () => now });
   const ended = new AbortController();
   const stream = (credential: string) =>
     fetch(`${running.url}/mcp/expiring/v1/mcp`, {
@@ -35,6 +35,7 @@ test.each([
     });
   const [expiring, lasting] = [await stream(token), await stream("ty_1_forever")];
   expect([expiring.status, lasting.status]).toEqual([200, 200]);
+  now = expiresAt;
   expect(await expiring.text()).toBe("data: 1\n\n");
   await eventually("one of two streams at the replica", () => streaming.connections() === 1);
   expect((await stream(token)).status).toBe(401);

@@ -79,17 +79,8 @@ describe("the text of HTML", () => {
   });
 
   test.each(["<", "<a ", "<!--", "<script>", "&", "<a b='", "</", "<p>", "<a ='x' ", " \n"])(
-    "takes half a megabyte of %j in time that grows with its length only",
-    (unit) => {
-      const timeOf = (size: number) => {
-        const html = unit.repeat(size / unit.length);
-        const started = performance.now();
-        textOfHtml(html);
-        return performance.now() - started;
-      };
-      timeOf(32_768);
-      // Sixteen times the length would take 256 times the time if it were quadratic.
-      expect(timeOf(524_288)).toBeLessThan(Math.max(3_000, timeOf(32_768) * 100));
-    },
+    "takes megabytes of %j in time that grows with their length only",
+    // In time that grows with the square of the length it would take longer than a test may.
+    (unit) => void textOfHtml(unit.repeat(4_000_000 / unit.length)),
   );
 });
