@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+// oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { startProxyProcess, type ProxyProcess } from "./proxy-process.ts";
@@ -39,11 +40,8 @@ const children = () => vi.mocked(spawn).mock.results.map(({ value }) => value as
 
 /** The one that was started as the n-th, once it listens. */
 async function listening(n: number): Promise<ChildProcess> {
-  const child = await vi.waitFor(() => {
-    const found = children()[n - 1];
-    if (!found) throw new Error(`There are ${children().length}.`);
-    return found;
-  }, 10_000);
+  await expect.poll(() => children().length).toBeGreaterThanOrEqual(n);
+  const child = children()[n - 1] ?? expect.fail();
   await once(child, "message");
   return child;
 }
@@ -133,7 +131,7 @@ test("nothing is started once it is stopped, between two tries either", async ()
   });
   const { proxy } = start();
   await killed(await listening(1));
-  await vi.waitFor(() => expect(delay).toHaveBeenCalled());
+  await expect.poll(() => vi.mocked(delay).mock.calls.length).toBeGreaterThan(0);
   await proxy.stop(60_000);
   expect(children().length).toBe(1);
 });

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { createServer, type AddressInfo, type Server } from "node:net";
+// oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceHealth } from "@toolyard/service-kit";
 import fc from "fast-check";

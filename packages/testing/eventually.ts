@@ -1,3 +1,4 @@
+/* oxlint-disable no-restricted-imports, no-restricted-properties -- the one place where tests wait by the clock */
 import { setTimeout as delay } from "node:timers/promises";
 
 const MAX_PAUSE_MS = 50;

@@ -299,6 +299,7 @@ test("a remote server that refuses is asked ever more seldom, and found when it 
   const seen: number[] = [];
   let lets = false;
   const port = await http((request, response) => {
+    // oxlint-disable-next-line no-restricted-properties -- a pause is waited for, however long it is
     if (request.method === "POST") seen.push(performance.now());
     if (!lets) return void response.writeHead(401).end();
     let body = "";

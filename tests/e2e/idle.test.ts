@@ -1,4 +1,5 @@
 /** What Toolyard costs a machine on which nobody uses it. */
+/* oxlint-disable no-restricted-imports, no-restricted-properties -- a rate is of a time; a busy machine only lowers it */
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually, processesWith, sleepsOf, startToolyard } from "@toolyard/testing";
 import { expect, test } from "vitest";

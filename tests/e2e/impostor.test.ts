@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+// oxlint-disable-next-line no-restricted-imports -- calls come at many moments of a restart, of which nothing tells
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually, graphqlClient, logIn, portBlock, startToolyard } from "@toolyard/testing";
 import { describe, expect, test } from "vitest";

@@ -294,6 +294,7 @@ async function streamed(token: string | undefined, query: string): Promise<strin
       );
     });
     // Replays come at once, and then there may be nothing.
+    // oxlint-disable-next-line no-restricted-globals -- nothing tells that a replay is over
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 1_500))]);
   } finally {
     await client.dispose();

@@ -182,7 +182,7 @@ describe("a session of a server of HTTP+SSE", () => {
     const [first, second] = await Promise.all([ada.callTool({ name: "ask" }), bob.callTool({ name: "ask" })]);
     expect([textOf(first), textOf(second)]).toEqual(["Hello Ada", "Hello Bob"]);
     const progress: number[] = [];
-    await ada.callTool({ name: "wait", arguments: { ms: 5 } }, undefined, {
+    await ada.callTool({ name: "progress" }, undefined, {
       onprogress: (it) => progress.push(it.progress),
     });
     expect(progress).toEqual([1]);
@@ -197,8 +197,8 @@ describe("a session of a server of HTTP+SSE", () => {
     await using legacy = await startStreamServer();
     const base = await route([legacy.url]);
     const client = await connectV1(`${base}/mcp`, token, "http");
-    const call = client.callTool({ name: "wait", arguments: { ms: 20_000 } });
-    await eventually("the call", () => legacy.seen.some(({ body }) => body.includes("20000")));
+    const call = client.callTool({ name: "hang" });
+    await eventually("the call", () => legacy.seen.some(({ body }) => body.includes('"hang"')));
     legacy.cut();
     await expect(call).rejects.toThrow("the connection to the server broke; the call was not repeated");
     const again = await connectV1(`${base}/mcp`, token, "http");

@@ -124,7 +124,7 @@ describe("a process", () => {
       lifetime.onShutdown("a part", () => new Promise(() => undefined));
       throw new Error("failed");
     });
-    await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1));
+    await expect.poll(() => vi.getTimerCount()).toBe(1);
     vi.advanceTimersByTime(10_000);
     expect(exits).toEqual([1]);
   });

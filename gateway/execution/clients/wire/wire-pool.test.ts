@@ -109,6 +109,7 @@ describe("connections", () => {
     Atomics.store(steps, MAY_ANSWER, 1);
     Atomics.notify(steps, MAY_ANSWER);
     Atomics.wait(steps, HAS_ANSWERED, 0);
+    // oxlint-disable-next-line no-restricted-properties -- it is moved, not read
     const now = performance.now.bind(performance);
     const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + 60_000);
     onTestFinished(() => clock.mockRestore());
