@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { createLogger, type Page } from "@toolyard/service-kit";
 import type { Database } from "@toolyard/storage";
+import { ODD_JSON } from "@toolyard/testing/port-contract.ts";
 import type { WakeUpBus } from "./bus.ts";
 import type { EventLog } from "./event-log.ts";
 import { createEventTail } from "./event-tail.ts";
@@ -26,6 +27,28 @@ export function eventLogContract(
       expect(await appendOne(fixture, 1)).toEqual([1]);
       expect(await fixture.database.transaction((tx) => fixture.log.append(tx, [event(2), event(3)]))).toEqual([2, 3]);
       expect(await fixture.log.latest()).toBe(3);
+    }));
+
+  test("events are kept as they are, and found by their subject as it is", () =>
+    withFixture(async ({ database, log }) => {
+      const odd = { kind: "\u{1f600}", subjectId: "a", payload: { n: 0.1, odd: ODD_JSON }, at: 253_402_300_799_999 };
+      const others = ["A", "a ", "\u00e4", "a\u0308", "%"].map((subjectId, n) => event(n, subjectId));
+      await database.transaction((tx) => log.append(tx, [odd, ...others]));
+      const found = await log.readAfter(0, 100, "a");
+      expect(found).toEqual([{ ...odd, sequence: 1 }]);
+      expect(JSON.stringify(found[0]?.payload)).toBe(JSON.stringify(odd.payload));
+      expect(await log.readAfter(0, 100)).toHaveLength(6);
+      expect(await log.countsOf(["a", "A", "_"])).toEqual([1, 1, 0]);
+    }));
+
+  test("readers in other transactions see nothing of an append before it is committed", () =>
+    withFixture(async ({ database, log }) => {
+      await database.transaction(async (tx) => {
+        await log.append(tx, [event(1)]);
+        expect(await log.readAfter(0, 10)).toEqual([]);
+        expect(await log.latest()).toBe(0);
+      });
+      expect(await log.readAfter(0, 10)).toHaveLength(1);
     }));
 
   test("a rolled back append leaves no gap", () =>

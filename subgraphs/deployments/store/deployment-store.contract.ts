@@ -37,7 +37,8 @@ const LONG = "\u6f22\u{1f600}".repeat(20_000);
 
 class Undone extends Error {}
 
-function deploymentOf(more: Partial<Deployment> = {}): Deployment {
+/** A deployment of a tool of its own that is to run. */
+export function deploymentOf(more: Partial<Deployment> = {}): Deployment {
   const id = newId();
   return {
     id,
