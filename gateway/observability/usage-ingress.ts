@@ -15,17 +15,17 @@ export interface UsageIngress {
 export interface UsageIngressOptions {
   config: Pick<UsageReportingConfig, "url" | "apiKey" | "graphRef">;
   log: Pick<Logger, "warn" | "info">;
-  attempts?: number;
-  /** Before the second attempt; twice that before the third, and so on. */
-  firstDelayMs?: number;
-  timeoutMs?: number;
 }
 
 const compress = promisify(gzip);
 const MAX_REASON = 200;
+const ATTEMPTS = 5;
+/** Before the second attempt; twice that before the third, and so on. */
+const FIRST_DELAY_MS = 100;
+const TIMEOUT_MS = 30_000;
 
 export function createUsageIngress(options: UsageIngressOptions): UsageIngress {
-  const { config, log, attempts = 5, firstDelayMs = 100, timeoutMs = 30_000 } = options;
+  const { config, log } = options;
   const { url, apiKey, graphRef } = config;
   const closing = new AbortController();
   let isFailing = false;
@@ -44,7 +44,7 @@ export function createUsageIngress(options: UsageIngressOptions): UsageIngress {
         },
         body,
         redirect: "error",
-        signal: AbortSignal.any([closing.signal, AbortSignal.timeout(timeoutMs)]),
+        signal: AbortSignal.any([closing.signal, AbortSignal.timeout(TIMEOUT_MS)]),
       });
       const said = (await answer.text()).replaceAll(apiKey, "[redacted]").slice(0, MAX_REASON);
       return answer.ok ? null : { reason: `HTTP ${answer.status} ${said}`.trim(), status: answer.status };
@@ -82,8 +82,8 @@ export function createUsageIngress(options: UsageIngressOptions): UsageIngress {
           return;
         }
         const isFinal = failure.status !== null && failure.status < 500;
-        if (isFinal || attempt >= attempts || closing.signal.aborted) return tell(failure.reason, failure.status);
-        await delay(firstDelayMs * 2 ** (attempt - 1), undefined, { signal: closing.signal }).catch(() => undefined); // closed: the next attempt ends at once
+        if (isFinal || attempt >= ATTEMPTS || closing.signal.aborted) return tell(failure.reason, failure.status);
+        await delay(FIRST_DELAY_MS * 2 ** (attempt - 1), undefined, { signal: closing.signal }).catch(() => undefined); // closed: the next attempt ends at once
       }
     },
     close: () => closing.abort(),

@@ -37,12 +37,11 @@ export interface UsageReportingOptions {
   /** Of this software. */
   version: string;
   log: Pick<Logger, "warn" | "info">;
-  maxReportBytes?: number;
-  now?: () => number;
 }
 
 const MAX_CLIENT_NAME = 256;
 const FLUSH_MS = 5_000;
+const MAX_REPORT_BYTES = 4 * 1_048_576;
 
 /** By the code of the error that refused it. Operations too large for a limit here would be invalid by a rule in Apollo Server. */
 const REFUSALS: Readonly<Record<string, ReportedOperation>> = {
@@ -57,7 +56,7 @@ const REFUSALS: Readonly<Record<string, ReportedOperation>> = {
 type Derived = (ReportedOperation & { schemaId: string }) | null;
 
 export function createUsageReporting(options: UsageReportingOptions): UsageReporting {
-  const { config, version, log, maxReportBytes = 4 * 1_048_576, now = Date.now } = options;
+  const { config, version, log } = options;
   const ingress = createUsageIngress({ config, log });
   const header = {
     graphRef: config.graphRef,
@@ -96,11 +95,11 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
     if (isClosed) return;
     let report = reports.get(schemaId);
     if (!report) {
-      report = createUsageReport({ header: { ...header, executableSchemaId: schemaId }, maxBytes: maxReportBytes });
+      report = createUsageReport({ header: { ...header, executableSchemaId: schemaId }, maxBytes: MAX_REPORT_BYTES });
       reports.set(schemaId, report);
     }
     report.add(operation, request);
-    if (report.bytes >= maxReportBytes) void send();
+    if (report.bytes >= MAX_REPORT_BYTES) void send();
   }
 
   /** A signature, and a schema's text, take longer than anything else here; and their failures affect nothing else. */
@@ -118,7 +117,7 @@ export function createUsageReporting(options: UsageReportingOptions): UsageRepor
     const ready = [...reports.values()].filter(({ isEmpty }) => !isEmpty);
     reports.clear();
     try {
-      for (const report of ready) await ingress.send(report.encode(now()));
+      for (const report of ready) await ingress.send(report.encode(Date.now()));
     } catch (error) {
       log.warn({ err: error }, "a usage report could not be made");
     }

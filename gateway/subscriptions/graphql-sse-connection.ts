@@ -16,14 +16,16 @@ import { errorOfEnd, type OpenStreams, type StreamEnd } from "./open-streams.ts"
 import { runOperation, type OperationPorts, type OperationRun } from "./operation-run.ts";
 import { openResponseStream, type ResponseStream } from "./response-stream.ts";
 
+/** How long a reserved stream waits for its connection. */
+const RESERVATION_MS = 30_000;
+const MAX_RESERVATIONS = 1_000;
+/** For one caller; anonymous callers are told apart by address. */
+const MAX_RESERVATIONS_PER_CALLER = 100;
+const MAX_OPERATIONS_PER_STREAM = 100;
+
 export interface GraphqlSseConnectionsOptions extends OperationPorts, HttpProtocolPorts {
   streams: OpenStreams;
   stalledMs: number;
-  reservationMs?: number;
-  maxReservations?: number;
-  /** For one caller; anonymous callers are told apart by address. */
-  maxReservationsPerCaller?: number;
-  maxOperationsPerStream?: number;
 }
 
 export interface GraphqlSseConnections {
@@ -52,8 +54,7 @@ interface Connection {
  * other requests take the credential of the caller who reserved it.
  */
 export function createGraphqlSseConnections(options: GraphqlSseConnectionsOptions): GraphqlSseConnections {
-  const { authenticate, contextOf, log, streams, stalledMs, reservationMs = 30_000 } = options;
-  const { maxReservations = 1_000, maxReservationsPerCaller = 100, maxOperationsPerStream = 100 } = options;
+  const { authenticate, contextOf, log, streams, stalledMs } = options;
   const connections = new Map<string, Connection>();
   const chooseType = createTypeChooser();
   const acceptsEvents = ({ request }: HttpExchange) => chooseType(request.headers.accept).eventStream;
@@ -62,15 +63,15 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
 
   function reserve(exchange: HttpExchange, caller: Caller): void {
     // graphql-sse's client also sends the token of its former stream, which may still be closing: each stream gets its own.
-    if (reserved >= maxReservations)
+    if (reserved >= MAX_RESERVATIONS)
       return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many streams are reserved. Try again later.");
     const who = caller.subject ?? `anonymous ${addressBlock(contextOf(caller, exchange).clientAddress ?? "")}`;
     const own = reservedBy.get(who) ?? 0;
-    if (own >= maxReservationsPerCaller)
+    if (own >= MAX_RESERVATIONS_PER_CALLER)
       return refuse(
         exchange,
         "RATE_LIMITED",
-        `At most ${maxReservationsPerCaller} streams may be reserved: connect to them first.`,
+        `At most ${MAX_RESERVATIONS_PER_CALLER} streams may be reserved: connect to them first.`,
       );
     const token = randomBytes(32).toString("base64url");
     let open: Connection["open"] = () => undefined;
@@ -89,7 +90,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
         resolve();
       };
     });
-    const expiry = setTimeout(() => drop(connection), reservationMs).unref();
+    const expiry = setTimeout(() => drop(connection), RESERVATION_MS).unref();
     const connection: Connection = { token, caller, operations: new Map(), response: null, opened, open, expiry };
     connections.set(token, connection);
     reserved++;
@@ -152,8 +153,8 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
       return refuse(exchange, "BAD_USER_INPUT", "Name the operation: send an `operationId` in `extensions`.");
     }
     if (operations.has(id)) return refuse(exchange, "CONFLICT", "An operation with this id runs already.");
-    if (operations.size >= maxOperationsPerStream) {
-      return refuse(exchange, "RATE_LIMITED", `At most ${maxOperationsPerStream} operations may run on one stream.`);
+    if (operations.size >= MAX_OPERATIONS_PER_STREAM) {
+      return refuse(exchange, "RATE_LIMITED", `At most ${MAX_OPERATIONS_PER_STREAM} operations may run on one stream.`);
     }
     const started = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
     if ("errors" in started) return sendErrors(exchange, 400, started.errors);

@@ -23,10 +23,6 @@ export interface GraphqlSseOptions extends OperationPorts, HttpProtocolPorts {
   heartbeatMs?: number;
   /** How long a client may leave sent data unread. */
   stalledMs?: number;
-  /** How long a reserved stream waits for its connection. */
-  reservationMs?: number;
-  maxReservations?: number;
-  maxOperationsPerStream?: number;
   now?: () => number;
 }
 

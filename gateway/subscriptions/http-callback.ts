@@ -22,13 +22,8 @@ export interface HttpCallbackOptions extends OperationPorts, HttpProtocolPorts {
    * gateway sends requests there with bodies that callers choose, so list only hosts that expect it.
    */
   allowedHosts: readonly string[];
-  /** For one callback. */
-  timeoutMs?: number;
-  /** How often a callback is tried when it fails for another reason than a refusal. */
-  attempts?: number;
   /** The shortest time between heartbeats that a client may ask for. */
   minHeartbeatMs?: number;
-  maxSubscriptions?: number;
   now?: () => number;
 }
 
@@ -37,6 +32,12 @@ export interface HttpCallback extends OpenProtocol {
   accepts(exchange: HttpExchange): boolean;
   handle(exchange: HttpExchange): Promise<void>;
 }
+
+/** Of one callback. */
+const TIMEOUT_MS = 10_000;
+/** How often a callback is tried when it fails for another reason than a refusal. */
+const ATTEMPTS = 5;
+const MAX_SUBSCRIPTIONS = 1_000;
 
 const milliseconds = z.number().int().min(0).max(3_600_000);
 /** With the names of the protocol's preview, which some clients still send. */
@@ -75,8 +76,7 @@ const gone = Symbol("gone");
  * `callbackUrl` for each result. The reason for an early end is in the `errors` of `complete`.
  */
 export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
-  const { allowedHosts, authenticate, contextOf, log, now, timeoutMs = 10_000, attempts = 5 } = options;
-  const { minHeartbeatMs = 1_000, maxSubscriptions = 1_000 } = options;
+  const { allowedHosts, authenticate, contextOf, log, now, minHeartbeatMs = 1_000 } = options;
   // Each subscriber has its own heartbeat interval.
   const streams = createOpenStreams({ heartbeatMs: 2 ** 31 - 1, ...(now && { now }) });
   const subscribed = new Set<string>();
@@ -109,8 +109,8 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
       dispatcher: agent,
       headers: { "content-type": "application/json", "subscription-protocol": "callback/1.0" },
       body: JSON.stringify({ kind: "subscription", id, verifier, ...message }),
-      headersTimeout: timeoutMs,
-      bodyTimeout: timeoutMs,
+      headersTimeout: TIMEOUT_MS,
+      bodyTimeout: TIMEOUT_MS,
       signal,
     });
     await body.dump({ limit: 65_536 });
@@ -128,7 +128,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
         if (signal.aborted) return gone;
         log.debug({ err: error, attempt }, "a callback failed");
       }
-      if (attempt >= attempts) return gone;
+      if (attempt >= ATTEMPTS) return gone;
       // 100 ms, 200, 400, … 1 s
       await delay(Math.min(100 * 2 ** (attempt - 1), 1_000), undefined, { signal }).catch(() => undefined); // aborted: the next try says so
     }
@@ -148,7 +148,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     checkUrl(subscriber.callbackUrl);
     const key = JSON.stringify([subscriber.callbackUrl, subscriber.id]);
     if (subscribed.has(key)) return refuse(exchange, "CONFLICT", "There is such a subscription already.");
-    if (subscribed.size >= maxSubscriptions)
+    if (subscribed.size >= MAX_SUBSCRIPTIONS)
       return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many subscriptions are open. Try again later.");
     const { query, operationName, variables } = params;
     const run = runOperation(options, { query, operationName, variables, context: contextOf(caller, exchange) });
@@ -158,7 +158,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
       return refuse(exchange, "BAD_USER_INPUT", "Only subscriptions are called back.");
     }
     subscribed.add(key);
-    const isReady = await post(subscriber, { action: "check" }, AbortSignal.timeout(timeoutMs)).catch(
+    const isReady = await post(subscriber, { action: "check" }, AbortSignal.timeout(TIMEOUT_MS)).catch(
       (error: unknown) => {
         log.debug({ err: error }, "a callback failed");
         return null;
@@ -199,7 +199,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     const beat = async () => {
       const status = await post(subscriber, { action: "check" }, signal).catch(() => null); // no answer counts as a failure
       if (status !== null && status < 300) failures = 0;
-      else if ((status !== null && status < 500) || ++failures >= attempts) leave();
+      else if ((status !== null && status < 500) || ++failures >= ATTEMPTS) leave();
     };
     const heartbeat = heartbeatMs === 0 ? undefined : setInterval(() => void beat(), heartbeatMs).unref();
     let errors: Errors | undefined;

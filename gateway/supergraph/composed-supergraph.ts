@@ -10,7 +10,7 @@ import {
   type ConfiguredSubgraph,
   type SupergraphConfig,
 } from "@toolyard/schema/supergraph-config.ts";
-import { createFileWatch } from "./file-watch.ts";
+import { SETTLE_MS, createFileWatch } from "./file-watch.ts";
 import { createDebouncedWork } from "./debounced-work.ts";
 import { awaitSubgraph, createSubgraphPolling } from "./subgraph-polling.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
@@ -23,10 +23,6 @@ export interface ComposedSupergraphOptions {
   log: Pick<Logger, "info" | "warn" | "error">;
   /** How often running subgraphs are asked for their schemas. */
   pollIntervalMs: number;
-  /** How often files are looked at. */
-  fileIntervalMs?: number;
-  /** How long files must rest: their writer may not be done, or may write several. */
-  settleMs?: number;
 }
 
 /** A composition that failed, with each problem by itself for the log. */
@@ -40,7 +36,7 @@ class CompositionError extends ToolyardError {
 
 /** A supergraph composed here of subgraphs' schemas, anew when one of them, or the list of them, has changed. */
 export function createComposedSupergraph(options: ComposedSupergraphOptions): SupergraphSource {
-  const { file, env, log, pollIntervalMs, fileIntervalMs = 500, settleMs = 100 } = options;
+  const { file, env, log, pollIntervalMs } = options;
   /** The latest schemas of running subgraphs, by their configuration. */
   const introspected = new Map<string, SubgraphSdl>();
   let config: SupergraphConfig = { federationVersion: null, subgraphs: [] };
@@ -105,7 +101,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
     },
 
     watch(onChange) {
-      const files = createFileWatch({ onChange: () => reload.request(), intervalMs: fileIntervalMs });
+      const files = createFileWatch({ onChange: () => reload.request() });
       const polling = createSubgraphPolling({
         intervalMs: pollIntervalMs,
         log,
@@ -127,7 +123,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
         for (const key of introspected.keys()) if (!keys.has(key)) introspected.delete(key);
       };
       const reload = createDebouncedWork({
-        settleMs,
+        settleMs: SETTLE_MS,
         async work(signal) {
           try {
             config = await readConfig();

@@ -1,5 +1,10 @@
 import { unwatchFile, watchFile } from "node:fs";
 
+/** How often files are looked at. */
+const CHECK_MS = 500;
+/** How long they must rest: their writer may not be done, or may write several. */
+export const SETTLE_MS = 100;
+
 /** Watches files, one set after the other. */
 export interface FileWatch {
   /** Watches these from now on, and no others. */
@@ -11,8 +16,7 @@ export interface FileWatch {
  * Calls back when a file has changed, came or went. Checks the files themselves rather than notices of their folders: those do not come
  * from every file system, nor for a link that is pointed elsewhere, as Kubernetes does with its mounts.
  */
-export function createFileWatch(options: { onChange: () => void; intervalMs: number }): FileWatch {
-  const { onChange, intervalMs } = options;
+export function createFileWatch({ onChange }: { onChange: () => void }): FileWatch {
   const followed = new Set<string>();
   // A watcher of its own: others in this process may watch the same file.
   const listener = () => onChange();
@@ -26,7 +30,7 @@ export function createFileWatch(options: { onChange: () => void; intervalMs: num
       }
       for (const file of wanted) {
         if (followed.has(file)) continue;
-        watchFile(file, { interval: intervalMs, persistent: false }, listener);
+        watchFile(file, { interval: CHECK_MS, persistent: false }, listener);
         followed.add(file);
       }
     },

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { ToolyardError, messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
-import { createFileWatch } from "./file-watch.ts";
+import { SETTLE_MS, createFileWatch } from "./file-watch.ts";
 import { createDebouncedWork } from "./debounced-work.ts";
 import type { SupergraphSource } from "./supergraph-source.ts";
 
@@ -8,20 +8,16 @@ export interface SupergraphFileOptions {
   /** A supergraph's SDL. */
   file: string;
   log: Pick<Logger, "info" | "error">;
-  /** How often it is checked. */
-  intervalMs?: number;
-  /** How long it must rest: its writer may not be done. */
-  settleMs?: number;
 }
 
 /** A supergraph that was composed elsewhere. */
 export function createSupergraphFile(options: SupergraphFileOptions): SupergraphSource {
-  const { file, log, intervalMs = 500, settleMs = 100 } = options;
+  const { file, log } = options;
   return {
     load: () => readSupergraph(file),
     watch(onChange) {
       const reload = createDebouncedWork({
-        settleMs,
+        settleMs: SETTLE_MS,
         async work(signal) {
           try {
             await onChange(await readSupergraph(file));
@@ -33,7 +29,7 @@ export function createSupergraphFile(options: SupergraphFileOptions): Supergraph
           }
         },
       });
-      const watch = createFileWatch({ onChange: reload.request, intervalMs });
+      const watch = createFileWatch({ onChange: reload.request });
       watch.follow([file]);
       return {
         async close() {

@@ -14,15 +14,16 @@ export interface KeySet extends TokenVerifier {
   refresh(): Promise<void>;
 }
 
+/** At most one question in this time, however many tokens name unknown keys. */
+const MIN_REFRESH_MS = 10_000;
+
 export function createKeySet(options: {
   fetchKeys: () => Promise<JSONWebKeySet>;
   /** Called with every set that is new. */
   onChange: (keys: JSONWebKeySet) => void;
-  /** At most one question in this time, however many tokens name unknown keys. */
-  minRefreshMs?: number;
   now?: () => number;
 }): KeySet {
-  const { fetchKeys, onChange, minRefreshMs = 10_000, now = Date.now } = options;
+  const { fetchKeys, onChange, now = Date.now } = options;
   let verifier: TokenVerifier | null = null;
   let ids = new Set<string>();
   let current = "";
@@ -68,7 +69,7 @@ export function createKeySet(options: {
         );
       }
       if (!verifier || !ids.has(kid)) {
-        if (!last || now() - last.at >= minRefreshMs) await refresh();
+        if (!last || now() - last.at >= MIN_REFRESH_MS) await refresh();
         else if (last.failed !== null) throw last.failed;
       }
       if (!verifier)

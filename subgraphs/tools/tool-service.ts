@@ -25,13 +25,7 @@ import { freeSlug, slugFromName } from "./slug.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
 import { createToolInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
-import {
-  isSameContent,
-  runsTheSame,
-  summarizeChange,
-  type VersionContent,
-  type VersionSecrets,
-} from "./version-content.ts";
+import { runsTheSame, sameJson, summarizeChange, type VersionContent, type VersionSecrets } from "./version-content.ts";
 
 /** Each failed attempt means that somebody else's change went through; this many in a row is not chance. */
 const MAX_ATTEMPTS = 100;
@@ -120,7 +114,7 @@ export function createToolService(options: {
       const current = await versionWithId(tool.currentVersionId);
       const before = contentOf(current);
       const { content, changeSummary, source } = await change(tool, before);
-      if (isSameContent(before, content)) return tool;
+      if (sameJson(before, content)) return tool;
       const version = makeVersion({
         toolId: tool.id,
         number: current.number + 1,

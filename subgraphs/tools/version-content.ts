@@ -17,11 +17,7 @@ export function runsTheSame(one: VersionContent, other: VersionContent): boolean
   return sameJson([one.launch, one.configSchema], [other.launch, other.configSchema]);
 }
 
-export function isSameContent(one: VersionContent, other: VersionContent): boolean {
-  return sameJson(one, other);
-}
-
-function sameJson(one: unknown, other: unknown): boolean {
+export function sameJson(one: unknown, other: unknown): boolean {
   return canonicalize(one) === canonicalize(other);
 }
 

@@ -45,10 +45,10 @@ export interface PlanRehearsalOptions {
   types: SubgraphTypes;
   /** The whole graph's, without types and fields that no answer may have. */
   schema: GraphQLSchema;
-  /** After so long no further graph is made up; one always is. */
-  budgetMs?: number;
 }
 
+/** After so long no further graph is made up; one always is. */
+const BUDGET_MS = 300;
 const MIN_RUNS = 3;
 const MAX_RUNS = 40;
 
@@ -58,7 +58,7 @@ const MAX_RUNS = 40;
  * and bring the required fields: the same values that the whole graph has, under the arguments that were required.
  */
 export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsal {
-  const { supergraph, types, schema, budgetMs = 300 } = options;
+  const { supergraph, types, schema } = options;
   const schemaOf = createSubgraphSchemas(supergraph.document);
   // Not at the first operation: with many subgraphs it takes longer than a first plan may.
   const keys = readMadeUpKeys(types, schemaOf);
@@ -83,7 +83,7 @@ export function createPlanRehearsal(options: PlanRehearsalOptions): PlanRehearsa
     const seen: Run["seen"] = new Map();
     const aims = aimsOf(operation, schema);
     for (let number = 0; number < MAX_RUNS; number++) {
-      if (number > 0 && performance.now() - began > budgetMs) break;
+      if (number > 0 && performance.now() - began > BUDGET_MS) break;
       // Every second graph has nulls and errors, which hide everything below them.
       const aim = number % 2 === 0 ? nextUnseen(aims, seen) : undefined;
       if (number >= MIN_RUNS && number % 2 === 0 && !aim) break;

@@ -19,12 +19,7 @@ export type PlannerOutcome =
 export interface PlannerPoolOptions {
   planner: PlannerKind;
   supergraphSdl: string;
-  /** A second process starts when operations wait behind a long one. */
-  maxProcesses?: number;
   planTimeoutMs: number;
-  /** The same for plans made step by step: there is no other planner then. */
-  stepwiseTimeoutMs?: number;
-  startTimeoutMs?: number;
   /** Starts a process before there is an operation, so that the first need not wait for it. */
   isEager?: boolean;
   /** How many operations may wait. */
@@ -33,8 +28,6 @@ export interface PlannerPoolOptions {
   patienceMs?: number;
   /** How long a process may be idle. */
   idleMs?: number;
-  /** How long a planner that failed to start is left alone. */
-  restAfterFailedStartMs?: number;
   log?: Pick<Logger, "warn"> | undefined;
 }
 
@@ -67,16 +60,17 @@ interface Worker {
 }
 
 const MAX_HEAP_MB = 512;
+/** A second process starts when operations wait behind a long one. */
+const MAX_PROCESSES = 2;
+const START_TIMEOUT_MS = 15_000;
+/** How long a planner that failed to start is left alone. */
+const REST_AFTER_FAILED_START_MS = 30_000;
+/** Of a plan that is made step by step: there is no other planner then. */
+const STEPWISE_TIMEOUT_MS = 10_000;
 
 export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
-  const { planner, supergraphSdl, planTimeoutMs, stepwiseTimeoutMs = 10_000, startTimeoutMs = 15_000, log } = options;
-  const {
-    maxProcesses = 2,
-    maxWaiting = 256,
-    patienceMs = 25,
-    restAfterFailedStartMs = 30_000,
-    idleMs = 30_000,
-  } = options;
+  const { planner, supergraphSdl, planTimeoutMs, log } = options;
+  const { maxWaiting = 256, patienceMs = 25, idleMs = 30_000 } = options;
   const workers = new Set<Worker>();
   const waiting: Job[] = [];
   let impatience: NodeJS.Timeout | undefined;
@@ -97,7 +91,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
     });
     const worker: Worker = { child, state: "starting", job: null, timer: undefined, exited };
     workers.add(worker);
-    worker.timer = setTimeout(() => child.kill("SIGKILL"), startTimeoutMs);
+    worker.timer = setTimeout(() => child.kill("SIGKILL"), START_TIMEOUT_MS);
     const onEnd = () => {
       exit();
       if (!workers.delete(worker)) return;
@@ -160,7 +154,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
   }
 
   function failToStart(reason: string): void {
-    restUntil = performance.now() + restAfterFailedStartMs;
+    restUntil = performance.now() + REST_AFTER_FAILED_START_MS;
     log?.warn({ planner, reason }, "a query planner did not start");
     if ([...workers].some(({ state }) => state !== "starting")) return;
     for (const job of waiting.splice(0)) job.resolve({ kind: "unavailable" });
@@ -177,7 +171,7 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
         job.resolve({ kind: "late" });
         worker.child.kill("SIGKILL");
       },
-      job.isStepwise ? stepwiseTimeoutMs : planTimeoutMs,
+      job.isStepwise ? STEPWISE_TIMEOUT_MS : planTimeoutMs,
     );
     send(worker, { plan: job.request, isStepwise: job.isStepwise });
   }
@@ -196,11 +190,11 @@ export function createPlannerPool(options: PlannerPoolOptions): PlannerPool {
       if (isClosed || performance.now() < restUntil)
         for (const job of waiting.splice(0)) job.resolve({ kind: "unavailable" });
       else start();
-    } else if (workers.size < maxProcesses) {
+    } else if (workers.size < MAX_PROCESSES) {
       impatience ??= setTimeout(() => {
         impatience = undefined;
         const isStarting = [...workers].some(({ state }) => state === "starting");
-        if (waiting.length > 0 && workers.size < maxProcesses && !isStarting && !isClosed) start();
+        if (waiting.length > 0 && workers.size < MAX_PROCESSES && !isStarting && !isClosed) start();
       }, patienceMs);
     }
   }
