@@ -221,9 +221,9 @@ export function subgraphClientContract(open: (subgraph: Subgraph) => Promise<Ope
       test("ends nobody else's operation with one that is aborted", async () => {
         const { signal, abort } = createLightAbort();
         const aborted = execute("{ slow }", { signal });
-        await vi.waitFor(() => expect(behaviour.contexts).toHaveLength(1));
+        await expect.poll(() => behaviour.contexts).toHaveLength(1);
         const other = execute("{ slow caller }");
-        await vi.waitFor(() => expect(behaviour.contexts).toHaveLength(2));
+        await expect.poll(() => behaviour.contexts).toHaveLength(2);
         abort(null);
         behaviour.slow.resolve("at last");
         expect(plain((await other).data)).toEqual({ slow: "at last", caller: "ada" });
@@ -246,7 +246,7 @@ export function subgraphClientContract(open: (subgraph: Subgraph) => Promise<Ope
       test("says that a subgraph is unavailable whose connection breaks before it has answered", async () => {
         if (!opened.cut) return;
         const waiting = execute("{ slow }");
-        await vi.waitFor(() => expect(behaviour.contexts).toHaveLength(1));
+        await expect.poll(() => behaviour.contexts).toHaveLength(1);
         opened.cut();
         expect(await waiting).toMatchObject({ errors: [{ extensions: { code: "UPSTREAM_UNAVAILABLE" } }] });
         opened.mend?.();
