@@ -4,7 +4,8 @@ import { code, type Message, type RpcError } from "./protocol/json-rpc.ts";
 import type { Debt, Peer } from "./child/peer.ts";
 import { type Pool, Unavailable } from "./child/pool.ts";
 import type { Sessions } from "./sessions/sessions.ts";
-import { ownEnvelope, type SharedChildren } from "./shared-children.ts";
+import { ownEnvelope } from "./child-opening.ts";
+import type { SharedChildren } from "./shared-children.ts";
 
 /** Whether the server serves, as the running children show: a probe starts nothing that would delay a caller. */
 export interface Probe {

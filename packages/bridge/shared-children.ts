@@ -1,18 +1,13 @@
-import { randomUUID } from "node:crypto";
-
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import type { Child, ChildEnd, Reason } from "./child/child.ts";
-import { metaKey, SESSION_VERSIONS, STATELESS_VERSION } from "./protocol/era.ts";
-import { code, errorText, type Message, metaOf, type Params } from "./protocol/json-rpc.ts";
-import type { ServerIdentity, SharedChild } from "./shared-child.ts";
-import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
-import { lastText } from "./protocol/json-splice.ts";
+import { createChildOpener, type ChildOpenerOptions } from "./child-opening.ts";
+import type { Child } from "./child/child.ts";
 import type { LineLog } from "./child/line-log.ts";
-import { type Call, createPeer, type Peer, PeerError, rawOf } from "./child/peer.ts";
-import { type Pool, Unavailable } from "./child/pool.ts";
-import { adaptStatelessChild } from "./child/stateless-child.ts";
-import { createToolNotes } from "./child/tool-notes.ts";
+import type { Peer } from "./child/peer.ts";
+import { Unavailable } from "./child/pool.ts";
+import type { Params } from "./protocol/json-rpc.ts";
+import type { SharedChild } from "./shared-child.ts";
+import { createLeases, type GroupName, type Lease, type Want } from "./stateless/leases.ts";
 
 export interface SharedChildren {
   /**
@@ -56,36 +51,20 @@ export interface SharedChildren {
   close(): void;
 }
 
-export interface SharedChildrenOptions {
-  pool: Pool;
+export interface SharedChildrenOptions extends Omit<ChildOpenerOptions, "onFreed" | "onStateless"> {
   log: LineLog;
-  now: () => number;
   /** Longest wait for a child that is starting or busy. */
   timeoutSeconds: number;
   /** Children for requests without a session. */
   maxChildren: number;
-  statusOf: (call: Call, message: Message) => number;
-  /** A server's request that only a client can answer. */
-  onRequest: (shared: SharedChild, message: Message, raw: string) => void;
-  onNotification: (shared: SharedChild, message: Message, raw: string) => void;
-  onEnd: (shared: SharedChild, end: ChildEnd) => void;
 }
 
 const FIRST_RETRY_MS = 250;
-const LIST_TIMEOUT_MS = 10_000;
-const DISCOVER_TIMEOUT_MS = 10_000;
 const APART_MS = 60_000;
 /** The part of a call's time, in ms, after which the caller is told why, before the proxy gives up without knowing. */
 const SHARE_OF_WAIT = 900;
 /** A server of the session era may not answer at all before `initialize`. */
 const MIN_DISCOVER_MS = 3_000;
-const clientInfo = { name: "toolyard-bridge", version: "0.1.0" };
-/** The envelope of the bridge's own stateless requests. */
-export const ownEnvelope = {
-  [metaKey.protocolVersion]: STATELESS_VERSION,
-  [metaKey.clientCapabilities]: {},
-  [metaKey.clientInfo]: clientInfo,
-};
 const blank = sessionGroup("", {});
 const everybody: GroupName = { key: "stateless", caller: null };
 
@@ -112,30 +91,6 @@ export function relevantCapabilities(capabilities: unknown): Record<string, unkn
   return relevant;
 }
 
-function resultTextOf(answer: Message): string {
-  return lastText(rawOf(answer), ["result"]);
-}
-
-/** Whether a server declared the stateless revision. */
-function isDiscovered(message: Message): boolean {
-  const { result } = message;
-  return (
-    isObject(result) &&
-    Array.isArray(result.supportedVersions) &&
-    (result.supportedVersions as unknown[]).includes(STATELESS_VERSION)
-  );
-}
-
-class InitializeRefused extends Error implements Reason {
-  override readonly name = "InitializeRefused";
-  readonly reason = "the server refused to initialize";
-  readonly words: string;
-  constructor(words: string) {
-    super("the server refused to initialize");
-    this.words = words;
-  }
-}
-
 export function createSharedChildren(options: SharedChildrenOptions): SharedChildren {
   const { pool, log, now, timeoutSeconds, maxChildren, statusOf, onRequest, onNotification, onEnd } = options;
   let wanted = false;
@@ -157,158 +112,44 @@ export function createSharedChildren(options: SharedChildrenOptions): SharedChil
     isKept: (child) => wanted && child === leases.find(blank.key),
   });
 
-  /** The further state of an opened child, for both kinds. */
-  function createEntry(speaks: SharedChild["speaks"], asks = false) {
-    let entry: SharedChild | null = null;
-    const endListeners = new Set<(end: ChildEnd) => void>();
-    return {
-      handler: {
-        onNotification(message: Message, raw: string) {
-          if (entry === null) return;
-          if (message.method === "notifications/tools/list_changed") entry.tools.forget();
-          onNotification(entry, message, raw);
-        },
-        onRequest(message: Message, raw: string, peer: Peer) {
-          if (message.method === "ping") peer.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, result: {} }));
-          else if (entry !== null) {
-            onRequest(entry, message, raw);
-            // The next one might come while another's call runs: it must not be taken for that call's.
-            if (asks && peer.open.size === 0) entry.askedLate = true;
-            leases.freed(entry);
-          } else if (message.id !== undefined && message.id !== null)
-            peer.send(errorText(message.id, code.methodNotFound, "there is no client yet"));
-        },
-        onIdle() {
-          if (entry !== null) leases.freed(entry);
-        },
-        onEnd(end: ChildEnd) {
-          if (entry === null) return;
-          const wasBlank = entry === leases.find(blank.key);
-          // The request that ended it is unknown; for a while each caller has a child of their own, so that the next end can be attributed.
-          if (entry === leases.find(everybody.key) && !entry.peer.child.closing) apartUntil = now() + APART_MS;
-          leases.remove(entry);
-          onEnd(entry, end);
-          for (const listener of endListeners) listener(end);
-          if (wasBlank) warmAgain();
-        },
-      },
-      complete(peer: Peer, identity: ServerIdentity): SharedChild {
-        entry = {
-          id: randomUUID(),
-          speaks,
-          peer,
-          identity,
-          tools: createToolNotes({
-            now,
-            list: (cursor) =>
-              peer.ask(
-                "tools/list",
-                {
-                  ...(cursor === undefined ? {} : { cursor }),
-                  ...(speaks === "stateless" ? { _meta: ownEnvelope } : {}),
-                },
-                LIST_TIMEOUT_MS,
-              ),
-          }),
-          listeners: new Set(),
-          endListeners,
-          lastActiveAt: now(),
-          reserved: 0,
-          alone: false,
-          user: null,
-          askedLate: false,
-          untouched: true,
-          subscriptions: new Map(),
-          logLevel: null,
-        };
-        return entry;
-      },
-    };
-  }
-
-  function createSharedPeer(child: Child, handler: ReturnType<typeof createEntry>["handler"]): Peer {
-    const peer: Peer = createPeer({
-      child,
-      remap: true,
-      now,
-      statusOf,
-      handler: { ...handler, onRequest: (message, raw) => handler.onRequest(message, raw, peer) },
-    });
-    return peer;
-  }
-
-  /** @param isFirst Whether the bridge asked as itself: a refusal of one client's capabilities tells nothing about others. */
-  function failed(child: Child, error: unknown, isFirst = false): Unavailable {
-    if (error instanceof InitializeRefused && isFirst) pool.refused(child, error);
-    else void child.close();
-    return new Unavailable(pool.failure?.reason ?? messageOf(error), 1);
-  }
+  const opener = createChildOpener({
+    pool,
+    now,
+    statusOf,
+    onRequest,
+    onNotification,
+    onFreed: (child) => leases.freed(child),
+    onEnd(child, end) {
+      const wasBlank = child === leases.find(blank.key);
+      // The request that ended it is unknown; for a while each caller has a child of their own, so that the next end can be attributed.
+      if (child === leases.find(everybody.key) && !child.peer.child.closing) apartUntil = now() + APART_MS;
+      leases.remove(child);
+      onEnd(child, end);
+      for (const listener of child.endListeners) listener(end);
+      if (wasBlank) warmAgain();
+    },
+    onStateless() {
+      spoken = Promise.resolve("stateless");
+    },
+  });
 
   async function startForSessions(capabilities: Record<string, unknown>, caller = ""): Promise<SharedChild> {
-    const { handler, complete } = createEntry("sessions", Object.keys(capabilities).length > 0);
     // With a client's capabilities, its end counts against that client: they may crash a server.
     const child = raw ?? pool.take(Object.keys(capabilities).length === 0 ? null : caller);
     raw = null;
-    let peer = createSharedPeer(child, handler);
-    const initialize = { protocolVersion: SESSION_VERSIONS[0], capabilities, clientInfo };
-    try {
-      let answer = await peer.ask("initialize", initialize, null);
-      if (answer.error !== undefined) {
-        // It may speak only the stateless revision: ask in that revision's form.
-        const refusal = answer.error.message;
-        if (!isDiscovered(await peer.ask("server/discover", { _meta: ownEnvelope }, DISCOVER_TIMEOUT_MS)))
-          throw new InitializeRefused(refusal);
-        pool.adaptFromNow();
-        spoken = Promise.resolve("stateless");
-        peer = createSharedPeer(adaptStatelessChild(child), handler);
-        answer = await peer.ask("initialize", initialize, DISCOVER_TIMEOUT_MS);
-        if (answer.error !== undefined) throw new InitializeRefused(answer.error.message);
-      }
-      const result = answer.result;
-      if (!isObject(result)) throw new PeerError("the server's answer to initialize is not an object");
-      peer.notify("notifications/initialized");
-      pool.proved(child);
-      startMs = now() - child.startedAt;
-      return complete(peer, {
-        protocolVersion: typeof result.protocolVersion === "string" ? result.protocolVersion : "",
-        capabilities: isObject(result.capabilities) ? result.capabilities : {},
-        serverInfo: result.serverInfo,
-        instructions: result.instructions,
-        result,
-        resultText: resultTextOf(answer),
-      });
-    } catch (error) {
-      throw failed(child, error, Object.keys(capabilities).length === 0);
-    }
+    const opened = await opener.initialize(child, capabilities);
+    startMs = now() - child.startedAt;
+    return opened;
   }
 
   /** A child that is spoken to in the stateless revision, or null when it does not speak it: it is then in `raw`. */
   async function discover(timeoutMs: number, isTrial: boolean): Promise<SharedChild | null> {
-    const { handler, complete } = createEntry("stateless");
     const child = pool.takeUnadapted();
     // While the server's revision is unknown, its end tells nothing: some servers of the session era crash on the question.
     if (isTrial) pool.usedBy(child, "");
-    const peer = createSharedPeer(child, handler);
-    let answer: Message;
-    try {
-      answer = await peer.ask("server/discover", { _meta: ownEnvelope }, timeoutMs);
-    } catch (error) {
-      throw failed(child, error);
-    }
-    const { result } = answer;
-    if (!isObject(result) || !isDiscovered(answer)) {
-      raw = child;
-      return null;
-    }
-    pool.proved(child);
-    return complete(peer, {
-      protocolVersion: STATELESS_VERSION,
-      capabilities: isObject(result.capabilities) ? result.capabilities : {},
-      serverInfo: metaOf(result)?.[metaKey.serverInfo],
-      instructions: result.instructions,
-      result,
-      resultText: resultTextOf(answer),
-    });
+    const opened = await opener.discover(child, timeoutMs);
+    if (opened === null) raw = child;
+    return opened;
   }
 
   async function startForStateless(): Promise<SharedChild> {
