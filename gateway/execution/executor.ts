@@ -3,6 +3,7 @@ import type { Caller, Logger } from "@toolyard/service-kit";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { createApiSchema } from "./schema/api-schema.ts";
+import { INTERNAL_TAG } from "./schema/inaccessible-tags.ts";
 import { createApolloQueries } from "./reference/apollo-queries.ts";
 import { createAuthorization } from "./schema/authorization.ts";
 import { createErrorPaths } from "./running/error-paths.ts";
@@ -110,23 +111,22 @@ export interface ExecutorOptions {
   supergraphSdl: string;
   /** One for each subgraph of the supergraph; the executor does not close them. */
   clients: readonly SubgraphClient[];
-  /** Elements with this tag are for callers of kind `service` only. */
-  internalTag?: string;
   /** The longest that one operation, or the fetches for one event, may take. */
   timeoutMs?: number;
-  /** The total size of prepared operations, in bytes, by estimate: the public ones and the internal ones each. */
+  /**
+   * The total size of prepared operations, in bytes, by estimate: the public ones and the internal ones each. Only tests set it: to
+   * fill as much as is the default takes more than ten thousand plans.
+   */
   maxCachedBytes?: number;
   /** False where subgraphs are told nothing of callers but the headers that are passed on: then callers with equal headers share reads. */
   subgraphsKnowCallers?: boolean;
-  /** How many fields an operation may select when its fragments are written out. */
-  maxFields?: number;
   /** Called for plans that the executor rejects: see isolated-planner.ts. */
   onReplacedPlan?: ((replaced: ReplacedPlan) => void) | undefined;
   /** Closed with the executor. */
   planner?: QueryPlanner;
-  /** Labels of progressive `@override`s that are on for an operation; none unless given. */
+  /** Labels of progressive `@override`s that are on for an operation: for programs that embed the executor. The gateway has none on. */
   overrideLabelsOf?: (context: OperationContext) => readonly string[];
-  /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. Random unless given. */
+  /** Where in 0 to 100 an operation falls for `@override(label: "percent(n)")`: it is on below n. Random, but in tests. */
   overridePercentageOf?: (context: OperationContext) => number;
   /** The engine for queries and mutations where a request does not name one, and the other available engines; its own plans by default. */
   engines?: readonly [Engine, ...Engine[]];
@@ -136,14 +136,13 @@ export interface ExecutorOptions {
 }
 
 export function createExecutor(options: ExecutorOptions): Executor {
-  const { supergraphSdl, internalTag = "internal", timeoutMs = 30_000, log } = options;
-  const { maxFields = 20_000, maxCachedBytes = 128 * 1_048_576 } = options;
+  const { supergraphSdl, timeoutMs = 30_000, maxCachedBytes = 128 * 1_048_576, log } = options;
   const { overrideLabelsOf = () => [], overridePercentageOf = () => Math.random() * 100 } = options;
   const supergraph = parseSupergraph(supergraphSdl);
   const authorization = createAuthorization(supergraph.document);
   const planner = options.planner ?? createIsolatedPlanner({ supergraphSdl, log, onReplaced: options.onReplacedPlan });
   const internalApiSchema = createApiSchema({ supergraph: supergraph.document });
-  const apiSchema = createApiSchema({ supergraph: supergraph.document, withoutTags: [internalTag] });
+  const apiSchema = createApiSchema({ supergraph: supergraph.document, withoutTags: [INTERNAL_TAG] });
   const clients = new Map(options.clients.map((client) => [client.name, client]));
   for (const name of supergraph.subgraphUrls.keys()) {
     if (!clients.has(name)) throw new Error(`The supergraph has a subgraph "${name}", but there is no client for it.`);
@@ -163,7 +162,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       maxCachedBytes,
     }),
   };
-  const planning = { supergraph, authorization, planner, clientOf, maxFields, log };
+  const planning = { supergraph, authorization, planner, clientOf, log };
   const operations = {
     public: createPreparedOperations({ ...planning, schema: apiSchema, documents: documents.public }),
     internal: createPreparedOperations({ ...planning, schema: internalApiSchema, documents: documents.internal }),
@@ -175,7 +174,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
         supergraph,
         supergraphSdl,
         clientOf,
-        internalTag,
         subgraphsKnowCallers: options.subgraphsKnowCallers ?? true,
         log,
       })

@@ -213,7 +213,6 @@ export interface PlanTextOptions {
   schema: GraphQLSchema;
   supergraph: Pick<Supergraph, "objectTypesOf">;
   isTrue(variable: string): boolean;
-  maxFields: number;
   isDenied: ((typeName: string, fieldName: string) => boolean) | undefined;
 }
 
@@ -227,10 +226,10 @@ export interface PlanText {
 /**
  * The operation for the planner, for one choice of the variables that @skip and @include look at.
  *
- * @throws ToolyardError BAD_USER_INPUT when it selects more than `maxFields`
+ * @throws ToolyardError BAD_USER_INPUT when it selects too many fields
  */
 export function planTextOf(operation: Operation, options: PlanTextOptions): PlanText {
-  const { schema, supergraph, isTrue, maxFields, isDenied } = options;
+  const { schema, supergraph, isTrue, isDenied } = options;
   const { definition, forSubgraphs, fragments, dataKeyOf } = operation;
   const rootType = schema.getRootType(definition.operation);
   if (!forSubgraphs || !rootType) return { text: null, denied: [] };
@@ -243,7 +242,6 @@ export function planTextOf(operation: Operation, options: PlanTextOptions): Plan
     isTrue,
     dataKeyOf,
     mayBeHidden: (typeName) => [...supergraph.objectTypesOf(typeName)].some((name) => !schema.getType(name)),
-    maxFields,
     isDenied,
     onDenied: (path) => denied.set(path.join("."), path),
   });

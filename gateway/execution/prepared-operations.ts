@@ -63,7 +63,6 @@ export interface PreparedOperationsOptions {
   clientOf(subgraph: string): SubgraphClient;
   /** The documents valid against it. Prepared operations are kept along with them. */
   documents: Documents;
-  maxFields: number;
   log: Pick<Logger, "error"> | undefined;
 }
 
@@ -200,7 +199,7 @@ function keyOf({ trueVariables, unmetRequirements, overrideLabels, overridePerce
 
 async function createVariant(
   operation: Operation,
-  { schema, supergraph, authorization, planner, clientOf, maxFields, log }: PreparedOperationsOptions,
+  { schema, supergraph, authorization, planner, clientOf, log }: PreparedOperationsOptions,
   choice: VariantChoice,
 ): Promise<Variant | GraphQLError> {
   const isTrue = (name: string) => choice.trueVariables.includes(name);
@@ -211,7 +210,7 @@ async function createVariant(
       : (typeName: string, fieldName: string) =>
           authorization.requirementsOf(typeName, fieldName).some(({ key }) => unmet.has(key));
   try {
-    const { text, denied } = planTextOf(operation, { schema, supergraph, isTrue, maxFields, isDenied });
+    const { text, denied } = planTextOf(operation, { schema, supergraph, isTrue, isDenied });
     const { overrideLabels, overridePercentage } = choice;
     const conditions = Object.fromEntries(operation.conditionVariables.map((name) => [name, isTrue(name)]));
     const request = { operationName: operation.name, overrideLabels, overridePercentage, conditions };

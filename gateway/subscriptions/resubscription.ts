@@ -14,7 +14,7 @@ export interface FollowGraphOptions {
   admit(graph: Graph): AdmittedOperation | readonly GraphQLError[];
   /**
    * Delays, before jitter, between attempts to open a broken stream again; the count starts anew once a stream went well. The
-   * default lasts long enough for a subgraph to restart.
+   * default lasts long enough for a subgraph to restart; only tests, which would wait for a minute, give others.
    */
   reopenMs?: readonly number[];
 }

@@ -5,9 +5,9 @@ import { createSharedUpstreams } from "./shared-upstreams.ts";
 
 export interface SubscriptionEngineOptions {
   executor: Pick<Executor, "inspect" | "subscribe">;
-  /** How many results may wait for one client. */
+  /** How many results may wait for one client. Only tests set it: a socket takes a thousand results before any waits. */
   maxQueuedEvents?: number;
-  /** How long more than these may wait for a client. */
+  /** How long more than these may wait for a client. Only tests set it, so as not to wait for ten seconds. */
   slowConsumerGraceMs?: number;
 }
 

@@ -46,8 +46,6 @@ export interface JobProcessesOptions {
   /** Aborts when Toolyard begins to stop: those who wait for a job are waited for, so jobs have only so long from then on. */
   signal?: AbortSignal | undefined;
   stopMs?: number;
-  waitingEach?: number;
-  waitingAll?: number;
 }
 
 interface Waiting extends JobRequest {
@@ -68,10 +66,13 @@ interface Running {
 /** For loading the module, on a machine that is busy. */
 const START_MS = 30_000;
 const LAST_WORDS = 2_000;
+/** Jobs that may wait: one caller's, and all together. */
+const MAX_WAITING_OF_CALLER = 32;
+const MAX_WAITING = 1_000;
 
 export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProcesses<Jobs> {
   const { name, module, data, logger, processes = 2, deadlineMs = 10_000, memoryMb = 256 } = options;
-  const { idleMs = 30_000, waitingEach = 32, waitingAll = 1_000, signal, stopMs = 1_000 } = options;
+  const { idleMs = 30_000, signal, stopMs = 1_000 } = options;
   const each = Math.max(1, processes - 1);
   const queue = createFairQueue<Waiting>();
   const running = new Set<Running>();
@@ -213,11 +214,11 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
     run(jobName, job, subject) {
       const caller = subject ?? "anonymous";
       if (closed) return Promise.reject(closing(name));
-      if (queue.sizeOf(caller) >= waitingEach) {
-        const message = `You have ${waitingEach} of these waiting already (${name}): let some end first.`;
+      if (queue.sizeOf(caller) >= MAX_WAITING_OF_CALLER) {
+        const message = `You have ${MAX_WAITING_OF_CALLER} of these waiting already (${name}): let some end first.`;
         return Promise.reject(new ToolyardError("RATE_LIMITED", message, { retryAfterSeconds: 1 }));
       }
-      if (queue.size >= waitingAll) {
+      if (queue.size >= MAX_WAITING) {
         const message = `Too many are waiting for this now (${name}): try again in a moment.`;
         return Promise.reject(new ToolyardError("CAPACITY_EXHAUSTED", message, { retryAfterSeconds: 1 }));
       }

@@ -62,6 +62,7 @@ export interface ProcessRuntimeOptions {
   logMaxBytes?: number;
   /** How long what ended and was not forgotten is kept, logs among it, when this process begins. @default 7 days */
   keepEndedMs?: number;
+  /** The host's, but in a test that kills this process between two steps of a start. */
   processTable?: ProcessTable;
   /** @default those that this host lets Toolyard make */
   cgroups?: Cgroups;

@@ -8,16 +8,17 @@ export interface InProcessClientOptions {
   subgraph: Pick<Subgraph, "name" | "schema" | "createContext">;
   /** Where errors without a public message go, with their stack. */
   log?: Pick<Logger, "error">;
-  /** The total size of the kept documents, in bytes, by estimate. */
-  maxCachedBytes?: number;
 }
+
+/** The total size of the kept documents, by estimate. */
+const MAX_CACHED_BYTES = 32 * 1_048_576;
 
 const silent: Pick<Logger, "error"> = { error: () => undefined };
 
 /** Calls a subgraph of this process: no HTTP, no serialization, no parsing of an operation seen before. */
 export function createInProcessClient(options: InProcessClientOptions): SubgraphClient {
-  const { subgraph, log = silent, maxCachedBytes = 32 * 1_048_576 } = options;
-  const documents = createDocumentCache<DocumentNode>({ maxBytes: maxCachedBytes });
+  const { subgraph, log = silent } = options;
+  const documents = createDocumentCache<DocumentNode>({ maxBytes: MAX_CACHED_BYTES });
 
   function documentOf(query: string): DocumentNode {
     const known = documents.get(query);

@@ -32,13 +32,14 @@ export interface NormalizeOptions {
   dataKeyOf(field: FieldNode): string;
   /** Whether objects of a type may be of one that no answer may have: then their type is asked for, by which they are left out. */
   mayBeHidden(typeName: string): boolean;
-  /** How many fields the selection may come to when it is written out. */
-  maxFields: number;
   /** Whether the caller may not have the field; such fields are left out. */
   isDenied?: ((typeName: string, fieldName: string) => boolean) | undefined;
   /** Called for each field left out: its path in the response, with "@" for the items of a list. */
   onDenied?: ((path: readonly string[]) => void) | undefined;
 }
+
+/** How many fields a selection may come to when it is written out. */
+const MAX_FIELDS = 20_000;
 
 /** One level of a selection: each key once, each type condition once. */
 interface Level {
@@ -61,10 +62,10 @@ interface LevelField {
  * that say nothing or cannot hold left out. Simpler input makes a planner quicker and avoids cases that it was not tested on.
  *
  * @returns null when nothing is selected.
- * @throws ToolyardError BAD_USER_INPUT beyond `maxFields`
+ * @throws ToolyardError BAD_USER_INPUT beyond `MAX_FIELDS`
  */
 export function normalizeSelection(options: NormalizeOptions): SelectionSetNode | null {
-  const { schema, rootType, selectionSet, fragments, isTrue, dataKeyOf, maxFields, isDenied } = options;
+  const { schema, rootType, selectionSet, fragments, isTrue, dataKeyOf, isDenied } = options;
   let fieldCount = 0;
 
   function isIncluded(selection: SelectionNode): boolean {
@@ -117,8 +118,8 @@ export function normalizeSelection(options: NormalizeOptions): SelectionSetNode 
     const key = name === "__typename" ? name : dataKeyOf(field);
     let entry = level.fields.get(key);
     if (!entry) {
-      if (++fieldCount > maxFields) {
-        throw new ToolyardError("BAD_USER_INPUT", `The operation selects more than ${maxFields} fields.`);
+      if (++fieldCount > MAX_FIELDS) {
+        throw new ToolyardError("BAD_USER_INPUT", `The operation selects more than ${MAX_FIELDS} fields.`);
       }
       const definition = isUnionType(level.type) ? undefined : level.type.getFields()[name];
       const type = definition && getNamedType(definition.type);

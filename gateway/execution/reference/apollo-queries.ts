@@ -4,7 +4,7 @@ import { GraphQLError, Kind, type DocumentNode, type ExecutionResult, type Graph
 import type { Logger } from "@toolyard/service-kit";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { fetchFrom, type FetchRun } from "../running/execution.ts";
-import { withInaccessibleTags } from "../schema/inaccessible-tags.ts";
+import { INTERNAL_TAG, withInaccessibleTags } from "../schema/inaccessible-tags.ts";
 import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import type { Operation } from "../operation.ts";
 import { createSharedReads } from "../running/shared-reads.ts";
@@ -39,8 +39,6 @@ export interface ApolloQueriesOptions {
   supergraph: Supergraph;
   supergraphSdl: string;
   clientOf(subgraph: string): SubgraphClient;
-  /** Elements with this tag are for callers of kind `service` only. */
-  internalTag: string;
   subgraphsKnowCallers: boolean;
   log: Pick<Logger, "error" | "warn"> | undefined;
 }
@@ -48,11 +46,11 @@ export interface ApolloQueriesOptions {
 type Stock = Awaited<ReturnType<ApolloGateway["load"]>> & Pick<ApolloGateway, "stop">;
 
 export function createApolloQueries(options: ApolloQueriesOptions): ApolloQueries {
-  const { supergraph, supergraphSdl, clientOf, internalTag, subgraphsKnowCallers, log } = options;
+  const { supergraph, supergraphSdl, clientOf, subgraphsKnowCallers, log } = options;
   // Of its own: a read that it joined would be the executor's.
   const reads = createSharedReads({ isByCaller: subgraphsKnowCallers });
   const documents = new WeakMap<Operation, { document: DocumentNode; hash: string }>();
-  const publicSdl = withInaccessibleTags(supergraph.document, internalTag);
+  const publicSdl = withInaccessibleTags(supergraph.document, INTERNAL_TAG);
   const internal = load(supergraphSdl);
   const stocks = { internal, public: publicSdl === null ? internal : load(publicSdl) };
   const ready = Promise.all([stocks.internal, stocks.public]).then(() => undefined);

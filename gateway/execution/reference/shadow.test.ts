@@ -143,11 +143,14 @@ test("what only one of the two can run, and what ran on an earlier supergraph, i
 test("more than are to run at once are skipped; the end of the gateway ends those that run", async () => {
   const pending: ((result: ExecutionResult) => void)[] = [];
   const wait = () => new Promise<ExecutionResult>((resolve) => pending.push(resolve));
-  const subject = createSubject({ apollo: [wait, wait, wait], toolyard: [wait, wait] }, { maxConcurrent: 2 });
-  for (let n = 0; n < 3; n++) subject.answered(named("a"));
+  const subject = createSubject({
+    apollo: Array.from({ length: 5 }, () => wait),
+    toolyard: Array.from({ length: 4 }, () => wait),
+  });
+  for (let n = 0; n < 5; n++) subject.answered(named("a"));
   expect(subject.outcomes).toEqual(["skipped"]);
-  while (pending.length < 2) await new Promise((resolve) => setImmediate(resolve));
-  expect(subject.held()).toBe(2);
+  while (pending.length < 4) await new Promise((resolve) => setImmediate(resolve));
+  expect(subject.held()).toBe(4);
   const closing = subject.shadow.close();
   for (const { signal } of subject.asked) expect(signal?.aborted).toBe(true);
   // As executions end that are aborted.
@@ -157,7 +160,7 @@ test("more than are to run at once are skipped; the end of the gateway ends thos
   }
   await closing;
   subject.answered(named("a"));
-  expect(subject.outcomes).toEqual(["skipped", "skipped", "skipped", "skipped"]);
+  expect(subject.outcomes).toEqual(Array.from({ length: 6 }, () => "skipped"));
   expect(subject.logged).toEqual([]);
 });
 

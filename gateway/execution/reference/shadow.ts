@@ -21,8 +21,6 @@ export interface ShadowOptions {
   /** Called for each sampled query. */
   count: (outcome: ShadowOutcome) => void;
   log: Pick<Logger, "warn">;
-  /** How many may be compared at once. */
-  maxConcurrent?: number;
   random?: () => number;
 }
 
@@ -45,12 +43,14 @@ export interface AnsweredOperation {
   result: ExecutionResult;
 }
 
+/** How many may be compared at once. */
+const MAX_CONCURRENT = 4;
 const MAX_LOGGED_NAME = 64;
 /** The same difference of the same operation is logged once, until so many others were. */
 const MAX_KNOWN_DIFFERENCES = 1_000;
 
 export function createShadow(options: ShadowOptions): Shadow {
-  const { graph: live, share, engines, count, log, maxConcurrent = 4, random = Math.random } = options;
+  const { graph: live, share, engines, count, log, random = Math.random } = options;
   const [answering, other] = engines;
   const ending = new AbortController();
   const running = new Set<Promise<void>>();
@@ -116,7 +116,7 @@ export function createShadow(options: ShadowOptions): Shadow {
     answered(answered) {
       if (answered.operation.kind !== "query" || random() >= share) return;
       const { graph, request } = answered;
-      const canRun = running.size < maxConcurrent && !ending.signal.aborted && graph === live.current;
+      const canRun = running.size < MAX_CONCURRENT && !ending.signal.aborted && graph === live.current;
       if (!canRun || !graph.executor.isForApollo(request)) {
         count("skipped");
         return;

@@ -6,6 +6,9 @@ const LINK = 'schema @link(url: "https://specs.apollo.dev/inaccessible/v0.2", fo
 const DEFINITION =
   "directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION";
 
+/** Elements with this tag are for callers of kind `service` only. */
+export const INTERNAL_TAG = "internal";
+
 /**
  * A supergraph whose elements with a tag are @inaccessible, as Apollo's contracts make one: for consumers that know @inaccessible only.
  * @returns null when nothing has the tag
