@@ -161,7 +161,9 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         note(context, operation, { status: result.errors ? codeOf(result.errors) : "ok", durationMs });
         if (context.usage) usage?.executed(operation, context.usage, durationMs, result.errors);
         if (slowOperationMs !== null && durationMs > slowOperationMs)
-          await logSlow(graph, request, operation, durationMs);
+          logSlow(graph, request, operation, durationMs).catch((error: unknown) =>
+            log.error({ err: error, request_id: context.requestId }, "a slow operation could not be logged"),
+          );
         const answer = result.errors ? { ...result, errors: named(result.errors, context) } : result;
         if (!context.wantsPlan && warnings.length === 0) return answer;
         const extensions = {
@@ -248,11 +250,9 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     const context: GatewayContext = request.context;
     const begunAt = performance.now();
     note(context, operation, { status: "begun" });
-    let hasLeft = false;
     const leaveWithNote = () => {
       leaveLimits();
-      if (!hasLeft) note(context, operation, { status: "ended", durationMs: performance.now() - begunAt });
-      hasLeft = true;
+      note(context, operation, { status: "ended", durationMs: performance.now() - begunAt });
     };
     // Ten thousand may be open, so each is kept small.
     const leave = requestLog.isOn ? leaveWithNote : leaveLimits;
@@ -279,14 +279,19 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     onEnd: () => void,
     span?: OperationSpan,
   ): AsyncGenerator<ExecutionResult, void, void> {
-    return shared.subscribe(request, {
-      onEnd,
-      present(result) {
-        if (!result.errors) return result;
-        span?.end(result.errors);
-        return { ...result, errors: named(result.errors, request.context) };
-      },
-    });
+    try {
+      return shared.subscribe(request, {
+        onEnd,
+        present(result) {
+          if (!result.errors) return result;
+          span?.end(result.errors);
+          return { ...result, errors: named(result.errors, request.context) };
+        },
+      });
+    } catch (error) {
+      onEnd();
+      throw error;
+    }
   }
 
   function inspect(
