@@ -1,0 +1,59 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Server } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, expect, test, vi } from "vitest";
+import { requirePort } from "./required-port.ts";
+
+vi.mock("node:timers/promises", { spy: true });
+
+const servers: Server[] = [];
+afterEach(() => {
+  vi.resetAllMocks();
+  for (const server of servers.splice(0)) server.close();
+});
+
+async function taken(): Promise<{ server: Server; port: number }> {
+  const server = createServer();
+  servers.push(server);
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  // A TCP server's address is never a pipe's string.
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+test("a free port is left free", async () => {
+  const { server, port } = await taken();
+  await new Promise((resolve) => server.close(resolve));
+  await requirePort("PORT", "127.0.0.1", port);
+  await requirePort("PORT", "127.0.0.1", port);
+  expect(delay).not.toHaveBeenCalled();
+});
+
+test("a port in use is waited for, for a moment", async () => {
+  const { server, port } = await taken();
+  vi.mocked(delay).mockImplementationOnce(async (_ms, value) => {
+    await new Promise((resolve) => server.close(resolve));
+    return value as never;
+  });
+  await requirePort("PORT", "127.0.0.1", port);
+  expect(delay).toHaveBeenCalledTimes(1);
+});
+
+test("a port that stays in use is refused with its variable, and another port to choose", async () => {
+  const { port } = await taken();
+  await expect(requirePort("PROXY_PORT", "127.0.0.1", port)).rejects.toMatchObject({
+    code: "CONFLICT",
+    message: `PROXY_PORT: port ${port} is in use. Stop what listens there, or choose another, as in PROXY_PORT=${port < 65_535 ? port + 1 : port - 1}.`,
+  });
+  expect(vi.mocked(delay).mock.calls.length).toBeGreaterThan(1);
+});
+
+test.each([
+  [
+    "an address of another machine",
+    "192.0.2.1",
+    "HOST: this machine has no address 192.0.2.1 to listen on. Choose another.",
+  ],
+])("%s is refused at once, with the variable HOST", async (_what, host, message) => {
+  await expect(requirePort("PORT", host, 0)).rejects.toMatchObject({ code: "CONFLICT", message });
+  expect(delay).not.toHaveBeenCalled();
+});
