@@ -60,6 +60,6 @@ export function defineCommand<const Options extends ParseArgsOptionsConfig>(
 /** An option's whole number; null where it is not given. @throws UsageError */
 export function wholeNumber(option: string, text: string | undefined): number | null {
   if (text === undefined) return null;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number; ${JSON.stringify(text)} is none.`);
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} takes a whole number, not ${JSON.stringify(text)}.`);
   return Number(text);
 }

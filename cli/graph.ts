@@ -79,7 +79,7 @@ export async function ask<Data>(
   if (!answer.success) {
     throw new GraphError(
       "UNREACHABLE",
-      `${endpoint} answered ${response.status}, and not as Toolyard does. Is the address right?`,
+      `${endpoint} answered ${response.status}, but not as Toolyard does. Is the address right?`,
     );
   }
   const [first] = answer.data.errors ?? [];
@@ -173,7 +173,10 @@ export function createGraph(options: {
         if (signal.aborted) return;
         if (isUnauthorized(error)) {
           if (givenToken !== null)
-            throw new GraphError("UNAUTHENTICATED", "TOOLYARD_TOKEN is not taken, or not any more.");
+            throw new GraphError(
+              "UNAUTHENTICATED",
+              "TOOLYARD_TOKEN is not accepted; it may have expired or been revoked.",
+            );
           await renewed(credential);
         }
         throw streamError(error);

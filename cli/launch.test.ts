@@ -38,7 +38,7 @@ test.each([
   [["./sever"], /There is no file .*sever/],
   [["node server.mjs"], /whole command line.* -- node server\.mjs$/],
   [["ftp://example.com/mcp"], /https:\/\/ or http:\/\/, not ftp:/],
-  [["http://example.com/mcp", "server.mjs"], /Nothing stands beside a URL/],
+  [["http://example.com/mcp", "server.mjs"], /A URL takes no command/],
   [["example.com/mcp"], /give its URL: https:\/\/example\.com\/mcp/],
   [["localhost:3000"], /give its URL: https:\/\/localhost:3000/],
   [[], /command is missing/],

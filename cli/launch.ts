@@ -64,7 +64,7 @@ export function absoluteCommand(argv: readonly string[], folder: string): { comm
   if (scheme !== undefined) {
     throw new UsageError(
       scheme.startsWith("http")
-        ? `Nothing stands beside a URL: ${first} is given without a command and its arguments.`
+        ? `A URL takes no command and no arguments: give ${first} alone.`
         : `A server that runs elsewhere is called at a URL with https:// or http://, not ${scheme}://.`,
     );
   }

@@ -32,7 +32,7 @@ export function createTerminal(streams: { stdin: Input; stdout: Writable; stderr
     say: (text) => void stderr.write(`${printable(text)}\n`),
     write: (text) => void stdout.write(text),
     async readInput(what) {
-      if (isInteractive) throw new UsageError(`${what} is read from stdin, which is this terminal: pipe it in.`);
+      if (isInteractive) throw new UsageError(`${what} is read from stdin, which is a terminal here: pipe it in.`);
       const chunks: Buffer[] = [];
       let bytes = 0;
       // A process's stdin without an encoding yields bytes.

@@ -164,7 +164,7 @@ export function parseGatewayConfig(
   for (const name of ["JWT_ISSUER", "JWT_AUDIENCE"] as const) {
     if (values[name] !== undefined && values.JWKS_URL === undefined)
       throw new ConfigError(
-        `${name}: tokens are verified only where JWKS_URL says by what keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
+        `${name}: tokens are verified only where JWKS_URL names the keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
       );
   }
   const localProxyUrl = `http://${urlHost(host)}:${values.PROXY_PORT}`;

@@ -264,7 +264,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 /** Headers in a socket's first message have HTTP's length limit. @throws ToolyardError UNAUTHENTICATED */
 function ofHeaderLength(credential: string): string {
   if (credential.length <= MAX_CREDENTIAL_LENGTH) return credential;
-  throw new ToolyardError("UNAUTHENTICATED", "The credential is longer than any.");
+  throw new ToolyardError("UNAUTHENTICATED", "The credential is too long.");
 }
 
 /** Read once, when the gateway is made: a missing file must stop the start. @throws ConfigError */

@@ -84,7 +84,10 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const unknown = names.filter((name) => !subgraphs.some((subgraph) => subgraph.name === name));
     // Not refused: a supergraph that is still to come may have it.
     if (unknown.length > 0)
-      logger.warn({ unknown, subgraphs: subgraphs.map(({ name }) => name) }, `${variable} names what is no subgraph`);
+      logger.warn(
+        { unknown, subgraphs: subgraphs.map(({ name }) => name) },
+        `${variable} names something that is not a subgraph`,
+      );
   }
   const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" });
@@ -151,6 +154,6 @@ function requireAddresses(names: readonly string[], given: Record<string, string
   const missing = names.filter((name) => given[name] === undefined);
   if (missing.length === 0) return;
   throw new ConfigError(
-    `SUBGRAPH_URLS: a gateway alone is told where Toolyard's subgraphs are, and is not for ${missing.join(", ")}. Example: SUBGRAPH_URLS=${missing[0]}=http://127.0.0.1:4001/graphql,…`,
+    `SUBGRAPH_URLS: a gateway that runs alone needs the URL of each of Toolyard's subgraphs; missing: ${missing.join(", ")}. Example: SUBGRAPH_URLS=${missing[0]}=http://127.0.0.1:4001/graphql,…`,
   );
 }

@@ -87,11 +87,7 @@ describe("what cannot be used is refused, saying", () => {
     ["two places", of("{ routing_url: http://a, schema: { file: a, sdl: b } }"), "one of `file`"],
     ["no URL", of("{ schema: { file: a } }"), "`subgraphs.a.routing_url` is missing"],
     ["a URL that is none", of("{ routing_url: a, schema: { file: a } }"), "must be a URL"],
-    [
-      "an unknown key",
-      of("{ routing_ulr: http://a, schema: { file: a } }"),
-      'has what is not known here: "routing_ulr"',
-    ],
+    ["an unknown key", of("{ routing_ulr: http://a, schema: { file: a } }"), 'has unknown keys: "routing_ulr"'],
     [
       "an unknown key of a source",
       of("{ routing_url: http://a, schema: { file: a, fil: b } }"),

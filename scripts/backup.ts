@@ -14,13 +14,13 @@ if (target === undefined || target.startsWith("-") || others.length > 0) {
 // An incomplete backup is removed: it has the key and the users in it.
 const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
-  process.on(signal, () => stopping.abort(new Error("It was stopped on the way.")));
+  process.on(signal, () => stopping.abort(new Error("It was interrupted.")));
 try {
   const { names, leftOut } = await backUp(dataDir, target, stopping.signal);
   process.stdout.write(`${resolve(target)} has a backup of ${resolve(dataDir)}: ${names.join(", ")}.\n`);
   for (const sentence of leftOut) process.stdout.write(`${sentence}\n`);
   if (!names.includes("secret-key"))
-    process.stdout.write("SECRET_KEY is not in it: keep it elsewhere, since what is sealed opens with it only.\n");
+    process.stdout.write("SECRET_KEY is not in it: keep it elsewhere: sealed values open only with it.\n");
 } catch (error) {
   process.stderr.write(`No backup was made. ${messageOf(error)}\n`);
   process.exit(1);

@@ -59,7 +59,7 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
       if (found.length === 0) return null;
       const stores = found.map(({ module, statements }) => `- ${module}:\n    ${statements.join("\n    ")}`);
       return [
-        "Entities say what no migration makes. Write one with `npm run generate-migration -- NAME`, as in add-tags:",
+        "Entities differ from the migrations. Write one with `npm run generate-migration -- NAME`, as in add-tags:",
         ...stores,
       ].join("\n");
     },

@@ -14,7 +14,7 @@ if (name === undefined || more.length > 0 || !/^[a-z][a-z0-9-]{0,60}$/.test(name
 }
 const root = join(import.meta.dirname, "..");
 const differences = await findSchemaDifferences(root);
-if (differences.length === 0) process.stdout.write("The migrations make what the entities say: nothing to write.\n");
+if (differences.length === 0) process.stdout.write("The migrations match the entities: nothing to write.\n");
 for (const difference of differences) {
   process.stdout.write(`${writeMigration(root, difference, name)}: read it before you commit it.\n`);
 }

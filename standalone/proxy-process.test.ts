@@ -90,7 +90,7 @@ test("a proxy that never listens is given up after five tries, with its reason",
   await expect(proxy.listening).rejects.toThrow(
     expect.objectContaining({
       code: "UPSTREAM_UNAVAILABLE",
-      message: "the proxy does not start: it exited with code 78. What it printed above says why.",
+      message: "the proxy does not start: it exited with code 78. Its output above says why.",
     }),
   );
   expect(children().length).toBe(5);

@@ -70,7 +70,7 @@ export function startProxyProcess(options: {
       child = null;
       if (stopping.signal.aborted) return;
       if (!hasListened && tries >= FIRST_TRIES) {
-        const message = `the proxy does not start: ${reason}. What it printed above says why.`;
+        const message = `the proxy does not start: ${reason}. Its output above says why.`;
         return listening.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
       }
       if (performance.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;

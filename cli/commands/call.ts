@@ -15,11 +15,11 @@ const LONGEST_CALL_MS = 3_600_000;
 
 export const tools = defineCommand({
   name: "tools",
-  summary: "Print what a deployed tool can do.",
+  summary: "Print the MCP tools of a deployed tool.",
   usage: "NAME [--json]",
   positionals: [1, 1],
   options: { json: { type: "boolean" } },
-  help: "  --json    As the server says it.",
+  help: "  --json    The server's own JSON.",
   run: (context, { positionals: [name = ""], values }) =>
     connected(context, name, async (client) => {
       const found = (await client.listTools()).tools;
@@ -31,7 +31,7 @@ export const tools = defineCommand({
 
 export const call = defineCommand({
   name: "call",
-  summary: "Call a deployed tool; without more than its name, print what there is to call.",
+  summary: "Call a deployed tool; given its name alone, print its MCP tools.",
   usage: "NAME [TOOL [ARGUMENTS]] [--json]",
   positionals: [1, 3],
   options: { json: { type: "boolean" } },

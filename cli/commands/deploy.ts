@@ -67,7 +67,7 @@ Where it takes the place of one that runs, callers stay with that until the new 
     const what = ended ? `is ${status}` : `does not answer after ${seconds} s, and goes on starting`;
     terminal.say(`${asked.name} ${what}. ${reason ?? ""}`.trim());
     const lines = await lastLines(graph, asked.name, SHOWN_LINES);
-    if (lines.length > 0) terminal.say(["", "The last lines that it printed:", ...lines].join("\n"));
+    if (lines.length > 0) terminal.say(["", "Its last lines of output:", ...lines].join("\n"));
     terminal.say(`\nMore of them: ${hint(`logs ${asked.name}`)}`);
     return 1;
   },

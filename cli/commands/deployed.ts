@@ -8,7 +8,7 @@ const STOP_SECONDS = 120;
 
 export const list = defineCommand({
   name: "list",
-  summary: "Print the registered tools, and how what is deployed of them does.",
+  summary: "Print the registered tools and the state of their deployments.",
   usage: "[NAME] [--json]",
   positionals: [0, 1],
   options: { json: { type: "boolean" } },
@@ -46,7 +46,7 @@ export const list = defineCommand({
 
 export const stop = defineCommand({
   name: "stop",
-  summary: "Stop what is deployed of a tool, and wait until nothing is left.",
+  summary: "Stop a tool's deployments, and wait until nothing is left of them.",
   usage: "NAME",
   positionals: [1, 1],
   options: {},
@@ -83,11 +83,11 @@ export const restart = defineCommand({
 
 export const remove = defineCommand({
   name: "delete",
-  summary: "Take a tool out of the lists; what is deployed of it stops.",
+  summary: "Delete a tool and stop its deployments.",
   usage: "NAME",
   positionals: [1, 1],
   options: {},
-  help: "Its name stays taken; `restore` takes the deletion back.",
+  help: "Its name stays taken; `restore` undoes the deletion.",
   async run({ graph, terminal }, { positionals: [name = ""] }) {
     await graph.query("mutation ($id: ID!) { deleteTool(id: $id) { id } }", { id: name });
     terminal.print(`${name} is deleted.`);
@@ -96,7 +96,7 @@ export const remove = defineCommand({
 
 export const restore = defineCommand({
   name: "restore",
-  summary: "Take the deletion of a tool back.",
+  summary: "Restore a deleted tool.",
   usage: "NAME",
   positionals: [1, 1],
   options: {},

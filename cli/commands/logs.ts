@@ -29,7 +29,7 @@ export const logs = defineCommand({
     const lines = await linesOf(graph, deployment.name, last);
     lines.forEach(show);
     if (lines.length === 0 && !values.json)
-      terminal.say(`${deployment.name} (${deployment.status}) has printed nothing that is still kept.`);
+      terminal.say(`${deployment.name} (${deployment.status}) has no output that is still kept.`);
     if (!values.follow) return;
     const stream = graph.subscribe<{ deploymentLogs: LogLine }>(
       `subscription ($id: ID!) { deploymentLogs(deploymentId: $id) { ${LINE} } }`,

@@ -116,7 +116,7 @@ export async function createTool(
     const message =
       taken.deletedAt === null
         ? `${tool.name} is registered already: --update gives it a new version.`
-        : `${tool.name} was the name of a tool that is deleted, and stays taken: choose another, or take that one back by \`restore ${tool.name}\`.`;
+        : `${tool.name} was the name of a tool that is deleted, and stays taken: choose another, or restore that tool with \`restore ${tool.name}\`.`;
     throw new GraphError("CONFLICT", message, error);
   }
 }

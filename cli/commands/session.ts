@@ -34,7 +34,7 @@ only you can read; never the password, and never on a command line.`,
       if (!terminal.isInteractive) {
         throw new GraphError(
           "UNAUTHENTICATED",
-          `${error.message} It was taken from ${kept.file}, which is of another account or of no use any more. Give it by --password-stdin, or on the host a new one by: npm run reset-password -- ${username}`,
+          `${error.message} It was taken from ${kept.file}, which belongs to another account or is out of date. Give it by --password-stdin, or on the host a new one by: npm run reset-password -- ${username}`,
         );
       }
       terminal.say(`The password in ${kept.file} is not ${username}'s.`);

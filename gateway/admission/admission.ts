@@ -111,7 +111,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     knows: (query) => documents.knows(query),
     admit(query, operationName, clientText = query) {
       if (isKnown && !isKnown(clientText)) {
-        const message = "Only operations of this gateway's safelist may run, and this is none of them.";
+        const message = "Only operations on this gateway's safelist may run, and this one is not on it.";
         return [graphqlError("PERSISTED_QUERY_NOT_IN_LIST", message)];
       }
       const known = documents.get(query);

@@ -244,7 +244,7 @@ function introspectionOf(
   return (variableValues) => {
     if (kept) return copyOf(kept);
     const result = executeLocally({ schema, document, operationName: operation.name, rootValue: {}, variableValues });
-    if (result instanceof Promise) throw new Error("Introspection cannot wait for anything.");
+    if (result instanceof Promise) throw new Error("Introspection must not be asynchronous.");
     if (Object.keys(variableValues).length > 0) return result;
     kept = result;
     keep(bytesOfPlan(JSON.stringify(result).length));

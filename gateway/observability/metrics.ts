@@ -49,12 +49,12 @@ export function createGatewayMetrics(options: {
   });
   const replacedPlans = metrics.counter({
     name: "query_plans_replaced_total",
-    help: "Plans that were not taken from a planner, being wrong or none. The log has plan and reason by the hash.",
+    help: "Plans that a planner made wrongly or not at all, and that were replaced. The log has plan and reason under the hash.",
     labelNames: ["planner", "reason", "hash"],
   });
   const compared = metrics.counter({
     name: "graphql_shadow_queries_total",
-    help: "Queries that EXECUTOR_SHADOW chose to be run by the other executor as well, by what came of it.",
+    help: "Queries that EXECUTOR_SHADOW chose to run by the other executor as well, by outcome.",
     labelNames: ["outcome"],
   });
   const hashLabel = createBoundedLabel({ max: maxOperations, rest: "others" });

@@ -226,7 +226,7 @@ function parseUsage(env: Environment): UsageReportingConfig | null {
   const given = ref ?? id;
   if (given === undefined) {
     throw new ConfigError(
-      "APOLLO_GRAPH_REF: APOLLO_KEY turns usage reporting on, but which graph it is for is not said. Example: APOLLO_GRAPH_REF=my-graph@current. Remove APOLLO_KEY to report nothing.",
+      "APOLLO_GRAPH_REF: APOLLO_KEY turns usage reporting on, but no graph is named for it. Example: APOLLO_GRAPH_REF=my-graph@current. Remove APOLLO_KEY to report nothing.",
     );
   }
   if (!/^[!-~]+$/.test(apiKey)) throw new ConfigError("APOLLO_KEY: must be a key as Apollo Studio shows it.");

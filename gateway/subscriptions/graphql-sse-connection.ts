@@ -145,7 +145,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
 
   function run(exchange: HttpExchange, connection: Connection, caller: Caller): void {
     const params = graphqlParamsOf(exchange);
-    if (!params) return refuse(exchange, "BAD_USER_INPUT", "This is no GraphQL request: send JSON with a `query`.");
+    if (!params) return refuse(exchange, "BAD_USER_INPUT", "This is not a GraphQL request: send JSON with a `query`.");
     const { query, operationName, variables, extensions } = params;
     const { operationId: id } = extensions;
     const { operations } = connection;
@@ -160,7 +160,7 @@ export function createGraphqlSseConnections(options: GraphqlSseConnectionsOption
     if ("errors" in started) return sendErrors(exchange, 400, started.errors);
     if (started.kind === "mutation" && exchange.request.method === "GET") {
       started.stop();
-      return refuse(exchange, "BAD_USER_INPUT", "A mutation takes a POST.", 405);
+      return refuse(exchange, "BAD_USER_INPUT", "Send mutations by POST.", 405);
     }
     operations.set(id, started);
     send(exchange, 202);

@@ -50,7 +50,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     const { found } = exchange;
     const caller = found?.caller ?? (await identify(exchange.request));
     const asked = askedBy(exchange, caller);
-    if (!asked) return refuse(exchange, "BAD_USER_INPUT", "This is no GraphQL request: send JSON with a `query`.");
+    if (!asked) return refuse(exchange, "BAD_USER_INPUT", "This is not a GraphQL request: send JSON with a `query`.");
     const inspected = found?.inspected ?? executor.inspect(asked);
     exchange.found = { caller, inspected };
     const badCredential = badCredentialOf(caller, inspected);
@@ -90,7 +90,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     if (!("errors" in started) && started.kind === "mutation" && request.method === "GET") {
       started.stop();
       exchange.headers.allow = "POST";
-      return refuse(exchange, "BAD_USER_INPUT", "A mutation takes a POST.", 405);
+      return refuse(exchange, "BAD_USER_INPUT", "Send mutations by POST.", 405);
     }
     const response = openResponseStream(exchange, {
       headers: { "content-type": `${EVENT_STREAM}; charset=utf-8` },

@@ -147,7 +147,7 @@ export function createHttpCallback(options: HttpCallbackOptions): HttpCallback {
     const subscriber = parsed.data;
     checkUrl(subscriber.callbackUrl);
     const key = JSON.stringify([subscriber.callbackUrl, subscriber.id]);
-    if (subscribed.has(key)) return refuse(exchange, "CONFLICT", "There is such a subscription already.");
+    if (subscribed.has(key)) return refuse(exchange, "CONFLICT", "A subscription with this id is open already.");
     if (subscribed.size >= MAX_SUBSCRIPTIONS)
       return refuse(exchange, "CAPACITY_EXHAUSTED", "Too many subscriptions are open. Try again later.");
     const { query, operationName, variables } = params;

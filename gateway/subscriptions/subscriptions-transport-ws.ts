@@ -26,7 +26,7 @@ export const subscriptionsTransportWs: SocketProtocol = {
   read,
   badMessage: JSON.stringify({
     type: "connection_error",
-    payload: { message: "This is no message of the protocol." },
+    payload: { message: "This is not a message of the protocol." },
   }),
   greetings: ['{"type":"connection_ack"}', KEEP_ALIVE],
   beat: KEEP_ALIVE,

@@ -81,7 +81,7 @@ export function createComposedSupergraph(options: ComposedSupergraphOptions): Su
   function refuse(error: unknown): void {
     const reasons =
       error instanceof CompositionError ? error.problems.map(describeProblem) : messageOf(error).split("\n");
-    log.error({ file, reasons }, "the changed subgraphs are refused; the supergraph before stays in service");
+    log.error({ file, reasons }, "the changed subgraphs are refused; the previous supergraph stays in service");
   }
 
   return {

@@ -130,7 +130,7 @@ test("a supergraph that cannot be used leaves the old one in service", async () 
   const { live, closed } = create();
   const before = live.current;
   await expect(live.swap("type Query {")).rejects.toThrow(/Syntax Error/);
-  await expect(live.swap("type Query { one: Int }")).rejects.toThrow("This is no supergraph");
+  await expect(live.swap("type Query { one: Int }")).rejects.toThrow("This is not a supergraph");
   expect(live.current).toBe(before);
   expect(closed).toEqual([]);
 });

@@ -55,7 +55,7 @@ export function createSubgraphPolling(options: {
       try {
         await delay(intervalMs, undefined, { signal, ref: false });
         const schema = await readSubgraph(subgraph, signal);
-        if (isAway) log.info({ subgraph: subgraph.name }, "the subgraph says its schema again");
+        if (isAway) log.info({ subgraph: subgraph.name }, "the subgraph serves its schema again");
         isAway = false;
         onSchema(schema);
       } catch (error) {
@@ -64,7 +64,7 @@ export function createSubgraphPolling(options: {
         if (!isAway)
           log.warn(
             { subgraph: subgraph.name, reason: messageOf(error) },
-            "the subgraph does not say its schema; the one before stays in use",
+            "the subgraph does not serve its schema; the previous one stays in use",
           );
         isAway = true;
       }

@@ -25,7 +25,7 @@ export function createSupergraphFile(options: SupergraphFileOptions): Supergraph
           } catch (error) {
             if (signal.aborted) return;
             const reason = messageOf(error);
-            log.error({ file, reason }, "the changed supergraph is refused; the one before stays in service");
+            log.error({ file, reason }, "the changed supergraph is refused; the previous one stays in service");
           }
         },
       });

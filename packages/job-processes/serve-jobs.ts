@@ -5,7 +5,7 @@ import { READY, type JobAnswer, type JobRequest } from "./messages.ts";
 /** Called by the module that createJobProcesses was given: answers its jobs, by name, one after the other. */
 export function serveJobs<Jobs extends object>(jobs: Jobs): void {
   const port = parentPort;
-  if (!port) throw new Error("A module of jobs runs in a process that createJobProcesses made.");
+  if (!port) throw new Error("A module of jobs must run in a process that createJobProcesses started.");
   const answerTo = async ({ name, job }: JobRequest): Promise<JobAnswer> => {
     try {
       // The caller's types pair each name with its job.

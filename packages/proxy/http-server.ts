@@ -146,7 +146,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
     },
   );
   server.on("connect", (_request, socket) => {
-    const text = "This is no forward proxy: CONNECT is not served. Tools are at /mcp/{slug}/v1/mcp.\n";
+    const text = "This is not a forward proxy: CONNECT is not served. Tools are at /mcp/{slug}/v1/mcp.\n";
     socket.end(
       `HTTP/1.1 405 Method Not Allowed\r\nAllow: ${METHODS}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
     );

@@ -42,15 +42,15 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
   const durations = metrics
     .histogram({
       name: "mcp_request_duration_seconds",
-      help: "Time from a call's arrival to the end of its answer; without streams that stand open.",
+      help: "Time from a call's arrival to the end of its answer; without streams.",
       buckets: BUCKETS,
     })
     .series({});
   const gauge = (name: string, help: string, read: () => number) => metrics.reading({ name, help, read });
   gauge("mcp_requests_outstanding", "Calls under way at replicas.", gauges.outstanding);
-  gauge("mcp_streams_open", "Streams that stand open.", gauges.streams);
+  gauge("mcp_streams_open", "Streams that are open.", gauges.streams);
   gauge("toolyard_proxy_routes", "Routes known.", gauges.routes);
-  gauge("toolyard_proxy_routes_refused", "Routes that are not as agreed and are not used.", gauges.refusedRoutes);
+  gauge("toolyard_proxy_routes_refused", "Routes in an unexpected form, which are not used.", gauges.refusedRoutes);
   gauge("toolyard_proxy_connected", "1 while the control plane's routes are followed live.", () =>
     gauges.connected() ? 1 : 0,
   );

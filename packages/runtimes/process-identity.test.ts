@@ -194,7 +194,9 @@ describe("what a replica uses", () => {
     harness = await openProcessHarness({ isolation: "none", cgroups: noCgroups });
     const spec = await harness.fixture("bomb", "forks-many.mjs", ["60"]);
     const handle = await harness.runtime.start({ ...spec, resources: { ...spec.resources, processes: 40 } });
-    expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/had \d+ processes, of 40/) });
+    expect(await ended(handle)).toMatchObject({
+      detail: expect.stringMatching(/had \d+ processes, where 40 are allowed/),
+    });
     expect(await harness.processes(spec)).toEqual([]);
   }, 60_000);
 
@@ -211,7 +213,9 @@ describe("what a replica uses", () => {
     "is bounded in memory that is no process's own: %s",
     async (way) => {
       const handle = await takesMemory(way, 200, 128);
-      expect(await ended(handle)).toMatchObject({ detail: expect.stringMatching(/used \d+ MiB of memory, of 128/) });
+      expect(await ended(handle)).toMatchObject({
+        detail: expect.stringMatching(/used \d+ MiB of memory, where 128 MiB are/),
+      });
     },
     60_000,
   );
@@ -247,7 +251,7 @@ describe("what a replica uses", () => {
       await ended(handle);
       // A single file is stopped by the kernel at that size.
       const log = (await harness.runtime.logs(handle, 50)).map(({ text }) => text).join("\n");
-      expect(log).toMatch(/filled the 32 MiB|EFBIG/);
+      expect(log).toMatch(/filled its 32 MiB|EFBIG/);
     },
     60_000,
   );
@@ -259,7 +263,7 @@ describe("what a replica uses", () => {
     const handle = await harness.runtime.start(spec);
     const log = async () => (await harness.runtime.logs(handle, 5)).map(({ text }) => text).join("\n");
     // Folders that nobody can measure count as a full disk: it may be ended for that before it says that it has dug.
-    await expect.poll(log).toMatch(/dug|filled the/);
+    await expect.poll(log).toMatch(/dug|filled its/);
     expect(await diskUse([folder], 1024 * MIB)).toBe(Infinity);
     await harness.runtime.stop(handle, 100);
     await harness.runtime.forget(handle);

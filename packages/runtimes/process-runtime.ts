@@ -142,7 +142,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const stops = new Map<string, { deadline: number; done: Promise<void> }>();
 
   const begin = async (spec: ReplicaSpec, signal: AbortSignal | undefined): Promise<ReplicaHandle> => {
-    if (!NAME.test(spec.name)) throw new ToolyardError("BAD_USER_INPUT", `${spec.name} is no name for a replica.`);
+    if (!NAME.test(spec.name))
+      throw new ToolyardError("BAD_USER_INPUT", `${spec.name} is not a valid name for a replica.`);
     await catalog.ready();
     await stops.get(spec.name)?.done;
     const existing = catalog.get(spec.name);

@@ -65,7 +65,7 @@ async function withoutLinks(path: string): Promise<string> {
     return await realpath(path);
   } catch (error) {
     if (systemCodeOf(error) !== "ENOENT") return path;
-    if (await lstat(path).catch(() => null)) refuse(`${path} is a link to what is not there.`);
+    if (await lstat(path).catch(() => null)) refuse(`${path} is a link to a file that does not exist.`);
     return join(await withoutLinks(dirname(path)), basename(path));
   }
 }

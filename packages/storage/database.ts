@@ -49,7 +49,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await writer.destroy();
     throw preconditionFailed(
       "database-version",
-      `${options.file} is of an earlier version of Toolyard, which runs on it: stop that, or use its version for this.`,
+      `${options.file} is in use by an earlier version of Toolyard: stop it, or run this command in that version.`,
     );
   }
   // libsql waits for a lock synchronously, which would hold up the whole process: the wait is ours instead, below.

@@ -110,7 +110,7 @@ export async function serveSubgraph(options: {
     if (sender.isSigned) return run(request, requestId, sender);
     crossSite.check(request);
     if (strangersRunning >= STRANGERS.maxRunning) {
-      const message = "Too many ask this subgraph without the gateway. Ask the gateway, or try again.";
+      const message = "Too many requests reach this subgraph without the gateway. Ask the gateway, or try again.";
       throw new ToolyardError("RATE_LIMITED", message, { retryAfterSeconds: 1 });
     }
     strangersRunning += 1;
@@ -158,7 +158,10 @@ export async function serveSubgraph(options: {
       authorization: request.headers.authorization,
       metricsToken,
       authenticate() {
-        throw new ToolyardError("UNAUTHENTICATED", "A subgraph alone shows its metrics to whoever has METRICS_TOKEN.");
+        throw new ToolyardError(
+          "UNAUTHENTICATED",
+          "A subgraph that runs alone shows its metrics to holders of METRICS_TOKEN only.",
+        );
       },
     });
     sendText(response, 200, await report(), registry.contentType);

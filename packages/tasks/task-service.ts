@@ -75,7 +75,10 @@ export function createTaskService(options: {
       const [task] = await store.getMany([id]);
       if (!task) throw notFound("task", id);
       if (!caller.can("analysis:write", { ownerId: task.requestedById }))
-        throw new ToolyardError("FORBIDDEN", "Only who asked for this task, or an administrator, may cancel it.");
+        throw new ToolyardError(
+          "FORBIDDEN",
+          "Only the user who started this task, or an administrator, may cancel it.",
+        );
       return (await tasks.cancel(id)) ?? task;
     },
     async follow(caller, { id, after }) {

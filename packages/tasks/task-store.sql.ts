@@ -32,7 +32,7 @@ const DEFAULT_MAX_ATTEMPTS = 3;
 
 const LOST_WORKER: TaskError = {
   code: "INTERNAL_SERVER_ERROR",
-  message: "The process that ran this task ended each time before the task did.",
+  message: "In every attempt, the process that ran this task ended before the task was done.",
 };
 
 /** Opens `${dataDir}/tasks.sqlite`, made when missing. Several processes may have it open. */

@@ -206,7 +206,7 @@ test("a server whose port a stranger took is started on another; the stranger is
         const state = await stateOf(fixture, id);
         return state.reason?.includes("started again soon") && state;
       });
-      expect(waiting.reason).toContain("Another process of this host listens in the replica's place.");
+      expect(waiting.reason).toContain("Another process of this host listens at the replica's address.");
       await eventually("RUNNING", async () => (await stateOf(fixture, id)).status === "RUNNING");
       const target = await targetOf(fixture);
       expect(new URL(target.url).port).not.toBe(String(port));
@@ -311,7 +311,7 @@ describe("a server that speaks HTTP itself says why it does not come up", () => 
     [
       "where it speaks something else",
       server("net", "(socket) => socket.end('220 mail ESMTP\\r\\n')"),
-      "It answered with what is not HTTP.",
+      "Its answer is not HTTP.",
     ],
   ])("%s", async (_what, script, expected) => {
     await withProcesses({ kind: "http", command: process.execPath, args: ["-e", script] }, async (fixture) => {

@@ -160,7 +160,7 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "JSON that is no JSON-RPC",
       async () => ({ url: url(await http(answers(200, json, `{"ok":true}`))) }),
-      /^It answered \S+ with JSON that is no JSON-RPC\. It said: \{"ok":true\}\.$/,
+      /^It answered \S+ with JSON that is not JSON-RPC\. It said: \{"ok":true\}\.$/,
     ],
     [
       "text that is called JSON",
@@ -170,7 +170,7 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "plain text",
       async () => ({ url: url(await http(answers(200, "text/plain", "hello"))) }),
-      /^It answered \S+ with what is neither JSON nor an event stream\. It said: hello\.$/,
+      /^It answered \S+ with something that is neither JSON nor an event stream\. It said: hello\.$/,
     ],
     [
       "an error",
@@ -199,7 +199,7 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "a self-signed certificate",
       async () => ({ url: url(await listen(createTlsServer(tls, answers(200, json, "{}"))), "https") }),
-      "Its certificate is of an issuer that is not trusted here (DEPTH_ZERO_SELF_SIGNED_CERT): the operator can add it by NODE_EXTRA_CA_CERTS.",
+      "Its certificate comes from an issuer that is not trusted here (DEPTH_ZERO_SELF_SIGNED_CERT): the operator can add it by NODE_EXTRA_CA_CERTS.",
     ],
     [
       "a port where nothing listens",
@@ -223,7 +223,7 @@ describe("a remote server that does not come up says why, while it starts and wh
     [
       "bytes that are not HTTP",
       async () => ({ url: url(await listen(createTcpServer((socket) => socket.end("220 mail ESMTP\r\n")))) }),
-      "It answered with what is not HTTP.",
+      "Its answer is not HTTP.",
     ],
     [
       "no answer in time",

@@ -11,7 +11,7 @@ const RECENT_PASSWORD_MS = 15 * 60_000;
  */
 export async function requireCurrentAccount(store: IdentityReads, caller: Caller): Promise<User> {
   if (caller.kind === "anonymous") throw unauthenticated("Log in first: send `Authorization: Bearer <access token>`.");
-  if (caller.userId === null) throw new ToolyardError("FORBIDDEN", "This is for users; a service has no account.");
+  if (caller.userId === null) throw new ToolyardError("FORBIDDEN", "Only users may do this; a service has no account.");
   const user = await store.findUser(caller.userId);
   if (!user || user.disabled) throw unauthenticated("This account is disabled or does not exist.");
   const { credential } = caller;

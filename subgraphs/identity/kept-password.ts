@@ -46,7 +46,7 @@ export function createKeptPassword(options: {
     try {
       await rm(file, { force: true });
     } catch (error) {
-      note(error, "a password that is no longer right could not be removed");
+      note(error, "a file with an outdated password could not be removed");
     }
   }
 
@@ -80,7 +80,7 @@ export function createKeptPassword(options: {
         if (password !== null && (await hasher.verify(password, passwordHash))) await remove();
       } catch (error) {
         // Too many log in at this moment; the next start looks again.
-        note(error, "whether the kept password is still right could not be found out");
+        note(error, "the kept password could not be compared with the stored one");
       }
     },
   };

@@ -9,7 +9,7 @@ await runSubgraph({
     const subgraph = await createIdentitySubgraph(options);
     const { created, username, passwordFile, notes } = await subgraph.ensureFirstAdministrator();
     // The password itself stays in its file: logs are kept and read by others.
-    if (created) options.logger.info({ username, passwordFile }, "the first administrator was made");
+    if (created) options.logger.info({ username, passwordFile }, "the first administrator was created");
     for (const note of notes) options.logger.warn(note);
     return subgraph;
   },

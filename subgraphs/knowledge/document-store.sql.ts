@@ -33,7 +33,7 @@ export async function createSqlDocumentStore(options: {
   });
   const searchers = createJobProcesses<DocumentJobs>({ name: "search", module, data: file, logger, signal });
   if ((await database.read.query("SELECT 1 FROM unindexed_texts LIMIT 1")).length > 0) {
-    logger.info("documents are indexed anew, once, after an update");
+    logger.info("documents are indexed again, once, after an update");
     while (await writer.run("indexNext", undefined, null));
   }
   const documents = () => database.read.getRepository(documentEntity);

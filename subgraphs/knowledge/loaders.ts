@@ -43,6 +43,6 @@ export function createLoaders(store: DocumentStore): Loaders {
 }
 
 function tooMuch(): ToolyardError {
-  const message = `The contents asked for are more than ${MAX_CONTENTS_BYTES} bytes together. Ask for fewer documents at once.`;
+  const message = `The requested contents are more than ${MAX_CONTENTS_BYTES} bytes together. Ask for fewer documents at once.`;
   return new ToolyardError("BAD_USER_INPUT", message, { problems: [{ path: "content", message }] });
 }

@@ -54,9 +54,9 @@ export interface ToolService {
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
   revert(caller: Caller, reference: string, number: number): Promise<Tool>;
-  /** Its deployments are asked to stop. Twice is as once. UPSTREAM_UNAVAILABLE, and nothing is deleted, where they cannot be asked. */
+  /** Asks its deployments to stop. Idempotent. UPSTREAM_UNAVAILABLE when they cannot be asked; then nothing is deleted. */
   delete(caller: Caller, reference: string, requestId: string): Promise<Tool>;
-  /** Twice is as once. */
+  /** Idempotent. */
   restore(caller: Caller, reference: string): Promise<Tool>;
 }
 
@@ -130,7 +130,7 @@ export function createToolService(options: {
       note(changed, caller, "a tool has a new version");
       return changed;
     }
-    throw new ToolyardError("CONFLICT", "The tool is being changed too often right now. Try again.");
+    throw new ToolyardError("CONFLICT", "Too many changes of this tool run at once. Try again.");
   }
 
   function contentOf({ id, name, description, tags, launch, configSchema }: ToolVersion): VersionContent {
@@ -204,7 +204,7 @@ export function createToolService(options: {
         }
         if (parsed.slug !== null) throw slugTaken(parsed.slug);
       }
-      throw new ToolyardError("CONFLICT", "Too many tools of this name are being made right now. Give a slug.");
+      throw new ToolyardError("CONFLICT", "Too many tools of this name are being created at once. Give a slug.");
     },
 
     async update(caller, reference, input) {
@@ -321,7 +321,7 @@ function withSecrets(draft: StoredLaunch<DraftVariable>, before: StoredLaunch | 
   const launch = mapVariables(draft, ({ name, value, secret }, path) => {
     const known = value ?? old.get(name);
     if (known === undefined) {
-      const message = `give a value: there is no secret ${JSON.stringify(name)} yet whose value could be kept`;
+      const message = `give a value: no secret ${JSON.stringify(name)} is stored whose value could be kept`;
       problems.push({ path: `input.launch.${path}.value`, message });
     }
     return { name, value: known ?? "", secret };
@@ -330,7 +330,7 @@ function withSecrets(draft: StoredLaunch<DraftVariable>, before: StoredLaunch | 
   if (kept === null)
     problems.push({
       path: "input.launch.remote.url",
-      message: "give the URL: there is no secret one that could be kept",
+      message: "give the URL: no secret URL is stored that could be kept",
     });
   if (kept === null || problems.length > 0) throw badInput(problems);
   return templatesOf(kept).some(hasEscape) ? { ...kept, escapes: true } : kept;

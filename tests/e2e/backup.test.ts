@@ -153,7 +153,7 @@ test.each<[string, () => Promise<string[]>, RegExp]>([
       await symlink(join(folder, "gone"), join(folder, "link"));
       return [join(folder, "link")];
     },
-    /link is a link to what is not there/,
+    /link is a link to a file that does not exist/,
   ],
   ["a place of the system's", async () => ["/proc/backup"], /\/proc\/backup cannot be written/],
   ["a file", async () => [join(folder, "data/identity.sqlite")], /lies in DATA_DIR/],
@@ -194,7 +194,7 @@ test("one that is interrupted leaves no part of itself", async () => {
   await eventually("a part of it", async () => (await readdir(folder)).some((name) => name.startsWith(".backup-")));
   child.kill("SIGINT");
   expect(await ended).toEqual([1, null]);
-  expect(said).toBe("No backup was made. It was stopped on the way.\n");
+  expect(said).toBe("No backup was made. It was interrupted.\n");
   expect(await readdir(folder)).toEqual(["data"]);
 });
 

@@ -128,7 +128,7 @@ test("a changed schema file is served with no request lost and no subscription d
   expect(lines).toHaveLength(2);
   expect(JSON.parse(lines[0] ?? "")).toMatchObject({
     level: "error",
-    message: expect.stringContaining("the supergraph before stays in service"),
+    message: expect.stringContaining("the previous supergraph stays in service"),
     reasons: [expect.stringMatching(/^INVALID_GRAPHQL.*\[products\].*Nope/s)],
   });
   expect(JSON.parse(lines[1] ?? "")).toMatchObject({
@@ -172,7 +172,7 @@ test("a running subgraph is awaited, asked for its schema with its headers, and 
     // Away, and what it said last is good; back, and it is asked again.
     schemas.closeAllConnections();
     await new Promise((resolve) => schemas.close(resolve));
-    await eventually("it is missed", () => gateway.output().includes("does not say its schema"));
+    await eventually("it is missed", () => gateway.output().includes("does not serve its schema"));
     expect((await ask(gateway, "{ products { reviews { body } } }")).data).toBeTruthy();
     sdl = shop.subgraphs.reviews.sdl("extend type Review { likes: Int }");
     schemas.listen(port, "127.0.0.1");

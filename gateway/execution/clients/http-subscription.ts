@@ -106,7 +106,7 @@ export function createHttpSubscriber(options: HttpSubscriberOptions): HttpSubscr
       const text = data.toString("utf8");
       message = parseMessage(text, exactReviver(text) as JSONMessageReviver | undefined);
     } catch (error) {
-      fail(stream, "it sent something that is no message of graphql-transport-ws", error);
+      fail(stream, "it sent something that is not a message of graphql-transport-ws", error);
       return;
     }
     switch (message.type) {

@@ -245,7 +245,7 @@ function takeEntities(response: SubgraphResponse, answered: Answered): void {
     if (!Array.isArray(received) || received.length !== entities.texts.length) {
       // A null with its own error is an answer as well.
       if (received === null && response.errors?.length) return;
-      const message = `The subgraph "${subgraph}" answered with something else than the entities asked for.`;
+      const message = `The subgraph "${subgraph}" did not answer with the entities it was asked for.`;
       addEntityError({ message, extensions: { code: "UPSTREAM_UNAVAILABLE" } }, {}, answered);
       return;
     }

@@ -52,14 +52,14 @@ test("what was composed by Federation 1 is refused with what to do", () => {
 });
 
 test("a schema that is no supergraph is refused as such", () => {
-  expect(() => parseSupergraph("type Query { a: String }")).toThrow(/no supergraph.*not a subgraph's schema/);
+  expect(() => parseSupergraph("type Query { a: String }")).toThrow(/not a supergraph.*not a subgraph's schema/);
 });
 
 test("a feature for execution or security that is not understood is refused, any other is passed over", () => {
   const linked = (link: string) => plain.replace("schema\n", `schema\n  ${link}\n`);
   const unknown = linked(`@link(url: "https://specs.apollo.dev/context/v0.1", for: SECURITY)`);
   expect(() => parseSupergraph(unknown)).toThrow(
-    /needs what this gateway does not have: https:\/\/specs\.apollo\.dev\/context\/v0\.1 \(for: SECURITY\)/,
+    /needs features that this gateway does not have: https:\/\/specs\.apollo\.dev\/context\/v0\.1 \(for: SECURITY\)/,
   );
   expect(() => parseSupergraph(linked(`@link(url: "https://example.com/pay/v1.0", for: EXECUTION)`))).toThrow(/pay/);
   expect(() => parseSupergraph(linked(`@link(url: "https://example.com/docs/v1.0")`))).not.toThrow();

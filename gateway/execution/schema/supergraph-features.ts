@@ -13,7 +13,7 @@ export function checkSupergraphFeatures(document: DocumentNode): void {
   const join = features.find(({ url }) => url.startsWith("https://specs.apollo.dev/join/"));
   if (!join) {
     throw unusable(
-      "This is no supergraph: its schema links no join specification. Give the outcome of a composition, not a subgraph's schema or an API schema",
+      "This is not a supergraph: its schema links no join specification. Give the result of a composition, not a subgraph's schema or an API schema",
     );
   }
   if (join.url.endsWith("/v0.1") || join.url.endsWith("/v0.2")) {
@@ -26,7 +26,7 @@ export function checkSupergraphFeatures(document: DocumentNode): void {
   if (unknown.length > 0) {
     const told = unknown.map(({ url, purpose }) => `${url} (for: ${String(purpose)})`).join(", ");
     throw unusable(
-      `This supergraph needs what this gateway does not have: ${told}. Leave it out of the subgraphs and compose them anew`,
+      `This supergraph needs features that this gateway does not have: ${told}. Leave it out of the subgraphs and compose them anew`,
     );
   }
 }

@@ -16,7 +16,7 @@ const CLOSED = {
   4400: "the server did not understand the message",
   4401: "the credential was refused",
   4403: "the credential was refused",
-  4406: "the server speaks no graphql-transport-ws",
+  4406: "the server does not speak graphql-transport-ws",
   4408: "the connection took too long to begin",
   4429: "too many requests to begin",
   4500: "the server failed",

@@ -93,7 +93,7 @@ function print(result: ExecutionResult, requestId: string): string {
     return JSON.stringify(result);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const message = "A subgraph answered what is nested too deeply to be passed on.";
+    const message = "A subgraph's answer is nested too deeply to be passed on.";
     return JSON.stringify({ data: null, errors: [plainError("UPSTREAM_UNAVAILABLE", message, requestId)] });
   }
 }

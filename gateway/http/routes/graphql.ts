@@ -35,7 +35,7 @@ const graphql: RouteModule = (app, context) => {
     }
     if (isPost) bodies.requireJson(exchange);
     else if (isForeignLink(request))
-      throw new ToolyardError("FORBIDDEN", "Another site's link may not run an operation (CSRF prevention).");
+      throw new ToolyardError("FORBIDDEN", "A link on another site may not run an operation (CSRF prevention).");
 
     const call: GraphqlCall = { exchange, inspected: null, listed: 0, streamed: null };
     exchange.describe = () => describe(call);

@@ -101,7 +101,7 @@ export function createUntranslated(options: { subscriptions: Subscriptions }): U
     },
     refuse({ peer }, message) {
       if (message.id !== undefined && message.id !== null)
-        peer.send(errorText(message.id, code.methodNotFound, "a server of revision 2026-07-28 asks nothing by itself"));
+        peer.send(errorText(message.id, code.methodNotFound, "a server of revision 2026-07-28 may not send requests"));
     },
   };
 }

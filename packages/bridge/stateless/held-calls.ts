@@ -139,7 +139,7 @@ export function createHeldCalls(options: {
       if (isOpen(held)) return askClient(held);
       forget(held);
       for (const { message } of held.asked.values())
-        refuseServer(held.peer, message, "the call that this was asked for is over");
+        refuseServer(held.peer, message, "the call that this request belongs to has ended");
     }, GATHER_MS);
   }
 
@@ -160,7 +160,7 @@ export function createHeldCalls(options: {
     if (calls.length === 1 && calls[0] !== undefined) return calls[0];
     return calls.length === 0
       ? "no call is running that a client could give input to"
-      : `${calls.length} calls run at once, of clients that declared nothing that they could be asked`;
+      : `${calls.length} calls run at once, of clients that declared no capability to answer`;
   }
 
   /** A request that needs a capability its client did not declare fails (2026-07-28). */

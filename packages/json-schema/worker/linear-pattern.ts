@@ -28,7 +28,7 @@ export const createLinearPattern = Object.assign(
     try {
       new RegExp(pattern, "u");
     } catch (error) {
-      throw new PatternError(`no regular expression (ECMA-262, with the flag u): ${messageOf(error)}`);
+      throw new PatternError(`not a regular expression (ECMA-262, with the flag u): ${messageOf(error)}`);
     }
     const translated = (flags.includes("i") ? "(?i)" : "") + toRe2(pattern);
     let compiled: RE2JS;
@@ -59,7 +59,7 @@ function toRe2(pattern: string): string {
     const expression: RegExp = inClass ? IN_CLASS : OUTSIDE;
     expression.lastIndex = position;
     const found = expression.exec(pattern);
-    if (!found) throw new Error("Each of them takes any character at last.");
+    if (!found) throw new Error("Each pattern accepts any character in the end.");
     const { 0: token, groups = {} } = found;
     position += token.length;
     const { point, units, byte, control, negation, property, escaped, open } = groups;

@@ -87,7 +87,7 @@ export function problemsOfSchema(root: Record<string, unknown>, at: string): Pro
       else if (!keyword.startsWith("x-")) {
         report(
           [...path, keyword],
-          `is no keyword that is understood here (JSON Schema 2020-12): leave it out, or name it "x-${keyword}"`,
+          `is not a keyword that is supported here (JSON Schema 2020-12): leave it out, or name it "x-${keyword}"`,
         );
       }
     }
@@ -110,7 +110,7 @@ export function problemsOfSchema(root: Record<string, unknown>, at: string): Pro
       report(path, "must be an address without #, at the root only");
     if (keyword === "pattern" && typeof value === "string") checkPattern(value, path);
     if (keyword === "format" && (typeof value !== "string" || !Object.hasOwn(formats, value)))
-      report(path, `is no format that is checked here: one of ${Object.keys(formats).join(", ")}`);
+      report(path, `is not a supported format: one of ${Object.keys(formats).join(", ")}`);
     if (keyword === "enum" && Array.isArray(value) && value.length > MAX_ENUM)
       report(path, `has too many values: at most ${MAX_ENUM}`);
     if (keyword === "$anchor" && typeof value === "string") {

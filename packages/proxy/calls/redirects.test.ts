@@ -90,7 +90,7 @@ test("a server that does not let its launch in is not taken for a Toolyard that 
   const refused = await post(`${base}/mcp`, BODY, { accept: "application/json, text/event-stream" });
   expect(refused.status).toBe(502);
   expect(refused.headers.get("www-authenticate")).toBeNull();
-  expect(await refused.text()).toContain("wants other credentials than its launch sends (HTTP 401)");
+  expect(await refused.text()).toContain("does not accept the credentials that its launch sends (HTTP 401)");
   expect(server.seen).toHaveLength(1);
   expect(server.seen[0]?.headers.authorization).toBeUndefined();
 });
@@ -276,7 +276,7 @@ describe("a path", () => {
       /^HTTP\/1.1 200/,
     );
     expect(await raw(`CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: localhost\r\n\r\n`)).toMatch(
-      /^HTTP\/1.1 405 [^]*no forward proxy/,
+      /^HTTP\/1.1 405 [^]*not a forward proxy/,
     );
   });
 

@@ -43,7 +43,7 @@ export function tooLarge(maxBytes: number): Refusal {
 
 export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refusal {
   if (!tableKnown) {
-    const error = new ToolyardError("UPSTREAM_UNAVAILABLE", "This proxy does not know its routes yet. Try again.");
+    const error = new ToolyardError("UPSTREAM_UNAVAILABLE", "This proxy has not received its routes yet. Try again.");
     return { status: 503, error, retryAfter: 1 };
   }
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
@@ -82,21 +82,20 @@ export function notFollowed(why: "elsewhere" | "circle"): Refusal {
 /** Its server refuses the launch's credentials. A 401 from the proxy would be taken for a refusal of the caller's. */
 export function notLetIn(): Refusal {
   const message =
-    "The tool's server wants other credentials than its launch sends (HTTP 401). Yours are for Toolyard, and do not reach it: its owner can change those of the launch.";
+    "The tool's server does not accept the credentials that its launch sends (HTTP 401). Yours are for Toolyard and do not reach it: its owner can change those of the launch.";
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
 }
 
 /** A message for a stream that is another caller's or does not exist. */
 export function noStream(): Refusal {
-  const message =
-    "There is no such stream of yours: open one, and post to the URL that its endpoint event names, as it is.";
+  const message = "You have no such stream: open one, and post to exactly the URL in its endpoint event.";
   return { error: new ToolyardError("NOT_FOUND", message), rpcCode: SESSION_NOT_FOUND };
 }
 
 /** The server's address for messages could not be read. */
 export function compressedStream(): Refusal {
   const message =
-    "The tool's server compresses its event stream, which nobody asked for and this proxy cannot read. Turn compression off for text/event-stream there.";
+    "The tool's server compresses its event stream, which was not asked for and which this proxy cannot read. Turn compression off for text/event-stream there.";
   return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message) };
 }
 

@@ -100,8 +100,7 @@ export function createControlPlane(options: ControlPlaneOptions): ControlPlane {
     refusedRoutes: () => refusedRoutes.count(),
     async fetchKeys() {
       const answer = keySet.safeParse(await graph.get("/.well-known/jwks.json", AbortSignal.timeout(ASK_MS)));
-      if (!answer.success)
-        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane did not answer its keys.");
+      if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The control plane's answer holds no keys.");
       return answer.data;
     },
     async reportBusy(ids) {

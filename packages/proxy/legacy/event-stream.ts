@@ -63,9 +63,7 @@ export async function readEventStream(
   if (statusCode !== 200 || !type.includes("text/event-stream")) {
     body.on("error", () => undefined).destroy();
     throw new StreamError(
-      statusCode === 200
-        ? "it answered GET with something else than an event stream"
-        : `it answered GET with HTTP ${statusCode}`,
+      statusCode === 200 ? "it did not answer GET with an event stream" : `it answered GET with HTTP ${statusCode}`,
     );
   }
   let isOpen = false;

@@ -74,7 +74,7 @@ export function createLegacyServer(options: {
       onMessage: () => undefined,
       onRead({ bytes }) {
         read += bytes;
-        if (read > MAX_DETECT_BYTES) throw new StreamError("it does not come to its endpoint");
+        if (read > MAX_DETECT_BYTES) throw new StreamError("it sent too much before its endpoint event");
         return undefined;
       },
       // The stream always ends by a failure: it is no such server, or the question is over.

@@ -20,7 +20,7 @@ export function createRefusedRoutes({ logger }: { logger: Logger }): RefusedRout
       for (const key of table.removed) if (!unused.has(key)) into.delete(key);
       for (const { key, problems } of refused) {
         if (!keys.has(key) && !into.has(key))
-          logger.error({ route: key, problems }, "a route is not as agreed and is not used");
+          logger.error({ route: key, problems }, "a route has an unexpected form and is not used");
         into.add(key);
       }
       if (table.more) return;

@@ -40,7 +40,7 @@ export function startUsageDelivery(options: {
       return await send(batch);
     } catch (error) {
       if (error instanceof ToolyardError && error.code === "BAD_USER_INPUT" && !isJson(batch))
-        return "It was damaged on disk: it is no JSON.";
+        return "It was damaged on disk: it is not JSON.";
       throw error;
     }
   }

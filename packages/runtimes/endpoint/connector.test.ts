@@ -160,7 +160,7 @@ describe.skipIf(process.platform !== "linux")("a server that binds its port by i
     server.on("connection", (socket) => socket.on("data", (chunk) => (bytes += chunk.length)));
     const { child } = await run(`console.log("started"); setInterval(() => undefined, 1000)`);
     const callee = { url: `http://127.0.0.1:${portOf(server)}`, token: "", owner: ownerOf(child.pid) };
-    await expect(get(callee)).rejects.toThrow("Another process of this host listens in the replica's place.");
+    await expect(get(callee)).rejects.toThrow("Another process of this host listens at the replica's address.");
     expect([bytes, asked]).toEqual([0, []]);
   });
 

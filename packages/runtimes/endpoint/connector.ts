@@ -56,8 +56,8 @@ export function connectorTo(
       // Looked at once the connection stands: a stranger who listened until now would still be there, or be gone.
       const found = owner === null ? "OWN" : listeners.ownerOf(port, owner);
       if (found === "FOREIGN")
-        return fail(new ImpostorError("Another process of this host listens in the replica's place."));
-      if (found === "NONE") return fail(new ImpostorError("Nothing listens in the replica's place any more."));
+        return fail(new ImpostorError("Another process of this host listens at the replica's address."));
+      if (found === "NONE") return fail(new ImpostorError("Nothing listens at the replica's address any more."));
       if (token === "") return done(null, socket);
       prove(socket, token, timeoutMs, (reason) => (reason ? fail(reason) : done(null, socket)));
     });
@@ -110,7 +110,10 @@ function prove(socket: Socket, token: string, timeoutMs: number, done: (reason: 
     if (answered.length < Number(length)) return;
     end(answered.length === Number(length) && isProof(token, nonce, answered) ? null : notProven());
   };
-  const timer = setTimeout(() => end(new Error("It did not prove in time that it is the replica.")), timeoutMs);
+  const timer = setTimeout(
+    () => end(new Error("The process at the replica's address did not prove in time that it is the replica.")),
+    timeoutMs,
+  );
   socket.on("readable", onReadable).on("error", end).on("close", onClose);
   socket.write(`GET ${PROOF_PATH}?nonce=${nonce} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
 }
@@ -121,5 +124,5 @@ function readOf(socket: Socket): Buffer | null {
 }
 
 function notProven(): ImpostorError {
-  return new ImpostorError("What listens in the replica's place does not prove that it is the replica.");
+  return new ImpostorError("The process that listens at the replica's address does not prove that it is the replica.");
 }

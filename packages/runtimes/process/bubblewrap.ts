@@ -70,13 +70,13 @@ export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | nul
     return { sandbox: sandboxOf(program, options), detail };
   }
   if (isolation === "bubblewrap") {
-    throw preconditionFailed("isolation", `PROCESS_ISOLATION=bubblewrap cannot be had here: ${problem}.`);
+    throw preconditionFailed("isolation", `PROCESS_ISOLATION=bubblewrap does not work here: ${problem}.`);
   }
   if (options.reachable) {
     throw preconditionFailed(
       "isolation",
-      `Others can reach Toolyard, and whoever may deploy would run programs as its own user: ${problem}. ` +
-        "Install bubblewrap, or say by PROCESS_ISOLATION=none that replicas shall run unisolated.",
+      `Toolyard can be reached from other machines, and users who may deploy would run programs as Toolyard's own user: ${problem}. ` +
+        "Install bubblewrap, or set PROCESS_ISOLATION=none to run replicas unisolated.",
     );
   }
   return { sandbox: null, detail: `Replicas run unisolated: ${problem}.` };

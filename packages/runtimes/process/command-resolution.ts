@@ -86,10 +86,10 @@ function whyNotRun(file: string, path: string): string | null {
   if (!firstLine.startsWith("#!"))
     return interpreterOf(file) === null
       ? null
-      : `${file} has no first line that says by what (#!)${byInterpreter(file, ": give")}`;
+      : `${file} has no first line that names its interpreter (#!)${byInterpreter(file, ": give")}`;
   const line = firstLine.slice(2).trimStart();
   if (line.endsWith("\r"))
-    return `the first line of ${file} ends as in Windows, with a carriage return; save it with line ends of Unix`;
+    return `the first line of ${file} ends in a carriage return, as on Windows; save it with Unix line endings`;
   const [interpreter = "", ...rest] = line.split(/\s+/).filter((word) => word !== "");
   const said = `${file} is to be run by ${JSON.stringify(interpreter)}, as its first line says`;
   if (!isExecutableFile(interpreter)) return `${said}, which is not there`;

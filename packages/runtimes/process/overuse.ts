@@ -48,14 +48,14 @@ export function createOveruse(options: { root: string; table: ProcessTable; cgro
     },
     ofMemoryAndProcesses(record, pids) {
       const { memoryMb, processes } = allowanceOf({ cpus: null, ...record });
-      if (pids.length > processes) return `had ${pids.length} processes, of ${processes} that it may have`;
+      if (pids.length > processes) return `had ${pids.length} processes, where ${processes} are allowed`;
       const bytes = table.memoryOf(pids);
       if (bytes === null || bytes <= memoryMb * MIB) return null;
-      return `used ${Math.ceil(bytes / MIB)} MiB of memory, of ${memoryMb} MiB that it may`;
+      return `used ${Math.ceil(bytes / MIB)} MiB of memory, where ${memoryMb} MiB are allowed`;
     },
     ofMemoryAlready(record) {
       const { memoryMb } = allowanceOf({ cpus: null, ...record });
-      return cgroups.ranOutOfMemory(record.cgroups) ? `used more than the ${memoryMb} MiB of memory that it may` : null;
+      return cgroups.ranOutOfMemory(record.cgroups) ? `used more than its ${memoryMb} MiB of memory` : null;
     },
     isDiskDue(now) {
       const { bavail, bsize, ffree: files } = statfsSync(root);
@@ -75,7 +75,7 @@ export function createOveruse(options: { root: string; table: ProcessTable; cgro
       const bytes = await diskUse(folders, diskMb * MIB);
       if (bytes === Infinity) return "keeps files where they cannot be counted";
       const all = bytes + (await unlinkedUse(pids, root));
-      return all > diskMb * MIB ? `filled the ${diskMb} MiB of disk that it may` : null;
+      return all > diskMb * MIB ? `filled its ${diskMb} MiB of disk` : null;
     },
     async ofCache(folder) {
       const bytes = await diskUse([folder], MAX_CACHE_MB * MIB);

@@ -154,7 +154,7 @@ export function createReplicaCatalog(options: {
     if (closed || replica.record.ended || replicas.get(replica.record.name) !== replica) return;
     replica.record = { ...replica.record, ended: { at: now(), ...exit, detail: null } };
     const { stopping } = replica;
-    inBackground("a replica's end was not dealt with in full", replica, async () => {
+    inBackground("the end of a replica was not handled completely", replica, async () => {
       try {
         noteKernelKill(replica);
         save(replica, { ended: { at: now(), ...exit, detail: punished.get(replica) ?? lastWords(replica.log) } });
@@ -209,7 +209,7 @@ export function createReplicaCatalog(options: {
       const old = record.ended !== null && record.ended.at < now() - keepEndedMs;
       if ((!wasSpawned(record) && !record.ended) || old) await remove(name);
       else if (wasSpawned(record) && !alive.has(replica)) {
-        inBackground("what a replica left behind cannot be killed", replica, () => sweep(replica));
+        inBackground("processes that a replica left behind cannot be killed", replica, () => sweep(replica));
         // Not told to listeners: what ended before is for `inspect` to say.
         if (!record.ended) {
           save(replica, { ended: { at: now(), ...UNSEEN_END, detail: lastWords(replica.log) } });
@@ -244,7 +244,7 @@ export function createReplicaCatalog(options: {
     }
     if (polls % POLLS_PER_USE_LOOK === 0) {
       for (const replica of alive) {
-        inBackground("what a replica uses cannot be looked at", replica, async () => {
+        inBackground("a replica's use of resources cannot be read", replica, async () => {
           const members = await terminator.membersOf(targetOf(replica));
           const pids = members.map((entry) => entry.pid);
           const excess = overuse.ofMemoryAlready(replica.record) ?? overuse.ofMemoryAndProcesses(replica.record, pids);

@@ -14,7 +14,7 @@ export const serviceErrors = {
     status: 401,
     meaning: "The credential is missing, wrong, expired or revoked. Log in, or send another one.",
   },
-  FORBIDDEN: { status: 403, meaning: "The caller is known and may not do this." },
+  FORBIDDEN: { status: 403, meaning: "The caller is known but may not do this." },
   NOT_FOUND: {
     status: 404,
     meaning: "There is no such thing, or the caller may not know of it. `suggestions` names what is close.",
@@ -25,12 +25,12 @@ export const serviceErrors = {
     meaning:
       "The request or its input is not valid. `problems: [{path, message}]` says what; `oldestSequence` where `after` lies before the log.",
   },
-  CONFLICT: { status: 409, meaning: "What is there already, or happened meanwhile, stands against it." },
+  CONFLICT: { status: 409, meaning: "It conflicts with something that exists already or happened meanwhile." },
   PRECONDITION_FAILED: {
     status: 412,
-    meaning: "Something has to be true first: `unmet: [{gate, reason}]` says what.",
+    meaning: "A condition is not met: `unmet: [{gate, reason}]` names it.",
   },
-  PAYLOAD_TOO_LARGE: { status: 413, meaning: "The body is larger, or has more values, than is taken." },
+  PAYLOAD_TOO_LARGE: { status: 413, meaning: "The body is too large or has too many values." },
   RATE_LIMITED: { status: 429, meaning: "Too much at once or in a row. Try again after `retryAfterSeconds`." },
   SLOW_CONSUMER: {
     status: 429,
@@ -39,12 +39,13 @@ export const serviceErrors = {
   CAPACITY_EXHAUSTED: { status: 503, meaning: "There is no room for more just now. Try again later." },
   UPSTREAM_UNAVAILABLE: {
     status: 502,
-    meaning: "A subgraph, a tool's server or something else behind this cannot be reached, or broke off.",
+    meaning:
+      "A subgraph, a tool's server or another service behind this one cannot be reached, or broke the connection.",
   },
   TIMEOUT: { status: 504, meaning: "It took too long and was given up." },
   INTERNAL_SERVER_ERROR: {
     status: 500,
-    meaning: "Something went wrong here. The message says no more; the log does, under `requestId`.",
+    meaning: "Something went wrong here. The message gives no details; the log has them under `requestId`.",
   },
 } as const satisfies Record<string, ErrorRow & { status: number }>;
 
@@ -58,15 +59,18 @@ export const graphqlErrors = {
   },
   OPERATION_LIMIT_EXCEEDED: {
     status: 400,
-    meaning: "The operation is larger than may be: `limit` names the limit, with `max` and `found`.",
+    meaning: "The operation is too large: `limit` names the limit, with `max` and `found`.",
   },
-  INTROSPECTION_DISABLED: { status: 400, meaning: "The schema cannot be asked for here." },
+  INTROSPECTION_DISABLED: { status: 400, meaning: "Introspection of the schema is turned off." },
   PERSISTED_QUERY_NOT_FOUND: {
     status: 400,
     meaning:
       "No operation is known by this id or hash. Send the text with the hash, where operations may be registered.",
   },
-  PERSISTED_QUERY_NOT_IN_LIST: { status: 400, meaning: "Only operations of the safelist may run, and this is none." },
+  PERSISTED_QUERY_NOT_IN_LIST: {
+    status: 400,
+    meaning: "Only operations on the safelist may run, and this one is not on it.",
+  },
   UNAUTHORIZED_FIELD_OR_TYPE: {
     status: null,
     meaning:

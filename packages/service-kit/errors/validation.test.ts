@@ -33,10 +33,10 @@ test.each<[z.ZodType, unknown, string]>([
   [z.enum(["A", "B"]), "C", "must be one of A, B"],
   [z.literal("A"), "C", "must be A"],
   [z.url(), "x", "must be a URL, as in https://example.com"],
-  [z.string().regex(/x/), "y", "is not of the form that is taken here"],
-  [z.strictObject({}), { a: 1 }, 'has what is not known here: "a"'],
+  [z.string().regex(/x/), "y", "is not in the right form"],
+  [z.strictObject({}), { a: 1 }, 'has unknown keys: "a"'],
   [z.object({}), [], "must be an object"],
-  [z.union([z.string(), z.number()]), true, "is not of a form that is taken here"],
+  [z.union([z.string(), z.number()]), true, "is not in the right form"],
   [z.string().min(1, "must say something"), "", "must say something"],
 ])("what a schema has no words of its own for is worded: %#", (schema, value, message) => {
   expect(messageFor(schema, value)).toBe(`input.x: ${message}`);

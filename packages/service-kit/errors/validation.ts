@@ -28,17 +28,17 @@ export function inWords(issue: Issue): string {
     case "invalid_value":
       return `must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.map(String).join(", ")}`;
     case "invalid_format":
-      return FORMATS[issue.format] ?? "is not of the form that is taken here";
+      return FORMATS[issue.format] ?? "is not in the right form";
     case "not_multiple_of":
       return `must be a multiple of ${issue.divisor}`;
     case "unrecognized_keys":
-      return `has what is not known here: ${issue.keys.map((key) => JSON.stringify(key)).join(", ")}`;
+      return `has unknown keys: ${issue.keys.map((key) => JSON.stringify(key)).join(", ")}`;
     case "invalid_key":
-      return "has a key of a form that is not taken here";
+      return "has a key that is not in the right form";
     case "invalid_union":
     case "invalid_element":
     case "custom":
-      return "is not of a form that is taken here";
+      return "is not in the right form";
   }
 }
 

@@ -37,7 +37,7 @@ export async function follow<Item>(options: {
       if (!isReported)
         logger.warn(
           { stream: name, reason: messageOf(error) },
-          "a stream broke and is opened again; what is known goes on",
+          "a stream broke and is opened again; what is known stays in use",
         );
       isReported = true;
     }

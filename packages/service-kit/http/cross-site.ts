@@ -40,7 +40,7 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       // Following a link to the page is what links are for; it runs nothing.
       const isNavigation = headers["sec-fetch-mode"] === "navigate" && method === "GET";
       if (isForeign && !isNavigation)
-        throw new ToolyardError("FORBIDDEN", "Another site's page may not call without CORS (CSRF prevention).");
+        throw new ToolyardError("FORBIDDEN", "A page of another site may not call without CORS (CSRF prevention).");
     },
     headersFor,
     preflightHeaders(request) {

@@ -164,9 +164,7 @@ function packageIn(description: string): Suggestion | null {
     because: `The description names the package ${spec}, run by ${command}.`,
     warnings: [
       ...(reference && !reference.pinned ? [floating(reference.name)] : []),
-      ...(npm === undefined && python === undefined
-        ? [`Whether ${spec} is on PyPI or on npm is a guess: check it.`]
-        : []),
+      ...(npm === undefined && python === undefined ? [`${spec} may be on PyPI or on npm: check which.`] : []),
     ],
   };
 }

@@ -56,7 +56,7 @@ function programRisks(launch: ShownLaunch): Finding[] {
       finding(
         "MEDIUM",
         "A container is started from a process",
-        `What ${name} starts is not Toolyard's to stop or limit. Use an image launch instead.`,
+        `Toolyard cannot stop or limit the container that ${name} starts. Use an image launch instead.`,
         "launch.command",
       ),
     );
@@ -278,7 +278,7 @@ function operationRisks(launch: ShownLaunch): Finding[] {
       finding(
         "LOW",
         "Sessions share one server process",
-        "What one user leaves in the server's memory, another may meet. Keep ISOLATED unless the server holds no state.",
+        "One user may see state that another left in the server's memory. Keep ISOLATED unless the server holds no state.",
         "launch.sessions",
       ),
     );

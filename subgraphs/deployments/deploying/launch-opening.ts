@@ -100,7 +100,7 @@ export function openUrl({ launch, toolVersionId }: Deployment, sealer: Sealer): 
  * what they could not read.
  */
 export function whyUnopened(error: unknown): string {
-  return error instanceof ToolyardError ? error.message : "Its secrets are not what they were when they were sealed.";
+  return error instanceof ToolyardError ? error.message : "Its secrets were changed after they were sealed.";
 }
 
 function openVariables(

@@ -51,7 +51,7 @@ export async function fetchTool(
   const data = await graph.query({ query: QUERY, variables: { toolId, versionNumber }, as: self, requestId });
   const parsed = answer.safeParse(data);
   if (!parsed.success)
-    throw new ToolyardError("INTERNAL_SERVER_ERROR", "The tools service answered in a form that is not known here.", {
+    throw new ToolyardError("INTERNAL_SERVER_ERROR", "The tools service answered in an unknown form.", {
       cause: parsed.error,
     });
   const { tool, sealedLaunch } = parsed.data;

@@ -73,7 +73,7 @@ export function whyRefused(
   if (isCircle) return { reason: `It redirects in a circle (HTTP ${status}).`, words: null };
   if (status >= 300 && status < 400)
     return {
-      reason: `It redirects to another address (HTTP ${status}), which is not followed: ${isRemote ? "make that the launch's url" : "its MCP endpoint must be its own"}.`,
+      reason: `It redirects to another address (HTTP ${status}), which is not followed: ${isRemote ? "make that the launch's url" : "its MCP endpoint must be at its own address"}.`,
       words: location === null ? null : `It leads to ${location.slice(0, LONGEST_WORDS)}`,
     };
   if (WANTS_TLS.test(text)) return { reason: wantsTls(isRemote), words: null };
@@ -82,7 +82,7 @@ export function whyRefused(
       const missing = hasHeaders
         ? "It does not accept the credentials that it was sent (HTTP 401): check the launch's headers."
         : "It wants credentials (HTTP 401) and was sent none: name them in the launch's headers.";
-      const unwanted = "It wants credentials (HTTP 401): what Toolyard starts is called without any.";
+      const unwanted = "It wants credentials (HTTP 401), but Toolyard calls servers that it starts without any.";
       return { reason: isRemote ? missing : unwanted, words: toldWhy };
     }
     case 403:
@@ -98,7 +98,7 @@ export function whyRefused(
     case 405:
       return { reason: `It takes no POST at ${place} (HTTP 405): that must be its MCP endpoint.`, words: toldWhy };
     case 429:
-      return { reason: "It was asked too often for its taste (HTTP 429).", words: toldWhy };
+      return { reason: "It refused because it was asked too often (HTTP 429).", words: toldWhy };
   }
   if (status >= 500) return { reason: `It answered ${asked} with ${http}: a fault on its side.`, words: toldWhy };
   if (status >= 400) return { reason: `It answered ${asked} with ${http}.`, words: toldWhy };
@@ -107,7 +107,10 @@ export function whyRefused(
   if (type === "text/event-stream") return whyOfStream(asked, text);
   if (text.trim() === "") return { reason: `It took ${asked} and answered nothing (HTTP ${status}).`, words: null };
   if (type !== "application/json")
-    return { reason: `It answered ${asked} with what is neither JSON nor an event stream.`, words: said(text) };
+    return {
+      reason: `It answered ${asked} with something that is neither JSON nor an event stream.`,
+      words: said(text),
+    };
   return whyOfJson(asked, text);
 }
 
@@ -124,7 +127,7 @@ function whyOfJson(asked: string, text: string): Reason | null {
   if (value === undefined)
     return { reason: `It answered ${asked} with text that is not JSON, though it says so.`, words: said(text) };
   if (!isObject(value) || value["jsonrpc"] !== "2.0")
-    return { reason: `It answered ${asked} with JSON that is no JSON-RPC.`, words: said(text) };
+    return { reason: `It answered ${asked} with JSON that is not JSON-RPC.`, words: said(text) };
   if (!("error" in value)) return null;
   const { error } = value;
   const message = isObject(error) && "message" in error ? String(error["message"]) : "";
@@ -150,7 +153,7 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
   const isRemote = kind === "remote";
   // undici's parser has no code for some unreadable input.
   if (cause instanceof Error && cause.name === "HTTPParserError")
-    return speaksTls(cause) ? wantsTls(isRemote) : "It answered with what is not HTTP.";
+    return speaksTls(cause) ? wantsTls(isRemote) : "Its answer is not HTTP.";
   switch (code) {
     case null:
       return null;
@@ -174,7 +177,7 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
       return "Its host cannot be reached.";
     case "ETIMEDOUT":
     case "UND_ERR_CONNECT_TIMEOUT":
-      return "No connection to it came about in time.";
+      return "Connecting to it took too long.";
     case "CERT_HAS_EXPIRED":
       return "Its certificate has expired (CERT_HAS_EXPIRED).";
     case "CERT_NOT_YET_VALID":
@@ -186,7 +189,7 @@ function whyOfNetwork(code: string | null, cause: unknown, { kind }: Asked): str
     case "UNABLE_TO_GET_ISSUER_CERT":
     case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
     case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
-      return `Its certificate is of an issuer that is not trusted here (${code}): the operator can add it by NODE_EXTRA_CA_CERTS.`;
+      return `Its certificate comes from an issuer that is not trusted here (${code}): the operator can add it by NODE_EXTRA_CA_CERTS.`;
   }
   // OpenSSL's reason has been in the code since Node 12, and in the message alone where the code is EPROTO.
   const text = `${code} ${messageOf(cause)}`;
@@ -201,7 +204,7 @@ const NOT_LISTENING = "Nothing listens where it should answer.";
 function wantsTls(isRemote: boolean): string {
   return isRemote
     ? "It speaks TLS at that port: its URL must begin with https://."
-    : "It speaks TLS, and what Toolyard starts is called by plain HTTP.";
+    : "It speaks TLS, and Toolyard calls servers that it starts by plain HTTP.";
 }
 
 /** undici's parser keeps the unreadable bytes: a TLS alert is a record of type 21, of version 3. */

@@ -23,7 +23,7 @@ export function createReaper(options: {
       await archive.keep({ deploymentId: deployment.id, replicaId: replica.id, name: handle.name }, lines);
     } catch (error) {
       // A full disk must not keep a process from ending.
-      logger.warn({ err: error, replica: handle.name }, "what an ended replica printed could not be kept");
+      logger.warn({ err: error, replica: handle.name }, "the output of an ended replica could not be kept");
     }
     await runtime.forget(handle);
   };

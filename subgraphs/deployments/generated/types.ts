@@ -249,7 +249,7 @@ export type RuntimeKind =
   /** Somewhere else: called and never started. */
   | 'REMOTE';
 
-/** What a deployment is, as its replicas make it. */
+/** The state of a deployment, derived from its replicas. */
 export type DeploymentStatus =
   /** No replica answered yet. */
   | 'STARTING'
@@ -298,7 +298,7 @@ export type Replica = {
   startedAt?: Maybe<Scalars['DateTime']['output']>;
 };
 
-/** What a replica is doing. */
+/** The phase of a replica's life. */
 export type ReplicaPhase =
   /** About to be started. */
   | 'PENDING'

@@ -608,7 +608,7 @@ export type UpdateToolInput = {
   changeSummary?: InputMaybe<Scalars['String']['input']>;
 };
 
-/** What a tool made from a template is called and configured with. */
+/** The name and the configuration of a tool that is made from a template. */
 export type FromTemplateInput = {
   /** Made from the name when left out. */
   slug?: InputMaybe<Scalars['String']['input']>;
@@ -710,9 +710,9 @@ export type Mutation = {
   createTool: Tool;
   /** Changes a tool by a new version. What changes nothing makes no version. */
   updateTool: Tool;
-  /** Deletes a tool and stops its deployments, everybody's: it leaves the lists and cannot be deployed anew. Its slug stays taken. Twice is as once. */
+  /** Deletes a tool and stops its deployments, everybody's: it leaves the lists and cannot be deployed anew. Its slug stays taken. Idempotent. */
   deleteTool: Tool;
-  /** Takes a deletion back; what was stopped by it stays stopped. Twice is as once. */
+  /** Undoes a deletion; deployments that it stopped stay stopped. Idempotent. */
   restoreTool: Tool;
   /** Takes an earlier version's content again, as a new version. */
   revertTool: Tool;
