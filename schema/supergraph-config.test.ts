@@ -91,7 +91,7 @@ describe("what cannot be used is refused, saying", () => {
     [
       "an unknown key of a source",
       of("{ routing_url: http://a, schema: { file: a, fil: b } }"),
-      "`subgraphs.a.schema`: has what is not known here",
+      "`subgraphs.a.schema`: has unknown keys",
     ],
     ["no subgraphs", "subgraphs: {}", "`subgraphs` is empty"],
     ["nothing", "", "must have `subgraphs`"],

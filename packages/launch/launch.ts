@@ -81,11 +81,11 @@ const variable = z.object({ name: z.string().min(1), value: z.string(), secret: 
 const shownVariable = variable.extend({ value: z.string().nullable() });
 
 /**
- * How a tool is launched, complete: what `sealedLaunch.launch` and deployments' rows hold, whichever version wrote them, with the defaults
- * of what they leave out. A variable's value is sealed where it is secret.
+ * A complete launch: parsed from `sealedLaunch.launch` or a deployment's row, whichever version wrote it, with defaults for fields that
+ * are left out. Values of secret variables are sealed.
  */
 export const launchSchema = launchOf(variable);
-/** As readers see it: values are null where secret, and for those who may not see the environment. */
+/** The view of readers: values are null where they are secret, and for readers who may not see the environment. */
 export const shownLaunchSchema = launchOf(shownVariable);
 
 export type Launch = z.output<typeof launchSchema>;
@@ -107,7 +107,7 @@ export function variablesOf<Var>(
   return launch.kind === "remote" ? launch.headers : launch.env;
 }
 
-/** The texts of a launch in which placeholders are replaced; of variables whose value is not known, none. */
+/** The texts of a launch in which placeholders are replaced, without variables whose value is not known. */
 export function templatesOf(
   launch:
     | { kind: "remote"; headers: { value: string | null }[] }

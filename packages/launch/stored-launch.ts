@@ -2,13 +2,13 @@ import { variablesOf, type LaunchOptions, type ShownVariable, type Variable } fr
 import { currentText } from "./placeholders.ts";
 
 /**
- * A launch as versions of tools keep it: what it did not have when a version was made is left out, since digests are of what is said.
- * `launchSchema` completes it. `Var` is what its variables hold: a value (sealed where secret, at rest), a draft of one, or what a reader
- * may see of it.
+ * A launch as versions of tools store it. Fields that did not exist when a version was made are left out, so that its digest stays the
+ * same; `launchSchema` completes them. `Var` is the type of its variables: a value (secrets are sealed at rest), a draft of one, or the
+ * view of a reader.
  */
 export type StoredLaunch<Var = Variable> = StdioLaunch<Var> | HttpLaunch<Var> | ImageLaunch<Var> | RemoteLaunch<Var>;
 
-/** A variable as one asks for it: without a value, a secret keeps the one it has. */
+/** A variable as it is asked for: a secret without a value keeps its stored one. */
 export interface DraftVariable {
   name: string;
   value: string | null;
@@ -58,7 +58,7 @@ export interface RemoteLaunch<Var = Variable> extends Common {
   url: string;
   /** Whether the URL is secret. */
   urlSecret: boolean;
-  /** The whole URL where it is secret: sealed at rest, never shown. Null in a draft that keeps the one there is. */
+  /** The whole URL where it is secret: sealed at rest, never shown. Null in a draft that keeps the stored one. */
   secretUrl: string | null;
   /** Besides the MCP endpoint's. */
   paths: string[];
@@ -111,8 +111,8 @@ export function mapSecrets(launch: StoredLaunch, change: (value: string) => stri
 }
 
 /**
- * The view of a reader: names always, values only of what is not secret and only with `showValues`; texts as they are written today, so that
- * what was read may be sent back.
+ * The view of a reader: names always; values only with `showValues`, and never of secrets. Texts are in today's notation, so that a
+ * launch that was read may be sent back.
  */
 export function showLaunch(stored: StoredLaunch, { showValues }: { showValues: boolean }): ShownStoredLaunch {
   const { escapes, ...shown } = mapVariables<Variable, ShownVariable>(stored, ({ name, value, secret }) => ({

@@ -1,12 +1,12 @@
 import { isObject } from "@toolyard/service-kit/json.ts";
 /**
- * What of a value a JSON Schema (2020-12) allows to be shown: `writeOnly` values are secrets. A value is shown only where no
- * schema that says writeOnly can apply to it, by whichever keyword it may come to apply; where that cannot be told, nothing is.
+ * The parts of a value that its JSON Schema (2020-12) allows to be shown: `writeOnly` values are secrets. A value is shown only where
+ * no schema with `writeOnly` can apply to it, by any keyword. Where that cannot be decided, the value is hidden.
  */
 export interface WriteOnly {
-  /** The value with null for all that must not be shown. */
+  /** The value, with null in place of each part that must not be shown. */
   shown(value: unknown): unknown;
-  /** Whether the value of `${config.key}` may be one that must not be shown, or hold one. */
+  /** Whether the value of `${config.key}` may be or hold a part that must not be shown. */
   hides(key: string): boolean;
 }
 
@@ -19,9 +19,9 @@ const HARMLESS = new Set(
     "dependentRequired format contentEncoding contentMediaType"
   ).split(" "),
 );
-/** Keywords whose schemas apply to the value itself. What a part of text must be counts as all of it. */
+/** Keywords whose schemas apply to the value itself. A schema of a part of a text counts as one of the whole text. */
 const IN_PLACE = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "contentSchema"];
-/** Keywords whose schemas apply to what is in the value. */
+/** Keywords whose schemas apply to the value's members. */
 const TO_PARTS = [
   "properties",
   "patternProperties",
@@ -47,7 +47,7 @@ export function createWriteOnly(root: unknown): WriteOnly {
     for (const name of [schema["$anchor"], schema["$dynamicAnchor"]])
       if (typeof name === "string") anchors.set(name, [...(anchors.get(name) ?? []), schema]);
   });
-  /** By schema: with all that applies where it does. */
+  /** For each schema, all schemas that apply where it applies. */
   const closures = new Map<unknown, Applying>();
 
   function referred(reference: unknown): unknown[] {

@@ -4,7 +4,7 @@ import { bytesOfDocument } from "@toolyard/service-kit/graph/document-cache.ts";
 
 const MAX_BYTES = 32 * 1_048_576;
 
-/** As Apollo Server takes one. */
+/** Apollo Server's `documentStore`. */
 export interface DocumentStore {
   get(key: string): Promise<DocumentNode | undefined>;
   set(key: string, document: DocumentNode): Promise<void>;

@@ -27,7 +27,7 @@ export interface SubgraphOptions {
   dataDir: string;
   /** The process's, which closes them after its subgraphs. */
   stores: Stores;
-  /** Aborts when Toolyard begins to stop: long work is not waited for. */
+  /** Aborts when Toolyard begins to stop: shutdown does not wait for long work. */
   signal?: AbortSignal | undefined;
   /** Epoch milliseconds. */
   now?: (() => number) | undefined;
@@ -72,13 +72,13 @@ export interface SubgraphParts<Methods extends object = object> {
   /** Health of its dependencies, except its databases. */
   health?(): Promise<ServiceHealth[]>;
   gauges?(): Promise<Gauge[]>;
-  /** What it offers to its process beside the port. */
+  /** What its process may use besides the port. */
   methods?: Methods;
 }
 
 /**
- * Opens a subgraph: its schema from `generated/schema.graphql` in `folder`, its stores by the host. When `build` fails, what it had opened is
- * closed.
+ * Opens a subgraph: its schema from `generated/schema.graphql` in `folder`, its stores by the host. When `build` fails, everything that
+ * it opened is closed.
  */
 export async function openSubgraph<Methods extends object = object>(
   definition: { name: string; folder: string },
@@ -97,7 +97,7 @@ export async function openSubgraph<Methods extends object = object>(
   async function closeAll(): Promise<void> {
     abort.abort();
     for (const tail of tails) tail.close();
-    // Aborts the runs, which end when what they work with is closed as well.
+    // Aborts the runs: they use stores that are about to close.
     const ended = Promise.all(workers.map((worker) => worker.close()));
     for (const close of closers.toReversed()) await close();
     await ended;

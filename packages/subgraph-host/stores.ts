@@ -18,7 +18,7 @@ export interface Stores {
   }): Promise<Database>;
   /** The one task queue of this process, opened when it is first asked for. */
   tasks(): Promise<TaskQueue>;
-  /** Closes what was not opened for one subgraph alone. Call it when the subgraphs are closed. */
+  /** Closes everything that subgraphs share. To be called after they are closed. */
   close(): Promise<void>;
 }
 

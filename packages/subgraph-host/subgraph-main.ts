@@ -52,7 +52,7 @@ export async function runSubgraph<Config = undefined>(options: {
       () => parseSecretKeys(env),
     );
     const { host, dataDir } = process;
-    // Without a parser there is none, and `Config` says so.
+    // Without a parser, `Config` is undefined.
     const config = parseConfig?.(env, { process }) as Config;
     const logger = createLogger({ level: process.logLevel, name });
     logLifetime(lifetime, logger);

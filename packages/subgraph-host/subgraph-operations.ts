@@ -31,7 +31,7 @@ export interface SubgraphOperations {
   close(): Promise<void>;
 }
 
-/** What the plugins need of an operation, beside the resolvers' context. Apollo Server copies the context, and keeps its symbols. */
+/** Facts about an operation that the plugins need beside the resolvers' context. Apollo Server copies the context, with its symbols. */
 const SENT = Symbol("operation");
 type Context = object & { [SENT]: Sent };
 interface Sent {
@@ -41,7 +41,7 @@ interface Sent {
 }
 
 /**
- * @param options.forStrangers Nothing of the schema is told, documents are small and none is kept, and nobody gets traces.
+ * @param options.forStrangers Introspection is off, documents are small and not cached, and there are no traces.
  */
 export async function createSubgraphOperations(options: {
   subgraph: Subgraph;
@@ -54,7 +54,7 @@ export async function createSubgraphOperations(options: {
     introspection: forStrangers === null,
     documentStore: forStrangers ? null : createDocumentStore(),
     parseOptions: forStrangers ?? {},
-    // Each shows the whole value that it is about. The gateway has told its clients of all of them.
+    // Each message would show the whole invalid value. The gateway has reported all such errors to its clients.
     executionOptions: { maxCoercionErrors: 1 },
     includeStacktraceInErrorResponses: false,
     stopOnTerminationSignals: false,
@@ -71,7 +71,7 @@ export async function createSubgraphOperations(options: {
       errorsFitForClients(logger),
       // Whose messages have not been masked yet.
       ...(forStrangers ? [] : [ApolloServerPluginInlineTrace({ includeErrors: { masked: true } })]),
-      // By APOLLO_KEY these would begin by themselves: the gateway reports, and says what.
+      // APOLLO_KEY would turn these on. The gateway reports usage, in its own way.
       ApolloServerPluginUsageReportingDisabled(),
       ApolloServerPluginSchemaReportingDisabled(),
       ApolloServerPluginCacheControlDisabled(),

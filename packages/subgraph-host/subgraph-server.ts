@@ -60,8 +60,8 @@ interface Sender extends SignedCaller {
 
 /**
  * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health and /metrics.
- * Who calls comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: what the gateway keeps
- * from its subgraphs (other sites' pages, large and expensive documents) is kept off here, and there are no subscriptions.
+ * The caller comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: pages of other sites
+ * and large or expensive documents, which the gateway else refuses, are refused here, and there are no subscriptions.
  */
 export async function serveSubgraph(options: {
   subgraph: Subgraph;
@@ -70,7 +70,7 @@ export async function serveSubgraph(options: {
   /** Names under which strangers may address it, beside loopback names and `host`. */
   allowedHosts?: readonly string[];
   verifyCaller: (header: string) => Promise<SignedCaller>;
-  /** By which /metrics is read; null: only by the gateway. */
+  /** The bearer token for /metrics; null: only the gateway may read it. */
   metricsToken?: string | null;
   logger: Logger;
 }): Promise<SubgraphServer> {
@@ -240,7 +240,7 @@ export async function serveSubgraph(options: {
         },
       onError: (context, _id, _payload, errors) => {
         const { socket } = context.extra;
-        // A gateway that went away is no failure of a resolver's: nobody is there to be told.
+        // A gateway that went away is not a resolver's failure, and nobody is left to be told.
         if (socket.readyState !== socket.OPEN) return;
         return maskErrors(errors, { logger, requestId: newId() }).map((error) => error.toJSON());
       },

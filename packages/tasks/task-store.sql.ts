@@ -66,7 +66,7 @@ export async function createTaskStore(options: {
     return next;
   }
 
-  /** Runs `work` on the row that the lease holds; false where it holds none. */
+  /** Runs `work` on the row of the lease; answers false when the lease is lost. */
   function withLease(lease: Lease, work: (tx: Transaction, row: TaskRow) => Promise<unknown>): Promise<boolean> {
     return database.transaction(async (tx) => {
       const row = await findLeased(tx.manager, lease);
@@ -156,7 +156,7 @@ export async function createTaskStore(options: {
       if (filter.toolId) query.andWhere("task.toolId = :toolId", { toolId: filter.toolId });
       const { rows, totalCount } = readPage(query, page);
       const { status, kind, toolId } = filter;
-      // What an index has in its order already.
+      // An index has these rows in their order.
       if (!status && (toolId || !kind)) return mapRows({ rows, totalCount }, toTask);
       const parts = { kind: kind ? [kind] : TASK_KINDS, status: status ? [status] : TASK_STATUSES };
       const where = toolId ? { toolId } : {};
@@ -286,7 +286,7 @@ function ofTools(kind: TaskKind | null): ChildRows<TaskRow> {
   return { parentColumn: "toolId", where: { kind: kind ?? undefined } };
 }
 
-/** The first of each kind by the index, and of these the first: however many wait, no more are read. */
+/** The first of the first tasks of each kind, by the index: the number of waiting tasks does not matter. */
 function firstDue(
   tasks: Repository<TaskRow>,
   status: TaskStatus,

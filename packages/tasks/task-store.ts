@@ -21,8 +21,8 @@ export interface TaskFilter {
 
 /**
  * Tasks' rows, which are the truth: queues only say "look". Several processes may open the same store. Each operation is one
- * transaction that also appends the event of the change; operations of a lease do nothing and answer false (or null) once the lease
- * was taken over, given back or its task has ended, so that a run's outcome counts once.
+ * transaction that also appends the event of the change. Operations of a lease that was taken over or given back, or whose task has
+ * ended, do nothing and answer false (or null): a run's outcome counts once.
  */
 export interface TaskStore {
   readonly events: EventLog<TaskEvent>;
@@ -46,18 +46,18 @@ export interface TaskStore {
    * on the way that have no run left become FAILED, those to be cancelled CANCELLED. Null when nothing is due.
    */
   claim(kinds: readonly TaskKind[], leaseMs: number): Promise<ClaimedTask | null>;
-  /** When the next task of these kinds is due (epoch ms, perhaps past); null when none waits or runs. */
+  /** When the next task of these kinds is due (epoch ms, possibly past); null when none waits or runs. */
   nextDueAt(kinds: readonly TaskKind[]): Promise<number | null>;
   /** Renews a lease for `leaseMs` from now. False: it is lost. */
   heartbeat(lease: Lease, leaseMs: number): Promise<boolean>;
-  /** Of these leases, those whose tasks shall be cancelled and those that are lost. */
+  /** Those of these leases whose tasks are to be cancelled, and those that are lost. */
   inspect(leases: readonly Lease[]): Promise<{ cancelled: Lease[]; lost: Lease[] }>;
   /** `progress` from 0 to 1. */
   progress(lease: Lease, progress: number, message: string | null): Promise<boolean>;
 
-  /** RUNNING → SUCCEEDED; CANCELLED where that was asked for meanwhile. */
+  /** RUNNING → SUCCEEDED, or CANCELLED when the task was to be cancelled meanwhile. */
   succeed(lease: Lease, result: unknown): Promise<boolean>;
-  /** RUNNING → FAILED; CANCELLED where that was asked for meanwhile. */
+  /** RUNNING → FAILED, or CANCELLED when the task was to be cancelled meanwhile. */
   fail(lease: Lease, error: TaskError): Promise<boolean>;
   /** RUNNING → QUEUED until `runAt` (epoch ms), or as `fail` when no run is left. */
   retry(lease: Lease, error: TaskError, runAt: number): Promise<boolean>;
@@ -66,8 +66,8 @@ export interface TaskStore {
   /** RUNNING → CANCELLED. */
   cancelled(lease: Lease): Promise<boolean>;
   /**
-   * A QUEUED task is CANCELLED at once, so is a RUNNING one whose lease has ended; a running one is marked. An ended one stays as it
-   * is. Answers the task, null when there is none.
+   * Cancels a QUEUED task, or a RUNNING one whose lease has ended, at once; marks other RUNNING ones. Does nothing to an ended task.
+   * Idempotent. Answers the task; null when there is none.
    */
   requestCancel(id: string): Promise<Task | null>;
 

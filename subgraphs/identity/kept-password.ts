@@ -6,20 +6,20 @@ import type { User } from "./identity-store.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 
 /**
- * The first administrator's generated password in DATA_DIR, mode 0600, for who has not seen the banner. It is there as long as it is right:
- * whoever changes that password takes the file away.
+ * The first administrator's generated password, in a file in DATA_DIR (mode 0600) for operators who have not seen the banner. A change of
+ * the password removes the file.
  */
 export interface KeptPassword {
   readonly file: string;
-  /** All of it or nothing, and on the disk when this returns. */
+  /** Writes the file atomically; durable when this returns. */
   keep(password: string): Promise<void>;
-  /** The owner, among these, of the kept password. A password of none is removed. Never throws: errors are logged. */
+  /** The user among these whose password is kept. A kept password of none of them is removed. Never throws: errors are logged. */
   ownerAmong(users: readonly User[]): Promise<User | null>;
   /** Removes the kept password if it matches this hash. Never throws, either. */
   forget(passwordHash: string): Promise<void>;
 }
 
-/** Longer than any that is made. */
+/** Longer than any generated password. */
 const MAX_LENGTH = 1_024;
 
 export function createKeptPassword(options: {
@@ -30,7 +30,7 @@ export function createKeptPassword(options: {
   const { dataDir, hasher, logger } = options;
   const file = join(dataDir, "admin-password");
 
-  /** Null: there is no file, or none that can be read. */
+  /** Null when there is no readable file. */
   async function read(): Promise<string | null> {
     try {
       const text = await readFile(file, "utf8");

@@ -5,7 +5,7 @@ import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-bu
 
 /** How many at once, and milliseconds until one more is allowed. */
 const LIMITS = {
-  /** Failures of a username from one client: ten in five minutes. */
+  /** Failures of a username from one client. */
   pair: { burst: 10, refillMs: 30_000 },
   /** Failures of a username from everywhere: NIST SP 800-63B (3.2.2) allows 100 in a row. */
   username: { burst: 100, refillMs: 3_000 },
@@ -13,26 +13,26 @@ const LIMITS = {
   client: { burst: 50, refillMs: 6_000 },
   /** Failures in all: bounds the cost of password guesses to this host; it recovers within a moment once a flood ends. */
   all: { burst: 500, refillMs: 200 },
-  /** Registrations from one client, whether or not they succeed: an office's, on the day it begins. */
+  /** Registrations from one client, successful or not: enough for an office on its first day. */
   registrations: { burst: 50, refillMs: 30_000 },
   /** Registrations in all. */
   allRegistrations: { burst: 300, refillMs: 2_000 },
 };
 const MAX_BUCKETS = 50_000;
-/** Attempts that may wait for how others end. */
+/** Attempts that may wait for the outcome of others. */
 const MAX_WAITING = 256;
 /** No username is longer. */
 const MAX_USERNAME_LENGTH = 64;
 
 /**
- * Slows down guessing. Failures are counted for a username together with where they come from, so that an attacker elsewhere
- * does not keep the user out; and, more loosely, for the username, for the client and in all. Nobody is locked out for longer than
- * it takes one attempt to come back; who has a session or a key is not concerned. Registrations are counted for each client.
+ * Slows down guessing. Failures are counted for each pair of username and client, so that an attacker elsewhere does not lock the user
+ * out; and, with higher limits, for the username, for the client and in all. A lockout ends as soon as one attempt is allowed again.
+ * Sessions and API keys are not affected. Registrations are counted for each client.
  */
 export interface LoginLimiter {
   /**
-   * Begins an attempt. Those that run count as failures until they have ended, so that many at once cannot pass together; one that
-   * would be too many only if they all failed waits for them.
+   * Begins an attempt. Running attempts count as failures until they end, so that many cannot pass together. An attempt that would be
+   * one too many only if all running ones failed waits for them.
    * @param client The client's address; null when it is not known.
    * @throws ToolyardError RATE_LIMITED with retryAfterSeconds.
    */
@@ -41,12 +41,12 @@ export interface LoginLimiter {
   registration(client: string | null): void;
 }
 
-/** Is told how it ended, once. */
+/** Takes the outcome of an attempt, once. */
 interface Attempt {
   /** The password was right: the failures of this username from this client are forgotten. */
   succeeded(): void;
   failed(): void;
-  /** The password was not looked at after all. */
+  /** The password was not checked. */
   withdrawn(): void;
 }
 

@@ -4,8 +4,8 @@ import { ToolyardError, badInput } from "@toolyard/service-kit";
 import { MAX_PASSWORD_CHARACTERS, isTooLongForPassword } from "./account-rules.ts";
 
 /**
- * argon2id (RFC 9106) with the least parameters OWASP's Password Storage Cheat Sheet recommends for it: 19 MiB, two passes, one
- * lane. About 20 ms of one core.
+ * argon2id (RFC 9106) with the smallest parameters that OWASP's Password Storage Cheat Sheet recommends. It takes about 20 ms of one
+ * core.
  */
 const CURRENT = { memory: 19 * 1024, passes: 2, parallelism: 1 };
 const SALT_BYTES = 16;
@@ -14,11 +14,11 @@ const TAG_BYTES = 32;
 const MAX_MEMORY_KIB = 256 * 1024;
 const MAX_PASSES = 16;
 
-/** At once: more would take the thread pool from files and name look-ups, and 19 MiB each. */
+/** At once: more would keep the thread pool from files and name look-ups, and each takes memory. */
 const MAX_RUNNING = 2;
-/** Waiting at once: about a second's work. */
+/** Waiting at once: about a second of work. */
 const MAX_WAITING = 64;
-/** Of them for accounts that are only being made: those never keep the users who are there from logging in. */
+/** Of them for new accounts, so that registrations never keep existing users from logging in. */
 const MAX_NEW_RUNNING = 1;
 const MAX_NEW_WAITING = 16;
 
@@ -28,13 +28,13 @@ const argon2Async = promisify(argon2);
 export interface PasswordHasher {
   /**
    * A PHC string, `$argon2id$v=19$m=…,t=…,p=…$salt$tag`.
-   * @param lane `new-account` waits behind whatever concerns accounts that there are.
+   * @param lane `new-account` waits behind all work for existing accounts.
    * @throws ToolyardError BAD_USER_INPUT when it is too long, RATE_LIMITED when too many wait.
    */
   hash(password: string, lane?: Lane): Promise<string>;
   /**
-   * Whether the password is the one that was hashed; false at once for what is longer than any. `null` stands for a user that there is
-   * not: it takes the same time and answers false. @throws ToolyardError RATE_LIMITED when too many wait.
+   * Whether the password matches the hash. A password over the maximum length answers false at once. A `null` hash stands for a user that
+   * does not exist: it takes the same time and answers false. @throws ToolyardError RATE_LIMITED when too many wait.
    */
   verify(password: string, encoded: string | null): Promise<boolean>;
 }
@@ -95,7 +95,7 @@ export function createPasswordHasher(options: { maxRunning?: number; maxWaiting?
 
   return {
     async hash(password, lane = "account") {
-      // Here, where every path that takes a password comes by: the cost of normalizing grows with the square of the length.
+      // Checked here, on every path that takes a password: the cost of normalizing grows with the square of the length.
       if (isTooLongForPassword(password)) {
         const message = `A password has at most ${MAX_PASSWORD_CHARACTERS} characters.`;
         throw badInput([{ path: "", message }]);

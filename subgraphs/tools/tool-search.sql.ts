@@ -6,24 +6,23 @@ import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
 import type { Tool, ToolFilter } from "./tool-store.ts";
 
 /**
- * Texts of tools, and an index of all that is three characters long in them: full-text tables of trigrams, of tools that are deleted
- * and of others. https://sqlite.org/fts5.html#the_trigram_tokenizer
+ * Texts of tools, and their trigram index: one full-text table for deleted tools and one for all others. https://sqlite.org/fts5.html#the_trigram_tokenizer
  */
 export interface ToolSearch {
   /** Each writes in the transaction that changes the tool. */
   insert(tx: Transaction, tool: SearchedTool): Promise<void>;
   update(tx: Transaction, tool: SearchedTool): Promise<void>;
   setDeleted(tx: Transaction, toolId: string, deleted: boolean): Promise<void>;
-  /** Ids of tools that have all words, and the tag: as they were registered, the newest first. Lets others run after each bounded step. */
+  /** Ids of tools that have all words and the tag, the newest registered first. Yields to the event loop after each bounded step. */
   page(filter: ToolFilter, page: Page): Rows<string>;
 }
 
 type SearchedTool = Pick<Tool, "id" | "slug" | "name" | "description" | "tags">;
 
-/** Of a word that the index finds: three characters, of any script. */
+/** The shortest word that the index finds, in characters of any script. */
 const HAS_TRIGRAM = /.{3}/su;
 /**
- * What one statement goes through at most, so that it holds the event loop for some milliseconds only: texts that it looks into, each of up to ten
+ * The most that one statement reads, so that it holds the event loop for some milliseconds only: texts that it searches, each of up to ten
  * thousand characters; tools whose tags it looks up; entries of the index.
  */
 const MAX_TEXTS = 1_000;
@@ -153,7 +152,7 @@ function canHaveNone({ words, tag }: ToolFilter): boolean {
   return [...words, tag ?? ""].some((text) => text.includes("\0")) || (tag ?? "").length > MAX_TAG_LENGTH;
 }
 
-/** What the index finds is looked up in it, in the order of positions; the rest is looked for in the texts that it found, or in all. */
+/** Long words are looked up in the index, in the order of positions; short ones are searched for in the texts that it found, or in all. */
 function planSearch({ words, tag, includeDeleted }: ToolFilter): SearchPlan {
   const wanted = [...new Set(words.map(searchable))];
   const indexed = wanted.filter((word) => HAS_TRIGRAM.test(word));

@@ -13,7 +13,7 @@ export interface BridgeWarmUp {
  * all of itself again, which takes 100 ms and 35 MB. A bridge started meanwhile works as before, only slower.
  */
 export function warmUpBridge({ log }: { log: Logger }): BridgeWarmUp {
-  // Whatever Node is told by its environment is for this process; the cache needs none of it, nor any secret.
+  // The environment configures this process; the cache needs neither its settings for Node nor its secrets.
   const child = spawn(process.execPath, warmUpCommand().args, {
     env: {},
     stdio: "ignore",

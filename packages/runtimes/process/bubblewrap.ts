@@ -10,7 +10,7 @@ import { rootOnlyPaths } from "./root-only-paths.ts";
 
 export type Isolation = "auto" | "bubblewrap" | "none";
 
-/** Where one replica runs, and what it may see and write besides what every one does. Absolute paths. */
+/** Where one replica runs, and the paths that it may see and write besides those that all replicas do. Absolute. */
 interface Confinement {
   /** Folders of its own, seen as /tmp and /var/tmp, as /dev/shm, and as the host user's home. */
   own: { temporary: string; sharedMemory: string; home: string };
@@ -46,7 +46,7 @@ export interface SandboxOptions {
   /** Of Toolyard's data and caches: hidden as a whole, but for what a replica's `Confinement` names. */
   ownFolders: readonly string[];
   hostPaths: HostPaths;
-  /** Whether others than the operator can have replicas started: then `auto` does not go without a sandbox. */
+  /** Whether users other than the operator can start replicas: then `auto` insists on a sandbox. */
   reachable: boolean;
 }
 
@@ -55,7 +55,7 @@ export interface SandboxOptions {
  * capabilities, Toolyard's data and the home folders of the host's users hidden, the network as it is. It does not die with the control plane:
  * replicas outlive it.
  * @returns The sandbox, or why there is none.
- * @throws ToolyardError PRECONDITION_FAILED when there is none here, and `isolation` or who can reach Toolyard wants one.
+ * @throws ToolyardError PRECONDITION_FAILED when there is none here, and `isolation` or the reach of Toolyard requires one.
  */
 export function createSandbox(options: SandboxOptions): { sandbox: Sandbox | null; detail: string } {
   const { isolation, hostEnv } = options;
@@ -136,7 +136,7 @@ function sandboxOf(program: string, { hostPaths, ...options }: SandboxOptions): 
         home === null ? [] : ["--bind", own.home, home],
         visible.flatMap(({ path, at }) => ["--ro-bind", path, at]),
         hiders.flatMap(({ args }) => args),
-        // After what shows more, before what is the replica's own.
+        // After the mounts that show more, before the replica's own.
         ownFolders.flatMap((folder) => ["--tmpfs", folder]),
         [...writable, ...(home === null ? [own.home] : []), ...writablePaths].flatMap((path) => ["--bind", path, path]),
         // Memory that nobody counts, were it writable.

@@ -51,17 +51,17 @@ export const noCgroups: Cgroups = {
   remove: () => true,
 };
 
-/** What is said of a group that is gone, or of one whose last process is not yet (EBUSY). */
+/** Error codes for a group that is gone, or whose last process has not ended yet (EBUSY). */
 const GONE = new Set(["ENOENT", "ENODEV", "ENOTDIR"]);
 const MIB = 1024 * 1024;
-/** Over what a replica may use: its use is measured, and told with the figure, before the kernel ends it without, unless it grows faster. */
+/** Above a replica's limit, so that Toolyard measures the use and reports the figure before the kernel ends the replica without one. */
 const MEMORY_HEADROOM = 1.5;
 /**
  * Below a replica's group, where its processes are: in namespaces of its own making a process is root of the group that it is in, and
  * may change the limits there, but not those above.
  */
 const LEAF = "processes";
-/** Which such a process may make, too, and which Toolyard looks through. */
+/** Groups that such a process may have made itself: Toolyard looks through this many. */
 const MAX_SUBGROUPS = 64;
 /** The kernel's default. */
 const CPU_PERIOD_US = 100_000;

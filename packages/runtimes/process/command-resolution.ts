@@ -74,7 +74,7 @@ function whyNot(file: string, command: string): string {
   return `${file} is not executable: make it so (chmod +x)${byInterpreter(file, ", or give")}`;
 }
 
-/** What is wrong with a command wherever it is run, as the end of a sentence; null where nothing can be told. */
+/** A fault of a command that no host could run, as the end of a sentence; null when none is found. */
 function mistakeIn(command: string): string | null {
   return commandLineProblems({ command, args: [], workingDirectory: "/" })[0]?.message ?? null;
 }

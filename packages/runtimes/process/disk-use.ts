@@ -14,8 +14,8 @@ const OUT_OF_REACH = new Set([...GONE, ...CLOSED, "EPERM"]);
 const AT_A_TIME_MS = 2;
 
 /**
- * What files below `folders` take on the disk, in bytes; it stops counting above `enough`. Links are not followed. What
- * comes and goes meanwhile may be counted or not. Infinite where something is kept from being counted.
+ * Bytes on the disk of all files below `folders`; counting stops above `enough`. Links are not followed. Files that come or go
+ * meanwhile may be counted or not. Infinite when something cannot be counted.
  */
 export async function diskUse(folders: readonly string[], enough: number): Promise<number> {
   const pauses = createPauses();
@@ -44,7 +44,7 @@ export async function diskUse(folders: readonly string[], enough: number): Promi
   return bytes;
 }
 
-/** What processes still have of files on the disk of `folder` that no folder has any more, in bytes. Linux only; 0 elsewhere. */
+/** Bytes of deleted files on the disk of `folder` that processes still hold open. Linux only; 0 elsewhere. */
 export async function unlinkedUse(pids: readonly number[], folder: string): Promise<number> {
   const pauses = createPauses();
   const sizes = new Map<number, number>();

@@ -3,9 +3,9 @@ import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import { isWithin, placeOf, realPathOf, statusOf } from "./paths.ts";
 
-/** What replicas are shown of this host, under a sandbox, and what a launch may ask for beyond. */
+/** The paths of this host that sandboxed replicas see, and those that a launch may add. */
 export interface HostPaths {
-  /** What replicas see an own, empty folder as: nothing in it is shown but what `shown` or a launch names. */
+  /** Folders that replicas see as empty ones of their own, but for paths that `shown` or a launch names. */
   concealed: string[];
   /** The host user's home folder, as which replicas see their own; null where this host has none that can be used so. */
   home: string | null;
@@ -23,8 +23,8 @@ export interface HostPaths {
   /** Why a path is not seen from inside where `granted` was, or null when it is. */
   whyUnseen(path: string, granted: readonly string[]): string | null;
   /**
-   * What a command line names in concealed places and may have, with what it belongs to. Relative arguments are of `directory`; null: of
-   * the replica's own folder, where nothing of the host is.
+   * Paths in concealed places that a command line names and may see, each with the folder that it belongs to. Relative arguments are
+   * relative to `directory`; null: to the replica's own folder, which has nothing of the host.
    */
   namedBy(argv: readonly string[], directory: string | null): NamedPaths;
   /** The first of the arguments, by its position from 0, that names something of the host which is then not seen. */
@@ -61,10 +61,10 @@ export interface HostPathsOptions {
   allowedPaths: readonly string[] | null;
 }
 
-/** Folders of which replicas have their own. */
+/** Folders that replicas have of their own. */
 export const OWN_FOLDERS = ["/tmp", "/var/tmp"];
 const HOMES = ["/home", "/root", "/Users"];
-/** Of the system, or with what makes the system run programs. */
+/** Folders of the system, or with files that make the system run programs. */
 const SYSTEM = [
   "/bin",
   "/boot",
@@ -84,7 +84,7 @@ const SYSTEM = [
 const TOOLCHAIN_IN_HOME = [".local/lib", ".local/pipx", ".local/share/pipx", ".local/share/uv", ".rustup"];
 /** Folders in a home whose `bin` is shown, but not the rest of them. */
 const MIXED = ["", ".local", ".local/share", ".config", ".cargo"];
-/** What makes a folder the root of a project. */
+/** Files that make a folder the root of a project. */
 const PROJECT_MARKS = ["package.json", "pyproject.toml", "pyvenv.cfg", ".git"];
 /** How many of the paths in a command line name programs: the command, and the script that it may be given. */
 const PROGRAMS = 2;
@@ -115,7 +115,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
 
   /** Why no launch may name it, or null. */
   const whyProtected = (path: string, write: boolean): string | null => {
-    // What is shown has those hidden in it; what is written to would show them again.
+    // A shown folder hides those within it; a writable one would show them again.
     const touches = (other: string): boolean => isWithin(other, path) || (write && isWithin(path, other));
     if (ownFolders.some(touches)) return "Toolyard's data is there";
     if (hidden.some(touches)) return "replicas must not see what is there";
@@ -135,7 +135,7 @@ export function createHostPaths(options: HostPathsOptions): HostPaths {
   /** Whether something in the folder is hidden where it is, and would be seen were the folder mounted elsewhere. */
   const holdsHidden = (folder: string): boolean =>
     isSystem(folder) || [...ownFolders, ...hidden, ...unseen].some((path) => isWithin(folder, path));
-  /** A link is mounted as what it leads to. */
+  /** Links are mounted as their targets. */
   const mayShow = (path: string): boolean => {
     const real = realPathOf(path);
     if (whyProtected(path, false) !== null) return false;
@@ -251,7 +251,7 @@ function linksIn(path: string): string[] {
   return [...new Set(links)];
 }
 
-/** What has to be seen of a home folder for the programs in one folder of PATH to run. */
+/** The parts of a home folder that the programs in one folder of PATH need. */
 function toolchainOf(folder: string, home: string | null): string[] {
   const parent = dirname(folder);
   const isPart = /\/(?:bin|shims)$/.test(folder) && home !== null && isWithin(home, folder);

@@ -1,6 +1,6 @@
 import { execCommand } from "@toolyard/bridge/child/handover.ts";
 
-/** A command line with all that it is started with. Programs that only prepare another are put before it. */
+/** A command line, its environment and inherited descriptors. Programs that only prepare another are put before it. */
 export interface Invocation {
   /** The first is an absolute path. */
   argv: string[];

@@ -16,18 +16,18 @@ import { placeOf, statusOf } from "./paths.ts";
 import type { ReplicaStorage } from "./replica-storage.ts";
 import { allowanceOf } from "./resources.ts";
 
-/** What to spawn for a replica, checked: it fails only for reasons that nobody could know before. */
+/** The checked plan for spawning a replica: it fails only for reasons that could not be known before. */
 export interface LaunchPlan extends Invocation {
   workingDirectory: string;
   /** The launch's, without symbolic links; empty where nothing is kept from replicas. */
   writablePaths: string[];
-  /** What of the host it was shown because the launch names it. */
+  /** Paths of the host that it sees because the launch names them. */
   granted: string[];
 }
 
 export interface LaunchPlanner {
   /**
-   * The replica's folders must be there already. `logKey` marks its bridge's lines. `socket` is the descriptor of what its bridge, where it has one, listens on.
+   * The replica's folders must be there already. `logKey` marks its bridge's lines. `socket` is the descriptor that its bridge, if it has one, listens on.
    * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run, in a sentence a person can act on.
    */
   plan(spec: ReplicaSpec, paths: ReplicaPaths, logKey: string, socket: number | null): LaunchPlan;

@@ -8,8 +8,8 @@ import type { ReplicaSpec } from "../runtime.ts";
 import type { ReplicaPaths } from "./replica-records.ts";
 
 /**
- * What a bridge will listen on: bound and listening before its process exists, so that nobody else can be there first, and
- * inherited by it, so that it lives as long as the bridge does, whatever becomes of this process.
+ * The socket of a bridge. It is bound and listens before the bridge's process exists, so that nobody else can take its address, and the
+ * bridge inherits it, so that it outlives this process.
  */
 export interface ListeningSocket extends Disposable {
   url: string;

@@ -32,7 +32,7 @@ export interface LogFile {
   observe(now: number): number;
   /** The last `last` lines, oldest first, of what rotation would keep; an unfinished last line counts. */
   readLast(last: number): RawLine[];
-  /** Lines from `position` on, at most about 128 KiB of them, and where to go on. An unfinished last line only when `final`. */
+  /** Some lines from `position` on, and the position of the next. An unfinished last line only when `final`. */
   readFrom(position: number, final: boolean): { lines: RawLine[]; next: number };
   /** Where the next byte goes. */
   end(): number;
@@ -80,7 +80,7 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
       if (from > 0) kept = kept.subarray(kept.indexOf(NEWLINE) + 1);
       writeFileSync(olderPath, kept, { mode: 0o600 });
       olderBytes = kept.length;
-      // What came meanwhile, unless it floods in. What comes between the last look and the truncation is lost: microseconds.
+      // Output that came meanwhile, unless it floods in. Output of the microseconds between the last read and the truncation is lost.
       while (olderBytes < 2 * maxBytes) {
         const added = readFully(source, size, Math.min(fstatSync(source).size - size, maxBytes));
         if (added.length === 0) break;

@@ -13,12 +13,12 @@ export interface Orphan {
   ownerId: string | null;
 }
 
-/** How the system shows what a process has open and nobody can open any more. */
+/** The mark of the system for an open file that has been deleted. */
 const DELETED = " (deleted)";
 
 /**
- * The replicas that were this folder's, or that `elsewhere` tells of (records that came here from another folder), and that nobody has any more: a
- * backup took the place of their DATA_DIR, or it was moved to another file system. Those of a folder that is still somewhere are its own.
+ * Replicas of this folder, or of the records in `elsewhere` (which came here from another folder), that no Toolyard owns any more: a backup
+ * took the place of their DATA_DIR, or it was moved to another file system. Replicas whose folder still exists are that folder's.
  * Empty where the host has no /proc.
  * @param root The folder that has one folder for each replica, without symbolic links.
  */

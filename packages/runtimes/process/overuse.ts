@@ -17,22 +17,22 @@ const MEASURE_AGAIN_MS = 60_000;
 
 /** Says when a replica uses more than it may. Each answer is a clause that goes on from "it", or null. */
 export interface Overuse {
-  /** `bytes`: what it printed since the last look. `replica`: what stands for it as long as it runs. */
+  /** @param replica Its identity while it runs @param bytes Printed since the last call */
   ofOutput(replica: object, bytes: number, now: number): string | null;
   ofMemoryAndProcesses(record: ReplicaRecord, pids: number[]): string | null;
-  /** What the kernel ended it, or one of its processes, for before a look at its use. */
+  /** Why the kernel ended it or one of its processes before its use was measured. */
   ofMemoryAlready(record: ReplicaRecord): string | null;
   /** Whether it is time to measure the disk. To be asked often. */
   isDiskDue(now: number): boolean;
-  /** `folders`: what it alone writes to; `pids`: its processes. */
+  /** @param folders Those that it alone writes to @param pids Of its processes */
   ofDisk(record: ReplicaRecord, folders: readonly string[], pids: readonly number[]): Promise<string | null>;
-  /** `folder`: what all replicas of a user write to. */
+  /** @param folder The one that all replicas of a user write to */
   ofCache(folder: string): Promise<string | null>;
 }
 
 export function createOveruse(options: { root: string; table: ProcessTable; cgroups: Cgroups }): Overuse {
   const { root, table, cgroups } = options;
-  /** Of each replica that prints: what it printed since when. */
+  /** For each replica that prints, its bytes of output since a time. */
   const seconds = new WeakMap<object, { since: number; bytes: number }>();
   let measured: { at: number; bytes: number; files: number } | null = null;
 
@@ -61,7 +61,7 @@ export function createOveruse(options: { root: string; table: ProcessTable; cgro
       const { bavail, bsize, ffree: files } = statfsSync(root);
       const bytes = bavail * bsize;
       if (measured) {
-        // What others free again does not hide what a replica takes.
+        // Space that others free must not hide the use of a replica.
         measured.bytes = Math.max(measured.bytes, bytes);
         measured.files = Math.max(measured.files, files);
         const isLess = measured.bytes - bytes >= FREE_SPACE_STEP || measured.files - files >= FREE_FILES_STEP;

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { outputsOf } from "./orphans.ts";
 import { readRecords, recordPaths, type ReplicaRecord } from "./replica-records.ts";
 
-/** What a DATA_DIR's replicas are known by, and the folder for which that was made. */
+/** The name by which a DATA_DIR's replicas are known, and the folder that it was made for. */
 const claim = z.object({ ownerId: z.string().regex(/^[A-Za-z0-9-]+$/), folder: z.string() });
 
 /**

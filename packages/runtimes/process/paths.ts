@@ -3,7 +3,7 @@ import type { Stats } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
-/** What is at a path; null where nothing is, or nothing that can be looked at: others' folders, mounts whose server is gone. */
+/** The status of a path; null when it does not exist or cannot be read, as in others' folders or mounts whose server is gone. */
 export function statusOf(path: string): Stats | null {
   return unlessUnseen(() => statSync(path));
 }

@@ -20,7 +20,7 @@ export interface Prlimit {
 
 /**
  * Limits by `prlimit`: open files, processes, no core files, and ceilings on each process's memory and each file's size
- * that stop a sudden burst. What the replica uses as a whole is watched by the runtime.
+ * that stop a sudden burst. The runtime watches the use of the replica as a whole.
  */
 export function createPrlimit(hostEnv: Record<string, string | undefined>): Prlimit {
   const program = findOnPath("prlimit", hostEnv["PATH"] ?? "");

@@ -17,7 +17,7 @@ export interface ProcessEntry {
   startedAt: number;
 }
 
-/** What runs on this host. Zombies count as gone. */
+/** The processes of this host. Zombies count as gone. */
 export interface ProcessTable {
   /** Those of `pids` that run. */
   find(pids: number[]): Map<number, ProcessEntry>;
@@ -33,14 +33,14 @@ export function createProcessTable(): ProcessTable {
   return bootId === undefined ? createPsProcessTable() : createProcfsProcessTable(bootId);
 }
 
-/** What reading another process's files says when that process has just ended or is somebody else's. */
+/** Error codes for reading files of a process that has just ended or is somebody else's. */
 const GONE = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM", "ENOTDIR"]);
 
 function readOrNull(path: string): string | null {
   return unlessGone(() => readFileSync(path, "latin1"));
 }
 
-/** What `read` answers; null where the process is gone, or somebody else's. */
+/** The result of `read`; null when the process is gone or somebody else's. */
 export function unlessGone<Value>(read: () => Value): Value | null {
   try {
     return read();
@@ -59,7 +59,7 @@ function kibIn(text: string, line: RegExp): number {
   return [...text.matchAll(line)].reduce((sum, [, kib]) => sum + Number(kib), 0);
 }
 
-/** What processes keep in files that are in memory only (`man 2 memfd_create`), mapped or not, in bytes. */
+/** Bytes that processes keep in files in memory (`man 2 memfd_create`), mapped or not. */
 function memoryFilesOf(pids: number[]): number {
   const sizes = new Map<number, number>();
   for (const pid of pids) {

@@ -31,13 +31,13 @@ export interface Replica {
 
 export interface ReplicaCatalog {
   records: ReplicaRecords;
-  /** Resolves when what earlier processes left is known. To be awaited before anything else here. */
+  /** Resolves when the replicas of earlier processes are known. To be awaited before all other calls. */
   ready(): Promise<void>;
   get(name: string): Replica | undefined;
   isAlive(replica: Replica): boolean;
   /** Every replica that runs. */
   alive(): Replica[];
-  /** What its processes are known by. */
+  /** How its processes are recognized. */
   targetOf(replica: Replica): Target;
   /**
    * A path is judged, then mounted: in between, who can write to a folder that it is in could make a link of it.
@@ -51,11 +51,11 @@ export interface ReplicaCatalog {
   spawned(replica: Replica, pid: number): void;
   /** Waits for the exit status of one of our own that is gone, for as long as that can take. */
   exitStatus(replica: Replica): Promise<void>;
-  /** Notes the end, once; kills what it left; then tells the listeners. */
+  /** Notes the end, once; kills processes that are left; then tells the listeners. */
   ended(replica: Replica, exit: { exitCode: number | null; signal: string | null }): void;
   /** Forgets it and removes its folder. */
   remove(name: string): Promise<void>;
-  /** Removes its socket and its temporary files; what cannot be removed is left to `remove`. */
+  /** Removes its socket and its temporary files, as far as possible; `remove` removes the rest. */
   removeTemporary(name: string): Promise<void>;
   onExit(listener: (replica: Replica) => void): () => void;
   close(): Promise<void>;
@@ -325,7 +325,7 @@ export function createReplicaCatalog(options: {
     const replicaId = replicas.get(name)?.record.replicaId;
     replicas.delete(name);
     await records.remove(name);
-    // What it keeps over restarts goes with the last of its records.
+    // Its lasting storage goes with the last of its records.
     const isKept = [...replicas.values()].some(({ record }) => record.replicaId === replicaId);
     if (replicaId !== undefined && !isKept) await storage.remove(replicaId);
   };
@@ -420,7 +420,7 @@ export function createReplicaCatalog(options: {
   };
 }
 
-/** The last line that Toolyard itself wrote. Nothing of what the replica printed: records lie on disk, and it may hold secrets. */
+/** The last line that Toolyard itself wrote. The replica's own output may hold secrets, and records lie on disk. */
 function lastWords(log: ReplicaLog): string | null {
   const line = log.readLast(LINES_FOR_DETAIL).findLast(({ stream, text }) => stream === "SYSTEM" && text.trim() !== "");
   if (!line) return null;

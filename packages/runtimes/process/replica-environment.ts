@@ -1,6 +1,6 @@
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 
-/** What every replica gets of this host's environment. TMPDIR is its own. */
+/** Variables of this host that every replica gets. TMPDIR is its own. */
 const ALWAYS_PASSED = ["PATH", "HOME", "LANG", "TZ"];
 
 /** Default of REPLICA_ENV: what `npx`, `uvx` and TLS clients need to work where they work for this host's user. */

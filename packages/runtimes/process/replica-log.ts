@@ -6,7 +6,7 @@ import type { ReplicaLogLine } from "../runtime.ts";
 import { appendLine, createLogFile } from "./log-file.ts";
 import type { LogFile, RawLine } from "./log-file.ts";
 
-/** A line of a log on standard output that Toolyard wrote: its bridge, or the runtime. What else is printed there is a line as it is. */
+/** A line of a log on standard output that Toolyard wrote: its bridge, or the runtime. All other output is taken as it is. */
 const markedLine = z.object({
   at: z.number(),
   stream: z.enum(["STDOUT", "STDERR", "SYSTEM"]),
@@ -14,7 +14,7 @@ const markedLine = z.object({
   mark: z.string(),
 });
 
-/** What one replica printed, both streams, by time. */
+/** One replica's output on both streams, by time. */
 export interface ReplicaLog {
   /** To be called now and then: gives times to lines that have none, and rotates. @returns Bytes since the last time. */
   observe(now: number): number;

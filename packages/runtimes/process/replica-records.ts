@@ -18,11 +18,11 @@ const replicaRecord = z.object({
   deploymentId: z.string(),
   /** Whose deployment it is. */
   userId: z.string().default(""),
-  /** What of the host its launch may write to. */
+  /** Paths of the host that its launch may write to. */
   writablePaths: z.array(z.string()).default([]),
   /** Where it answers; "" where that was lost. */
   url: z.string().default(""),
-  /** Marks what in its log Toolyard wrote; of a replica from before there were marks, a new one that marks nothing yet. */
+  /** Marks the lines in its log that Toolyard wrote. A replica from before there were marks gets a new one. */
   logKey: z.string().default(() => randomUUID()),
   memoryMb: z.number().nullable(),
   processes: z.number().nullable().default(null),
@@ -51,7 +51,7 @@ export function wasSpawned(record: ReplicaRecord | undefined): record is Spawned
   return record !== undefined && record.pid !== null && record.startToken !== null && record.startedAt !== null;
 }
 
-/** Names of what lies in a replica's folder. */
+/** Names of files in a replica's folder. */
 export interface ReplicaPaths {
   folder: string;
   record: string;
@@ -72,7 +72,7 @@ export interface ReplicaRecords {
   write(record: ReplicaRecord): void;
   /** Removes the replica's folder with all in it. */
   remove(name: string): Promise<void>;
-  /** Removes what its bridge listened on: of a replica that is gone. */
+  /** Removes the socket of the bridge of a replica that is gone. */
   removeSocket(name: string): void;
   /** Removes the replica's temporary files. */
   removeTemporary(name: string): Promise<void>;

@@ -15,8 +15,8 @@ interface Kept {
 }
 
 /**
- * Home folders and package caches, outside of replicas' own folders because they outlive a process. What one user's
- * replicas fetch is never read by another user's: a cache holds programs. uv locks its cache; npm (before 11.6) does not
+ * Home folders and package caches, outside of replicas' own folders because they outlive a process. Replicas of one user
+ * never read the cache of another user's: it holds programs. uv locks its cache; npm (before 11.6) does not
  * lock the folder that `npx` installs into, so each replica has its own, and those of one user share only npm's store of
  * packages, which is addressed by content.
  */
@@ -32,7 +32,7 @@ export interface ReplicaStorage {
 }
 
 export function createReplicaStorage(options: {
-  /** Where homes are: what servers keep there is data. Absolute path. */
+  /** The folder of homes, where servers keep data. Absolute path. */
   homes: string;
   /** Where the caches are: their contents can be fetched again. Absolute path. */
   caches: string;

@@ -1,7 +1,7 @@
 import { LIMITS } from "@toolyard/launch/limits.ts";
 import type { ReplicaSpec } from "../runtime.ts";
 
-/** What one replica may use, all of it said. */
+/** The resources that one replica may use, complete. */
 export interface Allowance {
   cpus: number | null;
   memoryMb: number;
@@ -10,7 +10,7 @@ export interface Allowance {
   diskMb: number;
 }
 
-/** Where a launch does not say. */
+/** For limits that a launch leaves out. */
 const DEFAULT_ALLOWANCE = {
   memoryMb: LIMITS.resources.memoryMb.whenNull,
   processes: LIMITS.resources.processes.whenNull,

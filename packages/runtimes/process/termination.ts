@@ -20,12 +20,12 @@ export interface Terminator {
   /**
    * SIGTERM to all, SIGKILL to what is left at `deadline()` (epoch ms, asked again and again: it may move), and no return before all
    * are verified gone.
-   * @throws ToolyardError TIMEOUT when something does not even go by SIGKILL.
+   * @throws ToolyardError TIMEOUT when a process survives SIGKILL
    */
   terminate(target: Target, deadline: () => number): Promise<void>;
 }
 
-/** The sandbox's own processes: they end with what they hold, and the outer one at the first signal. */
+/** The sandbox's own processes: they end with their content, and the outer one at the first signal. */
 const SANDBOX_PROGRAM = "bwrap";
 const POLL_MS = 20;
 /** Between two looks at the whole process table; in between only the processes that are known are looked at. */
@@ -39,12 +39,12 @@ export function createTerminator(options: {
   killTimeoutMs: number;
 }): Terminator {
   const { table, cgroups, now, killTimeoutMs } = options;
-  /** Of replicas without a control group: what left its parent is found again by having been seen. */
+  /** Of replicas without a control group: processes that left their parent are recognized because they were seen before. */
   const seen = new Map<string, ProcessEntry[]>();
 
   const membersOf = async (target: Target): Promise<ProcessEntry[]> => {
     const inGroup = cgroups.members(target.cgroups);
-    // Who moved this process in there does not get it killed.
+    // This process must not be killed, even if somebody moved it into the group.
     if (inGroup !== null && !inGroup.includes(process.pid)) return [...table.find(inGroup).values()];
     const members = relativesOf(target, await table.scan());
     if (members.length > 0) seen.set(target.name, members);
@@ -107,7 +107,7 @@ export function createTerminator(options: {
     seen.delete(target.name);
   };
 
-  /** SIGKILL until two looks in a row find nothing: what was being forked during one is there at the next. */
+  /** SIGKILL until two looks in a row find nothing: a process that is forked during one is seen at the next. */
   const kill = async (target: Target, members: ProcessEntry[]): Promise<void> => {
     const giveUpAt = now() + killTimeoutMs;
     let known = members;

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { promisify } from "node:util";
 import { systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 
-/** What `rm` of Node ends with on folders that a replica made so deep or so closed that it cannot get at what is in them. */
+/** Error codes of Node's `rm` for folders that a replica made too deep or closed. */
 const OBSTACLES = new Set(["ENAMETOOLONG", "EACCES", "EPERM"]);
 
 /** Removes a folder with all that replicas left in it, as read-only folders, sockets, a great many files, folders without end. */

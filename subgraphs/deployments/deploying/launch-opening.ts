@@ -6,8 +6,9 @@ import type { Deployment } from "../deployment.ts";
 import { readable, type DeployedLaunch } from "./deployed-launch.ts";
 
 /**
- * What a replica runs: secrets opened, configuration put in. Null for a remote launch, which runs nothing here. Never logged.
- * @throws ToolyardError where the launch cannot be read or a secret cannot be opened
+ * The launch that a replica runs, with secrets opened and configuration filled in. Null for a remote launch, which runs nothing here.
+ * Never logged.
+ * @throws ToolyardError when the launch cannot be read or a secret cannot be opened
  */
 export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
   const { escapes, options, ...launch } = readable(deployment.launch);
@@ -25,7 +26,7 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
 /** Threads of a server that is a Node program, and a little more. */
 const TASKS_A_SESSION = 16;
 
-/** What a replica may use: where the launch does not say how many processes and threads, sessions that have one each count. */
+/** A replica's resources. Where the launch has no limit of processes and threads, it follows from the sessions that may run. */
 export function resourcesOf(launch: DeployedLaunch): ReplicaResources {
   const given = launch.options.resources ?? { cpus: null, memoryMb: null, processes: null, diskMb: null };
   if (launch.kind !== "stdio" || launch.sessions === "SHARED" || given.processes !== null) return given;
@@ -45,8 +46,8 @@ export function openHeaders(deployment: Deployment, sealer: Sealer): Record<stri
 }
 
 /**
- * All that is secret in what a deployment's server is given: sealed variables and headers, as they are and with their
- * configuration, and what of the configuration is not shown. `open` answers nothing for what it cannot open.
+ * All secrets that a deployment's server is given: sealed variables and headers, with placeholders and with their values, and the hidden
+ * parts of the configuration. Values that `open` cannot open are left out.
  */
 export function openSecrets(deployment: Deployment, open: (sealed: string, context: string) => string[]): string[] {
   const { launch, sealedConfiguration, toolVersionId, id } = deployment;
@@ -80,7 +81,7 @@ function secretsOfUrl(text: string): string[] {
   return [search.slice(1), ...searchParams.values(), ...segments];
 }
 
-/** Text and numbers of a value that are not in what is shown of it. */
+/** Texts and numbers of a value that its shown part does not have. */
 function hiddenLeaves(value: unknown, shown: unknown): string[] {
   if (typeof value === "string" || typeof value === "number") return shown == null ? [String(value)] : [];
   if (typeof value !== "object" || value === null) return [];
@@ -89,15 +90,15 @@ function hiddenLeaves(value: unknown, shown: unknown): string[] {
   return Object.entries(value).flatMap(([key, item]) => hiddenLeaves(item, shownItems[key]));
 }
 
-/** The URL of a remote server's MCP endpoint, opened; null for what runs here. Secret. */
+/** The URL of a remote server's MCP endpoint, opened; null for servers that run here. Secret. */
 export function openUrl({ launch, toolVersionId }: Deployment, sealer: Sealer): URL | null {
   if (launch.kind !== "remote") return null;
   return new URL(launch.secretUrl == null ? launch.url : sealer.open(launch.secretUrl, toolVersionId));
 }
 
 /**
- * Why what a server is sent cannot be opened, for everybody who may know of the deployment. The messages of JSON.parse and URL hold
- * what they could not read.
+ * Why a server's secrets cannot be opened, for everybody who may see the deployment. Messages of JSON.parse and URL are not for them:
+ * they quote the text that could not be read.
  */
 export function whyUnopened(error: unknown): string {
   return error instanceof ToolyardError ? error.message : "Its secrets were changed after they were sealed.";

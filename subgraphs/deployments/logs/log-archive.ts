@@ -32,7 +32,7 @@ export interface ArchivedLine extends ReplicaLogLine {
 export const MAX_LINES = 1_000;
 /** Of one process; in characters of JSON, the newest lines first. */
 const MAX_PROCESS_CHARACTERS = 1_048_576;
-/** One that ends again and again takes nobody else's place. */
+/** A replica that ends again and again must not take the place of others. */
 const MAX_DEPLOYMENT_BYTES = 16 * 1_048_576;
 const MAX_DEPLOYMENT_PROCESSES = 64;
 const MAX_BYTES = 256 * 1_048_576;
@@ -48,7 +48,7 @@ interface ArchivedFile {
   path: string;
   name: string;
   replicaId: string;
-  /** When it was kept: nothing in it is younger. */
+  /** When it was kept: all of its lines are older. */
   at: number;
   bytes: number;
 }

@@ -12,8 +12,8 @@ import { MAX_LINES, type ArchivedLine, type LogArchive } from "./log-archive.ts"
 import { createLogMerge } from "./log-merge.ts";
 
 /**
- * What replicas print, and what those that ended did. It may hold users' data: only for those who may inspect the deployment. Known secrets are hidden: a bridge
- * does so before it writes, but a server that speaks HTTP itself writes to its files directly.
+ * The output of replicas, running and ended. It may hold users' data, so only callers who may inspect the deployment see it. Known secrets
+ * are hidden here: a bridge hides them before it writes, but a server that speaks HTTP itself writes to its files directly.
  */
 export interface LogService {
   last(

@@ -6,7 +6,7 @@ import type { LastStopped, Place, RouteStore } from "./route-store.ts";
 import type { Route } from "@toolyard/routes";
 import { ownKey, ownRoute, sharedKey, sharedRoute, type RouteSecrets } from "./route-table.ts";
 
-/** Some of the table as of now: these routes are so, and those keys have none. */
+/** A part of the current table: its routes, and keys without a route. */
 export interface TablePart {
   routes: Route[];
   removed: string[];
@@ -18,9 +18,9 @@ export interface RouteBuilder {
   build(places: readonly Place[], deploymentIds: readonly string[], floor: string): Promise<TablePart>;
   /** Every route, in parts. */
   buildAll(floor: string): AsyncGenerator<Route[]>;
-  /** From which deployment on the table tells of what was stopped: what stopped before is unknown to it. */
+  /** The first deployment whose stop the table tells of; it does not know of earlier ones. */
   floor(): Promise<string>;
-  /** Places that moved between the table and what is unknown to it. */
+  /** Places that entered or left the range of stopped deployments that the table knows. */
   placesBetween(floor: string, other: string): AsyncGenerator<Place[]>;
 }
 

@@ -39,8 +39,8 @@ export function createRouteFeed(options: {
   sessionKey: string;
 }): RouteFeed {
   const { builder, log, tail, sessionKey } = options;
-  // Another version may make other routes of the same rows, and a restored backup has other events: what another process gave
-  // out is no place to go on from.
+  // Another version may make other routes of the same rows, and a restored backup has other events: a position from
+  // another process cannot be continued.
   const process = newId();
 
   const tableOf = (

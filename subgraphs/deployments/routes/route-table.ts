@@ -32,8 +32,8 @@ export function ownRoute(record: DeploymentRecord, secrets: RouteSecrets): Route
 }
 
 /**
- * The route of a tool in an environment: of the deployment that has it; while that serves nothing, of one that waits for it, so that
- * the reason is the newest. Where nothing is to run, `stopped` is what a proxy can say it of. Null where there is nothing to say.
+ * The route of a tool in an environment. It leads to the active deployment or, while that serves nothing, to one that waits to replace it,
+ * so that the reason is the newest. Where nothing is to run, it names `stopped`; null when there is no such deployment.
  */
 export function sharedRoute(
   place: Place,

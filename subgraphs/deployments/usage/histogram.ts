@@ -9,7 +9,7 @@ export const RELATIVE_ERROR = 0.01;
 
 const GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR);
 const LOG_GAMMA = Math.log(GAMMA);
-/** Shorter than anything that is measured; what is below counts as this. */
+/** Shorter than any measured duration; shorter ones count as this. */
 const SHORTEST_MS = 0.01;
 
 /** Adds one duration to `histogram`, in place. */

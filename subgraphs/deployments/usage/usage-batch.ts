@@ -49,7 +49,7 @@ export async function parseBatch(given: unknown, listed: ListedNames): Promise<{
   return { id, calls };
 }
 
-/** A list of the server's tools is worth more than what it answers: some have a result for whatever they are asked. */
+/** A list of the server's tools is better evidence than a result: some servers have a result for any name. */
 function evidenceOf(call: z.output<typeof usageCall>, listed: ListedNames): NameEvidence {
   const { deploymentId, mcpTool, mcpToolKnown, statusCode, mcpFailure } = call;
   if (mcpTool === null) return "NONE";

@@ -7,8 +7,8 @@ import { DAY_MS } from "./usage-window.ts";
 /** The name under which calls of all other MCP tools are counted. */
 export const OTHER_TOOLS = "other";
 /**
- * Names of MCP tools that are counted by themselves for a deployment in a day (UTC), by what says that there is such a tool: a flood of one
- * sort leaves room for the better ones.
+ * How many names of MCP tools are counted by themselves for a deployment in a day (UTC), by the evidence that the tool exists: a flood of
+ * names with weak evidence leaves room for others.
  */
 export const MAX_NAMES: Record<NameEvidence, number> = {
   LISTED: 4_000,
@@ -37,8 +37,8 @@ interface DayName {
 }
 
 /**
- * By what name each call is counted. What callers write is counted by itself only where the server is known to have such a tool, and only so
- * many of them for each deployment and day, whatever servers say. The buckets of today and yesterday remember what was known.
+ * Decides by which name each call is counted. A name from a caller is counted by itself only when the server is known to have such a tool,
+ * up to a limit for each deployment and day. The buckets of today and yesterday remember the known names.
  */
 export async function countedNames(
   manager: EntityManager,

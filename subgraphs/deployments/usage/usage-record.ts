@@ -1,7 +1,7 @@
 import type { SparseHistogram } from "./histogram.ts";
 
 const MAX_TEXT = 255;
-/** Of what callers write: cut, and such that it is the same text wherever it has been. SQLite ends text at U+0000. */
+/** A text of a caller, cut, in a form that every store keeps unchanged. SQLite ends text at U+0000. */
 export const keptText = (text: string): string => text.slice(0, MAX_TEXT).replaceAll("\0", "\uFFFD").toWellFormed();
 
 /** One call through a proxy. */
@@ -24,8 +24,8 @@ export interface UsageRecord {
 }
 
 /**
- * What says that the server has the MCP tool, the name of which is whatever the caller wrote: the list that it gives Toolyard's probes, one that a
- * proxy saw go to a caller, or that it answered this call where no whole list is known.
+ * The evidence that the server has the MCP tool that a caller named: the server's list to Toolyard's probes, a list that a proxy saw go to a
+ * caller, or a result of this call where no complete list is known.
  */
 export type NameEvidence = "LISTED" | "LISTED_TO_CALLER" | "ANSWERED" | "NONE";
 

@@ -10,8 +10,8 @@ export interface UsageSubjects {
 /** Calls through proxies: each for itself for a while, and summed up in buckets. */
 export interface UsageStore {
   /**
-   * Records a batch and adds it to its buckets, once for each batch id. Answers whether it was new. The cost is that of the batch,
-   * whatever is stored; others have their turns meanwhile.
+   * Records a batch and adds it to its buckets, once for each batch id. Answers whether it was new. The cost depends on
+   * the batch alone. Yields to the event loop in between.
    */
   record(batchId: string, calls: readonly ReportedCall[], at: number): Promise<boolean>;
   /** Buckets of one resolution that begin at `from` or later, in parts of a bounded size with turns of the event loop between them. */

@@ -8,7 +8,7 @@ import { CLOSE, OPEN, snippetOf } from "./snippet.ts";
 
 /** How much more a match in the title counts than one in the text. */
 const TITLE_WEIGHT = 8;
-/** SQLite's highest code point in UTF-8 order: what begins with a prefix lies between the prefix and it with this added. */
+/** SQLite's highest code point in UTF-8 order: texts with a prefix lie between the prefix, and the prefix followed by this. */
 const LAST_CHARACTER = "\u{10ffff}";
 
 /**

@@ -10,8 +10,8 @@ import type { DocumentJobs } from "./document-jobs.ts";
 import { readText } from "./passages.ts";
 
 /**
- * The rowids of `document_passages`: the text's id, and in this many low bits the passage's place in it. The title is the first, and
- * MAX_CONTENT_BYTES have some 2,600.
+ * The rowids of `document_passages`: the text's id, and in this many low bits the passage's place in it. The title is the first.
+ * The bits are enough for MAX_CONTENT_BYTES.
  */
 export const PASSAGE_BITS = 13;
 
@@ -89,7 +89,7 @@ export function createDocumentWriter(
     run("DELETE FROM document_index WHERE rowid = ?", id);
     const first = id * 2 ** PASSAGE_BITS;
     run("DELETE FROM document_passages WHERE rowid BETWEEN ? AND ?", first, first + 2 ** PASSAGE_BITS - 1);
-    // A full-text table that keeps no content of its own must be told what it forgets (SQLite FTS5, section 4.4.3).
+    // Deleting from a full-text table without content of its own takes the deleted text (SQLite FTS5, section 4.4.3).
     run("INSERT INTO document_words (document_words, rowid, title, text) VALUES ('delete', ?, ?, ?)", id, title, text);
     run("DELETE FROM unindexed_texts WHERE id = ?", id);
     run("DELETE FROM document_texts WHERE id = ?", id);

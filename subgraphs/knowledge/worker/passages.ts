@@ -21,13 +21,13 @@ const STEP = 2_000;
 const OVERLAP_WORDS = 2 * MAX_PHRASE_WORDS;
 /** Characters between two words: of more white space or signs only the beginning is kept. */
 const MAX_SIGNS = 16;
-/** A query has at most 1,000 characters, so no phrase of it is longer than this in the text that is kept. */
+/** Queries are bounded, so no phrase of one is longer than this in the text that is kept. */
 const MAX_OVERLAP = 2_500;
 /** Occurrences of a word that count for the rank of a document. BM25 gives further ones next to nothing. */
 const MAX_OCCURRENCES = 16;
 
 export interface ReadText {
-  /** Each word of the text, as often as it counts: what ranking costs does not grow with a document that repeats itself. */
+  /** Each word of the text, as often as it counts: repetitions do not raise the cost of ranking. */
   ranked: string;
   /**
    * The text in pieces of bounded length. Each begins with a word, and goes on into the next by as much as a phrase may be long: each

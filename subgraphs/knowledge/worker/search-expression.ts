@@ -5,7 +5,7 @@ import { MAX_PHRASE_WORDS, wordsOf } from "./passages.ts";
 export interface SearchExpression {
   /** For `document_index`: the words. It decides the rank. */
   words: string;
-  /** For `document_passages`: what a document must have, each in some passage. */
+  /** For `document_passages`: expressions that must each match some passage of a document. */
   phrases: string[];
   /** No document may have all of one of these. */
   excludedPhrases: string[][];
@@ -13,7 +13,7 @@ export interface SearchExpression {
   prefixes: string[];
   /** Beginnings that none may have. */
   excludedPrefixes: string[];
-  /** For `document_passages`: the best passage has all that is looked for, a good one has some. */
+  /** For `document_passages`: the best passage matches the whole query, a good one a part of it. */
   wholePassage: string;
   anyPassage: string;
 }
@@ -46,7 +46,7 @@ export function toSearchExpression(
 
   const plain = terms.flatMap((term) => (isOpen(term) ? wordsOf(term.text).slice(0, -1) : wordsOf(term.text)));
   const groups = terms.filter(isOpen).map((term) => beginning("", lastWordOf(term.text)));
-  // Side by side is AND, where what holds no word for FTS5 counts as nothing; AND itself would find nothing then.
+  // Terms side by side are joined by AND, and those without a word for FTS5 are ignored; an explicit AND would find nothing then.
   const wanted = [...(plain.length === 0 ? [] : [`(${plain.map(quoted).join(" ")})`]), ...groups].join(" AND ");
   const unwanted = excluded.filter((term) => isWord(term) && !isOpen(term)).map((term) => quoted(term.text));
   const passages = [...new Set(terms.flatMap(phrasesOf))];
