@@ -13,6 +13,7 @@ import type { Prober } from "./probe.ts";
 import { createQuietProbes } from "./quiet-probes.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
 import type { Reap } from "./reaper.ts";
+import { createReplicaJobs } from "./replica-jobs.ts";
 import { createReplicaWork } from "./replica-work.ts";
 import { saveSettled } from "./settle.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
@@ -58,16 +59,8 @@ export interface ReconcilerOptions {
   graceMs?: number;
 }
 
-interface Job {
-  kind: Action["type"];
-  abort: AbortController;
-  done: Promise<void>;
-}
-
 /** A user who asks for a check waits for it. */
 const CHECK_SECONDS = 20;
-/** Actions that do not wait for the work under way, but end it. */
-const ENDS_OTHERS: readonly Action["type"][] = ["stop", "reset", "reap"];
 const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 /** The bridge itself takes up to 10 s for running calls and a little more to end its children. */
 const GRACE_MS = 13_000;
@@ -108,8 +101,18 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     isGone: census.isGone,
   });
 
-  /** The work under way, by replica; one piece at a time. */
-  const jobs = new Map<string, Job>();
+  const jobs = createReplicaJobs({
+    work,
+    changes,
+    logger,
+    probed: known.probed,
+    ended(action, { handle, deploymentId }, outcome) {
+      if (handle && (action.type === "reap" || action.type === "stop")) census.forget(handle);
+      // Failed work is left to the next sweep: tried again at once, it would most likely fail again, and again.
+      if (outcome === "CHANGED") wake(deploymentId);
+      if (outcome === "UNCHANGED") lookAgain(deploymentId);
+    },
+  });
   const looking = new Map<string, { again: boolean; done: Promise<void> }>();
   const timers = new Map<string, NodeJS.Timeout>();
   let sweeping: Promise<void> | null = null;
@@ -177,7 +180,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   function isUnderWay(action: Action, { replicas }: DeploymentRecord): boolean {
     if (!("replicaId" in action)) return false;
     if (replicas.find((replica) => replica.id === action.replicaId)?.hostId !== hostId) return true;
-    return jobs.has(action.replicaId) && !ENDS_OTHERS.includes(action.type);
+    return jobs.awaits(action);
   }
 
   async function perform(action: Action, record: DeploymentRecord): Promise<void> {
@@ -192,88 +195,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         return createMissing(deployment, action.ordinal);
       default: {
         const replica = record.replicas.find(({ id }) => id === action.replicaId);
-        if (replica && replica.hostId === hostId) begin(action, record, replica);
+        if (replica && replica.hostId === hostId) jobs.begin(action, record, replica);
       }
-    }
-  }
-
-  /** Begins a piece of work on a replica, unless one is under way. A stop aborts the work under way, and goes after it. */
-  function begin(
-    action: Exclude<Action, { type: "mark" | "shift" | "create" }>,
-    record: DeploymentRecord,
-    replica: Replica,
-  ): void {
-    const running = jobs.get(replica.id);
-    if (running) {
-      if (ENDS_OTHERS.includes(action.type)) {
-        if (running.kind !== "stop") running.abort.abort();
-        else if (action.type === "stop" && action.then === "REMOVE") void overrule(replica, action.reason);
-      }
-      return;
-    }
-    const abort = new AbortController();
-    const run = async (): Promise<void> => {
-      let failed = false;
-      let changed = true;
-      try {
-        changed = await doWork(action, record, replica, abort.signal);
-      } catch (error) {
-        failed = !abort.signal.aborted;
-        if (failed)
-          logger.error(
-            { err: error, deployment: deployment(record), action: action.type },
-            "work on a replica failed; it is tried again",
-          );
-      } finally {
-        jobs.delete(replica.id);
-        if (replica.handle && (action.type === "reap" || action.type === "stop")) census.forget(replica.handle);
-        // Failed work is left to the next sweep: tried again at once, it would most likely fail again, and again.
-        if (!failed && changed) wake(replica.deploymentId);
-        if (!failed && !changed) lookAgain(replica.deploymentId);
-      }
-    };
-    // Set before it runs: the work's own changes may wake this deployment.
-    const job: Job = { kind: action.type, abort, done: Promise.resolve() };
-    jobs.set(replica.id, job);
-    job.done = run();
-  }
-
-  async function overrule({ deploymentId, id: replicaId }: Replica, reason: string): Promise<void> {
-    try {
-      await changes.apply({ deploymentId, replicaId, event: { type: "stop", then: "REMOVE", reason } });
-    } catch (error) {
-      logger.error({ err: error, replica_id: replicaId }, "a stop could not be recorded; the next sweep tries again");
-    }
-  }
-
-  /** Whether anything has changed. */
-  async function doWork(
-    action: Exclude<Action, { type: "mark" | "shift" | "create" }>,
-    record: DeploymentRecord,
-    replica: Replica,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    switch (action.type) {
-      case "start":
-        await work.start(record, replica, signal);
-        return true;
-      case "await":
-        await work.awaitAnswer(record, replica, signal);
-        return true;
-      case "probe": {
-        const check = await work.probe(record, replica, signal);
-        if (check !== null) known.probed(replica, check.at);
-        return check === null;
-      }
-      case "reap":
-        await work.reap(record, replica);
-        return true;
-      case "stop":
-        await work.stop(record, replica, action.then, action.reason);
-        return true;
-      case "reset":
-        await work.reset(record, replica);
-        return true;
     }
   }
 
@@ -378,10 +301,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     async sweep() {
       await sweep();
       while (looking.size > 0 || jobs.size > 0)
-        await Promise.allSettled([
-          ...[...looking.values()].map(({ done }) => done),
-          ...[...jobs.values()].map(({ done }) => done),
-        ]);
+        await Promise.allSettled([...[...looking.values()].map(({ done }) => done), jobs.settled()]);
       await quietProbes.flush();
     },
     async close({ stopReplicas }) {
@@ -392,8 +312,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       timers.clear();
       await sweeping;
       await Promise.allSettled([...looking.values()].map(({ done }) => done));
-      for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "reap") abort.abort();
-      await Promise.allSettled([...jobs.values()].map(({ done }) => done));
+      jobs.abort();
+      await jobs.settled();
       await quietProbes.flush();
       await census.settled();
       if (stopReplicas)
@@ -404,8 +324,4 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
 function desiredOf(deployment: Deployment): DesiredDeployment {
   return { ...deployment, probeIntervalMs: deployment.launch.options.health.intervalSeconds * 1_000 };
-}
-
-function deployment({ deployment: { name } }: DeploymentRecord): string {
-  return name;
 }
