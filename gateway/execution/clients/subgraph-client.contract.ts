@@ -191,6 +191,8 @@ export function subgraphClientContract(open: (subgraph: Subgraph) => Promise<Ope
 
       test("sends a mutation once", async () => {
         expect(await dataOf("mutation { add }", { isMutation: true })).toEqual({ add: 1 });
+        // Another of it would have come before this one.
+        await dataOf("{ caller }");
         expect(behaviour.mutations).toBe(1);
       });
 
