@@ -25,6 +25,8 @@ import { checkHealth, type HealthReport } from "./observability/health.ts";
 import { createGraphiqlPage } from "./http/explorer.ts";
 import { createGatewayServer, type GatewayServer } from "./http/http-server.ts";
 import type { ForeignAuthenticator } from "./identity/jwks-authentication.ts";
+import { operationsOf } from "./rest/rest-api.ts";
+import { restRoutes } from "./rest/routes/index.ts";
 import { createLiveGraph } from "./supergraph/live-graph.ts";
 import { createGatewayMetrics } from "./observability/metrics.ts";
 import { createOperationGate, type GatewayContext } from "./admission/operation-gate.ts";
@@ -98,6 +100,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
   });
+  const ownOperations = operationsOf(restRoutes);
   const { subgraphsKnowCallers = true } = options;
   const { executor: answering, shadowShare } = config;
   const other = ENGINES.find((engine) => engine !== answering) ?? answering;
@@ -110,7 +113,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     limits: protection.operations,
     introspection: config.introspection,
-    isKnown: protection.safelist ? (query) => persisted.isListed(query) : undefined,
+    isKnown: protection.safelist ? (query) => persisted.isListed(query) || ownOperations.has(query) : undefined,
     timeoutMs: protection.timeoutMs,
     subgraphsKnowCallers,
     engines,
@@ -232,6 +235,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         config,
         prefix: prefixOf(config.publicUrl),
         gate,
+        apiSchema: () => live.current.executor.apiSchema,
         protocols,
         persisted,
         page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,

@@ -5,20 +5,23 @@ import { createBodyBudget } from "./body-budget.ts";
 import type { RouteExchange } from "./direct-routes.ts";
 import { HttpRefusal } from "./problem.ts";
 
-/** Reads bodies for direct routes: whole, as JSON, and no more of them than there is memory for. */
+/** The part of a request that reading its body takes. */
+export type BodyExchange = Pick<RouteExchange, "request" | "response" | "caller" | "headers">;
+
+/** Reads bodies for routes: whole, as JSON, and no more of them than there is memory for. */
 export interface BodyReader {
   /** @throws HttpRefusal 415 unless the body is plain JSON */
-  requireJson(exchange: RouteExchange): void;
+  requireJson(exchange: BodyExchange): void;
   /** The body's value. Once the caller is known: anonymous ones may send less. @throws ToolyardError */
-  readJson(exchange: RouteExchange): Promise<unknown>;
+  readJson(exchange: BodyExchange): Promise<unknown>;
   /** Reads on, for a bounded time, so that the client sees the answer to a body that was refused. */
-  discard(exchange: RouteExchange): Promise<void>;
+  discard(exchange: BodyExchange): Promise<void>;
 }
 
 export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBodyBytes: number }): BodyReader {
   const { maxBodyBytes, maxAnonymousBodyBytes } = limits;
   const budget = createBodyBudget(maxBodyBytes);
-  const maxBytesOf = ({ caller }: RouteExchange) =>
+  const maxBytesOf = ({ caller }: BodyExchange) =>
     caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   return {

@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { FastifyInstance } from "fastify";
+import type { GraphQLSchema } from "graphql";
 import type { JSONWebKeySet } from "jose";
 import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
 import type { GatewayConfig } from "../config.ts";
@@ -42,6 +43,8 @@ export interface RouteContext {
   contextOf(caller: Caller, request: IncomingMessage, requestId: string): GatewayContext;
   /** The gate for operations on the graph, for any caller. */
   gate: OperationGate;
+  /** The graph as clients see it just now. */
+  apiSchema: () => GraphQLSchema;
   persisted: PersistedOperations;
   protocols: Pick<SubscriptionProtocols, "handleUpgrade" | "handleOperation" | "handleStream">;
   /** Reads bodies of direct routes. */

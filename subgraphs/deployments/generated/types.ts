@@ -144,6 +144,8 @@ export type Deployment = {
   toolVersionId: Scalars['ID']['output'];
   /** The version that runs; null while tools does not answer. */
   toolVersion?: Maybe<ToolVersion>;
+  /** The number of the version that runs. */
+  versionNumber: Scalars['Int']['output'];
   /** The template it was deployed from, if any. */
   templateId?: Maybe<Scalars['ID']['output']>;
   /** The template it was deployed from, if any. */
@@ -1568,6 +1570,7 @@ export type DeploymentResolvers<ContextType = Context, ParentType extends Resolv
   tool?: Resolver<Maybe<ResolversTypes['Tool']>, ParentType, ContextType>;
   toolVersionId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
   toolVersion?: Resolver<Maybe<ResolversTypes['ToolVersion']>, ParentType, ContextType>;
+  versionNumber?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   templateId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
   template?: Resolver<Maybe<ResolversTypes['Template']>, ParentType, ContextType>;
   digest?: Resolver<ResolversTypes['String'], ParentType, ContextType>;

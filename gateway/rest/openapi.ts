@@ -1,0 +1,194 @@
+import { serviceErrors, type ErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
+import { z } from "zod";
+import type { Components } from "./answers.ts";
+import type { CompiledRoute, InputsByName } from "./compiled-route.ts";
+import type { InputNotes } from "./inputs.ts";
+import type { JsonSchema } from "./json-schema.ts";
+
+/** Refusals that any route may answer. */
+const EVERYWHERE = [
+  "BAD_USER_INPUT",
+  "FORBIDDEN",
+  "RATE_LIMITED",
+  "UNAUTHENTICATED",
+  "CAPACITY_EXHAUSTED",
+  "UPSTREAM_UNAVAILABLE",
+  "TIMEOUT",
+  "INTERNAL_SERVER_ERROR",
+] as const satisfies readonly ErrorCode[];
+
+const PROBLEM_TYPE = "application/problem+json";
+
+/** The routes as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1). @param server The address below which they are, "/" for this one */
+export function openApiOf(
+  routes: readonly CompiledRoute[],
+  { components, notes, server }: { components: Components; notes: InputNotes; server: string },
+): JsonSchema {
+  const schemas: Record<string, JsonSchema> = Object.fromEntries(components);
+
+  /** The schema of an input, whose shared parts become components. */
+  function inputSchema(schema: z.ZodType): JsonSchema {
+    const {
+      $schema: _dialect,
+      $defs = {},
+      ...own
+    } = z.toJSONSchema(schema, { io: "input", metadata: notes, unrepresentable: "any" }) as JsonSchema & {
+      $defs?: Record<string, JsonSchema>;
+    };
+    for (const [name, shared] of Object.entries($defs)) schemas[name] = inComponents(shared);
+    return inComponents(own);
+  }
+
+  const parametersOf = (inputs: InputsByName, place: "path" | "query") =>
+    [...inputs.values()].map(({ name, schema }) => {
+      const { description, ...own } = inputSchema(schema);
+      return {
+        name,
+        in: place,
+        required: place === "path" || !schema.safeParse(undefined).success,
+        ...(description !== undefined && { description }),
+        schema: own,
+      };
+    });
+
+  function operationOf({ route, inputs, schemas: parse, answer, isPage }: CompiledRoute): JsonSchema {
+    const takesVersion = route.version !== undefined && route.method !== "GET" && route.method !== "POST";
+    const codes: ErrorCode[] = [...EVERYWHERE];
+    if (route.path.includes("{") || parse.body) codes.push("NOT_FOUND");
+    if (route.method !== "GET") codes.push("CONFLICT", "PRECONDITION_FAILED");
+    if (parse.body) codes.push("PAYLOAD_TOO_LARGE");
+    const tag = { schema: { type: "string" } };
+    return {
+      tags: [route.tag],
+      summary: route.summary,
+      operationId: operationIdOf(route.operation),
+      ...(route.isOpen && { security: [{}, { bearer: [] }] }),
+      parameters: [
+        ...parametersOf(inputs.path, "path"),
+        ...parametersOf(inputs.query, "query"),
+        ...(takesVersion
+          ? [{ name: "If-Match", in: "header", description: "The ETag of what is to be changed.", ...tag }]
+          : []),
+        ...(route.version && route.method === "GET"
+          ? [{ name: "If-None-Match", in: "header", description: "The ETag of what is known already.", ...tag }]
+          : []),
+      ],
+      ...(parse.body && {
+        requestBody: { required: true, content: { "application/json": { schema: inputSchema(parse.body) } } },
+      }),
+      responses: {
+        [route.status]: {
+          description: route.summary,
+          ...(route.status !== 204 && {
+            content: { "application/json": { schema: isPage ? pageSchema(answer.schema) : answer.schema } },
+          }),
+          headers: {
+            ...(route.version && { ETag: { description: "The version.", ...tag } }),
+            ...(route.location !== undefined && { Location: { description: "The address of what was made.", ...tag } }),
+          },
+        },
+        ...(route.version && route.method === "GET" && { 304: { description: "It is what `If-None-Match` names." } }),
+        ...responsesOf(codes),
+      },
+    };
+  }
+
+  const paths: Record<string, Record<string, JsonSchema>> = {};
+  for (const compiled of routes)
+    (paths[compiled.route.path] ??= {})[compiled.route.method.toLowerCase()] = operationOf(compiled);
+
+  return {
+    openapi: "3.1.1",
+    info: {
+      title: "Toolyard",
+      version: "1.0.0",
+      description:
+        "REST for what the graph at /graphql does. Errors are problem+json (RFC 9457); names are in snake_case.",
+    },
+    servers: [{ url: server }],
+    security: [{ bearer: [] }],
+    tags: [...new Set(routes.map(({ route }) => route.tag))].map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: { ...schemas, Problem: problemSchema },
+      securitySchemes: {
+        bearer: { type: "http", scheme: "bearer", description: "An access token of a login, or an API key." },
+      },
+    },
+  };
+}
+
+const problemSchema: JsonSchema = {
+  type: "object",
+  description: "What is wrong (RFC 9457).",
+  properties: {
+    type: { type: "string" },
+    title: { type: "string" },
+    status: { type: "integer" },
+    detail: { type: "string", description: "What is wrong and what to do about it, for people." },
+    code: { type: "string", description: "The same for programs.", enum: Object.keys(serviceErrors) },
+    problems: {
+      type: "array",
+      description: "With BAD_USER_INPUT: each place of the input with what is wrong there.",
+      items: {
+        type: "object",
+        properties: { path: { type: "string" }, message: { type: "string" } },
+        required: ["path", "message"],
+      },
+    },
+    unmet: {
+      type: "array",
+      description: "With PRECONDITION_FAILED: what has to be true first.",
+      items: {
+        type: "object",
+        properties: { gate: { type: "string" }, reason: { type: "string" } },
+        required: ["gate", "reason"],
+      },
+    },
+    retry_after_seconds: { type: "number" },
+    request_id: { type: "string", description: "Under which the log has more." },
+  },
+  required: ["type", "title", "status", "detail", "code", "request_id"],
+};
+
+/** By status, with the meanings of the codes that have it. */
+function responsesOf(codes: readonly ErrorCode[]): Record<string, JsonSchema> {
+  const byStatus = Map.groupBy(codes, (code) => serviceErrors[code].status);
+  return Object.fromEntries(
+    [...byStatus].map(([status, all]) => [
+      status,
+      {
+        description: all.map((code) => `\`${code}\`: ${serviceErrors[code].meaning}`).join(" "),
+        content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } },
+      },
+    ]),
+  );
+}
+
+function pageSchema(schema: JsonSchema): JsonSchema {
+  const integer = { type: "integer" };
+  const page =
+    schema["type"] === "array"
+      ? {
+          type: "object",
+          properties: { items: schema, total: integer },
+          required: ["items", "total"],
+          additionalProperties: false,
+        }
+      : schema;
+  return {
+    ...page,
+    properties: { ...(page["properties"] as object), limit: integer, offset: integer },
+    required: [...(page["required"] as string[]), "limit", "offset"],
+  };
+}
+
+function operationIdOf(operation: string): string {
+  const [, name = ""] = /^\w+\s+(\w+)/.exec(operation) ?? [];
+  return name;
+}
+
+/** zod's references, which are to definitions of the same schema, as those of the document. */
+function inComponents(schema: JsonSchema): JsonSchema {
+  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/')) as JsonSchema;
+}

@@ -1,0 +1,24 @@
+/**
+ * One route of REST: an operation on the graph under an address. Its variables say what it takes: those named in `path` come from there, the
+ * fields of `$input` and, except with GET and DELETE, all others from the body, the rest from the query; `$first` is called `limit`.
+ */
+export interface RestRoute {
+  method: "GET" | "POST" | "PUT" | "DELETE";
+  /** As in OpenAPI, with the variables' names in snake_case; at the end of `…/` the slash may be left out. */
+  path: string;
+  /** Groups the routes in the documentation. */
+  tag: string;
+  summary: string;
+  operation: string;
+  /** Of the answer. 204: without a body. */
+  status: 200 | 201 | 202 | 204;
+  /** Where in the operation's data the answer is, when it is not its only field. Null there is NOT_FOUND, of `noun`. */
+  at?: readonly string[];
+  noun: string;
+  /** Names the address of what was made, as `path` does: `/api/v1/mcps/{id}`. */
+  location?: string;
+  /** The version of what is answered, for ETag. Where the operation takes `expectedVersion`, it is the one that `If-Match` names. */
+  version?: (answer: Record<string, unknown>) => string;
+  /** The route is for callers without a credential, too. */
+  isOpen?: boolean;
+}

@@ -1,0 +1,76 @@
+import type { RestRoute } from "../rest-route.ts";
+
+const TAG = "Tools";
+const PATH = "/api/v1/mcps";
+
+const version = (tool: Record<string, unknown>): string => {
+  const { number } = tool["version"] as { number: number };
+  return tool["deletedAt"] === null ? String(number) : `${number}-deleted`;
+};
+
+export const toolRoutes: readonly RestRoute[] = [
+  {
+    method: "POST",
+    path: PATH,
+    tag: TAG,
+    summary: "Register a tool",
+    operation: "mutation CreateTool($input: CreateToolInput!) { createTool(input: $input) { ...Tool } }",
+    status: 201,
+    noun: "tool",
+    location: `${PATH}/{id}`,
+    version,
+  },
+  {
+    method: "GET",
+    path: PATH,
+    tag: TAG,
+    summary: "List tools, newest first",
+    operation: `query Tools($first: Int, $offset: Int, $search: String, $tag: String, $includeDeleted: Boolean) {
+      tools(first: $first, offset: $offset, search: $search, tag: $tag, includeDeleted: $includeDeleted) { edges { node { ...Tool } } totalCount }
+    }`,
+    status: 200,
+    noun: "tool",
+  },
+  {
+    method: "GET",
+    path: `${PATH}/{tool_id}`,
+    tag: TAG,
+    summary: "Get a tool",
+    operation: "query Tool($toolId: ID!) { tool(id: $toolId) { ...Tool } }",
+    status: 200,
+    noun: "tool",
+    version,
+  },
+  {
+    method: "PUT",
+    path: `${PATH}/{tool_id}`,
+    tag: TAG,
+    summary: "Change a tool by a new version; fields that are left out stay",
+    operation:
+      "mutation UpdateTool($toolId: ID!, $input: UpdateToolInput!) { updateTool(id: $toolId, input: $input) { ...Tool } }",
+    status: 200,
+    noun: "tool",
+    version,
+  },
+  {
+    method: "DELETE",
+    path: `${PATH}/{tool_id}`,
+    tag: TAG,
+    summary: "Delete a tool and stop its deployments",
+    operation: "mutation DeleteTool($toolId: ID!) { deleteTool(id: $toolId) { id } }",
+    status: 204,
+    noun: "tool",
+  },
+  {
+    method: "GET",
+    path: `${PATH}/{tool_id}/history`,
+    tag: TAG,
+    summary: "List a tool's versions, newest first",
+    operation: `query ToolHistory($toolId: ID!, $first: Int, $offset: Int) {
+      tool(id: $toolId) { versions(first: $first, offset: $offset) { edges { node { ...ToolVersion } } totalCount } }
+    }`,
+    status: 200,
+    at: ["tool", "versions"],
+    noun: "tool",
+  },
+];

@@ -1,0 +1,131 @@
+import { ToolyardError, isErrorCode, type ErrorCode, type Problem } from "@toolyard/service-kit";
+import { parseInput } from "@toolyard/service-kit/errors/validation.ts";
+import type { ExecutionResult, GraphQLError } from "graphql";
+import { badCredentialOf } from "../admission/open-operations.ts";
+import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
+import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
+import type { CompiledRoute } from "./compiled-route.ts";
+import { toSnake } from "./names.ts";
+
+/** A request as REST sees it. */
+export interface RestRequest {
+  params: unknown;
+  search: unknown;
+  /** Parsed; undefined: there is none. */
+  body: unknown;
+  ifMatch: string | undefined;
+  ifNoneMatch: string | undefined;
+  context: GatewayContext;
+  signal: AbortSignalLike;
+}
+
+export interface RestAnswer {
+  status: number;
+  headers: Record<string, string>;
+  /** Undefined: there is none. */
+  body?: unknown;
+}
+
+/** Runs a route's operation. @throws ToolyardError */
+export async function runRoute(
+  gate: Pick<OperationGate, "inspect" | "execute">,
+  compiled: CompiledRoute,
+  request: RestRequest,
+): Promise<RestAnswer> {
+  const { route, query } = compiled;
+  const { context, signal } = request;
+  const variables = variablesOf(compiled, request);
+  const inspected = gate.inspect({ query, operationName: null, context });
+  if ("errors" in inspected)
+    throw badCredentialOf(context.caller, inspected) ?? errorOf(inspected.errors, request.ifMatch);
+  const result = await gate.execute({ query, operationName: null, variables, context, signal });
+  const found = answerIn(result, compiled.answerAt);
+  if (found === null || found === undefined) {
+    if (result.errors?.length) throw errorOf(result.errors, request.ifMatch);
+    throw new ToolyardError("NOT_FOUND", `There is no such ${route.noun}.`);
+  }
+  if (route.status === 204) return { status: 204, headers: {} };
+  const headers: Record<string, string> = {};
+  const body = compiled.answer.convert(found) as Record<string, unknown>;
+  if (route.version) {
+    headers["etag"] = `"${route.version(found as Record<string, unknown>)}"`;
+    if (route.method === "GET" && matches(request.ifNoneMatch, headers["etag"])) return { status: 304, headers };
+  }
+  if (route.location !== undefined)
+    headers["location"] = route.location.replace(/\{(\w+)\}/g, (_, name: string) => String(body[name]));
+  return { status: route.status, headers, body: compiled.isPage ? pageOf(body, variables) : body };
+}
+
+function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }: RestRequest): Record<string, unknown> {
+  const { schemas, fields, route } = compiled;
+  const variables = { ...parseInput(schemas.path, params, ""), ...parseInput(schemas.query, search, "") };
+  if (schemas.body === null) {
+    const isEmpty = body === undefined || (typeof body === "object" && body !== null && Object.keys(body).length === 0);
+    if (!isEmpty) throw new ToolyardError("BAD_USER_INPUT", "This takes no body.");
+  } else {
+    const input: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(parseInput(schemas.body, body ?? {}, "")))
+      (fields.has(name) ? input : variables)[name] = value;
+    if (fields.size > 0) variables["input"] = input;
+  }
+  if (ifMatch !== undefined && route.version && ifMatch.trim() !== "*") {
+    const expected = versionIn(ifMatch);
+    // Only the operations that change something take a version.
+    if (fields.has("expectedVersion"))
+      variables["input"] = { ...(variables["input"] as object), expectedVersion: expected };
+    else if (compiled.inputs.query.has("expectedVersion")) variables["expectedVersion"] = expected;
+  }
+  return variables;
+}
+
+/** @throws ToolyardError PRECONDITION_FAILED where no version can have this tag */
+function versionIn(ifMatch: string): number {
+  const [, version] = /^\s*"(\d{1,9})"\s*$/.exec(ifMatch) ?? [];
+  if (version === undefined) throw preconditionFailed(`No version has the entity tag ${ifMatch}.`);
+  return Number(version);
+}
+
+function preconditionFailed(reason: string): ToolyardError {
+  return new ToolyardError("PRECONDITION_FAILED", reason, { unmet: [{ gate: "If-Match", reason }] });
+}
+
+/** Whether `If-None-Match` names the tag; by the weak comparison (RFC 9110, section 13.1.2). */
+function matches(ifNoneMatch: string | undefined, tag: string): boolean {
+  if (ifNoneMatch === undefined) return false;
+  return ifNoneMatch.trim() === "*" || ifNoneMatch.split(",").some((one) => one.trim().replace(/^W\//, "") === tag);
+}
+
+function answerIn({ data }: ExecutionResult, at: readonly string[]): unknown {
+  return at.reduce<unknown>((value, key) => (value as Record<string, unknown> | null | undefined)?.[key], data);
+}
+
+/** A list without pages of its own in the graph is cut here. */
+function pageOf(body: unknown, { first, offset }: Record<string, unknown>): object {
+  const [limit, skipped] = [first as number, offset as number];
+  if (Array.isArray(body))
+    return { items: body.slice(skipped, skipped + limit), total: body.length, limit, offset: skipped };
+  return { ...(body as object), limit, offset: skipped };
+}
+
+/** The graph's first error, with REST's names. */
+function errorOf(errors: readonly GraphQLError[], ifMatch: string | undefined): ToolyardError {
+  const [first] = errors;
+  const { code, problems, requestId: _requestId, ...extensions } = first?.extensions ?? {};
+  const message = first?.message ?? "The graph answered without data.";
+  if (ifMatch !== undefined && code === "CONFLICT" && "currentVersion" in extensions)
+    return preconditionFailed(message);
+  return new ToolyardError(codeOf(code), message, {
+    extensions: Object.fromEntries(Object.entries(extensions).map(([name, value]) => [toSnake(name), value])),
+    ...(Array.isArray(problems) && { problems: problems.map(toRest) }),
+  });
+}
+
+/** Codes for documents cannot concern a client, which sends none. */
+function codeOf(code: unknown): ErrorCode {
+  if (isErrorCode(code)) return code;
+  return code === "OPERATION_LIMIT_EXCEEDED" ? "PAYLOAD_TOO_LARGE" : "INTERNAL_SERVER_ERROR";
+}
+
+function toRest({ path, message }: Problem): Problem {
+  return { path: toSnake(path.replace(/^input\.?/, "")), message };
+}
