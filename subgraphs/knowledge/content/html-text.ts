@@ -1,4 +1,4 @@
-import { decodeEntities } from "./html-entities.ts";
+import { decodeHTML } from "entities";
 
 /** Elements that begin a line of their own. */
 const BLOCKS = new Set(
@@ -50,7 +50,7 @@ export function textOfHtml(html: string): string {
 
 /** Text between tags: its line breaks are spaces to a reader. */
 function plain(text: string): string {
-  return decodeEntities(text.replaceAll("\n", " "));
+  return decodeHTML(text.replaceAll("\n", " "));
 }
 
 function nameAt(html: string, start: number): string {
