@@ -150,3 +150,27 @@ test(
     );
   },
 );
+
+test("the index stays in few segments, which each write merges a bounded piece of; SQLite merges none by itself", async () => {
+  await withStore(async (store, database) => {
+    for (let index = 0; index < 300; index += 1) {
+      const { tool, version } = toolOf(
+        { name: `n${index}`, description: `about ${index * 7_919}`, tags: ["t"] },
+        index,
+      );
+      await store.insert(tool, version);
+      if (index % 3 === 0) await store.setDeleted(tool.id, true, index);
+    }
+    for (const table of ["tool_index", "deleted_tool_index"]) {
+      const config = await database.read.query(`SELECT k, v FROM ${table}_config WHERE k LIKE '%merge' ORDER BY k`);
+      expect(config).toEqual([
+        { k: "automerge", v: 0 },
+        { k: "crisismerge", v: 1_000 },
+      ]);
+      const [found] = await database.read.query<{ segments: number }[]>(
+        `SELECT COUNT(DISTINCT segid) AS segments FROM ${table}_idx`,
+      );
+      expect(found?.segments).toBeLessThan(30);
+    }
+  });
+});

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Page, Rows } from "@toolyard/service-kit";
 import type { Database, Transaction } from "@toolyard/storage";
+import type { EntityManager } from "typeorm";
 import { toolTextEntity } from "./database.ts";
 import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
 import type { Tool, ToolFilter } from "./tool-store.ts";
@@ -29,6 +30,9 @@ const MAX_TEXTS = 1_000;
 const MAX_TAGGED = 5_000;
 const MAX_ENTRIES = 500_000;
 
+/** Pages of the index, of 4 KiB, that a write merges: as many as keep up with writes, in a few milliseconds. */
+const MERGED_PAGES = 50;
+
 const CURRENT = "tool_index";
 const DELETED = "deleted_tool_index";
 const indexOf = (deleted: boolean) => (deleted ? DELETED : CURRENT);
@@ -36,8 +40,15 @@ const indexOf = (deleted: boolean) => (deleted ? DELETED : CURRENT);
 export function createToolSearch(database: Database): ToolSearch {
   const { read } = database;
 
+  /** Each write leaves a segment, and does its share of merging them: https://sqlite.org/fts5.html#the_merge_command */
+  async function merge(manager: EntityManager, table: string): Promise<void> {
+    await manager.query(`INSERT INTO ${table} (${table}, rank) VALUES ('merge', CAST(? AS INTEGER))`, [MERGED_PAGES]);
+  }
+
   async function index({ manager }: Transaction, position: number, text: string, deleted: boolean): Promise<void> {
-    await manager.query(`INSERT INTO ${indexOf(deleted)} (rowid, text) VALUES (?, ?)`, [position, text]);
+    const table = indexOf(deleted);
+    await manager.query(`INSERT INTO ${table} (rowid, text) VALUES (?, ?)`, [position, text]);
+    await merge(manager, table);
   }
 
   /** Where a page begins: the newest position that may be in it. */
@@ -89,6 +100,7 @@ export function createToolSearch(database: Database): ToolSearch {
       const { position, text } = await texts.findOneByOrFail({ toolId });
       await texts.update({ position }, { deleted });
       await tx.manager.query(`DELETE FROM ${indexOf(!deleted)} WHERE rowid = ?`, [position]);
+      await merge(tx.manager, indexOf(!deleted));
       await index(tx, position, text, deleted);
     },
 
