@@ -1,6 +1,6 @@
 import type { ExecutionResult } from "graphql";
 import { GraphQLError } from "graphql";
-import { isPublic, type Logger } from "@toolyard/service-kit";
+import { isPublic, sliceAfter, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import type { AdmittedOperation } from "./admission.ts";
 import type { CallerLimits } from "./caller-limits.ts";
@@ -143,6 +143,8 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
         note(context, null, { status: codeOf(begun.errors) });
         return { errors: named(begun.errors, context) };
       }
+      const slice = sliceAfter(startedAt);
+      if (slice) await slice;
       const { operation, leave } = begun;
       const warnings: string[] = [];
       // Warnings of third-party subgraphs are not for Toolyard's clients.

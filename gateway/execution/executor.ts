@@ -1,5 +1,5 @@
 import { GraphQLError, Kind, type DocumentNode, type ExecutionResult, type GraphQLSchema } from "graphql";
-import type { Caller, Logger } from "@toolyard/service-kit";
+import { sliceAfter, type Caller, type Logger } from "@toolyard/service-kit";
 import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { createApiSchema } from "./schema/api-schema.ts";
@@ -258,8 +258,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const { operation } = prepared;
     if (operation.kind === "subscription")
       return { errors: [notHere("a subscription runs over a stream, not a request")] };
+    const from = performance.now();
     const variables = coerceVariables(operation, request);
     if ("errors" in variables) return { errors: variables.errors };
+    const slice = sliceAfter(from);
+    if (slice) await slice;
     const lifetime = createLifetime(request.signal, timeoutMs);
     try {
       const choice = choiceOf(operation, variables.coerced, request.context);
@@ -281,6 +284,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
       if (introspected?.errors) return introspected;
       if (introspected?.data) execution.data = introspected.data;
       await variant.plan.run?.(execution);
+      const next = sliceAfter();
+      if (next) await next;
       return finish(variant, execution);
     } catch (error) {
       // The recursions here are over the client's variables.

@@ -1,3 +1,4 @@
+import { sliceAfter } from "@toolyard/service-kit";
 import { parseClientJson, discardBody, isEncoded, isJson } from "@toolyard/service-kit/http/request-body.ts";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { parseExactly } from "../formats/exact-json.ts";
@@ -35,7 +36,11 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
       const { request, response, caller } = exchange;
       const maxBytes = maxBytesOf(exchange);
       budget.take(request, response, caller, maxBytes);
-      return parseClientJson(await readBody(request, maxBytes), "The body", parseExactly);
+      const text = await readBody(request, maxBytes);
+      const from = performance.now();
+      const body = parseClientJson(text, "The body", parseExactly);
+      await sliceAfter(from);
+      return body;
     },
     discard: (exchange) => discardBody(exchange.request, maxBytesOf(exchange)),
   };

@@ -30,5 +30,5 @@ export { maskErrors } from "./errors/mask-errors.ts";
 export { requirePort } from "./process/required-port.ts";
 export { prepareCacheDir, prepareDataDir } from "./process/data-dir.ts";
 export { readSecretKey } from "./identity/secret-key.ts";
-export { createSerialQueue, nextTimeSlice } from "./process/time-slices.ts";
+export { createSerialQueue, nextTimeSlice, sliceAfter } from "./process/time-slices.ts";
 export { requestIdOf } from "./http/request-id.ts";

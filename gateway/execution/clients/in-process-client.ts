@@ -1,5 +1,5 @@
 import { createSourceEventStream, execute, parse, type DocumentNode, type ExecutionResult } from "graphql";
-import { maskErrors, type Logger, type Subgraph } from "@toolyard/service-kit";
+import { maskErrors, sliceAfter, type Logger, type Subgraph } from "@toolyard/service-kit";
 import { createDocumentCache } from "@toolyard/service-kit/graph/document-cache.ts";
 import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import { variablesOf, type SubgraphClient, type SubgraphRequest, type SubgraphResponse } from "./subgraph-client.ts";
@@ -50,7 +50,10 @@ export function createInProcessClient(options: InProcessClientOptions): Subgraph
     name: subgraph.name,
     async execute(request) {
       // The executor stops waiting when the signal aborts; graphql-js 16 cannot be interrupted.
-      return toResponse(await run(request, documentOf(request.query)), request);
+      const result = await run(request, documentOf(request.query));
+      const slice = sliceAfter();
+      if (slice) await slice;
+      return toResponse(result, request);
     },
     async *subscribe(request) {
       if (request.signal.aborted) return;

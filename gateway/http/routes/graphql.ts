@@ -1,4 +1,4 @@
-import { ToolyardError, nextTimeSlice } from "@toolyard/service-kit";
+import { ToolyardError, nextTimeSlice, sliceAfter } from "@toolyard/service-kit";
 import { isForeignLink } from "@toolyard/service-kit/http/cross-site.ts";
 import { EVENT_STREAM, createTypeChooser } from "../../formats/media-types.ts";
 import { GRAPHQL_PATH } from "../paths.ts";
@@ -56,7 +56,10 @@ const graphql: RouteModule = (app, context) => {
       const message = "This answers application/graphql-response+json or application/json.";
       return answers.send(exchange, "application/json", refused(406, message, requestId));
     }
-    answers.send(exchange, type, await operations.run(call, params, call.streamed?.found?.inspected));
+    const result = await operations.run(call, params, call.streamed?.found?.inspected);
+    const slice = sliceAfter();
+    if (slice) await slice;
+    answers.send(exchange, type, result);
   }
 
   for (const url of [GRAPHQL_PATH, `${GRAPHQL_PATH}/`])

@@ -1,6 +1,6 @@
 import { setImmediate as loopTurn } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { createSerialQueue, nextTimeSlice } from "./time-slices.ts";
+import { createSerialQueue, nextTimeSlice, sliceAfter } from "./time-slices.ts";
 
 /** Of the event loop, while `work` runs. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
@@ -64,4 +64,26 @@ test("what fails fails alone", async () => {
 test("with time left nothing is waited for", async () => {
   await loopTurn();
   expect(nextTimeSlice()).toBeNull();
+});
+
+test("long steps of one piece of work are each done in a turn of their own, short ones in one", async () => {
+  const steps = async (ms: number) => {
+    for (let step = 0; step < 4; step += 1) {
+      const from = computedMs;
+      compute(ms);
+      await sliceAfter(from);
+    }
+  };
+  await loopTurn();
+  expect(await turnsDuring(() => steps(25))).toBeGreaterThanOrEqual(4);
+  await loopTurn();
+  expect(await turnsDuring(() => steps(1))).toBeLessThan(3);
+  // As of the turn, in which others may have been at work before.
+  await loopTurn();
+  expect(sliceAfter()).toBeNull();
+  void nextTimeSlice();
+  compute(25);
+  const slice = sliceAfter();
+  expect(slice).not.toBeNull();
+  await slice;
 });

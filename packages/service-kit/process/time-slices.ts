@@ -14,6 +14,17 @@ export function nextTimeSlice(): Promise<void> | null {
   return new Promise((resolve) => waiting.push(resolve));
 }
 
+/**
+ * Called between two steps of one piece of work, of which each is long where its data is large: null while what ran since `from` was short,
+ * else a promise of a later turn of the event loop. Short work never waits, however much of it there is.
+ * @param from By `performance.now()`. @default when this turn began
+ */
+export function sliceAfter(from: number | null = began): Promise<void> | null {
+  if (from === null || performance.now() - from < 2 * SLICE_MS) return null;
+  hasTime();
+  return new Promise((resolve) => waiting.push(resolve));
+}
+
 function hasTime(): boolean {
   if (began === null) {
     began = performance.now();

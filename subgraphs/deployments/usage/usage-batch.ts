@@ -39,6 +39,8 @@ const usageCall = z.object({
 export async function parseBatch(given: unknown, listed: ListedNames): Promise<{ id: string; calls: ReportedCall[] }> {
   const { id, records } = parseInput(usageBatch, given, "batch");
   const calls: ReportedCall[] = [];
+  // GraphQL's own checks of so many records came before, without a turn of the event loop.
+  await turn();
   for (const part of partsOf(records, CHUNK_ROWS)) {
     for (const record of part) {
       const call = parseInput(usageCall, record, `batch.records.${calls.length}`);
