@@ -112,7 +112,7 @@ async function parse(command: Command, args: readonly string[], hint: (text: str
     const known = Object.keys(options).map((name) => `--${name}`);
     if (wrong === undefined || known.includes(wrong)) throw new UsageError(`${messageOf(error)}.`);
     const before = command.usage.includes(" -- ")
-      ? ` Options of the server's own command go after \`--\`, as in: ${hint("register greeter -- npx -y some-server")}`
+      ? ` The server's own command goes after \`--\`, as in: ${hint("register greeter -- npx -y some-server")}`
       : "";
     throw new UsageError(`${command.name} has no option ${wrong}.${(await didYouMean(wrong, known)) || before}`);
   }

@@ -188,7 +188,7 @@ test("commands that are mistaken say what was meant, and change nothing", async 
     [["deply"], /mean deploy\?/],
     [["deploy", "x", "--replica", "2"], /mean --replicas\?/],
     [["deploy"], /Something is missing/],
-    [["register", "x", "npx", "-y", "y"], /stands after `--`/],
+    [["register", "x", "npx", "-y", "y"], /goes after `--`/],
     [["register", "x", "--", "node", "nothing.mjs"], /There is no file .*nothing\.mjs/],
     [["register", "x", "ftp://example.com/mcp"], /not ftp:/],
     [["logs", "x", "--follow=yes"], /'-f, --follow' does not take an argument/],
