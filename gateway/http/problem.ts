@@ -15,11 +15,11 @@ export class HttpRefusal extends ToolyardError {
 const CHALLENGE = 'Bearer realm="toolyard"';
 
 /** The headers with which a refusal tells its client what to do. */
-export function adviceOf(problem: { status: number; [extension: string]: unknown }): OutgoingHttpHeaders {
-  const retry = problem["retry_after_seconds"];
+export function adviceOf(problem: { status: number; retry_after_seconds?: number }): OutgoingHttpHeaders {
+  const { retry_after_seconds: retry } = problem;
   return {
     ...(problem.status === 401 && { "www-authenticate": CHALLENGE }),
-    ...(typeof retry === "number" && { "retry-after": String(retry) }),
+    ...(retry !== undefined && { "retry-after": String(retry) }),
   };
 }
 

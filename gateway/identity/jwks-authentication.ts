@@ -64,6 +64,7 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
       if (!(cause instanceof joseErrors.JOSEError) || isOutage(cause))
         throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys that tokens are verified by cannot be fetched.", {
           cause,
+          retryAfterSeconds: 5,
         });
       throw new ToolyardError("UNAUTHENTICATED", `The token is not accepted: ${cause.message}.`, { cause });
     }

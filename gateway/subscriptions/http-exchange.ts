@@ -124,7 +124,8 @@ export function sendFailure(exchange: HttpExchange, error: unknown, log: Pick<Lo
     response.destroy();
     return;
   }
-  const { detail, code } = problemDetails(error, requestId);
+  const { detail, code, retry_after_seconds: retry } = problemDetails(error, requestId);
   if (code === "UNAUTHENTICATED") exchange.headers["www-authenticate"] = 'Bearer realm="toolyard"';
-  refuse(exchange, code, detail);
+  if (retry !== undefined) exchange.headers["retry-after"] = String(retry);
+  refuse(exchange, code, detail, graphqlStatusOf(code, retry));
 }

@@ -12,7 +12,7 @@ import {
 } from "@toolyard/service-kit";
 import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
 import { LRUCache } from "lru-cache";
-import type { Introspection } from "./introspection.ts";
+import { AWAY_RETRY_SECONDS, type Introspection } from "./introspection.ts";
 
 /** Whether a caller's credential is not good any more. */
 type IsConcerned = (caller: Caller) => boolean;
@@ -137,7 +137,7 @@ export function createAuthenticator(options: {
     throw new ToolyardError(
       "UPSTREAM_UNAVAILABLE",
       "This credential cannot be checked now: the identity service is away. Try again.",
-      { cause },
+      { cause, retryAfterSeconds: AWAY_RETRY_SECONDS },
     );
   }
 

@@ -38,7 +38,7 @@ export function identityClientContract(
   const authenticate = async ({ client }: IdentityClientFixture, credential: string) =>
     client.authenticate(`Bearer ${credential}`);
   const unauthenticated = { code: "UNAUTHENTICATED" };
-  const away = { code: "UPSTREAM_UNAVAILABLE" };
+  const away = { code: "UPSTREAM_UNAVAILABLE", extensions: { retryAfterSeconds: 5 } };
 
   test("whoever has an access token or an API key is known; others are not", () =>
     withFixture(async (fixture) => {

@@ -1,5 +1,6 @@
 import { ToolyardError, createTokenVerifier, type Caller, type TokenVerifier } from "@toolyard/service-kit";
 import { decodeProtectedHeader, type JSONWebKeySet } from "jose";
+import { AWAY_RETRY_SECONDS } from "./introspection.ts";
 
 /** Verifies access tokens by the control plane's public keys, which it learns as they change. */
 export interface KeySet extends TokenVerifier {
@@ -69,14 +70,19 @@ export function createKeySet(options: {
         );
       }
       if (!verifier || !ids.has(kid)) {
-        if (!last || now() - last.at >= MIN_REFRESH_MS) await refresh();
-        else if (last.failed !== null) throw last.failed;
+        if (!last || now() - last.at >= MIN_REFRESH_MS) await refresh().catch(() => undefined); // `last` has its failure
+        if (last?.failed) throw unknownKeys(last.failed);
       }
-      if (!verifier)
-        throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The keys to check tokens with are not known yet.");
+      if (!verifier) throw unknownKeys();
       return verifier.verify(token);
     },
   };
+}
+
+/** Whoever asks is not known: the reason, which may name addresses, is for the log. */
+function unknownKeys(cause?: unknown): ToolyardError {
+  const message = "This credential cannot be checked now: the keys of the control plane are not known. Try again.";
+  return new ToolyardError("UPSTREAM_UNAVAILABLE", message, { cause, retryAfterSeconds: AWAY_RETRY_SECONDS });
 }
 
 /** The `kid` a token names, "" when it names none; null when it is not a token. */

@@ -341,17 +341,17 @@ describe("what is not answered by a replica", () => {
     expect(record.statusCode).toBe(413);
   });
 
-  test("502 when the replica cannot be reached, and when it hangs up before it answers", async () => {
+  test("503 when the replica cannot be reached, and 502 when it hangs up before it answers", async () => {
     const gone = await upstream(sayName("gone"));
     await gone.kill();
     const rude = await upstream((request) => request.socket.destroy());
     await addRoutes(routeTo("gone", [gone.url]), routeTo("rude", [rude.url]));
-    expect((await problemOf(await call("/mcp/gone/v1/mcp", rpc("tools/call")))).status).toBe(502);
+    expect((await problemOf(await call("/mcp/gone/v1/mcp", rpc("tools/call")))).status).toBe(503);
     expect((await problemOf(await call("/mcp/rude/v1/mcp", rpc("tools/call")))).status).toBe(502);
     expect(rude.seen.length).toBe(1); // never twice
     await eventually(
       "the records",
-      () => recordsOf("gone")[0]?.statusCode === 502 && recordsOf("rude")[0]?.statusCode === 502,
+      () => recordsOf("gone")[0]?.statusCode === 503 && recordsOf("rude")[0]?.statusCode === 502,
     );
   });
 

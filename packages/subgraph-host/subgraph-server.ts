@@ -188,7 +188,8 @@ export async function serveSubgraph(options: {
       const problem = problemDetails(error, requestId);
       if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
       if (problem.code === "PAYLOAD_TOO_LARGE") await discardBody(request, STRANGERS.maxBodyBytes);
-      if (path === "/graphql") sendErrors(graphqlStatusOf(problem.code), problem.detail, problem.code);
+      if (path === "/graphql")
+        sendErrors(graphqlStatusOf(problem.code, problem.retry_after_seconds), problem.detail, problem.code);
       else send(response, problem.status, problem, "application/problem+json");
     }
   }

@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import { ToolyardError, problemDetails } from "@toolyard/service-kit";
+import { ToolyardError, isPublic, problemDetails } from "@toolyard/service-kit";
 import { graphqlStatusOf, type GraphqlErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
 import type { ExecutionResult, GraphQLFormattedError } from "graphql";
 import type { ResponseType } from "../../formats/media-types.ts";
@@ -43,7 +43,8 @@ export function createGraphqlAnswers(context: Pick<RouteContext, "bodies" | "log
     const problem = problemDetails(error, requestId);
     if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
     Object.assign(exchange.headers, adviceOf(problem));
-    const status = error instanceof HttpRefusal ? error.statusCode : graphqlStatusOf(problem.code);
+    const ownStatus = error instanceof HttpRefusal ? error.statusCode : null;
+    const status = ownStatus ?? graphqlStatusOf(problem.code, problem.retry_after_seconds);
     const errors = [errorOf(error, requestId)];
     const answer = () => send(exchange, status, "application/json", JSON.stringify({ errors }));
     const isUnread =
@@ -76,7 +77,7 @@ function plainError(code: GraphqlErrorCode, message: string, requestId: string):
 
 export function errorOf(error: unknown, requestId: string): GraphQLFormattedError {
   const problem = problemDetails(error, requestId);
-  const extensions = error instanceof ToolyardError && problem.status < 500 ? error.extensions : {};
+  const extensions = isPublic(error) ? error.extensions : {};
   return { message: problem.detail, extensions: { ...extensions, code: problem.code, requestId } };
 }
 
@@ -84,7 +85,7 @@ export function errorOf(error: unknown, requestId: string): GraphQLFormattedErro
 function statusOf({ errors }: ExecutionResult, type: ResponseType, headers: OutgoingHttpHeaders): number {
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
   if (typeof retryAfterSeconds === "number") headers["retry-after"] = String(retryAfterSeconds);
-  return type === "application/json" && code !== "RATE_LIMITED" ? 200 : graphqlStatusOf(code);
+  return type === "application/json" && code !== "RATE_LIMITED" ? 200 : graphqlStatusOf(code, retryAfterSeconds);
 }
 
 /** A result as JSON. A scalar of any shape may nest too deeply to be serialized, which is its subgraph's fault. */

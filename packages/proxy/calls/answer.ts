@@ -3,11 +3,9 @@ import { problemDetails, type ToolyardError } from "@toolyard/service-kit";
 
 /** An answer that the proxy gives itself. */
 export interface Refusal {
-  /** The status where it differs from the error code's: 503 for a temporary absence. */
+  /** The status where HTTP has one of its own for it. */
   status?: number;
   error: ToolyardError;
-  /** Seconds. */
-  retryAfter?: number | undefined;
   /** Name, value…. */
   headers?: readonly string[];
   /** The code of a JSON-RPC error; a general server error unless given. */
@@ -43,8 +41,8 @@ export function refuse(
   const { requestId, headers, unreadBody, mcpId } = options;
   const known = problemDetails(refusal.error, requestId);
   const status = refusal.status ?? known.status;
-  const { retryAfter } = refusal;
-  const problem = { ...known, status, ...(retryAfter !== undefined && { retry_after_seconds: retryAfter }) };
+  const problem = { ...known, status };
+  const { retry_after_seconds: retryAfter } = known;
   const error = { code: refusal.rpcCode ?? SERVER_ERROR, message: problem.detail, data: problem };
   const text =
     mcpId === null ? JSON.stringify(problem) : `{"jsonrpc":"2.0","id":${mcpId},"error":${JSON.stringify(error)}}`;

@@ -150,17 +150,8 @@ export function createCalls(options: CallsOptions): Calls {
       logger.error({ err: error, request_id: call.requestId }, "a credential could not be checked");
       return refuseCall(call, { error: new ToolyardError("INTERNAL_SERVER_ERROR", "", { cause: error }) });
     }
-    switch (error.code) {
-      case "UNAUTHENTICATED":
-        return refuseCall(call, { error, headers: ["www-authenticate", challenge(call.head, error)] });
-      case "UPSTREAM_UNAVAILABLE":
-      case "TIMEOUT":
-        return refuseCall(call, { status: 503, error, retryAfter: 5 });
-      case "RATE_LIMITED":
-        return refuseCall(call, { error, retryAfter: 1 });
-      default:
-        return refuseCall(call, { error });
-    }
+    const isUnknown = error.code === "UNAUTHENTICATED";
+    refuseCall(call, { error, headers: isUnknown ? ["www-authenticate", challenge(call.head, error)] : [] });
   }
 
   /** The caller is known: checks whether the call may go on. */

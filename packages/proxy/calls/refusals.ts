@@ -43,8 +43,8 @@ export function tooLarge(maxBytes: number): Refusal {
 
 export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refusal {
   if (!tableKnown) {
-    const error = new ToolyardError("UPSTREAM_UNAVAILABLE", "This proxy has not received its routes yet. Try again.");
-    return { status: 503, error, retryAfter: 1 };
+    const message = "This proxy has not received its routes yet. Try again.";
+    return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
   }
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
   return {
@@ -58,11 +58,8 @@ export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refu
 export function notReady(call: Call): Refusal {
   const { slug } = call.path;
   const reason = call.group?.deployments.find(({ stateReason }) => stateReason !== null)?.stateReason;
-  return {
-    status: 503,
-    error: new ToolyardError("UPSTREAM_UNAVAILABLE", reason ?? `No replica of ${slug} is ready. Try again.`),
-    retryAfter: 2,
-  };
+  const message = reason ?? `No replica of ${slug} is ready. Try again.`;
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 2 }) };
 }
 
 export function closedPath({ slug, path }: CallPath): Refusal {
@@ -100,10 +97,8 @@ export function compressedStream(): Refusal {
 }
 
 export function unreachable(): Refusal {
-  return {
-    error: new ToolyardError("UPSTREAM_UNAVAILABLE", "The tool's replica cannot be reached. Try again."),
-    retryAfter: 1,
-  };
+  const message = "The tool's replica cannot be reached. Try again.";
+  return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
 }
 
 export function broken(): Refusal {
@@ -129,15 +124,11 @@ export function malformed(): Refusal {
 }
 
 export function tooManyCalls(slug: string, seconds: number): Refusal {
-  return {
-    error: new ToolyardError("RATE_LIMITED", `Too many calls of ${slug}. Try again in ${seconds} s.`),
-    retryAfter: seconds,
-  };
+  const message = `Too many calls of ${slug}. Try again in ${seconds} s.`;
+  return { error: new ToolyardError("RATE_LIMITED", message, { retryAfterSeconds: seconds }) };
 }
 
 export function allBusy(slug: string, limit: number): Refusal {
-  return {
-    error: new ToolyardError("CAPACITY_EXHAUSTED", `${slug} answers ${limit} calls at a time. Try again.`),
-    retryAfter: 1,
-  };
+  const message = `${slug} answers ${limit} calls at a time. Try again.`;
+  return { error: new ToolyardError("CAPACITY_EXHAUSTED", message, { retryAfterSeconds: 1 }) };
 }

@@ -69,7 +69,7 @@ const CASES: Case[] = [
   { status: 404, url: at("nothing"), message: "There is no tool nothing deployed in production. Deploy it" },
   { status: 429, url: () => `${limited.url}/mcp/echo/v1/mcp`, message: "Too many calls of echo. Try again in" },
   { status: 502, url: at("rude"), message: "The tool's replica ended the connection before it answered" },
-  { status: 502, url: at("gone"), message: "The tool's replica cannot be reached. Try again." },
+  { status: 503, url: at("gone"), message: "The tool's replica cannot be reached. Try again." },
   { status: 503, url: at("starting"), message: "starting is starting: installing its package." },
   { status: 504, url: at("silent"), message: "The tool did not answer within 1 s. If it needs longer" },
 ];

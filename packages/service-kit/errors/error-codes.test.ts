@@ -8,10 +8,13 @@ import { preconditionFailed, problemDetails, ToolyardError } from "./errors.ts";
 const root = join(import.meta.dirname, "..", "..", "..");
 const codes = Object.keys(serviceErrors) as ErrorCode[];
 
-function rowsOf(table: Record<string, { status: number | null; graphqlStatus?: number; meaning: string }>): string[] {
-  return Object.entries(table).map(([code, { status, graphqlStatus, meaning }]) =>
-    [code, status ?? "–", graphqlStatus ?? status ?? "–", meaning].join(" | "),
-  );
+function rowsOf(
+  table: Record<string, { status: number | null; graphqlStatus?: number; laterStatus?: number; meaning: string }>,
+): string[] {
+  return Object.entries(table).map(([code, { status, graphqlStatus, laterStatus, meaning }]) => {
+    const later = laterStatus === undefined ? "" : `, ${laterStatus}`;
+    return [code, `${status ?? "–"}${later}`, `${graphqlStatus ?? status ?? "–"}${later}`, meaning].join(" | ");
+  });
 }
 
 test("docs/errors.md has the rows of the table, and no others", () => {
@@ -64,6 +67,10 @@ test("an error has its status in REST, and that of GraphQL over HTTP there", () 
   expect(graphqlStatusOf("BAD_USER_INPUT")).toBe(400);
   expect(graphqlStatusOf("RATE_LIMITED")).toBe(429);
   expect(graphqlStatusOf("GRAPHQL_PARSE_FAILED")).toBe(400);
+  // Nothing was begun, wherever it is said.
+  const away = new ToolyardError("UPSTREAM_UNAVAILABLE", "x", { retryAfterSeconds: 5 });
+  expect([problemDetails(away, "r").status, graphqlStatusOf("UPSTREAM_UNAVAILABLE", 5)]).toEqual([503, 503]);
+  expect([graphqlStatusOf("UPSTREAM_UNAVAILABLE"), graphqlStatusOf("RATE_LIMITED", 5)]).toEqual([502, 429]);
   // Of a subgraph of others, or none.
   expect([graphqlStatusOf("TEAPOT"), graphqlStatusOf("constructor"), graphqlStatusOf(undefined)]).toEqual([
     400, 400, 400,

@@ -4,6 +4,8 @@ interface ErrorRow {
   status: number | null;
   /** HTTP status of a refused request in GraphQL over HTTP, where its specification differs. */
   graphqlStatus?: number;
+  /** HTTP status where the error has `retryAfterSeconds`. */
+  laterStatus?: number;
   /** What is wrong, and how a client should react. */
   meaning: string;
 }
@@ -39,8 +41,9 @@ export const serviceErrors = {
   CAPACITY_EXHAUSTED: { status: 503, meaning: "There is no room for more just now. Try again later." },
   UPSTREAM_UNAVAILABLE: {
     status: 502,
+    laterStatus: 503,
     meaning:
-      "A subgraph, a tool's server or another service behind this one cannot be reached, or broke the connection.",
+      "A subgraph, a tool's server or another service behind this one cannot be reached, or broke the connection. With `retryAfterSeconds` (503) nothing was begun: try again then.",
   },
   TIMEOUT: { status: 504, meaning: "It took too long and was given up." },
   INTERNAL_SERVER_ERROR: {
@@ -93,11 +96,17 @@ export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === "string" && Object.hasOwn(serviceErrors, value);
 }
 
+/** The HTTP status of an error with this code. @param retryAfterSeconds as in the error's extensions */
+export function statusOf(code: ErrorCode, retryAfterSeconds?: unknown): number {
+  const { status, laterStatus }: ErrorRow & { status: number } = serviceErrors[code];
+  return retryAfterSeconds === undefined ? status : (laterStatus ?? status);
+}
+
 /** The HTTP status of a GraphQL request that is refused with this code, which may be another's. */
-export function graphqlStatusOf(code: unknown): number {
+export function graphqlStatusOf(code: unknown, retryAfterSeconds?: unknown): number {
+  if (isErrorCode(code)) return allErrors[code].graphqlStatus ?? statusOf(code, retryAfterSeconds);
   if (typeof code !== "string" || !Object.hasOwn(allErrors, code)) return 400;
-  const { status, graphqlStatus } = allErrors[code as GraphqlErrorCode];
-  return graphqlStatus ?? status ?? 400;
+  return allErrors[code as GraphqlErrorCode].status ?? 400;
 }
 
 /**

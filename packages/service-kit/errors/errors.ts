@@ -1,4 +1,4 @@
-import { serviceErrors, type ErrorCode } from "./error-codes.ts";
+import { statusOf, type ErrorCode } from "./error-codes.ts";
 
 export { isErrorCode, type ErrorCode } from "./error-codes.ts";
 
@@ -14,7 +14,7 @@ export interface ErrorDetails {
   problems?: Problem[];
   /** With PRECONDITION_FAILED. */
   unmet?: { gate: string; reason: string }[];
-  /** With RATE_LIMITED and CAPACITY_EXHAUSTED. */
+  /** With RATE_LIMITED, CAPACITY_EXHAUSTED, and UPSTREAM_UNAVAILABLE where nothing was begun. */
   retryAfterSeconds?: number;
   /** Anything else a client can act on, such as `oldestSequence`. */
   extensions?: Record<string, unknown>;
@@ -116,6 +116,7 @@ export interface ProblemDetails {
   detail: string;
   code: ErrorCode;
   request_id: string;
+  retry_after_seconds?: number;
   [extension: string]: unknown;
 }
 
@@ -127,11 +128,11 @@ export function problemDetails(error: unknown, requestId: string): ProblemDetail
   return {
     type: "about:blank",
     title: titleOf(code),
-    status: serviceErrors[code].status,
+    status: statusOf(code, retryAfterSeconds),
     detail: known ? known.message : INTERNAL_MESSAGE,
     code,
     ...rest,
-    ...(retryAfterSeconds !== undefined && { retry_after_seconds: retryAfterSeconds }),
+    ...(typeof retryAfterSeconds === "number" && { retry_after_seconds: retryAfterSeconds }),
     request_id: requestId,
   };
 }
