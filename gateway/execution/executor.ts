@@ -42,6 +42,8 @@ export interface OperationRequest {
   signal?: AbortSignalLike | undefined;
   /** Called once the subgraph has accepted a subscription. */
   onOpen?: (() => void) | undefined;
+  /** Whether whoever asks tries again and again, and logs an outage once: failures to open are not logged then. */
+  isRetried?: boolean | undefined;
   /** `query` parsed and validated against `apiSchema` already, as Apollo Server does it; else that is done here. */
   validDocument?: DocumentNode | undefined;
   /** Which of the executor's engines runs it; see `ExecutorOptions.engines`. */
@@ -317,6 +319,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
         finish: (execution) => finish(variant, execution),
         outerSignal: request.signal,
         onOpen: request.onOpen,
+        isRetried: request.isRetried ?? false,
         timeoutMs,
         log,
       });

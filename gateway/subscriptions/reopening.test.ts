@@ -3,11 +3,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { anonymous } from "@toolyard/service-kit";
+import { anonymous, createServiceCaller, type Caller } from "@toolyard/service-kit";
 import type { ExecutionResult } from "graphql";
 import { createHandler as createSseHandler } from "graphql-sse/lib/use/http";
 import { useServer } from "graphql-ws/use/ws";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
@@ -18,9 +18,10 @@ import { defaultOperationLimits } from "../admission/operation-limits.ts";
 import { followGraph } from "./resubscription.ts";
 
 const cleanups: (() => Promise<void>)[] = [];
-const log = { error: () => undefined, warn: () => undefined, info: () => undefined };
+const log = { error: vi.fn(), warn: () => undefined, info: () => undefined };
 const graphs: LiveGraph[] = [];
 afterEach(async () => {
+  log.error.mockClear();
   for (const graph of graphs.splice(0)) await graph.close();
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
@@ -29,6 +30,7 @@ afterEach(async () => {
 function open(
   query: string,
   changes: (after: string | undefined) => AsyncIterable<ShopEvent>,
+  caller: Caller = anonymous,
 ): AsyncGenerator<ExecutionResult, void, void> {
   const { supergraphSdl, schemas } = composeFixture(shop({ changes }));
   const live = createLiveGraph({
@@ -46,15 +48,15 @@ function open(
   graphs.push(live);
   return followGraph({
     live,
-    request: { query, context: { caller: anonymous, requestId: "test" } },
+    request: { query, context: { caller, requestId: "test" } },
     admit: ({ admission }) => admission.public.admit(query, null),
-    reopenMs: [1, 1],
+    ...(caller.kind !== "service" && { reopenMs: [1, 1] }),
   });
 }
 
-async function follow(...[query, changes]: Parameters<typeof open>): Promise<ExecutionResult[]> {
+async function follow(...asked: Parameters<typeof open>): Promise<ExecutionResult[]> {
   const results: ExecutionResult[] = [];
-  for await (const result of open(query, changes)) results.push(result);
+  for await (const result of open(...asked)) results.push(result);
   return results;
 }
 
@@ -89,6 +91,23 @@ describe("a subscription whose subgraph breaks off", () => {
     expect(sequencesOf(results)).toEqual(["1", undefined]);
     expect(results[1]?.errors?.[0]?.extensions["code"]).toBe("UPSTREAM_UNAVAILABLE");
     expect(opened).toBe(3);
+  });
+
+  test("ends at once for a service, which follows by itself: a proxy says meanwhile that it is cut off", async () => {
+    let opened = 0;
+    const changes = async function* () {
+      opened++;
+      yield event(1);
+      throw new Error("ECONNRESET");
+    };
+    const results = await follow(
+      `subscription { productChanged(after: "0") { sequence } }`,
+      changes,
+      createServiceCaller("proxy", []),
+    );
+    expect(sequencesOf(results)).toEqual(["1", undefined]);
+    expect(results[1]?.errors?.[0]?.extensions["code"]).toBe("UPSTREAM_UNAVAILABLE");
+    expect(opened).toBe(1);
   });
 
   test("ends with an error rather than give events twice, where they do not say how far it came", async () => {
@@ -284,6 +303,7 @@ describe.each(["graphql-ws", "sse"] as const)("a subgraph of others that restart
     await expect.poll(() => subgraph.watching()).toBe(1);
     subgraph.tick();
     expect(await next).toMatchObject({ value: { data: { tick: { n: 1 } } } });
+    expect(log.error).toHaveBeenCalledTimes(1); // for the outage, not for each attempt
     await stream.return();
   });
 

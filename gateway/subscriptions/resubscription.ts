@@ -34,22 +34,32 @@ type Step = IteratorResult<ExecutionResult, void>;
  * with an error that says so. Without `after` to go on from, events between the two streams are lost, as at any reconnect.
  *
  * It outlives a restart of its subgraph in the same way: a stream that was open and broke is opened again, with back-off. The client
- * gets an error only when retries keep failing, or would repeat events.
+ * gets an error only when retries keep failing, or would repeat events. Services get it at once: they follow by themselves, and say
+ * meanwhile that they are cut off.
  */
 export function followGraph(options: FollowGraphOptions): Results {
-  const { live, request, admit, reopenMs = REOPEN_MS } = options;
+  const { live, request, admit } = options;
+  const isService = request.context.caller.kind === "service";
+  const { reopenMs = isService ? [] : REOPEN_MS } = options;
   let held = live.hold();
   /** How `stream` is run; computed only when there is something to compare with. */
   let hash: string | null = null;
   /** Whether any stream was open: a stream that fails from the beginning is reported at once. */
   let wasOpen = false;
   let openedAt = 0;
+  /** How often the stream was opened again since the last event. */
+  let reopened = 0;
   const onOpen = () => {
     wasOpen = true;
     openedAt = performance.now();
   };
   const open = (graph: Graph, asked: Omit<OperationRequest, "signal">): Results =>
-    graph.executor.subscribe({ ...asked, signal: request.signal, onOpen });
+    graph.executor.subscribe({
+      ...asked,
+      signal: request.signal,
+      onOpen,
+      isRetried: isService || reopened > 0,
+    });
   const first = admit(held.graph);
   /** Whether its events have a position in a log: a field `sequence` of another kind is none. */
   const readsLog = "hash" in first && logPositionOf(first, request) !== null;
@@ -58,8 +68,6 @@ export function followGraph(options: FollowGraphOptions): Results {
   let lastSequence: string | null = null;
   let hasDelivered = false;
   let hasEnded = false;
-  /** How often the stream was opened again since the last event. */
-  let reopened = 0;
   let stopWaiting: (() => void) | null = null;
   let isStale = false;
   /** Ends a wait for the next result. */

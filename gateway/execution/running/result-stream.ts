@@ -14,6 +14,8 @@ export interface ResultStreamOptions {
   finish(execution: Execution): ExecutionResult;
   outerSignal: AbortSignalLike | undefined;
   onOpen: (() => void) | undefined;
+  /** As of the request. */
+  isRetried: boolean;
   /** For the fetches of one event. */
   timeoutMs: number;
   log: Pick<Logger, "error"> | undefined;
@@ -73,7 +75,7 @@ async function* generate(
   options: ResultStreamOptions,
   controller: LightAbort,
 ): AsyncGenerator<ExecutionResult, void, void> {
-  const { subscription, run, begin, outerSignal, onOpen, log } = options;
+  const { subscription, run, begin, outerSignal, onOpen, isRetried, log } = options;
   const { client, fetch } = subscription;
   const onOuterAbort = () => controller.abort(outerSignal?.reason);
   if (outerSignal?.aborted) onOuterAbort();
@@ -81,13 +83,17 @@ async function* generate(
   const { signal } = controller;
   const lifetime = createLifetime(signal, Infinity);
   const start = begin(lifetime);
+  let wasOpen = false;
   const events = client
     .subscribe({
       query: fetch.operation,
       variables: pickVariables(fetch.variables, start),
       context: start.context,
       signal,
-      onOpen,
+      onOpen() {
+        wasOpen = true;
+        onOpen?.();
+      },
     })
     [Symbol.asyncIterator]();
 
@@ -144,7 +150,8 @@ async function* generate(
     const isAnswer =
       isPublic(error) && !["UPSTREAM_UNAVAILABLE", "TIMEOUT", "INTERNAL_SERVER_ERROR"].includes(error.code);
     const { requestId } = start.context;
-    if (!isAnswer) log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
+    if (!isAnswer && (wasOpen || !isRetried))
+      log?.error({ err: error, subgraph: client.name, requestId }, "a subgraph's stream broke");
     const message = isAnswer ? told : `The stream of the subgraph "${client.name}" broke. Subscribe again.`;
     yield { errors: [clientError({ message, extensions }, client.name, undefined, start)] };
   } finally {
