@@ -11,7 +11,11 @@ import {
 export interface HealthReport {
   status: "healthy" | "degraded" | "unhealthy";
   timestamp: string;
-  services: Record<string, { status: ServiceHealth["status"]; response_time_ms: number; detail?: string }>;
+  /** Without an essential one that is unhealthy, all is. */
+  services: Record<
+    string,
+    { status: ServiceHealth["status"]; essential: boolean; response_time_ms: number; detail?: string }
+  >;
   /** Warnings for operators though nothing is broken, such as replicas that run unisolated. */
   notes?: string[];
 }
@@ -44,6 +48,7 @@ export async function checkHealth(options: {
         service.name,
         {
           status: service.status,
+          essential: service.essential,
           response_time_ms: service.responseTimeMs,
           ...(service.detail !== undefined && { detail: service.detail }),
         },

@@ -7,7 +7,7 @@ import { CALLER_HEADER, createTokenSigner, createUserCaller } from "@toolyard/se
 import { eventually, freePort } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-/* The identity subgraph and the gateway as processes of their own. */
+/* The identity subgraph and the gateway as processes of their own. All parts together are in parts-killed.test.ts. */
 
 const root = join(import.meta.dirname, "../..");
 const SECRET_KEY = "a secret key for tests, of enough characters";
@@ -138,16 +138,6 @@ test("a subgraph alone shows what it counts to scrapers, and the gateway alone s
     // The gateway of this test has four subgraphs that nothing answers for.
     expect(text).toContain(`toolyard_gauges_up ${url === gatewayUrl ? 0 : 1}\n`);
   }
-});
-
-test("a gateway without subgraphs that are not essential is degraded; without identity it is of no use", async () => {
-  const statusOf = async (url: string) =>
-    ((await (await fetch(url.replace("graphql", "health"))).json()) as { status: string }).status;
-  expect(await statusOf(gatewayUrl)).toBe("degraded");
-  const url = `http://127.0.0.1:${await freePort()}/graphql`;
-  const alive = ["tools", "knowledge", "analysis", "deployments"].map((name) => `${name}=${identityUrl}`);
-  await startGateway(url, { SUBGRAPH_URLS: ["identity=http://127.0.0.1:1/graphql", ...alive].join(",") });
-  expect(await statusOf(url)).toBe("unhealthy");
 });
 
 test("DATA_DIR is for its user alone", async () => {
