@@ -156,7 +156,8 @@ test("null is NOT_FOUND, or the error that the graph has for it, in REST's names
   const extensions = {
     code: "BAD_USER_INPUT",
     problems: [{ path: "input.setUp.firstPart", message: "is wrong" }],
-    retryAfter: 1,
+    retryAfterSeconds: 1,
+    nearestThing: 2,
   };
   await expect(
     run("get", { data: { thing: null }, errors: [new GraphQLError("No.", { extensions })] }, { params }),
@@ -165,7 +166,8 @@ test("null is NOT_FOUND, or the error that the graph has for it, in REST's names
     extensions: {
       code: "BAD_USER_INPUT",
       problems: [{ path: "set_up.first_part", message: "is wrong" }],
-      retry_after: 1,
+      retryAfterSeconds: 1,
+      nearest_thing: 2,
     },
   });
 });

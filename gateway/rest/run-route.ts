@@ -1,4 +1,4 @@
-import { ToolyardError, isErrorCode, type ErrorCode, type Problem } from "@toolyard/service-kit";
+import { ToolyardError, isErrorCode, preconditionFailed, type ErrorCode, type Problem } from "@toolyard/service-kit";
 import { parseInput } from "@toolyard/service-kit/errors/validation.ts";
 import type { ExecutionResult, GraphQLError } from "graphql";
 import { badCredentialOf } from "../admission/open-operations.ts";
@@ -81,12 +81,8 @@ function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }:
 /** @throws ToolyardError PRECONDITION_FAILED where no version can have this tag */
 function versionIn(ifMatch: string): number {
   const [, version] = /^\s*"(\d{1,9})"\s*$/.exec(ifMatch) ?? [];
-  if (version === undefined) throw preconditionFailed(`No version has the entity tag ${ifMatch}.`);
+  if (version === undefined) throw preconditionFailed("If-Match", `No version has the entity tag ${ifMatch}.`);
   return Number(version);
-}
-
-function preconditionFailed(reason: string): ToolyardError {
-  return new ToolyardError("PRECONDITION_FAILED", reason, { unmet: [{ gate: "If-Match", reason }] });
 }
 
 /** Whether `If-None-Match` names the tag; by the weak comparison (RFC 9110, section 13.1.2). */
@@ -110,13 +106,14 @@ function pageOf(body: unknown, { first, offset }: Record<string, unknown>): obje
 /** The graph's first error, with REST's names. */
 function errorOf(errors: readonly GraphQLError[], ifMatch: string | undefined): ToolyardError {
   const [first] = errors;
-  const { code, problems, requestId: _requestId, ...extensions } = first?.extensions ?? {};
+  const { code, problems, retryAfterSeconds, requestId: _requestId, ...extensions } = first?.extensions ?? {};
   const message = first?.message ?? "The graph answered without data.";
   if (ifMatch !== undefined && code === "CONFLICT" && "currentVersion" in extensions)
-    return preconditionFailed(message);
+    return preconditionFailed("If-Match", message);
   return new ToolyardError(codeOf(code), message, {
     extensions: Object.fromEntries(Object.entries(extensions).map(([name, value]) => [toSnake(name), value])),
     ...(Array.isArray(problems) && { problems: problems.map(toRest) }),
+    ...(typeof retryAfterSeconds === "number" && { retryAfterSeconds }),
   });
 }
 
