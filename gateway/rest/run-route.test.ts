@@ -107,7 +107,7 @@ test("names are in snake_case both ways, except those in JSON that users wrote",
   const body = { first_name: "a", set_up: { camelCase: 1, snake_case: 2 }, parts: [{ part_name: "p", count: null }] };
   expect(await run("make", { data: { makeThing: thing } }, { body })).toEqual({
     status: 201,
-    headers: { location: "/things/7" },
+    headers: { location: "/things/7", "cache-control": "no-store" },
     body: { id: "7", first_name: "a", set_up: thing.setUp, launch: { stdio: { working_folder: "w" } } },
     asked: {
       input: { firstName: "a", setUp: body.set_up, parts: [{ partName: "p", count: null }] },
@@ -175,6 +175,9 @@ test("null is NOT_FOUND, or the error that the graph has for it, in REST's names
 test("what a client has already is not sent again", async () => {
   const get = (ifNoneMatch: string) => run("get", { data: { thing } }, { params: { thing_id: "7" }, ifNoneMatch });
   for (const known of ['"7"', 'W/"7"', '"6", "7"', "*"])
-    expect(await get(known)).toMatchObject({ status: 304, headers: { etag: '"7"' } });
+    expect(await get(known)).toMatchObject({
+      status: 304,
+      headers: { etag: '"7"', "cache-control": "private, no-cache" },
+    });
   expect(await get('"6"')).toMatchObject({ status: 200 });
 });

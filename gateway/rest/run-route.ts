@@ -44,11 +44,13 @@ export async function runRoute(
     if (result.errors?.length) throw errorOf(result.errors, request.ifMatch);
     throw new ToolyardError("NOT_FOUND", `There is no such ${route.noun}.`);
   }
-  if (route.status === 204) return { status: 204, headers: {} };
-  const headers: Record<string, string> = {};
+  const headers: Record<string, string> = { "cache-control": "no-store" };
+  if (route.status === 204) return { status: 204, headers };
   const body = compiled.answer.convert(found) as Record<string, unknown>;
   if (route.version) {
     headers["etag"] = `"${route.version(found as Record<string, unknown>)}"`;
+    // Kept by the client alone, and asked for each time: what is answered depends on who asks.
+    headers["cache-control"] = "private, no-cache";
     if (route.method === "GET" && matches(request.ifNoneMatch, headers["etag"])) return { status: 304, headers };
   }
   if (route.location !== undefined)
