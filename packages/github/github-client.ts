@@ -1,0 +1,172 @@
+import { createAppAuth } from "@octokit/auth-app";
+import { graphql, GraphqlResponseError } from "@octokit/graphql";
+import { request } from "@octokit/request";
+import { ToolyardError, preconditionFailed } from "@toolyard/service-kit";
+import type { GitHubConfig } from "./github-config.ts";
+import { createRateLimits, type RateLimits } from "./rate-limits.ts";
+
+const REQUEST_TIMEOUT_MS = 60_000;
+const USER_AGENT = "toolyard";
+
+export interface RepositoryName {
+  owner: string;
+  name: string;
+}
+
+/** Asks GitHub's GraphQL API about one repository. */
+type RepositoryQuery = <Data>(
+  document: string,
+  variables: Record<string, unknown>,
+  signal: AbortSignal,
+) => Promise<Data>;
+
+/** GitHub, by the operator's credential: a personal token, or an App's installation on the repository. */
+export interface GitHubClient {
+  /**
+   * Begins to ask about a repository, with a token that reads it and, where it is an App's, nothing else. Its queries get the variables
+   * `owner` and `name` beside their own.
+   * @throws ToolyardError PRECONDITION_FAILED without a credential that is good for the repository; RATE_LIMITED with
+   *   `retryAfterSeconds`; NOT_FOUND; UPSTREAM_UNAVAILABLE; TIMEOUT. As do the queries.
+   */
+  open(repository: RepositoryName, signal: AbortSignal): Promise<RepositoryQuery>;
+}
+
+export function createGitHubClient(options: {
+  config: Omit<GitHubConfig, "webhookSecret">;
+  now?: () => number;
+  fetch?: typeof fetch;
+}): GitHubClient {
+  const { config, now = Date.now, fetch = globalThis.fetch } = options;
+  const { apiUrl, credential, repositories } = config;
+  /** GitHub counts for a token, for an App, and for each of its installations. */
+  const limits = new Map<string, RateLimits>();
+
+  function limitsOf(key: string): RateLimits {
+    const known = limits.get(key) ?? createRateLimits({ now, fetch });
+    limits.set(key, known);
+    return known;
+  }
+
+  const restWith = ({ fetch: limited }: RateLimits) =>
+    request.defaults({ baseUrl: apiUrl, headers: { "user-agent": USER_AGENT }, request: { fetch: limited } });
+
+  const appAuth =
+    credential?.type === "app" ? createAppAuth({ ...credential, request: restWith(limitsOf("app")) }) : null;
+
+  async function accessTo(
+    { owner, name }: RepositoryName,
+    signal: AbortSignal,
+  ): Promise<{ token: string; limits: RateLimits }> {
+    if (credential === null)
+      throw preconditionFailed(
+        "GITHUB_TOKEN",
+        "Toolyard has no credential for GitHub. Its operator sets GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY.",
+      );
+    if (appAuth === null || credential.type === "token")
+      return { token: credential.type === "token" ? credential.token : "", limits: limitsOf("token") };
+    const { token: jwt } = await appAuth({ type: "app" });
+    const { data } = await restWith(limitsOf("app"))("GET /repos/{owner}/{repo}/installation", {
+      owner,
+      repo: name,
+      headers: { authorization: `Bearer ${jwt}` },
+      request: { fetch: limitsOf("app").fetch, signal },
+    });
+    const { token } = await appAuth({
+      type: "installation",
+      installationId: data.id,
+      repositoryNames: [name],
+      permissions: { contents: "read" },
+    });
+    return { token, limits: limitsOf(`installation ${data.id}`) };
+  }
+
+  return {
+    async open(repository, signal) {
+      const { owner, name } = repository;
+      const fullName = `${owner}/${name}`;
+      const wanted = fullName.toLowerCase();
+      if (repositories && !repositories.some((one) => one === wanted || one === `${owner.toLowerCase()}/*`))
+        throw preconditionFailed(
+          "GITHUB_REPOSITORIES",
+          `Toolyard may not read the repository ${fullName}: its operator names those that it may in GITHUB_REPOSITORIES.`,
+        );
+      const within = () => AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+      const access = await accessTo(repository, within()).catch((error: unknown) => {
+        throw errorOf(error, fullName, signal, null);
+      });
+      const send = graphql.defaults({
+        baseUrl: apiUrl,
+        headers: { authorization: `bearer ${access.token}`, "user-agent": USER_AGENT },
+      });
+      return async <Data>(document: string, variables: Record<string, unknown>, cancelled: AbortSignal) => {
+        const ends = AbortSignal.any([cancelled, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+        try {
+          return await send<Data>(document, {
+            ...variables,
+            owner,
+            name,
+            request: { fetch: access.limits.fetch, signal: ends },
+          });
+        } catch (error) {
+          throw errorOf(error, fullName, cancelled, access.limits);
+        }
+      };
+    },
+  };
+}
+
+/** What went wrong, in words of Toolyard's; without the library's error, which has the request and so the token. */
+function errorOf(error: unknown, repository: string, signal: AbortSignal, limits: RateLimits | null): unknown {
+  if (signal.aborted) return signal.reason;
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (error instanceof ToolyardError || cause instanceof ToolyardError)
+    return error instanceof ToolyardError ? error : cause;
+  if (error instanceof GraphqlResponseError) return graphqlErrorOf(error, repository, limits);
+  if (isTimeout(error) || isTimeout(cause))
+    return new ToolyardError("TIMEOUT", `GitHub did not answer within ${REQUEST_TIMEOUT_MS / 1_000} s.`);
+  const status = statusOf(error);
+  if (status === 401)
+    return preconditionFailed(
+      "GITHUB_TOKEN",
+      "GitHub does not accept Toolyard's credential: it may have expired or been revoked. Its operator sets another one.",
+    );
+  if (status === 404) return noRepository(repository);
+  if (status === 403 || status === 422)
+    return preconditionFailed(
+      "GITHUB_TOKEN",
+      `GitHub does not let Toolyard's credential read ${repository}: it needs read access to the repository's contents.`,
+    );
+  return new ToolyardError("UPSTREAM_UNAVAILABLE", "GitHub cannot be reached, or failed to answer.");
+}
+
+function graphqlErrorOf(
+  { errors }: GraphqlResponseError<unknown>,
+  repository: string,
+  limits: RateLimits | null,
+): ToolyardError {
+  const types = (errors ?? []).map(({ type }) => type);
+  const said = (errors ?? [])
+    .map(({ message }) => message)
+    .join("; ")
+    .slice(0, 500);
+  if (limits && (types.includes("RATE_LIMITED") || /secondary rate limit/i.test(said))) return limits.refusal();
+  if (types.includes("NOT_FOUND")) return noRepository(repository);
+  if (types.includes("FORBIDDEN") || types.includes("INSUFFICIENT_SCOPES"))
+    return preconditionFailed("GITHUB_TOKEN", `GitHub does not let Toolyard's credential read ${repository}: ${said}`);
+  return new ToolyardError("UPSTREAM_UNAVAILABLE", `GitHub failed to answer: ${said}`);
+}
+
+function noRepository(repository: string): ToolyardError {
+  return new ToolyardError(
+    "NOT_FOUND",
+    `GitHub has no repository ${repository} that Toolyard's credential may read. Check its name, and what GITHUB_TOKEN or the App may read.`,
+  );
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "TimeoutError";
+}
+
+function statusOf(error: unknown): unknown {
+  return typeof error === "object" && error !== null && "status" in error ? error.status : undefined;
+}
