@@ -14,6 +14,7 @@ import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import type { Environment } from "@toolyard/service-kit";
 import { z } from "zod";
 import { ENGINES, type Engine } from "./execution/executor.ts";
+import type { CallerLimitsOptions } from "./admission/caller-limits.ts";
 import { defaultOperationLimits, type OperationLimits } from "./admission/operation-limits.ts";
 import { parseTelemetryConfig, type TelemetryConfig } from "./observability/telemetry-config.ts";
 
@@ -64,7 +65,7 @@ interface ProtectionConfig {
   /** Operations in one request; 0: lists are refused. */
   maxBatch: number;
   /** For one caller; null: callers are not limited. */
-  caller: { operationsPerMinute: number; maxConcurrentOperations: number; maxConcurrentSubscriptions: number } | null;
+  caller: Omit<CallerLimitsOptions, "burst" | "now"> | null;
   automaticPersistedQueries: boolean;
   /** A file of operations that can be asked for by their ids. */
   persistedOperationsFile: string | null;
@@ -74,6 +75,18 @@ interface ProtectionConfig {
 }
 
 const limit = (fallback: number) => integer({ fallback, min: 1, max: 1_000_000_000 });
+/** Toolyard's own: those that cost most, and those by which strangers get in. */
+const FIELDS_PER_MINUTE = [
+  "login=600",
+  "register=600",
+  "refreshSession=1200",
+  "searchDocuments=3000",
+  "analyzeFeasibility=240",
+  "suggestImprovements=240",
+  "generateConfig=240",
+  "connectRepository=60",
+  "syncRepository=60",
+];
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
 /** RFC 9110, section 7.6.1, and headers about the form of the gateway's own request to a subgraph. */
@@ -151,9 +164,14 @@ export function parseGatewayConfig(
   const { isAlone = false } = options;
   // As in Apollo's server: in production, introspection has to be turned on.
   const INTROSPECTION = flag(env["NODE_ENV"] !== "production");
+  // Another graph's fields may have the same names.
+  const RATE_LIMIT_FIELDS = list(isAlone ? [] : FIELDS_PER_MINUTE, "login=600,searchDocuments=3000").refine(
+    (entries) => entries.every((entry) => /^[_A-Za-z]\w*=[1-9]\d{0,8}$/.test(entry)),
+    "must be name=NUMBER pairs separated by commas",
+  );
   const [process, values] = parseTogether(
     () => options.process ?? parseProcessConfig(env, { keepsData: !isAlone }),
-    () => parseEnvironment({ ...shape, INTROSPECTION }, env),
+    () => parseEnvironment({ ...shape, INTROSPECTION, RATE_LIMIT_FIELDS }, env),
   );
   const { host, publicUrl, proxyUrl, rateLimits } = process;
   if (values.SAFELIST && values.PERSISTED_OPERATIONS === undefined) {
@@ -192,6 +210,9 @@ export function parseGatewayConfig(
       caller: rateLimits
         ? {
             operationsPerMinute: values.RATE_LIMIT_OPERATIONS_PER_MINUTE,
+            fieldsPerMinute: Object.fromEntries(
+              values.RATE_LIMIT_FIELDS.map((entry) => entry.split("=")).map(([name = "", max]) => [name, Number(max)]),
+            ),
             maxConcurrentOperations: values.MAX_CONCURRENT_OPERATIONS,
             maxConcurrentSubscriptions: values.MAX_CONCURRENT_SUBSCRIPTIONS,
           }

@@ -173,6 +173,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       requestId,
       clientAddress: addressOf(request, config.trustProxy),
       ...trace,
+      quotas: [],
       ...(usage && caller.kind !== "service" && { usage: usage.contextOf(request) }),
       ...(scopes && { scopes }),
       ...(headers && { headers }),

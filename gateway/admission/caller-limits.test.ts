@@ -1,11 +1,12 @@
 import { anonymous, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { describe, expect, test } from "vitest";
-import { createCallerLimits } from "./caller-limits.ts";
+import { createCallerLimits, type CallerLimitsOptions } from "./caller-limits.ts";
+import { quotaHeaders, type Quota } from "./quotas.ts";
 
 const ada = { caller: createUserCaller("ada", "VIEWER") };
 const bob = { caller: createUserCaller("bob", "VIEWER") };
 
-function create(options: { operationsPerMinute?: number; burst?: number } = {}) {
+function create(options: Partial<CallerLimitsOptions> = {}) {
   let at = 0;
   const limits = createCallerLimits({
     operationsPerMinute: 60,
@@ -65,6 +66,51 @@ describe("the rate of operations", () => {
     const service = { caller: createServiceCaller("proxy", []) };
     for (let i = 0; i < 100; i++) limits.charge(service);
     for (let i = 0; i < 100; i++) limits.enter("operation", service);
+  });
+});
+
+describe("the rate of single fields", () => {
+  const login = (count: number) => Array.from({ length: count }, () => "login");
+
+  test("is counted for each field and caller, as often as it is there, beside that of operations", () => {
+    const { limits, pass } = create({ fieldsPerMinute: { login: 12, register: 60 } });
+    limits.chargeFields(ada, ["me", ...login(2)]);
+    limits.chargeFields(ada, login(1));
+    expect(() => limits.chargeFields(ada, login(1))).toThrow(
+      expect.objectContaining({
+        code: "RATE_LIMITED",
+        message: 'Too many of "login": 12 a minute are allowed. Try again in 5 s.',
+        extensions: expect.objectContaining({ retryAfterSeconds: 5, max: 12 }),
+      }),
+    );
+    limits.chargeFields(bob, login(1));
+    limits.chargeFields(ada, ["register", "unlimited"]);
+    pass(5_000);
+    limits.chargeFields(ada, login(1));
+    // More than may ever come at once take all there is.
+    pass(60_000);
+    limits.chargeFields(ada, login(50));
+    expect(() => limits.chargeFields(ada, login(1))).toThrow();
+    for (let i = 0; i < 9; i++) limits.chargeFields({ caller: createServiceCaller("proxy", []) }, login(1));
+  });
+
+  test("is told with what is left and when all of it is there again, also to those who are refused", () => {
+    const { limits } = create({ fieldsPerMinute: { login: 12 } });
+    const quotas: Quota[] = [];
+    limits.charge({ ...ada, quotas });
+    limits.chargeFields({ ...ada, quotas }, login(2));
+    expect(quotaHeaders({ ...ada, requestId: "r1", quotas })).toEqual({
+      "ratelimit-policy": '"operations";q=3;w=3, "login";q=3;w=15',
+      ratelimit: '"operations";r=2;t=1, "login";r=1;t=10',
+      "ratelimit-limit": "3",
+      "ratelimit-remaining": "1",
+      "ratelimit-reset": "10",
+    });
+    limits.chargeFields(ada, login(1));
+    quotas.length = 0;
+    expect(() => limits.chargeFields({ ...ada, quotas }, login(1))).toThrow();
+    expect(quotas).toEqual([{ name: "login", limit: 3, windowSeconds: 15, remaining: 0, resetSeconds: 15 }]);
+    expect(quotaHeaders({ ...ada, requestId: "r1", quotas: [] })).toEqual({});
   });
 });
 

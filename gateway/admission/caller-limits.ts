@@ -1,6 +1,7 @@
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
 import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-buckets.ts";
+import type { Quota } from "./quotas.ts";
 
 /** Limits what one caller may do at a time. Services are trusted with more than people: they are not limited. */
 export interface CallerLimits {
@@ -10,6 +11,11 @@ export interface CallerLimits {
    * @throws ToolyardError RATE_LIMITED with `retryAfterSeconds`
    */
   charge(caller: CallerKey, isNew?: boolean): void;
+  /**
+   * Counts the fields at an operation's root that have limits of their own, each as often as it is there.
+   * @throws ToolyardError RATE_LIMITED with `retryAfterSeconds`
+   */
+  chargeFields(caller: CallerKey, fields: Iterable<string>): void;
   /**
    * Counts a running operation. Call the returned function when it has ended.
    * @throws ToolyardError RATE_LIMITED when the caller has as many running as are allowed
@@ -21,6 +27,8 @@ interface CallerKey {
   caller: Pick<Caller, "kind" | "subject">;
   /** Tells callers without a credential apart. */
   clientAddress?: string | undefined;
+  /** Where it is there, the quotas that were counted against are added. */
+  quotas?: Quota[];
 }
 
 export interface CallerLimitsOptions {
@@ -28,6 +36,8 @@ export interface CallerLimitsOptions {
   operationsPerMinute: number;
   /** How many may come at once after a quiet time; a quarter of a minute's share by default. */
   burst?: number;
+  /** How often a minute fields of the graph's root may be asked for, by their names, whichever address or alias that goes by. */
+  fieldsPerMinute?: Readonly<Record<string, number>>;
   maxConcurrentOperations: number;
   maxConcurrentSubscriptions: number;
   now?: () => number;
@@ -40,12 +50,19 @@ const MAX_QUIET = 20_000;
 const NEW_TEXTS_PER_MINUTE = 120;
 
 /** For callers that are not limited. */
-export const noCallerLimits: CallerLimits = { charge: () => undefined, enter: () => () => undefined };
+export const noCallerLimits: CallerLimits = {
+  charge: () => undefined,
+  chargeFields: () => undefined,
+  enter: () => () => undefined,
+};
 
 export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const { operationsPerMinute, maxConcurrentOperations, maxConcurrentSubscriptions, now = Date.now } = options;
-  const burst = Math.max(1, options.burst ?? operationsPerMinute / 4);
-  const buckets = createTokenBuckets({ burst, perMinute: operationsPerMinute, maxKeys: MAX_QUIET });
+  const operations = createRate("operations", operationsPerMinute, options.burst);
+  const { burst } = operations;
+  const fieldRates = new Map(
+    Object.entries(options.fieldsPerMinute ?? {}).map(([name, perMinute]) => [name, createRate(name, perMinute)]),
+  );
   const most = { operation: maxConcurrentOperations, subscription: maxConcurrentSubscriptions };
   /** Of callers with anything running. */
   const running = new Map<string, { operation: number; subscription: number }>();
@@ -55,7 +72,7 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
       if (key.caller.kind === "service") return;
       const isWork = isNew && key.caller.kind === "anonymous";
       const cost = isWork ? Math.min(burst, Math.max(1, operationsPerMinute / NEW_TEXTS_PER_MINUTE)) : 1;
-      const waitMs = buckets.take(keyOf(key), now(), cost);
+      const waitMs = operations.take(key, now(), cost);
       if (waitMs > 0) {
         const retryAfterSeconds = wholeSeconds(waitMs);
         const max = Math.floor(operationsPerMinute / cost);
@@ -66,6 +83,22 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
           retryAfterSeconds,
           extensions: { limit: isWork ? "newOperationsPerMinute" : "operationsPerMinute", max },
         });
+      }
+    },
+    chargeFields(key, fields) {
+      if (key.caller.kind === "service" || fieldRates.size === 0) return;
+      const counts = new Map<string, number>();
+      for (const name of fields) if (fieldRates.has(name)) counts.set(name, (counts.get(name) ?? 0) + 1);
+      for (const [name, count] of counts) {
+        const rate = fieldRates.get(name);
+        const waitMs = rate?.take(key, now(), Math.min(rate.burst, count)) ?? 0;
+        if (!rate || waitMs === 0) continue;
+        const retryAfterSeconds = wholeSeconds(waitMs);
+        throw new ToolyardError(
+          "RATE_LIMITED",
+          `Too many of "${name}": ${rate.perMinute} a minute are allowed. Try again in ${retryAfterSeconds} s.`,
+          { retryAfterSeconds, extensions: { limit: `${name}PerMinute`, max: rate.perMinute } },
+        );
       }
     },
     enter(kind, caller) {
@@ -97,4 +130,29 @@ export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
 
 function keyOf({ caller, clientAddress }: CallerKey): string {
   return caller.subject ?? `anonymous ${addressBlock(clientAddress ?? "")}`;
+}
+
+/** A rate for each caller, all of which is there after a quiet time. */
+function createRate(name: string, perMinute: number, atOnce = perMinute / 4) {
+  const burst = Math.max(1, atOnce);
+  const buckets = createTokenBuckets({ burst, perMinute, maxKeys: MAX_QUIET });
+  const secondsFor = (tokens: number) => Math.ceil((tokens * 60) / perMinute);
+  return {
+    perMinute,
+    burst,
+    /** Takes so many, if they are there. @returns how long it takes until they are, in milliseconds; 0: they were */
+    take(caller: CallerKey, at: number, tokens: number): number {
+      const key = keyOf(caller);
+      const waitMs = buckets.take(key, at, tokens);
+      const left = buckets.left(key, at);
+      caller.quotas?.push({
+        name,
+        limit: Math.floor(burst),
+        windowSeconds: secondsFor(burst),
+        remaining: waitMs > 0 ? 0 : Math.floor(left),
+        resetSeconds: secondsFor(burst - left),
+      });
+      return waitMs;
+    },
+  };
 }

@@ -6,7 +6,7 @@ import type { SubgraphClient, SubgraphRequest, SubgraphResponse } from "../execu
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { shop, type ShopEvent } from "../execution/fixtures/shop.ts";
 import { createLiveGraph } from "../supergraph/live-graph.ts";
-import type { CallerLimits } from "./caller-limits.ts";
+import { noCallerLimits, type CallerLimits } from "./caller-limits.ts";
 import { createOperationGate, type GatewayContext, type OperationGateOptions } from "./operation-gate.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
@@ -46,6 +46,7 @@ function create(options: Partial<OperationGateOptions> = {}) {
   const entered = { now: 0, ever: [] as string[] };
   const callerLimits: CallerLimits = {
     charge: vi.fn<CallerLimits["charge"]>(),
+    chargeFields: vi.fn<CallerLimits["chargeFields"]>(),
     enter(kind) {
       entered.now += 1;
       entered.ever.push(kind);
@@ -100,8 +101,27 @@ describe("inspecting", () => {
     expect(charge.mock.lastCall?.[1]).toBe(false);
   });
 
+  test("counts the fields at the root, by aliases and fragments, too, and answers a refusal of one", () => {
+    const { gate } = create();
+    const asked: string[][] = [];
+    const limited = create({
+      callerLimits: {
+        ...noCallerLimits,
+        chargeFields(_caller, fields) {
+          asked.push([...fields]);
+          if (asked.length > 1) refuse();
+        },
+      },
+    });
+    const query = "{ me { name } again: me { name } ...F ...F } fragment F on Query { last: me { name } __typename }";
+    expect(gate.inspect({ query, context: contextOf() })).toMatchObject({ kind: "query" });
+    expect(limited.gate.inspect({ query, context: contextOf() })).toMatchObject({ kind: "query" });
+    expect(asked).toEqual([["me", "me", "me", "__typename"]]);
+    expect(codesOf(limited.gate.inspect({ query, context: contextOf() }))).toEqual(["RATE_LIMITED"]);
+  });
+
   test("refuses a caller over the rate before anything is parsed, in words for clients", () => {
-    const { gate, lines } = create({ callerLimits: { charge: refuse, enter: () => () => undefined } });
+    const { gate, lines } = create({ callerLimits: { ...noCallerLimits, charge: refuse } });
     const refused = gate.inspect({ query: "{ not a query", context: contextOf({ isOnSocket: true }) });
     expect(errorsOf(refused)).toMatchObject([
       { message: "Too many.", extensions: { code: "RATE_LIMITED", retryAfterSeconds: 3, requestId: "r1" } },
@@ -113,7 +133,7 @@ describe("inspecting", () => {
     const broken = () => {
       throw new Error("bug");
     };
-    const { gate } = create({ callerLimits: { charge: broken, enter: () => () => undefined } });
+    const { gate } = create({ callerLimits: { ...noCallerLimits, charge: broken } });
     expect(() => gate.inspect({ query: "{ me { name } }", context: contextOf() })).toThrow("bug");
   });
 
@@ -195,7 +215,7 @@ describe("executing", () => {
     ]);
     expect(entered.ever).toEqual([]);
     expect(metrics.operation.mock.calls).toEqual(Array.from({ length: 2 }, () => [null, "error", 0]));
-    const full = create({ callerLimits: { charge: () => undefined, enter: refuse } });
+    const full = create({ callerLimits: { ...noCallerLimits, enter: refuse } });
     expect(errorsOf(await run(full.gate))).toMatchObject([{ extensions: { code: "RATE_LIMITED", requestId: "r1" } }]);
   });
 
@@ -353,7 +373,7 @@ describe("a subscription", () => {
     expect(results.map(codesOf)).toEqual([["GRAPHQL_VALIDATION_FAILED"]]);
     expect(entered.ever).toEqual([]);
     expect(metrics.subscription).not.toHaveBeenCalled();
-    const full = create({ callerLimits: { charge: () => undefined, enter: refuse } });
+    const full = create({ callerLimits: { ...noCallerLimits, enter: refuse } });
     expect((await drain(subscribe(full.gate))).map(codesOf)).toEqual([["RATE_LIMITED"]]);
   });
 

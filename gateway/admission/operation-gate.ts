@@ -8,6 +8,8 @@ import type { Executor, OperationRequest } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 import type { Graph, LiveGraph } from "../supergraph/live-graph.ts";
 import { hasOnlyOpenFields } from "./open-operations.ts";
+import type { Quota } from "./quotas.ts";
+import { rootFieldsOf } from "./root-fields.ts";
 import type { FetchTiming, OperationMetrics } from "../observability/operation-metrics.ts";
 import { followGraph } from "../subscriptions/resubscription.ts";
 import type { Shadow } from "../execution/reference/shadow.ts";
@@ -28,6 +30,8 @@ export interface GatewayContext extends OperationContext {
   tracer?: OperationTracer;
   /** The operation came on a socket, without a request of its own that has a line in the log. */
   isOnSocket?: boolean;
+  /** Filled as the operation is counted against them. */
+  quotas?: Quota[];
   /** The caller as usage reports show it. */
   usage?: UsageOfRequest;
 }
@@ -310,7 +314,14 @@ export function createOperationGate(options: OperationGateOptions): OperationGat
     const { refusal: badCredential } = request.context.caller;
     if (badCredential && !("hash" in admitted && hasOnlyOpenFields(admitted, openMutations)))
       return { errors: named([refusal(badCredential)], request.context) };
-    if ("hash" in admitted) return admitted;
+    if ("hash" in admitted) {
+      try {
+        callerLimits.chargeFields(request.context, rootFieldsOf(admitted).values());
+      } catch (error) {
+        return { errors: named([refusal(error)], request.context) };
+      }
+      return admitted;
+    }
     const context: GatewayContext = request.context;
     if (context.usage) usage?.refused(admitted, context.usage, live.current.executor.apiSchema);
     return { errors: named(admitted, request.context) };

@@ -34,10 +34,11 @@ export async function runRoute(
 ): Promise<RestAnswer> {
   const { route, query } = compiled;
   const { context, signal } = request;
-  const variables = variablesOf(compiled, request);
+  // Requests with a bad body count as well.
   const inspected = gate.inspect({ query, operationName: null, context });
   if ("errors" in inspected)
     throw badCredentialOf(context.caller, inspected) ?? errorOf(inspected.errors, request.ifMatch);
+  const variables = variablesOf(compiled, request);
   const result = await gate.execute({ query, operationName: null, variables, context, signal });
   const found = answerIn(result, compiled.answerAt);
   if (found === null || found === undefined) {

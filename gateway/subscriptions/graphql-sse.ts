@@ -1,5 +1,6 @@
 import type { ExecutionResult } from "graphql";
 import { messageOf, type Caller } from "@toolyard/service-kit";
+import { quotaHeaders } from "../admission/quotas.ts";
 import type { OperationRequest } from "../execution/executor.ts";
 import { EVENT_STREAM } from "../formats/media-types.ts";
 import { badCredentialOf } from "../admission/open-operations.ts";
@@ -53,6 +54,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     if (!asked) return refuse(exchange, "BAD_USER_INPUT", "This is not a GraphQL request: send JSON with a `query`.");
     const inspected = found?.inspected ?? executor.inspect(asked);
     exchange.found = { caller, inspected };
+    Object.assign(exchange.headers, quotaHeaders(asked.context));
     const badCredential = badCredentialOf(caller, inspected);
     if (badCredential) throw badCredential;
     return run(exchange, caller, asked, inspected);
@@ -65,6 +67,7 @@ export function createGraphqlSse(options: GraphqlSseOptions): GraphqlSse {
     if (!asked) return false;
     const inspected = executor.inspect(asked);
     exchange.found = { caller, inspected };
+    Object.assign(exchange.headers, quotaHeaders(asked.context));
     if ("errors" in inspected || inspected.kind !== "subscription") return false;
     await run(exchange, caller, asked, inspected);
     return true;

@@ -7,6 +7,7 @@ import {
   type HttpProtocolPorts,
   type OpenProtocol,
 } from "./http-exchange.ts";
+import { quotaHeaders } from "../admission/quotas.ts";
 import { createOpenStreams, errorOfEnd, type StreamEnd } from "./open-streams.ts";
 import { runOperation, type OperationPorts } from "./operation-run.ts";
 import { openResponseStream } from "./response-stream.ts";
@@ -44,6 +45,7 @@ export function createMultipart(options: MultipartOptions): Multipart {
     const asked = { query, operationName, variables, context: contextOf(caller, exchange) };
     const inspected = executor.inspect(asked);
     exchange.found = { caller, inspected };
+    Object.assign(exchange.headers, quotaHeaders(asked.context));
     if ("errors" in inspected || inspected.kind !== "subscription") return false;
     const run = runOperation(options, asked, inspected);
     if ("errors" in run) return false;

@@ -2,6 +2,7 @@ import { ToolyardError, nextTimeSlice } from "@toolyard/service-kit";
 import { GraphQLError, type ExecutionResult } from "graphql";
 import { badCredentialOf } from "../../admission/open-operations.ts";
 import type { OperationGate } from "../../admission/operation-gate.ts";
+import { quotaHeaders } from "../../admission/quotas.ts";
 import type { HttpExchange } from "../../subscriptions/http-exchange.ts";
 import type { RouteExchange } from "../direct-routes.ts";
 import type { RouteContext } from "../route.ts";
@@ -64,6 +65,7 @@ export function createGraphqlOperations(
     if (operationContext.usage) operationContext.usage.persisted = persistenceOf(params);
     const inspected = known ?? gate.inspect({ query, operationName, context: operationContext });
     call.inspected = inspected;
+    Object.assign(headers, quotaHeaders(operationContext));
     if ("errors" in inspected) {
       const badCredential = badCredentialOf(caller, inspected);
       if (badCredential) throw badCredential;

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { ToolyardError } from "@toolyard/service-kit";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { GraphQLSchema } from "graphql";
+import { quotaHeaders } from "../../admission/quotas.ts";
 import { createRestApi, type RestApi } from "../../rest/rest-api.ts";
 import { restRoutes } from "../../rest/routes/index.ts";
 import { runRoute } from "../../rest/run-route.ts";
@@ -46,15 +47,16 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
           const body = hasBody(request)
             ? await bodyOf({ request, response: reply.raw, caller, headers: {} })
             : undefined;
+          const context = contextOf(caller, request, requestId);
           const answer = await runRoute(gate, compiled, {
             params,
             search: query,
             body,
             ifMatch: headers["if-match"],
             ifNoneMatch: headers["if-none-match"],
-            context: contextOf(caller, request, requestId),
+            context,
             signal: gone.signal,
-          });
+          }).finally(() => void reply.headers(quotaHeaders(context)));
           return reply.code(answer.status).headers(answer.headers).send(answer.body);
         },
       });

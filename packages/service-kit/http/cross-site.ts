@@ -28,7 +28,7 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       vary: "Origin",
       "access-control-allow-origin": origin,
       "access-control-allow-credentials": "true",
-      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id, Retry-After",
+      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id, Retry-After, RateLimit, RateLimit-Policy",
     };
   }
   return {
