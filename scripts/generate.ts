@@ -1,13 +1,15 @@
 /**
- * Writes everything that is generated from the schemas: each subgraph's whole SDL and resolver types, supergraph.graphql and
- * the client-facing api.graphql. With --check it writes nothing and fails where a file is not fresh.
+ * Writes everything that is generated from the schemas: each subgraph's whole SDL and resolver types, supergraph.graphql,
+ * the client-facing api.graphql and REST's OpenAPI document. With --check it writes nothing and fails where a file is not fresh.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { codegen } from "@graphql-codegen/core";
 import * as resolversPlugin from "@graphql-codegen/typescript-resolvers";
 import * as typescriptPlugin from "@graphql-codegen/typescript";
-import { buildASTSchema, getNamedType, isObjectType, parse, type DocumentNode } from "graphql";
+import { buildASTSchema, buildSchema, getNamedType, isObjectType, parse, type DocumentNode } from "graphql";
+import { createRestApi } from "@toolyard/gateway/rest/rest-api.ts";
+import { restRoutes } from "@toolyard/gateway/rest/routes/index.ts";
 import { apiSchemaSdl } from "@toolyard/schema/api-schema.ts";
 import { compose } from "@toolyard/schema/composition.ts";
 import { describeProblems } from "@toolyard/schema/composition-problem.ts";
@@ -110,8 +112,11 @@ if ("errors" in composition) throw new Error(`The subgraphs do not compose:\n${d
 const { supergraphSdl, hints } = composition;
 if (hints.length > 0) process.stderr.write(`Hints:\n${describeProblems(hints)}\n`);
 emit(join(root, "schema", "supergraph.graphql"), `${supergraphSdl.trim()}\n`);
-emit(join(root, "schema", "api.graphql"), apiSchemaSdl(supergraphSdl, { excludeTags: ["internal"] }));
+const apiSdl = apiSchemaSdl(supergraphSdl, { excludeTags: ["internal"] });
+emit(join(root, "schema", "api.graphql"), apiSdl);
 emit(join(root, "schema", "internal-api.graphql"), apiSchemaSdl(supergraphSdl, { excludeTags: [] }));
+
+emit(join(root, "docs", "openapi.json"), `${createRestApi(buildSchema(apiSdl), restRoutes).openApi("/").text}\n`);
 
 if (stale.length > 0) {
   process.stderr.write(`Not fresh, run \`npm run generate\`:\n${stale.map((file) => `- ${file}`).join("\n")}\n`);

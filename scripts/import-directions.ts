@@ -11,8 +11,8 @@ const PARTS: Record<string, readonly string[]> = {
   "standalone.ts": ["standalone"],
   // The process that hosts all of them; its banner names the command line's defaults.
   standalone: ["packages", "gateway", "subgraphs", "cli"],
-  // Scripts that people run in the tree, on stores and schemas alike.
-  scripts: ["packages", "schema", "subgraphs", "cli"],
+  // Scripts that people run in the tree, on stores and schemas alike; REST's document is made of the gateway's table.
+  scripts: ["packages", "schema", "subgraphs", "cli", "gateway"],
   examples: [],
 };
 

@@ -42,6 +42,8 @@ export interface CompiledRoute {
   inputs: { path: InputsByName; query: InputsByName; body: InputsByName };
   /** Those of the body that are fields of `$input`. */
   fields: ReadonlySet<string>;
+  /** Where the operation takes the version that `If-Match` names: as a variable, or as a field of `$input`. Null: it takes none. */
+  expectedVersion: "variable" | "field" | null;
   /** Parse what comes from each place. Null: the route takes no body. */
   schemas: Record<"path" | "query", Fields> & { body: Fields | null };
   /** The way to the answer in the operation's data. */
@@ -52,6 +54,7 @@ export interface CompiledRoute {
 
 type Fields = z.ZodType<Record<string, unknown>>;
 
+const EXPECTED_VERSION = "expectedVersion";
 const MAX_LIMIT = 100;
 const DEFAULT_LIMIT = 20;
 const MAX_OFFSET = 2 ** 31 - 1;
@@ -92,12 +95,14 @@ export function createRouteCompiler(
     const search = new Map<string, Input>();
     const body = new Map<string, Input>();
     const fields = new Set<string>();
+    let expectedVersion: CompiledRoute["expectedVersion"] = null;
     for (const definition of operation.variableDefinitions ?? []) {
       const name = definition.variable.name.value;
       const type = inputTypeOf(schema, definition);
       const named = getNullableType(type);
       const input = isPaging(name) ? pagingInput(name, notes) : inputOf(name, type, argumentsOf.get(name));
       if (inPath.has(name)) path.set(name, input);
+      else if (name === EXPECTED_VERSION) expectedVersion = "variable";
       else if (!takesBody) search.set(name, fromText(input, getNamedType(type).name));
       else if (name === "input" && isInputObjectType(named)) {
         for (const [field, one] of fieldsOf(named)) {
@@ -118,6 +123,7 @@ export function createRouteCompiler(
       query,
       inputs: { path, query: search, body },
       fields,
+      expectedVersion: fields.has(EXPECTED_VERSION) ? "field" : expectedVersion,
       schemas: { path: toFields(path), query: toFields(search), body: body.size > 0 ? toFields(body) : null },
       answerAt: at,
       answer,

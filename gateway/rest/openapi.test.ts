@@ -8,15 +8,15 @@ import { restRoutes } from "./routes/index.ts";
 const schema = buildSchema(readFileSync(new URL("../../schema/api.graphql", import.meta.url), "utf8"));
 const document = JSON.parse(createRestApi(schema, restRoutes).openApi("/").text) as {
   paths: Record<string, Record<string, { operationId: string; parameters: { name: string; description?: string }[] }>>;
-  components: { schemas: Record<string, object> };
+  components: Record<string, Record<string, object>>;
 };
 
 test("the document is OpenAPI 3.1, and all its references lead somewhere", async () => {
   const validator = new Validator();
   expect(await validator.validate(structuredClone(document))).toEqual({ valid: true });
   expect(validator.version).toBe("3.1");
-  for (const [, name = ""] of JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g))
-    expect(document.components.schemas, name).toHaveProperty(name);
+  for (const [, kind = "", name = ""] of JSON.stringify(document).matchAll(/"#\/components\/(\w+)\/(\w+)"/g))
+    expect(document.components[kind], name).toHaveProperty(name);
 });
 
 test("every route of the table is in the document, under an id of its own", () => {

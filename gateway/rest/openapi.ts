@@ -17,6 +17,16 @@ const EVERYWHERE = [
   "INTERNAL_SERVER_ERROR",
 ] as const satisfies readonly ErrorCode[];
 
+/** Refusals that some routes may answer. */
+const SOMEWHERE = [
+  "NOT_FOUND",
+  "CONFLICT",
+  "PRECONDITION_FAILED",
+  "PAYLOAD_TOO_LARGE",
+] as const satisfies readonly ErrorCode[];
+/** The name of the refusal of a body's type. */
+const OTHER_TYPE = "UNSUPPORTED_MEDIA_TYPE";
+
 const PROBLEM_TYPE = "application/problem+json";
 
 /** The routes as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1). @param server The address below which they are, "/" for this one */
@@ -51,8 +61,8 @@ export function openApiOf(
       };
     });
 
-  function operationOf({ route, inputs, schemas: parse, answer, isPage }: CompiledRoute): JsonSchema {
-    const takesVersion = route.version !== undefined && route.method !== "GET" && route.method !== "POST";
+  function operationOf(compiled: CompiledRoute): JsonSchema {
+    const { route, inputs, schemas: parse, answer, isPage, expectedVersion } = compiled;
     const codes: ErrorCode[] = [...EVERYWHERE];
     if (route.path.includes("{") || parse.body) codes.push("NOT_FOUND");
     if (route.method !== "GET") codes.push("CONFLICT", "PRECONDITION_FAILED");
@@ -66,7 +76,7 @@ export function openApiOf(
       parameters: [
         ...parametersOf(inputs.path, "path"),
         ...parametersOf(inputs.query, "query"),
-        ...(takesVersion
+        ...(expectedVersion !== null
           ? [{ name: "If-Match", in: "header", description: "The ETag of what is to be changed.", ...tag }]
           : []),
         ...(route.version && route.method === "GET"
@@ -88,7 +98,10 @@ export function openApiOf(
           },
         },
         ...(route.version && route.method === "GET" && { 304: { description: "It is what `If-None-Match` names." } }),
-        ...responsesOf(codes),
+        ...Object.fromEntries(
+          codes.map((code) => [serviceErrors[code].status, { $ref: `#/components/responses/${code}` }]),
+        ),
+        ...(parse.body && { 415: { $ref: `#/components/responses/${OTHER_TYPE}` } }),
       },
     };
   }
@@ -111,6 +124,7 @@ export function openApiOf(
     paths,
     components: {
       schemas: { ...schemas, Problem: problemSchema },
+      responses: refusals(),
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "An access token of a login, or an API key." },
       },
@@ -151,18 +165,18 @@ const problemSchema: JsonSchema = {
   required: ["type", "title", "status", "detail", "code", "request_id"],
 };
 
-/** By status, with the meanings of the codes that have it. */
-function responsesOf(codes: readonly ErrorCode[]): Record<string, JsonSchema> {
-  const byStatus = Map.groupBy(codes, (code) => serviceErrors[code].status);
-  return Object.fromEntries(
-    [...byStatus].map(([status, all]) => [
-      status,
-      {
-        description: all.map((code) => `\`${code}\`: ${serviceErrors[code].meaning}`).join(" "),
-        content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } },
-      },
-    ]),
-  );
+/** A refusal with a code, once for all routes. */
+function refusal(description: string): JsonSchema {
+  return { description, content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } } };
+}
+
+/** All that any route may answer. */
+function refusals(): Record<string, JsonSchema> {
+  const codes: ErrorCode[] = [...EVERYWHERE, ...SOMEWHERE];
+  return {
+    ...Object.fromEntries(codes.map((code) => [code, refusal(`\`${code}\`: ${serviceErrors[code].meaning}`)])),
+    [OTHER_TYPE]: refusal("`BAD_USER_INPUT`: The body's type is not one that this takes."),
+  };
 }
 
 function pageSchema(schema: JsonSchema): JsonSchema {

@@ -17,7 +17,7 @@ export interface RestRoute {
   noun: string;
   /** Names the address of what was made, as `path` does: `/api/v1/mcps/{id}`. */
   location?: string;
-  /** The version of what is answered, for ETag. Where the operation takes `expectedVersion`, it is the one that `If-Match` names. */
+  /** The version of what is answered, for ETag. An operation that takes `expectedVersion` is given the one that `If-Match` names. */
   version?: (answer: Record<string, unknown>) => string;
   /** The route is for callers without a credential, too. */
   isOpen?: boolean;

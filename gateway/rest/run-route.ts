@@ -60,7 +60,7 @@ export async function runRoute(
 }
 
 function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }: RestRequest): Record<string, unknown> {
-  const { schemas, fields, route } = compiled;
+  const { schemas, fields, expectedVersion } = compiled;
   const variables = { ...parseInput(schemas.path, params, ""), ...parseInput(schemas.query, search, "") };
   if (schemas.body === null) {
     const isEmpty = body === undefined || (typeof body === "object" && body !== null && Object.keys(body).length === 0);
@@ -71,12 +71,10 @@ function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }:
       (fields.has(name) ? input : variables)[name] = value;
     if (fields.size > 0) variables["input"] = input;
   }
-  if (ifMatch !== undefined && route.version && ifMatch.trim() !== "*") {
-    const expected = versionIn(ifMatch);
-    // Only the operations that change something take a version.
-    if (fields.has("expectedVersion"))
-      variables["input"] = { ...(variables["input"] as object), expectedVersion: expected };
-    else if (compiled.inputs.query.has("expectedVersion")) variables["expectedVersion"] = expected;
+  if (expectedVersion !== null && ifMatch !== undefined && ifMatch.trim() !== "*") {
+    const expected = { expectedVersion: versionIn(ifMatch) };
+    if (expectedVersion === "variable") Object.assign(variables, expected);
+    else variables["input"] = { ...(variables["input"] as object), ...expected };
   }
   return variables;
 }

@@ -36,7 +36,8 @@ export function createResolvers(options: {
     Mutation: {
       createTool: (_parent, { input }, context) => context.tools.create(context, input),
       updateTool: (_parent, { id, input }, { tools, caller }) => tools.update(caller, id, input),
-      deleteTool: (_parent, { id }, { tools, caller, requestId }) => tools.delete(caller, id, requestId),
+      deleteTool: (_parent, { id, expectedVersion = null }, { tools, caller, requestId }) =>
+        tools.delete(caller, id, { requestId, expectedVersion }),
       restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),
       revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
       createToolFromTemplate: (_parent, _args, { caller }) => unsupportedFor(caller, "Templates"),

@@ -54,8 +54,15 @@ export interface ToolService {
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
   revert(caller: Caller, reference: string, number: number): Promise<Tool>;
-  /** Asks its deployments to stop. Idempotent. UPSTREAM_UNAVAILABLE when they cannot be asked; then nothing is deleted. */
-  delete(caller: Caller, reference: string, requestId: string): Promise<Tool>;
+  /**
+   * Asks its deployments to stop. Idempotent. UPSTREAM_UNAVAILABLE when they cannot be asked; then nothing is deleted. CONFLICT when
+   * `expectedVersion` is not the current one.
+   */
+  delete(
+    caller: Caller,
+    reference: string,
+    options: { requestId: string; expectedVersion: number | null },
+  ): Promise<Tool>;
   /** Idempotent. */
   restore(caller: Caller, reference: string): Promise<Tool>;
 }
@@ -151,11 +158,21 @@ export function createToolService(options: {
     return { ...rest, ...content, id, launch: secrets.seal(content.launch, id), commitSha: null, createdAt: now() };
   }
 
-  async function setDeleted(caller: Caller, reference: string, deleted: boolean): Promise<Tool> {
+  async function setDeleted(
+    caller: Caller,
+    reference: string,
+    deleted: boolean,
+    expectedVersion: number | null = null,
+  ): Promise<Tool> {
     const action = deleted ? "delete this tool" : "restore this tool";
-    const { id } = await changeable(caller, reference, action);
-    await store.setDeleted(id, deleted, now());
-    return changeable(caller, id, action);
+    const tool = await changeable(caller, reference, action);
+    refuseOtherVersion(tool, expectedVersion);
+    const at = expectedVersion === null ? undefined : tool.currentVersionId;
+    await store.setDeleted(tool.id, deleted, now(), at);
+    const changed = await changeable(caller, tool.id, action);
+    // A change that came between the two.
+    refuseOtherVersion(changed, expectedVersion);
+    return changed;
   }
 
   return {
@@ -212,14 +229,7 @@ export function createToolService(options: {
       const parsed = parseInput(updateToolInput, input);
       const configSchema = parsed.configSchema == null ? null : await checkConfigSchema(parsed.configSchema, caller);
       return commit(caller, reference, "change this tool", async (tool, current) => {
-        const { expectedVersion } = parsed;
-        if (expectedVersion != null && expectedVersion !== tool.currentNumber) {
-          throw new ToolyardError(
-            "CONFLICT",
-            `Another change came first: the tool is at version ${tool.currentNumber}, not ${expectedVersion}. Read it again.`,
-            { extensions: { currentVersion: tool.currentNumber } },
-          );
-        }
+        refuseOtherVersion(tool, parsed.expectedVersion);
         const content: VersionContent = {
           name: parsed.name ?? current.name,
           description: parsed.description ?? current.description,
@@ -240,10 +250,10 @@ export function createToolService(options: {
         return { content: contentOf(version), changeSummary: `Reverted to version ${number}`, source: "REVERT" };
       }),
 
-    async delete(caller, reference, requestId) {
+    async delete(caller, reference, { requestId, expectedVersion }) {
       const { id, deletedAt } = await changeable(caller, reference, "delete this tool");
       // First it cannot be deployed any more, then its deployments are stopped.
-      const tool = await setDeleted(caller, id, true);
+      const tool = await setDeleted(caller, id, true, expectedVersion);
       try {
         await graph.query({ query: STOP_DEPLOYMENTS, variables: { toolId: id }, as: self, requestId });
       } catch (cause) {
@@ -270,6 +280,16 @@ interface Change {
   /** Null: made from the changes. */
   changeSummary: string | null;
   source: VersionSource;
+}
+
+/** @throws ToolyardError CONFLICT */
+function refuseOtherVersion({ currentNumber }: Tool, expected: number | null | undefined): void {
+  if (expected == null || expected === currentNumber) return;
+  throw new ToolyardError(
+    "CONFLICT",
+    `Another change came first: the tool is at version ${currentNumber}, not ${expected}. Read it again.`,
+    { extensions: { currentVersion: currentNumber } },
+  );
 }
 
 function toolAfter(tool: Tool, version: ToolVersion): Tool {

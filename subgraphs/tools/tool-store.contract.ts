@@ -244,6 +244,16 @@ export function toolStoreContract(name: string, open: () => Promise<OpenToolStor
       },
 
       setDeleted() {
+        test("leaves a tool alone whose current version is another than the one that is named", async () => {
+          const { tool, version } = await insert();
+          const next = nextOf(version, { name: "Meanwhile" });
+          await store.commit(next, version.id);
+          expect(await store.setDeleted(tool.id, true, NOW, version.id)).toBe(false);
+          expect((await find(tool.id))?.deletedAt).toBeNull();
+          expect(await kindsOf(tool.id)).toEqual(["CREATED", "UPDATED"]);
+          expect(await store.setDeleted(tool.id, true, NOW, next.id)).toBe(true);
+        });
+
         test("marks once, each time with an event, and hides the tool from lists that are not asked for it", async () => {
           const tags = [`deleted-${newId()}`];
           const { tool } = await insert({ tags });

@@ -75,14 +75,16 @@ export function createSqlToolStore(options: { database: Database; events: EventL
         return "committed";
       }),
 
-    setDeleted: (id, deleted, now) =>
+    setDeleted: (id, deleted, now, atVersionId) =>
       database.transaction(async (tx) => {
-        const { affected } = await tx.manager
-          .getRepository(toolEntity)
-          .update(
-            { id, deletedAt: deleted ? IsNull() : Not(IsNull()) },
-            { deletedAt: deleted ? now : null, updatedAt: now },
-          );
+        const { affected } = await tx.manager.getRepository(toolEntity).update(
+          {
+            id,
+            deletedAt: deleted ? IsNull() : Not(IsNull()),
+            ...(atVersionId !== undefined && { currentVersionId: atVersionId }),
+          },
+          { deletedAt: deleted ? now : null, updatedAt: now },
+        );
         if (!affected) return false;
         await search.setDeleted(tx, id, deleted);
         await tx.manager.getRepository(toolTagEntity).update({ toolId: id }, { deleted });

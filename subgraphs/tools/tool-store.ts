@@ -60,8 +60,11 @@ export interface ToolStore {
    * version is no longer `afterVersionId`, or the tool is deleted; nothing is written then.
    */
   commit(version: ToolVersion, afterVersionId: string): Promise<"committed" | "superseded">;
-  /** Marks as deleted (`at`) or restored (null); false when it was so already. `now` becomes `updatedAt`. */
-  setDeleted(id: string, deleted: boolean, now: number): Promise<boolean>;
+  /**
+   * Marks as deleted or restored; false when it was so already, or when its current version is not `atVersionId`, where that is
+   * given. `now` becomes `updatedAt`.
+   */
+  setDeleted(id: string, deleted: boolean, now: number, atVersionId?: string): Promise<boolean>;
 
   findByIds(ids: readonly string[]): Promise<Tool[]>;
   findBySlugs(slugs: readonly string[]): Promise<Tool[]>;

@@ -304,6 +304,20 @@ describe("deleting a tool", () => {
   const restore = `mutation ($id: ID!) { restoreTool(id: $id) { id deletedAt } }`;
   const listed = `query ($tag: String, $deleted: Boolean) { tools(tag: $tag, includeDeleted: $deleted) { totalCount } }`;
 
+  test("of another version than the caller expects is a conflict, and changes nothing", async () => {
+    const { id } = await create();
+    await update(id, { name: "Second" });
+    const atVersion = `mutation ($id: ID!, $version: Int) { deleteTool(id: $id, expectedVersion: $version) { id deletedAt } }`;
+    const { errors } = await executeOn(fixture.subgraph, atVersion, { id, version: 1 }, developer);
+    expect(errors).toMatchObject([{ code: "CONFLICT", extensions: { currentVersion: 2 } }]);
+    expect(await dataOf(fixture.subgraph, `query ($id: ID) { tool(id: $id) { deletedAt } }`, { id }, viewer)).toEqual({
+      tool: { deletedAt: null },
+    });
+    const gone = await dataOf(fixture.subgraph, atVersion, { id, version: 2 }, developer);
+    expect(gone).toMatchObject({ deleteTool: { deletedAt: expect.any(String) as unknown } });
+    expect(await dataOf(fixture.subgraph, atVersion, { id, version: 2 }, developer)).toEqual(gone);
+  });
+
   test("takes it out of the lists, keeps it readable, and can be taken back", async () => {
     const { id, slug } = await create({ tags: ["doomed"] });
     const gone = await dataOf<{ deleteTool: { deletedAt: string } }>(fixture.subgraph, remove, { id }, developer);

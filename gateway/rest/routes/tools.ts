@@ -57,7 +57,8 @@ export const toolRoutes: readonly RestRoute[] = [
     path: `${PATH}/{tool_id}`,
     tag: TAG,
     summary: "Delete a tool and stop its deployments",
-    operation: "mutation DeleteTool($toolId: ID!) { deleteTool(id: $toolId) { id } }",
+    operation:
+      "mutation DeleteTool($toolId: ID!, $expectedVersion: Int) { deleteTool(id: $toolId, expectedVersion: $expectedVersion) { id } }",
     status: 204,
     noun: "tool",
   },

@@ -13,6 +13,18 @@ export interface CrossSitePolicy {
 }
 
 const MAX_AGE_SECONDS = 600;
+/** What pages of other origins may read of answers. */
+const EXPOSED_HEADERS = [
+  "ETag",
+  "Idempotency-Replayed",
+  "Location",
+  "Mcp-Session-Id",
+  "RateLimit",
+  "RateLimit-Policy",
+  "Retry-After",
+  "WWW-Authenticate",
+  "X-Request-Id",
+].join(", ");
 
 /**
  * A browser attaches no credential for this gateway by itself: there are bearer tokens only, no cookies. The remaining danger
@@ -28,7 +40,7 @@ export function createCrossSitePolicy(hosts: HostPolicy): CrossSitePolicy {
       vary: "Origin",
       "access-control-allow-origin": origin,
       "access-control-allow-credentials": "true",
-      "access-control-expose-headers": "Mcp-Session-Id, X-Request-Id, Retry-After, RateLimit, RateLimit-Policy",
+      "access-control-expose-headers": EXPOSED_HEADERS,
     };
   }
   return {

@@ -742,6 +742,7 @@ export type MutationUpdateToolArgs = {
 
 export type MutationDeleteToolArgs = {
   id: Scalars['ID']['input'];
+  expectedVersion?: InputMaybe<Scalars['Int']['input']>;
 };
 
 
