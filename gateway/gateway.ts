@@ -1,4 +1,6 @@
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { createIdempotency, createMemoryIdempotencyStore, type IdempotencyStore } from "@toolyard/idempotency";
 import {
   CALLER_HEADER,
   ConfigError,
@@ -13,6 +15,7 @@ import {
   type Logger,
   type ServiceHealth,
 } from "@toolyard/service-kit";
+import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -54,6 +57,8 @@ interface CommonOptions {
   telemetry?: Telemetry;
   /** False where the subgraphs' clients tell them nothing of the caller but the forwarded headers; more can be shared then. */
   subgraphsKnowCallers?: boolean;
+  /** Where answers to requests with an Idempotency-Key are kept, closed with the gateway; in memory unless given. */
+  idempotencyStore?: IdempotencyStore;
   logger: Logger;
   /** Where each request has its line; none unless given. */
   requestLog?: RequestLog;
@@ -223,6 +228,14 @@ export function createGateway(options: GatewayOptions): Gateway {
   const stopClosing = authenticator.onRevoked((isConcerned) =>
     protocols.endWhere(isConcerned, "The credential was revoked: log in again"),
   );
+  const [secretKey = randomBytes(32).toString("hex"), ...previousSecretKeys] =
+    "secretKeys" in options ? options.secretKeys : [];
+  const idempotency = createIdempotency({
+    store: options.idempotencyStore ?? createMemoryIdempotencyStore(),
+    sealer: createSealer({ secretKey, previousSecretKeys }),
+    timeoutMs: protection.timeoutMs,
+    logger,
+  });
   const health = () => checkHealth({ checks: healthChecks, notes });
 
   return {
@@ -239,6 +252,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         apiSchema: () => live.current.executor.apiSchema,
         protocols,
         persisted,
+        idempotency,
         page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,
         authenticate: (request, given = {}) => authenticateOnce(given, request),
         identify: (request) => identify({}, request),
@@ -257,6 +271,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       stopClosing();
       await protocols.close();
       await server?.close();
+      await idempotency.close();
       await identity.close();
       await shadow?.close();
       await live.close();

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { openSqlIdempotencyStore } from "@toolyard/idempotency";
 import {
   CALLER_HEADER,
   ConfigError,
@@ -123,6 +124,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
+      idempotencyStore: await openSqlIdempotencyStore({ dataDir: config.dataDir }),
       gauges: () => subgraphs.map(gaugesOf),
       healthChecks: [checkAll(checkOwn), () => checkHttp("proxy", config.proxyHealthUrl, "PROXY_URL or PROXY_PORT")],
     });

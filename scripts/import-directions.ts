@@ -11,8 +11,8 @@ const PARTS: Record<string, readonly string[]> = {
   "standalone.ts": ["standalone"],
   // The process that hosts all of them; its banner names the command line's defaults.
   standalone: ["packages", "gateway", "subgraphs", "cli"],
-  // Scripts that people run in the tree, on stores and schemas alike; REST's document is made of the gateway's table.
-  scripts: ["packages", "schema", "subgraphs", "cli", "gateway"],
+  // Scripts that people run in the tree, on stores and schemas alike.
+  scripts: ["packages", "schema", "subgraphs", "cli"],
   examples: [],
 };
 
@@ -50,6 +50,12 @@ const ROOMS: Record<string, readonly string[]> = {
   http: ["config.ts", "formats", "admission", "subscriptions", "observability", "rest"],
   // The REST shim: a table that a route of http/ serves.
   rest: ["formats", "admission"],
+};
+
+/** Files that may import a folder which their part may not, each for its reason. */
+const OPEN_FOLDERS: Record<string, string> = {
+  // REST's OpenAPI document is made of its table of routes.
+  "scripts/generate.ts": "gateway/rest/",
 };
 
 /** Files that may import other rooms than theirs, each for its reason. */
@@ -146,6 +152,8 @@ export function circlesOf(files: readonly { path: string; source: string }[]): s
 function mayImport(path: string, target: string): boolean {
   if (partOf(path) === "tests") return true;
   if (unitOf(target) === "packages/testing") return isTest(path);
+  const folder = OPEN_FOLDERS[path];
+  if (folder !== undefined && target.startsWith(folder)) return true;
   return (PARTS[partOf(path)] ?? []).includes(partOf(target));
 }
 

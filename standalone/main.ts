@@ -8,6 +8,7 @@ import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
 import { createInProcessClient } from "@toolyard/gateway/execution/clients/in-process-client.ts";
 import { checkHttp, checkSubgraph } from "@toolyard/gateway/observability/health.ts";
 import { createTelemetry } from "@toolyard/gateway/observability/telemetry.ts";
+import { openSqlIdempotencyStore } from "@toolyard/idempotency";
 import {
   PROXY_PERMISSIONS,
   createDeferredGraphClient,
@@ -117,6 +118,7 @@ await runProcess(
       supergraphSdl: await readFile(join(root, "schema", "supergraph.graphql"), "utf8"),
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,
+      idempotencyStore: await openSqlIdempotencyStore({ dataDir }),
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
         () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`, "PROXY_PORT"),

@@ -1,5 +1,6 @@
 import { readdir } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
+import type { Idempotency } from "@toolyard/idempotency";
 import type { Caller, Logger } from "@toolyard/service-kit";
 import type { FastifyInstance } from "fastify";
 import type { GraphQLSchema } from "graphql";
@@ -46,6 +47,8 @@ export interface RouteContext {
   /** The graph as clients see it just now. */
   apiSchema: () => GraphQLSchema;
   persisted: PersistedOperations;
+  /** Answers once what is sent again under the same Idempotency-Key. */
+  idempotency: Pick<Idempotency, "once">;
   protocols: Pick<SubscriptionProtocols, "handleUpgrade" | "handleOperation" | "handleStream">;
   /** Reads bodies of direct routes. */
   bodies: BodyReader;

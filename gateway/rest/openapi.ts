@@ -4,11 +4,13 @@ import type { Components } from "./answers.ts";
 import type { CompiledRoute, InputsByName } from "./compiled-route.ts";
 import type { InputNotes } from "./inputs.ts";
 import type { JsonSchema } from "./json-schema.ts";
+import { takesIdempotencyKey } from "./rest-route.ts";
 
 /** Refusals that any route may answer. */
 const EVERYWHERE = [
   "BAD_USER_INPUT",
   "FORBIDDEN",
+  "NOT_FOUND",
   "RATE_LIMITED",
   "UNAUTHENTICATED",
   "CAPACITY_EXHAUSTED",
@@ -64,7 +66,6 @@ export function openApiOf(
   function operationOf(compiled: CompiledRoute): JsonSchema {
     const { route, inputs, schemas: parse, answer, isPage, expectedVersion } = compiled;
     const codes: ErrorCode[] = [...EVERYWHERE];
-    if (route.path.includes("{") || parse.body) codes.push("NOT_FOUND");
     if (route.method !== "GET") codes.push("CONFLICT", "PRECONDITION_FAILED");
     if (parse.body) codes.push("PAYLOAD_TOO_LARGE");
     const tag = { schema: { type: "string" } };
@@ -74,6 +75,17 @@ export function openApiOf(
       operationId: operationIdOf(route.operation),
       ...(route.isOpen && { security: [{}, { bearer: [] }] }),
       parameters: [
+        ...(takesIdempotencyKey(route)
+          ? [
+              {
+                name: "Idempotency-Key",
+                in: "header",
+                description:
+                  "A text of your choice, such as a UUID: what is sent again under it within a day is answered as the first time, and not done again.",
+                schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
+              },
+            ]
+          : []),
         ...parametersOf(inputs.path, "path"),
         ...parametersOf(inputs.query, "query"),
         ...(expectedVersion !== null
@@ -84,7 +96,10 @@ export function openApiOf(
           : []),
       ],
       ...(parse.body && {
-        requestBody: { required: true, content: { "application/json": { schema: inputSchema(parse.body) } } },
+        requestBody: {
+          required: !parse.body.safeParse({}).success,
+          content: { "application/json": { schema: inputSchema(parse.body) } },
+        },
       }),
       responses: {
         [route.status]: {
@@ -93,6 +108,12 @@ export function openApiOf(
             content: { "application/json": { schema: isPage ? pageSchema(answer.schema) : answer.schema } },
           }),
           headers: {
+            ...(takesIdempotencyKey(route) && {
+              "Idempotency-Replayed": {
+                description: "`true`: what was answered to this `Idempotency-Key` before.",
+                schema: { const: "true" },
+              },
+            }),
             ...(route.version && { ETag: { description: "The version.", ...tag } }),
             ...(route.location !== undefined && { Location: { description: "The address of what was made.", ...tag } }),
           },

@@ -22,3 +22,8 @@ export interface RestRoute {
   /** The route is for callers without a credential, too. */
   isOpen?: boolean;
 }
+
+/** Whether a request may be sent again under its `Idempotency-Key`: it makes something, which would be made twice. */
+export function takesIdempotencyKey({ method, status }: RestRoute): boolean {
+  return method === "POST" && (status === 201 || status === 202);
+}

@@ -172,6 +172,15 @@ test("null is NOT_FOUND, or the error that the graph has for it, in REST's names
   });
 });
 
+test("a message that is made of places is made of REST's", async () => {
+  const problems = [{ path: "input.setUp.firstPart", message: "is wrong" }];
+  const extensions = { code: "BAD_USER_INPUT", problems };
+  const error = new GraphQLError("input.setUp.firstPart: is wrong", { extensions });
+  await expect(run("get", { errors: [error] }, { params: { thing_id: "7" } })).rejects.toMatchObject({
+    message: "set_up.first_part: is wrong",
+  });
+});
+
 test("what a client has already is not sent again", async () => {
   const get = (ifNoneMatch: string) => run("get", { data: { thing } }, { params: { thing_id: "7" }, ifNoneMatch });
   for (const known of ['"7"', 'W/"7"', '"6", "7"', "*"])

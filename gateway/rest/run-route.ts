@@ -1,4 +1,11 @@
-import { ToolyardError, isErrorCode, preconditionFailed, type ErrorCode, type Problem } from "@toolyard/service-kit";
+import {
+  ToolyardError,
+  badInput,
+  isErrorCode,
+  preconditionFailed,
+  type ErrorCode,
+  type Problem,
+} from "@toolyard/service-kit";
 import { parseInput } from "@toolyard/service-kit/errors/validation.ts";
 import type { ExecutionResult, GraphQLError } from "graphql";
 import { badCredentialOf } from "../admission/open-operations.ts";
@@ -67,7 +74,7 @@ function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }:
     if (!isEmpty) throw new ToolyardError("BAD_USER_INPUT", "This takes no body.");
   } else {
     const input: Record<string, unknown> = {};
-    for (const [name, value] of Object.entries(parseInput(schemas.body, body ?? {}, "")))
+    for (const [name, value] of Object.entries(parseInput(schemas.body, body === undefined ? {} : body, "")))
       (fields.has(name) ? input : variables)[name] = value;
     if (fields.size > 0) variables["input"] = input;
   }
@@ -111,9 +118,12 @@ function errorOf(errors: readonly GraphQLError[], ifMatch: string | undefined): 
   const message = first?.message ?? "The graph answered without data.";
   if (ifMatch !== undefined && code === "CONFLICT" && "currentVersion" in extensions)
     return preconditionFailed("If-Match", message);
-  return new ToolyardError(codeOf(code), message, {
+  const ours = Array.isArray(problems) ? (problems as Problem[]).map(toRest) : null;
+  // The message of most is made of the places, with the graph's names.
+  const isMade = ours && message === badInput(problems as Problem[]).message;
+  return new ToolyardError(codeOf(code), isMade ? badInput(ours).message : message, {
     extensions: Object.fromEntries(Object.entries(extensions).map(([name, value]) => [toSnake(name), value])),
-    ...(Array.isArray(problems) && { problems: problems.map(toRest) }),
+    ...(ours && { problems: ours }),
     ...(typeof retryAfterSeconds === "number" && { retryAfterSeconds }),
   });
 }

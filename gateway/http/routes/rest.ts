@@ -1,16 +1,22 @@
 import type { IncomingMessage } from "node:http";
+import { isKept, type KeptAnswer } from "@toolyard/idempotency";
 import { ToolyardError } from "@toolyard/service-kit";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { GraphQLSchema } from "graphql";
 import { quotaHeaders } from "../../admission/quotas.ts";
 import { createRestApi, type RestApi } from "../../rest/rest-api.ts";
 import { restRoutes } from "../../rest/routes/index.ts";
-import { runRoute } from "../../rest/run-route.ts";
+import { takesIdempotencyKey } from "../../rest/rest-route.ts";
+import { runRoute, type RestAnswer } from "../../rest/run-route.ts";
+import type { GatewayContext } from "../../admission/operation-gate.ts";
 import type { BodyExchange } from "../body-reader.ts";
+import { problemAnswer } from "../problem.ts";
 import type { RouteModule } from "../route.ts";
 
+const JSON_TYPE = "application/json; charset=utf-8";
+
 /** REST: operations on the graph under addresses of their own, and the document that describes them. */
-const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, prefix }) => {
+const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, idempotency, prefix }) => {
   const apis = new WeakMap<GraphQLSchema, RestApi>();
   function api(): RestApi {
     const schema = apiSchema();
@@ -43,20 +49,37 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
             throw caller.refusal ?? new ToolyardError("UNAUTHENTICATED", "Log in first, or send an API key.");
           const compiled = api().compiled(route);
           const gone = createLightAbort();
-          reply.raw.once("close", () => gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away.")));
           const body = hasBody(request)
             ? await bodyOf({ request, response: reply.raw, caller, headers: {} })
             : undefined;
           const context = contextOf(caller, request, requestId);
-          const answer = await runRoute(gate, compiled, {
-            params,
-            search: query,
-            body,
-            ifMatch: headers["if-match"],
-            ifNoneMatch: headers["if-none-match"],
-            context,
-            signal: gone.signal,
-          }).finally(() => void reply.headers(quotaHeaders(context)));
+          const run = () =>
+            runRoute(gate, compiled, {
+              params,
+              search: query,
+              body,
+              ifMatch: headers["if-match"],
+              ifNoneMatch: headers["if-none-match"],
+              context,
+              signal: gone.signal,
+            }).finally(() => void reply.headers(quotaHeaders(context)));
+          const key = takesIdempotencyKey(route) ? headers["idempotency-key"] : undefined;
+          if (key !== undefined) {
+            // It is done whether its client waits or not, who asks again under the same key.
+            const { isReplayed, ...kept } = await idempotency.once(
+              {
+                key: String(key),
+                caller: ownerOf(context),
+                route: `${route.method} ${route.path}`,
+                content: JSON.stringify([params, query, body ?? null]),
+              },
+              () => keptAnswer(run, requestId),
+            );
+            if (isReplayed) reply.header("idempotency-replayed", "true");
+            return reply.code(kept.status).headers(kept.headers).send(kept.body);
+          }
+          reply.raw.once("close", () => gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away.")));
+          const answer = await run();
           return reply.code(answer.status).headers(answer.headers).send(answer.body);
         },
       });
@@ -69,6 +92,25 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
     return reply.type("application/json").send(text);
   });
 };
+
+/** An answer as text, a refusal as well. @throws the error of a request that may be sent again under its key */
+async function keptAnswer(run: () => Promise<RestAnswer>, requestId: string): Promise<KeptAnswer> {
+  try {
+    const { status, headers, body } = await run();
+    return { status, headers: { ...headers, "content-type": JSON_TYPE }, body: JSON.stringify(body) };
+  } catch (error) {
+    const { status, headers, body } = problemAnswer(error, requestId);
+    if (!isKept(status)) throw error;
+    return { status, headers: { "content-type": String(headers["content-type"]) }, body };
+  }
+}
+
+/** Who may have the answer under a key: the user by a login, an API key with its limits, or somebody unknown at one address. */
+function ownerOf({ caller, clientAddress }: GatewayContext): string {
+  const { credential, subject, scopes } = caller;
+  if (subject === null) return JSON.stringify(["anonymous", clientAddress ?? ""]);
+  return JSON.stringify([subject, credential?.type === "api-key" ? credential.apiKeyId : scopes.toSorted()]);
+}
 
 /** Whether a request has a body (RFC 9112, section 6). */
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -1,0 +1,26 @@
+import { join } from "node:path";
+import { column } from "@toolyard/storage";
+import { EntitySchema } from "typeorm";
+import type { Claim, Entry } from "./idempotency-store.ts";
+
+interface IdempotencyRow extends Claim, Entry {
+  /** Of the answer. */
+  characters: number;
+}
+
+export const idempotencyEntity = new EntitySchema<IdempotencyRow>({
+  name: "idempotency_keys",
+  columns: {
+    id: { ...column.primaryId },
+    callerId: { ...column.id },
+    fingerprint: { ...column.text },
+    runningUntil: { ...column.time },
+    expiresAt: { ...column.time },
+    answer: { ...column.nullableText },
+    characters: { ...column.integer },
+  },
+  indices: [{ columns: ["callerId", "expiresAt", "characters"] }, { columns: ["expiresAt"] }],
+});
+
+export const entities = [idempotencyEntity];
+export const migrationsFolder = join(import.meta.dirname, "migrations");

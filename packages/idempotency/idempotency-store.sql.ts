@@ -1,0 +1,48 @@
+import { join } from "node:path";
+import { deleteInChunks, openDatabase, readMigrations, type Database } from "@toolyard/storage";
+import { IsNull, LessThanOrEqual } from "typeorm";
+import { entities, idempotencyEntity, migrationsFolder } from "./database.ts";
+import type { IdempotencyStore } from "./idempotency-store.ts";
+
+/** Opens `${dataDir}/idempotency.sqlite`, made when missing. Several processes may have it open. */
+export async function openSqlIdempotencyStore({ dataDir }: { dataDir: string }): Promise<IdempotencyStore> {
+  const file = join(dataDir, "idempotency.sqlite");
+  return createSqlIdempotencyStore(
+    await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) }),
+  );
+}
+
+function createSqlIdempotencyStore(database: Database): IdempotencyStore {
+  return {
+    claim: (claim, now, room) =>
+      database.transaction(async ({ manager }) => {
+        const rows = manager.getRepository(idempotencyEntity);
+        const known = await rows.findOneBy({ id: claim.id });
+        if (known && known.expiresAt > now) {
+          const { fingerprint, runningUntil, answer } = known;
+          return { state: "known", entry: { fingerprint, runningUntil, answer } };
+        }
+        const taken = await rows
+          .createQueryBuilder("kept")
+          .select("COUNT(*)", "entries")
+          .addSelect("COALESCE(SUM(kept.characters), 0)", "characters")
+          .addSelect("MIN(kept.expiresAt)", "until")
+          .where("kept.callerId = :callerId AND kept.expiresAt > :now", { callerId: claim.callerId, now })
+          .getRawOne<{ entries: number; characters: number; until: number }>();
+        if (taken && (taken.entries >= room.entries || taken.characters >= room.characters))
+          return { state: "full", until: taken.until };
+        await rows.save({ ...claim, answer: null, characters: 0 });
+        return { state: "claimed" };
+      }),
+    finish: (id, answer) =>
+      database.transaction(async ({ manager }) => {
+        await manager.getRepository(idempotencyEntity).update({ id }, { answer, characters: answer.length });
+      }),
+    release: (id) =>
+      database.transaction(async ({ manager }) => {
+        await manager.getRepository(idempotencyEntity).delete({ id, answer: IsNull() });
+      }),
+    purge: (now, signal) => deleteInChunks(database, idempotencyEntity, { expiresAt: LessThanOrEqual(now) }, signal),
+    close: () => database.close(),
+  };
+}

@@ -1,0 +1,482 @@
+import { randomUUID } from "node:crypto";
+import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readContract, type OpenApiContract, type Operation } from "./fixtures/openapi-contract.ts";
+
+/* REST, as a script with curl uses it; every answer is held to the OpenAPI document that is served. */
+
+interface Sent {
+  path?: Record<string, string>;
+  query?: string;
+  /** JSON, or a text as it is. */
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** Null: none. The administrator's unless given. */
+  token?: string | null;
+}
+
+interface Answered {
+  status: number;
+  headers: Headers;
+  body: Record<string, unknown>;
+}
+
+const PASSWORD = "correct horse battery staple";
+let toolyard: RunningToolyard;
+let contract: OpenApiContract;
+let admin: string;
+let viewer: string;
+
+beforeAll(async () => {
+  toolyard = await startToolyard({ env: { SAMPLE: "true", RATE_LIMIT_ENABLED: "false" } });
+  contract = await readContract(toolyard.url);
+  admin = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  viewer = await register(`viewer-${randomUUID().slice(0, 8)}`);
+});
+afterAll(async () => {
+  await toolyard?.[Symbol.asyncDispose]();
+});
+
+/** A new user's access token. */
+async function register(username: string): Promise<string> {
+  const { body } = await send("Register", {
+    body: { username, email: `${username}@example.com`, password: PASSWORD },
+    token: null,
+  });
+  return String(body["access_token"]);
+}
+
+function request({ method, path }: Pick<Operation, "method" | "path">, sent: Sent = {}): Promise<Response> {
+  const { token = admin, body, headers } = sent;
+  const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(sent.path?.[name] ?? randomUUID()));
+  return fetch(`${toolyard.url}${filled}${sent.query ?? ""}`, {
+    method,
+    headers: {
+      ...(token !== null && { authorization: `Bearer ${token}` }),
+      ...(body !== undefined && { "content-type": "application/json" }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+  });
+}
+
+/** Sends what is documented and holds the answer to it. */
+async function send(id: string, sent: Sent = {}): Promise<Answered> {
+  const operation = contract.operation(id);
+  const response = await request(operation, sent);
+  const { status, headers } = response;
+  return { status, headers, body: await contract.check(operation, response) };
+}
+
+const newTool = (more: object = {}) => ({
+  name: "A tool",
+  description: "made in a test",
+  launch: {
+    stdio: { command: "node", args: ["/srv/server.mjs"], env: [{ name: "KEY", value: "s3cret", secret: true }] },
+  },
+  ...more,
+});
+const newDocument = {
+  title: "Notes",
+  content: "Penguins fly under water.",
+  content_type: "text/plain",
+  tags: ["notes"],
+};
+
+async function createTool(): Promise<string> {
+  return String((await send("CreateTool", { body: newTool() })).body["id"]);
+}
+
+describe("every operation succeeds, as documented", () => {
+  const told: Record<string, string> = {};
+  const keep = (name: string, { body }: Answered, field = "id") => (told[name] = String(body[field]));
+
+  /** In order: what one makes, another uses. By the operation's id. */
+  const walk: Record<string, () => Promise<Answered>> = {
+    async Register() {
+      const username = `walker-${randomUUID().slice(0, 8)}`;
+      told["username"] = username;
+      return send("Register", {
+        body: { username, email: `${username}@example.com`, password: PASSWORD },
+        token: null,
+      });
+    },
+    async Login() {
+      const answered = await send("Login", { body: { username: told["username"], password: PASSWORD }, token: null });
+      keep("token", answered, "access_token");
+      keep("refresh", answered, "refresh_token");
+      return answered;
+    },
+    async RefreshSession() {
+      const answered = await send("RefreshSession", { body: { refresh_token: told["refresh"] }, token: null });
+      keep("token", answered, "access_token");
+      return answered;
+    },
+    CreateStreamTicket: () => send("CreateStreamTicket", { token: told["token"] ?? "" }),
+    async CreateApiKey() {
+      const answered = await send("CreateApiKey", {
+        body: { name: "ci", scopes: ["READ"], expires_at: "2030-01-01T00:00:00Z" },
+        token: told["token"] ?? "",
+      });
+      told["key"] = (answered.body["api_key"] as { id: string }).id;
+      return answered;
+    },
+    ApiKeys: () => send("ApiKeys", { token: told["token"] ?? "", query: "?limit=5" }),
+    RevokeApiKey: () => send("RevokeApiKey", { path: { key_id: told["key"] ?? "" }, token: told["token"] ?? "" }),
+    Logout: () => send("Logout", { token: told["token"] ?? "" }),
+    async CreateTool() {
+      const answered = await send("CreateTool", { body: newTool({ tags: ["walk"] }) });
+      expect(answered.headers.get("location"), JSON.stringify(answered.body)).toBe(
+        `/api/v1/mcps/${keep("tool", answered)}`,
+      );
+      expect(JSON.stringify(answered.body)).not.toContain("s3cret");
+      return answered;
+    },
+    Tools: () => send("Tools", { query: "?limit=3&offset=0&tag=walk&search=tool&include_deleted=true" }),
+    Tool: () => send("Tool", { path: { tool_id: told["tool"] ?? "" } }),
+    UpdateTool: () =>
+      send("UpdateTool", {
+        path: { tool_id: told["tool"] ?? "" },
+        body: { description: "changed" },
+        headers: { "if-match": '"1"' },
+      }),
+    ToolHistory: () => send("ToolHistory", { path: { tool_id: told["tool"] ?? "" } }),
+    async UploadDocument() {
+      const answered = await send("UploadDocument", { body: { ...newDocument, tool_id: told["tool"] } });
+      keep("document", answered);
+      return answered;
+    },
+    Documents: () => send("Documents", { query: `?tool_id=${told["tool"]}` }),
+    Document: () => send("Document", { path: { doc_id: told["document"] ?? "" } }),
+    async SearchDocuments() {
+      const answered = await send("SearchDocuments", { body: { query: "penguins", limit: 5 } });
+      expect(answered.body).toMatchObject({ total: 1, items: [{ document: { id: told["document"] } }], limit: 5 });
+      return answered;
+    },
+    DeleteDocument: () => send("DeleteDocument", { path: { doc_id: told["document"] ?? "" } }),
+    async AnalyzeFeasibility() {
+      const answered = await send("AnalyzeFeasibility", {
+        body: { tool_id: told["tool"], requirements: ["It reads files."] },
+      });
+      keep("task", answered, "task_id");
+      return answered;
+    },
+    SuggestImprovements: () => send("SuggestImprovements", { body: { tool_id: told["tool"] } }),
+    GenerateConfig: () => send("GenerateConfig", { body: { tool_id: told["tool"] } }),
+    async Task() {
+      let answered = await send("Task", { path: { task_id: told["task"] ?? "" } });
+      await expect
+        .poll(
+          async () => {
+            answered = await send("Task", { path: { task_id: told["task"] ?? "" } });
+            return answered.body["status"];
+          },
+          { timeout: 60_000 },
+        )
+        .toBe("SUCCEEDED");
+      return answered;
+    },
+    async DeployTool() {
+      const answered = await send("DeployTool", { body: { tool_id: await sampleTool() } });
+      keep("deployment", answered);
+      return answered;
+    },
+    Deployments: () => send("Deployments", { query: "?include_failed=true" }),
+    Deployment: () => send("Deployment", { path: { deployment_id: told["deployment"] ?? "" } }),
+    DeploymentHealth: () => send("DeploymentHealth", { path: { deployment_id: told["deployment"] ?? "" } }),
+    StopDeployment: () => send("StopDeployment", { path: { deployment_id: told["deployment"] ?? "" } }),
+    DeleteTool: () => send("DeleteTool", { path: { tool_id: told["tool"] ?? "" }, headers: { "if-match": '"2"' } }),
+  };
+  /** They need a repository or a template, and have tests of their own. */
+  const ELSEWHERE = /GitHub|Repository|Template|Server/;
+
+  async function sampleTool(): Promise<string> {
+    const { body } = await send("Tools", { query: "?search=everything" });
+    return (body["items"] as { id: string }[])[0]?.id ?? "";
+  }
+
+  test.each(Object.keys(walk))("%s", async (id) => {
+    const answered = await walk[id]?.();
+    const success = Object.keys(contract.operation(id).responses).find((status) => status.startsWith("2"));
+    expect(answered?.status, JSON.stringify(answered?.body)).toBe(Number(success));
+  });
+
+  test("no operation is left out", () => {
+    const missing = contract.operations.filter(({ id }) => !(id in walk) && !ELSEWHERE.test(id)).map(({ id }) => id);
+    expect(missing, "add them to `walk` in tests/e2e/rest.test.ts").toEqual([]);
+  });
+});
+
+describe("every operation", () => {
+  const each = () => contract.operations;
+  /** A body that has all that is required. */
+  function bodyOf({ id }: Operation): unknown {
+    return (
+      {
+        Register: { username: "abc", email: "a@example.com", password: PASSWORD },
+        Login: { username: "abc", password: PASSWORD },
+        RefreshSession: { refresh_token: "x" },
+        CreateApiKey: { name: "k", scopes: ["READ"] },
+        CreateTool: newTool(),
+        UpdateTool: { name: "x" },
+        UploadDocument: newDocument,
+        SearchDocuments: { query: "x" },
+        AnalyzeFeasibility: { description: "x", requirements: ["y"] },
+        SuggestImprovements: { tool_id: randomUUID() },
+        GenerateConfig: { description: "x" },
+        ConnectRepository: { tool_id: randomUUID(), owner: "o", repository: "r" },
+        DeployTool: { tool_id: randomUUID() },
+      } as Record<string, unknown>
+    )[id];
+  }
+  const sentOf = (operation: Operation): Sent => (operation.body === null ? {} : { body: bodyOf(operation) ?? {} });
+
+  test("refuses other methods and names its own, also to OPTIONS", async () => {
+    for (const { path } of each()) {
+      const methods = contract.methodsOf(path);
+      for (const method of ["PATCH", "GET", "PUT"].filter((one) => !methods.includes(one))) {
+        const response = await request({ method, path });
+        expect(response.status, `${method} ${path}`).toBe(405);
+        for (const own of methods) expect(response.headers.get("allow"), path).toContain(own);
+        expect(await response.json()).toMatchObject({ status: 405, code: "BAD_USER_INPUT" });
+      }
+      const options = await request({ method: "OPTIONS", path }, { token: null });
+      expect(options.status, path).toBe(204);
+      for (const own of methods) expect(options.headers.get("allow"), path).toContain(own);
+    }
+  });
+
+  test("that is a GET has a HEAD, with the same status and no body", async () => {
+    for (const operation of each().filter(({ method }) => method === "GET")) {
+      const get = await request(operation);
+      const head = await request({ ...operation, method: "HEAD" });
+      expect(head.status, operation.id).toBe(get.status);
+      expect(head.headers.get("content-type"), operation.id).toBe(get.headers.get("content-type"));
+      expect(await head.text()).toBe("");
+    }
+  });
+
+  test("but those without need a credential, and a good one", async () => {
+    for (const operation of each().filter(({ isOpen }) => !isOpen))
+      for (const token of [null, "not-a-token"]) {
+        const response = await request(operation, { ...sentOf(operation), token });
+        expect(response.status, operation.id).toBe(401);
+        expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
+        expect(await contract.check(operation, response)).toMatchObject({ code: "UNAUTHENTICATED" });
+      }
+  });
+
+  test("that changes something of others refuses a viewer", async () => {
+    const ownToAnyone =
+      /^(Register|Login|RefreshSession|Logout|CreateStreamTicket|CreateApiKey|RevokeApiKey|SearchDocuments)$/;
+    for (const operation of each().filter(({ id, method }) => method !== "GET" && !ownToAnyone.test(id))) {
+      const answered = await send(operation.id, { ...sentOf(operation), token: viewer });
+      expect(answered, operation.id).toMatchObject({ status: 403, body: { code: "FORBIDDEN" } });
+    }
+  });
+
+  test("about a thing that is not there says so", async () => {
+    for (const operation of each().filter(({ id, path }) => path.includes("{") && !/Template|Repository/.test(id)))
+      for (const name of [randomUUID(), "..%2f..", "__proto__", "x".repeat(1_024)]) {
+        const param = /\{(\w+)\}/.exec(operation.path)?.[1] ?? "";
+        const answered = await send(operation.id, { ...sentOf(operation), path: { [param]: name } });
+        expect(answered, `${operation.id} ${name}`).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
+      }
+  });
+
+  test("with a body refuses what is none, of another type, encoded, or with fields that it does not know", async () => {
+    for (const operation of each().filter(({ body }) => body !== null)) {
+      const { id } = operation;
+      // Without one, nothing is changed.
+      const none = operation.body?.["required"] === undefined ? [] : [""];
+      for (const body of ["{", ...none, "[]", "null", '{"a":1,}', '{"role":"ADMIN","__proto__":{"x":1}}'])
+        expect(
+          await send(id, { body, headers: { "content-type": "application/json" } }),
+          `${id} ${body}`,
+        ).toMatchObject({
+          status: 422,
+          body: { code: "BAD_USER_INPUT" },
+        });
+      for (const headers of [{ "content-type": "text/plain" }, { "content-encoding": "gzip" }])
+        expect((await send(id, { body: "{}", headers })).status, id).toBe(415);
+    }
+  });
+
+  test("without a body refuses one", async () => {
+    for (const operation of each().filter(({ body, method }) => body === null && method !== "GET"))
+      expect((await send(operation.id, { body: { role: "ADMIN" } })).status, operation.id).toBe(422);
+  });
+
+  test("refuses over-long texts as bad input, in each of its fields", async () => {
+    for (const operation of each().filter(({ body }) => body !== null)) {
+      const properties = (operation.body?.["properties"] ?? {}) as Record<string, { type?: unknown }>;
+      for (const [name, schema] of Object.entries(properties)) {
+        if (![schema.type].flat().includes("string")) continue;
+        const { status } = await send(operation.id, {
+          body: { ...(bodyOf(operation) as object), [name]: "x".repeat(300_000) },
+          path: { tool_id: randomUUID() },
+        });
+        expect([200, 201, 202, 401, 404, 412, 413, 422], `${operation.id} ${name}`).toContain(status);
+      }
+    }
+  });
+
+  test("refuses queries that it does not know", async () => {
+    for (const operation of each().filter(({ method }) => method === "GET"))
+      expect((await send(operation.id, { query: "?role=ADMIN" })).status, operation.id).toBe(422);
+  });
+
+  test("whose path ends in a slash has it without, too", async () => {
+    for (const { path, ...operation } of each().filter((one) => one.path.endsWith("/"))) {
+      const [withSlash, without] = [
+        await request({ ...operation, path }, sentOf({ ...operation, path })),
+        await request({ ...operation, path: path.slice(0, -1) }, sentOf({ ...operation, path })),
+      ];
+      expect(without.status, operation.id).toBe(withSlash.status);
+      expect(await without.json()).toMatchObject({ code: ((await withSlash.json()) as { code: string }).code });
+    }
+  });
+
+  test("refuses a body that is too large, before it is read", async () => {
+    const body = JSON.stringify(newTool({ description: "x".repeat(11 * 1_048_576) }));
+    expect((await send("CreateTool", { body })).status).toBe(413);
+    expect(
+      (await send("Register", { body: JSON.stringify({ username: "x".repeat(300_000) }), token: null })).status,
+    ).toBe(413);
+  });
+});
+
+describe("a tool's version", () => {
+  test("is its ETag, which a GET need not send again, and by which PUT and DELETE change only what the client has seen", async () => {
+    const path = { tool_id: await createTool() };
+    const got = await send("Tool", { path });
+    expect(got.headers.get("etag")).toBe('"1"');
+    expect((await send("Tool", { path, headers: { "if-none-match": '"1"' } })).status).toBe(304);
+    const put = (tag: string, description: string) =>
+      send("UpdateTool", { path, body: { description }, headers: { "if-match": tag } });
+    expect((await put('"1"', "second")).headers.get("etag")).toBe('"2"');
+    expect(await put('"1"', "late")).toMatchObject({ status: 412, body: { code: "PRECONDITION_FAILED" } });
+    const remove = (tag: string) => send("DeleteTool", { path, headers: { "if-match": tag } });
+    for (const stale of ['"1"', '"3"', "nonsense"])
+      expect(await remove(stale)).toMatchObject({ status: 412, body: { unmet: [{ gate: "If-Match" }] } });
+    expect((await send("Tool", { path })).body).toMatchObject({ description: "second", deleted_at: null });
+    expect((await remove('"2"')).status).toBe(204);
+    expect((await send("Tool", { path })).body["deleted_at"]).toMatch(/Z$/);
+  });
+});
+
+describe("Idempotency-Key", () => {
+  const keyed = (key: string, more: Sent = {}): Sent => ({
+    body: newTool({ tags: [key] }),
+    ...more,
+    headers: { "idempotency-key": key, ...more.headers },
+  });
+  const countOf = async (tag: string) => (await send("Tools", { query: `?tag=${tag}` })).body["total"];
+
+  test("of what was made before is answered as before, and makes nothing", async () => {
+    const key = randomUUID();
+    const first = await send("CreateTool", keyed(key));
+    expect(first.headers.has("idempotency-replayed")).toBe(false);
+    const again = await send("CreateTool", keyed(key));
+    expect(again).toMatchObject({ status: 201, body: first.body });
+    for (const name of ["location", "etag"]) expect(again.headers.get(name)).toBe(first.headers.get(name));
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(again.headers.get("x-request-id")).not.toBe(first.headers.get("x-request-id"));
+    expect(await countOf(key)).toBe(1);
+  });
+
+  test("of many at once makes one thing", async () => {
+    const key = randomUUID();
+    const answers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => send("CreateTool", keyed(key))));
+    expect(new Set(answers.map(({ body }) => body["id"])).size).toBe(1);
+    expect(answers.filter(({ headers }) => headers.has("idempotency-replayed"))).toHaveLength(5);
+    expect(await countOf(key)).toBe(1);
+  });
+
+  test("is done, although the client that sent it left, and its answer is there for it", async () => {
+    const key = randomUUID();
+    const leaving = new AbortController();
+    const sent = keyed(key);
+    const gone = fetch(`${toolyard.url}/api/v1/mcps`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${admin}`, "content-type": "application/json", ...sent.headers },
+      body: JSON.stringify(sent.body),
+      signal: leaving.signal,
+    }).catch(() => null);
+    const again = send("CreateTool", sent);
+    leaving.abort();
+    await gone;
+    expect((await again).status).toBe(201);
+    expect((await send("CreateTool", sent)).body["id"]).toBe((await again).body["id"]);
+    expect(await countOf(key)).toBe(1);
+  });
+
+  test("with another body is refused; refusals are kept as well, but none that invites to try again", async () => {
+    const key = randomUUID();
+    await send("CreateTool", keyed(key));
+    expect(await send("CreateTool", keyed(key, { body: newTool() }))).toMatchObject({
+      status: 422,
+      body: { problems: [{ path: "Idempotency-Key" }] },
+    });
+    const wrong = keyed(randomUUID(), { body: newTool({ name: "" }) });
+    const refused = await send("CreateTool", wrong);
+    const again = await send("CreateTool", wrong);
+    expect(again).toMatchObject({ status: 422, body: refused.body });
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    const forbidden = keyed(randomUUID(), { token: viewer });
+    for (let n = 0; n < 2; n++) {
+      const { status, headers } = await send("CreateTool", forbidden);
+      expect([status, headers.has("idempotency-replayed")]).toEqual([403, false]);
+    }
+  });
+
+  test("is its sender's own: another user's, or an API key's with fewer rights, is another key", async () => {
+    const key = randomUUID();
+    const body = { name: "shared", scopes: ["READ", "WRITE"] };
+    const mine = await send("CreateApiKey", keyed(key, { body }));
+    const theirs = await send("CreateApiKey", keyed(key, { body, token: viewer }));
+    expect(theirs).toMatchObject({ status: 201 });
+    expect(theirs.headers.has("idempotency-replayed")).toBe(false);
+    expect(theirs.body["secret"]).not.toBe(mine.body["secret"]);
+    const byKey = await send("CreateApiKey", keyed(key, { body, token: String(mine.body["secret"]) }));
+    expect(byKey.headers.has("idempotency-replayed")).toBe(false);
+  });
+
+  test("keeps no secret in the open, and its answers over a restart", async () => {
+    const key = randomUUID();
+    const sent = keyed(key, { body: { name: "kept", scopes: ["READ"] } });
+    const first = await send("CreateApiKey", sent);
+    const { gateway, proxy } = {
+      gateway: Number(new URL(toolyard.url).port),
+      proxy: Number(new URL(toolyard.proxyUrl).port),
+    };
+    const { dataDir } = toolyard;
+    await toolyard.kill();
+    const { readFile, readdir } = await import("node:fs/promises");
+    for (const file of (await readdir(dataDir)).filter((name) => name.startsWith("idempotency.sqlite")))
+      expect((await readFile(`${dataDir}/${file}`)).includes(String(first.body["secret"]))).toBe(false);
+    const { adminPassword } = toolyard;
+    toolyard = {
+      ...(await startToolyard({ dataDir, ports: { gateway, proxy }, env: { RATE_LIMIT_ENABLED: "false" } })),
+      adminPassword,
+    };
+    const again = await send("CreateApiKey", sent);
+    expect(again.body).toEqual(first.body);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+  });
+});
+
+test("a page of an allowed origin may read what REST says in headers", async () => {
+  const response = await request(contract.operation("Tools"), { headers: { origin: toolyard.url } });
+  for (const name of ["ETag", "Location", "Idempotency-Replayed", "RateLimit"])
+    expect(response.headers.get("access-control-expose-headers")).toContain(name);
+});
+
+test("REST and the graph show the same", async () => {
+  const id = await createTool();
+  const { tool } = await graphqlClient(toolyard.url, admin).query<{ tool: object }>(
+    "query ($id: ID) { tool(id: $id) { id slug name description tags } }",
+    { id },
+  );
+  expect((await send("Tool", { path: { tool_id: id } })).body).toMatchObject(tool);
+});
