@@ -55,8 +55,8 @@ describe("the whole", () => {
       status: "degraded",
       timestamp: expect.any(String),
       services: {
-        a: { status: "healthy", response_time_ms: 1 },
-        b: { status: "degraded", response_time_ms: 1, detail: "It is slow." },
+        a: { status: "healthy", response_time_ms: 1, essential: false },
+        b: { status: "degraded", response_time_ms: 1, essential: false, detail: "It is slow." },
       },
     });
     expect(await checkHealth({ checks: [], notes: ["Replicas are not isolated."] })).toMatchObject({

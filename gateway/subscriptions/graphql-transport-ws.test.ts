@@ -328,7 +328,8 @@ describe("graphql-transport-ws", () => {
   }, 30_000);
 
   test("what the protocol does not allow closes the socket with the code for it", async () => {
-    const { url } = await start();
+    // Its stream goes on: a second operation of that id comes while the first runs.
+    const { url } = await start({ changes: endless(1).changes });
     const codeAfter = async (...messages: unknown[]) => {
       const socket = new WebSocket(url, "graphql-transport-ws");
       await once(socket, "open");

@@ -191,24 +191,24 @@ describe("launches", () => {
     await expect.poll(() => runtime.logs(handle, 5)).toHaveLength(1);
     const [line] = await runtime.logs(handle, 5);
     expect(line).toMatchObject({ at: 1_000, stream: "SYSTEM" });
-    const limits = {
-      "--timeout-seconds": 45,
-      "--start-timeout-seconds": 90,
-      "--max-message-bytes": 70_000,
-      "--memory-mb": 4_096,
-      "--max-tasks": 1_024,
+    const flags = {
+      "--listen-fd": "4",
+      "--sessions": "shared",
+      "--working-directory": FIXTURES,
+      "--max-sessions": "7",
+      "--timeout-seconds": "45",
+      "--start-timeout-seconds": "90",
+      "--max-message-bytes": "70000",
+      "--memory-mb": "4096",
+      "--max-tasks": "1024",
     };
-    const flags = [
-      "--listen-fd",
-      "4",
-      "--sessions",
-      "shared",
-      "--max-sessions",
-      "7",
-      ...Object.entries(limits).flat().map(String),
-    ];
-    expect(JSON.parse(line?.text ?? "")).toEqual({
-      args: [...flags, "--working-directory", FIXTURES, "--", process.execPath, "http-server.mjs", "--flag"],
+    const { args, ...handed } = JSON.parse(line?.text ?? "") as { args: string[] };
+    const ownArgs = args.slice(0, args.indexOf("--"));
+    expect(Object.fromEntries(ownArgs.flatMap((flag, at) => (at % 2 === 0 ? [[flag, ownArgs[at + 1]]] : [])))).toEqual(
+      flags,
+    );
+    expect({ args: args.slice(ownArgs.length), ...handed }).toEqual({
+      args: ["--", process.execPath, "http-server.mjs", "--flag"],
       environment: {},
       inherited: {
         token: spec.token,
