@@ -32,6 +32,7 @@ import { createIdentitySubgraph } from "@toolyard/subgraph-identity";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
 import { createKnowledgeSubgraph } from "@toolyard/subgraph-knowledge";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
+import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
 import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./proxy-process.ts";
@@ -56,6 +57,7 @@ await runProcess(
     const config = parseGatewayConfig(process.env, { process: settings });
     const configs = {
       identity: parseIdentityConfig(process.env, { process: settings }),
+      tools: parseToolsConfig(process.env),
       deployments: parseDeploymentsConfig(process.env, { replicasOnExit: "stop", process: config }),
     };
     const dataDir = resolve(config.dataDir);
@@ -87,7 +89,7 @@ await runProcess(
 
     const identity = await createIdentitySubgraph({ ...shared("identity"), config: configs.identity });
     lifetime.onShutdown("identity", () => identity.close());
-    const tools = await createToolsSubgraph(shared("tools"));
+    const tools = await createToolsSubgraph({ ...shared("tools"), config: configs.tools });
     lifetime.onShutdown("tools", () => tools.close());
     const knowledge = await createKnowledgeSubgraph(shared("knowledge"));
     lifetime.onShutdown("knowledge", () => knowledge.close());

@@ -5,7 +5,7 @@ import { parseExactly } from "../json-text.ts";
 import type { ListedDeployment } from "../tools.ts";
 import { lastLines } from "./logs.ts";
 
-const DEFAULT_WAIT_SECONDS = 600;
+export const DEFAULT_WAIT_SECONDS = 600;
 const SHOWN_LINES = 10;
 
 export const deploy = defineCommand({
@@ -31,7 +31,7 @@ export const deploy = defineCommand({
 
 Where it takes the place of one that runs, callers stay with that until the new one answers.`,
   async run(context, { positionals: [name = ""], values }) {
-    const { graph, terminal, hint } = context;
+    const { graph } = context;
     const seconds = wholeNumber("--timeout", values.timeout) ?? DEFAULT_WAIT_SECONDS;
     const versionNumber = wholeNumber("--version", values.version);
     const replicas = wholeNumber("--replicas", values.replicas);
@@ -48,32 +48,43 @@ Where it takes the place of one that runs, callers stay with that until the new 
         },
       },
     );
-    if (values["no-wait"]) {
-      if (values.json) terminal.write(`${JSON.stringify(asked)}\n`);
-      else terminal.print(`${asked.name} was asked for. See how it goes: ${hint(`watch ${name}`)}`);
-      return 0;
-    }
-    const onEvent = ({ kind, message }: DeploymentEvent) => {
-      // The following events say why it is stopped, too.
-      if (kind !== "REPLICA_STOPPING") terminal.say(`  ${message}`);
-    };
-    const ended = await waitFor(context, asked, { until: ["RUNNING", "FAILED", "STOPPED"], seconds, onEvent });
-    const { status, reason, mcpUrl } = ended ?? (await deploymentNow(graph, asked.id)) ?? asked;
-    if (values.json) terminal.write(`${JSON.stringify({ ...asked, status, reason })}\n`);
-    if (status === "RUNNING") {
-      if (!values.json) terminal.print(`${name} answers at ${mcpUrl}\nWhat it can do: ${hint(`tools ${name}`)}`);
-      return 0;
-    }
-    const what = ended ? `is ${status}` : `does not answer after ${seconds} s, and goes on starting`;
-    terminal.say(`${asked.name} ${what}. ${reason ?? ""}`.trim());
-    const lines = await lastLines(graph, asked.name, SHOWN_LINES);
-    if (lines.length > 0) terminal.say(["", "Its last lines of output:", ...lines].join("\n"));
-    terminal.say(`\nMore of them: ${hint(`logs ${asked.name}`)}`);
-    return 1;
+    return follow(context, name, asked, { ...values, seconds });
   },
 });
 
-const FIELDS = "id name status health environment reason mcpUrl";
+export const FIELDS = "id name status health environment reason mcpUrl";
+
+/** Tells how a deployment that was asked for goes on, until it answers or does not. @param name Its tool's @returns the exit code */
+export async function follow(
+  context: CommandContext,
+  name: string,
+  asked: ListedDeployment,
+  { seconds, ...values }: { seconds: number; "no-wait"?: boolean | undefined; json?: boolean | undefined },
+): Promise<number> {
+  const { graph, terminal, hint } = context;
+  if (values["no-wait"]) {
+    if (values.json) terminal.write(`${JSON.stringify(asked)}\n`);
+    else terminal.print(`${asked.name} was asked for. See how it goes: ${hint(`watch ${name}`)}`);
+    return 0;
+  }
+  const onEvent = ({ kind, message }: DeploymentEvent) => {
+    // The following events say why it is stopped, too.
+    if (kind !== "REPLICA_STOPPING") terminal.say(`  ${message}`);
+  };
+  const ended = await waitFor(context, asked, { until: ["RUNNING", "FAILED", "STOPPED"], seconds, onEvent });
+  const { status, reason, mcpUrl } = ended ?? (await deploymentNow(graph, asked.id)) ?? asked;
+  if (values.json) terminal.write(`${JSON.stringify({ ...asked, status, reason })}\n`);
+  if (status === "RUNNING") {
+    if (!values.json) terminal.print(`${name} answers at ${mcpUrl}\nWhat it can do: ${hint(`tools ${name}`)}`);
+    return 0;
+  }
+  const what = ended ? `is ${status}` : `does not answer after ${seconds} s, and goes on starting`;
+  terminal.say(`${asked.name} ${what}. ${reason ?? ""}`.trim());
+  const lines = await lastLines(graph, asked.name, SHOWN_LINES);
+  if (lines.length > 0) terminal.say(["", "Its last lines of output:", ...lines].join("\n"));
+  terminal.say(`\nMore of them: ${hint(`logs ${asked.name}`)}`);
+  return 1;
+}
 
 /**
  * A deployment once it has reached the requested state; null after `seconds` without that.
@@ -103,7 +114,7 @@ async function deploymentNow(graph: Graph, id: string): Promise<ListedDeployment
   return (await graph.query<{ deployment: ListedDeployment | null }>(query, { id })).deployment;
 }
 
-async function configurationOf({ terminal }: CommandContext, text: string | undefined): Promise<unknown> {
+export async function configurationOf({ terminal }: CommandContext, text: string | undefined): Promise<unknown> {
   if (text === undefined) return null;
   return parseExactly(text === "-" ? await terminal.readInput("The configuration") : text, "The configuration is");
 }

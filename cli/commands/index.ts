@@ -7,6 +7,7 @@ import { importServers } from "./import.ts";
 import { logs } from "./logs.ts";
 import { register } from "./register.ts";
 import { login, logout, token } from "./session.ts";
+import { deployTemplate, templates } from "./templates.ts";
 import { watch } from "./watch.ts";
 
 /** In the order in which they are used. */
@@ -15,6 +16,8 @@ export const commands: readonly Command[] = [
   register,
   importServers,
   deploy,
+  templates,
+  deployTemplate,
   call,
   tools,
   list,

@@ -27,6 +27,8 @@ const fragments: Record<string, string> = {
   ToolVersion: `fragment ToolVersion on ToolVersion {
     id toolId number name description tags launch { ...Launch } configSchema digest changeSummary source commitSha createdById createdAt
   }`,
+  Template:
+    "fragment Template on Template { id name description launch { ...Launch } configSchema repository version source authorId }",
   Document:
     "fragment Document on Document { id title content contentType size digest tags metadata toolId uploadedById createdAt updatedAt }",
   DocumentSummary:

@@ -18,6 +18,7 @@ export {
   mapSecrets,
   mapVariables,
   showLaunch,
+  withEscapes,
   type DraftVariable,
   type RemoteLaunch,
   type ShownStoredLaunch,

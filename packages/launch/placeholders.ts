@@ -52,6 +52,22 @@ export function missingKeys(text: string, configuration: Configuration | null): 
 }
 
 /**
+ * Whether a configuration may have no value for a key: its schema has the property and does not require it. Texts with its placeholder are
+ * left out of the launch then.
+ */
+export function mayBeLeftOut(configSchema: unknown, key: string): boolean {
+  if (!isObject(configSchema)) return false;
+  const { properties, required } = configSchema;
+  const isKnown = isObject(properties) && Object.hasOwn(properties, key);
+  return isKnown && !(Array.isArray(required) && required.includes(key));
+}
+
+/** A text that `substitute` answers as it was given here: its dollars before `{config.key}` are doubled. */
+export function literal(text: string): string {
+  return text.replaceAll(PLACEHOLDER, (whole, dollars: string) => dollars + whole);
+}
+
+/**
  * The text with each placeholder replaced by its value: text as it is, anything else as JSON. A placeholder without a value stays.
  */
 export function substitute(text: string, configuration: Configuration | null): string {

@@ -1,5 +1,5 @@
-import { variablesOf, type LaunchOptions, type ShownVariable, type Variable } from "./launch.ts";
-import { currentText } from "./placeholders.ts";
+import { templatesOf, variablesOf, type LaunchOptions, type ShownVariable, type Variable } from "./launch.ts";
+import { currentText, hasEscape } from "./placeholders.ts";
 
 /**
  * A launch as versions of tools store it. Fields that did not exist when a version was made are left out, so that its digest stays the
@@ -97,6 +97,11 @@ export function mapVariables<From, To>(
     case "remote":
       return { ...launch, headers: mapped };
   }
+}
+
+/** The launch, whose texts are in today's notation, as it is stored. */
+export function withEscapes(launch: StoredLaunch): StoredLaunch {
+  return templatesOf(launch).some(hasEscape) ? { ...launch, escapes: true } : launch;
 }
 
 /** The launch with each of its secrets changed: values of variables, and a secret URL. */

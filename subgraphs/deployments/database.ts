@@ -56,6 +56,7 @@ export const deploymentEntity = new EntitySchema<Deployment>({
     { columns: ["toolId", "desired", "environment", "id"] },
     { columns: ["toolSlug", "desired", "id"] },
     { columns: ["templateId", "id"] },
+    { columns: ["id", "templateId"], where: '"templateId" IS NOT NULL' },
     { columns: ["status"] },
     { columns: ["id"], where: TO_RUN },
     { columns: ["toolId", "environment", "role", "id"], where: TO_RUN },

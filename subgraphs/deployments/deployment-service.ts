@@ -14,6 +14,7 @@ import {
 } from "@toolyard/service-kit";
 import type { EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
+import { toolOfTemplate } from "./deploying/deploy-template.ts";
 import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploying/deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
 import {
@@ -41,6 +42,12 @@ import { fetchTool } from "./deploying/tool-source.ts";
 /** Users' requests about deployments: rules, permissions and transactions. The reconciler does the rest. */
 export interface DeploymentService {
   deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment>;
+  /** A tool of the template: the caller's own, or a new one. */
+  deployTemplate(
+    caller: Caller,
+    template: { templateId: string; input: unknown },
+    requestId: string,
+  ): Promise<Deployment>;
   /** Idempotent. @throws ToolyardError NOT_FOUND for a deployment that never existed. */
   stop(caller: Caller, which: DeploymentReference): Promise<Deployment>;
   /** All of a tool that is being deleted, whoever deployed them. Answers how many that were. */
@@ -150,20 +157,24 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       throw new ToolyardError("CONFLICT", `${deployment.name} was asked to stop. Deploy the tool again instead.`);
   }
 
+  async function deploy(caller: Caller, input: unknown, requestId: string): Promise<Deployment> {
+    const deployment = await deployTool(options, caller, input, requestId);
+    reconciler.wake(deployment.id);
+    const { id, toolId, versionNumber } = deployment;
+    // The tool may have been deleted while nothing was there yet that could be stopped.
+    const deleted = await fetchTool(graph, { toolId, versionNumber, requestId }).then(
+      () => null,
+      (error: unknown) => (error instanceof ToolyardError && error.code === "NOT_FOUND" ? error : null),
+    );
+    if (deleted === null) return deployment;
+    await requestStop(id, caller, TOOL_DELETED);
+    throw deleted;
+  }
+
   return {
-    async deploy(caller, input, requestId) {
-      const deployment = await deployTool(options, caller, input, requestId);
-      reconciler.wake(deployment.id);
-      const { id, toolId, versionNumber } = deployment;
-      // The tool may have been deleted while nothing was there yet that could be stopped.
-      const deleted = await fetchTool(graph, { toolId, versionNumber, requestId }).then(
-        () => null,
-        (error: unknown) => (error instanceof ToolyardError && error.code === "NOT_FOUND" ? error : null),
-      );
-      if (deleted === null) return deployment;
-      await requestStop(id, caller, TOOL_DELETED);
-      throw deleted;
-    },
+    deploy,
+    deployTemplate: async (caller, template, requestId) =>
+      deploy(caller, await toolOfTemplate(options, caller, template, requestId), requestId),
     async stop(caller, which) {
       const { id } = await ownDeployment(caller, which, "stop this deployment");
       return requestStop(id, caller);

@@ -60,6 +60,7 @@ export function createFakeGraph(tools: Record<string, FakeTool>): GraphClient {
       const data = {
         tool: {
           id: toolId,
+          templateId: null,
           authorId: tool.authorId ?? author.userId,
           deletedAt: tool.deleted ? "2026-01-01T00:00:00.000Z" : null,
         },

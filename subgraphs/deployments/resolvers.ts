@@ -16,12 +16,13 @@ export const resolvers: Resolvers<Context> = {
 
   Query: {
     deployment: (_, which, { deployments, caller }) => deployments.find(caller, which),
-    deployments: async (_, { toolId, templateId, status, environment, includeFailed, ...page }, context) =>
+    deployments: async (_, { toolId, templateId, ofTemplate, status, environment, includeFailed, ...page }, context) =>
       context.deployments.list(
         context.caller,
         {
           toolId: await context.tools.idOrNone(context, toolId),
           templateId: templateId ?? undefined,
+          ofTemplate: ofTemplate ?? undefined,
           status: status ?? undefined,
           environment: environment ?? undefined,
           includeFailed: includeFailed ?? undefined,
@@ -68,7 +69,8 @@ export const resolvers: Resolvers<Context> = {
       busyReplicas.note(caller, replicaIds);
       return true;
     },
-    deployTemplate: (_, _arguments, { caller }) => later(caller, "deployment:write", "Templates"),
+    deployTemplate: (_, template, { deployments, caller, requestId }) =>
+      deployments.deployTemplate(caller, template, requestId),
     validateDeployment: (_, _arguments, { caller }) => later(caller, "deployment:write", "Releases"),
     runSecurityScan: (_, _arguments, { caller }) => later(caller, "deployment:write", "Security scans"),
     runSmokeTests: (_, _arguments, { caller }) => later(caller, "deployment:write", "Smoke tests"),

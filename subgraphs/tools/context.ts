@@ -1,5 +1,6 @@
 import type { RequestContext } from "@toolyard/service-kit";
 import type { Loaders } from "./loaders.ts";
+import type { TemplateReader } from "./templates/template-reader.ts";
 import type { ToolReader } from "./tool-reader.ts";
 import type { ToolService } from "./tool-service.ts";
 
@@ -7,5 +8,6 @@ import type { ToolService } from "./tool-service.ts";
 export interface Context extends RequestContext {
   reader: ToolReader;
   tools: ToolService;
+  templates: TemplateReader;
   loaders: Loaders;
 }

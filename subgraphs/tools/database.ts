@@ -40,6 +40,7 @@ export const toolEntity = new EntitySchema<Tool>({
   indices: [
     { columns: ["slug"], unique: true },
     { columns: ["id", "deletedAt"], where: '"deletedAt" IS NULL' },
+    { columns: ["templateId", "authorId", "id"], where: '"templateId" IS NOT NULL' },
   ],
 });
 

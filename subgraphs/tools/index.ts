@@ -1,20 +1,27 @@
+import { join } from "node:path";
 import { createEventSubjects } from "@toolyard/events";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { createSealer, type RequestContext, type Subgraph } from "@toolyard/service-kit";
-import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
+import type { ToolsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
+import { createTemplateFolder } from "./templates/template-folder.ts";
+import { createTemplateReader } from "./templates/template-reader.ts";
 import { createToolReader } from "./tool-reader.ts";
 import { createToolService } from "./tool-service.ts";
 import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
 import { createVersionSecrets } from "./version-content.ts";
 
+/** Of Toolyard itself. */
+const templatesFolder = join(import.meta.dirname, "../../templates");
+
 /** Tools, their versions and their launches. */
-export function createToolsSubgraph(options: SubgraphOptions): Promise<Subgraph> {
+export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConfig>): Promise<Subgraph> {
   return openSubgraph({ name: "tools", folder: import.meta.dirname }, options, async (host) => {
-    const { logger, graph } = options;
+    const { config, logger, graph } = options;
     const { now } = host;
     const [secretKey, ...previousSecretKeys] = options.secretKeys;
     if (secretKey === undefined) throw new Error("The tools subgraph needs a secret key.");
@@ -34,13 +41,23 @@ export function createToolsSubgraph(options: SubgraphOptions): Promise<Subgraph>
     const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
+    const folders = [...(config.templatesDir === null ? [] : [config.templatesDir]), templatesFolder];
+    const catalogues = folders.map((folder) => createTemplateFolder({ folder, logger }));
     const tools = createToolService({ store, secrets, schemas, graph, logger, now });
 
     return {
       resolvers: createResolvers({ tail, eventTools }),
       createContext({ caller, requestId, warn }: RequestContext): Context {
         const loaders = createLoaders(store);
-        return { caller, requestId, warn, loaders, tools, reader: createToolReader({ store, loaders }) };
+        return {
+          caller,
+          requestId,
+          warn,
+          loaders,
+          tools,
+          templates: createTemplateReader({ catalogues }),
+          reader: createToolReader({ store, loaders }),
+        };
       },
       async gauges() {
         const { ever, current } = await store.count();

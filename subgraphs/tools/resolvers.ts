@@ -1,13 +1,6 @@
-import {
-  DateTimeScalar,
-  JsonScalar,
-  emptyConnection,
-  notInThisVersion,
-  type Caller,
-  type PageArguments,
-} from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar, notFound, notInThisVersion, type Caller } from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
-import { launchTypeOf } from "@toolyard/launch";
+import { launchTypeOf, showLaunch } from "@toolyard/launch";
 import type { Context } from "./context.ts";
 import type { Resolvers } from "./generated/types.ts";
 import type { ToolEventPayload } from "./tool-store.sql.ts";
@@ -26,8 +19,8 @@ export function createResolvers(options: {
     Query: {
       tool: (_parent, { id, slug }, { reader, caller }) => reader.find(caller, { id: id ?? null, slug: slug ?? null }),
       tools: (_parent, filter, { reader, caller }) => reader.list(caller, filter),
-      template: (_parent, _args, { caller }) => nothing(caller),
-      templates: (_parent, page, { caller }) => emptyPage(caller, page),
+      template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
+      templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
       githubConnection: (_parent, _args, { caller }) => nothing(caller),
       sealedLaunch: (_parent, { toolId, versionNumber }, { reader, caller }) =>
         reader.sealedLaunch(caller, toolId, versionNumber ?? null),
@@ -40,7 +33,12 @@ export function createResolvers(options: {
         tools.delete(caller, id, { requestId, expectedVersion }),
       restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),
       revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
-      createToolFromTemplate: (_parent, _args, { caller }) => unsupportedFor(caller, "Templates"),
+      createToolFromTemplate: async (_parent, { templateId, input }, context) => {
+        const { templates, tools, caller } = context;
+        const template = await templates.find(caller, templateId);
+        if (!template) throw notFound("template", templateId);
+        return tools.createFromTemplate(context, template, input);
+      },
       connectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
       syncRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
       disconnectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
@@ -83,7 +81,8 @@ export function createResolvers(options: {
         reader.launch(caller, await reader.currentVersion(caller, tool)),
       configSchema: async (tool, _args, { reader, caller }) => (await reader.currentVersion(caller, tool)).configSchema,
       author: ({ authorId }) => stub(authorId),
-      template: () => null,
+      template: ({ templateId }, _args, { templates, caller }) =>
+        templateId === null ? null : templates.find(caller, templateId),
       currentVersion: (tool, _args, { reader, caller }) => reader.currentVersion(caller, tool),
       version: (tool, { number }, { reader, caller }) => reader.version(caller, tool, number),
       versions: (tool, page, { reader, caller }) => reader.versions(caller, tool, page),
@@ -106,7 +105,12 @@ export function createResolvers(options: {
     StdioLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
     HttpLaunch: { writablePaths: ({ writablePaths = [] }) => writablePaths },
 
-    Template: { __resolveReference: (_reference, { caller }) => nothing(caller) },
+    Template: {
+      __resolveReference: ({ id }, { templates, caller }) => templates.find(caller, id),
+      // There are no secrets in it, and nobody's values.
+      launch: ({ launch }) => showLaunch(launch, { showValues: true }),
+      author: ({ authorId }) => stub(authorId),
+    },
     GitHubConnection: { __resolveReference: (_reference, { caller }) => nothing(caller) },
   };
 }
@@ -118,11 +122,6 @@ function stub(id: string | null): { id: string } | null {
 function nothing(caller: Caller): null {
   caller.require("tool:read");
   return null;
-}
-
-function emptyPage(caller: Caller, page: PageArguments) {
-  caller.require("tool:read");
-  return emptyConnection(page);
 }
 
 function unsupportedFor(caller: Context["caller"], what: string): never {

@@ -27,6 +27,29 @@ export const createToolInput = z.object({
     .transform((value) => value ?? null),
 });
 
+/** FromTemplateInput of the graph. `configuration` is checked apart: by the template's schema. */
+export const fromTemplateInput = z
+  .object({
+    slug: slug.nullish().transform((value) => value ?? null),
+    name: name.nullish(),
+    configuration: z.unknown().optional(),
+    reuse: z
+      .boolean()
+      .nullish()
+      .transform((value) => value ?? false),
+  })
+  .check(({ value, issues }) => {
+    const refused =
+      value.reuse && (value.slug !== null ? "slug" : value.configuration != null ? "configuration" : null);
+    if (refused)
+      issues.push({
+        code: "custom",
+        input: value,
+        path: [refused],
+        message: "is for a new tool: leave it out, or reuse",
+      });
+  });
+
 /** UpdateToolInput of the graph: null counts as left out, but for `configSchema`, which it removes. */
 export const updateToolInput = z.object({
   expectedVersion: z.int().nullish(),

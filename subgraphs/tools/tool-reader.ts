@@ -11,11 +11,9 @@ import {
   type PageArguments,
 } from "@toolyard/service-kit";
 import type { Loaders } from "./loaders.ts";
+import { searchWords } from "./search-words.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
-
-const MAX_SEARCH_LENGTH = 200;
-const MAX_SEARCH_WORDS = 16;
 
 interface SealedLaunch {
   toolId: string;
@@ -96,7 +94,7 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     async list(caller, { search, tag, includeDeleted, ...pageArguments }) {
       caller.require("tool:read");
       const page = parsePage(pageArguments);
-      const words = wordsOf(search ?? "");
+      const words = searchWords(search ?? "");
       const filter = { words, tag: tag ?? null, includeDeleted: includeDeleted ?? false };
       return toConnection(store.page(filter, page), page, (tool) => tool.id);
     },
@@ -141,13 +139,4 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       return { toolId, versionId: id, slug: tool.slug, number: version.number, digest, launch, configSchema };
     },
   };
-}
-
-function wordsOf(search: string): string[] {
-  const words = search.split(/\s+/u).filter((word) => word !== "");
-  if (search.length > MAX_SEARCH_LENGTH || words.length > MAX_SEARCH_WORDS) {
-    const message = `must have at most ${MAX_SEARCH_LENGTH} characters and ${MAX_SEARCH_WORDS} words`;
-    throw badInput([{ path: "search", message }]);
-  }
-  return words;
 }

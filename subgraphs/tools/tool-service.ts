@@ -13,17 +13,19 @@ import {
 import type { SchemaValidator } from "@toolyard/json-schema";
 import {
   mapVariables,
-  templatesOf,
   variablesOf,
+  withEscapes,
   type DraftVariable,
   type RemoteLaunch,
   type StoredLaunch,
 } from "@toolyard/launch";
-import { currentText, hasEscape, placeholderKeys, writeOnlyInArguments } from "@toolyard/launch/placeholders.ts";
+import { currentText, placeholderKeys, writeOnlyInArguments } from "@toolyard/launch/placeholders.ts";
 import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { freeSlug, slugFromName } from "./slug.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
-import { createToolInput, updateToolInput } from "./tool-input.ts";
+import { bakedLaunch } from "./templates/baked-launch.ts";
+import type { Template } from "./templates/template.ts";
+import { createToolInput, fromTemplateInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
 import { runsTheSame, sameJson, summarizeChange, type VersionContent, type VersionSecrets } from "./version-content.ts";
 
@@ -50,6 +52,11 @@ export interface ToolChange {
 export interface ToolService {
   /** CONFLICT when the slug asked for is taken; one made from the name gets a number instead, and the requester is warned of it. */
   create(requester: Requester, input: unknown): Promise<Tool>;
+  /**
+   * A tool with the template's content; with a configuration, one that needs none when it is deployed. Where `reuse` is asked for, the caller's
+   * own tool of this name that was made of the template, if there is one: with the template's content of today, unless it was changed since.
+   */
+  createFromTemplate(requester: Requester, template: Template, input: unknown): Promise<Tool>;
   /** CONFLICT when `expectedVersion` is not the current one, or the tool is deleted. A change without effect makes no version. */
   update(caller: Caller, reference: string, input: unknown): Promise<Tool>;
   /** A new version with the content of version `number`; its secrets too. CONFLICT when the tool is deleted. */
@@ -74,7 +81,7 @@ export function createToolService(options: {
   store: ToolStore;
   secrets: VersionSecrets;
   /** Of configurations. */
-  schemas: Pick<SchemaValidator, "checkSchema">;
+  schemas: Pick<SchemaValidator, "checkSchema" | "checkValue">;
   graph: GraphClient;
   logger: Pick<Logger, "info">;
   now: () => number;
@@ -111,7 +118,7 @@ export function createToolService(options: {
     caller: Caller,
     reference: string,
     action: string,
-    change: (tool: Tool, current: VersionContent) => Promise<Change>,
+    change: (tool: Tool, current: VersionContent, version: ToolVersion) => Promise<Change>,
   ): Promise<Tool> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const tool = await changeable(caller, reference, action);
@@ -120,7 +127,7 @@ export function createToolService(options: {
       }
       const current = await versionWithId(tool.currentVersionId);
       const before = contentOf(current);
-      const { content, changeSummary, source } = await change(tool, before);
+      const { content, changeSummary, source } = await change(tool, before, current);
       if (sameJson(before, content)) return tool;
       const version = makeVersion({
         toolId: tool.id,
@@ -175,53 +182,109 @@ export function createToolService(options: {
     return changed;
   }
 
-  return {
-    async create({ caller, warn }, input) {
-      caller.require("tool:write", undefined, "register tools");
-      const parsed = parseInput(createToolInput, input);
-      const { name, description, tags } = parsed;
-      const content: VersionContent = {
+  /** The caller's tool that was made of the template, and is configured when it is deployed, as the template's tools are. */
+  async function ownOfTemplate({ userId }: Caller, templateId: string, name: string): Promise<Tool | null> {
+    const tool = userId === null ? null : await store.ofTemplate(templateId, userId, name);
+    if (!tool) return null;
+    return (await versionWithId(tool.currentVersionId)).configSchema === null ? null : tool;
+  }
+
+  /** A new tool. CONFLICT when the slug asked for is taken. */
+  async function register(
+    { caller, warn }: Requester,
+    content: VersionContent,
+    {
+      slug,
+      ...origin
+    }: { slug: string | null; templateId: string | null; changeSummary: string; source: VersionSource },
+  ): Promise<Tool> {
+    const { name, description, tags } = content;
+    const { templateId, changeSummary, source } = origin;
+    const toolId = newId();
+    const version = makeVersion({
+      toolId,
+      number: 1,
+      content,
+      digest: secrets.digest(content),
+      changeSummary,
+      source,
+      createdById: caller.userId,
+    });
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const tool: Tool = {
+        id: toolId,
+        slug: slug ?? (await freeSlug(slugFromName(name), store.takenOf)),
         name,
         description,
         tags,
+        authorId: caller.userId,
+        templateId,
+        currentVersionId: version.id,
+        currentNumber: version.number,
+        createdAt: version.createdAt,
+        updatedAt: version.createdAt,
+        deletedAt: null,
+      };
+      if ((await store.insert(tool, version)) === "inserted") {
+        const wanted = slug ?? slugFromName(name);
+        if (tool.slug !== wanted) warn?.(takenSlug(wanted, tool.slug));
+        note(tool, caller, "a tool was registered");
+        return tool;
+      }
+      if (slug !== null) throw slugTaken(slug);
+    }
+    throw new ToolyardError("CONFLICT", "Too many tools of this name are being created at once. Give a slug.");
+  }
+
+  return {
+    async create(requester, input) {
+      const { caller } = requester;
+      caller.require("tool:write", undefined, "register tools");
+      const { slug, ...parsed } = parseInput(createToolInput, input);
+      const content: VersionContent = {
+        ...parsed,
         launch: withSecrets(parsed.launch, null),
         configSchema: parsed.configSchema === null ? null : await checkConfigSchema(parsed.configSchema, caller),
       };
       refuseSecretArguments(content);
-      const toolId = newId();
-      const version = makeVersion({
-        toolId,
-        number: 1,
-        content,
-        digest: secrets.digest(content),
-        changeSummary: "Created",
-        source: "MANUAL",
-        createdById: caller.userId,
-      });
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const tool: Tool = {
-          id: toolId,
-          slug: parsed.slug ?? (await freeSlug(slugFromName(name), store.takenOf)),
-          name,
-          description,
-          tags,
-          authorId: caller.userId,
-          templateId: null,
-          currentVersionId: version.id,
-          currentNumber: version.number,
-          createdAt: version.createdAt,
-          updatedAt: version.createdAt,
-          deletedAt: null,
-        };
-        if ((await store.insert(tool, version)) === "inserted") {
-          const wanted = parsed.slug ?? slugFromName(name);
-          if (tool.slug !== wanted) warn?.(takenSlug(wanted, tool.slug));
-          note(tool, caller, "a tool was registered");
-          return tool;
-        }
-        if (parsed.slug !== null) throw slugTaken(parsed.slug);
-      }
-      throw new ToolyardError("CONFLICT", "Too many tools of this name are being created at once. Give a slug.");
+      return register(requester, content, { slug, templateId: null, changeSummary: "Created", source: "MANUAL" });
+    },
+
+    async createFromTemplate(requester, template, input) {
+      const { caller } = requester;
+      caller.require("tool:write", undefined, "register tools");
+      const { slug, configuration, reuse, ...given } = parseInput(fromTemplateInput, input);
+      const { id: templateId, description } = template;
+      const schema = await checkConfigSchema(template.configSchema, caller);
+      const whole: VersionContent = {
+        name: given.name ?? template.name,
+        description,
+        tags: [],
+        launch: template.launch,
+        configSchema: schema,
+      };
+      refuseSecretArguments(whole);
+      const existing = reuse ? await ownOfTemplate(caller, templateId, whole.name) : null;
+      if (existing)
+        return commit(caller, existing.id, "change this tool", async (_tool, current, { source }) => ({
+          content: source === "TEMPLATE" ? whole : current,
+          changeSummary: "Brought up to the template",
+          source: "TEMPLATE",
+        }));
+      const content =
+        configuration == null
+          ? whole
+          : {
+              ...whole,
+              launch: bakedLaunch(
+                template.launch,
+                schema,
+                await schemas.checkValue(schema, configuration, "input.configuration", caller.subject),
+              ),
+              configSchema: null,
+            };
+      const changeSummary = `Made of the template ${templateId}`;
+      return register(requester, content, { slug, templateId, changeSummary, source: "TEMPLATE" });
     },
 
     async update(caller, reference, input) {
@@ -353,7 +416,7 @@ function withSecrets(draft: StoredLaunch<DraftVariable>, before: StoredLaunch | 
       message: "give the URL: no secret URL is stored that could be kept",
     });
   if (kept === null || problems.length > 0) throw badInput(problems);
-  return templatesOf(kept).some(hasEscape) ? { ...kept, escapes: true } : kept;
+  return withEscapes(kept);
 }
 
 /** With the secret URL it had, where none is given or the one that readers are shown; null where it had none. */

@@ -302,6 +302,22 @@ export function toolStoreContract(name: string, open: () => Promise<OpenToolStor
         });
       },
 
+      ofTemplate() {
+        test("finds the newest tool of a template, an author and a name", async () => {
+          const mine = { templateId: newId(), authorId: "me", name: "Mine" };
+          const { tool: older } = await insert(mine);
+          const { tool: newer } = await insert(mine);
+          for (const other of [{ templateId: null }, { templateId: newId() }, { authorId: "you" }, { name: "Other" }])
+            await insert({ ...mine, ...other });
+          const found = () => store.ofTemplate(mine.templateId, mine.authorId, mine.name);
+          expect(await found()).toEqual(newer);
+          await store.setDeleted(newer.id, true, NOW);
+          expect(await found()).toEqual(older);
+          await store.setDeleted(older.id, true, NOW);
+          expect(await found()).toBeNull();
+        });
+      },
+
       findBySlugs() {
         test("answers those that there are, deleted ones as well, by the slug as it is", async () => {
           const { tool } = await insert({ slug: `a-slug-${newId().slice(-12)}` });

@@ -93,6 +93,11 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       }),
 
     findByIds,
+    async ofTemplate(templateId, authorId, name) {
+      const where = { templateId, authorId, name, deletedAt: IsNull() };
+      const [newest] = await tools().find({ where, order: { id: "DESC" }, take: 1 });
+      return newest ?? null;
+    },
     findBySlugs: (slugs) => tools().findBy({ slug: In(slugs) }),
     findVersionsByIds: (ids) => versions().findBy({ id: In(ids) }),
     findVersion: (toolId, number) => versions().findOneBy({ toolId, number }),

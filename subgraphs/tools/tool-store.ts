@@ -68,6 +68,8 @@ export interface ToolStore {
 
   findByIds(ids: readonly string[]): Promise<Tool[]>;
   findBySlugs(slugs: readonly string[]): Promise<Tool[]>;
+  /** The newest tool of this author and name that was made of the template and is not deleted. */
+  ofTemplate(templateId: string, authorId: string, name: string): Promise<Tool | null>;
   findVersionsByIds(ids: readonly string[]): Promise<ToolVersion[]>;
   findVersion(toolId: string, number: number): Promise<ToolVersion | null>;
   /** The version of this number of each tool that has one. */

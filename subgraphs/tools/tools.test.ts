@@ -388,14 +388,11 @@ describe("watching tools", () => {
 
 describe("what comes in a later version", () => {
   test("reads as empty and refuses changes with the reason", async () => {
-    const query = `{ template(id: "a") { id } templates { totalCount edges { node { id } } } githubConnection(id: "a") { id } }`;
+    const query = `{ githubConnection(id: "a") { id } }`;
     expect(await dataOf(fixture.subgraph, query, {}, viewer)).toEqual({
-      template: null,
-      templates: { totalCount: 0, edges: [] },
       githubConnection: null,
     });
     const mutations = [
-      `mutation { createToolFromTemplate(templateId: "a", input: {}) { id } }`,
       `mutation { connectRepository(input: {toolId: "a", owner: "b", repository: "c"}) { id } }`,
       `mutation { syncRepository(connectionId: "a") { id } }`,
       `mutation { disconnectRepository(connectionId: "a") { id } }`,

@@ -5,6 +5,7 @@ import { parseProxyConfig } from "@toolyard/proxy/config.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
+import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { expect, test } from "vitest";
 
 /** What turns on whatever is off without it, so that its variables are read as well. */
@@ -28,6 +29,7 @@ function parseAll(env: Record<string, string>): object[] {
     // As standalone has it.
     parseDeploymentsConfig(env, { replicasOnExit: "stop" }),
     parseIdentityConfig(env),
+    parseToolsConfig(env),
   ];
 }
 

@@ -5,6 +5,26 @@ const PATH = "/api/templates";
 
 export const templateRoutes: readonly RestRoute[] = [
   {
+    method: "GET",
+    path: `${PATH}/`,
+    tag: TAG,
+    summary: "List templates, by their ids",
+    operation: `query Templates($first: Int, $offset: Int, $search: String) {
+      templates(first: $first, offset: $offset, search: $search) { edges { node { ...Template } } totalCount }
+    }`,
+    status: 200,
+    noun: "template",
+  },
+  {
+    method: "GET",
+    path: `${PATH}/{template_id}/`,
+    tag: TAG,
+    summary: "Get a template",
+    operation: "query Template($templateId: ID!) { template(id: $templateId) { ...Template } }",
+    status: 200,
+    noun: "template",
+  },
+  {
     method: "POST",
     path: `${PATH}/deploy/{template_id}/`,
     tag: TAG,
@@ -17,10 +37,22 @@ export const templateRoutes: readonly RestRoute[] = [
   },
   {
     method: "GET",
+    path: `${PATH}/deployments/`,
+    tag: TAG,
+    summary: "List the deployments of templates, newest first",
+    operation: `query TemplateDeployments($first: Int, $offset: Int, $templateId: ID) {
+      deployments(first: $first, offset: $offset, templateId: $templateId, ofTemplate: true) { edges { node { ...Deployment } } totalCount }
+    }`,
+    status: 200,
+    noun: "deployment",
+  },
+  {
+    method: "GET",
     path: `${PATH}/deployments/{name}/`,
     tag: TAG,
     summary: "Get a deployment of a template",
-    operation: "query TemplateDeployment($name: String!) { deployment(name: $name) { ...Deployment } }",
+    operation:
+      "query TemplateDeployment($name: String!) { deployment(name: $name, ofTemplate: true) { ...Deployment } }",
     status: 200,
     noun: "deployment",
   },
@@ -29,7 +61,8 @@ export const templateRoutes: readonly RestRoute[] = [
     path: `${PATH}/deployments/{name}/delete/`,
     tag: TAG,
     summary: "Stop a deployment of a template",
-    operation: "mutation StopTemplateDeployment($name: String!) { stopDeployment(name: $name) { id } }",
+    operation:
+      "mutation StopTemplateDeployment($name: String!) { stopDeployment(name: $name, ofTemplate: true) { id } }",
     status: 204,
     noun: "deployment",
   },

@@ -43,13 +43,14 @@ interface PageInfo {
 const DEFAULT_PAGE_SIZE = 20;
 const MAX_PAGE_SIZE = 100;
 
-/** The content of a list's cursors: an id of `newId`, or a whole number, such as a position in a log. */
-export type CursorKind = "id" | "number";
+/** The content of a list's cursors: an id of `newId`, a whole number, such as a position in a log, or a name of lower-case words. */
+export type CursorKind = "id" | "number" | "name";
 
 const CURSORS: Record<CursorKind, RegExp> = {
   id: /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/,
   // Safe as a JavaScript number.
   number: /^(?:0|[1-9]\d{0,14})$/,
+  name: /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/,
 };
 const MAX_CURSOR_LENGTH = 128;
 

@@ -37,6 +37,7 @@ export type PageInfo = {
 /**
  * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
  * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ * A text whose placeholder has no value is left out where the configSchema has the property and does not require it.
  */
 export type Launch = StdioLaunch | HttpLaunch | ImageLaunch | RemoteLaunch;
 

@@ -87,6 +87,37 @@ describe("what a replica is given", () => {
     expect(await fixture.codeOf(DEPLOY, { input: { toolId: "tool-1", configuration: { days: "many" } } })).toBe(
       "BAD_USER_INPUT",
     );
+  });
+
+  test("is without the texts whose property the schema does not require, where it has no value", async () => {
+    const optional = {
+      ...launch,
+      args: ["--city=${config.city}", "--key=${config.apiKey}"],
+      env: launch.env.slice(0, 1),
+    };
+    await using fixture = await createFixture({
+      tools: {
+        "tool-1": {
+          slug: "weather",
+          launch: optional,
+          configSchema: { ...configSchema, properties: { ...configSchema.properties, apiKey: { type: "string" } } },
+        },
+      },
+    });
+    await deploy(fixture, { configuration: { city: "Bern" } });
+    const [spec] = await eventually(
+      "it runs",
+      async () => fixture.runtime.running().length === 1 && fixture.runtime.running(),
+    );
+    expect(spec?.launch).toMatchObject({ args: ["--city=Bern"] });
+    expect(spec?.launch).not.toHaveProperty("env.API_KEY");
+  });
+
+  test("is refused where a property is used that the schema does not have", async () => {
+    const properties = { city: { type: "string" } };
+    await using fixture = await createFixture({
+      tools: { "tool-1": { slug: "weather", launch, configSchema: { ...configSchema, properties } } },
+    });
     await expect(deploy(fixture, { configuration: { city: "Bern" } })).rejects.toThrow(
       /input\.configuration\.apiKey: is needed: the variable API_KEY of the launch uses it/,
     );

@@ -14,6 +14,7 @@ import {
 } from "@toolyard/service-kit";
 import {
   currentText,
+  mayBeLeftOut,
   missingKeys,
   placeholderKeys,
   writeOnlyInArguments,
@@ -73,7 +74,7 @@ export async function deployTool(
   given: unknown,
   requestId: string,
 ): Promise<Deployment> {
-  const { store, graph, ports, sealer, schemas, hostId, address, now } = dependencies;
+  const { store, graph, ports, sealer, hostId, address, now } = dependencies;
   caller.require("deployment:write", undefined, "deploy tools");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
@@ -84,16 +85,7 @@ export async function deployTool(
     requestId,
   });
   caller.require("deployment:write", { ownerId: source.ownerId }, "deploy this tool");
-  // Of a tool that was registered while this was still taken.
-  if (source.launch.options.enforceApproval) throw notInThisVersion("Launches with enforceApproval");
-  if (source.launch.kind !== "remote") caller.require("process:launch");
-
-  const runtime = chooseRuntime(dependencies, source.launch, input.runtime ?? null);
-  const configuration = await checkConfiguration(schemas, source.configSchema, input.configuration, caller.subject);
-  checkPlaceholders(source, configuration);
-  const desiredReplicas = input.replicas ?? 1;
-  if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");
-
+  const { runtime, configuration, desiredReplicas } = await decideLaunch(dependencies, caller, source, input);
   const deployment = newDeployment({
     source,
     runtime,
@@ -125,12 +117,35 @@ export async function deployTool(
   );
 }
 
+/**
+ * How a launch would be deployed.
+ * @throws ToolyardError where it would not be: FORBIDDEN, BAD_USER_INPUT, PRECONDITION_FAILED
+ */
+export async function decideLaunch(
+  dependencies: Pick<DeployDependencies, "runtimes" | "allowPrivateRemotes" | "schemas">,
+  caller: Caller,
+  source: Pick<ToolSource, "launch" | "configSchema">,
+  wanted: Pick<z.output<typeof deployToolInput>, "runtime" | "configuration" | "replicas">,
+): Promise<{ runtime: RuntimeKind; configuration: Configuration | null; desiredReplicas: number }> {
+  const { launch, configSchema } = source;
+  // Of a tool that was registered while this was still taken.
+  if (launch.options.enforceApproval) throw notInThisVersion("Launches with enforceApproval");
+  if (launch.kind !== "remote") caller.require("process:launch");
+  const runtime = chooseRuntime(dependencies, launch, wanted.runtime ?? null);
+  const { schemas } = dependencies;
+  const configuration = await checkConfiguration(schemas, configSchema, wanted.configuration, caller.subject);
+  checkPlaceholders(source, configuration);
+  const desiredReplicas = wanted.replicas ?? 1;
+  if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");
+  return { runtime, configuration, desiredReplicas };
+}
+
 export function oneRemoteReplica(path: string): ToolyardError {
   return badInput([{ path, message: "a remote server is one replica: Toolyard does not start it" }]);
 }
 
 function chooseRuntime(
-  { runtimes, allowPrivateRemotes }: DeployDependencies,
+  { runtimes, allowPrivateRemotes }: Pick<DeployDependencies, "runtimes" | "allowPrivateRemotes">,
   launch: Launch,
   wanted: RuntimeKind | null,
 ): RuntimeKind {
@@ -168,7 +183,10 @@ function chooseRuntime(
 }
 
 /** A `${config.key}` without a value would reach the server as it is; a secret must not stand in its command line. */
-function checkPlaceholders({ launch, configSchema }: ToolSource, configuration: Configuration | null): void {
+function checkPlaceholders(
+  { launch, configSchema }: Pick<ToolSource, "launch" | "configSchema">,
+  configuration: Configuration | null,
+): void {
   const texts =
     launch.kind === "remote"
       ? launch.headers.map(({ name, value, secret }) => ({ where: `the header ${name}`, value: secret ? "" : value }))
@@ -180,10 +198,12 @@ function checkPlaceholders({ launch, configSchema }: ToolSource, configuration: 
           })),
         ];
   const problems: Problem[] = texts.flatMap(({ where, value }) =>
-    missingKeys(currentText(launch, value), configuration).map((key) => ({
-      path: `input.configuration.${key}`,
-      message: `is needed: ${where} of the launch uses it`,
-    })),
+    missingKeys(currentText(launch, value), configuration)
+      .filter((key) => !mayBeLeftOut(configSchema, key))
+      .map((key) => ({
+        path: `input.configuration.${key}`,
+        message: `is needed: ${where} of the launch uses it`,
+      })),
   );
   const { hides } = createWriteOnly(configSchema);
   const args = launch.kind === "remote" ? [] : launch.args;
@@ -213,7 +233,7 @@ function newDeployment(options: {
     toolVersionId: source.versionId,
     versionNumber: source.number,
     ownerId: source.ownerId,
-    templateId: null,
+    templateId: source.templateId,
     digest: source.digest,
     environment,
     runtime,

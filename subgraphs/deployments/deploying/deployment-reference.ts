@@ -6,6 +6,8 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 export interface DeploymentReference {
   id?: string | null | undefined;
   name?: string | null | undefined;
+  /** Only if its tool was made of a template: all others are as if they were not there. */
+  ofTemplate?: boolean | null | undefined;
 }
 
 type Lookup = Pick<DeploymentStore, "find" | "findByName" | "ofSlug" | "newestNames">;
@@ -15,6 +17,11 @@ type Lookup = Pick<DeploymentStore, "find" | "findByName" | "ofSlug" | "newestNa
  * @throws ToolyardError BAD_USER_INPUT unless one of the two is given, and where the tool is to run in several environments
  */
 export async function findDeployment(store: Lookup, which: DeploymentReference): Promise<Deployment | null> {
+  const found = await named(store, which);
+  return which.ofTemplate && found?.templateId === null ? null : found;
+}
+
+async function named(store: Lookup, which: DeploymentReference): Promise<Deployment | null> {
   const reference = referenceOf(which);
   if (which.id != null) {
     const byId = await store.find(reference);
@@ -26,6 +33,7 @@ export async function findDeployment(store: Lookup, which: DeploymentReference):
 
 /** Suggestions for a reference that names no deployment. */
 export async function closeDeployments(store: Lookup, which: DeploymentReference): Promise<string[]> {
+  if (which.ofTemplate) return [];
   return closeTo(referenceOf(which), async () => {
     const named = await store.newestNames(MAX_CANDIDATES);
     // Slugs first: they are what people remember.

@@ -1,5 +1,5 @@
 import { LIMITS, variablesOf, type Variable } from "@toolyard/launch";
-import { currentText, substitute, type Configuration } from "@toolyard/launch/placeholders.ts";
+import { currentText, missingKeys, substitute, type Configuration } from "@toolyard/launch/placeholders.ts";
 import type { ReplicaLaunch, ReplicaResources } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Sealer } from "@toolyard/service-kit";
 import type { Deployment } from "../deployment.ts";
@@ -16,7 +16,10 @@ export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunc
   const configuration = openConfiguration(deployment, sealer);
   const env = Object.fromEntries(openVariables(deployment, launch.env, sealer, configuration));
   if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);
-  const args = launch.args.map((arg) => substitute(currentText({ escapes }, arg), configuration));
+  const args = launch.args
+    .map((arg) => currentText({ escapes }, arg))
+    .filter((arg) => isWhole(arg, configuration))
+    .map((arg) => substitute(arg, configuration));
   const resolved = { ...launch, args, env };
   if (resolved.kind !== "stdio") return resolved;
   const { timeoutSeconds, health } = options;
@@ -111,10 +114,15 @@ function openVariables(
   configuration: Configuration | null,
 ): [string, string][] {
   const launch = readable(deployment.launch);
-  return variables.map(({ name, value, secret }) => {
-    const plain = secret ? sealer.open(value, deployment.toolVersionId) : value;
-    return [name, substitute(currentText(launch, plain), configuration)];
+  return variables.flatMap(({ name, value, secret }): [string, string][] => {
+    const text = currentText(launch, secret ? sealer.open(value, deployment.toolVersionId) : value);
+    return secret || isWhole(text, configuration) ? [[name, substitute(text, configuration)]] : [];
   });
+}
+
+/** Whether a text has a value for each of its placeholders: only those that may be left out have none. */
+function isWhole(text: string, configuration: Configuration | null): boolean {
+  return missingKeys(text, configuration).length === 0;
 }
 
 function openConfiguration({ id, sealedConfiguration }: Deployment, sealer: Sealer): Configuration | null {

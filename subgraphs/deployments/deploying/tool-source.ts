@@ -3,10 +3,20 @@ import { z } from "zod";
 import { launchSchema } from "@toolyard/launch";
 
 /** The version to deploy, from the tools service. */
-export type ToolSource = z.output<typeof answer>["sealedLaunch"] & { ownerId: string | null };
+export type ToolSource = z.output<typeof answer>["sealedLaunch"] & {
+  ownerId: string | null;
+  templateId: string | null;
+};
 
 const answer = z.object({
-  tool: z.object({ id: z.string(), authorId: z.string().nullable(), deletedAt: z.string().nullable() }).nullable(),
+  tool: z
+    .object({
+      id: z.string(),
+      authorId: z.string().nullable(),
+      templateId: z.string().nullable(),
+      deletedAt: z.string().nullable(),
+    })
+    .nullable(),
   sealedLaunch: z.object({
     toolId: z.string(),
     versionId: z.string(),
@@ -23,6 +33,7 @@ const QUERY = /* GraphQL */ `
     tool(id: $toolId) {
       id
       authorId
+      templateId
       deletedAt
     }
     sealedLaunch(toolId: $toolId, versionNumber: $versionNumber) {
@@ -56,5 +67,5 @@ export async function fetchTool(
     });
   const { tool, sealedLaunch } = parsed.data;
   if (!tool || tool.deletedAt !== null) throw notFound("tool", toolId);
-  return { ...sealedLaunch, ownerId: tool.authorId };
+  return { ...sealedLaunch, ownerId: tool.authorId, templateId: tool.templateId };
 }

@@ -146,9 +146,9 @@ export type Deployment = {
   toolVersion?: Maybe<ToolVersion>;
   /** The number of the version that runs. */
   versionNumber: Scalars['Int']['output'];
-  /** The template it was deployed from, if any. */
+  /** The template that its tool was made from, if any. */
   templateId?: Maybe<Scalars['ID']['output']>;
-  /** The template it was deployed from, if any. */
+  /** The template that its tool was made from, if any. */
   template?: Maybe<Template>;
   /** The version's digest: what runs, whatever its number. */
   digest: Scalars['String']['output'];
@@ -1000,6 +1000,7 @@ export type Query = {
 export type QueryDeploymentArgs = {
   id?: InputMaybe<Scalars['ID']['input']>;
   name?: InputMaybe<Scalars['String']['input']>;
+  ofTemplate?: InputMaybe<Scalars['Boolean']['input']>;
 };
 
 
@@ -1009,6 +1010,7 @@ export type QueryDeploymentsArgs = {
   offset?: InputMaybe<Scalars['Int']['input']>;
   toolId?: InputMaybe<Scalars['ID']['input']>;
   templateId?: InputMaybe<Scalars['ID']['input']>;
+  ofTemplate?: InputMaybe<Scalars['Boolean']['input']>;
   status?: InputMaybe<DeploymentStatus>;
   environment?: InputMaybe<Environment>;
   includeFailed?: InputMaybe<Scalars['Boolean']['input']>;
@@ -1053,7 +1055,10 @@ export type QueryAuditLogArgs = {
 export type Mutation = {
   /** Asks for a version of a tool to run. Answers at once: `deploymentEvents` and `status` tell how it goes on. */
   deployTool: Deployment;
-  /** Makes a tool of a template and deploys it. */
+  /**
+   * Deploys your tool of a template, or makes one of it first: with the template's content of today, unless you changed it. The configuration is
+   * checked before anything is made; values that the schema marks writeOnly are sealed.
+   */
   deployTemplate: Deployment;
   /** Asks for another number of replicas, 0 to 16. */
   scaleDeployment: Deployment;
@@ -1114,6 +1119,7 @@ export type MutationRestartDeploymentArgs = {
 export type MutationStopDeploymentArgs = {
   id?: InputMaybe<Scalars['ID']['input']>;
   name?: InputMaybe<Scalars['String']['input']>;
+  ofTemplate?: InputMaybe<Scalars['Boolean']['input']>;
 };
 
 

@@ -587,7 +587,14 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
         const filters: DeploymentFilter[] = [undefined, "RUNNING" as const].flatMap((status) =>
           [undefined, "STAGING" as const].flatMap((environment) =>
             [undefined, true, false].flatMap((includeFailed) =>
-              [{ toolId }, { templateId }, { toolId, templateId }, {}].map((parents) => ({
+              [
+                { toolId },
+                { templateId },
+                { toolId, templateId },
+                { toolId, ofTemplate: true },
+                { ofTemplate: true },
+                {},
+              ].map((parents) => ({
                 ...parents,
                 status,
                 environment,
@@ -600,6 +607,7 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
           (["toolId", "templateId", "status", "environment"] as const).every(
             (key) => filter[key] === undefined || filter[key] === deployment[key],
           ) &&
+          (!filter.ofTemplate || deployment.templateId !== null) &&
           (filter.includeFailed !== false || deployment.status !== "FAILED");
 
         test.each(filters)(

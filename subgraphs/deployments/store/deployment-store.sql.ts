@@ -102,16 +102,17 @@ export function createSqlDeploymentStore(options: {
     },
     page(filter, page) {
       const query = deployments().createQueryBuilder("deployment");
-      const { toolId, templateId, status, environment, includeFailed } = filter;
+      const { toolId, templateId, ofTemplate, status, environment, includeFailed } = filter;
       if (toolId !== undefined) query.andWhere("deployment.toolId = :toolId", { toolId });
       if (templateId !== undefined) query.andWhere("deployment.templateId = :templateId", { templateId });
+      if (ofTemplate) query.andWhere("deployment.templateId IS NOT NULL");
       if (status !== undefined) query.andWhere("deployment.status = :status", { status });
       if (environment !== undefined) query.andWhere("deployment.environment = :environment", { environment });
       if (includeFailed === false) query.andWhere("deployment.status != 'FAILED'");
       const { rows, totalCount } = readPage(query, page);
       const isByStatus = status !== undefined || includeFailed === false;
       const isInOrder = !isByStatus && (environment === undefined || toolId !== undefined);
-      if (templateId !== undefined || isInOrder) return { rows, totalCount };
+      if (templateId !== undefined || ofTemplate || isInOrder) return { rows, totalCount };
       const parts = {
         environment: environment === undefined ? ENVIRONMENTS : [environment],
         status: DEPLOYMENT_STATUSES.filter(

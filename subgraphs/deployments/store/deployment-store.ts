@@ -10,6 +10,8 @@ export interface DeploymentRecord {
 export interface DeploymentFilter {
   toolId?: string | undefined;
   templateId?: string | undefined;
+  /** True: only those whose tool was made of a template. */
+  ofTemplate?: boolean | undefined;
   status?: DeploymentStatus | undefined;
   environment?: Environment | undefined;
   /** False leaves out FAILED deployments. */

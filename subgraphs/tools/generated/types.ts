@@ -3,6 +3,7 @@ import type { Connection } from "@toolyard/service-kit";
 import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-resolvers.ts";
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { Tool as ToolRecord, ToolVersion as ToolVersionRecord } from '../tool-store.ts';
+import type { Template as TemplateRecord } from '../templates/template.ts';
 import type { ShownStdioLaunch, ShownHttpLaunch, ShownImageLaunch, ShownRemoteLaunch } from '@toolyard/launch/stored-launch.ts';
 import type { ToolChange as ToolChangeRecord } from '../tool-service.ts';
 import type { Context } from '../context.ts';
@@ -38,6 +39,7 @@ export type PageInfo = {
 /**
  * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
  * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ * A text whose placeholder has no value is left out where the configSchema has the property and does not require it.
  */
 export type Launch = StdioLaunch | HttpLaunch | ImageLaunch | RemoteLaunch;
 
@@ -303,6 +305,7 @@ export type RemoteLaunchInput = {
 /**
  * Exactly one field is set. `${config.key}` in arguments, and in values of variables and headers, is replaced by the deployment's
  * configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
+ * A text whose placeholder has no value is left out where the configSchema has the property and does not require it.
  */
 export type LaunchInput = {
   /** A server on stdin and stdout. */
@@ -438,7 +441,20 @@ export type Template = {
   configSchema: Scalars['JSON']['output'];
   /** Where its source is. */
   repository?: Maybe<Scalars['String']['output']>;
+  /** The server's version. */
+  version?: Maybe<Scalars['String']['output']>;
+  /** Where it comes from. */
+  source: TemplateSource;
+  /** Id of the user who imported it. */
+  authorId?: Maybe<Scalars['ID']['output']>;
+  /** The user who imported it. */
+  author?: Maybe<User>;
 };
+
+/** Where a template comes from. */
+export type TemplateSource =
+  /** Toolyard's own files. */
+  | 'CATALOGUE';
 
 /** A tool that follows a branch of a GitHub repository. */
 export type GitHubConnection = {
@@ -614,8 +630,10 @@ export type FromTemplateInput = {
   slug?: InputMaybe<Scalars['String']['input']>;
   /** The template's when left out. */
   name?: InputMaybe<Scalars['String']['input']>;
-  /** By the template's configSchema. */
+  /** By the template's configSchema. It becomes part of the tool, which then needs none when it is deployed; writeOnly values are secrets of its launch. */
   configuration?: InputMaybe<Scalars['JSON']['input']>;
+  /** Answers your own tool of this name that was made from the template, if there is one: with the template's content of today, unless it was changed by hand. Not with a slug or a configuration. */
+  reuse?: InputMaybe<Scalars['Boolean']['input']>;
 };
 
 /** A repository to follow. */
@@ -939,7 +957,8 @@ export type ResolversTypes = {
   Tool: ResolverTypeWrapper<ToolRecord>;
   ToolVersion: ResolverTypeWrapper<ToolVersionRecord>;
   VersionSource: VersionSource;
-  Template: ResolverTypeWrapper<Omit<Template, 'launch'> & { launch: ResolversTypes['Launch'] }>;
+  Template: ResolverTypeWrapper<TemplateRecord>;
+  TemplateSource: TemplateSource;
   GitHubConnection: ResolverTypeWrapper<Omit<GitHubConnection, 'tool'> & { tool?: Maybe<ResolversTypes['Tool']> }>;
   ConnectionStatus: ConnectionStatus;
   ToolChange: ResolverTypeWrapper<ToolChangeRecord>;
@@ -993,7 +1012,7 @@ export type ResolversParentTypes = {
   Task: Task;
   Tool: ToolRecord;
   ToolVersion: ToolVersionRecord;
-  Template: Omit<Template, 'launch'> & { launch: ResolversParentTypes['Launch'] } | FederationReferenceTypes['Template'];
+  Template: TemplateRecord;
   GitHubConnection: Omit<GitHubConnection, 'tool'> & { tool?: Maybe<ResolversParentTypes['Tool']> } | FederationReferenceTypes['GitHubConnection'];
   ToolChange: ToolChangeRecord;
   SealedLaunch: SealedLaunch;
@@ -1183,6 +1202,10 @@ export type TemplateResolvers<ContextType = Context, ParentType extends Resolver
   launch?: Resolver<ResolversTypes['Launch'], ParentType, ContextType>;
   configSchema?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
   repository?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  version?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  source?: Resolver<ResolversTypes['TemplateSource'], ParentType, ContextType>;
+  authorId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
+  author?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
 };
 
 export type GitHubConnectionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['GitHubConnection'] = ResolversParentTypes['GitHubConnection'], FederationReferenceType extends FederationReferenceTypes['GitHubConnection'] = FederationReferenceTypes['GitHubConnection']> = {

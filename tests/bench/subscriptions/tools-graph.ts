@@ -16,6 +16,7 @@ const [, , dataDir = "", secretKey = ""] = process.argv;
 const bus = createInProcessBus();
 const logger = createLogger({ level: "error", name: "tools" });
 const subgraph = await createToolsSubgraph({
+  config: { templatesDir: null },
   logger,
   stores: createSqliteStores({ dataDir, bus, logger }),
   graph: createDeferredGraphClient(),

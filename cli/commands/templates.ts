@@ -1,0 +1,102 @@
+import { defineCommand, wholeNumber } from "../command.ts";
+import { table } from "../terminal.ts";
+import type { ListedDeployment } from "../tools.ts";
+import { configurationOf, DEFAULT_WAIT_SECONDS, FIELDS, follow } from "./deploy.ts";
+
+interface ListedTemplate {
+  id: string;
+  name: string;
+  description: string;
+  version: string | null;
+  configSchema: { required?: string[] };
+}
+
+const PAGE = 100;
+const LIST = `query ($search: String, $first: Int, $after: String) {
+  templates(search: $search, first: $first, after: $after) {
+    edges { node { id name description version configSchema } }
+    pageInfo { hasNextPage endCursor }
+  }
+}`;
+
+export const templates = defineCommand({
+  name: "templates",
+  summary: "Print the servers that are ready to deploy.",
+  usage: "[WORD …] [--json]",
+  positionals: [0, 16],
+  options: { json: { type: "boolean" } },
+  help: "  WORD      Only those whose id, name or description has each of the words.\n  --json    All of it as JSON.",
+  async run({ graph, terminal, hint }, { positionals, values }) {
+    const found: ListedTemplate[] = [];
+    for (let after: string | null = null; ;) {
+      const page: {
+        templates: {
+          edges: { node: ListedTemplate }[];
+          pageInfo: { hasNextPage: boolean; endCursor: string | null };
+        };
+      } = await graph.query(LIST, { search: positionals.join(" "), first: PAGE, after });
+      found.push(...page.templates.edges.map(({ node }) => node));
+      after = page.templates.pageInfo.endCursor;
+      if (!page.templates.pageInfo.hasNextPage) break;
+    }
+    if (values.json) {
+      terminal.write(`${JSON.stringify(found, null, 2)}\n`);
+      return;
+    }
+    const rows = found.map(({ id, configSchema: { required = [] }, description }) => [
+      id,
+      required.join(", "),
+      description.replaceAll(/\s+/g, " "),
+    ]);
+    terminal.print(
+      found.length === 0
+        ? "There is no such template."
+        : `${table([["TEMPLATE", "NEEDS", "DESCRIPTION"], ...rows])}\n\nDeploy one: ${hint("deploy-template TEMPLATE")}`,
+    );
+  },
+});
+
+export const deployTemplate = defineCommand({
+  name: "deploy-template",
+  summary: "Make a tool of a template and run it, and wait until it answers.",
+  usage: "TEMPLATE [--name NAME] [--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]",
+  positionals: [1, 1],
+  options: {
+    name: { type: "string" },
+    staging: { type: "boolean" },
+    replicas: { type: "string" },
+    config: { type: "string" },
+    timeout: { type: "string" },
+    "no-wait": { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  help: `  --name NAME          The tool's; the template's unless given. Your tool of this name and template is used again.
+  --staging            In staging, beside what runs in production.
+  --replicas N         How many, 1 unless given.
+  --config JSON        Values for its configSchema; - reads them from stdin, where nobody sees secrets.
+  --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
+  --no-wait            Only ask for it.`,
+  async run(context, { positionals: [templateId = ""], values }) {
+    const seconds = wholeNumber("--timeout", values.timeout) ?? DEFAULT_WAIT_SECONDS;
+    const replicas = wholeNumber("--replicas", values.replicas);
+    const configuration = await configurationOf(context, values.config);
+    const { deployTemplate: asked } = await context.graph.query<{
+      deployTemplate: ListedDeployment & { tool: { slug: string } | null };
+    }>(
+      `mutation ($templateId: ID!, $input: DeployTemplateInput!) {
+        deployTemplate(templateId: $templateId, input: $input) { ${FIELDS} tool { slug } }
+      }`,
+      {
+        templateId,
+        input: {
+          ...(values.name !== undefined && { name: values.name }),
+          ...(replicas !== null && { replicas }),
+          ...(configuration !== null && { configuration }),
+          ...(values.staging && { environment: "STAGING" }),
+        },
+      },
+    );
+    const { tool, ...deployment } = asked;
+    return follow(context, tool?.slug ?? deployment.name, deployment, { ...values, seconds });
+  },
+});
