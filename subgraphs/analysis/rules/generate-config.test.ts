@@ -72,7 +72,7 @@ describe("the launch that a description names", () => {
   test("what floats or is guessed is warned of", () => {
     expect(suggestLaunch("npx -y @acme/server").warnings.join()).toMatch("not pinned");
     expect(suggestLaunch("npx -y @acme/server@1.0.0").warnings).toEqual([]);
-    expect(suggestLaunch("mcp-server-fetch").warnings.join()).toMatch("guess");
+    expect(suggestLaunch("mcp-server-fetch").warnings.join()).toMatch("check which");
     expect(suggestLaunch("docker pull acme/server").warnings.join()).toMatch("not pinned");
   });
 });
