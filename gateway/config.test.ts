@@ -23,12 +23,12 @@ test("PUBLIC_URL is where pages come from and tools are called, unless PROXY_URL
     publicUrl: "https://example.com/toolyard",
     corsOrigins: ["https://example.com"],
     proxyUrl: "https://example.com/toolyard",
-    proxyHealthUrl: "http://127.0.0.1:4100/healthz",
+    proxyAddress: "http://127.0.0.1:4100",
   });
   const apart = { PUBLIC_URL: "https://example.com", PROXY_URL: "https://tools.example.com/mine" };
   expect(parseGatewayConfig(apart)).toMatchObject({
     proxyUrl: "https://tools.example.com/mine",
-    proxyHealthUrl: "https://tools.example.com/mine/healthz",
+    proxyAddress: "https://tools.example.com/mine",
   });
   expect(parseGatewayConfig({})).toMatchObject({ publicUrl: null, corsOrigins: [], proxyUrl: "http://127.0.0.1:4100" });
 });

@@ -43,8 +43,10 @@ export interface GatewayConfig extends ProcessConfig {
   jwt: { jwksUrl: string; issuer: string | null; audience: string | null } | null;
   /** The URL at which clients call tools. */
   proxyUrl: string;
-  /** The URL at which this process reaches the proxy. */
-  proxyHealthUrl: string;
+  /** The URL at which this process reaches the proxy, where that runs on its own. */
+  proxyAddress: string;
+  /** The same where it runs beside this process. */
+  localProxyAddress: string;
   proxyPort: number;
   /** URLs of subgraphs that run on their own, by name; the supergraph's where left out. */
   subgraphUrls: Record<string, string>;
@@ -185,7 +187,7 @@ export function parseGatewayConfig(
         `${name}: tokens are verified only where JWKS_URL names the keys. Example: JWKS_URL=https://auth.example.com/.well-known/jwks.json`,
       );
   }
-  const localProxyUrl = `http://${urlHost(host)}:${values.PROXY_PORT}`;
+  const localProxyAddress = `http://${urlHost(host)}:${values.PROXY_PORT}`;
   return {
     ...process,
     port: values.PORT,
@@ -235,8 +237,9 @@ export function parseGatewayConfig(
       values.JWKS_URL === undefined
         ? null
         : { jwksUrl: values.JWKS_URL, issuer: values.JWT_ISSUER ?? null, audience: values.JWT_AUDIENCE ?? null },
-    proxyUrl: proxyUrl ?? publicUrl ?? localProxyUrl,
-    proxyHealthUrl: `${proxyUrl ?? localProxyUrl}/healthz`,
+    proxyUrl: proxyUrl ?? publicUrl ?? localProxyAddress,
+    proxyAddress: proxyUrl ?? localProxyAddress,
+    localProxyAddress,
     proxyPort: values.PROXY_PORT,
     subgraphUrls: Object.fromEntries(
       values.SUBGRAPH_URLS.map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),

@@ -26,6 +26,7 @@ import type { SubgraphClient } from "./execution/clients/subgraph-client.ts";
 import { createExecutorGraphClient } from "./graph-client.ts";
 import { checkHealth, type HealthReport } from "./observability/health.ts";
 import { createGraphiqlPage } from "./http/explorer.ts";
+import type { ProxyAccess } from "./http/passage.ts";
 import { createGatewayServer, type GatewayServer } from "./http/http-server.ts";
 import type { ForeignAuthenticator } from "./identity/jwks-authentication.ts";
 import { operationsOf } from "./rest/rest-api.ts";
@@ -69,7 +70,13 @@ type SubgraphOptions =
   { clients: readonly SubgraphClient[] } | { createClient: (name: string, url: string) => SubgraphClient };
 
 /** Identifies callers: Toolyard's own identity, trusted by SECRET_KEY (current first), or another source. */
-type IdentityOptions = { secretKeys: readonly string[] } | { authenticator: ForeignAuthenticator };
+type IdentityOptions =
+  | {
+      secretKeys: readonly string[];
+      /** The URL at which this process reaches the proxy, to which calls of tools are passed on; without it none are. */
+      proxyAddress?: string;
+    }
+  | { authenticator: ForeignAuthenticator };
 
 export type GatewayOptions = CommonOptions & SubgraphOptions & IdentityOptions;
 
@@ -253,6 +260,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         protocols,
         persisted,
         idempotency,
+        proxy: proxyOf(options),
         page: config.introspection ? createGraphiqlPage({ login: "secretKeys" in options }) : null,
         authenticate: (request, given = {}) => authenticateOnce(given, request),
         identify: (request) => identify({}, request),
@@ -309,6 +317,28 @@ function jwksOf(options: IdentityOptions): (() => Promise<JSONWebKeySet>) | null
   const [secretKey = "", ...previousSecretKeys] = options.secretKeys;
   const signer = createTokenSigner({ secretKey, previousSecretKeys });
   return () => signer.jwks();
+}
+
+/** How long the proxy believes one token; it is renewed halfway. */
+const PASSAGE_TOKEN_SECONDS = 3_600;
+
+function proxyOf(options: GatewayOptions): ProxyAccess | null {
+  if (!("secretKeys" in options) || options.proxyAddress === undefined) return null;
+  const { config, proxyAddress: url } = options;
+  const [secretKey = ""] = options.secretKeys;
+  const signer = createTokenSigner({ secretKey });
+  let token: Promise<string> | null = null;
+  let renewAt = 0;
+  return {
+    url,
+    prefix: prefixOf(config.proxyUrl),
+    token() {
+      if (token && Date.now() < renewAt) return token;
+      renewAt = Date.now() + (PASSAGE_TOKEN_SECONDS / 2) * 1_000;
+      token = signer.serviceToken("gateway", ["internal:passage"], PASSAGE_TOKEN_SECONDS);
+      return token;
+    },
+  };
 }
 
 /** A request's origin; behind a proxy, the one that the nearest proxy reports. */

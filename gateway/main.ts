@@ -125,8 +125,12 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
       idempotencyStore: await openSqlIdempotencyStore({ dataDir: config.dataDir }),
+      proxyAddress: config.proxyAddress,
       gauges: () => subgraphs.map(gaugesOf),
-      healthChecks: [checkAll(checkOwn), () => checkHttp("proxy", config.proxyHealthUrl, "PROXY_URL or PROXY_PORT")],
+      healthChecks: [
+        checkAll(checkOwn),
+        () => checkHttp("proxy", `${config.proxyAddress}/healthz`, "PROXY_URL or PROXY_PORT"),
+      ],
     });
   }
 

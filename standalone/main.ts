@@ -121,9 +121,10 @@ await runProcess(
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,
       idempotencyStore: await openSqlIdempotencyStore({ dataDir }),
+      proxyAddress: config.localProxyAddress,
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
-        () => checkHttp("proxy", `http://${urlHost(config.host)}:${config.proxyPort}/healthz`, "PROXY_PORT"),
+        () => checkHttp("proxy", `${config.localProxyAddress}/healthz`, "PROXY_PORT"),
       ],
       notes,
       gauges: () => subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? []),
@@ -165,10 +166,7 @@ await runProcess(
       renderBanner({
         gatewayUrl: config.publicUrl ?? server.url,
         proxyUrl: config.proxyUrl,
-        behind:
-          config.publicUrl === null
-            ? null
-            : { gatewayUrl: server.url, proxyUrl: `http://${urlHost(config.host)}:${config.proxyPort}` },
+        behind: config.publicUrl === null ? null : { gatewayUrl: server.url, proxyUrl: config.localProxyAddress },
         dataDir,
         administrator,
         isDefaultDataDir: dataDir === join(root, "data"),

@@ -36,7 +36,9 @@ export interface DirectRoute {
   url: string;
   /** Other methods are answered 405, and OPTIONS as CORS needs it. All methods are the route's own unless given. */
   methods?: readonly string[];
-  /** Answers. Before it is called, the request's Host and Origin were found good, and nobody was authenticated. */
+  /** Whether another server answers, which checks Host and Origin and has CORS headers itself. */
+  isPassedOn?: boolean;
+  /** Answers. Before it is called, unless it is passed on, the request's Host and Origin were found good, and nobody was authenticated. */
   handle(exchange: RouteExchange): Promise<void> | void;
   /** Answers an error that `handle` threw, or a refusal from before; with problem+json unless given. */
   fail?(exchange: RouteExchange, error: unknown): void;
@@ -73,8 +75,9 @@ export function createDirectRoutes(options: {
     return null;
   }
 
-  function pass({ methods, handle }: DirectRoute, exchange: RouteExchange): Promise<void> | void {
+  function pass({ methods, isPassedOn, handle }: DirectRoute, exchange: RouteExchange): Promise<void> | void {
     const { request, response, headers } = exchange;
+    if (isPassedOn) return handle(exchange);
     crossSite.check(request);
     Object.assign(exchange.headers, crossSite.headersFor(request));
     if (!methods || methods.includes(request.method ?? "")) return handle(exchange);
@@ -90,6 +93,7 @@ export function createDirectRoutes(options: {
       return;
     }
     if (route.fail) return route.fail(exchange, error);
+    if (route.isPassedOn) Object.assign(exchange.headers, crossSite.headersFor(exchange.request));
     const { status, headers, body } = problemAnswer(error, requestId);
     if (status >= 500) logger.error({ err: error, request_id: requestId }, publicMessage(error));
     response.writeHead(status, { ...exchange.headers, ...headers }).end(body);

@@ -4,8 +4,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { requestIdOf } from "@toolyard/service-kit";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
-import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { readTarget } from "@toolyard/service-kit/http/request-target.ts";
 import type { RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import { createBodyReader } from "./body-reader.ts";
@@ -67,12 +67,12 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
           // Other offers, such as the HTTP/2 of Java's clients, are ignored, as a server may: the request is answered as it is.
           shouldUpgradeCallback: ({ headers, url }) =>
             headers.upgrade?.toLowerCase() === "websocket" &&
-            direct.find(pathOf(targetOf(url, prefix).url))?.upgrade !== undefined,
+            direct.find(pathOf(readTarget(url ?? "", prefix).url))?.upgrade !== undefined,
         },
         (request, response) => {
           latest.set(request.socket, response);
           if (isClosing) response.shouldKeepAlive = false;
-          readTarget(request, prefix);
+          normalize(request, prefix);
           const ambiguity = ambiguityOf(request.rawHeaders);
           if (ambiguity !== null) refuseAmbiguous(request, response, ambiguity);
           else if (!direct.serve(request, response)) handleOther(request, response);
@@ -94,7 +94,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     connection.once("close", () => connections.delete(connection));
   });
   app.server.on("upgrade", (request, socket, head) => {
-    readTarget(request, prefix);
+    normalize(request, prefix);
     const refuse = (status: string) =>
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     const route = direct.find(pathOf(request.url));
@@ -150,15 +150,8 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
 }
 
 /** Has the request name its path and query as this server does. */
-function readTarget(request: IncomingMessage, prefix: string): void {
-  const { host, url } = targetOf(request.url, prefix);
+function normalize(request: IncomingMessage, prefix: string): void {
+  const { host, url } = readTarget(request.url ?? "", prefix);
   if (host !== null) request.headers.host = host;
   request.url = url;
-}
-
-function targetOf(target = "", prefix: string): { host: string | null; url: string } {
-  const whole = /^https?:\/\//i.test(target) ? URL.parse(target) : null;
-  const url = withoutPrefix(whole ? whole.pathname + whole.search : target, prefix);
-  // Clients that take this server for a proxy send the whole URL: its host counts, whatever Host says (RFC 9112, section 3.2.2).
-  return { host: whole?.host ?? null, url };
 }

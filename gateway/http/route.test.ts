@@ -10,6 +10,7 @@ const context = {
   jwks: async () => ({ keys: [] }),
   page: {},
   protocols: {},
+  proxy: { url: "http://127.0.0.1:1", prefix: "", token: async () => "" },
 } as unknown as RouteContext;
 
 async function urlsWith(overrides: Partial<RouteContext> = {}): Promise<string[]> {
@@ -36,12 +37,14 @@ test("each file of routes/ has routes, and what is not served has none", async (
     "/health/ready",
     "/.well-known/jwks.json",
     "/metrics",
+    "/mcp/*",
     "/api/v1/mcps/:tool_id",
     "/api/openapi.json",
   ])
     expect(all).toContain(url);
   expect(await urlsWith({ jwks: null })).not.toContain("/.well-known/jwks.json");
   expect(await urlsWith({ page: null })).not.toContain("/");
+  expect(await urlsWith({ proxy: null })).not.toContain("/mcp/*");
   const files = readdirSync(join(import.meta.dirname, "routes")).filter((file) => !file.includes(".test."));
   expect(files.length).toBeLessThanOrEqual(all.length);
 });

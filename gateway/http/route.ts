@@ -14,6 +14,7 @@ import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { BodyReader } from "./body-reader.ts";
 import type { DirectRoute } from "./direct-routes.ts";
 import type { ExplorerPage } from "./explorer.ts";
+import type { ProxyAccess } from "./passage.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -56,6 +57,8 @@ export interface RouteContext {
   metrics: GatewayMetrics;
   /** Null where no tokens are issued. */
   jwks: (() => Promise<JSONWebKeySet>) | null;
+  /** Where calls of tools go on; null where there is no proxy. */
+  proxy: ProxyAccess | null;
   /** The page on which browsers explore the graph; null: none. */
   page: ExplorerPage | null;
   isClosing: () => boolean;

@@ -5,12 +5,14 @@ import { parseCallPath } from "./calls/call-path.ts";
 import type { Calls, CallsOptions } from "./calls/calls.ts";
 import type { HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
-import { withoutPrefix } from "@toolyard/service-kit/http/path-prefix.ts";
+import { readTarget } from "@toolyard/service-kit/http/request-target.ts";
 import { noRequestLog, pathToLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
+import { createEntrances, type Entrance } from "./entrance.ts";
 import { isMcpHead } from "./mcp/mcp-refusal.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createRandomHex } from "./random-hex.ts";
+import type { Site } from "./site.ts";
 import { readRequestHead, type RequestHead } from "./calls/request-head.ts";
 
 export interface ProxyHealth {
@@ -26,15 +28,13 @@ export interface HttpServerOptions {
   metricsToken: string | null;
   authenticate: CallsOptions["authenticate"];
   health: () => ProxyHealth;
-  /** The path prefix of clients' requests, as in the public URL; "" when there is none. */
-  prefix: string;
+  /** The public address of those who come directly. */
+  site: Site;
   isDraining: () => boolean;
   logger: Logger;
   requestLog?: RequestLog;
 }
 
-/** A request's target with scheme and authority, as sent by clients that use this as their HTTP proxy. */
-const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
 const METHODS = "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS";
 const EXPOSED = "Mcp-Session-Id, X-Request-Id, WWW-Authenticate, Retry-After";
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
@@ -44,10 +44,11 @@ const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
-  const { policy, calls, metrics, metricsToken, authenticate, health, prefix, isDraining, logger } = options;
+  const { policy, calls, metrics, metricsToken, authenticate, health, site, isDraining, logger } = options;
   const { requestLog = noRequestLog } = options;
 
   const randomHex = createRandomHex();
+  const entranceOf = createEntrances({ site, authenticate });
 
   /** The client's trace, or a new one that has the request's id for its own; not sampled, since nothing here collects traces. */
   function traceOf(given: string | undefined, requestId: string): string {
@@ -55,14 +56,32 @@ export function createProxyServer(options: HttpServerOptions): Server {
     return `00-${TRACE_ID.test(requestId) ? requestId : randomHex(16)}-${randomHex(8)}-00`;
   }
 
-  function serve(request: IncomingMessage, response: ServerResponse): void {
+  function receive(request: IncomingMessage, response: ServerResponse): void {
     const head = readRequestHead(request.rawHeaders);
+    let entrance: Entrance | Promise<Entrance>;
+    try {
+      entrance = entranceOf(request, head);
+    } catch (error) {
+      return serve(request, response, head, { refused: error });
+    }
+    if (!(entrance instanceof Promise)) return serve(request, response, head, entrance);
+    entrance
+      .catch((error: unknown) => ({ refused: error }))
+      .then((found) => response.destroyed || serve(request, response, head, found))
+      .catch((error: unknown) => fail(response, error));
+  }
+
+  function serve(
+    request: IncomingMessage,
+    response: ServerResponse,
+    head: RequestHead,
+    entrance: Entrance | { refused: unknown },
+  ): void {
     const requestId = head.requestId !== undefined && REQUEST_ID.test(head.requestId) ? head.requestId : randomHex(16);
     const cors = head.origin === undefined ? NO_HEADERS : corsHeaders(head.origin);
-    const absolute = ABSOLUTE_FORM.exec(request.url ?? "");
-    // RFC 9112 §3.2.2: the authority of such a target overrides Host.
-    if (absolute) head.host = absolute[1];
-    const url = withoutPrefix(absolute ? absolute[2] || "/" : (request.url ?? ""), prefix);
+    // The gateway goes by the proxy's own address.
+    const { host, url } = readTarget(request.url ?? "", site.prefix);
+    if (host !== null) head.host = host;
     const path = parseCallPath(url);
     const answerRefusal = (refusal: Refusal, headers: readonly string[] = cors) => {
       const status = refuse(request, response, refusal, {
@@ -78,6 +97,11 @@ export function createProxyServer(options: HttpServerOptions): Server {
     if (ambiguity !== null) {
       const error = new ToolyardError("BAD_USER_INPUT", `The request is ambiguous: ${ambiguity}.`);
       return answerRefusal({ status: 400, error, headers: ["connection", "close"] }, []);
+    }
+    if ("refused" in entrance) {
+      const { refused } = entrance;
+      if (!(refused instanceof ToolyardError)) throw refused;
+      return answerRefusal({ error: refused }, []);
     }
     try {
       policy.check(head);
@@ -95,6 +119,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
       if (request.method === "TRACE") return answerRefusal(forbidden("TRACE is not passed on."));
       if (head.upgrade !== undefined && /\bwebsocket\b/i.test(head.upgrade)) return answerRefusal(noWebSockets());
       return calls.handle(request, response, head, path, {
+        entrance,
         requestId,
         traceparent: traceOf(head.traceparent, requestId),
         corsHeaders: cors,
@@ -123,8 +148,16 @@ export function createProxyServer(options: HttpServerOptions): Server {
       return;
     }
     answerRefusal({
-      error: new ToolyardError("NOT_FOUND", `There is nothing here. Tools are at ${prefix}/mcp/{slug}/v1/mcp.`),
+      error: new ToolyardError(
+        "NOT_FOUND",
+        `There is nothing here. Tools are at ${entrance.site.prefix}/mcp/{slug}/v1/mcp.`,
+      ),
     });
+  }
+
+  function fail(response: ServerResponse, error: unknown): void {
+    logger.error({ err: error }, "a request failed here");
+    response.destroy();
   }
 
   const server = createServer(
@@ -138,10 +171,9 @@ export function createProxyServer(options: HttpServerOptions): Server {
     (request, response) => {
       try {
         if (isDraining()) response.shouldKeepAlive = false;
-        serve(request, response);
+        receive(request, response);
       } catch (error) {
-        logger.error({ err: error }, "a request failed here");
-        response.destroy();
+        fail(response, error);
       }
     },
   );

@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { ToolyardError, anonymous, createSealer, messageOf, type Caller, type Logger } from "@toolyard/service-kit";
-import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -20,6 +19,7 @@ import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";
 import { createStateFile } from "./control-plane/state-file.ts";
 import { startUsageDelivery } from "./usage/usage-delivery.ts";
+import { siteOf } from "./site.ts";
 import { openUsageJournal } from "./usage/usage-journal.ts";
 
 export interface Proxy {
@@ -136,7 +136,6 @@ export async function createProxy(options: {
     usage: journal,
     metrics: () => metrics,
     challenge: (head, { message }) => challengeOf(head, message),
-    publicUrl: config.publicUrl,
     logger,
     requestLog,
     now,
@@ -169,7 +168,7 @@ export async function createProxy(options: {
     metricsToken: config.metricsToken,
     authenticate,
     health,
-    prefix: prefixOf(config.publicUrl),
+    site: siteOf(config.publicUrl),
     isDraining: () => draining,
     logger,
     requestLog,

@@ -94,8 +94,8 @@ describe("behind a proxy with a path prefix", () => {
   });
 
   test.each([
-    ["/toolyard/healthz", 200],
-    ["/toolyard/toolyard/healthz", 404],
+    ["/toolyard/mcp/echo/v1/mcp", 200],
+    ["/toolyard/toolyard/mcp/echo/v1/mcp", 404],
     ["/toolyardmcp/echo/v1/mcp", 404],
     ["/other/mcp/echo/v1/mcp", 404],
   ])("%s is answered with %i", async (path, status) => {
@@ -103,7 +103,7 @@ describe("behind a proxy with a path prefix", () => {
   });
 
   test("what is not there is said with the prefix", async () => {
-    expect((await ask("/toolyard")).body).toMatchObject({
+    expect((await ask("/toolyard/mcp")).body).toMatchObject({
       detail: "There is nothing here. Tools are at /toolyard/mcp/{slug}/v1/mcp.",
     });
   });

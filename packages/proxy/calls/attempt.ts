@@ -1,6 +1,5 @@
 import type { ServerResponse } from "node:http";
 import { messageOf, systemCodeOf, type Logger } from "@toolyard/service-kit";
-import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { Dispatcher } from "undici";
 import type { Refusal } from "./answer.ts";
 import { filterFor, isEncoded, isEventStream, outcomeOf, type AnswerHeaders } from "./answer-filters.ts";
@@ -10,7 +9,7 @@ import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { isMcpEndpoint, isOpen, pathOf, USUAL_MCP_PATH } from "./call-path.ts";
 import { createEndpointFilter, withStreamId } from "../mcp/endpoint-event.ts";
-import { addresseeOf, forwardedHeaders } from "./forwarded-headers.ts";
+import { forwardedHeaders } from "./forwarded-headers.ts";
 import {
   broken,
   closedPath,
@@ -67,18 +66,13 @@ export function createAttempts(options: {
   refuse: (call: Call, refusal: Refusal) => void;
   refuseState: (call: Call, why: StateProblem) => void;
   held: HeldBytes;
-  /** The URL at which clients reach the proxy, where it differs from their Host header. */
-  publicUrl: string | null;
   isDraining: () => boolean;
   busy: BusyReplicas;
   logger: Logger;
   now: () => number;
   random?: () => number;
 }): Attempts {
-  const { routes, refuse, refuseState, held, publicUrl, isDraining, busy, logger, now, random = Math.random } = options;
-  const publicUrlParsed = publicUrl === null ? null : new URL(publicUrl);
-  const addressee = publicUrlParsed === null ? null : addresseeOf(publicUrlParsed);
-  const prefix = prefixOf(publicUrl);
+  const { routes, refuse, refuseState, held, isDraining, busy, logger, now, random = Math.random } = options;
   let warnings = { second: 0, count: 0 };
 
   /** Failures are logged at warn, but a flood of them does not get a line each. */
@@ -238,7 +232,7 @@ export function createAttempts(options: {
     let heldAnswer: HeldAnswer | null = null;
     let passed = 0;
     const timeoutMs = deployment.timeoutSeconds * 1000;
-    const headers = forwardedHeaders(call, replica, addressee, own);
+    const headers = forwardedHeaders(call, replica, own);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
       headers.push("content-length", String(head.contentLength));
     }
@@ -320,8 +314,7 @@ export function createAttempts(options: {
             deployment,
             replica,
             asked,
-            prefix,
-            publicUrl: publicUrlParsed,
+            site: call.entrance.site,
           });
         if (isMcp && isRedirect(status)) {
           const to = references().atReplica(String(received.location));

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "@toolyard/service-kit";
 import type { Dispatcher } from "undici";
 import type { Outcome } from "../mcp/answer-outcome.ts";
+import type { Entrance } from "../entrance.ts";
 import type { CallPath } from "./call-path.ts";
 import type { McpCall } from "../mcp/mcp-call.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -15,6 +16,7 @@ export interface Call {
   readonly response: ServerResponse;
   readonly head: RequestHead;
   readonly path: CallPath;
+  readonly entrance: Entrance;
   readonly requestId: string;
   /** W3C Trace Context. */
   readonly traceparent: string;

@@ -4,6 +4,7 @@ import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { refuse, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
+import type { Entrance } from "../entrance.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
 import type { Call } from "./call.ts";
 import { createCallList } from "./call-list.ts";
@@ -43,8 +44,6 @@ export interface CallsOptions {
   metrics: () => ProxyMetrics;
   /** WWW-Authenticate of a 401. */
   challenge: (head: RequestHead, error: ToolyardError) => string;
-  /** The URL at which clients reach the proxy, where it differs from their Host header. */
-  publicUrl: string | null;
   logger: Logger;
   requestLog?: RequestLog;
   now?: () => number;
@@ -57,7 +56,7 @@ export interface Calls {
     response: ServerResponse,
     head: RequestHead,
     path: CallPath,
-    answer: { requestId: string; traceparent: string; corsHeaders: readonly string[] },
+    answer: { entrance: Entrance; requestId: string; traceparent: string; corsHeaders: readonly string[] },
   ): void;
   active(): number;
   streams(): number;
@@ -92,7 +91,6 @@ export function createCalls(options: CallsOptions): Calls {
     usage,
     metrics,
     challenge,
-    publicUrl,
     busy,
     logger,
     requestLog = noRequestLog,
@@ -109,7 +107,6 @@ export function createCalls(options: CallsOptions): Calls {
     refuse: refuseCall,
     refuseState,
     held,
-    publicUrl,
     isDraining: () => draining,
     busy,
     logger,
@@ -383,12 +380,13 @@ export function createCalls(options: CallsOptions): Calls {
   }
 
   return {
-    handle(request, response, head, path, { requestId, traceparent, corsHeaders }) {
+    handle(request, response, head, path, { entrance, requestId, traceparent, corsHeaders }) {
       const call: Call = {
         request,
         response,
         head,
         path,
+        entrance,
         requestId,
         traceparent,
         corsHeaders,

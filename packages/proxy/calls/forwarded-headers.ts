@@ -8,22 +8,17 @@ const ENCODING: ReadonlySet<string> = new Set(["accept-encoding"]);
 /**
  * The headers of the request to a replica: the client's end-to-end ones, and the caller's identity as this proxy states it instead of the client.
  * @param own Headers for this target, set by the proxy.
- * @param addressee The address of the proxy where it differs from the clients' Host header, as of `addresseeOf`.
  */
-export function forwardedHeaders(
-  call: Call,
-  replica: Replica,
-  addressee: readonly string[] | null,
-  own: readonly string[] = replica.headers,
-): string[] {
-  const { head, request, requestId, caller, session } = call;
+export function forwardedHeaders(call: Call, replica: Replica, own: readonly string[] = replica.headers): string[] {
+  const { head, entrance, requestId, caller, session } = call;
+  const { addressee } = entrance.site;
   let headers = replica.ownHeaders ? withoutNames(head.passed, replica.ownHeaders) : head.passed.slice();
   // Compressed, the answer could not be read.
   if (call.isStream || isMcpRequest(call)) headers = withoutNames(headers, ENCODING);
   headers.push(...own);
   headers.push("x-request-id", requestId);
   if (caller?.subject) headers.push("x-toolyard-user", caller.subject);
-  headers.push("x-forwarded-for", request.socket.remoteAddress ?? "");
+  headers.push("x-forwarded-for", entrance.clientAddress);
   if (addressee !== null) headers.push(...addressee);
   else {
     headers.push("x-forwarded-proto", "http");
@@ -32,11 +27,6 @@ export function forwardedHeaders(
   headers.push("traceparent", call.traceparent);
   if (session) headers.push("mcp-session-id", session.ownId);
   return headers;
-}
-
-/** The headers that tell a replica by which protocol and name clients reach it. */
-export function addresseeOf({ protocol, host }: URL): readonly string[] {
-  return ["x-forwarded-proto", protocol.slice(0, -1), "x-forwarded-host", host];
 }
 
 function isMcpRequest({ request, path, deployment }: Call): boolean {

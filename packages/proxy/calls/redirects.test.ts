@@ -73,8 +73,8 @@ const redirect = (status: number, to: (request: IncomingMessage) => string, from
     return true;
   };
 };
-const raw = async (bytes: string): Promise<string> => {
-  const socket = connect(running.port, "127.0.0.1");
+const raw = async (bytes: string, port = String(running.port)): Promise<string> => {
+  const socket = connect(Number(port), "127.0.0.1");
   socket.write(bytes);
   let received = "";
   for await (const chunk of socket) received += String(chunk);
@@ -238,7 +238,7 @@ describe("what an answer refers to", () => {
   test("is found below the prefix of the public URL", async () => {
     const base = await route();
     answer = (_request, response) => void response.setHeader("location", "/x");
-    await using behind = await startProxy(controlPlane, { env: { PROXY_URL: "https://tools.example.com/yard" } });
+    await using behind = await startProxy(controlPlane, { env: { PUBLIC_URL: "https://tools.example.com/yard" } });
     await eventually("the route", () => behind.proxy.health().status === "healthy");
     const found = await fetch(`${behind.url}${base}/a`, { headers: { authorization: `Bearer ${token}` } });
     expect(found.headers.get("location")).toBe(`/yard${base}/x`);
@@ -272,10 +272,11 @@ describe("a path", () => {
     expect(await send(`HTTP://LocalHost${base}/mcp`, "evil.example")).toMatch(/^HTTP\/1.1 200/);
     expect(await send(`http://evil.example${base}/mcp`, "localhost")).toMatch(/^HTTP\/1.1 403/);
     expect(await send(`http://user@evil.example${base}/mcp`, "localhost")).toMatch(/^HTTP\/1.1 403/);
-    expect(await raw(`GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)).toMatch(
-      /^HTTP\/1.1 200/,
-    );
-    expect(await raw(`CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: localhost\r\n\r\n`)).toMatch(
+    const { port } = new URL(running.ownUrl);
+    expect(
+      await raw(`GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`, port),
+    ).toMatch(/^HTTP\/1.1 200/);
+    expect(await raw(`CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: localhost\r\n\r\n`, port)).toMatch(
       /^HTTP\/1.1 405 [^]*not a forward proxy/,
     );
   });

@@ -1,3 +1,4 @@
+import { PASSAGE_HEADERS } from "@toolyard/service-kit/http/passage.ts";
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { REFERRING, rewriteReferring, type References } from "../mcp/references.ts";
 
@@ -14,6 +15,12 @@ export interface RequestHead {
   traceparent: string | undefined;
   /** The protocol to which the connection should be upgraded. */
   upgrade: string | undefined;
+  /** The gateway's, where it says that it passes this on, and the client's facts as the gateway states them. */
+  gatewayToken: string | undefined;
+  clientAddress: string | undefined;
+  clientHost: string | undefined;
+  clientUpgrade: string | undefined;
+  publicUrl: string | undefined;
   /** Of a CORS preflight. */
   requestedMethod: string | undefined;
   requestedHeaders: string | undefined;
@@ -61,6 +68,11 @@ const KNOWN = new Map<string, Known | "content-length" | "transfer-encoding">([
   ["x-request-id", "requestId"],
   ["traceparent", "traceparent"],
   ["upgrade", "upgrade"],
+  [PASSAGE_HEADERS.token, "gatewayToken"],
+  [PASSAGE_HEADERS.clientAddress, "clientAddress"],
+  [PASSAGE_HEADERS.clientHost, "clientHost"],
+  [PASSAGE_HEADERS.clientUpgrade, "clientUpgrade"],
+  [PASSAGE_HEADERS.publicUrl, "publicUrl"],
   ["access-control-request-method", "requestedMethod"],
   ["access-control-request-headers", "requestedHeaders"],
 ]);
@@ -84,6 +96,11 @@ export function readRequestHead(raw: readonly string[]): RequestHead {
     requestId: undefined,
     traceparent: undefined,
     upgrade: undefined,
+    gatewayToken: undefined,
+    clientAddress: undefined,
+    clientHost: undefined,
+    clientUpgrade: undefined,
+    publicUrl: undefined,
     requestedMethod: undefined,
     requestedHeaders: undefined,
     contentLength: undefined,

@@ -1,5 +1,6 @@
 import { ownUrl } from "@toolyard/service-kit/http/origin-path.ts";
 import { isMcpEndpoint, isOpen, parseCallPath, pathOf, type CallPath } from "../calls/call-path.ts";
+import type { Site } from "../site.ts";
 import type { Replica } from "../routing/replica.ts";
 import type { DeploymentRoute } from "../routing/routes.ts";
 
@@ -22,7 +23,6 @@ export const REFERRING = ["location", "content-location", "refresh", "link", "ww
 /**
  * @param host The Host header of the call.
  * @param asked Path and query of the request to the replica: the base of relative references.
- * @param prefix The URL before `/mcp/{slug}` for clients.
  */
 export function referencesOf(options: {
   path: CallPath;
@@ -30,10 +30,10 @@ export function referencesOf(options: {
   deployment: DeploymentRoute;
   replica: Replica;
   asked: string;
-  prefix: string;
-  publicUrl: URL | null;
+  site: Site;
 }): References {
-  const { deployment, replica, asked, prefix, publicUrl } = options;
+  const { deployment, replica, asked } = options;
+  const { prefix, url: publicUrl } = options.site;
   const { slug, ref } = options.path;
   const base = `${prefix}/mcp/${slug}${ref === "" ? "" : `@${ref}`}/v1`;
   const clientHost = publicUrl?.host ?? options.host?.toLowerCase();

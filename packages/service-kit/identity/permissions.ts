@@ -72,6 +72,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:stop-deployments",
   "internal:github-event",
   "internal:metrics",
+  "internal:passage",
 ] as const;
 
 /** Permissions of a proxy's credential. */
