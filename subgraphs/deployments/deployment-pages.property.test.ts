@@ -3,47 +3,12 @@ import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { expect, test } from "vitest";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "./database.ts";
-import { DEPLOYMENT_STATUSES, ENVIRONMENTS, type Deployment } from "./deployment.ts";
+import { deploymentOf } from "./deployment-fixture.ts";
+import { DEPLOYMENT_STATUSES, ENVIRONMENTS } from "./deployment.ts";
 import { createSqlDeploymentStore } from "./store/deployment-store.sql.ts";
-import { launchSchema } from "@toolyard/launch";
 
 const tools = ["tool-1", "tool-2"] as const;
 const maybe = <Value>(values: readonly Value[]) => fc.option(fc.constantFrom(...values), { nil: undefined });
-
-function deploymentOf(index: number, of: Pick<Deployment, "toolId" | "environment" | "status">): Deployment {
-  const id = `id-${String(index).padStart(3, "0")}`;
-  return {
-    ...of,
-    id,
-    name: id,
-    toolSlug: of.toolId,
-    toolVersionId: "version",
-    versionNumber: 1,
-    ownerId: null,
-    templateId: null,
-    digest: "digest",
-    runtime: "MOCK",
-    launch: launchSchema.parse({ kind: "stdio", command: "server" }),
-    configuration: null,
-    sealedConfiguration: null,
-    desired: "RUN",
-    desiredReplicas: 1,
-    generation: 1,
-    role: "PENDING",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: false,
-    trafficWeight: 100,
-    deployedById: null,
-    createdAt: 0,
-    deployedAt: null,
-    stoppedAt: null,
-    lastHealthCheckAt: null,
-    settledAt: null,
-    revision: 0,
-  };
-}
 
 test(
   "whatever deployments are filtered by, a page is what filtering all of them would answer",
@@ -82,7 +47,9 @@ test(
             events: createEventLog({ database, schema: deploymentEvents, bus }),
             health: createEventLog({ database, schema: healthEvents, bus }),
           });
-          const all = drafts.map((draft, index) => deploymentOf(index, draft));
+          const all = drafts.map((draft, index) =>
+            deploymentOf({ id: `id-${String(index).padStart(3, "0")}`, ...draft }),
+          );
           await store.transaction(async (tx) => {
             for (const deployment of all) await tx.insertDeployment(deployment);
           });

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import type { ReplicaHandle, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { DeployedLaunch } from "./deploying/deployed-launch.ts";
 import type { Reason } from "./reason.ts";
@@ -56,6 +57,29 @@ export interface Deployment {
   settledAt: number | null;
   /** Rises each time that it or one of its replicas is written, but for what a probe that changes nothing leaves. */
   revision: number;
+}
+
+/** What is true of every deployment before anything happened to it. */
+const unstarted = {
+  desired: "RUN",
+  generation: 1,
+  role: "ACTIVE",
+  status: "STARTING",
+  health: "UNKNOWN",
+  reason: null,
+  words: null,
+  everReady: false,
+  trafficWeight: 100,
+  deployedAt: null,
+  stoppedAt: null,
+  lastHealthCheckAt: null,
+  settledAt: null,
+  revision: 0,
+} satisfies Partial<Deployment>;
+
+/** A deployment that was just asked for; its name is the tool's slug and a suffix. */
+export function newDeployment(asked: Omit<Deployment, keyof typeof unstarted | "name">): Deployment {
+  return { ...unstarted, ...asked, name: `${asked.toolSlug}-${suffix()}` };
 }
 
 /** What becomes of a replica once its process is gone: nothing is left, it starts anew, or it failed and is tried again. */
@@ -140,4 +164,12 @@ export function processNameOf(
   replica: Pick<Replica, "ordinal" | "incarnation">,
 ): string {
   return `${deployment.name}-${replica.ordinal}-${replica.incarnation}`;
+}
+
+const SUFFIX_LENGTH = 5;
+const SUFFIX_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+/** Short, and not to be guessed from the one before. 60 million of them: one that is taken already fails the insert. */
+function suffix(): string {
+  return Array.from({ length: SUFFIX_LENGTH }, () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)]).join("");
 }

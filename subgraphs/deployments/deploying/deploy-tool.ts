@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
@@ -23,7 +22,7 @@ import {
 import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { z } from "zod";
 import { checkConfiguration, publicConfiguration } from "./deployment-configuration.ts";
-import type { Deployment } from "../deployment.ts";
+import { newDeployment, type Deployment } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { portsFor, type PortAllocator } from "../engine/ports.ts";
 import { saveSettled } from "../engine/settle.ts";
@@ -86,15 +85,24 @@ export async function deployTool(
   });
   caller.require("deployment:write", { ownerId: source.ownerId }, "deploy this tool");
   const { runtime, configuration, desiredReplicas } = await decideLaunch(dependencies, caller, source, input);
+  const id = newId();
   const deployment = newDeployment({
-    source,
-    runtime,
-    configuration,
-    desiredReplicas,
+    id,
+    toolId: source.toolId,
+    toolSlug: source.slug,
+    toolVersionId: source.versionId,
+    versionNumber: source.number,
+    ownerId: source.ownerId,
+    templateId: source.templateId,
+    digest: source.digest,
     environment: input.environment ?? "PRODUCTION",
+    runtime,
+    launch: source.launch,
+    configuration: publicConfiguration(source.configSchema, configuration),
+    sealedConfiguration: configuration === null ? null : sealer.seal(JSON.stringify(configuration), id),
+    desiredReplicas,
     deployedById: caller.userId,
-    sealer,
-    now: now(),
+    createdAt: now(),
   });
   return ports.reserve(portsFor(desiredReplicas, deployment, dependencies.runtimes, address), (chosen) =>
     store.transaction(async (tx) => {
@@ -211,59 +219,4 @@ function checkPlaceholders(
     for (const key of placeholderKeys(currentText(launch, arg)).filter(hides))
       problems.push({ path: `launch.${launch.kind}.args.${index}`, message: writeOnlyInArguments(key) });
   if (problems.length > 0) throw badInput(problems);
-}
-
-function newDeployment(options: {
-  source: ToolSource;
-  runtime: RuntimeKind;
-  configuration: Configuration | null;
-  desiredReplicas: number;
-  environment: Deployment["environment"];
-  deployedById: string | null;
-  sealer: Sealer;
-  now: number;
-}): Deployment {
-  const { source, runtime, configuration, desiredReplicas, environment, deployedById, sealer, now } = options;
-  const id = newId();
-  return {
-    id,
-    name: `${source.slug}-${suffix()}`,
-    toolId: source.toolId,
-    toolSlug: source.slug,
-    toolVersionId: source.versionId,
-    versionNumber: source.number,
-    ownerId: source.ownerId,
-    templateId: source.templateId,
-    digest: source.digest,
-    environment,
-    runtime,
-    launch: source.launch,
-    configuration: publicConfiguration(source.configSchema, configuration),
-    sealedConfiguration: configuration === null ? null : sealer.seal(JSON.stringify(configuration), id),
-    desired: "RUN",
-    desiredReplicas,
-    generation: 1,
-    role: "ACTIVE",
-    status: "STARTING",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: false,
-    trafficWeight: 100,
-    deployedById,
-    createdAt: now,
-    deployedAt: null,
-    stoppedAt: null,
-    lastHealthCheckAt: null,
-    settledAt: null,
-    revision: 0,
-  };
-}
-
-const SUFFIX_LENGTH = 5;
-const SUFFIX_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
-
-/** Short, and not to be guessed from the one before. 60 million of them: one that is taken already fails the insert. */
-function suffix(): string {
-  return Array.from({ length: SUFFIX_LENGTH }, () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)]).join("");
 }

@@ -1,13 +1,13 @@
 import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createMockRuntime, type MockRuntime, type MockWorld } from "@toolyard/runtimes/mock-runtime.ts";
-import { createLogger, createSealer, newId } from "@toolyard/service-kit";
+import { createLogger, createSealer } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
+import { deploymentOf } from "../deployment-fixture.ts";
 import type { Deployment, DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
 import { createSqlDeploymentStore } from "../store/deployment-store.sql.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createKnownSecrets } from "../logs/known-secrets.ts";
-import { launchSchema } from "@toolyard/launch";
 import { createLogArchive } from "../logs/log-archive.ts";
 import { newReplica } from "../deploying/new-replica.ts";
 import { createReaper } from "./reaper.ts";
@@ -45,39 +45,7 @@ export async function insertDeployment(
   replicas: number,
   firstPort: number,
 ): Promise<Deployment> {
-  const deployment: Deployment = {
-    id: newId(),
-    name: `${slug}-x`,
-    toolId: slug,
-    toolSlug: slug,
-    toolVersionId: "v",
-    versionNumber: 1,
-    ownerId: null,
-    templateId: null,
-    digest: "d",
-    environment: "PRODUCTION",
-    runtime: "MOCK",
-    launch: launchSchema.parse({ kind: "stdio", command: "x" }),
-    configuration: null,
-    sealedConfiguration: null,
-    desired: "RUN",
-    desiredReplicas: replicas,
-    generation: 1,
-    role: "ACTIVE",
-    status: "STARTING",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: false,
-    trafficWeight: 100,
-    deployedById: null,
-    createdAt: 0,
-    deployedAt: null,
-    stoppedAt: null,
-    lastHealthCheckAt: null,
-    settledAt: null,
-    revision: 0,
-  };
+  const deployment = deploymentOf({ toolId: slug, toolSlug: slug, desiredReplicas: replicas });
   await store.transaction(async (tx) => {
     await tx.insertDeployment(deployment);
     const made = Array.from({ length: replicas }, (_, ordinal) =>

@@ -1,7 +1,8 @@
 import { createEventLog, createEventTail, createInProcessBus } from "@toolyard/events";
-import { createLogger, createSealer, newId } from "@toolyard/service-kit";
+import { createLogger, createSealer } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type ObservedStatement } from "@toolyard/storage";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
+import { deploymentOf } from "../deployment-fixture.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthEventPayload } from "../deployment.ts";
 import { createSqlDeploymentStore } from "../store/deployment-store.sql.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
@@ -78,40 +79,7 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
     latest: () => log.latest(),
     trim: () => log.trim(Date.now() + 1),
     async deploy(toolId, environment = "PRODUCTION", launch = launchSchema.parse({ kind: "stdio", command: "x" })) {
-      const id = newId();
-      const deployment: Deployment = {
-        id,
-        name: `${toolId}-${id.slice(-5)}`,
-        toolId,
-        toolSlug: toolId,
-        toolVersionId: "v",
-        versionNumber: 1,
-        ownerId: null,
-        templateId: null,
-        digest: "d",
-        environment,
-        runtime: "MOCK",
-        launch,
-        configuration: null,
-        sealedConfiguration: null,
-        desired: "RUN",
-        desiredReplicas: 1,
-        generation: 1,
-        role: "ACTIVE",
-        status: "STARTING",
-        health: "UNKNOWN",
-        reason: null,
-        words: null,
-        everReady: false,
-        trafficWeight: 100,
-        deployedById: null,
-        createdAt: Date.now(),
-        deployedAt: null,
-        stoppedAt: null,
-        lastHealthCheckAt: null,
-        settledAt: null,
-        revision: 0,
-      };
+      const deployment = deploymentOf({ toolId, toolSlug: toolId, environment, launch, createdAt: Date.now() });
       return store.transaction(async (tx) => {
         const role = (await tx.hasActive(toolId, environment)) ? "PENDING" : "ACTIVE";
         const made: Deployment = { ...deployment, role };

@@ -1,7 +1,7 @@
 import { testMethods } from "@toolyard/testing/port-contract.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Deployment } from "../deployment.ts";
-import { deploymentOf } from "../store/deployment-store.contract.ts";
+import { deploymentOf } from "../deployment-fixture.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { RouteStore } from "./route-store.ts";
 

@@ -5,6 +5,7 @@ import { firstIdAt, newId, type Page } from "@toolyard/service-kit";
 import { everyPage, ODD_JSON, ODD_TEXTS, testMethods } from "@toolyard/testing/port-contract.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newReplica } from "../deploying/new-replica.ts";
+import { deploymentOf } from "../deployment-fixture.ts";
 import {
   DEPLOYMENT_STATUSES,
   type Deployment,
@@ -36,45 +37,6 @@ const FIRST_PAGE: Page = { limit: 100, afterId: null, offset: 0 };
 const LONG = "\u6f22\u{1f600}".repeat(20_000);
 
 class Undone extends Error {}
-
-/** A deployment of a tool of its own that is to run. */
-export function deploymentOf(more: Partial<Deployment> = {}): Deployment {
-  const id = newId();
-  return {
-    id,
-    name: `d-${id}`,
-    toolId: `tool-${id}`,
-    toolSlug: `slug-${id}`,
-    toolVersionId: "v",
-    versionNumber: 1,
-    ownerId: null,
-    templateId: null,
-    digest: "d",
-    environment: "PRODUCTION",
-    runtime: "MOCK",
-    launch: launchSchema.parse({ kind: "stdio", command: "server" }),
-    configuration: null,
-    sealedConfiguration: null,
-    desired: "RUN",
-    desiredReplicas: 1,
-    generation: 1,
-    role: "ACTIVE",
-    status: "STARTING",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: false,
-    trafficWeight: 100,
-    deployedById: null,
-    createdAt: NOW,
-    deployedAt: null,
-    stoppedAt: null,
-    lastHealthCheckAt: null,
-    settledAt: null,
-    revision: 0,
-    ...more,
-  };
-}
 
 const replicaOf = (deployment: Deployment, more: Partial<Replica> = {}): Replica => ({
   ...newReplica({ deployment, ordinal: 0, hostId: "host-1", address: "127.0.0.1", port: null }),

@@ -1,7 +1,11 @@
 /** Rows of deployments, their events and what was called of them, by their index. */
 import type { NewEvent } from "@toolyard/events";
 import type { ReplicaRow } from "@toolyard/subgraph-deployments/database.ts";
-import type { Deployment, DeploymentEventPayload } from "@toolyard/subgraph-deployments/deployment.ts";
+import {
+  newDeployment,
+  type Deployment,
+  type DeploymentEventPayload,
+} from "@toolyard/subgraph-deployments/deployment.ts";
 import { launchSchema } from "@toolyard/launch";
 import type { ReportedCall } from "@toolyard/subgraph-deployments/usage/usage-record.ts";
 import { v7 } from "uuid";
@@ -26,9 +30,8 @@ const CALLED_TOOLS = 10;
 const MCP_TOOLS = 10;
 
 function deploymentRow(index: number, tool: number, name: string): Deployment {
-  return {
+  const asked = newDeployment({
     id: deploymentId(index),
-    name,
     toolId: toolId(tool),
     toolSlug: slugOf(tool),
     toolVersionId: idOf(`version-${tool}`, 1),
@@ -41,23 +44,20 @@ function deploymentRow(index: number, tool: number, name: string): Deployment {
     launch,
     configuration: null,
     sealedConfiguration: null,
-    desired: "STOP",
     desiredReplicas: 1,
-    generation: 1,
-    role: "RETIRED",
-    status: "STOPPED",
-    health: "UNKNOWN",
-    reason: null,
-    words: null,
-    everReady: true,
-    trafficWeight: 100,
     deployedById: userId(tool % 100),
     createdAt: createdAt(index),
+  });
+  return {
+    ...asked,
+    name,
+    desired: "STOP",
+    role: "RETIRED",
+    status: "STOPPED",
+    everReady: true,
     deployedAt: createdAt(index),
     stoppedAt: createdAt(index) + 1,
-    lastHealthCheckAt: null,
     settledAt: createdAt(index) + 1,
-    revision: 0,
   };
 }
 
