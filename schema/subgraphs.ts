@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { withLimits } from "@toolyard/launch/limits-sdl.ts";
 
 /** Definitions that several subgraphs share, by file. */
 const PIECES = {
@@ -19,8 +20,8 @@ export const SUBGRAPHS = [
   { name: "deployments", pieces: ["shared", "routes"] },
 ] as const;
 
-/** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces. */
+/** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces, the limits of launches put in. */
 export function assembleSubgraph(root: string, { name, pieces }: (typeof SUBGRAPHS)[number]): string {
   const files = [...pieces.map((piece) => join(root, PIECES[piece])), join(root, "subgraphs", name, "schema.graphql")];
-  return files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n";
+  return withLimits(files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n");
 }

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { Kind, parse, valueFromASTUntyped, type InputValueDefinitionNode } from "graphql";
 import { expect, test } from "vitest";
 import { DEFAULT_MCP_PATH, LIMITS, type Limit } from "./limits.ts";
+import { withLimits } from "./limits-sdl.ts";
 import { launchInput } from "./launch-input.ts";
 import { launchSchema } from "./launch.ts";
 
-const read = (name: string) => parse(readFileSync(join(import.meta.dirname, name), "utf8"));
+const read = (name: string) => parse(withLimits(readFileSync(join(import.meta.dirname, name), "utf8")));
 const inputs = read("launch-input.graphql").definitions.filter(
   (each) => each.kind === Kind.INPUT_OBJECT_TYPE_DEFINITION,
 );
@@ -34,8 +35,8 @@ test.each(FIELDS)("the schema says of %s.%s what holds", (type, name, limit) => 
   expect(description?.value).toContain(`${limit.least} to ${limit.most}`);
   const shown = outputs.find((each) => each.name.value === type)?.fields?.find((each) => each.name.value === name);
   if (limit.whenNull === undefined) return;
-  expect(description?.value).toContain(`null: ${limit.whenNull}`);
-  expect(shown?.description?.value).toContain(`null: ${limit.whenNull}`);
+  expect(description?.value).toContain(`Null: ${limit.whenNull}`);
+  expect(shown?.description?.value).toContain(`Null: ${limit.whenNull}`);
 });
 
 test("every number that a launch may give has its limits", () => {

@@ -1,6 +1,6 @@
 /**
- * The bounds and defaults of a launch's numbers. Imports nothing: a bridge reads it, too. The SDL beside this
- * (launch-input.graphql) says the same to those who write launches, and limits.test.ts holds it to that.
+ * The bounds and defaults of a launch's numbers. Imports nothing: a bridge reads it, too. `npm run generate` puts them into the SDL, for those who
+ * write launches.
  */
 export interface Limit {
   least: number;

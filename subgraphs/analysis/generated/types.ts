@@ -55,11 +55,11 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. */
+  /** How many MCP sessions one replica may have. Never more than its memory is enough for, and three quarters of them for one caller. Null: 256. */
   maxSessions?: Maybe<Scalars['Int']['output']>;
-  /** After how long a session without a call and without an open stream ends; null: 300. */
+  /** After how long a session without a call and without an open stream ends. Null: 300. */
   idleSeconds?: Maybe<Scalars['Int']['output']>;
-  /** The longest message that the server may write, in bytes; null: 10485760. A longer one is an error of the call that it answers. */
+  /** The longest message that the server may write, in bytes. A longer one is an error of the call that it answers. Null: 10485760. */
   maxMessageBytes?: Maybe<Scalars['Int']['output']>;
   /** Limits and health checks. */
   options: LaunchOptions;
@@ -166,11 +166,11 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: 4096. */
+  /** Memory in MiB. Null: 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
-  /** Processes with their threads; null: 1024. */
+  /** Processes with their threads. Null: 1024. */
   processes?: Maybe<Scalars['Int']['output']>;
-  /** What it may keep on the disk, in MiB; null: 4096. */
+  /** What it may keep on the disk, in MiB. Null: 4096. */
   diskMb?: Maybe<Scalars['Int']['output']>;
 };
 

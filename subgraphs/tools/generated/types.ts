@@ -57,11 +57,11 @@ export type StdioLaunch = {
   writablePaths: Array<Scalars['String']['output']>;
   /** Whether each MCP session has a process of its own. */
   sessions: SessionMode;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. */
+  /** How many MCP sessions one replica may have. Never more than its memory is enough for, and three quarters of them for one caller. Null: 256. */
   maxSessions?: Maybe<Scalars['Int']['output']>;
-  /** After how long a session without a call and without an open stream ends; null: 300. */
+  /** After how long a session without a call and without an open stream ends. Null: 300. */
   idleSeconds?: Maybe<Scalars['Int']['output']>;
-  /** The longest message that the server may write, in bytes; null: 10485760. A longer one is an error of the call that it answers. */
+  /** The longest message that the server may write, in bytes. A longer one is an error of the call that it answers. Null: 10485760. */
   maxMessageBytes?: Maybe<Scalars['Int']['output']>;
   /** Limits and health checks. */
   options: LaunchOptions;
@@ -168,11 +168,11 @@ export type HealthOptions = {
 export type Resources = {
   /** Processor cores, as in 0.5; null: no limit. */
   cpus?: Maybe<Scalars['Float']['output']>;
-  /** Memory in MiB; null: 4096. */
+  /** Memory in MiB. Null: 4096. */
   memoryMb?: Maybe<Scalars['Int']['output']>;
-  /** Processes with their threads; null: 1024. */
+  /** Processes with their threads. Null: 1024. */
   processes?: Maybe<Scalars['Int']['output']>;
-  /** What it may keep on the disk, in MiB; null: 4096. */
+  /** What it may keep on the disk, in MiB. Null: 4096. */
   diskMb?: Maybe<Scalars['Int']['output']>;
 };
 
@@ -196,7 +196,7 @@ export type HealthOptionsInput = {
   startTimeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
   /** Between two probes. 1 to 3600. */
   intervalSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** For one answer to a probe; null: as long as calls may take, the launch's `timeoutSeconds`, but at most 300. 1 to 300. */
+  /** For one answer to a probe; null: as long as calls may take, the launch's `timeoutSeconds`, as far as its bounds allow. 1 to 300. */
   timeoutSeconds?: InputMaybe<Scalars['Int']['input']>;
   /** Failures in a row that make a replica unhealthy. 1 to 100. */
   failureThreshold?: InputMaybe<Scalars['Int']['input']>;
@@ -208,11 +208,11 @@ export type HealthOptionsInput = {
 export type ResourcesInput = {
   /** Cores; above 0, at most 256. */
   cpus?: InputMaybe<Scalars['Float']['input']>;
-  /** Mebibytes of memory; null: 4096. 16 to 1048576. */
+  /** Mebibytes of memory. Null: 4096. 16 to 1048576. */
   memoryMb?: InputMaybe<Scalars['Int']['input']>;
-  /** Processes and their threads; null: 1024. 8 to 65536. */
+  /** Processes and their threads. Null: 1024. 8 to 65536. */
   processes?: InputMaybe<Scalars['Int']['input']>;
-  /** Mebibytes of disk; null: 4096. 16 to 1048576. */
+  /** Mebibytes of disk. Null: 4096. 16 to 1048576. */
   diskMb?: InputMaybe<Scalars['Int']['input']>;
 };
 
@@ -244,11 +244,11 @@ export type StdioLaunchInput = {
   writablePaths?: InputMaybe<Array<Scalars['String']['input']>>;
   /** Whether each session has a process of its own. */
   sessions?: InputMaybe<SessionMode>;
-  /** How many MCP sessions one replica may have; null: 256. Never more than its memory is enough for, and three quarters of them for one caller. 1 to 10000. */
+  /** How many MCP sessions one replica may have. Never more than its memory is enough for, and three quarters of them for one caller. Null: 256. 1 to 10000. */
   maxSessions?: InputMaybe<Scalars['Int']['input']>;
-  /** After how long a session without a call and without an open stream ends; null: 300. 1 to 86400. */
+  /** After how long a session without a call and without an open stream ends. Null: 300. 1 to 86400. */
   idleSeconds?: InputMaybe<Scalars['Int']['input']>;
-  /** The longest message that the server may write, in bytes; null: 10485760. 65536 to 67108864. */
+  /** The longest message that the server may write, in bytes. Null: 10485760. 65536 to 67108864. */
   maxMessageBytes?: InputMaybe<Scalars['Int']['input']>;
   /** Time limits, probes, resources. */
   options?: InputMaybe<LaunchOptionsInput>;
