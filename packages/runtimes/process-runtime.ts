@@ -11,6 +11,7 @@ import type { Cgroups } from "./process/cgroups.ts";
 import { claimFolder } from "./process/ownership.ts";
 import { createHostPaths } from "./process/host-paths.ts";
 import { createLaunchPlanner } from "./process/launch-plan.ts";
+import { ROTATE_AT_BYTES } from "./process/log-file.ts";
 import { createPrlimit } from "./process/prlimit.ts";
 import { createProcessTable } from "./process/process-table.ts";
 import type { ProcessTable } from "./process/process-table.ts";
@@ -58,7 +59,7 @@ export interface ProcessRuntimeOptions {
   pollIntervalMs?: number;
   /** How long a process may still be there after SIGKILL before `stop` gives up. @default 10000 */
   killTimeoutMs?: number;
-  /** Size at which an output file is rotated; there are two files for each of stdout and stderr. @default 5 MiB */
+  /** Size at which an output file is rotated; there are two files for each of stdout and stderr. @default ROTATE_AT_BYTES */
   logMaxBytes?: number;
   /** How long what ended and was not forgotten is kept, logs among it, when this process begins. @default 7 days */
   keepEndedMs?: number;
@@ -80,7 +81,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { isolation = "auto", replicaEnv = DEFAULT_REPLICA_ENV, hostEnv, log, hiddenPaths = [] } = options;
   const { reachable = false } = options;
   const { pollIntervalMs = 500, killTimeoutMs = 10_000 } = options;
-  const { logMaxBytes = 5 * 1024 * 1024, keepEndedMs = 7 * 24 * 60 * 60 * 1000, now = Date.now } = options;
+  const { logMaxBytes = ROTATE_AT_BYTES, keepEndedMs = 7 * 24 * 60 * 60 * 1000, now = Date.now } = options;
   const bridgeEntry = options.bridgeEntry === undefined ? undefined : resolve(options.bridgeEntry);
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const dataDir = realpathSync(options.dataDir);

@@ -38,6 +38,8 @@ export interface LogFile {
   end(): number;
 }
 
+/** Size at which a replica's log is rotated: a file of this size and its predecessor are kept of each of its outputs. */
+export const ROTATE_AT_BYTES = 5 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 const READ_AT_ONCE_BYTES = 128 * 1024;
 /** A longer line is cut: it is for people to read. */
