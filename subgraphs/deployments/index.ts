@@ -34,7 +34,7 @@ import { resolvers } from "./resolvers.ts";
 import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
 import { createSqlRouteStore } from "./routes/route-store.sql.ts";
-import { resolveHostId } from "./runtime-wiring.ts";
+import { resolveHostId } from "./host-id.ts";
 import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
 import { createListedNames } from "./usage/listed-names.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
@@ -42,7 +42,7 @@ import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 
 export { parseDeploymentsConfig } from "./config.ts";
-export { createRuntimes } from "./runtime-wiring.ts";
+export { createRuntimes } from "./host-id.ts";
 
 export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
