@@ -6,42 +6,31 @@ import { integer, list } from "@toolyard/service-kit/process/config.ts";
 import { gatewayUrl, parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
+import { BACKEND_NAMES, isAvailable, type Backend, type RuntimeSettings } from "./backends.ts";
 import type { PortRange } from "./engine/ports.ts";
 import { hostSecretsOf } from "./logs/known-secrets.ts";
 
-export interface DeploymentsConfig {
-  backend: "process" | "mock";
+export interface DeploymentsConfig extends RuntimeSettings {
+  backend: Backend;
   portRange: PortRange;
   /** Null: kept in DATA_DIR, made at the first start. */
   hostId: string | null;
-  /** Where replicas' caches are; null: in DATA_DIR. */
-  cacheDir: string | null;
   /** Where this host's replicas listen and are reached. */
   advertiseHost: string;
   /** Where clients call tools: the base of their URLs. */
   proxyUrl: string;
   allowPrivateRemotes: boolean;
   replicasOnExit: "stop" | "keep";
-  isolation: "auto" | "bubblewrap" | "none";
-  replicaEnv: string[];
-  /** Folders of this host that launches may name; null: what the runtime says. */
-  replicaPaths: string[] | null;
-  /** Whether others than the operator can reach Toolyard, as far as this process can know. */
-  reachable: boolean;
   /** Secrets in this process's environment, which are hidden in what replicas print. */
   hostSecrets: string[];
-  /** How long what ended replicas printed is kept. */
-  logRetentionMs: number;
 }
-
-const BACKENDS = ["process", "mock", "docker", "kubernetes"] as const;
 
 const shape = {
   MCP_DEPLOYMENT_BACKEND: z
-    .enum(BACKENDS, `must be one of ${BACKENDS.join(", ")}`)
+    .enum(BACKEND_NAMES, `must be one of ${BACKEND_NAMES.join(", ")}`)
     .default("process")
     .transform((backend, context) => {
-      if (backend === "process" || backend === "mock") return backend;
+      if (isAvailable(backend)) return backend;
       context.addIssue("is not part of this version of Toolyard: replicas run as processes");
       return z.NEVER;
     })

@@ -1,9 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
-import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
-import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import { newId, prepareCacheDir, systemCodeOf, type Environment, type Logger } from "@toolyard/service-kit";
+import { newId, systemCodeOf } from "@toolyard/service-kit";
 import type { DeploymentsConfig } from "./config.ts";
 import type { DeploymentStore } from "./store/deployment-store.ts";
 
@@ -28,36 +25,4 @@ export async function resolveHostId(
     if (systemCodeOf(error) !== "EEXIST") throw error;
   }
   return (await readFile(file, "utf8")).trim();
-}
-
-/** Of a process whose end nobody dealt with, as when Toolyard was away for long. */
-const MIN_KEPT_MS = 7 * 24 * 60 * 60 * 1_000;
-
-/** The runtimes that the configuration asks for, on a folder that this process has locked. `env` is this process's environment, of which replicas get what REPLICA_ENV names. */
-export async function createRuntimes(options: {
-  config: DeploymentsConfig;
-  dataDir: string;
-  env: Environment;
-  logger: Logger;
-  /** Files that replicas must not see, such as `.env`. */
-  hiddenPaths?: readonly string[];
-}): Promise<Runtime[]> {
-  const { config, dataDir, env, logger, hiddenPaths = [] } = options;
-  if (config.backend === "mock") return [createMockRuntime()];
-  if (config.cacheDir !== null) await prepareCacheDir(config.cacheDir);
-  return [
-    createProcessRuntime({
-      dataDir,
-      cacheDir: config.cacheDir,
-      isolation: config.isolation,
-      reachable: config.reachable,
-      allowedPaths: config.replicaPaths,
-      replicaEnv: config.replicaEnv,
-      hostEnv: env,
-      log: logger,
-      hiddenPaths,
-      warmUpBridge: true,
-      keepEndedMs: Math.max(config.logRetentionMs, MIN_KEPT_MS),
-    }),
-  ];
 }

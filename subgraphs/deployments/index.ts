@@ -42,7 +42,7 @@ import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 
 export { parseDeploymentsConfig } from "./config.ts";
-export { createRuntimes } from "./host-id.ts";
+export { createRuntimes } from "./backends.ts";
 
 export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
