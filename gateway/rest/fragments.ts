@@ -1,3 +1,5 @@
+import { OPTIONS_SELECTION } from "@toolyard/launch/graph.ts";
+
 /** What REST answers of each type; a fragment's name is that of the schema in the OpenAPI document. */
 const fragments: Record<string, string> = {
   User: "fragment User on User { id username email role disabled createdAt }",
@@ -5,11 +7,7 @@ const fragments: Record<string, string> = {
   StreamTicket: "fragment StreamTicket on StreamTicket { ticket expiresIn }",
   ApiKey: "fragment ApiKey on ApiKey { id name prefix scopes createdAt lastUsedAt expiresAt revokedAt }",
   CreatedApiKey: "fragment CreatedApiKey on CreatedApiKey { apiKey { ...ApiKey } secret }",
-  LaunchOptions: `fragment LaunchOptions on LaunchOptions {
-    timeoutSeconds maxConcurrentCalls enforceApproval
-    health { livenessPath readinessPath startTimeoutSeconds intervalSeconds timeoutSeconds failureThreshold successThreshold }
-    resources { cpus memoryMb processes diskMb }
-  }`,
+  LaunchOptions: `fragment LaunchOptions on LaunchOptions ${OPTIONS_SELECTION}`,
   Launch: `fragment Launch on Launch {
     __typename
     ... on StdioLaunch {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { shownLaunchSchema, type LaunchKind } from "./launch.ts";
+import { optionsSchema, shownLaunchSchema, type LaunchKind } from "./launch.ts";
 
 const TYPES = {
   stdio: "StdioLaunch",
@@ -13,6 +13,20 @@ export function launchTypeOf({ kind }: { kind: LaunchKind }): (typeof TYPES)[Lau
   return TYPES[kind];
 }
 
+/** Selects all fields of what the schema parses, whatever may be left out of it. */
+function selectionOf({ shape }: z.ZodObject): string {
+  const fields = Object.entries(shape).map(([name, field]) => {
+    let inner = field;
+    while (inner instanceof z.ZodPrefault || inner instanceof z.ZodDefault || inner instanceof z.ZodNullable)
+      inner = inner.def.innerType;
+    return inner instanceof z.ZodObject ? `${name} ${selectionOf(inner)}` : name;
+  });
+  return `{ ${fields.join(" ")} }`;
+}
+
+/** Selects all options of a launch. */
+export const OPTIONS_SELECTION = selectionOf(optionsSchema);
+
 /** Selects all of a launch. graph.test.ts holds it to launch.graphql. */
 export const LAUNCH_FRAGMENT = `
   fragment WholeLaunch on Launch {
@@ -23,11 +37,7 @@ export const LAUNCH_FRAGMENT = `
     ... on RemoteLaunch { url urlSecret paths headers { ...WholeVariable } options { ...WholeOptions } }
   }
   fragment WholeVariable on EnvVar { name value secret }
-  fragment WholeOptions on LaunchOptions {
-    timeoutSeconds maxConcurrentCalls enforceApproval
-    health { livenessPath readinessPath startTimeoutSeconds intervalSeconds timeoutSeconds failureThreshold successThreshold }
-    resources { cpus memoryMb processes diskMb }
-  }
+  fragment WholeOptions on LaunchOptions ${OPTIONS_SELECTION}
 `;
 
 const KINDS = new Map<unknown, string>(Object.entries(TYPES).map(([kind, type]) => [type, kind]));

@@ -1,5 +1,6 @@
 export { DEFAULT_MCP_PATH, LIMITS } from "./limits.ts";
 export {
+  callOptionsSchema,
   DEFAULT_OPTIONS,
   launchSchema,
   shownLaunchSchema,

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { DEFAULT_MCP_PATH, LIMITS, type Limit } from "./limits.ts";
 
 const given = (limit: { default: number }) => z.number().positive().default(limit.default);
-const perhaps = z.number().positive().nullable().default(null);
+const perhaps = z.number().nonnegative().nullable().default(null);
 /** A field for each number that has limits: null, where that is its default. */
 const numbers = <Limits extends Record<string, Limit>>(limits: Limits) =>
   // fromEntries forgets which names there are.
@@ -21,7 +21,7 @@ const health = z.object({
   timeoutSeconds: given(LIMITS.options.timeoutSeconds),
 });
 
-const options = z.object({
+export const optionsSchema = z.object({
   ...numbers(LIMITS.options),
   health: health.prefault({}),
   resources: z
@@ -31,11 +31,14 @@ const options = z.object({
   enforceApproval: z.boolean().default(false),
 });
 
+/** The options that concern calls: what proxies are told of a launch. */
+export const callOptionsSchema = optionsSchema.omit({ health: true, resources: true });
+
 const launchOf = <Var extends z.ZodType>(variable: Var) => {
   const common = {
     /** Whether `$${` is an escape in its texts (placeholders.ts). Left out where none has one. */
     escapes: z.boolean().optional(),
-    options: options.prefault({}),
+    options: optionsSchema.prefault({}),
   };
   const started = { args: z.array(z.string()).default([]), env: z.array(variable).default([]) };
   const program = {
@@ -91,14 +94,15 @@ export const shownLaunchSchema = launchOf(shownVariable);
 export type Launch = z.output<typeof launchSchema>;
 export type ShownLaunch = z.output<typeof shownLaunchSchema>;
 export type LaunchKind = Launch["kind"];
-export type LaunchOptions = z.output<typeof options>;
+export type LaunchOptions = z.output<typeof optionsSchema>;
+export type CallOptions = z.output<typeof callOptionsSchema>;
 export type HealthPolicy = z.output<typeof health>;
 /** An environment variable or a header. */
 export type Variable = z.output<typeof variable>;
 export type ShownVariable = z.output<typeof shownVariable>;
 
 /** The default options of a launch. */
-export const DEFAULT_OPTIONS: LaunchOptions = options.parse({});
+export const DEFAULT_OPTIONS: LaunchOptions = optionsSchema.parse({});
 
 /** The environment, or the headers of a remote server. */
 export function variablesOf<Var>(

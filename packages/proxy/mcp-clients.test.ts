@@ -76,7 +76,7 @@ test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])(
     await expect(client.callTool("echo", { message: "a".repeat(10 * 1024 * 1024) })).rejects.toThrow(
       "A call's body has at most 10 MiB. Send less at once.",
     );
-    controlPlane.setRoutes([{ ...route, maxConcurrentCalls: 0 }]);
+    controlPlane.setRoutes([{ ...route, options: { ...route.options, maxConcurrentCalls: 0 } }]);
     await eventually("the refusal", async () => {
       const said = await client.callTool("echo", { message: "two" }).catch((error: unknown) => String(error));
       return said.includes("everything answers 0 calls at a time. Try again.");

@@ -357,7 +357,7 @@ describe("what is not answered by a replica", () => {
 
   test("504 when the first byte does not come in time", async () => {
     const silent = await upstream(() => undefined);
-    await addRoutes(routeTo("silent", [silent.url], { timeoutSeconds: 0.1 }));
+    await addRoutes(routeTo("silent", [silent.url], { options: { timeoutSeconds: 0.1 } }));
     const answer = await call("/mcp/silent/v1/mcp", rpc("tools/call"));
     expect((await problemOf(answer)).code).toBe("TIMEOUT");
     expect(answer.status).toBe(504);
@@ -366,7 +366,7 @@ describe("what is not answered by a replica", () => {
   test("503 when the tool answers as many calls as it may, and the next is answered after", async () => {
     const open: (() => void)[] = [];
     const slow = await upstream((_request, response) => open.push(() => response.end("done")));
-    await addRoutes(routeTo("slow", [slow.url], { maxConcurrentCalls: 1 }));
+    await addRoutes(routeTo("slow", [slow.url], { options: { maxConcurrentCalls: 1 } }));
     const first = call("/mcp/slow/v1/mcp", rpc("tools/call"));
     await eventually("the first", () => open.length === 1);
     const second = await call("/mcp/slow/v1/mcp", rpc("tools/call"));
@@ -395,7 +395,7 @@ describe("streams", () => {
       },
       { atHead: true },
     );
-    await addRoutes(routeTo("events", [events.url], { timeoutSeconds: 0.1, maxConcurrentCalls: 1 }));
+    await addRoutes(routeTo("events", [events.url], { options: { timeoutSeconds: 0.1, maxConcurrentCalls: 1 } }));
     const controller = new AbortController();
     const answer = await call("/mcp/events/v1/mcp", {
       headers: { accept: "text/event-stream" },

@@ -1,3 +1,4 @@
+import { callOptionsSchema } from "@toolyard/launch/launch.ts";
 import { z } from "zod";
 
 const route = z.object({
@@ -10,12 +11,10 @@ const route = z.object({
   digest: z.string(),
   /** Share of the calls, in percent. */
   weight: z.number(),
-  timeoutSeconds: z.number().positive(),
-  maxConcurrentCalls: z.number().nullish().default(null),
+  options: callOptionsSchema,
   mcpPath: z.string(),
   /** The paths that calls may reach besides it; null: all. */
   paths: z.array(z.string()).nullish().default(null),
-  enforceApproval: z.boolean(),
   approvedToolsHash: z.string().nullish().default(null),
   stateReason: z.string().nullish().default(null),
   /** Whether nothing answers only for now. */
@@ -35,10 +34,10 @@ const route = z.object({
   ),
 });
 
-/** Of an earlier version, on disk: a tool has one route of each ref. */
+/** Of an earlier version, on disk: a tool has one route of each ref, and options are the route's own fields. */
 const named = z.preprocess((given) => {
   const { success, data } = z.looseObject({ toolId: z.string(), ref: z.string() }).safeParse(given);
-  return success ? { key: `${data.toolId}/${data.ref}`, ...data } : given;
+  return success ? { key: `${data.toolId}/${data.ref}`, options: data, ...data } : given;
 }, route);
 
 /**
@@ -73,7 +72,7 @@ export interface RefusedRoute {
 
 /** Selects all of a RouteTable of the graph. */
 export const ROUTE_TABLE_SELECTION = `{ version position sessionKey begins more removed routes {
-  key slug ref toolId deploymentId digest weight timeoutSeconds maxConcurrentCalls mcpPath paths enforceApproval approvedToolsHash stateReason awaited
+  key slug ref toolId deploymentId digest weight options mcpPath paths approvedToolsHash stateReason awaited
   targets { replicaId url token owner ready headers { name value } mcpTarget remote } } }`;
 
 /**

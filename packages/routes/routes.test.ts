@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { ROUTE_TABLE_SELECTION, parseRouteTable, routeTableSchema } from "./route-table.ts";
 
 const sdl = readFileSync(join(import.meta.dirname, "routes.graphql"), "utf8");
-const schema = buildSchema(sdl, { assumeValidSDL: true });
+const schema = buildSchema(`${sdl} scalar JSON`, { assumeValidSDL: true });
 
 function fieldsOf(type: string): string[] {
   const found = schema.getType(type);
@@ -46,25 +46,35 @@ const route = {
   deploymentId: "d",
   digest: "0",
   weight: 100,
-  timeoutSeconds: 30,
+  options: { timeoutSeconds: 30, maxConcurrentCalls: null, enforceApproval: false },
   mcpPath: "/mcp",
-  enforceApproval: false,
   targets: [target],
 };
 const table = { version: "1", sessionKey: "0123456789abcdef", routes: [route] };
 
+/** Of a table, but for options that it also says one by one, to people. */
+const told = fieldsOf("RouteTable").filter(
+  (path) => !Object.keys(route.options).some((name) => path === `routes.${name}`),
+);
+
 test("what a proxy asks for is all that the schema says of a table, and what it takes", () => {
   const [asked] = parse(ROUTE_TABLE_SELECTION).definitions;
   const selected = asked?.kind === Kind.OPERATION_DEFINITION ? selectedBy(asked.selectionSet) : [];
-  expect(selected.toSorted()).toEqual(fieldsOf("RouteTable").toSorted());
-  expect(pathsOf(routeTableSchema.parse(table)).toSorted()).toEqual(fieldsOf("RouteTable").toSorted());
+  expect(selected.toSorted()).toEqual(told.toSorted());
+  const { routes, ...head } = routeTableSchema.parse(table);
+  const taken = { ...head, routes: routes.map((each) => ({ ...each, options: "" })) };
+  expect(pathsOf(taken).toSorted()).toEqual(told.toSorted());
 });
 
 test("what the schema allows to be null is taken where it is", () => {
   const nullable = ["Route", "RouteTarget"].map((type) => {
     const found = schema.getType(type);
     const fields = isObjectType(found) ? Object.values(found.getFields()) : [];
-    return Object.fromEntries(fields.filter((field) => !isNonNullType(field.type)).map(({ name }) => [name, null]));
+    return Object.fromEntries(
+      fields
+        .filter((field) => !isNonNullType(field.type) && !(field.name in route.options))
+        .map(({ name }) => [name, null]),
+    );
   });
   const [ofRoute, ofTarget] = nullable;
   expect(Object.keys({ ...ofRoute, ...ofTarget })).not.toEqual([]);
@@ -72,4 +82,13 @@ test("what the schema allows to be null is taken where it is", () => {
   const { table: taken, refused } = parseRouteTable(given);
   expect(refused).toEqual([]);
   expect(taken.routes).toMatchObject([{ ...ofRoute, targets: [{ ...ofTarget }] }]);
+});
+
+test("a route on disk that has its options as fields of its own, as earlier versions wrote it, is the same", () => {
+  const { options, ...others } = route;
+  const [taken] = routeTableSchema.parse({
+    ...table,
+    routes: [{ ...others, ...options, maxConcurrentCalls: 3 }],
+  }).routes;
+  expect(taken?.options).toEqual({ ...options, maxConcurrentCalls: 3 });
 });

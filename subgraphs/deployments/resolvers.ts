@@ -175,6 +175,11 @@ export const resolvers: Resolvers<Context> = {
     detail: ({ detail, words, ...check }, _, context) =>
       toldOf(detail, words, context.caller, () => deploymentOf({ ...check, subjectId: check.deploymentId }, context)),
   },
+  Route: {
+    timeoutSeconds: ({ options }) => options.timeoutSeconds,
+    maxConcurrentCalls: ({ options }) => options.maxConcurrentCalls,
+    enforceApproval: ({ options }) => options.enforceApproval,
+  },
   UsageRecord: {
     tool: ({ toolId }) => ({ id: toolId }),
     user: ({ userId }) => (userId === null ? null : { id: userId }),

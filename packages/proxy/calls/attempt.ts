@@ -184,7 +184,7 @@ export function createAttempts(options: {
     replica: Replica,
     tried: ReadonlySet<string> | undefined,
   ): void {
-    goOn(call, replica.legacy?.connect(deployment.timeoutSeconds), (found) => {
+    goOn(call, replica.legacy?.connect(deployment.options.timeoutSeconds), (found) => {
       if (found === undefined) return refuse(call, unreachable());
       const { dispatcher, token } = found;
       const own = ["authorization", `Bearer ${token}`];
@@ -231,7 +231,7 @@ export function createAttempts(options: {
       (isMcp || isOtherName(path.path, replica, deployment));
     let heldAnswer: HeldAnswer | null = null;
     let passed = 0;
-    const timeoutMs = deployment.timeoutSeconds * 1000;
+    const timeoutMs = deployment.options.timeoutSeconds * 1000;
     const headers = forwardedHeaders(call, replica, own);
     if (head.contentLength !== undefined && body.content !== null && !Buffer.isBuffer(body.content)) {
       headers.push("content-length", String(head.contentLength));
@@ -433,7 +433,7 @@ export function createAttempts(options: {
         warn(call, replica, call.status, error);
         // An answer that has begun can only be cut off.
         if (response.headersSent) response.destroy();
-        else refuse(call, timedOut ? tooSlow(deployment.timeoutSeconds) : broken());
+        else refuse(call, timedOut ? tooSlow(deployment.options.timeoutSeconds) : broken());
       },
     };
     dispatcher.dispatch(

@@ -286,7 +286,7 @@ export function createCalls(options: CallsOptions): Calls {
       streamCount += 1;
       endWithCredential(call);
     } else if (deployment) {
-      const limit = deployment.maxConcurrentCalls;
+      const limit = deployment.options.maxConcurrentCalls;
       if (limit !== null && deployment.load.running >= limit) {
         return refuseCall(call, allBusy(call.path.slug, limit));
       }

@@ -26,7 +26,7 @@ beforeAll(async () => {
   upstreams.push(echo, silent, rude, gone);
   controlPlane.setRoutes([
     routeTo("echo", [echo.url]),
-    routeTo("silent", [silent.url], { timeoutSeconds: 1 }),
+    routeTo("silent", [silent.url], { options: { timeoutSeconds: 1 } }),
     routeTo("rude", [rude.url]),
     routeTo("gone", [gone.url]),
     routeTo("starting", [], { stateReason: "starting is starting: installing its package." }),

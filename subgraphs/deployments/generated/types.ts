@@ -5,7 +5,7 @@ import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } f
 import type { EntityStub, ReplicaShape, HealthCheckShape, DeploymentEventShape, HealthEventShape } from '../graph-shapes.ts';
 import type { Deployment as DeploymentModel } from '../deployment.ts';
 import type { UsageRecord as UsageRecordModel } from '../usage/usage-record.ts';
-import type { RouteTable as RouteTableModel } from '@toolyard/routes';
+import type { RouteTable as RouteTableModel, Route as RouteModel } from '@toolyard/routes';
 import type { Context } from '../context.ts';
 export type Maybe<T> = T | null | undefined;
 export type InputMaybe<T> = T | null | undefined;
@@ -74,6 +74,8 @@ export type Route = {
   timeoutSeconds: Scalars['Int']['output'];
   /** Calls at a time; null: no bound. */
   maxConcurrentCalls?: Maybe<Scalars['Int']['output']>;
+  /** All options of its launch that concern calls, by their names. */
+  options: Scalars['JSON']['output'];
   /** The MCP endpoint's path, below the route's URL as below a target's that has no `mcpTarget`. */
   mcpPath: Scalars['String']['output'];
   /** Paths that calls may reach besides it, each with what lies below; null: all. */
@@ -1349,7 +1351,7 @@ export type ResolversTypes = {
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
   RouteTable: ResolverTypeWrapper<RouteTableModel>;
-  Route: ResolverTypeWrapper<Route>;
+  Route: ResolverTypeWrapper<RouteModel>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Int: ResolverTypeWrapper<Scalars['Int']['output']>;
   RouteTarget: ResolverTypeWrapper<RouteTarget>;
@@ -1424,7 +1426,7 @@ export type ResolversParentTypes = {
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
   RouteTable: RouteTableModel;
-  Route: Route;
+  Route: RouteModel;
   ID: Scalars['ID']['output'];
   Int: Scalars['Int']['output'];
   RouteTarget: RouteTarget;
@@ -1531,6 +1533,7 @@ export type RouteResolvers<ContextType = Context, ParentType extends ResolversPa
   weight?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   timeoutSeconds?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
   maxConcurrentCalls?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
+  options?: Resolver<ResolversTypes['JSON'], ParentType, ContextType>;
   mcpPath?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   paths?: Resolver<Maybe<Array<ResolversTypes['String']>>, ParentType, ContextType>;
   enforceApproval?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;

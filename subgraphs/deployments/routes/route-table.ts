@@ -1,3 +1,4 @@
+import { callOptionsSchema } from "@toolyard/launch";
 import type { Route, RouteTarget } from "@toolyard/routes";
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
@@ -84,11 +85,9 @@ function toRoute(
     deploymentId: deployment.id,
     digest: deployment.digest,
     weight: deployment.trafficWeight,
-    timeoutSeconds: launch.options.timeoutSeconds,
-    maxConcurrentCalls: launch.options.maxConcurrentCalls,
+    options: callOptionsSchema.parse(launch.options),
     mcpPath: mcpPathOf(launch),
     paths: launch.kind === "remote" ? launch.paths : null,
-    enforceApproval: launch.options.enforceApproval,
     approvedToolsHash: null,
     stateReason: unopened ?? stateReason(deployment),
     awaited: unopened === null && isAwaited(deployment),
