@@ -104,6 +104,8 @@ export function sourcesOf(root: string): { path: string; source: string }[] {
 /** The breaches of one file; `path` is relative to the root. */
 export function breachesOf(path: string, source: string): string[] {
   const breaches: string[] = [];
+  if (PARTS[partOf(path)] === undefined && partOf(path) !== "tests" && !isConfig(path))
+    breaches.push(`${path} is in no part of the tree: ${partOf(path)} is no row of scripts/import-directions.ts`);
   for (const { specifier, target } of importsOf(path, source)) {
     const [from, to] = [unitOf(path), unitOf(target)];
     if (from !== to) {
@@ -169,6 +171,9 @@ function importsOf(path: string, source: string): { specifier: string; target: s
 function code(source: string): string {
   return source.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/(^|\s)\/\/.*$/gm, "");
 }
+
+/** At the root, of a tool. */
+const isConfig = (path: string) => /^\w+\.config\.ts$/.test(path);
 
 /** The outermost folder, or the file where it is in none. */
 function partOf(path: string): string {

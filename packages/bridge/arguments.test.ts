@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { LIMITS } from "@toolyard/launch/limits.ts";
 
 import { bridgeCommand, parseArguments, UsageError } from "./arguments.ts";
 
@@ -22,8 +23,8 @@ test("what bridgeCommand builds is what parseArguments reads", () => {
     port: 8101,
     listenFd: null,
     sessions: "shared",
-    maxSessions: 256,
-    idleSeconds: 300,
+    maxSessions: LIMITS.stdio.maxSessions.whenNull,
+    idleSeconds: LIMITS.stdio.idleSeconds.whenNull,
     timeoutSeconds: 7,
     startTimeoutSeconds: 600,
     maxMessageBytes: 1_000_000,

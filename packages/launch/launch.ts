@@ -95,7 +95,6 @@ export type Launch = z.output<typeof launchSchema>;
 export type ShownLaunch = z.output<typeof shownLaunchSchema>;
 export type LaunchKind = Launch["kind"];
 export type LaunchOptions = z.output<typeof optionsSchema>;
-export type CallOptions = z.output<typeof callOptionsSchema>;
 export type HealthPolicy = z.output<typeof health>;
 /** An environment variable or a header. */
 export type Variable = z.output<typeof variable>;

@@ -90,5 +90,5 @@ test("a route on disk that has its options as fields of its own, as earlier vers
     ...table,
     routes: [{ ...others, ...options, maxConcurrentCalls: 3 }],
   }).routes;
-  expect(taken?.options).toEqual({ ...options, maxConcurrentCalls: 3 });
+  expect(taken?.options).toMatchObject({ ...options, maxConcurrentCalls: 3 });
 });

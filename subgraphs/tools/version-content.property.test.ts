@@ -16,15 +16,17 @@ const launch: fc.Arbitrary<StoredLaunch> = fc.record({
   env: fc.array(variable, { maxLength: 4 }),
   workingDirectory: fc.option(text, { nil: null }),
   sessions: fc.constantFrom("ISOLATED" as const, "SHARED" as const),
-  options: fc.record({
-    timeoutSeconds: fc.nat(),
-    maxConcurrentCalls: fc.option(fc.nat()),
-    health: fc
-      .record({ livenessPath: fc.option(text, { nil: null }), intervalSeconds: fc.nat() })
-      .map((health) => ({ ...DEFAULT_OPTIONS.health, ...health })),
-    resources: fc.constant(null),
-    enforceApproval: fc.boolean(),
-  }),
+  options: fc
+    .record({
+      timeoutSeconds: fc.nat(),
+      maxConcurrentCalls: fc.option(fc.nat()),
+      health: fc
+        .record({ livenessPath: fc.option(text, { nil: null }), intervalSeconds: fc.nat() })
+        .map((health) => ({ ...DEFAULT_OPTIONS.health, ...health })),
+      resources: fc.constant(null),
+      enforceApproval: fc.boolean(),
+    })
+    .map((given) => ({ ...DEFAULT_OPTIONS, ...given })),
 });
 const configSchema = fc.option(fc.dictionary(text, fc.jsonValue({ maxDepth: 2 })));
 const content = fc.record({ launch, configSchema }) satisfies fc.Arbitrary<

@@ -31,6 +31,8 @@ describe("import directions", () => {
       'import { x } from "../../scripts/backup.ts";',
     ],
     ["an example that needs the tree", "examples/greeter.mjs", 'import { x } from "@toolyard/service-kit";'],
+    ["a folder at the root that has no row", "helpers/text.ts", "export const x = 1;"],
+    ["a file at the root that has no row", "helpers.ts", "export const x = 1;"],
     ["a script that starts the gateway", "scripts/backup.ts", 'import "@toolyard/gateway";'],
     ["what is standalone's elsewhere", "cli/main.ts", 'import { x } from "../standalone/banner.ts";'],
     ["what is tests' elsewhere", "standalone/sample.ts", 'import { x } from "../tests/e2e/fixtures/x.ts";'],
