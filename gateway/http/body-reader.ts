@@ -4,6 +4,8 @@ import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { parseExactly } from "../formats/exact-json.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import type { RouteExchange } from "./direct-routes.ts";
+import type { Form } from "../rest/form.ts";
+import { readForm } from "./multipart-form.ts";
 import { HttpRefusal } from "./problem.ts";
 
 /** The part of a request that reading its body takes. */
@@ -15,6 +17,8 @@ export interface BodyReader {
   requireJson(exchange: BodyExchange): void;
   /** The body's value. Once the caller is known: anonymous ones may send less. @throws ToolyardError */
   readJson(exchange: BodyExchange): Promise<unknown>;
+  /** A body that is a form with a file, under the same limits. @throws ToolyardError */
+  readForm(exchange: BodyExchange): Promise<Form>;
   /** Reads on, for a bounded time, so that the client sees the answer to a body that was refused. */
   discard(exchange: BodyExchange): Promise<void>;
 }
@@ -41,6 +45,12 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
       const body = parseClientJson(text, "The body", parseExactly);
       await sliceAfter(from);
       return body;
+    },
+    async readForm(exchange) {
+      const { request, response, caller } = exchange;
+      const maxBytes = maxBytesOf(exchange);
+      budget.take(request, response, caller, maxBytes);
+      return readForm(request, maxBytes);
     },
     discard: (exchange) => discardBody(exchange.request, maxBytesOf(exchange)),
   };

@@ -194,13 +194,13 @@ function isPaging(name: string): name is keyof typeof paging {
 /** Each schema that is documented is an object of its own. */
 function pagingInput(variable: keyof typeof paging, notes: InputNotes): Input {
   const { name, schema, description } = paging[variable];
-  return { name, schema: schema.clone().register(notes, { description }) };
+  return { name, form: "text", schema: schema.clone().register(notes, { description }) };
 }
 
 /** The same from the text of a query's parameter. */
-function fromText({ name, schema }: Input, typeName: string): Input {
-  if (typeName === "Int") return { name, schema: z.preprocess(toNumber, schema) };
-  return typeName === "Boolean" ? { name, schema: z.preprocess(toBoolean, schema) } : { name, schema };
+function fromText(input: Input, typeName: string): Input {
+  const parse = typeName === "Int" ? toNumber : typeName === "Boolean" ? toBoolean : null;
+  return parse ? { ...input, schema: z.preprocess(parse, input.schema) } : input;
 }
 
 const toNumber = (text: unknown): unknown =>

@@ -1,4 +1,5 @@
 import {
+  getNullableType,
   isEnumType,
   isInputObjectType,
   isListType,
@@ -15,6 +16,8 @@ export interface Input {
   name: string;
   /** Parses it to the graph's value. */
   schema: z.ZodType;
+  /** How a form's field, which is a text, gives it. */
+  form: "text" | "list" | "json";
 }
 
 /** What the documentation says of a schema. One with an id is a component of that name. */
@@ -79,8 +82,10 @@ export function createInputs(notes: InputNotes) {
   ): Input {
     // Each place has notes of its own, also where a type is the same.
     const schema = z.pipe(fallback === undefined ? ofType(type) : ofType(type).optional(), z.unknown());
+    const nullable = getNullableType(type);
     return {
       name: toSnake(name),
+      form: isListType(nullable) ? "list" : isJson(nullable) ? "json" : "text",
       schema: schema.register(notes, {
         ...descriptionOf({ description }),
         ...(fallback !== undefined && { default: fallback }),

@@ -4,7 +4,8 @@ import type { Components } from "./answers.ts";
 import type { CompiledRoute, InputsByName } from "./compiled-route.ts";
 import type { InputNotes } from "./inputs.ts";
 import type { JsonSchema } from "./json-schema.ts";
-import { takesIdempotencyKey } from "./rest-route.ts";
+import { FILE_FIELD } from "./form.ts";
+import { takesIdempotencyKey, type Upload } from "./rest-route.ts";
 
 /** Refusals that any route may answer. */
 const EVERYWHERE = [
@@ -50,6 +51,21 @@ export function openApiOf(
     for (const [name, shared] of Object.entries($defs)) schemas[name] = inComponents(shared);
     return inComponents(own);
   }
+
+  /** With the file; nothing else has to be there. */
+  const formSchema = (body: InputsByName, { instead }: Upload): JsonSchema => ({
+    type: "object",
+    properties: {
+      [FILE_FIELD]: { type: "string", format: "binary", contentMediaType: "application/octet-stream" },
+      ...Object.fromEntries(
+        [...body.values()]
+          .filter(({ name }) => !instead.includes(name))
+          .map(({ name, schema }) => [name, inputSchema(schema)]),
+      ),
+    },
+    required: [FILE_FIELD],
+    additionalProperties: false,
+  });
 
   const parametersOf = (inputs: InputsByName, place: "path" | "query") =>
     [...inputs.values()].map(({ name, schema }) => {
@@ -98,7 +114,10 @@ export function openApiOf(
       ...(parse.body && {
         requestBody: {
           required: !parse.body.safeParse({}).success,
-          content: { "application/json": { schema: inputSchema(parse.body) } },
+          content: {
+            "application/json": { schema: inputSchema(parse.body) },
+            ...(route.upload && { "multipart/form-data": { schema: formSchema(inputs.body, route.upload) } }),
+          },
         },
       }),
       responses: {

@@ -21,6 +21,16 @@ export interface RestRoute {
   version?: (answer: Record<string, unknown>) => string;
   /** The route is for callers without a credential, too. */
   isOpen?: boolean;
+  /** The body may be a form with a file as well. */
+  upload?: Upload;
+}
+
+/** How a file becomes a part of the body, in REST's names. */
+export interface Upload {
+  /** What the form lacks, since the file has it. */
+  instead: readonly string[];
+  /** The file's, of which the form's own fields are preferred. */
+  values(file: { name: string; type: string; bytes: Buffer }): Record<string, unknown>;
 }
 
 /** Whether a request may be sent again under its `Idempotency-Key`: it makes something, which would be made twice. */

@@ -346,6 +346,131 @@ describe("every operation", () => {
   });
 });
 
+describe("a document as a file", () => {
+  const upload = (form: FormData, more: Sent = {}) => {
+    const { path, method } = contract.operation("UploadDocument");
+    return fetch(`${toolyard.url}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${more.token ?? admin}`, ...more.headers },
+      body: form,
+    });
+  };
+  const check = async (response: Response) => ({
+    status: response.status,
+    body: await contract.check(contract.operation("UploadDocument"), response),
+  });
+  function formOf(fields: readonly (readonly [string, string])[], file: Blob | null, name = "notes.md"): FormData {
+    const form = new FormData();
+    for (const [field, value] of fields) form.append(field, value);
+    if (file) form.append("file", file, name);
+    return form;
+  }
+
+  test("is kept with its name, its type and its fields, and can be found", async () => {
+    const tool = await createTool();
+    const form = formOf(
+      [
+        ["tags", "birds"],
+        ["tags", "a, b"],
+        ["tool_id", tool],
+        ["metadata", '{"camelCase":{"snake_case":12345678901234567890}}'],
+      ],
+      new Blob(["# Ostriches\n\nThey r\u00fcn."]),
+    );
+    const { status, body } = await check(await upload(form));
+    expect(body).toMatchObject({
+      title: "notes.md",
+      content_type: "text/markdown",
+      tags: ["birds", "a, b"],
+      tool_id: tool,
+      metadata: { camelCase: {} },
+    });
+    expect(status).toBe(201);
+    expect((await send("Document", { path: { doc_id: String(body["id"]) } })).body["content"]).toBe(
+      "# Ostriches\n\nThey r\u00fcn.",
+    );
+    const titled = formOf(
+      [
+        ["title", "Of mine"],
+        ["tags", '["x","y"]'],
+      ],
+      new Blob(["{}"], { type: "application/json" }),
+      "../../etc/x",
+    );
+    expect((await check(await upload(titled))).body).toMatchObject({
+      title: "Of mine",
+      content_type: "application/json",
+      tags: ["x", "y"],
+    });
+    expect((await check(await upload(formOf([], new Blob(["x"]), "../../etc/passwd.txt")))).body).toMatchObject({
+      title: "passwd.txt",
+      content_type: "text/plain",
+    });
+  });
+
+  test("that is sent again under its Idempotency-Key is kept once, whatever its boundary is", async () => {
+    const headers = { "idempotency-key": randomUUID() };
+    const form = () => formOf([["title", "Once"]], new Blob(["once"]));
+    const first = await check(await upload(form(), { headers }));
+    expect(await check(await upload(form(), { headers }))).toEqual(first);
+    expect((await check(await upload(formOf([["title", "Once"]], new Blob(["twice"])), { headers }))).status).toBe(422);
+  });
+
+  test.each<[string, () => FormData, number, string]>([
+    ["no file", () => formOf([["title", "x"]], null), 422, "file"],
+    ["an unknown field", () => formOf([["role", "ADMIN"]], new Blob(["x"])), 422, ""],
+    ["a field that the file has", () => formOf([["content", "x"]], new Blob(["x"])), 422, "content"],
+    ["metadata that is not JSON", () => formOf([["metadata", "{"]], new Blob(["x"])), 422, "metadata"],
+    [
+      "a field twice that is no list",
+      () =>
+        formOf(
+          [
+            ["title", "x"],
+            ["title", "y"],
+          ],
+          new Blob(["x"]),
+        ),
+      422,
+      "title",
+    ],
+    ["a file that is not UTF-8", () => formOf([], new Blob([new Uint8Array([0xff, 0xfe])])), 422, "content"],
+  ])("with %s is refused, by place", async (_what, form, status, path) => {
+    expect(await check(await upload(form()))).toMatchObject({ status, body: { problems: [{ path }] } });
+  });
+
+  test("that is too large, or in too many parts, is refused", async () => {
+    const large = new Blob(["x".repeat(11 * 1_048_576)]);
+    expect((await check(await upload(formOf([], large)))).status).toBe(413);
+    const many = Array.from({ length: 101 }, (_, n) => ["tags", `t${n}`] as const);
+    expect((await check(await upload(formOf(many, new Blob(["x"]))))).status).toBe(413);
+    expect((await check(await upload(formOf([["metadata", "x".repeat(70_000)]], new Blob(["x"]))))).status).toBe(413);
+    const two = formOf([], new Blob(["x"]));
+    two.append("file", new Blob(["y"]), "second.txt");
+    expect((await check(await upload(two))).status).toBe(413);
+  });
+
+  test("that is no form, or ends early, is refused; other routes take none", async () => {
+    const { path } = contract.operation("UploadDocument");
+    const post = (body: string, type: string, to = path) =>
+      fetch(`${toolyard.url}${to}`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${admin}`, "content-type": type },
+        body,
+      });
+    expect((await check(await post("x", "multipart/form-data; x"))).status).toBe(422);
+    expect(
+      (
+        await check(
+          await post("--b\r\ncontent-disposition: form-data; name=title\r\n\r\nx", "multipart/form-data; boundary=b"),
+        )
+      ).status,
+    ).toBe(422);
+    expect((await check(await post("", "multipart/form-data; boundary=b"))).status).toBe(422);
+    expect((await post("--b--", "multipart/form-data; boundary=b", "/api/v1/mcps")).status).toBe(415);
+  });
+});
+
 describe("a tool's version", () => {
   test("is its ETag, which a GET need not send again, and by which PUT and DELETE change only what the client has seen", async () => {
     const path = { tool_id: await createTool() };

@@ -4,12 +4,15 @@ import { ToolyardError } from "@toolyard/service-kit";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { GraphQLSchema } from "graphql";
 import { quotaHeaders } from "../../admission/quotas.ts";
+import type { CompiledRoute } from "../../rest/compiled-route.ts";
+import { bodyOfForm } from "../../rest/form.ts";
 import { createRestApi, type RestApi } from "../../rest/rest-api.ts";
 import { restRoutes } from "../../rest/routes/index.ts";
 import { takesIdempotencyKey } from "../../rest/rest-route.ts";
 import { runRoute, type RestAnswer } from "../../rest/run-route.ts";
 import type { GatewayContext } from "../../admission/operation-gate.ts";
 import type { BodyExchange } from "../body-reader.ts";
+import { isMultipart } from "../multipart-form.ts";
 import { problemAnswer } from "../problem.ts";
 import type { RouteModule } from "../route.ts";
 
@@ -25,7 +28,9 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
     return found;
   }
 
-  async function bodyOf(exchange: BodyExchange): Promise<unknown> {
+  async function bodyOf(exchange: BodyExchange, { route, inputs }: CompiledRoute): Promise<unknown> {
+    if (route.upload && isMultipart(exchange.request.headers["content-type"]))
+      return bodyOfForm(await bodies.readForm(exchange), route.upload, inputs.body);
     bodies.requireJson(exchange);
     return bodies.readJson(exchange);
   }
@@ -50,7 +55,7 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
           const compiled = api().compiled(route);
           const gone = createLightAbort();
           const body = hasBody(request)
-            ? await bodyOf({ request, response: reply.raw, caller, headers: {} })
+            ? await bodyOf({ request, response: reply.raw, caller, headers: {} }, compiled)
             : undefined;
           const context = contextOf(caller, request, requestId);
           const run = () =>

@@ -2,6 +2,16 @@ import type { RestRoute } from "../rest-route.ts";
 
 const TAG = "Knowledge";
 const PATH = "/api/v1/knowledge";
+const typesOfEndings = new Map([
+  ["htm", "text/html"],
+  ["html", "text/html"],
+  ["json", "application/json"],
+  ["markdown", "text/markdown"],
+  ["md", "text/markdown"],
+  ["pdf", "application/pdf"],
+  ["yaml", "application/yaml"],
+  ["yml", "application/yaml"],
+]);
 
 export const knowledgeRoutes: readonly RestRoute[] = [
   {
@@ -14,6 +24,15 @@ export const knowledgeRoutes: readonly RestRoute[] = [
     status: 201,
     noun: "document",
     location: `${PATH}/documents/{id}`,
+    upload: {
+      instead: ["content", "encoding"],
+      values: ({ name, type, bytes }) => ({
+        ...(name !== "" && { title: name }),
+        content: bytes.toString("base64"),
+        encoding: "BASE64",
+        ...typeOf(name, type),
+      }),
+    },
   },
   {
     method: "GET",
@@ -56,3 +75,10 @@ export const knowledgeRoutes: readonly RestRoute[] = [
     noun: "document",
   },
 ];
+
+/** The client's word for a file's type; by the name's ending where it has none, or says only that there are bytes. */
+function typeOf(name: string, type: string): { content_type?: string } {
+  if (type !== "" && type !== "application/octet-stream") return { content_type: type };
+  const found = typesOfEndings.get(name.slice(name.lastIndexOf(".") + 1).toLowerCase());
+  return found === undefined ? {} : { content_type: found };
+}
