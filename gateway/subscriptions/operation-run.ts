@@ -32,7 +32,7 @@ export function runOperation(
   // Returning from a subscription ends it at once; a query needs the signal.
   const controller = kind === "subscription" ? null : new AbortController();
   const results = controller
-    ? one(() => executor.execute({ ...request, signal: controller.signal }))
+    ? one((signal) => executor.execute({ ...request, signal }), controller.signal)
     : engine.subscribe(request);
   return {
     kind,
@@ -45,6 +45,11 @@ export function runOperation(
   };
 }
 
-async function* one(execute: () => Promise<ExecutionResult>): AsyncGenerator<ExecutionResult, void, void> {
-  yield await execute();
+async function* one(
+  execute: (signal: AbortSignal) => Promise<ExecutionResult>,
+  signal: AbortSignal,
+): AsyncGenerator<ExecutionResult, void, void> {
+  const result = await execute(signal);
+  // Of an operation that was stopped it says that it was, to nobody.
+  if (!signal.aborted) yield result;
 }
