@@ -350,7 +350,7 @@ export function taskQueueContract(
         await expect.poll(() => runs).toBe(attempt);
         advance(LEASE_MS);
       }
-      expect((await statusOf(queue, id, "FAILED")).error?.message).toMatch("each time before the task did");
+      expect((await statusOf(queue, id, "FAILED")).error?.message).toMatch("ended before the task was done");
       expect(runs).toBe(2);
     }));
 
