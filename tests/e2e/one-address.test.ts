@@ -1,0 +1,54 @@
+import {
+  connectMcp,
+  eventually,
+  logIn,
+  processesWith,
+  startToolyard,
+  type McpEra,
+  type RunningToolyard,
+} from "@toolyard/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+/* Tools are called at the gateway's own address. */
+
+let toolyard: RunningToolyard;
+let token: string;
+let url: string;
+beforeAll(async () => {
+  toolyard = await startToolyard({ env: { SAMPLE: "true" } });
+  token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  url = `${toolyard.url}/mcp/everything/v1/mcp`;
+});
+afterAll(() => toolyard[Symbol.asyncDispose]());
+
+test.each<McpEra>(["v1", "v2-sessions", "v2-stateless"])("an MCP client (%s) calls the sample there", async (era) => {
+  const client = await connectMcp(era, url, token);
+  expect(await client.listTools()).toContain("echo");
+  expect(await client.callTool("echo", { message: "one address" })).toContain("one address");
+  await client.close();
+});
+
+test("a proxy that is killed is away for a moment, which is said, and comes back by itself", async () => {
+  const ping = () =>
+    fetch(url, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${token}`,
+        "content-type": "application/json",
+        accept: "application/json, text/event-stream",
+      },
+      body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',
+    });
+  const before = (await ping()).status;
+  // Its environment holds the DATA_DIR; only the proxy's has its credential.
+  const own = await processesWith(toolyard.dataDir);
+  const proxies = await processesWith("PROXY_CREDENTIAL=");
+  const proxy = own.find((pid) => proxies.includes(pid));
+  if (proxy === undefined) throw new Error("There is no process of the proxy.");
+  process.kill(proxy, "SIGKILL");
+  await eventually("the refusal", async () => {
+    const { status, headers } = await ping();
+    return status === 503 && headers.get("content-type") === "application/problem+json";
+  });
+  await eventually("the same answer as before", async () => (await ping()).status === before);
+});
