@@ -112,7 +112,7 @@ function pageOf(body: unknown, { first, offset }: Record<string, unknown>): obje
 }
 
 /** The graph's first error, with REST's names. */
-function errorOf(errors: readonly GraphQLError[], ifMatch: string | undefined): ToolyardError {
+export function errorOf(errors: readonly GraphQLError[], ifMatch?: string): ToolyardError {
   const [first] = errors;
   const { code, problems, retryAfterSeconds, requestId: _requestId, ...extensions } = first?.extensions ?? {};
   const message = first?.message ?? "The graph answered without data.";

@@ -11,7 +11,7 @@ const BYTES_AT_ONCE = 1_048_576;
 /** Git's modes of links and submodules. */
 const NO_FILES = new Set([0o120000, 0o160000]);
 
-interface RepositoryFile {
+export interface RepositoryFile {
   /** From the repository's root. */
   path: string;
   /** Git's id of the content: another one means another content. */

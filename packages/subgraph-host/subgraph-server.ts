@@ -35,8 +35,8 @@ import { readBody } from "@toolyard/service-kit/http/read-body.ts";
 import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
 import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity/tokens.ts";
 
-/** Of the gateway, which has bounded what clients send. */
-const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** Of the gateway, which has bounded what clients send: 25 MiB of a webhook's delivery, in base64. */
+const MAX_BODY_BYTES = 36 * 1024 * 1024;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** For callers who bypass the gateway: enough to log in, and to compose a supergraph. */
 const STRANGERS = { maxBodyBytes: 64 * 1024, maxTokens: 1_000, maxRunning: 16 };

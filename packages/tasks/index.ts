@@ -1,5 +1,5 @@
 export { TASK_KINDS, TASK_STATUSES, type Task, type TaskKind } from "./task.ts";
-export type { RegistrationOptions, TaskHandler, TaskQueue, TaskWorker } from "./task-queue.ts";
+export type { RegistrationOptions, TaskHandler, TaskQueue, TaskRun, TaskWorker } from "./task-queue.ts";
 export type { TaskStore } from "./task-store.ts";
 export { createTaskStore } from "./task-store.sql.ts";
 export { createTaskQueue } from "./task-queue.embedded.ts";

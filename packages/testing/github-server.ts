@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
@@ -154,4 +154,23 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
     },
   };
   return server;
+}
+
+/** A webhook's delivery as GitHub sends it. */
+export function signedDelivery(
+  secret: string,
+  event: string,
+  payload: object,
+): { headers: Record<string, string>; body: string } {
+  const body = JSON.stringify(payload);
+  return {
+    headers: {
+      "content-type": "application/json",
+      "user-agent": "GitHub-Hookshot/044aadd",
+      "x-github-event": event,
+      "x-github-delivery": crypto.randomUUID(),
+      "x-hub-signature-256": `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`,
+    },
+    body,
+  };
 }

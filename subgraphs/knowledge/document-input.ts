@@ -38,6 +38,17 @@ export const uploadDocumentInput = z.object({
   toolId: toolId.transform((value) => value ?? null),
 });
 
+/** SyncedDocumentInput of the graph. */
+export const syncedDocumentInput = z.object({
+  id: z.uuid(),
+  toolId: z.uuid(),
+  uploadedById: z.string().max(64, "is not a user's id").nullable(),
+  title,
+  content,
+  contentType: contentType.transform((value) => typeIn(value)),
+  metadata: metadata.transform((value) => value ?? null),
+});
+
 /** UpdateDocumentInput of the graph: null counts as left out, but for `metadata` and `toolId`, which it removes. */
 export const updateDocumentInput = z.object({
   title: title.nullish(),

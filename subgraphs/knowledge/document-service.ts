@@ -13,7 +13,7 @@ import {
   type PageArguments,
 } from "@toolyard/service-kit";
 import type { ContentTypeResult } from "./content-type.ts";
-import { updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
+import { syncedDocumentInput, updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
 import type { ContentProblem, Document, DocumentStore, Hit } from "./document-store.ts";
 import type { Loaders } from "./loaders.ts";
 import { parseSearchQuery } from "./search-query.ts";
@@ -48,6 +48,12 @@ export interface DocumentService {
   upload(requester: Requester, input: unknown): Promise<Document>;
   update(requester: Requester, id: string, input: unknown): Promise<Document>;
   delete(caller: Caller, id: string): Promise<true>;
+  /**
+   * With `internal:sync-documents`, as is `removeSynced`. Makes the document, or replaces the content of the one with this id. CONFLICT where that one is about another tool now.
+   */
+  storeSynced(caller: Caller, input: unknown): Promise<Document>;
+  /** Leaves a document alone that is about another tool now. */
+  removeSynced(caller: Caller, id: string, toolId: string): Promise<boolean>;
   list(caller: Caller, filter: ListFilter): Promise<Connection<Document>>;
   listOfTool(
     caller: Caller,
@@ -142,6 +148,30 @@ export function createDocumentService(options: {
       await changeable(caller, id, "delete this document");
       if (!(await store.delete(id, caller.subject))) throw notFound("document", id);
       return true;
+    },
+
+    async storeSynced(caller, input) {
+      caller.require("internal:sync-documents");
+      const { content, contentType, ...made } = parseInput(syncedDocumentInput, input);
+      const { id, toolId, metadata } = made;
+      const type = acceptedType(contentType);
+      const uploaded = { content, encoding: "TEXT" } as const;
+      const at = now();
+      const [existing] = await store.findByIds([id]);
+      if (existing && existing.toolId !== toolId)
+        throw new ToolyardError("CONFLICT", `The document ${id} is not about the tool ${toolId} any more.`);
+      const updated = existing
+        ? await store.update(id, { contentType: type, metadata, updatedAt: at }, uploaded, caller.subject)
+        : null;
+      if (updated) return accepted(updated);
+      const document = { ...made, contentType: type, tags: [], createdAt: at, updatedAt: at };
+      return accepted(await store.insert(document, uploaded, caller.subject));
+    },
+
+    async removeSynced(caller, id, toolId) {
+      caller.require("internal:sync-documents");
+      const [document] = await store.findByIds([id]);
+      return document?.toolId === toolId && (await store.delete(id, caller.subject));
     },
 
     async list(caller, { toolId, tag, ...pageArguments }) {

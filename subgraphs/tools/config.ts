@@ -1,11 +1,13 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseEnvironment, type Environment } from "@toolyard/service-kit/process/config.ts";
+import { parseGitHubConfig, type GitHubConfig } from "@toolyard/github";
+import { parseEnvironment, parseTogether, type Environment } from "@toolyard/service-kit/process/config.ts";
 import { z } from "zod";
 
 export interface ToolsConfig {
   /** A folder of templates besides Toolyard's own; null: there is none. */
   templatesDir: string | null;
+  github: GitHubConfig;
 }
 
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -20,6 +22,9 @@ const shape = {
 
 /** Reads the variables of tools. @throws ConfigError */
 export function parseToolsConfig(env: Environment): ToolsConfig {
-  const { TEMPLATES_DIR: templatesDir } = parseEnvironment(shape, env);
-  return { templatesDir: templatesDir === undefined ? null : resolve(templatesDir) };
+  const [{ TEMPLATES_DIR: templatesDir }, github] = parseTogether(
+    () => parseEnvironment(shape, env),
+    () => parseGitHubConfig(env),
+  );
+  return { templatesDir: templatesDir === undefined ? null : resolve(templatesDir), github };
 }

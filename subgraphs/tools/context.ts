@@ -1,4 +1,5 @@
 import type { RequestContext } from "@toolyard/service-kit";
+import type { ConnectionService } from "./github/connection-service.ts";
 import type { Loaders } from "./loaders.ts";
 import type { TemplateReader } from "./templates/template-reader.ts";
 import type { ToolReader } from "./tool-reader.ts";
@@ -9,5 +10,6 @@ export interface Context extends RequestContext {
   reader: ToolReader;
   tools: ToolService;
   templates: TemplateReader;
+  connections: ConnectionService;
   loaders: Loaders;
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
+import { connectionEntities } from "./github/connection-database.ts";
 import type { Tool, ToolVersion } from "./tool-store.ts";
 
 export interface ToolTagRow {
@@ -94,6 +95,7 @@ export const entities = [
   toolTagEntity,
   toolTextEntity,
   toolVersionEntity,
+  ...connectionEntities,
   toolEventSchema.events,
   toolEventSchema.counter,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it

@@ -1,11 +1,16 @@
 import { join } from "node:path";
 import { createEventSubjects } from "@toolyard/events";
+import { createGitHubClient } from "@toolyard/github";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { createSealer, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import type { ToolsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
+import { createConnectionService } from "./github/connection-service.ts";
+import { createSqlConnectionStore } from "./github/connection-store.sql.ts";
+import { createSyncHandler } from "./github/repository-sync.ts";
+import { createSyncedDocuments } from "./github/synced-documents.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
 import { createTemplateFolder } from "./templates/template-folder.ts";
@@ -17,8 +22,11 @@ import { createVersionSecrets } from "./version-content.ts";
 
 /** Of Toolyard itself. */
 const templatesFolder = join(import.meta.dirname, "../../templates");
+/** Syncs with repositories in one process, those that wait for another's end among them. */
+const SYNCS_AT_ONCE = 4;
+const SYNC_TIMEOUT_MS = 1_800_000;
 
-/** Tools, their versions and their launches. */
+/** Tools, their versions and their launches, the repositories that they follow, and the templates that they are made of. */
 export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConfig>): Promise<Subgraph> {
   return openSubgraph({ name: "tools", folder: import.meta.dirname }, options, async (host) => {
     const { config, logger, graph } = options;
@@ -44,20 +52,46 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     const folders = [...(config.templatesDir === null ? [] : [config.templatesDir]), templatesFolder];
     const catalogues = folders.map((folder) => createTemplateFolder({ folder, logger }));
     const tools = createToolService({ store, secrets, schemas, graph, logger, now });
+    const tasks = await host.tasks();
+    const connectionStore = createSqlConnectionStore(database);
+    const connections = createConnectionService({
+      store: connectionStore,
+      tools,
+      toolStore: store,
+      tasks,
+      webhookSecret: config.github.webhookSecret,
+      logger,
+      now,
+    });
 
     return {
       resolvers: createResolvers({ tail, eventTools }),
       createContext({ caller, requestId, warn }: RequestContext): Context {
-        const loaders = createLoaders(store);
+        const loaders = createLoaders(store, connectionStore);
         return {
           caller,
           requestId,
           warn,
           loaders,
           tools,
+          connections,
           templates: createTemplateReader({ catalogues }),
           reader: createToolReader({ store, loaders }),
         };
+      },
+      tasks: {
+        REPOSITORY_SYNC: {
+          handler: createSyncHandler({
+            store: connectionStore,
+            tools,
+            documents: createSyncedDocuments({ store: connectionStore, graph }),
+            github: createGitHubClient({ config: config.github, now }),
+            tasks,
+            now,
+          }),
+          concurrency: SYNCS_AT_ONCE,
+          timeoutMs: SYNC_TIMEOUT_MS,
+        },
       },
       async gauges() {
         const { ever, current } = await store.count();

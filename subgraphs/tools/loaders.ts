@@ -6,6 +6,8 @@ import {
   type LoaderByArguments,
   type PageLoader,
 } from "@toolyard/service-kit";
+import type { GitHubConnection } from "./github/connection.ts";
+import type { ConnectionStore } from "./github/connection-store.ts";
 import { closeSlugs } from "./tool-reference.ts";
 import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
 
@@ -17,11 +19,14 @@ export interface Loaders {
   /** Of a tool. */
   versionByNumber: LoaderByArguments<{ number: number }, ToolVersion | null>;
   versions: PageLoader<object, ToolVersion>;
+  connectionById: Loader<string, GitHubConnection | null>;
+  /** What a tool follows. */
+  connectionOfTool: Loader<string, GitHubConnection | null>;
   /** Slugs close to a reference that names no tool. */
   closeSlugs: Loader<string, string[]>;
 }
 
-export function createLoaders(store: ToolStore): Loaders {
+export function createLoaders(store: ToolStore, connections: Pick<ConnectionStore, "findByIds" | "ofTools">): Loaders {
   return {
     toolById: createLoader(async (ids) => inOrder(ids, await store.findByIds(ids), (tool) => tool.id)),
     toolBySlug: createLoader(async (slugs) => inOrder(slugs, await store.findBySlugs(slugs), (tool) => tool.slug)),
@@ -33,6 +38,8 @@ export function createLoaders(store: ToolStore): Loaders {
       pages: (toolIds, _filter, page) => store.versionPages(toolIds, page),
       counts: (toolIds) => store.versionCounts(toolIds),
     }),
+    connectionById: createLoader(async (ids) => inOrder(ids, await connections.findByIds(ids), ({ id }) => id)),
+    connectionOfTool: createLoader(async (ids) => inOrder(ids, await connections.ofTools(ids), ({ toolId }) => toolId)),
     closeSlugs: createLoader((references) => Promise.all(references.map((reference) => closeSlugs(store, reference)))),
   };
 }

@@ -1,7 +1,6 @@
-import { DateTimeScalar, JsonScalar, notFound, notInThisVersion, type Caller } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar, notFound } from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import { launchTypeOf, showLaunch } from "@toolyard/launch";
-import type { Context } from "./context.ts";
 import type { Resolvers } from "./generated/types.ts";
 import type { ToolEventPayload } from "./tool-store.sql.ts";
 import type { ToolChange } from "./tool-service.ts";
@@ -21,7 +20,7 @@ export function createResolvers(options: {
       tools: (_parent, filter, { reader, caller }) => reader.list(caller, filter),
       template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
       templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
-      githubConnection: (_parent, _args, { caller }) => nothing(caller),
+      githubConnection: (_parent, { id }, { reader, caller }) => reader.connection(caller, id),
       sealedLaunch: (_parent, { toolId, versionNumber }, { reader, caller }) =>
         reader.sealedLaunch(caller, toolId, versionNumber ?? null),
     },
@@ -39,13 +38,11 @@ export function createResolvers(options: {
         if (!template) throw notFound("template", templateId);
         return tools.createFromTemplate(context, template, input);
       },
-      connectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
-      syncRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
-      disconnectRepository: (_parent, _args, { caller }) => unsupportedFor(caller, "GitHub connections"),
-      receiveGitHubEvent: (_parent, _args, { caller }) => {
-        caller.require("internal:github-event");
-        throw notInThisVersion("GitHub webhooks");
-      },
+      connectRepository: (_parent, { input }, { connections, caller }) => connections.connect(caller, input),
+      syncRepository: (_parent, { connectionId }, { connections, caller }) => connections.sync(caller, connectionId),
+      disconnectRepository: (_parent, { connectionId }, { connections, caller }) =>
+        connections.disconnect(caller, connectionId),
+      receiveGitHubEvent: (_parent, { input }, { connections, caller }) => connections.receive(caller, input),
     },
 
     Subscription: {
@@ -86,7 +83,7 @@ export function createResolvers(options: {
       currentVersion: (tool, _args, { reader, caller }) => reader.currentVersion(caller, tool),
       version: (tool, { number }, { reader, caller }) => reader.version(caller, tool, number),
       versions: (tool, page, { reader, caller }) => reader.versions(caller, tool, page),
-      connection: () => null,
+      connection: ({ id }, _args, { reader, caller }) => reader.connectionOfTool(caller, id),
     },
 
     ToolVersion: {
@@ -111,20 +108,13 @@ export function createResolvers(options: {
       launch: ({ launch }) => showLaunch(launch, { showValues: true }),
       author: ({ authorId }) => stub(authorId),
     },
-    GitHubConnection: { __resolveReference: (_reference, { caller }) => nothing(caller) },
+    GitHubConnection: {
+      __resolveReference: ({ id }, { reader, caller }) => reader.connection(caller, id),
+      tool: ({ toolId }, _args, { reader, caller }) => reader.byKey(caller, { id: toolId }),
+    },
   };
 }
 
 function stub(id: string | null): { id: string } | null {
   return id === null ? null : { id };
-}
-
-function nothing(caller: Caller): null {
-  caller.require("tool:read");
-  return null;
-}
-
-function unsupportedFor(caller: Context["caller"], what: string): never {
-  caller.require("tool:write");
-  throw notInThisVersion(what);
 }

@@ -10,6 +10,7 @@ import {
   type Connection,
   type PageArguments,
 } from "@toolyard/service-kit";
+import type { GitHubConnection } from "./github/connection.ts";
 import type { Loaders } from "./loaders.ts";
 import { searchWords } from "./search-words.ts";
 import { findTool, noSuchTool } from "./tool-reference.ts";
@@ -41,6 +42,8 @@ export interface ToolReader {
   version(caller: Caller, tool: Tool, number: number): Promise<ToolVersion | null>;
   versionById(caller: Caller, id: string): Promise<ToolVersion | null>;
   versions(caller: Caller, tool: Tool, page: PageArguments): Promise<Connection<ToolVersion>>;
+  connection(caller: Caller, id: string): Promise<GitHubConnection | null>;
+  connectionOfTool(caller: Caller, toolId: string): Promise<GitHubConnection | null>;
   /** The launch as this caller may see it: values only of own tools, secrets never. */
   launch(caller: Caller, version: ToolVersion): Promise<ShownStoredLaunch>;
   /**
@@ -114,6 +117,14 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
       caller.require("tool:read");
       const page = parsePage(pageArguments, "number");
       return toConnection(loaders.versions(tool.id, {}, page), page, (version) => String(version.number));
+    },
+    async connection(caller, id) {
+      caller.require("tool:read");
+      return loaders.connectionById.load(id);
+    },
+    async connectionOfTool(caller, toolId) {
+      caller.require("tool:read");
+      return loaders.connectionOfTool.load(toolId);
     },
     async launch(caller, version) {
       caller.require("tool:read");

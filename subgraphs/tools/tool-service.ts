@@ -12,6 +12,7 @@ import {
 } from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import {
+  mapSecrets,
   mapVariables,
   variablesOf,
   withEscapes,
@@ -27,6 +28,7 @@ import { bakedLaunch } from "./templates/baked-launch.ts";
 import type { Template } from "./templates/template.ts";
 import { createToolInput, fromTemplateInput, updateToolInput } from "./tool-input.ts";
 import type { Tool, ToolChangeKind, ToolStore, ToolVersion, VersionSource } from "./tool-store.ts";
+import { MANIFEST_NAME, type Manifest } from "./github/manifest.ts";
 import { runsTheSame, sameJson, summarizeChange, type VersionContent, type VersionSecrets } from "./version-content.ts";
 
 /** Each failed attempt means that somebody else's change went through; this many in a row is not chance. */
@@ -72,6 +74,23 @@ export interface ToolService {
   ): Promise<Tool>;
   /** Idempotent. */
   restore(caller: Caller, reference: string): Promise<Tool>;
+  /** The tool, where the caller may change it. `action` completes "You may not …". */
+  changeable(caller: Caller, reference: string, action: string): Promise<Tool>;
+  /**
+   * Brings the tool in line with a repository's manifest, by a new version where that changes something. Where the last manifest is the same, the
+   * tool stays as it is. Warnings say what was changed by hand since. Answers the
+   * tool, and whether it has a new version.
+   */
+  adopt(
+    caller: Caller,
+    toolId: string,
+    read: {
+      manifest: Manifest;
+      commitSha: string;
+      /** Of the last manifest: the version that was in line with it, and whether it is this one. */
+      last: { isSame: boolean; versionId: string } | null;
+    },
+  ): Promise<{ tool: Tool; isNew: boolean; warnings: string[] }>;
 }
 
 /** The caller, and how to tell them something besides the data. */
@@ -127,7 +146,7 @@ export function createToolService(options: {
       }
       const current = await versionWithId(tool.currentVersionId);
       const before = contentOf(current);
-      const { content, changeSummary, source } = await change(tool, before, current);
+      const { content, changeSummary, source, commitSha = null } = await change(tool, before, current);
       if (sameJson(before, content)) return tool;
       const version = makeVersion({
         toolId: tool.id,
@@ -137,6 +156,7 @@ export function createToolService(options: {
         digest: runsTheSame(before, content) ? current.digest : secrets.digest(content),
         changeSummary: changeSummary ?? summarizeChange(before, content),
         source,
+        commitSha,
         createdById: caller.userId,
       });
       if ((await store.commit(version, current.id)) !== "committed") continue;
@@ -158,11 +178,12 @@ export function createToolService(options: {
     digest: string;
     changeSummary: string;
     source: VersionSource;
+    commitSha?: string | null;
     createdById: string | null;
   }): ToolVersion {
-    const { content, ...rest } = parts;
+    const { content, commitSha = null, ...rest } = parts;
     const id = newId();
-    return { ...rest, ...content, id, launch: secrets.seal(content.launch, id), commitSha: null, createdAt: now() };
+    return { ...rest, ...content, id, launch: secrets.seal(content.launch, id), commitSha, createdAt: now() };
   }
 
   async function setDeleted(
@@ -335,7 +356,63 @@ export function createToolService(options: {
       note(tool, caller, "a tool was restored");
       return tool;
     },
+    changeable,
+
+    async adopt(caller, toolId, { manifest, commitSha, last }) {
+      const configSchema =
+        manifest.configSchema == null ? null : await checkConfigSchema(manifest.configSchema, caller);
+      const warnings: string[] = [];
+      let before = 0;
+      const tool = await commit(caller, toolId, "sync this tool", async ({ currentNumber }, current) => {
+        const synced = last && contentOf(await versionWithId(last.versionId));
+        const byHand = synced && changeOfGiven(manifest, synced, current);
+        before = currentNumber;
+        warnings.splice(0);
+        if (byHand !== null) warnings.push(changedByHand(byHand, currentNumber, last?.isSame === true));
+        const source = "GITHUB";
+        if (last?.isSame === true) return { content: current, changeSummary: null, source };
+        const content: VersionContent = {
+          name: manifest.name ?? current.name,
+          description: manifest.description ?? current.description,
+          tags: current.tags,
+          launch: manifest.launch ? withSecrets(manifest.launch, current.launch) : current.launch,
+          configSchema: manifest.configSchema === undefined ? current.configSchema : configSchema,
+        };
+        refuseSecretArguments(content);
+        const changeSummary = `${summarizeChange(current, content).slice(0, 480)} (${commitSha.slice(0, 7)})`;
+        return { content, changeSummary, source, commitSha };
+      }).catch((error: unknown) => {
+        throw ofManifest(error);
+      });
+      return { tool, isNew: tool.currentNumber > before, warnings };
+    },
   };
+}
+
+/** What differs in the fields that a manifest gives, but for the values of secrets, which it cannot; null for nothing. */
+function changeOfGiven(manifest: Manifest, one: VersionContent, other: VersionContent): string | null {
+  const [before, after] = [one, other].map((content): VersionContent => ({
+    name: manifest.name == null ? "" : content.name,
+    description: manifest.description == null ? "" : content.description,
+    tags: [],
+    launch: mapSecrets(manifest.launch ? content.launch : other.launch, () => ""),
+    configSchema: manifest.configSchema === undefined ? null : content.configSchema,
+  }));
+  return before === undefined || after === undefined || sameJson(before, after) ? null : summarizeChange(before, after);
+}
+
+/** A warning of what a sync left or replaced. `change` as in "Changed name". */
+function changedByHand(change: string, version: number, stays: boolean): string {
+  return stays
+    ? `${change} by hand, up to version ${version}: that stays so until ${MANIFEST_NAME} changes.`
+    : `${MANIFEST_NAME} changed, so it replaced what was changed by hand up to version ${version}, which revertTool brings back.`;
+}
+
+/** An error about the input of `updateTool`, in terms of the file. */
+function ofManifest(error: unknown): unknown {
+  if (!(error instanceof ToolyardError) || error.code !== "BAD_USER_INPUT") return error;
+  const problems = (error.extensions["problems"] ?? []) as { path: string; message: string }[]; // as badInput makes them
+  return badInput(problems.map(({ path, message }) => ({ path: path.replace(/^input/, MANIFEST_NAME), message })));
 }
 
 interface Change {
@@ -343,6 +420,7 @@ interface Change {
   /** Null: made from the changes. */
   changeSummary: string | null;
   source: VersionSource;
+  commitSha?: string;
 }
 
 /** @throws ToolyardError CONFLICT */

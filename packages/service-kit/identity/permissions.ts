@@ -71,6 +71,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:sealed-launch",
   "internal:stop-deployments",
   "internal:github-event",
+  "internal:sync-documents",
   "internal:metrics",
   "internal:passage",
 ] as const;

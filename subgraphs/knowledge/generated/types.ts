@@ -153,6 +153,24 @@ export type ContentEncoding =
   /** In base64 (RFC 4648), of UTF-8. */
   | 'BASE64';
 
+/** A file of the repository that a tool follows. */
+export type SyncedDocumentInput = {
+  /** The id that the sync keeps for the file; one that no document has makes it. */
+  id: Scalars['ID']['input'];
+  /** The tool's id. */
+  toolId: Scalars['ID']['input'];
+  /** Whose a new document is. */
+  uploadedById?: InputMaybe<Scalars['ID']['input']>;
+  /** 1 to 200 characters; those of a document that is there stay. */
+  title: Scalars['String']['input'];
+  /** At most 5 MiB; UTF-8. */
+  content: Scalars['String']['input'];
+  /** A media type, as in `Document.contentType`. */
+  contentType: Scalars['String']['input'];
+  /** Where the file is. */
+  metadata?: InputMaybe<Scalars['JSON']['input']>;
+};
+
 /** Fields left out stay as they are; `metadata` and `toolId` are removed by null. */
 export type UpdateDocumentInput = {
   /** 1 to 200 characters. */
@@ -214,6 +232,10 @@ export type Mutation = {
   updateDocument: Document;
   /** Removes a document for good. NOT_FOUND when there is none. */
   deleteDocument: Scalars['Boolean']['output'];
+  /** Keeps a file of a repository as a document about the tool, by its id: made, or given the file's content. */
+  storeSyncedDocument: Document;
+  /** Removes a document that a sync stored. Idempotent. */
+  removeSyncedDocument: Scalars['Boolean']['output'];
 };
 
 
@@ -230,6 +252,17 @@ export type MutationUpdateDocumentArgs = {
 
 export type MutationDeleteDocumentArgs = {
   id: Scalars['ID']['input'];
+};
+
+
+export type MutationStoreSyncedDocumentArgs = {
+  input: SyncedDocumentInput;
+};
+
+
+export type MutationRemoveSyncedDocumentArgs = {
+  id: Scalars['ID']['input'];
+  toolId: Scalars['ID']['input'];
 };
 
 
@@ -346,6 +379,7 @@ export type ResolversTypes = {
   SearchHitEdge: ResolverTypeWrapper<Omit<SearchHitEdge, 'node'> & { node: ResolversTypes['SearchHit'] }>;
   UploadDocumentInput: UploadDocumentInput;
   ContentEncoding: ContentEncoding;
+  SyncedDocumentInput: SyncedDocumentInput;
   UpdateDocumentInput: UpdateDocumentInput;
   Query: ResolverTypeWrapper<Record<PropertyKey, never>>;
   Mutation: ResolverTypeWrapper<Record<PropertyKey, never>>;
@@ -370,6 +404,7 @@ export type ResolversParentTypes = {
   SearchHitConnection: Connection<ResolversTypes["SearchHit"]>;
   SearchHitEdge: Omit<SearchHitEdge, 'node'> & { node: ResolversParentTypes['SearchHit'] };
   UploadDocumentInput: UploadDocumentInput;
+  SyncedDocumentInput: SyncedDocumentInput;
   UpdateDocumentInput: UpdateDocumentInput;
   Query: Record<PropertyKey, never>;
   Mutation: Record<PropertyKey, never>;
@@ -475,6 +510,8 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   uploadDocument?: Resolver<ResolversTypes['Document'], ParentType, ContextType, RequireFields<MutationUploadDocumentArgs, 'input'>>;
   updateDocument?: Resolver<ResolversTypes['Document'], ParentType, ContextType, RequireFields<MutationUpdateDocumentArgs, 'id' | 'input'>>;
   deleteDocument?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationDeleteDocumentArgs, 'id'>>;
+  storeSyncedDocument?: Resolver<ResolversTypes['Document'], ParentType, ContextType, RequireFields<MutationStoreSyncedDocumentArgs, 'input'>>;
+  removeSyncedDocument?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationRemoveSyncedDocumentArgs, 'id' | 'toolId'>>;
 };
 
 type PartialResolvers<ContextType = Context> = {

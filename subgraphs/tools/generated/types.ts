@@ -4,6 +4,7 @@ import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-res
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { Tool as ToolRecord, ToolVersion as ToolVersionRecord } from '../tool-store.ts';
 import type { Template as TemplateRecord } from '../templates/template.ts';
+import type { GitHubConnection as ConnectionRecord } from '../github/connection.ts';
 import type { ShownStdioLaunch, ShownHttpLaunch, ShownImageLaunch, ShownRemoteLaunch } from '@toolyard/launch/stored-launch.ts';
 import type { ToolChange as ToolChangeRecord } from '../tool-service.ts';
 import type { Context } from '../context.ts';
@@ -959,7 +960,7 @@ export type ResolversTypes = {
   VersionSource: VersionSource;
   Template: ResolverTypeWrapper<TemplateRecord>;
   TemplateSource: TemplateSource;
-  GitHubConnection: ResolverTypeWrapper<Omit<GitHubConnection, 'tool'> & { tool?: Maybe<ResolversTypes['Tool']> }>;
+  GitHubConnection: ResolverTypeWrapper<ConnectionRecord>;
   ConnectionStatus: ConnectionStatus;
   ToolChange: ResolverTypeWrapper<ToolChangeRecord>;
   ToolChangeKind: ToolChangeKind;
@@ -1013,7 +1014,7 @@ export type ResolversParentTypes = {
   Tool: ToolRecord;
   ToolVersion: ToolVersionRecord;
   Template: TemplateRecord;
-  GitHubConnection: Omit<GitHubConnection, 'tool'> & { tool?: Maybe<ResolversParentTypes['Tool']> } | FederationReferenceTypes['GitHubConnection'];
+  GitHubConnection: ConnectionRecord;
   ToolChange: ToolChangeRecord;
   SealedLaunch: SealedLaunch;
   ToolConnection: Connection<ResolversTypes["Tool"]>;

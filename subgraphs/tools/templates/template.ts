@@ -18,7 +18,7 @@ export interface Template {
   authorId: string | null;
 }
 
-export type TemplateSource = "CATALOGUE";
+type TemplateSource = "CATALOGUE";
 
 /** A place that templates come from. */
 export interface TemplateCatalogue {

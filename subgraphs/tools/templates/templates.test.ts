@@ -51,7 +51,7 @@ beforeAll(async () => {
   // Instead of Toolyard's.
   await writeFile(join(folder, "memory.yaml"), OWN.replace("Own", "My memory"));
   await writeFile(join(folder, "wrong.yaml"), "name: [");
-  fixture = await createToolsFixture({ templatesDir: folder });
+  fixture = await createToolsFixture({ env: { TEMPLATES_DIR: folder } });
 });
 afterAll(async () => {
   await fixture[Symbol.asyncDispose]();
@@ -242,7 +242,7 @@ describe("a tool made of a template", () => {
   test("follows a template that has changed", async () => {
     const directory = await mkdtemp(join(tmpdir(), "toolyard-templates-"));
     await writeFile(join(directory, "moving.yaml"), OWN);
-    await using mine = await createToolsFixture({ templatesDir: directory });
+    await using mine = await createToolsFixture({ env: { TEMPLATES_DIR: directory } });
     const reused = async () =>
       (
         await dataOf<{ createToolFromTemplate: Made }>(

@@ -9,6 +9,7 @@ import { serveSubgraph } from "@toolyard/subgraph-host/subgraph-server.ts";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
+import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { entities, migrationsFolder, toolEventSchema } from "@toolyard/subgraph-tools/database.ts";
 import { now, type Clock } from "./messages.ts";
 
@@ -16,7 +17,7 @@ const [, , dataDir = "", secretKey = ""] = process.argv;
 const bus = createInProcessBus();
 const logger = createLogger({ level: "error", name: "tools" });
 const subgraph = await createToolsSubgraph({
-  config: { templatesDir: null },
+  config: parseToolsConfig({}),
   logger,
   stores: createSqliteStores({ dataDir, bus, logger }),
   graph: createDeferredGraphClient(),
