@@ -9,7 +9,7 @@ import { buildSchema } from "graphql";
 import { findMisnamedConstants } from "./constant-names.ts";
 import { findMisplacedDependencies } from "./dependencies.ts";
 import { findForbiddenImports, sourcesOf } from "./import-directions.ts";
-import { findSchemaDifferences } from "./store-schemas.ts";
+import { findSchemaDifferences, readStores } from "./store-schemas.ts";
 import { findUndescribed } from "./undescribed.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -55,11 +55,16 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
   {
     name: "migrations",
     run: async () => {
+      const oneWay = (await readStores(root)).flatMap(({ name, migrations }) =>
+        migrations.filter(({ undo }) => undo === null).map((migration) => `- ${name}: ${migration.name}.down.sql`),
+      );
+      if (oneWay.length > 0)
+        return ["These migrations have no way back: write the statements that undo them.", ...oneWay].join("\n");
       const found = await findSchemaDifferences(root);
       if (found.length === 0) return null;
       const stores = found.map(({ module, statements }) => `- ${module}:\n    ${statements.join("\n    ")}`);
       return [
-        "Entities differ from the migrations. Write one with `npm run generate-migration -- NAME`, as in add-tags:",
+        "Entities differ from the migrations. Write one with `npm run migrate -- create NAME`, as in add-tags:",
         ...stores,
       ].join("\n");
     },

@@ -13,9 +13,7 @@ const RUN_ONLY = new Set(["node"]);
 /** Files that run on a developer's machine only. */
 const isForDevelopment = (path: string) =>
   isTest(path) ||
-  /^(packages\/testing|scripts\/(check|dependencies|generate|generate-migration|import-directions|store-schemas|undescribed)\.ts)/.test(
-    path,
-  ) ||
+  /^(packages\/testing|scripts\/(check|dependencies|generate|import-directions|undescribed)\.ts)/.test(path) ||
   (!path.includes("/") && path.endsWith(".config.ts"));
 
 /** A sentence for each devDependency that production uses, and for each dependency that only development uses. */

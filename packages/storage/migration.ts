@@ -1,29 +1,41 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { MigrationInterface, QueryRunner } from "typeorm";
 
-/** SQL statements that take the schema from one state to the next. Never changed once released. */
+/** SQL statements that take the schema from one state to the next, and back. Never changed once released. */
 export interface Migration {
   /** `0001-initial`: number and name, as the file's. */
   name: string;
   statements: string[];
+  /** Those that lead back to the state before; null: there is no way back. */
+  undo?: string[] | null;
 }
 
 /**
- * The migrations of a folder: files `NNNN-name.sql`, statements separated by a line `--`. Made by
- * `npm run generate-migration`, which compares the entities with the schema that the migrations so far make.
+ * The migrations of a folder: files `NNNN-name.sql` and, for the way back, `NNNN-name.down.sql`; statements separated by a line `--`. Made by
+ * `npm run migrate -- create`, which compares the entities with the schema that the migrations so far make.
  */
 export function readMigrations(folder: string): Migration[] {
   return readdirSync(folder)
     .filter((file) => /^\d{4}-[a-z0-9-]+\.sql$/.test(file))
     .toSorted()
-    .map((file) => ({
-      name: file.slice(0, -".sql".length),
-      statements: readFileSync(join(folder, file), "utf8")
-        .split(/^--\n/m)
-        .map((statement) => statement.trim())
-        .filter((statement) => statement !== ""),
-    }));
+    .map((file) => {
+      const name = file.slice(0, -".sql".length);
+      const down = join(folder, `${name}.down.sql`);
+      return {
+        name,
+        statements: readStatements(join(folder, file)),
+        undo: existsSync(down) ? readStatements(down) : null,
+      };
+    });
+}
+
+/** Those of them that are more than comments. */
+function readStatements(file: string): string[] {
+  return readFileSync(file, "utf8")
+    .split(/^--\n/m)
+    .map((statement) => statement.trim())
+    .filter((statement) => statement.replaceAll(/^--.*$/gm, "").trim() !== "");
 }
 
 /** The file's name of a migration that `createMigrations` named. */
@@ -33,15 +45,15 @@ export function nameOfMigration(name: string): string {
 
 /** In TypeORM's form: classes whose name ends in a timestamp, here the migration's number. */
 export function createMigrations(migrations: Migration[]): (new () => MigrationInterface)[] {
-  return migrations.map(({ name, statements }) => {
+  return migrations.map(({ name, statements, undo }) => {
     const number = name.slice(0, 4).padStart(13, "0");
     return class implements MigrationInterface {
       name = `${name.slice(5)}${number}`;
       async up(runner: QueryRunner): Promise<void> {
         for (const statement of statements) await runner.query(statement);
       }
-      async down(): Promise<void> {
-        throw new Error("Migrations only go forward: restore a backup instead.");
+      async down(runner: QueryRunner): Promise<void> {
+        for (const statement of undo ?? []) await runner.query(statement);
       }
     };
   });

@@ -63,14 +63,15 @@ test(
     expect(code).toBe(1);
     expect(text).toMatch(/descriptions FAILED[^]*- Tool\.homepage\n/);
     expect(text).toMatch(/types FAILED\nWithout a resolver in resolvers\.ts.*: .*homepage/);
-    expect(text).toMatch(/npm run generate-migration -- NAME[^]*subgraphs\/tools\/database\.ts[^]*"website"/);
+    expect(text).toMatch(/npm run migrate -- create NAME[^]*subgraphs\/tools\/database\.ts[^]*"website"/);
 
-    expect(await npm("generate-migration")).toMatchObject({ code: 2 });
-    expect(await npm("generate-migration", "--", "Add Website")).toMatchObject({ code: 2 });
-    const written = await npm("generate-migration", "--", "add-website");
+    expect(await npm("migrate")).toMatchObject({ code: 2 });
+    expect(await npm("migrate", "--", "create", "Add Website")).toMatchObject({ code: 2 });
+    const written = await npm("migrate", "--", "create", "add-website");
     const file = /subgraphs\/tools\/migrations\/\d{4}-add-website\.sql/.exec(written.text)?.[0];
     expect(await readFile(join(copy, file ?? ""), "utf8")).toContain('"website" varchar');
-    const again = await npm("generate-migration", "--", "again");
+    expect(await readFile(join(copy, file?.replace(".sql", ".down.sql") ?? ""), "utf8")).toContain("temporary_tools");
+    const again = await npm("migrate", "--", "create", "again");
     expect(again).toMatchObject({ code: 0, text: expect.stringContaining("nothing to write") });
     expect((await npm("check")).text).toContain("migrations ok");
   },

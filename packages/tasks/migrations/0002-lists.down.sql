@@ -1,0 +1,5 @@
+DROP INDEX "IDX_ba5fcee95f2edb7a4da2ee8ebf"
+--
+DROP INDEX "IDX_5e3f55cf8fdc3e6f70fa2ccb46"
+--
+DROP INDEX "IDX_8d05f330d0ace62851a6fa8b6a"

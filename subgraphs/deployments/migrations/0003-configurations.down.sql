@@ -1,0 +1,1 @@
+-- Nothing: the configurations that it hid do not come back.

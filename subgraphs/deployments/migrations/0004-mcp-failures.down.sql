@@ -1,0 +1,3 @@
+ALTER TABLE "usage_buckets" DROP COLUMN "mcpFailures"
+--
+ALTER TABLE "usage_records" DROP COLUMN "mcpFailure"

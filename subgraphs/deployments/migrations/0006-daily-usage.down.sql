@@ -1,0 +1,1 @@
+DELETE FROM "usage_buckets" WHERE "resolutionMs" = 86400000

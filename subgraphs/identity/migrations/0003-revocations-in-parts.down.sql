@@ -1,0 +1,7 @@
+DROP INDEX "IDX_d53698aa1c069922d23131d1d8"
+--
+DROP INDEX "IDX_fce8f1327b4703c63f34bb3586"
+--
+CREATE INDEX "IDX_fecb5973ea7fc35f94d4637817" ON "api_keys" ("ownerId")
+--
+CREATE INDEX "IDX_57de40bc620f456c7311aa3a1e" ON "sessions" ("userId")
