@@ -16,11 +16,13 @@ const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stopping.abort(new Error("It was interrupted.")));
 try {
-  const { names, leftOut } = await backUp(dataDir, target, stopping.signal);
-  process.stdout.write(`${resolve(target)} has a backup of ${resolve(dataDir)}: ${names.join(", ")}.\n`);
-  for (const sentence of leftOut) process.stdout.write(`${sentence}\n`);
+  const say = (line: string) => void process.stdout.write(`${line}\n`);
+  const { names, leftOut, completeTo } = await backUp(dataDir, target, stopping.signal, say);
+  say(`${resolve(target)} has a backup of ${resolve(dataDir)}: ${names.join(", ")}.`);
+  say(`Every write that was acknowledged before ${completeTo} is in it.`);
+  for (const sentence of leftOut) say(sentence);
   if (!names.includes("secret-key"))
-    process.stdout.write("SECRET_KEY is not in it: keep it elsewhere: sealed values open only with it.\n");
+    say("SECRET_KEY is not in it: keep it elsewhere: sealed values open only with it.");
 } catch (error) {
   process.stderr.write(`No backup was made. ${messageOf(error)}\n`);
   process.exit(1);

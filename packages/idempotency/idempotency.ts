@@ -171,8 +171,8 @@ export function createIdempotency(options: {
   };
 }
 
-const fingerprintPlace = (id: string) => `idempotency-fingerprint:${id}`;
-const answerPlace = (id: string) => `idempotency-answer:${id}`;
+const fingerprintPlace = (id: string) => `idempotency_keys.fingerprint:${id}`;
+const answerPlace = (id: string) => `idempotency_keys.answer:${id}`;
 
 function digest(parts: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("base64url");

@@ -4,7 +4,10 @@ import { deriveKey, keyId } from "./keys.ts";
 
 /** Seals values at rest: AES-256-GCM, `sealed:v1:<kid>:<base64url of nonce, tag, ciphertext>`. */
 export interface Sealer {
-  /** `context` is bound as additional data: a sealed value moved elsewhere does not open. */
+  /**
+   * `context` is bound as additional data: a sealed value moved elsewhere does not open. In a database it is an id in the value's row, or
+   * `table.column:id`, where a rotation of the keys looks for it (`packages/storage/reseal.ts`).
+   */
   seal(plain: string, context: string): string;
   /** @throws ToolyardError INTERNAL_SERVER_ERROR when the key, the context or the value is not the one it was sealed with. */
   open(sealed: string, context: string): string;

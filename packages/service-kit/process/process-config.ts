@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { readSecretKey } from "../identity/secret-key.ts";
+import { readSecretKeys } from "../identity/secret-key.ts";
 import {
   baseUrl,
   flag,
@@ -116,5 +116,6 @@ const keyVariables = { SECRET_KEY: secretKey.optional(), SECRET_KEY_PREVIOUS: li
  */
 export function parseSecretKeys(env: Environment): (dataDir: string) => Promise<readonly [string, ...string[]]> {
   const { SECRET_KEY: given, SECRET_KEY_PREVIOUS: previous } = parseEnvironment(keyVariables, env);
-  return async (dataDir) => [given ?? (await readSecretKey(dataDir)), ...previous];
+  return async (dataDir) =>
+    given === undefined ? [...(await readSecretKeys(dataDir)), ...previous] : [given, ...previous];
 }

@@ -1,0 +1,69 @@
+/** `npm run restore -- BACKUP`: DATA_DIR of a backup that is verified first. docs/backup.md says more. */
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { messageOf, preconditionFailed } from "@toolyard/service-kit";
+import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
+import { readSecretKeys } from "@toolyard/service-kit/identity/secret-key.ts";
+import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { resealAll } from "@toolyard/storage/reseal.ts";
+import { restore } from "@toolyard/storage/restore.ts";
+
+const USAGE = `Usage: npm run restore -- BACKUP
+
+Verifies the backup by its manifest and makes DATA_DIR of it, which must not be there yet, or be empty.
+With another SECRET_KEY than the backup's, values are sealed with that: SECRET_KEY_PREVIOUS is the backup's then,
+unless the backup has it.
+`;
+
+const [backup, ...others] = process.argv.slice(2);
+if (backup === undefined || backup.startsWith("-") || others.length > 0) {
+  process.stderr.write(USAGE);
+  process.exit(2);
+}
+const dataDir = resolve(process.env["DATA_DIR"] || "./data");
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+const stopping = new AbortController();
+const { signal } = stopping;
+for (const name of ["SIGINT", "SIGTERM"] as const)
+  process.on(name, () => stopping.abort(new Error("It was interrupted.")));
+try {
+  const readKeys = parseSecretKeys(process.env);
+  const ownKey = process.env["SECRET_KEY"] || undefined;
+  const hasKey = existsSync(join(backup, "secret-key"));
+  if (ownKey === undefined && !hasKey && existsSync(backup))
+    throw preconditionFailed(
+      "secret-key",
+      `${backup} has no key: say by SECRET_KEY with which one its values are sealed.`,
+    );
+  const { completeTo, names } = await restore({
+    backup,
+    dataDir,
+    leaveOut: new Set(ownKey === undefined ? [] : ["secret-key", "secret-key.previous"]),
+    async prepare(folder) {
+      const [secretKey, ...previous] = await readKeys(folder);
+      const kept = ownKey !== undefined && hasKey ? await readSecretKeys(resolve(backup)) : [];
+      const resealer = createResealer({ secretKey, previousSecretKeys: [...previous, ...kept] });
+      const files = (await readdir(folder))
+        .filter((name) => name.endsWith(".sqlite"))
+        .map((name) => join(folder, name));
+      const { opened, resealed, unopened } = await resealAll(files, resealer, { signal, say: () => undefined });
+      const where = `Sealed values in ${unopened.join(", ")} open with none of the keys`;
+      if (unopened.length > 0 && opened === 0)
+        throw preconditionFailed(
+          "secret-key",
+          `${where}: give SECRET_KEY_PREVIOUS the one that they were sealed with.`,
+        );
+      if (unopened.length > 0) say(`${where}, or only look sealed.`);
+      say(`${opened} sealed values open.`);
+      if (resealed > 0) say(`${resealed} values are sealed with SECRET_KEY now.`);
+    },
+    signal,
+    say,
+  });
+  say(`${dataDir} is restored: ${names.join(", ")}.`);
+  say(`Every write that was acknowledged before ${completeTo} is in it.`);
+} catch (error) {
+  process.stderr.write(`Nothing was restored. ${messageOf(error)}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,59 @@
+/** `npm run rotate-secrets`: another SECRET_KEY, and all that is sealed with it. docs/operating.md says what else changes. */
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { messageOf, preconditionFailed } from "@toolyard/service-kit";
+import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
+import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
+import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { lockFolder } from "@toolyard/storage";
+import { refuseOpened } from "@toolyard/storage/migrate.ts";
+import { resealAll } from "@toolyard/storage/reseal.ts";
+
+const USAGE = `Usage: npm run rotate-secrets
+
+Where DATA_DIR keeps the key, makes a new one and seals everything with it. Where SECRET_KEY is set, seals with that
+everything that SECRET_KEY_PREVIOUS has sealed. Toolyard is to be stopped. Killed or interrupted, it goes on when it is
+run again; Toolyard starts meanwhile, too.
+`;
+
+if (process.argv.length > 2) {
+  process.stderr.write(USAGE);
+  process.exit(2);
+}
+const dataDir = resolve(join(import.meta.dirname, ".."), process.env["DATA_DIR"] || "data");
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+const stopping = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const)
+  process.on(name, () => stopping.abort(new Error("It was interrupted: run it again, and it goes on.")));
+try {
+  const readKeys = parseSecretKeys(process.env);
+  const isOwn = !process.env["SECRET_KEY"];
+  if (!existsSync(dataDir))
+    throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
+  const lock = await lockFolder(dataDir, { waitMs: 0 });
+  try {
+    const files = (await readdir(dataDir))
+      .filter((name) => name.endsWith(".sqlite"))
+      .map((name) => join(dataDir, name));
+    // Parts that run alone, each on its own file, do not lock the folder.
+    for (const file of files) refuseOpened(file);
+    if (isOwn) await replaceSecretKey(dataDir);
+    const [secretKey, ...previousSecretKeys] = await readKeys(dataDir);
+    if (previousSecretKeys.length === 0)
+      throw preconditionFailed("secret-key", "Give SECRET_KEY_PREVIOUS the key that SECRET_KEY replaces.");
+    const resealer = createResealer({ secretKey, previousSecretKeys });
+    const { resealed, unopened } = await resealAll(files, resealer, { signal: stopping.signal, say });
+    if (unopened.length > 0)
+      say(`Values in ${unopened.join(", ")} open with none of the keys, or only look sealed: they are as they were.`);
+    if (isOwn) await forgetPreviousKey(dataDir);
+    say(`${resealed} values were sealed anew: all are sealed with the new key.`);
+    say(isOwn ? "Start Toolyard again." : "Start Toolyard again, without SECRET_KEY_PREVIOUS.");
+    say("Proxies that run alone need a new PROXY_CREDENTIAL: node scripts/proxy-credential.ts");
+  } finally {
+    lock.release();
+  }
+} catch (error) {
+  process.stderr.write(`${messageOf(error)}\n`);
+  process.exit(1);
+}
