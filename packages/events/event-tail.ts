@@ -22,7 +22,15 @@ export interface EventTail<Payload> {
    *   (`extensions.oldestSequence`); SLOW_CONSUMER with `extensions.lastSequence` when the consumer is too slow.
    */
   follow(options: FollowOptions<Payload>): AsyncIterableIterator<LoggedEvent<Payload>>;
+  /** Where the log begins and ends: who follows it after `latestSequence` misses nothing that happens from now on. */
+  range(): Promise<EventLogRange>;
   close(): void;
+}
+
+/** As the graph has it: `after` may be from `oldestSequence` to `latestSequence`, or "0". */
+export interface EventLogRange {
+  oldestSequence: string;
+  latestSequence: string;
 }
 
 interface Follower<Payload> {
@@ -173,6 +181,10 @@ export function createEventTail<Payload>(options: {
 
   return {
     follow,
+    async range() {
+      const [oldest, latest] = await Promise.all([log.trimmedTo(), log.latestInTurn()]);
+      return { oldestSequence: String(oldest), latestSequence: String(latest) };
+    },
     close() {
       closed = true;
       for (const follower of followers) follower.wake();

@@ -8,5 +8,5 @@ export {
   type NewEvent,
 } from "./event-log.ts";
 export { createEventSubjects, type EventSubjects } from "./event-subjects.ts";
-export { createEventTail, type EventTail, type FollowOptions } from "./event-tail.ts";
+export { createEventTail, type EventLogRange, type EventTail, type FollowOptions } from "./event-tail.ts";
 export { subscriptionStream } from "./subscription-stream.ts";

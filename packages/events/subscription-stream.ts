@@ -7,7 +7,7 @@ import { endableStream } from "./endable-stream.ts";
  * the next event (a generator alone runs its `finally` only once it wakes). `map` may answer undefined to leave an event out.
  */
 export function subscriptionStream<Payload, Item>(
-  tail: EventTail<Payload>,
+  tail: Pick<EventTail<Payload>, "follow">,
   options: Omit<FollowOptions<Payload>, "signal">,
   map: (event: LoggedEvent<Payload>) => Item | undefined | Promise<Item | undefined>,
 ): AsyncIterableIterator<Item> {

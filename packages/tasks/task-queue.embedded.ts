@@ -169,6 +169,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     },
     cancel: (id) => store.requestCancel(id),
     follow: (followOptions) => tail.follow(followOptions),
+    eventRange: () => tail.range(),
     async close() {
       closing.abort();
       await trimming;

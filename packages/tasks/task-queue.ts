@@ -1,4 +1,4 @@
-import type { FollowOptions, LoggedEvent } from "@toolyard/events";
+import type { EventLogRange, FollowOptions, LoggedEvent } from "@toolyard/events";
 import type { NewTask, Task, TaskEvent, TaskKind } from "./task.ts";
 import type { TaskStore } from "./task-store.ts";
 
@@ -57,6 +57,8 @@ export interface TaskQueue {
   cancel(id: string): Promise<Task | null>;
   /** The tail of the tasks' events. @throws as EventTail.follow */
   follow(options: FollowOptions<TaskEvent>): AsyncIterableIterator<LoggedEvent<TaskEvent>>;
+  /** The range of the tasks' events, as EventTail.range. */
+  eventRange(): Promise<EventLogRange>;
   /** Closes all workers and streams. */
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { subscriptionStream, type EventSubjects } from "@toolyard/events";
+import { subscriptionStream, type EventLogRange, type EventSubjects } from "@toolyard/events";
 import {
   ToolyardError,
   notFound,
@@ -40,10 +40,12 @@ export interface TaskService {
    * @throws ToolyardError NOT_FOUND, FORBIDDEN
    */
   cancel(caller: Caller, id: string): Promise<Task>;
-  /** Changes of one task or of all. @throws ToolyardError NOT_FOUND for an unknown id; BAD_USER_INPUT for a wrong `after`. */
+  /** Where the log of changes begins and ends. */
+  logRange(caller: Caller): Promise<EventLogRange>;
+  /** Changes of one task, of a tool's, or of all. @throws ToolyardError NOT_FOUND for an unknown id; BAD_USER_INPUT for a wrong `after`. */
   follow(
     caller: Caller,
-    args: { id?: string | null | undefined; after?: string | null | undefined },
+    args: { id?: string | null | undefined; toolId?: string | undefined; after?: string | null | undefined },
   ): Promise<AsyncIterableIterator<{ taskUpdated: TaskChange }>>;
 }
 
@@ -81,13 +83,22 @@ export function createTaskService(options: {
         );
       return (await tasks.cancel(id)) ?? task;
     },
-    async follow(caller, { id, after }) {
+    async logRange(caller) {
+      caller.require("task:read");
+      return tasks.eventRange();
+    },
+    async follow(caller, { id, toolId, after }) {
       caller.require("task:read");
       if (id != null && !(await store.getMany([id]))[0]) throw notFound("task", id);
       const ofStream = eventTasks.forStream();
       return subscriptionStream(
         tasks,
-        { after: after ?? null, onBatch: ofStream.expect, ...(id != null && { subjectId: id }) },
+        {
+          after: after ?? null,
+          onBatch: ofStream.expect,
+          ...(id != null && { subjectId: id }),
+          ...(toolId !== undefined && { filter: ({ payload }) => payload.toolId === toolId }),
+        },
         async (event) => {
           const task = await ofStream.of(event);
           // Trimmed meanwhile: there is nothing left to show.

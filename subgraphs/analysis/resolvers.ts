@@ -10,6 +10,7 @@ export const resolvers: Resolvers = {
     task: (_, { id }, { tasks, caller }) => tasks.find(caller, id),
     tasks: async (_, args, context) =>
       context.tasks.list(context.caller, { ...args, toolId: await context.tools.idOrNone(context, args.toolId) }),
+    taskLog: (_, _arguments, { tasks, caller }) => tasks.logRange(caller),
   },
   Mutation: {
     analyzeFeasibility: (_, { input }, { analysis, caller, requestId }) =>
@@ -21,7 +22,10 @@ export const resolvers: Resolvers = {
     cancelTask: (_, { id }, { tasks, caller }) => tasks.cancel(caller, id),
   },
   Subscription: {
-    taskUpdated: { subscribe: (_, args, { tasks, caller }) => tasks.follow(caller, args) },
+    taskUpdated: {
+      subscribe: async (_, args, context) =>
+        context.tasks.follow(context.caller, { ...args, toolId: await context.tools.idOrNone(context, args.toolId) }),
+    },
   },
   ...taskResolvers,
   Launch: { __resolveType: (launch) => storedLaunchType(launch) },

@@ -12,7 +12,7 @@ import {
   type PageArguments,
   type PageLoader,
 } from "@toolyard/service-kit";
-import type { EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
+import type { EventLogRange, EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { toolOfTemplate } from "./deploying/deploy-template.ts";
 import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploying/deploy-tool.ts";
@@ -83,6 +83,10 @@ export interface DeploymentService {
   ): Connection<DeploymentEventShape>;
   followEvents(caller: Caller, filter: EventFilter): AsyncIterableIterator<DeploymentEventShape>;
   followHealth(caller: Caller, filter: EventFilter): AsyncIterableIterator<HealthEventShape>;
+  /** Where the log of events begins and ends. */
+  eventRange(caller: Caller): Promise<EventLogRange>;
+  /** The same of the log of checks. */
+  healthRange(caller: Caller): Promise<EventLogRange>;
 }
 
 interface EventFilter {
@@ -319,6 +323,14 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         filter,
         ({ payload }) => toolId == null || payload.toolId === toolId,
       );
+    },
+    async eventRange(caller) {
+      caller.require("deployment:read");
+      return eventTail.range();
+    },
+    async healthRange(caller) {
+      caller.require("deployment:read");
+      return healthTail.range();
     },
   };
 

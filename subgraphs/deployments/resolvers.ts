@@ -31,6 +31,8 @@ export const resolvers: Resolvers<Context> = {
       ),
     usageRecords: async (_, { toolId, deploymentId, ...page }, context) =>
       context.usage.list(context.caller, await scopeOf({ toolId, deploymentId }, context), page),
+    deploymentEventLog: (_, _arguments, { deployments, caller }) => deployments.eventRange(caller),
+    deploymentHealthLog: (_, _arguments, { deployments, caller }) => deployments.healthRange(caller),
     routes: (_, _arguments, { routes, caller }) => {
       caller.require("internal:routes");
       return routes.read();

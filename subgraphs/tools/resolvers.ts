@@ -21,6 +21,10 @@ export function createResolvers(options: {
       template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
       templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
       githubConnection: (_parent, { id }, { reader, caller }) => reader.connection(caller, id),
+      toolLog: (_parent, _args, { caller }) => {
+        caller.require("tool:read");
+        return tail.range();
+      },
       sealedLaunch: (_parent, { toolId, versionNumber }, { reader, caller }) =>
         reader.sealedLaunch(caller, toolId, versionNumber ?? null),
     },

@@ -34,6 +34,14 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** Where an event log begins and ends now. Events that are appended after the answer come after `latestSequence`. */
+export type EventLogRange = {
+  /** The least that `after` may be, besides "0" for all there is: events up to it were removed by age, or none were. */
+  oldestSequence: Scalars['String']['output'];
+  /** The newest event's sequence; "0" where there was never any. */
+  latestSequence: Scalars['String']['output'];
+};
+
 /**
  * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
  * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
@@ -528,6 +536,8 @@ export type Query = {
   task?: Maybe<Task>;
   /** Tasks of all subgraphs, newest first. */
   tasks: TaskConnection;
+  /** Where the log of `taskUpdated` begins and ends now. */
+  taskLog?: Maybe<EventLogRange>;
 };
 
 
@@ -584,6 +594,7 @@ export type Subscription = {
 
 export type SubscriptionTaskUpdatedArgs = {
   id?: InputMaybe<Scalars['ID']['input']>;
+  toolId?: InputMaybe<Scalars['ID']['input']>;
   after?: InputMaybe<Scalars['String']['input']>;
 };
 
@@ -706,6 +717,7 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
+  EventLogRange: ResolverTypeWrapper<EventLogRange>;
   Launch: ResolverTypeWrapper<ResolversUnionTypes<ResolversTypes>['Launch']>;
   StdioLaunch: ResolverTypeWrapper<StdioLaunch>;
   Int: ResolverTypeWrapper<Scalars['Int']['output']>;
@@ -760,6 +772,7 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
+  EventLogRange: EventLogRange;
   Launch: ResolversUnionTypes<ResolversParentTypes>['Launch'];
   StdioLaunch: StdioLaunch;
   Int: Scalars['Int']['output'];
@@ -834,6 +847,11 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type EventLogRangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['EventLogRange'] = ResolversParentTypes['EventLogRange']> = {
+  oldestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  latestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type LaunchResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Launch'] = ResolversParentTypes['Launch']> = {
@@ -1089,6 +1107,7 @@ export type ToolResolvers<ContextType = Context, ParentType extends ResolversPar
 export type QueryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Query'] = ResolversParentTypes['Query']> = {
   task?: Resolver<Maybe<ResolversTypes['Task']>, ParentType, ContextType, RequireFields<QueryTaskArgs, 'id'>>;
   tasks?: Resolver<ResolversTypes['TaskConnection'], ParentType, ContextType, Partial<QueryTasksArgs>>;
+  taskLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
 };
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
@@ -1106,6 +1125,7 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  EventLogRange?: EventLogRangeResolvers<ContextType>;
   Launch?: LaunchResolvers<ContextType>;
   StdioLaunch?: StdioLaunchResolvers<ContextType>;
   HttpLaunch?: HttpLaunchResolvers<ContextType>;

@@ -36,6 +36,14 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** Where an event log begins and ends now. Events that are appended after the answer come after `latestSequence`. */
+export type EventLogRange = {
+  /** The least that `after` may be, besides "0" for all there is: events up to it were removed by age, or none were. */
+  oldestSequence: Scalars['String']['output'];
+  /** The newest event's sequence; "0" where there was never any. */
+  latestSequence: Scalars['String']['output'];
+};
+
 /** A proxy's view of the world, or what has changed of it. `version` rises with every change. */
 export type RouteTable = {
   /** A number; a table of a lower one is older. */
@@ -975,6 +983,10 @@ export type RollbackInput = {
 };
 
 export type Query = {
+  /** Where the log of `deploymentEvents` begins and ends now. */
+  deploymentEventLog?: Maybe<EventLogRange>;
+  /** Where the log of `deploymentHealth` begins and ends now. */
+  deploymentHealthLog?: Maybe<EventLogRange>;
   /**
    * One deployment, by id or name, or the slug of its tool: the one that is to run or, where none is, that ran last. Null when there
    * is none; a NOT_FOUND beside it names what is close.
@@ -1350,6 +1362,7 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
+  EventLogRange: ResolverTypeWrapper<EventLogRange>;
   RouteTable: ResolverTypeWrapper<RouteTableModel>;
   Route: ResolverTypeWrapper<RouteModel>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
@@ -1425,6 +1438,7 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
+  EventLogRange: EventLogRange;
   RouteTable: RouteTableModel;
   Route: RouteModel;
   ID: Scalars['ID']['output'];
@@ -1511,6 +1525,11 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type EventLogRangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['EventLogRange'] = ResolversParentTypes['EventLogRange']> = {
+  oldestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  latestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type RouteTableResolvers<ContextType = Context, ParentType extends ResolversParentTypes['RouteTable'] = ResolversParentTypes['RouteTable']> = {
@@ -1869,6 +1888,8 @@ export type AuditEdgeResolvers<ContextType = Context, ParentType extends Resolve
 };
 
 export type QueryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Query'] = ResolversParentTypes['Query']> = {
+  deploymentEventLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
+  deploymentHealthLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
   deployment?: Resolver<Maybe<ResolversTypes['Deployment']>, ParentType, ContextType, Partial<QueryDeploymentArgs>>;
   deployments?: Resolver<ResolversTypes['DeploymentConnection'], ParentType, ContextType, RequireFields<QueryDeploymentsArgs, 'includeFailed'>>;
   usageRecords?: Resolver<ResolversTypes['UsageRecordConnection'], ParentType, ContextType, Partial<QueryUsageRecordsArgs>>;
@@ -1911,6 +1932,7 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  EventLogRange?: EventLogRangeResolvers<ContextType>;
   RouteTable?: RouteTableResolvers<ContextType>;
   Route?: RouteResolvers<ContextType>;
   RouteTarget?: RouteTargetResolvers<ContextType>;

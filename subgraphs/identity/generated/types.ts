@@ -36,6 +36,14 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** Where an event log begins and ends now. Events that are appended after the answer come after `latestSequence`. */
+export type EventLogRange = {
+  /** The least that `after` may be, besides "0" for all there is: events up to it were removed by age, or none were. */
+  oldestSequence: Scalars['String']['output'];
+  /** The newest event's sequence; "0" where there was never any. */
+  latestSequence: Scalars['String']['output'];
+};
+
 /** Somebody with an account. Everyone who is logged in may see a user's name, role and whether the account is disabled. */
 export type User = {
   /** UUIDv7. */
@@ -455,6 +463,7 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
+  EventLogRange: ResolverTypeWrapper<EventLogRange>;
   User: ResolverTypeWrapper<UserRecord>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Int: ResolverTypeWrapper<Scalars['Int']['output']>;
@@ -482,6 +491,7 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
+  EventLogRange: EventLogRange;
   User: UserRecord;
   ID: Scalars['ID']['output'];
   Int: Scalars['Int']['output'];
@@ -532,6 +542,11 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type EventLogRangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['EventLogRange'] = ResolversParentTypes['EventLogRange']> = {
+  oldestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  latestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User'], FederationReferenceType extends FederationReferenceTypes['User'] = FederationReferenceTypes['User']> = {
@@ -634,6 +649,7 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  EventLogRange?: EventLogRangeResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   ApiKey?: ApiKeyResolvers<ContextType>;
   Session?: SessionResolvers<ContextType>;

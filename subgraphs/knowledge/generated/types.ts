@@ -34,6 +34,14 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** Where an event log begins and ends now. Events that are appended after the answer come after `latestSequence`. */
+export type EventLogRange = {
+  /** The least that `after` may be, besides "0" for all there is: events up to it were removed by age, or none were. */
+  oldestSequence: Scalars['String']['output'];
+  /** The newest event's sequence; "0" where there was never any. */
+  latestSequence: Scalars['String']['output'];
+};
+
 export type User = {
   id: Scalars['ID']['output'];
 };
@@ -366,6 +374,7 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
+  EventLogRange: ResolverTypeWrapper<EventLogRange>;
   User: ResolverTypeWrapper<User>;
   ID: ResolverTypeWrapper<Scalars['ID']['output']>;
   Document: ResolverTypeWrapper<DocumentRecord>;
@@ -392,6 +401,7 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
+  EventLogRange: EventLogRange;
   User: User;
   ID: Scalars['ID']['output'];
   Document: DocumentRecord;
@@ -442,6 +452,11 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type EventLogRangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['EventLogRange'] = ResolversParentTypes['EventLogRange']> = {
+  oldestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  latestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type UserResolvers<ContextType = Context, ParentType extends ResolversParentTypes['User'] = ResolversParentTypes['User']> = {
@@ -518,6 +533,7 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  EventLogRange?: EventLogRangeResolvers<ContextType>;
   User?: UserResolvers<ContextType>;
   Document?: DocumentResolvers<ContextType>;
   SearchHit?: SearchHitResolvers<ContextType>;

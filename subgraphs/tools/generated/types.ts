@@ -37,6 +37,14 @@ export type PageInfo = {
   endCursor?: Maybe<Scalars['String']['output']>;
 };
 
+/** Where an event log begins and ends now. Events that are appended after the answer come after `latestSequence`. */
+export type EventLogRange = {
+  /** The least that `after` may be, besides "0" for all there is: events up to it were removed by age, or none were. */
+  oldestSequence: Scalars['String']['output'];
+  /** The newest event's sequence; "0" where there was never any. */
+  latestSequence: Scalars['String']['output'];
+};
+
 /**
  * How a tool's MCP server is started or reached. `${config.key}` in arguments, and in values of variables and headers, is replaced by the
  * deployment's configuration; `$${config.key}` gives the text `${config.key}`, and `$$${config.key}` a dollar and the value.
@@ -664,6 +672,8 @@ export type GitHubEventInput = {
 };
 
 export type Query = {
+  /** Where the log of `toolChanged` begins and ends now. */
+  toolLog?: Maybe<EventLogRange>;
   /**
    * One tool by id or slug, exactly one of them. Deleted ones too, with `deletedAt`. Null when there is none; a NOT_FOUND beside it
    * names slugs that are close.
@@ -931,6 +941,7 @@ export type ResolversTypes = {
   DateTime: ResolverTypeWrapper<Scalars['DateTime']['output']>;
   JSON: ResolverTypeWrapper<Scalars['JSON']['output']>;
   PageInfo: ResolverTypeWrapper<PageInfo>;
+  EventLogRange: ResolverTypeWrapper<EventLogRange>;
   Launch: ResolverTypeWrapper<ResolversUnionTypes<ResolversTypes>['Launch']>;
   StdioLaunch: ResolverTypeWrapper<ShownStdioLaunch>;
   Int: ResolverTypeWrapper<Scalars['Int']['output']>;
@@ -988,6 +999,7 @@ export type ResolversParentTypes = {
   DateTime: Scalars['DateTime']['output'];
   JSON: Scalars['JSON']['output'];
   PageInfo: PageInfo;
+  EventLogRange: EventLogRange;
   Launch: ResolversUnionTypes<ResolversParentTypes>['Launch'];
   StdioLaunch: ShownStdioLaunch;
   Int: Scalars['Int']['output'];
@@ -1065,6 +1077,11 @@ export type PageInfoResolvers<ContextType = Context, ParentType extends Resolver
   hasPreviousPage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   startCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   endCursor?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+};
+
+export type EventLogRangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['EventLogRange'] = ResolversParentTypes['EventLogRange']> = {
+  oldestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  latestSequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
 };
 
 export type LaunchResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Launch'] = ResolversParentTypes['Launch']> = {
@@ -1276,6 +1293,7 @@ export type TemplateEdgeResolvers<ContextType = Context, ParentType extends Reso
 };
 
 export type QueryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Query'] = ResolversParentTypes['Query']> = {
+  toolLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
   tool?: Resolver<Maybe<ResolversTypes['Tool']>, ParentType, ContextType, Partial<QueryToolArgs>>;
   tools?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QueryToolsArgs>>;
   template?: Resolver<Maybe<ResolversTypes['Template']>, ParentType, ContextType, RequireFields<QueryTemplateArgs, 'id'>>;
@@ -1305,6 +1323,7 @@ type PartialResolvers<ContextType = Context> = {
   DateTime?: GraphQLScalarType;
   JSON?: GraphQLScalarType;
   PageInfo?: PageInfoResolvers<ContextType>;
+  EventLogRange?: EventLogRangeResolvers<ContextType>;
   Launch?: LaunchResolvers<ContextType>;
   StdioLaunch?: StdioLaunchResolvers<ContextType>;
   HttpLaunch?: HttpLaunchResolvers<ContextType>;
