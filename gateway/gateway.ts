@@ -25,6 +25,7 @@ import { ENGINES } from "./execution/executor.ts";
 import type { SubgraphClient } from "./execution/clients/subgraph-client.ts";
 import { createExecutorGraphClient } from "./graph-client.ts";
 import { checkHealth, type HealthReport } from "./observability/health.ts";
+import { eventOperations } from "./events/event-logs.ts";
 import { createGraphiqlPage } from "./http/explorer.ts";
 import type { ProxyAccess } from "./http/passage.ts";
 import { createGatewayServer, type GatewayServer } from "./http/http-server.ts";
@@ -112,7 +113,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
   });
-  const ownOperations = operationsOf(restRoutes);
+  const ownOperations = new Set([...operationsOf(restRoutes), ...eventOperations]);
   const { subgraphsKnowCallers = true } = options;
   const { executor: answering, shadowShare } = config;
   const other = ENGINES.find((engine) => engine !== answering) ?? answering;

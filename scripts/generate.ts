@@ -8,6 +8,7 @@ import { codegen } from "@graphql-codegen/core";
 import * as resolversPlugin from "@graphql-codegen/typescript-resolvers";
 import * as typescriptPlugin from "@graphql-codegen/typescript";
 import { buildASTSchema, buildSchema, getNamedType, isObjectType, parse, type DocumentNode } from "graphql";
+import { describeEvents } from "@toolyard/gateway/events/event-openapi.ts";
 import { createRestApi } from "@toolyard/gateway/rest/rest-api.ts";
 import { restRoutes } from "@toolyard/gateway/rest/routes/index.ts";
 import { apiSchemaSdl } from "@toolyard/schema/api-schema.ts";
@@ -116,7 +117,10 @@ const apiSdl = apiSchemaSdl(supergraphSdl, { excludeTags: ["internal"] });
 emit(join(root, "schema", "api.graphql"), apiSdl);
 emit(join(root, "schema", "internal-api.graphql"), apiSchemaSdl(supergraphSdl, { excludeTags: [] }));
 
-emit(join(root, "docs", "openapi.json"), `${createRestApi(buildSchema(apiSdl), restRoutes).openApi("/").text}\n`);
+emit(
+  join(root, "docs", "openapi.json"),
+  `${createRestApi(buildSchema(apiSdl), restRoutes, describeEvents).openApi("/").text}\n`,
+);
 
 if (stale.length > 0) {
   process.stderr.write(`Not fresh, run \`npm run generate\`:\n${stale.map((file) => `- ${file}`).join("\n")}\n`);

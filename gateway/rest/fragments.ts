@@ -51,6 +51,13 @@ const fragments: Record<string, string> = {
     replicas { id phase reason endpointUrl restarts health startedAt } desiredReplicas
     lastHealthCheck deployedAt stoppedAt createdAt
   }`,
+  DeploymentEvent:
+    "fragment DeploymentEvent on DeploymentEvent { deploymentId toolId kind message status healthStatus: health data }",
+  HealthEvent:
+    "fragment HealthEvent on HealthCheckEvent { deploymentId check { at status kind replicaId latencyMs detail } }",
+  TaskEvent: "fragment TaskEvent on TaskChange { taskId status progress message task { kind toolId } }",
+  ToolEvent:
+    "fragment ToolEvent on ToolChange { toolId kind tool { slug name version: currentVersion { number digest } } }",
 };
 
 /** An operation's text with all fragments that it names, directly or through others. */

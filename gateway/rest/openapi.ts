@@ -8,7 +8,7 @@ import { FILE_FIELD } from "./form.ts";
 import { takesIdempotencyKey, type Upload } from "./rest-route.ts";
 
 /** Refusals that any route may answer. */
-const EVERYWHERE = [
+export const EVERYWHERE = [
   "BAD_USER_INPUT",
   "FORBIDDEN",
   "NOT_FOUND",
@@ -35,7 +35,12 @@ const PROBLEM_TYPE = "application/problem+json";
 /** The routes as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1). @param server The address below which they are, "/" for this one */
 export function openApiOf(
   routes: readonly CompiledRoute[],
-  { components, notes, server }: { components: Components; notes: InputNotes; server: string },
+  {
+    components,
+    notes,
+    server,
+    others,
+  }: { components: Components; notes: InputNotes; server: string; others: Record<string, Record<string, JsonSchema>> },
 ): JsonSchema {
   const schemas: Record<string, JsonSchema> = Object.fromEntries(components);
 
@@ -138,15 +143,13 @@ export function openApiOf(
           },
         },
         ...(route.version && route.method === "GET" && { 304: { description: "It is what `If-None-Match` names." } }),
-        ...Object.fromEntries(
-          codes.map((code) => [serviceErrors[code].status, { $ref: `#/components/responses/${code}` }]),
-        ),
+        ...refusalsOf(codes),
         ...(parse.body && { 415: { $ref: `#/components/responses/${OTHER_TYPE}` } }),
       },
     };
   }
 
-  const paths: Record<string, Record<string, JsonSchema>> = {};
+  const paths: Record<string, Record<string, JsonSchema>> = { ...others };
   for (const compiled of routes)
     (paths[compiled.route.path] ??= {})[compiled.route.method.toLowerCase()] = operationOf(compiled);
 
@@ -160,13 +163,19 @@ export function openApiOf(
     },
     servers: [{ url: server }],
     security: [{ bearer: [] }],
-    tags: [...new Set(routes.map(({ route }) => route.tag))].map((name) => ({ name })),
+    tags: tagsOf(paths).map((name) => ({ name })),
     paths,
     components: {
       schemas: { ...schemas, Problem: problemSchema },
       responses: refusals(),
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "An access token of a login, or an API key." },
+        ticket: {
+          type: "apiKey",
+          in: "query",
+          name: "ticket",
+          description: "For browsers' streams, which send no headers: what POST /api/v1/auth/ticket gives, good once.",
+        },
       },
     },
   };
@@ -210,6 +219,13 @@ function refusal(description: string): JsonSchema {
   return { description, content: { [PROBLEM_TYPE]: { schema: { $ref: "#/components/schemas/Problem" } } } };
 }
 
+/** The refusals with these codes, by status. */
+export function refusalsOf(codes: readonly ErrorCode[]): Record<string, JsonSchema> {
+  return Object.fromEntries(
+    codes.map((code) => [serviceErrors[code].status, { $ref: `#/components/responses/${code}` }]),
+  );
+}
+
 /** All that any route may answer. */
 function refusals(): Record<string, JsonSchema> {
   const codes: ErrorCode[] = [...EVERYWHERE, ...SOMEWHERE];
@@ -235,6 +251,11 @@ function pageSchema(schema: JsonSchema): JsonSchema {
     properties: { ...(page["properties"] as object), limit: integer, offset: integer },
     required: [...(page["required"] as string[]), "limit", "offset"],
   };
+}
+
+function tagsOf(paths: Record<string, Record<string, JsonSchema>>): unknown[] {
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+  return [...new Set(operations.flatMap(({ tags }) => tags))];
 }
 
 function operationIdOf(operation: string): string {

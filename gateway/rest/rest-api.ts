@@ -6,6 +6,7 @@ import { createRouteCompiler, type CompiledRoute } from "./compiled-route.ts";
 import { withFragments } from "./fragments.ts";
 import type { InputNotes } from "./inputs.ts";
 import { openApiOf } from "./openapi.ts";
+import type { JsonSchema } from "./json-schema.ts";
 import type { RestRoute } from "./rest-route.ts";
 
 /** The routes as one schema has them. */
@@ -16,7 +17,15 @@ export interface RestApi {
   openApi(server: string): { text: string; etag: string };
 }
 
-export function createRestApi(schema: GraphQLSchema, routes: readonly RestRoute[]): RestApi {
+/** @param describeOthers The paths of other routes of the document, whose shared schemas go into `components` */
+export function createRestApi(
+  schema: GraphQLSchema,
+  routes: readonly RestRoute[],
+  describeOthers: (
+    schema: GraphQLSchema,
+    components: Components,
+  ) => Record<string, Record<string, JsonSchema>> = () => ({}),
+): RestApi {
   const components: Components = new Map();
   const notes: InputNotes = z.registry();
   const compile = createRouteCompiler(schema, components, notes);
@@ -33,7 +42,9 @@ export function createRestApi(schema: GraphQLSchema, routes: readonly RestRoute[
     compiled,
     openApi(server) {
       if (document) return document;
-      const text = JSON.stringify(openApiOf(routes.map(compiled), { components, notes, server }), null, 2);
+      const compiledRoutes = routes.map(compiled);
+      const others = describeOthers(schema, components);
+      const text = JSON.stringify(openApiOf(compiledRoutes, { components, notes, server, others }), null, 2);
       document = { text, etag: `"${createHash("sha256").update(text).digest("base64url")}"` };
       return document;
     },

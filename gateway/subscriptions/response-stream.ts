@@ -22,7 +22,10 @@ export interface ResponseStreamOptions {
 }
 
 /** Begins an answer with status 200. */
-export function openResponseStream(exchange: HttpExchange, options: ResponseStreamOptions): ResponseStream {
+export function openResponseStream(
+  exchange: Pick<HttpExchange, "response" | "headers">,
+  options: ResponseStreamOptions,
+): ResponseStream {
   const { response } = exchange;
   const { headers, stalledMs } = options;
   const closed = new AbortController();

@@ -215,11 +215,14 @@ export function createAuthenticator(options: {
   };
 }
 
+/** How stream tickets begin. */
+export const TICKET_PREFIX = "tyt_";
+
 type Kind = "TOKEN" | "KEY" | "TICKET";
 
 function kindOf(credential: string, takesTickets: boolean): Kind {
   if (credential.startsWith("ty_")) return "KEY";
-  return takesTickets && credential.startsWith("tyt_") ? "TICKET" : "TOKEN";
+  return takesTickets && credential.startsWith(TICKET_PREFIX) ? "TICKET" : "TOKEN";
 }
 
 function endOf({ expiresAt }: Caller): number {

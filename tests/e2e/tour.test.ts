@@ -80,6 +80,14 @@ test("the README's tour, pasted as it stands", async () => {
   await watching.code;
 });
 
+test("docs/streams.md's example, pasted as it stands", async () => {
+  const page = await readFile(join(root, "docs/streams.md"), "utf8");
+  const [, example = ""] = /<!-- example:begin -->\s*```sh\n([\s\S]*?)^```$/m.exec(page) ?? [];
+  const { code, printed } = shell(`npm run toolyard -- login\n${example}`);
+  expect({ code: await code, text: printed.text }).toMatchObject({ code: 0 });
+  for (const type of ["subscribed", "tool", "deployment"]) expect(printed.text).toContain(`"type":"${type}"`);
+});
+
 test("a token that cannot be had is an error, and no text in TOKEN", async () => {
   const { code, printed } = shell(
     'HOME=/nonexistent; TOKEN=$(npm run --silent toolyard -- token) || true; echo "[$TOKEN]"',

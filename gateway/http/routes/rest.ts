@@ -6,6 +6,7 @@ import type { GraphQLSchema } from "graphql";
 import { quotaHeaders } from "../../admission/quotas.ts";
 import type { CompiledRoute } from "../../rest/compiled-route.ts";
 import { bodyOfForm } from "../../rest/form.ts";
+import { describeEvents } from "../../events/event-openapi.ts";
 import { createRestApi, type RestApi } from "../../rest/rest-api.ts";
 import { restRoutes } from "../../rest/routes/index.ts";
 import { takesIdempotencyKey } from "../../rest/rest-route.ts";
@@ -23,7 +24,7 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
   const apis = new WeakMap<GraphQLSchema, RestApi>();
   function api(): RestApi {
     const schema = apiSchema();
-    const found = apis.get(schema) ?? createRestApi(schema, restRoutes);
+    const found = apis.get(schema) ?? createRestApi(schema, restRoutes, describeEvents);
     apis.set(schema, found);
     return found;
   }
