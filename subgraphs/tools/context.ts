@@ -1,6 +1,7 @@
 import type { RequestContext } from "@toolyard/service-kit";
 import type { ConnectionService } from "./github/connection-service.ts";
 import type { Loaders } from "./loaders.ts";
+import type { TemplateImports } from "./templates/template-imports.ts";
 import type { TemplateReader } from "./templates/template-reader.ts";
 import type { ToolReader } from "./tool-reader.ts";
 import type { ToolService } from "./tool-service.ts";
@@ -11,5 +12,6 @@ export interface Context extends RequestContext {
   tools: ToolService;
   templates: TemplateReader;
   connections: ConnectionService;
+  imports: TemplateImports;
   loaders: Loaders;
 }

@@ -3,6 +3,7 @@ import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import { connectionEntities } from "./github/connection-database.ts";
+import type { ImportedTemplate } from "./templates/template-store.ts";
 import type { Tool, ToolVersion } from "./tool-store.ts";
 
 export interface ToolTagRow {
@@ -88,6 +89,24 @@ export const toolVersionEntity = new EntitySchema<ToolVersion>({
   indices: [{ columns: ["toolId", "number"], unique: true }],
 });
 
+export const importedTemplateEntity = new EntitySchema<ImportedTemplate>({
+  name: "imported_templates",
+  columns: {
+    id: { ...column.primaryId },
+    name: { ...column.name },
+    description: { ...column.text },
+    launch: { ...column.json },
+    configSchema: { ...column.json },
+    repository: { ...column.nullableText },
+    version: { ...column.nullableName },
+    source: { ...column.name },
+    authorId: { ...column.id },
+    serverName: { ...column.name },
+    importedAt: { ...column.time },
+  },
+  indices: [{ columns: ["authorId"] }],
+});
+
 export const toolEventSchema = eventLogSchema("tool");
 
 export const entities = [
@@ -96,6 +115,7 @@ export const entities = [
   toolTextEntity,
   toolVersionEntity,
   ...connectionEntities,
+  importedTemplateEntity,
   toolEventSchema.events,
   toolEventSchema.counter,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it

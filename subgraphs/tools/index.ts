@@ -14,7 +14,9 @@ import { createSyncedDocuments } from "./github/synced-documents.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
 import { createTemplateFolder } from "./templates/template-folder.ts";
+import { createTemplateImports } from "./templates/template-imports.ts";
 import { createTemplateReader } from "./templates/template-reader.ts";
+import { createSqlTemplateStore } from "./templates/template-store.sql.ts";
 import { createToolReader } from "./tool-reader.ts";
 import { createToolService } from "./tool-service.ts";
 import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
@@ -50,7 +52,10 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
     const folders = [...(config.templatesDir === null ? [] : [config.templatesDir]), templatesFolder];
-    const catalogues = folders.map((folder) => createTemplateFolder({ folder, logger }));
+    const ownTemplates = folders.map((folder) => createTemplateFolder({ folder, logger }));
+    const importedTemplates = createSqlTemplateStore({ database });
+    const imports = createTemplateImports({ store: importedTemplates, catalogues: ownTemplates, logger, now });
+    const catalogues = [...ownTemplates, importedTemplates];
     const tools = createToolService({ store, secrets, schemas, graph, logger, now });
     const tasks = await host.tasks();
     const connectionStore = createSqlConnectionStore(database);
@@ -75,6 +80,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
           loaders,
           tools,
           connections,
+          imports,
           templates: createTemplateReader({ catalogues }),
           reader: createToolReader({ store, loaders }),
         };

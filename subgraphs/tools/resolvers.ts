@@ -42,6 +42,8 @@ export function createResolvers(options: {
         if (!template) throw notFound("template", templateId);
         return tools.createFromTemplate(context, template, input);
       },
+      importServer: (_parent, { json }, { imports, caller }) => imports.importServer(caller, json),
+      deleteTemplate: (_parent, { id }, { imports, caller }) => imports.delete(caller, id),
       connectRepository: (_parent, { input }, { connections, caller }) => connections.connect(caller, input),
       syncRepository: (_parent, { connectionId }, { connections, caller }) => connections.sync(caller, connectionId),
       disconnectRepository: (_parent, { connectionId }, { connections, caller }) =>

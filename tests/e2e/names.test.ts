@@ -64,6 +64,7 @@ const PLACES: Record<string, string | null> = {
   "Mutation.updateDocument.id": null,
   "Mutation.deleteDocument.id": null,
   "Mutation.createToolFromTemplate.templateId": null,
+  "Mutation.deleteTemplate.id": null,
   "Mutation.deployTemplate.templateId": null,
   "Mutation.syncRepository.connectionId": null,
   "Mutation.disconnectRepository.connectionId": null,

@@ -230,6 +230,7 @@ describe("every operation", () => {
         GenerateConfig: { description: "x" },
         ConnectRepository: { tool_id: randomUUID(), owner: "o", repository: "r" },
         DeployTool: { tool_id: randomUUID() },
+        ImportServer: { json: {} },
       } as Record<string, unknown>
     )[id];
   }

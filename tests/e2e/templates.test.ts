@@ -167,6 +167,35 @@ describe("by REST", () => {
     expect(await count()).toBe(tools);
   });
 
+  test("a server of the registry is imported, shown, replaced and deleted", async () => {
+    const packages = [
+      {
+        registryType: "npm",
+        identifier: "parcels-mcp",
+        version: "1.0.0",
+        transport: { type: "stdio" },
+        environmentVariables: [{ name: "PARCELS_KEY", isRequired: true, isSecret: true }],
+      },
+    ];
+    const json = { name: "com.example/parcels", description: "Parcels", version: "1.0.0", packages };
+    const imported = await rest("POST", "/import/", { json });
+    expect(imported).toMatchObject({
+      status: 201,
+      location: "/api/templates/com.example-parcels/",
+      body: { id: "com.example-parcels", source: "IMPORTED", config_schema: { required: ["PARCELS_KEY"] } },
+    });
+    expect(await rest("GET", "/com.example-parcels/")).toEqual({ ...imported, status: 200, location: null });
+    expect(await rest("POST", "/import/", { json: { ...json, version: "1.1.0" } })).toMatchObject({
+      status: 201,
+      body: { version: "1.1.0" },
+    });
+    const refused = await rest("POST", "/import/", { json: { ...json, packages: [] } });
+    expect(refused).toMatchObject({ status: 422, body: { problems: [{ path: "json" }] } });
+    expect((await rest("DELETE", "/com.example-parcels/")).status).toBe(204);
+    expect((await rest("DELETE", "/com.example-parcels/")).status).toBe(404);
+    expect((await rest("DELETE", "/memory/")).status).toBe(404);
+  });
+
   test("nobody deploys one without the role", async () => {
     const graph = graphqlClient(toolyard.url);
     const user = { username: "looker", email: "looker@example.com", password: "a long enough passphrase" };

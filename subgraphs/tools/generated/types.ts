@@ -463,7 +463,9 @@ export type Template = {
 /** Where a template comes from. */
 export type TemplateSource =
   /** Toolyard's own files. */
-  | 'CATALOGUE';
+  | 'CATALOGUE'
+  /** A server of the official MCP registry that a user imported. */
+  | 'IMPORTED';
 
 /** A tool that follows a branch of a GitHub repository. */
 export type GitHubConnection = {
@@ -745,6 +747,14 @@ export type Mutation = {
   restoreTool: Tool;
   /** Takes an earlier version's content again, as a new version. */
   revertTool: Tool;
+  /**
+   * Makes a template of a server of the official MCP registry: of its first package on npm or PyPI, else its first remote, else its first image. Its
+   * environment variables, headers and arguments become the configSchema, secret ones writeOnly. What was imported of the server before is replaced,
+   * if you imported it; tools that were made of that stay.
+   */
+  importServer: Template;
+  /** Deletes a template that you imported. Tools that were made of it stay. */
+  deleteTemplate: Template;
   /** Registers a tool made from a template. */
   createToolFromTemplate: Tool;
   /** Lets a tool follow a repository. */
@@ -783,6 +793,16 @@ export type MutationRestoreToolArgs = {
 export type MutationRevertToolArgs = {
   id: Scalars['ID']['input'];
   versionNumber: Scalars['Int']['input'];
+};
+
+
+export type MutationImportServerArgs = {
+  json: Scalars['JSON']['input'];
+};
+
+
+export type MutationDeleteTemplateArgs = {
+  id: Scalars['ID']['input'];
 };
 
 
@@ -1308,6 +1328,8 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   deleteTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationDeleteToolArgs, 'id'>>;
   restoreTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationRestoreToolArgs, 'id'>>;
   revertTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationRevertToolArgs, 'id' | 'versionNumber'>>;
+  importServer?: Resolver<ResolversTypes['Template'], ParentType, ContextType, RequireFields<MutationImportServerArgs, 'json'>>;
+  deleteTemplate?: Resolver<ResolversTypes['Template'], ParentType, ContextType, RequireFields<MutationDeleteTemplateArgs, 'id'>>;
   createToolFromTemplate?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationCreateToolFromTemplateArgs, 'templateId' | 'input'>>;
   connectRepository?: Resolver<ResolversTypes['GitHubConnection'], ParentType, ContextType, RequireFields<MutationConnectRepositoryArgs, 'input'>>;
   syncRepository?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationSyncRepositoryArgs, 'connectionId'>>;

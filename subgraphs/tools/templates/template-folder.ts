@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parseInput, type Logger } from "@toolyard/service-kit";
 import { parse } from "yaml";
 import { templateFile } from "./template-file.ts";
-import { isTemplateId, type Template, type TemplateCatalogue } from "./template.ts";
+import { hasWords, isTemplateId, type Template, type TemplateCatalogue } from "./template.ts";
 
 const ENDING = ".yaml";
 
@@ -40,8 +40,7 @@ export function createTemplateFolder(options: { folder: string; logger: Pick<Log
       return ids.flatMap((id) => templates.get(id) ?? []);
     },
     async idsOf(words) {
-      const wanted = words.map((word) => word.toLowerCase());
-      return [...(await all()).values()].filter((template) => hasWords(template, wanted)).map(({ id }) => id);
+      return [...(await all()).values()].filter((template) => hasWords(template, words)).map(({ id }) => id);
     },
   };
 }
@@ -52,9 +51,4 @@ export function templateOf(file: string, text: string): Template {
   if (!isTemplateId(id))
     throw new Error(`The name of a template's file is words of a-z and 0-9, joined by ".", "_" or "-".`);
   return { id, ...parseInput(templateFile, parse(text), ""), source: "CATALOGUE", authorId: null };
-}
-
-function hasWords({ id, name, description }: Template, words: readonly string[]): boolean {
-  const text = `${id}\n${name}\n${description}`.toLowerCase();
-  return words.every((word) => text.includes(word));
 }

@@ -18,7 +18,7 @@ export interface Template {
   authorId: string | null;
 }
 
-type TemplateSource = "CATALOGUE";
+type TemplateSource = "CATALOGUE" | "IMPORTED";
 
 /** A place that templates come from. */
 export interface TemplateCatalogue {
@@ -27,9 +27,18 @@ export interface TemplateCatalogue {
   idsOf(words: readonly string[]): Promise<string[]>;
 }
 
-const MAX_ID_LENGTH = 64;
+export const MAX_ID_LENGTH = 64;
 
 /** Whether a text may name a template: words of `a-z` and `0-9` with `.`, `_` or `-` between them. A file may have it as its name. */
 export function isTemplateId(text: string): boolean {
   return text.length <= MAX_ID_LENGTH && /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/.test(text);
+}
+
+/** Whether the id, name or description has each of the words, in any case. */
+export function hasWords(
+  { id, name, description }: Pick<Template, "id" | "name" | "description">,
+  words: readonly string[],
+): boolean {
+  const text = `${id}\n${name}\n${description}`.toLowerCase();
+  return words.every((word) => text.includes(word.toLowerCase()));
 }
