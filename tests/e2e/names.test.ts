@@ -54,6 +54,7 @@ const PLACES: Record<string, string | null> = {
   "Subscription.deploymentLogs.deploymentId": "subscription ($it: ID!) { deploymentLogs(deploymentId: $it) { text } }",
   "Subscription.toolChanged.id": 'subscription ($it: ID!) { toolChanged(id: $it, after: "0") { tool { slug } } }',
   "UpdateDocumentInput.toolId": null, // below, with a document
+  "ConnectRepositoryInput.toolId": null, // takes a credential of GitHub
   // Names of these are their ids, or they have none.
   "Query.task.id": null,
   "Query.document.id": null,
@@ -69,6 +70,8 @@ const PLACES: Record<string, string | null> = {
   "Mutation.syncRepository.connectionId": null,
   "Mutation.disconnectRepository.connectionId": null,
   "Subscription.taskUpdated.id": null,
+  "Subscription.taskUpdated.toolId":
+    'subscription ($it: ID!) { taskUpdated(toolId: $it, after: "0") { task { tool { slug } } } }',
   // Not in this version: they answer nothing, or say so.
   "Query.release.id": null,
   "Query.releases.toolId": null,
@@ -79,7 +82,6 @@ const PLACES: Record<string, string | null> = {
   "Mutation.approveRelease.toolId": null,
   "Mutation.resumeRelease.id": null,
   "Subscription.releaseUpdated.id": null,
-  "ConnectRepositoryInput.toolId": null,
   "PromoteInput.toolId": null,
   "RollbackInput.toolId": null,
 };
