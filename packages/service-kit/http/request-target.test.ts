@@ -9,6 +9,8 @@ test.each([
   ["http://example.com?b=http://c/", "", { host: "example.com", url: "/?b=http://c/" }],
   // As it was written: whoever is asked next resolves it or refuses it.
   ["http://example.com/mcp/../a%2f", "", { host: "example.com", url: "/mcp/../a%2f" }],
+  ["http://example.com:99999/a", "", { host: null, url: "http://example.com:99999/a" }],
+  ["http:///a", "", { host: null, url: "http:///a" }],
   ["ftp://example.com/", "", { host: null, url: "ftp://example.com/" }],
   ["*", "", { host: null, url: "*" }],
 ])("%s with the prefix %j", (target, prefix, expected) => {

@@ -9,6 +9,7 @@ const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/is;
  */
 export function readTarget(target: string, prefix: string): { host: string | null; url: string } {
   const [, host = null, rest = ""] = ABSOLUTE_FORM.exec(target) ?? [];
-  if (host === null) return { host, url: withoutPrefix(target, prefix) };
+  // An authority that no URL can have is no host: the target stays what nobody serves.
+  if (host === null || !URL.canParse(`http://${host}`)) return { host: null, url: withoutPrefix(target, prefix) };
   return { host, url: withoutPrefix(rest.startsWith("/") ? rest : `/${rest}`, prefix) };
 }
