@@ -22,6 +22,7 @@ const fragments: Record<string, string> = {
     id slug name description tags launch { ...Launch } configSchema authorId templateId mcpUrl version: currentVersion { number digest }
     createdAt updatedAt deletedAt
   }`,
+  ToolShare: "fragment ToolShare on ToolShare { userId access sharedById createdAt updatedAt }",
   ToolVersion: `fragment ToolVersion on ToolVersion {
     id toolId number name description tags launch { ...Launch } configSchema digest changeSummary source commitSha createdById createdAt
   }`,

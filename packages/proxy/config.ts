@@ -12,7 +12,7 @@ export interface ProxyConfig extends ProcessConfig {
   port: number;
   /** The control plane's address, without a trailing slash. */
   gatewayUrl: string;
-  /** A service principal's token with internal:routes, internal:usage, internal:introspect and internal:revocations. */
+  /** A service principal's token with the permissions of `PROXY_PERMISSIONS`. */
   credential: string;
   /** Calls a minute of one caller on one tool; 0: no bound. */
   callerCallsPerMinute: number;

@@ -286,7 +286,7 @@ describe("what is not answered by a replica", () => {
     const viewer = await controlPlane.accessToken("vera", "VIEWER");
     const answer = await call("/mcp/echo/v1/mcp", { headers: { authorization: `Bearer ${viewer}` } });
     expect(answer.status).toBe(403);
-    expect((await problemOf(answer)).detail).toContain("DEVELOPER");
+    expect((await problemOf(answer)).detail).toContain("has not shared it with you");
     const readOnly = await controlPlane.accessToken("rita", "DEVELOPER", ["READ"]);
     expect((await call("/mcp/echo/v1/mcp", { headers: { authorization: `Bearer ${readOnly}` } })).status).toBe(403);
   });

@@ -17,6 +17,7 @@ import { createTokenBuckets, type TokenBuckets } from "@toolyard/service-kit/tok
 import type { RouteTable } from "@toolyard/routes";
 import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";
+import { createSharedAccess } from "./control-plane/shared-access.ts";
 import { createStateFile } from "./control-plane/state-file.ts";
 import { startUsageDelivery } from "./usage/usage-delivery.ts";
 import { siteOf } from "./site.ts";
@@ -112,6 +113,13 @@ export async function createProxy(options: {
     logger,
     now,
   });
+  const shares = createSharedAccess({
+    graph: controlPlane.graph,
+    as: proxyCaller,
+    onLost: (hasLost) => calls.endLost(hasLost),
+    logger,
+    now,
+  });
   identity.onRevoked((isConcerned) => calls.endStreams(isConcerned));
   /** Nobody is anonymous here. */
   function authenticate(authorization: string | undefined): Caller | Promise<Caller> {
@@ -131,6 +139,7 @@ export async function createProxy(options: {
     busy,
     routes,
     authenticate,
+    mayInvoke: (caller, toolId) => shares.mayInvoke(caller, toolId),
     callerLimit: limitOf(config.callerCallsPerMinute),
     toolLimit: limitOf(config.toolCallsPerMinute),
     usage: journal,
@@ -182,6 +191,7 @@ export async function createProxy(options: {
       if (knownKeys) keys.use(knownKeys);
       controlPlane.start();
       identity.start();
+      shares.start();
       const waiting = Promise.withResolvers<void>();
       const timer = setTimeout(waiting.resolve, ROUTES_WAIT_MS);
       await Promise.race([firstTable.promise, waiting.promise]);
@@ -216,6 +226,7 @@ export async function createProxy(options: {
       await delivery.drain(LAST_DELIVERY_MS);
       await delivery.close();
       await identity.close();
+      await shares.close();
       await controlPlane.close();
       await routesFile.close();
       await routes.close();

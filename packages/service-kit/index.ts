@@ -2,6 +2,15 @@ export * from "./errors/errors.ts";
 export { createLogger, type Logger } from "./process/log.ts";
 export * from "./identity/permissions.ts";
 export * from "./identity/caller.ts";
+export {
+  createGraphToolShares,
+  createToolShares,
+  MAX_TOOLS_ASKED,
+  sharedAccessOf,
+  shareChanges,
+  type ShareChange,
+  type ToolShares,
+} from "./identity/tool-shares.ts";
 export * from "./identity/keys.ts";
 export { createSealer, type Sealer } from "./identity/sealing.ts";
 export * from "./identity/tokens.ts";

@@ -1,12 +1,12 @@
 import { LAUNCH_FRAGMENT, launchFromGraph, variablesOf } from "@toolyard/launch";
-import { badInput, notFound, parseInput, type Caller, type GraphClient } from "@toolyard/service-kit";
+import { badInput, notFound, parseInput, type Caller, type GraphClient, type ToolShares } from "@toolyard/service-kit";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 import type { AnalysisJob } from "./analysis-job.ts";
 import { isPlaceholder } from "./rules/secret-names.ts";
 
 /**
- * Queues analyses. Takes `analysis:write`: of a tool, by id or slug, as its author or an administrator; of a description, as a developer or an
+ * Queues analyses. Takes `analysis:write`: of a tool, by id or slug, as its author, by a share (EDIT), or as an administrator; of a description, as a developer or an
  * administrator. @throws ToolyardError BAD_USER_INPUT, NOT_FOUND, FORBIDDEN; the graph's error when the tool cannot be read
  */
 export interface AnalysisService {
@@ -67,8 +67,12 @@ const toolAnswer = z.object({
 const TOOL_QUERY = `query ToolToAnalyse($id: ID!) { tool(id: $id) { id authorId deletedAt launch { ...WholeLaunch } } }
 ${LAUNCH_FRAGMENT}`;
 
-export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphClient }): AnalysisService {
-  const { tasks, graph } = options;
+export function createAnalysisService(options: {
+  tasks: TaskQueue;
+  shares: ToolShares;
+  graph: GraphClient;
+}): AnalysisService {
+  const { tasks, shares, graph } = options;
 
   /** The tool as the caller sees it: its author sees values, of which only the kind goes on. */
   async function subjectOf(caller: Caller, reference: string, requestId: string) {
@@ -76,7 +80,7 @@ export function createAnalysisService(options: { tasks: TaskQueue; graph: GraphC
     const answer = await graph.query<unknown>({ query: TOOL_QUERY, variables, as: caller, requestId });
     const { tool } = toolAnswer.parse(answer);
     if (!tool || tool.deletedAt !== null) throw notFound("tool", reference);
-    caller.require("analysis:write", { ownerId: tool.authorId });
+    await shares.require(caller, "analysis:write", { ownerId: tool.authorId, toolId: tool.id });
     const shown = variablesOf(tool.launch).filter(({ value, secret }) => value !== null && !secret);
     const isTemplate = (value: string | null) => value !== null && isPlaceholder(value);
     return {

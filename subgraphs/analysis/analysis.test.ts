@@ -178,6 +178,19 @@ describe("authorization", () => {
     }, false),
   );
 
+  test.each([
+    ["VIEW", stranger, "FORBIDDEN"],
+    ["USE", stranger, "FORBIDDEN"],
+    ["EDIT", stranger, null],
+    ["EDIT", viewer, "FORBIDDEN"],
+  ] as const)("a tool that is shared with %s is analysed by those whom that lets (%o)", (access, caller, code) =>
+    withAnalysis(async ({ subgraph, graph }) => {
+      graph.shared.set(caller.userId ?? "", access);
+      expect(await codeOf(subgraph, FEASIBILITY, ofTool, caller)).toBe(code);
+      expect(await codeOf(subgraph, IMPROVEMENTS, { toolId: "tool-1" }, caller)).toBe(code);
+    }, false),
+  );
+
   test("everybody who is logged in may read tasks, nobody else", () =>
     withAnalysis(async ({ subgraph, tasks }) => {
       const { id } = await tasks.enqueue({ kind: "FEASIBILITY", input: {}, requestedById: "author" });

@@ -1,5 +1,12 @@
 import { createEventSubjects } from "@toolyard/events";
-import { createToolLookup, measureHealth, type RequestContext, type Subgraph } from "@toolyard/service-kit";
+import {
+  createGraphToolShares,
+  createServiceCaller,
+  createToolLookup,
+  measureHealth,
+  type RequestContext,
+  type Subgraph,
+} from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
 import { createTaskLoaders, createTaskService } from "@toolyard/tasks";
 import { createAnalysisService } from "./analysis-service.ts";
@@ -16,7 +23,8 @@ export function createAnalysisSubgraph(options: SubgraphOptions): Promise<Subgra
     const tasks = await host.tasks();
     const { store } = tasks;
     const eventTasks = createEventSubjects({ read: (ids) => store.getMany(ids) });
-    const analysis = createAnalysisService({ tasks, graph });
+    const shares = createGraphToolShares({ graph, as: createServiceCaller("analysis", ["internal:tool-shares"]) });
+    const analysis = createAnalysisService({ tasks, shares, graph });
     const tools = createToolLookup({ graph });
     const provider = createIsolatedRules({ logger, signal });
     host.onClose(() => provider.close());

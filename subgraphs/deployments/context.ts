@@ -3,6 +3,7 @@ import type { BusyReplicas } from "./busy-replicas.ts";
 import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { EventDeployments } from "./event-deployments.ts";
+import type { Inspection } from "./inspection.ts";
 import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./logs/log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
@@ -17,6 +18,7 @@ export interface Context extends RequestContext {
   deployments: DeploymentService;
   eventDeployments: EventDeployments;
   logs: LogService;
+  inspection: Inspection;
   usage: UsageService;
   usageOf: UsageLoader;
   routes: RouteFeed;

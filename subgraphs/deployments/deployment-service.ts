@@ -15,7 +15,13 @@ import {
 import type { EventLogRange, EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { toolOfTemplate } from "./deploying/deploy-template.ts";
-import { deployTool, oneRemoteReplica, replicaCount, type DeployDependencies } from "./deploying/deploy-tool.ts";
+import {
+  DEPLOY,
+  deployTool,
+  oneRemoteReplica,
+  replicaCount,
+  type DeployDependencies,
+} from "./deploying/deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
 import {
   closeDeployments,
@@ -108,10 +114,12 @@ export interface DeploymentServiceOptions extends Omit<DeployDependencies, "grap
 const CHECK_TIMEOUT_MS = 30_000;
 const MAX_CHECKS = 100;
 const TOOL_DELETED = ": its tool was deleted";
+const TOOL_UNSHARED = ": its tool is not shared any more with the user who deployed it";
 
 export function createDeploymentService(options: DeploymentServiceOptions): DeploymentService {
   const {
     store,
+    shares,
     graph,
     reconciler,
     runtimes,
@@ -129,7 +137,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
   async function ownDeployment(caller: Caller, which: DeploymentReference, action: string): Promise<Deployment> {
     caller.require("deployment:write", undefined, action);
     const deployment = await requireDeployment(store, which);
-    caller.require("deployment:write", { ownerId: deployment.ownerId }, action);
+    await shares.require(caller, "deployment:write", deployment, action);
     return deployment;
   }
 
@@ -165,14 +173,13 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     const deployment = await deployTool(options, caller, input, requestId);
     reconciler.wake(deployment.id);
     const { id, toolId, versionNumber } = deployment;
-    // The tool may have been deleted while nothing was there yet that could be stopped.
-    const deleted = await fetchTool(graph, { toolId, versionNumber, requestId }).then(
-      () => null,
-      (error: unknown) => (error instanceof ToolyardError && error.code === "NOT_FOUND" ? error : null),
-    );
-    if (deleted === null) return deployment;
-    await requestStop(id, caller, TOOL_DELETED);
-    throw deleted;
+    // The tool may have been deleted, or shared with the caller no longer, while nothing was there yet that could be stopped.
+    const deleted = await refusalOf("NOT_FOUND", fetchTool(graph, { toolId, versionNumber, requestId }));
+    const refusal =
+      deleted ?? (await refusalOf("FORBIDDEN", shares.require(caller, "deployment:write", deployment, DEPLOY)));
+    if (refusal === null) return deployment;
+    await requestStop(id, caller, deleted ? TOOL_DELETED : TOOL_UNSHARED);
+    throw refusal;
   }
 
   return {
@@ -349,6 +356,14 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     };
     return subscriptionStream(tail, follow, (event) => ({ ...event, deployment: () => ofStream.of(event) }));
   }
+}
+
+/** The work's refusal, if it is of this code; other failures do not count. */
+function refusalOf(code: "NOT_FOUND" | "FORBIDDEN", work: Promise<unknown>): Promise<ToolyardError | null> {
+  return work.then(
+    () => null,
+    (error: unknown) => (error instanceof ToolyardError && error.code === code ? error : null),
+  );
 }
 
 function stayingOf({ replicas }: DeploymentRecord): DeploymentRecord["replicas"] {

@@ -17,6 +17,7 @@ import {
   ToolyardError,
   type Caller,
   type GraphClient,
+  type ShareAccess,
   type Subgraph,
 } from "@toolyard/service-kit";
 import { codeOf, dataOf, subscribeOn, type AnswerStream } from "@toolyard/testing/execute.ts";
@@ -36,6 +37,8 @@ export const proxy: Caller = createServiceCaller("proxy", ["internal:routes", "i
 export interface FakeTool {
   slug: string;
   authorId?: string | null;
+  /** Users that it is shared with. */
+  shared?: Record<string, ShareAccess>;
   launch?: unknown;
   configSchema?: unknown;
   deleted?: boolean;
@@ -45,7 +48,12 @@ export interface FakeTool {
 /** The tools subgraph as far as deployments ask it. */
 export function createFakeGraph(tools: Record<string, FakeTool>): GraphClient {
   return {
-    async query<Data>({ variables, as }: Parameters<GraphClient["query"]>[0]) {
+    async query<Data>({ query, variables, as }: Parameters<GraphClient["query"]>[0]) {
+      if (query.includes("sharedAccess")) {
+        as.require("internal:tool-shares");
+        const { userId, toolIds } = variables as { userId: string; toolIds: string[] };
+        return { sharedAccess: toolIds.map((toolId) => tools[toolId]?.shared?.[userId] ?? null) } as Data;
+      }
       const id = variables?.["id"];
       if (typeof id === "string") {
         as.require("tool:read");

@@ -2,7 +2,15 @@ import { join } from "node:path";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
-import { createSealer, createToolLookup, deriveKey, type Subgraph } from "@toolyard/service-kit";
+import {
+  createGraphToolShares,
+  createSealer,
+  createServiceCaller,
+  createToolLookup,
+  deriveKey,
+  shareChanges,
+  type Subgraph,
+} from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
@@ -29,6 +37,7 @@ import { startHousekeeping } from "./store/housekeeping.ts";
 import { createKnownSecrets } from "./logs/known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLogArchive } from "./logs/log-archive.ts";
+import { createInspection } from "./inspection.ts";
 import { createLogService } from "./logs/log-service.ts";
 import { resolvers } from "./resolvers.ts";
 import { createRouteBuilder } from "./routes/route-builder.ts";
@@ -121,8 +130,11 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
     host.onClose(() => reconciler.close({ stopReplicas: config.replicasOnExit === "stop" }));
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
+    const shareReader = createServiceCaller("deployments", ["internal:tool-shares"]);
+    const shares = createGraphToolShares({ graph, as: shareReader });
     const deployments = createDeploymentService({
       store,
+      shares,
       graph,
       runtimes,
       ports,
@@ -141,7 +153,17 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       tools: createToolLookup({ graph }),
       deployments,
       eventDeployments,
-      logs: createLogService({ store, runtimes, archive, secrets, eventTail, logger }),
+      logs: createLogService({
+        store,
+        shares,
+        shareChanges: (signal) => shareChanges({ graph, as: shareReader, signal }, null),
+        runtimes,
+        archive,
+        secrets,
+        eventTail,
+        logger,
+      }),
+      inspection: createInspection(shares),
       usage: createUsageService({ store: usageStore, listed, now }),
       routes: createRouteFeed({
         builder: createRouteBuilder({

@@ -1,14 +1,21 @@
-import type { Caller } from "@toolyard/service-kit";
+import { ToolyardError, type Caller, type ToolShares } from "@toolyard/service-kit";
 import type { Deployment } from "./deployment.ts";
 
-type Inspected = Pick<Deployment, "ownerId" | "deployedById">;
-
-/** Whether the caller may see how a deployment runs inside: administrators, the tool's author, and the user who deployed it. */
-export function mayInspect(caller: Caller, { ownerId, deployedById }: Inspected): boolean {
-  return [deployedById, ownerId].some((id) => caller.can("deployment:inspect", { ownerId: id }));
+/**
+ * Who may see how a deployment runs inside, its logs and what its server says of itself: administrators, the tool's author, and those it is
+ * shared with.
+ */
+export interface Inspection {
+  /** False also where shares cannot be read: such words are left out of an answer, which is not lost for that. */
+  mayInspect(caller: Caller, deployment: Pick<Deployment, "ownerId" | "toolId">): Promise<boolean>;
 }
 
-/** @throws ToolyardError FORBIDDEN or UNAUTHENTICATED unless `mayInspect`. */
-export function requireInspect(caller: Caller, deployment: Inspected, action: string): void {
-  if (!mayInspect(caller, deployment)) caller.require("deployment:inspect", { ownerId: deployment.ownerId }, action);
+export function createInspection(shares: ToolShares): Inspection {
+  return {
+    mayInspect: (caller, deployment) =>
+      shares.can(caller, "deployment:inspect", deployment).catch((error: unknown) => {
+        if (error instanceof ToolyardError) return false;
+        throw error;
+      }),
+  };
 }

@@ -4,7 +4,6 @@ import type { Deployment, HealthStatus, Replica } from "./deployment.ts";
 import { replicaReason } from "./engine/status.ts";
 import type { DeploymentEventShape } from "./graph-shapes.ts";
 import type { Resolvers } from "./generated/types.ts";
-import { mayInspect } from "./inspection.ts";
 import { told } from "./reason.ts";
 
 const DEFAULT_LOG_LINES = 20;
@@ -122,7 +121,7 @@ export const resolvers: Resolvers<Context> = {
     toolVersion: ({ toolVersionId }) => ({ id: toolVersionId }),
     template: ({ templateId }) => (templateId === null ? null : { id: templateId }),
     deployedBy: ({ deployedById }) => (deployedById === null ? null : { id: deployedById }),
-    reason: (deployment, _, { caller }) => told(deployment.reason, deployment.words, mayInspect(caller, deployment)),
+    reason: (deployment, _, context) => toldOf(deployment.reason, deployment.words, context, async () => deployment),
     release: () => null,
     autoscale: () => null,
     endpointUrl: (deployment, _, { urls }) => urls.endpointUrl(deployment),
@@ -144,12 +143,12 @@ export const resolvers: Resolvers<Context> = {
   Replica: {
     id: ({ replica }) => replica.id,
     phase: ({ replica }) => replica.state.phase,
-    reason: ({ replica, deployment }, _, { caller }) => {
+    reason: ({ replica, deployment }, _, context) => {
       const why = replicaReason(deployment, replica);
-      return why && told(why.reason, why.words, mayInspect(caller, deployment));
+      return why && toldOf(why.reason, why.words, context, async () => deployment);
     },
-    endpointUrl: ({ replica, deployment }, _, { urls, caller }) =>
-      mayInspect(caller, deployment) ? urls.replicaUrl(deployment, replica) : null,
+    endpointUrl: async ({ replica, deployment }, _, { urls, inspection, caller }) =>
+      (await inspection.mayInspect(caller, deployment)) ? urls.replicaUrl(deployment, replica) : null,
     host: ({ replica }) => replica.hostId,
     restarts: ({ replica }) => replica.restarts,
     health: ({ replica }) => healthOf(replica),
@@ -159,7 +158,7 @@ export const resolvers: Resolvers<Context> = {
   DeploymentEvent: {
     sequence: ({ sequence }) => String(sequence),
     message: (event, _, context) =>
-      toldOf(event.payload.message, event.payload.words, context.caller, () => deploymentOf(event, context)),
+      toldOf(event.payload.message, event.payload.words, context, () => deploymentOf(event, context)),
     deploymentId: ({ subjectId }) => subjectId,
     toolId: ({ payload }) => payload.toolId,
     status: ({ payload }) => payload.status,
@@ -175,7 +174,7 @@ export const resolvers: Resolvers<Context> = {
   },
   HealthCheck: {
     detail: ({ detail, words, ...check }, _, context) =>
-      toldOf(detail, words, context.caller, () => deploymentOf({ ...check, subjectId: check.deploymentId }, context)),
+      toldOf(detail, words, context, () => deploymentOf({ ...check, subjectId: check.deploymentId }, context)),
   },
   Route: {
     timeoutSeconds: ({ options }) => options.timeoutSeconds,
@@ -228,10 +227,10 @@ async function scopeOf(
 async function toldOf<Text extends string | null>(
   text: Text,
   words: string | null | undefined,
-  caller: Caller,
+  { caller, inspection }: Pick<Context, "caller" | "inspection">,
   find: () => Promise<Deployment>,
 ): Promise<Text | string> {
-  return words == null ? text : told(text, words, mayInspect(caller, await find()));
+  return words == null ? text : told(text, words, await inspection.mayInspect(caller, await find()));
 }
 
 async function deploymentOf(

@@ -51,10 +51,13 @@ describe("making an API key", () => {
   test("with scopes that the role lacks gives none of them, until an administrator gives the role", async () => {
     const viewer = await identity.user("viewer", "VIEWER");
     const { secret } = await create(viewer, { scopes: ["READ", "WRITE", "INVOKE", "ADMIN"] });
-    expect(await identity.introspect(secret)).toMatchObject({ role: "VIEWER", scopes: ["READ", "WRITE"] });
-    const query = "mutation ($id: ID!) { setUserRole(userId: $id, role: DEVELOPER) { id } }";
+    expect(await identity.introspect(secret)).toMatchObject({ role: "VIEWER", scopes: ["READ", "WRITE", "INVOKE"] });
+    const query = "mutation ($id: ID!) { setUserRole(userId: $id, role: ADMIN) { id } }";
     await dataOf(identity.subgraph, query, { id: viewer.userId }, await identity.admin());
-    expect(await identity.introspect(secret)).toMatchObject({ role: "DEVELOPER", scopes: ["READ", "WRITE", "INVOKE"] });
+    expect(await identity.introspect(secret)).toMatchObject({
+      role: "ADMIN",
+      scopes: ["READ", "WRITE", "INVOKE", "ADMIN"],
+    });
   });
 });
 

@@ -68,7 +68,7 @@ describe("introspection", () => {
       active: true,
       subject,
       role: "VIEWER",
-      scopes: ["READ", "WRITE"],
+      scopes: ["READ", "WRITE", "INVOKE"],
       tokenId,
       apiKeyId: null,
     });

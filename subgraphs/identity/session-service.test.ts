@@ -35,7 +35,12 @@ describe("registering", () => {
       user: { username: "ada", role: "VIEWER", email: "ada@example.com" },
     });
     const caller = await identity.callerOf(session.accessToken);
-    expect(caller).toMatchObject({ kind: "user", userId: session.user.id, role: "VIEWER", scopes: ["READ", "WRITE"] });
+    expect(caller).toMatchObject({
+      kind: "user",
+      userId: session.user.id,
+      role: "VIEWER",
+      scopes: ["READ", "WRITE", "INVOKE"],
+    });
     expect(await dataOf(identity.subgraph, "{ me { username email } }", {}, caller)).toEqual({
       me: { username: "ada", email: "ada@example.com" },
     });

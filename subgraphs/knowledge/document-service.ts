@@ -11,6 +11,7 @@ import {
   type Connection,
   type GraphClient,
   type PageArguments,
+  type ToolShares,
 } from "@toolyard/service-kit";
 import type { ContentTypeResult } from "./content-type.ts";
 import { syncedDocumentInput, updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
@@ -38,16 +39,22 @@ interface ListFilter extends PageArguments {
   tag?: string | null | undefined;
 }
 
+interface ReadTool {
+  id: string;
+  authorId: string | null;
+  deletedAt: string | null;
+}
+
 /**
- * Documents and what callers may do with them: reading takes `document:read`; writing `document:write`, on a document that
- * exists by its uploader or an administrator.
+ * Documents and what callers may do with them: reading takes `document:read`; writing `document:write`, beside a tool as its author or by a
+ * share (EDIT), on a document that exists also as its uploader.
  * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND where one is named.
  */
 export interface DocumentService {
   /** PRECONDITION_FAILED for PDF. */
   upload(requester: Requester, input: unknown): Promise<Document>;
   update(requester: Requester, id: string, input: unknown): Promise<Document>;
-  delete(caller: Caller, id: string): Promise<true>;
+  delete(requester: Requester, id: string): Promise<true>;
   /**
    * With `internal:sync-documents`, as is `removeSynced`. Makes the document, or replaces the content of the one with this id. CONFLICT where that one is about another tool now.
    */
@@ -66,33 +73,46 @@ export interface DocumentService {
 
 export function createDocumentService(options: {
   store: DocumentStore;
+  shares: ToolShares;
   graph: GraphClient;
   now: () => number;
 }): DocumentService {
-  const { store, graph, now } = options;
+  const { store, shares, graph, now } = options;
 
-  async function changeable(caller: Caller, id: string, action: string): Promise<Document> {
+  /** By its uploader, or by who may write documents beside its tool. */
+  async function changeable({ caller, requestId }: Requester, id: string, action: string): Promise<Document> {
     caller.require("document:write", undefined, action);
     const [document] = await store.findByIds([id]);
     if (!document) throw notFound("document", id);
-    caller.require("document:write", { ownerId: document.uploadedById }, action);
+    const { uploadedById, toolId } = document;
+    if (toolId === null || caller.can("document:write", { ownerId: uploadedById })) {
+      caller.require("document:write", { ownerId: uploadedById }, action);
+      return document;
+    }
+    const tool = await readTool({ caller, requestId }, toolId);
+    await shares.require(caller, "document:write", { ownerId: tool?.authorId ?? null, toolId }, action);
     return document;
   }
 
-  /** The id of a tool that documents may be about, which the graph is asked for as the caller. */
-  async function toolIdOf({ caller, requestId }: Requester, reference: string): Promise<string> {
-    const query = `query KnowledgeTool($id: ID!) { tool(id: $id) { id deletedAt } }`;
+  /** As the caller sees it. */
+  async function readTool({ caller, requestId }: Requester, reference: string): Promise<ReadTool | null> {
+    const query = `query KnowledgeTool($id: ID!) { tool(id: $id) { id authorId deletedAt } }`;
     const variables = { id: reference };
-    const { tool } = await graph
-      .query<{ tool: { id: string; deletedAt: string | null } | null }>({ query, variables, as: caller, requestId })
-      .catch((error: unknown) => {
-        if (error instanceof ToolyardError && error.code === "NOT_FOUND") throw noTool(error);
-        throw error;
-      });
+    return (await graph.query<{ tool: ReadTool | null }>({ query, variables, as: caller, requestId })).tool;
+  }
+
+  /** The id of a tool beside which the caller may write documents. */
+  async function toolIdOf(requester: Requester, reference: string): Promise<string> {
+    const tool = await readTool(requester, reference).catch((error: unknown) => {
+      if (error instanceof ToolyardError && error.code === "NOT_FOUND") throw noTool(error);
+      throw error;
+    });
     if (tool === null) throw noTool(notFound("tool", reference));
-    if (tool.deletedAt !== null)
+    const { id: toolId, authorId: ownerId, deletedAt } = tool;
+    await shares.require(requester.caller, "document:write", { ownerId, toolId }, "write documents beside this tool");
+    if (deletedAt !== null)
       throw badInput([{ path: "input.toolId", message: "this tool is deleted: restore it first" }]);
-    return tool.id;
+    return toolId;
   }
 
   return {
@@ -121,7 +141,7 @@ export function createDocumentService(options: {
     },
 
     async update(requester, id, input) {
-      const document = await changeable(requester.caller, id, "change this document");
+      const document = await changeable(requester, id, "change this document");
       const parsed = parseInput(updateDocumentInput, input);
       const { title, content, encoding, contentType, tags, metadata } = parsed;
       const type = contentType === null ? null : acceptedType(contentType);
@@ -144,9 +164,9 @@ export function createDocumentService(options: {
       return accepted(updated);
     },
 
-    async delete(caller, id) {
-      await changeable(caller, id, "delete this document");
-      if (!(await store.delete(id, caller.subject))) throw notFound("document", id);
+    async delete(requester, id) {
+      await changeable(requester, id, "delete this document");
+      if (!(await store.delete(id, requester.caller.subject))) throw notFound("document", id);
       return true;
     },
 

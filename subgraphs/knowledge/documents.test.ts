@@ -196,6 +196,34 @@ describe("changing a document", () => {
     expect((await search(fixture.subgraph, { query: "zebra" })).totalCount).toBe(0);
   });
 
+  test("beside a tool is for its author and those whom it is shared with for that, as is writing others there", async () => {
+    const outcomes = async (caller: Caller) => {
+      const { id } = await upload(fixture.subgraph, note({ toolId: "tool-1" }), admin);
+      const codes = [
+        await codeOf(fixture.subgraph, UPLOAD, { input: note({ toolId: "tool-1" }) }, caller),
+        await codeOf(fixture.subgraph, UPDATE, { id, input: { toolId: "tool-2" } }, caller),
+        await codeOf(fixture.subgraph, UPDATE, { id, input: {} }, caller),
+        await codeOf(fixture.subgraph, DELETE, { id }, caller),
+      ];
+      return codes.map((code) => code ?? "done");
+    };
+    const none = ["FORBIDDEN", "FORBIDDEN", "FORBIDDEN", "FORBIDDEN"];
+    expect(await outcomes(developer)).toEqual(["done", "done", "done", "done"]);
+    for (const [access, expected] of [
+      [null, none],
+      ["VIEW", none],
+      ["USE", none],
+      // Not beside another tool.
+      ["EDIT", ["done", "FORBIDDEN", "done", "done"]],
+    ] as const) {
+      for (const { userId } of [otherDeveloper, viewer])
+        if (access !== null) fixture.shared.set(`tool-1 ${userId ?? ""}`, access);
+      expect(await outcomes(otherDeveloper), String(access)).toEqual(expected);
+      expect(await outcomes(viewer), String(access)).toEqual(none);
+    }
+    fixture.shared.clear();
+  });
+
   test("is for its uploader and administrators", async () => {
     const { id } = await upload(fixture.subgraph, note());
     for (const mutation of [UPDATE, DELETE]) {

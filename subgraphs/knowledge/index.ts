@@ -1,4 +1,10 @@
-import { createToolLookup, type RequestContext, type Subgraph } from "@toolyard/service-kit";
+import {
+  createGraphToolShares,
+  createServiceCaller,
+  createToolLookup,
+  type RequestContext,
+  type Subgraph,
+} from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder } from "./database.ts";
@@ -14,7 +20,8 @@ export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgr
     const database = await host.openDatabase({ entities, migrationsFolder });
     const store = await createSqlDocumentStore({ database, logger, signal });
     host.onClose(() => store.close());
-    const documents = createDocumentService({ store, graph, now: host.now });
+    const shares = createGraphToolShares({ graph, as: createServiceCaller("knowledge", ["internal:tool-shares"]) });
+    const documents = createDocumentService({ store, shares, graph, now: host.now });
     const tools = createToolLookup({ graph });
 
     return {

@@ -26,7 +26,7 @@ export function createResolvers(): Resolvers {
     Mutation: {
       uploadDocument: (_parent, { input }, context) => context.documents.upload(context, input),
       updateDocument: (_parent, { id, input }, context) => context.documents.update(context, id, input),
-      deleteDocument: (_parent, { id }, { caller, documents }) => documents.delete(caller, id),
+      deleteDocument: (_parent, { id }, context) => context.documents.delete(context, id),
       storeSyncedDocument: (_parent, { input }, { caller, documents }) => documents.storeSynced(caller, input),
       removeSyncedDocument: (_parent, { id, toolId }, { caller, documents }) =>
         documents.removeSynced(caller, id, toolId),

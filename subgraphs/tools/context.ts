@@ -3,6 +3,7 @@ import type { ConnectionService } from "./github/connection-service.ts";
 import type { Loaders } from "./loaders.ts";
 import type { TemplateImports } from "./templates/template-imports.ts";
 import type { TemplateReader } from "./templates/template-reader.ts";
+import type { ShareService } from "./share-service.ts";
 import type { ToolReader } from "./tool-reader.ts";
 import type { ToolService } from "./tool-service.ts";
 
@@ -13,5 +14,6 @@ export interface Context extends RequestContext {
   templates: TemplateReader;
   connections: ConnectionService;
   imports: TemplateImports;
+  sharing: ShareService;
   loaders: Loaders;
 }

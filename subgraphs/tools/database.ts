@@ -4,7 +4,7 @@ import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import { connectionEntities } from "./github/connection-database.ts";
 import type { ImportedTemplate } from "./templates/template-store.ts";
-import type { Tool, ToolVersion } from "./tool-store.ts";
+import type { Tool, ToolShare, ToolVersion } from "./tool-store.ts";
 
 export interface ToolTagRow {
   toolId: string;
@@ -41,9 +41,23 @@ export const toolEntity = new EntitySchema<Tool>({
   },
   indices: [
     { columns: ["slug"], unique: true },
+    { columns: ["authorId", "id"] },
     { columns: ["id", "deletedAt"], where: '"deletedAt" IS NULL' },
     { columns: ["templateId", "authorId", "id"], where: '"templateId" IS NOT NULL' },
   ],
+});
+
+export const toolShareEntity = new EntitySchema<ToolShare>({
+  name: "tool_shares",
+  columns: {
+    toolId: { ...column.primaryId },
+    userId: { ...column.primaryId },
+    access: { ...column.name },
+    sharedById: { ...column.nullableId },
+    createdAt: { ...column.time },
+    updatedAt: { ...column.time },
+  },
+  indices: [{ columns: ["userId", "toolId"] }],
 });
 
 /** The tags once more, as rows, to find tools by. */
@@ -111,6 +125,7 @@ export const toolEventSchema = eventLogSchema("tool");
 
 export const entities = [
   toolEntity,
+  toolShareEntity,
   toolTagEntity,
   toolTextEntity,
   toolVersionEntity,

@@ -6,7 +6,8 @@ import { openDatabase, readMigrations } from "@toolyard/storage";
 import LibsqlDatabase from "libsql";
 import { expect, test } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
-import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createSqlToolStore } from "./tool-store.sql.ts";
+import type { ToolEventPayload } from "./tool-store.ts";
 
 test("tools that an earlier version stored are listed and found as new ones are, and change, go and come back", async () => {
   const folder = await mkdtemp(join(tmpdir(), "toolyard-tools-"));

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { createEventSubjects } from "@toolyard/events";
 import { createGitHubClient } from "@toolyard/github";
 import { createSchemaValidator } from "@toolyard/json-schema";
-import { createSealer, type RequestContext, type Subgraph } from "@toolyard/service-kit";
+import { createSealer, createToolShares, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import type { ToolsConfig } from "./config.ts";
 import type { Context } from "./context.ts";
@@ -17,9 +17,11 @@ import { createTemplateFolder } from "./templates/template-folder.ts";
 import { createTemplateImports } from "./templates/template-imports.ts";
 import { createTemplateReader } from "./templates/template-reader.ts";
 import { createSqlTemplateStore } from "./templates/template-store.sql.ts";
+import { createShareService } from "./share-service.ts";
 import { createToolReader } from "./tool-reader.ts";
 import { createToolService } from "./tool-service.ts";
-import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createSqlToolStore } from "./tool-store.sql.ts";
+import type { ToolEventPayload } from "./tool-store.ts";
 import { createVersionSecrets } from "./version-content.ts";
 
 /** Of Toolyard itself. */
@@ -56,7 +58,9 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     const importedTemplates = createSqlTemplateStore({ database });
     const imports = createTemplateImports({ store: importedTemplates, catalogues: ownTemplates, logger, now });
     const catalogues = [...ownTemplates, importedTemplates];
-    const tools = createToolService({ store, secrets, schemas, graph, logger, now });
+    const shares = createToolShares((userId, toolIds) => store.accessOf(userId, toolIds));
+    const sharing = createShareService({ store, shares, tail, graph, logger, now });
+    const tools = createToolService({ store, shares, secrets, schemas, graph, logger, now });
     const tasks = await host.tasks();
     const connectionStore = createSqlConnectionStore(database);
     const connections = createConnectionService({
@@ -82,7 +86,8 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
           connections,
           imports,
           templates: createTemplateReader({ catalogues }),
-          reader: createToolReader({ store, loaders }),
+          sharing,
+          reader: createToolReader({ store, shares, loaders }),
         };
       },
       tasks: {

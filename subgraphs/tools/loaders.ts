@@ -9,7 +9,7 @@ import {
 import type { GitHubConnection } from "./github/connection.ts";
 import type { ConnectionStore } from "./github/connection-store.ts";
 import { closeSlugs } from "./tool-reference.ts";
-import type { Tool, ToolStore, ToolVersion } from "./tool-store.ts";
+import type { Tool, ToolShare, ToolStore, ToolVersion } from "./tool-store.ts";
 
 /** Batches and caches reads within one operation. */
 export interface Loaders {
@@ -22,6 +22,8 @@ export interface Loaders {
   connectionById: Loader<string, GitHubConnection | null>;
   /** What a tool follows. */
   connectionOfTool: Loader<string, GitHubConnection | null>;
+  /** Of a tool. */
+  shares: Loader<string, ToolShare[]>;
   /** Slugs close to a reference that names no tool. */
   closeSlugs: Loader<string, string[]>;
 }
@@ -40,6 +42,7 @@ export function createLoaders(store: ToolStore, connections: Pick<ConnectionStor
     }),
     connectionById: createLoader(async (ids) => inOrder(ids, await connections.findByIds(ids), ({ id }) => id)),
     connectionOfTool: createLoader(async (ids) => inOrder(ids, await connections.ofTools(ids), ({ toolId }) => toolId)),
+    shares: createLoader((toolIds) => store.sharesOf(toolIds)),
     closeSlugs: createLoader((references) => Promise.all(references.map((reference) => closeSlugs(store, reference)))),
   };
 }

@@ -2,9 +2,9 @@ import { DateTimeScalar, JsonScalar, notFound } from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import { launchTypeOf, showLaunch } from "@toolyard/launch";
 import type { Resolvers } from "./generated/types.ts";
-import type { ToolEventPayload } from "./tool-store.sql.ts";
+import { mayBeTold } from "./share-service.ts";
 import type { ToolChange } from "./tool-service.ts";
-import type { Tool, ToolChangeKind } from "./tool-store.ts";
+import type { Tool, ToolChangeKind, ToolEventPayload } from "./tool-store.ts";
 
 export function createResolvers(options: {
   tail: EventTail<ToolEventPayload>;
@@ -18,6 +18,9 @@ export function createResolvers(options: {
     Query: {
       tool: (_parent, { id, slug }, { reader, caller }) => reader.find(caller, { id: id ?? null, slug: slug ?? null }),
       tools: (_parent, filter, { reader, caller }) => reader.list(caller, filter),
+      myTools: (_parent, page, { sharing, caller }) => sharing.ownTools(caller, page),
+      sharedWithMe: (_parent, page, { sharing, caller }) => sharing.sharedTools(caller, page),
+      sharedAccess: (_parent, { userId, toolIds }, { sharing, caller }) => sharing.accessOf(caller, userId, toolIds),
       template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
       templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
       githubConnection: (_parent, { id }, { reader, caller }) => reader.connection(caller, id),
@@ -35,6 +38,8 @@ export function createResolvers(options: {
       deleteTool: (_parent, { id, expectedVersion = null }, { tools, caller, requestId }) =>
         tools.delete(caller, id, { requestId, expectedVersion }),
       restoreTool: (_parent, { id }, { tools, caller }) => tools.restore(caller, id),
+      shareTool: (_parent, { toolId, ...who }, context) => context.sharing.share(context, toolId, who),
+      unshareTool: (_parent, { toolId, userId }, context) => context.sharing.unshare(context, toolId, userId),
       revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
       createToolFromTemplate: async (_parent, { templateId, input }, context) => {
         const { templates, tools, caller } = context;
@@ -60,6 +65,7 @@ export function createResolvers(options: {
             tail,
             {
               after: after ?? null,
+              filter: (event) => mayBeTold(caller, event),
               onBatch: ofStream.expect,
               ...(id != null && { subjectId: await reader.idOf(caller, id) }),
             },
@@ -76,7 +82,12 @@ export function createResolvers(options: {
           );
         },
       },
+      sharesChanged: {
+        subscribe: (_parent, { after }, { sharing, caller }) => sharing.changes(caller, after ?? null),
+      },
     },
+
+    ToolShare: { user: ({ userId }) => stub(userId) },
 
     Tool: {
       __resolveReference: (reference, { reader, caller }) => reader.byKey(caller, reference),
@@ -90,6 +101,7 @@ export function createResolvers(options: {
       version: (tool, { number }, { reader, caller }) => reader.version(caller, tool, number),
       versions: (tool, page, { reader, caller }) => reader.versions(caller, tool, page),
       connection: ({ id }, _args, { reader, caller }) => reader.connectionOfTool(caller, id),
+      sharedWith: (tool, _args, { sharing, loaders, caller }) => sharing.sharesOf(caller, loaders, tool),
     },
 
     ToolVersion: {

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { CREATE, UPDATE, createToolsFixture, developer, stdioLaunch, viewer } from "./fixtures/subgraph.ts";
 import type { ToolFilter, ToolStore } from "./tool-store.ts";
-import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createSqlToolStore } from "./tool-store.sql.ts";
+import type { ToolEventPayload } from "./tool-store.ts";
 
 test.each([
   ["rows, when only they are selected", "edges { node { id } } pageInfo { hasNextPage }", 1, 0],

@@ -9,6 +9,7 @@ import {
   type Caller,
   type Connection,
   type PageArguments,
+  type ToolShares,
 } from "@toolyard/service-kit";
 import type { GitHubConnection } from "./github/connection.ts";
 import type { Loaders } from "./loaders.ts";
@@ -44,7 +45,7 @@ export interface ToolReader {
   versions(caller: Caller, tool: Tool, page: PageArguments): Promise<Connection<ToolVersion>>;
   connection(caller: Caller, id: string): Promise<GitHubConnection | null>;
   connectionOfTool(caller: Caller, toolId: string): Promise<GitHubConnection | null>;
-  /** The launch as this caller may see it: values only of own tools, secrets never. */
+  /** The launch as this caller may see it: values of own tools and those shared with them, secrets never. */
   launch(caller: Caller, version: ToolVersion): Promise<ShownStoredLaunch>;
   /**
    * With `internal:sealed-launch`. The tool by id or slug. The current version without a number.
@@ -59,8 +60,8 @@ interface ListFilter {
   includeDeleted?: boolean | null | undefined;
 }
 
-export function createToolReader(options: { store: ToolStore; loaders: Loaders }): ToolReader {
-  const { store, loaders } = options;
+export function createToolReader(options: { store: ToolStore; shares: ToolShares; loaders: Loaders }): ToolReader {
+  const { store, shares, loaders } = options;
 
   async function versionOf(tool: Tool, id: string): Promise<ToolVersion> {
     const version = await loaders.versionById.load(id);
@@ -129,7 +130,8 @@ export function createToolReader(options: { store: ToolStore; loaders: Loaders }
     async launch(caller, version) {
       caller.require("tool:read");
       const tool = await loaders.toolById.load(version.toolId);
-      const showValues = caller.can("deployment:inspect", { ownerId: tool?.authorId ?? null });
+      const thing = { ownerId: tool?.authorId ?? null, toolId: version.toolId };
+      const showValues = await shares.can(caller, "deployment:inspect", thing);
       return showLaunch(version.launch, { showValues });
     },
     async sealedLaunch(caller, reference, number) {

@@ -1,4 +1,13 @@
-import { closeTo, mayBeName, MAX_CANDIDATES, notFound, type ToolyardError } from "@toolyard/service-kit";
+import {
+  closeTo,
+  mayBeName,
+  MAX_CANDIDATES,
+  notFound,
+  type Caller,
+  type Permission,
+  type ToolShares,
+  type ToolyardError,
+} from "@toolyard/service-kit";
 import { slugFromName } from "./slug.ts";
 import type { Tool, ToolStore } from "./tool-store.ts";
 
@@ -25,4 +34,19 @@ export async function closeSlugs(store: Pick<Lookup, "newestSlugs">, reference: 
 
 export async function noSuchTool(store: Pick<Lookup, "newestSlugs">, reference: string): Promise<ToolyardError> {
   return notFound("tool", reference, await closeSlugs(store, reference));
+}
+
+/** The tool, on which the caller has the permission; past any cache. @throws ToolyardError NOT_FOUND, UNAUTHENTICATED, FORBIDDEN */
+export async function requireTool(
+  { store, shares }: { store: Lookup; shares: ToolShares },
+  caller: Caller,
+  permission: Permission,
+  reference: string,
+  action: string,
+): Promise<Tool> {
+  caller.require(permission, undefined, action);
+  const tool = await findTool(store, reference);
+  if (!tool) throw await noSuchTool(store, reference);
+  await shares.require(caller, permission, { ownerId: tool.authorId, toolId: tool.id }, action);
+  return tool;
 }

@@ -5,7 +5,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import type { Tool, ToolFilter, ToolStore, ToolVersion } from "./tool-store.ts";
-import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createSqlToolStore } from "./tool-store.sql.ts";
+import type { ToolEventPayload } from "./tool-store.ts";
 
 async function withStore(work: (store: ToolStore, database: Database) => Promise<void>): Promise<void> {
   const database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });

@@ -9,6 +9,7 @@ import {
   type GraphClient,
   type Logger,
   type RequestContext,
+  type ToolShares,
 } from "@toolyard/service-kit";
 import type { SchemaValidator } from "@toolyard/json-schema";
 import {
@@ -23,7 +24,7 @@ import {
 import { currentText, placeholderKeys, writeOnlyInArguments } from "@toolyard/launch/placeholders.ts";
 import { createWriteOnly } from "@toolyard/launch/write-only.ts";
 import { freeSlug, slugFromName } from "./slug.ts";
-import { findTool, noSuchTool } from "./tool-reference.ts";
+import { requireTool } from "./tool-reference.ts";
 import { bakedLaunch } from "./templates/baked-launch.ts";
 import type { Template } from "./templates/template.ts";
 import { createToolInput, fromTemplateInput, updateToolInput } from "./tool-input.ts";
@@ -48,7 +49,8 @@ export interface ToolChange {
 }
 
 /**
- * Changes of tools, which callers name by id or slug. All take `tool:write`, on a tool that exists by its author or an administrator.
+ * Changes of tools, which callers name by id or slug. All take `tool:write`, on a tool that exists by its author, those it is shared with by
+ * EDIT, or an administrator; to delete or restore one takes `tool:share`, which EDIT does not give.
  * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND; CONFLICT where said.
  */
 export interface ToolService {
@@ -98,6 +100,7 @@ type Requester = Pick<RequestContext, "caller" | "warn">;
 
 export function createToolService(options: {
   store: ToolStore;
+  shares: ToolShares;
   secrets: VersionSecrets;
   /** Of configurations. */
   schemas: Pick<SchemaValidator, "checkSchema" | "checkValue">;
@@ -105,7 +108,7 @@ export function createToolService(options: {
   logger: Pick<Logger, "info">;
   now: () => number;
 }): ToolService {
-  const { store, secrets, schemas, graph, logger, now } = options;
+  const { store, shares, secrets, schemas, graph, logger, now } = options;
 
   function note(tool: Pick<Tool, "id" | "slug" | "currentNumber">, { subject }: Caller, what: string): void {
     logger.info({ tool_id: tool.id, slug: tool.slug, version: tool.currentNumber, by: subject }, what);
@@ -115,13 +118,10 @@ export function createToolService(options: {
     schemas.checkSchema(schema, "input.configSchema", subject);
 
   /** The tool, which the caller may change; past any cache. */
-  async function changeable(caller: Caller, reference: string, action: string): Promise<Tool> {
-    caller.require("tool:write", undefined, action);
-    const tool = await findTool(store, reference);
-    if (!tool) throw await noSuchTool(store, reference);
-    caller.require("tool:write", { ownerId: tool.authorId }, action);
-    return tool;
-  }
+  const changeable = (caller: Caller, reference: string, action: string) =>
+    requireTool({ store, shares }, caller, "tool:write", reference, action);
+  const deletable = (caller: Caller, reference: string, action: string) =>
+    requireTool({ store, shares }, caller, "tool:share", reference, action);
 
   async function versionWithId(id: string): Promise<ToolVersion> {
     const [version] = await store.findVersionsByIds([id]);
@@ -193,11 +193,11 @@ export function createToolService(options: {
     expectedVersion: number | null = null,
   ): Promise<Tool> {
     const action = deleted ? "delete this tool" : "restore this tool";
-    const tool = await changeable(caller, reference, action);
+    const tool = await deletable(caller, reference, action);
     refuseOtherVersion(tool, expectedVersion);
     const at = expectedVersion === null ? undefined : tool.currentVersionId;
     await store.setDeleted(tool.id, deleted, now(), at);
-    const changed = await changeable(caller, tool.id, action);
+    const changed = await deletable(caller, tool.id, action);
     // A change that came between the two.
     refuseOtherVersion(changed, expectedVersion);
     return changed;
@@ -335,7 +335,7 @@ export function createToolService(options: {
       }),
 
     async delete(caller, reference, { requestId, expectedVersion }) {
-      const { id, deletedAt } = await changeable(caller, reference, "delete this tool");
+      const { id, deletedAt } = await deletable(caller, reference, "delete this tool");
       // First it cannot be deployed any more, then its deployments are stopped.
       const tool = await setDeleted(caller, id, true, expectedVersion);
       try {

@@ -3,8 +3,7 @@ import { newId, type Page } from "@toolyard/service-kit";
 import { everyPage, ODD_JSON, ODD_TEXTS, testMethods } from "@toolyard/testing/port-contract.ts";
 import { DEFAULT_OPTIONS, type StoredLaunch } from "@toolyard/launch";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ToolEventPayload } from "./tool-store.sql.ts";
-import type { Tool, ToolFilter, ToolStore, ToolVersion } from "./tool-store.ts";
+import type { Tool, ToolEventPayload, ToolFilter, ToolShare, ToolStore, ToolVersion } from "./tool-store.ts";
 
 export interface OpenToolStore {
   /** The same store, as two processes have it open. */
@@ -72,6 +71,10 @@ function toolOf(more: Partial<Tool> = {}): Registered {
 
 function nextOf(version: ToolVersion, more: Partial<ToolVersion> = {}): ToolVersion {
   return { ...version, id: newId(), number: version.number + 1, createdAt: version.createdAt + 1, ...more };
+}
+
+function shareOf(toolId: string, more: Partial<ToolShare> = {}): ToolShare {
+  return { toolId, userId: "user", access: "USE", sharedById: null, createdAt: NOW, updatedAt: NOW, ...more };
 }
 
 const idsOf = (rows: readonly { id: string }[]) => rows.map(({ id }) => id);
@@ -288,6 +291,110 @@ export function toolStoreContract(name: string, open: () => Promise<OpenToolStor
           expect(answers.filter((changed) => changed)).toHaveLength(1);
           expect(await kindsOf(tool.id)).toEqual(["CREATED", "DELETED"]);
           expect(await store.setDeleted(newId(), true, NOW)).toBe(false);
+        });
+      },
+
+      share() {
+        test("keeps a share as it is, and tells of it with the tool's author; the same again is no change", async () => {
+          const { tool } = await insert({ authorId: "author" });
+          const share = shareOf(tool.id, { sharedById: "author" });
+          expect(await store.share(share, 2)).toBe("shared");
+          expect(await store.share({ ...share, sharedById: "admin", updatedAt: NOW + 5 }, 2)).toBe("shared");
+          expect(await stores[1].sharesOf([tool.id])).toEqual([[share]]);
+          expect(await events.readAfter(0, 10, tool.id)).toMatchObject([
+            { kind: "CREATED" },
+            { kind: "SHARED", payload: { userId: "user", access: "USE", authorId: "author" }, at: NOW },
+          ]);
+        });
+
+        test("changes the access of one that is there, since when it is shared stays", async () => {
+          const { tool } = await insert();
+          await store.share(shareOf(tool.id), 1);
+          expect(
+            await store.share(shareOf(tool.id, { access: "EDIT", sharedById: "admin", createdAt: 9, updatedAt: 9 }), 1),
+          ).toBe("shared");
+          expect(await store.sharesOf([tool.id])).toEqual([
+            [shareOf(tool.id, { access: "EDIT", sharedById: "admin", updatedAt: 9 })],
+          ]);
+        });
+
+        test("shares with no more users than it may, also when they come at once", async () => {
+          const { tool } = await insert();
+          const all = await Promise.all(
+            ["a", "b", "c", "d"].map((userId, index) =>
+              (index % 2 ? stores[1] : store).share(shareOf(tool.id, { userId }), 2),
+            ),
+          );
+          expect(all.toSorted()).toEqual(["shared", "shared", "too-many", "too-many"]);
+        });
+
+        test("shares no tool that is deleted or does not exist", async () => {
+          const { tool } = await insert();
+          await store.setDeleted(tool.id, true, NOW);
+          for (const id of [tool.id, newId()]) expect(await store.share(shareOf(id), 2)).toBe("gone");
+          expect(await kindsOf(tool.id)).toEqual(["CREATED", "DELETED"]);
+        });
+      },
+
+      unshare() {
+        test("ends one user's share and tells of it; what is not shared is no change", async () => {
+          const { tool } = await insert({ authorId: "author" });
+          for (const userId of ["one", "other"]) await store.share(shareOf(tool.id, { userId }), 2);
+          expect(await store.unshare(tool.id, "one", NOW + 7)).toBe(true);
+          for (const userId of ["one", "nobody"]) expect(await store.unshare(tool.id, userId, NOW + 8)).toBe(false);
+          expect(await store.sharesOf([tool.id])).toMatchObject([[{ userId: "other" }]]);
+          expect((await events.readAfter(0, 10, tool.id)).slice(3)).toMatchObject([
+            { kind: "UNSHARED", payload: { userId: "one", access: null, authorId: "author" }, at: NOW + 7 },
+          ]);
+        });
+      },
+
+      sharesOf() {
+        test("answers those of each tool in the order of the ids, the first first", async () => {
+          const [one, none, other] = [await insert(), await insert(), await insert()];
+          await store.share(shareOf(one.tool.id, { userId: "a", createdAt: NOW + 1 }), 2);
+          await store.share(shareOf(one.tool.id, { userId: "b" }), 2);
+          await store.share(shareOf(other.tool.id, { userId: "a" }), 2);
+          const found = await store.sharesOf([other.tool.id, none.tool.id, one.tool.id]);
+          expect(found.map((shares) => shares.map(({ userId }) => userId))).toEqual([["a"], [], ["b", "a"]]);
+        });
+      },
+
+      accessOf() {
+        test("answers the user's own in the order of the ids, and nothing of a deleted tool until it is restored", async () => {
+          const [one, none, other] = [await insert(), await insert(), await insert()];
+          const userId = newId();
+          await store.share(shareOf(one.tool.id, { userId, access: "EDIT" }), 2);
+          await store.share(shareOf(none.tool.id, { userId: "somebody-else" }), 2);
+          await store.share(shareOf(other.tool.id, { userId }), 2);
+          const ids = [other.tool.id, newId(), one.tool.id, none.tool.id, one.tool.id];
+          expect(await store.accessOf(userId, ids)).toEqual(["USE", null, "EDIT", null, "EDIT"]);
+          await store.setDeleted(one.tool.id, true, NOW);
+          expect(await store.accessOf(userId, ids)).toEqual(["USE", null, null, null, null]);
+          await store.setDeleted(one.tool.id, false, NOW);
+          expect(await store.accessOf(userId, [one.tool.id])).toEqual(["EDIT"]);
+        });
+      },
+
+      pageOf() {
+        test("lists a user's own tools, and those shared with them, newest first, but deleted ones", async () => {
+          const [userId, authorId] = [newId(), newId()];
+          const made = [];
+          for (let index = 0; index < 5; index++) made.push((await insert({ authorId })).tool.id);
+          for (const id of made) await store.share(shareOf(id, { userId }), 2);
+          await insert({ authorId: userId });
+          await store.setDeleted(made[2] ?? "", true, NOW);
+          const newest = made.filter((_, index) => index !== 2).toReversed();
+          for (const list of [{ authorId }, { sharedWith: userId }]) {
+            const pages = await everyPage(
+              (page) => store.pageOf(list, page).rows(),
+              ({ id }) => id,
+              3,
+            );
+            expect(idsOf(pages)).toEqual(newest);
+            expect(await store.pageOf(list, FIRST_PAGE).totalCount()).toBe(4);
+          }
+          expect(await store.pageOf({ sharedWith: authorId }, FIRST_PAGE).rows()).toEqual([]);
         });
       },
 

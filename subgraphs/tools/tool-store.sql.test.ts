@@ -2,7 +2,8 @@ import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { openOnTwoConnections } from "@toolyard/testing/sqlite-stores.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { toolStoreContract } from "./tool-store.contract.ts";
-import { createSqlToolStore, type ToolEventPayload } from "./tool-store.sql.ts";
+import { createSqlToolStore } from "./tool-store.sql.ts";
+import type { ToolEventPayload } from "./tool-store.ts";
 
 toolStoreContract("SQLite", async () => {
   const bus = createInProcessBus();

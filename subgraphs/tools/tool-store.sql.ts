@@ -1,12 +1,9 @@
 import type { EventLog } from "@toolyard/events";
 import { countByParent, readPage, readPagesByParent, type Database, type Transaction } from "@toolyard/storage";
 import { In, IsNull, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
-import { toolEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
+import { toolEntity, toolShareEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
 import { createToolSearch } from "./tool-search.sql.ts";
-import type { Tool, ToolChangeKind, ToolStore, ToolVersion } from "./tool-store.ts";
-
-/** An event has only its kind and its tool's id: the tool itself is read as of now. */
-export type ToolEventPayload = Record<string, never>;
+import type { Tool, ToolChangeKind, ToolEventPayload, ToolStore, ToolVersion } from "./tool-store.ts";
 
 export function createSqlToolStore(options: { database: Database; events: EventLog<ToolEventPayload> }): ToolStore {
   const { database, events } = options;
@@ -14,8 +11,8 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   const versions = () => database.read.getRepository(toolVersionEntity);
   const search = createToolSearch(database);
 
-  const log = (tx: Transaction, kind: ToolChangeKind, toolId: string, at: number) =>
-    events.append(tx, [{ kind, subjectId: toolId, payload: {}, at }]);
+  const log = (tx: Transaction, kind: ToolChangeKind, toolId: string, at: number, payload: ToolEventPayload = {}) =>
+    events.append(tx, [{ kind, subjectId: toolId, payload, at }]);
 
   async function writeTags({ manager }: Transaction, toolId: string, tags: readonly string[]): Promise<void> {
     const rows = manager.getRepository(toolTagEntity);
@@ -91,6 +88,61 @@ export function createSqlToolStore(options: { database: Database; events: EventL
         await log(tx, deleted ? "DELETED" : "RESTORED", id, now);
         return true;
       }),
+
+    share: (share, maxUsers) =>
+      database.transaction(async (tx) => {
+        const { toolId, userId, access } = share;
+        const rows = tx.manager.getRepository(toolShareEntity);
+        const tool = await tx.manager.getRepository(toolEntity).findOneBy({ id: toolId, deletedAt: IsNull() });
+        if (!tool) return "gone";
+        const before = await rows.findOneBy({ toolId, userId });
+        if (before?.access === access) return "shared";
+        if (before) {
+          const { sharedById, updatedAt } = share;
+          await rows.update({ toolId, userId }, { access, sharedById, updatedAt });
+        } else {
+          if ((await rows.countBy({ toolId })) >= maxUsers) return "too-many";
+          await rows.insert(share);
+        }
+        await log(tx, "SHARED", toolId, share.updatedAt, { userId, access, authorId: tool.authorId });
+        return "shared";
+      }),
+
+    unshare: (toolId, userId, now) =>
+      database.transaction(async (tx) => {
+        const { affected } = await tx.manager.getRepository(toolShareEntity).delete({ toolId, userId });
+        if (!affected) return false;
+        const tool = await tx.manager.getRepository(toolEntity).findOneByOrFail({ id: toolId });
+        await log(tx, "UNSHARED", toolId, now, { userId, access: null, authorId: tool.authorId });
+        return true;
+      }),
+
+    async sharesOf(toolIds) {
+      const found = await database.read
+        .getRepository(toolShareEntity)
+        .find({ where: { toolId: In(toolIds) }, order: { toolId: "ASC", userId: "ASC" } });
+      const byTool = Map.groupBy(found, ({ toolId }) => toolId);
+      return toolIds.map((id) => (byTool.get(id) ?? []).toSorted((a, b) => a.createdAt - b.createdAt));
+    },
+
+    async accessOf(userId, toolIds) {
+      const found = await database.read
+        .createQueryBuilder(toolShareEntity, "share")
+        .innerJoin(toolEntity.options.name, "tool", "tool.id = share.toolId AND tool.deletedAt IS NULL")
+        .where("share.userId = :userId AND share.toolId IN (:...toolIds)", { userId, toolIds })
+        .getMany();
+      const byTool = new Map(found.map(({ toolId, access }) => [toolId, access]));
+      return toolIds.map((id) => byTool.get(id) ?? null);
+    },
+
+    pageOf(list, page) {
+      const query = tools().createQueryBuilder("tool").where("tool.deletedAt IS NULL");
+      if ("authorId" in list) return readPage(query.andWhere("tool.authorId = :authorId", list), page);
+      query
+        .innerJoin(toolShareEntity.options.name, "share", "share.toolId = tool.id")
+        .andWhere("share.userId = :sharedWith", list);
+      return readPage(query, page, "share.toolId");
+    },
 
     findByIds,
     async ofTemplate(templateId, authorId, name) {

@@ -1,4 +1,4 @@
-import type { Page, Rows } from "@toolyard/service-kit";
+import type { Page, Rows, ShareAccess } from "@toolyard/service-kit";
 import type { StoredLaunch } from "@toolyard/launch";
 
 export interface Tool {
@@ -39,7 +39,27 @@ export interface ToolVersion {
 }
 
 export type VersionSource = "MANUAL" | "GITHUB" | "GENERATED" | "REVERT" | "TEMPLATE";
-export type ToolChangeKind = "CREATED" | "UPDATED" | "DELETED" | "RESTORED";
+export type ToolChangeKind = "CREATED" | "UPDATED" | "DELETED" | "RESTORED" | "SHARED" | "UNSHARED";
+
+export interface ToolShare {
+  toolId: string;
+  userId: string;
+  access: ShareAccess;
+  sharedById: string | null;
+  createdAt: number;
+  updatedAt: number;
+}
+
+/** What an event has besides its kind and its tool's id; the tool itself is read as of now. */
+export interface ToolEventPayload {
+  /** Of `SHARED` and `UNSHARED`: the user, their access from then on, and the tool's author. */
+  userId?: string;
+  access?: ShareAccess | null;
+  authorId?: string | null;
+}
+
+/** Tools on one list of a user's. */
+type ListOfUser = { authorId: string } | { sharedWith: string };
 
 export interface ToolFilter {
   /** Each occurs in slug, name, description or tags, without regard to case. */
@@ -65,6 +85,20 @@ export interface ToolStore {
    * given. `now` becomes `updatedAt`.
    */
   setDeleted(id: string, deleted: boolean, now: number, atVersionId?: string): Promise<boolean>;
+
+  /**
+   * Shares a tool, or changes the share's access; nothing is written when it is shared so already. "too-many" when it would be shared with
+   * more than `maxUsers`; "gone" when it is deleted.
+   */
+  share(share: ToolShare, maxUsers: number): Promise<"shared" | "too-many" | "gone">;
+  /** False when it was not shared with the user. */
+  unshare(toolId: string, userId: string, now: number): Promise<boolean>;
+  /** Of each tool, the first first. */
+  sharesOf(toolIds: readonly string[]): Promise<ToolShare[][]>;
+  /** Of each tool that is not deleted; null where it is not shared with the user. */
+  accessOf(userId: string, toolIds: readonly string[]): Promise<(ShareAccess | null)[]>;
+  /** Those that are not deleted, newest first. */
+  pageOf(list: ListOfUser, page: Page): Rows<Tool>;
 
   findByIds(ids: readonly string[]): Promise<Tool[]>;
   findBySlugs(slugs: readonly string[]): Promise<Tool[]>;

@@ -27,7 +27,6 @@ const PLACES: Record<string, string | null> = {
     "mutation ($it: ID!) { analyzeFeasibility(input: { toolId: $it }) { tool { slug } toolId } }",
   "GenerateConfigInput.toolId":
     "mutation ($it: ID!) { generateConfig(input: { toolId: $it }) { tool { slug } toolId } }",
-  "DeployToolInput.toolId": "mutation ($it: ID!) { deployTool(input: { toolId: $it }) { tool { slug } } }",
   "UploadDocumentInput.toolId":
     'mutation ($it: ID!) { uploadDocument(input: { title: "Two", content: "two", toolId: $it }) { tool { slug } } }',
   "Mutation.updateTool.id": 'mutation ($it: ID!) { updateTool(id: $it, input: { description: "New" }) { slug } }',
@@ -36,6 +35,13 @@ const PLACES: Record<string, string | null> = {
   "Mutation.restartDeployment.id": "mutation ($it: ID!) { restartDeployment(id: $it) { tool { slug } } }",
   "Mutation.checkDeploymentHealth.id": "mutation ($it: ID!) { checkDeploymentHealth(id: $it) { status } }",
   "Mutation.stopDeployment.id": "mutation ($it: ID!) { stopDeployment(id: $it) { tool { slug } } }",
+  // It takes over from the one that is named above.
+  "DeployToolInput.toolId": "mutation ($it: ID!) { deployTool(input: { toolId: $it }) { tool { slug } } }",
+  "Mutation.shareTool.toolId": 'mutation ($it: ID!) { shareTool(toolId: $it, userId: "ada.l", access: VIEW) { slug } }',
+  "Mutation.shareTool.userId":
+    'mutation ($it: ID!) { shareTool(toolId: "greeter", userId: $it, access: VIEW) { sharedWith { user { username } } } }',
+  "Mutation.unshareTool.toolId": 'mutation ($it: ID!) { unshareTool(toolId: $it, userId: "ada.l") { slug } }',
+  "Mutation.unshareTool.userId": null, // as of shareTool
   "Mutation.deleteTool.id": "mutation ($it: ID!) { deleteTool(id: $it) { slug } }",
   "Mutation.restoreTool.id": "mutation ($it: ID!) { restoreTool(id: $it) { slug } }",
   "Mutation.setUserRole.userId": "mutation ($it: ID!) { setUserRole(userId: $it, role: DEVELOPER) { username } }",

@@ -74,4 +74,57 @@ export const toolRoutes: readonly RestRoute[] = [
     at: ["tool", "versions"],
     noun: "tool",
   },
+  {
+    method: "GET",
+    path: `${PATH}/{tool_id}/shares`,
+    tag: TAG,
+    summary: "List the users that a tool is shared with",
+    operation: "query ToolShares($toolId: ID!) { tool(id: $toolId) { sharedWith { ...ToolShare } } }",
+    status: 200,
+    at: ["tool", "sharedWith"],
+    noun: "tool",
+  },
+  {
+    method: "PUT",
+    path: `${PATH}/{tool_id}/shares/{user_id}`,
+    tag: TAG,
+    summary: "Share a tool with a user, or change their access",
+    operation: `mutation ShareTool($toolId: ID!, $userId: ID!, $access: ShareAccess!) {
+      shareTool(toolId: $toolId, userId: $userId, access: $access) { id }
+    }`,
+    status: 204,
+    noun: "tool",
+  },
+  {
+    method: "DELETE",
+    path: `${PATH}/{tool_id}/shares/{user_id}`,
+    tag: TAG,
+    summary: "Share a tool with a user no longer",
+    operation:
+      "mutation UnshareTool($toolId: ID!, $userId: ID!) { unshareTool(toolId: $toolId, userId: $userId) { id } }",
+    status: 204,
+    noun: "tool",
+  },
+  {
+    method: "GET",
+    path: "/api/v1/my/mcps",
+    tag: TAG,
+    summary: "List your own tools, newest first",
+    operation: `query MyTools($first: Int, $offset: Int) {
+      myTools(first: $first, offset: $offset) { edges { node { ...Tool } } totalCount }
+    }`,
+    status: 200,
+    noun: "tool",
+  },
+  {
+    method: "GET",
+    path: "/api/v1/my/shared-mcps",
+    tag: TAG,
+    summary: "List the tools that others share with you, newest first",
+    operation: `query SharedWithMe($first: Int, $offset: Int) {
+      sharedWithMe(first: $first, offset: $offset) { edges { node { ...Tool } } totalCount }
+    }`,
+    status: 200,
+    noun: "tool",
+  },
 ];

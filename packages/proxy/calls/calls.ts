@@ -21,6 +21,7 @@ import {
   expired,
   invalidState,
   noStream,
+  notShared,
   sessionLost,
   tooLarge,
   tooManyCalls,
@@ -29,7 +30,7 @@ import {
 } from "./refusals.ts";
 import { createHeldBytes } from "./held-bytes.ts";
 import { mayAskForInput, openState, statefulCallOf } from "../mcp/round-trips.ts";
-import { findReplica, type Routes } from "../routing/routes.ts";
+import { findReplica, type RouteGroup, type Routes } from "../routing/routes.ts";
 import type { UsageJournal } from "../usage/usage-journal.ts";
 
 export interface CallsOptions {
@@ -37,6 +38,8 @@ export interface CallsOptions {
   routes: Routes;
   /** The caller by the Authorization header: at once when the credential is known. */
   authenticate: (authorization: string | undefined) => Caller | Promise<Caller>;
+  /** Whether the caller may call this tool: see `SharedAccess`. */
+  mayInvoke: (caller: Caller, toolId: string) => boolean | Promise<boolean>;
   /** Null: no bound. */
   callerLimit: TokenBuckets | null;
   toolLimit: TokenBuckets | null;
@@ -64,6 +67,8 @@ export interface Calls {
   drain(): void;
   /** Ends long-lived streams of these callers. */
   endStreams(isConcerned: (caller: Caller) => boolean): void;
+  /** Ends the calls of those who may not call their tool any more, also those that may yet become streams. */
+  endLost(hasLost: (caller: Caller, toolId: string) => boolean): void;
   /** Ends everything. */
   abortAll(): void;
   /** Resolves when only long-lived streams are under way; false after `ms`. */
@@ -86,6 +91,7 @@ export function createCalls(options: CallsOptions): Calls {
   const {
     routes,
     authenticate,
+    mayInvoke,
     callerLimit,
     toolLimit,
     usage,
@@ -163,6 +169,22 @@ export function createCalls(options: CallsOptions): Calls {
     const { slug, ref } = call.path;
     const group = routes.find(slug, ref);
     if (!group) return refuseCall(call, unknownRoute(call.path, routes.version() !== null));
+    call.group = group;
+    const may = mayInvoke(caller, group.toolId);
+    if (typeof may === "boolean") return enter(call, caller, group, may);
+    may.then(
+      // The routes may have changed meanwhile.
+      (answer) => enter(call, caller, routes.find(slug, ref), answer),
+      (error: unknown) => refuseCaller(call, error),
+    );
+  }
+
+  /** The call's tool is known, and whether the caller may call it. */
+  function enter(call: Call, caller: Caller, group: RouteGroup | undefined, may: boolean): void {
+    if (call.gone) return;
+    if (!group) return refuseCall(call, unknownRoute(call.path, routes.version() !== null));
+    const { slug } = call.path;
+    if (!may) return refuseCaller(call, notShared(slug));
     call.group = group;
     call.deployment = group.deployments[0];
     const at = now();
@@ -439,6 +461,10 @@ export function createCalls(options: CallsOptions): Calls {
     },
     endStreams(isConcerned) {
       for (const call of running.all()) if (call.isStream && call.caller && isConcerned(call.caller)) end(call);
+    },
+    endLost(hasLost) {
+      for (const call of running.all())
+        if (call.caller && call.group && hasLost(call.caller, call.group.toolId)) end(call);
     },
     abortAll() {
       for (const call of running.all()) end(call);

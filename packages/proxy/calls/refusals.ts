@@ -128,6 +128,14 @@ export function tooManyCalls(slug: string, seconds: number): Refusal {
   return { error: new ToolyardError("RATE_LIMITED", message, { retryAfterSeconds: seconds }) };
 }
 
+/** The caller's role calls only what is shared with them. */
+export function notShared(slug: string): ToolyardError {
+  return new ToolyardError(
+    "FORBIDDEN",
+    `You may not call ${slug}: its author has not shared it with you for that (USE), which your role takes.`,
+  );
+}
+
 export function allBusy(slug: string, limit: number): Refusal {
   const message = `${slug} answers ${limit} calls at a time. Try again.`;
   return { error: new ToolyardError("CAPACITY_EXHAUSTED", message, { retryAfterSeconds: 1 }) };

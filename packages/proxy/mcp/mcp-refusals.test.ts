@@ -64,7 +64,7 @@ const CASES: Case[] = [
     status: 403,
     url: at("echo"),
     credential: () => controlPlane.accessToken("vera", "VIEWER"),
-    message: "that takes the role DEVELOPER",
+    message: "its author has not shared it with you for that (USE)",
   },
   { status: 404, url: at("nothing"), message: "There is no tool nothing deployed in production. Deploy it" },
   { status: 429, url: () => `${limited.url}/mcp/echo/v1/mcp`, message: "Too many calls of echo. Try again in" },

@@ -9,6 +9,7 @@ import {
   type Role,
   type Scope,
   type ServicePermission,
+  type ShareAccess,
 } from "./permissions.ts";
 
 /** How the caller proved who they are. */
@@ -36,6 +37,14 @@ export interface CallerData {
   expiresAt: number | null;
 }
 
+/** A thing that a caller would do something with. */
+interface Held {
+  /** Null: nobody's. */
+  ownerId: string | null;
+  /** How the tool that it belongs to is shared with the caller; see `ToolShares`. @default null */
+  shared?: ShareAccess | null;
+}
+
 /** A verified caller. Services ask it; it never asks back. */
 export interface Caller extends CallerData {
   /** The user's id; null for anonymous and services. */
@@ -43,15 +52,15 @@ export interface Caller extends CallerData {
   /** Why the credential that an anonymous caller sent is not good. Without another, such a caller may only log in. */
   refusal?: ToolyardError;
   /**
-   * Whether the caller has the permission. `ownerId` is the owner of the thing (null: nobody); left out, the question is
-   * whether they would have it for a thing of their own.
+   * Whether the caller has the permission. Without `on`, the question is whether they would have it for some thing: their own, or one that is
+   * shared with them.
    */
-  can(permission: Permission, on?: { ownerId: string | null }): boolean;
+  can(permission: Permission, on?: Held): boolean;
   /**
    * `action` names the attempt where the permission's own words do not fit: it completes "You may not …".
    * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN naming the missing permission.
    */
-  require(permission: Permission, on?: { ownerId: string | null }, action?: string): void;
+  require(permission: Permission, on?: Held, action?: string): void;
 }
 
 /** Fields of a caller that do not identify it: those that follow from others, and the reason for refusing an anonymous caller. */
@@ -92,7 +101,8 @@ export function createCaller(data: CallerData): Caller {
     if (data.kind === "service")
       return PERMISSIONS[permission].VIEWER === "all" && PERMISSIONS[permission].scope === "READ";
     if (data.kind !== "user" || data.role === null) return false;
-    return isGranted(permission, data.role, data.scopes, on && on.ownerId !== null && on.ownerId === userId);
+    const held = on && { owns: on.ownerId !== null && on.ownerId === userId, shared: on.shared ?? null };
+    return isGranted(permission, data.role, data.scopes, held);
   };
   return {
     ...data,
@@ -111,12 +121,7 @@ export function createCaller(data: CallerData): Caller {
   };
 }
 
-function refusal(
-  data: CallerData,
-  permission: Permission,
-  on: { ownerId: string | null } | undefined,
-  tried: string | undefined,
-): string {
+function refusal(data: CallerData, permission: Permission, on: Held | undefined, tried: string | undefined): string {
   if (isServicePermission(permission)) return "This is for Toolyard's own services only.";
   const rule = PERMISSIONS[permission];
   const action = tried ?? rule.action;
@@ -127,6 +132,8 @@ function refusal(
     return `You may not ${action} with this credential: it lacks the scope ${rule.scope}.`;
   }
   if (grant === "own" && on) return `You may not ${action}: it belongs to somebody else.`;
+  if (grant === "shared")
+    return `You may not ${action} as ${data.role}, except those that their authors share with you for it.`;
   const roles = (["VIEWER", "DEVELOPER", "ADMIN"] as const).filter((role) => rule[role] !== "none");
   return `You may not ${action} as ${data.role ?? "nobody"}: that takes the role ${roles[0]}, which an administrator can give.`;
 }

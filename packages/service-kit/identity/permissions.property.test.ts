@@ -3,11 +3,15 @@ import { expect, test } from "vitest";
 import {
   isGranted,
   isServicePermission,
+  SHARE_ACCESS,
   PERMISSIONS,
   PROXY_PERMISSIONS,
   ROLES,
   SCOPES,
   SERVICE_PERMISSIONS,
+  type Role,
+  type Scope,
+  type ShareAccess,
   type UserPermission,
 } from "./permissions.ts";
 
@@ -16,10 +20,11 @@ const ALL = Object.keys(PERMISSIONS) as UserPermission[];
 const permission = fc.constantFrom(...ALL);
 const role = fc.constantFrom(...ROLES);
 const scopes = fc.subarray([...SCOPES]);
-const owns = fc.option(fc.boolean(), { nil: undefined });
+const shared = fc.constantFrom(null, ...SHARE_ACCESS);
+const held = fc.option(fc.record({ owns: fc.boolean(), shared }), { nil: undefined });
 
-const may = (as: (typeof ROLES)[number], owned: boolean, scope: readonly (typeof SCOPES)[number][] = SCOPES) =>
-  ALL.filter((one) => isGranted(one, as, scope, owned));
+const may = (as: Role, owns: boolean, scope: readonly Scope[] = SCOPES, by: ShareAccess | null = null) =>
+  ALL.filter((one) => isGranted(one, as, scope, { owns, shared: by }));
 
 test("an administrator may everything; a developer what is their own; a viewer only reads, and has credentials of their own", () => {
   expect(may("ADMIN", false)).toEqual(ALL);
@@ -30,27 +35,54 @@ test("an administrator may everything; a developer what is their own; a viewer o
   expect(may("VIEWER", true)).toEqual([...reading, "credential:write"]);
 });
 
+test("a share gives what its access says, as far as the role goes, and an author's own rights to nobody", () => {
+  const gives = (as: Role, by: ShareAccess) => {
+    const without = may(as, false);
+    return may(as, false, SCOPES, by).filter((one) => !without.includes(one));
+  };
+  for (const each of SHARE_ACCESS) expect(gives("ADMIN", each)).toEqual([]);
+  expect(gives("DEVELOPER", "VIEW")).toEqual(["deployment:inspect"]);
+  expect(gives("DEVELOPER", "USE")).toEqual(["deployment:inspect"]);
+  const editing = ["tool:write", "document:write", "deployment:write", "analysis:write"];
+  expect(gives("DEVELOPER", "EDIT")).toEqual(["deployment:inspect", ...editing]);
+  expect(gives("VIEWER", "VIEW")).toEqual([]);
+  expect(gives("VIEWER", "USE")).toEqual(["tool:invoke"]);
+  expect(gives("VIEWER", "EDIT")).toEqual(["tool:invoke"]);
+  expect(may("VIEWER", false, ["READ", "WRITE"], "EDIT")).not.toContain("tool:invoke");
+});
+
+test("more access never takes a permission away", () => {
+  fc.assert(
+    fc.property(permission, role, scopes, fc.boolean(), (one, as, some, owns) => {
+      const granted = [null, ...SHARE_ACCESS].map((access) => isGranted(one, as, some, { owns, shared: access }));
+      expect(granted).toEqual(granted.toSorted((one, other) => Number(one) - Number(other)));
+      // What may be asked of something in general is what may be asked of something.
+      expect(isGranted(one, as, some)).toBe(isGranted(one, as, some, { owns: true, shared: "EDIT" }));
+    }),
+  );
+});
+
 test("a key that may only call tools may nothing else", () => {
   for (const each of ROLES) expect(may(each, true, ["INVOKE"])).toEqual(each === "VIEWER" ? [] : ["tool:invoke"]);
 });
 
 test("more scopes, a higher role, or owning the thing never take a permission away", () => {
   fc.assert(
-    fc.property(permission, role, scopes, scopes, owns, (one, as, few, more, owned) => {
-      if (!isGranted(one, as, few, owned)) return;
-      expect(isGranted(one, as, [...few, ...more], owned)).toBe(true);
-      expect(isGranted(one, as, few, true)).toBe(true);
-      for (const higher of ROLES.slice(0, ROLES.indexOf(as))) expect(isGranted(one, higher, few, owned)).toBe(true);
+    fc.property(permission, role, scopes, scopes, held, (one, as, few, more, whose) => {
+      if (!isGranted(one, as, few, whose)) return;
+      expect(isGranted(one, as, [...few, ...more], whose)).toBe(true);
+      if (whose) expect(isGranted(one, as, few, { ...whose, owns: true })).toBe(true);
+      for (const higher of ROLES.slice(0, ROLES.indexOf(as))) expect(isGranted(one, higher, few, whose)).toBe(true);
     }),
   );
 });
 
 test("without scopes nothing is permitted, and by no other scope than the permission's own or one that includes reading", () => {
   fc.assert(
-    fc.property(permission, role, scopes, owns, (one, as, some, owned) => {
+    fc.property(permission, role, scopes, held, (one, as, some, whose) => {
       const { scope } = PERMISSIONS[one];
       const enough = scope === "READ" ? ["READ", "WRITE", "ADMIN"] : [scope];
-      if (!some.some((each) => enough.includes(each))) expect(isGranted(one, as, some, owned)).toBe(false);
+      if (!some.some((each) => enough.includes(each))) expect(isGranted(one, as, some, whose)).toBe(false);
     }),
   );
 });

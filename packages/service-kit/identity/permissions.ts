@@ -7,18 +7,26 @@ export type Role = (typeof ROLES)[number];
 export const SCOPES = ["READ", "WRITE", "INVOKE", "ADMIN"] as const;
 export type Scope = (typeof SCOPES)[number];
 
-type Grant = "all" | "own" | "none";
+/** What an author lets another user do with a tool; each includes those before it. */
+export const SHARE_ACCESS = ["VIEW", "USE", "EDIT"] as const;
+export type ShareAccess = (typeof SHARE_ACCESS)[number];
+
+/** `own`: things of one's own, and those shared with the rule's `share`; `shared`: only the latter. */
+type Grant = "all" | "own" | "shared" | "none";
 interface Rule {
   scope: Scope;
   ADMIN: Grant;
   DEVELOPER: Grant;
   VIEWER: Grant;
+  /** The least access by which a share of the tool counts as owning it. Without it, sharing gives this permission to nobody. */
+  share?: ShareAccess;
   /** Completes "You may not …". */
   action: string;
 }
 
 const read = { scope: "READ", ADMIN: "all", DEVELOPER: "all", VIEWER: "all" } as const;
 const author = { scope: "WRITE", ADMIN: "all", DEVELOPER: "own", VIEWER: "none" } as const;
+const editor = { ...author, share: "EDIT" } as const;
 const administrator = { scope: "ADMIN", ADMIN: "all", DEVELOPER: "none", VIEWER: "none" } as const;
 
 export const PERMISSIONS = {
@@ -33,13 +41,15 @@ export const PERMISSIONS = {
     ADMIN: "all",
     DEVELOPER: "own",
     VIEWER: "none",
+    share: "VIEW",
     action: "see a deployment's logs or launch environment",
   },
   "user:read-self": { ...read, action: "read your own account" },
-  "tool:write": { ...author, action: "change this tool" },
-  "document:write": { ...author, action: "change this document" },
-  "deployment:write": { ...author, action: "deploy, scale, restart or stop this tool" },
-  "analysis:write": { ...author, action: "start analyses of this tool" },
+  "tool:write": { ...editor, action: "change this tool" },
+  "tool:share": { ...author, action: "share this tool, delete or restore it" },
+  "document:write": { ...editor, action: "change this document" },
+  "deployment:write": { ...editor, action: "deploy, scale, restart or stop this tool" },
+  "analysis:write": { ...editor, action: "start analyses of this tool" },
   "process:launch": {
     scope: "WRITE",
     ADMIN: "all",
@@ -47,7 +57,14 @@ export const PERMISSIONS = {
     VIEWER: "none",
     action: "start programs on Toolyard's host",
   },
-  "tool:invoke": { scope: "INVOKE", ADMIN: "all", DEVELOPER: "all", VIEWER: "none", action: "call deployed tools" },
+  "tool:invoke": {
+    scope: "INVOKE",
+    ADMIN: "all",
+    DEVELOPER: "all",
+    VIEWER: "shared",
+    share: "USE",
+    action: "call deployed tools",
+  },
   "release:promote": { ...author, action: "promote or roll back this tool" },
   "release:approve": { ...administrator, action: "approve releases" },
   "metrics:read": { ...administrator, action: "read metrics" },
@@ -69,6 +86,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:introspect",
   "internal:revocations",
   "internal:sealed-launch",
+  "internal:tool-shares",
   "internal:stop-deployments",
   "internal:github-event",
   "internal:sync-documents",
@@ -82,6 +100,7 @@ export const PROXY_PERMISSIONS = [
   "internal:usage",
   "internal:introspect",
   "internal:revocations",
+  "internal:tool-shares",
 ] as const satisfies readonly (typeof SERVICE_PERMISSIONS)[number][];
 
 export type UserPermission = keyof typeof PERMISSIONS;
@@ -97,13 +116,31 @@ export function scopesInclude(scopes: readonly Scope[], wanted: Scope): boolean 
   return scopes.includes(wanted) || (wanted === "READ" && (scopes.includes("WRITE") || scopes.includes("ADMIN")));
 }
 
+/** Whose a thing is to the caller. */
+export interface Holding {
+  owns: boolean;
+  /** The access by which its tool is shared with the caller; null when it is not. */
+  shared: ShareAccess | null;
+}
+
 /**
- * Whether a role with these scopes has the permission. For permissions that depend on ownership, `owns` says whether the caller owns the
- * thing; undefined asks whether they would have the permission for a thing of their own.
+ * Whether a role with these scopes has the permission. For permissions that depend on whose a thing is, `held` says that; undefined asks
+ * whether they would have the permission for some thing.
  */
-export function isGranted(permission: UserPermission, role: Role, scopes: readonly Scope[], owns?: boolean): boolean {
+export function isGranted(
+  permission: UserPermission,
+  role: Role,
+  scopes: readonly Scope[],
+  held?: Partial<Holding>,
+): boolean {
   const rule: Rule = PERMISSIONS[permission];
   if (!scopesInclude(scopes, rule.scope)) return false;
   const grant = rule[role];
-  return grant === "all" || (grant === "own" && owns !== false);
+  if (grant === "all") return true;
+  if (grant === "none") return false;
+  return held === undefined || (grant === "own" && held.owns === true) || isShared(rule, held.shared ?? null);
+}
+
+function isShared({ share }: Rule, access: ShareAccess | null): boolean {
+  return share !== undefined && access !== null && SHARE_ACCESS.indexOf(access) >= SHARE_ACCESS.indexOf(share);
 }

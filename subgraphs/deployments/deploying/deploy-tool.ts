@@ -10,6 +10,7 @@ import {
   type Problem,
   type Sealer,
   notInThisVersion,
+  type ToolShares,
 } from "@toolyard/service-kit";
 import {
   currentText,
@@ -52,6 +53,7 @@ const deployToolInput = z.object({
 
 export interface DeployDependencies {
   store: DeploymentStore;
+  shares: ToolShares;
   graph: GraphClient;
   runtimes: readonly Runtime[];
   ports: PortAllocator;
@@ -63,6 +65,9 @@ export interface DeployDependencies {
   now: () => number;
 }
 
+/** As in "You may not …". */
+export const DEPLOY = "deploy this tool";
+
 /**
  * Writes a new deployment with its replicas, their ports and its first event, or nothing at all.
  * @throws ToolyardError as `deployTool` of the schema: FORBIDDEN, NOT_FOUND, BAD_USER_INPUT, CAPACITY_EXHAUSTED, PRECONDITION_FAILED.
@@ -73,7 +78,7 @@ export async function deployTool(
   given: unknown,
   requestId: string,
 ): Promise<Deployment> {
-  const { store, graph, ports, sealer, hostId, address, now } = dependencies;
+  const { store, shares, graph, ports, sealer, hostId, address, now } = dependencies;
   caller.require("deployment:write", undefined, "deploy tools");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
@@ -83,7 +88,7 @@ export async function deployTool(
     versionNumber: input.versionNumber ?? null,
     requestId,
   });
-  caller.require("deployment:write", { ownerId: source.ownerId }, "deploy this tool");
+  await shares.require(caller, "deployment:write", source, DEPLOY);
   const { runtime, configuration, desiredReplicas } = await decideLaunch(dependencies, caller, source, input);
   const id = newId();
   const deployment = newDeployment({

@@ -1,15 +1,15 @@
 import type { EventTail } from "@toolyard/events";
 import type { ReplicaHandle, Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { SecretMask } from "@toolyard/service-kit/secret-mask.ts";
-import { badInput, type Caller, type Logger } from "@toolyard/service-kit";
+import { badInput, type Caller, type Logger, type ShareChange, type ToolShares } from "@toolyard/service-kit";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
 import { requireDeployment } from "../deploying/deployment-reference.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
-import { requireInspect } from "../inspection.ts";
 import type { Loaders } from "../loaders.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
 import { MAX_LINES, type ArchivedLine, type LogArchive } from "./log-archive.ts";
 import { createLogMerge } from "./log-merge.ts";
+import { whileShared } from "./while-shared.ts";
 
 /**
  * The output of replicas, running and ended. It may hold users' data, so only callers who may inspect the deployment see it. Known secrets
@@ -31,20 +31,22 @@ const LOGS = "read this deployment's logs";
 
 export function createLogService(options: {
   store: DeploymentStore;
+  shares: ToolShares;
+  shareChanges: (signal: AbortSignal) => AsyncIterable<ShareChange>;
   runtimes: readonly Runtime[];
   archive: LogArchive;
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
 }): LogService {
-  const { store, archive, secrets, eventTail, logger } = options;
+  const { store, shares, shareChanges, archive, secrets, eventTail, logger } = options;
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
 
   return {
     async last(caller, loaders, deployment, { last, replicaId }) {
-      requireInspect(caller, deployment, LOGS);
+      await shares.require(caller, "deployment:inspect", deployment, LOGS);
       if (last < 1 || last > MAX_LINES) throw badInput([{ path: "last", message: `must be from 1 to ${MAX_LINES}` }]);
       const runtime = runtimes.get(deployment.runtime);
       const replicas = (await loaders.replicas.load(deployment.id)).filter(
@@ -64,9 +66,16 @@ export function createLogService(options: {
     async follow(caller, reference) {
       caller.require("deployment:inspect", undefined, LOGS);
       const deployment = await requireDeployment(store, { id: reference });
-      requireInspect(caller, deployment, LOGS);
       const runtime = runtimes.get(deployment.runtime) ?? null;
-      return createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });
+      const check = () => shares.require(caller, "deployment:inspect", deployment, LOGS);
+      await check();
+      const lines = createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });
+      if (caller.can("deployment:inspect", { ownerId: deployment.ownerId })) return lines;
+      return whileShared(lines, {
+        changes: shareChanges,
+        isConcerned: ({ toolId, userId }) => toolId === deployment.toolId && userId === caller.userId,
+        check,
+      });
     },
   };
 }

@@ -373,6 +373,11 @@ export type Tool = {
   updatedAt: Scalars['DateTime']['output'];
   /** When it was deleted; null while it is not. A deleted tool cannot be deployed anew. */
   deletedAt?: Maybe<Scalars['DateTime']['output']>;
+  /**
+   * Who it is shared with, the first first: all of them to its author and administrators, to others the share with themselves. FORBIDDEN, on this
+   * field alone, to those it is not shared with.
+   */
+  sharedWith?: Maybe<Array<ToolShare>>;
 };
 
 
@@ -527,7 +532,48 @@ export type ToolChangeKind =
   /** It was deleted. */
   | 'DELETED'
   /** It was deleted and is back. */
-  | 'RESTORED';
+  | 'RESTORED'
+  /** It was shared with a user, or with more or less access. Told to those who may see the share. */
+  | 'SHARED'
+  /** It is shared with a user no longer. Told to those who might see the share, and to that user. */
+  | 'UNSHARED';
+
+/** What an author lets another user do with a tool, as far as their role can do it at all; each includes those before it. */
+export type ShareAccess =
+  /** See what its author sees of it: environment values of its launch, and its deployments' logs. */
+  | 'VIEW'
+  /** Call it at the proxy. Of use to viewers, who may call no other tools. */
+  | 'USE'
+  /** Change it and its documents, deploy it, scale, restart, check and stop its deployments, and analyse it. */
+  | 'EDIT';
+
+/** A tool shared with a user by its author or an administrator. */
+export type ToolShare = {
+  /** Who it is shared with. */
+  userId: Scalars['ID']['output'];
+  /** Who it is shared with. */
+  user?: Maybe<User>;
+  /** What they may do with it. */
+  access: ShareAccess;
+  /** Who shared it, or changed the access last. */
+  sharedById?: Maybe<Scalars['ID']['output']>;
+  /** Since when. */
+  createdAt: Scalars['DateTime']['output'];
+  /** When the access was changed last. */
+  updatedAt: Scalars['DateTime']['output'];
+};
+
+/** A share that was given, changed or ended: for services that decide by it. */
+export type ShareChange = {
+  /** The place in the log; `after` of the next time. */
+  sequence: Scalars['String']['output'];
+  /** The tool. */
+  toolId: Scalars['ID']['output'];
+  /** The user. */
+  userId: Scalars['ID']['output'];
+  /** What the user may do with it from then on; null: it is shared with them no longer. */
+  access?: Maybe<ShareAccess>;
+};
 
 /** The launch with its secret values sealed (AES-256-GCM, the version's id as additional data), for the service that starts it. */
 export type SealedLaunch = {
@@ -689,6 +735,12 @@ export type Query = {
   templates: TemplateConnection;
   /** One connection to a repository. */
   githubConnection?: Maybe<GitHubConnection>;
+  /** The caller's own tools, newest first, but deleted ones. */
+  myTools: ToolConnection;
+  /** Tools that others share with the caller, newest first, but deleted ones. */
+  sharedWithMe: ToolConnection;
+  /** How each of the tools is shared with the user, in their order; null: not at all, or it is deleted. */
+  sharedAccess: Array<Maybe<ShareAccess>>;
   /** The launch of a version with its secrets sealed. NOT_FOUND for a deleted tool: it cannot be deployed anew. */
   sealedLaunch: SealedLaunch;
 };
@@ -728,6 +780,26 @@ export type QueryGithubConnectionArgs = {
 };
 
 
+export type QueryMyToolsArgs = {
+  first?: InputMaybe<Scalars['Int']['input']>;
+  after?: InputMaybe<Scalars['String']['input']>;
+  offset?: InputMaybe<Scalars['Int']['input']>;
+};
+
+
+export type QuerySharedWithMeArgs = {
+  first?: InputMaybe<Scalars['Int']['input']>;
+  after?: InputMaybe<Scalars['String']['input']>;
+  offset?: InputMaybe<Scalars['Int']['input']>;
+};
+
+
+export type QuerySharedAccessArgs = {
+  userId: Scalars['ID']['input'];
+  toolIds: Array<Scalars['ID']['input']>;
+};
+
+
 export type QuerySealedLaunchArgs = {
   toolId: Scalars['ID']['input'];
   versionNumber?: InputMaybe<Scalars['Int']['input']>;
@@ -745,6 +817,13 @@ export type Mutation = {
   deleteTool: Tool;
   /** Undoes a deletion; deployments that it stopped stay stopped. Idempotent. */
   restoreTool: Tool;
+  /**
+   * Shares a tool with another user, or changes their access; by its author or an administrator. BAD_USER_INPUT for its author, who has it anyway,
+   * and for disabled users; NOT_FOUND for unknown ones; CONFLICT for a deleted tool, or one that is shared with as many as can be.
+   */
+  shareTool: Tool;
+  /** Shares a tool with a user no longer, at once: their open streams by it end. Its author or an administrator does it; idempotent. */
+  unshareTool: Tool;
   /** Takes an earlier version's content again, as a new version. */
   revertTool: Tool;
   /**
@@ -787,6 +866,19 @@ export type MutationDeleteToolArgs = {
 
 export type MutationRestoreToolArgs = {
   id: Scalars['ID']['input'];
+};
+
+
+export type MutationShareToolArgs = {
+  toolId: Scalars['ID']['input'];
+  userId: Scalars['ID']['input'];
+  access: ShareAccess;
+};
+
+
+export type MutationUnshareToolArgs = {
+  toolId: Scalars['ID']['input'];
+  userId: Scalars['ID']['input'];
 };
 
 
@@ -834,11 +926,18 @@ export type MutationReceiveGitHubEventArgs = {
 export type Subscription = {
   /** Changes of tools: of one, or of all. Replays what came after `after`, then goes on live. */
   toolChanged: ToolChange;
+  /** Shares that are given, changed or ended. */
+  sharesChanged: ShareChange;
 };
 
 
 export type SubscriptionToolChangedArgs = {
   id?: InputMaybe<Scalars['ID']['input']>;
+  after?: InputMaybe<Scalars['String']['input']>;
+};
+
+
+export type SubscriptionSharesChangedArgs = {
   after?: InputMaybe<Scalars['String']['input']>;
 };
 
@@ -995,6 +1094,9 @@ export type ResolversTypes = {
   ConnectionStatus: ConnectionStatus;
   ToolChange: ResolverTypeWrapper<ToolChangeRecord>;
   ToolChangeKind: ToolChangeKind;
+  ShareAccess: ShareAccess;
+  ToolShare: ResolverTypeWrapper<ToolShare>;
+  ShareChange: ResolverTypeWrapper<ShareChange>;
   SealedLaunch: ResolverTypeWrapper<SealedLaunch>;
   ToolConnection: ResolverTypeWrapper<Connection<ResolversTypes["Tool"]>>;
   ToolEdge: ResolverTypeWrapper<Omit<ToolEdge, 'node'> & { node: ResolversTypes['Tool'] }>;
@@ -1048,6 +1150,8 @@ export type ResolversParentTypes = {
   Template: TemplateRecord;
   GitHubConnection: ConnectionRecord;
   ToolChange: ToolChangeRecord;
+  ToolShare: ToolShare;
+  ShareChange: ShareChange;
   SealedLaunch: SealedLaunch;
   ToolConnection: Connection<ResolversTypes["Tool"]>;
   ToolEdge: Omit<ToolEdge, 'node'> & { node: ResolversParentTypes['Tool'] };
@@ -1211,6 +1315,7 @@ export type ToolResolvers<ContextType = Context, ParentType extends ResolversPar
   createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
   updatedAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
   deletedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
+  sharedWith?: Resolver<Maybe<Array<ResolversTypes['ToolShare']>>, ParentType, ContextType>;
 };
 
 export type ToolVersionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ToolVersion'] = ResolversParentTypes['ToolVersion'], FederationReferenceType extends FederationReferenceTypes['ToolVersion'] = FederationReferenceTypes['ToolVersion']> = {
@@ -1269,6 +1374,22 @@ export type ToolChangeResolvers<ContextType = Context, ParentType extends Resolv
   tool?: Resolver<Maybe<ResolversTypes['Tool']>, ParentType, ContextType>;
 };
 
+export type ToolShareResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ToolShare'] = ResolversParentTypes['ToolShare']> = {
+  userId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
+  access?: Resolver<ResolversTypes['ShareAccess'], ParentType, ContextType>;
+  sharedById?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
+  createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+  updatedAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
+};
+
+export type ShareChangeResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ShareChange'] = ResolversParentTypes['ShareChange']> = {
+  sequence?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  toolId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  userId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
+  access?: Resolver<Maybe<ResolversTypes['ShareAccess']>, ParentType, ContextType>;
+};
+
 export type SealedLaunchResolvers<ContextType = Context, ParentType extends ResolversParentTypes['SealedLaunch'] = ResolversParentTypes['SealedLaunch']> = {
   toolId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
   versionId?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
@@ -1319,6 +1440,9 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   template?: Resolver<Maybe<ResolversTypes['Template']>, ParentType, ContextType, RequireFields<QueryTemplateArgs, 'id'>>;
   templates?: Resolver<ResolversTypes['TemplateConnection'], ParentType, ContextType, Partial<QueryTemplatesArgs>>;
   githubConnection?: Resolver<Maybe<ResolversTypes['GitHubConnection']>, ParentType, ContextType, RequireFields<QueryGithubConnectionArgs, 'id'>>;
+  myTools?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QueryMyToolsArgs>>;
+  sharedWithMe?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QuerySharedWithMeArgs>>;
+  sharedAccess?: Resolver<Array<Maybe<ResolversTypes['ShareAccess']>>, ParentType, ContextType, RequireFields<QuerySharedAccessArgs, 'userId' | 'toolIds'>>;
   sealedLaunch?: Resolver<ResolversTypes['SealedLaunch'], ParentType, ContextType, RequireFields<QuerySealedLaunchArgs, 'toolId'>>;
 };
 
@@ -1327,6 +1451,8 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   updateTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationUpdateToolArgs, 'id' | 'input'>>;
   deleteTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationDeleteToolArgs, 'id'>>;
   restoreTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationRestoreToolArgs, 'id'>>;
+  shareTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationShareToolArgs, 'toolId' | 'userId' | 'access'>>;
+  unshareTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationUnshareToolArgs, 'toolId' | 'userId'>>;
   revertTool?: Resolver<ResolversTypes['Tool'], ParentType, ContextType, RequireFields<MutationRevertToolArgs, 'id' | 'versionNumber'>>;
   importServer?: Resolver<ResolversTypes['Template'], ParentType, ContextType, RequireFields<MutationImportServerArgs, 'json'>>;
   deleteTemplate?: Resolver<ResolversTypes['Template'], ParentType, ContextType, RequireFields<MutationDeleteTemplateArgs, 'id'>>;
@@ -1339,6 +1465,7 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
 
 export type SubscriptionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Subscription'] = ResolversParentTypes['Subscription']> = {
   toolChanged?: SubscriptionResolver<ResolversTypes['ToolChange'], "toolChanged", ParentType, ContextType, Partial<SubscriptionToolChangedArgs>>;
+  sharesChanged?: SubscriptionResolver<ResolversTypes['ShareChange'], "sharesChanged", ParentType, ContextType, Partial<SubscriptionSharesChangedArgs>>;
 };
 
 type PartialResolvers<ContextType = Context> = {
@@ -1362,6 +1489,8 @@ type PartialResolvers<ContextType = Context> = {
   Template?: TemplateResolvers<ContextType>;
   GitHubConnection?: GitHubConnectionResolvers<ContextType>;
   ToolChange?: ToolChangeResolvers<ContextType>;
+  ToolShare?: ToolShareResolvers<ContextType>;
+  ShareChange?: ShareChangeResolvers<ContextType>;
   SealedLaunch?: SealedLaunchResolvers<ContextType>;
   ToolConnection?: ToolConnectionResolvers<ContextType>;
   ToolEdge?: ToolEdgeResolvers<ContextType>;
