@@ -11,6 +11,7 @@ const context = {
   page: {},
   protocols: {},
   proxy: { url: "http://127.0.0.1:1", prefix: "", token: async () => "" },
+  onRevoked: () => () => undefined,
 } as unknown as RouteContext;
 
 async function urlsWith(overrides: Partial<RouteContext> = {}): Promise<string[]> {

@@ -10,7 +10,8 @@ import { routeTo, startProxy, withTokens, type RunningProxy } from "./fixtures/p
  * is long over: what one user is asked, answers, is told or has remembered never reaches the other.
  */
 
-const USERS = ["ada", "bob"] as const;
+/** Longer than what random ids may happen to hold. */
+const USERS = ["ada-of-the-test", "bob-of-the-test"] as const;
 type User = (typeof USERS)[number];
 const SERVERS = { "session era": "server", "2026-07-28": "both-eras" } as const;
 const CAPABILITIES = { elicitation: {}, roots: {}, sampling: {} };
