@@ -17,6 +17,8 @@ const CONNECTIONS: Record<string, string> = {
   "Query.documents": "documents(after: $after) { totalCount }",
   "Query.searchDocuments": 'searchDocuments(query: "everything", after: $after) { totalCount }',
   "Query.tools": "tools(after: $after) { totalCount }",
+  "Query.myTools": "myTools(after: $after) { totalCount }",
+  "Query.sharedWithMe": "sharedWithMe(after: $after) { totalCount }",
   "Query.templates": "templates(after: $after) { totalCount }",
   "Deployment.events":
     "deployments(first: 1) { edges { node { events(after: $after) { pageInfo { hasNextPage } } } } }",
@@ -24,7 +26,6 @@ const CONNECTIONS: Record<string, string> = {
   "Tool.deployments": TOOL("deployments(after: $after)"),
   "Tool.documents": TOOL("documents(after: $after)"),
   "Tool.versions": TOOL("versions(after: $after)"),
-  // There are no templates yet.
   "Template.deployments": "templates(first: 1) { edges { node { deployments(after: $after) { totalCount } } } }",
 };
 

@@ -145,6 +145,19 @@ describe("every operation succeeds, as documented", () => {
         headers: { "if-match": '"1"' },
       }),
     ToolHistory: () => send("ToolHistory", { path: { tool_id: told["tool"] ?? "" } }),
+    ShareTool: () =>
+      send("ShareTool", {
+        path: { tool_id: told["tool"] ?? "", user_id: told["username"] ?? "" },
+        body: { access: "USE" },
+      }),
+    async ToolShares() {
+      const answered = await send("ToolShares", { path: { tool_id: told["tool"] ?? "" } });
+      expect(answered.body).toMatchObject({ total: 1, items: [{ access: "USE" }] });
+      return answered;
+    },
+    MyTools: () => send("MyTools", { query: "?limit=1" }),
+    SharedWithMe: () => send("SharedWithMe", { token: viewer }),
+    UnshareTool: () => send("UnshareTool", { path: { tool_id: told["tool"] ?? "", user_id: told["username"] ?? "" } }),
     async UploadDocument() {
       const answered = await send("UploadDocument", { body: { ...newDocument, tool_id: told["tool"] } });
       keep("document", answered);
@@ -223,6 +236,7 @@ describe("every operation", () => {
         CreateApiKey: { name: "k", scopes: ["READ"] },
         CreateTool: newTool(),
         UpdateTool: { name: "x" },
+        ShareTool: { access: "VIEW" },
         UploadDocument: newDocument,
         SearchDocuments: { query: "x" },
         AnalyzeFeasibility: { description: "x", requirements: ["y"] },
