@@ -10,7 +10,7 @@ import { noCallerLimits, type CallerLimits } from "./caller-limits.ts";
 import { createOperationGate, type GatewayContext, type OperationGateOptions } from "./operation-gate.ts";
 import { defaultOperationLimits } from "./operation-limits.ts";
 
-/** What the shop's subgraphs do in a test, where it is not what they do by themselves. */
+/** Resolvers that take the place of the shop's own in a test. */
 let answer: (request: SubgraphRequest) => Promise<SubgraphResponse> | SubgraphResponse | null;
 let changes: () => AsyncIterable<ShopEvent>;
 beforeEach(() => {

@@ -45,7 +45,7 @@ export interface EventLog {
   data: Answer;
 }
 
-/** What a subscription answers of an event, besides what is in `data`. */
+/** The further fields that a subscription selects of an event, besides those in `data`. */
 export interface GraphEvent {
   sequence: string;
   at?: string;

@@ -2,7 +2,7 @@ import { badInput, parseInput } from "@toolyard/service-kit";
 import { z } from "zod";
 import { POSITION_LENGTH, TOPICS, decodePosition, type EventPosition, type Topic } from "./event-position.ts";
 
-/** What a client asks for. */
+/** The parameters of a client's request for events. */
 export interface EventRequest {
   topics: readonly Topic[];
   /** Null: from now. "start": all there is. */

@@ -62,7 +62,7 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
   async function open(socket: WebSocket, writer: SocketWriter, request: IncomingMessage): Promise<void> {
     const requestId = newId();
     const gone = createLightAbort();
-    /** What came before the caller is known, and while a message is being answered. */
+    /** Messages that came before the caller was known, or while another was being answered. */
     const waiting: string[] = [];
     let feed: EventFeed | null = null;
     let idle: NodeJS.Timeout | undefined;

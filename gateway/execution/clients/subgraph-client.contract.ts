@@ -22,7 +22,7 @@ export interface OpenSubgraphClient {
 const NAME = "things";
 const MEBIBYTE = 1_048_576;
 
-/** What the subgraph's resolvers were called with, and what they do. */
+/** The resolvers of the subgraph under test, and a record of the contexts they were called with. */
 interface Behaviour {
   /** Of each operation, and each event of a subscription. */
   contexts: RequestContext[];
@@ -98,7 +98,7 @@ function createSubgraph(behaviour: Behaviour): Subgraph {
   };
 }
 
-/** What every transport to a subgraph must show. `open` makes a client of the subgraph. */
+/** The behaviour that every transport to a subgraph has in common. `open` makes a client of the subgraph. */
 export function subgraphClientContract(open: (subgraph: Subgraph) => Promise<OpenSubgraphClient>): void {
   const behaviour: Behaviour = {
     contexts: [],
