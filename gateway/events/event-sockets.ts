@@ -70,9 +70,13 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
 
     socket.on("error", (error) => logger.debug({ err: error, request_id: requestId }, "a socket failed"));
     socket.on("message", (data: Buffer, isBinary) => {
+      // A closed socket reads on until its client answers the close: nothing more is kept.
+      if (waiting.length >= MAX_WAITING_MESSAGES) {
+        socket.close(POLICY_VIOLATION, "Wait for the answer to a message");
+        return;
+      }
       waiting.push(isBinary ? "" : data.toString("utf8"));
-      if (waiting.length > MAX_WAITING_MESSAGES) socket.close(POLICY_VIOLATION, "Wait for the answer to a message");
-      else if (!isBusy) void answerWaiting();
+      if (!isBusy) void answerWaiting();
     });
     socket.once("close", () => {
       clearTimeout(idle);
