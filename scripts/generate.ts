@@ -119,7 +119,7 @@ emit(join(root, "schema", "internal-api.graphql"), apiSchemaSdl(supergraphSdl, {
 
 emit(
   join(root, "docs", "openapi.json"),
-  `${createRestApi(buildSchema(apiSdl), restRoutes, describeEvents).openApi("/").text}\n`,
+  `${createRestApi(buildSchema(apiSdl), restRoutes, describeEvents).openApi("").text}\n`,
 );
 
 if (stale.length > 0) {

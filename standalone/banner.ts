@@ -34,6 +34,7 @@ export function renderBanner(facts: BannerFacts): string {
     "  Toolyard is ready.",
     "",
     `  Graph     ${gatewayUrl}/graphql      (open it in a browser to explore; subscriptions on the same address)`,
+    `  REST      ${gatewayUrl}/api/docs     (to read and to try in a browser)`,
     `  Tools     ${proxyUrl}/mcp/{slug}/v1/mcp`,
     `  Health    ${gatewayUrl}/health       Metrics  ${gatewayUrl}/metrics`,
     ...(behind

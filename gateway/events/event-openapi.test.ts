@@ -9,7 +9,7 @@ import { describeEvents } from "./event-openapi.ts";
 const schema = buildSchema(readFileSync(new URL("../../schema/api.graphql", import.meta.url), "utf8"));
 
 test("GET /events is in the OpenAPI document, with a schema of what is sent for each topic", async () => {
-  const document = JSON.parse(createRestApi(schema, restRoutes, describeEvents).openApi("/").text) as {
+  const document = JSON.parse(createRestApi(schema, restRoutes, describeEvents).openApi("").text) as {
     paths: Record<string, object>;
     tags: { name: string }[];
     components: { schemas: Record<string, object> };

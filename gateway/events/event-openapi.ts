@@ -43,7 +43,7 @@ export function describeEvents(
   return {
     "/events": {
       get: {
-        tags: ["events"],
+        tags: ["Events"],
         summary: "Follow what happens to deployments, tasks and tools, as server-sent events",
         operationId: "FollowEvents",
         security: [{ bearer: [] }, { ticket: [] }],

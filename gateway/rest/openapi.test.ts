@@ -6,7 +6,7 @@ import { createRestApi } from "./rest-api.ts";
 import { restRoutes } from "./routes/index.ts";
 
 const schema = buildSchema(readFileSync(new URL("../../schema/api.graphql", import.meta.url), "utf8"));
-const document = JSON.parse(createRestApi(schema, restRoutes).openApi("/").text) as {
+const document = JSON.parse(createRestApi(schema, restRoutes).openApi("").text) as {
   paths: Record<string, Record<string, { operationId: string; parameters: { name: string; description?: string }[] }>>;
   components: Record<string, Record<string, object>>;
 };

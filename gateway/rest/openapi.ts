@@ -32,15 +32,15 @@ const OTHER_TYPE = "UNSUPPORTED_MEDIA_TYPE";
 
 const PROBLEM_TYPE = "application/problem+json";
 
-/** The routes as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1). @param server The address below which they are, "/" for this one */
+/** The routes as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1). @param prefix The path below which they are, "" for none */
 export function openApiOf(
   routes: readonly CompiledRoute[],
   {
     components,
     notes,
-    server,
+    prefix,
     others,
-  }: { components: Components; notes: InputNotes; server: string; others: Record<string, Record<string, JsonSchema>> },
+  }: { components: Components; notes: InputNotes; prefix: string; others: Record<string, Record<string, JsonSchema>> },
 ): JsonSchema {
   const schemas: Record<string, JsonSchema> = Object.fromEntries(components);
 
@@ -149,9 +149,10 @@ export function openApiOf(
     };
   }
 
-  const paths: Record<string, Record<string, JsonSchema>> = { ...others };
+  const paths: Record<string, Record<string, JsonSchema>> = {};
   for (const compiled of routes)
     (paths[compiled.route.path] ??= {})[compiled.route.method.toLowerCase()] = operationOf(compiled);
+  Object.assign(paths, others);
 
   return {
     openapi: "3.1.1",
@@ -161,7 +162,8 @@ export function openApiOf(
       description:
         "REST for what the graph at /graphql does. Errors are problem+json (RFC 9457); names are in snake_case.",
     },
-    servers: [{ url: server }],
+    // Paths are appended to it: "/" would double their slash.
+    ...(prefix !== "" && { servers: [{ url: prefix }] }),
     security: [{ bearer: [] }],
     tags: tagsOf(paths).map((name) => ({ name })),
     paths,

@@ -13,8 +13,8 @@ import type { RestRoute } from "./rest-route.ts";
 export interface RestApi {
   /** @throws GraphQLError where the schema, another graph's, lacks what the route needs */
   compiled(route: RestRoute): CompiledRoute;
-  /** The document that describes all routes which the schema has. @param server The address below which they are */
-  openApi(server: string): { text: string; etag: string };
+  /** The document that describes all routes which the schema has. @param prefix The path below which they are */
+  openApi(prefix: string): { text: string; etag: string };
 }
 
 /** @param describeOthers The paths of other routes of the document, whose shared schemas go into `components` */
@@ -40,11 +40,11 @@ export function createRestApi(
 
   return {
     compiled,
-    openApi(server) {
+    openApi(prefix) {
       if (document) return document;
       const compiledRoutes = routes.map(compiled);
       const others = describeOthers(schema, components);
-      const text = JSON.stringify(openApiOf(compiledRoutes, { components, notes, server, others }), null, 2);
+      const text = JSON.stringify(openApiOf(compiledRoutes, { components, notes, prefix, others }), null, 2);
       document = { text, etag: `"${createHash("sha256").update(text).digest("base64url")}"` };
       return document;
     },

@@ -1,5 +1,5 @@
 import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
-import { chromiumPath, openBrowser } from "@toolyard/testing/browser.ts";
+import { chromiumPath, noteMisdeeds, openBrowser } from "@toolyard/testing/browser.ts";
 import type { Browser, BrowserContext, BrowserContextOptions, Page, WebSocketRoute } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
@@ -27,15 +27,7 @@ describe.skipIf(chromiumPath === null)("the page, in a browser", () => {
   async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
     const context = await browser.newContext(options);
     contexts.push(context);
-    context.on("page", (page) => {
-      page.on("pageerror", ({ message }) => amiss.push(message));
-      page.on("request", (request) => {
-        if (!request.url().startsWith(toolyard.url) && !request.url().startsWith("data:")) amiss.push(request.url());
-      });
-      page.on("console", (message) => {
-        if (/Content.Security.Policy/i.test(message.text())) amiss.push(message.text());
-      });
-    });
+    noteMisdeeds(context, toolyard.url, amiss);
     return context;
   }
 

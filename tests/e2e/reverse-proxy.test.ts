@@ -24,6 +24,7 @@ import { createClient } from "graphql-ws";
 import { Agent, fetch as fetchByUndici, request } from "undici";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { isShown, listToolsFromDocs } from "./fixtures/api-docs.ts";
 
 /* Toolyard at https://…/toolyard, by the configurations of docs/reverse-proxy.md. */
 
@@ -286,7 +287,7 @@ describe.each([
         const page = await browser.newPage({ ignoreHTTPSErrors: true });
         const elsewhere: string[] = [];
         page.on("request", (sent) => {
-          if (!sent.url().startsWith(publicUrl) && !sent.url().startsWith("data:")) elsewhere.push(sent.url());
+          if (!sent.url().startsWith(publicUrl) && !/^(data|blob):/.test(sent.url())) elsewhere.push(sent.url());
         });
         // What people type.
         for (const typed of [publicUrl, `${publicUrl}/`, `${publicUrl}/graphql/`]) {
@@ -308,6 +309,10 @@ describe.each([
         ]);
         expect(socket.url()).toBe(`${publicUrl.replace("https", "wss")}/graphql`);
         await expect.poll(() => result.innerText()).toContain('"deploymentEvents"');
+        const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+        await listToolsFromDocs(page, publicUrl, token);
+        await page.goto(`${publicUrl}/api/redoc`);
+        await isShown(page);
         expect(elsewhere).toEqual([]);
       } finally {
         await browser.close();

@@ -92,7 +92,7 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
   }
 
   app.get("/api/openapi.json", async (request, reply) => {
-    const { text, etag } = api().openApi(prefix === "" ? "/" : prefix);
+    const { text, etag } = api().openApi(prefix);
     reply.headers({ etag, "cache-control": "no-cache" });
     if (request.headers["if-none-match"] === etag) return reply.code(304).send();
     return reply.type("application/json").send(text);

@@ -1,0 +1,23 @@
+import { API_ASSETS_PATH, createApiPages } from "../api-pages.ts";
+import type { RouteModule } from "../route.ts";
+
+const METHODS = ["GET", "HEAD"];
+
+/** Pages for people about REST, made of /api/openapi.json. */
+const apiPages: RouteModule = (app, { prefix, jwks }) => {
+  // A graph of others has no REST.
+  if (jwks === null) return;
+  const pages = createApiPages(prefix);
+  for (const [path, name] of [
+    ["/api/docs", "docs.html"],
+    ["/api/redoc", "redoc.html"],
+  ] as const)
+    for (const url of [path, `${path}/`])
+      app.direct({ url, methods: METHODS, handle: (exchange) => pages.send(exchange, name) });
+  app.direct({
+    url: `${API_ASSETS_PATH}*`,
+    methods: METHODS,
+    handle: (exchange) => pages.send(exchange, exchange.path.slice(API_ASSETS_PATH.length)),
+  });
+};
+export default apiPages;
