@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterEach(() => server[Symbol.asyncDispose]());
 
 const { signal } = new AbortController();
-const repository = { owner: "acme", name: "weather", branch: "main" };
+const repository = { owner: "acme", name: "weather", revision: "refs/heads/main" };
 let time = 0;
 
 function client(env: Record<string, string> = { GITHUB_TOKEN: "ghp_secret" }) {
@@ -74,7 +74,7 @@ describe("a snapshot of a branch", () => {
   });
 
   test("tells a branch and a repository that are not there from each other", async () => {
-    const noBranch = await refusalOf(openSnapshot(client(), { ...repository, branch: "gone" }, signal));
+    const noBranch = await refusalOf(openSnapshot(client(), { ...repository, revision: "refs/heads/gone" }, signal));
     expect([noBranch.code, noBranch.message]).toEqual(["NOT_FOUND", expect.stringContaining('no branch "gone"')]);
     const noRepository = await refusalOf(openSnapshot(client(), { ...repository, name: "none" }, signal));
     expect([noRepository.code, noRepository.message]).toEqual(["NOT_FOUND", expect.stringContaining("acme/none")]);
@@ -110,7 +110,7 @@ describe("GitHub's limits", () => {
     server.refusals.push({
       status: 200,
       headers: { "x-ratelimit-remaining": "0", "x-ratelimit-reset": "30" },
-      body: { data: { repository: { ref: { target: { oid: "abc" } } } } },
+      body: { data: { repository: { name: "weather", owner: { login: "acme" }, object: { oid: "abc" } } } },
     });
     const snapshot = await openSnapshot(github, repository, signal);
     expect((await refusalOf(snapshot.list("", createPathFilter(["*"]), 9))).code).toBe("RATE_LIMITED");

@@ -29,6 +29,13 @@ export interface GitHubClient {
    *   `retryAfterSeconds`; NOT_FOUND; UPSTREAM_UNAVAILABLE; TIMEOUT. As do the queries.
    */
   open(repository: RepositoryName, signal: AbortSignal): Promise<RepositoryQuery>;
+  /**
+   * `open` does this first; GitHub may find another repository by a name, since repositories are renamed and transferred.
+   * @throws ToolyardError PRECONDITION_FAILED for a repository that the operator's list does not name
+   */
+  requireNamed(repository: RepositoryName): void;
+  /** The same, with the same limits, for other repositories than the operator's list names: as GitHubConfig has them. */
+  withRepositories(repositories: readonly string[] | null): GitHubClient;
 }
 
 export function createGitHubClient(options: {
@@ -37,7 +44,7 @@ export function createGitHubClient(options: {
   fetch?: typeof fetch;
 }): GitHubClient {
   const { config, now = Date.now, fetch = globalThis.fetch } = options;
-  const { apiUrl, credential, repositories } = config;
+  const { apiUrl, credential } = config;
   /** GitHub counts for a token, for an App, and for each of its installations. */
   const limits = new Map<string, RateLimits>();
 
@@ -80,16 +87,20 @@ export function createGitHubClient(options: {
     return { token, limits: limitsOf(`installation ${data.id}`) };
   }
 
-  return {
-    async open(repository, signal) {
-      const { owner, name } = repository;
-      const fullName = `${owner}/${name}`;
-      const wanted = fullName.toLowerCase();
+  const clientOf = (repositories: readonly string[] | null): GitHubClient => ({
+    withRepositories: clientOf,
+    requireNamed({ owner, name }) {
+      const wanted = `${owner}/${name}`.toLowerCase();
       if (repositories && !repositories.some((one) => one === wanted || one === `${owner.toLowerCase()}/*`))
         throw preconditionFailed(
           "GITHUB_REPOSITORIES",
-          `Toolyard may not read the repository ${fullName}: its operator names those that it may in GITHUB_REPOSITORIES.`,
+          `Toolyard may not read the repository ${owner}/${name}: its operator names those that it may in GITHUB_REPOSITORIES.`,
         );
+    },
+    async open(repository, signal) {
+      const { owner, name } = repository;
+      const fullName = `${owner}/${name}`;
+      this.requireNamed(repository);
       const within = () => AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
       const access = await accessTo(repository, within()).catch((error: unknown) => {
         throw errorOf(error, fullName, signal, null);
@@ -112,7 +123,8 @@ export function createGitHubClient(options: {
         }
       };
     },
-  };
+  });
+  return clientOf(config.repositories);
 }
 
 /** What went wrong, in words of Toolyard's; without the library's error, which has the request and so the token. */

@@ -20,9 +20,12 @@ export interface RepositoryFile {
   size: number;
 }
 
-/** A branch's head, as it was when it was opened: later pushes do not show. */
+/** A commit, such as a branch's head as it was when it was opened: later pushes do not show. */
 export interface RepositorySnapshot {
   readonly commitSha: string;
+  /** The repository's name now, by which GitHub knows it also where it was asked for by an earlier one. */
+  readonly repository: RepositoryName;
+  readonly isPrivate: boolean;
   /**
    * The files in `folder` ("" for the root) that the filter means, by their paths from there. Asks only for folders that may hold some.
    * @throws ToolyardError BAD_USER_INPUT for more than `most`, or too many folders
@@ -32,9 +35,23 @@ export interface RepositorySnapshot {
   read(files: readonly RepositoryFile[]): AsyncGenerator<{ file: RepositoryFile; text: string | null }>;
 }
 
-const HEAD = `query ToolyardHead($owner: String!, $name: String!, $ref: String!) {
-  repository(owner: $owner, name: $name) { ref(qualifiedName: $ref) { target { oid } } }
+const HEAD = `query ToolyardHead($owner: String!, $name: String!, $revision: String!) {
+  repository(owner: $owner, name: $name) {
+    name owner { login } isPrivate isEmpty defaultBranchRef { name }
+    object(expression: $revision) { __typename oid ... on Tag { target { oid } } }
+  }
 }`;
+
+interface Head {
+  repository: {
+    name: string;
+    owner: { login: string };
+    isPrivate: boolean;
+    isEmpty: boolean;
+    defaultBranchRef: { name: string } | null;
+    object: { oid: string; target?: { oid: string } } | null;
+  } | null;
+}
 
 interface Entry {
   name: string;
@@ -46,23 +63,21 @@ interface Entry {
 
 /**
  * Reads where a branch stands.
- * @throws ToolyardError NOT_FOUND for a repository or branch that is not there, and as `GitHubClient.open`; so do the methods
+ * @param repository.revision As Git knows them: `refs/heads/main` for a branch, a tag, a commit, `HEAD` for the default branch
+ * @throws ToolyardError NOT_FOUND for a repository or revision that is not there, and as `GitHubClient.open`; so do the methods
  */
 export async function openSnapshot(
   client: GitHubClient,
-  repository: RepositoryName & { branch: string },
+  repository: RepositoryName & { revision: string },
   signal: AbortSignal,
 ): Promise<RepositorySnapshot> {
-  const { owner, name, branch } = repository;
+  const { owner, name, revision } = repository;
   const query = await client.open({ owner, name }, signal);
-  const head = await query<{ repository: { ref: { target: { oid: string } | null } | null } | null }>(
-    HEAD,
-    { ref: `refs/heads/${branch}` },
-    signal,
-  );
-  const commitSha = head.repository?.ref?.target?.oid;
-  if (commitSha === undefined)
-    throw new ToolyardError("NOT_FOUND", `The repository ${owner}/${name} has no branch ${JSON.stringify(branch)}.`);
+  const { repository: found } = await query<Head>(HEAD, { revision }, signal);
+  const now = { owner: found?.owner.login ?? owner, name: found?.name ?? name };
+  client.requireNamed(now);
+  const commitSha = found?.object?.target?.oid ?? found?.object?.oid;
+  if (found === null || commitSha === undefined) throw noRevision(now, revision, found);
 
   /** One object of the repository for each value, in order. */
   async function objects<Found>(
@@ -83,6 +98,8 @@ export async function openSnapshot(
 
   return {
     commitSha,
+    repository: now,
+    isPrivate: found.isPrivate,
     async list(folder, filter, most) {
       const found: RepositoryFile[] = [];
       const base = folder === "" ? "" : `${folder}/`;
@@ -129,6 +146,17 @@ export async function openSnapshot(
       }
     },
   };
+}
+
+function noRevision({ owner, name }: RepositoryName, revision: string, found: Head["repository"]): ToolyardError {
+  const repository = `The repository ${owner}/${name}`;
+  if (found?.isEmpty === true) return new ToolyardError("NOT_FOUND", `${repository} is empty: push a commit first.`);
+  const branch = /^refs\/heads\/(.+)$/.exec(revision)?.[1];
+  const wanted = branch === undefined ? JSON.stringify(revision) : `branch ${JSON.stringify(branch)}`;
+  const usual = found?.defaultBranchRef?.name;
+  const hint =
+    usual === undefined ? "" : ` Its default branch is ${JSON.stringify(usual)}: name that, if it was renamed.`;
+  return new ToolyardError("NOT_FOUND", `${repository} has no ${wanted}.${hint}`);
 }
 
 function tooMany(how: string): ToolyardError {

@@ -6,8 +6,14 @@ import type { AddressInfo } from "node:net";
 import { schema as published } from "@octokit/graphql-schema";
 import { buildSchema, graphql, type GraphQLSchema } from "graphql";
 
-/** A repository in memory: the branches' files by path. */
-export type Branches = Record<string, Record<string, string | Buffer>>;
+/** A symbolic link, a submodule, or a file that GitHub's API cuts short. */
+interface OddEntry {
+  kind: "symlink" | "submodule" | "truncated";
+  content: string;
+}
+
+/** A repository in memory: the branches' files by path. The default branch is the first. */
+export type Branches = Record<string, Record<string, string | Buffer | OddEntry>>;
 
 /** An answer instead of the one of the query. */
 interface Refusal {
@@ -22,6 +28,10 @@ export interface GitHubServer extends AsyncDisposable {
   url: string;
   /** By `owner/name`. */
   repositories: Map<string, Branches>;
+  /** New names by earlier ones, `owner/name` both: what was renamed or transferred. */
+  renames: Map<string, string>;
+  /** `owner/name` of those that are private. */
+  privates: Set<string>;
   /** All that was asked. */
   requests: { path: string; headers: IncomingHttpHeaders; query: string }[];
   /** Answers to the next requests, in order. */
@@ -33,7 +43,11 @@ export interface GitHubServer extends AsyncDisposable {
 
 let built: GraphQLSchema | undefined;
 
-const sha = (content: string | Buffer) => createHash("sha1").update(content).digest("hex");
+const MODES = { symlink: 0o120000, submodule: 0o160000, truncated: 0o100644 };
+type Content = Branches[string][string];
+const isOdd = (content: Content): content is OddEntry => typeof content === "object" && "kind" in content;
+const bytesOf = (content: Content): Buffer => Buffer.from(isOdd(content) ? content.content : content);
+const sha = (content: Content) => createHash("sha1").update(bytesOf(content)).digest("hex");
 const commitSha = (files: Branches[string]) =>
   sha(JSON.stringify(Object.entries(files).map(([path, content]) => [path, sha(content)])));
 
@@ -41,15 +55,15 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
   const schema = (built ??= buildSchema(published.idl, { assumeValid: true }));
   const known = new Map(Object.entries(repositories));
 
-  function blob(content: string | Buffer) {
-    const bytes = Buffer.from(content);
+  function blob(content: Content) {
+    const bytes = bytesOf(content);
     const isBinary = bytes.includes(0);
     return {
       __typename: "Blob",
       oid: sha(content),
       byteSize: bytes.length,
       isBinary,
-      isTruncated: false,
+      isTruncated: isOdd(content) && content.kind === "truncated",
       text: isBinary ? null : bytes.toString(),
     };
   }
@@ -64,10 +78,10 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
       entries.set(name, {
         name,
         path: base + name,
-        type: isFolder ? "tree" : "blob",
-        mode: isFolder ? 0o40000 : 0o100644,
+        type: isFolder ? "tree" : isOdd(content) && content.kind === "submodule" ? "commit" : "blob",
+        mode: isFolder ? 0o40000 : isOdd(content) ? MODES[content.kind] : 0o100644,
         oid: sha(isFolder ? base + name : content),
-        size: isFolder ? 0 : Buffer.byteLength(content),
+        size: isFolder ? 0 : bytesOf(content).length,
       });
     }
     return entries.size === 0 ? null : { __typename: "Tree", oid: sha(folder), entries: [...entries.values()] };
@@ -75,26 +89,34 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
 
   const root = {
     repository({ owner, name }: { owner: string; name: string }) {
-      const branches = known.get(`${owner}/${name}`);
+      const asked = `${owner}/${name}`;
+      const fullName = server.renames.get(asked) ?? asked;
+      const branches = known.get(fullName);
       if (!branches)
-        throw Object.assign(new Error(`Could not resolve to a Repository with the name '${owner}/${name}'.`), {
+        throw Object.assign(new Error(`Could not resolve to a Repository with the name '${asked}'.`), {
           type: "NOT_FOUND",
         });
+      const [login, nameNow] = fullName.split("/");
+      const [usual] = Object.keys(branches);
       return {
-        ref({ qualifiedName }: { qualifiedName: string }) {
-          const files = branches[qualifiedName.replace("refs/heads/", "")];
-          return files ? { target: { __typename: "Commit", oid: commitSha(files) } } : null;
-        },
+        name: nameNow,
+        owner: { __typename: "Organization", login },
+        isPrivate: server.privates.has(fullName),
+        isEmpty: usual === undefined,
+        defaultBranchRef: usual === undefined ? null : { name: usual },
         object({ expression, oid }: { expression?: string; oid?: string }) {
           const all = Object.values(branches);
           if (oid !== undefined) {
             const content = all.flatMap((files) => Object.values(files)).find((each) => sha(each) === oid);
             return content === undefined ? null : blob(content);
           }
-          const [commit, path = ""] = (expression ?? "").split(":");
-          const files = all.find((each) => commitSha(each) === commit);
-          const content = files?.[path];
-          return files ? (content === undefined ? tree(files, path) : blob(content)) : null;
+          const [revision = "", path] = (expression ?? "").split(":");
+          const branch = revision === "HEAD" ? (usual ?? "") : revision.replace(/^refs\/heads\//, "");
+          const files = branches[branch] ?? all.find((each) => commitSha(each) === revision);
+          if (!files) return null;
+          if (path === undefined) return { __typename: "Commit", oid: commitSha(files) };
+          const content = files[path];
+          return content === undefined ? tree(files, path) : blob(content);
         },
       };
     },
@@ -130,7 +152,7 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
     server.requests.push({ path, headers: request.headers, query });
     const refusal: Refusal = server.refusals.shift() ?? (await answer(path, query));
     response.writeHead(refusal.status, { "content-type": "application/json; charset=utf-8", ...refusal.headers });
-    response.end(JSON.stringify(refusal.body));
+    response.end(typeof refusal.body === "string" ? refusal.body : JSON.stringify(refusal.body));
   }
 
   const http = createServer((request, response) => {
@@ -143,6 +165,8 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
   const server: GitHubServer = {
     url: `http://127.0.0.1:${port}`,
     repositories: known,
+    renames: new Map(),
+    privates: new Set(),
     requests: [],
     refusals: [],
     onQuery: null,

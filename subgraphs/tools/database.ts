@@ -3,6 +3,7 @@ import { eventLogSchema } from "@toolyard/events";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import { connectionEntities } from "./github/connection-database.ts";
+import type { RepositoryTemplateFile, TemplateRepositoryState } from "./templates/repository/template-repository.ts";
 import type { ImportedTemplate } from "./templates/template-store.ts";
 import type { Tool, ToolShare, ToolVersion } from "./tool-store.ts";
 
@@ -121,6 +122,23 @@ export const importedTemplateEntity = new EntitySchema<ImportedTemplate>({
   indices: [{ columns: ["authorId"] }],
 });
 
+export interface TemplateRepositoryRow extends TemplateRepositoryState {
+  place: string;
+  files: RepositoryTemplateFile[];
+}
+
+export const templateRepositoryEntity = new EntitySchema<TemplateRepositoryRow>({
+  name: "template_repositories",
+  columns: {
+    place: { ...column.name, primary: true },
+    commitSha: { ...column.nullableId },
+    syncedAt: { ...column.nullableTime },
+    checkedAt: { ...column.time },
+    lastError: { ...column.nullableText },
+    files: { ...column.json },
+  },
+});
+
 export const toolEventSchema = eventLogSchema("tool");
 
 export const entities = [
@@ -131,6 +149,7 @@ export const entities = [
   toolVersionEntity,
   ...connectionEntities,
   importedTemplateEntity,
+  templateRepositoryEntity,
   toolEventSchema.events,
   toolEventSchema.counter,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it

@@ -13,6 +13,8 @@ import { createSyncHandler } from "./github/repository-sync.ts";
 import { createSyncedDocuments } from "./github/synced-documents.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
+import { createRepositoryTemplates } from "./templates/repository/repository-templates.ts";
+import { createSqlTemplateRepositoryStore } from "./templates/repository/template-repository.sql.ts";
 import { createTemplateFolder } from "./templates/template-folder.ts";
 import { createTemplateImports } from "./templates/template-imports.ts";
 import { createTemplateReader } from "./templates/template-reader.ts";
@@ -53,8 +55,24 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     const secrets = createVersionSecrets({ sealer: createSealer({ secretKey, previousSecretKeys }), secretKey });
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
-    const folders = [...(config.templatesDir === null ? [] : [config.templatesDir]), templatesFolder];
-    const ownTemplates = folders.map((folder) => createTemplateFolder({ folder, logger }));
+    const github = createGitHubClient({ config: config.github, now });
+    const templateRepository =
+      config.templateRepository === null
+        ? null
+        : createRepositoryTemplates({
+            place: config.templateRepository,
+            store: createSqlTemplateRepositoryStore({ database }),
+            github,
+            schemas,
+            logger,
+            now,
+          });
+    // Of two templates with the same id, the first one is the one.
+    const ownTemplates = [
+      ...(config.templatesDir === null ? [] : [createTemplateFolder({ folder: config.templatesDir, logger })]),
+      ...(templateRepository === null ? [] : [templateRepository]),
+      createTemplateFolder({ folder: templatesFolder, logger }),
+    ];
     const importedTemplates = createSqlTemplateStore({ database });
     const imports = createTemplateImports({ store: importedTemplates, catalogues: ownTemplates, logger, now });
     const catalogues = [...ownTemplates, importedTemplates];
@@ -69,6 +87,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
       toolStore: store,
       tasks,
       webhookSecret: config.github.webhookSecret,
+      templateRepository,
       logger,
       now,
     });
@@ -86,6 +105,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
           connections,
           imports,
           templates: createTemplateReader({ catalogues }),
+          templateRepository,
           sharing,
           reader: createToolReader({ store, shares, loaders }),
         };
@@ -96,13 +116,18 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
             store: connectionStore,
             tools,
             documents: createSyncedDocuments({ store: connectionStore, graph }),
-            github: createGitHubClient({ config: config.github, now }),
+            github,
             tasks,
             now,
           }),
           concurrency: SYNCS_AT_ONCE,
           timeoutMs: SYNC_TIMEOUT_MS,
         },
+      },
+      start() {
+        if (templateRepository === null) return;
+        const following = templateRepository.follow(host.closing);
+        host.onClose(() => following);
       },
       async gauges() {
         const { ever, current } = await store.count();

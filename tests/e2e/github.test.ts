@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+import { EventSource } from "eventsource";
 import { createClient, type Client } from "graphql-ws";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { signedDelivery, startGitHubServer, type GitHubServer } from "@toolyard/testing/github-server.ts";
@@ -72,6 +73,36 @@ const connectionOf = async () =>
     )
   ).githubConnection;
 
+interface Envelope {
+  type: string;
+  data: Record<string, unknown>;
+}
+
+/** The tool's events from now on, as both streams send them. */
+async function followStreams() {
+  const query = new URLSearchParams({ topics: "tool", tool_id: toolId });
+  const headers = { authorization: `Bearer ${token}` };
+  const [events, messages]: [Envelope[], Envelope[]] = [[], []];
+  // What the streams under test send.
+  const take = (list: Envelope[], text: string) => void list.push(JSON.parse(text) as Envelope);
+  const source = new EventSource(`${toolyard.url}/events?${query}`, {
+    fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }),
+  });
+  source.addEventListener("message", ({ data }) => take(events, String(data)));
+  const socket = new WebSocket(`${toolyard.url.replace("http", "ws")}/ws`, { headers });
+  socket.on("open", () => socket.send(JSON.stringify({ type: "subscribe", topics: ["tool"], tool_id: toolId })));
+  socket.on("message", (data: Buffer) => take(messages, data.toString("utf8")));
+  for (const list of [events, messages]) await expect.poll(() => list.map(({ type }) => type)).toEqual(["subscribed"]);
+  return {
+    events,
+    socket: messages,
+    [Symbol.dispose]() {
+      source.close();
+      socket.terminate();
+    },
+  };
+}
+
 async function syncs(): Promise<number> {
   const { tasks } = await graph().query<{ tasks: { totalCount: number } }>(
     "{ tasks(kind: REPOSITORY_SYNC) { totalCount } }",
@@ -84,9 +115,15 @@ beforeAll(async () => {
     "acme/weather": {
       main: { "toolyard.yaml": manifest(), "docs/one.md": "# One", "docs/two.md": "# Two", "a.ts": "" },
     },
+    "acme/templates": { main: { "ours.yaml": "name: Ours\nlaunch: { stdio: { command: node } }" } },
   });
   toolyard = await startToolyard({
-    env: { GITHUB_API_URL: github.url, GITHUB_TOKEN: "ghp_of_the_tests", GITHUB_WEBHOOK_SECRET: SECRET },
+    env: {
+      GITHUB_API_URL: github.url,
+      GITHUB_TOKEN: "ghp_of_the_tests",
+      GITHUB_WEBHOOK_SECRET: SECRET,
+      TEMPLATE_REPOSITORY: "acme/templates",
+    },
   });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   const { createTool } = await graph().query<{ createTool: { id: string } }>(
@@ -131,7 +168,8 @@ describe("a tool that follows a repository", () => {
     expect((await rest("POST", "connect", { tool_id: toolId, owner: "acme", repository: "other" })).status).toBe(409);
   });
 
-  test("has a new version after a signed push, which a subscription sees", async () => {
+  test("has a new version after a signed push, which a subscription sees, and /events, and /ws", async () => {
+    using streams = await followStreams();
     const client: Client = createClient({
       url: `${toolyard.url.replace("http", "ws")}/graphql`,
       webSocketImpl: WebSocket,
@@ -148,6 +186,11 @@ describe("a tool that follows a repository", () => {
     expect(await answer.json()).toMatchObject({ event: "push", accepted: true });
     let seen = 0;
     for await (const { data } of changes) if (data?.toolChanged.kind === "UPDATED" && ++seen === 2) break;
+    const numbers = (events: Envelope[]) =>
+      events.map(
+        ({ type, data }) => type === "tool" && (data["tool"] as { version: { number: number } }).version.number,
+      );
+    for (const events of [streams.events, streams.socket]) await expect.poll(() => numbers(events)).toContain(3);
     const { tool } = await graph().query(
       "query ($id: ID!) { tool(id: $id) { description currentVersion { number source commitSha } } }",
       { id: toolId },
@@ -320,6 +363,21 @@ describe("the webhook", () => {
     const other = await fetch(`${toolyard.url}/api/v1/github/webhook`);
     expect([other.status, other.headers.get("allow")]).toEqual([405, "POST, OPTIONS"]);
   });
+});
+
+test("templates of a repository are listed by REST, and a push changes them", async () => {
+  const nameOf = async () => {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(`${toolyard.url}/api/templates/ours/`, { headers });
+    return response.status === 200 ? (await answerOf(response))["name"] : response.status;
+  };
+  await expect.poll(nameOf).toBe("Ours");
+  Object.assign(github.repositories.get("acme/templates")?.["main"] ?? {}, {
+    "ours.yaml": "name: Ours, pushed\nlaunch: { stdio: { command: node } }",
+  });
+  const payload = push(["ours.yaml"], { repository: { full_name: "acme/templates" } });
+  expect((await send(signedDelivery(SECRET, "push", payload))).status).toBe(202);
+  await expect.poll(nameOf).toBe("Ours, pushed");
 });
 
 test("a sync that cannot be done says what to do, and the tool can be disconnected", async () => {

@@ -4,6 +4,7 @@ import type { CompleteResolvers } from "@toolyard/service-kit/graph/complete-res
 import type { GraphQLResolveInfo, GraphQLScalarType, GraphQLScalarTypeConfig } from 'graphql';
 import type { Tool as ToolRecord, ToolVersion as ToolVersionRecord } from '../tool-store.ts';
 import type { Template as TemplateRecord } from '../templates/template.ts';
+import type { ShownTemplateRepository as TemplateRepositoryRecord } from '../templates/repository/repository-templates.ts';
 import type { GitHubConnection as ConnectionRecord } from '../github/connection.ts';
 import type { ShownStdioLaunch, ShownHttpLaunch, ShownImageLaunch, ShownRemoteLaunch } from '@toolyard/launch/stored-launch.ts';
 import type { ToolChange as ToolChangeRecord } from '../tool-service.ts';
@@ -467,10 +468,44 @@ export type Template = {
 
 /** Where a template comes from. */
 export type TemplateSource =
-  /** Toolyard's own files. */
+  /** Files of Toolyard's or of its operator's. */
   | 'CATALOGUE'
+  /** A file of the operator's repository on GitHub. */
+  | 'REPOSITORY'
   /** A server of the official MCP registry that a user imported. */
   | 'IMPORTED';
+
+/** The repository on GitHub that TEMPLATE_REPOSITORY names, from which templates come. */
+export type TemplateRepository = {
+  /** As `owner/name`. */
+  repository: Scalars['String']['output'];
+  /** The folder of the templates' files; empty for the root. */
+  folder: Scalars['String']['output'];
+  /** The branch, tag or commit that is read; null for the default branch. */
+  ref?: Maybe<Scalars['String']['output']>;
+  /** The commit that the templates are of; null until one was read. */
+  commitSha?: Maybe<Scalars['String']['output']>;
+  /** When that commit was read. */
+  syncedAt?: Maybe<Scalars['DateTime']['output']>;
+  /** When GitHub was last asked. */
+  checkedAt?: Maybe<Scalars['DateTime']['output']>;
+  /** Why GitHub had no answer then, and what to do; null where it had. The templates are those of the last answer. */
+  lastError?: Maybe<Scalars['String']['output']>;
+  /** Files that cannot be read. A template whose file could be read in an earlier commit is as it was there. */
+  problems: Array<TemplateProblem>;
+};
+
+/** What is wrong with a template's file. */
+export type TemplateProblem = {
+  /** The file's name. */
+  file: Scalars['String']['output'];
+  /** The line, from 1. */
+  line: Scalars['Int']['output'];
+  /** Where in the file's values; empty for the file itself. */
+  path: Scalars['String']['output'];
+  /** What is wrong. */
+  message: Scalars['String']['output'];
+};
 
 /** A tool that follows a branch of a GitHub repository. */
 export type GitHubConnection = {
@@ -733,6 +768,8 @@ export type Query = {
   template?: Maybe<Template>;
   /** The templates. */
   templates: TemplateConnection;
+  /** How the repository of templates stands; null where there is none. Administrators only. */
+  templateRepository?: Maybe<TemplateRepository>;
   /** One connection to a repository. */
   githubConnection?: Maybe<GitHubConnection>;
   /** The caller's own tools, newest first, but deleted ones. */
@@ -1090,6 +1127,8 @@ export type ResolversTypes = {
   VersionSource: VersionSource;
   Template: ResolverTypeWrapper<TemplateRecord>;
   TemplateSource: TemplateSource;
+  TemplateRepository: ResolverTypeWrapper<TemplateRepositoryRecord>;
+  TemplateProblem: ResolverTypeWrapper<TemplateProblem>;
   GitHubConnection: ResolverTypeWrapper<ConnectionRecord>;
   ConnectionStatus: ConnectionStatus;
   ToolChange: ResolverTypeWrapper<ToolChangeRecord>;
@@ -1148,6 +1187,8 @@ export type ResolversParentTypes = {
   Tool: ToolRecord;
   ToolVersion: ToolVersionRecord;
   Template: TemplateRecord;
+  TemplateRepository: TemplateRepositoryRecord;
+  TemplateProblem: TemplateProblem;
   GitHubConnection: ConnectionRecord;
   ToolChange: ToolChangeRecord;
   ToolShare: ToolShare;
@@ -1351,6 +1392,24 @@ export type TemplateResolvers<ContextType = Context, ParentType extends Resolver
   author?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType>;
 };
 
+export type TemplateRepositoryResolvers<ContextType = Context, ParentType extends ResolversParentTypes['TemplateRepository'] = ResolversParentTypes['TemplateRepository']> = {
+  repository?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  folder?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  ref?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  commitSha?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  syncedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
+  checkedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
+  lastError?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
+  problems?: Resolver<Array<ResolversTypes['TemplateProblem']>, ParentType, ContextType>;
+};
+
+export type TemplateProblemResolvers<ContextType = Context, ParentType extends ResolversParentTypes['TemplateProblem'] = ResolversParentTypes['TemplateProblem']> = {
+  file?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  line?: Resolver<ResolversTypes['Int'], ParentType, ContextType>;
+  path?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+  message?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
+};
+
 export type GitHubConnectionResolvers<ContextType = Context, ParentType extends ResolversParentTypes['GitHubConnection'] = ResolversParentTypes['GitHubConnection'], FederationReferenceType extends FederationReferenceTypes['GitHubConnection'] = FederationReferenceTypes['GitHubConnection']> = {
   __resolveReference?: ReferenceResolver<Maybe<ResolversTypes['GitHubConnection']> | FederationReferenceType, FederationReferenceType, ContextType>;
   id?: Resolver<ResolversTypes['ID'], ParentType, ContextType>;
@@ -1439,6 +1498,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   tools?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QueryToolsArgs>>;
   template?: Resolver<Maybe<ResolversTypes['Template']>, ParentType, ContextType, RequireFields<QueryTemplateArgs, 'id'>>;
   templates?: Resolver<ResolversTypes['TemplateConnection'], ParentType, ContextType, Partial<QueryTemplatesArgs>>;
+  templateRepository?: Resolver<Maybe<ResolversTypes['TemplateRepository']>, ParentType, ContextType>;
   githubConnection?: Resolver<Maybe<ResolversTypes['GitHubConnection']>, ParentType, ContextType, RequireFields<QueryGithubConnectionArgs, 'id'>>;
   myTools?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QueryMyToolsArgs>>;
   sharedWithMe?: Resolver<ResolversTypes['ToolConnection'], ParentType, ContextType, Partial<QuerySharedWithMeArgs>>;
@@ -1487,6 +1547,8 @@ type PartialResolvers<ContextType = Context> = {
   Tool?: ToolResolvers<ContextType>;
   ToolVersion?: ToolVersionResolvers<ContextType>;
   Template?: TemplateResolvers<ContextType>;
+  TemplateRepository?: TemplateRepositoryResolvers<ContextType>;
+  TemplateProblem?: TemplateProblemResolvers<ContextType>;
   GitHubConnection?: GitHubConnectionResolvers<ContextType>;
   ToolChange?: ToolChangeResolvers<ContextType>;
   ToolShare?: ToolShareResolvers<ContextType>;

@@ -11,6 +11,7 @@ import { line } from "@toolyard/service-kit/text-input.ts";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 import type { Tool, ToolStore } from "../tool-store.ts";
+import type { RepositoryTemplates } from "../templates/repository/repository-templates.ts";
 import type { ToolService } from "../tool-service.ts";
 import type { GitHubConnection } from "./connection.ts";
 import type { ConnectionStore } from "./connection-store.ts";
@@ -81,11 +82,13 @@ export function createConnectionService(options: {
   tools: Pick<ToolService, "changeable">;
   toolStore: Pick<ToolStore, "findByIds">;
   tasks: TaskQueue;
+  /** Follows pushes as well. */
+  templateRepository: Pick<RepositoryTemplates, "pushed"> | null;
   webhookSecret: string | null;
   logger: Pick<Logger, "info">;
   now: () => number;
 }): ConnectionService {
-  const { store, tools, toolStore, tasks, webhookSecret, logger, now } = options;
+  const { store, tools, toolStore, tasks, templateRepository, webhookSecret, logger, now } = options;
   let trimmedAt = 0;
 
   async function changeable(
@@ -128,6 +131,7 @@ export function createConnectionService(options: {
   async function pushed(body: string): Promise<void> {
     const push = parsePush(body);
     if (!push) return;
+    templateRepository?.pushed(push);
     const concerned = (await store.following(push)).filter(({ path }) => push.mayTouch(path));
     const found = await toolStore.findByIds(concerned.map(({ toolId }) => toolId));
     const byId = new Map(found.map((tool) => [tool.id, tool]));

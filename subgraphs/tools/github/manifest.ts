@@ -1,15 +1,13 @@
 import { launchInput, variablesOf } from "@toolyard/launch";
-import { badInput, parseInput, type Problem } from "@toolyard/service-kit";
+import { badInput, type Problem } from "@toolyard/service-kit";
 import { line, plainText } from "@toolyard/service-kit/text-input.ts";
-import { parse } from "yaml";
 import { z } from "zod";
+import { parseYaml } from "../yaml-text.ts";
 
 /** The file in which a repository describes its tool. */
 export const MANIFEST_NAME = "toolyard.yaml";
 const MAX_MANIFEST_CHARACTERS = 262_144;
 const MAX_PATTERNS = 64;
-/** Of YAML's aliases, by which a small file could be a huge value. */
-const MAX_ALIASES = 20;
 
 const pattern = line(200)
   .refine((text) => !text.startsWith("/"), "must be a path from the file's own folder, without a slash before it")
@@ -35,15 +33,7 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export function parseManifest(text: string): Manifest {
   if (text.length > MAX_MANIFEST_CHARACTERS)
     throw badInput([{ path: MANIFEST_NAME, message: `must have at most ${MAX_MANIFEST_CHARACTERS} characters` }]);
-  let value: unknown;
-  try {
-    value = parse(text, { maxAliasCount: MAX_ALIASES, logLevel: "error" });
-  } catch (error) {
-    // Its further lines quote the file, which may have a secret.
-    const reason = error instanceof Error ? (error.message.split("\n")[0] ?? "") : "";
-    throw badInput([{ path: MANIFEST_NAME, message: `is not YAML: ${reason.replace(/:$/, "")}` }]);
-  }
-  const manifest = parseInput(manifestSchema, value ?? {}, MANIFEST_NAME);
+  const manifest = parseYaml(manifestSchema, text, MANIFEST_NAME);
   const problems = secretsIn(manifest);
   if (problems.length > 0) throw badInput(problems);
   return manifest;

@@ -72,7 +72,11 @@ export function createSyncHandler(options: {
     try {
       const { owner, repository, branch, connectedById, toolId } = connection;
       progress(0.05, "Reading the branch");
-      const snapshot = await openSnapshot(github, { owner, name: repository, branch }, signal);
+      const snapshot = await openSnapshot(
+        github,
+        { owner, name: repository, revision: `refs/heads/${branch}` },
+        signal,
+      );
       const { commitSha } = snapshot;
       const { oid, manifest } = await manifestAt(snapshot, connection);
       progress(0.15, "Comparing the tool");

@@ -1,11 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseInput, type Logger } from "@toolyard/service-kit";
-import { parse } from "yaml";
-import { templateFile } from "./template-file.ts";
-import { hasWords, isTemplateId, type Template, type TemplateCatalogue } from "./template.ts";
-
-const ENDING = ".yaml";
+import type { Logger } from "@toolyard/service-kit";
+import { TEMPLATE_ENDING, readTemplate } from "./template-file.ts";
+import { hasWords, type Template, type TemplateCatalogue } from "./template.ts";
 
 /**
  * The templates of a folder: each a file whose name, without `.yaml`, is its id. They are read once, when they are first asked for; a file that
@@ -16,14 +13,17 @@ export function createTemplateFolder(options: { folder: string; logger: Pick<Log
   let reading: Promise<ReadonlyMap<string, Template>> | null = null;
 
   async function read(): Promise<ReadonlyMap<string, Template>> {
-    const files = (await readdir(folder)).filter((file) => file.endsWith(ENDING));
+    const files = (await readdir(folder)).filter((file) => file.endsWith(TEMPLATE_ENDING));
     const templates = new Map<string, Template>();
     for (const file of files.toSorted()) {
+      const path = join(folder, file);
       try {
-        const template = templateOf(file, await readFile(join(folder, file), "utf8"));
-        templates.set(template.id, template);
+        const read = readTemplate(file, await readFile(path, "utf8"));
+        if ("problems" in read)
+          logger.error({ file: path, problems: read.problems }, "a template is left out: its file is wrong");
+        else templates.set(read.template.id, { ...read.template, source: "CATALOGUE" });
       } catch (error) {
-        logger.error({ err: error, file: join(folder, file) }, "a template is left out: its file cannot be read");
+        logger.error({ err: error, file: path }, "a template is left out: its file cannot be read");
       }
     }
     return templates;
@@ -43,12 +43,4 @@ export function createTemplateFolder(options: { folder: string; logger: Pick<Log
       return [...(await all()).values()].filter((template) => hasWords(template, words)).map(({ id }) => id);
     },
   };
-}
-
-/** The template in a file. @throws ToolyardError BAD_USER_INPUT with problems; YAMLParseError */
-export function templateOf(file: string, text: string): Template {
-  const id = file.slice(0, -ENDING.length);
-  if (!isTemplateId(id))
-    throw new Error(`The name of a template's file is words of a-z and 0-9, joined by ".", "_" or "-".`);
-  return { id, ...parseInput(templateFile, parse(text), ""), source: "CATALOGUE", authorId: null };
 }

@@ -18,7 +18,7 @@ export interface Template {
   authorId: string | null;
 }
 
-type TemplateSource = "CATALOGUE" | "IMPORTED";
+type TemplateSource = "CATALOGUE" | "REPOSITORY" | "IMPORTED";
 
 /** A place that templates come from. */
 export interface TemplateCatalogue {

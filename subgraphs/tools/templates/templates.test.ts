@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLogger, createServiceCaller, ToolyardError } from "@toolyard/service-kit";
+import { createLogger, createServiceCaller } from "@toolyard/service-kit";
 import { codeOf, dataOf, executeOn } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -13,7 +13,8 @@ import {
   type CreatedTool,
   type ToolsFixture,
 } from "../fixtures/subgraph.ts";
-import { createTemplateFolder, templateOf } from "./template-folder.ts";
+import { readTemplate } from "./template-file.ts";
+import { createTemplateFolder } from "./template-folder.ts";
 
 const OWN = `name: Own
 description: For tests
@@ -266,21 +267,15 @@ describe("a tool made of a template", () => {
 
 describe("a template's file", () => {
   const problemsOf = (text: string): string[] => {
-    try {
-      templateOf("a.yaml", text);
-      return [];
-    } catch (error) {
-      if (!(error instanceof ToolyardError)) throw error;
-      return (error.extensions.problems as { path: string; message: string }[]).map(
-        ({ path, message }) => `${path}: ${message}`,
-      );
-    }
+    const read = readTemplate("a.yaml", text);
+    return "problems" in read ? read.problems.map(({ path, message, line }) => `${line} ${path}: ${message}`) : [];
   };
 
   test.each([
-    ["a field that there is none of", OWN + "knowlege: []", ": has unknown keys"],
-    ["a misspelt field of the launch", OWN.replace("command:", "comand:"), 'launch.stdio: Field "comand"'],
+    ["a field that there is none of", OWN + "knowlege: []", "1 : has unknown keys"],
+    ["a misspelt field of the launch", OWN.replace("command:", "comand:"), '5 launch.stdio: Field "comand"'],
     ["no launch", "name: A", "launch: "],
+    ["no YAML", "name: A\nlaunch: [", "2 : is not YAML"],
     [
       "two launches",
       OWN.replace("launch:", "launch:\n  remote: { url: https://example.com }"),
@@ -289,7 +284,7 @@ describe("a template's file", () => {
     [
       "a secret",
       OWN.replace('value: "key ${config.apiKey}"', "value: k, secret: true"),
-      "launch.stdio.env.0.secret: a template has no secrets",
+      "8 launch.stdio.env.0.secret: a template has no secrets",
     ],
     [
       "a URL that is one",
@@ -307,17 +302,24 @@ describe("a template's file", () => {
   });
 
   test("may hold as little as a name and a launch", () => {
-    expect(templateOf("a.b-c_1.yaml", "name: A\nlaunch: { remote: { url: https://example.com/mcp } }")).toMatchObject({
-      id: "a.b-c_1",
-      description: "",
-      version: null,
-      configSchema: { type: "object", additionalProperties: false },
-    });
+    expect(readTemplate("a.b-c_1.yaml", "name: A\nlaunch: { remote: { url: https://example.com/mcp } }")).toMatchObject(
+      {
+        template: {
+          id: "a.b-c_1",
+          description: "",
+          version: null,
+          configSchema: { type: "object", additionalProperties: false },
+        },
+      },
+    );
   });
 
   test.each(["A.yaml", "a..b.yaml", "-a.yaml", ".yaml", "a b.yaml", `${"a".repeat(65)}.yaml`])(
     "is not called %s",
-    (file) => expect(() => templateOf(file, OWN)).toThrow("words of a-z"),
+    (file) =>
+      expect(readTemplate(file, OWN)).toMatchObject({
+        problems: [{ message: expect.stringContaining("words of a-z") }],
+      }),
   );
 
   test("is found again where its folder could not be read at first", async () => {
