@@ -38,7 +38,7 @@ export function parseYaml<Schema extends z.ZodType>(schema: Schema, text: string
   );
 }
 
-export const badFile = (problems: FileProblem[]) => badInput(problems);
+const badFile = (problems: FileProblem[]) => badInput(problems);
 
 function notYaml(error: unknown, at: string): FileProblem {
   if (error instanceof RangeError) return { path: at, message: "is nested too deeply", line: 1 };

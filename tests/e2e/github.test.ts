@@ -85,7 +85,7 @@ async function followStreams() {
   const [events, messages]: [Envelope[], Envelope[]] = [[], []];
   // What the streams under test send.
   const take = (list: Envelope[], text: string) => void list.push(JSON.parse(text) as Envelope);
-  const source = new EventSource(`${toolyard.url}/events?${query}`, {
+  const source = new EventSource(`${toolyard.url}/events?${query.toString()}`, {
     fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }),
   });
   source.addEventListener("message", ({ data }) => take(events, String(data)));

@@ -231,7 +231,12 @@ describe("a sync", () => {
     ["no file", () => delete files["toolyard.yaml"], "has no toolyard.yaml"],
     ["a file that is wrong", () => (files["toolyard.yaml"] = "nmae: x"), '"nmae"'],
     ["no repository", () => github.repositories.clear(), "no repository acme/weather"],
-    ["no branch", () => github.repositories.set("acme/weather", {}), 'no branch "main"'],
+    ["an empty repository", () => github.repositories.set("acme/weather", {}), "is empty: push a commit first"],
+    [
+      "a branch that was renamed",
+      () => github.repositories.set("acme/weather", { trunk: files }),
+      'no branch "main". Its default branch is "trunk"',
+    ],
     ["a refused token", () => github.refusals.push({ status: 401, body: {} }), "credential"],
   ])("with %s fails in words that say what to do", async (_name, spoil, words) => {
     spoil();
