@@ -15,6 +15,7 @@ import {
   type Logger,
   type ServiceHealth,
 } from "@toolyard/service-kit";
+import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { prefixOf } from "@toolyard/service-kit/process/config.ts";
 import type { JSONWebKeySet } from "jose";
@@ -61,6 +62,8 @@ interface CommonOptions {
   subgraphsKnowCallers?: boolean;
   /** Where answers to requests with an Idempotency-Key are kept, closed with the gateway; in memory unless given. */
   idempotencyStore?: IdempotencyStore;
+  /** The process's, where it has one. */
+  scheduler?: Scheduler;
   logger: Logger;
   /** Where each request has its line; none unless given. */
   requestLog?: RequestLog;
@@ -108,7 +111,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     automatic: protection.automaticPersistedQueries && !protection.safelist,
   });
   const metrics = createGatewayMetrics({
-    gauges,
+    gauges: () => [...gauges(), Promise.resolve(jobs.gauges())],
     subscriptions: () => gate.activeStreams,
     droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
@@ -244,7 +247,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     timeoutMs: protection.timeoutMs,
     logger,
   });
-  const health = () => checkHealth({ checks: healthChecks, notes });
+  const { scheduler = createScheduler({ logger, schedule: config.jobsSchedule }) } = options;
+  const jobs = scheduler.add([idempotency.job]);
+  const health = () => checkHealth({ checks: [...healthChecks, async () => [jobs.health()]], notes });
 
   return {
     graph,
@@ -280,6 +285,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       stopClosing();
       await protocols.close();
       await server?.close();
+      await jobs.close();
       await idempotency.close();
       await identity.close();
       await shadow?.close();

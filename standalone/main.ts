@@ -74,6 +74,8 @@ await runProcess(
     const stores = createSqliteStores({
       dataDir,
       bus: createInProcessBus({ isOnlyWriter: true }),
+      schedule: config.jobsSchedule,
+      retentionMs: config.retentionMs,
       logger: createLogger({ level: config.logLevel, name: "stores" }),
     });
     lifetime.onShutdown("stores", () => stores.close());
@@ -121,6 +123,7 @@ await runProcess(
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,
       idempotencyStore: await openSqlIdempotencyStore({ dataDir }),
+      scheduler: stores.scheduler,
       proxyAddress: config.localProxyAddress,
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),

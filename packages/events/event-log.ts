@@ -1,5 +1,5 @@
 import { ToolyardError, type Page } from "@toolyard/service-kit";
-import type { Database, Transaction } from "@toolyard/storage";
+import type { Database, LongWork, Transaction } from "@toolyard/storage";
 import { column, countByParent, inChunks, readPagesByParent } from "@toolyard/storage";
 import { EntitySchema, LessThanOrEqual, MoreThan, type EntityManager } from "typeorm";
 import type { WakeUpBus } from "./bus.ts";
@@ -44,8 +44,8 @@ export interface EventLog<Payload> {
   latest(): Promise<Sequence>;
   /** As `latest`, queued with transactions: events of a transaction that is requested later come after it. */
   latestInTurn(): Promise<Sequence>;
-  /** Removes events older than `at` (epoch ms), and all before them; answers how many. Ends early when `signal` aborts. */
-  trim(at: number, signal?: AbortSignal): Promise<number>;
+  /** Removes events older than `at` (epoch ms), and all before them; answers how many. */
+  trim(at: number, work?: LongWork): Promise<number>;
   /** The newest sequence that was trimmed away; 0 when none was. Reading after less than this would miss events. */
   trimmedTo(): Promise<Sequence>;
 }
@@ -155,7 +155,7 @@ export function createEventLog<Payload>(options: {
     countsOf: (subjectIds) => countByParent(rows(), subjectIds, { parentColumn: "subjectId" }),
     latest: () => latestOf(database.read),
     latestInTurn: () => database.transaction(({ manager }) => latestOf(manager)),
-    trim: (at, signal) =>
+    trim: (at, work) =>
       inChunks(
         database,
         async ({ manager }, limit) => {
@@ -170,7 +170,7 @@ export function createEventLog<Payload>(options: {
           await manager.getRepository(schema.counter).update({ name: "sequence" }, { trimmedTo: last.sequence });
           return affected ?? 0;
         },
-        signal,
+        work,
       ),
     async trimmedTo() {
       const counter = await database.read.getRepository(schema.counter).findOneBy({ name: "sequence" });

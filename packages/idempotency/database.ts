@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { jobEntity } from "@toolyard/scheduler";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Claim, Entry } from "./idempotency-store.ts";
@@ -22,5 +23,5 @@ export const idempotencyEntity = new EntitySchema<IdempotencyRow>({
   indices: [{ columns: ["callerId", "expiresAt", "characters"] }, { columns: ["expiresAt"] }],
 });
 
-export const entities = [idempotencyEntity];
+export const entities = [idempotencyEntity, jobEntity] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
 export const migrationsFolder = join(import.meta.dirname, "migrations");

@@ -126,6 +126,20 @@ export function idempotencyStoreContract(
         });
       },
 
+      leases() {
+        test("are of the store, whichever process takes them", async () => {
+          const leases = opened.stores.flatMap((each) => each.leases ?? []);
+          const claim = { now: NOW, leaseMs: 1_000, unlessRunSince: 0 };
+          const taken = await Promise.all(
+            leases.map(async (each, index) => {
+              await each.stateOf("a", NOW);
+              return each.take("a", { ...claim, runner: String(index) });
+            }),
+          );
+          expect(taken.filter((lease) => lease !== null)).toHaveLength(leases.length / 2);
+        });
+      },
+
       close() {
         test("ends one process's part", async () => {
           const { stores, close } = await open();

@@ -32,6 +32,7 @@ export function createMemoryIdempotencyStore(): IdempotencyStore {
       for (const { id } of expired) entries.delete(id);
       return expired.length;
     },
+    leases: null,
     async close() {
       entries.clear();
     },

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { createSqlJobLeases } from "@toolyard/scheduler";
 import { deleteInChunks, openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { IsNull, LessThanOrEqual } from "typeorm";
 import { entities, idempotencyEntity, migrationsFolder } from "./database.ts";
@@ -42,7 +43,8 @@ function createSqlIdempotencyStore(database: Database): IdempotencyStore {
       database.transaction(async ({ manager }) => {
         await manager.getRepository(idempotencyEntity).delete({ id, answer: IsNull() });
       }),
-    purge: (now, signal) => deleteInChunks(database, idempotencyEntity, { expiresAt: LessThanOrEqual(now) }, signal),
+    purge: (now, work) => deleteInChunks(database, idempotencyEntity, { expiresAt: LessThanOrEqual(now) }, work),
+    leases: createSqlJobLeases(database),
     close: () => database.close(),
   };
 }

@@ -1,3 +1,6 @@
+import type { JobLeases } from "@toolyard/scheduler";
+import type { LongWork } from "@toolyard/storage";
+
 /** A request that its client named by a key. */
 export interface Claim {
   /** Of caller, route and key. */
@@ -42,6 +45,8 @@ export interface IdempotencyStore {
   /** Lets go of an id that was claimed and has no answer. */
   release(id: string): Promise<void>;
   /** Removes what has expired, in bounded steps. @returns how many entries */
-  purge(now: number, signal?: AbortSignal): Promise<number>;
+  purge(now: number, work?: LongWork): Promise<number>;
+  /** Who removes it; null: each process has a store of its own. */
+  readonly leases: JobLeases | null;
   close(): Promise<void>;
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, publicMessage, type Logger } from "@toolyard/service-kit";
 import type { Sealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { z } from "zod";
+import type { Job } from "@toolyard/scheduler";
 import type { Claimed, Entry, IdempotencyStore, Room } from "./idempotency-store.ts";
 
 /** An answer over HTTP, as it is sent. */
@@ -35,11 +36,12 @@ export interface Idempotency {
    * first request; RATE_LIMITED when the caller has too many keys
    */
   once(request: KeyedRequest, run: () => Promise<KeptAnswer>): Promise<KeptAnswer & { isReplayed: boolean }>;
+  /** Removes what has expired. */
+  readonly job: Job;
   close(): Promise<void>;
 }
 
-const HOUR_MS = 3_600_000;
-const KEEP_MS = 24 * HOUR_MS;
+const KEEP_MS = 24 * 3_600_000;
 /** How long after an operation's end its answer may take to be kept. */
 const MARGIN_MS = 5_000;
 /** How often one asks for the answer of another process. */
@@ -71,19 +73,6 @@ export function createIdempotency(options: {
   const { store, sealer, timeoutMs, room = defaultRoom, now = Date.now, logger } = options;
   /** Those of this process, by id. Each ends when its answer is kept, or when there is none. */
   const running = new Map<string, Promise<void>>();
-  const stopping = new AbortController();
-
-  async function purge(): Promise<void> {
-    try {
-      await store.purge(now(), stopping.signal);
-    } catch (error) {
-      logger.error({ err: error }, "Idempotency keys that have expired cannot be removed.");
-    }
-  }
-  let purging = Promise.resolve();
-  const timer = setInterval(() => {
-    purging = purge();
-  }, HOUR_MS).unref();
 
   /** @returns null when it is not there yet */
   function answerIn(id: string, entry: Entry, fingerprint: string): KeptAnswer | null {
@@ -162,12 +151,8 @@ export function createIdempotency(options: {
         await (running.get(id) ?? delay(ASK_AGAIN_MS));
       }
     },
-    async close() {
-      clearInterval(timer);
-      stopping.abort();
-      await purging;
-      await store.close();
-    },
+    job: { name: "idempotency-keys", leases: store.leases, run: (work) => store.purge(now(), work) },
+    close: () => store.close(),
   };
 }
 

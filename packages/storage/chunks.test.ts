@@ -73,11 +73,11 @@ test("it ends between two chunks when it is told to, and goes on another time", 
       await manager.query(`DELETE FROM old WHERE rowid IN (SELECT rowid FROM old ORDER BY rowid LIMIT ${limit})`);
       return limit;
     },
-    ended.signal,
+    ended,
   );
   expect(transactions).toBe(1);
   expect(await database.read.countBy(Old, {})).toBe(ROWS + 10 - CHUNK_ROWS);
-  expect(await deleteInChunks(counted, Old, { at: LessThan(ROWS) }, ended.signal)).toBe(0);
+  expect(await deleteInChunks(counted, Old, { at: LessThan(ROWS) }, ended)).toBe(0);
   expect(await deleteInChunks(counted, Old, { at: LessThan(ROWS) })).toBeGreaterThan(0);
   expect(await database.read.countBy(Old, {})).toBe(10);
 });

@@ -5,6 +5,14 @@ import type { Database, Transaction } from "./database.ts";
 /** Rows of one transaction of long work: few enough that it holds the event loop for some milliseconds only. */
 export const CHUNK_ROWS = 500;
 
+/** How long work in many transactions is guided by who asked for it. */
+export interface LongWork {
+  /** Ends it between two transactions. */
+  readonly signal?: AbortSignal;
+  /** Comes first in each transaction; throws where the work is no longer this process's. */
+  readonly enter?: (tx: Transaction) => Promise<void>;
+}
+
 /** The items in order, `size` at a time. */
 export function* partsOf<Item>(items: readonly Item[], size: number): Generator<Item[]> {
   for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size);
@@ -13,18 +21,21 @@ export function* partsOf<Item>(items: readonly Item[], size: number): Generator<
 /**
  * Long work on many rows, in short transactions with turns of the event loop between them: libsql is synchronous, and code that awaits
  * nothing else blocks the event loop. `step` changes at most `limit` rows and answers how many; it is called until it answers fewer. Committed
- * chunks stay when `signal` aborts or a step throws, so a step must find by itself where to go on.
+ * chunks stay when its signal aborts or a step throws, so a step must find by itself where to go on.
  * @returns how many rows were changed
  */
 export async function inChunks(
   database: Pick<Database, "transaction">,
   step: (tx: Transaction, limit: number) => Promise<number>,
-  signal?: AbortSignal,
+  { signal, enter }: LongWork = {},
 ): Promise<number> {
   let sum = 0;
   let changed = CHUNK_ROWS;
   while (changed >= CHUNK_ROWS && !signal?.aborted) {
-    changed = await database.transaction((tx) => step(tx, CHUNK_ROWS));
+    changed = await database.transaction(async (tx) => {
+      await enter?.(tx);
+      return step(tx, CHUNK_ROWS);
+    });
     sum += changed;
     await turn();
   }
@@ -39,7 +50,7 @@ export function deleteInChunks<Row extends ObjectLiteral>(
   database: Pick<Database, "transaction">,
   entity: EntitySchema<Row>,
   where: FindOptionsWhere<Row>,
-  signal?: AbortSignal,
+  work?: LongWork,
 ): Promise<number> {
   return inChunks(
     database,
@@ -55,6 +66,6 @@ export function deleteInChunks<Row extends ObjectLiteral>(
         .execute();
       return affected ?? 0;
     },
-    signal,
+    work,
   );
 }

@@ -2,7 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
+import { createScheduler } from "@toolyard/scheduler";
 import { createLogger } from "@toolyard/service-kit";
+import type { LongWork } from "@toolyard/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSubgraph, type SubgraphHost, type SubgraphParts } from "./hosted-subgraph.ts";
 import { createSqliteStores, type Stores } from "./stores.ts";
@@ -74,6 +76,27 @@ test("each of its databases is essential to it, and what else it rests on is as 
   } finally {
     await subgraph.close();
   }
+});
+
+test("runs the jobs that it contributes while it is open, tells of them, and ends them before its stores close", async () => {
+  const begun = Promise.withResolvers<void>();
+  const run = async ({ signal }: LongWork) => {
+    begun.resolve();
+    await new Promise((resolve) => signal?.addEventListener("abort", resolve));
+    log.push("job ended");
+    return 0;
+  };
+  stores = { ...stores, scheduler: createScheduler({ logger, schedule: "* * * * * *" }) };
+  const subgraph = await open(async (host) => {
+    await host.openDatabase(noTables);
+    return { ...parts, jobs: [{ name: "sweeping", leases: null, run }] };
+  });
+  await subgraph.start();
+  await begun.promise;
+  expect(await subgraph.health()).toMatchObject([{ name: "sqlite" }, { name: "jobs", status: "healthy" }]);
+  expect(await subgraph.gauges?.()).toContainEqual(expect.objectContaining({ labels: { job: "sweeping" } }));
+  await subgraph.close();
+  expect(log).toEqual(["job ended", "knowledge closed"]);
 });
 
 test("runs the kinds of tasks that it contributes from when it starts, in the process's one queue", async () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import { createEventLog, createEventTail, type EventLog, type EventLogSchema, type EventTail } from "@toolyard/events";
+import type { Job, ScheduledJobs } from "@toolyard/scheduler";
 import {
   measureHealth,
   type Gauge,
@@ -67,6 +68,8 @@ export interface SubgraphParts<Methods extends object = object> {
   createContext(request: RequestContext): object;
   /** Kinds of tasks that it runs, from when it starts. */
   tasks?: Partial<Record<TaskKind, TaskRunner>>;
+  /** Work that is to be done regularly, from when it starts. */
+  jobs?: readonly Job[];
   /** Begins its other background work. */
   start?(): unknown;
   /** Health of its dependencies, except its databases. */
@@ -92,13 +95,14 @@ export async function openSubgraph<Methods extends object = object>(
   const tails: { close(): void }[] = [];
   const closers: (() => unknown)[] = [];
   let workers: TaskWorker[] = [];
+  let jobs: ScheduledJobs | null = null;
   const abort = new AbortController();
 
   async function closeAll(): Promise<void> {
     abort.abort();
     for (const tail of tails) tail.close();
     // Aborts the runs: they use stores that are about to close.
-    const ended = Promise.all(workers.map((worker) => worker.close()));
+    const ended = Promise.all([jobs, ...workers].map(async (worker) => worker?.close()));
     for (const close of closers.toReversed()) await close();
     await ended;
     for (const database of databases) await database.close();
@@ -138,13 +142,14 @@ export async function openSubgraph<Methods extends object = object>(
           const queue = await stores.tasks();
           workers = runners.map(([kind, { handler, ...registration }]) => queue.register(kind, handler, registration));
         }
+        if (parts.jobs) jobs = stores.scheduler.add(parts.jobs);
         await parts.start?.();
       },
       async health() {
         const own = databases.map((database) => measureHealth(stores.kind, () => database.ping(), { essential: true }));
-        return [...(await Promise.all(own)), ...((await parts.health?.()) ?? [])];
+        return [...(await Promise.all(own)), ...(jobs ? [jobs.health()] : []), ...((await parts.health?.()) ?? [])];
       },
-      gauges: async () => (await parts.gauges?.()) ?? [],
+      gauges: async () => [...((await parts.gauges?.()) ?? []), ...(jobs?.gauges() ?? [])],
       close,
     };
     return Object.assign(subgraph, parts.methods);

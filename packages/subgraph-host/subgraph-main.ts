@@ -51,7 +51,7 @@ export async function runSubgraph<Config = undefined>(options: {
       () => parseEnvironment(variables(name), env),
       () => parseSecretKeys(env),
     );
-    const { host, dataDir } = process;
+    const { host, dataDir, jobsSchedule, retentionMs } = process;
     // Without a parser, `Config` is undefined.
     const config = parseConfig?.(env, { process }) as Config;
     const logger = createLogger({ level: process.logLevel, name });
@@ -64,7 +64,13 @@ export async function runSubgraph<Config = undefined>(options: {
     const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });
     lifetime.onShutdown("graph client", () => graph.close());
     const { signal } = lifetime;
-    const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+    const stores = createSqliteStores({
+      dataDir,
+      bus: createInProcessBus(),
+      logger,
+      schedule: jobsSchedule,
+      retentionMs,
+    });
     lifetime.onShutdown("stores", () => stores.close());
     const subgraph = await create({ config, logger, graph, secretKeys, dataDir, stores, signal });
     lifetime.onShutdown(name, () => subgraph.close());

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
+import { jobEntity } from "@toolyard/scheduler";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Task } from "./task.ts";
@@ -48,5 +49,5 @@ export const taskEntity = new EntitySchema<TaskRow>({
 });
 
 export const taskEventSchema = eventLogSchema("task");
-export const entities = [taskEntity, taskEventSchema.events, taskEventSchema.counter];
+export const entities = [taskEntity, taskEventSchema.events, taskEventSchema.counter, jobEntity] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
 export const migrationsFolder = join(import.meta.dirname, "migrations");

@@ -59,7 +59,7 @@ test("the task due longest is found by the index, however many wait and have end
 test("old tasks are removed in transactions of a bounded size, and no further once it is told to end", async () => {
   const ended = new AbortController();
   ended.abort();
-  expect(await store.trim(ENDED + 1, ended.signal)).toBe(0);
+  expect(await store.trim(ENDED + 1, ended)).toBe(0);
   const statements = await statementsOf(async () => expect(await store.trim(ENDED + 1)).toBe(ENDED));
   expect(statements.filter(({ sql }) => sql.startsWith("DELETE")).length).toBeGreaterThan(3);
   const [first] = plansOf(statements.filter(({ sql }) => /DELETE FROM "?tasks/.test(sql)));

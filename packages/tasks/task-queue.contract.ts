@@ -22,7 +22,6 @@ export interface TaskQueueFixture {
 export const LEASE_MS = 30_000;
 /** The delay before a second attempt. */
 export const RETRY_BASE_MS = 1_000;
-export const RETENTION_MS = 30 * 86_400_000;
 
 const job = (input: unknown = {}, more: Partial<NewTask> = {}): NewTask => ({
   kind: "FEASIBILITY",
@@ -370,19 +369,6 @@ export function taskQueueContract(
       expect((await get(queue, id)).status).toBe("RUNNING");
       advance(LEASE_MS + 60_000);
       expect(await statusOf(queue, id, "SUCCEEDED")).toMatchObject({ result: "resumed", attempts: 2 });
-    }));
-
-  test("ended tasks and their events are removed after the retention, others stay", () =>
-    withFixture(async ({ open, advance }) => {
-      const queue = await open();
-      const waiting = await queue.enqueue(job({}, { kind: "IMPROVEMENTS" }));
-      const { id } = await queue.enqueue(job());
-      queue.register("FEASIBILITY", async () => "done");
-      await statusOf(queue, id, "SUCCEEDED");
-      advance(RETENTION_MS + 1);
-      await expect.poll(() => queue.store.getMany([id])).toEqual([null]);
-      expect(await eventsOf(queue, id)).toEqual([]);
-      expect((await get(queue, waiting.id)).status).toBe("QUEUED");
     }));
 
   test("tasks are listed newest first by status, kind and tool, and counted by status", () =>

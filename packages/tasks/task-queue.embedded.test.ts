@@ -11,13 +11,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { createDataSource } from "@toolyard/storage/database.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
-import {
-  LEASE_MS,
-  RETENTION_MS,
-  RETRY_BASE_MS,
-  taskQueueContract,
-  type TaskQueueFixture,
-} from "./task-queue.contract.ts";
+import { LEASE_MS, RETRY_BASE_MS, taskQueueContract, type TaskQueueFixture } from "./task-queue.contract.ts";
 import type { TaskQueue } from "./task-queue.ts";
 import { TASK_WORK_TOPIC, createTaskStore } from "./task-store.sql.ts";
 import type { TaskStore } from "./task-store.ts";
@@ -61,7 +55,6 @@ async function withFixture(run: (fixture: TaskQueueFixture) => Promise<void>): P
           heartbeatIntervalMs: heartbeats ? 10 : 3_600_000,
           pollIntervalMs: 25,
           progressIntervalMs: 50,
-          retentionMs: RETENTION_MS,
         });
         let closed = false;
         const close = async () => {

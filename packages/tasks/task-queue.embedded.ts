@@ -21,8 +21,6 @@ export interface EmbeddedTaskQueueOptions {
   graceMs?: number;
   /** Delay before the second attempt; doubled for each further one. */
   retryBaseMs?: number;
-  /** Ended tasks and events are kept this long. */
-  retentionMs?: number;
 }
 
 interface Registration {
@@ -33,13 +31,10 @@ interface Registration {
   runs: Set<ActiveRun>;
 }
 
-const DAY_MS = 86_400_000;
-const TRIM_INTERVAL_MS = 3_600_000;
-
 /** The queue that needs no server: it runs tasks that are due in the store, in this process. The store's owner closes the store. */
 export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const { store, bus, logger, now = Date.now, leaseMs = 30_000, pollIntervalMs = 2_000 } = options;
-  const { progressIntervalMs = 250, graceMs = 5_000, retryBaseMs = 1_000, retentionMs = 30 * DAY_MS } = options;
+  const { progressIntervalMs = 250, graceMs = 5_000, retryBaseMs = 1_000 } = options;
   const heartbeatIntervalMs = options.heartbeatIntervalMs ?? leaseMs / 3;
   const registrations = new Map<TaskKind, Registration>();
   const tail = createEventTail({ log: store.events, bus, logger });
@@ -47,9 +42,6 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   let again = false;
   let timer: NodeJS.Timeout | null = null;
   let unsubscribe: (() => void) | null = null;
-  let trimmedAt: number | null = null;
-  let trimming: Promise<unknown> = Promise.resolve();
-  const closing = new AbortController();
 
   const idleKinds = () =>
     [...registrations.values()].filter(({ runs, concurrency }) => runs.size < concurrency).map(({ kind }) => kind);
@@ -75,7 +67,6 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     await endWhatMustEnd();
     const dueAt = await takeWhatIsDue();
     if (dueAt !== null && dueAt - now() < pollIntervalMs) lookIn(Math.max(1, dueAt - now()));
-    trimNowAndThen();
   }
 
   function lookIn(delayMs: number): void {
@@ -132,17 +123,6 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     });
   }
 
-  /** Beside the tasks, which need not wait for it. */
-  function trimNowAndThen(): void {
-    if (trimmedAt !== null && now() - trimmedAt < TRIM_INTERVAL_MS) return;
-    trimmedAt = now();
-    trimming = trimming
-      .then(() => store.trim(now() - retentionMs, closing.signal))
-      .catch((error: unknown) =>
-        logger.warn({ err: error }, "removing old tasks failed; it is tried again in an hour"),
-      );
-  }
-
   async function closeRegistration(registration: Registration): Promise<void> {
     if (registrations.get(registration.kind) === registration) registrations.delete(registration.kind);
     await looking;
@@ -171,8 +151,6 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     follow: (followOptions) => tail.follow(followOptions),
     eventRange: () => tail.range(),
     async close() {
-      closing.abort();
-      await trimming;
       await Promise.all([...registrations.values()].map(closeRegistration));
       tail.close();
     },

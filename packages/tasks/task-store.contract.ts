@@ -392,7 +392,7 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           await store.succeed(old.lease, null);
           time += 10;
           await store.succeed(fresh.lease, null);
-          expect(await store.trim(time, AbortSignal.abort())).toBe(0);
+          expect(await store.trim(time, { signal: AbortSignal.abort() })).toBe(0);
           expect(await store.trim(time)).toBeGreaterThan(0);
           expect(await store.getMany([old.task.id, fresh.task.id, waiting.id])).toMatchObject([
             null,
@@ -401,6 +401,19 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           ]);
           expect(await kindsOf(old.task.id)).toEqual([]);
           await store.requestCancel(waiting.id);
+        });
+      },
+
+      leases() {
+        test("are of the store, whichever process takes them", async () => {
+          const claim = { now: time, leaseMs: 1_000, unlessRunSince: 0 };
+          const taken = await Promise.all(
+            opened.stores.map(async ({ leases }, index) => {
+              await leases.stateOf("a", time);
+              return leases.take("a", { ...claim, runner: String(index) });
+            }),
+          );
+          expect(taken.filter((lease) => lease !== null)).toHaveLength(1);
         });
       },
 

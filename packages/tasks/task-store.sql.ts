@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
+import { createSqlJobLeases } from "@toolyard/scheduler";
 import { mapRows, newId } from "@toolyard/service-kit";
 import {
   countByParent,
@@ -269,10 +270,11 @@ export async function createTaskStore(options: {
           await change(tx, row, "cancelling", { cancelRequested: true, message: "It is being cancelled." }),
         );
       }),
-    async trim(at, signal) {
-      await events.trim(at, signal);
-      return deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, signal);
+    async trim(at, work) {
+      await events.trim(at, work);
+      return deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, work);
     },
+    leases: createSqlJobLeases(database),
     ping: () => database.ping(),
     close: () => database.close(),
   };

@@ -1,5 +1,7 @@
 import type { EventLog } from "@toolyard/events";
+import type { JobLeases } from "@toolyard/scheduler";
 import type { Page, Rows } from "@toolyard/service-kit";
+import type { LongWork } from "@toolyard/storage";
 import type { NewTask, Task, TaskError, TaskEvent, TaskKind, TaskStatus } from "./task.ts";
 
 /** The right to run a task until `leaseUntil`; each run has one of its own. */
@@ -71,8 +73,10 @@ export interface TaskStore {
    */
   requestCancel(id: string): Promise<Task | null>;
 
-  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. Ends early when `signal` aborts. */
-  trim(at: number, signal?: AbortSignal): Promise<number>;
+  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. */
+  trim(at: number, work?: LongWork): Promise<number>;
+  /** Who does what is to be done regularly. */
+  readonly leases: JobLeases;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

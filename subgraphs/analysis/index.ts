@@ -42,6 +42,13 @@ export function createAnalysisSubgraph(options: SubgraphOptions): Promise<Subgra
         };
       },
       tasks: createTaskHandlers({ provider, evidence: createEvidenceReader({ graph, logger }) }),
+      jobs: [
+        {
+          name: "ended-tasks",
+          leases: store.leases,
+          run: (work) => store.trim(host.now() - options.stores.retentionMs, work),
+        },
+      ],
       health: async () => [await measureHealth("queue", () => store.ping())],
       async gauges() {
         const byStatus = (name: string, help: string, counts: Record<string, number>) =>

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
+import { jobEntity } from "@toolyard/scheduler";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
@@ -184,6 +185,7 @@ export const entities: EntitySchema[] = [
   deploymentEvents.counter,
   healthEvents.events,
   healthEvents.counter,
+  jobEntity,
 ];
 
 export const migrationsFolder: string = join(import.meta.dirname, "migrations");

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { createSchemaValidator } from "@toolyard/json-schema";
 import { isPortFree } from "@toolyard/runtimes/port-probe.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
+import { createSqlJobLeases } from "@toolyard/scheduler";
 import {
   createGraphToolShares,
   createSealer,
@@ -33,7 +34,7 @@ import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
 import { reclaimReplicas } from "./engine/reclaim.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
-import { startHousekeeping } from "./store/housekeeping.ts";
+import { createHousekeeping } from "./store/housekeeping.ts";
 import { createKnownSecrets } from "./logs/known-secrets.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLogArchive } from "./logs/log-archive.ts";
@@ -191,22 +192,19 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         usageOf: createUsageLoader(services.usage, request.caller),
         ...services,
       }),
-      async start() {
-        reconciler.start();
-        host.onClose(
-          startHousekeeping({
-            eventLog,
-            healthLog,
-            usage: usageStore,
-            store,
-            archive,
-            reap,
-            logRetentionMs: config.logRetentionMs,
-            logger,
-            now,
-          }),
-        );
-      },
+      start: () => reconciler.start(),
+      jobs: createHousekeeping({
+        eventLog,
+        healthLog,
+        usage: usageStore,
+        store,
+        leases: createSqlJobLeases(database),
+        archive,
+        reap,
+        retentionMs: options.stores.retentionMs,
+        logRetentionMs: config.logRetentionMs,
+        now,
+      }),
       health: async () =>
         runtimes.map(({ kind, capabilities }) => ({
           name: `runtime:${kind.toLowerCase()}`,

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
+import { jobEntity } from "@toolyard/scheduler";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { ApiKey, LoginSession, RefreshToken, StreamTicket, User } from "./identity-store.ts";
@@ -95,6 +96,7 @@ export const entities: EntitySchema[] = [
   streamTickets,
   revocationLogSchema.events,
   revocationLogSchema.counter,
+  jobEntity,
 ].map((entity) => entity as EntitySchema); // the list only needs to know that they are entities
 
 export const migrationsFolder = join(import.meta.dirname, "migrations");

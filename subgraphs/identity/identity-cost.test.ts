@@ -60,7 +60,7 @@ test("whatever is asked of sessions and tickets is looked up by an index", async
 test("what has ended is removed in transactions of a bounded size, sessions after their tokens, and no further once it is told to end", async () => {
   const ended = new AbortController();
   ended.abort();
-  await store.deleteExpired(NOW, ended.signal);
+  await store.deleteExpired(NOW, ended);
   expect(await store.findSession("s-1")).not.toBeNull();
   const statements = await statementsOf(() => store.deleteExpired(NOW));
   const deletes = statements.filter(({ sql }) => sql.startsWith("DELETE"));

@@ -54,12 +54,12 @@ export function createSqlIdentityStore(options: { database: Database }): Identit
   return {
     ...createReads(database.read),
     transaction: (work) => database.transaction((transaction) => work(createWrites(transaction))),
-    async deleteExpired(at, signal) {
+    async deleteExpired(at, work) {
       const ended = { expiresAt: LessThan(at) };
       // Their tokens first: if this ends early, the rest is found again by its session.
-      await inChunks(database, (tx, limit) => deleteTokensOfEnded(tx, at, limit), signal);
-      await deleteInChunks(database, sessions, ended, signal);
-      await deleteInChunks(database, streamTickets, ended, signal);
+      const tokens = await inChunks(database, (tx, limit) => deleteTokensOfEnded(tx, at, limit), work);
+      const others = await deleteInChunks(database, sessions, ended, work);
+      return tokens + others + (await deleteInChunks(database, streamTickets, ended, work));
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Page, Role, Rows, Scope } from "@toolyard/service-kit";
-import type { Transaction } from "@toolyard/storage";
+import type { LongWork, Transaction } from "@toolyard/storage";
 
 export interface User {
   id: string;
@@ -128,5 +128,5 @@ export interface IdentityWrites extends IdentityReads {
 export interface IdentityStore extends IdentityReads {
   transaction<Result>(work: (tx: IdentityWrites) => Promise<Result>): Promise<Result>;
   /** Removes sessions with their refresh tokens, and tickets, that ended before `at`. Ends early when `signal` aborts. */
-  deleteExpired(at: number, signal?: AbortSignal): Promise<void>;
+  deleteExpired(at: number, work?: LongWork): Promise<number>;
 }

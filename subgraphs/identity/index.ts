@@ -1,3 +1,4 @@
+import { createSqlJobLeases } from "@toolyard/scheduler";
 import { createTokenSigner, createTokenVerifier, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createApiKeyService } from "./api-key-service.ts";
@@ -18,8 +19,6 @@ import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
 export { resetPasswordInDataDir } from "./password-reset.ts";
-/** How often expired rows are removed. */
-const SWEEP_INTERVAL_MS = 3_600_000;
 
 export interface IdentitySubgraph extends Subgraph {
   /** Makes the first administrator when there is no user. Call it before the graph answers anybody. */
@@ -50,14 +49,6 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
       introspection: createIntrospectionService({ store, apiKeys, verifier, now }),
       revocations,
     };
-    async function sweep(): Promise<void> {
-      try {
-        await store.deleteExpired(now(), host.closing);
-        await revocations.trim(now(), host.closing);
-      } catch (error) {
-        logger.warn({ err: error }, "removing expired sessions failed; it is tried again in an hour");
-      }
-    }
 
     return {
       resolvers,
@@ -69,11 +60,13 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
         services,
       }),
       methods: { ensureFirstAdministrator: () => ensureFirstAdministrator({ store, hasher, config, kept, now }) },
-      async start() {
-        const timer = setInterval(() => void sweep(), SWEEP_INTERVAL_MS).unref();
-        host.onClose(() => clearInterval(timer));
-        await sweep();
-      },
+      jobs: [
+        {
+          name: "expired-sessions",
+          leases: createSqlJobLeases(database),
+          run: async (work) => (await store.deleteExpired(now(), work)) + (await revocations.trim(now(), work)),
+        },
+      ],
       gauges: async () => [
         {
           name: "user_sessions",

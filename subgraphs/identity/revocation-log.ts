@@ -1,6 +1,6 @@
 import { createEventLog, createEventTail, subscriptionStream, type WakeUpBus } from "@toolyard/events";
 import { ACCESS_TOKEN_SECONDS, type Caller, type CredentialRevocation, type Logger } from "@toolyard/service-kit";
-import type { Database } from "@toolyard/storage";
+import type { Database, LongWork } from "@toolyard/storage";
 import { revocationLogSchema } from "./database.ts";
 import type { IdentityWrites } from "./identity-store.ts";
 
@@ -21,7 +21,7 @@ export interface RevocationLog {
   /** The revocations after `after`, then live ones; null: from now. @throws ToolyardError FORBIDDEN unless a service asks. */
   follow(caller: Caller, after: string | null): AsyncIterableIterator<SequencedRevocation>;
   /** Removes revocations that nobody needs any more. */
-  trim(now: number, signal?: AbortSignal): Promise<void>;
+  trim(now: number, work?: LongWork): Promise<number>;
   close(): void;
 }
 
@@ -72,9 +72,7 @@ export function createRevocationLog(options: {
         ...payload,
       }));
     },
-    async trim(at, signal) {
-      await log.trim(at - KEPT_MS, signal);
-    },
+    trim: (at, work) => log.trim(at - KEPT_MS, work),
     close: () => tail.close(),
   };
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { eventLogSchema } from "@toolyard/events";
+import { jobEntity } from "@toolyard/scheduler";
 import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import { connectionEntities } from "./github/connection-database.ts";
@@ -152,6 +153,7 @@ export const entities = [
   templateRepositoryEntity,
   toolEventSchema.events,
   toolEventSchema.counter,
+  jobEntity,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
 
 export const migrationsFolder = join(import.meta.dirname, "migrations");

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { createEventSubjects } from "@toolyard/events";
 import { createGitHubClient } from "@toolyard/github";
 import { createSchemaValidator } from "@toolyard/json-schema";
+import { createSqlJobLeases } from "@toolyard/scheduler";
 import { createSealer, createToolShares, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import type { ToolsConfig } from "./config.ts";
@@ -28,6 +29,8 @@ import { createVersionSecrets } from "./version-content.ts";
 
 /** Of Toolyard itself. */
 const templatesFolder = join(import.meta.dirname, "../../templates");
+/** GitHub sends deliveries of the last three days again when it is asked to. */
+const REPEATED_DELIVERIES_MS = 4 * 86_400_000;
 /** Syncs with repositories in one process, those that wait for another's end among them. */
 const SYNCS_AT_ONCE = 4;
 const SYNC_TIMEOUT_MS = 1_800_000;
@@ -129,6 +132,16 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
         const following = templateRepository.follow(host.closing);
         host.onClose(() => following);
       },
+      jobs: [
+        {
+          name: "tool-records",
+          leases: createSqlJobLeases(database),
+          async run(work) {
+            const before = now() - Math.max(options.stores.retentionMs, REPEATED_DELIVERIES_MS);
+            return (await events.trim(before, work)) + (await connectionStore.trimDeliveries(before, work));
+          },
+        },
+      ],
       async gauges() {
         const { ever, current } = await store.count();
         return [

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { withoutStop } from "../errors/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
 import { inWords } from "../errors/validation.ts";
+import { intervalsOf } from "./schedule.ts";
 
 /** A wrong environment variable: the message names it, what is wrong, and an example. Stops the start. */
 export class ConfigError extends Error {
@@ -109,6 +110,17 @@ export const list = (fallback: readonly string[], example: string) =>
         .filter((item) => item !== ""),
     )
     .meta({ example });
+
+/** When something is done again and again: see `intervalsOf`. */
+export const schedule = (fallback: string) =>
+  z
+    .string()
+    .default(fallback)
+    .refine(
+      (text) => intervalsOf(text) !== null,
+      "must be five or six fields of cron, or @hourly, @daily or @weekly, that come about again and again",
+    )
+    .meta({ example: fallback });
 
 export const logLevel = z
   .enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(", ")}`)

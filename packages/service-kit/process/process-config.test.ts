@@ -16,6 +16,8 @@ test("nothing set means this host alone, and data in ./data", () => {
     rateLimits: true,
     allowPrivateRemotes: false,
     metricsToken: null,
+    jobsSchedule: "@hourly",
+    retentionMs: 30 * 86_400_000,
     logLevel: "info",
     logRequests: true,
   });

@@ -3,12 +3,14 @@ import { readSecretKeys } from "../identity/secret-key.ts";
 import {
   baseUrl,
   flag,
+  integer,
   list,
   logLevel,
   metricsToken,
   parseEnvironment,
   port,
   publicAddresses,
+  schedule,
   secretKey,
   type Environment,
 } from "./config.ts";
@@ -35,6 +37,10 @@ export interface ProcessConfig {
   allowPrivateRemotes: boolean;
   /** The token that reads /metrics besides administrators' credentials; null: only those do. */
   metricsToken: string | null;
+  /** When regular jobs run, as cron says it. */
+  jobsSchedule: string;
+  /** How long events, and records of what has ended, are kept. */
+  retentionMs: number;
   logLevel: LogLevel;
   /** Whether each request has its line in the log. */
   logRequests: boolean;
@@ -54,6 +60,8 @@ export const processVariables = {
   RATE_LIMIT_ENABLED: flag(true),
   ALLOW_PRIVATE_REMOTES: flag(false),
   METRICS_TOKEN: metricsToken,
+  JOBS_SCHEDULE: schedule("@hourly"),
+  RETENTION_DAYS: integer({ fallback: 30, min: 1, max: 3_650 }),
   LOG_LEVEL: logLevel,
   LOG_REQUESTS: flag(true),
 };
@@ -102,6 +110,8 @@ export function parseProcessConfig(
     rateLimits: values.RATE_LIMIT_ENABLED,
     allowPrivateRemotes: values.ALLOW_PRIVATE_REMOTES,
     metricsToken: values.METRICS_TOKEN ?? null,
+    jobsSchedule: values.JOBS_SCHEDULE,
+    retentionMs: values.RETENTION_DAYS * 86_400_000,
     logLevel: values.LOG_LEVEL,
     logRequests: values.LOG_REQUESTS,
   };

@@ -6,19 +6,21 @@ const AT_ONCE = 50;
 /**
  * Removes the process folders of deployments that failed for good, which were kept for a while for developers to inspect, but not the logs.
  * The deployment stays as it is.
+ * @returns of how many deployments
  */
 export async function reapFailed(options: {
   store: DeploymentStore;
   reap: Reap;
   /** Deployments that failed before this, in epoch milliseconds. */
   before: number;
-  signal: AbortSignal;
-}): Promise<void> {
+  signal?: AbortSignal | undefined;
+}): Promise<number> {
   const { store, reap, before, signal } = options;
+  let count = 0;
   for (let after = ""; ;) {
     const records = await store.failedWithRemains({ before, after, limit: AT_ONCE });
     for (const { deployment, replicas } of records) {
-      if (signal.aborted) return;
+      if (signal?.aborted) return count;
       for (const replica of replicas)
         for (const old of [replica.handle, replica.previousHandle]) if (old) await reap(deployment, replica, old);
       await store.transaction(async (tx) => {
@@ -28,9 +30,10 @@ export async function reapFailed(options: {
         for (const replica of record.replicas) await tx.saveReplica({ ...replica, handle: null, previousHandle: null });
         await tx.saveDeployment(record.deployment);
       });
+      count += 1;
     }
     const last = records.at(-1);
-    if (!last || records.length < AT_ONCE) return;
+    if (!last || records.length < AT_ONCE) return count;
     after = last.deployment.id;
   }
 }

@@ -188,7 +188,7 @@ export type Deployment = {
   trafficWeight: Scalars['Int']['output'];
   /** Values that the schema marks writeOnly are null. */
   configuration?: Maybe<Scalars['JSON']['output']>;
-  /** The newest checks first; the last 100 are kept, for 30 days. */
+  /** The newest checks first; the last 100 are kept, for RETENTION_DAYS. */
   healthChecks: Array<HealthCheck>;
   /** When a replica was last called to see whether it answers. */
   lastHealthCheck?: Maybe<Scalars['DateTime']['output']>;
@@ -994,7 +994,7 @@ export type Query = {
   deployment?: Maybe<Deployment>;
   /** Deployments, newest first. */
   deployments: DeploymentConnection;
-  /** Calls through the proxy, newest first; kept for 30 days. */
+  /** Calls through the proxy, newest first; kept for RETENTION_DAYS. */
   usageRecords: UsageRecordConnection;
   /** One release; null when there is none. */
   release?: Maybe<Release>;

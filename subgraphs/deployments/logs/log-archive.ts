@@ -13,8 +13,8 @@ export interface LogArchive {
     deploymentId: string,
     options: { last: number; replicaId: string | null; except: ReadonlySet<string> },
   ): Promise<ArchivedLine[]>;
-  /** Removes logs that are too old, then the oldest beyond the size limit. Ends early when `signal` aborts. */
-  trim(signal?: AbortSignal): Promise<void>;
+  /** Removes logs that are too old, then the oldest beyond the size limit. Ends early when `signal` aborts. @returns how many */
+  trim(signal?: AbortSignal): Promise<number>;
 }
 
 interface ArchivedProcess {
@@ -80,18 +80,22 @@ export function createLogArchive(options: {
     }
   }
 
-  async function trim(signal?: AbortSignal): Promise<void> {
+  async function trim(signal?: AbortSignal): Promise<number> {
     const all: ArchivedFile[] = [];
+    let removed = 0;
     for (const deploymentId of await entriesOf(root)) {
-      if (signal?.aborted) return;
+      if (signal?.aborted) return removed;
       const files = await filesOf(join(root, deploymentId));
       const young = files.filter(({ at }) => at > now() - retentionMs);
       await remove(files.filter((file) => !young.includes(file)));
+      removed += files.length - young.length;
       if (young.length === 0) await rm(join(root, deploymentId), { recursive: true, force: true });
       all.push(...young);
     }
     total = sizeOf(all);
-    await remove(beyond(all, { maxBytes, maxFiles: Infinity }));
+    const oldest = beyond(all, { maxBytes, maxFiles: Infinity });
+    await remove(oldest);
+    return removed + oldest.length;
   }
 
   return {

@@ -799,9 +799,9 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
             deployment,
             [old, fresh].flatMap((check) => check ?? []),
           );
-          await store.trimHealthChecks(5_001, AbortSignal.abort());
+          await store.trimHealthChecks(5_001, { signal: AbortSignal.abort() });
           expect(await checksOf(deployment)).toEqual([fresh, old]);
-          await store.trimHealthChecks(5_001, new AbortController().signal);
+          await store.trimHealthChecks(5_001);
           expect(await checksOf(deployment)).toEqual([fresh]);
         });
       },

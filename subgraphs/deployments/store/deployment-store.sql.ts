@@ -165,10 +165,9 @@ export function createSqlDeploymentStore(options: {
       return new Set(rows.map(({ port }) => port));
     },
     recordQuietProbes: (probes) => database.transaction(({ manager }) => checks.insertQuiet(manager, probes)),
-    async trimHealthChecks(before, signal) {
-      // Ids rise with the time of the check.
-      await deleteInChunks(database, healthCheckEntity, { id: LessThan(firstIdAt(before)) }, signal);
-    },
+    // Ids rise with the time of the check.
+    trimHealthChecks: (before, work) =>
+      deleteInChunks(database, healthCheckEntity, { id: LessThan(firstIdAt(before)) }, work),
     async healthChecksOf(deploymentIds, limit) {
       const checks = database.read.getRepository(healthCheckEntity);
       const page = { limit: limit - 1, afterId: null, offset: 0 };

@@ -1,4 +1,5 @@
 import type { Page, Rows } from "@toolyard/service-kit";
+import type { LongWork } from "@toolyard/storage";
 import type { Deployment, DeploymentStatus, Environment, HealthCheck, Replica } from "../deployment.ts";
 
 export interface DeploymentRecord {
@@ -102,7 +103,7 @@ export interface DeploymentStore {
    */
   recordQuietProbes(probes: readonly QuietProbe[]): Promise<void>;
   /** Removes health checks older than `before`, in epoch milliseconds: those of replicas that are not probed any more. */
-  trimHealthChecks(before: number, signal: AbortSignal): Promise<void>;
+  trimHealthChecks(before: number, work?: LongWork): Promise<number>;
   countByStatus(): Promise<Map<DeploymentStatus, number>>;
   /** Those that failed for good before `before`, and whose processes' folders and logs are still in their runtime; by id, after one. */
   failedWithRemains(which: { before: number; after: string; limit: number }): Promise<DeploymentRecord[]>;

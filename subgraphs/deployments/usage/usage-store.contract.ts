@@ -288,7 +288,7 @@ export function usageStoreContract(name: string, open: () => Promise<OpenUsageSt
               RESOLUTIONS_MS.map(async (each) => (await bucketsOf(ofTool(of.toolId), each)).map(({ at }) => at)),
             );
           const before = await counts();
-          await store.trim({ before: 5_000, now: NOON, signal: AbortSignal.abort() });
+          await store.trim({ before: 5_000, now: NOON }, { signal: AbortSignal.abort() });
           expect(await counts()).toEqual(before);
           expect(await recordsOf(of.toolId)).toHaveLength(calls.length);
           await store.trim({ before: 5_000, now: NOON });

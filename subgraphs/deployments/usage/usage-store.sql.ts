@@ -52,12 +52,13 @@ export function createSqlUsageStore(database: Database): UsageStore {
       if (deploymentId !== undefined) query.andWhere("record.deploymentId = :deploymentId", { deploymentId });
       return readPage(query, page);
     },
-    async trim({ before, now, signal }) {
+    async trim({ before, now }, work) {
       // Ids rise with the time of recording.
-      await deleteInChunks(database, usageRecordEntity, { id: LessThan(firstIdAt(before)) }, signal);
-      await deleteInChunks(database, usageBatchEntity, { at: LessThan(before) }, signal);
+      let rows = await deleteInChunks(database, usageRecordEntity, { id: LessThan(firstIdAt(before)) }, work);
+      rows += await deleteInChunks(database, usageBatchEntity, { at: LessThan(before) }, work);
       for (const [resolutionMs, keptMs] of BUCKETS_KEPT_MS)
-        await deleteInChunks(database, usageBucketEntity, { resolutionMs, at: LessThan(now - keptMs) }, signal);
+        rows += await deleteInChunks(database, usageBucketEntity, { resolutionMs, at: LessThan(now - keptMs) }, work);
+      return rows;
     },
   };
 }

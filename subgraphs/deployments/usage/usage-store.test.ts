@@ -196,7 +196,7 @@ test("records, batches and buckets are removed when nobody can ask for them any 
       ),
     );
   const old = NOON - 30 * DAY_MS;
-  await fixture.store.trim({ before: old, now: NOON, signal: AbortSignal.abort() });
+  await fixture.store.trim({ before: old, now: NOON }, { signal: AbortSignal.abort() });
   expect(await stored()).toEqual([5, 1, 14]);
   await fixture.store.trim({ before: old, now: NOON });
   // Minutes of the last hours, hours of the last week, days of the last month.

@@ -1,4 +1,5 @@
 import type { Page, Rows } from "@toolyard/service-kit";
+import type { LongWork } from "@toolyard/storage";
 import type { ReportedCall, UsageBucketRow, UsageRecord } from "./usage-record.ts";
 
 /** Whose calls: of tools or of deployments, all of one sort. */
@@ -18,5 +19,5 @@ export interface UsageStore {
   buckets(subjects: UsageSubjects, resolutionMs: number, from: number): AsyncIterable<UsageBucketRow[]>;
   page(filter: { toolId?: string | undefined; deploymentId?: string | undefined }, page: Page): Rows<UsageRecord>;
   /** Removes records and batches recorded before `before`, and buckets that no window reads `now`. Ends early when `signal` aborts. */
-  trim(options: { before: number; now: number; signal?: AbortSignal }): Promise<void>;
+  trim(options: { before: number; now: number }, work?: LongWork): Promise<number>;
 }

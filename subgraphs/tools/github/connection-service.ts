@@ -20,9 +20,6 @@ import { SYNC_ATTEMPTS, type SyncJob } from "./repository-sync.ts";
 
 /** A delivery whose handling was begun this long ago, and did not end, is handled when it comes again. */
 const STALE_DELIVERY_MS = 60_000;
-/** GitHub sends deliveries of the last three days again when it is asked to. */
-const DELIVERIES_KEPT_MS = 30 * 86_400_000;
-const TRIM_INTERVAL_MS = 3_600_000;
 
 const folder = line(200)
   .transform((path) => path.replace(/^\/+|\/+$/g, ""))
@@ -89,7 +86,6 @@ export function createConnectionService(options: {
   now: () => number;
 }): ConnectionService {
   const { store, tools, toolStore, tasks, templateRepository, webhookSecret, logger, now } = options;
-  let trimmedAt = 0;
 
   async function changeable(
     caller: Caller,
@@ -198,10 +194,6 @@ export function createConnectionService(options: {
         );
       const id = parseInput(deliveryId, given, "deliveryId");
       const at = now();
-      if (at - trimmedAt > TRIM_INTERVAL_MS) {
-        trimmedAt = at;
-        await store.trimDeliveries(at - DELIVERIES_KEPT_MS);
-      }
       if (!(await store.beginDelivery(id, at, at - STALE_DELIVERY_MS))) return false;
       try {
         if (event === "push") await pushed(body.toString("utf8"));

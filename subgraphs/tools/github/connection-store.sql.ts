@@ -1,5 +1,5 @@
 import { newId } from "@toolyard/service-kit";
-import type { Database } from "@toolyard/storage";
+import { deleteInChunks, type Database } from "@toolyard/storage";
 import { In, IsNull, LessThan, Not } from "typeorm";
 import {
   connectionEntity,
@@ -124,10 +124,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
       database.transaction(async ({ manager }) => {
         await manager.getRepository(deliveryEntity).delete({ id });
       }),
-    trimDeliveries: (at) =>
-      database.transaction(async ({ manager }) => {
-        await manager.getRepository(deliveryEntity).delete({ receivedAt: LessThan(at) });
-      }),
+    trimDeliveries: (at, work) => deleteInChunks(database, deliveryEntity, { receivedAt: LessThan(at) }, work),
   };
 }
 

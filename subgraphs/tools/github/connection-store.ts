@@ -1,3 +1,4 @@
+import type { LongWork } from "@toolyard/storage";
 import type { GitHubConnection, ConnectionPlace, SyncedFile } from "./connection.ts";
 
 /** Connections to repositories, their files and the deliveries of webhooks. Several processes may have it open. */
@@ -38,5 +39,5 @@ export interface ConnectionStore {
   finishDelivery(id: string): Promise<void>;
   forgetDelivery(id: string): Promise<void>;
   /** Removes those from before `at`. */
-  trimDeliveries(at: number): Promise<void>;
+  trimDeliveries(at: number, work?: LongWork): Promise<number>;
 }

@@ -26,8 +26,6 @@ export interface Observation {
 /** Names the folder for the sockets, each named by its process' id. */
 export const PROBE_DIR = "TOOLYARD_PROBE_DIR";
 const TICK_MS = 1;
-/** Intervals of at least this length are housekeeping, which the request `/housekeeping` does at once. */
-const HOUSEKEEPING_MS = 10 * 60_000;
 
 const nothing = { statements: 0, slowest: { sql: "", ms: 0 }, holdMs: 0, bytesReceived: 0 };
 let seen = structuredClone(nothing);
@@ -40,7 +38,7 @@ if (folder !== undefined && /standalone\.ts$|proxy\/start\.mjs$/.test(entry)) {
   await countStatements();
   probeProxy(folder);
   countBytes();
-  listen(folder, collectHousekeeping());
+  listen(folder, await collectHousekeeping());
 }
 
 async function countStatements(): Promise<void> {
@@ -85,13 +83,20 @@ function countBytes(): void {
   });
 }
 
-function collectHousekeeping(): (() => void)[] {
+/** Scheduled jobs, which the request `/housekeeping` runs at once: without the random delay that spreads processes. */
+async function collectHousekeeping(): Promise<(() => void)[]> {
   const collected: (() => void)[] = [];
-  const { setInterval } = globalThis;
-  globalThis.setInterval = ((callback: () => void, ms: number, ...args: []) => {
-    if (ms >= HOUSEKEEPING_MS) collected.push(callback);
-    return setInterval(callback, ms, ...args);
-  }) as typeof setInterval;
+  const { Cron } = await import("croner");
+  const { schedule } = Cron.prototype;
+  Cron.prototype.schedule = function (this: InstanceType<typeof Cron>, ...args) {
+    collected.push(() => {
+      const { random } = Math;
+      Math.random = () => 0;
+      void this.trigger();
+      Math.random = random;
+    });
+    return schedule.apply(this, args);
+  };
   return collected;
 }
 

@@ -1,0 +1,1 @@
+CREATE TABLE "scheduled_jobs" ("job" varchar(255) PRIMARY KEY NOT NULL, "token" bigint NOT NULL, "runner" varchar(64) NOT NULL, "leaseUntil" bigint NOT NULL, "since" bigint NOT NULL, "lastSuccessAt" bigint)
