@@ -1,100 +1,19 @@
-import { readFileSync } from "node:fs";
 import { createUserCaller } from "@toolyard/service-kit";
 import { graphqlError } from "@toolyard/service-kit/errors/graphql-error.ts";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import fc from "fast-check";
-import { buildSchema, parse, type ExecutionResult } from "graphql";
 import { expect, test } from "vitest";
-import type { OperationGate } from "../admission/operation-gate.ts";
 import { createEventFeeds, type EventEnvelope, type EventFeed } from "./event-feed.ts";
-import { eventOperations, RANGES_QUERY } from "./event-logs.ts";
-import { TOPICS, decodePosition, encodePosition, type Topic } from "./event-position.ts";
+import { eventOperations } from "./event-logs.ts";
+import { TOPICS, decodePosition, encodePosition } from "./event-position.ts";
 import { readMessage, readSearch } from "./event-request.ts";
+import { at, gateOf, logsOf, schema, type Logs } from "./fixtures/event-gate.ts";
 
-const schema = buildSchema(readFileSync(new URL("../../schema/api.graphql", import.meta.url), "utf8"));
 const context = {
   caller: createUserCaller("u", "VIEWER"),
   requestId: "r",
 };
 const { signal } = createLightAbort();
-
-interface Log {
-  oldest: number;
-  latest: number;
-  /** How its subscription ends once all was read; it stays open unless given. */
-  end?: ExecutionResult;
-}
-type Logs = Record<Topic, Log>;
-
-const at = "2026-11-29T20:00:00.000Z";
-const eventOf: Record<Topic, (sequence: string) => object> = {
-  deployment: (sequence) => ({
-    sequence,
-    at,
-    deploymentId: "d",
-    toolId: "t",
-    kind: "RUNNING",
-    healthStatus: "HEALTHY",
-  }),
-  health: (sequence) => ({ sequence, deploymentId: "d", check: { at, status: "HEALTHY", latencyMs: 1 } }),
-  task: (sequence) => ({ sequence, at, taskId: "k", status: "RUNNING", task: { kind: "FEASIBILITY", toolId: null } }),
-  tool: (sequence) => ({ sequence, at, toolId: "t", kind: "UPDATED", tool: null }),
-};
-
-/** The gate of a graph with these logs. What each subscription was asked for is in `asked`. */
-function gateOf(
-  logs: Logs,
-  asked: Record<string, unknown>[] = [],
-): Pick<OperationGate, "inspect" | "execute" | "subscribe"> {
-  const names = ["DeploymentEvents", "HealthEvents", "TaskEvents", "ToolEvents"];
-  return {
-    inspect: ({ query }) => ({ kind: "query", name: null, document: parse(query), schema }),
-    execute: async ({ query, variables }) => {
-      expect(query).toBe(RANGES_QUERY);
-      const ranges = TOPICS.filter((topic) => variables?.[topic]).map((topic) => [
-        topic,
-        { oldestSequence: String(logs[topic].oldest), latestSequence: String(logs[topic].latest) },
-      ]);
-      const tool = variables?.["ofTool"] ? { theTool: variables["toolId"] === "no" ? null : { id: "tool-id" } } : {};
-      return { data: { ...Object.fromEntries(ranges), ...tool } };
-    },
-    subscribe({ query, variables }) {
-      const topic = TOPICS[names.findIndex((name) => query.includes(`subscription ${name}`))] ?? "tool";
-      asked.push({ topic, ...variables });
-      return read(topic, logs[topic], Number(variables?.["after"]));
-    },
-  };
-}
-
-/** The events after a sequence; then it stays open until it is ended, as subscriptions do. */
-function read(topic: Topic, log: Log, after: number): AsyncGenerator<ExecutionResult, void, void> {
-  const ended = Promise.withResolvers<IteratorReturnResult<undefined>>();
-  async function* all(): AsyncGenerator<ExecutionResult, void, void> {
-    for (let sequence = after + 1; sequence <= log.latest; sequence++) {
-      // Logs take turns in any order.
-      for (let turns = (sequence * 7 + topic.length) % 5; turns > 0; turns--) await Promise.resolve();
-      yield { data: { event: eventOf[topic](String(sequence)) } };
-    }
-    if (log.end) yield log.end;
-    await ended.promise;
-  }
-  const results = all();
-  return Object.assign(results, {
-    next: (
-      (next) => () =>
-        Promise.race([next(), ended.promise])
-    )(results.next.bind(results)),
-    async return() {
-      ended.resolve({ done: true, value: undefined });
-      return ended.promise;
-    },
-  });
-}
-
-function logsOf(latest: number): Logs {
-  const log = { oldest: 0, latest };
-  return { deployment: log, health: log, task: log, tool: log };
-}
 
 let gate = gateOf(logsOf(0));
 const feeds = createEventFeeds({

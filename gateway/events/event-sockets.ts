@@ -71,8 +71,9 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
     socket.on("error", (error) => logger.debug({ err: error, request_id: requestId }, "a socket failed"));
     socket.on("message", (data: Buffer, isBinary) => {
       // A closed socket reads on until its client answers the close: nothing more is kept.
+      if (socket.readyState !== socket.OPEN) return;
       if (waiting.length >= MAX_WAITING_MESSAGES) {
-        socket.close(POLICY_VIOLATION, "Wait for the answer to a message");
+        close(POLICY_VIOLATION, "Wait for the answer to a message");
         return;
       }
       waiting.push(isBinary ? "" : data.toString("utf8"));
@@ -84,6 +85,11 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
       gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away."));
     });
 
+    /** Ends the events now: a client may leave the close unanswered. */
+    function close(code: number, reason: string): void {
+      feed?.stop();
+      socket.close(code, closeReason(reason));
+    }
     const send = (message: EventEnvelope) => writer.send(JSON.stringify(message));
     const say = (type: EventEnvelope["type"], data: unknown) =>
       send({ id: feed?.id ?? null, type, at: new Date().toISOString(), data });
@@ -95,7 +101,7 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
     function waitForSubscription(): void {
       clearTimeout(idle);
       const reason = `Without a subscription, a socket is closed after ${idleMs / 1_000} s`;
-      idle = setTimeout(() => socket.close(IDLE, reason), idleMs).unref();
+      idle = setTimeout(() => close(IDLE, reason), idleMs).unref();
     }
 
     let context: GatewayContext;
@@ -109,14 +115,14 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
       socket.once(
         "close",
         streams.open(caller, {
-          end: (why) => socket.close(codeOf(why), closeReason(why.message)),
+          end: (why) => close(codeOf(why), why.message),
           beat: writer.beat,
           breakOff: () => socket.terminate(),
         }),
       );
     } catch (error) {
       const { code, message } = report(error);
-      socket.close(closeCodeOf(code), closeReason(message));
+      close(closeCodeOf(code), message);
       return;
     }
     waitForSubscription();
@@ -159,7 +165,7 @@ export function createEventSockets(options: EventSocketsOptions): EventSockets {
       const next = await feeds.open(readMessage(message), context, gone.signal);
       feed?.stop();
       feed = next;
-      if (gone.signal.aborted) return next.stop();
+      if (socket.readyState !== socket.OPEN) return next.stop();
       clearTimeout(idle);
       void say("subscribed", { topics: next.topics });
       void next.run(send).catch((error: unknown) => {

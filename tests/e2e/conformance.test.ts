@@ -85,18 +85,21 @@ test("the server passes the suite by itself", () => {
 });
 
 describe.each([
-  ["stdio", 1],
-  ["stdio", 2],
-  ["http", 1],
-  ["http", 2],
-] as const)("as a %s launch with %i replica(s)", (kind, replicas) => {
+  ["stdio", 1, "proxy"],
+  ["stdio", 2, "proxy"],
+  ["http", 1, "proxy"],
+  ["http", 2, "proxy"],
+  ["stdio", 1, "gateway"],
+  ["http", 2, "gateway"],
+] as const)("as a %s launch with %i replica(s), called at the %s", (kind, replicas, address) => {
   test("it passes the same", { timeout: 400_000 }, async () => {
     const launch =
       kind === "stdio"
         ? { stdio: { command: process.execPath, args: [server, "stdio"] } }
         : { http: { command: process.execPath, args: [server] } };
-    const mcpUrl = await deploy(`Conformance ${kind} ${replicas}`, launch, replicas);
-    await using forwarder = await startForwarder(mcpUrl, token);
+    const mcpUrl = await deploy(`Conformance ${kind} ${replicas} ${address}`, launch, replicas);
+    const called = address === "gateway" ? toolyard.url + new URL(mcpUrl).pathname : mcpUrl;
+    await using forwarder = await startForwarder(called, token);
     for (const suite of suites) {
       const { passed, complaints } = await runConformance(suite, forwarder.url, isServed);
       expect(passed, complaints).toEqual(expected.get(suite));

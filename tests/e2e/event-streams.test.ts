@@ -26,7 +26,7 @@ let own: number;
 const open: { close(): void }[] = [];
 
 beforeAll(async () => {
-  toolyard = await startToolyard();
+  toolyard = await startToolyard({ env: { REGISTRATION_ROLE: "VIEWER" } });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   graph = graphqlClient(toolyard.url, token);
   own = await activeSubscriptions();
@@ -106,10 +106,10 @@ async function analyze(toolId: string): Promise<void> {
   await graph.query("mutation ($toolId: ID!) { suggestImprovements(toolId: $toolId) { id } }", { toolId });
 }
 
-async function ticket(): Promise<string> {
+async function ticket(credential = token): Promise<string> {
   const answer = await fetch(new URL("/api/v1/auth/ticket", toolyard.url), {
     method: "POST",
-    headers: { authorization: `Bearer ${token}` },
+    headers: { authorization: `Bearer ${credential}` },
   });
   return ((await answer.json()) as { ticket: string }).ticket;
 }
@@ -186,9 +186,17 @@ test("what cannot be streamed is refused before the stream begins, in words", as
     detail: expect.stringContaining("addresses are logged") as string,
   });
   const put = await fetch(new URL("/events", toolyard.url), { method: "PUT" });
-  expect([put.status, put.headers.get("allow")]).toEqual([405, "GET, OPTIONS"]);
+  expect([put.status, put.headers.get("allow")]).toEqual([405, "GET, HEAD, OPTIONS"]);
   const plain = await fetch(new URL("/ws", toolyard.url));
   expect([plain.status, plain.headers.get("upgrade")]).toEqual([426, "websocket"]);
+  for (const path of ["/events", "/ws"]) {
+    const preflight = await fetch(new URL(path, toolyard.url), {
+      method: "OPTIONS",
+      headers: { origin: "http://localhost:5173" },
+    });
+    expect([preflight.status, preflight.headers.get("allow")]).toEqual([204, "GET, HEAD, OPTIONS"]);
+    expect(preflight.headers.get("access-control-allow-origin")).toBe("http://localhost:5173");
+  }
 });
 
 test("a ticket is good for one stream: an EventSource that connects again with it is told so, and stops", async () => {
@@ -232,6 +240,69 @@ test("a revoked key ends its streams at once", async () => {
   expect((await socket.closed)[0]).toBe(4401);
   await expect.poll(() => stream.of("error")).toMatchObject([{ data: { code: "UNAUTHENTICATED", status: 401 } }]);
   await expect.poll(() => stream.errors).toContainEqual({ code: 401 });
+});
+
+test("a login that ends takes the streams of its tickets with it", async () => {
+  const login = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const stream = listen({ ticket: await ticket(login) }, {});
+  const socket = connect({ ticket: await ticket(login) }, {});
+  const unused = await ticket(login);
+  await socket.opened;
+  socket.say({ type: "subscribe" });
+  for (const { of } of [stream, socket]) await expect.poll(() => of("subscribed").length).toBe(1);
+  await graphqlClient(toolyard.url, login).query("mutation { logout }");
+  expect((await socket.closed)[0]).toBe(4401);
+  await expect.poll(() => stream.of("error")).toMatchObject([{ data: { status: 401 } }]);
+  expect((await fetch(streamUrl("/events", { ticket: unused }))).status).toBe(401);
+});
+
+test("a viewer sees what happens, and not what servers print about it", async () => {
+  const { register } = await graphqlClient(toolyard.url).query<{ register: { accessToken: string } }>(
+    "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }",
+    { input: { username: "vera", email: "vera@example.com", password: "yet another phrase 4711" } },
+  );
+  const viewer = register.accessToken;
+  const [seen, whole] = [listen({}, { fetch: withToken(viewer) }), listen()];
+  const socket = connect({}, { authorization: `Bearer ${viewer}` });
+  await socket.opened;
+  socket.say({ type: "subscribe" });
+  for (const { of } of [seen, whole, socket]) await expect.poll(() => of("subscribed").length).toBe(1);
+  const { createTool: tool } = await graph.query<{ createTool: { id: string } }>(
+    "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
+    {
+      input: {
+        name: "Talks and ends",
+        description: "e2e",
+        launch: { stdio: { command: "sh", args: ["-c", "echo these-are-last-words >&2; exit 3"] } },
+      },
+    },
+  );
+  await graph.query("mutation ($input: DeployToolInput!) { deployTool(input: $input) { id } }", {
+    input: { toolId: tool.id },
+  });
+  const isFailure = ({ data }: Envelope) => JSON.stringify(data).includes("these-are-last-words");
+  await expect.poll(() => whole.of("deployment").find(isFailure)).toBeDefined();
+  const failure = whole.of("deployment").find(isFailure);
+  for (const { of } of [seen, socket]) {
+    const kinds = () =>
+      of("deployment")
+        .filter(({ data }) => data["tool_id"] === tool.id)
+        .map(({ data }) => data["kind"]);
+    await expect.poll(kinds).toContain(failure?.data["kind"]);
+    expect(JSON.stringify(of("deployment"))).not.toContain("last-words");
+  }
+});
+
+test("a page of another origin gets no stream, and uses up no ticket by asking", async () => {
+  const address = streamUrl("/events", { ticket: await ticket() });
+  for (const headers of [{ origin: "http://evil.example" }, { "sec-fetch-site": "cross-site" }] as Record<
+    string,
+    string
+  >[])
+    expect((await fetch(address, { headers })).status).toBe(403);
+  const own = await fetch(address, { headers: { origin: new URL(toolyard.url).origin } });
+  expect(own.status).toBe(200);
+  await own.body?.cancel();
 });
 
 test("pages of other origins get no socket", async () => {

@@ -72,6 +72,11 @@ const events: RouteModule = (app, context) => {
       }));
       stream.closed.addEventListener("abort", feed.stop, { once: true });
       if (state.why || stream.closed.aborted) feed.stop();
+      if (exchange.request.method === "HEAD") {
+        feed.stop();
+        stream.end();
+        return;
+      }
       await run(feed, stream, requestId, () => state.why);
     } finally {
       release();
@@ -99,7 +104,7 @@ const events: RouteModule = (app, context) => {
     }
   }
 
-  app.direct({ url: "/events", methods: ["GET"], handle });
+  app.direct({ url: "/events", methods: ["GET", "HEAD"], handle });
 };
 export default events;
 

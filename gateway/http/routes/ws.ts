@@ -27,7 +27,7 @@ const ws: RouteModule = (app, context) => {
 
   app.direct({
     url: "/ws",
-    methods: ["GET"],
+    methods: ["GET", "HEAD"],
     handle({ headers }) {
       headers["upgrade"] = "websocket";
       throw new HttpRefusal(426, "This is a WebSocket's address: connect with one, or read GET /events.");
