@@ -10,14 +10,14 @@ export const connect = defineCommand({
   options: { "key-name": { type: "string" } },
   help: `  --key-name NAME    What the key is called in the list of keys; "MCP client for NAME" unless given.
 
-The key may only call deployed tools. It is shown this once.`,
+The key may only call this tool. It is shown this once.`,
   async run({ graph, terminal, hint }, { positionals: [name = ""], values }) {
-    const { mcpUrl } = await findTool(graph, name);
+    const { id, mcpUrl } = await findTool(graph, name);
     if (mcpUrl === null)
       throw new GraphError("NOT_FOUND", `${name} is not deployed. Deploy it: ${hint(`deploy ${name}`)}`);
     const { createApiKey } = await graph.query<{ createApiKey: { secret: string } }>(
-      "mutation ($name: String!) { createApiKey(input: { name: $name, scopes: [INVOKE] }) { secret } }",
-      { name: values["key-name"] ?? `MCP client for ${name}` },
+      "mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }",
+      { input: { name: values["key-name"] ?? `MCP client for ${name}`, scopes: ["INVOKE"], toolIds: [id] } },
     );
     const server = { type: "http", url: mcpUrl, headers: { Authorization: `Bearer ${createApiKey.secret}` } };
     terminal.write(`${JSON.stringify({ mcpServers: { [name]: server } }, null, 2)}\n`);

@@ -5,48 +5,64 @@ import { parseExactly } from "../json-text.ts";
 import type { ListedDeployment } from "../tools.ts";
 import { lastLines } from "./logs.ts";
 
-export const DEFAULT_WAIT_SECONDS = 600;
+const DEFAULT_WAIT_SECONDS = 600;
 const SHOWN_LINES = 10;
+
+/** What all commands that deploy take. */
+export const deployOptions = {
+  staging: { type: "boolean" },
+  replicas: { type: "string" },
+  config: { type: "string" },
+  timeout: { type: "string" },
+  "no-wait": { type: "boolean" },
+  json: { type: "boolean" },
+} as const;
+export const DEPLOY_USAGE = "[--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]";
+export const DEPLOY_HELP = `  --staging            In staging, beside what runs in production.
+  --replicas N         How many, 1 unless given.
+  --config JSON        Values for its configSchema; - reads them from stdin, where nobody sees secrets.
+  --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
+  --no-wait            Only ask for it.`;
+
+interface DeployValues {
+  staging?: boolean | undefined;
+  replicas?: string | undefined;
+  config?: string | undefined;
+  timeout?: string | undefined;
+}
+
+/** The values as the input of a mutation that deploys, and how long to wait. @throws UsageError */
+export async function deployInput(
+  { terminal }: CommandContext,
+  { staging, replicas: many, config, timeout }: DeployValues,
+): Promise<{ input: object; seconds: number }> {
+  const seconds = wholeNumber("--timeout", timeout) ?? DEFAULT_WAIT_SECONDS;
+  const replicas = wholeNumber("--replicas", many);
+  const text = config === "-" ? await terminal.readInput("The configuration") : config;
+  const input = {
+    ...(replicas !== null && { replicas }),
+    ...(text !== undefined && { configuration: parseExactly(text, "The configuration is") }),
+    ...(staging && { environment: "STAGING" }),
+  };
+  return { input, seconds };
+}
 
 export const deploy = defineCommand({
   name: "deploy",
   summary: "Run a registered tool, and wait until it answers.",
-  usage: "NAME [--version N] [--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]",
+  usage: `NAME [--version N] ${DEPLOY_USAGE}`,
   positionals: [1, 1],
-  options: {
-    version: { type: "string" },
-    staging: { type: "boolean" },
-    replicas: { type: "string" },
-    config: { type: "string" },
-    timeout: { type: "string" },
-    "no-wait": { type: "boolean" },
-    json: { type: "boolean" },
-  },
+  options: { version: { type: "string" }, ...deployOptions },
   help: `  --version N          The version; the newest unless given.
-  --staging            In staging, beside what runs in production.
-  --replicas N         How many, 1 unless given.
-  --config JSON        Values for its configSchema; - reads them from stdin.
-  --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
-  --no-wait            Only ask for it.
+${DEPLOY_HELP}
 
 Where it takes the place of one that runs, callers stay with that until the new one answers.`,
   async run(context, { positionals: [name = ""], values }) {
-    const { graph } = context;
-    const seconds = wholeNumber("--timeout", values.timeout) ?? DEFAULT_WAIT_SECONDS;
     const versionNumber = wholeNumber("--version", values.version);
-    const replicas = wholeNumber("--replicas", values.replicas);
-    const configuration = await configurationOf(context, values.config);
-    const { deployTool: asked } = await graph.query<{ deployTool: ListedDeployment }>(
+    const { input, seconds } = await deployInput(context, values);
+    const { deployTool: asked } = await context.graph.query<{ deployTool: ListedDeployment }>(
       `mutation ($input: DeployToolInput!) { deployTool(input: $input) { ${FIELDS} } }`,
-      {
-        input: {
-          toolId: name,
-          ...(versionNumber !== null && { versionNumber }),
-          ...(replicas !== null && { replicas }),
-          ...(configuration !== null && { configuration }),
-          ...(values.staging && { environment: "STAGING" }),
-        },
-      },
+      { input: { ...input, toolId: name, ...(versionNumber !== null && { versionNumber }) } },
     );
     return follow(context, name, asked, { ...values, seconds });
   },
@@ -112,9 +128,4 @@ export async function waitFor(
 async function deploymentNow(graph: Graph, id: string): Promise<ListedDeployment | null> {
   const query = `query ($id: ID) { deployment(id: $id) { ${FIELDS} } }`;
   return (await graph.query<{ deployment: ListedDeployment | null }>(query, { id })).deployment;
-}
-
-export async function configurationOf({ terminal }: CommandContext, text: string | undefined): Promise<unknown> {
-  if (text === undefined) return null;
-  return parseExactly(text === "-" ? await terminal.readInput("The configuration") : text, "The configuration is");
 }

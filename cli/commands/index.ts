@@ -1,4 +1,5 @@
 import type { Command } from "../command.ts";
+import { apiKeys, createApiKey, revokeApiKey } from "./api-keys.ts";
 import { call, tools } from "./call.ts";
 import { connect } from "./connect.ts";
 import { deploy } from "./deploy.ts";
@@ -7,6 +8,7 @@ import { importServers } from "./import.ts";
 import { logs } from "./logs.ts";
 import { register } from "./register.ts";
 import { login, logout, token } from "./session.ts";
+import { share, unshare } from "./sharing.ts";
 import { deployTemplate, templates } from "./templates.ts";
 import { watch } from "./watch.ts";
 
@@ -27,7 +29,12 @@ export const commands: readonly Command[] = [
   stop,
   remove,
   restore,
+  share,
+  unshare,
   connect,
+  apiKeys,
+  createApiKey,
+  revokeApiKey,
   token,
   logout,
 ];

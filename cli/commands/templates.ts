@@ -1,7 +1,7 @@
-import { defineCommand, wholeNumber } from "../command.ts";
+import { defineCommand } from "../command.ts";
 import { table } from "../terminal.ts";
 import type { ListedDeployment } from "../tools.ts";
-import { configurationOf, DEFAULT_WAIT_SECONDS, FIELDS, follow } from "./deploy.ts";
+import { DEPLOY_HELP, DEPLOY_USAGE, deployInput, deployOptions, FIELDS, follow } from "./deploy.ts";
 
 interface ListedTemplate {
   id: string;
@@ -59,42 +59,20 @@ export const templates = defineCommand({
 export const deployTemplate = defineCommand({
   name: "deploy-template",
   summary: "Make a tool of a template and run it, and wait until it answers.",
-  usage: "TEMPLATE [--name NAME] [--staging] [--replicas N] [--config JSON] [--timeout SECONDS] [--no-wait] [--json]",
+  usage: `TEMPLATE [--name NAME] ${DEPLOY_USAGE}`,
   positionals: [1, 1],
-  options: {
-    name: { type: "string" },
-    staging: { type: "boolean" },
-    replicas: { type: "string" },
-    config: { type: "string" },
-    timeout: { type: "string" },
-    "no-wait": { type: "boolean" },
-    json: { type: "boolean" },
-  },
+  options: { name: { type: "string" }, ...deployOptions },
   help: `  --name NAME          The tool's; the template's unless given. Your tool of this name and template is used again.
-  --staging            In staging, beside what runs in production.
-  --replicas N         How many, 1 unless given.
-  --config JSON        Values for its configSchema; - reads them from stdin, where nobody sees secrets.
-  --timeout SECONDS    How long to wait, ${DEFAULT_WAIT_SECONDS} unless given. It goes on starting after that.
-  --no-wait            Only ask for it.`,
+${DEPLOY_HELP}`,
   async run(context, { positionals: [templateId = ""], values }) {
-    const seconds = wholeNumber("--timeout", values.timeout) ?? DEFAULT_WAIT_SECONDS;
-    const replicas = wholeNumber("--replicas", values.replicas);
-    const configuration = await configurationOf(context, values.config);
+    const { input, seconds } = await deployInput(context, values);
     const { deployTemplate: asked } = await context.graph.query<{
       deployTemplate: ListedDeployment & { tool: { slug: string } | null };
     }>(
       `mutation ($templateId: ID!, $input: DeployTemplateInput!) {
         deployTemplate(templateId: $templateId, input: $input) { ${FIELDS} tool { slug } }
       }`,
-      {
-        templateId,
-        input: {
-          ...(values.name !== undefined && { name: values.name }),
-          ...(replicas !== null && { replicas }),
-          ...(configuration !== null && { configuration }),
-          ...(values.staging && { environment: "STAGING" }),
-        },
-      },
+      { templateId, input: { ...input, ...(values.name !== undefined && { name: values.name }) } },
     );
     const { tool, ...deployment } = asked;
     return follow(context, tool?.slug ?? deployment.name, deployment, { ...values, seconds });

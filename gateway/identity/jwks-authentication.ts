@@ -87,6 +87,7 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
         scopes: [],
         servicePermissions: [],
         credential: null,
+        toolIds: null,
         expiresAt,
       });
       scopes.set(caller, scopesOfClaims(payload));

@@ -5,7 +5,7 @@ const fragments: Record<string, string> = {
   User: "fragment User on User { id username email role disabled createdAt }",
   Session: "fragment Session on Session { accessToken refreshToken tokenType expiresIn user { ...User } }",
   StreamTicket: "fragment StreamTicket on StreamTicket { ticket expiresIn }",
-  ApiKey: "fragment ApiKey on ApiKey { id name prefix scopes createdAt lastUsedAt expiresAt revokedAt }",
+  ApiKey: "fragment ApiKey on ApiKey { id name prefix scopes toolIds createdAt lastUsedAt expiresAt revokedAt }",
   CreatedApiKey: "fragment CreatedApiKey on CreatedApiKey { apiKey { ...ApiKey } secret }",
   LaunchOptions: `fragment LaunchOptions on LaunchOptions ${OPTIONS_SELECTION}`,
   Launch: `fragment Launch on Launch {

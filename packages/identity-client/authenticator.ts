@@ -113,7 +113,7 @@ export function createAuthenticator(options: {
       refused.set(key, now() + REFUSED_FRESH_MS);
       throw unknownCredential(credential);
     }
-    const { subject, role, scopes, expiresAt } = found;
+    const { subject, role, scopes, toolIds, expiresAt } = found;
     const caller = createCaller({
       kind: "user",
       subject,
@@ -121,6 +121,7 @@ export function createAuthenticator(options: {
       scopes,
       servicePermissions: [],
       credential: proof,
+      toolIds,
       expiresAt,
     });
     return { caller, freshMs: KEY_FRESH_MS };

@@ -11,6 +11,8 @@ const introspection = z.object({
   subject: z.string().nullable(),
   role: z.enum(ROLES).nullable(),
   scopes: z.array(z.enum(SCOPES)),
+  /** The tools that the credential is limited to; null: it is not. */
+  toolIds: z.array(z.string()).nullable(),
   /** Epoch ms. */
   expiresAt: time.nullable(),
   /** The API key that this is, or that a ticket was made with. */
@@ -48,7 +50,7 @@ export interface IdentityService {
 }
 
 const INTROSPECT = `query Introspect($credential: String!) { introspectCredential(credential: $credential) {
-  active subject role scopes expiresAt apiKeyId tokenId issuedAt } }`;
+  active subject role scopes toolIds expiresAt apiKeyId tokenId issuedAt } }`;
 const REVOCATIONS = `subscription Revocations($after: String) { credentialsRevoked(after: $after) {
   sequence at tokenId apiKeyId userId } }`;
 const ASK_MS = 3_000;

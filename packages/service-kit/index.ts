@@ -26,6 +26,7 @@ export {
 } from "./graph/subgraph.ts";
 export { DateTimeScalar, JsonScalar } from "./graph/scalars.ts";
 export * from "./graph/paging.ts";
+export { reachableRows } from "./graph/reachable-rows.ts";
 export { createPageLoader, type PageLoader } from "./graph/page-loader.ts";
 export { createLoader, type Loader } from "./graph/loader.ts";
 export { createLoaderByArguments, type LoaderByArguments } from "./graph/loader-by-arguments.ts";

@@ -3,6 +3,7 @@ import {
   ToolyardError,
   notFound,
   parsePage,
+  reachableRows,
   toConnection,
   type Caller,
   type Connection,
@@ -60,12 +61,13 @@ export function createTaskService(options: {
   return {
     async find(caller, id) {
       caller.require("task:read");
-      return loaders.taskById.load(id);
+      return reached(caller, await loaders.taskById.load(id));
     },
-    async list(caller, { first, after, offset, ...filter }) {
+    async list(caller, { first, after, offset, toolId, ...filter }) {
       caller.require("task:read");
       const page = parsePage({ first, after, offset });
-      return toConnection(store.list(filter, page), page, (task) => task.id);
+      const rows = reachableRows(caller, toolId, page, (id, part) => store.list({ ...filter, toolId: id }, part));
+      return toConnection(rows, page, (task) => task.id);
     },
     listOfTool(caller, toolId, kind, given) {
       caller.require("task:read");
@@ -74,9 +76,9 @@ export function createTaskService(options: {
     },
     async cancel(caller, id) {
       caller.require("analysis:write", undefined, "cancel tasks");
-      const [task] = await store.getMany([id]);
+      const task = reached(caller, (await store.getMany([id]))[0]);
       if (!task) throw notFound("task", id);
-      if (!caller.can("analysis:write", { ownerId: task.requestedById }))
+      if (!caller.can("analysis:write", { ownerId: task.requestedById, toolId: task.toolId }))
         throw new ToolyardError(
           "FORBIDDEN",
           "Only the user who started this task, or an administrator, may cancel it.",
@@ -89,7 +91,7 @@ export function createTaskService(options: {
     },
     async follow(caller, { id, toolId, after }) {
       caller.require("task:read");
-      if (id != null && !(await store.getMany([id]))[0]) throw notFound("task", id);
+      if (id != null && !reached(caller, (await store.getMany([id]))[0])) throw notFound("task", id);
       const ofStream = eventTasks.forStream();
       return subscriptionStream(
         tasks,
@@ -97,7 +99,8 @@ export function createTaskService(options: {
           after: after ?? null,
           onBatch: ofStream.expect,
           ...(id != null && { subjectId: id }),
-          ...(toolId !== undefined && { filter: ({ payload }) => payload.toolId === toolId }),
+          filter: ({ payload }) =>
+            caller.reaches(payload.toolId) && (toolId === undefined || payload.toolId === toolId),
         },
         async (event) => {
           const task = await ofStream.of(event);
@@ -110,4 +113,9 @@ export function createTaskService(options: {
       );
     },
   };
+}
+
+/** The task, unless the caller's key is limited to other tools. */
+function reached(caller: Caller, task: Task | null | undefined): Task | null {
+  return task && caller.reaches(task.toolId) ? task : null;
 }

@@ -98,6 +98,7 @@ export function createAnalysisService(options: {
     requestId: string,
   ): Promise<Task> {
     const none = { toolId: null, ownerId: caller.userId, plainVariables: [], placeholderVariables: [] };
+    if (about.toolId == null) caller.require("analysis:write", none, "start analyses that are of no tool");
     const { toolId, ownerId, ...variables } =
       about.toolId == null ? none : await subjectOf(caller, about.toolId, requestId);
     const input: AnalysisJob["input"] = {

@@ -30,7 +30,7 @@ export const resolvers: Resolvers = {
   ...taskResolvers,
   Launch: { __resolveType: (launch) => storedLaunchType(launch) },
   Tool: {
-    __resolveReference: ({ id }) => ({ id }),
+    __resolveReference: ({ id }, { caller }) => (caller.reaches(id) ? { id } : null),
     tasks: ({ id }, { kind, ...page }, { tasks, caller }) => tasks.listOfTool(caller, id, kind ?? null, page),
   },
 };

@@ -4,6 +4,7 @@ import {
   notFound,
   parseInput,
   parsePage,
+  reachableRows,
   toConnection,
   ToolyardError,
   type Caller,
@@ -136,7 +137,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
   /** The deployment, if the caller may change it. */
   async function ownDeployment(caller: Caller, which: DeploymentReference, action: string): Promise<Deployment> {
     caller.require("deployment:write", undefined, action);
-    const deployment = await requireDeployment(store, which);
+    const deployment = await requireDeployment(store, which, caller);
     await shares.require(caller, "deployment:write", deployment, action);
     return deployment;
   }
@@ -270,24 +271,27 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async find(caller, which) {
       caller.require("deployment:read");
-      const deployment = await findDeployment(store, which);
+      const deployment = await findDeployment(store, which, caller);
       if (deployment) return deployment;
-      const close = await closeDeployments(store, which);
+      const close = await closeDeployments(store, which, caller);
       if (close.length > 0) throw notFound("deployment", which.id ?? which.name ?? "", close);
       return null;
     },
     async findByName(caller, name) {
       caller.require("deployment:read");
-      return store.findByName(name);
+      const deployment = await store.findByName(name);
+      return deployment && caller.reaches(deployment.toolId) ? deployment : null;
     },
     async idOrNone(caller, reference) {
       caller.require("deployment:read");
-      return deploymentIdOf(store, reference);
+      return deploymentIdOf(store, reference, caller);
     },
     async list(caller, filter, given) {
       caller.require("deployment:read");
       const page = parsePage(given);
-      return toConnection(store.page(filter, page), page, ({ id }) => id);
+      const { toolId: asked, ...rest } = filter;
+      const rows = reachableRows(caller, asked, page, (toolId, part) => store.page({ ...rest, toolId }, part));
+      return toConnection(rows, page, ({ id }) => id);
     },
     listOf(caller, of, parentId, filter, given) {
       caller.require("deployment:read");
@@ -318,7 +322,9 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         eventDeployments.ofEvents,
         filter,
         ({ payload }) =>
-          (toolId == null || payload.toolId === toolId) && (environment == null || payload.environment === environment),
+          caller.reaches(payload.toolId) &&
+          (toolId == null || payload.toolId === toolId) &&
+          (environment == null || payload.environment === environment),
       );
     },
     followHealth(caller, filter) {
@@ -328,7 +334,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         healthTail,
         eventDeployments.ofHealth,
         filter,
-        ({ payload }) => toolId == null || payload.toolId === toolId,
+        ({ payload }) => caller.reaches(payload.toolId) && (toolId == null || payload.toolId === toolId),
       );
     },
     async eventRange(caller) {

@@ -115,7 +115,9 @@ export const resolvers: Resolvers<Context> = {
       caller.require("deployment:read");
       // Generated types give the reference as the whole parent; it holds the fields of one key.
       const { id, name } = reference as { id?: string; name?: string };
-      return id === undefined ? deployments.findByName(caller, name ?? "") : loaders.deployment.load(id);
+      if (id === undefined) return deployments.findByName(caller, name ?? "");
+      const deployment = await loaders.deployment.load(id);
+      return deployment && caller.reaches(deployment.toolId) ? deployment : null;
     },
     tool: ({ toolId }) => ({ id: toolId }),
     toolVersion: ({ toolVersionId }) => ({ id: toolVersionId }),
@@ -187,7 +189,7 @@ export const resolvers: Resolvers<Context> = {
   },
 
   Tool: {
-    __resolveReference: ({ id }) => ({ id }),
+    __resolveReference: ({ id }, { caller }) => (caller.reaches(id) ? { id } : null),
     deployments: ({ id }, { environment, ...page }, { deployments, loaders, caller }) =>
       deployments.listOf(caller, loaders.ofTool, id, { environment: environment ?? undefined }, page),
     usage: ({ id }, { window }, { usageOf }) => usageOf("toolId", id, window),
@@ -200,7 +202,7 @@ export const resolvers: Resolvers<Context> = {
     dora: () => null,
   },
   Template: {
-    __resolveReference: ({ id }) => ({ id }),
+    __resolveReference: ({ id }, { caller }) => (caller.reaches(null) ? { id } : null),
     deployments: ({ id }, page, { deployments, loaders, caller }) =>
       deployments.listOf(caller, loaders.ofTemplate, id, {}, page),
   },

@@ -3,12 +3,15 @@ import { codeOf, dataOf, executeOn } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startIdentity, type Identity } from "./identity-fixture.ts";
 
-const KEY = "id name prefix scopes createdAt lastUsedAt expiresAt revokedAt";
+const KEY = "id name prefix scopes toolIds createdAt lastUsedAt expiresAt revokedAt";
 const CREATE = `mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret apiKey { ${KEY} } } }`;
 const REVOKE = `mutation ($id: ID!) { revokeApiKey(id: $id) { ${KEY} } }`;
 
 interface Created {
-  createApiKey: { secret: string; apiKey: { id: string; prefix: string; scopes: string[]; lastUsedAt: string | null } };
+  createApiKey: {
+    secret: string;
+    apiKey: { id: string; prefix: string; scopes: string[]; toolIds: string[] | null; lastUsedAt: string | null };
+  };
 }
 
 let identity: Identity;
@@ -58,6 +61,50 @@ describe("making an API key", () => {
       role: "ADMIN",
       scopes: ["READ", "WRITE", "INVOKE", "ADMIN"],
     });
+  });
+});
+
+describe("an API key that is limited to tools", () => {
+  test("names them by id, each once, and says them to verifiers", async () => {
+    const { secret, apiKey } = await create(developer, { toolIds: ["one", "other-id", "one-id"] });
+    expect(apiKey.toolIds).toEqual(["one-id", "other-id"]);
+    expect(await identity.introspect(secret)).toMatchObject({ active: true, toolIds: ["one-id", "other-id"] });
+    const whole = await create(developer, { toolIds: null });
+    expect(await identity.introspect(whole.secret)).toMatchObject({ active: true, toolIds: null });
+  });
+
+  test.each([
+    [["one", "nothing"], "input.toolIds.1", 'there is no tool "nothing"'],
+    [[], "input.toolIds", "must name at least one tool; leave it out for a key that is for all"],
+    [Array<string>(51).fill("one"), "input.toolIds", "must name at most 50 tools"],
+    [[""], "input.toolIds.0", "must not be empty"],
+  ])("is not made of %j", async (toolIds, path, message) => {
+    const input = { name: "limited", scopes: ["READ"], toolIds };
+    const { errors } = await executeOn(identity.subgraph, CREATE, { input }, developer);
+    expect(errors[0]?.extensions.problems).toEqual([{ path, message }]);
+  });
+
+  test("has nothing to do with accounts and credentials, but may end itself", async () => {
+    const administrator = await identity.admin();
+    const { secret, apiKey } = await create(administrator, { scopes: ["WRITE", "ADMIN"], toolIds: ["one"] });
+    const key = await identity.callerOfKey(secret);
+    for (const operation of [
+      "{ me { id } }",
+      `{ user(id: "${administrator.userId}") { id } }`,
+      "{ users { totalCount } }",
+      "mutation { logout }",
+      "mutation { createStreamTicket { ticket } }",
+      'mutation { createApiKey(input: { name: "wider", scopes: [READ] }) { secret } }',
+      'mutation { createApiKey(input: { name: "same", scopes: [READ], toolIds: ["one"] }) { secret } }',
+      'mutation { changePassword(current: "x", new: "long enough as it is") }',
+      `mutation { setUserRole(userId: "${developer.userId}", role: ADMIN) { id } }`,
+      `mutation { setUserDisabled(userId: "${developer.userId}", disabled: true) { id } }`,
+      `mutation { resetPassword(userId: "${developer.userId}") }`,
+      'mutation { revokeApiKey(id: "laptop") { id } }',
+    ])
+      expect([operation, await codeOf(identity.subgraph, operation, {}, key)]).toEqual([operation, "FORBIDDEN"]);
+    expect(await codeOf(identity.subgraph, REVOKE, { id: apiKey.id }, key)).toBeNull();
+    expect((await identity.introspect(secret)).active).toBe(false);
   });
 });
 

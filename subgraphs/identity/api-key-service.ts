@@ -8,7 +8,9 @@ import {
   notFound,
   parseInput,
   type Caller,
+  type GraphClient,
   type Logger,
+  type RequestContext,
   type Scope,
 } from "@toolyard/service-kit";
 import { z } from "zod";
@@ -25,8 +27,13 @@ const USE_PRECISION_MS = 60_000;
 const USE_DELAY_MS = 1_000;
 /** Keys that one list has. */
 const MAX_LISTED = 100;
+/** Tools that one key is limited to; they are in every signed header of its caller. */
+const MAX_TOOLS = 50;
 /** As in "You may not …". */
 const REVOKE = "revoke this API key";
+
+const TOOL = "query ToolOfKey($id: ID!) { tool(id: $id) { id } }";
+const toolAnswer = z.object({ tool: z.object({ id: z.string() }).nullable() });
 
 export interface ApiKeyService {
   /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks; BAD_USER_INPUT */
@@ -37,7 +44,10 @@ export interface ApiKeyService {
     page: { first?: number | null | undefined; after?: string | null | undefined },
   ): Promise<ApiKey[]>;
   /** `secret` is the whole key; it is not kept. @throws ToolyardError BAD_USER_INPUT, FORBIDDEN */
-  create(caller: Caller, input: NewApiKey): Promise<{ apiKey: ApiKey; secret: string }>;
+  create(
+    requester: Pick<RequestContext, "caller" | "requestId">,
+    input: NewApiKey,
+  ): Promise<{ apiKey: ApiKey; secret: string }>;
   /** By id, or by the name of one of the caller's own. @throws ToolyardError NOT_FOUND also for somebody else's, FORBIDDEN */
   revoke(caller: Caller, reference: string): Promise<ApiKey>;
   /** Notes, some time later, that a key was used. */
@@ -49,6 +59,8 @@ export interface ApiKeyService {
 interface NewApiKey {
   name: string;
   scopes: readonly Scope[];
+  /** Ids or slugs; null: all tools. */
+  toolIds?: readonly string[] | null | undefined;
   /** Epoch ms. */
   expiresAt?: number | null | undefined;
 }
@@ -61,10 +73,12 @@ export function prefixOf(key: ApiKey): string {
 export function createApiKeyService(options: {
   store: IdentityStore;
   revocations: RevocationLog;
+  /** For looking tools up. */
+  graph: GraphClient;
   logger: Logger;
   now: () => number;
 }): ApiKeyService {
-  const { store, revocations, logger, now } = options;
+  const { store, revocations, graph, logger, now } = options;
   /** Last uses not yet written. */
   let uses = new Map<string, number>();
   let timer: NodeJS.Timeout | null = null;
@@ -84,6 +98,24 @@ export function createApiKeyService(options: {
     }
   }
 
+  /** The tools as the key's owner sees them. */
+  async function idsOf(requester: Parameters<ApiKeyService["create"]>[0], named: readonly string[]): Promise<string[]> {
+    const ids = new Set<string>();
+    for (const [index, id] of named.entries()) {
+      const answer = await graph.query({
+        query: TOOL,
+        variables: { id },
+        as: requester.caller,
+        requestId: requester.requestId,
+      });
+      const { tool } = toolAnswer.parse(answer);
+      if (tool === null)
+        throw badInput([{ path: `input.toolIds.${index}`, message: `there is no tool ${JSON.stringify(id)}` }]);
+      ids.add(tool.id);
+    }
+    return [...ids];
+  }
+
   return {
     async listOf(caller, loaders, owner, { first, after }) {
       if (!owner.isCaller)
@@ -99,11 +131,13 @@ export function createApiKeyService(options: {
       return keys.slice(0, limit);
     },
 
-    async create(caller, input) {
+    async create(requester, input) {
+      const { caller } = requester;
       caller.require("credential:write", undefined, "create API keys");
       const at = now();
-      const { name, scopes, expiresAt } = parseInput(newApiKey(at), input);
+      const { name, scopes, toolIds: named, expiresAt } = parseInput(newApiKey(at), input);
       if (caller.credential?.type === "api-key") requireWithin(caller, scopes, expiresAt);
+      const toolIds = named && (await idsOf(requester, named));
       const id = newId();
       const { text, hash } = mintCredential("ty", id);
       const apiKey = await store.transaction(async (tx) => {
@@ -113,6 +147,7 @@ export function createApiKeyService(options: {
           ownerId: owner.id,
           name,
           scopes,
+          toolIds,
           hash,
           createdAt: at,
           lastUsedAt: null,
@@ -122,7 +157,10 @@ export function createApiKeyService(options: {
         await tx.insertApiKey(key);
         return key;
       });
-      logger.info({ api_key_id: id, user_id: apiKey.ownerId, scopes: scopes.join(" ") }, "an API key was made");
+      logger.info(
+        { api_key_id: id, user_id: apiKey.ownerId, scopes: scopes.join(" "), tools: toolIds?.length },
+        "an API key was made",
+      );
       return { apiKey, secret: text };
     },
 
@@ -188,6 +226,12 @@ function newApiKey(now: number) {
       .array(z.enum(SCOPES))
       .min(1, "must name at least one scope")
       .transform((scopes) => SCOPES.filter((scope) => scopes.includes(scope))),
+    toolIds: z
+      .array(z.string().min(1, "must not be empty").max(64, "is neither an id nor a slug"))
+      .min(1, "must name at least one tool; leave it out for a key that is for all")
+      .max(MAX_TOOLS, `must name at most ${MAX_TOOLS} tools`)
+      .nullish()
+      .transform((ids) => ids ?? null),
     expiresAt: z
       .number()
       .nullish()

@@ -6,6 +6,7 @@ import {
   ToolyardError,
   anonymous,
   createCaller,
+  createDeferredGraphClient,
   createLogger,
   createServiceCaller,
   createTokenSigner,
@@ -62,7 +63,7 @@ beforeAll(async () => {
   database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
   store = createSqlIdentityStore({ database });
   const revocations = createRevocationLog({ database, bus: createInProcessBus(), logger, now });
-  apiKeys = createApiKeyService({ store, revocations, logger, now });
+  apiKeys = createApiKeyService({ store, revocations, graph: createDeferredGraphClient(), logger, now });
   sessions = createSessionService({
     store,
     revocations,
@@ -194,10 +195,12 @@ test("scopes never widen along a chain of keys that make keys, whatever the role
       let caller: Caller = userCaller(userId, "ADMIN", SCOPES, null);
       for (const { scopes, role: next } of steps) {
         await store.transaction((tx) => tx.updateUser(userId, { role: next }));
-        const created = await apiKeys.create(caller, { name: "chain", scopes }).catch((error: unknown) => {
-          expect(error).toMatchObject({ code: "FORBIDDEN" });
-          return null;
-        });
+        const created = await apiKeys
+          .create({ caller, requestId: "r" }, { name: "chain", scopes })
+          .catch((error: unknown) => {
+            expect(error).toMatchObject({ code: "FORBIDDEN" });
+            return null;
+          });
         if (!created) continue;
         const seen = await introspection.introspect(verifierService, created.secret);
         const made = userCaller(userId, next, seen.scopes, created.apiKey.id);
@@ -224,6 +227,7 @@ function userCaller(subject: string, ownRole: Role, scopes: readonly Scope[], ap
     scopes: [...scopes],
     servicePermissions: [],
     credential: apiKeyId === null ? null : { type: "api-key", apiKeyId },
+    toolIds: null,
     expiresAt: null,
   });
 }

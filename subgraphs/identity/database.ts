@@ -62,6 +62,7 @@ export const apiKeys = new EntitySchema<ApiKey>({
     ownerId: { ...column.id },
     name: { ...column.name },
     scopes: { ...column.json },
+    toolIds: { ...column.nullableJson },
     hash: { ...column.id },
     createdAt: { ...column.time },
     lastUsedAt: { ...column.nullableTime },

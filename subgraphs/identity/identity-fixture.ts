@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import {
   createCaller,
-  createDeferredGraphClient,
   createLogger,
   createServiceCaller,
   createTokenVerifier,
   type Caller,
+  type GraphClient,
+  type GraphRequest,
 } from "@toolyard/service-kit";
 import { createSqliteStores } from "@toolyard/subgraph-host";
 import { dataOf } from "@toolyard/testing";
@@ -47,10 +48,29 @@ export interface Identity extends AsyncDisposable {
   admin(): Promise<Caller>;
   /** A new user with a role, logged in. */
   user(username: string, role: "ADMIN" | "DEVELOPER" | "VIEWER"): Promise<Caller>;
-  introspect(
-    credential: string,
-  ): Promise<{ active: boolean; subject: string | null; scopes: string[]; role: string | null }>;
+  introspect(credential: string): Promise<{
+    active: boolean;
+    subject: string | null;
+    scopes: string[];
+    role: string | null;
+    toolIds: string[] | null;
+  }>;
 }
+
+/** The tools subgraph, as identity asks it about the tools of keys: these by id and slug. */
+const TOOLS = new Map([
+  ["one-id", "one"],
+  ["other-id", "other"],
+]);
+const toolsGraph: GraphClient = {
+  async query<Data>({ variables }: GraphRequest) {
+    const found = [...TOOLS].find((names) => names.includes(String(variables?.["id"])));
+    return { tool: found ? { id: found[0] } : null } as Data; // all that is asked
+  },
+  subscribe: () => {
+    throw new Error("Identity follows nothing of others.");
+  },
+};
 
 /** @param clock What `advance` moves on from */
 export async function startIdentity(
@@ -65,7 +85,7 @@ export async function startIdentity(
     config: parseIdentityConfig({ ADMIN_PASSWORD, ...env }),
     logger,
     stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
-    graph: createDeferredGraphClient(),
+    graph: toolsGraph,
     secretKeys: SECRET_KEYS,
     dataDir,
     now,
@@ -85,7 +105,7 @@ export async function startIdentity(
   const callerOf: Identity["callerOf"] = (token) => verifier.verify(token);
   const introspect = async (credential: string) => {
     const query = `query ($c: String!) { introspectCredential(credential: $c)
-      { active subject role scopes expiresAt apiKeyId tokenId issuedAt passwordAt } }`;
+      { active subject role scopes toolIds expiresAt apiKeyId tokenId issuedAt passwordAt } }`;
     type Data = { introspectCredential: Awaited<ReturnType<Identity["introspect"]>> };
     return (await dataOf<Data>(subgraph, query, { c: credential }, verifierService)).introspectCredential;
   };
@@ -101,7 +121,7 @@ export async function startIdentity(
     introspect,
     admin,
     async callerOfKey(secret) {
-      const { subject, scopes, role } = await introspect(secret);
+      const { subject, scopes, role, toolIds } = await introspect(secret);
       const apiKeyId = /^ty_(.+?)_/.exec(secret)?.[1] ?? "";
       return createCaller({
         kind: "user",
@@ -111,6 +131,7 @@ export async function startIdentity(
         scopes: scopes as Caller["scopes"],
         servicePermissions: [],
         credential: { type: "api-key", apiKeyId },
+        toolIds,
         expiresAt: null,
       });
     },

@@ -40,6 +40,7 @@ export function identityStoreContract(
       ownerId,
       name: "laptop",
       scopes: ["READ", "INVOKE"],
+      toolIds: ["one", "other"],
       hash: "aa",
       createdAt: 1_000,
       lastUsedAt: null,

@@ -41,6 +41,8 @@ export interface ApiKey {
   ownerId: string;
   name: string;
   scopes: Scope[];
+  /** The tools that it is limited to, by id; null: it is not. */
+  toolIds: string[] | null;
   /** SHA-256 of the whole key, hex. */
   hash: string;
   createdAt: number;

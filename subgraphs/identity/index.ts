@@ -39,7 +39,7 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
     const kept = createKeptPassword({ dataDir, hasher, logger });
     const limiter = createLoginLimiter({ enabled: config.rateLimitEnabled, now });
     const revocations = createRevocationLog({ database, bus: options.stores.bus, logger, now });
-    const apiKeys = createApiKeyService({ store, revocations, logger, now });
+    const apiKeys = createApiKeyService({ store, revocations, graph: options.graph, logger, now });
     host.onClose(() => apiKeys.close());
     host.onClose(() => revocations.close());
     const services: Services = {

@@ -14,6 +14,7 @@ export interface Introspection {
   subject: string | null;
   role: Role | null;
   scopes: Scope[];
+  toolIds: string[] | null;
   expiresAt: number | null;
   apiKeyId: string | null;
   tokenId: string | null;
@@ -34,6 +35,7 @@ const INACTIVE: Introspection = {
   subject: null,
   role: null,
   scopes: [],
+  toolIds: null,
   expiresAt: null,
   apiKeyId: null,
   tokenId: null,
@@ -65,7 +67,11 @@ export function createIntrospectionService(options: {
   async function ofApiKey(id: string, text: string): Promise<Introspection> {
     const key = await store.findApiKey(id);
     if (!key || !matchesHash(text, key.hash) || key.revokedAt !== null || isPast(key.expiresAt)) return INACTIVE;
-    const answer = await ofUser(key.ownerId, key.scopes, { expiresAt: key.expiresAt, apiKeyId: key.id });
+    const answer = await ofUser(key.ownerId, key.scopes, {
+      toolIds: key.toolIds,
+      expiresAt: key.expiresAt,
+      apiKeyId: key.id,
+    });
     if (answer.active) apiKeys.noteUse(key);
     return answer;
   }
@@ -117,7 +123,7 @@ export function createIntrospectionService(options: {
     },
 
     async createStreamTicket(caller) {
-      // It takes WRITE, which no ticket has: a ticket that made tickets would never end.
+      // It takes WRITE, which no ticket has: a ticket that made tickets would never end. Nor has it a key that is limited to tools.
       caller.require("credential:write");
       const id = newId();
       const { text, hash } = mintCredential("tyt", id);

@@ -28,7 +28,7 @@ export const resolvers: Resolvers = {
     logout: (_, __, { services, caller }) => services.sessions.logout(caller).then(() => true),
     changePassword: (_, change, { services, caller, clientAddress }) =>
       services.sessions.changePassword(caller, change, clientAddress).then(() => true),
-    createApiKey: (_, { input }, { services, caller }) => services.apiKeys.create(caller, input),
+    createApiKey: (_, { input }, context) => context.services.apiKeys.create(context, input),
     revokeApiKey: (_, { id }, { services, caller }) => services.apiKeys.revoke(caller, id),
     createStreamTicket: (_, __, { services, caller }) => services.introspection.createStreamTicket(caller),
     setUserRole: (_, { userId, role }, { services, caller }) => services.users.setRole(caller, userId, role),

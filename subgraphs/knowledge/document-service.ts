@@ -6,6 +6,7 @@ import {
   notFound,
   parseInput,
   parsePage,
+  reachableRows,
   toConnection,
   type Caller,
   type Connection,
@@ -61,6 +62,8 @@ export interface DocumentService {
   storeSynced(caller: Caller, input: unknown): Promise<Document>;
   /** Leaves a document alone that is about another tool now. */
   removeSynced(caller: Caller, id: string, toolId: string): Promise<boolean>;
+  /** Null also for one of a tool that the caller's key is not for. */
+  find(caller: Caller, loaders: Loaders, id: string): Promise<Document | null>;
   list(caller: Caller, filter: ListFilter): Promise<Connection<Document>>;
   listOfTool(
     caller: Caller,
@@ -83,10 +86,11 @@ export function createDocumentService(options: {
   async function changeable({ caller, requestId }: Requester, id: string, action: string): Promise<Document> {
     caller.require("document:write", undefined, action);
     const [document] = await store.findByIds([id]);
-    if (!document) throw notFound("document", id);
+    if (!document || !caller.reaches(document.toolId)) throw notFound("document", id);
     const { uploadedById, toolId } = document;
-    if (toolId === null || caller.can("document:write", { ownerId: uploadedById })) {
-      caller.require("document:write", { ownerId: uploadedById }, action);
+    const ofUploader = { ownerId: uploadedById, toolId };
+    if (toolId === null || caller.can("document:write", ofUploader)) {
+      caller.require("document:write", ofUploader, action);
       return document;
     }
     const tool = await readTool({ caller, requestId }, toolId);
@@ -121,6 +125,12 @@ export function createDocumentService(options: {
       caller.require("document:write", undefined, "upload documents");
       const { content, encoding, contentType, ...parsed } = parseInput(uploadDocumentInput, input);
       const type = acceptedType(contentType);
+      if (parsed.toolId === null)
+        caller.require(
+          "document:write",
+          { ownerId: caller.userId, toolId: null },
+          "upload documents that are beside no tool",
+        );
       const toolId = parsed.toolId === null ? null : await toolIdOf(requester, parsed.toolId);
       const at = now();
       return accepted(
@@ -147,6 +157,12 @@ export function createDocumentService(options: {
       const type = contentType === null ? null : acceptedType(contentType);
       const about = parsed.toolId;
       const toolId = about == null || about === document.toolId ? about : await toolIdOf(requester, about);
+      if (toolId === null)
+        requester.caller.require(
+          "document:write",
+          { ownerId: requester.caller.userId, toolId },
+          "take documents from their tools",
+        );
       const updated = await store.update(
         id,
         {
@@ -194,14 +210,19 @@ export function createDocumentService(options: {
       return document?.toolId === toolId && (await store.delete(id, caller.subject));
     },
 
+    async find(caller, loaders, id) {
+      caller.require("document:read");
+      const document = await loaders.documentById.load(id);
+      return document && caller.reaches(document.toolId) ? document : null;
+    },
+
     async list(caller, { toolId, tag, ...pageArguments }) {
       caller.require("document:read");
       const page = parsePage(pageArguments);
-      return toConnection(
-        store.page({ toolId: toolId ?? null, tag: tag ?? null }, page),
-        page,
-        (document) => document.id,
+      const rows = reachableRows(caller, toolId, page, (id, part) =>
+        store.page({ toolId: id ?? null, tag: tag ?? null }, part),
       );
+      return toConnection(rows, page, ({ id }) => id);
     },
 
     listOfTool(caller, loaders, toolId, given) {
@@ -217,7 +238,7 @@ export function createDocumentService(options: {
       const offset = Math.min(page.offset + (page.afterId === null ? 0 : Number(page.afterId) + 1), MAX_OFFSET);
       const { rows, totalCount } = store.search(
         parseSearchQuery(query),
-        { toolId: toolId ?? null, tag: tag ?? null },
+        { toolIds: caller.reachable(toolId == null ? null : [toolId]), tag: tag ?? null },
         { limit: page.limit, offset },
         caller.subject,
       );

@@ -3,7 +3,14 @@ import { everyPage, ODD_JSON, ODD_TEXTS, testMethods } from "@toolyard/testing/p
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MAX_CONTENT_BYTES, type UploadedContent } from "./content/document-content.ts";
-import type { Document, DocumentChange, DocumentFilter, DocumentStore, NewDocument } from "./document-store.ts";
+import type {
+  Document,
+  DocumentChange,
+  DocumentFilter,
+  DocumentStore,
+  NewDocument,
+  SearchFilter,
+} from "./document-store.ts";
 import { parseSearchQuery } from "./search-query.ts";
 
 export interface OpenDocumentStore {
@@ -15,6 +22,7 @@ export interface OpenDocumentStore {
 const NOW = 1_700_000_000_123;
 const FIRST_PAGE: Page = { limit: 100, afterId: null, offset: 0 };
 const EVERYTHING: DocumentFilter = { toolId: null, tag: null };
+const ALL_OF_THEM: SearchFilter = { toolIds: null, tag: null };
 
 const textOf = (content: string): UploadedContent => ({ content, encoding: "TEXT" });
 const documentOf = (more: Partial<NewDocument> = {}): NewDocument => ({
@@ -55,9 +63,9 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
     }
     const find = async (id: string) => (await store.findByIds([id]))[0] ?? null;
     const contentOf = async (id: string) => (await store.contentsOf([id]))[0]?.content ?? null;
-    const search = (query: string, filter: Partial<DocumentFilter> = {}, range = { limit: 100, offset: 0 }) =>
-      store.search(parseSearchQuery(query), { ...EVERYTHING, ...filter }, range, null);
-    const found = async (query: string, filter: Partial<DocumentFilter> = {}) => {
+    const search = (query: string, filter: Partial<SearchFilter> = {}, range = { limit: 100, offset: 0 }) =>
+      store.search(parseSearchQuery(query), { ...ALL_OF_THEM, ...filter }, range, null);
+    const found = async (query: string, filter: Partial<SearchFilter> = {}) => {
       const { rows, totalCount } = search(query, filter);
       const ids = (await rows()).map(({ documentId }) => documentId).toSorted();
       expect(await totalCount()).toBe(ids.length);
@@ -129,7 +137,7 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
           for (const each of opened.stores) {
             const { rows } = each.search(
               parseSearchQuery("immediatelyfound"),
-              EVERYTHING,
+              ALL_OF_THEM,
               { limit: 1, offset: 0 },
               null,
             );
@@ -375,25 +383,28 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
           ["storms) OR (harbour", []],
           ["'; DROP TABLE documents; --", []],
         ])("finds by %s what has all of it", async (query, keys) => {
-          expect(await found(query, { toolId })).toEqual(keys.map((key) => ids[key] ?? key).toSorted());
+          expect(await found(query, { toolIds: [toolId] })).toEqual(keys.map((key) => ids[key] ?? key).toSorted());
         });
 
         test("finds only documents of the tool, and with the tag", async () => {
-          expect(await found("storms", { toolId, tag: "calm" })).toEqual([ids["quiet"]]);
+          expect(await found("storms", { toolIds: [toolId], tag: "calm" })).toEqual([ids["quiet"]]);
           expect(await found("storms", { tag: "calm" })).toEqual([ids["quiet"]]);
-          expect(await found("storms", { toolId: "SEARCHED" })).toEqual([]);
+          expect(await found("storms", { toolIds: ["SEARCHED"] })).toEqual([]);
+          expect(await found("storms", { toolIds: [] })).toEqual([]);
+          const ofBoth = await found("storms", { toolIds: [toolId, "another"] });
+          expect(ofBoth).toHaveLength((await found("storms", { toolIds: [toolId] })).length + 1);
           expect(await found("storms", { tag: "Calm" })).toEqual([]);
           expect(await found("storms")).toHaveLength(3);
         });
 
         test("answers the best first, titles above texts, and shows the passage with its matches", async () => {
-          const [best, ...others] = await search("storms", { toolId }).rows();
+          const [best, ...others] = await search("storms", { toolIds: [toolId] }).rows();
           expect(best).toMatchObject({
             documentId: ids["storms"],
             snippet: expect.stringContaining("\u27e6storms\u27e7"),
           });
           for (const other of others) expect(other.score).toBeLessThan(best?.score ?? 0);
-          const [far] = await search("needleword", { toolId }).rows();
+          const [far] = await search("needleword", { toolIds: [toolId] }).rows();
           expect(far?.snippet).toMatch(/filler \u27e6needleword\u27e7 filler/);
           expect(far?.snippet.length).toBeLessThan(1_000);
         });

@@ -30,6 +30,12 @@ export interface DocumentFilter {
   tag: string | null;
 }
 
+/** Of documents beside any of the tools; null: all. */
+export interface SearchFilter {
+  toolIds: readonly string[] | null;
+  tag: string | null;
+}
+
 export interface Hit {
   documentId: string;
   /** Higher is better. */
@@ -71,7 +77,7 @@ export interface DocumentStore {
   /** Best first; one hit more than `limit` where there are more. Parts that are asked for at once are one search. */
   search(
     query: SearchQuery,
-    filter: DocumentFilter,
+    filter: SearchFilter,
     range: { limit: number; offset: number },
     subject: string | null,
   ): Rows<Hit>;

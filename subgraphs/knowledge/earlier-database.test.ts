@@ -40,7 +40,7 @@ test("documents that an earlier version stored are found as new ones are, and ch
       logger: createLogger({ level: "silent", name: "test" }),
     });
     const find = (query: string) =>
-      store.search(parseSearchQuery(query), { toolId: null, tag: null }, { limit: 10, offset: 0 }, "u").rows();
+      store.search(parseSearchQuery(query), { toolIds: null, tag: null }, { limit: 10, offset: 0 }, "u").rows();
     try {
       for (const query of ["needles old", '"needle itself"', "needl*"]) {
         const hits = await find(query);

@@ -7,10 +7,7 @@ export function createResolvers(): Resolvers {
     JSON: JsonScalar,
 
     Query: {
-      document: (_parent, { id }, { caller, loaders }) => {
-        caller.require("document:read");
-        return loaders.documentById.load(id);
-      },
+      document: (_parent, { id }, { caller, documents, loaders }) => documents.find(caller, loaders, id),
       documents: async (_parent, filter, context) =>
         context.documents.list(context.caller, {
           ...filter,
@@ -33,17 +30,14 @@ export function createResolvers(): Resolvers {
     },
 
     Document: {
-      __resolveReference: ({ id }, { caller, loaders }) => {
-        caller.require("document:read");
-        return loaders.documentById.load(id);
-      },
+      __resolveReference: ({ id }, { caller, documents, loaders }) => documents.find(caller, loaders, id),
       content: (document, _args, { loaders }) => loaders.content.load(document),
       tool: ({ toolId }) => (toolId === null ? null : { id: toolId }),
       uploadedBy: ({ uploadedById }) => (uploadedById === null ? null : { id: uploadedById }),
     },
 
     Tool: {
-      __resolveReference: ({ id }) => ({ id }),
+      __resolveReference: ({ id }, { caller }) => (caller.reaches(id) ? { id } : null),
       documents: ({ id }, page, { caller, documents, loaders }) => documents.listOfTool(caller, loaders, id, page),
     },
   };

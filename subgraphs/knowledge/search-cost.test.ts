@@ -88,7 +88,7 @@ describe("a search", () => {
     database.prepare = (sql) => (prepared.push(sql), prepare(sql));
     try {
       const { search: run } = createDocumentSearcher(database);
-      const job = { query: parseSearchQuery("lynx"), filter: { toolId: null, tag: null }, limit: 5, offset: 0 };
+      const job = { query: parseSearchQuery("lynx"), filter: { toolIds: null, tag: null }, limit: 5, offset: 0 };
       expect(run({ ...job, wanted: ["totalCount"] })).toEqual({ hits: [], totalCount: 1 });
       expect(prepared).toEqual([expect.stringContaining("count(*)")]);
       prepared.length = 0;
@@ -105,11 +105,11 @@ describe("a search", () => {
     const database = new LibsqlDatabase(file);
     try {
       for (const query of ["a", "a*", '"a b"', '"a b"*', "a -b", "a -b*", 'a -"b c"', 'a b* "c d" -e -f* -"g h"']) {
-        for (const toolId of [null, "t"]) {
+        for (const toolIds of [null, ["t"], ["t", "u"]]) {
           for (const tag of [null, "g"]) {
             const expression = toSearchExpression(parseSearchQuery(query), () => ["bx", "by"]);
             if (expression === null) throw new Error("There is something to look for.");
-            const { sql, values } = searchCondition(expression, { toolId, tag });
+            const { sql, values } = searchCondition(expression, { toolIds, tag });
             // As SQLite answers it.
             const plan = database
               .prepare(`EXPLAIN QUERY PLAN SELECT bm25(document_index) AS rank ${sql} ORDER BY rank`)

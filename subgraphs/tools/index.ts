@@ -13,6 +13,7 @@ import { createSqlConnectionStore } from "./github/connection-store.sql.ts";
 import { createSyncHandler } from "./github/repository-sync.ts";
 import { createSyncedDocuments } from "./github/synced-documents.ts";
 import { createLoaders } from "./loaders.ts";
+import { reachedBy } from "./reached-tools.ts";
 import { createResolvers } from "./resolvers.ts";
 import { createRepositoryTemplates } from "./templates/repository/repository-templates.ts";
 import { createSqlTemplateRepositoryStore } from "./templates/repository/template-repository.sql.ts";
@@ -98,7 +99,8 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
     return {
       resolvers: createResolvers({ tail, eventTools }),
       createContext({ caller, requestId, warn }: RequestContext): Context {
-        const loaders = createLoaders(store, connectionStore);
+        const reached = reachedBy(caller, store);
+        const loaders = createLoaders(reached, connectionStore);
         return {
           caller,
           requestId,
@@ -110,7 +112,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
           templates: createTemplateReader({ catalogues }),
           templateRepository,
           sharing,
-          reader: createToolReader({ store, shares, loaders }),
+          reader: createToolReader({ store: reached, shares, loaders }),
         };
       },
       tasks: {

@@ -16,6 +16,7 @@ import {
 import { subscriptionStream, type EventTail } from "@toolyard/events";
 import { z } from "zod";
 import type { Loaders } from "./loaders.ts";
+import { reachedBy } from "./reached-tools.ts";
 import { requireTool } from "./tool-reference.ts";
 import type { Tool, ToolEventPayload, ToolShare, ToolStore } from "./tool-store.ts";
 
@@ -77,9 +78,10 @@ export function createShareService(options: {
     return user;
   }
 
-  function pageOf(list: Parameters<ToolStore["pageOf"]>[0], given: PageArguments): Connection<Tool> {
+  function pageOf(caller: Caller, list: Parameters<ToolStore["pageOf"]>[0], given: PageArguments): Connection<Tool> {
+    caller.require("tool:read");
     const page = parsePage(given);
-    return toConnection(store.pageOf(list, page), page, ({ id }) => id);
+    return toConnection(reachedBy(caller, store).pageOf(list, page), page, ({ id }) => id);
   }
 
   return {
@@ -127,20 +129,15 @@ export function createShareService(options: {
     async sharesOf(caller, loaders, tool) {
       caller.require("tool:read");
       const all = await loaders.shares.load(tool.id);
-      if (caller.can("tool:share", { ownerId: tool.authorId })) return all;
+      const shared = { ownerId: tool.authorId, toolId: tool.id };
+      if (caller.can("tool:share", shared)) return all;
       const own = all.filter(({ userId }) => userId === caller.userId);
-      if (own.length === 0) caller.require("tool:share", { ownerId: tool.authorId }, SEE);
+      if (own.length === 0) caller.require("tool:share", shared, SEE);
       return own;
     },
 
-    ownTools(caller, page) {
-      caller.require("tool:read");
-      return pageOf({ authorId: caller.userId ?? "" }, page);
-    },
-    sharedTools(caller, page) {
-      caller.require("tool:read");
-      return pageOf({ sharedWith: caller.userId ?? "" }, page);
-    },
+    ownTools: (caller, page) => pageOf(caller, { authorId: caller.userId ?? "" }, page),
+    sharedTools: (caller, page) => pageOf(caller, { sharedWith: caller.userId ?? "" }, page),
 
     async accessOf(caller, userId, toolIds) {
       caller.require("internal:tool-shares");
@@ -166,8 +163,12 @@ function isOfShare({ kind }: { kind: string }): boolean {
   return kind === "SHARED" || kind === "UNSHARED";
 }
 
-/** Whether the caller may be told of an event of a tool's log: of shares, as `sharesOf` shows them. */
-export function mayBeTold(caller: Caller, { kind, payload }: { kind: string; payload: ToolEventPayload }): boolean {
+/** Whether the caller may be told of an event of the tools' log: of shares, as `sharesOf` shows them. */
+export function mayBeTold(
+  caller: Caller,
+  { kind, subjectId: toolId, payload }: { kind: string; subjectId: string; payload: ToolEventPayload },
+): boolean {
+  if (!caller.reaches(toolId)) return false;
   if (!isOfShare({ kind })) return true;
-  return payload.userId === caller.userId || caller.can("tool:share", { ownerId: payload.authorId ?? null });
+  return payload.userId === caller.userId || caller.can("tool:share", { ownerId: payload.authorId ?? null, toolId });
 }

@@ -121,7 +121,8 @@ export function createToolReader(options: { store: ToolStore; shares: ToolShares
     },
     async connection(caller, id) {
       caller.require("tool:read");
-      return loaders.connectionById.load(id);
+      const connection = await loaders.connectionById.load(id);
+      return connection && caller.reaches(connection.toolId) ? connection : null;
     },
     async connectionOfTool(caller, toolId) {
       caller.require("tool:read");

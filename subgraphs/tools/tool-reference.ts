@@ -8,6 +8,7 @@ import {
   type ToolShares,
   type ToolyardError,
 } from "@toolyard/service-kit";
+import { reachedBy } from "./reached-tools.ts";
 import { slugFromName } from "./slug.ts";
 import type { Tool, ToolStore } from "./tool-store.ts";
 
@@ -38,15 +39,16 @@ export async function noSuchTool(store: Pick<Lookup, "newestSlugs">, reference: 
 
 /** The tool, on which the caller has the permission; past any cache. @throws ToolyardError NOT_FOUND, UNAUTHENTICATED, FORBIDDEN */
 export async function requireTool(
-  { store, shares }: { store: Lookup; shares: ToolShares },
+  { store, shares }: { store: ToolStore; shares: ToolShares },
   caller: Caller,
   permission: Permission,
   reference: string,
   action: string,
 ): Promise<Tool> {
   caller.require(permission, undefined, action);
-  const tool = await findTool(store, reference);
-  if (!tool) throw await noSuchTool(store, reference);
+  const reached = reachedBy(caller, store);
+  const tool = await findTool(reached, reference);
+  if (!tool) throw await noSuchTool(reached, reference);
   await shares.require(caller, permission, { ownerId: tool.authorId, toolId: tool.id }, action);
   return tool;
 }

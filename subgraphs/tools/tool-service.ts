@@ -260,7 +260,7 @@ export function createToolService(options: {
   return {
     async create(requester, input) {
       const { caller } = requester;
-      caller.require("tool:write", undefined, "register tools");
+      requireRegistering(caller);
       const { slug, ...parsed } = parseInput(createToolInput, input);
       const content: VersionContent = {
         ...parsed,
@@ -273,7 +273,7 @@ export function createToolService(options: {
 
     async createFromTemplate(requester, template, input) {
       const { caller } = requester;
-      caller.require("tool:write", undefined, "register tools");
+      requireRegistering(caller);
       const { slug, configuration, reuse, ...given } = parseInput(fromTemplateInput, input);
       const { id: templateId, description } = template;
       const schema = await checkConfigSchema(template.configSchema, caller);
@@ -387,6 +387,11 @@ export function createToolService(options: {
       return { tool, isNew: tool.currentNumber > before, warnings };
     },
   };
+}
+
+/** A new tool is nothing that a key can be limited to. */
+function requireRegistering(caller: Caller): void {
+  caller.require("tool:write", { ownerId: caller.userId, toolId: null }, "register tools");
 }
 
 /** What differs in the fields that a manifest gives, but for the values of secrets, which it cannot; null for nothing. */

@@ -1,4 +1,9 @@
 /** A tool that its author shares, with everything running: over the graph, REST and the proxy. */
+import { PassThrough } from "node:stream";
+import { text } from "node:stream/consumers";
+import { join } from "node:path";
+import { runCommandLine } from "../../cli/command-line.ts";
+import { createTerminal } from "../../cli/terminal.ts";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -24,11 +29,11 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => toolyard[Symbol.asyncDispose]());
 
-const call = () =>
-  fetch(`${toolyard.proxyUrl}/mcp/everything/v1/mcp`, {
+const call = (token = viewer.token, origin = toolyard.proxyUrl) =>
+  fetch(`${origin}/mcp/everything/v1/mcp`, {
     method: "POST",
     headers: {
-      authorization: `Bearer ${viewer.token}`,
+      authorization: `Bearer ${token}`,
       "content-type": "application/json",
       accept: "application/json, text/event-stream",
     },
@@ -77,4 +82,122 @@ test("REST shares, lists and ends shares; a viewer is refused each, and finds no
   expect((await rest("DELETE", `${path}/${viewer.id}`, token)).status).toBe(204);
   expect((await rest("GET", path, viewer.token)).status).toBe(403);
   expect(await (await rest("GET", "/my/shared-mcps", viewer.token)).json()).toMatchObject({ items: [], total: 0 });
+});
+
+test("an API key that is limited to a tool calls, reads, lists and follows it alone", async () => {
+  const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const launch = { stdio: { command: "node", args: ["/srv/other.mjs"] } };
+  const made = await admin.send<{ createTool: { id: string } }>(
+    "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
+    { input: { name: "other", description: "", launch } },
+  );
+  const other = made.data.createTool.id;
+  async function keyFor(tool: string): Promise<string> {
+    const body = { name: `for ${tool}`, scopes: ["READ", "WRITE", "INVOKE", "ADMIN"], tool_ids: [tool] };
+    const created = await rest("POST", "/auth/api-keys", token, body);
+    const { api_key: apiKey, secret } = (await created.json()) as { api_key: { tool_ids: string[] }; secret: string };
+    expect([created.status, apiKey.tool_ids]).toEqual([201, [expect.stringMatching(/^[0-9a-f-]{36}$/)]]);
+    return secret;
+  }
+  const [key, othersKey] = [await keyFor("everything"), await keyFor("other")];
+  const listed = await (await rest("GET", "/auth/api-keys", token)).json();
+  expect(listed).toMatchObject({ items: [{ tool_ids: [other] }, { tool_ids: [expect.any(String)] }] });
+
+  for (const origin of [toolyard.proxyUrl, toolyard.url]) {
+    expect((await call(key, origin)).status).toBe(200);
+    const refused = await call(othersKey, origin);
+    expect([refused.status, await refused.text()]).toEqual([404, expect.stringContaining("this API key may call")]);
+  }
+  expect(await (await rest("GET", "/mcps", key)).json()).toMatchObject({ total: 1, items: [{ slug: "everything" }] });
+  for (const [method, path, status] of [
+    ["GET", "/mcps/everything", 200],
+    ["GET", "/mcps/other", 404],
+    ["GET", `/mcps/${other}`, 404],
+    ["GET", `/mcps/${other}/history`, 404],
+    ["DELETE", `/mcps/${other}`, 403],
+    ["GET", "/mcps/everything/shares", 403],
+    ["GET", "/auth/api-keys", 403],
+    ["POST", "/auth/ticket", 403],
+  ] as const)
+    expect([path, (await rest(method, path, key)).status]).toEqual([path, status]);
+  expect((await fetch(`${toolyard.url}/metrics`, { headers: { authorization: `Bearer ${key}` } })).status).toBe(403);
+
+  const events = await fetch(`${toolyard.url}/events?topics=tool,deployment`, {
+    headers: { authorization: `Bearer ${key}`, accept: "text/event-stream" },
+  });
+  expect(events.status).toBe(200);
+  const rename = "mutation ($id: ID!, $name: String!) { updateTool(id: $id, input: { name: $name }) { id } }";
+  for (const [id, name] of [
+    [other, "Another"],
+    ["everything", "All of it"],
+  ])
+    await admin.send(rename, { id, name });
+  let told = "";
+  for await (const part of events.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    told += part;
+    if (told.includes('"UPDATED"')) break;
+  }
+  expect(told).toContain("everything");
+  expect(told).not.toContain(other);
+});
+
+test("a key is limited to tools that are there, and a limited one makes no other", async () => {
+  const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const make = (toolIds: unknown, by = token) =>
+    rest("POST", "/auth/api-keys", by, { name: "limited", scopes: ["READ", "WRITE", "ADMIN"], tool_ids: toolIds });
+  for (const toolIds of [[], ["no-such-tool"], "everything", [1], Array(51).fill("everything")])
+    expect([toolIds, (await make(toolIds)).status]).toEqual([toolIds, 422]);
+  const { secret } = (await (await make(["everything"])).json()) as { secret: string };
+  for (const toolIds of [null, ["everything"]]) expect((await make(toolIds, secret)).status).toBe(403);
+});
+
+test("the command line shares a tool, makes keys for it, and lists and ends both", async () => {
+  const root = join(import.meta.dirname, "../..");
+  async function run(command: string, token: string) {
+    const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+    const code = await runCommandLine({
+      argv: command.split(" "),
+      env: { TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token, XDG_CONFIG_HOME: toolyard.dataDir },
+      folder: root,
+      root,
+      terminal: createTerminal({ stdin, stdout, stderr }),
+      signal: new AbortController().signal,
+    });
+    for (const stream of [stdout, stderr]) stream.end();
+    return { code, out: await text(stdout), err: await text(stderr) };
+  }
+  const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const nobody = { code: 0, out: expect.stringContaining("is shared with nobody") };
+  expect(await run("share everything", token)).toMatchObject(nobody);
+  expect(await run("share everything vera", token)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("view, use, edit"),
+  });
+  expect(await run("share everything vira use", token)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("vera"),
+  });
+  expect(await run("share everything vera use", token)).toMatchObject({ code: 0 });
+  expect((await run("share everything", token)).out).toMatch(/^vera +[0-9a-f-]{36} +USE /m);
+  expect(JSON.parse((await run("share everything --json", token)).out)).toMatchObject([{ access: "USE" }]);
+  expect((await run("share everything", viewer.token)).out).toMatch(/ USE /);
+  expect(await run("unshare everything vera", token)).toMatchObject({ code: 0 });
+  expect(await run("share everything", token)).toMatchObject(nobody);
+
+  for (const wrong of ["", " --scope ALL", " --scope read --expires soon"])
+    expect(await run(`create-api-key ci${wrong}`, token)).toMatchObject({ code: 2, out: "" });
+  const made = await run("create-api-key ci --scope read --scope write --tool everything", token);
+  expect(made).toMatchObject({ code: 0, err: "", out: expect.stringMatching(/^ty_[\w-]+\n$/) });
+  const key = made.out.trim();
+  expect((await run("list", key)).out).toMatch(/^TOOL .*\neverything .*\n$/);
+  expect((await run("api-keys", token)).out).toMatch(/^ci +[0-9a-f-]{36} +READ WRITE +everything +/m);
+  expect(await run("revoke-api-key ci", token)).toMatchObject({ code: 0 });
+  expect(await run("api-keys", token)).toMatchObject({ code: 0, out: expect.not.stringMatching(/^ci /m) });
+  await eventually("the key's end", async () => (await run("list", key)).code === 1);
+  const connected = JSON.parse((await run("connect everything", token)).out) as {
+    mcpServers: { everything: { headers: { Authorization: string } } };
+  };
+  const { Authorization } = connected.mcpServers.everything.headers;
+  expect((await call(Authorization.replace("Bearer ", ""))).status).toBe(200);
+  expect((await run("list", Authorization.replace("Bearer ", ""))).code).toBe(1);
 });

@@ -168,7 +168,7 @@ export function createCalls(options: CallsOptions): Calls {
     }
     const { slug, ref } = call.path;
     const group = routes.find(slug, ref);
-    if (!group) return refuseCall(call, unknownRoute(call.path, routes.version() !== null));
+    if (!group || !caller.reaches(group.toolId)) return refuseUnknown(call, caller);
     call.group = group;
     const may = mayInvoke(caller, group.toolId);
     if (typeof may === "boolean") return enter(call, caller, group, may);
@@ -182,7 +182,7 @@ export function createCalls(options: CallsOptions): Calls {
   /** The call's tool is known, and whether the caller may call it. */
   function enter(call: Call, caller: Caller, group: RouteGroup | undefined, may: boolean): void {
     if (call.gone) return;
-    if (!group) return refuseCall(call, unknownRoute(call.path, routes.version() !== null));
+    if (!group) return refuseUnknown(call, caller);
     const { slug } = call.path;
     if (!may) return refuseCaller(call, notShared(slug));
     call.group = group;
@@ -193,6 +193,10 @@ export function createCalls(options: CallsOptions): Calls {
     if (call.head.sessionId !== undefined && !restoreSession(call, call.head.sessionId)) return;
     if (call.path.query.includes(STREAM_PARAMETER) && !restoreStream(call)) return;
     readBody(call);
+  }
+
+  function refuseUnknown(call: Call, { toolIds }: Caller): void {
+    refuseCall(call, unknownRoute(call.path, { tableKnown: routes.version() !== null, isLimited: toolIds !== null }));
   }
 
   function restoreSession(call: Call, sessionId: string): boolean {

@@ -41,17 +41,21 @@ export function tooLarge(maxBytes: number): Refusal {
   };
 }
 
-export function unknownRoute({ slug, ref }: CallPath, tableKnown: boolean): Refusal {
+/** @param caller.isLimited By a key that is limited to tools: others are as if they were not there. */
+export function unknownRoute(
+  { slug, ref }: CallPath,
+  { tableKnown, isLimited }: { tableKnown: boolean; isLimited: boolean },
+): Refusal {
   if (!tableKnown) {
     const message = "This proxy has not received its routes yet. Try again.";
     return { error: new ToolyardError("UPSTREAM_UNAVAILABLE", message, { retryAfterSeconds: 1 }) };
   }
   const where = ref === "" ? "in production" : ref === "staging" ? "in staging" : `as ${ref}`;
+  const hint = isLimited
+    ? "that this API key may call: it is limited to certain tools."
+    : "Deploy it, or look at the URL again.";
   return {
-    error: new ToolyardError(
-      "NOT_FOUND",
-      `There is no tool ${slug} deployed ${where}. Deploy it, or look at the URL again.`,
-    ),
+    error: new ToolyardError("NOT_FOUND", `There is no tool ${slug} deployed ${where}${isLimited ? "" : "."} ${hint}`),
   };
 }
 

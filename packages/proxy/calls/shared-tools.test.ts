@@ -109,3 +109,27 @@ test("while the control plane is away, known shares are good for an hour, and un
   await controlPlane.start();
   await eventually("the control plane again", async () => (await statusOf("one")) === 200);
 });
+
+test("a key that is limited to tools calls these; others are as if they were not there, whatever its owner may do", async () => {
+  const callBy = async (key: string, slug: string) => {
+    const headers = { authorization: `Bearer ${key}` };
+    const answer = await fetch(`${running.url}/mcp/${slug}/v1/mcp`, { method: "POST", headers, body: "{}" });
+    const { detail } = JSON.parse((await answer.text()) || "{}") as { detail?: string };
+    return [answer.status, detail?.replaceAll(slug, "…")];
+  };
+  const keyOf = (role: "ADMIN" | "VIEWER") => {
+    const key = `ty_${role}-${user}_secret`;
+    controlPlane.addApiKey(key, { userId: user, role, scopes: ["INVOKE"], toolIds: ["tool-one"] });
+    return key;
+  };
+  const [admins, viewers] = [keyOf("ADMIN"), keyOf("VIEWER")];
+  expect((await callBy(admins, "one"))[0]).toBe(200);
+  const other = await callBy(admins, "other");
+  expect(other).toEqual([404, expect.stringContaining("it is limited to certain tools")]);
+  expect(await callBy(admins, "nowhere")).toEqual(other);
+  controlPlane.share("tool-other", user, "USE");
+  expect((await callBy(viewers, "one"))[0]).toBe(403);
+  expect(await callBy(viewers, "other")).toEqual(other);
+  controlPlane.share("tool-one", user, "USE");
+  await eventually("the share at the proxy", async () => (await callBy(viewers, "one"))[0] === 200);
+});

@@ -67,7 +67,8 @@ export function createSharedAccess(options: {
   let after: string | null = null;
 
   const keyOf = (userId: string, toolId: string) => `${userId} ${toolId}`;
-  const isEnough = (caller: Caller, shared: ShareAccess | null) => caller.can("tool:invoke", { ownerId: null, shared });
+  const isEnough = (caller: Caller, toolId: string, shared: ShareAccess | null) =>
+    caller.can("tool:invoke", { ownerId: null, toolId, shared });
 
   async function read(key: string, userId: string, toolId: string, state: Pick<Asking, "change">) {
     const readAt = now();
@@ -112,21 +113,21 @@ export function createSharedAccess(options: {
     const running = asking.get(key);
     if (running) running.change = change;
     known.delete(key);
-    onLost((caller, ofTool) => caller.userId === userId && ofTool === toolId && !isEnough(caller, access));
+    onLost((caller, ofTool) => caller.userId === userId && ofTool === toolId && !isEnough(caller, toolId, access));
   }
 
   return {
     mayInvoke(caller, toolId) {
-      if (isEnough(caller, null)) return true;
+      if (isEnough(caller, toolId, null)) return true;
       const { userId } = caller;
       // Neither would any share be enough.
-      if (userId === null || !isEnough(caller, "EDIT")) return false;
+      if (userId === null || !isEnough(caller, toolId, "EDIT")) return false;
       const key = keyOf(userId, toolId);
       const hit = known.get(key);
-      if (hit && now() < hit.freshUntil) return isEnough(caller, hit.access);
+      if (hit && now() < hit.freshUntil) return isEnough(caller, toolId, hit.access);
       return Promise.resolve()
         .then(() => ask(key, userId, toolId))
-        .then((access) => isEnough(caller, access));
+        .then((access) => isEnough(caller, toolId, access));
     },
     start() {
       following = follow({
@@ -138,7 +139,7 @@ export function createSharedAccess(options: {
           // Changes may be missed: who calls by a share is asked about anew, and their streams open again.
           after = null;
           for (const each of known.values()) each.freshUntil = 0;
-          onLost((caller) => !isEnough(caller, null));
+          onLost((caller, toolId) => !isEnough(caller, toolId, null));
         },
         signal,
         logger,

@@ -3,6 +3,7 @@ import {
   PERMISSIONS,
   SCOPES,
   isGranted,
+  isOfTools,
   isServicePermission,
   scopesInclude,
   type Permission,
@@ -10,6 +11,7 @@ import {
   type Scope,
   type ServicePermission,
   type ShareAccess,
+  type UserPermission,
 } from "./permissions.ts";
 
 /** How the caller proved who they are. */
@@ -33,6 +35,8 @@ export interface CallerData {
   scopes: Scope[];
   servicePermissions: ServicePermission[];
   credential: Credential | null;
+  /** The tools that the credential is limited to, by id; null: it is not. */
+  toolIds: string[] | null;
   /** Epoch ms when the credential ends; null when it does not. */
   expiresAt: number | null;
 }
@@ -41,9 +45,14 @@ export interface CallerData {
 interface Held {
   /** Null: nobody's. */
   ownerId: string | null;
+  /** The tool that it is or belongs to; null: none, so that no limited key has to do with it. */
+  toolId: string | null;
   /** How the tool that it belongs to is shared with the caller; see `ToolShares`. @default null */
   shared?: ShareAccess | null;
 }
+
+/** What is nobody's and of no tool, such as a template. */
+export const OF_NO_TOOL: Held = { ownerId: null, toolId: null };
 
 /** A verified caller. Services ask it; it never asks back. */
 export interface Caller extends CallerData {
@@ -53,7 +62,7 @@ export interface Caller extends CallerData {
   refusal?: ToolyardError;
   /**
    * Whether the caller has the permission. Without `on`, the question is whether they would have it for some thing: their own, or one that is
-   * shared with them.
+   * shared with them, of a tool that their key is not limited away from.
    */
   can(permission: Permission, on?: Held): boolean;
   /**
@@ -61,10 +70,14 @@ export interface Caller extends CallerData {
    * @throws ToolyardError UNAUTHENTICATED for anonymous, FORBIDDEN naming the missing permission.
    */
   require(permission: Permission, on?: Held, action?: string): void;
+  /** Whether the credential has to do with things of this tool: false only for API keys that are limited to others. To them it is not there. */
+  reaches(toolId: string | null): boolean;
+  /** Of these tools, those that the credential reaches; null is all, for both. */
+  reachable(toolIds: readonly string[] | null): readonly string[] | null;
 }
 
 /** Fields of a caller that do not identify it: those that follow from others, and the reason for refusing an anonymous caller. */
-type Derived = "userId" | "refusal" | "can" | "require";
+type Derived = "userId" | "refusal" | "can" | "require" | "reaches" | "reachable";
 
 /** All fields that tell one caller from another: every field of `Caller` that `Derived` does not name. */
 export type CallerFields<Whole extends Caller = Caller> = Record<Exclude<keyof Whole, Derived>, unknown>;
@@ -77,9 +90,10 @@ export function callerData({
   scopes,
   servicePermissions,
   credential,
+  toolIds,
   expiresAt,
 }: Caller): CallerData {
-  return { kind, subject, role, scopes, servicePermissions, credential, expiresAt } satisfies CallerFields;
+  return { kind, subject, role, scopes, servicePermissions, credential, toolIds, expiresAt } satisfies CallerFields;
 }
 
 const keys = new WeakMap<Caller, string>();
@@ -93,6 +107,8 @@ export function callerKey(caller: Caller): string {
 
 export function createCaller(data: CallerData): Caller {
   const userId = data.kind === "user" ? data.subject : null;
+  const { toolIds: limit } = data;
+  const reaches: Caller["reaches"] = (toolId) => limit === null || (toolId !== null && limit.includes(toolId));
   const can: Caller["can"] = (permission, on) => {
     if (isServicePermission(permission)) {
       return data.kind === "service" && data.servicePermissions.includes(permission);
@@ -101,6 +117,7 @@ export function createCaller(data: CallerData): Caller {
     if (data.kind === "service")
       return PERMISSIONS[permission].VIEWER === "all" && PERMISSIONS[permission].scope === "READ";
     if (data.kind !== "user" || data.role === null) return false;
+    if (isBeyondLimit(data, permission, on)) return false;
     const held = on && { owns: on.ownerId !== null && on.ownerId === userId, shared: on.shared ?? null };
     return isGranted(permission, data.role, data.scopes, held);
   };
@@ -108,6 +125,8 @@ export function createCaller(data: CallerData): Caller {
     ...data,
     userId,
     can,
+    reaches,
+    reachable: (toolIds) => (limit === null ? toolIds : (toolIds ?? limit).filter(reaches)),
     require(permission, on, action) {
       if (can(permission, on)) return;
       if (data.kind === "anonymous") {
@@ -121,6 +140,11 @@ export function createCaller(data: CallerData): Caller {
   };
 }
 
+/** Whether the credential is limited to tools, and this has nothing to do with them. */
+function isBeyondLimit({ toolIds }: CallerData, permission: UserPermission, on: Held | undefined): boolean {
+  return toolIds !== null && !(isOfTools(permission) && (on === undefined || toolIds.includes(on.toolId ?? "")));
+}
+
 function refusal(data: CallerData, permission: Permission, on: Held | undefined, tried: string | undefined): string {
   if (isServicePermission(permission)) return "This is for Toolyard's own services only.";
   const rule = PERMISSIONS[permission];
@@ -131,6 +155,8 @@ function refusal(data: CallerData, permission: Permission, on: Held | undefined,
   if (grant !== "none" && !scopesInclude(data.scopes, rule.scope)) {
     return `You may not ${action} with this credential: it lacks the scope ${rule.scope}.`;
   }
+  if (isBeyondLimit(data, permission, on))
+    return `You may not ${action} with this API key: it is limited to certain tools.`;
   if (grant === "own" && on) return `You may not ${action}: it belongs to somebody else.`;
   if (grant === "shared")
     return `You may not ${action} as ${data.role}, except those that their authors share with you for it.`;
@@ -145,6 +171,7 @@ export const anonymous: Caller = createCaller({
   scopes: [],
   servicePermissions: [],
   credential: null,
+  toolIds: null,
   expiresAt: null,
 });
 
@@ -162,6 +189,7 @@ export function createServiceCaller(name: string, permissions: readonly ServiceP
     scopes: [],
     servicePermissions: [...permissions],
     credential: { type: "service" },
+    toolIds: null,
     expiresAt: null,
   });
 }
@@ -175,6 +203,7 @@ export function createUserCaller(userId: string, role: Role, scopes: readonly Sc
     scopes: [...scopes],
     servicePermissions: [],
     credential: null,
+    toolIds: null,
     expiresAt: null,
   });
 }

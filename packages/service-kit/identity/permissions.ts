@@ -20,13 +20,16 @@ interface Rule {
   VIEWER: Grant;
   /** The least access by which a share of the tool counts as owning it. Without it, sharing gives this permission to nobody. */
   share?: ShareAccess;
+  /** Whether an API key that is limited to tools can have it, on these and what belongs to them. @default false */
+  ofTools?: true;
   /** Completes "You may not …". */
   action: string;
 }
 
-const read = { scope: "READ", ADMIN: "all", DEVELOPER: "all", VIEWER: "all" } as const;
+const self = { scope: "READ", ADMIN: "all", DEVELOPER: "all", VIEWER: "all" } as const;
+const read = { ...self, ofTools: true } as const;
 const author = { scope: "WRITE", ADMIN: "all", DEVELOPER: "own", VIEWER: "none" } as const;
-const editor = { ...author, share: "EDIT" } as const;
+const editor = { ...author, share: "EDIT", ofTools: true } as const;
 const administrator = { scope: "ADMIN", ADMIN: "all", DEVELOPER: "none", VIEWER: "none" } as const;
 
 export const PERMISSIONS = {
@@ -42,10 +45,12 @@ export const PERMISSIONS = {
     DEVELOPER: "own",
     VIEWER: "none",
     share: "VIEW",
+    ofTools: true,
     action: "see a deployment's logs or launch environment",
   },
-  "user:read-self": { ...read, action: "read your own account" },
+  "user:read-self": { ...self, action: "read your own account" },
   "tool:write": { ...editor, action: "change this tool" },
+  /** Its effects outlast a key, and so no limited one has it. */
   "tool:share": { ...author, action: "share this tool, delete or restore it" },
   "document:write": { ...editor, action: "change this document" },
   "deployment:write": { ...editor, action: "deploy, scale, restart or stop this tool" },
@@ -55,6 +60,7 @@ export const PERMISSIONS = {
     ADMIN: "all",
     DEVELOPER: "all",
     VIEWER: "none",
+    ofTools: true,
     action: "start programs on Toolyard's host",
   },
   "tool:invoke": {
@@ -63,9 +69,10 @@ export const PERMISSIONS = {
     DEVELOPER: "all",
     VIEWER: "shared",
     share: "USE",
+    ofTools: true,
     action: "call deployed tools",
   },
-  "release:promote": { ...author, action: "promote or roll back this tool" },
+  "release:promote": { ...author, ofTools: true, action: "promote or roll back this tool" },
   "release:approve": { ...administrator, action: "approve releases" },
   "metrics:read": { ...administrator, action: "read metrics" },
   "audit:read": { ...administrator, action: "read the audit log" },
@@ -114,6 +121,12 @@ export function isServicePermission(value: string): value is ServicePermission {
 /** WRITE and ADMIN include READ, since changes are answered with the changed thing; no other scope includes another. */
 export function scopesInclude(scopes: readonly Scope[], wanted: Scope): boolean {
   return scopes.includes(wanted) || (wanted === "READ" && (scopes.includes("WRITE") || scopes.includes("ADMIN")));
+}
+
+/** Whether a key that is limited to tools can have the permission on them. */
+export function isOfTools(permission: UserPermission): boolean {
+  const rule: Rule = PERMISSIONS[permission];
+  return rule.ofTools === true;
 }
 
 /** Whose a thing is to the caller. */

@@ -12,6 +12,7 @@ const userWith = (credential: NonNullable<Parameters<typeof createCaller>[0]["cr
     scopes: [],
     servicePermissions: [],
     credential,
+    toolIds: null,
     expiresAt: null,
   });
 

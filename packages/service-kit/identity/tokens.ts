@@ -157,6 +157,7 @@ export function createTokenVerifier(options: {
           scopes: [],
           servicePermissions: service.data.permissions,
           credential: { type: "service" },
+          toolIds: null,
           expiresAt: service.data.exp * 1000,
         });
       }
@@ -177,6 +178,7 @@ export function createTokenVerifier(options: {
           issuedAt: iat_ms,
           passwordAt: auth_time === undefined ? null : auth_time * 1000,
         },
+        toolIds: null,
         expiresAt: exp * 1000,
       });
     },
@@ -201,6 +203,7 @@ const callerSchema = z.object({
       z.object({ type: z.literal("service") }),
     ])
     .nullable(),
+  toolIds: z.array(z.string()).nullable(),
   expiresAt: z.number().nullable(),
 } satisfies CallerFields);
 

@@ -49,15 +49,15 @@ export function createToolShares(
   );
 
   async function can(caller: Caller, permission: Permission, { ownerId, toolId }: ThingOfTool): Promise<boolean> {
-    if (caller.can(permission, { ownerId })) return true;
+    if (caller.can(permission, { ownerId, toolId })) return true;
     const { userId } = caller;
-    const mayDecide = userId !== null && toolId !== null && caller.can(permission, { ownerId, shared: "EDIT" });
-    return mayDecide && caller.can(permission, { ownerId, shared: await access.load({ userId, toolId }) });
+    const mayDecide = userId !== null && toolId !== null && caller.can(permission, { ownerId, toolId, shared: "EDIT" });
+    return mayDecide && caller.can(permission, { ownerId, toolId, shared: await access.load({ userId, toolId }) });
   }
   return {
     can,
     async require(caller, permission, on, action) {
-      if (!(await can(caller, permission, on))) caller.require(permission, { ownerId: on.ownerId }, action);
+      if (!(await can(caller, permission, on))) caller.require(permission, on, action);
     },
   };
 }

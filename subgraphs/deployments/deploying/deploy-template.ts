@@ -36,7 +36,7 @@ export async function toolOfTemplate(
   requestId: string,
 ): Promise<object> {
   const { graph } = dependencies;
-  caller.require("deployment:write", undefined, "deploy templates");
+  caller.require("deployment:write", { ownerId: caller.userId, toolId: null }, "deploy templates");
   const { name, ...input } = parseInput(deployTemplateInput, given);
   const asCaller = { as: caller, requestId };
   const { template } = answer.parse(await graph.query({ query: TEMPLATE, variables: { id: templateId }, ...asCaller }));

@@ -2,7 +2,9 @@ import type { SchemaValidator } from "@toolyard/json-schema";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
   badInput,
+  createToolLookup,
   newId,
+  notFound,
   parseInput,
   type ToolyardError,
   type Caller,
@@ -84,7 +86,7 @@ export async function deployTool(
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
   if (input.strategy === "CANARY") throw notInThisVersion("Canary deployments");
   const source = await fetchTool(graph, {
-    toolId: input.toolId,
+    toolId: await reachedTool(graph, { caller, requestId }, input.toolId),
     versionNumber: input.versionNumber ?? null,
     requestId,
   });
@@ -128,6 +130,18 @@ export async function deployTool(
       return record.deployment;
     }),
   );
+}
+
+/** The tool, which is read as of a service: to a key that is limited to others it is not there. */
+async function reachedTool(
+  graph: GraphClient,
+  requester: { caller: Caller; requestId: string },
+  reference: string,
+): Promise<string> {
+  if (requester.caller.toolIds === null) return reference;
+  const id = await createToolLookup({ graph }).idOf(requester, reference);
+  if (!requester.caller.reaches(id)) throw notFound("tool", reference);
+  return id;
 }
 
 /**

@@ -65,12 +65,12 @@ export function createLogService(options: {
     },
     async follow(caller, reference) {
       caller.require("deployment:inspect", undefined, LOGS);
-      const deployment = await requireDeployment(store, { id: reference });
+      const deployment = await requireDeployment(store, { id: reference }, caller);
       const runtime = runtimes.get(deployment.runtime) ?? null;
       const check = () => shares.require(caller, "deployment:inspect", deployment, LOGS);
       await check();
       const lines = createLogMerge({ deployment, runtime, store, secrets, eventTail, logger });
-      if (caller.can("deployment:inspect", { ownerId: deployment.ownerId })) return lines;
+      if (caller.can("deployment:inspect", deployment)) return lines;
       return whileShared(lines, {
         changes: shareChanges,
         isConcerned: ({ toolId, userId }) => toolId === deployment.toolId && userId === caller.userId,

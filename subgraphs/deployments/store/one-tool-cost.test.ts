@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { anonymous } from "@toolyard/service-kit";
 import { rowsRead, statementsOf } from "@toolyard/testing/statements.ts";
 import { expect, test } from "vitest";
 import { findDeployment } from "../deploying/deployment-reference.ts";
@@ -19,7 +20,7 @@ async function mostRows(count: number): Promise<Record<string, number>> {
       Math.max(...rowsRead(await statementsOf(work)).map(({ rows }) => rows));
     const found = {
       deploy: await most(() => fixture.deploy("tool")),
-      find: await most(async () => expect((await findDeployment(store, { id: "tool" }))?.id).toBe(first.id)),
+      find: await most(async () => expect((await findDeployment(store, { id: "tool" }, anonymous))?.id).toBe(first.id)),
       inPlace: await most(async () => expect(await store.inPlace(["tool"])).toMatchObject([{ id: first.id }])),
       shift: await most(async () => expect(await shiftRoute(store, second.id, Date.now())).toEqual([first.id])),
     };

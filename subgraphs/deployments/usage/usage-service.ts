@@ -1,4 +1,11 @@
-import { parsePage, toConnection, type Caller, type Connection, type PageArguments } from "@toolyard/service-kit";
+import {
+  parsePage,
+  reachableRows,
+  toConnection,
+  type Caller,
+  type Connection,
+  type PageArguments,
+} from "@toolyard/service-kit";
 import type { ListedNames } from "./listed-names.ts";
 import { parseBatch } from "./usage-batch.ts";
 import type { UsageRecord } from "./usage-record.ts";
@@ -45,7 +52,9 @@ export function createUsageService(options: {
     async list(caller, filter, given) {
       caller.require("usage:read");
       const page = parsePage(given);
-      return toConnection(store.page(filter, page), page, ({ id }) => id);
+      const { toolId: asked, deploymentId } = filter;
+      const rows = reachableRows(caller, asked, page, (toolId, part) => store.page({ toolId, deploymentId }, part));
+      return toConnection(rows, page, ({ id }) => id);
     },
   };
 }

@@ -99,6 +99,8 @@ export type ApiKey = {
   prefix: Scalars['String']['output'];
   /** As asked for; what the owner's role does not have, the key does not have either. */
   scopes: Array<Scope>;
+  /** The tools that the key is limited to, by id; null: it is not. Other tools, and what belongs to them or to none, are not there for it. */
+  toolIds?: Maybe<Array<Scalars['ID']['output']>>;
   /** When the key was made. */
   createdAt: Scalars['DateTime']['output'];
   /** Last use, to about two minutes; null when never used. */
@@ -170,6 +172,8 @@ export type Introspection = {
   role?: Maybe<Role>;
   /** Those of the credential's scopes that the role has. */
   scopes: Array<Scope>;
+  /** The tools that the credential is limited to, by id; null: it is not. */
+  toolIds?: Maybe<Array<Scalars['ID']['output']>>;
   /** When the credential ends; for a stream ticket, when the credential ends that asked for it. Null: it does not. */
   expiresAt?: Maybe<Scalars['DateTime']['output']>;
   /** The API key that this is, or that a stream ticket was made with. */
@@ -212,6 +216,12 @@ export type CreateApiKeyInput = {
   name: Scalars['String']['input'];
   /** At least one. */
   scopes: Array<Scope>;
+  /**
+   * Limits the key to tools, each by id or slug: 1–50 that you can see. Such a key does with these, their documents, deployments, usage and tasks what
+   * it would do without, and nothing else: it makes no tools, shares, deletes and restores none, and has nothing to do with users and credentials.
+   * Left out or null: the key is for all.
+   */
+  toolIds?: InputMaybe<Array<Scalars['ID']['input']>>;
   /** In the future; left out: the key does not expire. */
   expiresAt?: InputMaybe<Scalars['DateTime']['input']>;
 };
@@ -565,6 +575,7 @@ export type ApiKeyResolvers<ContextType = Context, ParentType extends ResolversP
   name?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   prefix?: Resolver<ResolversTypes['String'], ParentType, ContextType>;
   scopes?: Resolver<Array<ResolversTypes['Scope']>, ParentType, ContextType>;
+  toolIds?: Resolver<Maybe<Array<ResolversTypes['ID']>>, ParentType, ContextType>;
   createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
   lastUsedAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
   expiresAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
@@ -605,6 +616,7 @@ export type IntrospectionResolvers<ContextType = Context, ParentType extends Res
   subject?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;
   role?: Resolver<Maybe<ResolversTypes['Role']>, ParentType, ContextType>;
   scopes?: Resolver<Array<ResolversTypes['Scope']>, ParentType, ContextType>;
+  toolIds?: Resolver<Maybe<Array<ResolversTypes['ID']>>, ParentType, ContextType>;
   expiresAt?: Resolver<Maybe<ResolversTypes['DateTime']>, ParentType, ContextType>;
   apiKeyId?: Resolver<Maybe<ResolversTypes['ID']>, ParentType, ContextType>;
   tokenId?: Resolver<Maybe<ResolversTypes['String']>, ParentType, ContextType>;

@@ -3,7 +3,7 @@ import type {
   ContentProblem,
   Document,
   DocumentChange,
-  DocumentFilter,
+  SearchFilter,
   DocumentStore,
   Hit,
   NewDocument,
@@ -24,7 +24,7 @@ export interface DocumentJobs {
   /** Parts that are not wanted are empty and 0. */
   search(job: {
     query: SearchQuery;
-    filter: DocumentFilter;
+    filter: SearchFilter;
     limit: number;
     offset: number;
     wanted: readonly ("hits" | "totalCount")[];

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import LibsqlDatabase from "libsql";
-import type { Hit } from "../document-store.ts";
+import type { Hit, SearchFilter } from "../document-store.ts";
 import type { DocumentJobs } from "./document-jobs.ts";
 import { PASSAGE_BITS } from "./document-writer.ts";
 import { toSearchExpression, type SearchExpression } from "./search-expression.ts";
@@ -18,7 +18,7 @@ const LAST_CHARACTER = "\u{10ffff}";
  */
 export function searchCondition(
   expression: SearchExpression,
-  { toolId, tag }: { toolId: string | null; tag: string | null },
+  { toolIds, tag }: SearchFilter,
 ): { sql: string; values: unknown[] } {
   const conditions = ["document_index MATCH ?"];
   const values: unknown[] = [expression.words];
@@ -34,7 +34,7 @@ export function searchCondition(
     restrict(`NOT (${phrases.map(() => withPhrase).join(" AND ")})`, ...phrases);
   for (const prefix of expression.prefixes) restrict(withPrefix, prefix);
   for (const prefix of expression.excludedPrefixes) restrict(`NOT (${withPrefix})`, prefix);
-  if (toolId !== null) restrict("+documents.toolId = ?", toolId);
+  if (toolIds !== null) restrict(`+documents.toolId IN (${toolIds.map(() => "?").join(", ")})`, ...toolIds);
   if (tag !== null) restrict("+documents.id IN (SELECT documentId FROM document_tags WHERE tag = ?)", tag);
   const sql = `FROM document_index
     CROSS JOIN document_texts ON document_texts.id = document_index.rowid

@@ -94,7 +94,7 @@ export function createConnectionService(options: {
   ): Promise<{ connection: GitHubConnection; tool: Tool }> {
     caller.require("tool:write", undefined, action);
     const [connection] = await store.findByIds([id]);
-    if (!connection) throw notFound("connection", id);
+    if (!connection || !caller.reaches(connection.toolId)) throw notFound("connection", id);
     return { connection, tool: await tools.changeable(caller, connection.toolId, action) };
   }
 

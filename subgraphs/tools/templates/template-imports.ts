@@ -32,8 +32,8 @@ export function createTemplateImports(options: {
 
   return {
     async importServer(caller, json) {
-      caller.require("tool:write", undefined, "import templates");
       const { userId } = caller;
+      caller.require("tool:write", { ownerId: userId, toolId: null }, "import templates");
       if (userId === null) throw new ToolyardError("FORBIDDEN", "Only users import templates.");
       const made = templateOfServer(json);
       const id = templateIdOf(made.serverName);
@@ -42,7 +42,7 @@ export function createTemplateImports(options: {
       const template: ImportedTemplate = { ...made, id, source: "IMPORTED", authorId: userId, importedAt: now() };
       const outcome = await store.put(template, {
         mayReplace({ authorId, serverName }) {
-          caller.require("tool:write", { ownerId: authorId }, "replace this template");
+          caller.require("tool:write", { ownerId: authorId, toolId: null }, "replace this template");
           return serverName === made.serverName;
         },
         most: MAX_OF_AUTHOR,
@@ -57,10 +57,10 @@ export function createTemplateImports(options: {
       return template;
     },
     async delete(caller, id) {
-      caller.require("tool:write", undefined, "delete templates");
+      caller.require("tool:write", { ownerId: caller.userId, toolId: null }, "delete templates");
       const [template] = await store.findByIds([id]);
       if (!template) throw notFound("imported template", id);
-      caller.require("tool:write", { ownerId: template.authorId }, "delete this template");
+      caller.require("tool:write", { ownerId: template.authorId, toolId: null }, "delete this template");
       await store.remove(id);
       note(template, caller, "a template was deleted");
       return template;

@@ -1,4 +1,5 @@
 import {
+  OF_NO_TOOL,
   createLoader,
   parsePage,
   toConnection,
@@ -42,11 +43,11 @@ export function createTemplateReader({ catalogues }: { catalogues: readonly Temp
 
   return {
     async find(caller, id) {
-      caller.require("tool:read");
+      caller.require("tool:read", OF_NO_TOOL, "read templates");
       return byId.load(id);
     },
     async list(caller, { search, ...pageArguments }) {
-      caller.require("tool:read");
+      caller.require("tool:read", OF_NO_TOOL, "read templates");
       const page = parsePage(pageArguments, "name");
       const words = searchWords(search ?? "");
       let found: Promise<string[]> | null = null;

@@ -103,6 +103,7 @@ export function apiKeyRow(index: number): ApiKey {
     ownerId: userId(index < HOT_KEYS ? HOT : index),
     name: `key-${index}`,
     scopes: ["READ"],
+    toolIds: null,
     hash: digestOf(`key-${index}`),
     createdAt: createdAt(index),
     lastUsedAt: null,
