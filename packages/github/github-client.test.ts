@@ -152,6 +152,26 @@ describe("credentials", () => {
     expect(query?.headers.authorization).toBe("bearer ghs_installation");
   });
 
+  test("an App's installation is found over the redirect of a renamed repository", async () => {
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2_048 });
+    const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    const github = client({ GITHUB_APP_ID: "12", GITHUB_APP_PRIVATE_KEY: pem });
+    time = Date.now();
+    const location = `${server.url}/repositories/3/installation`;
+    server.refusals.push({ status: 301, headers: { location }, body: { message: "Moved Permanently" } });
+    await openSnapshot(github, repository, signal);
+    expect(server.requests.map(({ path }) => path)).toContain("/repositories/3/installation");
+  });
+
+  test("a repository that was transferred to a name that the operator does not list is not read", async () => {
+    server.repositories.set("evil/weather", server.repositories.get("acme/weather") ?? {});
+    server.renames.set("acme/weather", "evil/weather");
+    const refused = await refusalOf(
+      openSnapshot(client({ GITHUB_TOKEN: "x", GITHUB_REPOSITORIES: "acme/*" }), repository, signal),
+    );
+    expect([refused.code, refused.message]).toEqual(["PRECONDITION_FAILED", expect.stringContaining("evil/weather")]);
+  });
+
   test("without one, the refusal names the variables", async () => {
     const refused = await refusalOf(openSnapshot(client({}), repository, signal));
     expect([refused.code, refused.message]).toEqual(["PRECONDITION_FAILED", expect.stringContaining("GITHUB_TOKEN")]);

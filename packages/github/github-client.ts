@@ -112,12 +112,15 @@ export function createGitHubClient(options: {
       return async <Data>(document: string, variables: Record<string, unknown>, cancelled: AbortSignal) => {
         const ends = AbortSignal.any([cancelled, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
         try {
-          return await send<Data>(document, {
+          const data = await send<Data | undefined>(document, {
             ...variables,
             owner,
             name,
             request: { fetch: access.limits.fetch, signal: ends },
           });
+          // Something before GitHub answered, such as a proxy with a page of its own.
+          if (data === undefined || data === null) throw new Error("There are no data in the answer.");
+          return data;
         } catch (error) {
           throw errorOf(error, fullName, cancelled, access.limits);
         }
@@ -146,7 +149,7 @@ function errorOf(error: unknown, repository: string, signal: AbortSignal, limits
   if (status === 403 || status === 422)
     return preconditionFailed(
       "GITHUB_TOKEN",
-      `GitHub does not let Toolyard's credential read ${repository}: it needs read access to the repository's contents.`,
+      `GitHub does not let Toolyard's credential read ${repository}: it needs read access to the repository's contents. A repository that was renamed is connected by its new name.`,
     );
   return new ToolyardError("UPSTREAM_UNAVAILABLE", "GitHub cannot be reached, or failed to answer.");
 }

@@ -28,7 +28,7 @@ export interface RepositorySnapshot {
   readonly isPrivate: boolean;
   /**
    * The files in `folder` ("" for the root) that the filter means, by their paths from there. Asks only for folders that may hold some.
-   * @throws ToolyardError BAD_USER_INPUT for more than `most`, or too many folders
+   * @throws ToolyardError BAD_USER_INPUT for more than `most`, or too many folders; UPSTREAM_UNAVAILABLE where the commit was lost, as does `read`
    */
   list(folder: string, filter: PathFilter, most: number): Promise<RepositoryFile[]>;
   /** The files' texts, in order, a few of them in memory at a time; null of one that is no text or too large for GitHub's API. */
@@ -96,6 +96,8 @@ export async function openSnapshot(
     return values.map((_, index) => answer.repository?.[`o${index}`] ?? null);
   }
 
+  const isThere = async () => (await objects("expression", [commitSha], "oid"))[0] !== null;
+
   return {
     commitSha,
     repository: now,
@@ -114,6 +116,8 @@ export async function openSnapshot(
           "... on Tree { entries { name type mode oid size } }",
         );
         for (const [index, inside] of folders.entries()) {
+          // A folder that its parent lists is there; the first one may not be.
+          if (trees[index] === null && (inside !== "" || !(await isThere()))) throw rewritten(commitSha);
           for (const { name: entry, type, mode, oid, size } of trees[index]?.entries ?? []) {
             const path = inside === "" ? entry : `${inside}/${entry}`;
             if (type === "tree") {
@@ -139,8 +143,9 @@ export async function openSnapshot(
           "... on Blob { text isTruncated }",
         );
         for (const [index, file] of batch.entries()) {
-          const blob = blobs[index];
-          yield { file, text: blob?.isTruncated === false ? (blob.text ?? null) : null };
+          const blob = blobs[index] ?? null;
+          if (blob === null) throw rewritten(commitSha);
+          yield { file, text: blob.isTruncated === false ? (blob.text ?? null) : null };
         }
         from = to;
       }
@@ -157,6 +162,14 @@ function noRevision({ owner, name }: RepositoryName, revision: string, found: He
   const hint =
     usual === undefined ? "" : ` Its default branch is ${JSON.stringify(usual)}: name that, if it was renamed.`;
   return new ToolyardError("NOT_FOUND", `${repository} has no ${wanted}.${hint}`);
+}
+
+/** Nothing may be taken for removed because of this. */
+function rewritten(commitSha: string): ToolyardError {
+  return new ToolyardError(
+    "UPSTREAM_UNAVAILABLE",
+    `GitHub does not have all of the commit ${commitSha.slice(0, 7)} any more: its branch was rewritten while it was read. Read it again.`,
+  );
 }
 
 function tooMany(how: string): ToolyardError {

@@ -123,7 +123,8 @@ export async function startGitHubServer(repositories: Record<string, Branches> =
   };
 
   async function answer(path: string, body: string): Promise<{ status: number; body: unknown }> {
-    if (/^\/repos\/[^/]+\/[^/]+\/installation$/.test(path)) return { status: 200, body: { id: 7 } };
+    if (/^\/(?:repos\/[^/]+\/[^/]+|repositories\/\d+)\/installation$/.test(path))
+      return { status: 200, body: { id: 7 } };
     if (path === "/app/installations/7/access_tokens") {
       const token = {
         token: "ghs_installation",

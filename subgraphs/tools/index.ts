@@ -10,7 +10,7 @@ import type { Context } from "./context.ts";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
 import { createConnectionService } from "./github/connection-service.ts";
 import { createSqlConnectionStore } from "./github/connection-store.sql.ts";
-import { createSyncHandler } from "./github/repository-sync.ts";
+import { createSyncHandler, endLostSyncs } from "./github/repository-sync.ts";
 import { createSyncedDocuments } from "./github/synced-documents.ts";
 import { createLoaders } from "./loaders.ts";
 import { reachedBy } from "./reached-tools.ts";
@@ -122,6 +122,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
             tools,
             documents: createSyncedDocuments({ store: connectionStore, graph }),
             github,
+            graph,
             tasks,
             now,
           }),
@@ -130,9 +131,12 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
         },
       },
       start() {
-        if (templateRepository === null) return;
-        const following = templateRepository.follow(host.closing);
-        host.onClose(() => following);
+        const { closing: signal } = host;
+        const work = [
+          endLostSyncs({ store: connectionStore, tasks, logger, signal }),
+          ...(templateRepository === null ? [] : [templateRepository.follow(signal)]),
+        ];
+        host.onClose(() => Promise.all(work));
       },
       jobs: [
         {

@@ -94,6 +94,28 @@ export function connectionStoreContract(name: string, open: () => Promise<OpenCo
           expect(found.map(({ id }) => id)).toEqual([wanted.id]);
         });
       },
+      syncing() {
+        test("finds those whose turn somebody has", async () => {
+          const [one, two] = [await connected(), await connected()];
+          await store.begin(one.id, "a", null);
+          await store.begin(two.id, "b", null);
+          await store.end(two.id, "b", null);
+          expect(await other.syncing()).toEqual([await read(one)]);
+        });
+      },
+      renamed() {
+        test("is followed by its new name, by the task whose turn it is", async () => {
+          const connection = await connected();
+          const name = { owner: "New", repository: "Name" };
+          await store.renamed(connection.id, "a", name);
+          expect(await store.following({ ...name, branch: "main" })).toEqual([]);
+          await store.begin(connection.id, "a", null);
+          await store.renamed(connection.id, "a", name);
+          const found = await other.following({ owner: "new", repository: "name", branch: "main" });
+          expect(found).toEqual([expect.objectContaining({ id: connection.id, ...name })]);
+          expect(await store.following({ owner: "acme", repository: "weather", branch: "main" })).toEqual([]);
+        });
+      },
       queued() {
         test("notes one of two that are queued at once", async () => {
           const { id } = await connected();

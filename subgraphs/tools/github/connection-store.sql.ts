@@ -63,6 +63,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
       (
         await connections().findBy({ fullName: fullNameOf(place), branch: place.branch, followerId: Not(IsNull()) })
       ).map(connectionOf),
+    syncing: async () => (await connections().findBy({ status: "SYNCING" })).map(connectionOf),
 
     queued: (id, taskId, after) => change({ id, taskId: after ?? IsNull(), followerId: Not(IsNull()) }, { taskId }),
 
@@ -82,6 +83,9 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
       await change({ id, runningTaskId: taskId }, changes);
     },
 
+    async renamed(id, taskId, name) {
+      await change({ id, runningTaskId: taskId }, { ...name, fullName: fullNameOf(name) });
+    },
     end: (id, taskId, outcome) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(connectionEntity);

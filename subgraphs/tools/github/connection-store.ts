@@ -17,6 +17,9 @@ export interface ConnectionStore {
   /** Connections that follow the branch; names of repositories are the same in either case. */
   following(branch: Pick<ConnectionPlace, "owner" | "repository" | "branch">): Promise<GitHubConnection[]>;
 
+  /** Those that are SYNCING, also where nothing syncs them any more. */
+  syncing(): Promise<GitHubConnection[]>;
+
   /** Notes a queued sync in the place of the last one; false where another was noted meanwhile, or it is disconnected. */
   queued(id: string, taskId: string, after: string | null): Promise<boolean>;
   /**
@@ -26,6 +29,8 @@ export interface ConnectionStore {
   begin(id: string, taskId: string, instead: string | null): Promise<string | null>;
   /** Notes the manifest that the tool is in line with, and its version then; nothing where it is not this task's turn. */
   adopted(id: string, taskId: string, manifest: { oid: string; versionId: string; isNew: boolean }): Promise<void>;
+  /** Notes another name of the repository; nothing where it is not this task's turn. */
+  renamed(id: string, taskId: string, name: Pick<ConnectionPlace, "owner" | "repository">): Promise<void>;
   /** Ends a task's turn: with the commit it read, an error for people, or neither. Nothing where it is not this task's turn. */
   end(id: string, taskId: string, outcome: { commitSha: string; at: number } | { error: string } | null): Promise<void>;
 

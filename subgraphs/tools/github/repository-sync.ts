@@ -1,5 +1,13 @@
 import { createPathFilter, openSnapshot, type GitHubClient, type RepositorySnapshot } from "@toolyard/github";
-import { ToolyardError, badInput, createUserCaller } from "@toolyard/service-kit";
+import {
+  ROLES,
+  ToolyardError,
+  badInput,
+  createUserCaller,
+  type Caller,
+  type GraphClient,
+  type Logger,
+} from "@toolyard/service-kit";
 import type { SyncResult, TaskHandler, TaskQueue } from "@toolyard/tasks";
 import { taskErrorOf } from "@toolyard/tasks/retry.ts";
 import { setTimeout as delay } from "node:timers/promises";
@@ -15,6 +23,12 @@ export const SYNC_ATTEMPTS = 6;
 /** How often a sync looks whether another one of its connection has ended. */
 const TURN_POLL_MS = 250;
 
+/** How often syncs are looked for whose task has ended without them. */
+const LOST_SYNCS_MS = 60_000;
+
+const USER = "query UserOfConnection($id: ID!) { user(id: $id) { role disabled } }";
+const userAnswer = z.object({ user: z.object({ role: z.enum(ROLES), disabled: z.boolean() }).nullable() });
+
 const syncJob = z.object({ connectionId: z.string() });
 export type SyncJob = z.infer<typeof syncJob>;
 
@@ -29,10 +43,20 @@ export function createSyncHandler(options: {
   tools: Pick<ToolService, "adopt">;
   documents: SyncedDocuments;
   github: GitHubClient;
+  /** Says what users may do now. */
+  graph: Pick<GraphClient, "query">;
   tasks: TaskQueue;
   now: () => number;
 }): TaskHandler {
-  const { store, tools, documents, github, tasks, now } = options;
+  const { store, tools, documents, github, graph, tasks, now } = options;
+
+  /** Whoever connected the repository, with the rights that they have now. */
+  async function actorOf({ connectedById }: GitHubConnection, signal: AbortSignal): Promise<Caller> {
+    const as = createUserCaller(connectedById, "VIEWER", ["READ"]);
+    const { user } = userAnswer.parse(await graph.query({ query: USER, variables: { id: connectedById }, as, signal }));
+    if (user === null || user.disabled) throw notAllowed(user === null ? "is no longer there" : "is disabled");
+    return createUserCaller(connectedById, user.role);
+  }
 
   async function turnOf(connectionId: string, taskId: string, signal: AbortSignal): Promise<GitHubConnection> {
     for (let instead: string | null = null; ;) {
@@ -55,11 +79,12 @@ export function createSyncHandler(options: {
   ): Promise<{ oid: string; manifest: Manifest }> {
     const [file] = await snapshot.list(path, createPathFilter([MANIFEST_NAME]), 1);
     const at = path === "" ? MANIFEST_NAME : `${path}/${MANIFEST_NAME}`;
-    if (!file)
-      throw new ToolyardError(
-        "NOT_FOUND",
-        `The branch has no ${at} at ${snapshot.commitSha.slice(0, 7)}. Add one, or connect the folder that has it.`,
-      );
+    if (!file) {
+      const isNearly = (name: string) => name.toLowerCase().replace(/\.yml$/, ".yaml") === MANIFEST_NAME;
+      const [other] = await snapshot.list(path, { matches: isNearly, mayHold: (inside) => inside === "" }, 9);
+      const hint = other ? `Rename ${other.path}.` : "Add one, or connect the folder that has it.";
+      throw new ToolyardError("NOT_FOUND", `The branch has no ${at} at ${snapshot.commitSha.slice(0, 7)}. ${hint}`);
+    }
     for await (const { text } of snapshot.read([file]))
       if (text !== null) return { oid: file.oid, manifest: parseManifest(text) };
     throw badInput([{ path: at, message: "is no text, or too large" }]);
@@ -70,7 +95,8 @@ export function createSyncHandler(options: {
     progress(0, "Waiting for its turn");
     const connection = await turnOf(connectionId, task.id, signal);
     try {
-      const { owner, repository, branch, connectedById, toolId } = connection;
+      const { owner, repository, branch, toolId } = connection;
+      const actor = await actorOf(connection, signal);
       progress(0.05, "Reading the branch");
       const snapshot = await openSnapshot(
         github,
@@ -78,6 +104,9 @@ export function createSyncHandler(options: {
         signal,
       );
       const { commitSha } = snapshot;
+      const isNow = { owner: snapshot.repository.owner, repository: snapshot.repository.name };
+      const isRenamed = `${owner}/${repository}`.toLowerCase() !== `${isNow.owner}/${isNow.repository}`.toLowerCase();
+      if (isRenamed) await store.renamed(connectionId, task.id, isNow);
       const { oid, manifest } = await manifestAt(snapshot, connection);
       progress(0.15, "Comparing the tool");
       const { manifestOid, manifestVersionId } = connection;
@@ -85,20 +114,28 @@ export function createSyncHandler(options: {
         manifestOid === null || manifestVersionId === null
           ? null
           : { isSame: manifestOid === oid, versionId: manifestVersionId };
-      const { tool, isNew, warnings } = await tools.adopt(createUserCaller(connectedById, "ADMIN"), toolId, {
-        manifest,
-        commitSha,
-        last,
-      });
+      const { tool, isNew, warnings } = await tools
+        .adopt(actor, toolId, { manifest, commitSha, last })
+        .catch((error: unknown) => {
+          const isForbidden = error instanceof ToolyardError && error.code === "FORBIDDEN";
+          throw isForbidden ? notAllowed("may not change this tool any more") : error;
+        });
+      if (isRenamed)
+        warnings.unshift(
+          `The repository ${owner}/${repository} is ${isNow.owner}/${isNow.repository} now, which the tool follows from here on.`,
+        );
       const versionId = tool.currentVersionId;
       if (last?.isSame !== true) await store.adopted(connectionId, task.id, { oid, versionId, isNew });
-      const stored = await documents.bring(connection, {
-        ownerId: tool.authorId,
-        patterns: manifest.knowledge,
-        snapshot,
-        signal,
-        progress,
-      });
+      const stored = await documents.bring(
+        { ...connection, ...isNow },
+        {
+          ownerId: tool.authorId,
+          patterns: manifest.knowledge,
+          snapshot,
+          signal,
+          progress,
+        },
+      );
       await store.end(connectionId, task.id, { commitSha, at: now() });
       // An earlier run of this task may have made it.
       const madeBefore = connection.manifestTaskId === task.id ? manifestVersionId : null;
@@ -113,4 +150,41 @@ export function createSyncHandler(options: {
       throw error;
     }
   };
+}
+
+function notAllowed(why: string): ToolyardError {
+  return new ToolyardError(
+    "FORBIDDEN",
+    `A sync acts for whoever connected the repository, and this user ${why}. Somebody who may change the tool disconnects the repository and connects it again: its documents and versions stay.`,
+  );
+}
+
+/** Gives connections back whose sync ended without a word, as where its process died in every attempt; until it is aborted. */
+export async function endLostSyncs(options: {
+  store: Pick<ConnectionStore, "syncing" | "end">;
+  tasks: TaskQueue;
+  logger: Pick<Logger, "error">;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { store, tasks, logger, signal } = options;
+
+  async function sweep(): Promise<void> {
+    const syncing = await store.syncing();
+    const found = await tasks.store.getMany(syncing.flatMap(({ runningTaskId }) => runningTaskId ?? []));
+    const byId = new Map(found.flatMap((task) => (task ? [[task.id, task] as const] : [])));
+    for (const { id, runningTaskId } of syncing) {
+      if (runningTaskId === null) continue;
+      const task = byId.get(runningTaskId);
+      if (task?.status === "QUEUED" || task?.status === "RUNNING") continue;
+      const why = task?.error?.message ?? "The task of this sync is gone.";
+      await store.end(id, runningTaskId, task?.status === "CANCELLED" ? null : { error: `${why} Sync again.` });
+    }
+  }
+
+  while (!signal.aborted) {
+    await sweep().catch((error: unknown) => {
+      if (!signal.aborted) logger.error({ err: error }, "syncs whose task has ended could not be looked for");
+    });
+    await delay(LOST_SYNCS_MS, undefined, { signal, ref: false }).catch(() => {});
+  }
 }

@@ -269,6 +269,154 @@ describe("a sync", () => {
   });
 });
 
+describe("a sync acts for whoever connected the repository, with the rights that they have now:", () => {
+  test.each([
+    ["disabled", () => fixture.users.set("user-developer", { id: "user-developer", disabled: true }), "is disabled"],
+    ["removed", () => fixture.users.delete("user-developer"), "is no longer there"],
+    [
+      "demoted",
+      () => fixture.users.set("user-developer", { id: "user-developer", disabled: false, role: "VIEWER" }),
+      "may not change this tool any more",
+    ],
+  ])(
+    "once they are %s, it changes nothing and says what to do, until somebody else connects it",
+    async (_n, spoil, words) => {
+      const { documentIds } = await sync();
+      spoil();
+      files["toolyard.yaml"] = manifest({ name: "Later", launch });
+      delete files["docs/a.md"];
+      const { error, attempts } = await ended(await queue());
+      expect(error).toMatchObject({ code: "FORBIDDEN", message: expect.stringContaining(words) });
+      expect(error?.message).toContain("connects it again");
+      expect(attempts).toBe(1);
+      expect(await tool()).toMatchObject({
+        name: "Weather",
+        connection: { status: "FAILED", lastError: error?.message },
+      });
+      expect(knowledge.documents.size).toBe(2);
+      await dataOf(fixture.subgraph, DISCONNECT, { id: connectionId }, admin);
+      const input = { toolId, owner: "acme", repository: "weather" };
+      await dataOf(fixture.subgraph, CONNECT, { input }, admin);
+      await sync();
+      expect(await tool()).toMatchObject({ name: "Later", connection: { status: "CONNECTED", lastError: null } });
+      expect([...knowledge.documents.keys()]).toEqual([documentIds[1]]);
+    },
+  );
+
+  test("an administrator who is a developer now syncs other people's tools no longer", async () => {
+    await dataOf(fixture.subgraph, DISCONNECT, { id: connectionId }, admin);
+    const input = { toolId, owner: "acme", repository: "weather" };
+    await dataOf(fixture.subgraph, CONNECT, { input }, admin);
+    await sync();
+    fixture.users.set("user-admin", { id: "user-admin", disabled: false, role: "DEVELOPER" });
+    expect(await failure()).toContain("may not change this tool any more");
+    fixture.users.set("user-admin", { id: "user-admin", disabled: false, role: "ADMIN" });
+    await sync();
+  });
+});
+
+describe("a repository that changes under its connection", () => {
+  test("by another name or owner is followed to it, by pushes as well", async () => {
+    await sync();
+    const branches = github.repositories.get("acme/weather") ?? {};
+    github.repositories.delete("acme/weather");
+    github.repositories.set("acme-labs/forecast", branches);
+    github.renames.set("acme/weather", "acme-labs/forecast");
+    expect((await sync()).warnings).toEqual([expect.stringContaining("is acme-labs/forecast now")]);
+    expect((await sync()).warnings).toEqual([]);
+    expect(knowledge.documents.size).toBe(2);
+    const before = await syncs();
+    await receive(pushed({ repository: { full_name: "acme-labs/forecast" } }));
+    expect(await syncs()).toBe(before + 1);
+  });
+
+  test.each([
+    ["was deleted or made private", () => github.repositories.clear(), "no repository acme/weather"],
+    ["is empty now", () => github.repositories.set("acme/weather", {}), "is empty"],
+    ["has no toolyard.yaml any more", () => delete files["toolyard.yaml"], "Add one"],
+    [
+      "has its toolyard.yaml in another case",
+      () => {
+        files["Toolyard.yml"] = files["toolyard.yaml"] ?? "";
+        delete files["toolyard.yaml"];
+      },
+      "Rename Toolyard.yml",
+    ],
+    [
+      "costs the credential",
+      () => github.refusals.push({ status: 401, body: { message: "Bad credentials" } }),
+      "operator",
+    ],
+  ])("and %s keeps its documents, and says what to do", async (_name, spoil, words) => {
+    await sync();
+    spoil();
+    const task = await ended(await queue());
+    expect(task.error?.message).toContain(words);
+    expect(await tool()).toMatchObject({ name: "Weather", connection: { status: "FAILED" } });
+    expect(knowledge.documents.size).toBe(2);
+  });
+
+  test.each<[string, (query: string) => boolean]>([
+    ["its files are listed", (query) => query.includes("entries")],
+    ["they are read", (query) => query.includes("isTruncated")],
+  ])("by a force-push while %s loses nothing: it is read again", async (_name, isNow) => {
+    await sync();
+    let isDone = false;
+    github.onQuery = (query) => {
+      if (isDone || !isNow(query)) return;
+      isDone = true;
+      github.repositories.set("acme/weather", {
+        main: { "toolyard.yaml": manifest({ name: "Rewritten" }), "docs/c.md": "c" },
+      });
+    };
+    files["toolyard.yaml"] = manifest({ name: "Lost" });
+    await sync();
+    expect((await tool()).name).toBe("Rewritten");
+    expect(knowledge.titles()).toEqual(["docs/c.md"]);
+  });
+
+  test.each([
+    ["a 502 with a page", { status: 502, headers: { "content-type": "text/html" }, body: "<html>Bad gateway</html>" }],
+    ["a page with 200", { status: 200, headers: { "content-type": "text/html" }, body: "<html>Log in</html>" }],
+    [
+      "half an answer",
+      {
+        status: 200,
+        body: {
+          data: { repository: { object: null } },
+          errors: [{ message: "Something went wrong", path: ["repository"] }],
+        },
+      },
+    ],
+  ])("answered by %s is asked again, and nothing is lost", async (_name, refusal) => {
+    await sync();
+    github.refusals.push(refusal);
+    await sync();
+    expect(knowledge.documents.size).toBe(2);
+    expect((await tool()).connection).toMatchObject({ status: "CONNECTED", lastError: null });
+  });
+});
+
+test("files that cannot be documents are left out with the reason, and links and submodules are none", async () => {
+  files["toolyard.yaml"] = manifest({ name: "Weather", launch, knowledge: ["docs"] });
+  Object.assign(github.repositories.get("acme/weather")?.["main"] ?? {}, {
+    "docs/huge.md": "x".repeat(5 * 1_048_576 + 1),
+    "docs/cut.md": { kind: "truncated", content: "half" },
+    "docs/logo.png": Buffer.from([0, 1, 2]),
+    "docs/lfs.md": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "docs/link.md": { kind: "symlink", content: "../../../etc/passwd" },
+    "docs/module": { kind: "submodule", content: "abc" },
+  });
+  const { warnings } = await sync();
+  expect(knowledge.titles()).toEqual(["docs/a.md", "docs/b.md"]);
+  expect(warnings.toSorted()).toEqual([
+    expect.stringMatching(/^docs\/cut.md was left out: .*too large/),
+    expect.stringMatching(/^docs\/huge.md was left out: .*5 MiB/),
+    expect.stringMatching(/^docs\/lfs.md was left out: .*LFS/),
+    expect.stringMatching(/^docs\/logo.png was left out: .*no text/),
+  ]);
+});
+
 describe("a change by hand", () => {
   test("of the tool stays and is told of, until the file changes", async () => {
     await sync();

@@ -98,8 +98,9 @@ export function createSyncedDocuments(options: { store: ConnectionStore; graph: 
         const path = pathOf(file);
         const before = known.get(path);
         progress(0.2 + (0.75 * done++) / wanted.length, `Storing ${path}`);
-        if (text === null) {
-          warnings.push(`${path} was left out: it is no text, or too large for GitHub's API.`);
+        const whyNot = text === null ? "it is no text, or too large for GitHub's API" : lfsProblem(text);
+        if (text === null || whyNot !== null) {
+          warnings.push(`${path} was left out: ${whyNot}.`);
           continue;
         }
         const row: SyncedFile = before ?? { path, documentId: newId(), oid: null, digest: null };
@@ -142,6 +143,13 @@ export function createSyncedDocuments(options: { store: ConnectionStore; graph: 
       return { documentIds, warnings };
     },
   };
+}
+
+/** https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md */
+function lfsProblem(text: string): string | null {
+  return text.startsWith("version https://git-lfs.github.com/spec/")
+    ? "it is kept in Git LFS, and the repository has a pointer to it only"
+    : null;
 }
 
 /** Whether an error says that this document is not taken, now or later. */
