@@ -26,6 +26,7 @@ import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
 import { createSqliteStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
+import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { createIdentitySubgraph } from "@toolyard/subgraph-identity";
@@ -58,6 +59,7 @@ await runProcess(
     const configs = {
       identity: parseIdentityConfig(process.env, { process: settings }),
       tools: parseToolsConfig(process.env),
+      analysis: parseAnalysisConfig(process.env),
       deployments: parseDeploymentsConfig(process.env, { replicasOnExit: "stop", process: config }),
     };
     const dataDir = resolve(config.dataDir);
@@ -95,7 +97,7 @@ await runProcess(
     lifetime.onShutdown("tools", () => tools.close());
     const knowledge = await createKnowledgeSubgraph(shared("knowledge"));
     lifetime.onShutdown("knowledge", () => knowledge.close());
-    const analysis = await createAnalysisSubgraph(shared("analysis"));
+    const analysis = await createAnalysisSubgraph({ ...shared("analysis"), config: configs.analysis });
     lifetime.onShutdown("analysis", () => analysis.close());
     const { logger: runtimeLogger } = shared("runtime");
     const runtimes = await createRuntimes({

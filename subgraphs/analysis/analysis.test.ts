@@ -5,7 +5,9 @@ import { createInProcessBus } from "@toolyard/events";
 import { ToolyardError, anonymous, createLogger, createServiceCaller, createUserCaller } from "@toolyard/service-kit";
 import { TASK_STATUSES } from "@toolyard/tasks";
 import { codeOf, dataOf, eventually, executeOn, subscribeOn } from "@toolyard/testing";
+import { startGitHubServer } from "@toolyard/testing/github-server.ts";
 import { describe, expect, test } from "vitest";
+import { parseAnalysisConfig } from "./config.ts";
 import { createFakeGraph, fakeTool, stdioLaunch } from "./fixtures/graph.ts";
 import { TASK, ended, withAnalysis, type ShownTask } from "./fixtures/subgraph.ts";
 import { createSqliteStores } from "@toolyard/subgraph-host";
@@ -234,12 +236,64 @@ describe("suggestImprovements and generateConfig", () => {
       expect(task.result.configSchema.properties.githubToken).toMatchObject({ type: "string", writeOnly: true });
     }));
 
-  test("a repository is accepted, and its task says that this version cannot read it", () =>
-    withAnalysis(async (fixture) => {
-      const task = await ended(fixture, CONFIG, { input: { repository: "acme/weather" } }, stranger);
-      expect(task).toMatchObject({ status: "FAILED", attempts: 1, error: { code: "PRECONDITION_FAILED" } });
-      expect(task.error?.message).toMatch("not part of this version");
-    }));
+  const README = "# Weather\n\nSet WEATHER_API_KEY, and run it with `docker run acme/weather`.";
+  test.each([
+    [
+      "a Node package",
+      { "package.json": `{ "name": "@acme/weather", "version": "1.2.0", "bin": "main.js" }`, "README.md": README },
+      { command: "npx", args: ["-y", "@acme/weather@1.2.0"] },
+    ],
+    [
+      "a Python package",
+      {
+        "pyproject.toml": `[project]\nname = "weather-mcp"\nversion = "2.0"\n[tool.x]\nname = "no"`,
+        "Readme.md": README,
+      },
+      { command: "uvx", args: ["weather-mcp==2.0"] },
+    ],
+  ])("a repository with %s is read, and says what it takes", async (_what, files, launch) => {
+    await using github = await startGitHubServer({ "acme/weather": { main: files } });
+    await withAnalysis(
+      async (fixture) => {
+        const { result } = await ended(fixture, CONFIG, { input: { repository: "acme/weather" } }, stranger);
+        expect(result.launch).toMatchObject(launch);
+        expect(result.configSchema.properties["weatherApiKey"]).toMatchObject({ writeOnly: true });
+        expect(result.explanation).toContain("of acme/weather at");
+      },
+      true,
+      { GITHUB_API_URL: github.url, GITHUB_TOKEN: "t" },
+    );
+  });
+
+  test("a repository that is private, empty, away or says nothing is refused with what to do", async () => {
+    await using github = await startGitHubServer({
+      "acme/private": { main: { "README.md": README } },
+      "acme/empty": {},
+      "acme/silent": { main: { "src/main.ts": "" } },
+    });
+    github.privates.add("acme/private");
+    const env = { GITHUB_API_URL: github.url, GITHUB_TOKEN: "t" };
+    await withAnalysis(
+      async (fixture) => {
+        for (const [repository, code, words] of [
+          ["acme/private", "PRECONDITION_FAILED", "is private"],
+          ["acme/empty", "NOT_FOUND", "is empty"],
+          ["acme/silent", "NOT_FOUND", "Describe the server instead"],
+          ["acme/none", "NOT_FOUND", "no repository acme/none"],
+        ]) {
+          const { error, attempts } = await ended(fixture, CONFIG, { input: { repository } }, stranger);
+          expect([error?.code, attempts]).toEqual([code, 1]);
+          expect(error?.message).toContain(words);
+        }
+      },
+      true,
+      env,
+    );
+    await withAnalysis(async (fixture) => {
+      const { error } = await ended(fixture, CONFIG, { input: { repository: "acme/silent" } }, stranger);
+      expect(error).toMatchObject({ code: "PRECONDITION_FAILED", message: expect.stringContaining("GITHUB_TOKEN") });
+    });
+  });
 });
 
 describe("reading tasks", () => {
@@ -376,7 +430,14 @@ test("what was accepted before the process ended is done by the next one, each w
   const open = async () => {
     const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
     const graph = createFakeGraph();
-    const subgraph = await createAnalysisSubgraph({ logger, graph, secretKeys: [], dataDir, stores });
+    const subgraph = await createAnalysisSubgraph({
+      config: parseAnalysisConfig({}),
+      logger,
+      graph,
+      secretKeys: [],
+      dataDir,
+      stores,
+    });
     return { ...subgraph, close: () => subgraph.close().then(() => stores.close()) };
   };
   try {

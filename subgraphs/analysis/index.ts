@@ -1,4 +1,5 @@
 import { createEventSubjects } from "@toolyard/events";
+import { createGitHubClient } from "@toolyard/github";
 import {
   createGraphToolShares,
   createServiceCaller,
@@ -7,9 +8,10 @@ import {
   type RequestContext,
   type Subgraph,
 } from "@toolyard/service-kit";
-import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createTaskLoaders, createTaskService } from "@toolyard/tasks";
 import { createAnalysisService } from "./analysis-service.ts";
+import type { AnalysisConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import { createEvidenceReader } from "./evidence.ts";
 import { resolvers } from "./resolvers.ts";
@@ -17,7 +19,7 @@ import { createIsolatedRules } from "./rules/isolated-rules.ts";
 import { createTaskHandlers } from "./task-handlers.ts";
 
 /** Feasibility, improvements and configurations as background tasks, and everybody's tasks in the graph. */
-export function createAnalysisSubgraph(options: SubgraphOptions): Promise<Subgraph> {
+export function createAnalysisSubgraph(options: ConfiguredSubgraphOptions<AnalysisConfig>): Promise<Subgraph> {
   return openSubgraph({ name: "analysis", folder: import.meta.dirname }, options, async (host) => {
     const { logger, graph, signal } = options;
     const tasks = await host.tasks();
@@ -41,7 +43,11 @@ export function createAnalysisSubgraph(options: SubgraphOptions): Promise<Subgra
           tasks: createTaskService({ tasks, loaders, eventTasks }),
         };
       },
-      tasks: createTaskHandlers({ provider, evidence: createEvidenceReader({ graph, logger }) }),
+      tasks: createTaskHandlers({
+        provider,
+        evidence: createEvidenceReader({ graph, logger }),
+        github: createGitHubClient({ config: options.config.github, now: host.now }),
+      }),
       jobs: [
         {
           name: "ended-tasks",

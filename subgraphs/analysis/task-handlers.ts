@@ -1,9 +1,10 @@
-import { preconditionFailed, type ToolyardError } from "@toolyard/service-kit";
+import type { GitHubClient } from "@toolyard/github";
 import type { SubgraphParts } from "@toolyard/subgraph-host";
 import type { TaskHandler } from "@toolyard/tasks";
 import type { AnalysisProvider } from "./analysis-provider.ts";
 import { jobInput } from "./analysis-job.ts";
 import type { EvidenceReader } from "./evidence.ts";
+import { describeRepository } from "./repository-description.ts";
 import {
   feasibilityReportSchema,
   generatedConfigSchema,
@@ -21,8 +22,9 @@ const TIMEOUT_MS = 120_000;
 export function createTaskHandlers(options: {
   provider: AnalysisProvider;
   evidence: EvidenceReader;
+  github: GitHubClient;
 }): NonNullable<SubgraphParts["tasks"]> {
-  const { provider, evidence: reader } = options;
+  const { provider, evidence: reader, github } = options;
 
   const feasibility: TaskHandler = async ({ input, signal, progress }): Promise<FeasibilityReport> => {
     const subject = jobInput.parse(input);
@@ -45,11 +47,13 @@ export function createTaskHandlers(options: {
 
   const generateConfig: TaskHandler = async ({ input, signal, progress }): Promise<GeneratedConfig> => {
     const subject = jobInput.parse(input);
-    if (subject.repository !== null) throw repositoriesUnsupported();
     progress(0.1, "Reading what is known");
-    const evidence = await reader.gather(subject, signal);
+    const { repository } = subject;
+    const read = repository === null ? null : await describeRepository(github, repository, signal);
+    const evidence = await reader.gather(read ? { ...subject, description: read.description } : subject, signal);
     progress(0.6, "Writing the configuration");
-    return generatedConfigSchema.parse(await provider.generateConfig(evidence, signal));
+    const config = generatedConfigSchema.parse(await provider.generateConfig(evidence, signal));
+    return read ? { ...config, explanation: `${read.source} ${config.explanation}` } : config;
   };
 
   return {
@@ -57,12 +61,4 @@ export function createTaskHandlers(options: {
     IMPROVEMENTS: { handler: improvements, timeoutMs: TIMEOUT_MS },
     GENERATE_CONFIG: { handler: generateConfig, timeoutMs: TIMEOUT_MS },
   };
-}
-
-/** Refuses requests that need GitHub, which a later version of Toolyard brings. */
-function repositoriesUnsupported(): ToolyardError {
-  return preconditionFailed(
-    "feature",
-    "Reading repositories is not part of this version of Toolyard. Describe the server instead: how it is started and which variables it takes.",
-  );
 }
