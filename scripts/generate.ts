@@ -8,7 +8,7 @@ import { codegen } from "@graphql-codegen/core";
 import * as resolversPlugin from "@graphql-codegen/typescript-resolvers";
 import * as typescriptPlugin from "@graphql-codegen/typescript";
 import { buildASTSchema, buildSchema, getNamedType, isObjectType, parse, type DocumentNode } from "graphql";
-import { describeEvents } from "@toolyard/gateway/events/event-openapi.ts";
+import { readDescribers } from "@toolyard/gateway/http/route.ts";
 import { createRestApi } from "@toolyard/gateway/rest/rest-api.ts";
 import { restRoutes } from "@toolyard/gateway/rest/routes/index.ts";
 import { apiSchemaSdl } from "@toolyard/schema/api-schema.ts";
@@ -119,7 +119,7 @@ emit(join(root, "schema", "internal-api.graphql"), apiSchemaSdl(supergraphSdl, {
 
 emit(
   join(root, "docs", "openapi.json"),
-  `${createRestApi(buildSchema(apiSdl), restRoutes, describeEvents).openApi("").text}\n`,
+  `${createRestApi(buildSchema(apiSdl), restRoutes, await readDescribers()).openApi("").text}\n`,
 );
 
 if (stale.length > 0) {

@@ -1,7 +1,5 @@
-import type { GraphQLSchema } from "graphql";
-import type { Components } from "../rest/answers.ts";
 import type { JsonSchema } from "../rest/json-schema.ts";
-import { EVERYWHERE, refusalsOf } from "../rest/openapi.ts";
+import { EVERYWHERE, headerParameter, refusalsOf, type PathDescriber } from "../rest/openapi.ts";
 import { createEventLogs } from "./event-logs.ts";
 import { TOPICS } from "./event-position.ts";
 
@@ -11,11 +9,8 @@ const id: JsonSchema = {
 };
 const time: JsonSchema = { type: "string", format: "date-time" };
 
-/** `GET /events` as OpenAPI has it. @param components Gets the schemas of what is sent */
-export function describeEvents(
-  schema: GraphQLSchema,
-  components: Components,
-): Record<string, Record<string, JsonSchema>> {
+/** `GET /events`, with the schemas of what is sent. */
+export const describeEvents: PathDescriber = (schema, components) => {
   const logs = createEventLogs(schema, components);
   const envelope = (type: string, data: JsonSchema): JsonSchema => ({
     type: "object",
@@ -34,9 +29,9 @@ export function describeEvents(
       envelope("error", { $ref: "#/components/schemas/Problem" }),
     ],
   });
-  const text = (name: string, place: "query" | "header", description: string): JsonSchema => ({
+  const text = (name: string, description: string): JsonSchema => ({
     name,
-    in: place,
+    in: "query",
     description,
     schema: { type: "string" },
   });
@@ -56,10 +51,10 @@ export function describeEvents(
             explode: false,
             schema: { type: "array", items: { type: "string", enum: TOPICS }, minItems: 1 },
           },
-          text("after", "query", 'The `id` after which to begin, or "0" for all there is. From now unless given.'),
-          text("tool_id", "query", "Only events of this tool, by id or slug."),
-          text("deployment_id", "query", "Only events of this deployment, by id, name or its tool's slug."),
-          text("Last-Event-ID", "header", "The same as `after`, which EventSource sends when it connects again."),
+          text("after", 'The `id` after which to begin, or "0" for all there is. From now unless given.'),
+          text("tool_id", "Only events of this tool, by id or slug."),
+          text("deployment_id", "Only events of this deployment, by id, name or its tool's slug."),
+          headerParameter("Last-Event-ID", "The same as `after`, which EventSource sends when it connects again."),
         ],
         responses: {
           200: {
@@ -78,4 +73,4 @@ export function describeEvents(
       },
     },
   };
-}
+};

@@ -15,7 +15,7 @@ import { createLogOfRequests } from "./log-of-requests.ts";
 import { HttpRefusal, problemAnswer } from "./problem.ts";
 import { loadRoutes, type RouteContext } from "./route.ts";
 
-export interface GatewayServerOptions extends Omit<RouteContext, "bodies" | "isClosing"> {
+export interface GatewayServerOptions extends Omit<RouteContext, "bodies" | "describers" | "isClosing"> {
   /** Records requests; null: nothing is recorded. */
   tracing: Pick<Tracing, "request"> | null;
   requestLog: RequestLog;

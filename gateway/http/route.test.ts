@@ -41,9 +41,13 @@ test("each file of routes/ has routes, and what is not served has none", async (
     "/mcp/*",
     "/api/v1/mcps/:tool_id",
     "/api/openapi.json",
+    "/api/docs",
+    "/api/redoc/",
   ])
     expect(all).toContain(url);
-  expect(await urlsWith({ jwks: null })).not.toContain("/.well-known/jwks.json");
+  const ofOtherGraphs = await urlsWith({ jwks: null });
+  for (const url of ["/.well-known/jwks.json", "/api/v1/mcps/:tool_id", "/api/openapi.json", "/api/docs"])
+    expect(ofOtherGraphs).not.toContain(url);
   expect(await urlsWith({ page: null })).not.toContain("/");
   expect(await urlsWith({ proxy: null })).not.toContain("/mcp/*");
   const files = readdirSync(join(import.meta.dirname, "routes")).filter((file) => !file.includes(".test."));

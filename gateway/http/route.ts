@@ -10,6 +10,7 @@ import type { GatewayConfig } from "../config.ts";
 import type { PersistedOperations } from "../admission/persisted-operations.ts";
 import type { HealthReport } from "../observability/health.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
+import type { PathDescriber } from "../rest/openapi.ts";
 import type { SubscriptionProtocols } from "../subscriptions/protocols.ts";
 import type { BodyReader } from "./body-reader.ts";
 import type { DirectRoute } from "./direct-routes.ts";
@@ -62,6 +63,8 @@ export interface RouteContext {
   /** The page on which browsers explore the graph; null: none. */
   page: ExplorerPage | null;
   isClosing: () => boolean;
+  /** What the files in `routes/` say of their URLs, for the OpenAPI document. */
+  describers: readonly PathDescriber[];
   /** How long a client may leave a large answer unread. */
   stalledMs?: number;
   logger: Logger;
@@ -73,18 +76,36 @@ export interface RouteContext {
  */
 export type RouteModule = (app: FastifyInstance, context: RouteContext) => void | Promise<void>;
 
+/** The exports of a file in `routes/`. */
+interface RouteFile {
+  default: RouteModule;
+  /** Its URLs in the OpenAPI document, where they belong there. */
+  openApi?: PathDescriber;
+}
+
 const FOLDER = new URL("./routes/", import.meta.url);
 
-/** Adds the routes of every file in `routes/`: to add one is to add a file. @throws Error naming a file that exports none */
-export async function loadRoutes(app: FastifyInstance, context: RouteContext): Promise<void> {
+/** Every file in `routes/`: to add one is to add a file. @throws Error naming a file that adds none */
+async function readRouteFiles(): Promise<RouteFile[]> {
   const files = (await readdir(FOLDER)).filter((file) => /(?<!\.test)\.ts$/.test(file)).toSorted();
-  const modules = await Promise.all(
+  return Promise.all(
     files.map(async (file) => {
       // The folder's files are this project's own.
-      const { default: add } = (await import(new URL(file, FOLDER).href)) as { default?: RouteModule };
+      const { default: add, ...others } = (await import(new URL(file, FOLDER).href)) as Partial<RouteFile>;
       if (!add) throw new Error(`gateway/http/routes/${file} has no default export: a function that adds routes.`);
-      return add;
+      return { default: add, ...others };
     }),
   );
-  for (const add of modules) await app.register(async (scope) => add(scope, context));
+}
+
+const describersOf = (files: readonly RouteFile[]) => files.flatMap(({ openApi }) => openApi ?? []);
+
+export async function readDescribers(): Promise<PathDescriber[]> {
+  return describersOf(await readRouteFiles());
+}
+
+export async function loadRoutes(app: FastifyInstance, context: Omit<RouteContext, "describers">): Promise<void> {
+  const files = await readRouteFiles();
+  const whole = { ...context, describers: describersOf(files) };
+  for (const { default: add } of files) await app.register(async (scope) => add(scope, whole));
 }

@@ -7,18 +7,30 @@ import {
   type ServiceHealth,
   type Subgraph,
 } from "@toolyard/service-kit";
+import { z } from "zod";
 
-export interface HealthReport {
-  status: "healthy" | "degraded" | "unhealthy";
-  timestamp: string;
-  /** Without an essential one that is unhealthy, all is. */
-  services: Record<
-    string,
-    { status: ServiceHealth["status"]; essential: boolean; response_time_ms: number; detail?: string }
-  >;
-  /** Warnings for operators though nothing is broken, such as replicas that run unisolated. */
-  notes?: string[];
-}
+const healthStatus = z.enum(["healthy", "degraded", "unhealthy"] satisfies ServiceHealth["status"][]);
+
+export const healthReport = z.object({
+  status: healthStatus,
+  timestamp: z.iso.datetime(),
+  services: z
+    .record(
+      z.string(),
+      z.object({
+        status: healthStatus,
+        essential: z.boolean(),
+        response_time_ms: z.number(),
+        detail: z.string().optional().describe("What is wrong, for people."),
+      }),
+    )
+    .describe("By name. Where an essential one is unhealthy, all is."),
+  notes: z
+    .array(z.string())
+    .optional()
+    .describe("Warnings for operators though nothing is broken, such as replicas that run unisolated."),
+});
+export type HealthReport = z.infer<typeof healthReport>;
 
 /** Asks every part at once, each with a deadline. */
 export async function checkHealth(options: {

@@ -16,14 +16,14 @@ import {
   type GraphQLSchema,
   type SelectionSetNode,
 } from "graphql";
-import { nullable, scalarSchemas, type JsonSchema } from "./json-schema.ts";
+import { nullable, pageSchema, scalarSchemas, type JsonSchema } from "./json-schema.ts";
 import { toSnake } from "./names.ts";
 
 /** How a value of the graph becomes one of REST, with the schema that holds the latter. */
 export interface Answer {
   schema: JsonSchema;
   convert(value: unknown): unknown;
-  /** It is one page of a list: `items` and `total`. */
+  /** It is one page of a list; `limit` and `offset` of it are the request's. */
   isPage?: boolean;
 }
 
@@ -123,15 +123,7 @@ export function createAnswers(
     const node = ((items["items"] as JsonSchema)["properties"] as Record<string, JsonSchema>)["node"] ?? {};
     return {
       isPage: true,
-      schema: {
-        type: "object",
-        properties: {
-          items: { type: "array", items: node },
-          total: { type: "integer", description: "How many there are on all pages." },
-        },
-        required: ["items", "total"],
-        additionalProperties: false,
-      },
+      schema: pageSchema({ type: "array", items: node }),
       convert(value) {
         const { edges: all, totalCount } = value as { edges: unknown; totalCount: number };
         return { items: (convert(all) as { node: unknown }[]).map(({ node: one }) => one), total: totalCount };

@@ -4,6 +4,7 @@ import {
   TypeInfo,
   getNamedType,
   getNullableType,
+  getOperationAST,
   isInputObjectType,
   isInputType,
   isListType,
@@ -26,12 +27,10 @@ import {
 import { z } from "zod";
 import { createAnswers, type Answer, type Components } from "./answers.ts";
 import { withFragments } from "./fragments.ts";
-import { createInputs, toFields, type Input, type InputNotes } from "./inputs.ts";
+import { createInputs, toFields, type Fields, type Input, type InputNotes } from "./inputs.ts";
 import { toCamel } from "./names.ts";
+import { pageSchema } from "./json-schema.ts";
 import type { RestRoute } from "./rest-route.ts";
-
-/** Inputs by the graph's names: variables, or fields of `$input`. */
-export type InputsByName = ReadonlyMap<string, Input>;
 
 /** A route as a schema has it. */
 export interface CompiledRoute {
@@ -39,20 +38,19 @@ export interface CompiledRoute {
   /** The operation with the fragments that it uses. */
   query: string;
   /** The variables that come from the path and from the query, and those that come in the body, with the fields of `$input`. */
-  inputs: { path: InputsByName; query: InputsByName; body: InputsByName };
+  inputs: { path: Fields; query: Fields; body: Fields };
   /** Those of the body that are fields of `$input`. */
   fields: ReadonlySet<string>;
   /** Where the operation takes the version that `If-Match` names: as a variable, or as a field of `$input`. Null: it takes none. */
   expectedVersion: "variable" | "field" | null;
   /** Parse what comes from each place. Null: the route takes no body. */
-  schemas: Record<"path" | "query", Fields> & { body: Fields | null };
+  schemas: Record<"path" | "query", Parser> & { body: Parser | null };
   /** The way to the answer in the operation's data. */
   answerAt: readonly string[];
   answer: Answer;
-  isPage: boolean;
 }
 
-type Fields = z.ZodType<Record<string, unknown>>;
+type Parser = z.ZodType<Record<string, unknown>>;
 
 const EXPECTED_VERSION = "expectedVersion";
 const MAX_LIMIT = 100;
@@ -87,7 +85,8 @@ export function createRouteCompiler(
     const document = parse(query, { noLocation: true });
     const [error] = validate(schema, document);
     if (error) throw new GraphQLError(`${route.method} ${route.path}: ${error.message}`, { originalError: error });
-    const operation = operationOf(document);
+    const operation = getOperationAST(document);
+    if (!operation) throw new Error(`${route.method} ${route.path} has no operation.`);
     const inPath = new Set([...route.path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => toCamel(name)));
     const takesBody = route.method === "POST" || route.method === "PUT";
     const argumentsOf = describedVariables(schema, document);
@@ -126,8 +125,7 @@ export function createRouteCompiler(
       expectedVersion: fields.has(EXPECTED_VERSION) ? "field" : expectedVersion,
       schemas: { path: toFields(path), query: toFields(search), body: body.size > 0 ? toFields(body) : null },
       answerAt: at,
-      answer,
-      isPage: answer.isPage === true || isList,
+      answer: isList ? { ...answer, schema: pageSchema(answer.schema), isPage: true } : answer,
     };
   }
 
@@ -159,14 +157,8 @@ const keyOf = ({ alias, name }: Field): string => (alias ?? name).value;
 const keysOf = ({ selections }: SelectionSetNode): string[] =>
   selections.flatMap((one) => (one.kind === Kind.FIELD ? [keyOf(one)] : []));
 
-function operationOf(document: DocumentNode): OperationDefinitionNode {
-  const found = document.definitions.find((definition) => definition.kind === Kind.OPERATION_DEFINITION);
-  if (!found) throw new Error("The document has no operation.");
-  return found;
-}
-
 function inputTypeOf(schema: GraphQLSchema, { type }: VariableDefinitionNode): GraphQLInputType {
-  const found = type.kind === Kind.NON_NULL_TYPE ? typeFromAST(schema, type) : typeFromAST(schema, type as never);
+  const found = typeFromAST(schema, type);
   if (!isInputType(found)) throw new Error("A variable has a type that is no input.");
   return found;
 }
@@ -194,7 +186,7 @@ function isPaging(name: string): name is keyof typeof paging {
 /** Each schema that is documented is an object of its own. */
 function pagingInput(variable: keyof typeof paging, notes: InputNotes): Input {
   const { name, schema, description } = paging[variable];
-  return { name, form: "text", schema: schema.clone().register(notes, { description }) };
+  return { name, form: "text", fields: null, schema: schema.clone().register(notes, { description }) };
 }
 
 /** The same from the text of a query's parameter. */

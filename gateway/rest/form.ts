@@ -1,7 +1,7 @@
 import { badInput, ToolyardError } from "@toolyard/service-kit";
 import { parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
 import { parseExactly } from "../formats/exact-json.ts";
-import type { InputsByName } from "./compiled-route.ts";
+import type { Fields } from "./inputs.ts";
 import type { Upload } from "./rest-route.ts";
 
 /** A body of multipart/form-data. */
@@ -27,7 +27,7 @@ export const FILE_FIELD = "file";
  * The body that a form stands for: texts as they are, lists as a repeated field or as JSON, and any JSON as JSON.
  * @throws ToolyardError BAD_USER_INPUT
  */
-export function bodyOfForm({ fields, file }: Form, upload: Upload, inputs: InputsByName): Record<string, unknown> {
+export function bodyOfForm({ fields, file }: Form, upload: Upload, inputs: Fields): Record<string, unknown> {
   if (file === null || file.field !== FILE_FIELD)
     throw badInput([{ path: FILE_FIELD, message: "is missing: send the file in a field of this name" }]);
   const forms = new Map([...inputs.values()].map(({ name, form }) => [name, form]));

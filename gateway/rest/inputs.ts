@@ -1,4 +1,5 @@
 import {
+  getNamedType,
   getNullableType,
   isEnumType,
   isInputObjectType,
@@ -18,7 +19,12 @@ export interface Input {
   schema: z.ZodType;
   /** How a form's field, which is a text, gives it. */
   form: "text" | "list" | "json";
+  /** Of an object, by the graph's names. Null: names below it, if any, are the client's own, as in JSON. */
+  fields: (() => Fields) | null;
 }
+
+/** By the graph's names: variables, or fields of an input object. */
+export type Fields = ReadonlyMap<string, Input>;
 
 /** What the documentation says of a schema. One with an id is a component of that name. */
 export type InputNotes = z.core.$ZodRegistry<{ id?: string; description?: string; default?: unknown }>;
@@ -28,6 +34,7 @@ const MAX_INT = 2 ** 31 - 1;
 /** Names in snake_case become those of the fields; fields that the type does not have are refused. */
 export function createInputs(notes: InputNotes) {
   const objects = new Map<string, z.ZodType>();
+  const fields = new Map<string, Fields>();
 
   function ofType(type: GraphQLInputType): z.ZodType {
     if (isNonNullType(type)) return ofNullable(type.ofType);
@@ -64,13 +71,17 @@ export function createInputs(notes: InputNotes) {
     }
   }
 
-  function fieldsOf(type: GraphQLInputObjectType): ReadonlyMap<string, Input> {
-    return new Map(
+  function fieldsOf(type: GraphQLInputObjectType): Fields {
+    const known = fields.get(type.name);
+    if (known) return known;
+    const made = new Map(
       Object.values(type.getFields()).map((field) => [
         field.name,
         inputOf(field.name, field.type, field.description, field.defaultValue),
       ]),
     );
+    fields.set(type.name, made);
+    return made;
   }
 
   /** @param fallback The graph's default, for the documentation. */
@@ -83,9 +94,11 @@ export function createInputs(notes: InputNotes) {
     // Each place has notes of its own, also where a type is the same.
     const schema = z.pipe(fallback === undefined ? ofType(type) : ofType(type).optional(), z.unknown());
     const nullable = getNullableType(type);
+    const named = getNamedType(type);
     return {
       name: toSnake(name),
       form: isListType(nullable) ? "list" : isJson(nullable) ? "json" : "text",
+      fields: isInputObjectType(named) ? () => fieldsOf(named) : null,
       schema: schema.register(notes, {
         ...descriptionOf({ description }),
         ...(fallback !== undefined && { default: fallback }),
@@ -97,7 +110,7 @@ export function createInputs(notes: InputNotes) {
 }
 
 /** Parses an object in REST's names to one in the graph's; what is left out stays so. @param inputs By the graph's names */
-export function toFields(inputs: ReadonlyMap<string, Input>): z.ZodType<Record<string, unknown>> {
+export function toFields(inputs: Fields): z.ZodType<Record<string, unknown>> {
   const shape = Object.fromEntries([...inputs.values()].map(({ name, schema }) => [name, schema]));
   return z
     .strictObject(shape)
@@ -106,6 +119,22 @@ export function toFields(inputs: ReadonlyMap<string, Input>): z.ZodType<Record<s
         [...inputs].flatMap(([to, { name }]) => (given[name] === undefined ? [] : [[to, given[name]]])),
       ),
     );
+}
+
+/** A place in the graph's input as REST's client has it: the graph's names in snake_case, names of the client's own as they are. */
+export function toRestPath(path: string, inputs: Fields): string {
+  let fields: Fields | null = inputs;
+  const toRest = (name: string) => {
+    if (fields === null || /^\d+$/.test(name)) return name;
+    const input = fields.get(name);
+    if (input) fields = input.fields?.() ?? null;
+    return input?.name ?? toSnake(name);
+  };
+  return path
+    .replace(/^input\.?/, "")
+    .split(".")
+    .map(toRest)
+    .join(".");
 }
 
 function isJson(type: GraphQLInputType): boolean {

@@ -10,6 +10,22 @@ export function nullable(schema: JsonSchema): JsonSchema {
     : { anyOf: [schema, { type: "null" }] };
 }
 
+/** A page of a list. @param items The schema of an array */
+export function pageSchema(items: JsonSchema): JsonSchema {
+  const integer = { type: "integer" };
+  return {
+    type: "object",
+    properties: {
+      items,
+      total: { ...integer, description: "How many there are on all pages." },
+      limit: integer,
+      offset: integer,
+    },
+    required: ["items", "total", "limit", "offset"],
+    additionalProperties: false,
+  };
+}
+
 /** The format by which a scalar of the graph is written in JSON; null: any value. */
 export const scalarSchemas: Record<string, JsonSchema> = {
   ID: { type: "string" },

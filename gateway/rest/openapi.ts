@@ -1,11 +1,30 @@
 import { serviceErrors, type ErrorCode } from "@toolyard/service-kit/errors/error-codes.ts";
+import type { GraphQLSchema } from "graphql";
 import { z } from "zod";
 import type { Components } from "./answers.ts";
-import type { CompiledRoute, InputsByName } from "./compiled-route.ts";
-import type { InputNotes } from "./inputs.ts";
+import type { CompiledRoute } from "./compiled-route.ts";
+import type { Fields, InputNotes } from "./inputs.ts";
 import type { JsonSchema } from "./json-schema.ts";
 import { FILE_FIELD } from "./form.ts";
 import { takesIdempotencyKey, type Upload } from "./rest-route.ts";
+
+/** Operations by path and method. */
+type Paths = Record<string, Record<string, JsonSchema>>;
+
+/** Describes URLs that are no routes of the table. Schemas that they share go into `components`. */
+export type PathDescriber = (schema: GraphQLSchema, components: Components) => Paths;
+
+/** @param schema What else is said of the text */
+export function headerParameter(name: string, description: string, schema: JsonSchema = {}): JsonSchema {
+  return { name, in: "header", description, schema: { type: "string", ...schema } };
+}
+
+export const ifNoneMatch = headerParameter("If-None-Match", "The ETag of what is known already.");
+/** The response to it. */
+export const notModified: JsonSchema = { description: "It is what `If-None-Match` names." };
+
+/** The content of a body or an answer. */
+export const inJson = (schema: JsonSchema): JsonSchema => ({ "application/json": { schema } });
 
 /** Refusals that any route may answer. */
 export const EVERYWHERE = [
@@ -21,12 +40,7 @@ export const EVERYWHERE = [
 ] as const satisfies readonly ErrorCode[];
 
 /** Refusals that some routes may answer. */
-const SOMEWHERE = [
-  "NOT_FOUND",
-  "CONFLICT",
-  "PRECONDITION_FAILED",
-  "PAYLOAD_TOO_LARGE",
-] as const satisfies readonly ErrorCode[];
+const SOMEWHERE = ["CONFLICT", "PRECONDITION_FAILED", "PAYLOAD_TOO_LARGE"] as const satisfies readonly ErrorCode[];
 /** The name of the refusal of a body's type. */
 const OTHER_TYPE = "UNSUPPORTED_MEDIA_TYPE";
 
@@ -40,7 +54,7 @@ export function openApiOf(
     notes,
     prefix,
     others,
-  }: { components: Components; notes: InputNotes; prefix: string; others: Record<string, Record<string, JsonSchema>> },
+  }: { components: Components; notes: InputNotes; prefix: string; others: readonly Paths[] },
 ): JsonSchema {
   const schemas: Record<string, JsonSchema> = Object.fromEntries(components);
 
@@ -58,7 +72,7 @@ export function openApiOf(
   }
 
   /** With the file; nothing else has to be there. */
-  const formSchema = (body: InputsByName, { instead }: Upload): JsonSchema => ({
+  const formSchema = (body: Fields, { instead }: Upload): JsonSchema => ({
     type: "object",
     properties: {
       [FILE_FIELD]: { type: "string", format: "binary", contentMediaType: "application/octet-stream" },
@@ -72,7 +86,7 @@ export function openApiOf(
     additionalProperties: false,
   });
 
-  const parametersOf = (inputs: InputsByName, place: "path" | "query") =>
+  const parametersOf = (inputs: Fields, place: "path" | "query") =>
     [...inputs.values()].map(({ name, schema }) => {
       const { description, ...own } = inputSchema(schema);
       return {
@@ -85,7 +99,7 @@ export function openApiOf(
     });
 
   function operationOf(compiled: CompiledRoute): JsonSchema {
-    const { route, inputs, schemas: parse, answer, isPage, expectedVersion } = compiled;
+    const { route, inputs, schemas: parse, answer, expectedVersion } = compiled;
     const codes: ErrorCode[] = [...EVERYWHERE];
     if (route.method !== "GET") codes.push("CONFLICT", "PRECONDITION_FAILED");
     if (parse.body) codes.push("PAYLOAD_TOO_LARGE");
@@ -98,29 +112,23 @@ export function openApiOf(
       parameters: [
         ...(takesIdempotencyKey(route)
           ? [
-              {
-                name: "Idempotency-Key",
-                in: "header",
-                description:
-                  "A text of your choice, such as a UUID: what is sent again under it within a day is answered as the first time, and not done again.",
-                schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
-              },
+              headerParameter(
+                "Idempotency-Key",
+                "A text of your choice, such as a UUID: what is sent again under it within a day is answered as the first time, and not done again.",
+                { minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
+              ),
             ]
           : []),
         ...parametersOf(inputs.path, "path"),
         ...parametersOf(inputs.query, "query"),
-        ...(expectedVersion !== null
-          ? [{ name: "If-Match", in: "header", description: "The ETag of what is to be changed.", ...tag }]
-          : []),
-        ...(route.version && route.method === "GET"
-          ? [{ name: "If-None-Match", in: "header", description: "The ETag of what is known already.", ...tag }]
-          : []),
+        ...(expectedVersion !== null ? [headerParameter("If-Match", "The ETag of what is to be changed.")] : []),
+        ...(route.version && route.method === "GET" ? [ifNoneMatch] : []),
       ],
       ...(parse.body && {
         requestBody: {
           required: !parse.body.safeParse({}).success,
           content: {
-            "application/json": { schema: inputSchema(parse.body) },
+            ...inJson(inputSchema(parse.body)),
             ...(route.upload && { "multipart/form-data": { schema: formSchema(inputs.body, route.upload) } }),
           },
         },
@@ -128,9 +136,7 @@ export function openApiOf(
       responses: {
         [route.status]: {
           description: route.summary,
-          ...(route.status !== 204 && {
-            content: { "application/json": { schema: isPage ? pageSchema(answer.schema) : answer.schema } },
-          }),
+          ...(route.status !== 204 && { content: inJson(answer.schema) }),
           headers: {
             ...(takesIdempotencyKey(route) && {
               "Idempotency-Replayed": {
@@ -142,17 +148,17 @@ export function openApiOf(
             ...(route.location !== undefined && { Location: { description: "The address of what was made.", ...tag } }),
           },
         },
-        ...(route.version && route.method === "GET" && { 304: { description: "It is what `If-None-Match` names." } }),
+        ...(route.version && route.method === "GET" && { 304: notModified }),
         ...refusalsOf(codes),
         ...(parse.body && { 415: { $ref: `#/components/responses/${OTHER_TYPE}` } }),
       },
     };
   }
 
-  const paths: Record<string, Record<string, JsonSchema>> = {};
+  const paths: Paths = {};
   for (const compiled of routes)
     (paths[compiled.route.path] ??= {})[compiled.route.method.toLowerCase()] = operationOf(compiled);
-  Object.assign(paths, others);
+  Object.assign(paths, ...others);
 
   return {
     openapi: "3.1.1",
@@ -237,25 +243,7 @@ function refusals(): Record<string, JsonSchema> {
   };
 }
 
-function pageSchema(schema: JsonSchema): JsonSchema {
-  const integer = { type: "integer" };
-  const page =
-    schema["type"] === "array"
-      ? {
-          type: "object",
-          properties: { items: schema, total: integer },
-          required: ["items", "total"],
-          additionalProperties: false,
-        }
-      : schema;
-  return {
-    ...page,
-    properties: { ...(page["properties"] as object), limit: integer, offset: integer },
-    required: [...(page["required"] as string[]), "limit", "offset"],
-  };
-}
-
-function tagsOf(paths: Record<string, Record<string, JsonSchema>>): unknown[] {
+function tagsOf(paths: Paths): unknown[] {
   const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
   return [...new Set(operations.flatMap(({ tags }) => tags))];
 }

@@ -5,8 +5,7 @@ import type { Components } from "./answers.ts";
 import { createRouteCompiler, type CompiledRoute } from "./compiled-route.ts";
 import { withFragments } from "./fragments.ts";
 import type { InputNotes } from "./inputs.ts";
-import { openApiOf } from "./openapi.ts";
-import type { JsonSchema } from "./json-schema.ts";
+import { openApiOf, type PathDescriber } from "./openapi.ts";
 import type { RestRoute } from "./rest-route.ts";
 
 /** The routes as one schema has them. */
@@ -17,14 +16,11 @@ export interface RestApi {
   openApi(prefix: string): { text: string; etag: string };
 }
 
-/** @param describeOthers The paths of other routes of the document, whose shared schemas go into `components` */
+/** @param describers Of what else is in the document */
 export function createRestApi(
   schema: GraphQLSchema,
   routes: readonly RestRoute[],
-  describeOthers: (
-    schema: GraphQLSchema,
-    components: Components,
-  ) => Record<string, Record<string, JsonSchema>> = () => ({}),
+  describers: readonly PathDescriber[] = [],
 ): RestApi {
   const components: Components = new Map();
   const notes: InputNotes = z.registry();
@@ -43,7 +39,7 @@ export function createRestApi(
     openApi(prefix) {
       if (document) return document;
       const compiledRoutes = routes.map(compiled);
-      const others = describeOthers(schema, components);
+      const others = describers.map((describe) => describe(schema, components));
       const text = JSON.stringify(openApiOf(compiledRoutes, { components, notes, prefix, others }), null, 2);
       document = { text, etag: `"${createHash("sha256").update(text).digest("base64url")}"` };
       return document;

@@ -14,6 +14,8 @@ export interface RestRoute {
   status: 200 | 201 | 202 | 204;
   /** Where in the operation's data the answer is, when it is not its only field. Null there is NOT_FOUND, of `noun`. */
   at?: readonly string[];
+  /** Where the operation's data says of how many the list at `at` is a page. Without it, a list is whole, and REST makes pages of it. */
+  totalAt?: readonly string[];
   noun: string;
   /** Names the address of what was made, as `path` does: `/api/v1/mcps/{id}`. */
   location?: string;

@@ -9,7 +9,7 @@ const schema = buildSchema(`
   type Query { thing(id: ID!): Thing things(first: Int, offset: Int, kind: Kind): ThingConnection! me: Owner }
   type Mutation { makeThing(input: MakeThing!): Thing! }
   enum Kind { LARGE SMALL }
-  type Owner { ownThings: [Thing!] }
+  type Owner { ownThings(first: Int, offset: Int): [Thing!] ownThingCount: Int }
   type Thing { id: ID! firstName: String setUp: JSON owner: Owner launch: Launch! }
   union Launch = StdioLaunch | RemoteLaunch
   type StdioLaunch { workingFolder: String! }
@@ -50,6 +50,18 @@ const routes = {
     operation: "query Own { me { ownThings { id } } }",
     status: 200,
     at: ["me", "ownThings"],
+    noun: "owner",
+  },
+  counted: {
+    method: "GET",
+    path: "/counted",
+    tag: "Things",
+    summary: "List own things by the page",
+    operation:
+      "query Counted($first: Int, $offset: Int) { me { ownThings(first: $first, offset: $offset) { id } ownThingCount } }",
+    status: 200,
+    at: ["me", "ownThings"],
+    totalAt: ["me", "ownThingCount"],
     noun: "owner",
   },
   make: {
@@ -150,12 +162,12 @@ test("a list that the graph answers whole is cut here", async () => {
   expect(body).toEqual({ items: [{ id: "2" }], total: 3, limit: 1, offset: 1 });
 });
 
-test("null is NOT_FOUND, or the error that the graph has for it, in REST's names", async () => {
+test("null is NOT_FOUND, or the error that the graph has for it", async () => {
   const params = { thing_id: "7" };
   await expect(run("get", { data: { thing: null } }, { params })).rejects.toMatchObject({ code: "NOT_FOUND" });
   const extensions = {
     code: "BAD_USER_INPUT",
-    problems: [{ path: "input.setUp.firstPart", message: "is wrong" }],
+    problems: [{ path: "thingId", message: "is wrong" }],
     retryAfterSeconds: 1,
     nearestThing: 2,
   };
@@ -165,20 +177,34 @@ test("null is NOT_FOUND, or the error that the graph has for it, in REST's names
     message: "No.",
     extensions: {
       code: "BAD_USER_INPUT",
-      problems: [{ path: "set_up.first_part", message: "is wrong" }],
+      problems: [{ path: "thing_id", message: "is wrong" }],
       retryAfterSeconds: 1,
       nearest_thing: 2,
     },
   });
 });
 
-test("a message that is made of places is made of REST's", async () => {
-  const problems = [{ path: "input.setUp.firstPart", message: "is wrong" }];
+test.each([
+  ["names of the graph's", "input.firstName", "first_name"],
+  ["names of the graph's, deep down", "input.parts.0.partName", "parts.0.part_name"],
+  ["names in the client's own JSON, which stay", "input.setUp.camelCase.0.aB", "set_up.camelCase.0.aB"],
+  ["names of what was not sent", "launch.stdio.workingFolder", "launch.stdio.working_folder"],
+  ["the input itself", "input", ""],
+])("a place is told, and the message made, by %s", async (_names, path, expected) => {
+  const problems = [{ path, message: "is wrong" }];
   const extensions = { code: "BAD_USER_INPUT", problems };
-  const error = new GraphQLError("input.setUp.firstPart: is wrong", { extensions });
-  await expect(run("get", { errors: [error] }, { params: { thing_id: "7" } })).rejects.toMatchObject({
-    message: "set_up.first_part: is wrong",
+  const error = new GraphQLError(`${path}: is wrong`, { extensions });
+  await expect(run("make", { errors: [error] }, { body: { first_name: "a" } })).rejects.toMatchObject({
+    message: expected === "" ? "is wrong" : `${expected}: is wrong`,
+    extensions: { problems: [{ path: expected, message: "is wrong" }] },
   });
+});
+
+test("a page of a list whose total the graph tells beside it is answered as it is", async () => {
+  const data = { me: { ownThings: [{ id: "2" }], ownThingCount: 3 } };
+  const { body, asked } = await run("counted", { data }, { search: { limit: "1", offset: "1" } });
+  expect(body).toEqual({ items: [{ id: "2" }], total: 3, limit: 1, offset: 1 });
+  expect(asked).toEqual({ first: 1, offset: 1 });
 });
 
 test("what a client has already is not sent again", async () => {

@@ -12,6 +12,7 @@ import { badCredentialOf } from "../admission/open-operations.ts";
 import type { GatewayContext, OperationGate } from "../admission/operation-gate.ts";
 import type { AbortSignalLike } from "@toolyard/service-kit/process/light-abort.ts";
 import type { CompiledRoute } from "./compiled-route.ts";
+import { toRestPath } from "./inputs.ts";
 import { toSnake } from "./names.ts";
 
 /** A request as REST sees it. */
@@ -44,12 +45,12 @@ export async function runRoute(
   // Requests with a bad body count as well.
   const inspected = gate.inspect({ query, operationName: null, context });
   if ("errors" in inspected)
-    throw badCredentialOf(context.caller, inspected) ?? errorOf(inspected.errors, request.ifMatch);
+    throw badCredentialOf(context.caller, inspected) ?? errorOf(inspected.errors, compiled, request.ifMatch);
   const variables = variablesOf(compiled, request);
   const result = await gate.execute({ query, operationName: null, variables, context, signal });
   const found = answerIn(result, compiled.answerAt);
   if (found === null || found === undefined) {
-    if (result.errors?.length) throw errorOf(result.errors, request.ifMatch);
+    if (result.errors?.length) throw errorOf(result.errors, compiled, request.ifMatch);
     throw new ToolyardError("NOT_FOUND", `There is no such ${route.noun}.`);
   }
   const headers: Record<string, string> = { "cache-control": "no-store" };
@@ -63,7 +64,9 @@ export async function runRoute(
   }
   if (route.location !== undefined)
     headers["location"] = route.location.replace(/\{(\w+)\}/g, (_, name: string) => String(body[name]));
-  return { status: route.status, headers, body: compiled.isPage ? pageOf(body, variables) : body };
+  if (!compiled.answer.isPage) return { status: route.status, headers, body };
+  const total = route.totalAt && (answerIn(result, route.totalAt) as number);
+  return { status: route.status, headers, body: pageOf(body, total, variables) };
 }
 
 function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }: RestRequest): Record<string, unknown> {
@@ -103,21 +106,23 @@ function answerIn({ data }: ExecutionResult, at: readonly string[]): unknown {
   return at.reduce<unknown>((value, key) => (value as Record<string, unknown> | null | undefined)?.[key], data);
 }
 
-/** A list without pages of its own in the graph is cut here. */
-function pageOf(body: unknown, { first, offset }: Record<string, unknown>): object {
+/** @param total Of a list that is a page already; a whole one is cut here. */
+function pageOf(body: unknown, total: number | undefined, { first, offset }: Record<string, unknown>): object {
   const [limit, skipped] = [first as number, offset as number];
-  if (Array.isArray(body))
-    return { items: body.slice(skipped, skipped + limit), total: body.length, limit, offset: skipped };
-  return { ...(body as object), limit, offset: skipped };
+  if (!Array.isArray(body)) return { ...(body as object), limit, offset: skipped };
+  const items = total === undefined ? body.slice(skipped, skipped + limit) : body;
+  return { items, total: total ?? body.length, limit, offset: skipped };
 }
 
 /** The graph's first error, with REST's names. */
-export function errorOf(errors: readonly GraphQLError[], ifMatch?: string): ToolyardError {
+export function errorOf(errors: readonly GraphQLError[], compiled?: CompiledRoute, ifMatch?: string): ToolyardError {
   const [first] = errors;
   const { code, problems, retryAfterSeconds, requestId: _requestId, ...extensions } = first?.extensions ?? {};
   const message = first?.message ?? "The graph answered without data.";
   if (ifMatch !== undefined && code === "CONFLICT" && "currentVersion" in extensions)
     return preconditionFailed("If-Match", message);
+  const all = new Map(Object.values(compiled?.inputs ?? {}).flatMap((inputs) => [...inputs]));
+  const toRest = ({ path, message: problem }: Problem) => ({ path: toRestPath(path, all), message: problem });
   const ours = Array.isArray(problems) ? (problems as Problem[]).map(toRest) : null;
   // The message of most is made of the places, with the graph's names.
   const isMade = ours && message === badInput(problems as Problem[]).message;
@@ -132,8 +137,4 @@ export function errorOf(errors: readonly GraphQLError[], ifMatch?: string): Tool
 function codeOf(code: unknown): ErrorCode {
   if (isErrorCode(code)) return code;
   return code === "OPERATION_LIMIT_EXCEEDED" ? "PAYLOAD_TOO_LARGE" : "INTERNAL_SERVER_ERROR";
-}
-
-function toRest({ path, message }: Problem): Problem {
-  return { path: toSnake(path.replace(/^input\.?/, "")), message };
 }

@@ -173,6 +173,22 @@ describe("an API key", () => {
   });
 });
 
+test("API keys have pages, by the newest before one or by how many to skip, and are counted over all of them", async () => {
+  const owner = await identity.user("owner-of-keys", "DEVELOPER");
+  const ids: string[] = [];
+  for (let n = 0; n < 4; n++) ids.unshift((await create(owner)).apiKey.id);
+  const page = async (args: string) => {
+    type Page = { me: { apiKeys: { id: string }[]; apiKeyCount: number } };
+    const { me } = await dataOf<Page>(identity.subgraph, `{ me { apiKeys${args} { id } apiKeyCount } }`, {}, owner);
+    return [me.apiKeys.map(({ id }) => ids.indexOf(id)), me.apiKeyCount];
+  };
+  expect(await page("")).toEqual([[0, 1, 2, 3], 4]);
+  expect(await page("(first: 2, offset: 1)")).toEqual([[1, 2], 4]);
+  expect(await page(`(first: 2, after: "${ids[2]}")`)).toEqual([[3], 4]);
+  for (const args of ["(first: 0)", "(first: 101)", "(offset: -1)"])
+    expect(await codeOf(identity.subgraph, `{ me { apiKeys${args} { id } } }`, {}, owner)).toBe("BAD_USER_INPUT");
+});
+
 describe("revoking an API key", () => {
   test("ends it at once; again changes nothing", async () => {
     const { secret, apiKey } = await create(developer);

@@ -7,9 +7,11 @@ import {
   newId,
   notFound,
   parseInput,
+  parsePage,
   type Caller,
   type GraphClient,
   type Logger,
+  type PageArguments,
   type RequestContext,
   type Scope,
 } from "@toolyard/service-kit";
@@ -25,7 +27,7 @@ import type { ShownUser } from "./user-service.ts";
 /** A key's last use is written at most this often, and this much after the use: never while somebody waits. */
 const USE_PRECISION_MS = 60_000;
 const USE_DELAY_MS = 1_000;
-/** Keys that one list has. */
+/** Keys that one list has, unless fewer are asked for. */
 const MAX_LISTED = 100;
 /** Tools that one key is limited to; they are in every signed header of its caller. */
 const MAX_TOOLS = 50;
@@ -37,12 +39,9 @@ const toolAnswer = z.object({ tool: z.object({ id: z.string() }).nullable() });
 
 export interface ApiKeyService {
   /** @throws ToolyardError FORBIDDEN for somebody else's, unless an administrator asks; BAD_USER_INPUT */
-  listOf(
-    caller: Caller,
-    loaders: Loaders,
-    owner: ShownUser,
-    page: { first?: number | null | undefined; after?: string | null | undefined },
-  ): Promise<ApiKey[]>;
+  listOf(caller: Caller, loaders: Loaders, owner: ShownUser, page: PageArguments): Promise<ApiKey[]>;
+  /** Of the whole list. @throws ToolyardError FORBIDDEN as `listOf` */
+  countOf(caller: Caller, loaders: Loaders, owner: ShownUser): Promise<number>;
   /** `secret` is the whole key; it is not kept. @throws ToolyardError BAD_USER_INPUT, FORBIDDEN */
   create(
     requester: Pick<RequestContext, "caller" | "requestId">,
@@ -116,19 +115,23 @@ export function createApiKeyService(options: {
     return [...ids];
   }
 
+  function requireSight(caller: Caller, owner: ShownUser): void {
+    if (owner.isCaller) return;
+    const permission = caller.userId === owner.id ? "user:read-self" : "user:admin";
+    caller.require(permission, undefined, "see this user's API keys");
+  }
+
   return {
-    async listOf(caller, loaders, owner, { first, after }) {
-      if (!owner.isCaller)
-        caller.require(
-          caller.userId === owner.id ? "user:read-self" : "user:admin",
-          undefined,
-          "see this user's API keys",
-        );
-      const limit = first ?? MAX_LISTED;
-      if (limit < 1 || limit > MAX_LISTED)
-        throw badInput([{ path: "first", message: `must be from 1 to ${MAX_LISTED}` }]);
-      const keys = await loaders.apiKeys.load(owner.id, { limit, afterId: after ?? null, offset: 0 });
-      return keys.slice(0, limit);
+    async listOf(caller, loaders, owner, { first, after, offset }) {
+      requireSight(caller, owner);
+      // Not a cursor: `after` is an id here.
+      const page = { ...parsePage({ first: first ?? MAX_LISTED, offset }), afterId: after ?? null };
+      return (await loaders.apiKeys(owner.id, {}, page).rows()).slice(0, page.limit);
+    },
+
+    async countOf(caller, loaders, owner) {
+      requireSight(caller, owner);
+      return loaders.apiKeys(owner.id, {}, { limit: 1, afterId: null, offset: 0 }).totalCount();
     },
 
     async create(requester, input) {

@@ -195,6 +195,7 @@ export function identityStoreContract(
       expect(await store.apiKeyPages(ids, page)).toEqual([[newer, used], [other]]);
       expect(await store.apiKeyPages(ids, { ...page, afterId: newer.id })).toMatchObject([[used], []]);
       expect(await store.apiKeyPages([], page)).toEqual([]);
+      expect(await store.apiKeyCounts([...ids, "nobody"])).toEqual([2, 1, 0]);
       expect(await store.findLiveApiKeys(ids[0] ?? "", null, 10)).toEqual([newer]);
       expect(await store.findLiveApiKeys(ids[0] ?? "", newer.name, 10)).toEqual([newer]);
       expect(await store.findLiveApiKeys(ids[0] ?? "", "another", 10)).toEqual([]);

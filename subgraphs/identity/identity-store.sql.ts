@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { mapRows, type Page, type Rows } from "@toolyard/service-kit";
 import {
+  countByParent,
   deleteInChunks,
   dialectOf,
   inChunks,
@@ -114,6 +115,7 @@ function createReads(manager: EntityManager, held: Dialect["forUpdate"] = {}): I
     findApiKey: (id) => manager.getRepository(apiKeys).findOne({ where: { id }, ...held }),
     apiKeyPages: (ownerIds, page) =>
       readPagesByParent(manager.getRepository(apiKeys), ownerIds, page, { parentColumn: "ownerId" }),
+    apiKeyCounts: (ownerIds) => countByParent(manager.getRepository(apiKeys), ownerIds, { parentColumn: "ownerId" }),
     findLiveApiKeys: (ownerId, name, limit) =>
       manager.getRepository(apiKeys).find({
         where: { ownerId, revokedAt: IsNull(), ...(name !== null && { name }) },

@@ -90,6 +90,8 @@ export interface IdentityReads {
   findApiKey(id: string): Promise<ApiKey | null>;
   /** A page of each owner, newest first, one more than its limit where there are more. */
   apiKeyPages(ownerIds: readonly string[], page: Page): Promise<ApiKey[][]>;
+  /** How many each owner has, revoked ones too. */
+  apiKeyCounts(ownerIds: readonly string[]): Promise<number[]>;
   /** The newest that are not revoked, with this name where one is given. */
   findLiveApiKeys(ownerId: string, name: string | null, limit: number): Promise<ApiKey[]>;
   findStreamTicket(id: string): Promise<StreamTicket | null>;

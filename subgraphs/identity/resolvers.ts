@@ -10,6 +10,7 @@ export const resolvers: Resolvers = {
     __resolveReference: ({ id }, { services, loaders, caller }) => services.users.byId(caller, loaders, id),
     email: (user, _, { services, caller }) => services.users.emailOf(caller, user),
     apiKeys: (user, page, { services, loaders, caller }) => services.apiKeys.listOf(caller, loaders, user, page),
+    apiKeyCount: (user, _, { services, loaders, caller }) => services.apiKeys.countOf(caller, loaders, user),
   },
   ApiKey: { prefix: prefixOf },
   Query: {

@@ -34,13 +34,15 @@ describe("reading users", () => {
     const { user, accessToken } = await identity.register("reader");
     const self = await identity.callerOf(accessToken);
     const other = await identity.callerOf((await identity.register("reader2")).accessToken);
-    const query = "query ($id: ID!) { user(id: $id) { username email apiKeys { id } } }";
-    const whole = { user: { username: "reader", email: "reader@example.com", apiKeys: [] } };
+    const query = "query ($id: ID!) { user(id: $id) { username email apiKeys { id } apiKeyCount } }";
+    const whole = { user: { username: "reader", email: "reader@example.com", apiKeys: [], apiKeyCount: 0 } };
     expect(await dataOf(identity.subgraph, query, { id: user.id }, self)).toEqual(whole);
     expect(await dataOf(identity.subgraph, query, { id: user.id }, admin)).toEqual(whole);
     const { data, errors } = await executeOn(identity.subgraph, query, { id: user.id }, other);
-    expect(data).toEqual({ user: { username: "reader", email: null, apiKeys: null } });
-    expect(errors).toMatchObject([{ code: "FORBIDDEN", path: ["user", "apiKeys"] }]);
+    expect(data).toEqual({ user: { username: "reader", email: null, apiKeys: null, apiKeyCount: null } });
+    expect(errors).toMatchObject(
+      ["apiKeys", "apiKeyCount"].map((field) => ({ code: "FORBIDDEN", path: ["user", field] })),
+    );
   });
 
   test("completes other subgraphs' references, for services too, without what is private", async () => {

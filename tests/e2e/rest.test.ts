@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { signedDelivery } from "@toolyard/testing/github-server.ts";
 import { graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readContract, type OpenApiContract, type Operation } from "./fixtures/openapi-contract.ts";
@@ -25,6 +26,7 @@ interface Answered {
   body: Record<string, unknown>;
 }
 
+const WEBHOOK_SECRET = "a-webhook-secret-of-the-tests";
 const PASSWORD = "correct horse battery staple";
 let toolyard: RunningToolyard;
 let contract: OpenApiContract;
@@ -32,7 +34,9 @@ let admin: string;
 let viewer: string;
 
 beforeAll(async () => {
-  toolyard = await startToolyard({ env: { SAMPLE: "true", RATE_LIMIT_ENABLED: "false" } });
+  toolyard = await startToolyard({
+    env: { SAMPLE: "true", RATE_LIMIT_ENABLED: "false", GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET },
+  });
   contract = await readContract(toolyard.url);
   admin = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   viewer = await register(`viewer-${randomUUID().slice(0, 8)}`);
@@ -203,6 +207,27 @@ describe("every operation succeeds, as documented", () => {
     DeploymentHealth: () => send("DeploymentHealth", { path: { deployment_id: told["deployment"] ?? "" } }),
     StopDeployment: () => send("StopDeployment", { path: { deployment_id: told["deployment"] ?? "" } }),
     DeleteTool: () => send("DeleteTool", { path: { tool_id: told["tool"] ?? "" }, headers: { "if-match": '"2"' } }),
+    async ReceiveGitHubEvent() {
+      const delivery = {
+        ...signedDelivery(WEBHOOK_SECRET, "ping", { zen: "Anything added dilutes everything else." }),
+        token: null,
+      };
+      const answered = await send("ReceiveGitHubEvent", delivery);
+      expect(answered.body).toMatchObject({ event: "ping", accepted: true });
+      const again = await send("ReceiveGitHubEvent", delivery);
+      expect(again).toMatchObject({ status: 202, body: { accepted: false } });
+      expect(await send("ReceiveGitHubEvent", { ...delivery, headers: {} })).toMatchObject({ status: 401 });
+      return answered;
+    },
+    Health: () => send("Health", { token: null }),
+    Liveness: () => send("Liveness", { token: null }),
+    Readiness: () => send("Readiness", { token: null }),
+    async OpenApi() {
+      const answered = await send("OpenApi", { token: null });
+      const headers = { "if-none-match": answered.headers.get("etag") ?? "" };
+      expect((await send("OpenApi", { token: null, headers })).status).toBe(304);
+      return answered;
+    },
   };
   /** They need a repository or a template, and have tests of their own. */
   const ELSEWHERE = /GitHub|Repository|Template|Server/;
@@ -225,7 +250,9 @@ describe("every operation succeeds, as documented", () => {
 });
 
 describe("every operation", () => {
-  const each = () => contract.operations;
+  /** They are no operations on the graph, and care for no credential; probes may send any query. */
+  const APART = /^(ReceiveGitHubEvent|Health|Liveness|Readiness|OpenApi)$/;
+  const each = () => contract.operations.filter(({ id }) => !APART.test(id));
   /** A body that has all that is required. */
   function bodyOf({ id }: Operation): unknown {
     return (
@@ -251,7 +278,7 @@ describe("every operation", () => {
   const sentOf = (operation: Operation): Sent => (operation.body === null ? {} : { body: bodyOf(operation) ?? {} });
 
   test("refuses other methods and names its own, also to OPTIONS", async () => {
-    for (const { path } of each()) {
+    for (const { path } of contract.operations) {
       const methods = contract.methodsOf(path);
       for (const method of ["PATCH", "GET", "PUT"].filter((one) => !methods.includes(one))) {
         const response = await request({ method, path });
@@ -266,7 +293,7 @@ describe("every operation", () => {
   });
 
   test("that is a GET has a HEAD, with the same status and no body", async () => {
-    for (const operation of each().filter(({ method }) => method === "GET")) {
+    for (const operation of contract.operations.filter(({ method }) => method === "GET")) {
       const get = await request(operation);
       const head = await request({ ...operation, method: "HEAD" });
       expect(head.status, operation.id).toBe(get.status);
@@ -364,6 +391,33 @@ describe("every operation", () => {
       (await send("Register", { body: JSON.stringify({ username: "x".repeat(300_000) }), token: null })).status,
     ).toBe(413);
   });
+});
+
+test("more API keys than a page has are all listed", async () => {
+  const owner = await register(`owner-${randomUUID().slice(0, 8)}`);
+  const page = async (query: string) => {
+    const { body } = await send("ApiKeys", { token: owner, query });
+    return { ...body, items: (body["items"] as { name: string }[]).map(({ name }) => name) };
+  };
+  const names = Array.from({ length: 103 }, (_, n) => `key-${n}`);
+  for (const name of names) await send("CreateApiKey", { token: owner, body: { name, scopes: ["READ"] } });
+  const newest = names.toReversed();
+  expect(await page("")).toEqual({ items: newest.slice(0, 20), total: 103, limit: 20, offset: 0 });
+  expect(await page("?limit=100")).toEqual({ items: newest.slice(0, 100), total: 103, limit: 100, offset: 0 });
+  expect(await page("?limit=100&offset=100")).toEqual({
+    items: newest.slice(100),
+    total: 103,
+    limit: 100,
+    offset: 100,
+  });
+  expect(await page("?offset=103")).toMatchObject({ items: [], total: 103 });
+});
+
+test("a place in a user's own JSON is told in their words, the way there in REST's", async () => {
+  const config_schema = { type: "object", properties: { camelCase: { type: "nonsense" } } };
+  const { status, body } = await send("CreateTool", { body: newTool({ config_schema }) });
+  expect([status, JSON.stringify(body["problems"])]).toEqual([422, expect.stringContaining("config_schema")]);
+  expect(JSON.stringify(body["problems"])).toContain("camelCase");
 });
 
 describe("a document as a file", () => {

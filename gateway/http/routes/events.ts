@@ -107,6 +107,7 @@ const events: RouteModule = (app, context) => {
   app.direct({ url: "/events", methods: ["GET", "HEAD"], handle });
 };
 export default events;
+export { describeEvents as openApi } from "../../events/event-openapi.ts";
 
 /** Without an event's name, so that EventSource's `onmessage` gets all. */
 function printed(envelope: EventEnvelope): string {

@@ -1,5 +1,6 @@
 import { ToolyardError, createServiceCaller } from "@toolyard/service-kit";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
+import { EVERYWHERE, headerParameter, inJson, refusalsOf, type PathDescriber } from "../../rest/openapi.ts";
 import { errorOf } from "../../rest/run-route.ts";
 import { createBodyBudget } from "../body-budget.ts";
 import type { RouteModule } from "../route.ts";
@@ -12,6 +13,11 @@ const BUDGET_BYTES = MAX_DELIVERY_BYTES / 6;
 const RECEIVE = "mutation ReceiveGitHubEvent($input: GitHubEventInput!) { receiveGitHubEvent(input: $input) }";
 const self = createServiceCaller("gateway", ["internal:github-event"]);
 
+const URL_PATH = "/api/v1/github/webhook";
+const SIGNATURE = /^sha256=[0-9a-f]{64}$/;
+const EVENT = /^\w{1,64}$/;
+const DELIVERY_ID = /^[\w-]{1,64}$/;
+
 /** Where GitHub sends its webhooks: passed on as they came to the tools subgraph, which alone can tell whether GitHub sent them. */
 const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
   // A graph of others, without Toolyard's subgraphs.
@@ -19,7 +25,7 @@ const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
   const budget = createBodyBudget(BUDGET_BYTES);
 
   app.direct({
-    url: "/api/v1/github/webhook",
+    url: URL_PATH,
     methods: ["POST"],
     async handle({ request, response, requestId, headers, gone }) {
       const given = (name: string) => {
@@ -27,14 +33,14 @@ const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
         return typeof value === "string" ? value : "";
       };
       const signature = given("x-hub-signature-256");
-      if (!/^sha256=[0-9a-f]{64}$/.test(signature))
+      if (!SIGNATURE.test(signature))
         throw new ToolyardError(
           "UNAUTHENTICATED",
           "Send GitHub's signature of the body as X-Hub-Signature-256: the webhook on GitHub must have a secret.",
         );
       const event = given("x-github-event");
       const deliveryId = given("x-github-delivery");
-      if (!/^\w{1,64}$/.test(event) || !/^[\w-]{1,64}$/.test(deliveryId))
+      if (!EVENT.test(event) || !DELIVERY_ID.test(deliveryId))
         throw new ToolyardError("BAD_USER_INPUT", "Send X-GitHub-Event and X-GitHub-Delivery as GitHub does.");
       budget.take(request, response, null, MAX_DELIVERY_BYTES);
       const body = await readBody(request, MAX_DELIVERY_BYTES);
@@ -60,3 +66,46 @@ const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
   });
 };
 export default githubWebhook;
+
+export const openApi: PathDescriber = () => {
+  const header = (name: string, pattern: RegExp, description: string) => ({
+    ...headerParameter(name, description, { pattern: pattern.source }),
+    required: true,
+  });
+  return {
+    [URL_PATH]: {
+      post: {
+        tags: ["GitHub"],
+        summary:
+          "Take a delivery of a webhook, which GitHub sends; a push has the tools that follow its branch read it anew",
+        operationId: "ReceiveGitHubEvent",
+        security: [{}],
+        parameters: [
+          header("X-Hub-Signature-256", SIGNATURE, "HMAC-SHA256 of the body as it is sent, by GITHUB_WEBHOOK_SECRET."),
+          header("X-GitHub-Event", EVENT, "The kind of event, any that GitHub has."),
+          header("X-GitHub-Delivery", DELIVERY_ID, "The delivery's id, which has an effect once."),
+        ],
+        requestBody: {
+          required: true,
+          content: inJson({ type: "object", description: "GitHub's payload." }),
+        },
+        responses: {
+          202: {
+            description: "It was GitHub that sent it.",
+            content: inJson({
+              type: "object",
+              properties: {
+                event: { type: "string" },
+                delivery_id: { type: "string" },
+                accepted: { type: "boolean", description: "False: it was taken before." },
+              },
+              required: ["event", "delivery_id", "accepted"],
+              additionalProperties: false,
+            }),
+          },
+          ...refusalsOf([...EVERYWHERE, "PRECONDITION_FAILED", "PAYLOAD_TOO_LARGE"]),
+        },
+      },
+    },
+  };
+};

@@ -6,7 +6,7 @@ import type { GraphQLSchema } from "graphql";
 import { quotaHeaders } from "../../admission/quotas.ts";
 import type { CompiledRoute } from "../../rest/compiled-route.ts";
 import { bodyOfForm } from "../../rest/form.ts";
-import { describeEvents } from "../../events/event-openapi.ts";
+import { ifNoneMatch, inJson, notModified, refusalsOf, type PathDescriber } from "../../rest/openapi.ts";
 import { createRestApi, type RestApi } from "../../rest/rest-api.ts";
 import { restRoutes } from "../../rest/routes/index.ts";
 import { takesIdempotencyKey } from "../../rest/rest-route.ts";
@@ -17,14 +17,18 @@ import { isMultipart } from "../multipart-form.ts";
 import { problemAnswer } from "../problem.ts";
 import type { RouteModule } from "../route.ts";
 
+const DOCUMENT_URL = "/api/openapi.json";
 const JSON_TYPE = "application/json; charset=utf-8";
 
 /** REST: operations on the graph under addresses of their own, and the document that describes them. */
-const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, idempotency, prefix }) => {
+const rest: RouteModule = (app, context) => {
+  const { gate, identify, contextOf, bodies, apiSchema, idempotency, prefix, jwks, describers } = context;
+  // A graph of others lacks what the routes need.
+  if (jwks === null) return;
   const apis = new WeakMap<GraphQLSchema, RestApi>();
   function api(): RestApi {
     const schema = apiSchema();
-    const found = apis.get(schema) ?? createRestApi(schema, restRoutes, describeEvents);
+    const found = apis.get(schema) ?? createRestApi(schema, restRoutes, describers);
     apis.set(schema, found);
     return found;
   }
@@ -91,7 +95,7 @@ const rest: RouteModule = (app, { gate, identify, contextOf, bodies, apiSchema, 
       });
   }
 
-  app.get("/api/openapi.json", async (request, reply) => {
+  app.get(DOCUMENT_URL, async (request, reply) => {
     const { text, etag } = api().openApi(prefix);
     reply.headers({ etag, "cache-control": "no-cache" });
     if (request.headers["if-none-match"] === etag) return reply.code(304).send();
@@ -123,3 +127,24 @@ function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 export default rest;
+
+export const openApi: PathDescriber = () => ({
+  [DOCUMENT_URL]: {
+    get: {
+      tags: ["Operating"],
+      summary: "Get this document",
+      operationId: "OpenApi",
+      security: [{}],
+      parameters: [ifNoneMatch],
+      responses: {
+        200: {
+          description: "OpenAPI 3.1.",
+          headers: { ETag: { description: "The document's.", schema: { type: "string" } } },
+          content: inJson({ type: "object", required: ["openapi", "info", "paths", "components"] }),
+        },
+        304: notModified,
+        ...refusalsOf(["FORBIDDEN", "INTERNAL_SERVER_ERROR"]),
+      },
+    },
+  },
+});

@@ -68,9 +68,11 @@ export const authRoutes: readonly RestRoute[] = [
     path: `${PATH}/api-keys`,
     tag: TAG,
     summary: "List your API keys, revoked ones too",
-    operation: "query ApiKeys { me { apiKeys { ...ApiKey } } }",
+    operation:
+      "query ApiKeys($first: Int, $offset: Int) { me { apiKeys(first: $first, offset: $offset) { ...ApiKey } apiKeyCount } }",
     status: 200,
     at: ["me", "apiKeys"],
+    totalAt: ["me", "apiKeyCount"],
     noun: "account",
   },
   {

@@ -60,6 +60,8 @@ export type User = {
   createdAt: Scalars['DateTime']['output'];
   /** Own, or anyone's for an administrator; otherwise FORBIDDEN on this field alone. Newest first, revoked ones too. */
   apiKeys?: Maybe<Array<ApiKey>>;
+  /** How many `apiKeys` there are; for whom those are. */
+  apiKeyCount?: Maybe<Scalars['Int']['output']>;
 };
 
 
@@ -67,6 +69,7 @@ export type User = {
 export type UserApiKeysArgs = {
   first?: InputMaybe<Scalars['Int']['input']>;
   after?: InputMaybe<Scalars['ID']['input']>;
+  offset?: InputMaybe<Scalars['Int']['input']>;
 };
 
 /** What a user may do; `Scope` can only take away from it. */
@@ -568,6 +571,7 @@ export type UserResolvers<ContextType = Context, ParentType extends ResolversPar
   disabled?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType>;
   createdAt?: Resolver<ResolversTypes['DateTime'], ParentType, ContextType>;
   apiKeys?: Resolver<Maybe<Array<ResolversTypes['ApiKey']>>, ParentType, ContextType, Partial<UserApiKeysArgs>>;
+  apiKeyCount?: Resolver<Maybe<ResolversTypes['Int']>, ParentType, ContextType>;
 };
 
 export type ApiKeyResolvers<ContextType = Context, ParentType extends ResolversParentTypes['ApiKey'] = ResolversParentTypes['ApiKey']> = {

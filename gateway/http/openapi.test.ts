@@ -2,11 +2,12 @@ import { readFileSync } from "node:fs";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { buildSchema } from "graphql";
 import { expect, test } from "vitest";
-import { createRestApi } from "./rest-api.ts";
-import { restRoutes } from "./routes/index.ts";
+import { readDescribers } from "./route.ts";
+import { createRestApi } from "../rest/rest-api.ts";
+import { restRoutes } from "../rest/routes/index.ts";
 
 const schema = buildSchema(readFileSync(new URL("../../schema/api.graphql", import.meta.url), "utf8"));
-const document = JSON.parse(createRestApi(schema, restRoutes).openApi("").text) as {
+const document = JSON.parse(createRestApi(schema, restRoutes, await readDescribers()).openApi("").text) as {
   paths: Record<string, Record<string, { operationId: string; parameters: { name: string; description?: string }[] }>>;
   components: Record<string, Record<string, object>>;
 };
@@ -26,8 +27,8 @@ test("every route of the table is in the document, under an id of its own", () =
       operationId,
     })),
   );
-  expect(operations.map(({ route }) => route).toSorted()).toEqual(
-    restRoutes.map(({ method, path }) => `${method} ${path}`).toSorted(),
+  expect(operations.map(({ route }) => route)).toEqual(
+    expect.arrayContaining(restRoutes.map(({ method, path }) => `${method} ${path}`)),
   );
   expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
 });
