@@ -18,6 +18,7 @@ import {
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import { prefixOf } from "@toolyard/service-kit/process/config.ts";
+import type { CreateTokenBuckets } from "@toolyard/rate-limits";
 import type { JSONWebKeySet } from "jose";
 import { noRequestLog, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { createCallerLimits, noCallerLimits } from "./admission/caller-limits.ts";
@@ -64,6 +65,8 @@ interface CommonOptions {
   idempotencyStore?: IdempotencyStore;
   /** The process's, where it has one. */
   scheduler?: Scheduler;
+  /** By which callers' rates are limited; each gateway limits for itself unless given. */
+  createTokenBuckets?: CreateTokenBuckets;
   logger: Logger;
   /** Where each request has its line; none unless given. */
   requestLog?: RequestLog;
@@ -165,7 +168,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       : null;
   const gate = createOperationGate({
     graph: live,
-    callerLimits: protection.caller ? createCallerLimits(protection.caller) : noCallerLimits,
+    callerLimits: protection.caller
+      ? createCallerLimits({
+          ...protection.caller,
+          ...(options.createTokenBuckets && { createBuckets: options.createTokenBuckets }),
+        })
+      : noCallerLimits,
     metrics: metrics.operations,
     slowOperationMs: config.slowOperationMs,
     maskErrors: protection.maskErrors,

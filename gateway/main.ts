@@ -5,6 +5,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openSqlIdempotencyStore } from "@toolyard/idempotency";
+import { sharedTokenBuckets } from "@toolyard/rate-limits";
+import { openRedis } from "@toolyard/redis";
 import {
   CALLER_HEADER,
   ConfigError,
@@ -108,6 +110,8 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
 
   async function createOfToolyard() {
     await prepareDataDir(config.dataDir, logger);
+    const redis = config.redis && openRedis({ settings: config.redis, name: "gateway", logger });
+    if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const secretKeys = await readSecretKeys(config.dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
@@ -125,11 +129,13 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
       idempotencyStore: await openSqlIdempotencyStore({ dataDir: config.dataDir }),
+      ...(redis && { createTokenBuckets: sharedTokenBuckets(redis) }),
       proxyAddress: config.proxyAddress,
-      gauges: () => subgraphs.map(gaugesOf),
+      gauges: () => [...subgraphs.map(gaugesOf), ...(redis ? [Promise.resolve(redis.gauges())] : [])],
       healthChecks: [
         checkAll(checkOwn),
         () => checkHttp("proxy", `${config.proxyAddress}/healthz`, "PROXY_URL or PROXY_PORT"),
+        ...(redis ? [async () => [await redis.health()]] : []),
       ],
     });
   }

@@ -2,13 +2,14 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createInProcessBus } from "@toolyard/events";
+import { createInProcessBus, createRedisBus } from "@toolyard/events";
 import { createGateway } from "@toolyard/gateway";
 import { parseGatewayConfig, urlHost } from "@toolyard/gateway/config.ts";
 import { createInProcessClient } from "@toolyard/gateway/execution/clients/in-process-client.ts";
 import { checkHttp, checkSubgraph } from "@toolyard/gateway/observability/health.ts";
 import { createTelemetry } from "@toolyard/gateway/observability/telemetry.ts";
 import { openSqlIdempotencyStore } from "@toolyard/idempotency";
+import { openRedis } from "@toolyard/redis";
 import {
   PROXY_PERMISSIONS,
   createDeferredGraphClient,
@@ -73,9 +74,12 @@ await runProcess(
     await requirePort("PROXY_PORT", config.host, config.proxyPort);
     const secretKeys = await readSecretKeys(dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
+    const redis = settings.redis && openRedis({ settings: settings.redis, name: "standalone", logger: ownLogger });
+    if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const stores = createSqliteStores({
       dataDir,
-      bus: createInProcessBus({ isOnlyWriter: true }),
+      redis,
+      bus: redis ? createRedisBus(redis) : createInProcessBus({ isOnlyWriter: true }),
       schedule: config.jobsSchedule,
       retentionMs: config.retentionMs,
       logger: createLogger({ level: config.logLevel, name: "stores" }),
@@ -126,13 +130,18 @@ await runProcess(
       secretKeys,
       idempotencyStore: await openSqlIdempotencyStore({ dataDir }),
       scheduler: stores.scheduler,
+      createTokenBuckets: stores.createTokenBuckets,
       proxyAddress: config.localProxyAddress,
       healthChecks: [
         ...subgraphs.map((subgraph) => () => checkSubgraph(subgraph)),
         () => checkHttp("proxy", `${config.localProxyAddress}/healthz`, "PROXY_PORT"),
+        ...(redis ? [async () => [await redis.health()]] : []),
       ],
       notes,
-      gauges: () => subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? []),
+      gauges: () => [
+        ...subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? []),
+        ...(redis ? [Promise.resolve(redis.gauges())] : []),
+      ],
       logger,
       requestLog: createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" }),
     });

@@ -1,6 +1,6 @@
 import { ToolyardError, type Caller } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
-import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-buckets.ts";
+import { createTokenBuckets, wholeSeconds, type CreateTokenBuckets } from "@toolyard/rate-limits";
 import type { Quota } from "./quotas.ts";
 
 /** Limits what one caller may do at a time. Services are trusted with more than people: they are not limited. */
@@ -40,6 +40,8 @@ export interface CallerLimitsOptions {
   fieldsPerMinute?: Readonly<Record<string, number>>;
   maxConcurrentOperations: number;
   maxConcurrentSubscriptions: number;
+  /** In memory unless given. */
+  createBuckets?: CreateTokenBuckets;
   now?: () => number;
 }
 
@@ -58,6 +60,9 @@ export const noCallerLimits: CallerLimits = {
 
 export function createCallerLimits(options: CallerLimitsOptions): CallerLimits {
   const { operationsPerMinute, maxConcurrentOperations, maxConcurrentSubscriptions, now = Date.now } = options;
+  const { createBuckets = createTokenBuckets } = options;
+  const createRate = (name: string, perMinute: number, atOnce?: number) =>
+    createRateOn(createBuckets, name, perMinute, atOnce);
   const operations = createRate("operations", operationsPerMinute, options.burst);
   const { burst } = operations;
   const fieldRates = new Map(
@@ -133,9 +138,9 @@ function keyOf({ caller, clientAddress }: CallerKey): string {
 }
 
 /** A rate for each caller, all of which is there after a quiet time. */
-function createRate(name: string, perMinute: number, atOnce = perMinute / 4) {
+function createRateOn(createBuckets: CreateTokenBuckets, name: string, perMinute: number, atOnce = perMinute / 4) {
   const burst = Math.max(1, atOnce);
-  const buckets = createTokenBuckets({ burst, perMinute, maxKeys: MAX_QUIET });
+  const buckets = createBuckets({ name, burst, perMinute, maxKeys: MAX_QUIET });
   const secondsFor = (tokens: number) => Math.ceil((tokens * 60) / perMinute);
   return {
     perMinute,

@@ -13,7 +13,7 @@ import { createControlPlane, proxyCaller } from "./control-plane/control-plane.t
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
 import { createProxyMetrics } from "./metrics.ts";
-import { createTokenBuckets, type TokenBuckets } from "@toolyard/service-kit/token-buckets.ts";
+import { createTokenBuckets, type TokenBuckets } from "@toolyard/rate-limits";
 import type { RouteTable } from "@toolyard/routes";
 import { createRoutes } from "./routing/routes.ts";
 import { createRoutesFile } from "./routing/routes-file.ts";

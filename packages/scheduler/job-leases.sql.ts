@@ -1,4 +1,4 @@
-import { column, insertIfAbsent, sqlTransaction, type Database } from "@toolyard/storage";
+import { column, type Database } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { JobLeases } from "./job-leases.ts";
 
@@ -31,9 +31,11 @@ export function createSqlJobLeases(database: Database): JobLeases {
       const known = await database.read.getRepository(jobEntity).findOneBy({ job });
       if (known) return known;
       return database.transaction(async ({ manager }) => {
+        const rows = manager.getRepository(jobEntity);
+        const row = await rows.findOneBy({ job });
         const fresh: JobRow = { job, token: 0, runner: "", leaseUntil: 0, since: now, lastSuccessAt: null };
-        await insertIfAbsent(manager, jobEntity, fresh);
-        return manager.getRepository(jobEntity).findOneByOrFail({ job });
+        if (!row) await rows.insert(fresh);
+        return row ?? fresh;
       });
     },
     take: (job, { runner, now, leaseMs, unlessRunSince }) =>
@@ -52,8 +54,7 @@ export function createSqlJobLeases(database: Database): JobLeases {
         const { affected } = await rows.update({ job, token: row.token }, { token, runner, leaseUntil: now + leaseMs });
         return affected === 1 ? { job, token } : null;
       }),
-    async renew(tx, lease, until) {
-      const { manager } = sqlTransaction(tx);
+    async renew({ manager }, lease, until) {
       const { affected } = await manager.getRepository(jobEntity).update({ ...lease }, { leaseUntil: until });
       return affected === 1;
     },

@@ -1,10 +1,8 @@
 import { EntitySchema, LessThan } from "typeorm";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { deleteInChunks, inChunks } from "./chunks.ts";
+import { CHUNK_ROWS, deleteInChunks, inChunks } from "./chunks.ts";
 import { column } from "./columns.ts";
-import type { Database } from "./database.ts";
-import { openDatabase } from "./open-database.ts";
-import { CHUNK_ROWS } from "./parts.ts";
+import { openDatabase, type Database } from "./database.ts";
 
 const Old = new EntitySchema<{ day: number; name: string; at: number }>({
   name: "old",

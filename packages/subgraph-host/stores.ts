@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { WakeUpBus } from "@toolyard/events";
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
+import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from "@toolyard/rate-limits";
+import type { RedisConnection } from "@toolyard/redis";
 import type { Logger } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database, type DatabaseOptions } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
@@ -13,6 +15,8 @@ export interface Stores {
   readonly scheduler: Scheduler;
   /** How long events, and records of what has ended, are kept. */
   readonly retentionMs: number;
+  /** Of all processes on the same Redis, or of this one. */
+  readonly createTokenBuckets: CreateTokenBuckets;
   /** Opens a subgraph's relational store and migrates it. The caller closes it. */
   openDatabase(options: {
     /** The subgraph's name. */
@@ -28,22 +32,24 @@ export interface Stores {
 
 const DEFAULT_RETENTION_MS = 30 * 86_400_000;
 
-/** SQLite files in a folder. Several processes may have them open. */
+/** SQLite files in a folder. Several processes may have them open, and share the rest through Redis. */
 export function createSqliteStores(options: {
   dataDir: string;
+  redis?: RedisConnection | null;
   bus: WakeUpBus;
   logger: Logger;
   now?: () => number;
   schedule?: string;
   retentionMs?: number;
 }): Stores {
-  const { dataDir, bus, retentionMs = DEFAULT_RETENTION_MS } = options;
+  const { dataDir, bus, redis = null, retentionMs = DEFAULT_RETENTION_MS } = options;
   let queue: Promise<TaskQueue> | null = null;
   return {
     kind: "sqlite",
     bus,
     scheduler: createScheduler(options),
     retentionMs,
+    createTokenBuckets: redis ? sharedTokenBuckets(redis) : createTokenBuckets,
     openDatabase: ({ name, entities, migrationsFolder }) =>
       openDatabase({ file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) }),
     tasks: () => (queue ??= openTaskQueue(options)),

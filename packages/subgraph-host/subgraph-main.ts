@@ -1,4 +1,5 @@
-import { createInProcessBus } from "@toolyard/events";
+import { createInProcessBus, createRedisBus } from "@toolyard/events";
+import { openRedis } from "@toolyard/redis";
 import { createHttpGraphClient, signedBy } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import {
   parseEnvironment,
@@ -64,9 +65,12 @@ export async function runSubgraph<Config = undefined>(options: {
     const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });
     lifetime.onShutdown("graph client", () => graph.close());
     const { signal } = lifetime;
+    const redis = process.redis && openRedis({ settings: process.redis, name, logger });
+    if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const stores = createSqliteStores({
       dataDir,
-      bus: createInProcessBus(),
+      redis,
+      bus: redis ? createRedisBus(redis) : createInProcessBus(),
       logger,
       schedule: jobsSchedule,
       retentionMs,
@@ -76,7 +80,13 @@ export async function runSubgraph<Config = undefined>(options: {
     lifetime.onShutdown(name, () => subgraph.close());
     const verifyCaller = createCallerHeaderVerifier({ secretKeys, audience: name });
     const server = await serveSubgraph({
-      subgraph,
+      subgraph: redis
+        ? {
+            ...subgraph,
+            health: async () => [...(await subgraph.health()), await redis.health()],
+            gauges: async () => [...((await subgraph.gauges?.()) ?? []), ...redis.gauges()],
+          }
+        : subgraph,
       host,
       port,
       allowedHosts: process.allowedHosts,

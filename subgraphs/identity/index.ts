@@ -37,7 +37,11 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
     const verifier = createTokenVerifier({ keys: { secretKeys } });
     const hasher = createPasswordHasher();
     const kept = createKeptPassword({ dataDir, hasher, logger });
-    const limiter = createLoginLimiter({ enabled: config.rateLimitEnabled, now });
+    const limiter = createLoginLimiter({
+      enabled: config.rateLimitEnabled,
+      createBuckets: options.stores.createTokenBuckets,
+      now,
+    });
     const revocations = createRevocationLog({ database, bus: options.stores.bus, logger, now });
     const apiKeys = createApiKeyService({ store, revocations, graph: options.graph, logger, now });
     host.onClose(() => apiKeys.close());

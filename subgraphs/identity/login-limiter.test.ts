@@ -1,6 +1,8 @@
+import { sharedTokenBuckets } from "@toolyard/rate-limits";
 import { ToolyardError } from "@toolyard/service-kit";
+import { describeOnRedis, isThere, withRedis } from "@toolyard/testing/redis.ts";
 import { describe, expect, test } from "vitest";
-import { createLoginLimiter } from "./login-limiter.ts";
+import { createLoginLimiter, type LoginLimiter } from "./login-limiter.ts";
 
 function start() {
   let time = 1_000_000;
@@ -136,4 +138,28 @@ describe("the login limiter", () => {
     (await limiter.attempt("ada", null)).succeeded();
     for (let n = 0; n < 10; n++) expect(await attempt("ada")).toBe(0);
   });
+});
+
+describeOnRedis("the login limiters of two processes on Redis", () => {
+  test("count failures together, and forget them together when the password was right", () =>
+    withRedis(async (open) => {
+      const limiters = await Promise.all(
+        [open(), open()].map(async (redis) => {
+          await isThere(redis);
+          return createLoginLimiter({ enabled: true, createBuckets: sharedTokenBuckets(redis) });
+        }),
+      );
+      const [one, other] = limiters as [LoginLimiter, LoginLimiter]; // of two connections
+      const fail = (limiter: LoginLimiter) =>
+        secondsOf(async () => (await limiter.attempt("ada", "192.0.2.1")).failed());
+      for (let n = 0; n < 5; n++) for (const limiter of limiters) expect(await fail(limiter)).toBe(0);
+      for (const limiter of limiters) expect(await fail(limiter)).toBeGreaterThan(0);
+      // From elsewhere ada herself can log in.
+      (await other.attempt("ada", "198.51.100.1")).succeeded();
+      const ben = () => one.attempt("ben", "198.51.100.1");
+      for (let n = 0; n < 9; n++) (await ben()).failed();
+      (await other.attempt("ben", "198.51.100.1")).succeeded();
+      for (let n = 0; n < 10; n++) (await ben()).failed();
+      await expect(ben()).rejects.toThrow("Too many failed attempts");
+    }));
 });

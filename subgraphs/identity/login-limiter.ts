@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { ToolyardError } from "@toolyard/service-kit";
 import { addressBlock } from "@toolyard/service-kit/http/hosts.ts";
-import { createTokenBuckets, wholeSeconds } from "@toolyard/service-kit/token-buckets.ts";
+import { createTokenBuckets, wholeSeconds, type CreateTokenBuckets } from "@toolyard/rate-limits";
 
 /** How many at once, and milliseconds until one more is allowed. */
 const LIMITS = {
@@ -50,14 +50,20 @@ interface Attempt {
   withdrawn(): void;
 }
 
-export function createLoginLimiter(options: { enabled: boolean; now?: () => number }): LoginLimiter {
-  const { enabled, now = Date.now } = options;
-  const pairs = createBuckets({ ...LIMITS.pair, now });
-  const usernames = createBuckets({ ...LIMITS.username, now });
-  const clients = createBuckets({ ...LIMITS.client, now });
-  const all = createBuckets({ ...LIMITS.all, now });
-  const registrations = createBuckets({ ...LIMITS.registrations, now });
-  const allRegistrations = createBuckets({ ...LIMITS.allRegistrations, now });
+export function createLoginLimiter(options: {
+  enabled: boolean;
+  /** In memory unless given. */
+  createBuckets?: CreateTokenBuckets;
+  now?: () => number;
+}): LoginLimiter {
+  const { enabled, createBuckets = createTokenBuckets, now = Date.now } = options;
+  const bucketsOf = (name: keyof typeof LIMITS) => createReservable(createBuckets, name, now);
+  const pairs = bucketsOf("pair");
+  const usernames = bucketsOf("username");
+  const clients = bucketsOf("client");
+  const all = bucketsOf("all");
+  const registrations = bucketsOf("registrations");
+  const allRegistrations = bucketsOf("allRegistrations");
   /** Of attempts that wait for those that run, the first first. */
   let waiting: (() => void)[] = [];
 
@@ -80,6 +86,9 @@ export function createLoginLimiter(options: { enabled: boolean; now?: () => numb
         ...(from === null ? [] : ([[clients, from]] satisfies Counted[])),
         [all, ""],
       ];
+      // Failures elsewhere. Attempts that run elsewhere are known when they have failed.
+      const learning = counted.map(([buckets, key]) => buckets.learn(key)).filter((each) => each !== null);
+      if (learning.length > 0) await Promise.all(learning);
       for (;;) {
         refuseUntil(counted, "failed attempts");
         if (counted.every(([buckets, key]) => buckets.hasRoom(key))) break;
@@ -115,7 +124,7 @@ export function createLoginLimiter(options: { enabled: boolean; now?: () => numb
   };
 }
 
-type Buckets = ReturnType<typeof createBuckets>;
+type Buckets = ReturnType<typeof createReservable>;
 type Counted = [Buckets, string];
 
 function tooMany(what: string, retryAfterSeconds: number): ToolyardError {
@@ -124,8 +133,9 @@ function tooMany(what: string, retryAfterSeconds: number): ToolyardError {
   });
 }
 
-function createBuckets({ burst, refillMs, now }: { burst: number; refillMs: number; now: () => number }) {
-  const buckets = createTokenBuckets({ burst, perMinute: 60_000 / refillMs, maxKeys: MAX_BUCKETS });
+function createReservable(createBuckets: CreateTokenBuckets, name: keyof typeof LIMITS, now: () => number) {
+  const { burst, refillMs } = LIMITS[name];
+  const buckets = createBuckets({ name: `login-${name}`, burst, perMinute: 60_000 / refillMs, maxKeys: MAX_BUCKETS });
   /** How much of the allowance is taken if all running attempts fail. */
   const reserved = new Map<string, number>();
   return {
@@ -141,5 +151,6 @@ function createBuckets({ burst, refillMs, now }: { burst: number; refillMs: numb
     },
     take: (key: string) => void buckets.take(key, now()),
     fill: buckets.fill,
+    learn: buckets.learn,
   };
 }

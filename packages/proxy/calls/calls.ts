@@ -1,4 +1,4 @@
-import { wholeSeconds, type TokenBuckets } from "@toolyard/service-kit/token-buckets.ts";
+import { wholeSeconds, type TokenBuckets } from "@toolyard/rate-limits";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -20,6 +20,7 @@ test("nothing set means this host alone, and data in ./data", () => {
     retentionMs: 30 * 86_400_000,
     logLevel: "info",
     logRequests: true,
+    redis: null,
   });
 });
 
@@ -37,6 +38,48 @@ test("every wrong variable is named, and servers that would be ignored are refus
   const env = { DATABASE_URL: "mysql://db" };
   expect(() => parseProcessConfig(env)).toThrow(/^DATABASE_URL: /);
   expect(parseProcessConfig(env, { keepsData: false }).host).toBe("127.0.0.1");
+});
+
+const PASSWORD = "hunter2%2F";
+
+test.each([
+  [{ REDIS_URL: `redis://:${PASSWORD}@redis.example.com` }, { ca: null, keyPrefix: "toolyard" }],
+  [
+    { REDIS_URL: `rediss://u:${PASSWORD}@[::1]:6380/3`, REDIS_PREFIX: "a.b" },
+    { ca: null, keyPrefix: "a.b" },
+  ],
+])("Redis is where %o says", (env, expected) => {
+  expect(parseProcessConfig(env).redis).toEqual({ url: env.REDIS_URL, ...expected });
+  // A gateway of other graphs, in whose environment it may be for something else.
+  expect(parseProcessConfig(env, { keepsData: false }).redis).toBeNull();
+  expect(() => parseProcessConfig(env, { usesRedis: false })).toThrow(/^REDIS_URL: .*Remove/);
+});
+
+test.each([
+  `http://u:${PASSWORD}@db`,
+  `redis://u:${PASSWORD}@db/name`,
+  `redis://u:${PASSWORD}@db/0?family=6`,
+  "redis://u:hunter2%zz@db",
+  "hunter2",
+])("refuses %s as Redis' URL, and does not repeat it", (REDIS_URL) => {
+  expect(() => parseProcessConfig({ REDIS_URL })).toThrow(/^REDIS_URL: must (?!.*hunter2)/);
+});
+
+test("Redis' URL and the certificate of who issued its own may lie in files", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-files-"));
+  try {
+    const [file, ca] = [join(folder, "url"), join(folder, "ca.pem")];
+    await writeFile(file, "rediss://db\n");
+    await writeFile(ca, "a certificate");
+    const env = { REDIS_URL_FILE: file, REDIS_CA_FILE: ca };
+    expect(parseProcessConfig(env).redis).toEqual({ url: "rediss://db", ca: "a certificate", keyPrefix: "toolyard" });
+    expect(() => parseProcessConfig({ ...env, REDIS_URL: "redis://db" })).toThrow("REDIS_URL_FILE: REDIS_URL is set");
+    expect(() => parseProcessConfig({ REDIS_URL_FILE: join(folder, "none") })).toThrow(/REDIS_URL_FILE: .*ENOENT/);
+    await writeFile(file, "hunter2");
+    expect(() => parseProcessConfig(env)).toThrow(/^REDIS_URL: must (?!.*hunter2)/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("the current key comes first: SECRET_KEY, else the one that is kept", async () => {

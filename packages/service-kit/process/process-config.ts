@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { systemCodeOf } from "../errors/errors.ts";
 import { readSecretKeys } from "../identity/secret-key.ts";
 import {
+  ConfigError,
   baseUrl,
   flag,
   integer,
@@ -8,6 +11,7 @@ import {
   logLevel,
   metricsToken,
   parseEnvironment,
+  parseTogether,
   port,
   publicAddresses,
   schedule,
@@ -44,6 +48,17 @@ export interface ProcessConfig {
   logLevel: LogLevel;
   /** Whether each request has its line in the log. */
   logRequests: boolean;
+  /** Null: several processes share nothing but the stores. */
+  redis: RedisSettings | null;
+}
+
+export interface RedisSettings {
+  /** redis: or rediss: (TLS), with user, password and database where it has them. A secret. */
+  url: string;
+  /** Certificates, in PEM, that its own is verified by; null: those that Node knows. */
+  ca: string | null;
+  /** Begins the names of all that is kept there. */
+  keyPrefix: string;
 }
 
 /** The variables of `ProcessConfig`, said here and nowhere else. */
@@ -67,13 +82,12 @@ export const processVariables = {
 };
 
 /**
- * The servers that keep data, for every process that has some. This version has none but SQLite's files in DATA_DIR, and refuses URLs that
+ * The servers that keep data, for every process that has some. This version keeps it in SQLite's files in DATA_DIR, and refuses URLs that
  * it would ignore, rather than silently keeping data elsewhere than the operator thinks.
  */
 const storeVariables = {
   DATABASE_URL: unusedServer("MySQL"),
   MONGODB_URL: unusedServer("MongoDB"),
-  REDIS_URL: unusedServer("Redis"),
 };
 
 function unusedServer(name: string) {
@@ -84,19 +98,79 @@ function unusedServer(name: string) {
     .optional();
 }
 
+const redisVariables = {
+  REDIS_URL: z
+    .string()
+    .refine(isRedisUrl, "must be a redis:// or rediss:// URL, after whose host there is at most a database's number")
+    .optional()
+    .meta({ example: "rediss://toolyard:password@redis.example.com:6379/0" }),
+  REDIS_URL_FILE: z.string().optional().meta({ example: "/run/secrets/redis_url" }),
+  REDIS_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/redis-ca.pem" }),
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits and -._")
+    .default("toolyard")
+    .meta({ example: "toolyard" }),
+};
+
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, pathname, search, hash, username, password } = new URL(text);
+  return (
+    /^rediss?:$/.test(protocol) &&
+    hostname !== "" &&
+    /^(?:\/\d{0,3})?$/.test(pathname) &&
+    search + hash === "" &&
+    /^(?:[^%]|%[0-9a-f]{2})*$/i.test(username + password)
+  );
+}
+
+function parseRedisSettings(env: Environment): RedisSettings | null {
+  const values = parseEnvironment(redisVariables, env);
+  const { REDIS_URL_FILE: file, REDIS_CA_FILE: caFile } = values;
+  if (file !== undefined && values.REDIS_URL !== undefined)
+    throw new ConfigError("REDIS_URL_FILE: REDIS_URL is set as well. Keep one of the two.");
+  const url =
+    file === undefined
+      ? values.REDIS_URL
+      : parseEnvironment(redisVariables, { REDIS_URL: readNamed("REDIS_URL_FILE", file).trim() }).REDIS_URL;
+  if (url === undefined) return null;
+  const ca = caFile === undefined ? null : readNamed("REDIS_CA_FILE", caFile);
+  return { url, ca, keyPrefix: values.REDIS_PREFIX };
+}
+
+/** @throws ConfigError where the operator expects a part to use Redis that does not. */
+function refuseRedis(env: Environment): null {
+  parseEnvironment({ REDIS_URL: z.undefined("the proxy does not use Redis. Remove the variable").optional() }, env);
+  return null;
+}
+
+/** The file that a variable names. @throws ConfigError */
+function readNamed(variable: string, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(`${variable}: ${file} cannot be read (${systemCodeOf(error) ?? "no file"}).`);
+  }
+}
+
 /** The addresses of the parts for each other: each read by the parts that need it. */
 export const gatewayUrl = baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000");
 export const proxyPort = port(4100);
 
 /**
  * @param options.keepsData Whether the process keeps data of Toolyard.
+ * @param options.usesRedis Whether it shares through Redis what it would have in memory.
  * @throws ConfigError naming every wrong variable.
  */
 export function parseProcessConfig(
   env: Environment,
-  { keepsData = true }: { keepsData?: boolean } = {},
+  { keepsData = true, usesRedis = keepsData }: { keepsData?: boolean; usesRedis?: boolean } = {},
 ): ProcessConfig {
-  const values = parseEnvironment({ ...processVariables, ...(keepsData ? storeVariables : {}) }, env);
+  const [values, redis] = parseTogether(
+    () => parseEnvironment({ ...processVariables, ...(keepsData ? storeVariables : {}) }, env),
+    () => (usesRedis ? parseRedisSettings(env) : keepsData ? refuseRedis(env) : null),
+  );
   const publicUrl = values.PUBLIC_URL ?? null;
   return {
     host: values.HOST,
@@ -114,6 +188,7 @@ export function parseProcessConfig(
     retentionMs: values.RETENTION_DAYS * 86_400_000,
     logLevel: values.LOG_LEVEL,
     logRequests: values.LOG_REQUESTS,
+    redis,
   };
 }
 

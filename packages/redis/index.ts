@@ -1,0 +1,1 @@
+export { openRedis, type RedisConnection } from "./connection.ts";
