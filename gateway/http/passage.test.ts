@@ -296,6 +296,34 @@ describe("towards the proxy", () => {
     );
   });
 
+  test("an offer of another protocol is not taken, and goes no further", async () => {
+    for (const offer of ["h2c", "HTTP/2.0, websocket", "TLS/1.3"]) {
+      const upgrade = `Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: ${offer}\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n`;
+      expect(await raw(gateway.port, `GET /mcp/echo/v1/mcp HTTP/1.1\r\n${HOST}${upgrade}\r\n`)).toMatch(
+        /^HTTP\/1.1 200 /,
+      );
+    }
+    // HTTP/2 without asking.
+    expect(await raw(gateway.port, `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${SMUGGLED}`)).not.toMatch(/^HTTP\/1.1 2/);
+    expect(proxy.seen).toHaveLength(3);
+    for (const { headers } of proxy.seen)
+      for (const name of ["upgrade", "http2-settings"]) expect(headers).not.toHaveProperty(name);
+  });
+
+  test("a whole URL as the target names its own host to the proxy, whatever Host says, and no other server is called", async () => {
+    const ask = (target: string, host: string) =>
+      raw(gateway.port, `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    expect(await ask("http://evil.example/mcp/echo/v1/mcp", "127.0.0.1")).toMatch(/^HTTP\/1.1 /);
+    expect(await ask("http://127.0.0.1/mcp/echo/v1/mcp", "evil.example")).toMatch(/^HTTP\/1.1 /);
+    expect(proxy.seen.map(({ url, headers }) => [url, headers[PASSAGE_HEADERS.clientHost]])).toEqual([
+      ["/mcp/echo/v1/mcp", "evil.example"],
+      ["/mcp/echo/v1/mcp", "127.0.0.1"],
+    ]);
+    for (const target of ["//evil.example/mcp/echo/v1/mcp", "evil.example:80", "http://user@evil.example:x/mcp/echo"])
+      expect(await ask(target, "127.0.0.1")).toMatch(/^HTTP\/1.1 4/);
+    expect(proxy.seen).toHaveLength(2);
+  });
+
   test("nobody takes its headers away, or adds to them, by naming them as the connection's", async () => {
     const named = Object.values(PASSAGE_HEADERS).join(", ");
     const spoofed = `${PASSAGE_HEADERS.publicUrl}: https://evil.example\r\nX-Toolyard-User: root\r\n`;

@@ -13,7 +13,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { FIRST_INHERITED } from "@toolyard/bridge/child/handover.ts";
 import { bridgeCommand, handOver } from "@toolyard/bridge";
-import { startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
+import { SECRET_KEY, startControlPlane } from "@toolyard/proxy/fixtures/control-plane.ts";
 import { routeTo } from "@toolyard/proxy/fixtures/proxy.ts";
 import { listenForBridge } from "@toolyard/runtimes/process/listening-socket.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
@@ -25,6 +25,8 @@ const LOAD_ROUNDS = 5;
 const LOAD_MS = 2_000;
 const CONCURRENCY = 32;
 const ROUTES = 1_000;
+const STREAMS = 100;
+const STREAM_MB = 50;
 /** Clock ticks a second in /proc, as `getconf CLK_TCK` says on Linux. */
 const TICKS = 100;
 
@@ -45,7 +47,18 @@ const BODY = JSON.stringify({
 const REPLICA = `
 const { createServer } = require("node:http");
 const answer = JSON.stringify({ jsonrpc: "2.0", id: 1, result: { content: [{ type: "text", text: "Echo: hello" }] } });
-createServer((request, response) => {
+const large = Buffer.alloc(1024 * 1024);
+// Idle connections outlast whatever is measured between two calls.
+createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
+  if (request.url === "/large") {
+    let left = ${STREAM_MB};
+    const more = () => {
+      while (left-- > 0) if (!response.write(large)) return;
+      response.end();
+    };
+    response.on("drain", more);
+    return more();
+  }
   request.on("end", () => {
     response.writeHead(200, { "content-type": "application/json", "content-length": answer.length });
     response.end(answer);
@@ -274,6 +287,21 @@ proxy.stdout?.pipe(process.stderr);
 await untilListening(proxyPort, "the proxy");
 const proxyPid = proxy.pid ?? 0;
 
+const gatewayPort = await freePort();
+const subgraphs = ["identity", "tools", "knowledge", "analysis", "deployments"];
+const gateway = start(process.execPath, [join(import.meta.dirname, "../../gateway/main.ts")], {
+  PATH: process.env.PATH,
+  PORT: String(gatewayPort),
+  PROXY_URL: `http://127.0.0.1:${proxyPort}`,
+  SUBGRAPH_URLS: subgraphs.map((name) => `${name}=http://127.0.0.1:1/graphql`).join(","),
+  SECRET_KEY,
+  DATA_DIR: directory,
+  LOG_LEVEL: "error",
+});
+gateway.stdout?.pipe(process.stderr);
+await untilListening(gatewayPort, "the gateway");
+const gatewayPid = gateway.pid ?? 0;
+
 const bare = start(process.execPath, ["-e", "setInterval(() => {}, 1000); console.log(1)"]);
 await once(bare.stdout ?? bare, "data");
 const bareMb = residentMb(bare.pid ?? 0);
@@ -283,6 +311,7 @@ const ways = {
   direct: { name: "direct", port: replicaPort, path: "/mcp", token, pid: null },
   nginx: { name: "nginx", port: nginxPort, path: "/mcp", token, pid: nginxPid },
   proxy: { name: "proxy", port: proxyPort, path: "/mcp/plain/v1/mcp", token, pid: proxyPid },
+  gateway: { name: "gateway", port: gatewayPort, path: "/mcp/plain/v1/mcp", token, pid: gatewayPid },
   nginxBridge: { name: "nginx, bridge", port: nginxBridgePort, path: "/mcp", token: "bench", pid: nginxPid },
   proxyBridge: { name: "proxy, bridge", port: proxyPort, path: "/mcp/bridge/v1/mcp", token, pid: proxyPid },
 } satisfies Record<string, Way>;
@@ -290,7 +319,14 @@ type Name = keyof typeof ways;
 const names = (Object.keys(ways) as Name[]).filter((name) => nginxThere || !name.startsWith("nginx"));
 
 // In turns, so that all see the same machine; the first round warms up.
-const latencies: Record<Name, number[]> = { direct: [], nginx: [], proxy: [], nginxBridge: [], proxyBridge: [] };
+const latencies: Record<Name, number[]> = {
+  direct: [],
+  nginx: [],
+  proxy: [],
+  gateway: [],
+  nginxBridge: [],
+  proxyBridge: [],
+};
 for (let round = 0; round <= LATENCY_ROUNDS; round += 1) {
   for (const name of names) {
     if (name.endsWith("Bridge")) continue;
@@ -302,6 +338,7 @@ const loads: Record<Name, { rate: number; cpuUs: number }[]> = {
   direct: [],
   nginx: [],
   proxy: [],
+  gateway: [],
   nginxBridge: [],
   proxyBridge: [],
 };
@@ -312,6 +349,33 @@ for (let round = 0; round <= LOAD_ROUNDS; round += 1) {
   }
 }
 const calls = controlPlane.records().length;
+const proxyMbAfter = residentMb(proxyPid);
+
+/** Reads so many large answers at once, and prints how many bytes came. In a process of its own: the control plane answers meanwhile. */
+const READER = `
+const { get } = require("node:http");
+const [url, token] = process.argv.slice(1);
+let bytes = 0;
+for (let n = 0; n < ${STREAMS}; n++)
+  get(url, { agent: false, headers: { authorization: "Bearer " + token } }, (answer) => {
+    answer.on("data", (chunk) => void (bytes += chunk.length));
+  });
+process.on("exit", () => console.log(bytes));`;
+
+/** The most that the gateway takes more while it passes on large answers, MB. */
+async function memoryOfStreams(): Promise<number> {
+  const before = residentMb(gatewayPid);
+  let most = before;
+  const reader = start(process.execPath, ["-e", READER, `http://127.0.0.1:${gatewayPort}/mcp/plain/v1/large`, token]);
+  const sampling = setInterval(() => (most = Math.max(most, residentMb(gatewayPid))), 20);
+  // The reader's output is a text.
+  const [printed] = (await once(reader.stdout ?? reader, "data")) as [Buffer];
+  clearInterval(sampling);
+  const missing = STREAMS * STREAM_MB * 1024 * 1024 - Number(printed);
+  if (missing !== 0) throw new Error(`${missing} bytes of the answers did not come`);
+  return most - before;
+}
+const streamsMb = await memoryOfStreams();
 const rate = (name: Name) => median(loads[name].map((found) => found.rate));
 const cpu = (name: Name) => median(loads[name].map((found) => found.cpuUs));
 const p50 = (name: Name) => median(latencies[name]);
@@ -338,6 +402,13 @@ line(
   `${(rate("proxy") / rate("nginx")).toFixed(2)} (${rate("proxy").toFixed(0)} / ${rate("nginx").toFixed(0)})`,
   "",
 );
+line("gateway: added p50 at c=1 to the proxy's", `${(p50("gateway") - p50("proxy")).toFixed(3)} ms`, "≤ 0.4 ms");
+line(
+  `gateway: CPU a call at c=${CONCURRENCY} to pass it on`,
+  `${cpu("gateway").toFixed(0)} µs (${rate("gateway").toFixed(0)} calls/s)`,
+  "",
+);
+line(`gateway: memory for ${STREAMS} answers of ${STREAM_MB} MB at once`, `+${streamsMb.toFixed(0)} MB`, "");
 line(
   `proxy: memory with ${ROUTES} routes, of a bare Node process`,
   `${(proxyMbAtStart / bareMb).toFixed(2)} (${proxyMbAtStart.toFixed(0)} / ${bareMb.toFixed(0)} MB)`,
@@ -345,7 +416,7 @@ line(
 );
 line(
   `proxy: the same after ${calls} calls`,
-  `${(residentMb(proxyPid) / bareMb).toFixed(2)} (${residentMb(proxyPid).toFixed(0)} MB)`,
+  `${(proxyMbAfter / bareMb).toFixed(2)} (${proxyMbAfter.toFixed(0)} MB)`,
   "≤ 3",
 );
 

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { eventually, startToolyard, type RunningToolyard, loopWorkOf } from "@toolyard/testing";
+import { eventually, startToolyard, type RunningToolyard, loopWorkOf, logIn } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 
@@ -8,6 +8,7 @@ import { WebSocket } from "ws";
 let toolyard: RunningToolyard;
 beforeAll(async () => {
   toolyard = await startToolyard({ env: { SAMPLE: "false" } });
+  token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
 });
 afterAll(async () => {
   await toolyard?.[Symbol.asyncDispose]();
@@ -43,6 +44,32 @@ function firstMessage(protocol: string, message: string): Promise<unknown> {
   });
 }
 
+const BOMB_BYTES = 5_000_000;
+/** JSON of five megabytes that costs more than it looks. */
+const BOMBS: Record<string, () => string> = {
+  "lists in lists": () => `{"name":${"[".repeat(BOMB_BYTES / 2)}${"]".repeat(BOMB_BYTES / 2)}}`,
+  "objects in objects": () => `{"name":${'{"a":'.repeat(BOMB_BYTES / 6)}1${"}".repeat(BOMB_BYTES / 6)}}`,
+  "many keys": () => `{${Array.from({ length: BOMB_BYTES / 12 }, (_, n) => `"k${n}":${n % 10}`).join(",")}}`,
+  "a long text of escapes": () => `{"name":"${String.raw`\u0315\u0300`.repeat(BOMB_BYTES / 12)}"}`,
+  "a huge number": () => `{"name":${"9".repeat(BOMB_BYTES)}}`,
+  "a number with a huge exponent": () => `{"name":1e${"9".repeat(BOMB_BYTES)}}`,
+};
+const TAKERS = {
+  "the graph": "/graphql",
+  REST: "/api/v1/auth/register",
+  "a tool": "/mcp/none/v1/mcp",
+  "GitHub's webhook": "/api/v1/github/webhook",
+};
+let token: string;
+/** Answers to bombs that are no refusals. */
+const odd: string[] = [];
+async function sendTo(path: string, body: string, authorization?: string): Promise<void> {
+  const headers = { "content-type": "application/json", ...(authorization !== undefined && { authorization }) };
+  const answer = await fetch(toolyard.url + path, { method: "POST", headers, body });
+  const text = await answer.text();
+  if (answer.ok || answer.status === 500) odd.push(`${answer.status} ${text.slice(0, 200)}`);
+}
+
 const ATTACKS: Record<string, () => Promise<unknown>> = {
   "passwords that take long to normalize": () => times(10, () => login("root", marks(200_000))),
   "usernames that take long to normalize": () => times(10, () => login(marks(200_000), "x")),
@@ -69,6 +96,14 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
         body: `[${"{},".repeat(3_000_000)}{}]`,
       }),
     ),
+  ...Object.fromEntries(
+    Object.entries(BOMBS).flatMap(([kind, bomb]) =>
+      Object.entries(TAKERS).map(([door, path]) => [
+        `${kind} to ${door}, by anybody and by a user`,
+        () => times(4, (n) => sendTo(path, bomb(), n % 2 === 0 ? undefined : `Bearer ${token}`)),
+      ]),
+    ),
+  ),
   "the whole schema a hundred times over": () =>
     times(20, (n) =>
       operation(
@@ -136,6 +171,7 @@ function liveness(): Promise<void> {
 
 test.each(Object.keys(ATTACKS))("%s keep nobody else waiting", async (name) => {
   expect(await mostBefore(ATTACKS[name] ?? (async () => undefined))).toBeLessThan(5_000);
+  expect(odd.splice(0)).toEqual([]);
 });
 
 test("afterwards a login is served", async () => {

@@ -28,6 +28,9 @@ test("a path of knowledge without wildcards is a file or a folder", () => {
 
 test.each([
   ["an unknown key", "nmae: Weather", '"nmae"'],
+  ["a prototype's key", "__proto__: { polluted: 1 }", "__proto__"],
+  ["a constructor's", "constructor: { prototype: { polluted: 1 } }", '"constructor"'],
+  ["a launch by a prototype", "launch: { __proto__: { stdio: { command: node } } }", "exactly one of stdio"],
   ["a path that leaves the folder", "knowledge: [../secrets]", "knowledge.0"],
   ["an absolute path", "knowledge: [/etc/passwd]", "knowledge.0"],
   ["what is no YAML", "name: [", "is not YAML"],
@@ -36,6 +39,11 @@ test.each([
   ["a launch that is none", "launch: { stdio: {} }", "launch.stdio.command"],
 ])("%s is refused, with the place", (_name, text, place) => {
   expect(refusalOf(text)).toContain(place);
+});
+
+test("a prototype's key below gives no field a value", () => {
+  const plain = parseManifest("launch: { stdio: { command: node } }");
+  expect(parseManifest("launch: { stdio: { command: node, __proto__: { args: [x] } } }")).toEqual(plain);
 });
 
 test("the value of a secret is refused, and is not in the message", () => {
