@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import {
+  AWAY_RETRY_SECONDS,
   ToolyardError,
   anonymous,
   callerKey,
@@ -12,7 +13,7 @@ import {
 } from "@toolyard/service-kit";
 import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
 import { LRUCache } from "lru-cache";
-import { AWAY_RETRY_SECONDS, type Introspection } from "./introspection.ts";
+import type { Introspection } from "./introspection.ts";
 
 /** Whether a caller's credential is not good any more. */
 type IsConcerned = (caller: Caller) => boolean;

@@ -54,8 +54,6 @@ const INTROSPECT = `query Introspect($credential: String!) { introspectCredentia
 const REVOCATIONS = `subscription Revocations($after: String) { credentialsRevoked(after: $after) {
   sequence at tokenId apiKeyId userId } }`;
 const ASK_MS = 3_000;
-/** When whoever has a credential that cannot be checked may try again. */
-export const AWAY_RETRY_SECONDS = 5;
 
 /** Identity through the graph: in this process or over HTTP, as `graph` has it, as a service that has both permissions. */
 export function createIdentityService({ graph, as }: { graph: GraphClient; as: Caller }): IdentityService {

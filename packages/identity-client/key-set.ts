@@ -1,6 +1,5 @@
-import { ToolyardError, createTokenVerifier, type Caller, type TokenVerifier } from "@toolyard/service-kit";
+import { AWAY_RETRY_SECONDS, ToolyardError, createTokenVerifier, type Caller, type TokenVerifier } from "@toolyard/service-kit";
 import { decodeProtectedHeader, type JSONWebKeySet } from "jose";
-import { AWAY_RETRY_SECONDS } from "./introspection.ts";
 
 /** Verifies access tokens by the control plane's public keys, which it learns as they change. */
 export interface KeySet extends TokenVerifier {

@@ -1,4 +1,5 @@
 import { createUserCaller, type Caller, type GraphClient, type ShareAccess } from "@toolyard/service-kit";
+import { executeOn } from "@toolyard/testing";
 import { expect, test } from "vitest";
 import { admin, author, createFakeGraph, createFixture, type FakeTool, type Fixture } from "./deployments-fixture.ts";
 
@@ -123,4 +124,36 @@ test("a log that is followed by a share ends with it, and not when another user'
   } finally {
     clearInterval(print);
   }
+});
+
+test("while shares cannot be read, those who need one are told when to try again, also in a stream that goes by one; others go on", async () => {
+  const tool: FakeTool = { slug: "weather", shared: { "other-1": "EDIT" } };
+  const fake = createFakeGraph({ "tool-1": tool });
+  const broken = Promise.withResolvers<never>();
+  broken.promise.catch(() => undefined);
+  let isAway = false;
+  const graph: GraphClient = {
+    query: async (request) => {
+      if (isAway && request.query.includes("sharedAccess")) throw new Error("The tools service does not answer.");
+      return fake.query(request);
+    },
+    async *subscribe() {
+      await broken.promise;
+    },
+  };
+  await using fixture = await createFixture({ tools: { "tool-1": tool }, overrides: { graph } });
+  const id = await deployed(fixture);
+  await using followed = await fixture.stream(FOLLOW_LOGS, { id }, other);
+  const next = followed.next();
+  isAway = true;
+  const later = { extensions: expect.objectContaining({ code: "UPSTREAM_UNAVAILABLE", retryAfterSeconds: 5 }) };
+  const RESTART = "mutation ($id: ID!) { restartDeployment(id: $id) { id } }";
+  for (const operation of [LOGS, RESTART, DEPLOY]) {
+    const { errors } = await executeOn(fixture.subgraph, operation, { id }, other);
+    expect(errors[0]).toMatchObject(later);
+  }
+  broken.reject(new Error("The stream of shares broke."));
+  await expect(next).rejects.toMatchObject(later);
+  expect(await fixture.codeOf(RESTART, { id }, author)).toBeNull();
+  expect(await fixture.codeOf(RESTART, { id }, viewer)).toBe("FORBIDDEN");
 });

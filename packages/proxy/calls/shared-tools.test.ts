@@ -102,7 +102,11 @@ test("while the control plane is away, known shares are good for an hour, and un
   now += 60_000;
   expect(await statusOf("one")).toBe(200);
   const unknown = await call("other");
-  expect([unknown.status, await unknown.text()]).toEqual([502, expect.stringContaining("cannot be checked now")]);
+  expect([unknown.status, unknown.headers.get("retry-after"), await unknown.text()]).toEqual([
+    503,
+    "5",
+    expect.stringContaining("cannot be checked now"),
+  ]);
   now += 3_600_000;
   user = stranger;
   expect(await statusOf("one")).not.toBe(200);

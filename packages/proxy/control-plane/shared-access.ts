@@ -78,17 +78,13 @@ export function createSharedAccess(options: {
       const access = state.change ? state.change.access : found;
       known.set(key, { access, readAt, freshUntil: now() + FRESH_MS });
       return access;
-    } catch (cause) {
+    } catch (error) {
       const old = known.get(key);
       if (old && now() - old.readAt < KNOWN_GOOD_MS) {
         old.freshUntil = now() + AWAY_RETRY_MS;
         return old.access;
       }
-      throw new ToolyardError(
-        "UPSTREAM_UNAVAILABLE",
-        "Whether this tool is shared with you cannot be checked now: the tools service is away. Try again.",
-        { cause },
-      );
+      throw error;
     } finally {
       asking.delete(key);
     }

@@ -20,6 +20,9 @@ export interface ErrorDetails {
   extensions?: Record<string, unknown>;
 }
 
+/** When one whose credential, or whose share of a tool, cannot be checked may try again. */
+export const AWAY_RETRY_SECONDS = 5;
+
 /**
  * The only error that services throw: a code from the table and a message that a person can act on.
  * graphql-js copies `extensions` to the GraphQL error by itself.

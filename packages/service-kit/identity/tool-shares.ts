@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AWAY_RETRY_SECONDS, ToolyardError } from "../errors/errors.ts";
 import type { GraphClient } from "../graph/graph-client.ts";
 import { ROWS_AT_ONCE, createLoader } from "../graph/loader.ts";
 import type { Caller } from "./caller.ts";
@@ -16,11 +17,11 @@ interface ThingOfTool {
 
 /** Permissions on things that authors share by their tools. Shares are asked for only where they decide, and never kept. */
 export interface ToolShares {
-  /** @throws ToolyardError when the tools service is asked and does not answer. */
+  /** @throws ToolyardError UPSTREAM_UNAVAILABLE when the tools service is asked and does not answer */
   can(caller: Caller, permission: Permission, on: ThingOfTool): Promise<boolean>;
   /**
    * @param action As with `Caller.require`.
-   * @throws ToolyardError UNAUTHENTICATED, FORBIDDEN; another when the tools service is asked and does not answer.
+   * @throws ToolyardError UNAUTHENTICATED, FORBIDDEN; UPSTREAM_UNAVAILABLE when the tools service is asked and does not answer
    */
   require(caller: Caller, permission: Permission, on: ThingOfTool, action?: string): Promise<void>;
 }
@@ -82,14 +83,25 @@ interface Asking {
   signal?: AbortSignal;
 }
 
-/** How each of at most `MAX_TOOLS_ASKED` tools is shared with the user. @throws when the tools service does not answer */
+/**
+ * How each of at most `MAX_TOOLS_ASKED` tools is shared with the user.
+ * @throws ToolyardError UPSTREAM_UNAVAILABLE with `retryAfterSeconds` when the tools service does not answer, as for credentials that cannot be checked
+ */
 export async function sharedAccessOf(
   { graph, ...asking }: Asking,
   userId: string,
   toolIds: readonly string[],
 ): Promise<(ShareAccess | null)[]> {
-  const data = await graph.query({ query: ACCESS, variables: { userId, toolIds }, ...asking });
-  return accessAnswer.parse(data).sharedAccess;
+  try {
+    const data = await graph.query({ query: ACCESS, variables: { userId, toolIds }, ...asking });
+    return accessAnswer.parse(data).sharedAccess;
+  } catch (cause) {
+    throw new ToolyardError(
+      "UPSTREAM_UNAVAILABLE",
+      "Whether this tool is shared with you cannot be checked now: the tools service is away. Try again.",
+      { cause, retryAfterSeconds: AWAY_RETRY_SECONDS },
+    );
+  }
 }
 
 /** Changes of shares after a place in the log of tools; null: from now. Throws when the stream breaks. */

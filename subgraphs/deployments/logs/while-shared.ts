@@ -18,7 +18,11 @@ export function whileShared<Item>(
   const ended = new AbortController();
 
   async function watch(): Promise<void> {
-    for await (const change of changes(ended.signal)) if (isConcerned(change)) await check();
+    try {
+      for await (const change of changes(ended.signal)) if (isConcerned(change)) await check();
+    } catch {
+      // The share is lost, or changes broke: what follows says which, in words for the reader.
+    }
     await check();
   }
 
