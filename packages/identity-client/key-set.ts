@@ -1,4 +1,10 @@
-import { AWAY_RETRY_SECONDS, ToolyardError, createTokenVerifier, type Caller, type TokenVerifier } from "@toolyard/service-kit";
+import {
+  AWAY_RETRY_SECONDS,
+  ToolyardError,
+  createTokenVerifier,
+  type Caller,
+  type TokenVerifier,
+} from "@toolyard/service-kit";
 import { decodeProtectedHeader, type JSONWebKeySet } from "jose";
 
 /** Verifies access tokens by the control plane's public keys, which it learns as they change. */

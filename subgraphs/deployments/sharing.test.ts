@@ -138,7 +138,7 @@ test("while shares cannot be read, those who need one are told when to try again
       return fake.query(request);
     },
     async *subscribe() {
-      await broken.promise;
+      yield await broken.promise;
     },
   };
   await using fixture = await createFixture({ tools: { "tool-1": tool }, overrides: { graph } });

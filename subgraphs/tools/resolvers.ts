@@ -23,7 +23,11 @@ export function createResolvers(options: {
       sharedAccess: (_parent, { userId, toolIds }, { sharing, caller }) => sharing.accessOf(caller, userId, toolIds),
       template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
       templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
-      templateRepository: (_parent, _args, { templateRepository, caller }) => templateRepository?.show(caller) ?? null,
+      templateRepository: (_parent, _args, { templateRepository, caller }) => {
+        // Whether there is one is for administrators, too.
+        caller.require("metrics:read", undefined, "see how the repository of templates stands");
+        return templateRepository?.show(caller) ?? null;
+      },
       githubConnection: (_parent, { id }, { reader, caller }) => reader.connection(caller, id),
       toolLog: (_parent, _args, { caller }) => {
         caller.require("tool:read");
