@@ -68,13 +68,22 @@ const EXCEPTIONS: Record<string, readonly string[]> = {
   "execution/reference/shadow.ts": ["admission", "supergraph"],
 };
 
+/** Databases' libraries, and where each is at home: adapters, and what tables are made of. Everything else knows stores by their ports. */
+const DRIVERS: readonly [library: RegExp, home: RegExp][] = [
+  [/^typeorm(\/|$)/, /^packages\/storage\/|\.sql\.ts$|(^|[/-])database\.ts$/],
+  [/^(libsql|mysql2)(\/|$)/, /^packages\/storage\/|^subgraphs\/knowledge\/worker\//],
+];
+/** What TypeORM's manager is called wherever it is handed on, and what drivers say. */
+const OF_DATABASES =
+  /\bmanager\b|\bgetRepository\(|\b(SQLITE|ER)_[A-Z]{2}|UNIQUE constraint|database is locked|\bPRAGMA\b/;
+
 export const isTest = (path: string) =>
   /[.-](test|bench|contract|fixture|harness)\.ts$/.test(path) ||
   /(^|\/)fixtures\//.test(path) ||
   path.startsWith("tests/");
 
 /**
- * Imports go by the tables above, in every folder; packages import one another without circles. The environment and signals belong to
+ * Imports go by the tables above, in every folder; packages import one another without circles. Databases are known to stores' adapters alone. The environment and signals belong to
  * main.ts files, to schema/compose.ts and the scripts, which people run, and to tests.
  * @returns a sentence for each breach.
  */
@@ -125,6 +134,15 @@ export function breachesOf(path: string, source: string): string[] {
         breaches.push(`${path} imports ${specifier}: gateway/${room} may not import gateway/${roomOf(target)}`);
     }
   }
+  if (!isTest(path) && !path.startsWith("packages/testing/") && path !== "scripts/import-directions.ts") {
+    for (const specifier of specifiersOf(source))
+      for (const [library, home] of DRIVERS)
+        if (library.test(specifier) && !home.test(path))
+          breaches.push(`${path} imports ${specifier}: only stores' adapters (*.sql.ts) and tables may`);
+    const said = OF_DATABASES.exec(code(source))?.[0];
+    if (said !== undefined && !DRIVERS.some(([, home]) => home.test(path)))
+      breaches.push(`${path} says ${said}: only stores' adapters (*.sql.ts) know databases`);
+  }
   const isRun = /(^|\/)main\.ts$/.test(path) || path === "schema/compose.ts" || partOf(path) === "scripts";
   if (isRun || isTest(path) || path.startsWith("packages/testing/")) return breaches;
   if (/\bprocess\.env\b/.test(code(source))) breaches.push(`${path} reads process.env: only main.ts files may`);
@@ -162,10 +180,14 @@ function mayImport(path: string, target: string): boolean {
 
 /** A file's imports from this repository, as paths from the root. */
 function importsOf(path: string, source: string): { specifier: string; target: string }[] {
-  return [...source.matchAll(/(?:\bfrom|\bimport\(|\bimport)\s*"([^"]+)"/g)].flatMap(([, specifier = ""]) => {
+  return specifiersOf(source).flatMap((specifier) => {
     const target = specifier.startsWith(".") ? join(dirname(path), specifier) : pathOfPackage(specifier);
     return target === null ? [] : [{ specifier, target }];
   });
+}
+
+function specifiersOf(source: string): string[] {
+  return [...source.matchAll(/(?:\bfrom|\bimport\(|\bimport)\s*"([^"]+)"/g)].map(([, specifier = ""]) => specifier);
 }
 
 /** Source without line comments and docstrings, which may mention such words. */

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { lockFolder, openDatabase } from "@toolyard/storage";
-import { migrationsRun, refuseOpened, tablesWithRows, undoLastMigration } from "@toolyard/storage/migrate.ts";
+import { migrationsRun, refuseOpened, tablesWithRows, undoLastMigration } from "@toolyard/storage/sqlite/migrate.ts";
 import { UsageError } from "../cli/usage-error.ts";
 import { findSchemaDifferences, readStores, writeMigration, type StoreSchema } from "./store-schemas.ts";
 

@@ -7,7 +7,7 @@ import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { lockFolder } from "@toolyard/storage";
-import { refuseOpened } from "@toolyard/storage/migrate.ts";
+import { refuseOpened } from "@toolyard/storage/sqlite/migrate.ts";
 import { resealAll } from "@toolyard/storage/reseal.ts";
 
 const USAGE = `Usage: npm run rotate-secrets

@@ -1,7 +1,7 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import type { EntitySchema } from "typeorm";
-import { createDataSource } from "@toolyard/storage/database.ts";
+import type { DatabaseOptions } from "@toolyard/storage";
+import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { readMigrations, type Migration } from "@toolyard/storage/migration.ts";
 
 /** The differences between a store's migrations and its entities. */
@@ -23,14 +23,14 @@ export interface StoreSchema {
   name: string;
   /** The module with the entities, from the root. */
   module: string;
-  entities: EntitySchema[];
+  entities: DatabaseOptions["entities"];
   migrationsFolder: string;
   migrations: Migration[];
 }
 
 /** By convention a `database.ts` exports these two where it describes a store. */
 interface StoreModule {
-  entities?: EntitySchema[];
+  entities?: DatabaseOptions["entities"];
   migrationsFolder?: string;
 }
 

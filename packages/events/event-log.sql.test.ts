@@ -6,7 +6,7 @@ import { DataSource } from "typeorm";
 import { describe } from "vitest";
 import { createInProcessBus } from "./bus.ts";
 import { eventLogContract } from "./event-log.contract.ts";
-import { createEventLog, eventLogSchema } from "./event-log.ts";
+import { createEventLog, eventLogSchema } from "./event-log.sql.ts";
 import LibsqlDatabase from "libsql";
 
 const schema = eventLogSchema("test");

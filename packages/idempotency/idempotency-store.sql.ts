@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { deleteInChunks, openDatabase, readMigrations, type Database } from "@toolyard/storage";
+import { deleteInChunks, dialectOf, openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { IsNull, LessThanOrEqual } from "typeorm";
 import { entities, idempotencyEntity, migrationsFolder } from "./database.ts";
 import type { IdempotencyStore } from "./idempotency-store.ts";
@@ -18,6 +18,8 @@ function createSqlIdempotencyStore(database: Database): IdempotencyStore {
     claim: (claim, now, room) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(idempotencyEntity);
+        // One caller's claims are counted, and made, one at a time.
+        await dialectOf(manager).lock(manager, claim.callerId);
         const known = await rows.findOneBy({ id: claim.id });
         if (known && known.expiresAt > now) {
           const { fingerprint, runningUntil, answer } = known;

@@ -1,4 +1,4 @@
-import { column, type Database } from "@toolyard/storage";
+import { column, insertIfAbsent, sqlTransaction, type Database } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { JobLeases } from "./job-leases.ts";
 
@@ -31,11 +31,9 @@ export function createSqlJobLeases(database: Database): JobLeases {
       const known = await database.read.getRepository(jobEntity).findOneBy({ job });
       if (known) return known;
       return database.transaction(async ({ manager }) => {
-        const rows = manager.getRepository(jobEntity);
-        const row = await rows.findOneBy({ job });
         const fresh: JobRow = { job, token: 0, runner: "", leaseUntil: 0, since: now, lastSuccessAt: null };
-        if (!row) await rows.insert(fresh);
-        return row ?? fresh;
+        await insertIfAbsent(manager, jobEntity, fresh);
+        return manager.getRepository(jobEntity).findOneByOrFail({ job });
       });
     },
     take: (job, { runner, now, leaseMs, unlessRunSince }) =>
@@ -54,7 +52,8 @@ export function createSqlJobLeases(database: Database): JobLeases {
         const { affected } = await rows.update({ job, token: row.token }, { token, runner, leaseUntil: now + leaseMs });
         return affected === 1 ? { job, token } : null;
       }),
-    async renew({ manager }, lease, until) {
+    async renew(tx, lease, until) {
+      const { manager } = sqlTransaction(tx);
       const { affected } = await manager.getRepository(jobEntity).update({ ...lease }, { leaseUntil: until });
       return affected === 1;
     },

@@ -1,8 +1,10 @@
 import { EntitySchema, LessThan } from "typeorm";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { CHUNK_ROWS, deleteInChunks, inChunks } from "./chunks.ts";
+import { deleteInChunks, inChunks } from "./chunks.ts";
 import { column } from "./columns.ts";
-import { openDatabase, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
+import { openDatabase } from "./open-database.ts";
+import { CHUNK_ROWS } from "./parts.ts";
 
 const Old = new EntitySchema<{ day: number; name: string; at: number }>({
   name: "old",

@@ -1,9 +1,8 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { EntitySchema, FindOptionsWhere, ObjectLiteral } from "typeorm";
-import type { Database, Transaction } from "./database.ts";
-
-/** Rows of one transaction of long work: few enough that it holds the event loop for some milliseconds only. */
-export const CHUNK_ROWS = 500;
+import type { Database, SqlTransaction, Transaction } from "./database.ts";
+import { dialectOf } from "./dialects.ts";
+import { CHUNK_ROWS } from "./parts.ts";
 
 /** How long work in many transactions is guided by who asked for it. */
 export interface LongWork {
@@ -11,11 +10,6 @@ export interface LongWork {
   readonly signal?: AbortSignal;
   /** Comes first in each transaction; throws where the work is no longer this process's. */
   readonly enter?: (tx: Transaction) => Promise<void>;
-}
-
-/** The items in order, `size` at a time. */
-export function* partsOf<Item>(items: readonly Item[], size: number): Generator<Item[]> {
-  for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size);
 }
 
 /**
@@ -26,7 +20,7 @@ export function* partsOf<Item>(items: readonly Item[], size: number): Generator<
  */
 export async function inChunks(
   database: Pick<Database, "transaction">,
-  step: (tx: Transaction, limit: number) => Promise<number>,
+  step: (tx: SqlTransaction, limit: number) => Promise<number>,
   { signal, enter }: LongWork = {},
 ): Promise<number> {
   let sum = 0;
@@ -52,20 +46,5 @@ export function deleteInChunks<Row extends ObjectLiteral>(
   where: FindOptionsWhere<Row>,
   work?: LongWork,
 ): Promise<number> {
-  return inChunks(
-    database,
-    async ({ manager }, limit) => {
-      // SQLite has no DELETE with a LIMIT unless it is built with it; every table has a rowid.
-      const some = manager.createQueryBuilder(entity, "old").select("old.rowid").where(where).limit(limit);
-      const { affected } = await manager
-        .createQueryBuilder()
-        .delete()
-        .from(entity)
-        .where(`rowid IN (${some.getQuery()})`)
-        .setParameters(some.getParameters())
-        .execute();
-      return affected ?? 0;
-    },
-    work,
-  );
+  return inChunks(database, ({ manager }, limit) => dialectOf(manager).deleteSome(manager, entity, where, limit), work);
 }

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { EntitySchema } from "typeorm";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { column } from "./columns.ts";
-import { openDatabase, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
+import { openDatabase } from "./open-database.ts";
 import { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 
 const Counter = new EntitySchema<{ id: string; value: number; at: number; data: object | null }>({

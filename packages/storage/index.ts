@@ -1,8 +1,20 @@
-export { openDatabase, type Database, type DatabaseOptions, type Transaction } from "./database.ts";
+export {
+  sqlTransaction,
+  type Database,
+  type DatabaseOptions,
+  type SqlTransaction,
+  type Transaction,
+} from "./database.ts";
+export { openDatabase } from "./open-database.ts";
+export type { Dialect } from "./dialect.ts";
+export { dialectOf } from "./dialects.ts";
+export { databaseFailureOf } from "./failures.ts";
 export { lockFolder } from "./folder-lock.ts";
 export { readMigrations } from "./migration.ts";
-export { CHUNK_ROWS, deleteInChunks, inChunks, partsOf, type LongWork } from "./chunks.ts";
+export { deleteInChunks, inChunks, type LongWork } from "./chunks.ts";
+export { CHUNK_ROWS, partsOf } from "./parts.ts";
 export { column } from "./columns.ts";
 export { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 export { readPage } from "./paging.ts";
 export { countByParent, readPageOfParts, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";
+export { insertIfAbsent, insertRows, updateColumn } from "./writes.ts";

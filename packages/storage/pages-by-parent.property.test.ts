@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import fc from "fast-check";
 import { EntitySchema } from "typeorm";
 import { column } from "./columns.ts";
-import { openDatabase, type Database } from "./database.ts";
+import type { Database } from "./database.ts";
+import { openDatabase } from "./open-database.ts";
 import { observeStatements } from "./observed-statements.ts";
 import { countByParent, readPageOfParts, readPagesByParent } from "./pages-by-parent.ts";
 

@@ -1,5 +1,6 @@
 import type { Page } from "@toolyard/service-kit";
 import type { ObjectLiteral, Repository } from "typeorm";
+import { dialectOf } from "./dialects.ts";
 
 /** Values of some columns; undefined matches any. */
 type Values<Row> = { [Column in keyof Row]?: Row[Column] | undefined };
@@ -31,25 +32,17 @@ export async function readPagesByParent<Row extends ObjectLiteral>(
   const { parentColumn, orderColumn = key } = options;
   const { conditions, parameters } = conditionsOf(options);
   if (page.afterId !== null) conditions.push(`child."${orderColumn}" < :afterId`);
-  const table = `"${repository.metadata.tableName}"`;
-  const childrenOf = [
-    `SELECT child."${key}" FROM ${table} child`,
-    `WHERE ${[`child."${parentColumn}" = parent.value`, ...conditions].join(" AND ")}`,
-    `ORDER BY child."${orderColumn}" DESC LIMIT :limit OFFSET :offset`,
-  ].join(" ");
-  const rows = await repository
-    .createQueryBuilder("row")
-    .where(
-      `row."${key}" IN (SELECT wanted."${key}" FROM json_each(:parents) parent CROSS JOIN ${table} wanted ON wanted."${key}" IN (${childrenOf}))`,
-      {
-        ...parameters,
-        parents: JSON.stringify(parents),
-        afterId: page.afterId,
-        limit: page.limit + 1,
-        offset: page.offset,
-      },
-    )
-    .getMany();
+  const query = repository
+    .createQueryBuilder("found")
+    .setParameters({ ...parameters, afterId: page.afterId, limit: page.limit + 1, offset: page.offset });
+  dialectOf(repository.manager).whereFirstOfEach(query, {
+    table: repository.metadata.tableName,
+    key,
+    parts: parents.map((parent) => [parent]),
+    childrenOf: (value) =>
+      `WHERE ${[`child."${parentColumn}" = ${value(0)}`, ...conditions].join(" AND ")} ORDER BY child."${orderColumn}" DESC LIMIT :limit OFFSET :offset`,
+  });
+  const rows = await query.getMany();
   const byParent = Map.groupBy(rows, (row) => row[parentColumn]);
   const newestFirst = (a: Row, b: Row) => (a[orderColumn] < b[orderColumn] ? 1 : -1);
   return parents.map((parent) => (byParent.get(parent as Row[typeof parentColumn]) ?? []).toSorted(newestFirst));
@@ -67,32 +60,29 @@ export async function readPageOfParts<Row extends ObjectLiteral>(
   const key = primaryKeyOf(repository);
   const columns = Object.keys(options.parts);
   const { conditions, parameters } = conditionsOf(options);
-  const table = `"${repository.metadata.tableName}"`;
-  const isOfPart = columns.map((column) => `child."${column}" = "part_${column}".value`);
-  const parts = columns.map((column) => `json_each(:part_${column}) "part_${column}"`);
+  const isOfPart = (value: (place: number) => string) =>
+    columns.map((column, place) => `child."${column}" = ${value(place)}`);
+  const parts = combinationsOf(columns.map((column) => options.parts[column] ?? []));
   const ofParts = ({ limit, afterId, offset }: Page) => {
-    const where = [...isOfPart, ...conditions, ...(afterId === null ? [] : [`child."${key}" < :afterId`])];
-    const childrenOf = `SELECT child."${key}" FROM ${table} child WHERE ${where.join(" AND ")} ORDER BY child."${key}" DESC LIMIT :most`;
-    return repository
-      .createQueryBuilder("row")
-      .where(
-        `row."${key}" IN (SELECT wanted."${key}" FROM ${[...parts, `${table} wanted`].join(" CROSS JOIN ")} ON wanted."${key}" IN (${childrenOf}))`,
-        {
-          ...parameters,
-          ...Object.fromEntries(
-            Object.entries(options.parts).map(([column, values]) => [`part_${column}`, JSON.stringify(values)]),
-          ),
-          afterId,
-          most: offset + limit,
-        },
-      )
-      .orderBy(`row.${key}`, "DESC")
+    const query = repository
+      .createQueryBuilder("found")
+      .setParameters({ ...parameters, afterId, most: offset + limit })
+      .orderBy(`found.${key}`, "DESC")
       .limit(limit)
       .offset(offset);
+    const after = afterId === null ? [] : [`child."${key}" < :afterId`];
+    dialectOf(repository.manager).whereFirstOfEach(query, {
+      table: repository.metadata.tableName,
+      key,
+      parts,
+      childrenOf: (value) =>
+        `WHERE ${[...isOfPart(value), ...conditions, ...after].join(" AND ")} ORDER BY child."${key}" DESC LIMIT :most`,
+    });
+    return query;
   };
   let { afterId, offset } = page;
   for (; offset > MAX_SKIPPED; offset -= MAX_SKIPPED) {
-    const skipped = ofParts({ limit: 1, afterId, offset: MAX_SKIPPED - 1 }).select(`row.${key}`, "key");
+    const skipped = ofParts({ limit: 1, afterId, offset: MAX_SKIPPED - 1 }).select(`found.${key}`, "key");
     const last = await skipped.getRawOne<{ key: string }>();
     if (!last) return [];
     afterId = last.key;
@@ -108,18 +98,27 @@ export async function countByParent<Row extends ObjectLiteral>(
 ): Promise<number[]> {
   const { parentColumn } = options;
   const { conditions, parameters } = conditionsOf(options);
+  const given = dialectOf(repository.manager).rows(":parents", "parent", ["text"]);
   const rows = await repository
     .createQueryBuilder("child")
     .select(`child."${parentColumn}"`, "parent")
     .addSelect("COUNT(*)", "count")
-    .where(
-      [`child."${parentColumn}" IN (SELECT parent.value FROM json_each(:parents) parent)`, ...conditions].join(" AND "),
-      { ...parameters, parents: JSON.stringify(parents) },
-    )
+    .where([`child."${parentColumn}" IN (SELECT ${given.at(0)} FROM ${given.from})`, ...conditions].join(" AND "), {
+      ...parameters,
+      parents: JSON.stringify(parents.map((parent) => [parent])),
+    })
     .groupBy(`child."${parentColumn}"`)
     .getRawMany<{ parent: string; count: number }>();
   const counts = new Map(rows.map(({ parent, count }) => [parent, Number(count)]));
   return parents.map((parent) => counts.get(parent) ?? 0);
+}
+
+/** Each of the first list's values with each of the others'. */
+function combinationsOf(lists: readonly (readonly string[])[]): string[][] {
+  return lists.reduce<string[][]>(
+    (made, values) => made.flatMap((one) => values.map((value) => [...one, value])),
+    [[]],
+  );
 }
 
 function primaryKeyOf<Row extends ObjectLiteral>({ metadata }: Repository<Row>): string & keyof Row {

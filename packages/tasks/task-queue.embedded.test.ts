@@ -8,7 +8,7 @@ import { openDatabase, readMigrations } from "@toolyard/storage";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { turns } from "@toolyard/testing/turns.ts";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { createDataSource } from "@toolyard/storage/database.ts";
+import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
 import { LEASE_MS, RETRY_BASE_MS, taskQueueContract, type TaskQueueFixture } from "./task-queue.contract.ts";

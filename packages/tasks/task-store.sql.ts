@@ -5,15 +5,16 @@ import { mapRows, newId } from "@toolyard/service-kit";
 import {
   countByParent,
   deleteInChunks,
+  dialectOf,
   openDatabase,
   readMigrations,
   readPage,
   readPageOfParts,
   readPagesByParent,
   type ChildRows,
-  type Transaction,
+  type SqlTransaction,
 } from "@toolyard/storage";
-import { In, LessThan, type EntityManager, type Repository } from "typeorm";
+import { In, IsNull, LessThan, type EntityManager, type Repository } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
 import {
   TASK_KINDS,
@@ -54,12 +55,12 @@ export async function createTaskStore(options: {
     bus,
     now,
   });
-  const wakeWorkers = (tx: Transaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));
+  const wakeWorkers = (tx: SqlTransaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));
 
   const transitions: Record<TaskStatus, number> = { QUEUED: 0, RUNNING: 0, SUCCEEDED: 0, FAILED: 0, CANCELLED: 0 };
 
   /** Writes a change and its event. */
-  async function change(tx: Transaction, row: TaskRow, kind: string, changes: Partial<TaskRow>): Promise<TaskRow> {
+  async function change(tx: SqlTransaction, row: TaskRow, kind: string, changes: Partial<TaskRow>): Promise<TaskRow> {
     const next: TaskRow = { ...row, ...changes };
     await tx.manager.getRepository(taskEntity).update({ id: row.id }, updateOf(changes));
     await events.append(tx, [{ kind, subjectId: row.id, payload: toEvent(next) }]);
@@ -68,7 +69,7 @@ export async function createTaskStore(options: {
   }
 
   /** Runs `work` on the row of the lease; answers false when the lease is lost. */
-  function withLease(lease: Lease, work: (tx: Transaction, row: TaskRow) => Promise<unknown>): Promise<boolean> {
+  function withLease(lease: Lease, work: (tx: SqlTransaction, row: TaskRow) => Promise<unknown>): Promise<boolean> {
     return database.transaction(async (tx) => {
       const row = await findLeased(tx.manager, lease);
       if (!row) return false;
@@ -77,7 +78,7 @@ export async function createTaskStore(options: {
     });
   }
 
-  const end = (tx: Transaction, row: TaskRow, status: TaskStatus, changes: Partial<TaskRow> = {}) =>
+  const end = (tx: SqlTransaction, row: TaskRow, status: TaskStatus, changes: Partial<TaskRow> = {}) =>
     change(tx, row, status.toLowerCase(), {
       ...changes,
       status,
@@ -87,22 +88,24 @@ export async function createTaskStore(options: {
       cancelRequested: row.cancelRequested || status === "CANCELLED",
     });
 
-  const failed = (tx: Transaction, row: TaskRow, error: TaskError) =>
+  const failed = (tx: SqlTransaction, row: TaskRow, error: TaskError) =>
     row.cancelRequested
       ? end(tx, row, "CANCELLED")
       : end(tx, row, "FAILED", { errorCode: error.code, errorMessage: error.message });
 
-  const queueAgain = (tx: Transaction, row: TaskRow, kind: string, changes: Partial<TaskRow>) => {
+  const queueAgain = (tx: SqlTransaction, row: TaskRow, kind: string, changes: Partial<TaskRow>) => {
     wakeWorkers(tx);
     return change(tx, row, kind, { status: "QUEUED", leaseId: null, startedAt: null, progress: 0, ...changes });
   };
 
   /** The task due longest, after ending those that must not run again. */
-  async function nextRunnable(tx: Transaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
+  async function nextRunnable(tx: SqlTransaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
     const tasks = tx.manager.getRepository(taskEntity);
     for (;;) {
       const row = (await firstDue(tasks, "RUNNING", kinds, now())) ?? (await firstDue(tasks, "QUEUED", kinds, now()));
       if (!row) return null;
+      // Another process may have it by now.
+      if (!(await held(tx, row))) continue;
       if (row.cancelRequested) await end(tx, row, "CANCELLED");
       else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
       else return row;
@@ -208,10 +211,11 @@ export async function createTaskStore(options: {
       }),
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;
+      const part = dialectOf(database.read).rows("?", "part", ["text", "text"]);
       const [found] = await database.read.query<{ dueAt: number | null }[]>(
-        `SELECT MIN((SELECT MIN(task.dueAt) FROM tasks task WHERE task.status = status.value AND task.kind = kind.value)) AS dueAt
-         FROM json_each(?) status CROSS JOIN json_each(?) kind`,
-        [JSON.stringify(["QUEUED", "RUNNING"]), JSON.stringify(kinds)],
+        `SELECT MIN((SELECT MIN(task."dueAt") FROM tasks task WHERE task.status = ${part.at(0)} AND task.kind = ${part.at(1)})) AS "dueAt"
+         FROM ${part.from}`,
+        [JSON.stringify(["QUEUED", "RUNNING"].flatMap((status) => kinds.map((kind) => [status, kind])))],
       );
       return found?.dueAt ?? null;
     },
@@ -260,7 +264,8 @@ export async function createTaskStore(options: {
     cancelled: (lease) => withLease(lease, (tx, row) => end(tx, row, "CANCELLED")),
     requestCancel: (id) =>
       database.transaction(async (tx) => {
-        const row = await tx.manager.getRepository(taskEntity).findOneBy({ id });
+        const tasks = tx.manager.getRepository(taskEntity);
+        const row = await tasks.findOne({ where: { id }, ...dialectOf(tx.manager).forUpdate });
         if (!row) return null;
         if (row.status !== "QUEUED" && row.status !== "RUNNING") return toTask(row);
         if (row.status === "QUEUED" || row.dueAt <= now()) return toTask(await end(tx, row, "CANCELLED"));
@@ -281,7 +286,19 @@ export async function createTaskStore(options: {
 }
 
 function findLeased(manager: EntityManager, { taskId, leaseId }: Lease): Promise<TaskRow | null> {
-  return manager.getRepository(taskEntity).findOneBy({ id: taskId, leaseId, status: "RUNNING" });
+  const where = { id: taskId, leaseId, status: "RUNNING" } as const;
+  return manager.getRepository(taskEntity).findOne({ where, ...dialectOf(manager).forUpdate });
+}
+
+/** Whether a row is still as it was read; it stays so until the transaction ends. */
+function held({ manager }: SqlTransaction, row: TaskRow): Promise<boolean> {
+  const { id, status, dueAt, cancelRequested } = row;
+  const leaseId = row.leaseId ?? IsNull();
+  const where = { id, status, dueAt, leaseId, cancelRequested };
+  return manager
+    .getRepository(taskEntity)
+    .findOne({ select: { id: true }, where, ...dialectOf(manager).forUpdate })
+    .then((found) => found !== null);
 }
 
 function ofTools(kind: TaskKind | null): ChildRows<TaskRow> {
@@ -295,19 +312,20 @@ function firstDue(
   kinds: readonly TaskKind[],
   at: number,
 ): Promise<TaskRow | null> {
-  const firstOfKind =
-    "SELECT due.id FROM tasks due WHERE due.status = :status AND due.kind = kind.value AND due.dueAt <= :at ORDER BY due.dueAt, due.id LIMIT 1";
-  return tasks
+  const query = tasks
     .createQueryBuilder("task")
-    .where(`task.id IN (SELECT (${firstOfKind}) FROM json_each(:kinds) kind)`, {
-      status,
-      at,
-      kinds: JSON.stringify(kinds),
-    })
+    .setParameters({ status, at })
     .orderBy("task.dueAt")
     .addOrderBy("task.id")
-    .limit(1)
-    .getOne();
+    .limit(1);
+  dialectOf(tasks.manager).whereFirstOfEach(query, {
+    table: taskEntity.options.name,
+    key: "id",
+    parts: kinds.map((kind) => [kind]),
+    childrenOf: (kind) =>
+      `WHERE child.status = :status AND child.kind = ${kind(0)} AND child."dueAt" <= :at ORDER BY child."dueAt", child.id LIMIT 1`,
+  });
+  return query.getOne();
 }
 
 /** TypeORM's types want deep partials where a column holds any JSON. */

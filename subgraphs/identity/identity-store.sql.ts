@@ -3,11 +3,14 @@ import { mapRows, type Page, type Rows } from "@toolyard/service-kit";
 import {
   countByParent,
   deleteInChunks,
+  dialectOf,
   inChunks,
+  insertIfAbsent,
   readPage,
   readPagesByParent,
   type Database,
-  type Transaction,
+  type Dialect,
+  type SqlTransaction,
 } from "@toolyard/storage";
 import {
   In,
@@ -65,18 +68,20 @@ export function createSqlIdentityStore(options: { database: Database }): Identit
   };
 }
 
-function createReads(manager: EntityManager): IdentityReads {
+/** In a transaction, a row that is found by itself is held until the end: what is decided of it stays true. */
+function createReads(manager: EntityManager, held: Dialect["forUpdate"] = {}): IdentityReads {
   const userRows = manager.getRepository(users);
+  const findSession = (id: string) => manager.getRepository(sessions).findOne({ where: { id }, ...held });
   return {
     async findUser(id) {
-      const row = await userRows.findOneBy({ id });
+      const row = await userRows.findOne({ where: { id }, ...held });
       return row && toUser(row);
     },
     async findUsers(ids) {
       return (await findByMany(ids, (chunk) => userRows.findBy({ id: In(chunk) }))).map(toUser);
     },
     async findUserByName(username) {
-      const row = await userRows.findOneBy({ usernameKey: keyOf(username) });
+      const row = await userRows.findOne({ where: { usernameKey: keyOf(username) }, ...held });
       return row && toUser(row);
     },
     listUsers(page, search) {
@@ -96,15 +101,18 @@ function createReads(manager: EntityManager): IdentityReads {
       });
       return row && toUser(row);
     },
-    countOtherAdministrators: (userId) => userRows.countBy({ role: "ADMIN", disabled: false, id: Not(userId) }),
-    findRefreshToken: (hash) => manager.getRepository(refreshTokens).findOneBy({ hash }),
-    findSession: (id) => manager.getRepository(sessions).findOneBy({ id }),
+    async countOtherAdministrators(userId) {
+      const where = { role: "ADMIN", disabled: false, id: Not(userId) } as const;
+      return (await userRows.find({ select: { id: true }, where, ...held })).length;
+    },
+    findRefreshToken: (hash) => manager.getRepository(refreshTokens).findOne({ where: { hash }, ...held }),
+    findSession,
     async findSessionOfAccessToken(accessTokenId) {
       const token = await manager.getRepository(refreshTokens).findOneBy({ accessTokenId });
-      return token && manager.getRepository(sessions).findOneBy({ id: token.sessionId });
+      return token && findSession(token.sessionId);
     },
     countSessions: (at) => manager.getRepository(sessions).countBy({ revokedAt: IsNull(), expiresAt: MoreThan(at) }),
-    findApiKey: (id) => manager.getRepository(apiKeys).findOneBy({ id }),
+    findApiKey: (id) => manager.getRepository(apiKeys).findOne({ where: { id }, ...held }),
     apiKeyPages: (ownerIds, page) =>
       readPagesByParent(manager.getRepository(apiKeys), ownerIds, page, { parentColumn: "ownerId" }),
     apiKeyCounts: (ownerIds) => countByParent(manager.getRepository(apiKeys), ownerIds, { parentColumn: "ownerId" }),
@@ -168,7 +176,7 @@ function searchUsers(users: Repository<UserRow>, search: string, page: Page): Ro
   };
 }
 
-function createWrites(transaction: Transaction): IdentityWrites {
+function createWrites(transaction: SqlTransaction): IdentityWrites {
   const { manager } = transaction;
   const userRows = manager.getRepository(users);
   const sessionRows = manager.getRepository(sessions);
@@ -176,14 +184,15 @@ function createWrites(transaction: Transaction): IdentityWrites {
   const apiKeyRows = manager.getRepository(apiKeys);
   const ticketRows = manager.getRepository(streamTickets);
   return {
-    ...createReads(manager),
+    ...createReads(manager, dialectOf(manager).forUpdate),
+    async countUsers() {
+      await holdAccounts(manager);
+      return userRows.count();
+    },
     transaction,
     async insertUser(user) {
-      const usernameKey = keyOf(user.username);
-      // Writers run one at a time, so what is free here stays free; the unique column holds where several databases write.
-      if (await userRows.existsBy({ usernameKey })) return false;
-      await userRows.insert({ ...user, usernameKey });
-      return true;
+      await holdAccounts(manager);
+      return insertIfAbsent(manager, users, { ...user, usernameKey: keyOf(user.username) });
     },
     async updateUser(id, change) {
       await userRows.update({ id }, change);
@@ -247,20 +256,19 @@ function createWrites(transaction: Transaction): IdentityWrites {
   };
 }
 
-async function deleteTokensOfEnded({ manager }: Transaction, at: number, limit: number): Promise<number> {
+/** Whether there are users stays true. */
+const holdAccounts = (manager: EntityManager) => dialectOf(manager).lock(manager, "accounts");
+
+async function deleteTokensOfEnded({ manager }: SqlTransaction, at: number, limit: number): Promise<number> {
   const some = manager
     .createQueryBuilder(sessions, "session")
     .innerJoin(refreshTokens.options.name, "token", "token.sessionId = session.id")
     .select("token.hash", "hash")
     .where("session.expiresAt < :at", { at })
     .limit(limit);
-  const { affected } = await manager
-    .createQueryBuilder()
-    .delete()
-    .from(refreshTokens)
-    .where(`hash IN (${some.getQuery()})`)
-    .setParameters(some.getParameters())
-    .execute();
+  const hashes = (await some.getRawMany<{ hash: string }>()).map(({ hash }) => hash);
+  if (hashes.length === 0) return 0;
+  const { affected } = await manager.getRepository(refreshTokens).delete({ hash: In(hashes) });
   return affected ?? 0;
 }
 

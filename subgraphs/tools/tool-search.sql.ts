@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Page, Rows } from "@toolyard/service-kit";
-import type { Database, Transaction } from "@toolyard/storage";
+import type { Database, SqlTransaction } from "@toolyard/storage";
 import type { EntityManager } from "typeorm";
 import { toolTextEntity } from "./database.ts";
 import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
@@ -11,9 +11,9 @@ import type { Tool, ToolFilter } from "./tool-store.ts";
  */
 export interface ToolSearch {
   /** Each writes in the transaction that changes the tool. */
-  insert(tx: Transaction, tool: SearchedTool): Promise<void>;
-  update(tx: Transaction, tool: SearchedTool): Promise<void>;
-  setDeleted(tx: Transaction, toolId: string, deleted: boolean): Promise<void>;
+  insert(tx: SqlTransaction, tool: SearchedTool): Promise<void>;
+  update(tx: SqlTransaction, tool: SearchedTool): Promise<void>;
+  setDeleted(tx: SqlTransaction, toolId: string, deleted: boolean): Promise<void>;
   /** Ids of tools that have all words and the tag, the newest registered first. Yields to the event loop after each bounded step. */
   page(filter: ToolFilter, page: Page): Rows<string>;
 }
@@ -45,7 +45,7 @@ export function createToolSearch(database: Database): ToolSearch {
     await manager.query(`INSERT INTO ${table} (${table}, rank) VALUES ('merge', CAST(? AS INTEGER))`, [MERGED_PAGES]);
   }
 
-  async function index({ manager }: Transaction, position: number, text: string, deleted: boolean): Promise<void> {
+  async function index({ manager }: SqlTransaction, position: number, text: string, deleted: boolean): Promise<void> {
     const table = indexOf(deleted);
     await manager.query(`INSERT INTO ${table} (rowid, text) VALUES (?, ?)`, [position, text]);
     await merge(manager, table);

@@ -1,6 +1,14 @@
 import type { EventLog } from "@toolyard/events";
-import { countByParent, readPage, readPagesByParent, type Database, type Transaction } from "@toolyard/storage";
-import { In, IsNull, Not, QueryFailedError, type QueryDeepPartialEntity } from "typeorm";
+import {
+  countByParent,
+  dialectOf,
+  insertIfAbsent,
+  readPage,
+  readPagesByParent,
+  type Database,
+  type SqlTransaction,
+} from "@toolyard/storage";
+import { In, IsNull, Not, type QueryDeepPartialEntity } from "typeorm";
 import { toolEntity, toolShareEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
 import { createToolSearch } from "./tool-search.sql.ts";
 import type { Tool, ToolChangeKind, ToolEventPayload, ToolStore, ToolVersion } from "./tool-store.ts";
@@ -11,10 +19,10 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   const versions = () => database.read.getRepository(toolVersionEntity);
   const search = createToolSearch(database);
 
-  const log = (tx: Transaction, kind: ToolChangeKind, toolId: string, at: number, payload: ToolEventPayload = {}) =>
+  const log = (tx: SqlTransaction, kind: ToolChangeKind, toolId: string, at: number, payload: ToolEventPayload = {}) =>
     events.append(tx, [{ kind, subjectId: toolId, payload, at }]);
 
-  async function writeTags({ manager }: Transaction, toolId: string, tags: readonly string[]): Promise<void> {
+  async function writeTags({ manager }: SqlTransaction, toolId: string, tags: readonly string[]): Promise<void> {
     const rows = manager.getRepository(toolTagEntity);
     await rows.delete({ toolId });
     if (tags.length > 0) await rows.insert(tags.map((tag) => ({ toolId, tag, deleted: false })));
@@ -29,23 +37,15 @@ export function createSqlToolStore(options: { database: Database; events: EventL
   }
 
   return {
-    async insert(tool, firstVersion) {
-      try {
-        return await database.transaction(async (tx) => {
-          if (await tx.manager.getRepository(toolEntity).existsBy({ slug: tool.slug })) return "slug-taken";
-          await tx.manager.getRepository(toolVersionEntity).insert(asRow(firstVersion));
-          await tx.manager.getRepository(toolEntity).insert(tool);
-          await search.insert(tx, tool);
-          await writeTags(tx, tool.id, tool.tags);
-          await log(tx, "CREATED", tool.id, tool.createdAt);
-          return "inserted";
-        });
-      } catch (error) {
-        // Another process took it between the look and the write; ids are unique by themselves.
-        if (isUniqueViolation(error)) return "slug-taken";
-        throw error;
-      }
-    },
+    insert: (tool, firstVersion) =>
+      database.transaction(async (tx) => {
+        if (!(await insertIfAbsent(tx.manager, toolEntity, tool))) return "slug-taken";
+        await tx.manager.getRepository(toolVersionEntity).insert(asRow(firstVersion));
+        await search.insert(tx, tool);
+        await writeTags(tx, tool.id, tool.tags);
+        await log(tx, "CREATED", tool.id, tool.createdAt);
+        return "inserted";
+      }),
 
     commit: (version, afterVersionId) =>
       database.transaction(async (tx) => {
@@ -93,7 +93,9 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       database.transaction(async (tx) => {
         const { toolId, userId, access } = share;
         const rows = tx.manager.getRepository(toolShareEntity);
-        const tool = await tx.manager.getRepository(toolEntity).findOneBy({ id: toolId, deletedAt: IsNull() });
+        // Holding the tool: its shares are counted by one at a time.
+        const where = { id: toolId, deletedAt: IsNull() };
+        const tool = await tx.manager.getRepository(toolEntity).findOne({ where, ...dialectOf(tx.manager).forUpdate });
         if (!tool) return "gone";
         const before = await rows.findOneBy({ toolId, userId });
         if (before?.access === access) return "shared";
@@ -202,10 +204,4 @@ export function createSqlToolStore(options: { database: Database; events: EventL
 /** TypeORM's insert types see a deep partial in every JSON column; the values are whole. */
 function asRow(version: ToolVersion): QueryDeepPartialEntity<ToolVersion> {
   return version as QueryDeepPartialEntity<ToolVersion>;
-}
-
-function isUniqueViolation(error: unknown): boolean {
-  if (!(error instanceof QueryFailedError)) return false;
-  const { code } = error.driverError as { code?: unknown }; // a driver's error is an Error with its own code
-  return code === "SQLITE_CONSTRAINT_UNIQUE" || code === "ER_DUP_ENTRY";
 }

@@ -59,6 +59,10 @@ describe("import directions", () => {
     ],
     ["the environment read in standalone", "standalone/banner.ts", "const port = process.env.PORT;"],
     ["the environment read outside main.ts", "gateway/config.ts", "const port = process.env.PORT;"],
+    ["TypeORM in a service", "subgraphs/tools/tool-service.ts", 'import { In } from "typeorm";'],
+    ["TypeORM's manager in a service", "subgraphs/tools/tool-service.ts", "database.transaction(({ manager }) => 1);"],
+    ["a driver's word in a service", "subgraphs/tools/tool-service.ts", 'if (code === "SQLITE_BUSY") return;'],
+    ["a driver in a store", "subgraphs/tools/tool-store.sql.ts", 'import Database from "libsql";'],
     ["a signal handled outside main.ts", "gateway/http/http-server.ts", 'process.on("SIGTERM", stop);'],
   ])("find %s", (_name, path, source) => {
     expect(breachesOf(path, source)).toHaveLength(1);
@@ -74,6 +78,11 @@ describe("import directions", () => {
     ["the gateway's files beside its rooms all of them", "gateway/gateway.ts", 'import "./http/http-server.ts";'],
     ["a room the formats", "gateway/execution/clients/http-client.ts", 'import "../../formats/exact-json.ts";'],
     ["a test what is for tests", "gateway/http/http-server.test.ts", 'import "@toolyard/testing";'],
+    [
+      "a store's adapter TypeORM",
+      "subgraphs/tools/tool-store.sql.ts",
+      'import { In } from "typeorm";\nmanager.find();',
+    ],
     ["tests/ everything", "tests/e2e/tour.test.ts", 'import "../../standalone/sample.ts";'],
   ])("allow %s", (_name, path, source) => {
     expect(breachesOf(path, source)).toEqual([]);

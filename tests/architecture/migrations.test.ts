@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { createMigrations } from "@toolyard/storage/migration.ts";
-import { createDataSource } from "@toolyard/storage/database.ts";
+import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { expect, test } from "vitest";
 import { readStores } from "../../scripts/store-schemas.ts";
 

@@ -1,10 +1,12 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
+import { preconditionFailed } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
-import { createDataSource, type DatabaseOptions } from "./database.ts";
-import { nameOfMigration } from "./migration.ts";
+import type { DatabaseOptions } from "../database.ts";
+import { databaseFailureOf } from "../failures.ts";
+import { nameOfMigration } from "../migration.ts";
 import { refuseNewer } from "./newer-database.ts";
+import { createDataSource } from "./sqlite-database.ts";
 
 /** The names of the migrations that were run on a file, in order; none where there is no file. */
 export function migrationsRun(file: string): string[] {
@@ -50,7 +52,7 @@ export function refuseOpened(file: string): void {
     const [mode] = database.prepare("PRAGMA journal_mode").all() as { journal_mode: string }[];
     if (mode?.journal_mode === "wal") throw inUse(file);
   } catch (error) {
-    throw systemCodeOf(error)?.startsWith("SQLITE_BUSY") ? inUse(file, error) : error;
+    throw databaseFailureOf(error) === "conflict" ? inUse(file, error) : error;
   } finally {
     database.close();
   }

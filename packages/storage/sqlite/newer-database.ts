@@ -3,10 +3,12 @@ import { basename, dirname, join } from "node:path";
 import { preconditionFailed } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
 import type { DataSource } from "typeorm";
-import { createMigrations, nameOfMigration, type Migration } from "./migration.ts";
+import { createMigrations, nameOfMigration, type Migration } from "../migration.ts";
 
 // The file of this package, which has a version.
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "package.json"), "utf8")) as { version: string };
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "../package.json"), "utf8")) as {
+  version: string;
+};
 
 /**
  * Older code would misread tables that newer code changed, or fail halfway.

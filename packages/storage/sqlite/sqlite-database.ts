@@ -2,48 +2,22 @@ import LibsqlDatabase from "libsql";
 import { mkdir, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { createSerialQueue, messageOf, systemCodeOf, preconditionFailed } from "@toolyard/service-kit";
-import { DataSource, type EntityManager, type EntitySchema } from "typeorm";
-import { createMigrations, type Migration } from "./migration.ts";
+import { createSerialQueue, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
+import { DataSource } from "typeorm";
+import type { Database, DatabaseOptions } from "../database.ts";
+import { databaseFailureOf } from "../failures.ts";
+import { createMigrations } from "../migration.ts";
+import { statementReporter } from "../observed-statements.ts";
 import { noteVersion, refuseNewer } from "./newer-database.ts";
-import { statementReporter } from "./observed-statements.ts";
-
-/**
- * One subgraph's relational store. Reads go by a connection of their own and see only what is committed; writes go one
- * transaction at a time, since TypeORM shares one SQLite connection and two transactions on it would interleave.
- */
-export interface Database {
-  /** Path of the SQLite file, or ":memory:". */
-  readonly file: string;
-  readonly read: EntityManager;
-  /** Runs `work` in a write transaction; rolled back when it throws. Do no slow or external work in it: writers wait. */
-  transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
-  /** Throws when the store does not answer. */
-  ping(): Promise<void>;
-  close(): Promise<void>;
-}
-
-export interface Transaction {
-  readonly manager: EntityManager;
-  /** Runs once the transaction is committed, never when it is rolled back: wakes those that wait for the change. */
-  afterCommit(run: () => void): void;
-}
-
-export interface DatabaseOptions {
-  /** Path of the SQLite file, or ":memory:" for tests. Made, with its folder, when missing. */
-  file: string;
-  entities: EntitySchema[];
-  /** In order; those not yet run are run at opening, each in a transaction. */
-  migrations: Migration[];
-  /** False runs none, and refuses a store that is behind them: for tools that only read while other processes run on it. */
-  migrate?: boolean;
-}
 
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
 const BUSY_TIMEOUT_MS = 10_000;
 
-/** @throws ToolyardError PRECONDITION_FAILED when a newer Toolyard migrated it; nothing is changed then. */
-export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+/**
+ * A file, by libsql. Reads go by a connection of their own; writes go one transaction at a time, since TypeORM shares one connection and two
+ * transactions on it would interleave.
+ */
+export async function openSqliteDatabase(options: DatabaseOptions): Promise<Database> {
   const writer = await openWriter(options);
   if (options.migrate === false && (await writer.showMigrations())) {
     await writer.destroy();
@@ -91,7 +65,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       if (options.file !== ":memory:") {
         // On a full disk, data stays in the journal, where the next opening finds it.
         await writer.query("PRAGMA wal_checkpoint(TRUNCATE)").catch((error: unknown) => {
-          if (!systemCodeOf(error)?.startsWith("SQLITE_")) throw error;
+          if (databaseFailureOf(error) === null) throw error;
         });
       }
       await writer.destroy();
@@ -126,15 +100,23 @@ async function openWriter(options: DatabaseOptions): Promise<DataSource> {
   }
 }
 
-/** Of the ways in which a file can be of no use, those that an operator can do something about; https://sqlite.org/rescode.html */
+/** Of the ways in which a file can be of no use, those that an operator can do something about. */
 function whyUnusable(error: unknown): string | null {
-  const code = systemCodeOf(error) ?? "";
-  if (/^(SQLITE_FULL|ENOSPC|EDQUOT)/.test(code)) return "there is no space left on its disk; make room";
-  if (/^(SQLITE_READONLY|SQLITE_CANTOPEN|SQLITE_PERM|EACCES|EPERM|EROFS|EISDIR)/.test(code))
-    return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not write to it; give DATA_DIR and all in it to that user`;
-  if (/^(SQLITE_NOTADB|SQLITE_CORRUPT)/.test(code)) return "it is damaged or no database; restore it from a backup";
-  if (code.startsWith("SQLITE_IOERR")) return `its disk has a fault, or is full (${code})`;
-  return null;
+  switch (databaseFailureOf(error)) {
+    case "no-space":
+      return "there is no space left on its disk; make room";
+    case "not-writable":
+      return `the user that Toolyard runs as (${process.getuid?.() ?? "this one"}) may not write to it; give DATA_DIR and all in it to that user`;
+    case "damaged":
+      return "it is damaged or no database; restore it from a backup";
+    case "disk-fault":
+      return `its disk has a fault, or is full (${systemCodeOf(error)})`;
+    case "unique-violation":
+    case "conflict":
+    case "lost-connection":
+    case null:
+      return null;
+  }
 }
 
 /** Keeps the data private; SQLite gives its files beside the database the same mode. */
@@ -169,7 +151,7 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
         locked = false;
       });
     } catch (error) {
-      if (!locked || !messageOf(error).includes("database is locked") || Date.now() > deadline) throw error;
+      if (!locked || databaseFailureOf(error) !== "conflict" || Date.now() > deadline) throw error;
     }
     await delay(waitMs * (0.5 + Math.random()));
   }

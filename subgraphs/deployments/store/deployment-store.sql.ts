@@ -3,14 +3,16 @@ import type { EventLog } from "@toolyard/events";
 import { firstIdAt } from "@toolyard/service-kit";
 import {
   countByParent,
+  databaseFailureOf,
   deleteInChunks,
+  dialectOf,
   readPage,
   readPageOfParts,
   readPagesByParent,
   type Database,
-  type Transaction,
+  type SqlTransaction,
 } from "@toolyard/storage";
-import { In, LessThan, MoreThan, type EntityManager, type ObjectLiteral } from "typeorm";
+import { In, LessThan, MoreThan, Not, type EntityManager, type ObjectLiteral, type Repository } from "typeorm";
 import type { QueryDeepPartialEntity } from "typeorm/query-builder/QueryPartialEntity.js";
 import {
   deploymentEntity,
@@ -37,7 +39,7 @@ import {
   type DeploymentTransaction,
 } from "./deployment-store.ts";
 import { createHealthCheckWriter, type HealthCheckWriter } from "./health-check-store.sql.ts";
-import { candidatesOf, forgetStopped, noteStopped } from "../routes/route-store.sql.ts";
+import { candidatesOf, forgetStopped, holdPlaces, noteStopped } from "../routes/route-store.sql.ts";
 
 export function createSqlDeploymentStore(options: {
   database: Database;
@@ -194,7 +196,7 @@ export function createSqlDeploymentStore(options: {
         .createQueryBuilder("deployment")
         .where(`deployment.id IN (${remaining.getQuery()})`, remaining.getParameters())
         // Not by the index of settledAt, where everything is that ever ended.
-        .andWhere("+deployment.settledAt < :before", { before })
+        .andWhere(`${dialectOf(database.read).unindexed("deployment.settledAt")} < :before`, { before })
         .orderBy("deployment.id")
         .limit(limit)
         .getMany();
@@ -214,23 +216,27 @@ function createPendingEvents(): PendingEvents {
 }
 
 function createTransaction(
-  { manager }: Transaction,
+  { manager }: SqlTransaction,
   pending: PendingEvents,
   checks: HealthCheckWriter,
 ): DeploymentTransaction {
   return {
     async load(id) {
-      const deployment = await manager.getRepository(deploymentEntity).findOneBy({ id });
+      const rows = manager.getRepository(deploymentEntity);
+      const deployment = await rows.findOne({ where: { id }, ...dialectOf(manager).forUpdate });
       return deployment ? { deployment, replicas: await findReplicas(manager, [id]) } : null;
     },
-    hasActive: (toolId, environment) =>
-      manager
+    async hasActive(toolId, environment) {
+      await holdPlaces(manager);
+      return manager
         .getRepository(deploymentEntity)
         .createQueryBuilder("deployment")
         .where(TO_RUN)
         .andWhere({ toolId, environment, role: "ACTIVE" })
-        .getExists(),
+        .getExists();
+    },
     async runningBefore({ toolId, environment, id }) {
+      await holdPlaces(manager);
       const before = await manager.getRepository(deploymentEntity).find({
         select: { id: true },
         where: { toolId, desired: "RUN", environment, id: LessThan(id) },
@@ -243,7 +249,7 @@ function createTransaction(
       await forgetStopped(manager, deployment);
     },
     async insertReplica(replica) {
-      await holdingPort(manager.getRepository(replicaEntity).insert(writable(toRow(replica))));
+      await holdingPort(manager, replica, (rows, row) => rows.insert(row));
     },
     async saveDeployment(deployment) {
       const { id, settledAt } = deployment;
@@ -254,7 +260,7 @@ function createTransaction(
     },
     async saveReplica(replica) {
       if (replica.state.phase === "STOPPED") await manager.getRepository(replicaEntity).delete({ id: replica.id });
-      else await holdingPort(manager.getRepository(replicaEntity).update({ id: replica.id }, writable(toRow(replica))));
+      else await holdingPort(manager, replica, (rows, row) => rows.update({ id: replica.id }, row));
     },
     async recordCheck(deployment, check, announce) {
       await checks.insert(manager, check);
@@ -292,12 +298,21 @@ function writable<Row extends ObjectLiteral>(row: Row): QueryDeepPartialEntity<R
   return row as QueryDeepPartialEntity<Row>;
 }
 
-async function holdingPort(write: Promise<unknown>): Promise<void> {
+/** @throws PortTakenError when another replica has the port */
+async function holdingPort(
+  manager: EntityManager,
+  replica: Replica,
+  write: (rows: Repository<ReplicaRow>, row: QueryDeepPartialEntity<ReplicaRow>) => Promise<unknown>,
+): Promise<void> {
+  const rows = manager.getRepository(replicaEntity);
   try {
-    await write;
+    await write(rows, writable(toRow(replica)));
   } catch (cause) {
-    if (cause instanceof Error && /UNIQUE constraint failed: replicas\.hostId/.test(cause.message))
-      throw new PortTakenError({ cause });
-    throw cause;
+    const { id, hostId, port } = replica;
+    const isPortTaken =
+      databaseFailureOf(cause) === "unique-violation" &&
+      port !== null &&
+      (await rows.existsBy({ hostId, port, id: Not(id) }));
+    throw isPortTaken ? new PortTakenError({ cause }) : cause;
   }
 }

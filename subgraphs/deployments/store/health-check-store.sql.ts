@@ -1,5 +1,6 @@
-import type { EntityManager } from "typeorm";
-import { healthCheckEntity } from "../database.ts";
+import { dialectOf, insertRows, updateColumn } from "@toolyard/storage";
+import { In, LessThan, type EntityManager } from "typeorm";
+import { deploymentEntity, healthCheckEntity, replicaEntity } from "../database.ts";
 import type { HealthCheck } from "../deployment.ts";
 import type { QuietProbe } from "./deployment-store.ts";
 
@@ -22,11 +23,15 @@ export function createHealthCheckWriter(): HealthCheckWriter {
 
   async function prune(manager: EntityManager, deploymentId: string): Promise<void> {
     written.delete(deploymentId);
-    await manager.query(
-      `DELETE FROM "health_checks" WHERE "deploymentId" = ? AND "id" < (
-         SELECT "id" FROM "health_checks" WHERE "deploymentId" = ? ORDER BY "id" DESC LIMIT 1 OFFSET ${KEPT_CHECKS - 1})`,
-      [deploymentId, deploymentId],
-    );
+    const checks = manager.getRepository(healthCheckEntity);
+    const [oldest] = await checks.find({
+      select: { id: true },
+      where: { deploymentId },
+      order: { id: "DESC" },
+      skip: KEPT_CHECKS - 1,
+      take: 1,
+    });
+    if (oldest) await checks.delete({ deploymentId, id: LessThan(oldest.id) });
   }
 
   async function count(manager: EntityManager, deploymentIds: readonly string[]): Promise<void> {
@@ -44,35 +49,38 @@ export function createHealthCheckWriter(): HealthCheckWriter {
       await count(manager, [check.deploymentId]);
     },
     async insertQuiet(manager, probes) {
-      const given = [JSON.stringify(probes)];
-      await manager.query(
-        `INSERT INTO "health_checks" ("id", "deploymentId", "replicaId", "at", "status", "kind", "latencyMs", "detail", "words")
-         SELECT value ->> '$.check.id', "deploymentId", "replicas"."id", value ->> '$.check.at', value ->> '$.check.status',
-           value ->> '$.check.kind', value ->> '$.check.latencyMs', value ->> '$.check.detail', value ->> '$.check.words'
-         FROM json_each(?) CROSS JOIN "replicas"
-           ON "replicas"."id" = value ->> '$.replicaId' AND "incarnation" = value ->> '$.incarnation'`,
-        given,
+      const replicas = await manager.getRepository(replicaEntity).find({
+        select: { id: true, incarnation: true },
+        where: { id: In(probes.map(({ replicaId }) => replicaId)) },
+        order: { id: "ASC" },
+        ...dialectOf(manager).forUpdate,
+      });
+      const incarnations = new Map(replicas.map(({ id, incarnation }) => [id, incarnation]));
+      const standing = probes.filter(({ replicaId, incarnation }) => incarnations.get(replicaId) === incarnation);
+      await insertRows(
+        manager,
+        healthCheckEntity,
+        standing.map(({ check }) => check),
       );
-      await manager.query(
-        `UPDATE "replicas" SET "lastProbeAt" = "probe"."at"
-         FROM (SELECT value ->> '$.replicaId' AS "id", value ->> '$.incarnation' AS "of", max(value ->> '$.check.at') AS "at"
-           FROM json_each(?) GROUP BY 1, 2) AS "probe"
-         WHERE "replicas"."id" = "probe"."id" AND "incarnation" = "probe"."of"`,
-        given,
+      await updateColumn(
+        manager,
+        replicaEntity,
+        "lastProbeAt",
+        newestOf(standing, ({ replicaId }) => replicaId),
       );
-      await manager.query(
-        `UPDATE "deployments" SET "lastHealthCheckAt" = "probe"."at"
-         FROM (SELECT "deploymentId" AS "id", max(value ->> '$.check.at') AS "at"
-           FROM json_each(?) CROSS JOIN "replicas"
-             ON "replicas"."id" = value ->> '$.replicaId' AND "incarnation" = value ->> '$.incarnation'
-           GROUP BY 1) AS "probe"
-         WHERE "deployments"."id" = "probe"."id" AND coalesce("lastHealthCheckAt", 0) < "probe"."at"`,
-        given,
-      );
+      const ofDeployments = newestOf(standing, ({ check }) => check.deploymentId);
+      await updateColumn(manager, deploymentEntity, "lastHealthCheckAt", ofDeployments, { onlyHigher: true });
       await count(
         manager,
-        probes.map(({ check }) => check.deploymentId),
+        standing.map(({ check }) => check.deploymentId),
       );
     },
   };
+}
+
+/** When the last probe of each was. */
+function newestOf(probes: readonly QuietProbe[], keyOf: (probe: QuietProbe) => string): Map<string, number> {
+  const newest = new Map<string, number>();
+  for (const probe of probes) newest.set(keyOf(probe), Math.max(newest.get(keyOf(probe)) ?? 0, probe.check.at));
+  return newest;
 }

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { CHUNK_ROWS, partsOf } from "@toolyard/storage";
+import { dialectOf, insertRows, partsOf } from "@toolyard/storage";
 import type { EntityManager } from "typeorm";
+import { usageBucketEntity } from "../database.ts";
 import { addDuration, mergeInto, type SparseHistogram } from "./histogram.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage-record.ts";
 import type { UsageSubjects } from "./usage-store.ts";
@@ -9,17 +10,6 @@ import { RESOLUTIONS_MS } from "./usage-window.ts";
 const FIRST_ERROR_STATUS = 400;
 /** Their histograms are read, merged and written: each costs far more than a row that is only written. */
 const MERGED_ROWS = 100;
-
-/** `?`: JSON of [resolutionMs, at, deploymentId, mcpTool] for each. CROSS JOIN: the keys lead, whatever the planner thinks of them. */
-const READ_EXACTLY = `SELECT k.key AS "index", b.calls, b.errors, b."mcpFailures", b.histogram
-  FROM json_each(?) k CROSS JOIN usage_buckets b ON b."resolutionMs" = k.value->>0 AND b.at = k.value->>1
-    AND b."deploymentId" = k.value->>2 AND b."mcpTool" = k.value->>3`;
-const WRITE = `INSERT INTO usage_buckets
-    ("resolutionMs", at, "deploymentId", "mcpTool", "toolId", calls, errors, "mcpFailures", histogram)
-  SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->8 FROM json_each(?)
-  WHERE true
-  ON CONFLICT ("resolutionMs", at, "deploymentId", "mcpTool") DO UPDATE SET
-    calls = excluded.calls, errors = excluded.errors, "mcpFailures" = excluded."mcpFailures", histogram = excluded.histogram`;
 
 interface StoredSums {
   calls: number;
@@ -60,25 +50,24 @@ export function createSums(nameOf: (call: UsageRecord) => string): {
 
 /** Adds to what is stored, in the manager's transaction, by exact keys: other buckets cost nothing. */
 export async function addToBuckets(manager: EntityManager, added: readonly UsageBucketRow[]): Promise<void> {
+  const key = dialectOf(manager).rows("?", "k", ["integer", "integer", "text", "text"]);
   for (const part of partsOf(added, MERGED_ROWS)) {
     const keys = part.map(({ resolutionMs, at, deploymentId, mcpTool }) => [resolutionMs, at, deploymentId, mcpTool]);
-    const stored = await manager.query<(StoredSums & { index: number })[]>(READ_EXACTLY, [JSON.stringify(keys)]);
-    for (const { index, calls, errors, mcpFailures, histogram } of stored) {
-      const row = part[index] as UsageBucketRow; // one of those asked for
+    const stored = await manager.query<(StoredSums & { place: number })[]>(
+      // CROSS JOIN: the keys lead, whatever the planner thinks of them.
+      `SELECT ${key.index} AS "place", b.calls, b.errors, b."mcpFailures", b.histogram
+       FROM ${key.from} CROSS JOIN usage_buckets b ON b."resolutionMs" = ${key.at(0)} AND b.at = ${key.at(1)}
+         AND b."deploymentId" = ${key.at(2)} AND b."mcpTool" = ${key.at(3)}`,
+      [JSON.stringify(keys)],
+    );
+    for (const { place, calls, errors, mcpFailures, histogram } of stored) {
+      const row = part[place] as UsageBucketRow; // one of those asked for
       row.calls += calls;
       row.errors += errors;
       row.mcpFailures += mcpFailures;
       mergeInto(row.histogram, JSON.parse(histogram) as SparseHistogram);
     }
-    const rows = part.map(({ toolId, calls, errors, mcpFailures, histogram }, index) => [
-      ...(keys[index] as unknown[]), // made from the same part
-      toolId,
-      calls,
-      errors,
-      mcpFailures,
-      histogram,
-    ]);
-    await manager.query(WRITE, [JSON.stringify(rows)]);
+    await insertRows(manager, usageBucketEntity, part, { replace: true });
     await turn();
   }
 }
@@ -89,18 +78,17 @@ export async function* bucketsFrom(
   resolutionMs: number,
   from: number,
 ): AsyncGenerator<UsageBucketRow[]> {
-  // Which they are is in an index alone; as one value, since a row for each would cost more than the rest.
-  const [found] = await manager.query<[{ rowids: string }]>(
-    `SELECT json_group_array(rowid) AS rowids FROM usage_buckets
-     WHERE "${by}" IN (SELECT value FROM json_each(?)) AND "resolutionMs" = ? AND at >= ?`,
-    [JSON.stringify(ids), resolutionMs, from],
-  );
-  for (const rowids of partsOf(JSON.parse(found.rowids) as number[], CHUNK_ROWS)) {
-    const rows = await manager.query<(Omit<UsageBucketRow, "histogram"> & StoredSums)[]>(
-      "SELECT * FROM usage_buckets WHERE rowid IN (SELECT value FROM json_each(?))",
-      [JSON.stringify(rowids)],
-    );
-    yield rows.map((row) => ({ ...row, histogram: JSON.parse(row.histogram) as SparseHistogram }));
-    await turn();
-  }
+  const dialect = dialectOf(manager);
+  const id = dialect.rows("?", "subject", ["text"]);
+  const found = dialect.readInParts(manager, {
+    table: "usage_buckets",
+    where: `"${by}" IN (SELECT ${id.at(0)} FROM ${id.from}) AND "resolutionMs" = ? AND at >= ?`,
+    parameters: [JSON.stringify(ids.map((each) => [each])), resolutionMs, from],
+  });
+  for await (const rows of found)
+    // As the columns are.
+    yield (rows as (Omit<UsageBucketRow, "histogram"> & StoredSums)[]).map((row) => ({
+      ...row,
+      histogram: JSON.parse(row.histogram) as SparseHistogram,
+    }));
 }

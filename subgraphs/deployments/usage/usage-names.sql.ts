@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { CHUNK_ROWS, partsOf } from "@toolyard/storage";
+import { CHUNK_ROWS, dialectOf, partsOf } from "@toolyard/storage";
 import type { EntityManager } from "typeorm";
 import type { NameEvidence, ReportedCall, UsageRecord } from "./usage-record.ts";
 import { DAY_MS } from "./usage-window.ts";
@@ -18,13 +18,6 @@ export const MAX_NAMES: Record<NameEvidence, number> = {
 };
 /** Deployments and days whose names are counted in one statement: each has thousands at most. */
 const COUNTED_DAYS = 25;
-
-/** `?`: JSON of [at, deploymentId, mcpTool] for each. */
-const FIND_NAMES = `SELECT k.key AS "index" FROM json_each(?) k CROSS JOIN usage_buckets b ON b."resolutionMs" = ${DAY_MS}
-  AND b.at = k.value->>0 AND b."deploymentId" = k.value->>1 AND b."mcpTool" = k.value->>2`;
-/** `?`: JSON of [at, deploymentId] for each. */
-const COUNT_NAMES = `SELECT k.key AS "index", (SELECT COUNT(*) FROM usage_buckets b WHERE b."resolutionMs" = ${DAY_MS}
-  AND b.at = k.value->>0 AND b."deploymentId" = k.value->>1) AS "count" FROM json_each(?) k`;
 
 /** A name that calls of one deployment and day have. */
 interface DayName {
@@ -75,23 +68,33 @@ async function forFound(
   earlierMs: number,
   found: (name: DayName) => void,
 ): Promise<void> {
+  const key = dialectOf(manager).rows("?", "k", ["integer", "text", "text"]);
   for (const part of partsOf(names, CHUNK_ROWS)) {
     const keys = part.map(({ day, deploymentId, name }) => [day - earlierMs, deploymentId, name]);
-    const rows = await manager.query<{ index: number }[]>(FIND_NAMES, [JSON.stringify(keys)]);
-    for (const { index } of rows) found(part[index] as DayName); // one of those asked for
+    const rows = await manager.query<{ place: number }[]>(
+      `SELECT ${key.index} AS "place" FROM ${key.from} CROSS JOIN usage_buckets b ON b."resolutionMs" = ${DAY_MS}
+         AND b.at = ${key.at(0)} AND b."deploymentId" = ${key.at(1)} AND b."mcpTool" = ${key.at(2)}`,
+      [JSON.stringify(keys)],
+    );
+    for (const { place } of rows) found(part[place] as DayName); // one of those asked for
     await turn();
   }
 }
 
 /** As many as there is room for, those that are known best first. */
 async function countNew(manager: EntityManager, names: readonly DayName[]): Promise<void> {
+  const key = dialectOf(manager).rows("?", "k", ["integer", "text"]);
   const days = [...Map.groupBy(names, ({ day, deploymentId }) => `${day}\n${deploymentId}`).values()];
   for (const part of partsOf(days, COUNTED_DAYS)) {
     const keys = part.map(([first]) => [first?.day, first?.deploymentId]);
-    const rows = await manager.query<{ index: number; count: number }[]>(COUNT_NAMES, [JSON.stringify(keys)]);
-    for (const { index, count } of rows) {
-      let taken = count;
-      for (const name of part[index]?.toSorted((one, other) => other.most - one.most) ?? []) {
+    const rows = await manager.query<{ place: number; taken: number }[]>(
+      `SELECT ${key.index} AS "place", (SELECT COUNT(*) FROM usage_buckets b WHERE b."resolutionMs" = ${DAY_MS}
+         AND b.at = ${key.at(0)} AND b."deploymentId" = ${key.at(1)}) AS "taken" FROM ${key.from}`,
+      [JSON.stringify(keys)],
+    );
+    for (const row of rows) {
+      let { taken } = row;
+      for (const name of part[row.place]?.toSorted((one, other) => other.most - one.most) ?? []) {
         if (taken >= name.most) break;
         name.counted = true;
         taken += 1;

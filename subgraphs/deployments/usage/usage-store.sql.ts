@@ -1,6 +1,15 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { firstIdAt } from "@toolyard/service-kit";
-import { CHUNK_ROWS, deleteInChunks, partsOf, readPage, type Database } from "@toolyard/storage";
+import {
+  CHUNK_ROWS,
+  deleteInChunks,
+  dialectOf,
+  insertIfAbsent,
+  insertRows,
+  partsOf,
+  readPage,
+  type Database,
+} from "@toolyard/storage";
 import { LessThan } from "typeorm";
 import { usageBatchEntity, usageBucketEntity, usageRecordEntity } from "../database.ts";
 import { addToBuckets, bucketsFrom, createSums } from "./usage-buckets.sql.ts";
@@ -8,37 +17,17 @@ import { countedNames } from "./usage-names.sql.ts";
 import type { UsageStore } from "./usage-store.ts";
 import { BUCKETS_KEPT_MS } from "./usage-window.ts";
 
-const RECORD_COLUMNS = [
-  "id",
-  "at",
-  "toolId",
-  "deploymentId",
-  "endpoint",
-  "method",
-  "mcpMethod",
-  "mcpTool",
-  "statusCode",
-  "mcpFailure",
-  "responseTimeMs",
-  "userId",
-] as const;
-/** One parameter for all rows: SQLite compiles the statement sooner than TypeORM's, which has one for each value. */
-const INSERT_RECORDS = `INSERT INTO usage_records (${RECORD_COLUMNS.map((name) => `"${name}"`).join(", ")})
-  SELECT ${RECORD_COLUMNS.map((_, index) => `value->>${index}`).join(", ")} FROM json_each(?)`;
-
 export function createSqlUsageStore(database: Database): UsageStore {
   return {
     record: (batchId, calls, at) =>
       database.transaction(async ({ manager }) => {
-        const batches = manager.getRepository(usageBatchEntity);
-        if (await batches.findOneBy({ id: batchId })) return false;
-        await batches.insert({ id: batchId, at });
+        // Sums are read and written again, and names counted up to a limit: by one at a time.
+        await dialectOf(manager).lock(manager, "usage");
+        if (!(await insertIfAbsent(manager, usageBatchEntity, { id: batchId, at }))) return false;
         const nameOf = await countedNames(manager, calls);
         const sums = createSums(nameOf);
         for (const part of partsOf(calls, CHUNK_ROWS)) {
-          await manager.query(INSERT_RECORDS, [
-            JSON.stringify(part.map((call) => RECORD_COLUMNS.map((name) => call[name]))),
-          ]);
+          await insertRows(manager, usageRecordEntity, part);
           part.forEach((call) => sums.add(call));
           await turn();
         }

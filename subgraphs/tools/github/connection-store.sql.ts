@@ -1,5 +1,5 @@
 import { newId } from "@toolyard/service-kit";
-import { deleteInChunks, type Database } from "@toolyard/storage";
+import { deleteInChunks, dialectOf, insertIfAbsent, type Database } from "@toolyard/storage";
 import { In, IsNull, LessThan, Not } from "typeorm";
 import {
   connectionEntity,
@@ -25,6 +25,8 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(connectionEntity);
         const { toolId, branch, path } = place;
+        // A tool follows one place; the row that says so may not be there yet.
+        await dialectOf(manager).lock(manager, "connections");
         if (await rows.existsBy({ followerId: toolId })) return "following";
         const earlier = await rows.findOneBy({ toolId, fullName: fullNameOf(place), branch, path });
         const row: ConnectionRow = {
@@ -68,7 +70,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
     begin: (id, taskId, instead) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(connectionEntity);
-        const row = await rows.findOneBy({ id });
+        const row = await rows.findOne({ where: { id }, ...dialectOf(manager).forUpdate });
         if (!row || row.followerId === null) return null;
         const { runningTaskId } = row;
         if (runningTaskId !== null && runningTaskId !== taskId && runningTaskId !== instead) return runningTaskId;
@@ -87,7 +89,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
     end: (id, taskId, outcome) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(connectionEntity);
-        const row = await rows.findOneBy({ id, runningTaskId: taskId });
+        const row = await rows.findOne({ where: { id, runningTaskId: taskId }, ...dialectOf(manager).forUpdate });
         if (!row) return;
         const error = outcome === null ? row.lastError : "error" in outcome ? outcome.error : null;
         await rows.update(
@@ -115,10 +117,9 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
     beginDelivery: (id, now, staleBefore) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(deliveryEntity);
-        const row = await rows.findOneBy({ id });
-        if (row && (row.finished || row.receivedAt >= staleBefore)) return false;
-        await rows.save({ id, receivedAt: now, finished: false });
-        return true;
+        if (await insertIfAbsent(manager, deliveryEntity, { id, receivedAt: now, finished: false })) return true;
+        const stale = { id, finished: false, receivedAt: LessThan(staleBefore) };
+        return Boolean((await rows.update(stale, { receivedAt: now })).affected);
       }),
     finishDelivery: (id) =>
       database.transaction(async ({ manager }) => {

@@ -1,4 +1,4 @@
-import type { Database } from "@toolyard/storage";
+import { dialectOf, type Database } from "@toolyard/storage";
 import { In, type QueryDeepPartialEntity } from "typeorm";
 import { importedTemplateEntity } from "../database.ts";
 import type { ImportedTemplate, TemplateStore } from "./template-store.ts";
@@ -22,6 +22,8 @@ export function createSqlTemplateStore({ database }: { database: Database }): Te
         const { id, authorId } = template;
         // TypeORM's types see a deep partial in every JSON column; the values are whole.
         const row = template as QueryDeepPartialEntity<ImportedTemplate>;
+        // The limits are for one transaction at a time to look at.
+        await dialectOf(manager).lock(manager, "templates");
         const existing = await rows.findOneBy({ id });
         if (existing) {
           if (!mayReplace(existing)) return "taken";

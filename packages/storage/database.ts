@@ -1,0 +1,46 @@
+import type { EntityManager, EntitySchema } from "typeorm";
+import type { Migration } from "./migration.ts";
+
+/**
+ * One subgraph's relational store. Reads see only what is committed, and nothing of a transaction that runs.
+ */
+export interface Database {
+  /** Path of the SQLite file, or ":memory:". */
+  readonly file: string;
+  readonly read: EntityManager;
+  /**
+   * Runs `work` in a write transaction; rolled back when it throws. Do no slow or external work in it: writers wait. Where another
+   * transaction was in its way, all of `work` is run again, so it keeps nothing outside that a run which came to nothing would leave behind.
+   */
+  transaction<Result>(work: (tx: SqlTransaction) => Promise<Result>): Promise<Result>;
+  /** Throws when the store does not answer. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A write transaction, as it is handed from store to store by those that must not look into it. */
+export interface Transaction {
+  /** Runs once the transaction is committed, never when it is rolled back: wakes those that wait for the change. */
+  afterCommit(run: () => void): void;
+}
+
+/** The transaction that an adapter on a relational database works in. */
+export interface SqlTransaction extends Transaction {
+  readonly manager: EntityManager;
+}
+
+/** For adapters that are handed another store's transaction, as event logs are. */
+export function sqlTransaction(tx: Transaction): SqlTransaction {
+  if (!("manager" in tx)) throw new Error("This transaction is another kind of store's.");
+  return tx as SqlTransaction; // only Database makes them with a manager
+}
+
+export interface DatabaseOptions {
+  /** Path of the SQLite file, or ":memory:" for tests. Made, with its folder, when missing. */
+  file: string;
+  entities: EntitySchema[];
+  /** In order; those not yet run are run at opening, each in a transaction. */
+  migrations: Migration[];
+  /** False runs none, and refuses a store that is behind them: for tools that only read while other processes run on it. */
+  migrate?: boolean;
+}

@@ -1,0 +1,39 @@
+import { systemCodeOf } from "@toolyard/service-kit";
+
+/**
+ * What happened in a database, whichever it is:
+ * - `unique-violation`: another row has the values that must be unique. The statement did nothing; its transaction goes on.
+ * - `conflict`: another transaction was in the way (a deadlock, a lock held too long). The same transaction may succeed when it is run again.
+ * - `lost-connection`: the server went away or cannot be reached. Whether a commit that was under way happened is not known.
+ * - `no-space`, `not-writable`: reads go on.
+ * - `damaged`: it is no database, or a broken one. `disk-fault`: the disk under it does not do its work.
+ */
+export type DatabaseFailure =
+  "unique-violation" | "conflict" | "lost-connection" | "no-space" | "not-writable" | "damaged" | "disk-fault";
+
+/**
+ * By codes that the drivers and the system give, the first that matches. SQLite: https://sqlite.org/rescode.html; MySQL and MariaDB:
+ * https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html
+ */
+const FAILURES: readonly [RegExp, DatabaseFailure][] = [
+  [/^(SQLITE_CONSTRAINT_(UNIQUE|PRIMARYKEY|ROWID)|ER_DUP_ENTRY)$/, "unique-violation"],
+  [/^(SQLITE_(BUSY|LOCKED)(_|$)|ER_(LOCK_DEADLOCK|LOCK_WAIT_TIMEOUT|CHECKREAD)$)/, "conflict"],
+  [
+    /^(PROTOCOL_(CONNECTION_LOST|ENQUEUE_AFTER)|ER_(SERVER_SHUTDOWN|CON_COUNT_ERROR|CONNECTION_KILLED))/,
+    "lost-connection",
+  ],
+  [/^(ECONN(REFUSED|RESET|ABORTED)|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/, "lost-connection"],
+  [/^(SQLITE_FULL|ENOSPC|EDQUOT|ER_(DISK_FULL|RECORD_FILE_FULL))/, "no-space"],
+  [
+    /^(SQLITE_(READONLY|CANTOPEN|PERM)|EACCES|EPERM|EROFS|EISDIR|ER_(OPTION_PREVENTS_STATEMENT|READ_ONLY_MODE))/,
+    "not-writable",
+  ],
+  [/^(SQLITE_(NOTADB|CORRUPT)|ER_NOT_KEYFILE|ER_CRASHED)/, "damaged"],
+  [/^(SQLITE_IOERR|ER_ERROR_ON_(READ|WRITE))/, "disk-fault"],
+];
+
+/** What an error of a store says of its database; null where it is something else, such as a mistake in a statement. */
+export function databaseFailureOf(error: unknown): DatabaseFailure | null {
+  const code = systemCodeOf(error);
+  return (code !== null && FAILURES.find(([pattern]) => pattern.test(code))?.[1]) || null;
+}
