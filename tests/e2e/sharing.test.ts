@@ -201,3 +201,63 @@ test("the command line shares a tool, makes keys for it, and lists and ends both
   expect((await call(Authorization.replace("Bearer ", ""))).status).toBe(200);
   expect((await run("list", Authorization.replace("Bearer ", ""))).code).toBe(1);
 });
+
+test("a limited key does what its owner may by now: it ends with their role, the share and the account, also by aliases and batches", async () => {
+  const registered = await graphqlClient(toolyard.url).send<{
+    register: { accessToken: string; user: { id: string } };
+  }>(
+    `mutation { register(input: { username: "dora", email: "d@example.com", password: "${PASSWORD}" }) { accessToken user { id } } }`,
+  );
+  const { id } = registered.data.register.user;
+  await admin.send("mutation ($id: ID!) { setUserRole(userId: $id, role: DEVELOPER) { id } }", { id });
+  const token = await logIn(toolyard.url, "dora", PASSWORD);
+  const body = { name: "dora's", scopes: ["READ", "WRITE", "INVOKE"], tool_ids: ["everything"] };
+  const { secret } = (await (await rest("POST", "/auth/api-keys", token, body)).json()) as { secret: string };
+  const rename = (name: string) => rest("PUT", "/mcps/everything", secret, { name });
+  const shareWithDora = (access: string) =>
+    admin.send(`mutation { shareTool(toolId: "everything", userId: "dora", access: ${access}) { id } }`);
+
+  expect((await rename("Dora's")).status).toBe(403);
+  await shareWithDora("EDIT");
+  expect((await rename("Dora's")).status).toBe(200);
+  expect((await rest("PUT", `/mcps/everything/shares/${viewer.id}`, secret, { access: "EDIT" })).status).toBe(403);
+  expect((await rest("PUT", `/mcps/everything/shares/${viewer.id}`, token, { access: "EDIT" })).status).toBe(403);
+  expect((await call(secret)).status).toBe(200);
+  const graph = graphqlClient(toolyard.url, secret);
+  const many = await graph.send(
+    '{ a: tool(id: "everything") { slug } b: tool(id: "other") { slug } c: tools { totalCount } }',
+  );
+  expect(many).toMatchObject({ data: { a: { slug: "everything" }, b: null, c: { totalCount: 1 } } });
+  const shareAs = (access: string) =>
+    `${access}: shareTool(toolId: "everything", userId: "${viewer.id}", access: ${access}) { id }`;
+  const shares = await graph.send(`mutation { ${shareAs("VIEW")} ${shareAs("EDIT")} }`);
+  expect(shares.data).toBeNull();
+
+  await admin.send("mutation ($id: ID!) { setUserRole(userId: $id, role: VIEWER) { id } }", { id });
+  await eventually("the role's end", async () => (await rename("Again")).status === 403);
+  expect((await call(secret)).status).toBe(200);
+  await shareWithDora("VIEW");
+  await eventually("the end of the share at the proxy", async () => (await call(secret)).status === 403);
+  await admin.send("mutation ($id: ID!) { setUserDisabled(userId: $id, disabled: true) { id } }", { id });
+  for (const origin of [toolyard.proxyUrl, toolyard.url])
+    await eventually("the account's end", async () => (await call(secret, origin)).status === 401);
+  expect((await rest("GET", "/mcps", secret)).status).toBe(401);
+  const refused = await rest(
+    "PUT",
+    `/mcps/everything/shares/${id}`,
+    await logIn(toolyard.url, "admin", toolyard.adminPassword),
+    { access: "USE" },
+  );
+  expect(refused.status).toBe(422);
+});
+
+test("what a client may not set is refused in bodies of shares and keys", async () => {
+  const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const key = { name: "k", scopes: ["READ"] };
+  for (const more of [{ owner_id: viewer.id }, { id: viewer.id }, { toolIds: ["everything"] }, { revoked_at: null }])
+    expect([more, (await rest("POST", "/auth/api-keys", token, { ...key, ...more })).status]).toEqual([more, 422]);
+  for (const more of [{ user_id: "x" }, { shared_by_id: viewer.id }, { tool_id: "other" }]) {
+    const answer = await rest("PUT", `/mcps/everything/shares/${viewer.id}`, token, { access: "VIEW", ...more });
+    expect([more, answer.status]).toEqual([more, 422]);
+  }
+});
