@@ -35,6 +35,11 @@ test.each([
   ["an absolute path", "knowledge: [/etc/passwd]", "knowledge.0"],
   ["what is no YAML", "name: [", "is not YAML"],
   ["aliases that make much of little", `a: &a [x]\nb: [${"*a, ".repeat(100)}]`, "is not YAML"],
+  ["a key that comes twice", "name: A\ndescription: x\nname: B", "unique, in line 3"],
+  ["what is nested deeply", `name: ${"[".repeat(60_000)}`, "is nested too deeply"],
+  ["markers without end", "- ".repeat(30_000), "is nested too deeply"],
+  ["an alias of itself", "name: &a [*a]", "name"],
+  ["what is too long", `name: ${"x".repeat(70_000)}`, "must have at most 65536 characters"],
   ["another kind of value", "- name", "must be an object"],
   ["a launch that is none", "launch: { stdio: {} }", "launch.stdio.command"],
 ])("%s is refused, with the place", (_name, text, place) => {
@@ -44,6 +49,11 @@ test.each([
 test("a prototype's key below gives no field a value", () => {
   const plain = parseManifest("launch: { stdio: { command: node } }");
   expect(parseManifest("launch: { stdio: { command: node, __proto__: { args: [x] } } }")).toEqual(plain);
+});
+
+test("thousands of unknown keys are refused in a message that can be read", () => {
+  const keys = Array.from({ length: 8_000 }, (_, index) => `k${index}: 1`);
+  expect(refusalOf(keys.join("\n")).length).toBeLessThan(600);
 });
 
 test("the value of a secret is refused, and is not in the message", () => {

@@ -6,7 +6,8 @@ import { parseYaml } from "../yaml-text.ts";
 
 /** The file in which a repository describes its tool. */
 export const MANIFEST_NAME = "toolyard.yaml";
-const MAX_MANIFEST_CHARACTERS = 262_144;
+/** YAML is read at a few megabytes a second, while all else in the process waits. */
+const MAX_MANIFEST_CHARACTERS = 65_536;
 const MAX_PATTERNS = 64;
 
 const pattern = line(200)
