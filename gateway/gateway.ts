@@ -37,7 +37,11 @@ import { restRoutes } from "./rest/routes/index.ts";
 import { createLiveGraph } from "./supergraph/live-graph.ts";
 import { createGatewayMetrics } from "./observability/metrics.ts";
 import { createOperationGate, type GatewayContext } from "./admission/operation-gate.ts";
-import { createPersistedOperations, parsePersistedOperations } from "./admission/persisted-operations.ts";
+import {
+  createOperationCache,
+  createPersistedOperations,
+  parsePersistedOperations,
+} from "./admission/persisted-operations.ts";
 import { followGraph } from "./subscriptions/resubscription.ts";
 import { createShadow } from "./execution/reference/shadow.ts";
 import type { RequestHead } from "./subscriptions/http-exchange.ts";
@@ -109,15 +113,16 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { tracing, usage } = telemetry;
   let server: GatewayServer | null = null;
 
-  const persisted = createPersistedOperations({
-    listed: listedOperations(protection.persistedOperationsFile),
-    automatic: protection.automaticPersistedQueries && !protection.safelist,
-  });
   const metrics = createGatewayMetrics({
     gauges: () => [...gauges(), Promise.resolve(jobs.gauges())],
     subscriptions: () => gate.activeStreams,
     droppedEvents: () => gate.droppedEvents,
     maxOperations: config.maxOperationMetrics,
+  });
+  const persisted = createPersistedOperations({
+    listed: listedOperations(protection.persistedOperationsFile),
+    registered: createOperationCache(metrics.caches.of("persisted-operations")),
+    automatic: protection.automaticPersistedQueries && !protection.safelist,
   });
   const ownOperations = new Set([...operationsOf(restRoutes), ...eventOperations]);
   const { subgraphsKnowCallers = true } = options;
@@ -151,7 +156,12 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   const identity =
     "secretKeys" in options
-      ? createToolyardIdentity({ graph, secretKeys: options.secretKeys, logger })
+      ? createToolyardIdentity({
+          graph,
+          secretKeys: options.secretKeys,
+          count: metrics.caches.of("credentials"),
+          logger,
+        })
       : { authenticator: options.authenticator, start: () => undefined, close: async () => undefined };
   const { authenticator } = identity;
   const scopesOf = "authenticator" in options ? options.authenticator.scopesOf : () => undefined;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { createMemoryCache, type Cache, type CacheCount } from "@toolyard/cache";
 import { jsonProblem, ToolyardError } from "@toolyard/service-kit";
 import type { GraphQLError } from "graphql";
 import { z } from "zod";
@@ -14,7 +14,7 @@ export interface PersistedOperations {
    * The text to run for a request.
    * @returns an error with the code PERSISTED_QUERY_NOT_FOUND or BAD_USER_INPUT
    */
-  textOf(request: { query: string | null; id: string | null; sha256: string | null }): string | GraphQLError;
+  textOf(request: { query: string | null; id: string | null; sha256: string | null }): Promise<string | GraphQLError>;
   /** Whether a text is in the file. */
   isListed(query: string): boolean;
 }
@@ -24,30 +24,30 @@ export interface PersistedOperationsOptions {
   listed?: ReadonlyMap<string, string>;
   /** Whether clients may register operations; with a safelist there is nothing to register. */
   automatic: boolean;
+  /** The texts that clients registered, by their SHA-256; in memory unless given. */
+  registered?: Cache<string>;
 }
 
 /** Bounds of what clients register; lengths in characters. */
 const MAX_OPERATIONS = 10_000;
-const MAX_LENGTH = 500_000;
 const MAX_LENGTH_OF_ALL = 8_000_000;
 
+export function createOperationCache(count?: CacheCount): Cache<string> {
+  const sizeOf = (text: string) => text.length + 1;
+  return createMemoryCache({ maxEntries: MAX_OPERATIONS, maxSize: MAX_LENGTH_OF_ALL, sizeOf, ...(count && { count }) });
+}
+
 export function createPersistedOperations(options: PersistedOperationsOptions): PersistedOperations {
-  const { listed = new Map<string, string>(), automatic } = options;
-  const registered = new LRUCache<string, string>({
-    max: MAX_OPERATIONS,
-    maxSize: MAX_LENGTH_OF_ALL,
-    maxEntrySize: MAX_LENGTH,
-    sizeCalculation: (text) => text.length + 1,
-  });
+  const { listed = new Map<string, string>(), automatic, registered = createOperationCache() } = options;
   const texts = new Set(listed.values());
   const byHash = new Map([...texts].map((text) => [sha256Of(text), text]));
 
   return {
-    textOf({ query, id, sha256 }) {
+    async textOf({ query, id, sha256 }) {
       const name = id ?? sha256;
       if (query === null) {
         if (name === null) return graphqlError("BAD_USER_INPUT", "There is nothing to run: send a `query`.");
-        const text = listed.get(name) ?? byHash.get(name) ?? registered.get(name);
+        const text = listed.get(name) ?? byHash.get(name) ?? (await registered.get(name));
         if (text !== undefined) return text;
         // Apollo's clients decide by both the code and the message.
         return automatic && id === null
@@ -57,7 +57,7 @@ export function createPersistedOperations(options: PersistedOperationsOptions): 
       if (sha256 !== null && automatic) {
         if (sha256Of(query) !== sha256)
           return graphqlError("BAD_USER_INPUT", "extensions.persistedQuery.sha256Hash is not the query's SHA-256.");
-        registered.set(sha256, query);
+        await registered.set(sha256, query);
       }
       return query;
     },

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { createMemoryCache } from "@toolyard/cache";
 import { ToolyardError, anonymous, createCaller, type Caller } from "@toolyard/service-kit";
 import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
 import { errors as joseErrors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from "jose";
@@ -46,7 +46,7 @@ const KNOWN_FOR_MS = 5 * 60_000;
 export function createJwksAuthenticator(options: JwksAuthenticatorOptions): ForeignAuthenticator {
   const { jwksUrl, issuer, audience, now = Date.now } = options;
   const getKey = options.getKey ?? createJwksKeys({ url: jwksUrl });
-  const known = new LRUCache<string, { caller: Caller; until: number }>({ max: 10_000, maxSize: 32_000_000 });
+  const known = createMemoryCache<Caller>({ maxEntries: 10_000, now });
   const scopes = new WeakMap<Caller, readonly string[]>();
 
   async function verify(token: string): Promise<JWTPayload> {
@@ -76,24 +76,25 @@ export function createJwksAuthenticator(options: JwksAuthenticatorOptions): Fore
       if (token === null) return anonymous;
       // A memory leak must not leak tokens.
       const key = hash("sha256", token, "base64url");
-      const hit = known.get(key);
-      if (hit && hit.until > now()) return hit.caller;
-      const payload = await verify(token);
-      const expiresAt = payload.exp === undefined ? null : payload.exp * 1_000;
-      const caller = createCaller({
-        kind: "user",
-        subject: payload.sub ?? `token ${key}`,
-        role: null,
-        scopes: [],
-        servicePermissions: [],
-        credential: null,
-        toolIds: null,
-        expiresAt,
-      });
-      scopes.set(caller, scopesOfClaims(payload));
-      const until = Math.min(now() + KNOWN_FOR_MS, expiresAt ?? Infinity);
-      known.set(key, { caller, until }, { size: token.length });
-      return caller;
+      return known.wrap(
+        key,
+        async () => {
+          const payload = await verify(token);
+          const caller = createCaller({
+            kind: "user",
+            subject: payload.sub ?? `token ${key}`,
+            role: null,
+            scopes: [],
+            servicePermissions: [],
+            credential: null,
+            toolIds: null,
+            expiresAt: payload.exp === undefined ? null : payload.exp * 1_000,
+          });
+          scopes.set(caller, scopesOfClaims(payload));
+          return caller;
+        },
+        ({ expiresAt }) => Math.min(KNOWN_FOR_MS, (expiresAt ?? Infinity) - now()),
+      );
     },
     authenticateHeader: noHeader,
     onRevoked: never,

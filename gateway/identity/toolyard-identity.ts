@@ -1,3 +1,4 @@
+import type { CacheCount } from "@toolyard/cache";
 import { createIdentityClient } from "@toolyard/identity-client";
 import {
   GATEWAY_AUDIENCE,
@@ -27,15 +28,18 @@ export function createToolyardIdentity(options: {
   graph: GraphClient;
   /** Current first. */
   secretKeys: readonly string[];
+  /** Whether a credential was known. */
+  count: CacheCount;
   logger: Logger;
 }): ToolyardIdentity {
-  const { graph, secretKeys, logger } = options;
+  const { graph, secretKeys, count, logger } = options;
   const verifyCallerHeader = createCallerHeaderVerifier({ secretKeys, audience: GATEWAY_AUDIENCE });
   const { authenticate, onRevoked, start, close } = createIdentityClient({
     graph,
     as: createServiceCaller("gateway", ["internal:introspect", "internal:revocations"]),
     verifier: createTokenVerifier({ keys: { secretKeys } }),
     takesTickets: true,
+    count,
     logger,
   });
   return {

@@ -1,3 +1,4 @@
+import { createCacheMeter, type CacheMeter } from "@toolyard/cache";
 import type { Gauge as SubgraphGauge } from "@toolyard/service-kit";
 import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
 import { createBoundedLabel, createMetrics, methodLabel } from "@toolyard/service-kit/process/metrics.ts";
@@ -13,6 +14,7 @@ export interface GatewayMetrics {
   report(): Promise<string>;
   httpRequest(method: string, endpoint: string, status: number, seconds: number): void;
   operations: OperationMetrics;
+  caches: CacheMeter;
   /** A planner's plan was not taken: see execution/planning/isolated-planner.ts. */
   planReplaced(replaced: ReplacedPlan): void;
   /** A query was sampled for EXECUTOR_SHADOW. */
@@ -84,6 +86,7 @@ export function createGatewayMetrics(options: {
     httpRequest(method, endpoint, status, seconds) {
       seriesOf(methodLabel(method), endpoint, status).observe(seconds);
     },
+    caches: createCacheMeter(metrics),
     operations: createOperationMetrics({ metrics, maxOperations }),
     planReplaced({ planner, reason, hash }) {
       replacedPlans.series({ planner, reason, hash: hashLabel(hash) }).inc();

@@ -11,6 +11,7 @@ import {
   type CredentialRevocation,
   type TokenVerifier,
 } from "@toolyard/service-kit";
+import { uncounted, type CacheCount } from "@toolyard/cache";
 import { bearerOf } from "@toolyard/service-kit/http/bearer.ts";
 import { LRUCache } from "lru-cache";
 import type { Introspection } from "./introspection.ts";
@@ -75,9 +76,11 @@ export function createAuthenticator(options: {
   introspect: (credential: string) => Promise<Introspection>;
   /** Whether stream tickets are taken, which are good once. */
   takesTickets?: boolean;
+  /** Whether a credential was known. */
+  count?: CacheCount;
   now?: () => number;
 }): Authenticator {
-  const { verifier, introspect, takesTickets = false, now = Date.now } = options;
+  const { verifier, introspect, takesTickets = false, count = uncounted, now = Date.now } = options;
   const revocations = createRevocationList({ now });
   // All by the credential's SHA-256, so that a leak of memory leaks none.
   const known = new LRUCache<string, Known>({
@@ -196,7 +199,10 @@ export function createAuthenticator(options: {
       if (credential === null) return anonymous;
       const key = hash("sha256", credential, "base64url");
       const hit = known.get(key);
-      return hit && now() < hit.freshUntil ? hit.caller : verifyOnce(key, credential);
+      const isFresh = hit !== undefined && now() < hit.freshUntil;
+      if (isFresh) count.hit();
+      else count.miss();
+      return isFresh ? hit.caller : verifyOnce(key, credential);
     },
     revoke(revocation) {
       revocations.add(revocation);

@@ -1,3 +1,4 @@
+import { uncounted, type CacheCount } from "@toolyard/cache";
 import { ToolyardError, type Caller, type GraphClient, type Logger, type TokenVerifier } from "@toolyard/service-kit";
 import { follow } from "@toolyard/service-kit/graph/follow.ts";
 import { createAuthenticator, type Authenticator } from "./authenticator.ts";
@@ -18,16 +19,19 @@ export function createIdentityClient(options: {
   verifier: TokenVerifier;
   /** Whether stream tickets are taken. */
   takesTickets?: boolean;
+  /** Whether a credential was known. */
+  count?: CacheCount;
   logger: Logger;
   now?: () => number;
 }): IdentityClient {
-  const { graph, as, verifier, takesTickets = false, logger, now = Date.now } = options;
+  const { graph, as, verifier, takesTickets = false, count = uncounted, logger, now = Date.now } = options;
   const identity = createIdentityService({ graph, as });
   const { introspect } = identity;
   const { authenticate, forgetTokens, onRevoked, revoke, revokeUnknown } = createAuthenticator({
     verifier,
     introspect,
     takesTickets,
+    count,
     now,
   });
   const stopping = new AbortController();

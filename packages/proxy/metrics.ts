@@ -1,3 +1,4 @@
+import { createCacheMeter, type CacheMeter } from "@toolyard/cache";
 import {
   createBoundedLabel,
   createMetrics,
@@ -9,6 +10,7 @@ import type { Registry } from "prom-client";
 /** The proxy's metrics. */
 export interface ProxyMetrics {
   registry: Registry;
+  caches: CacheMeter;
   /** @param seconds Null for a long-lived stream, whose duration tells nothing about speed. */
   call(method: string, status: number, seconds: number | null): void;
   /** A call that reached the tool's deployment. Only a bounded number of tools are told apart. */
@@ -78,6 +80,7 @@ export function createProxyMetrics(gauges: ProxyGauges): ProxyMetrics {
 
   return {
     registry: metrics.registry,
+    caches: createCacheMeter(metrics),
     call(method, status, seconds) {
       (requestSeries.get(status)?.get(method) ?? requestsOf(methodLabel(method), status)).inc();
       if (seconds !== null) durations.observe(seconds);

@@ -106,10 +106,19 @@ export async function createProxy(options: {
     },
     now,
   });
+  const metrics = createProxyMetrics({
+    outstanding: () => routes.outstanding(),
+    streams: () => calls.streams(),
+    routes: () => routes.count(),
+    refusedRoutes: () => controlPlane.refusedRoutes(),
+    connected: () => controlPlane.connected(),
+    spool: () => journal.stats(),
+  });
   const identity = createIdentityClient({
     graph: controlPlane.graph,
     as: proxyCaller,
     verifier: keys,
+    count: metrics.caches.of("credentials"),
     logger,
     now,
   });
@@ -117,6 +126,7 @@ export async function createProxy(options: {
     graph: controlPlane.graph,
     as: proxyCaller,
     onLost: (hasLost) => calls.endLost(hasLost),
+    count: metrics.caches.of("shares"),
     logger,
     now,
   });
@@ -148,14 +158,6 @@ export async function createProxy(options: {
     logger,
     requestLog,
     now,
-  });
-  const metrics = createProxyMetrics({
-    outstanding: () => routes.outstanding(),
-    streams: () => calls.streams(),
-    routes: () => routes.count(),
-    refusedRoutes: () => controlPlane.refusedRoutes(),
-    connected: () => controlPlane.connected(),
-    spool: () => journal.stats(),
   });
 
   let draining = false;

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { createMemoryCache } from "@toolyard/cache";
 import { callerKey, type Caller, type CallerHeaderFacts } from "@toolyard/service-kit";
 import type { OperationContext } from "./subgraph-client.ts";
 
@@ -18,16 +18,11 @@ export function createCallerHeaders(
   options: CallerHeadersOptions,
 ): (context: OperationContext, isMutation?: boolean) => Promise<Record<string, string>> {
   const { sign, name, keepMs = 10_000, now = Date.now } = options;
-  const signed = new LRUCache<string, { headers: Promise<Record<string, string>>; until: number }>({ max: 10_000 });
-  return ({ caller, clientAddress }, isMutation = false) => {
-    const key = JSON.stringify([callerKey(caller), clientAddress, isMutation]);
-    const known = signed.get(key);
-    const time = now();
-    if (known && time < known.until) return known.headers;
-    const headers = sign(caller, { clientAddress, isMutation }).then((value) => ({ [name]: value }));
-    signed.set(key, { headers, until: time + keepMs });
-    // A failed signature is tried anew; the caller who asked for it gets the error.
-    headers.catch(() => signed.set(key, { headers, until: 0 }));
-    return headers;
-  };
+  const signed = createMemoryCache<Record<string, string>>({ maxEntries: 10_000, now });
+  return ({ caller, clientAddress }, isMutation = false) =>
+    signed.wrap(
+      JSON.stringify([callerKey(caller), clientAddress, isMutation]),
+      async () => ({ [name]: await sign(caller, { clientAddress, isMutation }) }),
+      keepMs,
+    );
 }

@@ -34,7 +34,7 @@ export interface GraphqlOperations {
   /** Each operation of a list; errors are among the results. @throws ToolyardError when all of the list is refused */
   runList(call: GraphqlCall, bodies: readonly unknown[]): Promise<object[]>;
   /** The operation's text in the body, for protocols that know nothing of persisted operations. */
-  withText(params: GraphqlParams, body: unknown): unknown;
+  withText(params: GraphqlParams, body: unknown): Promise<unknown>;
 }
 
 /** An administrator's request for the plan of an operation beside its result. */
@@ -54,7 +54,7 @@ export function createGraphqlOperations(
   ): Promise<ExecutionResult | Refused> {
     const { request, requestId, caller, headers, gone } = call.exchange;
     if (!caller) throw new Error("The request was not authenticated.");
-    const query = persisted.textOf(params);
+    const query = await persisted.textOf(params);
     if (typeof query !== "string") return { errors: [withRequestId(query, requestId)] };
     const operationContext = contextOf(caller, request, requestId);
     if (request.headers[PLAN_HEADER] !== undefined) {
@@ -114,9 +114,9 @@ export function createGraphqlOperations(
       if (exchange.caller?.refusal && refusals === bodies.length) throw exchange.caller.refusal;
       return results;
     },
-    withText(params, body) {
+    async withText(params, body) {
       if (params.query !== null || typeof body !== "object" || body === null) return body;
-      const query = persisted.textOf(params);
+      const query = await persisted.textOf(params);
       return typeof query === "string" ? { ...body, query } : body;
     },
   };

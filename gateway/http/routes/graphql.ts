@@ -49,7 +49,7 @@ const graphql: RouteModule = (app, context) => {
     const params = isPost ? parseParams(body) : parseSearch(new URLSearchParams(url.slice(path.length + 1)));
     const { result: type, stream } = chooseType(accept);
     if (params.wantsCallback || stream) {
-      call.streamed = { request, response, body: operations.withText(params, body), requestId, headers };
+      call.streamed = { request, response, body: await operations.withText(params, body), requestId, headers };
       if (await protocols.handleOperation(call.streamed)) return;
     }
     if (!type || type === EVENT_STREAM) {

@@ -9,6 +9,7 @@ import {
   type ShareChange,
 } from "@toolyard/service-kit";
 import { follow } from "@toolyard/service-kit/graph/follow.ts";
+import { uncounted, type CacheCount } from "@toolyard/cache";
 import { LRUCache } from "lru-cache";
 
 /** Whether a call's caller may call its tool no longer. */
@@ -54,10 +55,12 @@ export function createSharedAccess(options: {
   as: Caller;
   /** Ends the calls of those who have lost the right to them. */
   onLost: (hasLost: HasLost) => void;
+  /** Whether a share was known. */
+  count?: CacheCount;
   logger: Logger;
   now?: () => number;
 }): SharedAccess {
-  const { graph, as, onLost, logger, now = Date.now } = options;
+  const { graph, as, onLost, count = uncounted, logger, now = Date.now } = options;
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN });
   const asking = new Map<string, Asking>();
   const stopping = new AbortController();
@@ -120,7 +123,11 @@ export function createSharedAccess(options: {
       if (userId === null || !isEnough(caller, toolId, "EDIT")) return false;
       const key = keyOf(userId, toolId);
       const hit = known.get(key);
-      if (hit && now() < hit.freshUntil) return isEnough(caller, toolId, hit.access);
+      if (hit && now() < hit.freshUntil) {
+        count.hit();
+        return isEnough(caller, toolId, hit.access);
+      }
+      count.miss();
       return Promise.resolve()
         .then(() => ask(key, userId, toolId))
         .then((access) => isEnough(caller, toolId, access));

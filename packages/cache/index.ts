@@ -1,0 +1,3 @@
+export type { Cache } from "./cache.ts";
+export { createMemoryCache } from "./cache.memory.ts";
+export { createCacheMeter, uncounted, type CacheCount, type CacheMeter } from "./cache-meter.ts";
