@@ -3,6 +3,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { Duplex } from "node:stream";
 import { ToolyardError, publicMessage, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
 import type { CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import type { RequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { createLightAbort, type LightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
@@ -56,13 +57,15 @@ export interface DirectRoutes {
 
 export function createDirectRoutes(options: {
   crossSite: CrossSitePolicy;
+  /** Of every answer that does not come from the proxy. */
+  security?: OutgoingHttpHeaders;
   metrics: Pick<GatewayMetrics, "httpRequest">;
   /** Records requests; null: nothing is recorded. */
   tracing: Pick<Tracing, "request"> | null;
   log: LogOfRequests;
   logger: Pick<Logger, "error">;
 }): DirectRoutes {
-  const { crossSite, metrics, tracing, log, logger } = options;
+  const { crossSite, security = securityHeaders(null), metrics, tracing, log, logger } = options;
   const paths = new Map<string, DirectRoute>();
   /** The routes with `/*`, the longest first. */
   const prefixes: { prefix: string; route: DirectRoute }[] = [];
@@ -121,7 +124,7 @@ export function createDirectRoutes(options: {
         response,
         path,
         requestId,
-        headers: { "x-request-id": requestId },
+        headers: { ...security, "x-request-id": requestId },
         caller: null,
         describe: null,
         gone: createLightAbort(),

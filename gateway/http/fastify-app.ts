@@ -1,6 +1,7 @@
-import type { RequestListener, Server } from "node:http";
+import type { OutgoingHttpHeaders, RequestListener, Server } from "node:http";
 import { ToolyardError, publicMessage, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
 import type { CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import Fastify, {
   LogController,
   type FastifyBaseLogger,
@@ -38,12 +39,23 @@ export function createFastifyApp(options: {
   createServer: (handle: RequestListener) => Server;
   addDirect: (route: DirectRoute) => void;
   crossSite: CrossSitePolicy;
+  /** Of every answer. */
+  security?: OutgoingHttpHeaders;
   prefix: string;
   metrics: Pick<GatewayMetrics, "httpRequest">;
   log: LogOfRequests;
   logger: Logger;
 }): FastifyApp {
-  const { createServer, addDirect, crossSite, prefix, metrics, log, logger } = options;
+  const {
+    createServer,
+    addDirect,
+    crossSite,
+    security = securityHeaders(null),
+    prefix,
+    metrics,
+    log,
+    logger,
+  } = options;
   // The gateway's own log lines say nearly all that Fastify's would.
   const loggerInstance: FastifyBaseLogger = logger.child({}, { level: quieterThan(logger.level) });
   const app = Fastify({
@@ -61,7 +73,7 @@ export function createFastifyApp(options: {
 
   app.addHook("onRequest", async (request, reply) => {
     request.startedAt = performance.now();
-    reply.headers({ "x-request-id": request.id, ...crossSite.headersFor(request.raw) });
+    reply.headers({ ...security, "x-request-id": request.id, ...crossSite.headersFor(request.raw) });
     crossSite.check(request.raw);
   });
   app.addHook("onResponse", async (request, reply) => {

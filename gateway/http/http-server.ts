@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { requestIdOf } from "@toolyard/service-kit";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { readTarget } from "@toolyard/service-kit/http/request-target.ts";
 import type { RequestLog } from "@toolyard/service-kit/http/request-log.ts";
@@ -53,8 +54,9 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     otherOrigins: config.introspection ? [STUDIO_ORIGIN] : [],
   });
   const crossSite = createCrossSitePolicy(hosts);
+  const security = securityHeaders(config.publicUrl);
   const log = createLogOfRequests(options.requestLog);
-  const direct = createDirectRoutes({ crossSite, metrics, tracing, log, logger });
+  const direct = createDirectRoutes({ crossSite, security, metrics, tracing, log, logger });
   let isClosing = false;
   /** For each connection, the response to its latest request. */
   const latest = new WeakMap<Socket, ServerResponse>();
@@ -80,6 +82,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
       ),
     addDirect: direct.add,
     crossSite,
+    security,
     prefix,
     metrics,
     log,
@@ -134,7 +137,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     const requestId = requestIdOf(request);
     const refusal = new HttpRefusal(400, `The request is ambiguous: ${ambiguity}.`);
     const { status, headers, body } = problemAnswer(refusal, requestId);
-    response.writeHead(status, { ...headers, connection: "close" }).end(body);
+    response.writeHead(status, { ...security, ...headers, connection: "close" }).end(body);
     log({ request, response, requestId, caller: null, describe: null }, 0);
   }
 

@@ -45,12 +45,6 @@ export function fileOfPackage(module: string, file: string): string {
 
 /** @param policy The Content-Security-Policy of all of them */
 export function createPageFiles(files: Readonly<Record<string, () => PageFile>>, policy: string): PageFiles {
-  const securityHeaders = {
-    "content-security-policy": policy,
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-  };
   const loaded = new Map<string, Promise<LoadedFile>>();
 
   function load(name: string): Promise<LoadedFile> | null {
@@ -83,7 +77,9 @@ export function createPageFiles(files: Readonly<Record<string, () => PageFile>>,
       const etag = `"${version}"`;
       const kept = {
         ...headers,
-        ...securityHeaders,
+        // No window of another origin that opened the page, or was opened by it, reaches it.
+        "cross-origin-opener-policy": "same-origin",
+        "content-security-policy": policy,
         vary: "Origin, Accept, Accept-Encoding",
         etag,
         // The files of two versions of Toolyard do not fit together.

@@ -53,7 +53,7 @@ export async function runRoute(
     if (result.errors?.length) throw errorOf(result.errors, compiled, request.ifMatch);
     throw new ToolyardError("NOT_FOUND", `There is no such ${route.noun}.`);
   }
-  const headers: Record<string, string> = { "cache-control": "no-store" };
+  const headers: Record<string, string> = {};
   if (route.status === 204) return { status: 204, headers };
   const body = compiled.answer.convert(found) as Record<string, unknown>;
   if (route.version) {

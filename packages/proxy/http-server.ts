@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { ToolyardError, preconditionFailed, messageOf, type Logger } from "@toolyard/service-kit";
-import { refuse, type Refusal } from "./calls/answer.ts";
+import { refuse, securityFields, type Refusal } from "./calls/answer.ts";
 import { parseCallPath } from "./calls/call-path.ts";
 import type { Calls, CallsOptions } from "./calls/calls.ts";
 import type { HostPolicy } from "@toolyard/service-kit/http/hosts.ts";
@@ -110,7 +110,7 @@ export function createProxyServer(options: HttpServerOptions): Server {
       throw error;
     }
     if (request.method === "OPTIONS" && head.origin !== undefined && head.requestedMethod !== undefined) {
-      response.writeHead(204, [...preflightHeaders(head), ...cors, "x-request-id", requestId]);
+      response.writeHead(204, [...preflightHeaders(head), ...securityFields, ...cors, "x-request-id", requestId]);
       response.end();
       return;
     }
@@ -231,8 +231,7 @@ function send(
     type,
     "content-length",
     String(body.length),
-    "cache-control",
-    "no-store",
+    ...securityFields,
     "x-request-id",
     requestId,
     ...headers,

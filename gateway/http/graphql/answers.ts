@@ -103,7 +103,6 @@ function send({ response, headers }: RouteExchange, status: number, type: Respon
   const length = Buffer.byteLength(body);
   headers["content-type"] = `${type}; charset=utf-8`;
   headers["content-length"] = length;
-  headers["cache-control"] = "no-store";
   response.writeHead(status, headers);
   // The same bytes where all is ASCII, and quicker made.
   response.end(body, length === body.length ? "latin1" : "utf8");

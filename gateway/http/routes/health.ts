@@ -10,10 +10,7 @@ const health: RouteModule = (app, { health, isClosing }) => {
   const config = { isQuiet: true };
   app.get("/health", { config }, async (_request, reply) => {
     const report = await health();
-    return reply
-      .code(report.status === "unhealthy" ? 503 : 200)
-      .header("cache-control", "no-store")
-      .send(report);
+    return reply.code(report.status === "unhealthy" ? 503 : 200).send(report);
   });
   app.get("/health/live", { config }, async (): Promise<z.infer<typeof live>> => ({ status: "live" }));
   app.get("/health/ready", { config }, async (_request, reply) => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import { problemDetails, type ToolyardError } from "@toolyard/service-kit";
 
 /** An answer that the proxy gives itself. */
@@ -23,6 +24,9 @@ export interface AnswerOptions {
 }
 
 const SERVER_ERROR = -32_000;
+
+/** Name, value…: of all answers that the proxy gives itself. */
+export const securityFields: readonly string[] = Object.entries(securityHeaders(null)).flat();
 
 /** How much of an unread body is discarded, and for how long, so that the client is not reset before it has read the answer. */
 const LINGER_BYTES = 32 * 1024 * 1024;
@@ -54,8 +58,7 @@ export function refuse(
     String(body.length),
     "x-request-id",
     requestId,
-    "cache-control",
-    "no-store",
+    ...securityFields,
     ...(retryAfter === undefined ? [] : ["retry-after", String(retryAfter)]),
     ...(refusal.headers ?? []),
     ...headers,

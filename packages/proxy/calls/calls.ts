@@ -2,7 +2,7 @@ import { wholeSeconds, type TokenBuckets } from "@toolyard/rate-limits";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ToolyardError, type Caller, type Logger } from "@toolyard/service-kit";
 import { noRequestLog, printable, type RequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import { refuse, type Refusal } from "./answer.ts";
+import { refuse, securityFields, type Refusal } from "./answer.ts";
 import { createAttempts } from "./attempt.ts";
 import type { Entrance } from "../entrance.ts";
 import type { BusyReplicas } from "../routing/busy-replicas.ts";
@@ -291,8 +291,7 @@ export function createCalls(options: CallsOptions): Calls {
       String(body.length),
       "x-request-id",
       call.requestId,
-      "cache-control",
-      "no-store",
+      ...securityFields,
       ...call.corsHeaders,
     ]);
     call.response.end(body);
