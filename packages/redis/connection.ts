@@ -14,8 +14,10 @@ export interface RedisConnection {
   readonly isAway: boolean;
   /** Runs `listener` each time that Redis is there again, and at the first. Returns unsubscribe. */
   onReady(listener: () => void): () => void;
-  /** A further connection, for what holds one up (`SUBSCRIBE`, blocking reads). Closed with this one. */
+  /** A further connection, for subscriptions. Closed with this one. */
   further(options?: RedisOptions): Redis;
+  /** A further connection whose commands wait for Redis, for blocking reads. Closed with this one. */
+  patient(): Redis;
   /** Counts an error of a command, and logs it unless the last command failed likewise. */
   failed(error: unknown): void;
   /** `redis`: whether it takes a write. Degraded where it does not, since everything goes on without it. */
@@ -41,22 +43,17 @@ export function reconnectDelayMs(attempt: number, random = Math.random): number 
 /** Begins to connect, and does not wait for it. `name` is the process's, as Redis' CLIENT LIST shows it. */
 export function openRedis(options: { settings: RedisSettings; name: string; logger: Logger }): RedisConnection {
   const { settings, name, logger } = options;
-  const furtherOnes: Redis[] = [];
+  const furtherOnes = new Set<Redis>();
   let reconnects = 0;
   let errors = 0;
   let lastFailure: string | null = null;
   let leftReplicaAt = -Infinity;
 
-  const client = new Redis({
+  const patient: RedisOptions = {
     ...addressOf(settings),
     connectionName: `toolyard-${name}`,
     connectTimeout: CONNECT_MS,
-    commandTimeout: COMMAND_MS,
-    // A stopped server's host still takes what is sent: a connection on which nothing comes back is closed.
-    socketTimeout: COMMAND_MS,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: null,
     retryStrategy: (attempt) => reconnectDelayMs(attempt),
     // Where a name or a proxy leads to the primary, it leads to another one after a failover.
     reconnectOnError(error) {
@@ -64,7 +61,17 @@ export function openRedis(options: { settings: RedisSettings; name: string; logg
       leftReplicaAt = performance.now();
       return true;
     },
-  });
+  };
+  const impatient: RedisOptions = {
+    ...patient,
+    commandTimeout: COMMAND_MS,
+    // A stopped server's host still takes what is sent: a connection on which nothing comes back is closed.
+    socketTimeout: COMMAND_MS,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+  };
+  const client = new Redis(impatient);
 
   function failed(error: unknown): void {
     errors += 1;
@@ -84,6 +91,14 @@ export function openRedis(options: { settings: RedisSettings; name: string; logg
   // A server that lets nobody write is there, too.
   client.on("ready", () => void probe().catch(failed));
 
+  function open(asked: RedisOptions): Redis {
+    const connection = new Redis(asked);
+    connection.on("error", failed);
+    furtherOnes.add(connection);
+    connection.on("end", () => furtherOnes.delete(connection));
+    return connection;
+  }
+
   async function probe(): Promise<void> {
     await client.set(`${settings.keyPrefix}:health`, name, "PX", CONNECT_MS);
     works();
@@ -99,12 +114,8 @@ export function openRedis(options: { settings: RedisSettings; name: string; logg
       client.on("ready", listener);
       return () => client.off("ready", listener);
     },
-    further(more = {}) {
-      const connection = client.duplicate(more);
-      connection.on("error", failed);
-      furtherOnes.push(connection);
-      return connection;
-    },
+    further: (more = {}) => open({ ...impatient, ...more }),
+    patient: () => open(patient),
     failed,
     async health() {
       const started = performance.now();

@@ -1,21 +1,25 @@
 import type { WakeUpBus } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
+import type { RedisConnection } from "@toolyard/redis";
+import { createBullDispatcher } from "./task-dispatcher.bullmq.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
 import type { TaskQueue } from "./task-queue.ts";
 import { createTaskStore } from "./task-store.sql.ts";
 
 /**
- * The embedded queue on `${dataDir}/tasks.sqlite`, with its store, which closes with it. One for each process: subgraphs that share a
- * process share it.
+ * The queue on `${dataDir}/tasks.sqlite`, with its store, which closes with it; where there is a Redis, BullMQ hands the tasks out. One for
+ * each process: subgraphs that share a process share it.
  */
 export async function openTaskQueue(options: {
   dataDir: string;
+  redis?: RedisConnection | null;
   bus: WakeUpBus;
   logger: Logger;
   now?: () => number;
 }): Promise<TaskQueue> {
   const store = await createTaskStore(options);
-  const queue = createTaskQueue({ ...options, store });
+  const { redis } = options;
+  const queue = createTaskQueue({ ...options, store, ...(redis && { dispatcher: createBullDispatcher({ redis }) }) });
   return {
     ...queue,
     async close() {

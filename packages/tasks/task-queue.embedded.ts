@@ -2,6 +2,7 @@ import { createEventTail, type WakeUpBus } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
 import type { TaskKind } from "./task.ts";
 import type { TaskHandler, TaskQueue, TaskWorker } from "./task-queue.ts";
+import type { TaskDispatcher } from "./task-dispatcher.ts";
 import { startRun, type ActiveRun } from "./task-run.ts";
 import { TASK_WORK_TOPIC } from "./task-store.sql.ts";
 import type { ClaimedTask, TaskStore } from "./task-store.ts";
@@ -21,6 +22,11 @@ export interface EmbeddedTaskQueueOptions {
   graceMs?: number;
   /** Delay before the second attempt; doubled for each further one. */
   retryBaseMs?: number;
+  /** Tells this process which tasks to look at, while it is there: the rows are then looked through only as often as `sweepIntervalMs` says. */
+  dispatcher?: TaskDispatcher;
+  sweepIntervalMs?: number;
+  /** A sweep takes tasks that have been due for so long. */
+  overdueMs?: number;
 }
 
 interface Registration {
@@ -29,12 +35,22 @@ interface Registration {
   concurrency: number;
   timeoutMs: number;
   runs: Set<ActiveRun>;
+  /** Runs that begin. */
+  starting: number;
+  announced: { close(): Promise<void> } | null;
 }
 
-/** The queue that needs no server: it runs tasks that are due in the store, in this process. The store's owner closes the store. */
+/** The longest that a task waits which came to a process that has no room for it. */
+const NO_ROOM_MS = 1_000;
+
+/**
+ * The queue that needs no server: it runs tasks that are due in the store, in this process. With a dispatcher it is told of them, and
+ * finds those of which nobody was told. The store's owner closes the store.
+ */
 export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const { store, bus, logger, now = Date.now, leaseMs = 30_000, pollIntervalMs = 2_000 } = options;
   const { progressIntervalMs = 250, graceMs = 5_000, retryBaseMs = 1_000 } = options;
+  const { dispatcher = null, sweepIntervalMs = 15_000, overdueMs = 10_000 } = options;
   const heartbeatIntervalMs = options.heartbeatIntervalMs ?? leaseMs / 3;
   const registrations = new Map<TaskKind, Registration>();
   const tail = createEventTail({ log: store.events, bus, logger });
@@ -42,9 +58,11 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   let again = false;
   let timer: NodeJS.Timeout | null = null;
   let unsubscribe: (() => void) | null = null;
+  /** Epoch of `performance`; the rows were looked through then. */
+  let sweptAt = -Infinity;
 
-  const idleKinds = () =>
-    [...registrations.values()].filter(({ runs, concurrency }) => runs.size < concurrency).map(({ kind }) => kind);
+  const hasRoom = ({ runs, starting, concurrency }: Registration) => runs.size + starting < concurrency;
+  const idleKinds = () => [...registrations.values()].filter(hasRoom).map(({ kind }) => kind);
 
   /** Handles changes, one at a time. */
   function look(): void {
@@ -65,6 +83,14 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     again = false;
     lookIn(pollIntervalMs);
     await endWhatMustEnd();
+    if (dispatcher && !dispatcher.isAway) {
+      if (performance.now() - sweptAt < sweepIntervalMs) return;
+      sweptAt = performance.now();
+      await takeWhatIsDue(overdueMs);
+      return;
+    }
+    // What is queued meanwhile, nobody is told of.
+    sweptAt = -Infinity;
     const dueAt = await takeWhatIsDue();
     if (dueAt !== null && dueAt - now() < pollIntervalMs) lookIn(Math.max(1, dueAt - now()));
   }
@@ -85,24 +111,44 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   }
 
   /** Answers when to look again, null when nothing waits. Asks before it claims, since a claim is a write. */
-  async function takeWhatIsDue(): Promise<number | null> {
+  async function takeWhatIsDue(sinceMs = 0): Promise<number | null> {
     for (;;) {
       const kinds = idleKinds();
       if (kinds.length === 0) return null;
       const dueAt = await store.nextDueAt(kinds);
-      if (dueAt === null || dueAt > now()) return dueAt;
+      if (dueAt === null || dueAt > now() - sinceMs) return dueAt;
       const claimed = await store.claim(kinds, leaseMs);
       if (!claimed) return null;
       await begin(claimed);
     }
   }
 
-  async function begin(claimed: ClaimedTask): Promise<void> {
+  /** What a dispatcher tells of. @returns the milliseconds until it should tell of it again; null: never */
+  async function lookAt(registration: Registration, id: string): Promise<number | null> {
+    // Runs that began while the dispatcher was away take room of which it does not know.
+    if (!hasRoom(registration)) return NO_ROOM_MS;
+    registration.starting++;
+    let run: ActiveRun | null;
+    try {
+      const taken = await store.take(id, leaseMs);
+      if (taken === null) return null;
+      if ("dueAt" in taken) return Math.max(0, taken.dueAt - now());
+      run = await begin(taken);
+    } catch (error) {
+      logger.warn({ err: error, task_id: id }, "looking at a task failed; it is tried again");
+      return pollIntervalMs;
+    } finally {
+      registration.starting--;
+    }
+    return run ? run.settled : 0;
+  }
+
+  /** Null where its worker was closed meanwhile. */
+  async function begin(claimed: ClaimedTask): Promise<ActiveRun | null> {
     const registration = registrations.get(claimed.task.kind);
     if (!registration) {
-      // Its worker was closed meanwhile.
       await store.release(claimed.lease);
-      return;
+      return null;
     }
     const run = startRun(claimed, {
       store,
@@ -121,6 +167,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       registration.runs.delete(run);
       look();
     });
+    return run;
   }
 
   async function closeRegistration(registration: Registration): Promise<void> {
@@ -134,15 +181,29 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     const runs = [...registration.runs];
     for (const run of runs) run.end("shutdown");
     await Promise.all(runs.map((run) => run.settled));
+    await registration.announced?.close();
   }
 
   return {
     store,
-    enqueue: (task) => store.insert(task),
+    async enqueue(task) {
+      const inserted = await store.insert(task);
+      dispatcher?.announce(inserted);
+      return inserted;
+    },
     register(kind, handler, { concurrency = 2, timeoutMs = 600_000 } = {}): TaskWorker {
       if (registrations.has(kind)) throw new Error(`Tasks of kind ${kind} are already run by this queue.`);
-      const registration: Registration = { kind, handler, concurrency, timeoutMs, runs: new Set() };
+      const registration: Registration = {
+        kind,
+        handler,
+        concurrency,
+        timeoutMs,
+        runs: new Set(),
+        starting: 0,
+        announced: null,
+      };
       registrations.set(kind, registration);
+      registration.announced = dispatcher?.work(kind, concurrency, (id) => lookAt(registration, id)) ?? null;
       unsubscribe ??= bus.onWake(TASK_WORK_TOPIC, look);
       look();
       return { close: () => closeRegistration(registration) };
@@ -152,6 +213,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     eventRange: () => tail.range(),
     async close() {
       await Promise.all([...registrations.values()].map(closeRegistration));
+      await dispatcher?.close();
       tail.close();
     },
   };

@@ -12,8 +12,11 @@ export interface ActiveRun {
   readonly lease: ClaimedTask["lease"];
   /** Aborts the handler's signal; the run settles when the handler lets go, or after the grace time without it. */
   end(why: Ending): void;
-  /** The outcome is written. Never rejects. */
-  readonly settled: Promise<void>;
+  /**
+   * The outcome is written. Resolves with the milliseconds until somebody should look at the task again, null when it has ended or is
+   * another's; never rejects.
+   */
+  readonly settled: Promise<number | null>;
 }
 
 export interface RunOptions {
@@ -39,6 +42,7 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
   const abandoned = Promise.withResolvers<Outcome>();
   let ending: Ending | null = null;
   let grace: NodeJS.Timeout | undefined;
+  let lookAgainMs: number | null = null;
 
   function end(why: Ending): void {
     if (ending !== null) return;
@@ -72,7 +76,10 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     if (ending === "cancelled") return store.cancelled(lease);
     // A result that came in time for the end of the process or of its time counts.
     if (outcome.type === "result") return store.succeed(lease, outcome.result);
-    if (ending === "shutdown") return store.release(lease);
+    if (ending === "shutdown") {
+      lookAgainMs = 0;
+      return store.release(lease);
+    }
     if (ending === "timeout")
       return store.fail(lease, {
         code: "TIMEOUT",
@@ -85,10 +92,11 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     const shown = taskErrorOf(error);
     logger.warn({ err: error, attempt: task.attempts }, "a task's run failed");
     if (!isRetryable(shown)) return store.fail(lease, shown);
-    return store.retry(lease, shown, now() + retryDelayMs(error, task, options.retryBaseMs));
+    lookAgainMs = retryDelayMs(error, task, options.retryBaseMs);
+    return store.retry(lease, shown, now() + lookAgainMs);
   }
 
-  async function run(): Promise<void> {
+  async function run(): Promise<number | null> {
     const work = Promise.resolve()
       .then(() =>
         handler({
@@ -107,8 +115,10 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
       reporter.stop();
       const counted = await settle(outcome);
       if (!counted) logger.info("the outcome of a task's run does not count: its lease was lost");
+      return lookAgainMs;
     } catch (error) {
       logger.error({ err: error }, "writing a task's outcome failed; it runs again when its lease ends");
+      return leaseMs;
     } finally {
       reporter.stop();
       clearInterval(heartbeat);

@@ -229,6 +229,37 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
         });
       },
 
+      take() {
+        test("takes a task that is due for one of those who ask for it at once, in any process", async () => {
+          const [{ id }, other] = [await store.insert(NEW), await store.insert(NEW)];
+          const taken = await Promise.all(opened.stores.map((each) => each.take(other.id, LEASE_MS)));
+          const claims = taken.flatMap((each) => (each !== null && "lease" in each ? [each] : []));
+          expect(claims.map(({ task }) => [task.id, task.status, task.attempts])).toEqual([[other.id, "RUNNING", 1]]);
+          expect(taken).toContainEqual({ dueAt: time + LEASE_MS });
+          for (const { lease } of claims) expect(await store.succeed(lease, null)).toBe(true);
+          expect(await get(id)).toMatchObject({ status: "QUEUED" });
+          await store.requestCancel(id);
+        });
+
+        test("tells when a task is due again, and takes it then, unless it must not run again", async () => {
+          const { lease, task } = await begin({ maxAttempts: 2 });
+          await store.retry(lease, error, time + 5_000);
+          expect(await store.take(task.id, LEASE_MS)).toEqual({ dueAt: time + 5_000 });
+          time += 5_000;
+          expect(await store.take(task.id, LEASE_MS)).toMatchObject({ task: { id: task.id, attempts: 2 } });
+          time += LEASE_MS;
+          expect(await store.take(task.id, LEASE_MS)).toBeNull();
+          expect(await get(task.id)).toMatchObject({ status: "FAILED" });
+        });
+
+        test("is null for a task that has ended or that nobody knows", async () => {
+          const { lease, task } = await begin();
+          await store.succeed(lease, null);
+          expect(await store.take(task.id, LEASE_MS)).toBeNull();
+          expect(await store.take("0190a000-0000-7000-8000-000000000000", LEASE_MS)).toBeNull();
+        });
+      },
+
       claim() {
         test("gives each task to one of those who ask at once, in any process", async () => {
           const made = [];

@@ -25,7 +25,7 @@ import {
   type TaskKind,
   type TaskStatus,
 } from "./task.ts";
-import type { Lease, TaskStore } from "./task-store.ts";
+import type { ClaimedTask, Lease, TaskStore } from "./task-store.ts";
 
 /** Woken when there may be something to run or to cancel. */
 export const TASK_WORK_TOPIC = "task-work";
@@ -106,10 +106,31 @@ export async function createTaskStore(options: {
       if (!row) return null;
       // Another process may have it by now.
       if (!(await held(tx, row))) continue;
-      if (row.cancelRequested) await end(tx, row, "CANCELLED");
-      else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
-      else return row;
+      if (await mayRun(tx, row)) return row;
     }
+  }
+
+  /** Ends a task that is due and must not run again. */
+  async function mayRun(tx: SqlTransaction, row: TaskRow): Promise<boolean> {
+    if (row.cancelRequested) await end(tx, row, "CANCELLED");
+    else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
+    else return true;
+    return false;
+  }
+
+  async function start(tx: SqlTransaction, row: TaskRow, leaseMs: number): Promise<ClaimedTask> {
+    const leaseId = newId();
+    const startedAt = now();
+    const claimed = await change(tx, row, "started", {
+      status: "RUNNING",
+      leaseId,
+      startedAt,
+      dueAt: startedAt + leaseMs,
+      attempts: row.attempts + 1,
+      progress: 0,
+      message: null,
+    });
+    return { task: toTask(claimed), lease: { taskId: row.id, leaseId } };
   }
 
   return {
@@ -195,19 +216,15 @@ export async function createTaskStore(options: {
       database.transaction(async (tx) => {
         if (kinds.length === 0) return null;
         const row = await nextRunnable(tx, kinds);
-        if (!row) return null;
-        const leaseId = newId();
-        const startedAt = now();
-        const claimed = await change(tx, row, "started", {
-          status: "RUNNING",
-          leaseId,
-          startedAt,
-          dueAt: startedAt + leaseMs,
-          attempts: row.attempts + 1,
-          progress: 0,
-          message: null,
-        });
-        return { task: toTask(claimed), lease: { taskId: row.id, leaseId } };
+        return row && start(tx, row, leaseMs);
+      }),
+    take: (id, leaseMs) =>
+      database.transaction(async (tx) => {
+        const tasks = tx.manager.getRepository(taskEntity);
+        const row = await tasks.findOne({ where: { id }, ...dialectOf(tx.manager).forUpdate });
+        if (!row || (row.status !== "QUEUED" && row.status !== "RUNNING")) return null;
+        if (row.dueAt > now()) return { dueAt: row.dueAt };
+        return (await mayRun(tx, row)) ? start(tx, row, leaseMs) : null;
       }),
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;

@@ -48,6 +48,8 @@ export interface TaskStore {
    * on the way that have no run left become FAILED, those to be cancelled CANCELLED. Null when nothing is due.
    */
   claim(kinds: readonly TaskKind[], leaseMs: number): Promise<ClaimedTask | null>;
+  /** Takes this task as `claim` would. When it is not due yet, answers when it is; null when it has ended, or there is none. */
+  take(id: string, leaseMs: number): Promise<ClaimedTask | { dueAt: number } | null>;
   /** When the next task of these kinds is due (epoch ms, possibly past); null when none waits or runs. */
   nextDueAt(kinds: readonly TaskKind[]): Promise<number | null>;
   /** Renews a lease for `leaseMs` from now. False: it is lost. */
