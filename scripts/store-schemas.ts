@@ -1,7 +1,7 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import type { DatabaseOptions } from "@toolyard/storage";
-import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
+import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { readMigrations, type Migration } from "@toolyard/storage/migration.ts";
 
 /** The differences between a store's migrations and its entities. */
@@ -49,7 +49,7 @@ export async function readStores(root: string): Promise<StoreSchema[]> {
 export async function findSchemaDifferences(root: string): Promise<SchemaDifference[]> {
   const found: SchemaDifference[] = [];
   for (const { module, entities, migrationsFolder, migrations } of await readStores(root)) {
-    const source = createDataSource({ file: ":memory:", entities, migrations }, true);
+    const source = createSqliteSource({ file: ":memory:", entities, migrations }, true);
     await source.initialize();
     const { upQueries, downQueries } = await source.driver.createSchemaBuilder().log();
     await source.destroy();

@@ -7,6 +7,10 @@ import type { EventLog } from "./event-log.ts";
 import { createEventTail } from "./event-tail.ts";
 
 export interface EventLogFixture {
+  /** One log as two processes have it open. */
+  databases: readonly [Database, Database];
+  logs: readonly [EventLog<{ n: number }>, EventLog<{ n: number }>];
+  /** The first of them. */
   database: Database;
   log: EventLog<{ n: number }>;
   bus: WakeUpBus;
@@ -51,6 +55,22 @@ export function eventLogContract(
       expect(await log.readAfter(0, 10)).toHaveLength(1);
     }));
 
+  test("an append in one process waits for one in another, so that no later sequence is seen before an earlier one", () =>
+    withFixture(async ({ databases, logs }) => {
+      const [one, other] = logs;
+      await databases[0].transaction((tx) => one.append(tx, [event(0)]));
+      let second: Promise<number[]> = Promise.resolve([]);
+      const first = await databases[0].transaction(async (tx) => {
+        const sequences = await one.append(tx, [event(1)]);
+        second = databases[1].transaction((later) => other.append(later, [event(2)]));
+        // Reads of both go on; neither sees any of it.
+        for (const log of logs) for (let look = 0; look < 5; look += 1) expect(await log.readAfter(1, 10)).toEqual([]);
+        return sequences;
+      });
+      expect([first, await second]).toEqual([[2], [3]]);
+      for (const log of logs) expect((await log.readAfter(0, 10)).map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+    }));
+
   test("a rolled back append leaves no gap", () =>
     withFixture(async (fixture) => {
       await expect(
@@ -62,10 +82,9 @@ export function eventLogContract(
       expect(await appendOne(fixture, 2)).toEqual([1]);
     }));
 
-  test("a reader beside overlapping writers misses nothing and sees the order of the sequences", () =>
-    withFixture(async (fixture) => {
-      const { log, bus } = fixture;
-      const tail = createEventTail({ log, bus, logger });
+  test("a reader beside overlapping writers of several processes misses nothing and sees the order of the sequences", () =>
+    withFixture(async ({ databases, logs, bus }) => {
+      const tail = createEventTail({ log: logs[1], bus, logger });
       const seen: number[] = [];
       const reading = (async () => {
         for await (const { sequence } of tail.follow({ after: "0" })) {
@@ -73,7 +92,16 @@ export function eventLogContract(
           if (seen.length === 60) return;
         }
       })();
-      await Promise.all(Array.from({ length: 60 }, (_, n) => appendOne(fixture, n)));
+      await Promise.all(
+        Array.from({ length: 60 }, (_, n) => {
+          const process = n % 2 === 0 ? 0 : 1;
+          return databases[process].transaction(async (tx) => {
+            await logs[process].append(tx, [event(n)]);
+            // Meanwhile others begin, and look.
+            await logs[1 - process]?.readAfter(0, 1);
+          });
+        }),
+      );
       await reading;
       expect(seen).toEqual(Array.from({ length: 60 }, (_, index) => index + 1));
       tail.close();

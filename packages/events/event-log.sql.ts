@@ -1,7 +1,6 @@
 import {
   column,
   countByParent,
-  dialectOf,
   inChunks,
   insertIfAbsent,
   readPagesByParent,
@@ -73,8 +72,7 @@ export function createEventLog<Payload>(options: {
   // The rows are this log's own and were written from Payload.
   const toEvent = (row: EventRow): LoggedEvent<Payload> => ({ ...row, payload: row.payload as Payload });
 
-  const findCounter = (manager: EntityManager, options: object = {}) =>
-    manager.getRepository(schema.counter).findOne({ where: { name: "sequence" }, ...options });
+  const findCounter = (manager: EntityManager) => manager.getRepository(schema.counter).findOneBy({ name: "sequence" });
 
   return {
     topic,
@@ -119,10 +117,7 @@ export function createEventLog<Payload>(options: {
     },
     countsOf: (subjectIds) => countByParent(rows(), subjectIds, { parentColumn: "subjectId" }),
     latest: async () => (await findCounter(database.read))?.next ?? 0,
-    latestInTurn: () =>
-      database.transaction(
-        async ({ manager }) => (await findCounter(manager, dialectOf(manager).forUpdate))?.next ?? 0,
-      ),
+    latestInTurn: () => database.readInTurn(async (manager) => (await findCounter(manager))?.next ?? 0),
     trim: (at, work) =>
       inChunks(
         database,

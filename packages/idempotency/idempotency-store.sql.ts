@@ -13,7 +13,8 @@ export async function openSqlIdempotencyStore({ dataDir }: { dataDir: string }):
   );
 }
 
-function createSqlIdempotencyStore(database: Database): IdempotencyStore {
+/** @param database Closed with the store */
+export function createSqlIdempotencyStore(database: Database): IdempotencyStore {
   return {
     claim: (claim, now, room) =>
       database.transaction(async ({ manager }) => {

@@ -1,13 +1,10 @@
-import { openTwice } from "./fixtures/database.ts";
+import { onEachDatabase } from "@toolyard/testing/sql-stores.ts";
 import { jobLeasesContract } from "./job-leases.contract.ts";
-import { createSqlJobLeases } from "./job-leases.sql.ts";
+import { createSqlJobLeases, jobEntity } from "./job-leases.sql.ts";
 
-jobLeasesContract("SQLite", async () => {
-  const { databases, close } = await openTwice();
-  const [first, second] = databases;
-  return {
-    leases: [createSqlJobLeases(first), createSqlJobLeases(second)],
-    transaction: (work) => first.transaction(work),
-    close,
-  };
-});
+onEachDatabase((name, open) =>
+  jobLeasesContract(name, async () => {
+    const { databases, opened, close } = await open({ entities: [jobEntity] }, createSqlJobLeases);
+    return { leases: opened, transaction: (work) => databases[0].transaction(work), close };
+  }),
+);

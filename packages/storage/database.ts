@@ -5,14 +5,16 @@ import type { Migration } from "./migration.ts";
  * One subgraph's relational store. Reads see only what is committed, and nothing of a transaction that runs.
  */
 export interface Database {
-  /** Path of the SQLite file, or ":memory:". */
-  readonly file: string;
+  /** Path of the SQLite file, or ":memory:"; null where a server keeps it. */
+  readonly file: string | null;
   readonly read: EntityManager;
   /**
    * Runs `work` in a write transaction; rolled back when it throws. Do no slow or external work in it: writers wait. Where another
    * transaction was in its way, all of `work` is run again, so it keeps nothing outside that a run which came to nothing would leave behind.
    */
   transaction<Result>(work: (tx: SqlTransaction) => Promise<Result>): Promise<Result>;
+  /** Reads what is committed before any transaction of this process begins that is requested later. */
+  readInTurn<Result>(read: (manager: EntityManager) => Promise<Result>): Promise<Result>;
   /** Throws when the store does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -35,9 +37,21 @@ export function sqlTransaction(tx: Transaction): SqlTransaction {
   return tx as SqlTransaction; // only Database makes them with a manager
 }
 
-export interface DatabaseOptions {
-  /** Path of the SQLite file, or ":memory:" for tests. Made, with its folder, when missing. */
+export type DatabaseOptions = SqliteOptions | MysqlOptions;
+
+export interface SqliteOptions extends Tables {
+  /** Path of the file, or ":memory:" for tests. Made, with its folder, when missing. */
   file: string;
+}
+
+export interface MysqlOptions extends Tables {
+  /** `mysql://user:password@host:port/database`. The database is there; all stores of an installation share it. */
+  url: string;
+  /** The store's, by which the table of its migrations is told from other stores'. */
+  name: string;
+}
+
+interface Tables {
   entities: EntitySchema[];
   /** In order; those not yet run are run at opening, each in a transaction. */
   migrations: Migration[];

@@ -6,7 +6,7 @@ import { createLogger } from "@toolyard/service-kit";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { turns } from "@toolyard/testing/turns.ts";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
+import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
 import { taskQueueContract } from "./task-queue.contract.ts";
@@ -64,7 +64,7 @@ describe("the embedded task queue", () => {
 
 test("the migrations make what the entities say", async () => {
   const migrations = readMigrations(migrationsFolder);
-  const source = createDataSource({ file: ":memory:", entities, migrations }, true);
+  const source = createSqliteSource({ file: ":memory:", entities, migrations }, true);
   await source.initialize();
   const { upQueries } = await source.driver.createSchemaBuilder().log();
   await source.destroy();

@@ -12,6 +12,7 @@ import {
   readPageOfParts,
   readPagesByParent,
   type ChildRows,
+  type Database,
   type SqlTransaction,
 } from "@toolyard/storage";
 import { In, IsNull, LessThan, type EntityManager, type Repository } from "typeorm";
@@ -38,17 +39,22 @@ const LOST_WORKER: TaskError = {
 };
 
 /** Opens `${dataDir}/tasks.sqlite`, made when missing. Several processes may have it open. */
-export async function createTaskStore(options: {
-  dataDir: string;
+export async function createTaskStore(
+  options: { dataDir: string } & Omit<TaskStoreOptions, "database">,
+): Promise<TaskStore> {
+  const file = join(options.dataDir, "tasks.sqlite");
+  const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
+  return createSqlTaskStore({ ...options, database });
+}
+
+interface TaskStoreOptions {
+  /** Closed with the store. */
+  database: Database;
   bus: WakeUpBus;
   now?: () => number;
-}): Promise<TaskStore> {
-  const { dataDir, bus, now = Date.now } = options;
-  const database = await openDatabase({
-    file: join(dataDir, "tasks.sqlite"),
-    entities,
-    migrations: readMigrations(migrationsFolder),
-  });
+}
+
+export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreOptions): TaskStore {
   const events: EventLog<TaskEvent> = createEventLog<TaskEvent>({
     database,
     schema: taskEventSchema,

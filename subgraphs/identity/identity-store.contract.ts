@@ -1,18 +1,22 @@
 import { newId, type Page } from "@toolyard/service-kit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ApiKey, IdentityStore, LoginSession, StreamTicket, User } from "./identity-store.ts";
+import type { ApiKey, IdentityStore, IdentityWrites, LoginSession, StreamTicket, User } from "./identity-store.ts";
 
 const FIRST_PAGE: Page = { limit: 100, afterId: null, offset: 0 };
 
-/** What every adapter of IdentityStore must show. */
+/** What every adapter of IdentityStore must show. @param open One empty store, as two processes have it open. */
 export function identityStoreContract(
   name: string,
-  open: () => Promise<{ store: IdentityStore; close(): Promise<void> }>,
+  open: () => Promise<{ stores: readonly [IdentityStore, IdentityStore]; close(): Promise<void> }>,
 ): void {
   describe(`IdentityStore on ${name}`, () => {
     let store: IdentityStore;
+    let stores: readonly [IdentityStore, IdentityStore];
     let close: () => Promise<void>;
-    beforeAll(async () => ({ store, close } = await open()));
+    beforeAll(async () => {
+      ({ stores, close } = await open());
+      [store] = stores;
+    });
     afterAll(() => close());
 
     const user = (username: string, rest: Partial<User> = {}): User => ({
@@ -59,6 +63,8 @@ export function identityStoreContract(
       ...rest,
     });
     const apiKeysOf = async (ownerId = "") => (await store.apiKeyPages([ownerId], FIRST_PAGE))[0] ?? [];
+    /** One of the two, in turn. */
+    const processOf = (index: number) => stores[index % 2 === 0 ? 0 : 1];
     const insert = async (given: User) => {
       expect(await store.transaction((tx) => tx.insertUser(given))).toBe(true);
       return given;
@@ -75,7 +81,9 @@ export function identityStoreContract(
 
     test("refuses a username that is taken in another case, also among writers at once", async () => {
       const answers = await Promise.all(
-        ["Grace", "GRACE", "grace"].map((username) => store.transaction((tx) => tx.insertUser(user(username)))),
+        ["Grace", "GRACE", "grace"].map((username, index) =>
+          processOf(index).transaction((tx) => tx.insertUser(user(username))),
+        ),
       );
       expect(answers.filter((inserted) => inserted)).toHaveLength(1);
       expect(await store.listUsers(FIRST_PAGE, "grace").totalCount()).toBe(1);
@@ -93,10 +101,74 @@ export function identityStoreContract(
       expect(await store.findUser(gone.id)).toBeNull();
     });
 
+    test("lets one transaction of any process decide of what it has found: a token that is used, a session, a key, a ticket", async () => {
+      const { id: userId } = await insert(user("deciding"));
+      const given = session(userId);
+      const token = { hash: newId(), sessionId: given.id, accessTokenId: newId(), issuedAt: 1, usedAt: null };
+      const apiKey = key(userId);
+      await store.transaction(async (tx) => {
+        await tx.insertSession(given);
+        await tx.insertRefreshToken(token);
+        await tx.insertApiKey(apiKey);
+      });
+      const decide: ((tx: IdentityWrites, at: number) => Promise<boolean>)[] = [
+        async (tx, at) => {
+          if ((await tx.findRefreshToken(token.hash))?.usedAt !== null) return false;
+          await tx.markRefreshTokenUsed(token.hash, at);
+          return true;
+        },
+        async (tx, at) => {
+          if ((await tx.findSessionOfAccessToken(token.accessTokenId))?.revokedAt !== null) return false;
+          await tx.revokeSession(given.id, at);
+          return true;
+        },
+        async (tx, at) => {
+          if ((await tx.findApiKey(apiKey.id))?.revokedAt !== null) return false;
+          await tx.revokeApiKey(apiKey.id, at);
+          return true;
+        },
+      ];
+      for (const each of decide) {
+        const decided = await Promise.all(
+          Array.from({ length: 6 }, (_, index) => processOf(index).transaction((tx) => each(tx, 1_000 + index))),
+        );
+        expect(decided.filter((isFirst) => isFirst)).toHaveLength(1);
+      }
+    });
+
+    test("leaves an administrator where two of them end each other's rights at once, in any process", async () => {
+      const pair = [await insert(user("last.1", { role: "ADMIN" })), await insert(user("last.2", { role: "ADMIN" }))];
+      const others = await store.countOtherAdministrators("nobody");
+      const demoted = await Promise.all(
+        pair.map(({ id }, index) =>
+          processOf(index).transaction(async (tx) => {
+            if ((await tx.countOtherAdministrators(id)) < others - 1) return false;
+            await tx.updateUser(id, { role: "VIEWER" });
+            return true;
+          }),
+        ),
+      );
+      expect(demoted.filter((isDemoted) => isDemoted)).toHaveLength(1);
+      expect(await store.countOtherAdministrators("nobody")).toBe(others - 1);
+    });
+
+    test("tells of those who make the first account at once one that there is none", async () => {
+      const before = await store.countUsers();
+      const made = await Promise.all(
+        ["first.1", "first.2", "first.3"].map((username, index) =>
+          processOf(index).transaction(async (tx) => {
+            if ((await tx.countUsers()) > before) return false;
+            return tx.insertUser(user(username));
+          }),
+        ),
+      );
+      expect(made.filter((isFirst) => isFirst)).toHaveLength(1);
+    });
+
     test("runs transactions one after another, so that what one has read still holds when it writes", async () => {
       const counted = await insert(user("counted", { passwordExpiresAt: 0 }));
-      const increment = () =>
-        store.transaction(async (tx) => {
+      const increment = (_: unknown, index: number) =>
+        processOf(index).transaction(async (tx) => {
           const { passwordExpiresAt } = (await tx.findUser(counted.id)) ?? counted;
           await tx.updateUser(counted.id, { passwordExpiresAt: (passwordExpiresAt ?? 0) + 1 });
         });

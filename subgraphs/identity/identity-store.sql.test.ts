@@ -1,20 +1,13 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { openDatabase, readMigrations } from "@toolyard/storage";
+import { onEachDatabase } from "@toolyard/testing/sql-stores.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { identityStoreContract } from "./identity-store.contract.ts";
 import { createSqlIdentityStore } from "./identity-store.sql.ts";
 
-identityStoreContract("SQLite", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "toolyard-identity-store-"));
-  const file = join(folder, "identity.sqlite");
-  const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
-  return {
-    store: createSqlIdentityStore({ database }),
-    async close() {
-      await database.close();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-});
+onEachDatabase((name, open) =>
+  identityStoreContract(name, async () => {
+    const { opened, close } = await open({ entities, migrationsFolder }, (database) =>
+      createSqlIdentityStore({ database }),
+    );
+    return { stores: opened, close };
+  }),
+);

@@ -1,5 +1,5 @@
 import { createLogger } from "@toolyard/service-kit";
-import { openOnTwoConnections } from "@toolyard/testing/sqlite-stores.ts";
+import { openSqliteTwice } from "@toolyard/testing/sql-stores.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { documentStoreContract } from "./document-store.contract.ts";
 import { createSqlDocumentStore } from "./document-store.sql.ts";
@@ -7,7 +7,7 @@ import { createSqlDocumentStore } from "./document-store.sql.ts";
 const logger = createLogger({ level: "silent", name: "test" });
 
 documentStoreContract("SQLite", async () => {
-  const { opened, close } = await openOnTwoConnections({ entities, migrationsFolder }, (database) =>
+  const { opened, close } = await openSqliteTwice({ entities, migrationsFolder }, (database) =>
     createSqlDocumentStore({ database, logger }),
   );
   return {

@@ -1,24 +1,11 @@
 import { setImmediate as turn } from "node:timers/promises";
-import type { Page, Rows } from "@toolyard/service-kit";
-import type { Database, SqlTransaction } from "@toolyard/storage";
-import type { EntityManager } from "typeorm";
-import { toolTextEntity } from "./database.ts";
+import type { Page } from "@toolyard/service-kit";
+import { sqlTransaction, type Database } from "@toolyard/storage";
 import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
-import type { Tool, ToolFilter } from "./tool-store.ts";
-
-/**
- * Texts of tools, and their trigram index: one full-text table for deleted tools and one for all others. https://sqlite.org/fts5.html#the_trigram_tokenizer
- */
-export interface ToolSearch {
-  /** Each writes in the transaction that changes the tool. */
-  insert(tx: SqlTransaction, tool: SearchedTool): Promise<void>;
-  update(tx: SqlTransaction, tool: SearchedTool): Promise<void>;
-  setDeleted(tx: SqlTransaction, toolId: string, deleted: boolean): Promise<void>;
-  /** Ids of tools that have all words and the tag, the newest registered first. Yields to the event loop after each bounded step. */
-  page(filter: ToolFilter, page: Page): Rows<string>;
-}
-
-type SearchedTool = Pick<Tool, "id" | "slug" | "name" | "description" | "tags">;
+import { toolTextEntity } from "./database.ts";
+import { searchable, searchTextOf, type ToolSearch } from "./tool-search.ts";
+import type { ToolFilter } from "./tool-store.ts";
+import { textIndexOf, type Span, type TextIndex } from "./text-index.sql.ts";
 
 /** The shortest word that the index finds, in characters of any script. */
 const HAS_TRIGRAM = /.{3}/su;
@@ -30,26 +17,10 @@ const MAX_TEXTS = 1_000;
 const MAX_TAGGED = 5_000;
 const MAX_ENTRIES = 500_000;
 
-/** Pages of the index, of 4 KiB, that a write merges: as many as keep up with writes, in a few milliseconds. */
-const MERGED_PAGES = 50;
-
-const CURRENT = "tool_index";
-const DELETED = "deleted_tool_index";
-const indexOf = (deleted: boolean) => (deleted ? DELETED : CURRENT);
-
+/** By trigrams where the database has an index of them, and by looking into the texts for all else. */
 export function createToolSearch(database: Database): ToolSearch {
   const { read } = database;
-
-  /** Each write leaves a segment, and does its share of merging them: https://sqlite.org/fts5.html#the_merge_command */
-  async function merge(manager: EntityManager, table: string): Promise<void> {
-    await manager.query(`INSERT INTO ${table} (${table}, rank) VALUES ('merge', CAST(? AS INTEGER))`, [MERGED_PAGES]);
-  }
-
-  async function index({ manager }: SqlTransaction, position: number, text: string, deleted: boolean): Promise<void> {
-    const table = indexOf(deleted);
-    await manager.query(`INSERT INTO ${table} (rowid, text) VALUES (?, ?)`, [position, text]);
-    await merge(manager, table);
-  }
+  const index = textIndexOf(read);
 
   /** Where a page begins: the newest position that may be in it. */
   async function firstPosition(page: Page): Promise<number> {
@@ -78,38 +49,38 @@ export function createToolSearch(database: Database): ToolSearch {
   return {
     async insert(tx, tool) {
       const text = searchTextOf(tool);
-      const { identifiers } = await tx.manager
+      const { manager } = sqlTransaction(tx);
+      const { identifiers } = await manager
         .getRepository(toolTextEntity)
         .insert({ toolId: tool.id, deleted: false, text });
-      // The key that SQLite gave, as the entity has it.
-      await index(tx, (identifiers[0] as { position: number }).position, text, false);
+      // The key that the database gave, as the entity has it.
+      await index?.add(manager, { position: (identifiers[0] as { position: number }).position, text, deleted: false });
     },
 
     async update(tx, tool) {
-      const texts = tx.manager.getRepository(toolTextEntity);
-      const { position, deleted, text: before } = await texts.findOneByOrFail({ toolId: tool.id });
+      const { manager } = sqlTransaction(tx);
+      const texts = manager.getRepository(toolTextEntity);
+      const before = await texts.findOneByOrFail({ toolId: tool.id });
       const text = searchTextOf(tool);
-      if (text === before) return;
-      await texts.update({ position }, { text });
-      await tx.manager.query(`DELETE FROM ${indexOf(deleted)} WHERE rowid = ?`, [position]);
-      await index(tx, position, text, deleted);
+      if (text === before.text) return;
+      await texts.update({ position: before.position }, { text });
+      await index?.replace(manager, before, { ...before, text });
     },
 
     async setDeleted(tx, toolId, deleted) {
-      const texts = tx.manager.getRepository(toolTextEntity);
-      const { position, text } = await texts.findOneByOrFail({ toolId });
-      await texts.update({ position }, { deleted });
-      await tx.manager.query(`DELETE FROM ${indexOf(!deleted)} WHERE rowid = ?`, [position]);
-      await merge(tx.manager, indexOf(!deleted));
-      await index(tx, position, text, deleted);
+      const { manager } = sqlTransaction(tx);
+      const texts = manager.getRepository(toolTextEntity);
+      const before = await texts.findOneByOrFail({ toolId });
+      await texts.update({ position: before.position }, { deleted });
+      await index?.replace(manager, before, { ...before, deleted });
     },
 
     page(filter, page) {
       if (canHaveNone(filter)) return { rows: async () => [], totalCount: async () => 0 };
-      const search = planSearch(filter);
+      const search = planSearch(filter, index);
       const count = async (span: Span) => {
-        const [found] = await read.query<{ count: number }[]>(...search.countIn(span));
-        return found?.count ?? 0;
+        const parts = await read.query<{ matches: number }[]>(...search.countIn(span));
+        return parts.reduce((sum, { matches }) => sum + matches, 0);
       };
       return {
         async rows() {
@@ -142,18 +113,12 @@ export function createToolSearch(database: Database): ToolSearch {
   };
 }
 
-/** Positions up to `newest`, after `before`. */
-interface Span {
-  newest: number;
-  before: number;
-}
-
 interface SearchPlan {
   /** Positions that one statement may go through. */
   span: number;
   /** Answers the `toolId`s of the matches in a span, the newest first. */
   idsIn(span: Span, limit: number, offset: number): Statement;
-  /** Answers the `count` of the matches in a span. */
+  /** Answers the `matches` in a span, as a sum of rows. */
   countIn(span: Span): Statement;
 }
 
@@ -165,14 +130,12 @@ function canHaveNone({ words, tag }: ToolFilter): boolean {
 }
 
 /** Long words are looked up in the index, in the order of positions; short ones are searched for in the texts that it found, or in all. */
-function planSearch({ words, tag, includeDeleted }: ToolFilter): SearchPlan {
+function planSearch({ words, tag, includeDeleted }: ToolFilter, index: TextIndex | null): SearchPlan {
   const wanted = [...new Set(words.map(searchable))];
-  const indexed = wanted.filter((word) => HAS_TRIGRAM.test(word));
-  // FTS5 takes U+FFFE and U+FFFF for the replacement character.
-  const scanned = wanted.filter((word) => !indexed.includes(word) || /[\ufffd-\uffff]/.test(word));
+  const indexed = index ? wanted.filter((word) => HAS_TRIGRAM.test(word)) : [];
+  const scanned = wanted.filter((word) => !indexed.includes(word) || index?.mayMistake(word));
   // A tag is a line of its own: one of a description is found as well, and left out by the condition.
-  if (tag !== null) indexed.push(`\n${searchable(tag)}\n`);
-  const expression = indexed.map((word) => `"${word.replaceAll('"', '""')}"`).join(" AND ");
+  if (index && tag !== null) indexed.push(`\n${searchable(tag)}\n`);
   const trigrams = indexed.join("").length;
 
   const conditions = scanned.map(() => "instr(texts.text, ?) > 0");
@@ -182,25 +145,26 @@ function planSearch({ words, tag, includeDeleted }: ToolFilter): SearchPlan {
     values.push(tag);
   }
 
-  function select(what: string, { newest, before }: Span, isIndexed: boolean, table: string): Statement {
-    const position = isIndexed ? `${table}.rowid` : "texts.position";
-    const joins = isIndexed ? `CROSS JOIN tool_texts texts ON texts.position = ${position}` : "";
+  /** `#` is the position of a text. */
+  function inTexts(what: string, { newest, before }: Span): Statement {
     const where = [
-      ...(isIndexed ? [`${table} MATCH ?`] : includeDeleted ? [] : ["NOT texts.deleted"]),
-      // libsql gives numbers as REAL, of which FTS5 takes no notice: it would go through the whole index.
-      `${position} <= CAST(? AS INTEGER)`,
-      `${position} > CAST(? AS INTEGER)`,
+      ...(includeDeleted ? [] : ["NOT texts.deleted"]),
+      "texts.position <= ?",
+      "texts.position > ?",
       ...conditions,
     ];
-    const sql = `SELECT ${what.replaceAll("#", position)} FROM ${table} ${joins} WHERE ${where.join(" AND ")}`;
-    return [sql, [...(isIndexed ? [expression] : []), newest, before, ...values]];
+    const sql = `SELECT ${what.replaceAll("#", "texts.position")} FROM tool_texts texts WHERE ${where.join(" AND ")}`;
+    return [sql, [newest, before, ...values]];
   }
 
   function union(what: string, span: Span): Statement {
-    const parts =
-      indexed.length === 0
-        ? [select(what, span, false, "tool_texts texts")]
-        : (includeDeleted ? [CURRENT, DELETED] : [CURRENT]).map((table) => select(what, span, true, table));
+    if (!index || indexed.length === 0) return inTexts(what, span);
+    const parts = (includeDeleted ? [false, true] : [false]).map((deleted): Statement => {
+      const found = index.find(indexed, span, deleted);
+      const sql = `SELECT ${what.replaceAll("#", found.position)} FROM ${found.from} CROSS JOIN tool_texts texts ON texts.position = ${found.position}
+        WHERE ${[found.where, ...conditions].join(" AND ")}`;
+      return [sql, [...found.parameters, ...values]];
+    });
     return [parts.map(([sql]) => sql).join(" UNION ALL "), parts.flatMap(([, parameters]) => parameters)];
   }
 
@@ -211,26 +175,6 @@ function planSearch({ words, tag, includeDeleted }: ToolFilter): SearchPlan {
       const [sql, parameters] = union("texts.toolId AS toolId, # AS position", span);
       return [`${sql} ORDER BY position DESC LIMIT ? OFFSET ?`, [...parameters, limit, offset]];
     },
-    countIn(span) {
-      const [sql, parameters] = union("COUNT(*) AS count", span);
-      return [`SELECT SUM(count) AS count FROM (${sql})`, parameters];
-    },
+    countIn: (span) => union("COUNT(*) AS matches", span),
   };
-}
-
-/** A line for each of the slug, the name, the description and the tags, as `searchable`. */
-function searchTextOf({ slug, name, description, tags }: SearchedTool): string {
-  return searchable([slug, name, description, ...tags, ""].join("\n"));
-}
-
-/**
- * Lower case of every script, compatibility forms as one. No letter has more than thirty marks (UAX #15, Stream-Safe Text Format):
- * sorting them takes time that grows with the square of their number.
- */
-function searchable(text: string): string {
-  return text
-    .toWellFormed()
-    .replaceAll(/(\p{M}{30})\p{M}+/gu, "$1")
-    .normalize("NFKC")
-    .toLowerCase();
 }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { createMigrations } from "@toolyard/storage/migration.ts";
-import { createDataSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
+import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { expect, test } from "vitest";
 import { readStores } from "../../scripts/store-schemas.ts";
 
@@ -12,7 +12,7 @@ test("the stores are found", () => {
 
 test.each(stores)("each migration of $name leads back to the schema before it, and forth again", async (store) => {
   const { entities, migrations } = store;
-  const source = await createDataSource({ file: ":memory:", entities, migrations: [] }, true).initialize();
+  const source = await createSqliteSource({ file: ":memory:", entities, migrations: [] }, true).initialize();
   try {
     const runner = source.createQueryRunner();
     const schema = async () =>

@@ -2,11 +2,11 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { preconditionFailed } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
-import type { DatabaseOptions } from "../database.ts";
+import type { SqliteOptions } from "../database.ts";
 import { databaseFailureOf } from "../failures.ts";
 import { nameOfMigration } from "../migration.ts";
 import { refuseNewer } from "./newer-database.ts";
-import { createDataSource } from "./sqlite-database.ts";
+import { createSqliteSource } from "./sqlite-database.ts";
 
 /** The names of the migrations that were run on a file, in order; none where there is no file. */
 export function migrationsRun(file: string): string[] {
@@ -66,13 +66,13 @@ function inUse(file: string, cause?: unknown): Error {
  * Undoes the latest migration of a file, in one transaction.
  * @throws ToolyardError PRECONDITION_FAILED when it has no way back, or a newer Toolyard made it
  */
-export async function undoLastMigration(options: DatabaseOptions): Promise<void> {
+export async function undoLastMigration(options: SqliteOptions): Promise<void> {
   const { file, migrations } = options;
   refuseNewer(options);
   const last = migrationsRun(file).at(-1);
   if (migrations.find(({ name }) => name === last)?.undo === null)
     throw preconditionFailed("migration", `${last} of ${basename(file)} has no way back: restore a backup instead.`);
-  const source = await createDataSource({ ...options, migrate: false }, false).initialize();
+  const source = await createSqliteSource({ ...options, migrate: false }, false).initialize();
   try {
     await source.undoLastMigration({ transaction: "each" });
   } finally {

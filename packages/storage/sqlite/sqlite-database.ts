@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createSerialQueue, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
 import { DataSource } from "typeorm";
-import type { Database, DatabaseOptions } from "../database.ts";
+import type { Database, SqliteOptions } from "../database.ts";
 import { databaseFailureOf } from "../failures.ts";
 import { createMigrations } from "../migration.ts";
 import { statementReporter } from "../observed-statements.ts";
@@ -17,7 +17,7 @@ const BUSY_TIMEOUT_MS = 10_000;
  * A file, by libsql. Reads go by a connection of their own; writes go one transaction at a time, since TypeORM shares one connection and two
  * transactions on it would interleave.
  */
-export async function openSqliteDatabase(options: DatabaseOptions): Promise<Database> {
+export async function openSqliteDatabase(options: SqliteOptions): Promise<Database> {
   const writer = await openWriter(options);
   if (options.migrate === false && (await writer.showMigrations())) {
     await writer.destroy();
@@ -54,6 +54,7 @@ export async function openSqliteDatabase(options: DatabaseOptions): Promise<Data
     file: options.file,
     read: reader.manager,
     transaction,
+    readInTurn: (read) => transaction(({ manager }) => read(manager)),
     async ping() {
       await reader.query("SELECT 1");
     },
@@ -85,7 +86,7 @@ function takeTurns(reader: DataSource): void {
   runner.query = ((...statement: Parameters<typeof query>) => reads.run(() => query(...statement))) as typeof query;
 }
 
-async function openWriter(options: DatabaseOptions): Promise<DataSource> {
+async function openWriter(options: SqliteOptions): Promise<DataSource> {
   try {
     if (options.file !== ":memory:") {
       await createPrivately(options.file);
@@ -127,14 +128,14 @@ async function createPrivately(file: string): Promise<void> {
 }
 
 /** Opens a connection; as the writer, runs the migrations. */
-async function initialize(options: DatabaseOptions, writer: boolean): Promise<DataSource> {
+async function initialize(options: SqliteOptions, writer: boolean): Promise<DataSource> {
   try {
-    return await createDataSource(options, writer).initialize();
+    return await createSqliteSource(options, writer).initialize();
   } catch (error) {
     if (!writer) throw error;
     // Two processes that open a new file at once both run its migrations; the one that comes second finds them done.
     await delay(100);
-    return createDataSource(options, writer).initialize();
+    return createSqliteSource(options, writer).initialize();
   }
 }
 
@@ -158,7 +159,7 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
 }
 
 /** A data source on a SQLite file; exported for the migration generator. Runs migrations only as the writer. */
-export function createDataSource(options: DatabaseOptions, writer: boolean): DataSource {
+export function createSqliteSource(options: SqliteOptions, writer: boolean): DataSource {
   const { file, entities, migrations, migrate = true } = options;
   return new DataSource({
     type: "better-sqlite3",

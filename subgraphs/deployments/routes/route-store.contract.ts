@@ -9,6 +9,8 @@ export interface OpenRouteStore {
   routes: RouteStore;
   /** The same data: what the routes are of. */
   store: DeploymentStore;
+  /** The same as another process has it open. */
+  elsewhere: DeploymentStore;
   close(): Promise<void>;
 }
 
@@ -98,6 +100,18 @@ export function routeStoreContract(name: string, open: () => Promise<OpenRouteSt
           await insert("stopped");
           expect(await routes.stoppedOf(["stopped"])).toEqual([lastOf(staging)]);
           expect(await routes.stoppedOf([])).toEqual([]);
+        });
+
+        test("tells of no tool that is deployed in one process while its last deployment is stopped in another", async () => {
+          const toolIds = Array.from({ length: 12 }, (_, n) => `crossed-${n}`);
+          await Promise.all(
+            toolIds.map(async (toolId) => {
+              const last = await insert(toolId);
+              const next = deploymentOf({ toolId });
+              await Promise.all([stop(last), opened.elsewhere.transaction((tx) => tx.insertDeployment(next))]);
+            }),
+          );
+          expect(await routes.stoppedOf(toolIds)).toEqual([]);
         });
       },
 

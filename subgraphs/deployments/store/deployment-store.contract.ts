@@ -137,6 +137,20 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
               expect(await tx.hasActive(place.toolId.toUpperCase(), "PRODUCTION")).toBe(false);
             });
           });
+
+          test("says so to one of those who deploy a tool at once, in any process", async () => {
+            const place = sharedPlace();
+            const found = await Promise.all(
+              Array.from({ length: 6 }, (_, n) =>
+                opened.stores[n % 2 === 0 ? 0 : 1].transaction(async (tx) => {
+                  const isFirst = !(await tx.hasActive(place.toolId, "PRODUCTION"));
+                  await tx.insertDeployment(deploymentOf({ ...place, role: isFirst ? "ACTIVE" : "PENDING" }));
+                  return isFirst;
+                }),
+              ),
+            );
+            expect(found.filter((isFirst) => isFirst)).toHaveLength(1);
+          });
         },
 
         runningBefore() {

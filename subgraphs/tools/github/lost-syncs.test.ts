@@ -1,13 +1,13 @@
 import { createLogger, newId } from "@toolyard/service-kit";
 import type { Task, TaskQueue } from "@toolyard/tasks";
-import { openOnTwoConnections } from "@toolyard/testing/sqlite-stores.ts";
+import { openSqliteTwice } from "@toolyard/testing/sql-stores.ts";
 import { expect, test } from "vitest";
 import { entities, migrationsFolder } from "../database.ts";
 import { createSqlConnectionStore } from "./connection-store.sql.ts";
 import { endLostSyncs } from "./repository-sync.ts";
 
 test("a connection whose sync ended without a word fails with the reason; others go on", async () => {
-  const { opened, close } = await openOnTwoConnections({ entities, migrationsFolder }, createSqlConnectionStore);
+  const { opened, close } = await openSqliteTwice({ entities, migrationsFolder }, createSqlConnectionStore);
   const [store] = opened;
   const ended: Record<string, Partial<Task>> = {
     died: { status: "FAILED", error: { code: "INTERNAL_SERVER_ERROR", message: "Its process ended." } },

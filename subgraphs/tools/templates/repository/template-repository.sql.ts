@@ -1,9 +1,7 @@
-import type { Database } from "@toolyard/storage";
+import { dialectOf, insertIfAbsent, type Database } from "@toolyard/storage";
 import { Not, type QueryDeepPartialEntity } from "typeorm";
 import { templateRepositoryEntity, type TemplateRepositoryRow } from "../../database.ts";
 import type { TemplateRepositoryStore } from "./template-repository.ts";
-
-type NewRow = QueryDeepPartialEntity<TemplateRepositoryRow>;
 
 export function createSqlTemplateRepositoryStore({ database }: { database: Database }): TemplateRepositoryStore {
   const rows = () => database.read.getRepository(templateRepositoryEntity);
@@ -19,13 +17,13 @@ export function createSqlTemplateRepositoryStore({ database }: { database: Datab
     replace: (place, before, { commitSha, files, at }) =>
       database.transaction(async ({ manager }) => {
         const repository = manager.getRepository(templateRepositoryEntity);
-        const row = await repository.findOne({ select: { place: true, commitSha: true }, where: { place } });
+        const select = { place: true, commitSha: true } as const;
+        const row = await repository.findOne({ select, where: { place }, ...dialectOf(manager).forUpdate });
         if ((row?.commitSha ?? null) !== before) return false;
-        // TypeORM's types see a deep partial in every JSON column; the values are whole.
-        const next = { place, commitSha, files, syncedAt: at, checkedAt: at, lastError: null } as NewRow;
-        // `save` would merge the values, and lose keys such as `__proto__`.
-        if (row) await repository.update({ place }, next);
-        else await repository.insert(next);
+        const next = { place, commitSha, files: [...files], syncedAt: at, checkedAt: at, lastError: null };
+        // `save` would merge the values, and lose keys such as `__proto__`. TypeORM's types see a deep partial in every JSON column.
+        if (row) await repository.update({ place }, next as QueryDeepPartialEntity<TemplateRepositoryRow>);
+        else if (!(await insertIfAbsent(manager, templateRepositoryEntity, next))) return false;
         await repository.delete({ place: Not(place) });
         return true;
       }),
@@ -35,7 +33,7 @@ export function createSqlTemplateRepositoryStore({ database }: { database: Datab
         const { affected } = await repository.update({ place }, { checkedAt: at, lastError: error });
         if (affected) return;
         const first = { place, commitSha: null, files: [], syncedAt: null, checkedAt: at, lastError: error };
-        await repository.insert(first);
+        await insertIfAbsent(manager, templateRepositoryEntity, first);
       }),
   };
 }

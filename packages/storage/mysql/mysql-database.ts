@@ -1,0 +1,157 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { preconditionFailed } from "@toolyard/service-kit";
+import mysql, { type Pool, type PoolOptions } from "mysql2";
+import { DataSource, EntitySchema, type EntitySchemaColumnOptions } from "typeorm";
+import type { Database, MysqlOptions } from "../database.ts";
+import { databaseFailureOf } from "../failures.ts";
+import { createMigrations } from "../migration.ts";
+import { statementReporter } from "../observed-statements.ts";
+import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
+
+/** Connections of one store in one process for reads, and as many for transactions. */
+const POOL_SIZE = 6;
+/** How often a transaction is run again that another one was in the way of. */
+const MAX_ATTEMPTS = 10;
+/** How long processes that start at once wait for the one that migrates. */
+const MIGRATION_WAIT_SECONDS = 120;
+
+/** Of every connection: double quotes are for names, values that do not fit are refused, and a read sees what is committed when it runs. */
+const SESSION = [
+  "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+  "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+/**
+ * Tables of a MySQL or MariaDB database. Writers run beside each other. Reads have connections of their own: a transaction may wait for a
+ * read, which would wait for ever for a connection that only other transactions have, which wait for the first one's locks.
+ */
+export async function openMysqlDatabase(options: MysqlOptions): Promise<Database> {
+  const source = await createMysqlSource(options).initialize();
+  const reader = createMysqlSource(options);
+  try {
+    await migrate(source, options);
+    await reader.initialize();
+  } catch (error) {
+    await source.destroy();
+    throw error;
+  }
+
+  const inTurn = new Set<Promise<unknown>>();
+
+  const transaction: Database["transaction"] = async (work) => {
+    await Promise.allSettled(inTurn);
+    for (let attempt = 1; ; attempt += 1) {
+      const committed: (() => void)[] = [];
+      try {
+        const result = await source.transaction((manager) =>
+          work({ manager, afterCommit: (callback) => committed.push(callback) }),
+        );
+        for (const callback of committed) callback();
+        return result;
+      } catch (error) {
+        if (databaseFailureOf(error) !== "conflict" || attempt === MAX_ATTEMPTS) throw error;
+      }
+      await delay(Math.random() * 2 ** Math.min(attempt, 6));
+    }
+  };
+
+  return {
+    file: null,
+    read: reader.manager,
+    transaction,
+    readInTurn(read) {
+      const result = read(reader.manager);
+      inTurn.add(result);
+      return result.finally(() => inTurn.delete(result));
+    },
+    async ping() {
+      await reader.query("SELECT 1");
+    },
+    async close() {
+      await Promise.all([reader, source].map((each) => each.destroy()));
+    },
+  };
+}
+
+/** Brings the tables up to date, in one process at a time. */
+async function migrate(source: DataSource, { name, migrate: mayMigrate = true }: MysqlOptions): Promise<void> {
+  const runner = source.createQueryRunner();
+  try {
+    const [{ held }] = await runner.query("SELECT GET_LOCK('toolyard-migrations', ?) AS held", [
+      MIGRATION_WAIT_SECONDS,
+    ]);
+    if (Number(held) !== 1)
+      throw preconditionFailed("database", "Another process migrates the database, and does not end.");
+    await refuseNewer(source, name);
+    if (await source.showMigrations()) {
+      if (!mayMigrate)
+        throw preconditionFailed(
+          "database-version",
+          `The tables of ${name} are in use by an earlier version of Toolyard: stop it, or run this command in that version.`,
+        );
+      await source.runMigrations({ transaction: "each" });
+    }
+    await runner.query(`CREATE TABLE IF NOT EXISTS ${LOCK_TABLE} (id INT PRIMARY KEY)`);
+    const ids = Array.from({ length: LOCK_ROWS }, (_, id) => `(${id})`).join(", ");
+    await runner.query(`INSERT IGNORE INTO ${LOCK_TABLE} (id) VALUES ${ids}`);
+  } finally {
+    await runner.query("SELECT RELEASE_LOCK('toolyard-migrations')").catch(() => {
+      // The connection is lost, and the lock with it.
+    });
+    await runner.release();
+  }
+}
+
+async function refuseNewer(source: DataSource, name: string): Promise<void> {
+  const table = source.options.migrationsTableName ?? "";
+  const found = await source.query<unknown[]>(
+    "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+    [table],
+  );
+  if (found.length === 0) return;
+  const known = new Set(source.migrations.map((migration) => migration.name));
+  const run = await source.query<{ name: string }[]>(`SELECT "name" FROM "${table}" ORDER BY "id"`);
+  const unknown = run.findLast((each) => !known.has(each.name));
+  if (unknown)
+    throw preconditionFailed(
+      "database-version",
+      `The tables of ${name} were migrated by a newer Toolyard (${unknown.name}) than this one. Nothing was changed. Start the newer one again, or restore a backup from before the upgrade.`,
+    );
+}
+
+/** A data source on a database; exported for the migration generator. */
+export function createMysqlSource({ url, name, entities, migrations }: MysqlOptions): DataSource {
+  return new DataSource({
+    type: "mysql",
+    url,
+    driver: {
+      ...mysql,
+      createPool(options: PoolOptions): Pool {
+        const pool = mysql.createPool(options);
+        // Runs before whatever the connection is first taken for.
+        pool.on("connection", (connection) => SESSION.forEach((statement) => connection.query(statement)));
+        return pool;
+      },
+    },
+    charset: "utf8mb4",
+    poolSize: POOL_SIZE,
+    supportBigNumbers: true,
+    bigNumberStrings: false,
+    entities: entities.map(withTypes),
+    migrations: createMigrations(migrations),
+    migrationsTransactionMode: "each",
+    migrationsTableName: `${name}_migrations`,
+    logger: statementReporter(name),
+  });
+}
+
+/** TEXT ends at 64 KiB here. */
+const TYPES: Partial<Record<string, EntitySchemaColumnOptions["type"]>> = { text: "longtext", integer: "bigint" };
+
+function withTypes(entity: EntitySchema): EntitySchema {
+  const columns = Object.entries(entity.options.columns).map(([name, column]) => {
+    const type = column && TYPES[String(column.type)];
+    return [name, type ? { ...column, type } : column] as const;
+  });
+  return new EntitySchema(Object.assign({}, entity.options, { columns: Object.fromEntries(columns) }));
+}
