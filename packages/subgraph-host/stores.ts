@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { createMemoryCache, createRedisCache, type Cache } from "@toolyard/cache";
 import type { WakeUpBus } from "@toolyard/events";
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from "@toolyard/rate-limits";
@@ -6,6 +7,7 @@ import type { RedisConnection } from "@toolyard/redis";
 import type { Logger } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database, type DatabaseOptions } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
+import { z } from "zod";
 
 /** Where one process keeps its data: a port, with an adapter for each kind of server. The subgraphs know only this. */
 export interface Stores {
@@ -17,6 +19,8 @@ export interface Stores {
   readonly retentionMs: number;
   /** Of all processes on the same Redis, or of this one. */
   readonly createTokenBuckets: CreateTokenBuckets;
+  /** Of texts, likewise. The options are of one process. */
+  createCache(name: string, options: { maxEntries: number; now: () => number }): Cache<string>;
   /** Opens a subgraph's relational store and migrates it. The caller closes it. */
   openDatabase(options: {
     /** The subgraph's name. */
@@ -50,6 +54,8 @@ export function createSqliteStores(options: {
     scheduler: createScheduler(options),
     retentionMs,
     createTokenBuckets: redis ? sharedTokenBuckets(redis) : createTokenBuckets,
+    createCache: (name, own) =>
+      redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
     openDatabase: ({ name, entities, migrationsFolder }) =>
       openDatabase({ file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) }),
     tasks: () => (queue ??= openTaskQueue(options)),

@@ -1,3 +1,4 @@
+import { createMemoryCache } from "@toolyard/cache";
 import { createInProcessBus } from "@toolyard/events";
 import {
   PERMISSIONS,
@@ -8,6 +9,7 @@ import {
   createCaller,
   createDeferredGraphClient,
   createLogger,
+  createSealer,
   createServiceCaller,
   createTokenSigner,
   createTokenVerifier,
@@ -31,6 +33,7 @@ import { createIntrospectionService, type IntrospectionService } from "./introsp
 import { createLoginLimiter } from "./login-limiter.ts";
 import type { PasswordHasher } from "./password-hash.ts";
 import { createRevocationLog } from "./revocation-log.ts";
+import { createRecentRefreshes } from "./recent-refreshes.ts";
 import { createSessionService, type Session, type SessionService } from "./session-service.ts";
 
 const RUNS = { numRuns: 100 };
@@ -70,6 +73,10 @@ beforeAll(async () => {
     hasher,
     kept: { forget: () => Promise.resolve() },
     limiter: createLoginLimiter({ enabled: false }),
+    recent: createRecentRefreshes({
+      cache: createMemoryCache({ maxEntries: 1_000, now }),
+      sealer: createSealer({ secretKey }),
+    }),
     signer: createTokenSigner({ secretKey }),
     config: { registration: "open", registrationRole: "VIEWER" },
     logger,

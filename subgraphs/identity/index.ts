@@ -1,5 +1,5 @@
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { createTokenSigner, createTokenVerifier, type Subgraph } from "@toolyard/service-kit";
+import { createSealer, createTokenSigner, createTokenVerifier, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createApiKeyService } from "./api-key-service.ts";
 import type { IdentityConfig } from "./config.ts";
@@ -12,6 +12,7 @@ import { createKeptPassword } from "./kept-password.ts";
 import { createLoaders } from "./loaders.ts";
 import { createLoginLimiter } from "./login-limiter.ts";
 import { createPasswordHasher } from "./password-hash.ts";
+import { createRecentRefreshes } from "./recent-refreshes.ts";
 import { resolvers } from "./resolvers.ts";
 import { createRevocationLog } from "./revocation-log.ts";
 import { createSessionService } from "./session-service.ts";
@@ -19,6 +20,9 @@ import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
 export { resetPasswordInDataDir } from "./password-reset.ts";
+
+/** Of one process: those of ten seconds. */
+const MAX_RECENT_REFRESHES = 10_000;
 
 export interface IdentitySubgraph extends Subgraph {
   /** Makes the first administrator when there is no user. Call it before the graph answers anybody. */
@@ -42,12 +46,27 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
       createBuckets: options.stores.createTokenBuckets,
       now,
     });
+    const recent = createRecentRefreshes({
+      cache: options.stores.createCache("recent-refreshes", { maxEntries: MAX_RECENT_REFRESHES, now }),
+      sealer: createSealer({ secretKey, previousSecretKeys }),
+    });
     const revocations = createRevocationLog({ database, bus: options.stores.bus, logger, now });
     const apiKeys = createApiKeyService({ store, revocations, graph: options.graph, logger, now });
     host.onClose(() => apiKeys.close());
     host.onClose(() => revocations.close());
     const services: Services = {
-      sessions: createSessionService({ store, revocations, hasher, kept, limiter, signer, config, logger, now }),
+      sessions: createSessionService({
+        store,
+        revocations,
+        hasher,
+        kept,
+        limiter,
+        recent,
+        signer,
+        config,
+        logger,
+        now,
+      }),
       users: createUserService({ store, revocations, hasher, kept, logger, now }),
       apiKeys,
       introspection: createIntrospectionService({ store, apiKeys, verifier, now }),

@@ -18,7 +18,7 @@ import type { KeptPassword } from "./kept-password.ts";
 import type { LoginLimiter } from "./login-limiter.ts";
 import { hashOf, mintCredential, readCredential } from "./opaque-credential.ts";
 import type { PasswordHasher } from "./password-hash.ts";
-import { createRecentRefreshes } from "./recent-refreshes.ts";
+import type { RecentRefreshes } from "./recent-refreshes.ts";
 import type { RevocationLog } from "./revocation-log.ts";
 import type { ShownUser } from "./user-service.ts";
 
@@ -71,14 +71,14 @@ export function createSessionService(options: {
   hasher: PasswordHasher;
   kept: Pick<KeptPassword, "forget">;
   limiter: LoginLimiter;
+  recent: RecentRefreshes;
   signer: TokenSigner;
   config: Pick<IdentityConfig, "registration" | "registrationRole">;
   logger: Pick<Logger, "info" | "warn">;
   now: () => number;
 }): SessionService {
-  const { store, revocations, hasher, kept, limiter, signer, config, logger, now } = options;
+  const { store, revocations, hasher, kept, limiter, recent, signer, config, logger, now } = options;
   const failures = createLogBudget({ logger, now });
-  const recent = createRecentRefreshes({ now });
 
   async function grant(tx: IdentityWrites, user: User, session: LoginSession): Promise<Grant> {
     const issuedAt = now();
@@ -210,7 +210,7 @@ export function createSessionService(options: {
         if (!session) return "unknown";
         const at = now();
         if (session.revokedAt !== null) return "ended";
-        const successor = token.usedAt === null ? null : recent.successorOf(hash, client);
+        const successor = token.usedAt === null ? null : await recent.successorOf(hash, client);
         const isRepeated = successor !== null && (await tx.findRefreshToken(successor))?.usedAt === null;
         if (token.usedAt !== null && !isRepeated) {
           // One of two holders is a thief, and it is unknown which (RFC 9700, section 4.14.2).
@@ -229,7 +229,7 @@ export function createSessionService(options: {
         const granted = await grant(tx, user, session);
         if (token.usedAt === null) {
           await tx.markRefreshTokenUsed(hash, at);
-          recent.note(hash, hashOf(granted.refreshToken), client);
+          await recent.note(hash, hashOf(granted.refreshToken), client);
         }
         return granted;
       });
