@@ -8,6 +8,10 @@ const MAX_EVENTS = 100;
 /** How long a worker may take to give its jobs back. */
 const CLOSE_MS = 2_000;
 const MAX_UNTOLD = 10_000;
+/** A job without a priority goes before all that have one (https://docs.bullmq.io/guide/jobs/prioritized). */
+const BEHIND_OTHERS = 1;
+
+type Announced = Parameters<TaskDispatcher["announce"]>[0];
 
 /**
  * Hands tasks out by BullMQ, a queue for each kind: a job is a task's id. Jobs of a process that died are handed out again after `lockMs`.
@@ -18,7 +22,7 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
   const shared = { prefix: `${redis.keyPrefix}:tasks`, skipVersionCheck: true };
   const queues = new Map<TaskKind, Queue>();
   /** Tasks of which nobody was told, by id. Sweeps find those that are too many. */
-  const untold = new Map<string, TaskKind>();
+  const untold = new Map<string, Announced>();
 
   function queueOf(kind: TaskKind): Queue {
     const known = queues.get(kind);
@@ -34,12 +38,13 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
     return queue;
   }
 
-  function announce(id: string, kind: TaskKind): void {
-    const notTold = () => void (untold.size < MAX_UNTOLD && untold.set(id, kind));
+  function announce(task: Announced): void {
+    const { id, kind, requestedById } = task;
+    const notTold = () => void (untold.size < MAX_UNTOLD && untold.set(id, task));
     if (redis.isAway) notTold();
     else
       queueOf(kind)
-        .add("look", null, { jobId: id })
+        .add("look", null, { jobId: id, ...(requestedById === null && { priority: BEHIND_OTHERS }) })
         .catch((error: unknown) => {
           redis.failed(error);
           notTold();
@@ -47,16 +52,16 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
   }
 
   const unsubscribe = redis.onReady(() => {
-    const all = [...untold];
+    const all = [...untold.values()];
     untold.clear();
-    for (const [id, kind] of all) announce(id, kind);
+    all.forEach(announce);
   });
 
   return {
     get isAway() {
       return redis.isAway;
     },
-    announce: ({ id, kind }) => announce(id, kind),
+    announce: ({ id, kind, requestedById }) => announce({ id, kind, requestedById }),
     work(kind, concurrency, look) {
       const connection = redis.patient();
       const worker = new Worker<null, void>(

@@ -92,6 +92,25 @@ describeOnRedis("the task queue on BullMQ and Redis", () => {
       }, connect),
     ));
 
+  test("tasks that a user waits for run before those that nobody asked for, each oldest first", () =>
+    withRedis((connect) =>
+      withQueues(async (open) => {
+        const opened = await open();
+        const order: unknown[] = [];
+        const tasks = [null, "user", null, "user"].map((requestedById, input) => ({ ...JOB, requestedById, input }));
+        const ids: string[] = [];
+        for (const task of tasks) ids.push((await opened.queue.enqueue(task)).id);
+        const { client, keyPrefix } = opened.redis;
+        const waiting = async () =>
+          (await client.llen(`${keyPrefix}:tasks:feasibility:wait`)) +
+          (await client.zcard(`${keyPrefix}:tasks:feasibility:prioritized`));
+        await expect.poll(waiting).toBe(4);
+        opened.queue.register("FEASIBILITY", async ({ input }) => order.push(input), { concurrency: 1 });
+        await expect.poll(() => order).toEqual([1, 3, 0, 2]);
+        for (const id of ids) await expect.poll(() => statusOf(opened, id)).toBe("SUCCEEDED");
+      }, connect),
+    ));
+
   test("nothing is left in Redis of tasks that have ended", () =>
     withRedis(async (connect, prefix) =>
       withQueues(async (open) => {
