@@ -132,7 +132,12 @@ async function create(name: string | undefined): Promise<void> {
     throw new UsageError(
       "A migration has a name of a-z, 0-9 and -, that says what it does, as in:\n  npm run migrate -- create add-tags",
     );
-  const differences = await findSchemaDifferences(root);
+  const mysqlUrl = process.env["TEST_MYSQL_URL"];
+  const differences = await findSchemaDifferences(root, mysqlUrl);
+  if (mysqlUrl === undefined)
+    say(
+      "MySQL's migrations are left out: say by TEST_MYSQL_URL where databases can be made for a moment, and repeat this.",
+    );
   if (differences.length === 0) say("The migrations match the entities: nothing to write.");
   for (const difference of differences)
     say(`${writeMigration(root, difference, name).join(" and ")}: read them before you commit them.`);

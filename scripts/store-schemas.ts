@@ -1,6 +1,9 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import type { DatabaseOptions } from "@toolyard/storage";
+import type { MysqlOptions } from "@toolyard/storage/database.ts";
+import { createMysqlSource } from "@toolyard/storage/mysql/mysql-database.ts";
+import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
 import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { readMigrations, type Migration } from "@toolyard/storage/migration.ts";
 
@@ -26,39 +29,73 @@ export interface StoreSchema {
   entities: DatabaseOptions["entities"];
   migrationsFolder: string;
   migrations: Migration[];
+  /** Null where no MySQL keeps it. */
+  mysqlMigrations: Migration[] | null;
 }
 
-/** By convention a `database.ts` exports these two where it describes a store. */
+/** By convention a `database.ts` exports these where it describes a store. */
 interface StoreModule {
   entities?: DatabaseOptions["entities"];
   migrationsFolder?: string;
+  /** SQLite alone keeps it: other servers have another kind of store for it. */
+  isEmbeddedOnly?: boolean;
 }
 
 export async function readStores(root: string): Promise<StoreSchema[]> {
   const stores: StoreSchema[] = [];
   for (const module of globSync("{packages,subgraphs}/*/database.ts", { cwd: root }).toSorted()) {
-    const { entities, migrationsFolder } = (await import(join(root, module))) as StoreModule;
+    const { entities, migrationsFolder, isEmbeddedOnly = false } = (await import(join(root, module))) as StoreModule;
     if (!entities || migrationsFolder === undefined) continue;
-    const migrations = existsSync(migrationsFolder) ? readMigrations(migrationsFolder) : [];
-    stores.push({ name: basename(dirname(module)), module, entities, migrationsFolder, migrations });
+    const read = (dialect: "sqlite" | "mysql") =>
+      existsSync(dialect === "sqlite" ? migrationsFolder : join(migrationsFolder, dialect))
+        ? readMigrations(migrationsFolder, dialect)
+        : [];
+    stores.push({
+      name: basename(dirname(module)),
+      module,
+      entities,
+      migrationsFolder,
+      migrations: read("sqlite"),
+      mysqlMigrations: isEmbeddedOnly ? null : read("mysql"),
+    });
   }
   return stores;
 }
 
-/** Of every store in the tree. */
-export async function findSchemaDifferences(root: string): Promise<SchemaDifference[]> {
+/** Of every store in the tree. @param mysqlUrl A server where databases can be made: without it, MySQL's migrations are not compared. */
+export async function findSchemaDifferences(root: string, mysqlUrl?: string): Promise<SchemaDifference[]> {
   const found: SchemaDifference[] = [];
-  for (const { module, entities, migrationsFolder, migrations } of await readStores(root)) {
-    const source = createSqliteSource({ file: ":memory:", entities, migrations }, true);
-    await source.initialize();
-    const { upQueries, downQueries } = await source.driver.createSchemaBuilder().log();
-    await source.destroy();
-    const statements = upQueries.map(({ query }) => query);
-    const undo = downQueries.map(({ query }) => query).toReversed();
-    if (statements.length > 0)
-      found.push({ module, migrationsFolder, number: migrations.length + 1, statements, undo });
+  for (const { name, module, entities, migrationsFolder, migrations, mysqlMigrations } of await readStores(root)) {
+    const own = await differenceOf(createSqliteSource({ file: ":memory:", entities, migrations }, true));
+    const number = migrations.length + (own.statements.length > 0 ? 1 : 0);
+    if (own.statements.length > 0) found.push({ module, migrationsFolder, number, ...own });
+    if (mysqlUrl === undefined || mysqlMigrations === null) continue;
+    const onServer = await mysqlDifferenceOf(mysqlUrl, { name, entities, migrations: mysqlMigrations });
+    if (onServer.statements.length > 0)
+      found.push({ module, migrationsFolder: join(migrationsFolder, "mysql"), number, ...onServer });
   }
   return found;
+}
+
+async function differenceOf(source: ReturnType<typeof createSqliteSource>) {
+  if (!source.isInitialized) await source.initialize();
+  const { upQueries, downQueries } = await source.driver.createSchemaBuilder().log();
+  await source.destroy();
+  return {
+    statements: upQueries.map(({ query }) => query),
+    undo: downQueries.map(({ query }) => query).toReversed(),
+  };
+}
+
+async function mysqlDifferenceOf(serverUrl: string, tables: Omit<MysqlOptions, "url">) {
+  const { url, type, drop } = await createScratchDatabase(serverUrl);
+  try {
+    const source = await createMysqlSource({ ...tables, url }, type).initialize();
+    await source.runMigrations({ transaction: "each" });
+    return await differenceOf(source);
+  } finally {
+    await drop();
+  }
 }
 
 /** Writes a migration for a difference. @returns its files, from the root */

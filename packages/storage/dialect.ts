@@ -1,3 +1,4 @@
+import type { DialectName } from "./migration.ts";
 import type { EntityManager, EntitySchema, FindOptionsWhere, ObjectLiteral, SelectQueryBuilder } from "typeorm";
 
 /** The type of a value in the parameter of `Dialect.rows`. */
@@ -61,5 +62,3 @@ export interface Dialect {
     read: { table: string; where: string; parameters: readonly unknown[] },
   ): AsyncGenerator<ObjectLiteral[]>;
 }
-
-type DialectName = "sqlite" | "mysql";

@@ -5,5 +5,5 @@ import { sqliteDialect } from "./sqlite/sqlite-dialect.ts";
 
 /** Of the database that a manager, or a repository's manager, is for. */
 export function dialectOf({ dataSource }: EntityManager): Dialect {
-  return dataSource.options.type === "mysql" ? mysqlDialect : sqliteDialect;
+  return dataSource.options.type === "better-sqlite3" ? sqliteDialect : mysqlDialect;
 }

@@ -133,6 +133,30 @@ onEachDatabase((name, open) => {
         expect(committed).toBe(2);
       });
 
+    if (name === "MySQL")
+      test("connections that the server ended are made anew; a transaction in which one is lost is not run again", async () => {
+        await insert(item("a"));
+        const killOthers = async () => {
+          const [own] = await databases[1].read.query<{ id: number }[]>("SELECT CONNECTION_ID() AS id");
+          const all = await databases[1].read.query<{ id: number }[]>(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> ?",
+            [own?.id],
+          );
+          for (const { id } of all) await databases[1].read.query(`KILL ${id}`).catch(() => {});
+        };
+        let runs = 0;
+        const lost = database.transaction(async ({ manager }) => {
+          runs += 1;
+          await manager.increment(itemEntity, { id: "a" }, "count", 1);
+          await killOthers();
+          await manager.increment(itemEntity, { id: "a" }, "count", 1);
+        });
+        await expect(lost).rejects.toSatisfy((error) => databaseFailureOf(error) === "lost-connection");
+        expect(runs).toBe(1);
+        await database.transaction(({ manager }) => manager.increment(itemEntity, { id: "a" }, "count", 5));
+        expect((await items().findOneByOrFail({ id: "a" })).count).toBe(5);
+      });
+
     test("texts that look alike are told apart, as ids and as values", async () => {
       await insert(...ODD_TEXTS.map((text) => item(text, { owner: text })));
       for (const text of ODD_TEXTS) {

@@ -34,6 +34,11 @@ const FAILURES: readonly [RegExp, DatabaseFailure][] = [
 
 /** What an error of a store says of its database; null where it is something else, such as a mistake in a statement. */
 export function databaseFailureOf(error: unknown): DatabaseFailure | null {
-  const code = systemCodeOf(error);
+  const code = systemCodeOf(error) ?? (isOfClosedConnection(error) ? "PROTOCOL_CONNECTION_LOST" : null);
   return (code !== null && FAILURES.find(([pattern]) => pattern.test(code))?.[1]) || null;
+}
+
+/** mysql2 gives no code to what is asked of a connection after its end. */
+function isOfClosedConnection(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("Can't add new command when connection is in closed state");
 }

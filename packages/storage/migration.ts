@@ -11,11 +11,15 @@ export interface Migration {
   undo?: string[] | null;
 }
 
+/** Databases whose migrations differ. */
+export type DialectName = "sqlite" | "mysql";
+
 /**
- * The migrations of a folder: files `NNNN-name.sql` and, for the way back, `NNNN-name.down.sql`; statements separated by a line `--`. Made by
+ * The migrations of a folder, MySQL's in `mysql/` below it: files `NNNN-name.sql` and, for the way back, `NNNN-name.down.sql`; statements separated by a line `--`. Made by
  * `npm run migrate -- create`, which compares the entities with the schema that the migrations so far make.
  */
-export function readMigrations(folder: string): Migration[] {
+export function readMigrations(parent: string, dialect: DialectName = "sqlite"): Migration[] {
+  const folder = dialect === "sqlite" ? parent : join(parent, dialect);
   return readdirSync(folder)
     .filter((file) => /^\d{4}-[a-z0-9-]+\.sql$/.test(file))
     .toSorted()

@@ -1,10 +1,10 @@
-import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database, type DatabaseOptions } from "@toolyard/storage";
 import { createMysqlSource } from "@toolyard/storage/mysql/mysql-database.ts";
+import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
 import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import mysql from "mysql2/promise";
 import { describe } from "vitest";
@@ -23,7 +23,7 @@ export type OpenTwice = <Opened>(
 
 const mysqlUrl = process.env["TEST_MYSQL_URL"] ?? "";
 /** Why tests on MySQL or MariaDB cannot be had; null: they can. The user may make databases. */
-const noMysql = await whyUnreached(mysqlUrl);
+export const noMysql = await whyUnreached(mysqlUrl);
 
 async function whyUnreached(url: string): Promise<string | null> {
   if (url === "") return "TEST_MYSQL_URL is not set";
@@ -58,20 +58,14 @@ export const openSqliteTwice: OpenTwice = async ({ entities, migrationsFolder },
   return openTwice(options, create, () => rm(folder, { recursive: true, force: true }));
 };
 
-const openMysqlTwice: OpenTwice = async ({ entities }, create) => {
-  const database = `toolyard_test_${randomUUID().replaceAll("-", "")}`;
-  const server = await mysql.createConnection(mysqlUrl);
-  const [rows] = await server.query<mysql.RowDataPacket[]>("SELECT version() AS version");
-  // The collations that tell all texts apart, blanks at their ends too.
-  const collation = /MariaDB/.test(String(rows[0]?.["version"])) ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin";
-  await server.query(`CREATE DATABASE ${database} CHARACTER SET utf8mb4 COLLATE ${collation}`);
-  const options = { url: new URL(database, mysqlUrl.replace(/\/*$/, "/")).href, name: "test", entities };
-  const source = await createMysqlSource({ ...options, migrations: [] }).initialize();
-  const migrations = [{ name: "0001-initial", statements: await tablesOf(source) }];
-  return openTwice({ ...options, migrations }, create, async () => {
-    await server.query(`DROP DATABASE ${database}`);
-    await server.end();
-  });
+const openMysqlTwice: OpenTwice = async ({ entities, migrationsFolder }, create) => {
+  const { url, drop } = await createScratchDatabase(mysqlUrl);
+  const options = { url, name: "test", entities };
+  const statements = async () => tablesOf(await createMysqlSource({ ...options, migrations: [] }).initialize());
+  const migrations = migrationsFolder
+    ? readMigrations(migrationsFolder, "mysql")
+    : [{ name: "0001-initial", statements: await statements() }];
+  return openTwice({ ...options, migrations }, create, drop);
 };
 
 /** The SQL that makes the entities' tables. */

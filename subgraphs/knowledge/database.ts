@@ -60,4 +60,6 @@ export const entities = [
   unindexedTextEntity,
 ] as EntitySchema[]; // an EntitySchema of something is one of anything to those who only make tables of it
 
+/** Documents have a document store where servers keep the data. */
+export const isEmbeddedOnly = true;
 export const migrationsFolder = join(import.meta.dirname, "migrations");

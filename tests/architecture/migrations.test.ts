@@ -2,9 +2,11 @@ import { join } from "node:path";
 import { createMigrations } from "@toolyard/storage/migration.ts";
 import { createSqliteSource } from "@toolyard/storage/sqlite/sqlite-database.ts";
 import { expect, test } from "vitest";
-import { readStores } from "../../scripts/store-schemas.ts";
+import { noMysql } from "@toolyard/testing/sql-stores.ts";
+import { findSchemaDifferences, readStores } from "../../scripts/store-schemas.ts";
 
-const stores = await readStores(join(import.meta.dirname, "../.."));
+const root = join(import.meta.dirname, "../..");
+const stores = await readStores(root);
 
 test("the stores are found", () => {
   expect(stores.map(({ name }) => name)).toEqual(expect.arrayContaining(["deployments", "identity", "tasks", "tools"]));
@@ -37,3 +39,10 @@ test.each(stores)("each migration of $name leads back to the schema before it, a
     await source.destroy();
   }
 });
+
+test.skipIf(noMysql !== null)(
+  `on MySQL the migrations make what the entities say (${noMysql ?? "compared"})`,
+  async () => {
+    expect(await findSchemaDifferences(root, process.env["TEST_MYSQL_URL"])).toEqual([]);
+  },
+);

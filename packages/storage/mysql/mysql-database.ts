@@ -42,14 +42,19 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
     await Promise.allSettled(inTurn);
     for (let attempt = 1; ; attempt += 1) {
       const committed: (() => void)[] = [];
+      let begun = false;
       try {
-        const result = await source.transaction((manager) =>
-          work({ manager, afterCommit: (callback) => committed.push(callback) }),
-        );
+        const result = await source.transaction((manager) => {
+          begun = true;
+          return work({ manager, afterCommit: (callback) => committed.push(callback) });
+        });
         for (const callback of committed) callback();
         return result;
       } catch (error) {
-        if (databaseFailureOf(error) !== "conflict" || attempt === MAX_ATTEMPTS) throw error;
+        const failure = databaseFailureOf(error);
+        // Of the pool's connections, the server may have ended some. Once work has begun, nobody knows whether it was committed.
+        const mayRepeat = failure === "conflict" || (failure === "lost-connection" && !begun);
+        if (!mayRepeat || attempt === MAX_ATTEMPTS) throw error;
       }
       await delay(Math.random() * 2 ** Math.min(attempt, 6));
     }
@@ -83,6 +88,7 @@ async function migrate(source: DataSource, { name, migrate: mayMigrate = true }:
     if (Number(held) !== 1)
       throw preconditionFailed("database", "Another process migrates the database, and does not end.");
     await refuseNewer(source, name);
+    await useCollation(source);
     if (await source.showMigrations()) {
       if (!mayMigrate)
         throw preconditionFailed(
@@ -102,6 +108,15 @@ async function migrate(source: DataSource, { name, migrate: mayMigrate = true }:
   }
 }
 
+/** Has new tables tell all texts apart, also those that differ in case, accents or blanks at the end. */
+async function useCollation(source: DataSource): Promise<void> {
+  const [found] = await source.query<{ version: string; collation: string }[]>(
+    "SELECT VERSION() AS version, @@collation_database AS collation",
+  );
+  const collation = found?.version.includes("MariaDB") ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin";
+  if (found?.collation !== collation) await source.query(`ALTER DATABASE CHARACTER SET utf8mb4 COLLATE ${collation}`);
+}
+
 async function refuseNewer(source: DataSource, name: string): Promise<void> {
   const table = source.options.migrationsTableName ?? "";
   const found = await source.query<unknown[]>(
@@ -119,10 +134,13 @@ async function refuseNewer(source: DataSource, name: string): Promise<void> {
     );
 }
 
-/** A data source on a database; exported for the migration generator. */
-export function createMysqlSource({ url, name, entities, migrations }: MysqlOptions): DataSource {
+/** A data source on a database; exported for the migration generator. @param type Decides only how TypeORM reads the schema that is there. */
+export function createMysqlSource(
+  { url, name, entities, migrations }: MysqlOptions,
+  type: "mysql" | "mariadb" = "mysql",
+): DataSource {
   return new DataSource({
-    type: "mysql",
+    type,
     url,
     driver: {
       ...mysql,

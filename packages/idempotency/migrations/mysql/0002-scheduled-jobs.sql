@@ -1,0 +1,3 @@
+CREATE TABLE `idempotency_keys` (`id` varchar(64) NOT NULL, `callerId` varchar(64) NOT NULL, `fingerprint` longtext NOT NULL, `runningUntil` bigint NOT NULL, `expiresAt` bigint NOT NULL, `answer` longtext NULL, `characters` bigint NOT NULL, INDEX `IDX_ed5568f2234fdc76e9fa702556` (`callerId`, `expiresAt`, `characters`), INDEX `IDX_69cdd42dc83e6208402de6acef` (`expiresAt`), PRIMARY KEY (`id`)) ENGINE=InnoDB
+--
+CREATE TABLE IF NOT EXISTS `scheduled_jobs` (`job` varchar(255) NOT NULL, `token` bigint NOT NULL, `runner` varchar(64) NOT NULL, `leaseUntil` bigint NOT NULL, `since` bigint NOT NULL, `lastSuccessAt` bigint NULL, PRIMARY KEY (`job`)) ENGINE=InnoDB
