@@ -152,6 +152,7 @@ test("Last-Event-ID is newer than `after`, since EventSource connects again to t
   const [older, newer] = [encodePosition({ tool: 1 }), encodePosition({ tool: 2 })];
   expect(readSearch(new URLSearchParams({ after: older }), newer).after).toEqual({ tool: 2 });
   expect(readSearch(new URLSearchParams({ after: older }), "").after).toEqual({ tool: 1 });
+  expect(readSearch(new URLSearchParams("topics=tool&topics=task"), undefined).topics).toEqual(["tool", "task"]);
   expect(readSearch(new URLSearchParams({ topics: "tool,task,tool" }), undefined)).toMatchObject({
     topics: ["tool", "task"],
     after: null,

@@ -49,7 +49,9 @@ export function readMessage(value: unknown): EventRequest {
  * @throws ToolyardError BAD_USER_INPUT
  */
 export function readSearch(given: URLSearchParams, lastEventId: string | undefined): EventRequest {
-  const asked = parseInput(search, Object.fromEntries(given), "");
+  // A parameter that is repeated is a list, as with commas.
+  const texts = Object.fromEntries([...given.keys()].map((name) => [name, given.getAll(name).join(",")]));
+  const asked = parseInput(search, texts, "");
   return toRequest(lastEventId === undefined || lastEventId === "" ? asked : { ...asked, after: lastEventId });
 }
 

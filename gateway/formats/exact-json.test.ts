@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { anonymous } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { exactDigitsOf, holdsUnsafeInteger, parseExactly } from "./exact-json.ts";
+import { exactDigitsOf, holdsUnsafeInteger, parseClientExactly, parseExactly } from "./exact-json.ts";
 import { createExecutor } from "../execution/executor.ts";
 import { composeFixture } from "../execution/fixtures/compose.ts";
 import { plannersInTurn } from "../execution/fixtures/strict-executor.ts";
@@ -117,6 +117,8 @@ test("all JSON comes back as it was read, and what has no such integer is plain 
     a: [1, "1234567890123456789", 1.5, 9007199254740991],
   });
   expect(exactDigitsOf(parseExactly("12345678901234567890"))).toBe("12345678901234567890");
+  const sent = '{"a":[1e400,-1E+999,2e308,1e308,1e-400]}';
+  expect(JSON.stringify(parseClientExactly(sent))).toBe('{"a":[1e400,-1E+999,2e308,1e+308,0]}');
   expect(holdsUnsafeInteger("{ a(b: 12345678901234567890) }")).toBe(true);
   expect(holdsUnsafeInteger("{ a(b: 1234567890123456) c12345678901234567890 }")).toBe(false);
 });

@@ -15,9 +15,20 @@ const { rawJSON, isRawJSON } = JSON as typeof JSON & {
 /** No integer of fewer digits is unsafe. */
 const LEAST_DIGITS = 16;
 
+/** No number of fewer digits is too large for a double without such an exponent. */
+const LARGE_EXPONENT = /[eE]\+?\d{3}/;
+
 /** For JSON.parse; undefined, which costs nothing, where the text has no such integer. */
 export function exactReviver(text: string): Reviver | undefined {
   return hasLongNumber(text) ? keepDigits : undefined;
+}
+
+/**
+ * The same for what a client sent, which is short: numbers that are too large for a double stay as well. JSON.stringify would make
+ * them null; so whoever takes the value can refuse it.
+ */
+export function clientReviver(text: string): Reviver | undefined {
+  return LARGE_EXPONENT.test(text) ? keepDigits : exactReviver(text);
 }
 
 /** Whether so many digits stand in a row somewhere: one of every sixteen places is among them, so the others are not looked at. */
@@ -38,7 +49,9 @@ function isDigit(code: number): boolean {
 }
 
 const keepDigits: Reviver = (_key, value, { source }) =>
-  typeof value === "number" && source !== undefined && isUnsafeInteger(source) ? rawJSON(source) : value;
+  typeof value === "number" && source !== undefined && (isUnsafeInteger(source) || !Number.isFinite(value))
+    ? rawJSON(source)
+    : value;
 
 function isUnsafeInteger(text: string): boolean {
   return /^-?\d{16,}$/.test(text) && !Number.isSafeInteger(Number(text));
@@ -46,7 +59,15 @@ function isUnsafeInteger(text: string): boolean {
 
 /** @throws SyntaxError */
 export function parseExactly(text: string): unknown {
-  const reviver = exactReviver(text);
+  return parseWith(exactReviver(text), text);
+}
+
+/** The same for what a client sent. @throws SyntaxError */
+export function parseClientExactly(text: string): unknown {
+  return parseWith(clientReviver(text), text);
+}
+
+function parseWith(reviver: Reviver | undefined, text: string): unknown {
   return reviver ? JSON.parse(text, reviver as (key: string, value: unknown) => unknown) : JSON.parse(text);
 }
 

@@ -1,7 +1,7 @@
 import { sliceAfter } from "@toolyard/service-kit";
 import { parseClientJson, discardBody, isEncoded, isJson } from "@toolyard/service-kit/http/request-body.ts";
 import { readBody } from "@toolyard/service-kit/http/read-body.ts";
-import { parseExactly } from "../formats/exact-json.ts";
+import { parseClientExactly } from "../formats/exact-json.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import type { RouteExchange } from "./direct-routes.ts";
 import type { Form } from "../rest/form.ts";
@@ -42,7 +42,7 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
       budget.take(request, response, caller, maxBytes);
       const text = await readBody(request, maxBytes);
       const from = performance.now();
-      const body = parseClientJson(text, "The body", parseExactly);
+      const body = parseClientJson(text, "The body", parseClientExactly);
       await sliceAfter(from);
       return body;
     },

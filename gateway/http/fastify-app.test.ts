@@ -1,4 +1,6 @@
 import { createServer } from "node:http";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { anonymous, createLogger, ToolyardError, type Caller } from "@toolyard/service-kit";
 import { afterEach, expect, test } from "vitest";
 import { createFastifyApp, type FastifyApp } from "./fastify-app.ts";
@@ -69,6 +71,32 @@ test("bodies have limits and types of their own; what is wrong with them is said
   expect(await statusOf("/large", JSON.stringify("x".repeat(2_000)))).toBe(200);
   expect(await statusOf("/small", "<a/>", "text/xml")).toBe(415);
   expect(await statusOf("/small", "{")).toBe(422);
+});
+
+test("a path that does not decode, or is as long as can be, is answered by its route", async () => {
+  const url = await serve((app) => app.get("/things/:id", async (request) => request.params));
+  for (const [id, read] of [
+    ["%ff", "%ff"],
+    ["%F0%9F%98%80", "\u{1F600}"],
+    ["100%", "100%"],
+    ["x".repeat(12_000), "x".repeat(12_000)],
+  ])
+    expect(await (await fetch(`${url}/things/${id}?q=%ff`)).json()).toEqual({ id: read });
+  const nowhere = await fetch(`${url}/%ff`);
+  expect([nowhere.status, nowhere.headers.get("vary")]).toEqual([404, "Origin"]);
+  expect(nowhere.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+});
+
+test.each([
+  ["no request", "HELLO\r\n\r\n", 400],
+  ["headers without end", `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
+])("%s is refused as problem+json", async (_what, sent, status) => {
+  const url = await serve(() => undefined);
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.write(sent);
+  const [head = "", body = ""] = (await text(socket)).split("\r\n\r\n");
+  expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} [^]*content-type: application/problem\\+json`));
+  expect(JSON.parse(body)).toMatchObject({ status, code: "BAD_USER_INPUT" });
 });
 
 test("the caller whom a route finds is in the request's line in the log", async () => {

@@ -1,5 +1,13 @@
-import type { OutgoingHttpHeaders, RequestListener, Server } from "node:http";
-import { ToolyardError, publicMessage, requestIdOf, type Caller, type Logger } from "@toolyard/service-kit";
+import { STATUS_CODES, maxHeaderSize, type OutgoingHttpHeaders, type RequestListener, type Server } from "node:http";
+import {
+  ToolyardError,
+  messageOf,
+  newId,
+  publicMessage,
+  requestIdOf,
+  type Caller,
+  type Logger,
+} from "@toolyard/service-kit";
 import type { CrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
 import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import Fastify, {
@@ -11,7 +19,7 @@ import Fastify, {
 } from "fastify";
 import { GRAPHQL_PATH } from "./paths.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
-import { methodRefusal, type DirectRoute } from "./direct-routes.ts";
+import { methodRefusal, pathOf, type DirectRoute } from "./direct-routes.ts";
 import type { LogOfRequests } from "./log-of-requests.ts";
 import { HttpRefusal, problemAnswer } from "./problem.ts";
 
@@ -25,8 +33,8 @@ declare module "fastify" {
 
 /** Routes say so where they take more. */
 const BODY_LIMIT = 1_024;
-/** Ids and names in paths are shorter; longer ones are answered NOT_FOUND by the service that looks for them. */
-const MAX_PARAMETER_LENGTH = 1_024;
+/** The longest that a request line can be: over-long ids and names are answered NOT_FOUND by the service that looks for them. */
+const MAX_PARAMETER_LENGTH = maxHeaderSize;
 
 export interface FastifyApp {
   app: FastifyInstance;
@@ -66,6 +74,12 @@ export function createFastifyApp(options: {
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     serverFactory: createServer,
+    rewriteUrl: ({ url = "/" }) => routable(url),
+    clientErrorHandler(error, socket) {
+      logger.debug({ reason: messageOf(error) }, "a client does not speak HTTP");
+      if (error.code !== "ECONNRESET" && socket.writable) socket.write(refusalOfUnreadable(error.code));
+      socket.destroySoon();
+    },
   });
   app.decorate("direct", addDirect);
   app.decorateRequest("startedAt", 0);
@@ -126,6 +140,30 @@ export function createFastifyApp(options: {
       app.options("*", (request, reply) => reply.code(204).headers(crossSite.preflightHeaders(request.raw)).send());
     },
   };
+}
+
+/** The router takes no path that does not decode, before any hook: the texts in such a one stand for themselves, and name nothing. */
+function routable(url: string): string {
+  const path = pathOf(url);
+  try {
+    decodeURIComponent(path);
+    return url;
+  } catch {
+    return path.replaceAll("%", "%25") + url.slice(path.length);
+  }
+}
+
+/** The whole answer to bytes that are no request. @param code Of Node's error */
+function refusalOfUnreadable(code: string | undefined): string {
+  const refusal =
+    code === "HPE_HEADER_OVERFLOW"
+      ? new HttpRefusal(431, `The request's headers are larger than ${maxHeaderSize} bytes.`)
+      : code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? new HttpRefusal(408, "The request did not arrive in time.")
+        : new HttpRefusal(400, "This is not a request that HTTP allows.");
+  const { status, headers, body } = problemAnswer(refusal, newId());
+  const head = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${String(value)}`);
+  return [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...head, "", body].join("\r\n");
 }
 
 /** `warn`, or a quieter level. */

@@ -3,7 +3,7 @@ import { ToolyardError, problemDetails } from "@toolyard/service-kit";
 
 /** A refusal for which HTTP has a status of its own, which the code BAD_USER_INPUT does not say. */
 export class HttpRefusal extends ToolyardError {
-  readonly statusCode: 400 | 405 | 406 | 415 | 426;
+  readonly statusCode: 400 | 405 | 406 | 408 | 415 | 426 | 431;
 
   constructor(statusCode: HttpRefusal["statusCode"], message: string) {
     super("BAD_USER_INPUT", message);

@@ -1,6 +1,6 @@
 import { badInput, ToolyardError } from "@toolyard/service-kit";
 import { parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
-import { parseExactly } from "../formats/exact-json.ts";
+import { parseClientExactly } from "../formats/exact-json.ts";
 import type { Fields } from "./inputs.ts";
 import type { Upload } from "./rest-route.ts";
 
@@ -48,7 +48,7 @@ export function bodyOfForm({ fields, file }: Form, upload: Upload, inputs: Field
 
 function jsonIn(name: string, text: string): unknown {
   try {
-    return parseClientJson(text, name, parseExactly);
+    return parseClientJson(text, name, parseClientExactly);
   } catch (error) {
     if (!(error instanceof ToolyardError) || error.code !== "BAD_USER_INPUT") throw error;
     throw badInput([{ path: name, message: error.message }]);

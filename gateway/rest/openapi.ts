@@ -100,9 +100,8 @@ export function openApiOf(
 
   function operationOf(compiled: CompiledRoute): JsonSchema {
     const { route, inputs, schemas: parse, answer, expectedVersion } = compiled;
-    const codes: ErrorCode[] = [...EVERYWHERE];
+    const codes: ErrorCode[] = [...EVERYWHERE, "PAYLOAD_TOO_LARGE"];
     if (route.method !== "GET") codes.push("CONFLICT", "PRECONDITION_FAILED");
-    if (parse.body) codes.push("PAYLOAD_TOO_LARGE");
     const tag = { schema: { type: "string" } };
     return {
       tags: [route.tag],
@@ -150,7 +149,8 @@ export function openApiOf(
         },
         ...(route.version && route.method === "GET" && { 304: notModified }),
         ...refusalsOf(codes),
-        ...(parse.body && { 415: { $ref: `#/components/responses/${OTHER_TYPE}` } }),
+        // Of what is sent as a body to a route that takes none as well.
+        415: { $ref: `#/components/responses/${OTHER_TYPE}` },
       },
     };
   }

@@ -5,7 +5,7 @@ import {
   parseMessage,
   type JSONMessageReviver,
 } from "graphql-ws";
-import { exactReviver } from "../formats/exact-json.ts";
+import { clientReviver } from "../formats/exact-json.ts";
 import type { SocketMessage, SocketProtocol } from "./socket-connections.ts";
 
 /**
@@ -29,7 +29,7 @@ export const graphqlTransportWs: SocketProtocol = {
 };
 
 function read(text: string): SocketMessage {
-  const message = parseMessage(text, exactReviver(text) as JSONMessageReviver | undefined);
+  const message = parseMessage(text, clientReviver(text) as JSONMessageReviver | undefined);
   switch (message.type) {
     case MessageType.ConnectionInit:
       return { kind: "init", params: message.payload ?? {} };

@@ -3,7 +3,7 @@ import type { GraphQLError, GraphQLFormattedError } from "graphql";
 import { isPublic, problemDetails, type Caller, type ErrorCode, type Logger } from "@toolyard/service-kit";
 import { z } from "zod";
 import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
-import { parseExactly } from "../formats/exact-json.ts";
+import { parseClientExactly } from "../formats/exact-json.ts";
 import type { Executor } from "../execution/executor.ts";
 import type { OperationContext } from "../execution/clients/subgraph-client.ts";
 
@@ -73,7 +73,7 @@ function searchOf(request: IncomingMessage): Record<string, unknown> | null {
     return Object.fromEntries(
       [...search].map(([name, value]) => [
         name,
-        name === "variables" || name === "extensions" ? parseExactly(value) : value,
+        name === "variables" || name === "extensions" ? parseClientExactly(value) : value,
       ]),
     );
   } catch (error) {

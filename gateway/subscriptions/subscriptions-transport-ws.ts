@@ -1,6 +1,6 @@
 import { CloseCode, DEPRECATED_GRAPHQL_WS_PROTOCOL } from "graphql-ws";
 import { z } from "zod";
-import { parseExactly } from "../formats/exact-json.ts";
+import { parseClientExactly } from "../formats/exact-json.ts";
 import type { SocketMessage, SocketProtocol } from "./socket-connections.ts";
 
 const payload = z.record(z.string(), z.unknown()).nullish();
@@ -50,7 +50,7 @@ export const subscriptionsTransportWs: SocketProtocol = {
 };
 
 function read(text: string): SocketMessage {
-  const message = clientMessage.parse(parseExactly(text));
+  const message = clientMessage.parse(parseClientExactly(text));
   switch (message.type) {
     case "connection_init":
       return { kind: "init", params: message.payload ?? {} };

@@ -323,7 +323,7 @@ describe("every operation", () => {
 
   test("about a thing that is not there says so", async () => {
     for (const operation of each().filter(({ id, path }) => path.includes("{") && !/Template|Repository/.test(id)))
-      for (const name of [randomUUID(), "..%2f..", "__proto__", "x".repeat(1_024)]) {
+      for (const name of [randomUUID(), "..%2f..", "__proto__", "x".repeat(3_000)]) {
         const param = /\{(\w+)\}/.exec(operation.path)?.[1] ?? "";
         const answered = await send(operation.id, { ...sentOf(operation), path: { [param]: name } });
         expect(answered, `${operation.id} ${name}`).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
@@ -335,10 +335,14 @@ describe("every operation", () => {
       const { id } = operation;
       // Without one, nothing is changed.
       const none = operation.body?.["required"] === undefined ? [] : [""];
-      for (const body of ["{", ...none, "[]", "null", '{"a":1,}', '{"role":"ADMIN","__proto__":{"x":1}}'])
+      const deep = `{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`;
+      for (const body of ["{", ...none, "[]", "null", '{"a":1,}', '{"role":"ADMIN","__proto__":{"x":1}}', deep])
         expect(
-          await send(id, { body, headers: { "content-type": "application/json" } }),
-          `${id} ${body}`,
+          await send(id, {
+            body,
+            headers: { "content-type": "application/json", "idempotency-key": randomUUID() },
+          }),
+          `${id} ${body.slice(0, 40)}`,
         ).toMatchObject({
           status: 422,
           body: { code: "BAD_USER_INPUT" },
@@ -349,8 +353,11 @@ describe("every operation", () => {
   });
 
   test("without a body refuses one", async () => {
-    for (const operation of each().filter(({ body, method }) => body === null && method !== "GET"))
+    for (const operation of each().filter(({ body, method }) => body === null && method !== "GET")) {
       expect((await send(operation.id, { body: { role: "ADMIN" } })).status, operation.id).toBe(422);
+      const headers = { "content-type": "text/plain" };
+      expect((await send(operation.id, { body: "role", headers })).status, operation.id).toBe(415);
+    }
   });
 
   test("refuses over-long texts as bad input, in each of its fields", async () => {

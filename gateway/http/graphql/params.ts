@@ -2,7 +2,7 @@ import { inWords, ToolyardError } from "@toolyard/service-kit";
 import { parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
 import { z } from "zod";
 import { isObject } from "@toolyard/service-kit/json.ts";
-import { parseExactly } from "../../formats/exact-json.ts";
+import { parseClientExactly } from "../../formats/exact-json.ts";
 
 /** One GraphQL request as a client sends it (https://graphql.github.io/graphql-over-http/draft/#sec-Request). */
 export interface GraphqlParams {
@@ -70,5 +70,5 @@ export function parseSearch(search: URLSearchParams): GraphqlParams {
 function jsonOf(search: URLSearchParams, name: string): unknown {
   const text = search.get(name);
   if (text === null || text === "") return null;
-  return parseClientJson(text, `The parameter \`${name}\``, parseExactly);
+  return parseClientJson(text, `The parameter \`${name}\``, parseClientExactly);
 }

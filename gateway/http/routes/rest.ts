@@ -81,7 +81,7 @@ const rest: RouteModule = (app, context) => {
                 key: String(key),
                 caller: ownerOf(context),
                 route: `${route.method} ${route.path}`,
-                content: JSON.stringify([params, query, body ?? null]),
+                content: contentOf([params, query, body ?? null]),
               },
               () => keptAnswer(run, requestId),
             );
@@ -112,6 +112,16 @@ async function keptAnswer(run: () => Promise<RestAnswer>, requestId: string): Pr
     const { status, headers, body } = problemAnswer(error, requestId);
     if (!isKept(status)) throw error;
     return { status, headers: { "content-type": String(headers["content-type"]) }, body };
+  }
+}
+
+/** @throws ToolyardError BAD_USER_INPUT where writing it down takes more than the stack */
+function contentOf(parts: readonly unknown[]): string {
+  try {
+    return JSON.stringify(parts);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new ToolyardError("BAD_USER_INPUT", "The body is nested too deeply.", { cause });
   }
 }
 
