@@ -120,7 +120,9 @@ export function openApiOf(
           : []),
         ...parametersOf(inputs.path, "path"),
         ...parametersOf(inputs.query, "query"),
-        ...(expectedVersion !== null ? [headerParameter("If-Match", "The ETag of what is to be changed.")] : []),
+        ...(expectedVersion !== null
+          ? [headerParameter("If-Match", "The ETag of what is to be changed, or its version in quotes.")]
+          : []),
         ...(route.version && route.method === "GET" ? [ifNoneMatch] : []),
       ],
       ...(parse.body && {
@@ -143,7 +145,7 @@ export function openApiOf(
                 schema: { const: "true" },
               },
             }),
-            ...(route.version && { ETag: { description: "The version.", ...tag } }),
+            ...(route.version && { ETag: { description: "The version, and what tells apart its answers.", ...tag } }),
             ...(route.location !== undefined && { Location: { description: "The address of what was made.", ...tag } }),
           },
         },

@@ -19,8 +19,8 @@ export interface RestRoute {
   noun: string;
   /** Names the address of what was made, as `path` does: `/api/v1/mcps/{id}`. */
   location?: string;
-  /** The version of what is answered, for ETag. An operation that takes `expectedVersion` is given the one that `If-Match` names. */
-  version?: (answer: Record<string, unknown>) => string;
+  /** The version of what is answered, with which its ETag begins. An operation that takes `expectedVersion` is given the one that `If-Match` names. */
+  version?: (answer: Record<string, unknown>) => number;
   /** The route is for callers without a credential, too. */
   isOpen?: boolean;
   /** The body may be a form with a file as well. */

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   ToolyardError,
   badInput,
@@ -34,6 +35,9 @@ export interface RestAnswer {
   body?: unknown;
 }
 
+/** Characters of base64url: 96 bits. */
+const TAG_DIGEST_LENGTH = 16;
+
 /** Runs a route's operation. @throws ToolyardError */
 export async function runRoute(
   gate: Pick<OperationGate, "inspect" | "execute">,
@@ -57,7 +61,7 @@ export async function runRoute(
   if (route.status === 204) return { status: 204, headers };
   const body = compiled.answer.convert(found) as Record<string, unknown>;
   if (route.version) {
-    headers["etag"] = `"${route.version(found as Record<string, unknown>)}"`;
+    headers["etag"] = entityTag(route.version(found as Record<string, unknown>), body);
     // Kept by the client alone, and asked for each time: what is answered depends on who asks.
     headers["cache-control"] = "private, no-cache";
     if (route.method === "GET" && matches(request.ifNoneMatch, headers["etag"])) return { status: 304, headers };
@@ -89,9 +93,15 @@ function variablesOf(compiled: CompiledRoute, { params, search, body, ifMatch }:
   return variables;
 }
 
+/** Begins with the version, which is all that changes go by; the rest tells apart what is answered, which may differ between two versions and by who asks. */
+function entityTag(version: number, body: unknown): string {
+  const digest = createHash("sha256").update(JSON.stringify(body)).digest("base64url");
+  return `"${version}-${digest.slice(0, TAG_DIGEST_LENGTH)}"`;
+}
+
 /** @throws ToolyardError PRECONDITION_FAILED where no version can have this tag */
 function versionIn(ifMatch: string): number {
-  const [, version] = /^\s*"(\d{1,9})"\s*$/.exec(ifMatch) ?? [];
+  const [, version] = /^\s*"(\d{1,9})(?:-[\w-]*)?"\s*$/.exec(ifMatch) ?? [];
   if (version === undefined) throw preconditionFailed("If-Match", `No version has the entity tag ${ifMatch}.`);
   return Number(version);
 }

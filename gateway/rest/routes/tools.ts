@@ -3,10 +3,7 @@ import type { RestRoute } from "../rest-route.ts";
 const TAG = "Tools";
 const PATH = "/api/v1/mcps";
 
-const version = (tool: Record<string, unknown>): string => {
-  const { number } = tool["version"] as { number: number };
-  return tool["deletedAt"] === null ? String(number) : `${number}-deleted`;
-};
+const version = (tool: Record<string, unknown>): number => (tool["version"] as { number: number }).number;
 
 export const toolRoutes: readonly RestRoute[] = [
   {
