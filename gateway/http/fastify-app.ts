@@ -77,7 +77,7 @@ export function createFastifyApp(options: {
     rewriteUrl: ({ url = "/" }) => routable(url),
     clientErrorHandler(error, socket) {
       logger.debug({ reason: messageOf(error) }, "a client does not speak HTTP");
-      if (error.code !== "ECONNRESET" && socket.writable) socket.write(refusalOfUnreadable(error.code));
+      if (error.code !== "ECONNRESET" && socket.writable) socket.write(refusalOfUnreadable(error.code, security));
       socket.destroySoon();
     },
   });
@@ -154,7 +154,7 @@ function routable(url: string): string {
 }
 
 /** The whole answer to bytes that are no request. @param code Of Node's error */
-function refusalOfUnreadable(code: string | undefined): string {
+function refusalOfUnreadable(code: string | undefined, security: Readonly<OutgoingHttpHeaders>): string {
   const refusal =
     code === "HPE_HEADER_OVERFLOW"
       ? new HttpRefusal(431, `The request's headers are larger than ${maxHeaderSize} bytes.`)
@@ -162,7 +162,9 @@ function refusalOfUnreadable(code: string | undefined): string {
         ? new HttpRefusal(408, "The request did not arrive in time.")
         : new HttpRefusal(400, "This is not a request that HTTP allows.");
   const { status, headers, body } = problemAnswer(refusal, newId());
-  const head = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${String(value)}`);
+  const head = Object.entries({ ...security, ...headers, connection: "close" }).map(
+    ([name, value]) => `${name}: ${String(value)}`,
+  );
   return [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...head, "", body].join("\r\n");
 }
 

@@ -42,6 +42,23 @@ test.each<[z.ZodType, unknown, string]>([
   expect(messageFor(schema, value)).toBe(`input.x: ${message}`);
 });
 
+test.each([
+  ["items", z.object({ list: z.array(z.string()) }), { list: Array.from({ length: 100_000 }, () => 1) }],
+  ["keys", z.strictObject({}), Object.fromEntries(Array.from({ length: 100_000 }, (_, n) => [`k${n}`, n]))],
+  ["a long key", z.strictObject({}), { ["k".repeat(1_000_000)]: 1 }],
+])("what is wrong with many %s is told in few words", (_what, schema, value) => {
+  expect(messageFor(schema, value).length).toBeLessThan(5_000);
+});
+
+test("it is said how much more is wrong than is told", () => {
+  const list = Array.from({ length: 60 }, () => 1);
+  expect(messageFor(z.array(z.string()), list)).toMatch(
+    /^input\.x\.0: must be text; .*; input\.x: has 10 further problems$/,
+  );
+  const keys = Object.fromEntries("abcdefghijkl".split("").map((key) => [key, 1]));
+  expect(messageFor(z.strictObject({}), keys)).toMatch(/^input\.x: has unknown keys: "a", .*"j", and 2 more$/);
+});
+
 test("problems are joined with one mark between them, whatever they end with", () => {
   const problems = ["One.", "two", 'There is no tool "x". Did you mean "y"?'].map((message) => ({
     path: "p",

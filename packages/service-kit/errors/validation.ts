@@ -3,16 +3,23 @@ import { badInput } from "./errors.ts";
 
 type Issue = z.core.$ZodRawIssue;
 
-/** Parses by a zod schema. @throws ToolyardError BAD_USER_INPUT with a problem for each issue, paths below `at`. */
+/** What is told of one input: a list of a hundred thousand wrong items would be a longer answer than its request. */
+const MAX_PROBLEMS = 50;
+const MAX_KEYS = 10;
+const MAX_KEY_LENGTH = 64;
+
+/** Parses by a zod schema. @throws ToolyardError BAD_USER_INPUT with a problem for each of the first issues, paths below `at`. */
 export function parseInput<Schema extends z.ZodType>(schema: Schema, value: unknown, at = "input"): z.output<Schema> {
   const parsed = schema.safeParse(value, { error: inWords });
   if (parsed.success) return parsed.data;
-  throw badInput(
-    parsed.error.issues.map((issue) => ({
-      path: [at, ...issue.path].filter((part) => part !== "").join("."),
-      message: issue.message,
-    })),
-  );
+  const { issues } = parsed.error;
+  const problems = issues.slice(0, MAX_PROBLEMS).map((issue) => ({
+    path: [at, ...issue.path].filter((part) => part !== "").join("."),
+    message: issue.message,
+  }));
+  const further = issues.length - problems.length;
+  if (further > 0) problems.push({ path: at, message: `has ${further} further problems` });
+  throw badInput(problems);
 }
 
 /** The one place with words for issues that a schema has none for: the end of a sentence about the value. Goes into `safeParse`. */
@@ -32,7 +39,7 @@ export function inWords(issue: Issue): string {
     case "not_multiple_of":
       return `must be a multiple of ${issue.divisor}`;
     case "unrecognized_keys":
-      return `has unknown keys: ${issue.keys.map((key) => JSON.stringify(key)).join(", ")}`;
+      return `has unknown keys: ${someOf(issue.keys)}`;
     case "invalid_key":
       return "has a key that is not in the right form";
     case "invalid_union":
@@ -40,6 +47,12 @@ export function inWords(issue: Issue): string {
     case "custom":
       return "is not in the right form";
   }
+}
+
+function someOf(keys: readonly string[]): string {
+  const told = keys.slice(0, MAX_KEYS).map((key) => JSON.stringify(key.slice(0, MAX_KEY_LENGTH)));
+  const further = keys.length - told.length;
+  return told.join(", ") + (further > 0 ? `, and ${further} more` : "");
 }
 
 const TYPES: Record<string, string> = {
