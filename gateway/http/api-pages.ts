@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { runInNewContext } from "node:vm";
 import { createPageFiles, fileOfPackage, type PageFile, type PageFiles } from "./page-files.ts";
 
 /** The address of the pages' files. */
@@ -35,7 +34,7 @@ export function createApiPages(prefix: string): PageFiles {
       "redoc.css": () => ({ type: "text/css", path: own("redoc.css") }),
       "docs.js": script(() => own("docs.js")),
       "redoc.js": script(() => own("redoc.js")),
-      "scalar.js": script(() => fileOfPackage("@scalar/fastify-api-reference", "index.js"), bundleIn),
+      "scalar.js": script(() => fileOfPackage("@scalar/fastify-api-reference", "js/standalone.js")),
       "redoc.standalone.js": script(
         () => fileOfPackage("redoc/package.json", "bundles/redoc.standalone.js"),
         (bundle) => bundle.replaceAll(FOREIGN_LOGO, "data:,"),
@@ -56,11 +55,4 @@ export function createApiPages(prefix: string): PageFiles {
   }
 
   return files;
-}
-
-/** Scalar's bundle for browsers: its plugin for Fastify has it as one string, and the package that has it as a file needs 240 MB of others. */
-function bundleIn(plugin: string): string {
-  const [, literal] = /^var standalone_default = (".*");$/m.exec(plugin) ?? [];
-  if (literal === undefined) throw new Error("@scalar/fastify-api-reference has its bundle elsewhere.");
-  return runInNewContext(literal) as string;
 }
