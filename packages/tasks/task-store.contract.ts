@@ -80,6 +80,24 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
       });
     });
 
+    test("a run ends once, whatever several processes say of it at once", async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const { lease, task } = await begin();
+        const [one, other] = opened.stores;
+        const ended = await Promise.all([
+          one.succeed(lease, "done"),
+          other.fail(lease, error),
+          one.cancelled(lease),
+          other.succeed(lease, "done too"),
+        ]);
+        expect(ended.filter((isFirst) => isFirst)).toHaveLength(1);
+        const kinds = await kindsOf(task.id);
+        expect(kinds.slice(0, 2)).toEqual(["queued", "started"]);
+        expect(kinds).toHaveLength(3);
+        expect(kinds[2]).toBe((await get(task.id))?.status.toLowerCase());
+      }
+    });
+
     testMethods<TaskStore>({
       events() {
         test("have each change of a task, written with it", async () => {
