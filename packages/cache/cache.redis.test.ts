@@ -1,5 +1,6 @@
 import { eventually } from "@toolyard/testing/eventually.ts";
 import {
+  HELD_MS,
   describeOnRedis,
   describeWithOwnRedis,
   isGone,
@@ -18,19 +19,15 @@ describeOnRedis("on Redis", () => {
   cacheContract("Redis", async () => {
     const ended = Promise.withResolvers<void>();
     const opened = Promise.withResolvers<Awaited<ReturnType<Parameters<typeof cacheContract>[1]>>>();
-    const running = withRedis(async (open) => {
+    const running = withRedis(async (open, prefix) => {
       const redis = open();
       await isThere(redis);
-      const now = async () => {
-        const [seconds, micros] = await redis.client.time();
-        return Number(seconds) * 1_000 + Number(micros) / 1_000;
-      };
       opened.resolve({
         cache: createRedisCache<object>({ redis, name: "test", parse: z.looseObject({}).parse }),
-        // Time is Redis' own.
+        /** Takes the time from what is left of all values. */
         async advance(ms) {
-          const until = (await now()) + ms;
-          await eventually("a later time", async () => (await now()) > until);
+          for (const key of await redis.client.keys(`${prefix}:cache:*`))
+            await redis.client.pexpire(key, (await redis.client.pttl(key)) - ms);
         },
         async close() {
           ended.resolve();
@@ -64,25 +61,29 @@ describeOnRedis("on Redis", () => {
 describeWithOwnRedis("the cache on a Redis that goes", () => {
   test("has nothing meanwhile, and makes what is asked for", () =>
     withRedisServer((server) =>
-      withRedis(async (open) => {
-        const redis = open();
-        await isThere(redis);
-        const cache = createRedisCache({ redis, name: "test", parse: text });
-        await cache.set("key", "kept");
-        server.pause();
-        expect(await cache.get("key")).toBeUndefined();
-        await isGone(redis);
-        server.resume();
-        await isThere(redis);
-        expect(await cache.get("key")).toBe("kept");
-        await server.stop();
-        await isGone(redis);
-        expect(await cache.get("key")).toBeUndefined();
-        expect(await cache.wrap("key", async () => "made")).toBe("made");
-        await cache.set("key", "lost");
-        await cache.delete("key");
-        await server.start();
-        await isThere(redis);
-      }, server.url),
+      withRedis(
+        async (open) => {
+          const redis = open();
+          await isThere(redis);
+          const cache = createRedisCache({ redis, name: "test", parse: text });
+          const isKept = async () => (await cache.get("key")) === "kept";
+          await eventually("a value that is kept", async () => (await cache.set("key", "kept"), isKept()));
+          server.pause();
+          expect(await cache.get("key")).toBeUndefined();
+          await isGone(redis);
+          server.resume();
+          await eventually("the value that was kept", isKept);
+          await server.stop();
+          await isGone(redis);
+          expect(await cache.get("key")).toBeUndefined();
+          expect(await cache.wrap("key", async () => "made")).toBe("made");
+          await cache.set("key", "lost");
+          await cache.delete("key");
+          await server.start();
+          await isThere(redis);
+        },
+        server.url,
+        HELD_MS,
+      ),
     ));
 });

@@ -1,4 +1,5 @@
 import {
+  HELD_MS,
   describeOnRedis,
   describeWithOwnRedis,
   isGone,
@@ -81,19 +82,23 @@ describeWithOwnRedis("token buckets whose Redis goes", () => {
 
   test("wait for no Redis that is held, and learn within its time", () =>
     withRedisServer((server) =>
-      withRedis(async (open) => {
-        const redis = open();
-        await isThere(redis);
-        const buckets = sharedTokenBuckets(redis)(options);
-        server.pause();
-        const now = Date.now();
-        for (let n = 0; n < 3; n++) expect(buckets.take("key", now)).toBe(0);
-        expect(buckets.take("key", now)).toBeGreaterThan(0);
-        await buckets.learn("key");
-        expect(buckets.take("key", now)).toBeGreaterThan(0);
-        server.resume();
-        await isThere(redis);
-      }, server.url),
+      withRedis(
+        async (open) => {
+          const redis = open();
+          await isThere(redis);
+          const buckets = sharedTokenBuckets(redis)(options);
+          server.pause();
+          const now = Date.now();
+          for (let n = 0; n < 3; n++) expect(buckets.take("key", now)).toBe(0);
+          expect(buckets.take("key", now)).toBeGreaterThan(0);
+          await buckets.learn("key");
+          expect(buckets.take("key", now)).toBeGreaterThan(0);
+          server.resume();
+          await isThere(redis);
+        },
+        server.url,
+        HELD_MS,
+      ),
     ));
 
   test("go on where Redis takes no writes", () =>

@@ -6,6 +6,7 @@ import type { Logger } from "@toolyard/service-kit";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
 import {
+  HELD_MS,
   describeOnRedis,
   describeWithOwnRedis,
   isGone,
@@ -20,12 +21,12 @@ import { openRedis, reconnectDelayMs } from "./connection.ts";
 const PASSWORD = "hunter2";
 
 /** A connection, and what it logs. */
-function connect(url: string, ca: string | null = null) {
+function connect(url: string, { ca = null, answerMs = 30_000 }: { ca?: string | null; answerMs?: number } = {}) {
   const logged: string[] = [];
   const log = (...parts: unknown[]) => void logged.push(JSON.stringify(parts));
   // Of a logger it uses these two.
   const logger = { info: log, warn: log } as unknown as Logger;
-  const redis = openRedis({ settings: { url, ca, keyPrefix: "test-connection" }, name: "test", logger });
+  const redis = openRedis({ settings: { url, ca, keyPrefix: "test-connection" }, name: "test", logger, answerMs });
   onTestFinished(() => redis.close());
   return { redis, logged };
 }
@@ -89,7 +90,7 @@ describeWithOwnRedis("a connection to a Redis with faults", () => {
 
   test("fails commands of a Redis that is held within their time, and then at once", () =>
     withRedisServer(async (server) => {
-      const { redis } = connect(server.url);
+      const { redis } = connect(server.url, { answerMs: HELD_MS });
       await isThere(redis);
       server.pause();
       await expect(redis.client.get("a")).rejects.toThrow(/timed out|closed|max retries/i);
@@ -156,7 +157,7 @@ describeWithOwnRedis("a connection to a Redis with faults", () => {
       withRedisServer(
         async () => {
           const url = `rediss://localhost:${port}`;
-          const { redis } = connect(url, readFileSync(certificate, "utf8"));
+          const { redis } = connect(url, { ca: readFileSync(certificate, "utf8") });
           await expect.poll(() => redis.health()).toMatchObject(healthy);
           const { redis: distrustful } = connect(url);
           await expect.poll(() => distrustful.health()).toMatchObject(degraded(/TLS with it fails/));

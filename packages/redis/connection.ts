@@ -27,7 +27,7 @@ export interface RedisConnection {
 }
 
 const AWAY = "It is away.";
-const COMMAND_MS = 1_000;
+const ANSWER_MS = 1_000;
 const CONNECT_MS = 2_000;
 const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 2_000;
@@ -41,8 +41,14 @@ export function reconnectDelayMs(attempt: number, random = Math.random): number 
 }
 
 /** Begins to connect, and does not wait for it. `name` is the process's, as Redis' CLIENT LIST shows it. */
-export function openRedis(options: { settings: RedisSettings; name: string; logger: Logger }): RedisConnection {
-  const { settings, name, logger } = options;
+export function openRedis(options: {
+  settings: RedisSettings;
+  name: string;
+  logger: Logger;
+  /** How long Redis may take to answer. */
+  answerMs?: number;
+}): RedisConnection {
+  const { settings, name, logger, answerMs = ANSWER_MS } = options;
   const furtherOnes = new Set<Redis>();
   let reconnects = 0;
   let errors = 0;
@@ -64,9 +70,8 @@ export function openRedis(options: { settings: RedisSettings; name: string; logg
   };
   const impatient: RedisOptions = {
     ...patient,
-    commandTimeout: COMMAND_MS,
     // A stopped server's host still takes what is sent: a connection on which nothing comes back is closed.
-    socketTimeout: COMMAND_MS,
+    socketTimeout: answerMs,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,

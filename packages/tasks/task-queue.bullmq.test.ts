@@ -8,6 +8,7 @@ import { createInProcessBus } from "@toolyard/events";
 import type { RedisConnection } from "@toolyard/redis";
 import { createLogger } from "@toolyard/service-kit";
 import {
+  HELD_MS,
   describeOnRedis,
   describeWithOwnRedis,
   isGone,
@@ -219,6 +220,7 @@ describeWithOwnRedis("the task queue on BullMQ whose Redis goes", () => {
             server.resume();
           }, connect),
         server.url,
+        HELD_MS,
       ),
     ));
 });

@@ -29,23 +29,40 @@ describeWithOwnRedis("parts that share a Redis", () => {
           withRedis(
             async (open) => {
               const url = server.url.replace("//", `//:${PASSWORD}@`);
-              const parts = await startParts({ REDIS_URL: url, REDIS_PREFIX: KEY_PREFIX });
+              const parts = await startParts({
+                REDIS_URL: url,
+                REDIS_PREFIX: KEY_PREFIX,
+                RATE_LIMIT_FIELDS: "tools=40",
+              });
               try {
                 await eventually(
                   "Redis in /health",
                   async () => (await healthOf(parts)).services["redis"]?.status === "healthy",
                 );
                 const password = (await readFile(join(parts.dataDir, "admin-password"), "utf8")).trim();
-                const admin = graphqlClient(parts.urls.gateway, await logIn(parts.urls.gateway, "admin", password));
-                const failed = await graphqlClient(parts.urls.gateway).send(
-                  'mutation { login(username: "admin", password: "not the password") { accessToken } }',
-                );
-                expect(failed.errors).toMatchObject([{ extensions: { code: "UNAUTHENTICATED" } }]);
-                const { client } = open(url);
+                const token = await logIn(parts.urls.gateway, "admin", password);
+                const admin = graphqlClient(parts.urls.gateway, token);
+                const { client } = open();
                 const keys = (what: string) => client.keys(`${KEY_PREFIX}:rate:${what}:*`);
                 // They are gone as soon as all is there again.
                 await expect.poll(async () => (await admin.query("{ me { id } }"), keys("operations"))).not.toEqual([]);
-                await expect.poll(() => keys("login-pair")).toHaveLength(1);
+                const failing = 'mutation { login(username: "admin", password: "not the password") { accessToken } }';
+                const stranger = graphqlClient(parts.urls.gateway);
+                expect((await stranger.send(failing)).errors).toMatchObject([
+                  { extensions: { code: "UNAUTHENTICATED" } },
+                ]);
+                await expect.poll(async () => (await stranger.send(failing), keys("login-pair"))).toHaveLength(1);
+
+                // One has taken all at the first gateway, and has little at the second.
+                const second = graphqlClient(await parts.startSecondGateway(), token);
+                const codeOf = async (gateway: typeof admin, times: number) => {
+                  const fields = Array.from({ length: times }, (_, n) => `f${n}: tools(first: 1) { totalCount }`);
+                  const { errors } = await gateway.send(`{ ${fields.join(" ")} }`);
+                  return errors?.[0]?.extensions.code;
+                };
+                expect(await codeOf(admin, 10)).toBeUndefined();
+                expect(await codeOf(second, 1)).toBeUndefined();
+                expect(await codeOf(second, 8)).toBe("RATE_LIMITED");
 
                 const seen: { sequence: string; taskId: string; status: string }[] = [];
                 const stream = createClient({
