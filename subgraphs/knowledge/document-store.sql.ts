@@ -19,6 +19,7 @@ export async function createSqlDocumentStore(options: {
 }): Promise<DocumentStore> {
   const { database, logger, signal } = options;
   const { file } = database;
+  if (file === null) throw new Error("Documents are kept in a file of SQLite, or in a document store.");
   const module = new URL("./worker/document-worker.ts", import.meta.url);
   const writer = createJobProcesses<DocumentJobs>({
     name: "change of a document",
