@@ -396,6 +396,7 @@ describe("restarts of the control plane", () => {
     await fixture.runtime.start({ ...spec, name: "stray-0-1", replicaId: "nobody" });
     await using next = await createFixture({ dataDir: fixture.dataDir, world: fixture.world });
     await eventually("the stray is gone", async () => !next.runtime.running().some(({ name }) => name === "stray-0-1"));
+    await eventually("it is started again", async () => next.runtime.running().length === 1);
     await becomes(next, id, "RUNNING", "HEALTHY");
     expect(next.runtime.running()).toHaveLength(1);
   });
