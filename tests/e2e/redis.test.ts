@@ -1,5 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+// oxlint-disable-next-line no-restricted-imports -- the pace of the load, for which nothing waits
+import { setTimeout as pause } from "node:timers/promises";
 import { eventually, graphqlClient, logIn } from "@toolyard/testing";
 import { describeWithOwnRedis, withRedis, withRedisServer } from "@toolyard/testing/redis.ts";
 import { createClient } from "graphql-ws";
@@ -9,6 +11,9 @@ import { startParts, type RunningParts } from "./fixtures/parts.ts";
 
 const PASSWORD = "sw0rdfish-of-redis";
 const KEY_PREFIX = "e2e";
+/** Tasks that are asked for while Redis is away, and again while it is held, ten a second. `OUTAGE_SECONDS=60` for a long run. */
+const LOAD = Number(process.env["OUTAGE_SECONDS"] ?? 3) * 10;
+const PACE_MS = 100;
 
 interface Health {
   status: string;
@@ -83,6 +88,12 @@ describeWithOwnRedis("parts that share a Redis", () => {
                   );
                   ids.push(analyzeFeasibility.id);
                 };
+                const load = async () => {
+                  for (let n = 0; n < LOAD; n++) {
+                    await analyse();
+                    await pause(PACE_MS);
+                  }
+                };
                 const areDone = () =>
                   eventually("an end of each task", () =>
                     ids.every((id) => seen.some(({ taskId, status }) => taskId === id && status === "SUCCEEDED")),
@@ -97,7 +108,7 @@ describeWithOwnRedis("parts that share a Redis", () => {
                 });
                 expect({ code: away.code, status: away.status }).toEqual({ code: 200, status: "degraded" });
                 expect(JSON.stringify(away)).not.toMatch(`${PASSWORD}|${new URL(server.url).port}`);
-                for (let n = 0; n < 3; n++) await analyse();
+                await load();
                 await areDone();
 
                 await server.start();
@@ -107,7 +118,7 @@ describeWithOwnRedis("parts that share a Redis", () => {
                 );
                 for (let n = 0; n < 3; n++) await analyse();
                 server.pause();
-                for (let n = 0; n < 3; n++) await analyse();
+                await load();
                 await areDone();
                 server.resume();
                 await eventually(
