@@ -193,3 +193,23 @@ test("a cancelled reading ends with the reason", async () => {
   server.onQuery = () => abort.abort(reason);
   await expect(openSnapshot(client(), repository, abort.signal)).rejects.toBe(reason);
 });
+
+test("of an answer that is too large, no more is read than it may have", async () => {
+  const [mebi, all] = [1_048_576, 128];
+  let sent = 0;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(mebi).fill(0x20));
+      if (++sent === all) controller.close();
+    },
+  });
+  const large = createGitHubClient({
+    config: parseGitHubConfig({ GITHUB_TOKEN: "ghp_secret" }),
+    fetch: async () => new Response(body, { headers: { "content-type": "application/json" } }),
+  });
+  const ask = await large.open(repository, signal);
+  expect(await refusalOf(ask("query { viewer { login } }", {}, signal))).toMatchObject({
+    code: "UPSTREAM_UNAVAILABLE",
+  });
+  expect(sent).toBeLessThan(all / 2);
+});

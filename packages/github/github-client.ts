@@ -7,6 +7,8 @@ import { createRateLimits, type RateLimits } from "./rate-limits.ts";
 
 const REQUEST_TIMEOUT_MS = 60_000;
 const USER_AGENT = "toolyard";
+/** Of one answer, unpacked: the largest file that is read, each of its characters escaped. */
+const MAX_ANSWER_BYTES = 32 * 1_048_576;
 
 export interface RepositoryName {
   owner: string;
@@ -43,7 +45,8 @@ export function createGitHubClient(options: {
   now?: () => number;
   fetch?: typeof fetch;
 }): GitHubClient {
-  const { config, now = Date.now, fetch = globalThis.fetch } = options;
+  const { config, now = Date.now } = options;
+  const fetch = bounded(options.fetch ?? globalThis.fetch);
   const { apiUrl, credential } = config;
   /** GitHub counts for a token, for an App, and for each of its installations. */
   const limits = new Map<string, RateLimits>();
@@ -128,6 +131,23 @@ export function createGitHubClient(options: {
     },
   });
   return clientOf(config.repositories);
+}
+
+/** Whatever answers in GitHub's place, no more of it is held than this. */
+function bounded(fetch: typeof globalThis.fetch): typeof fetch {
+  return async (input, init) => {
+    const response = await fetch(input, init);
+    if (response.body === null) return response;
+    let left = MAX_ANSWER_BYTES;
+    const limit = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        left -= chunk.byteLength;
+        if (left < 0) controller.error(new Error(`The answer has more than ${MAX_ANSWER_BYTES} bytes.`));
+        else controller.enqueue(chunk);
+      },
+    });
+    return new Response(response.body.pipeThrough(limit), response);
+  };
 }
 
 /** What went wrong, in words of Toolyard's; without the library's error, which has the request and so the token. */
