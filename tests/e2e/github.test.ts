@@ -26,7 +26,7 @@ const push = (changed: string[] = ["toolyard.yaml"], more: object = {}) => ({
   ...more,
 });
 
-const send = ({ headers, body }: { headers: Record<string, string>; body: string }) =>
+const send = ({ headers, body }: { headers: Record<string, string>; body: string | Uint8Array<ArrayBuffer> }) =>
   fetch(`${toolyard.url}/api/v1/github/webhook`, { method: "POST", headers, body });
 
 // What the routes under test answer.
@@ -244,6 +244,7 @@ describe("the webhook", () => {
   test("refuses a body that is not the one that was signed, before it is parsed", async () => {
     const delivery = signedDelivery(SECRET, "push", push());
     expect((await send({ ...delivery, body: `{${delivery.body}` })).status).toBe(401);
+    expect((await send({ ...delivery, body: Buffer.from([0xff]) })).status).toBe(401);
   });
 
   test("takes a delivery once, however often and at once it comes", async () => {

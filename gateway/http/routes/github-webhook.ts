@@ -1,5 +1,5 @@
 import { ToolyardError, createServiceCaller } from "@toolyard/service-kit";
-import { readBody } from "@toolyard/service-kit/http/read-body.ts";
+import { readBytes } from "@toolyard/service-kit/http/read-body.ts";
 import { EVERYWHERE, headerParameter, inJson, refusalsOf, type PathDescriber } from "../../rest/openapi.ts";
 import { errorOf } from "../../rest/run-route.ts";
 import { createBodyBudget } from "../body-budget.ts";
@@ -43,8 +43,8 @@ const githubWebhook: RouteModule = (app, { gate, contextOf, jwks }) => {
       if (!EVENT.test(event) || !DELIVERY_ID.test(deliveryId))
         throw new ToolyardError("BAD_USER_INPUT", "Send X-GitHub-Event and X-GitHub-Delivery as GitHub does.");
       budget.take(request, response, null, MAX_DELIVERY_BYTES);
-      const body = await readBody(request, MAX_DELIVERY_BYTES);
-      const bodyBase64 = Buffer.from(body, "utf8").toString("base64");
+      const body = await readBytes(request, MAX_DELIVERY_BYTES);
+      const bodyBase64 = body.toString("base64");
       const operation = { query: RECEIVE, operationName: null, context: contextOf(self, request, requestId) };
       const inspected = gate.inspect(operation);
       if ("errors" in inspected) throw errorOf(inspected.errors);

@@ -3,7 +3,16 @@ import type { IncomingMessage } from "node:http";
 import { ToolyardError } from "../errors/errors.ts";
 
 /** Reads a body of text whole. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
-export function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+  const bytes = await readBytes(request, maxBytes);
+  const text = bytes.toString("utf8");
+  // Invalid UTF-8 becomes this character; a text that differs from the one sent must not run.
+  if (text.includes("\uFFFD") && !isUtf8(bytes)) throw new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8.");
+  return text;
+}
+
+/** Reads a body whole, as it was sent. @throws ToolyardError PAYLOAD_TOO_LARGE, BAD_USER_INPUT, or the connection's own error */
+export function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -26,12 +35,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<st
     });
     request.once("end", () => {
       const [only] = chunks;
-      const bytes = chunks.length === 1 && only ? only : Buffer.concat(chunks);
-      const text = bytes.toString("utf8");
-      // Invalid UTF-8 becomes this character; a text that differs from the one sent must not run.
-      if (text.includes("\uFFFD") && !isUtf8(bytes))
-        reject(new ToolyardError("BAD_USER_INPUT", "The body is not in UTF-8."));
-      else resolve(text);
+      resolve(chunks.length === 1 && only ? only : Buffer.concat(chunks));
     });
     request.once("error", reject);
     request.once("aborted", endedEarly);
