@@ -328,7 +328,8 @@ describe.skipIf(chromiumPath === null)("in a browser", () => {
     const browser = await openBrowser();
     try {
       const page = await browser.newPage();
-      await page.goto(new URL("/health", toolyard.url).href);
+      // Of the pages that may connect.
+      await page.goto(new URL("/api/docs", toolyard.url).href);
       const script = (events: string, socket: string) => `
         window.got = [];
         const source = new EventSource("/events?topics=tool&ticket=${events}");

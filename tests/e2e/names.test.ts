@@ -48,6 +48,8 @@ const PLACES: Record<string, string | null> = {
   "Mutation.setUserDisabled.userId":
     "mutation ($it: ID!) { setUserDisabled(userId: $it, disabled: false) { username } }",
   "Mutation.resetPassword.userId": "mutation ($it: ID!) { resetPassword(userId: $it) }",
+  "CreateApiKeyInput.toolIds":
+    'mutation ($it: ID!) { createApiKey(input: { name: "limited", scopes: [INVOKE], toolIds: [$it] }) { apiKey { id } } }',
   "Mutation.revokeApiKey.id": "mutation ($it: ID!) { revokeApiKey(id: $it) { name } }",
   "Subscription.deploymentEvents.deploymentId":
     'subscription ($it: ID!) { deploymentEvents(deploymentId: $it, after: "0") { deployment { tool { slug } } } }',
@@ -175,7 +177,7 @@ test("the table has every place of the graph that takes an id", () => {
 /** What to call the thing at a place: right, and nearly so. */
 function namesAt(place: string): { right: string[]; typo: string; meant: string } {
   if (/user/i.test(place)) return { right: ["ada.l", "Ada.L"], typo: "ada.ll", meant: "Ada.L" };
-  if (/ApiKey/.test(place)) return { right: ["assistant"], typo: "backup of June", meant: "backups of June" };
+  if (/ApiKey\./.test(place)) return { right: ["assistant"], typo: "backup of June", meant: "backups of June" };
   const isDeployment = /deploymentId|Deployment\w*\.id|deployment\.id/.test(place);
   return { right: isDeployment ? [deploymentName, "greeter"] : ["greeter"], typo: "greter", meant: "greeter" };
 }
