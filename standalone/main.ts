@@ -79,6 +79,7 @@ await runProcess(
     const stores = createSqliteStores({
       dataDir,
       redis,
+      mongodb: settings.mongodb,
       bus: redis ? createRedisBus(redis) : createInProcessBus({ isOnlyWriter: true }),
       schedule: config.jobsSchedule,
       retentionMs: config.retentionMs,

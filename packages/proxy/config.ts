@@ -40,7 +40,7 @@ export const proxyVariables = {
 /** Reads the proxy's variables. @throws ConfigError naming what is wrong. */
 export function parseProxyConfig(env: Environment): ProxyConfig {
   const [process, values] = parseTogether(
-    () => parseProcessConfig(env, { usesRedis: false }),
+    () => parseProcessConfig(env, { usesServers: false }),
     () => parseEnvironment(proxyVariables, env),
   );
   const publicUrl = process.proxyUrl ?? process.publicUrl;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buildSubgraphSchema } from "@apollo/subgraph";
 import type { GraphQLResolverMap } from "@apollo/subgraph/dist/schema-helper/resolverMap.js";
 import { createEventLog, createEventTail, type EventLog, type EventLogSchema, type EventTail } from "@toolyard/events";
+import type { MongodbConnection } from "@toolyard/mongodb";
 import type { Job, ScheduledJobs } from "@toolyard/scheduler";
 import {
   measureHealth,
@@ -50,6 +51,8 @@ export interface SubgraphHost {
     log: EventLog<Payload>;
     tail: EventTail<Payload>;
   };
+  /** The process's MongoDB, if it has one. */
+  mongodb(): Promise<MongodbConnection> | null;
   /** The process's queue. */
   tasks(): Promise<TaskQueue>;
   /** Runs when the subgraph closes: after its streams have ended, last first, and before its stores close. */
@@ -124,6 +127,7 @@ export async function openSubgraph<Methods extends object = object>(
       tails.push(tail);
       return { log, tail };
     },
+    mongodb: () => stores.mongodb(),
     tasks: () => stores.tasks(),
     onClose: (closer) => void closers.push(closer),
   };

@@ -1,6 +1,7 @@
 export {
   openSubgraph,
   type ConfiguredSubgraphOptions,
+  type SubgraphHost,
   type SubgraphOptions,
   type SubgraphParts,
 } from "./hosted-subgraph.ts";

@@ -4,7 +4,9 @@ import type { WakeUpBus } from "@toolyard/events";
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from "@toolyard/rate-limits";
 import type { RedisConnection } from "@toolyard/redis";
+import type { MongodbConnection } from "@toolyard/mongodb";
 import type { Logger } from "@toolyard/service-kit";
+import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
 import { openDatabase, readMigrations, type Database, type DatabaseOptions } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
@@ -28,6 +30,8 @@ export interface Stores {
     entities: DatabaseOptions["entities"];
     migrationsFolder: string;
   }): Promise<Database>;
+  /** The MongoDB for those that can keep their data there, opened when it is first asked for; null: there is none. */
+  mongodb(): Promise<MongodbConnection> | null;
   /** The one task queue of this process, opened when it is first asked for. */
   tasks(): Promise<TaskQueue>;
   /** Closes everything that subgraphs share. To be called after they are closed. */
@@ -36,18 +40,20 @@ export interface Stores {
 
 const DEFAULT_RETENTION_MS = 30 * 86_400_000;
 
-/** SQLite files in a folder. Several processes may have them open, and share the rest through Redis. */
+/** SQLite files in a folder, beside a MongoDB where there is one. Several processes may have them open, and share the rest through Redis. */
 export function createSqliteStores(options: {
   dataDir: string;
   redis?: RedisConnection | null;
+  mongodb?: MongodbSettings | null;
   bus: WakeUpBus;
   logger: Logger;
   now?: () => number;
   schedule?: string;
   retentionMs?: number;
 }): Stores {
-  const { dataDir, bus, redis = null, retentionMs = DEFAULT_RETENTION_MS } = options;
+  const { dataDir, bus, redis = null, mongodb: settings, logger, retentionMs = DEFAULT_RETENTION_MS } = options;
   let queue: Promise<TaskQueue> | null = null;
+  let mongodb: Promise<MongodbConnection> | null = null;
   return {
     kind: "sqlite",
     bus,
@@ -58,9 +64,17 @@ export function createSqliteStores(options: {
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
     openDatabase: ({ name, entities, migrationsFolder }) =>
       openDatabase({ file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) }),
+    mongodb: () => (settings ? (mongodb ??= connect(settings, logger)) : null),
     tasks: () => (queue ??= openTaskQueue(options)),
     async close() {
       await (await queue)?.close();
+      await (await mongodb)?.close();
     },
   };
+}
+
+/** The driver is loaded where it is used. */
+async function connect(settings: MongodbSettings, logger: Logger): Promise<MongodbConnection> {
+  const { openMongodb } = await import("@toolyard/mongodb");
+  return openMongodb({ settings, name: "stores", logger });
 }

@@ -70,6 +70,7 @@ export async function runSubgraph<Config = undefined>(options: {
     const stores = createSqliteStores({
       dataDir,
       redis,
+      mongodb: process.mongodb,
       bus: redis ? createRedisBus(redis) : createInProcessBus(),
       logger,
       schedule: jobsSchedule,

@@ -1,3 +1,6 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { MongodbConnection } from "@toolyard/mongodb";
 import {
   createGraphToolShares,
   createServiceCaller,
@@ -5,9 +8,10 @@ import {
   type RequestContext,
   type Subgraph,
 } from "@toolyard/service-kit";
-import { openSubgraph, type SubgraphOptions } from "@toolyard/subgraph-host";
+import { openSubgraph, type SubgraphHost, type SubgraphOptions } from "@toolyard/subgraph-host";
 import type { Context } from "./context.ts";
 import { entities, migrationsFolder } from "./database.ts";
+import type { DocumentStore } from "./document-store.ts";
 import { createDocumentService } from "./document-service.ts";
 import { createSqlDocumentStore } from "./document-store.sql.ts";
 import { createLoaders } from "./loaders.ts";
@@ -16,15 +20,16 @@ import { createResolvers } from "./resolvers.ts";
 /** Documents and the search over them. */
 export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgraph> {
   return openSubgraph({ name: "knowledge", folder: import.meta.dirname }, options, async (host) => {
-    const { logger, graph, signal } = options;
-    const database = await host.openDatabase({ entities, migrationsFolder });
-    const store = await createSqlDocumentStore({ database, logger, signal });
+    const { graph } = options;
+    const mongodb = await host.mongodb();
+    const store = mongodb ? await onMongodb(mongodb, options) : await onSqlite(host, options);
     host.onClose(() => store.close());
     const shares = createGraphToolShares({ graph, as: createServiceCaller("knowledge", ["internal:tool-shares"]) });
     const documents = createDocumentService({ store, shares, graph, now: host.now });
     const tools = createToolLookup({ graph });
 
     return {
+      ...(mongodb && { health: async () => [await mongodb.health()], gauges: async () => mongodb.gauges() }),
       resolvers: createResolvers(),
       createContext: ({ caller, requestId }: RequestContext): Context => ({
         caller,
@@ -35,4 +40,19 @@ export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgr
       }),
     };
   });
+}
+
+async function onSqlite(host: SubgraphHost, { logger, signal }: SubgraphOptions): Promise<DocumentStore> {
+  return createSqlDocumentStore({ database: await host.openDatabase({ entities, migrationsFolder }), logger, signal });
+}
+
+async function onMongodb(mongodb: MongodbConnection, options: SubgraphOptions): Promise<DocumentStore> {
+  const { logger, signal, dataDir } = options;
+  if (existsSync(join(dataDir, "knowledge.sqlite")))
+    logger.warn(
+      "documents from before MONGODB_URL was set stay in DATA_DIR/knowledge.sqlite, and are not shown while it is set",
+    );
+  // Loaded only where it is used.
+  const { createMongodbDocumentStore } = await import("./document-store.mongodb.ts");
+  return createMongodbDocumentStore({ mongodb, logger, signal });
 }

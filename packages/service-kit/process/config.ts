@@ -6,8 +6,8 @@ import { intervalsOf } from "./schedule.ts";
 
 /** A wrong environment variable: the message names it, what is wrong, and an example. Stops the start. */
 export class ConfigError extends Error {
-  constructor(message: string) {
-    super(message);
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = "ConfigError";
   }
 }

@@ -21,6 +21,7 @@ test("nothing set means this host alone, and data in ./data", () => {
     logLevel: "info",
     logRequests: true,
     redis: null,
+    mongodb: null,
   });
 });
 
@@ -52,7 +53,7 @@ test.each([
   expect(parseProcessConfig(env).redis).toEqual({ url: env.REDIS_URL, ...expected });
   // A gateway of other graphs, in whose environment it may be for something else.
   expect(parseProcessConfig(env, { keepsData: false }).redis).toBeNull();
-  expect(() => parseProcessConfig(env, { usesRedis: false })).toThrow(/^REDIS_URL: .*Remove/);
+  expect(() => parseProcessConfig(env, { usesServers: false })).toThrow(/^REDIS_URL: .*Remove/);
 });
 
 test.each([
@@ -77,6 +78,44 @@ test("Redis' URL and the certificate of who issued its own may lie in files", as
     expect(() => parseProcessConfig({ REDIS_URL_FILE: join(folder, "none") })).toThrow(/REDIS_URL_FILE: .*ENOENT/);
     await writeFile(file, "hunter2");
     expect(() => parseProcessConfig(env)).toThrow(/^REDIS_URL: must (?!.*hunter2)/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test.each([
+  `mongodb://u:${PASSWORD}@a:1,b:2,[::1]:3/toolyard?replicaSet=rs&tls=true`,
+  "mongodb+srv://u:p%40@cluster.example.com/?retryWrites=true",
+  "mongodb://127.0.0.1:27017",
+])("MongoDB is where %s says", (MONGODB_URL) => {
+  const env = { MONGODB_URL };
+  expect(parseProcessConfig(env).mongodb).toEqual({ url: MONGODB_URL, ca: null });
+  expect(parseProcessConfig(env, { keepsData: false }).mongodb).toBeNull();
+  expect(() => parseProcessConfig(env, { usesServers: false })).toThrow(/^MONGODB_URL: .*Remove/);
+});
+
+test.each([
+  `http://u:${PASSWORD}@db`,
+  "mongodb://u:hunter2%zz@db",
+  "mongodb://u:hunter2@x@db",
+  `mongodb://u:${PASSWORD}@db/a/b`,
+  "mongodb://",
+  "hunter2",
+])("refuses %s as MongoDB's URL, and does not repeat it", (MONGODB_URL) => {
+  expect(() => parseProcessConfig({ MONGODB_URL })).toThrow(/^MONGODB_URL: must (?!.*hunter2)/);
+});
+
+test("MongoDB's URL and the certificate of who issued its own may lie in files", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-files-"));
+  try {
+    const [file, ca] = [join(folder, "url"), join(folder, "ca.pem")];
+    await writeFile(file, "mongodb://db\n");
+    await writeFile(ca, "a certificate");
+    const env = { MONGODB_URL_FILE: file, MONGODB_CA_FILE: ca };
+    expect(parseProcessConfig(env).mongodb).toEqual({ url: "mongodb://db", ca: "a certificate" });
+    expect(() => parseProcessConfig({ ...env, MONGODB_URL: "mongodb://x" })).toThrow("MONGODB_URL_FILE: MONGODB_URL");
+    await writeFile(file, "hunter2");
+    expect(() => parseProcessConfig(env)).toThrow(/^MONGODB_URL: must (?!.*hunter2)/);
   } finally {
     await rm(folder, { recursive: true });
   }

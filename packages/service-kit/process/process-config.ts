@@ -50,6 +50,15 @@ export interface ProcessConfig {
   logRequests: boolean;
   /** Null: several processes share nothing but the stores. */
   redis: RedisSettings | null;
+  /** Null: what may be kept there is kept with the rest. */
+  mongodb: MongodbSettings | null;
+}
+
+export interface MongodbSettings {
+  /** mongodb: or mongodb+srv:, with user, password, database and options where it has them. A secret. */
+  url: string;
+  /** Certificates, in PEM, that its own is verified by, and so TLS; null: those that Node knows. */
+  ca: string | null;
 }
 
 export interface RedisSettings {
@@ -87,7 +96,6 @@ export const processVariables = {
  */
 const storeVariables = {
   DATABASE_URL: unusedServer("MySQL"),
-  MONGODB_URL: unusedServer("MongoDB"),
 };
 
 function unusedServer(name: string) {
@@ -125,23 +133,53 @@ function isRedisUrl(text: string): boolean {
   );
 }
 
+const mongodbVariables = {
+  MONGODB_URL: z
+    .string()
+    .regex(
+      /^mongodb(?:\+srv)?:\/\/(?:(?:[^@/?#%]|%[0-9a-f]{2})+@)?[^@/?#,\s]+(?:,[^@/?#,\s]+)*(?:\/[\w-]{0,63})?(?:\?[^#\s]*)?$/i,
+      "must be a mongodb:// or mongodb+srv:// URL, with %-escapes in user and password, and at most a database and options after its hosts",
+    )
+    .optional()
+    .meta({ example: "mongodb://toolyard:password@mongodb.example.com:27017/toolyard?tls=true" }),
+  MONGODB_URL_FILE: z.string().optional().meta({ example: "/run/secrets/mongodb_url" }),
+  MONGODB_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/mongodb-ca.pem" }),
+};
+
 function parseRedisSettings(env: Environment): RedisSettings | null {
-  const values = parseEnvironment(redisVariables, env);
-  const { REDIS_URL_FILE: file, REDIS_CA_FILE: caFile } = values;
-  if (file !== undefined && values.REDIS_URL !== undefined)
-    throw new ConfigError("REDIS_URL_FILE: REDIS_URL is set as well. Keep one of the two.");
-  const url =
-    file === undefined
-      ? values.REDIS_URL
-      : parseEnvironment(redisVariables, { REDIS_URL: readNamed("REDIS_URL_FILE", file).trim() }).REDIS_URL;
-  if (url === undefined) return null;
-  const ca = caFile === undefined ? null : readNamed("REDIS_CA_FILE", caFile);
-  return { url, ca, keyPrefix: values.REDIS_PREFIX };
+  const { REDIS_PREFIX: keyPrefix, ...values } = parseEnvironment(redisVariables, env);
+  const server = readServer("REDIS", redisVariables, values);
+  return server && { ...server, keyPrefix };
 }
 
-/** @throws ConfigError where the operator expects a part to use Redis that does not. */
-function refuseRedis(env: Environment): null {
-  parseEnvironment({ REDIS_URL: z.undefined("the proxy does not use Redis. Remove the variable").optional() }, env);
+function parseMongodbSettings(env: Environment): MongodbSettings | null {
+  return readServer("MONGODB", mongodbVariables, parseEnvironment(mongodbVariables, env));
+}
+
+/** The URL of a server, which may lie in a file, and its certificates, which do. @throws ConfigError */
+function readServer<Name extends string>(
+  name: Name,
+  variables: Record<`${Name}_URL`, z.ZodType>,
+  values: Partial<Record<`${Name}_${"URL" | "URL_FILE" | "CA_FILE"}`, string | undefined>>,
+): { url: string; ca: string | null } | null {
+  const inUrl = `${name}_URL` as const;
+  const { [inUrl]: given, [`${inUrl}_FILE` as const]: file, [`${name}_CA_FILE` as const]: caFile } = values;
+  if (file !== undefined && given !== undefined)
+    throw new ConfigError(`${inUrl}_FILE: ${inUrl} is set as well. Keep one of the two.`);
+  const url =
+    file === undefined
+      ? given
+      : String(
+          parseEnvironment({ [inUrl]: variables[inUrl] }, { [inUrl]: readNamed(`${inUrl}_FILE`, file).trim() })[inUrl],
+        );
+  if (url === undefined) return null;
+  return { url, ca: caFile === undefined ? null : readNamed(`${name}_CA_FILE`, caFile) };
+}
+
+/** @throws ConfigError where the operator expects the proxy to use a server that it does not. */
+function refuseServers(env: Environment): null {
+  const unused = (server: string) => z.undefined(`the proxy does not use ${server}. Remove the variable`).optional();
+  parseEnvironment({ MONGODB_URL: unused("MongoDB"), REDIS_URL: unused("Redis") }, env);
   return null;
 }
 
@@ -160,16 +198,17 @@ export const proxyPort = port(4100);
 
 /**
  * @param options.keepsData Whether the process keeps data of Toolyard.
- * @param options.usesRedis Whether it shares through Redis what it would have in memory.
+ * @param options.usesServers Whether it shares with others what it would have in memory or files.
  * @throws ConfigError naming every wrong variable.
  */
 export function parseProcessConfig(
   env: Environment,
-  { keepsData = true, usesRedis = keepsData }: { keepsData?: boolean; usesRedis?: boolean } = {},
+  { keepsData = true, usesServers = keepsData }: { keepsData?: boolean; usesServers?: boolean } = {},
 ): ProcessConfig {
-  const [values, redis] = parseTogether(
+  const [values, redis, mongodb] = parseTogether(
     () => parseEnvironment({ ...processVariables, ...(keepsData ? storeVariables : {}) }, env),
-    () => (usesRedis ? parseRedisSettings(env) : keepsData ? refuseRedis(env) : null),
+    () => (usesServers ? parseRedisSettings(env) : keepsData ? refuseServers(env) : null),
+    () => (usesServers ? parseMongodbSettings(env) : null),
   );
   const publicUrl = values.PUBLIC_URL ?? null;
   return {
@@ -189,6 +228,7 @@ export function parseProcessConfig(
     logLevel: values.LOG_LEVEL,
     logRequests: values.LOG_REQUESTS,
     redis,
+    mongodb,
   };
 }
 

@@ -30,3 +30,20 @@ export interface DocumentJobs {
     wanted: readonly ("hits" | "totalCount")[];
   }): { hits: Hit[]; totalCount: number };
 }
+
+/** The same where the store is on a server. */
+export type AsyncDocumentJobs = {
+  [Name in Exclude<keyof DocumentJobs, "indexNext">]: (
+    ...job: Parameters<DocumentJobs[Name]>
+  ) => Promise<Awaited<ReturnType<DocumentJobs[Name]>>>;
+};
+
+/** A job's result, or why the server could not be used: errors cross as text only. */
+export type Served<Result> =
+  { result: Result } | { unavailable: { message: string; retryAfterSeconds: number | null } };
+
+export type ServedDocumentJobs = {
+  [Name in keyof AsyncDocumentJobs]: (
+    ...job: Parameters<AsyncDocumentJobs[Name]>
+  ) => Promise<Served<Awaited<ReturnType<AsyncDocumentJobs[Name]>>>>;
+};

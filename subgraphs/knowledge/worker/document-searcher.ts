@@ -7,9 +7,9 @@ import { toSearchExpression, type SearchExpression } from "./search-expression.t
 import { CLOSE, OPEN, snippetOf } from "./snippet.ts";
 
 /** How much more a match in the title counts than one in the text. */
-const TITLE_WEIGHT = 8;
+export const TITLE_WEIGHT = 8;
 /** SQLite's highest code point in UTF-8 order: texts with a prefix lie between the prefix, and the prefix followed by this. */
-const LAST_CHARACTER = "\u{10ffff}";
+export const LAST_CHARACTER = "\u{10ffff}";
 
 /**
  * The condition of a search as SQL, for both of its queries: FTS5 finds the documents by their words once, and the rest is looked up
@@ -49,7 +49,7 @@ export function searchCondition(
  */
 export function createDocumentSearcher(database: LibsqlDatabase.Database): Pick<DocumentJobs, "search"> {
   const rowsOf = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).all(...values) as Row[]; // as selected
-  const shown = createPassageMarker();
+  const snippetsOf = createSnippets(database);
 
   /** FTS5 cuts a word after 32,766 bytes, within a character, too: libsql ends the process when it reads that as text. */
   const wordsBeginningWith = (prefix: string, limit: number) =>
@@ -59,34 +59,6 @@ export function createDocumentSearcher(database: LibsqlDatabase.Database): Pick<
       prefix + LAST_CHARACTER,
       limit,
     ).flatMap(({ term }) => (isUtf8(term) ? [Buffer.from(term).toString()] : []));
-
-  /** The best passage of each text: one with all that is looked for, else one with some of it, else the title. */
-  function snippetsOf({ wholePassage, anyPassage }: SearchExpression, textIds: readonly number[]): Map<number, string> {
-    const places = new Map<number, number>();
-    const choose = (expression: string, part: "text" | "title") => {
-      const open = textIds.filter((id) => !places.has(id));
-      if (open.length === 0) return;
-      const found = rowsOf<{ place: number }>(
-        `SELECT min(rowid) AS place FROM document_passages WHERE document_passages MATCH ?
-           AND (rowid & ${2 ** PASSAGE_BITS - 1}) ${part === "text" ? ">" : "="} 0
-           AND +(rowid >> ${PASSAGE_BITS}) IN (${open.map(() => "?").join(", ")})
-         GROUP BY rowid >> ${PASSAGE_BITS}`,
-        expression,
-        ...open,
-      );
-      for (const { place } of found) places.set(Math.floor(place / 2 ** PASSAGE_BITS), place);
-    };
-    choose(wholePassage, "text");
-    choose(anyPassage, "text");
-    choose(anyPassage, "title");
-    const ids = [...places.values()];
-    const passages = rowsOf<{ rowid: number; text: string }>(
-      `SELECT rowid, text FROM document_passages WHERE rowid IN (${ids.map(() => "?").join(", ")})`,
-      ...ids,
-    );
-    const snippets = shown.snippetsOf(anyPassage, passages);
-    return new Map([...places].map(([id, place]) => [id, snippets.get(place) ?? ""]));
-  }
 
   return {
     search({ query, filter, limit, offset, wanted }) {
@@ -115,6 +87,45 @@ export function createDocumentSearcher(database: LibsqlDatabase.Database): Pick<
       });
       return { hits, totalCount: count?.count ?? 0 };
     },
+  };
+}
+
+/** Shows texts by their passages in `document_passages`. */
+export function createSnippets(
+  database: LibsqlDatabase.Database,
+): (expression: SearchExpression, textIds: readonly number[]) => Map<number, string> {
+  const rowsOf = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).all(...values) as Row[]; // as selected
+  const shown = createPassageMarker();
+
+  /** The best passage of each text: one with all that is looked for, else one with some of it, else the title. */
+  return function snippetsOf(
+    { wholePassage, anyPassage }: SearchExpression,
+    textIds: readonly number[],
+  ): Map<number, string> {
+    const places = new Map<number, number>();
+    const choose = (expression: string, part: "text" | "title") => {
+      const open = textIds.filter((id) => !places.has(id));
+      if (open.length === 0) return;
+      const found = rowsOf<{ place: number }>(
+        `SELECT min(rowid) AS place FROM document_passages WHERE document_passages MATCH ?
+           AND (rowid & ${2 ** PASSAGE_BITS - 1}) ${part === "text" ? ">" : "="} 0
+           AND +(rowid >> ${PASSAGE_BITS}) IN (${open.map(() => "?").join(", ")})
+         GROUP BY rowid >> ${PASSAGE_BITS}`,
+        expression,
+        ...open,
+      );
+      for (const { place } of found) places.set(Math.floor(place / 2 ** PASSAGE_BITS), place);
+    };
+    choose(wholePassage, "text");
+    choose(anyPassage, "text");
+    choose(anyPassage, "title");
+    const ids = [...places.values()];
+    const passages = rowsOf<{ rowid: number; text: string }>(
+      `SELECT rowid, text FROM document_passages WHERE rowid IN (${ids.map(() => "?").join(", ")})`,
+      ...ids,
+    );
+    const snippets = shown.snippetsOf(anyPassage, passages);
+    return new Map([...places].map(([id, place]) => [id, snippets.get(place) ?? ""]));
   };
 }
 

@@ -27,11 +27,44 @@ interface TextRow {
   text: string;
 }
 
+/** Adds texts to the full-text tables. */
+export function createTextIndex(database: LibsqlDatabase.Database) {
+  const run = (sql: string, ...values: unknown[]) => database.prepare(sql).run(...values);
+
+  /** @returns the text's id */
+  function addText(documentId: string, title: string, text: string): number {
+    const { lastInsertRowid } = run(
+      "INSERT INTO document_texts (documentId, title, text) VALUES (?, ?, ?)",
+      documentId,
+      title,
+      text,
+    );
+    // One that AUTOINCREMENT gave.
+    const id = Number(lastInsertRowid);
+    run("INSERT INTO document_words (rowid, title, text) VALUES (?, ?, ?)", id, title, text);
+    addIndex({ id, title, text });
+    return id;
+  }
+
+  function addIndex({ id, title, text }: TextRow): void {
+    const { ranked, passages } = readText(text);
+    run("INSERT INTO document_index (rowid, title, text) VALUES (?, ?, ?)", id, title, ranked);
+    const insert = database.prepare("INSERT INTO document_passages (rowid, text) VALUES (?, ?)");
+    for (const [place, passage] of [title, ...passages].entries()) {
+      if (place >= 2 ** PASSAGE_BITS) throw new Error(`The text ${id} has too many passages.`);
+      insert.run(id * 2 ** PASSAGE_BITS + place, passage);
+    }
+  }
+
+  return { addText, addIndex };
+}
+
 /** Writes documents together with their index, each change in one transaction. */
 export function createDocumentWriter(
   database: LibsqlDatabase.Database,
 ): Pick<DocumentJobs, "insert" | "update" | "delete" | "indexNext"> {
   const run = (sql: string, ...values: unknown[]) => database.prepare(sql).run(...values);
+  const { addText, addIndex } = createTextIndex(database);
   // The columns asked for are those of the row types here.
   const find = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).get(...values) as Row | undefined;
 
@@ -57,29 +90,6 @@ export function createDocumentWriter(
     run("DELETE FROM document_originals WHERE documentId = ?", documentId);
     if (content !== text)
       run("INSERT INTO document_originals (documentId, content) VALUES (?, ?)", documentId, content);
-  }
-
-  function addText(documentId: string, title: string, text: string): void {
-    const { lastInsertRowid } = run(
-      "INSERT INTO document_texts (documentId, title, text) VALUES (?, ?, ?)",
-      documentId,
-      title,
-      text,
-    );
-    // One that AUTOINCREMENT gave.
-    const id = Number(lastInsertRowid);
-    run("INSERT INTO document_words (rowid, title, text) VALUES (?, ?, ?)", id, title, text);
-    addIndex({ id, title, text });
-  }
-
-  function addIndex({ id, title, text }: TextRow): void {
-    const { ranked, passages } = readText(text);
-    run("INSERT INTO document_index (rowid, title, text) VALUES (?, ?, ?)", id, title, ranked);
-    const insert = database.prepare("INSERT INTO document_passages (rowid, text) VALUES (?, ?)");
-    for (const [place, passage] of [title, ...passages].entries()) {
-      if (place >= 2 ** PASSAGE_BITS) throw new Error(`The text ${id} has too many passages.`);
-      insert.run(id * 2 ** PASSAGE_BITS + place, passage);
-    }
   }
 
   const findText = (documentId: string) =>
@@ -173,7 +183,7 @@ export function createDocumentWriter(
   }
 }
 
-function prepare(content: UploadedContent, contentType: string): PreparedContent | ContentProblem {
+export function prepare(content: UploadedContent, contentType: string): PreparedContent | ContentProblem {
   try {
     return prepareContent(content, contentType);
   } catch (error) {

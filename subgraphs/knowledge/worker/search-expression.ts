@@ -5,6 +5,8 @@ import { MAX_PHRASE_WORDS, wordsOf } from "./passages.ts";
 export interface SearchExpression {
   /** For `document_index`: the words. It decides the rank. */
   words: string;
+  /** What `words` is made of. */
+  parts: WordParts;
   /** For `document_passages`: expressions that must each match some passage of a document. */
   phrases: string[];
   /** No document may have all of one of these. */
@@ -16,6 +18,22 @@ export interface SearchExpression {
   /** For `document_passages`: the best passage matches the whole query, a good one a part of it. */
   wholePassage: string;
   anyPassage: string;
+}
+
+export interface WordParts {
+  /** All of them. */
+  plain: string[];
+  /** Of each: a word whose stem begins as the prefix, or one of the words, which begin with it; and a word that begins with it. */
+  beginnings: Beginning[];
+  /** None of them. */
+  excluded: string[];
+  /** No word may begin so. */
+  excludedPrefixes: string[];
+}
+
+interface Beginning {
+  prefix: string;
+  words: string[];
 }
 
 /**
@@ -31,40 +49,45 @@ export function toSearchExpression(
   const open = [...terms, ...excluded].filter(isOpen).length;
   const wordsEach = Math.max(1, Math.floor(MAX_WORDS / Math.max(1, open)));
 
+  const beginningOf = (prefix: string): Beginning => ({ prefix, words: wordsBeginningWith(prefix, wordsEach) });
   /** The phrase `before` and then the prefix. */
-  const beginning = (before: string, prefix: string) => {
-    const words = wordsBeginningWith(prefix, wordsEach).map((word) => quoted(`${before} ${word}`));
-    return `(${[`${quoted(`${before} ${prefix}`)} *`, ...words].join(" OR ")})`;
-  };
+  const beginning = (before: string, { prefix, words }: Beginning) =>
+    `(${[`${quoted(`${before} ${prefix}`)} *`, ...words.map((word) => quoted(`${before} ${word}`))].join(" OR ")})`;
   const phrasesOf = (term: SearchTerm): string[] => {
     const words = wordsOf(term.text);
     if (!isOpen(term)) return windowsOf(words);
     const before = words.slice(0, -1);
-    const phrase = beginning(before.slice(1 - MAX_PHRASE_WORDS).join(" "), lastWordOf(term.text));
+    const phrase = beginning(before.slice(1 - MAX_PHRASE_WORDS).join(" "), beginningOf(lastWordOf(term.text)));
     return before.length < MAX_PHRASE_WORDS ? [phrase] : [...windowsOf(before), phrase];
   };
 
   const plain = terms.flatMap((term) => (isOpen(term) ? wordsOf(term.text).slice(0, -1) : wordsOf(term.text)));
-  const groups = terms.filter(isOpen).map((term) => beginning("", lastWordOf(term.text)));
+  const beginnings = terms.filter(isOpen).map(({ text }) => beginningOf(lastWordOf(text)));
+  const groups = beginnings.map((one) => beginning("", one));
   // Terms side by side are joined by AND, and those without a word for FTS5 are ignored; an explicit AND would find nothing then.
   const wanted = [...(plain.length === 0 ? [] : [`(${plain.map(quoted).join(" ")})`]), ...groups].join(" AND ");
-  const unwanted = excluded.filter((term) => isWord(term) && !isOpen(term)).map((term) => quoted(term.text));
+  const unwanted = excluded.filter((term) => isWord(term) && !isOpen(term)).map(({ text }) => text);
+  const unwantedBeginnings = excluded
+    .filter((term) => isWord(term) && isOpen(term))
+    .map(({ text }) => lastWordOf(text));
   const passages = [...new Set(terms.flatMap(phrasesOf))];
   return {
-    words: unwanted.length === 0 ? wanted : `(${wanted}) NOT (${unwanted.join(" OR ")})`,
+    words: unwanted.length === 0 ? wanted : `(${wanted}) NOT (${unwanted.map(quoted).join(" OR ")})`,
+    parts: { plain, beginnings, excluded: unwanted, excludedPrefixes: unwantedBeginnings },
     phrases: terms.filter((term) => !isWord(term)).flatMap(phrasesOf),
     excludedPhrases: excluded.filter((term) => !isWord(term)).map(phrasesOf),
-    prefixes: terms.filter(isOpen).map(prefixOf),
-    excludedPrefixes: excluded.filter((term) => isWord(term) && isOpen(term)).map(prefixOf),
+    prefixes: beginnings.map(({ prefix }) => prefixOf(prefix)),
+    excludedPrefixes: unwantedBeginnings.map(prefixOf),
     wholePassage: passages.join(" AND "),
     anyPassage: passages.join(" OR "),
   };
 }
 
 /** Words that all prefixes of a query may stand for, together: FTS5 limits the size of expressions. */
-const MAX_WORDS = 128;
+export const MAX_WORDS = 128;
 
-function isOpen(term: SearchTerm): boolean {
+/** Whether a term has a beginning to look for. */
+export function isOpen(term: SearchTerm): boolean {
   return term.prefix && lastWordOf(term.text) !== "";
 }
 
@@ -73,8 +96,8 @@ function isWord({ text }: SearchTerm): boolean {
   return wordsOf(text).length === 1 && !/\p{M}/u.test(text);
 }
 
-function prefixOf({ text }: SearchTerm): string {
-  return `${quoted(lastWordOf(text))} *`;
+function prefixOf(prefix: string): string {
+  return `${quoted(prefix)} *`;
 }
 
 /** Phrases that a longer one has in it, so overlapping that hardly another text has them all. */

@@ -1,0 +1,184 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { measureHealth, type Gauge, type Logger, type ServiceHealth } from "@toolyard/service-kit";
+import { ConfigError } from "@toolyard/service-kit/process/config.ts";
+import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
+import mongoose, { type ClientSession, type Connection, type ConnectOptions } from "mongoose";
+import { mongodbFailureOf, mongodbReasonOf } from "./failures.ts";
+
+/**
+ * A process's connections to MongoDB, which may go away and come back at any time: operations fail within seconds meanwhile, and those
+ * that come after are served. Reads see what a majority has, and writes are acknowledged when a majority keeps them.
+ */
+export interface MongodbConnection {
+  readonly connection: Connection;
+  /** For another process that opens the same. A secret. */
+  readonly settings: MongodbSettings;
+  /**
+   * Runs `work` in a transaction, given up when it throws; again where another was in its way, so it keeps nothing outside that a run which
+   * came to nothing would leave behind. Every operation in it takes the session.
+   */
+  transaction<Result>(work: (session: ClientSession) => Promise<Result>): Promise<Result>;
+  /** `mongodb`: whether it answers. Not essential: all that is kept elsewhere goes on without it. */
+  health(): Promise<ServiceHealth>;
+  gauges(): Gauge[];
+  close(): Promise<void>;
+}
+
+/** Where the URL names none. */
+const DATABASE = "toolyard";
+const POOL_SIZE = 20;
+const SELECT_MS = 2_000;
+const OPERATION_MS = 10_000;
+/** A transaction with all its runs; what is not done then is given up. */
+const TRANSACTION_MS = 10_000;
+const HEALTH_MS = 2_000;
+/** For a server that starts with this process. */
+const START_MS = 30_000;
+
+/**
+ * Connects, and waits for a server that starts at the same time. `name` is the process's, as the server's log shows it.
+ * @throws ConfigError when the URL has options that MongoDB's driver does not take, or there is no such server.
+ */
+export async function openMongodb(options: {
+  settings: MongodbSettings;
+  name: string;
+  logger: Logger;
+  poolSize?: number;
+  startMs?: number;
+  signal?: AbortSignal | undefined;
+}): Promise<MongodbConnection> {
+  const { settings, name, logger, poolSize = POOL_SIZE, startMs = START_MS, signal } = options;
+  const connection = mongoose.createConnection();
+  let lastFailure: string | null = null;
+  function failed(error: unknown): void {
+    const reason = mongodbReasonOf(error);
+    if (reason === lastFailure) return;
+    lastFailure = reason;
+    logger.warn({ reason }, "MongoDB is not usable");
+  }
+  function works(): void {
+    if (lastFailure !== null) logger.info("MongoDB is usable again");
+    lastFailure = null;
+  }
+
+  const deadline = performance.now() + startMs;
+  for (;;) {
+    try {
+      await connection.openUri(settings.url, optionsOf(settings, name, poolSize));
+      break;
+    } catch (error) {
+      await connection.close(true).catch(() => undefined);
+      const reason = mongodbReasonOf(error);
+      // The driver's messages may repeat the URL.
+      if (mongodbFailureOf(error) === null && reason === "It cannot be used.")
+        throw new ConfigError(
+          `MONGODB_URL: it has options that MongoDB's driver does not take, or its host cannot be resolved.`,
+        );
+      if (performance.now() > deadline || signal?.aborted || mongodbFailureOf(error) === "refused")
+        throw new ConfigError(`MONGODB_URL: the MongoDB that it names cannot be used. ${reason}`, { cause: error });
+      failed(error);
+    }
+    await delay(500);
+  }
+  works();
+  const client = connection.getClient();
+
+  async function commit(session: ClientSession, until: number): Promise<void> {
+    for (;;) {
+      try {
+        await session.commitTransaction();
+        return;
+      } catch (error) {
+        const isUnknown =
+          error instanceof mongoose.mongo.MongoError && error.hasErrorLabel("UnknownTransactionCommitResult");
+        if (!isUnknown || performance.now() > until) throw error;
+      }
+      await delay(100);
+    }
+  }
+
+  return {
+    connection,
+    settings,
+    async transaction(work) {
+      const session = client.startSession();
+      const until = performance.now() + TRANSACTION_MS;
+      try {
+        for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 250)) {
+          try {
+            session.startTransaction({
+              readConcern: { level: "snapshot" },
+              writeConcern: { w: "majority", journal: true },
+              readPreference: "primary",
+            });
+            const result = await work(session);
+            await commit(session, until);
+            return result;
+          } catch (error) {
+            if (session.inTransaction()) await session.abortTransaction().catch(() => undefined);
+            const mayPass =
+              mongodbFailureOf(error) === "conflict" ||
+              (error instanceof mongoose.mongo.MongoError && error.hasErrorLabel("TransientTransactionError"));
+            if (!mayPass || performance.now() > until) throw error;
+          }
+          await delay(waitMs * (0.5 + Math.random()));
+        }
+      } finally {
+        await session.endSession();
+      }
+    },
+    async health() {
+      return measureHealth(
+        "mongodb",
+        async () => {
+          try {
+            await client.db().command({ ping: 1 });
+            works();
+          } catch (error) {
+            failed(error);
+            throw new Error(`${mongodbReasonOf(error)} It is looked for where MONGODB_URL says.`, { cause: error });
+          }
+        },
+        { timeoutMs: SELECT_MS + HEALTH_MS },
+      );
+    },
+    gauges: () => [
+      {
+        name: "mongodb_connected",
+        help: "Whether the process is connected to MongoDB.",
+        labels: { process: name },
+        value: connection.readyState === mongoose.ConnectionStates.connected ? 1 : 0,
+      },
+    ],
+    close: () => connection.close(),
+  };
+}
+
+function optionsOf({ url, ca }: MongodbSettings, name: string, poolSize: number): ConnectOptions {
+  const given = new URLSearchParams(url.split("?")[1] ?? "");
+  /** Unless the URL says another. */
+  const bounds = {
+    maxPoolSize: poolSize,
+    serverSelectionTimeoutMS: SELECT_MS,
+    connectTimeoutMS: SELECT_MS,
+    socketTimeoutMS: OPERATION_MS,
+    waitQueueTimeoutMS: OPERATION_MS,
+    maxIdleTimeMS: 60_000,
+    heartbeatFrequencyMS: 2_000,
+  };
+  const hasDatabase = /^[^/]+\/\/[^/?]+\/[^?]/.test(url);
+  return {
+    ...Object.fromEntries(Object.entries(bounds).filter(([option]) => !given.has(option))),
+    ...(!hasDatabase && { dbName: DATABASE }),
+    ...(ca !== null && { tls: true, ca }),
+    appName: `toolyard-${name}`,
+    readPreference: "primary",
+    readConcern: { level: "majority" },
+    writeConcern: { w: "majority", journal: true },
+    retryReads: true,
+    retryWrites: true,
+    autoCreate: false,
+    autoIndex: false,
+    bufferCommands: false,
+  };
+}

@@ -1,0 +1,111 @@
+import { createJobProcesses } from "@toolyard/job-processes";
+import { mongodbUnavailable, type MongodbConnection } from "@toolyard/mongodb";
+import { ToolyardError, createLoader, type Logger, type Page } from "@toolyard/service-kit";
+import type { QueryFilter } from "mongoose";
+import { createCollections, documentModels, toDocument, type StoredDocument } from "./document-models.mongodb.ts";
+import type { Document, DocumentStore } from "./document-store.ts";
+import type { Served, ServedDocumentJobs } from "./worker/document-jobs.ts";
+
+/**
+ * MongoDB. What users upload and look for is analysed beside the event loop, in processes with connections of their own; what is read by
+ * id, and lists, are read here.
+ */
+export async function createMongodbDocumentStore(options: {
+  mongodb: MongodbConnection;
+  logger: Logger;
+  /** Aborts when Toolyard begins to stop. */
+  signal?: AbortSignal | undefined;
+}): Promise<DocumentStore> {
+  const { mongodb, logger, signal } = options;
+  const models = documentModels(mongodb.connection);
+  await createCollections(models);
+  const { documents, contents } = models;
+  const module = new URL("./worker/mongodb-worker.ts", import.meta.url);
+  const data = mongodb.settings;
+  const writers = createJobProcesses<ServedDocumentJobs>({
+    name: "change of a document",
+    module,
+    data,
+    logger,
+    deadlineMs: 30_000,
+    memoryMb: 512,
+    signal,
+    stopMs: 10_000,
+  });
+  const searchers = createJobProcesses<ServedDocumentJobs>({ name: "search", module, data, logger, signal });
+
+  const read = (filter: QueryFilter<StoredDocument>, { limit, afterId, offset }: Page): Promise<Document[]> =>
+    orUnavailable(async () => {
+      const query = documents.find({ ...filter, ...(afterId !== null && { _id: { $lt: afterId } }) });
+      const found = await query
+        .sort({ _id: -1 })
+        .skip(offset)
+        .limit(limit + 1)
+        .lean();
+      return found.map(toDocument);
+    });
+  const count = (filter: QueryFilter<StoredDocument>) => orUnavailable(() => documents.countDocuments(filter));
+
+  return {
+    insert: async (document, content, subject) => served(await writers.run("insert", { document, content }, subject)),
+    update: async (id, change, content, subject) =>
+      served(await writers.run("update", { id, change, content }, subject)),
+    delete: async (id, subject) => served(await writers.run("delete", { id }, subject)),
+
+    findByIds: (ids) => orUnavailable(async () => (await documents.find({ _id: { $in: ids } }).lean()).map(toDocument)),
+
+    contentsOf: (ids) =>
+      orUnavailable(async () => {
+        const found = await contents.find({ _id: { $in: ids } }).lean();
+        return found.map(({ _id, text, original }) => ({ id: _id, content: original ?? text }));
+      }),
+
+    page({ toolId, tag }, page) {
+      const filter = { ...(toolId !== null && { toolId }), ...(tag !== null && { tags: tag }) };
+      return { rows: () => read(filter, page), totalCount: () => count(filter) };
+    },
+
+    pagesOfTools: (toolIds, page) => Promise.all(toolIds.map((toolId) => read({ toolId }, page))),
+
+    countsOfTools: (toolIds) =>
+      orUnavailable(async () => {
+        const found = await documents.aggregate<{ _id: string; count: number }>([
+          { $match: { toolId: { $in: toolIds } } },
+          { $group: { _id: "$toolId", count: { $sum: 1 } } },
+        ]);
+        const counts = new Map(found.map((one) => [one._id, one.count]));
+        return toolIds.map((toolId) => counts.get(toolId) ?? 0);
+      }),
+
+    search(query, filter, { limit, offset }, subject) {
+      const parts = createLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
+        const found = served(await searchers.run("search", { query, filter, limit, offset, wanted }, subject));
+        return wanted.map(() => found);
+      });
+      return {
+        rows: async () => (await parts.load("hits")).hits,
+        totalCount: async () => (await parts.load("totalCount")).totalCount,
+      };
+    },
+
+    async close() {
+      await Promise.all([writers.close("finish"), searchers.close("now")]);
+    },
+  };
+}
+
+function served<Result>(answer: Served<Result>): Result {
+  if ("result" in answer) return answer.result;
+  const { message, retryAfterSeconds } = answer.unavailable;
+  throw new ToolyardError("UPSTREAM_UNAVAILABLE", message, {
+    ...(retryAfterSeconds !== null && { retryAfterSeconds }),
+  });
+}
+
+async function orUnavailable<Result>(run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    throw mongodbUnavailable(error) ?? error;
+  }
+}
