@@ -213,3 +213,14 @@ test("of an answer that is too large, no more is read than it may have", async (
   });
   expect(sent).toBeLessThan(all / 2);
 });
+
+test("an error that says the request again does not show the credential", async () => {
+  const message = "Cannot read: authorization was bearer ghp_secret";
+  const echoing = createGitHubClient({
+    config: parseGitHubConfig({ GITHUB_TOKEN: "ghp_secret" }),
+    fetch: async () => Response.json({ data: null, errors: [{ message, type: "FORBIDDEN" }] }),
+  });
+  const ask = await echoing.open(repository, signal);
+  const refused = await refusalOf(ask("query { viewer { login } }", {}, signal));
+  expect(refused.message).toContain("Cannot read: authorization was bearer …");
+});

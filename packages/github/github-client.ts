@@ -63,10 +63,7 @@ export function createGitHubClient(options: {
   const appAuth =
     credential?.type === "app" ? createAppAuth({ ...credential, request: restWith(limitsOf("app")) }) : null;
 
-  async function accessTo(
-    { owner, name }: RepositoryName,
-    signal: AbortSignal,
-  ): Promise<{ token: string; limits: RateLimits }> {
+  async function accessTo({ owner, name }: RepositoryName, signal: AbortSignal): Promise<Access> {
     if (credential === null)
       throw preconditionFailed(
         "GITHUB_TOKEN",
@@ -125,7 +122,7 @@ export function createGitHubClient(options: {
           if (data === undefined || data === null) throw new Error("There are no data in the answer.");
           return data;
         } catch (error) {
-          throw errorOf(error, fullName, cancelled, access.limits);
+          throw errorOf(error, fullName, cancelled, access);
         }
       };
     },
@@ -150,13 +147,18 @@ function bounded(fetch: typeof globalThis.fetch): typeof fetch {
   };
 }
 
+interface Access {
+  token: string;
+  limits: RateLimits;
+}
+
 /** What went wrong, in words of Toolyard's; without the library's error, which has the request and so the token. */
-function errorOf(error: unknown, repository: string, signal: AbortSignal, limits: RateLimits | null): unknown {
+function errorOf(error: unknown, repository: string, signal: AbortSignal, access: Access | null): unknown {
   if (signal.aborted) return signal.reason;
   const cause = error instanceof Error ? error.cause : undefined;
   if (error instanceof ToolyardError || cause instanceof ToolyardError)
     return error instanceof ToolyardError ? error : cause;
-  if (error instanceof GraphqlResponseError) return graphqlErrorOf(error, repository, limits);
+  if (error instanceof GraphqlResponseError) return graphqlErrorOf(error, repository, access);
   if (isTimeout(error) || isTimeout(cause))
     return new ToolyardError("TIMEOUT", `GitHub did not answer within ${REQUEST_TIMEOUT_MS / 1_000} s.`);
   const status = statusOf(error);
@@ -177,14 +179,13 @@ function errorOf(error: unknown, repository: string, signal: AbortSignal, limits
 function graphqlErrorOf(
   { errors }: GraphqlResponseError<unknown>,
   repository: string,
-  limits: RateLimits | null,
+  access: Access | null,
 ): ToolyardError {
   const types = (errors ?? []).map(({ type }) => type);
-  const said = (errors ?? [])
-    .map(({ message }) => message)
-    .join("; ")
-    .slice(0, 500);
-  if (limits && (types.includes("RATE_LIMITED") || /secondary rate limit/i.test(said))) return limits.refusal();
+  const messages = (errors ?? []).map(({ message }) => message).join("; ");
+  // What answers may say the request again.
+  const said = (access ? messages.replaceAll(access.token, "…") : messages).slice(0, 500);
+  if (access && (types.includes("RATE_LIMITED") || /secondary rate limit/i.test(said))) return access.limits.refusal();
   if (types.includes("NOT_FOUND")) return noRepository(repository);
   if (types.includes("FORBIDDEN") || types.includes("INSUFFICIENT_SCOPES"))
     return preconditionFailed("GITHUB_TOKEN", `GitHub does not let Toolyard's credential read ${repository}: ${said}`);
