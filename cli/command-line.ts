@@ -45,7 +45,7 @@ export async function runCommandLine(options: CommandLineOptions): Promise<numbe
   let isUnderstood = false;
   try {
     if (!command) {
-      const meant = await didYouMean(
+      const meant = didYouMean(
         name,
         commands.map((each) => each.name),
       );
@@ -114,7 +114,7 @@ async function parse(command: Command, args: readonly string[], hint: (text: str
     const before = command.usage.includes(" -- ")
       ? ` The server's own command goes after \`--\`, as in: ${hint("register greeter -- npx -y some-server")}`
       : "";
-    throw new UsageError(`${command.name} has no option ${wrong}.${(await didYouMean(wrong, known)) || before}`);
+    throw new UsageError(`${command.name} has no option ${wrong}.${didYouMean(wrong, known) || before}`);
   }
 }
 

@@ -49,7 +49,7 @@ Ends with 1 where the server says that the call failed (isError).`,
       const { tools: known } = await client.listTools();
       const tool = known.find((each) => each.name === toolName);
       if (!tool) {
-        const meant = await didYouMean(
+        const meant = didYouMean(
           toolName,
           known.map((each) => each.name),
         );

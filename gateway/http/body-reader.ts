@@ -13,8 +13,8 @@ export type BodyExchange = Pick<RouteExchange, "request" | "response" | "caller"
 
 /** Reads bodies for routes: whole, as JSON, and no more of them than there is memory for. */
 export interface BodyReader {
-  /** @throws HttpRefusal 415 unless the body is plain JSON */
-  requireJson(exchange: BodyExchange): void;
+  /** @param other What the route takes besides, and this body is not @throws HttpRefusal 415 unless the body is plain JSON */
+  requireJson(exchange: BodyExchange, other?: string): void;
   /** The body's value. Once the caller is known: anonymous ones may send less. @throws ToolyardError */
   readJson(exchange: BodyExchange): Promise<unknown>;
   /** A body that is a form with a file, under the same limits. @throws ToolyardError */
@@ -30,8 +30,9 @@ export function createBodyReader(limits: { maxBodyBytes: number; maxAnonymousBod
     caller === null || caller.kind === "anonymous" ? Math.min(maxAnonymousBodyBytes, maxBodyBytes) : maxBodyBytes;
 
   return {
-    requireJson({ request, headers }) {
-      if (!isJson(request.headers["content-type"])) throw new HttpRefusal(415, "Send the body as application/json.");
+    requireJson({ request, headers }, other) {
+      if (!isJson(request.headers["content-type"]))
+        throw new HttpRefusal(415, `Send the body as application/json${other === undefined ? "" : `, or ${other}`}.`);
       if (!isEncoded(request)) return;
       headers["accept-encoding"] = "identity";
       throw new HttpRefusal(415, "Send the body as it is, without Content-Encoding.");

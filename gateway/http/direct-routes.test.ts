@@ -57,6 +57,8 @@ test("a path has the closest of the routes that hold it", async () => {
   expect(await found("/mcp/a/b?c=/mcp/own")).toBe("/mcp/*");
   expect(await found("/mcp/own/a")).toBe("/mcp/own/*");
   expect(await found("/mcp/own/page?x")).toBe("/mcp/own/page");
+  expect(await found("/mcp/own/page/?x")).toBe("/mcp/own/page");
+  expect(await found("/mcp/own/page//")).toBe("/mcp/own/*");
   expect(await found("/mcpx")).toBeNull();
   await expect(serve(named("/mcp/*"), named("/mcp/*"))).rejects.toThrow(
     "Two routes of the gateway have the URL /mcp/*.",

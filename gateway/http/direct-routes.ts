@@ -33,7 +33,7 @@ export interface RouteExchange {
  * wherever Fastify's time for each request counts. Its requests are traced, counted and logged as all others.
  */
 export interface DirectRoute {
-  /** A path. With `/*` at its end: the path before that, and all below it that have no closer route. */
+  /** A path, which may be asked for with a slash at its end as well. With `/*` at its end: the path before that, and all below it that have no closer route. */
   url: string;
   /** Other methods are answered 405, and OPTIONS as CORS needs it. All methods are the route's own unless given. */
   methods?: readonly string[];
@@ -71,7 +71,8 @@ export function createDirectRoutes(options: {
   const prefixes: { prefix: string; route: DirectRoute }[] = [];
 
   function find(path: string): DirectRoute | null {
-    const exact = paths.get(path);
+    // As in Fastify's router.
+    const exact = paths.get(path) ?? (path.endsWith("/") ? paths.get(path.slice(0, -1)) : undefined);
     if (exact) return exact;
     for (const { prefix, route } of prefixes)
       if (path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/")) return route;

@@ -19,6 +19,7 @@ async function serve(add: (app: FastifyApp["app"]) => void): Promise<string> {
       preflightHeaders: () => ({ "access-control-max-age": "600" }),
     },
     prefix: "",
+    hasRest: true,
     metrics: { httpRequest: () => undefined },
     log: ({ caller }) => void callers.push(caller),
     logger: createLogger({ level: "silent", name: "test" }),
@@ -109,4 +110,22 @@ test("the caller whom a route finds is in the request's line in the log", async 
   });
   expect((await fetch(`${url}/me`)).status).toBe(404);
   await expect.poll(() => callers).toEqual([anonymous]);
+});
+
+test("a path has its route with a slash at its end and without; one that has none is told where to look", async () => {
+  const url = await serve((app) => {
+    app.get("/api/things/", async () => ["all"]);
+    app.get("/api/things/:id", async (request) => request.params);
+  });
+  const read = async (path: string) => (await fetch(url + path)).json();
+  for (const slash of ["", "/"]) {
+    expect(await read(`/api/things${slash}?q=/`)).toEqual(["all"]);
+    expect(await read(`/api/things/x${slash}`)).toEqual({ id: "x" });
+  }
+  const put = await fetch(`${url}/api/things/x/`, { method: "PUT" });
+  expect([put.status, put.headers.get("allow")]).toEqual([405, "GET, HEAD, OPTIONS"]);
+  expect(await read("/api/thing")).toMatchObject({ detail: "There is nothing here. REST is described at /api/docs." });
+  expect(await read("/apis")).toMatchObject({
+    detail: "There is nothing here. The graph is at /graphql, REST is described at /api/docs.",
+  });
 });

@@ -17,7 +17,7 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
-import { GRAPHQL_PATH } from "./paths.ts";
+import { nothingHere } from "./paths.ts";
 import type { GatewayMetrics } from "../observability/metrics.ts";
 import { methodRefusal, pathOf, type DirectRoute } from "./direct-routes.ts";
 import type { LogOfRequests } from "./log-of-requests.ts";
@@ -50,6 +50,7 @@ export function createFastifyApp(options: {
   /** Of every answer. */
   security?: OutgoingHttpHeaders;
   prefix: string;
+  hasRest: boolean;
   metrics: Pick<GatewayMetrics, "httpRequest">;
   log: LogOfRequests;
   logger: Logger;
@@ -60,6 +61,7 @@ export function createFastifyApp(options: {
     crossSite,
     security = securityHeaders(null),
     prefix,
+    hasRest,
     metrics,
     log,
     logger,
@@ -72,7 +74,8 @@ export function createFastifyApp(options: {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: (request) => requestIdOf(request),
     forceCloseConnections: "idle",
-    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    // Programs and people write a path with and without a slash at its end.
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, ignoreTrailingSlash: true },
     serverFactory: createServer,
     rewriteUrl: ({ url = "/" }) => routable(url),
     clientErrorHandler(error, socket) {
@@ -103,8 +106,8 @@ export function createFastifyApp(options: {
     if (status >= 500) logger.error({ err: error, request_id: request.id }, publicMessage(error));
     return reply.code(status).headers(headers).send(body);
   });
-  app.setNotFoundHandler(() => {
-    throw new ToolyardError("NOT_FOUND", `There is nothing here. The graph is at ${prefix}${GRAPHQL_PATH}.`);
+  app.setNotFoundHandler((request) => {
+    throw nothingHere(request.url, { prefix, hasRest });
   });
 
   /** The methods of each URL that has a route. */

@@ -84,6 +84,7 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     crossSite,
     security,
     prefix,
+    hasRest: options.jwks !== null,
     metrics,
     log,
     logger,

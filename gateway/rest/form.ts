@@ -51,6 +51,6 @@ function jsonIn(name: string, text: string): unknown {
     return parseClientJson(text, name, parseClientExactly);
   } catch (error) {
     if (!(error instanceof ToolyardError) || error.code !== "BAD_USER_INPUT") throw error;
-    throw badInput([{ path: name, message: error.message }]);
+    throw badInput([{ path: name, message: error.message.slice(`${name} `.length) }]);
   }
 }

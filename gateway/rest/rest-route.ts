@@ -4,7 +4,7 @@
  */
 export interface RestRoute {
   method: "GET" | "POST" | "PUT" | "DELETE";
-  /** As in OpenAPI, with the variables' names in snake_case; at the end of `…/` the slash may be left out. */
+  /** As in OpenAPI, with the variables' names in snake_case; a slash at the end may be left out, or added. */
   path: string;
   /** Groups the routes in the documentation. */
   tag: string;

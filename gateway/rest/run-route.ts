@@ -102,8 +102,13 @@ function entityTag(version: number, body: unknown): string {
 /** @throws ToolyardError PRECONDITION_FAILED where no version can have this tag */
 function versionIn(ifMatch: string): number {
   const [, version] = /^\s*"(\d{1,9})(?:-[\w-]*)?"\s*$/.exec(ifMatch) ?? [];
-  if (version === undefined) throw preconditionFailed("If-Match", `No version has the entity tag ${ifMatch}.`);
-  return Number(version);
+  if (version !== undefined) return Number(version);
+  const [, meant] = /^\s*(?:W\/)?"?(\d{1,9}(?:-[\w-]*)?)"?\s*$/.exec(ifMatch) ?? [];
+  const hint =
+    meant === undefined
+      ? 'Send one ETag as it was answered, or a version in quotes: `If-Match: "2"`.'
+      : `Send it in quotes, and without W/: \`If-Match: "${meant}"\`.`;
+  throw preconditionFailed("If-Match", `No version has the entity tag ${ifMatch}. ${hint}`);
 }
 
 /** Whether `If-None-Match` names the tag; by the weak comparison (RFC 9110, section 13.1.2). */

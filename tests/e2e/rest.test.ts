@@ -308,7 +308,10 @@ describe("every operation", () => {
         const response = await request(operation, { ...sentOf(operation), token });
         expect(response.status, operation.id).toBe(401);
         expect(response.headers.get("www-authenticate")).toMatch(/^Bearer/);
-        expect(await contract.check(operation, response)).toMatchObject({ code: "UNAUTHENTICATED" });
+        expect(await contract.check(operation, response)).toMatchObject({
+          code: "UNAUTHENTICATED",
+          ...(token === null && { detail: expect.stringContaining("`Authorization: Bearer ") }),
+        });
       }
   });
 
@@ -379,16 +382,30 @@ describe("every operation", () => {
       expect((await send(operation.id, { query: "?role=ADMIN" })).status, operation.id).toBe(422);
   });
 
-  test("whose path ends in a slash has it without, too", async () => {
-    for (const { path, ...operation } of each().filter((one) => one.path.endsWith("/"))) {
-      const [withSlash, without] = [
-        await request({ ...operation, path }, sentOf({ ...operation, path })),
-        await request({ ...operation, path: path.slice(0, -1) }, sentOf({ ...operation, path })),
-      ];
-      expect(without.status, operation.id).toBe(withSlash.status);
-      const codeIn = async (response: Response) => ((await response.json()) as { code?: string }).code;
-      expect(await codeIn(without), operation.id).toBe(await codeIn(withSlash));
+  test("is there with a slash at its path's end and without, as everything else is", async () => {
+    const told = async (response: Response) => ({
+      status: response.status,
+      ...((await response.json()) as { code?: string; detail?: string }),
+      request_id: null,
+    });
+    // Without a credential nothing is changed.
+    for (const { method, path, id } of each().filter((one) => one.id !== "Register")) {
+      const other = path.endsWith("/") ? path.slice(0, -1) : `${path}/`;
+      const sent = { path: Object.fromEntries([...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) => [name, "x"])) };
+      const [one, two] = [path, other].map((each) => request({ method, path: each }, { ...sent, token: null }));
+      expect(await told(await two!), id).toEqual(await told(await one!));
     }
+    for (const path of [
+      "/health",
+      "/health/live",
+      "/metrics",
+      "/.well-known/jwks.json",
+      "/api/openapi.json",
+      "/api/docs",
+    ])
+      expect((await fetch(`${toolyard.url}${path}/`)).status, path).toBe((await fetch(toolyard.url + path)).status);
+    const tools = await request({ method: "GET", path: "/api/v1/mcps/" });
+    expect(await tools.json()).toHaveProperty("items");
   });
 
   test("refuses a body that is too large, before it is read", async () => {
@@ -517,7 +534,10 @@ describe("a document as a file", () => {
     ],
     ["a file that is not UTF-8", () => formOf([], new Blob([new Uint8Array([0xff, 0xfe])])), 422, "content"],
   ])("with %s is refused, by place", async (_what, form, status, path) => {
-    expect(await check(await upload(form()))).toMatchObject({ status, body: { problems: [{ path }] } });
+    const { body, ...answered } = await check(await upload(form()));
+    expect({ ...answered, body }).toMatchObject({ status, body: { problems: [{ path }] } });
+    // The place is said once.
+    expect(body["detail"]).not.toMatch(/^(\w+): \1 /);
   });
 
   test("that is too large, or in too many parts, is refused", async () => {
@@ -538,6 +558,11 @@ describe("a document as a file", () => {
         method: "POST",
         headers: { authorization: `Bearer ${admin}`, "content-type": type },
         body,
+      });
+    for (const type of ["multipart/form-data", "text/plain"])
+      expect(await check(await post("x", type))).toMatchObject({
+        status: 415,
+        body: { detail: "Send the body as application/json, or multipart/form-data with its boundary." },
       });
     expect((await check(await post("x", "multipart/form-data; x"))).status).toBe(422);
     expect(
@@ -567,6 +592,13 @@ describe("a tool's version", () => {
     const remove = (tag: string) => send("DeleteTool", { path, headers: { "if-match": tag } });
     for (const stale of ['"1"', '"3"', first, "nonsense"])
       expect(await remove(stale)).toMatchObject({ status: 412, body: { unmet: [{ gate: "If-Match" }] } });
+    for (const [unlike, advice] of [
+      ["2", '`If-Match: "2"`.'],
+      ['W/"2-x"', '`If-Match: "2-x"`.'],
+      ["nonsense", "as it was answered"],
+      ['"1", "2"', "Send one ETag"],
+    ] as const)
+      expect((await remove(unlike)).body["detail"]).toContain(advice);
     expect((await send("Tool", { path })).body).toMatchObject({ description: "second", deleted_at: null });
     expect((await remove('"2"')).status).toBe(204);
     expect((await send("Tool", { path, headers: { "if-none-match": second } })).body["deleted_at"]).toMatch(/Z$/);

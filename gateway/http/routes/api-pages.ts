@@ -1,4 +1,5 @@
 import { API_ASSETS_PATH, createApiPages } from "../api-pages.ts";
+import { API_DOCS_PATH } from "../paths.ts";
 import type { RouteModule } from "../route.ts";
 
 const METHODS = ["GET", "HEAD"];
@@ -8,12 +9,11 @@ const apiPages: RouteModule = (app, { prefix, jwks }) => {
   // A graph of others has no REST.
   if (jwks === null) return;
   const pages = createApiPages(prefix);
-  for (const [path, name] of [
-    ["/api/docs", "docs.html"],
+  for (const [url, name] of [
+    [API_DOCS_PATH, "docs.html"],
     ["/api/redoc", "redoc.html"],
   ] as const)
-    for (const url of [path, `${path}/`])
-      app.direct({ url, methods: METHODS, handle: (exchange) => pages.send(exchange, name) });
+    app.direct({ url, methods: METHODS, handle: (exchange) => pages.send(exchange, name) });
   app.direct({
     url: `${API_ASSETS_PATH}*`,
     methods: METHODS,

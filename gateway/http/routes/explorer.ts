@@ -1,19 +1,18 @@
-import { ToolyardError } from "@toolyard/service-kit";
-import { GRAPHQL_PATH } from "../paths.ts";
+import { GRAPHQL_PATH, nothingHere } from "../paths.ts";
 import { isForPeople } from "../explorer.ts";
 import { createGraphqlAnswers } from "../graphql/answers.ts";
 import type { RouteModule } from "../route.ts";
 
 /** What the page at /graphql is made of, and the way there. */
 const explorer: RouteModule = (app, context) => {
-  const { page, prefix } = context;
+  const { page, prefix, jwks } = context;
   if (!page) return;
   app.direct({
     url: `${GRAPHQL_PATH}/assets/*`,
     handle(exchange) {
       if (exchange.request.method === "GET") return page.sendAsset(exchange);
       // An operation that was sent to a wrong address.
-      throw new ToolyardError("NOT_FOUND", `There is nothing here. The graph is at ${GRAPHQL_PATH}.`);
+      throw nothingHere(exchange.path, { prefix, hasRest: jwks !== null });
     },
     fail: createGraphqlAnswers(context).fail,
   });

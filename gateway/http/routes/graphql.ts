@@ -1,7 +1,7 @@
 import { ToolyardError, nextTimeSlice, sliceAfter } from "@toolyard/service-kit";
 import { isForeignLink } from "@toolyard/service-kit/http/cross-site.ts";
 import { EVENT_STREAM, createTypeChooser } from "../../formats/media-types.ts";
-import { GRAPHQL_PATH } from "../paths.ts";
+import { GRAPHQL_PATH, nothingHere } from "../paths.ts";
 import type { RouteExchange } from "../direct-routes.ts";
 import { isForPeople } from "../explorer.ts";
 import { createGraphqlAnswers, refused } from "../graphql/answers.ts";
@@ -17,7 +17,7 @@ const MAX_LOGGED_NAME = 64;
  * paid by every request.
  */
 const graphql: RouteModule = (app, context) => {
-  const { protocols, page, identify, bodies } = context;
+  const { protocols, page, identify, bodies, prefix, jwks } = context;
   const operations = createGraphqlOperations(context);
   const answers = createGraphqlAnswers(context);
   const chooseType = createTypeChooser();
@@ -62,12 +62,17 @@ const graphql: RouteModule = (app, context) => {
     answers.send(exchange, type, result);
   }
 
-  for (const url of [GRAPHQL_PATH, `${GRAPHQL_PATH}/`])
-    app.direct({ url, methods: ["GET", "POST"], handle, fail: answers.fail, upgrade: protocols.handleUpgrade });
+  app.direct({
+    url: GRAPHQL_PATH,
+    methods: ["GET", "POST"],
+    handle,
+    fail: answers.fail,
+    upgrade: protocols.handleUpgrade,
+  });
   app.direct({
     url: `${GRAPHQL_PATH}/*`,
-    handle() {
-      throw new ToolyardError("NOT_FOUND", `There is nothing here. The graph is at ${GRAPHQL_PATH}.`);
+    handle({ path }) {
+      throw nothingHere(path, { prefix, hasRest: jwks !== null });
     },
     fail: answers.fail,
   });

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { isKept, type KeptAnswer } from "@toolyard/idempotency";
-import { ToolyardError } from "@toolyard/service-kit";
+import { ToolyardError, loginRequired } from "@toolyard/service-kit";
 import { createLightAbort } from "@toolyard/service-kit/process/light-abort.ts";
 import type { GraphQLSchema } from "graphql";
 import { quotaHeaders } from "../../admission/quotas.ts";
@@ -36,7 +36,7 @@ const rest: RouteModule = (app, context) => {
   async function bodyOf(exchange: BodyExchange, { route, inputs }: CompiledRoute): Promise<unknown> {
     if (route.upload && isMultipart(exchange.request.headers["content-type"]))
       return bodyOfForm(await bodies.readForm(exchange), route.upload, inputs.body);
-    bodies.requireJson(exchange);
+    bodies.requireJson(exchange, route.upload && "multipart/form-data with its boundary");
     return bodies.readJson(exchange);
   }
 
@@ -46,53 +46,51 @@ const rest: RouteModule = (app, context) => {
 
   for (const route of restRoutes) {
     const url = route.path.replace(/\{(\w+)\}/g, ":$1");
-    for (const each of url.endsWith("/") ? [url, url.slice(0, -1)] : [url])
-      app.route({
-        method: route.method,
-        url: each,
-        async handler(incoming, reply) {
-          const { raw: request, id: requestId, params, query } = incoming;
-          const { headers } = request;
-          const caller = await identify(request);
-          incoming.caller = caller;
-          if (caller.kind === "anonymous" && !route.isOpen)
-            throw caller.refusal ?? new ToolyardError("UNAUTHENTICATED", "Log in first, or send an API key.");
-          const compiled = api().compiled(route);
-          const gone = createLightAbort();
-          const body = hasBody(request)
-            ? await bodyOf({ request, response: reply.raw, caller, headers: {} }, compiled)
-            : undefined;
-          const context = contextOf(caller, request, requestId);
-          const run = () =>
-            runRoute(gate, compiled, {
-              params,
-              search: query,
-              body,
-              ifMatch: headers["if-match"],
-              ifNoneMatch: headers["if-none-match"],
-              context,
-              signal: gone.signal,
-            }).finally(() => void reply.headers(quotaHeaders(context)));
-          const key = takesIdempotencyKey(route) ? headers["idempotency-key"] : undefined;
-          if (key !== undefined) {
-            // It is done whether its client waits or not, who asks again under the same key.
-            const { isReplayed, ...kept } = await idempotency.once(
-              {
-                key: String(key),
-                caller: ownerOf(context),
-                route: `${route.method} ${route.path}`,
-                content: contentOf([params, query, body ?? null]),
-              },
-              () => keptAnswer(run, requestId),
-            );
-            if (isReplayed) reply.header("idempotency-replayed", "true");
-            return reply.code(kept.status).headers(kept.headers).send(kept.body);
-          }
-          reply.raw.once("close", () => gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away.")));
-          const answer = await run();
-          return reply.code(answer.status).headers(answer.headers).send(answer.body);
-        },
-      });
+    app.route({
+      method: route.method,
+      url,
+      async handler(incoming, reply) {
+        const { raw: request, id: requestId, params, query } = incoming;
+        const { headers } = request;
+        const caller = await identify(request);
+        incoming.caller = caller;
+        if (caller.kind === "anonymous" && !route.isOpen) throw caller.refusal ?? loginRequired();
+        const compiled = api().compiled(route);
+        const gone = createLightAbort();
+        const body = hasBody(request)
+          ? await bodyOf({ request, response: reply.raw, caller, headers: {} }, compiled)
+          : undefined;
+        const context = contextOf(caller, request, requestId);
+        const run = () =>
+          runRoute(gate, compiled, {
+            params,
+            search: query,
+            body,
+            ifMatch: headers["if-match"],
+            ifNoneMatch: headers["if-none-match"],
+            context,
+            signal: gone.signal,
+          }).finally(() => void reply.headers(quotaHeaders(context)));
+        const key = takesIdempotencyKey(route) ? headers["idempotency-key"] : undefined;
+        if (key !== undefined) {
+          // It is done whether its client waits or not, who asks again under the same key.
+          const { isReplayed, ...kept } = await idempotency.once(
+            {
+              key: String(key),
+              caller: ownerOf(context),
+              route: `${route.method} ${route.path}`,
+              content: contentOf([params, query, body ?? null]),
+            },
+            () => keptAnswer(run, requestId),
+          );
+          if (isReplayed) reply.header("idempotency-replayed", "true");
+          return reply.code(kept.status).headers(kept.headers).send(kept.body);
+        }
+        reply.raw.once("close", () => gone.abort(new ToolyardError("UPSTREAM_UNAVAILABLE", "The client went away.")));
+        const answer = await run();
+        return reply.code(answer.status).headers(answer.headers).send(answer.body);
+      },
+    });
   }
 
   app.get(DOCUMENT_URL, async (request, reply) => {

@@ -20,12 +20,17 @@ export function mayBeName(text: string): boolean {
   return text !== "" && text.length <= MAX_NAME_LENGTH && !isId(text);
 }
 
-/** The few names closest to `reference` that its writer may have meant, the closest first. */
+/** The few names closest to `reference` that its writer may have meant, the closest first. Names are asked for only where there can be any. */
 export async function closeTo(reference: string, names: () => Promise<readonly string[]>): Promise<string[]> {
+  return mayBeName(reference) ? closeAmong(reference, await names()) : [];
+}
+
+/** As `closeTo`. */
+export function closeAmong(reference: string, names: readonly string[]): string[] {
   if (!mayBeName(reference)) return [];
   const wanted = reference.toLowerCase();
   const maxDistance = Math.max(1, Math.floor(wanted.length / 3));
-  return [...new Set((await names()).slice(0, MAX_CANDIDATES))]
+  return [...new Set(names.slice(0, MAX_CANDIDATES))]
     .map((name) => ({ name, distance: distanceOf(wanted, name.toLowerCase(), maxDistance) }))
     .filter(({ distance }) => distance <= maxDistance)
     .toSorted((a, b) => a.distance - b.distance)

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { badInput } from "./errors.ts";
+import { closeAmong } from "./references.ts";
 
 type Issue = z.core.$ZodRawIssue;
 
@@ -7,6 +8,7 @@ type Issue = z.core.$ZodRawIssue;
 const MAX_PROBLEMS = 50;
 const MAX_KEYS = 10;
 const MAX_KEY_LENGTH = 64;
+const MAX_KNOWN = 30;
 
 /** Parses by a zod schema. @throws ToolyardError BAD_USER_INPUT with a problem for each of the first issues, paths below `at`. */
 export function parseInput<Schema extends z.ZodType>(schema: Schema, value: unknown, at = "input"): z.output<Schema> {
@@ -27,7 +29,9 @@ export function inWords(issue: Issue): string {
   switch (issue.code) {
     case "invalid_type":
       if (issue.input === undefined) return "is missing";
-      return issue.input === null ? "must not be null" : `must be ${TYPES[issue.expected] ?? `a ${issue.expected}`}`;
+      return issue.input === null
+        ? "must not be null"
+        : `must be ${TYPES[issue.expected] ?? `a ${issue.expected}`}${listExample(issue)}`;
     case "too_small":
       return tooSmall(issue.origin, Number(issue.minimum), issue.inclusive ?? true);
     case "too_big":
@@ -39,7 +43,7 @@ export function inWords(issue: Issue): string {
     case "not_multiple_of":
       return `must be a multiple of ${issue.divisor}`;
     case "unrecognized_keys":
-      return `has unknown keys: ${someOf(issue.keys)}`;
+      return `has unknown keys: ${someOf(issue.keys)}${hintOfKnown(issue.keys, keysOf(issue.inst))}`;
     case "invalid_key":
       return "has a key that is not in the right form";
     case "invalid_union":
@@ -55,6 +59,36 @@ function someOf(keys: readonly string[]): string {
   return told.join(", ") + (further > 0 ? `, and ${further} more` : "");
 }
 
+/** What may have been meant by the unknown keys; where nothing is close, the keys that there are. */
+function hintOfKnown(unknown: readonly string[], known: readonly string[]): string {
+  const meant = unknown.slice(0, MAX_KEYS).flatMap((key) => closeAmong(key, known).slice(0, 1));
+  if (meant.length > 0) return ` (did you mean ${[...new Set(meant)].join(" and ")}?)`;
+  return known.length > 0
+    ? ` (it has ${known.slice(0, MAX_KNOWN).join(", ")}${known.length > MAX_KNOWN ? ", …" : ""})`
+    : "";
+}
+
+/** Many have an object of names and values where a list of objects is wanted, as in MCP clients' configurations. */
+function listExample({ expected, inst }: z.core.$ZodRawIssue<z.core.$ZodIssueInvalidType>): string {
+  if (expected !== "array" || inst === undefined) return "";
+  const { element } = inst._zod.def as Partial<z.core.$ZodArrayDef>;
+  const keys = keysOf(element);
+  return keys.length > 0 ? `, as in [{${keys.map((key) => `"${key}": …`).join(", ")}}]` : "";
+}
+
+/** The keys of an object's schema, which may be within others; none of any other schema. */
+function keysOf(schema: { _zod: { def: object } } | undefined): string[] {
+  // Each kind of schema has one of these, or none.
+  const {
+    shape,
+    innerType,
+    in: before,
+  } = (schema?._zod.def ?? {}) as Partial<z.core.$ZodObjectDef & z.core.$ZodOptionalDef & z.core.$ZodPipeDef>;
+  if (shape) return Object.keys(shape);
+  const within = innerType ?? before;
+  return within ? keysOf(within) : [];
+}
+
 const TYPES: Record<string, string> = {
   string: "text",
   number: "a number",
@@ -68,6 +102,7 @@ const FORMATS: Record<string, string> = {
   url: "must be a URL, as in https://example.com",
   email: "must be an email address, as in ada@example.com",
   uuid: "must be a UUID",
+  datetime: "must be a time with its zone, as in 2027-01-31T12:00:00Z",
 };
 const COUNTED: Record<string, string> = { string: "character", array: "item", set: "item", map: "item", file: "byte" };
 

@@ -20,7 +20,7 @@ export async function requireMetricsAccess(options: {
   if (credential === null)
     throw new ToolyardError(
       "UNAUTHENTICATED",
-      "Metrics take a bearer token: METRICS_TOKEN, as the operator set it, or an administrator's access token or API key.",
+      "Metrics take a bearer token (`Authorization: Bearer …`): METRICS_TOKEN, as the operator set it, or an administrator's access token or API key.",
     );
   if (metricsToken !== null && isSame(credential, metricsToken)) return;
   (await authenticate()).require("metrics:read");

@@ -129,15 +129,15 @@ export function createCaller(data: CallerData): Caller {
     reachable: (toolIds) => (limit === null ? toolIds : (toolIds ?? limit).filter(reaches)),
     require(permission, on, action) {
       if (can(permission, on)) return;
-      if (data.kind === "anonymous") {
-        throw new ToolyardError(
-          "UNAUTHENTICATED",
-          "Log in first: send `Authorization: Bearer <access token or API key>`.",
-        );
-      }
+      if (data.kind === "anonymous") throw loginRequired();
       throw new ToolyardError("FORBIDDEN", refusal(data, permission, on, action));
     },
   };
+}
+
+/** For an anonymous caller, who may have sent a key in some other header. */
+export function loginRequired(): ToolyardError {
+  return new ToolyardError("UNAUTHENTICATED", "Log in first: send `Authorization: Bearer <access token or API key>`.");
 }
 
 /** Whether the credential is limited to tools, and this has nothing to do with them. */
