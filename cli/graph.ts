@@ -1,4 +1,4 @@
-import { messageOf } from "@toolyard/service-kit/errors/errors.ts";
+import { badInput, messageOf, type Problem } from "@toolyard/service-kit/errors/errors.ts";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { z } from "zod";
@@ -39,12 +39,22 @@ const TIMEOUT_MS = 30_000;
 /** A token that ends sooner is refreshed first. */
 const LEAST_LEFT_MS = 60_000;
 
+const errorExtensions = z
+  .object({ code: z.string(), problems: z.array(z.object({ path: z.string(), message: z.string() })) })
+  .partial();
 const answerShape = z.object({
   data: z.unknown().optional(),
-  errors: z
-    .array(z.object({ message: z.string(), extensions: z.object({ code: z.string() }).partial().optional() }))
-    .optional(),
+  errors: z.array(z.object({ message: z.string(), extensions: errorExtensions.optional() })).optional(),
 });
+
+/** A problem with the graph's input, as one of what the command was given. */
+function ofCommand({ path, message }: Problem): Problem {
+  const [, configured] = /^input\.configuration(?:\.(.+))?$/.exec(path) ?? [];
+  if (configured === undefined)
+    return { path: path.replace(/^input(?:\.|$)/, "").replace(/^configuration$/, "--config"), message };
+  const [key = ""] = configured.split(".");
+  return { path: configured, message: `${message}; it is given by --config '${JSON.stringify({ [key]: "…" })}'` };
+}
 
 /** Sends one request, with this credential or none. @throws GraphError */
 export async function ask<Data>(
@@ -84,7 +94,10 @@ export async function ask<Data>(
   }
   const [first] = answer.data.errors ?? [];
   if (first) {
-    const messages = (answer.data.errors ?? []).map(({ message }) => message);
+    const messages = (answer.data.errors ?? []).map(({ message, extensions: { problems } = {} }) =>
+      // The message of most is made of the places, with the graph's names.
+      problems && message === badInput(problems).message ? badInput(problems.map(ofCommand)).message : message,
+    );
     throw new GraphError(first.extensions?.code ?? "UNKNOWN", [...new Set(messages)].join("\n"));
   }
   // The author of the selection knows its shape.

@@ -1,6 +1,7 @@
 import type { CommandContext } from "./command.ts";
 import type { Graph } from "./graph.ts";
 import { GraphError } from "./graph.ts";
+import { allPages } from "./pages.ts";
 
 export interface ListedTool {
   id: string;
@@ -23,26 +24,17 @@ export interface ListedDeployment {
 
 const DEPLOYMENT = "id name status health environment reason mcpUrl";
 const TOOL = `id slug name currentVersion { number } mcpUrl deployments(first: 20) { edges { node { ${DEPLOYMENT} } } }`;
-const PAGE = 100;
 const LIVE = ["STARTING", "RUNNING", "STOPPING"];
 
 /** All tools, newest first. */
 export async function allTools(graph: Graph): Promise<ListedTool[]> {
-  const found: ListedTool[] = [];
-  for (let after: string | null = null; ;) {
-    const {
-      tools,
-    }: { tools: { edges: { node: ListedTool }[]; pageInfo: { hasNextPage: boolean; endCursor: string } } } =
-      await graph.query(
-        `query ($first: Int, $after: String) {
-          tools(first: $first, after: $after) { edges { node { ${TOOL} } } pageInfo { hasNextPage endCursor } }
-        }`,
-        { first: PAGE, after },
-      );
-    found.push(...tools.edges.map(({ node }) => node));
-    if (!tools.pageInfo.hasNextPage) return found;
-    after = tools.pageInfo.endCursor;
-  }
+  return allPages<ListedTool>(
+    graph,
+    "tools",
+    `query ($first: Int, $after: String) {
+      tools(first: $first, after: $after) { edges { node { ${TOOL} } } pageInfo { hasNextPage endCursor } }
+    }`,
+  );
 }
 
 /** The tool of this slug or id. @throws GraphError that says which are close */

@@ -49,7 +49,7 @@ export function renderBanner(facts: BannerFacts): string {
       ? [`  Where the password is lost, a new one: ${inDataDir}npm run reset-password -- ${username}`]
       : []),
     registration.open
-      ? `  Registration is open: whoever registers becomes ${registration.role}${registration.role === "VIEWER" ? ", who may look but change and start nothing. An administrator gives DEVELOPER by setUserRole" : ""}.`
+      ? `  Registration is open: whoever registers becomes ${registration.role}${registration.role === "VIEWER" ? ", who may look but change and start nothing. An administrator makes one a developer: npm run toolyard -- set-role NAME developer" : "."}`
       : "  Registration is closed.",
     ...facts.notes.map((note) => `  Note: ${note}`),
     "",

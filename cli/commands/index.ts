@@ -10,6 +10,7 @@ import { register } from "./register.ts";
 import { login, logout, token } from "./session.ts";
 import { share, unshare } from "./sharing.ts";
 import { deployTemplate, templates } from "./templates.ts";
+import { setRole, users } from "./users.ts";
 import { watch } from "./watch.ts";
 
 /** In the order in which they are used. */
@@ -31,6 +32,8 @@ export const commands: readonly Command[] = [
   restore,
   share,
   unshare,
+  users,
+  setRole,
   connect,
   apiKeys,
   createApiKey,

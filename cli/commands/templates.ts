@@ -1,4 +1,5 @@
 import { defineCommand } from "../command.ts";
+import { allPages } from "../pages.ts";
 import { table } from "../terminal.ts";
 import type { ListedDeployment } from "../tools.ts";
 import { DEPLOY_HELP, DEPLOY_USAGE, deployInput, deployOptions, FIELDS, follow } from "./deploy.ts";
@@ -11,7 +12,6 @@ interface ListedTemplate {
   configSchema: { required?: string[] };
 }
 
-const PAGE = 100;
 const LIST = `query ($search: String, $first: Int, $after: String) {
   templates(search: $search, first: $first, after: $after) {
     edges { node { id name description version configSchema } }
@@ -27,18 +27,7 @@ export const templates = defineCommand({
   options: { json: { type: "boolean" } },
   help: "  WORD      Only those whose id, name or description has each of the words.\n  --json    All of it as JSON.",
   async run({ graph, terminal, hint }, { positionals, values }) {
-    const found: ListedTemplate[] = [];
-    for (let after: string | null = null; ;) {
-      const page: {
-        templates: {
-          edges: { node: ListedTemplate }[];
-          pageInfo: { hasNextPage: boolean; endCursor: string | null };
-        };
-      } = await graph.query(LIST, { search: positionals.join(" "), first: PAGE, after });
-      found.push(...page.templates.edges.map(({ node }) => node));
-      after = page.templates.pageInfo.endCursor;
-      if (!page.templates.pageInfo.hasNextPage) break;
-    }
+    const found = await allPages<ListedTemplate>(graph, "templates", LIST, { search: positionals.join(" ") });
     if (values.json) {
       terminal.write(`${JSON.stringify(found, null, 2)}\n`);
       return;

@@ -31,6 +31,8 @@ export interface GitHubClient {
    *   `retryAfterSeconds`; NOT_FOUND; UPSTREAM_UNAVAILABLE; TIMEOUT. As do the queries.
    */
   open(repository: RepositoryName, signal: AbortSignal): Promise<RepositoryQuery>;
+  /** Why nothing can be read of a repository, as far as that is known without asking GitHub; `open` throws it. */
+  refusalOf(repository: RepositoryName): ToolyardError | null;
   /**
    * `open` does this first; GitHub may find another repository by a name, since repositories are renamed and transferred.
    * @throws ToolyardError PRECONDITION_FAILED for a repository that the operator's list does not name
@@ -64,11 +66,7 @@ export function createGitHubClient(options: {
     credential?.type === "app" ? createAppAuth({ ...credential, request: restWith(limitsOf("app")) }) : null;
 
   async function accessTo({ owner, name }: RepositoryName, signal: AbortSignal): Promise<Access> {
-    if (credential === null)
-      throw preconditionFailed(
-        "GITHUB_TOKEN",
-        "Toolyard has no credential for GitHub. Its operator sets GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY.",
-      );
+    if (credential === null) throw noCredential();
     if (appAuth === null || credential.type === "token")
       return { token: credential.type === "token" ? credential.token : "", limits: limitsOf("token") };
     const { token: jwt } = await appAuth({ type: "app" });
@@ -89,13 +87,10 @@ export function createGitHubClient(options: {
 
   const clientOf = (repositories: readonly string[] | null): GitHubClient => ({
     withRepositories: clientOf,
-    requireNamed({ owner, name }) {
-      const wanted = `${owner}/${name}`.toLowerCase();
-      if (repositories && !repositories.some((one) => one === wanted || one === `${owner.toLowerCase()}/*`))
-        throw preconditionFailed(
-          "GITHUB_REPOSITORIES",
-          `Toolyard may not read the repository ${owner}/${name}: its operator names those that it may in GITHUB_REPOSITORIES.`,
-        );
+    refusalOf: (repository) => unnamed(repositories, repository) ?? (credential === null ? noCredential() : null),
+    requireNamed(repository) {
+      const refusal = unnamed(repositories, repository);
+      if (refusal) throw refusal;
     },
     async open(repository, signal) {
       const { owner, name } = repository;
@@ -150,6 +145,22 @@ function bounded(fetch: typeof globalThis.fetch): typeof fetch {
 interface Access {
   token: string;
   limits: RateLimits;
+}
+
+function unnamed(repositories: readonly string[] | null, { owner, name }: RepositoryName): ToolyardError | null {
+  const wanted = `${owner}/${name}`.toLowerCase();
+  if (!repositories || repositories.some((one) => one === wanted || one === `${owner.toLowerCase()}/*`)) return null;
+  return preconditionFailed(
+    "GITHUB_REPOSITORIES",
+    `Toolyard may not read the repository ${owner}/${name}: its operator names those that it may in GITHUB_REPOSITORIES.`,
+  );
+}
+
+function noCredential(): ToolyardError {
+  return preconditionFailed(
+    "GITHUB_TOKEN",
+    "Toolyard has no credential for GitHub, which public repositories take, too. Its operator sets GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY.",
+  );
 }
 
 /** What went wrong, in words of Toolyard's; without the library's error, which has the request and so the token. */

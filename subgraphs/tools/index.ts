@@ -90,6 +90,7 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
       tools,
       toolStore: store,
       tasks,
+      github,
       webhookSecret: config.github.webhookSecret,
       templateRepository,
       logger,

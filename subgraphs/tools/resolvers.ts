@@ -1,4 +1,4 @@
-import { DateTimeScalar, JsonScalar, notFound } from "@toolyard/service-kit";
+import { DateTimeScalar, JsonScalar } from "@toolyard/service-kit";
 import { subscriptionStream, type EventSubjects, type EventTail } from "@toolyard/events";
 import { launchTypeOf, showLaunch } from "@toolyard/launch";
 import type { Resolvers } from "./generated/types.ts";
@@ -21,7 +21,7 @@ export function createResolvers(options: {
       myTools: (_parent, page, { sharing, caller }) => sharing.ownTools(caller, page),
       sharedWithMe: (_parent, page, { sharing, caller }) => sharing.sharedTools(caller, page),
       sharedAccess: (_parent, { userId, toolIds }, { sharing, caller }) => sharing.accessOf(caller, userId, toolIds),
-      template: (_parent, { id }, { templates, caller }) => templates.find(caller, id),
+      template: (_parent, { id }, { templates, caller }) => templates.named(caller, id),
       templates: (_parent, filter, { templates, caller }) => templates.list(caller, filter),
       templateRepository: (_parent, _args, { templateRepository, caller }) => {
         // Whether there is one is for administrators, too.
@@ -48,9 +48,7 @@ export function createResolvers(options: {
       revertTool: (_parent, { id, versionNumber }, { tools, caller }) => tools.revert(caller, id, versionNumber),
       createToolFromTemplate: async (_parent, { templateId, input }, context) => {
         const { templates, tools, caller } = context;
-        const template = await templates.find(caller, templateId);
-        if (!template) throw notFound("template", templateId);
-        return tools.createFromTemplate(context, template, input);
+        return tools.createFromTemplate(context, await templates.get(caller, templateId), input);
       },
       importServer: (_parent, { json }, { imports, caller }) => imports.importServer(caller, json),
       deleteTemplate: (_parent, { id }, { imports, caller }) => imports.delete(caller, id),

@@ -209,6 +209,25 @@ test("commands that are mistaken say what was meant, and change nothing", async 
   expect(await run(["deploy", "--help"])).toMatchObject({ code: 0, out: expect.stringContaining("--timeout SECONDS") });
 });
 
+test("an administrator finds who registered and gives them a role", async () => {
+  const [username, password] = ["newcomer", "correct horse battery staple"];
+  const query = "mutation ($input: RegisterInput!) { register(input: $input) { user { role } } }";
+  await graphqlClient(toolyard.url).query(query, { input: { username, email: "new@example.com", password } });
+  await run(["login"]);
+  expect((await run(["users", "new"])).out).toMatch(/^USER +ROLE +EMAIL[^]*\nnewcomer +VIEWER +new@example\.com/);
+  const made = await run(["set-role", username, "developer"]);
+  expect(made).toMatchObject({ code: 0, out: "newcomer is DEVELOPER.\n" });
+  expect(JSON.parse((await run(["users", "newcomer", "--json"])).out)).toMatchObject([{ username, role: "DEVELOPER" }]);
+  expect(await run(["set-role", username, "owner"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("developer"),
+  });
+  expect(await run(["set-role", "newcome", "viewer"])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('mean "newcomer"?'),
+  });
+});
+
 test("login: by a prompt that shows nothing, by stdin, refused in words; a session is refreshed by itself", async () => {
   const home = join(folder, "other-home");
   const wrong = await run(["login", "--username", "admin", "--password-stdin"], { home, input: "not the password\n" });

@@ -211,16 +211,29 @@ test("by the command line, templates are listed and deployed", async () => {
   const toolyardCommand = async (args: string[], input = "") => {
     const child = spawn(process.execPath, [join(import.meta.dirname, "../../cli/main.ts"), ...args], {
       env: { PATH: process.env.PATH, HOME: folder, TOOLYARD_URL: toolyard.url, TOOLYARD_TOKEN: token },
-      stdio: ["pipe", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "pipe"],
     });
     child.stdin.end(input);
-    const [out, [code]] = await Promise.all([text(child.stdout), once(child, "exit")]);
-    return { code: code as number, out };
+    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
+    return { code: code as number, out, err };
   };
   const listed = await toolyardCommand(["templates", "everything", "here"]);
   expect(listed.code).toBe(0);
   expect(listed.out).toMatch(/^TEMPLATE +NEEDS +DESCRIPTION\neverything-here +key/);
   expect((await toolyardCommand(["templates", "nonsense"])).out).toContain("no such template");
+  expect(await toolyardCommand(["deploy-template", "everything-her"])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('Did you mean "everything-here"'),
+  });
+  const without = await toolyardCommand(["deploy-template", "everything-here"]);
+  expect(without.err).toMatch(/^key: [^]*--config '\{"key":"…"\}'/);
+  const misspelt = await toolyardCommand([
+    "deploy-template",
+    "everything-here",
+    "--config",
+    '{"key":"k","greting":"x"}',
+  ]);
+  expect(misspelt.err).toMatch(/^(?!input)[^]*greting/);
   const args = ["deploy-template", "everything-here", "--name", "By command", "--config", "-", "--json"];
   const deployed = await toolyardCommand(args, '{"key":"k"}');
   expect(deployed.code).toBe(0);

@@ -529,7 +529,7 @@ export type GitHubConnection = {
   lastSyncedCommit?: Maybe<Scalars['String']['output']>;
   /** When the last successful sync ended. */
   lastSyncedAt?: Maybe<Scalars['DateTime']['output']>;
-  /** Why the last sync failed. */
+  /** Why the last sync failed or, before the first one, why it will. */
   lastError?: Maybe<Scalars['String']['output']>;
 };
 

@@ -8,6 +8,7 @@ import {
   type Logger,
 } from "@toolyard/service-kit";
 import { line } from "@toolyard/service-kit/text-input.ts";
+import type { GitHubClient } from "@toolyard/github";
 import type { Task, TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 import type { Tool, ToolStore } from "../tool-store.ts";
@@ -61,7 +62,7 @@ interface Delivery {
  * @throws ToolyardError of each: UNAUTHENTICATED, FORBIDDEN, BAD_USER_INPUT with problems, NOT_FOUND
  */
 export interface ConnectionService {
-  /** Nothing is read yet. CONFLICT where the tool is deleted, or follows another place. */
+  /** Nothing is read yet; `lastError` says at once where nothing can be as things stand. CONFLICT where the tool is deleted, or follows another place. */
   connect(caller: Caller, input: unknown): Promise<GitHubConnection>;
   /** The sync that waits already, or a new one. CONFLICT where it is disconnected, or the tool is deleted. */
   sync(caller: Caller, id: string): Promise<Task>;
@@ -79,13 +80,14 @@ export function createConnectionService(options: {
   tools: Pick<ToolService, "changeable">;
   toolStore: Pick<ToolStore, "findByIds">;
   tasks: TaskQueue;
+  github: Pick<GitHubClient, "refusalOf">;
   /** Follows pushes as well. */
   templateRepository: Pick<RepositoryTemplates, "pushed"> | null;
   webhookSecret: string | null;
   logger: Pick<Logger, "info">;
   now: () => number;
 }): ConnectionService {
-  const { store, tools, toolStore, tasks, templateRepository, webhookSecret, logger, now } = options;
+  const { store, tools, toolStore, tasks, github, templateRepository, webhookSecret, logger, now } = options;
 
   async function changeable(
     caller: Caller,
@@ -144,7 +146,8 @@ export function createConnectionService(options: {
       const tool = await tools.changeable(caller, toolId, "connect this tool to a repository");
       if (tool.deletedAt !== null) throw deleted(tool);
       if (caller.userId === null) throw new Error("Only users may change tools, and this caller is none.");
-      const by = { connectedById: caller.userId, now: now() };
+      const refusal = github.refusalOf({ owner: place.owner, name: place.repository });
+      const by = { connectedById: caller.userId, now: now(), lastError: refusal?.message ?? null };
       const connection = await store.connect({ ...place, toolId: tool.id }, by);
       if (connection === "following")
         throw new ToolyardError(

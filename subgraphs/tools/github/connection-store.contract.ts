@@ -31,7 +31,7 @@ export function connectionStoreContract(name: string, open: () => Promise<OpenCo
       path: "",
       ...more,
     });
-    const by = { connectedById: "user", now: 1_000 };
+    const by = { connectedById: "user", lastError: null, now: 1_000 };
 
     async function connected(more: Partial<ConnectionPlace> = {}): Promise<GitHubConnection> {
       const connection = await store.connect(place(more), by);

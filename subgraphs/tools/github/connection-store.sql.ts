@@ -21,7 +21,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
     });
 
   return {
-    connect: (place, { connectedById, now }) =>
+    connect: (place, { connectedById, lastError, now }) =>
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(connectionEntity);
         const { toolId, branch, path } = place;
@@ -44,7 +44,7 @@ export function createSqlConnectionStore(database: Database): ConnectionStore {
           }),
           followerId: toolId,
           status: "CONNECTED",
-          lastError: null,
+          lastError,
           connectedById,
           // The tool may have gone other ways meanwhile: the file's word counts again.
           manifestOid: null,

@@ -7,7 +7,10 @@ export interface ConnectionStore {
    * A tool follows one place at a time: "following" where it follows one already. A place that it followed before is the same connection
    * again, with its files.
    */
-  connect(place: ConnectionPlace, by: { connectedById: string; now: number }): Promise<GitHubConnection | "following">;
+  connect(
+    place: ConnectionPlace,
+    by: Pick<GitHubConnection, "connectedById" | "lastError"> & { now: number },
+  ): Promise<GitHubConnection | "following">;
   /** DISCONNECTED, and nobody's turn. Idempotent. */
   disconnect(id: string): Promise<void>;
 

@@ -18,7 +18,7 @@ test("a connection whose sync ended without a word fails with the reason; others
   const ids: Record<string, string> = {};
   for (const taskId of [...Object.keys(ended), "gone"]) {
     const place = { toolId: newId(), owner: "acme", repository: "weather", branch: "main", path: "" };
-    const connection = await store.connect(place, { connectedById: "user", now: 1 });
+    const connection = await store.connect(place, { connectedById: "user", lastError: null, now: 1 });
     if (connection === "following") throw new Error("It follows already.");
     await store.begin(connection.id, taskId, null);
     ids[taskId] = connection.id;

@@ -165,6 +165,23 @@ const receive = async (input: object) =>
   (await dataOf<{ receiveGitHubEvent: boolean }>(fixture.subgraph, RECEIVE, { input }, gateway)).receiveGitHubEvent;
 const syncs = async () => Object.values(await fixture.tasks.store.countByStatus()).reduce((sum, each) => sum + each, 0);
 
+test.each([
+  ["without a credential", {}, "Its operator sets GITHUB_TOKEN"],
+  ["that the operator does not name", { GITHUB_TOKEN: "t", GITHUB_REPOSITORIES: "acme/other" }, "GITHUB_REPOSITORIES"],
+])(
+  "a repository %s can be connected, and the connection says at once that it is not read",
+  async (_what, env, words) => {
+    await using other = await createToolsFixture({ env: { GITHUB_API_URL: github.url, ...env }, knowledge });
+    const input = { name: "Not read", description: "", launch: { stdio: { command: "python3" } } };
+    const made = await dataOf<{ createTool: { id: string } }>(other.subgraph, CREATE, { input }, developer);
+    const connecting = `mutation ($input: ConnectRepositoryInput!) { connectRepository(input: $input) { status lastError } }`;
+    const place = { toolId: made.createTool.id, owner: "acme", repository: "weather" };
+    expect(await dataOf(other.subgraph, connecting, { input: place }, developer)).toEqual({
+      connectRepository: { status: "CONNECTED", lastError: expect.stringContaining(words) },
+    });
+  },
+);
+
 describe("a sync", () => {
   test("makes a version of the file's fields, and keeps those that it does not give", async () => {
     const report = await sync();

@@ -1,6 +1,8 @@
 import {
   OF_NO_TOOL,
+  closeTo,
   createLoader,
+  notFound,
   parsePage,
   toConnection,
   type Caller,
@@ -14,6 +16,10 @@ import type { Template, TemplateCatalogue } from "./template.ts";
 export interface TemplateReader {
   /** Null when there is none. */
   find(caller: Caller, id: string): Promise<Template | null>;
+  /** The same, by an id that a person may have mistyped. @throws ToolyardError NOT_FOUND where there is none, but ids that are close */
+  named(caller: Caller, id: string): Promise<Template | null>;
+  /** @throws ToolyardError NOT_FOUND, with ids that are close */
+  get(caller: Caller, id: string): Promise<Template>;
   /** In the order of their ids. @throws ToolyardError BAD_USER_INPUT */
   list(caller: Caller, filter: { search?: string | null | undefined } & PageArguments): Promise<Connection<Template>>;
 }
@@ -41,10 +47,26 @@ export function createTemplateReader({ catalogues }: { catalogues: readonly Temp
     return found.toSorted();
   }
 
+  async function find(caller: Caller, id: string): Promise<Template | null> {
+    caller.require("tool:read", OF_NO_TOOL, "read templates");
+    return byId.load(id);
+  }
+
+  const closeIds = (id: string) => closeTo(id, () => matching([]));
+
   return {
-    async find(caller, id) {
-      caller.require("tool:read", OF_NO_TOOL, "read templates");
-      return byId.load(id);
+    find,
+    async named(caller, id) {
+      const template = await find(caller, id);
+      if (template) return template;
+      const close = await closeIds(id);
+      if (close.length > 0) throw notFound("template", id, close);
+      return null;
+    },
+    async get(caller, id) {
+      const template = await find(caller, id);
+      if (!template) throw notFound("template", id, await closeIds(id));
+      return template;
     },
     async list(caller, { search, ...pageArguments }) {
       caller.require("tool:read", OF_NO_TOOL, "read templates");

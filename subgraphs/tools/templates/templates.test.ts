@@ -164,9 +164,8 @@ describe("the list of templates", () => {
     "a".repeat(9_999),
   ])("has none with the id %j", async (id) => {
     expect(await codeOf(fixture.subgraph, CREATE, { id, input: {} }, developer)).toBe("NOT_FOUND");
-    expect(await dataOf(fixture.subgraph, `query ($id: ID!) { template(id: $id) { id } }`, { id }, viewer)).toEqual({
-      template: null,
-    });
+    const query = `query ($id: ID!) { template(id: $id) { id } }`;
+    expect((await executeOn(fixture.subgraph, query, { id }, viewer)).data).toEqual({ template: null });
   });
 });
 
@@ -183,6 +182,18 @@ describe("a tool made of a template", () => {
     });
     expect(made.launch.args).toEqual(["--city=${config.city}", "--days=${config.days}", "$${config.city}"]);
     expect(await codeOf(fixture.subgraph, CREATE, { id: "own", input: {} }, viewer)).toBe("FORBIDDEN");
+  });
+
+  test("by an id that is mistyped is not made: the ones that are close are told, as where one is asked for", async () => {
+    for (const [query, variables] of [
+      [CREATE, { id: "onw", input: {} }],
+      ["query ($id: ID!) { template(id: $id) { id } }", { id: "onw" }],
+    ] as const) {
+      const { errors } = await executeOn(fixture.subgraph, query, variables, developer);
+      expect(errors).toMatchObject([{ code: "NOT_FOUND", message: 'There is no template "onw". Did you mean "own"?' }]);
+    }
+    const query = `{ template(id: "nothing-of-this-kind") { id } }`;
+    expect(await dataOf(fixture.subgraph, query, {}, developer)).toEqual({ template: null });
   });
 
   test("with a configuration needs none: values are in its launch, secret ones sealed", async () => {
