@@ -3,7 +3,7 @@ import { measureHealth, type Gauge, type Logger, type ServiceHealth } from "@too
 import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
 import mongoose, { type ClientSession, type Connection, type ConnectOptions } from "mongoose";
-import { mongodbFailureOf, mongodbReasonOf } from "./failures.ts";
+import { UnknownCommitError, mongodbFailureOf, mongodbReasonOf } from "./failures.ts";
 
 /**
  * A process's connections to MongoDB, which may go away and come back at any time: operations fail within seconds meanwhile, and those
@@ -83,15 +83,19 @@ export async function openMongodb(options: {
   works();
   const client = connection.getClient();
 
+  /** @throws UnknownCommitError where the result stays unknown: the transaction may be there, so it is not run again. */
   async function commit(session: ClientSession, until: number): Promise<void> {
-    for (;;) {
+    for (let wasUnknown = false; ;) {
       try {
         await session.commitTransaction();
         return;
       } catch (error) {
         const isUnknown =
           error instanceof mongoose.mongo.MongoError && error.hasErrorLabel("UnknownTransactionCommitResult");
-        if (!isUnknown || performance.now() > until) throw error;
+        if (!isUnknown && !wasUnknown) throw error;
+        if (!isUnknown || performance.now() > until)
+          throw new UnknownCommitError("Whether a transaction was committed is not known.", { cause: error });
+        wasUnknown = true;
       }
       await delay(100);
     }

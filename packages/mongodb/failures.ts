@@ -32,10 +32,14 @@ const FAILURE_OF_CODE: Readonly<Record<number, MongodbFailure>> = {
   13436: "lost",
 };
 
+/** A connection broke during a commit, and the server cannot be asked, or does not know any more. */
+export class UnknownCommitError extends Error {}
+
 /** Null where it is something else, such as a mistake in a query. */
 export function mongodbFailureOf(error: unknown): MongodbFailure | null {
   if (error instanceof mongoose.Error.MongooseServerSelectionError || error instanceof MongoServerSelectionError)
     return isRefused(error) ? "refused" : "unreached";
+  if (error instanceof UnknownCommitError) return "lost";
   if (error instanceof ConfigError && error.cause !== undefined) return mongodbFailureOf(error.cause);
   if (!(error instanceof MongoError)) return null;
   if (error instanceof MongoServerError) {

@@ -1,2 +1,2 @@
 export { openMongodb, type MongodbConnection } from "./connection.ts";
-export { mongodbUnavailable } from "./failures.ts";
+export { mongodbFailureOf, mongodbUnavailable } from "./failures.ts";

@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { mongodbFailureOf } from "@toolyard/mongodb";
 import mongoose, { type Connection } from "mongoose";
 import type { Document } from "./document-store.ts";
 
@@ -131,11 +133,24 @@ export function documentCollections(connection: Connection) {
   };
 }
 
+/** A transaction whose process was killed holds up what makes collections until the server gives it up, after a minute. */
+const MAKING_MS = 70_000;
+
 /** Makes what is missing: transactions make no collections on every server. */
 export async function createCollections(models: DocumentModels): Promise<void> {
+  const until = performance.now() + MAKING_MS;
   for (const model of Object.values(models)) {
-    await model.createCollection();
-    await model.createIndexes();
+    for (;;) {
+      try {
+        await model.createCollection();
+        await model.createIndexes();
+        break;
+      } catch (error) {
+        const failure = mongodbFailureOf(error);
+        if (failure === null || failure === "refused" || performance.now() > until) throw error;
+      }
+      await delay(500);
+    }
   }
 }
 

@@ -48,7 +48,7 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
     beforeAll(async () => {
       opened = await open();
       [store] = opened.stores;
-    }, 60_000);
+    }, 120_000);
     afterAll(() => opened.close());
 
     async function insert(content = "", more: Partial<NewDocument> = {}): Promise<Document> {
@@ -395,6 +395,23 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
           expect(ofBoth).toHaveLength((await found("storms", { toolIds: [toolId] })).length + 1);
           expect(await found("storms", { tag: "Calm" })).toEqual([]);
           expect(await found("storms")).toHaveLength(3);
+        });
+
+        test("finds a document of thousands of words by any of them together, and not by one that it lacks", async () => {
+          const words = Array.from({ length: 11_000 }, (_, n) => `manyword${n}`);
+          const { id } = await insert(words.join(" "), { title: "Large" });
+          for (const query of [
+            "manyword0 manyword9999",
+            "large manyword5000 manyword999*",
+            '"manyword1 manyword2" large',
+          ])
+            expect(await found(query), query).toEqual([id]);
+          for (const query of ["manyword0 manyword11000", "manyword0 -manyword9999", "large -manyword999*"])
+            expect(await found(query), query).toEqual([]);
+          await update(id, { tags: ["many-words"] });
+          expect(await found("manyword9999", { tag: "many-words" })).toEqual([id]);
+          await store.delete(id, null);
+          expect(await found("manyword9999")).toEqual([]);
         });
 
         test("answers the best first, titles above texts, and shows the passage with its matches", async () => {

@@ -15,7 +15,7 @@ import { prepare } from "./document-writer.ts";
 import type { AnalysedText, TextAnalyser } from "./text-analyser.ts";
 
 /** A part of a document's terms: far below MongoDB's 16 MB, and what all but the largest documents have at most. */
-const PART_TERMS = 20_000;
+const PART_TERMS = 10_000;
 
 /** Writes documents together with their terms, each change in one transaction. */
 export function createMongodbDocumentWriter(
@@ -25,7 +25,8 @@ export function createMongodbDocumentWriter(
   const { documents, contents, terms, totals } = documentCollections(connection);
 
   async function addTerms(document: Document, analysed: AnalysedText, session: ClientSession): Promise<void> {
-    await terms.insertMany(toParts(document, analysed), { session });
+    // One by one: each is answered within the time of one operation, however large the document is.
+    for (const part of toParts(document, analysed)) await terms.insertOne(part, { session });
     await count(1, analysed.length, session);
   }
 
