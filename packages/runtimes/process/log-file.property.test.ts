@@ -78,6 +78,16 @@ test("a line gets the time at which it was first seen", () => {
   ]);
 });
 
+test("a line that was not seen yet is no older than those before it, although the file system's clock is behind", () => {
+  const path = join(folder, "behind");
+  const file = createLogFile({ path, maxBytes: 1_000 });
+  const later = Date.now() + 60_000;
+  appendFileSync(path, "one\n");
+  file.observe(later);
+  appendFileSync(path, "two\n");
+  expect(file.readLast(2).map(({ seenAt }) => seenAt)).toEqual([later, later]);
+});
+
 test("an unfinished line waits for its end, unless there will be none; a very long one is cut", () => {
   const path = join(folder, "unfinished");
   const file = createLogFile({ path, maxBytes: 10_000_000 });

@@ -68,7 +68,8 @@ export function createLogFile(options: { path: string; maxBytes: number }): LogF
       if (!mark || mark.end <= position) break;
       found = mark.at;
     }
-    return found ?? modifiedAt(path) ?? Date.now();
+    // The file system's clock may be some milliseconds behind: a line is not older than those before it.
+    return found ?? Math.max(modifiedAt(path) ?? Date.now(), seen.at(-1)?.at ?? 0);
   };
 
   const rotate = (): void => {
