@@ -148,7 +148,7 @@ export function createGraph(options: {
         await sessions.set(url, storedSession(session, now()));
         return session.accessToken;
       } catch (error) {
-        if (!(error instanceof GraphError) || error.code !== "UNAUTHENTICATED") throw error;
+        if (!isUnauthenticated(error)) throw error;
         await sessions.set(url, null);
         throw notLoggedIn(`Your session at ${url} has ended.`);
       }
@@ -158,11 +158,19 @@ export function createGraph(options: {
   return {
     token,
     async query<Data>(query: string, variables?: Record<string, unknown>) {
+      const credential = await token();
       try {
-        return await ask<Data>(url, await token(), query, variables);
+        return await ask<Data>(url, credential, query, variables);
       } catch (error) {
-        if (!(error instanceof GraphError) || error.code !== "UNAUTHENTICATED") throw error;
+        if (!isUnauthenticated(error)) throw error;
         if (givenToken !== null) throw new GraphError(error.code, `TOOLYARD_TOKEN is not taken: ${error.message}`);
+      }
+      // A token may end before its time, as when SECRET_KEY was rotated; the session goes on.
+      const renewal = await renewed(credential);
+      try {
+        return await ask<Data>(url, renewal, query, variables);
+      } catch (error) {
+        if (!isUnauthenticated(error)) throw error;
         throw notLoggedIn(error.message.endsWith(".") ? error.message : `${error.message}.`);
       }
     },
@@ -204,6 +212,10 @@ export function createGraph(options: {
 export function storedSession(session: Session, now: number) {
   const { accessToken, refreshToken, expiresIn, user } = session;
   return { username: user.username, accessToken, refreshToken, expiresAt: now + expiresIn * 1000 };
+}
+
+function isUnauthenticated(error: unknown): error is GraphError {
+  return error instanceof GraphError && error.code === "UNAUTHENTICATED";
 }
 
 /** Whether the socket was closed for its credential, as it is when that expires. */

@@ -4,7 +4,7 @@ import { ConfigError, messageOf, type Environment } from "@toolyard/service-kit"
 /** The supergraph to serve: a composed one, one composed here by a supergraph.yaml, or Toolyard's own (null). */
 export type ChosenSupergraph = { kind: "composed"; file: string } | { kind: "config"; file: string } | null;
 
-const USAGE = "Usage: node gateway/main.ts [--supergraph FILE | --supergraph-config FILE]";
+const USAGE = "Usage: npm run gateway -- [--supergraph FILE | --supergraph-config FILE]";
 const HELP = `${USAGE}
 
   -s, --supergraph FILE      serve a composed Federation 2 supergraph (rover supergraph compose); the file is watched

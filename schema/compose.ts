@@ -1,5 +1,5 @@
 /**
- * `node schema/compose.ts --config supergraph.yaml [--output FILE]`: composes a supergraph as `rover supergraph compose` does. The supergraph
+ * `npm run compose -- --config supergraph.yaml [--output FILE]`: composes a supergraph as `rover supergraph compose` does. The supergraph
  * goes to stdout or to FILE, hints and errors to stderr; exit code 0 when there is a supergraph, 1 when there is none.
  */
 import { readFile, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { describeProblems } from "./composition-problem.ts";
 import { parseSupergraphConfig } from "./supergraph-config.ts";
 import { readSubgraphs } from "./subgraph-schemas.ts";
 
-const USAGE = "Usage: node schema/compose.ts --config FILE [--output FILE]    (--config - reads it from stdin)";
+const USAGE = "Usage: npm run --silent compose -- --config FILE [--output FILE]    (--config - reads it from stdin)";
 
 async function run(): Promise<void> {
   const { values } = parseArgs({

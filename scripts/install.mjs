@@ -1,11 +1,11 @@
 /**
  * The first half of `npm run up`: installs when package-lock.json or the platform changed since the last time, and not beneath a Toolyard that runs.
- * With `--installed` (npm's `postinstall`) it only notes that all is there. Plain JavaScript, since nothing may be installed yet.
+ * With `--installed` (npm's `postinstall`) it only notes that all is there, where it is. Plain JavaScript, since nothing may be installed yet.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -43,6 +43,22 @@ function installed() {
   }
 }
 
+/** npm runs `postinstall` as well where it installs nothing: with --package-lock-only, with --dry-run, and without the scripts of packages. */
+function isWhole() {
+  const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
+  return Object.entries(packages).every(([path, { version, link, dev, optional, devOptional }]) => {
+    if (!path.includes("node_modules/") || dev || optional || devOptional) return true;
+    if (link) return existsSync(join(root, path));
+    // Its own script fetches it.
+    if (path === "node_modules/node" && !existsSync(join(root, "node_modules", ".bin", "node"))) return false;
+    try {
+      return JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).version === version;
+    } catch {
+      return false;
+    }
+  });
+}
+
 async function usersOfThisCode() {
   let folders = [];
   try {
@@ -54,8 +70,11 @@ async function usersOfThisCode() {
 }
 
 if (process.argv.includes("--installed")) {
-  mkdirSync(dirname(stamp), { recursive: true });
-  writeFileSync(stamp, wanted());
+  rmSync(stamp, { force: true });
+  if (isWhole()) {
+    mkdirSync(dirname(stamp), { recursive: true });
+    writeFileSync(stamp, wanted());
+  }
   process.exit();
 }
 if (Number(process.versions.node.split(".")[0]) < 20) {

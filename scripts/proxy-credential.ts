@@ -1,5 +1,5 @@
 /**
- * Prints a PROXY_CREDENTIAL: the token by which the control plane trusts a proxy that runs alone. `node scripts/proxy-credential.ts
+ * Prints a PROXY_CREDENTIAL: the token by which the control plane trusts a proxy that runs alone. `npm run --silent proxy-credential --
  * [days]`, 365 unless given, with SECRET_KEY, or the DATA_DIR that the gateway and the subgraphs share. It is a secret: it can ask
  * for every route's tokens. To take it back, change SECRET_KEY.
  */
@@ -7,7 +7,9 @@ import { PROXY_PERMISSIONS, createTokenSigner, readSecretKey } from "@toolyard/s
 
 const days = Number(process.argv[2] ?? 365);
 if (!Number.isInteger(days) || days < 1 || days > 3_650) {
-  process.stderr.write("The number of days must be a whole number from 1 to 3650, as in: proxy-credential.ts 30\n");
+  process.stderr.write(
+    "The number of days must be a whole number from 1 to 3650, as in: npm run --silent proxy-credential -- 30\n",
+  );
   process.exit(1);
 }
 const secretKey = process.env.SECRET_KEY || (await readSecretKey(process.env.DATA_DIR || "./data"));

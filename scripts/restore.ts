@@ -6,7 +6,7 @@ import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { readSecretKeys } from "@toolyard/service-kit/identity/secret-key.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
-import { resealAll } from "@toolyard/storage/reseal.ts";
+import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
 import { restore } from "@toolyard/storage/restore.ts";
 
 const USAGE = `Usage: npm run restore -- BACKUP
@@ -47,14 +47,19 @@ try {
       const files = (await readdir(folder))
         .filter((name) => name.endsWith(".sqlite"))
         .map((name) => join(folder, name));
-      const { opened, resealed, unopened } = await resealAll(files, resealer, { signal, say: () => undefined });
-      const where = `Sealed values in ${unopened.join(", ")} open with none of the keys`;
-      if (unopened.length > 0 && opened === 0)
+      const found = await resealAll(files, resealer, { signal, say: () => undefined });
+      const { opened, resealed } = found;
+      const { count, columns } = unopenedIn(found);
+      const where = `${count} sealed values (${columns}) open with none of the keys`;
+      if (count > 0 && opened === 0)
         throw preconditionFailed(
           "secret-key",
           `${where}: give SECRET_KEY_PREVIOUS the one that they were sealed with.`,
         );
-      if (unopened.length > 0) say(`${where}, or only look sealed.`);
+      if (count > 0)
+        say(
+          `${where}: once SECRET_KEY_PREVIOUS has theirs too, \`npm run rotate-secrets\` seals them with SECRET_KEY.`,
+        );
       say(`${opened} sealed values open.`);
       if (resealed > 0) say(`${resealed} values are sealed with SECRET_KEY now.`);
     },

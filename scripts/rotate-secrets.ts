@@ -8,7 +8,7 @@ import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/ident
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { lockFolder } from "@toolyard/storage";
 import { refuseOpened } from "@toolyard/storage/sqlite/migrate.ts";
-import { resealAll } from "@toolyard/storage/reseal.ts";
+import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
 
 const USAGE = `Usage: npm run rotate-secrets
 
@@ -42,14 +42,26 @@ try {
     const [secretKey, ...previousSecretKeys] = await readKeys(dataDir);
     if (previousSecretKeys.length === 0)
       throw preconditionFailed("secret-key", "Give SECRET_KEY_PREVIOUS the key that SECRET_KEY replaces.");
+    if (previousSecretKeys.every((key) => key === secretKey))
+      throw preconditionFailed(
+        "secret-key",
+        "SECRET_KEY and SECRET_KEY_PREVIOUS are the same key, so nothing would change. A shell sets variables from left to right: " +
+          "in `SECRET_KEY=NEW SECRET_KEY_PREVIOUS=$SECRET_KEY` both are NEW. Write SECRET_KEY_PREVIOUS first, or the old key itself.",
+      );
     const resealer = createResealer({ secretKey, previousSecretKeys });
-    const { resealed, unopened } = await resealAll(files, resealer, { signal: stopping.signal, say });
-    if (unopened.length > 0)
-      say(`Values in ${unopened.join(", ")} open with none of the keys, or only look sealed: they are as they were.`);
+    const found = await resealAll(files, resealer, { signal: stopping.signal, say });
+    // Everything that it opens is sealed with the new key now.
     if (isOwn) await forgetPreviousKey(dataDir);
-    say(`${resealed} values were sealed anew: all are sealed with the new key.`);
+    const { count, columns } = unopenedIn(found);
+    if (count > 0)
+      throw preconditionFailed(
+        "secret-key",
+        `${count} values open with neither key (${columns}); give the right SECRET_KEY_PREVIOUS and run this again. ` +
+          `Nothing is lost: they are as they were, ${found.resealed} others were sealed anew. Keep every earlier key until this succeeds.`,
+      );
+    say(`${found.resealed} values were sealed anew: all are sealed with the new key.`);
     say(isOwn ? "Start Toolyard again." : "Start Toolyard again, without SECRET_KEY_PREVIOUS.");
-    say("Proxies that run alone need a new PROXY_CREDENTIAL: node scripts/proxy-credential.ts");
+    say("Proxies that run alone need a new PROXY_CREDENTIAL: npm run --silent proxy-credential");
   } finally {
     lock.release();
   }

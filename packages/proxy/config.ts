@@ -28,7 +28,7 @@ export const proxyVariables = {
   GATEWAY_URL: gatewayUrl,
   PROXY_CREDENTIAL: z
     .string(
-      "is needed: a service token by which the control plane trusts this proxy, which `node scripts/proxy-credential.ts` prints",
+      "is needed: a service token by which the control plane trusts this proxy, which `npm run --silent proxy-credential` prints",
     )
     .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be a service token (a JWT)")
     .meta({ example: "eyJ…" }),

@@ -50,17 +50,42 @@ const rows = () => {
   }
 };
 
-test("values in every kind of context are sealed with the current key, once; others stay as they are, and are told", async () => {
+test("values in every kind of context are sealed with the current key, once; others stay as they are", async () => {
   const untouched = rows().slice(250);
   const run = () => resealAll([file], resealer, { signal: new AbortController().signal, say: () => undefined });
-  expect(await run()).toEqual({ opened: 750, resealed: 750, unopened: ["things.data"] });
+  expect(await run()).toEqual({ opened: 750, resealed: 750, unopened: new Map() });
   expect(rows().slice(250)).toEqual(untouched);
   for (const { id, otherId, data } of rows().slice(0, 250)) {
     const { values } = JSON.parse(data) as { values: string[] };
     const contexts = [id, otherId, `things.data:${id}`];
     expect(values.map((value, at) => after.open(value, contexts[at] ?? ""))).toEqual(["by id", "by other", "by place"]);
   }
-  expect(await run()).toEqual({ opened: 750, resealed: 0, unopened: ["things.data"] });
+  expect(await run()).toEqual({ opened: 750, resealed: 0, unopened: new Map() });
+});
+
+test("values that open with no key are counted where Toolyard seals, and not where users write what looks like them", async () => {
+  const database = new LibsqlDatabase(file);
+  const sealed = createSealer({ secretKey: "a key that nobody has any more, of 32" }).seal("x", "id");
+  const looks = `sealed:v1:AAAAAAAAAAAA:${"A".repeat(50)}`;
+  database.exec('CREATE TABLE "tool_versions" ("id" varchar(64), "launch" text, "description" text)');
+  database.exec('CREATE TABLE "replicas" ("id" varchar(64), "sealedToken" text, "reason" text)');
+  const insert = database.prepare("INSERT INTO tool_versions VALUES ('id', ?, ?)");
+  const env = [
+    { name: "A", value: sealed, secret: true },
+    { name: "B", value: looks, secret: false },
+  ];
+  insert.run(JSON.stringify({ kind: "stdio", args: [looks], env }), looks);
+  insert.run(JSON.stringify({ kind: "remote", url: looks, secretUrl: sealed, headers: [] }), `A ${sealed}`);
+  insert.run(`{"kind": "damaged", "a": "${sealed}`, null);
+  database.prepare("INSERT INTO replicas VALUES ('id', ?, ?)").run(sealed, looks);
+  database.close();
+  const found = await resealAll([file], resealer, { signal: new AbortController().signal, say: () => undefined });
+  expect(found.unopened).toEqual(
+    new Map([
+      ["tool_versions.launch", 3],
+      ["replicas.sealedToken", 1],
+    ]),
+  );
 });
 
 test("one that ends between two steps goes on with the rest", async () => {

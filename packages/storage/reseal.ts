@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import LibsqlDatabase from "libsql";
 
 /** Rows that are written in one transaction. */
@@ -13,8 +14,38 @@ export interface Resealed {
   opened: number;
   /** … and of these, those that were sealed anew. */
   resealed: number;
-  /** Columns with values that look sealed and open with none of the keys, as in `tools.description`: users may write so. */
-  unopened: string[];
+  /** How many values open with none of the keys, by the column that has them, as in `deployments.launch`. */
+  unopened: Map<string, number>;
+}
+
+/** Columns whose whole text is sealed. */
+const SEALED_COLUMNS = new Set([
+  "deployments.sealedConfiguration",
+  "replicas.sealedToken",
+  "idempotency_keys.fingerprint",
+  "idempotency_keys.answer",
+]);
+/** Columns of a launch as JSON, whose secret variables and URL are sealed. */
+const LAUNCH_COLUMNS = new Set(["tool_versions.launch", "deployments.launch"]);
+
+/** Whether Toolyard itself put this value there. Anywhere else a text that looks sealed is a user's, who may write so. */
+function isSealedAt(column: string, text: string, value: string): boolean {
+  if (SEALED_COLUMNS.has(column)) return text === value;
+  if (!LAUNCH_COLUMNS.has(column)) return false;
+  const launch = parseJson(text);
+  // One that a later version wrote, or that was damaged, may have secrets anywhere.
+  if (launch === undefined) return true;
+  return hasSecret(launch, value);
+}
+
+function hasSecret(part: unknown, value: string): boolean {
+  if (typeof part !== "object" || part === null) return false;
+  const fields = part as Record<string, unknown>;
+  return (
+    (fields["secret"] === true && fields["value"] === value) ||
+    fields["secretUrl"] === value ||
+    Object.values(part).some((inner) => hasSecret(inner, value))
+  );
 }
 
 /**
@@ -28,7 +59,7 @@ async function resealDatabase(
   options: { signal: AbortSignal; say: (line: string) => void },
 ): Promise<Resealed> {
   const database = new LibsqlDatabase(file);
-  const found: Resealed = { opened: 0, resealed: 0, unopened: [] };
+  const found: Resealed = { opened: 0, resealed: 0, unopened: new Map() };
   try {
     database.pragma("synchronous = FULL");
     const tables = database
@@ -86,7 +117,8 @@ async function resealDatabase(
         ...ids.map((id) => `${table}.${column}:${id}`),
       ]);
       const name = `${table}.${column}`;
-      if (unopened > 0 && !found.unopened.includes(name)) found.unopened.push(name);
+      const sealed = unopened.filter((each) => isSealedAt(name, value, each)).length;
+      if (sealed > 0) found.unopened.set(name, (found.unopened.get(name) ?? 0) + sealed);
       found.opened += opened;
       if (resealed === 0) continue;
       database.prepare(`UPDATE "${table}" SET "${column}" = ? WHERE rowid = ?`).run(text, row["rowid:"]);
@@ -95,18 +127,24 @@ async function resealDatabase(
   }
 }
 
+/** How many values open with no key, and in which columns. */
+export function unopenedIn({ unopened }: Resealed): { count: number; columns: string } {
+  const count = [...unopened.values()].reduce((sum, each) => sum + each, 0);
+  return { count, columns: [...unopened.keys()].join(", ") };
+}
+
 /** The same for several files. */
 export async function resealAll(
   files: readonly string[],
   resealer: Resealer,
   options: { signal: AbortSignal; say: (line: string) => void },
 ): Promise<Resealed> {
-  const all: Resealed = { opened: 0, resealed: 0, unopened: [] };
+  const all: Resealed = { opened: 0, resealed: 0, unopened: new Map() };
   for (const file of files) {
     const { opened, resealed, unopened } = await resealDatabase(file, resealer, options);
     all.opened += opened;
     all.resealed += resealed;
-    all.unopened.push(...unopened);
+    for (const [column, count] of unopened) all.unopened.set(column, count);
   }
   return all;
 }

@@ -260,13 +260,19 @@ test("login: by a prompt that shows nothing, by stdin, refused in words; a sessi
   expect(shown).not.toContain(toolyard.adminPassword);
 
   const file = join(home, ".config/toolyard/sessions.json");
-  // The file is this command's own.
-  const kept = JSON.parse(await readFile(file, "utf8")) as { sessions: Record<string, { expiresAt: number }> };
-  for (const session of Object.values(kept.sessions)) session.expiresAt = 0;
-  await writeFile(file, JSON.stringify(kept));
-  // Two at once: a refresh token is good once.
-  const both = await Promise.all([run(["list"], { home }), run(["list"], { home })]);
-  expect(both.map(({ code }) => code)).toEqual([0, 0]);
+  // The access token has expired, or is not taken any more, as after rotate-secrets.
+  for (const change of [{ expiresAt: 0 }, { accessToken: "of.another.key" }]) {
+    // The file is this command's own.
+    const kept = JSON.parse(await readFile(file, "utf8")) as { sessions: Record<string, object> };
+    for (const [url, session] of Object.entries(kept.sessions)) kept.sessions[url] = { ...session, ...change };
+    await writeFile(file, JSON.stringify(kept));
+    // Two at once: a refresh token is good once.
+    const both = await Promise.all([run(["list"], { home }), run(["token"], { home })]);
+    expect(both).toMatchObject([
+      { code: 0, err: "" },
+      { code: 0, err: "", out: expect.not.stringContaining("of.another.key") },
+    ]);
+  }
   expect(await run(["logout"], { home })).toMatchObject({ code: 0 });
   expect(await run(["list"], { home })).toMatchObject({ code: 1 });
 });

@@ -229,9 +229,7 @@ test("secrets are rotated however often that is killed; Toolyard starts in betwe
   expect(npm("rotate-secrets", [], "data")).toMatchObject({
     status: 0,
     stderr: "",
-    stdout: expect.stringMatching(
-      /Values in .*tools\.description.* only look sealed[^]*all are sealed with the new key/,
-    ),
+    stdout: expect.stringContaining("all are sealed with the new key"),
   });
   expect(readFileSync(join(folder, "data/secret-key"), "utf8").trim()).toBe(between);
   expect(await readdir(join(folder, "data"))).not.toContain("secret-key.previous");
@@ -254,6 +252,17 @@ test("secrets are rotated however often that is killed; Toolyard starts in betwe
     status: 1,
     stderr: expect.stringContaining("SECRET_KEY_PREVIOUS"),
   });
+  expect(npm("rotate-secrets", [], "data", { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: NEW_KEY })).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("are the same key"),
+  });
+  // A wrong earlier key is not taken for success.
+  const wrong = { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: "a wrong key of more than thirty-two characters" };
+  expect(npm("rotate-secrets", [], "data", wrong)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^\d+ values open with neither key .*tool_versions\.launch.*Nothing is lost/),
+  });
+  expect(secretsIn("data", between).size).toBe(secrets.size);
   const keys = { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: between };
   expect(npm("rotate-secrets", [], "data", keys)).toMatchObject({ status: 0 });
   expect(secretsIn("data", NEW_KEY).size).toBe(secrets.size);

@@ -125,6 +125,28 @@ describe("npm run up", () => {
     expect(isMarked()).toBe(false);
   });
 
+  test("installs after an npm that wrote the lockfile and installed nothing", async () => {
+    const dependencies = { part: "file:part" };
+    const file = join(project, "package.json");
+    await mkdir(join(project, "part"));
+    await writeFile(join(project, "part/package.json"), JSON.stringify({ name: "part", version: "1.0.0" }));
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, "utf8")), dependencies }));
+    const isThere = () => existsSync(join(project, "node_modules/part/package.json"));
+    for (const args of [
+      ["install", "--package-lock-only"],
+      ["ci", "--dry-run"],
+    ]) {
+      expect(npm(...args).status).toBe(0);
+      expect([isThere(), existsSync(join(project, "node_modules/.toolyard-installed"))]).toEqual([false, false]);
+    }
+    expect(up()).toMatchObject({ status: 0, stdout: expect.stringMatching(/started$/) });
+    expect(isThere()).toBe(true);
+    await mark();
+    expect(npm("ci", "--dry-run").status).toBe(0);
+    expect(up()).toMatchObject({ status: 0, stdout: "started" });
+    expect(isMarked()).toBe(true);
+  });
+
   test("in a second terminal installs and starts nothing, and says where the first is", async () => {
     dataDir = toolyard.dataDir;
     expect(up()).toMatchObject({ status: 1, stdout: "", stderr: expect.stringContaining(toolyard.url) });

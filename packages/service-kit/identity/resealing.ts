@@ -6,12 +6,12 @@ import { createSealer } from "./sealing.ts";
 export interface Resealer {
   /**
    * @param contexts Those in which a value may have been sealed: only the right one opens it
-   * @returns the text, how many values in it open, how many of these were sealed anew, and how many open with no key, as does what only looks sealed
+   * @returns the text, how many values in it open, how many of these were sealed anew, and those that open with no key, as does what only looks sealed
    */
   reseal(
     text: string,
     contexts: readonly string[],
-  ): { text: string; opened: number; resealed: number; unopened: number };
+  ): { text: string; opened: number; resealed: number; unopened: string[] };
 }
 
 /** As `createSealer` writes them: the id of the key, and the rest. */
@@ -34,15 +34,19 @@ export function createResealer(keys: { secretKey: string; previousSecretKeys: re
 
   return {
     reseal(text, contexts) {
-      const count = { opened: 0, resealed: 0, unopened: 0 };
+      const found = { opened: 0, resealed: 0, unopened: [] as string[] };
       const changed = text.replaceAll(SEALED, (sealed: string, kid: string) => {
         const opened = open(sealed, contexts);
-        count[opened ? "opened" : "unopened"] += 1;
-        if (!opened || kid === current) return sealed;
-        count.resealed += 1;
+        if (!opened) {
+          found.unopened.push(sealed);
+          return sealed;
+        }
+        found.opened += 1;
+        if (kid === current) return sealed;
+        found.resealed += 1;
         return sealer.seal(opened.plain, opened.context);
       });
-      return { text: changed, ...count };
+      return { text: changed, ...found };
     },
   };
 }

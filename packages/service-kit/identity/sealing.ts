@@ -13,6 +13,17 @@ export interface Sealer {
   open(sealed: string, context: string): string;
 }
 
+/** A value was sealed with a key that this process does not have: somebody has to give it that key. */
+export class SealedElsewhereError extends ToolyardError {
+  constructor() {
+    super(
+      "INTERNAL_SERVER_ERROR",
+      "A sealed value was sealed with another SECRET_KEY. Set SECRET_KEY_PREVIOUS to the key it was sealed with.",
+    );
+    this.name = "SealedElsewhereError";
+  }
+}
+
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
@@ -35,12 +46,7 @@ export function createSealer(options: { secretKey: string; previousSecretKeys?: 
     open(sealed, context) {
       const [, , kid = "", text = ""] = sealed.split(":");
       const key = keys.get(kid);
-      if (!key) {
-        throw new ToolyardError(
-          "INTERNAL_SERVER_ERROR",
-          "A sealed value was sealed with another SECRET_KEY. Set SECRET_KEY_PREVIOUS to the key it was sealed with.",
-        );
-      }
+      if (!key) throw new SealedElsewhereError();
       const bytes = Buffer.from(text, "base64url");
       try {
         // Of a tag that was cut, GCM would take as little as four bytes.

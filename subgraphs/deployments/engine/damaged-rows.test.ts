@@ -1,6 +1,7 @@
 import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
-import { expect, test } from "vitest";
-import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";
+import { createSealer } from "@toolyard/service-kit";
+import { expect, test, vi } from "vitest";
+import { createControlPlane, createStore, insertDeployment, logger, openStoreDatabase } from "./reconciler-fixture.ts";
 
 /** Ten deployments of which one row is another than this version writes; then sweeps until all that can happen has. */
 async function withDamage(sql: string) {
@@ -76,4 +77,20 @@ test("a replica's state that is no JSON leaves its deployment alone, and what ru
   await fixture.sweep(6);
   expect(await fixture.statuses()).toEqual(["RUNNING"]);
   expect(fixture.plane.runtime.running().length).toBe(10);
+});
+
+test("a replica whose secrets another SECRET_KEY sealed fails at once, and one line at level error says what to do", async () => {
+  const error = vi.spyOn(logger, "error");
+  const sealed = createSealer({ secretKey: "another-secret-key-of-at-least-32-chars" }).seal("{}", "id");
+  await using fixture = await withDamage(`UPDATE deployments SET "sealedConfiguration" = '${sealed}' WHERE id = ?`);
+  await fixture.damage();
+  await fixture.sweep(6);
+  expect(await fixture.statuses()).toEqual(["RUNNING"]);
+  expect((await fixture.store.load(fixture.bad))?.deployment.status).toBe("FAILED");
+  expect(error.mock.calls).toEqual([
+    [
+      expect.objectContaining({ deployment_id: fixture.bad }),
+      expect.stringMatching(/Set SECRET_KEY_PREVIOUS .* restart this deployment/),
+    ],
+  ]);
 });

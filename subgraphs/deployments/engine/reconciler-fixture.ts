@@ -23,7 +23,7 @@ const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters
 const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
 /** Keeps nothing. */
 const archive = createLogArchive({ root: import.meta.dirname, retentionMs: 0, now: Date.now });
-const logger = createLogger({ level: "silent", name: "test" });
+export const logger = createLogger({ level: "silent", name: "test" });
 const MIGRATIONS = readMigrations(migrationsFolder);
 
 export const openStoreDatabase = (file = ":memory:"): Promise<Database> =>

@@ -1,4 +1,5 @@
 import { ToolyardError } from "@toolyard/service-kit";
+import { SealedElsewhereError } from "@toolyard/service-kit/identity/sealing.ts";
 import { openLaunch, resourcesOf } from "../deploying/launch-opening.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import { processNameOf, type Replica } from "../deployment.ts";
@@ -90,8 +91,15 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
     } catch (error) {
       if (signal.aborted) return; // The code that aborted this work stops the process.
       const foreseen = error instanceof ToolyardError;
-      const permanent = foreseen && error.code === "BAD_USER_INPUT";
-      if (!foreseen) logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
+      const isSealedElsewhere = error instanceof SealedElsewhereError;
+      const permanent = isSealedElsewhere || (foreseen && error.code === "BAD_USER_INPUT");
+      if (isSealedElsewhere)
+        logger.error(
+          { deployment: given.deployment.name, deployment_id: given.deployment.id },
+          `${error.message} Start Toolyard again with it, and then restart this deployment, which is not tried again before.`,
+        );
+      else if (!foreseen)
+        logger.warn({ err: error, deployment: given.deployment.name }, "a replica could not be started");
       const reason = foreseen ? error.message : "It cannot be started; Toolyard's log says why.";
       const why = hidden(given.deployment, replica, { reason, words: null });
       await apply(starting ?? replica, { type: permanent ? "refused" : "ended", ...why });
