@@ -1,5 +1,5 @@
 /**
- * `npm run check`: types, lint, circles and directions of imports, names of constants, unused code, dependencies, formatting, generated files, descriptions,
+ * `npm run check`: types, lint, circles and directions of imports, names of constants, unused code, dependencies, package-lock.json, formatting, generated files, descriptions,
  * migrations. Prints failures; otherwise only a line each.
  */
 import { spawn } from "node:child_process";
@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { buildSchema } from "graphql";
 import { findMisnamedConstants } from "./constant-names.ts";
-import { findMisplacedDependencies } from "./dependencies.ts";
+import { findLockDifferences, findMisplacedDependencies } from "./dependencies.ts";
 import { findForbiddenImports, sourcesOf } from "./import-directions.ts";
 import { findSchemaDifferences, readStores } from "./store-schemas.ts";
 import { findUndescribed } from "./undescribed.ts";
@@ -28,6 +28,14 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
     run: async () => {
       const found = findMisplacedDependencies(root);
       return found.length === 0 ? null : found.join("\n");
+    },
+  },
+  {
+    name: "package-lock.json",
+    run: async () => {
+      const found = findLockDifferences(root);
+      if (found.length === 0) return null;
+      return ["npm ci would refuse it. Write it anew: npm install --package-lock-only", ...found].join("\n");
     },
   },
   { name: "formatting", run: () => output(bin("prettier"), ["--check", "--log-level", "warn", "."]) },

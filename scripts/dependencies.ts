@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isTest, sourcesOf } from "./import-directions.ts";
 
@@ -20,6 +20,52 @@ const isForDevelopment = (path: string) =>
 export function findMisplacedDependencies(root: string): string[] {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
   return misplacedDependencies(manifest, sourcesOf(root));
+}
+
+const DEPENDENCIES = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"] as const;
+type Locked = { name?: string; version?: string; resolved?: string; link?: true } & Partial<
+  Record<(typeof DEPENDENCIES)[number], Record<string, string>>
+>;
+
+/** A sentence for each place in which package-lock.json is not what the package.json files say, so that `npm ci` would refuse it. */
+export function findLockDifferences(root: string): string[] {
+  const read = (path: string) => JSON.parse(readFileSync(join(root, path), "utf8")) as unknown;
+  const manifest = read("package.json") as Locked & { workspaces: string[] };
+  const folders = manifest.workspaces
+    .flatMap((glob) => globSync(`${glob}/package.json`, { cwd: root }))
+    .map((path) => path.slice(0, -"/package.json".length));
+  const manifests = new Map([
+    ["", manifest],
+    ...folders.map((folder) => [folder, read(`${folder}/package.json`) as Locked] as const),
+  ]);
+  return lockDifferences(manifests, (read("package-lock.json") as { packages: Record<string, Locked> }).packages);
+}
+
+/** @param manifests Of the project ("") and its workspaces, by folder */
+export function lockDifferences(manifests: ReadonlyMap<string, Locked>, packages: Record<string, Locked>): string[] {
+  const found: string[] = [];
+  for (const [folder, { name, version, ...manifest }] of manifests) {
+    const locked = packages[folder];
+    const where = folder || "the project";
+    if (locked?.name !== name || locked?.version !== version) found.push(`${where} is not there as ${name} ${version}`);
+    for (const kind of DEPENDENCIES) {
+      const [has, wants] = [Object.entries(locked?.[kind] ?? {}), Object.entries(manifest[kind] ?? {})];
+      const differing = new Map([...has, ...wants].filter(([key]) => locked?.[kind]?.[key] !== manifest[kind]?.[key]));
+      for (const key of differing.keys())
+        found.push(`${kind} of ${where}: ${key} is ${locked?.[kind]?.[key]}, not ${manifest[kind]?.[key]}`);
+      for (const [key, wanted] of wants) {
+        const { version: installed = null } = packages[`node_modules/${key}`] ?? {};
+        // Ranges, other names and workspaces are npm's to compare.
+        if (/^\d/.test(wanted) && folder === "" && installed !== wanted)
+          found.push(`${key} is ${installed}, not ${wanted}`);
+      }
+    }
+    if (folder !== "" && packages[`node_modules/${name}`]?.resolved !== folder)
+      found.push(`node_modules/${name} does not lead to ${folder}`);
+  }
+  for (const folder of Object.keys(packages))
+    if (!folder.includes("node_modules/") && !manifests.has(folder)) found.push(`${folder} is no workspace`);
+  return found;
 }
 
 export function misplacedDependencies(

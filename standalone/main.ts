@@ -70,8 +70,8 @@ await runProcess(
     // Two processes that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(dataDir);
     lifetime.onShutdown("the data folder", () => lock.release());
-    await requirePort("PORT", config.host, config.port);
-    await requirePort("PROXY_PORT", config.host, config.proxyPort);
+    await requirePort("PORT", config.host, config.port, [config.proxyPort]);
+    await requirePort("PROXY_PORT", config.host, config.proxyPort, [config.port]);
     const secretKeys = await readSecretKeys(dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const redis = settings.redis && openRedis({ settings: settings.redis, name: "standalone", logger: ownLogger });

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
@@ -27,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await toolyard.stop();
-  for (const suffix of ["", "-backup", "-restored"])
+  for (const suffix of ["", "-check", "-check-restored"])
     await rm(`${toolyard.dataDir}${suffix}`, { recursive: true, force: true });
 });
 
@@ -223,5 +224,29 @@ describe("docs/production-checklist.md", async () => {
       throw error;
     });
     expect(stdout.trim()).toBe(prints);
+  });
+
+  test("what is about DATA_DIR holds a second time, and where that is the default", async () => {
+    const away = await mkdtemp(join(tmpdir(), "toolyard-checklist-"));
+    try {
+      for (const name of ["package.json", "scripts", "node_modules"]) await symlink(join(root, name), join(away, name));
+      await symlink(toolyard.dataDir, join(away, "data"));
+      const about = lines.filter(({ command }) => command.includes("DATA_DIR"));
+      expect(about).toHaveLength(5);
+      const { PATH, HOME } = process.env;
+      const env = { PATH: `${join(root, "node_modules", ".bin")}:${PATH}`, HOME };
+      const printed = async (cwd: string, dataDir: object) => {
+        const found: string[] = [];
+        for (const { command } of about)
+          found.push((await run("bash", ["-c", command], { cwd, env: { ...env, ...dataDir } })).stdout.trim());
+        return found;
+      };
+      const expected = ["600", "still there", "700", "made", "restored"];
+      expect(await printed(away, {})).toEqual(expected);
+      expect(await printed(away, {})).toEqual(expected);
+      expect(await printed(root, { DATA_DIR: toolyard.dataDir })).toEqual(expected);
+    } finally {
+      await rm(away, { recursive: true });
+    }
   });
 });

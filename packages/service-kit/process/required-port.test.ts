@@ -41,12 +41,27 @@ test("a port in use is waited for, for a moment", async () => {
 
 test("a port that stays in use is refused with its variable, and another port to choose", async () => {
   const { port } = await taken();
-  await expect(requirePort("PROXY_PORT", "127.0.0.1", port)).rejects.toMatchObject({
-    code: "CONFLICT",
-    message: `PROXY_PORT: port ${port} is in use. Stop what listens there, or choose another, as in PROXY_PORT=${port < 65_535 ? port + 1 : port - 1}.`,
-  });
+  const first = await namedInstead(port, []);
+  // One that is taken meanwhile, or is the installation's own, is not named.
+  const other = createServer();
+  servers.push(other);
+  await new Promise((done) => other.once("listening", done).once("error", done).listen(first, "127.0.0.1"));
+  const second = await namedInstead(port, []);
+  expect([port, first]).not.toContain(second);
+  expect([port, first, second]).not.toContain(await namedInstead(port, [second]));
   expect(vi.mocked(delay).mock.calls.length).toBeGreaterThan(1);
 });
+
+/** The port that the refusal names. */
+async function namedInstead(port: number, others: number[]): Promise<number> {
+  const refusal = await requirePort("PROXY_PORT", "127.0.0.1", port, others).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: "CONFLICT" });
+  const [, named] =
+    /^PROXY_PORT: port (?:\d+) is in use\. Stop what listens there, or choose another, as in PROXY_PORT=(\d+)\.$/.exec(
+      (refusal as Error).message,
+    ) ?? [];
+  return Number(named);
+}
 
 test.each([
   [

@@ -5,19 +5,42 @@ import { systemCodeOf, ToolyardError } from "../errors/errors.ts";
 /** Its last holder may be about to end, such as the proxy of a Toolyard that was killed. */
 const WAIT_MS = 500;
 const LOOK_AGAIN_MS = 50;
+const LAST_PORT = 65_535;
+/** Ports that are tried for one to name instead. */
+const MOST_TRIED = 100;
 
 /**
  * Checks before anything else begins whether this process can listen on its port, so that the error names the variable that sets it.
+ * @param others Ports of the same installation: none of them is named as a way out
  * @throws ToolyardError CONFLICT when it cannot
  */
-export async function requirePort(variable: string, host: string, port: number): Promise<void> {
+export async function requirePort(
+  variable: string,
+  host: string,
+  port: number,
+  others: readonly number[] = [],
+): Promise<void> {
   const deadline = Date.now() + WAIT_MS;
   for (;;) {
     const error = await tryToListen(host, port);
     if (error === null) return;
-    if (systemCodeOf(error) !== "EADDRINUSE" || Date.now() >= deadline) throw refusal(variable, host, port, error);
+    if (systemCodeOf(error) !== "EADDRINUSE") throw refusal(variable, host, port, error);
+    if (Date.now() >= deadline) {
+      const free = await freePortNear(host, port, others);
+      const example = free === null ? "" : `, as in ${variable}=${free}`;
+      const message = `${variable}: port ${port} is in use. Stop what listens there, or choose another${example}.`;
+      throw new ToolyardError("CONFLICT", message, { cause: error });
+    }
     await delay(LOOK_AGAIN_MS);
   }
+}
+
+async function freePortNear(host: string, port: number, others: readonly number[]): Promise<number | null> {
+  for (let distance = 1; distance <= MOST_TRIED; distance += 1) {
+    const near = port + distance <= LAST_PORT ? port + distance : port - distance;
+    if (!others.includes(near) && (await tryToListen(host, near)) === null) return near;
+  }
+  return null;
 }
 
 function tryToListen(host: string, port: number): Promise<Error | null> {
@@ -35,8 +58,6 @@ function refusal(variable: string, host: string, port: number, cause: Error): Er
 
 function messageFor(code: string | null, variable: string, host: string, port: number): string | null {
   switch (code) {
-    case "EADDRINUSE":
-      return `${variable}: port ${port} is in use. Stop what listens there, or choose another, as in ${variable}=${port < 65_535 ? port + 1 : port - 1}.`;
     case "EACCES":
     case "EPERM":
       return `${variable}: this user may not listen on port ${port}. Choose one above 1023.`;
