@@ -210,7 +210,7 @@ describe("a part alone without its addresses", () => {
     );
     const proxy = await refusal("proxy", {});
     expect(proxy.code).not.toBe(0);
-    expect(proxy.said).toMatch(/^PROXY_CREDENTIAL: .*proxy-credential\.ts/);
+    expect(proxy.said).toMatch(/^PROXY_CREDENTIAL: .*npm run --silent proxy-credential/);
   });
 });
 
