@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
+import type { Job } from "@toolyard/scheduler";
 import {
   createCaller,
   createLogger,
@@ -38,6 +39,8 @@ export interface Identity extends AsyncDisposable {
   /** Moves the subgraph's clock. */
   advance(ms: number): void;
   now(): number;
+  /** Does at once what is done regularly. */
+  runJobs(): Promise<void>;
   register(username: string, password?: string): Promise<SessionAnswer>;
   login(username: string, password?: string): Promise<SessionAnswer>;
   /** The caller that a verifier makes of an access token. */
@@ -81,10 +84,18 @@ export async function startIdentity(
   let offset = 0;
   const now = () => clock() + offset;
   const logger = createLogger({ level: "silent", name: "identity" });
+  const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+  const jobs: Job[] = [];
+  const scheduler: typeof stores.scheduler = {
+    add(added) {
+      jobs.push(...added);
+      return stores.scheduler.add(added);
+    },
+  };
   const subgraph = await createIdentitySubgraph({
     config: parseIdentityConfig({ ADMIN_PASSWORD, ...env }),
     logger,
-    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
+    stores: { ...stores, scheduler },
     graph: toolsGraph,
     secretKeys: SECRET_KEYS,
     dataDir,
@@ -115,6 +126,10 @@ export async function startIdentity(
     dataDir,
     now,
     advance: (ms) => void (offset += ms),
+    async runJobs() {
+      if (jobs.length === 0) await subgraph.start();
+      for (const job of jobs) await job.run({});
+    },
     register,
     login,
     callerOf,
