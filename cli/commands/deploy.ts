@@ -8,7 +8,7 @@ import { lastLines } from "./logs.ts";
 const DEFAULT_WAIT_SECONDS = 600;
 const SHOWN_LINES = 10;
 
-/** What all commands that deploy take. */
+/** The options of all commands that deploy. */
 export const deployOptions = {
   staging: { type: "boolean" },
   replicas: { type: "string" },

@@ -24,7 +24,7 @@ export interface PageFile {
   type: "text/html" | "text/css" | "text/javascript";
   /** Of the file. */
   path: string;
-  /** What is sent of it; itself unless given. */
+  /** Makes the text that is sent; the file is sent as it is unless given. */
   convert?: (content: string) => string | Promise<string>;
 }
 

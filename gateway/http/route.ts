@@ -63,7 +63,7 @@ export interface RouteContext {
   /** The page on which browsers explore the graph; null: none. */
   page: ExplorerPage | null;
   isClosing: () => boolean;
-  /** What the files in `routes/` say of their URLs, for the OpenAPI document. */
+  /** The parts of the OpenAPI document that files in `routes/` export for their URLs. */
   describers: readonly PathDescriber[];
   /** How long a client may leave a large answer unread. */
   stalledMs?: number;

@@ -27,7 +27,7 @@ describeOnRedis("the bus of two processes on Redis", () =>
   ),
 );
 
-/** Who begins to listen to Redis is woken, for the wakes until then. */
+/** A new listener to Redis is woken once, for the wakes that came before it. */
 async function hears(bus: WakeUpBus): Promise<void> {
   const woken = vi.fn();
   bus.onWake("it hears", woken);

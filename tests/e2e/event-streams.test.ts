@@ -22,7 +22,7 @@ let token: string;
 let graph: ReturnType<typeof graphqlClient>;
 /** Subscriptions that Toolyard's own parts have open. */
 let own: number;
-/** What a test has opened. */
+/** Streams and sockets that a test has opened. */
 const open: { close(): void }[] = [];
 
 beforeAll(async () => {

@@ -17,7 +17,7 @@ import type { RouteContext } from "../route.ts";
 import events from "./events.ts";
 import ws from "./ws.ts";
 
-/* What bounds and ends GET /events and /ws (docs/streams.md), by a clock that the tests move. */
+/* The bounds and ends of GET /events and /ws (docs/streams.md), by a clock that the tests move. */
 
 const STALLED_MS = 60_000;
 const HEARTBEAT_MS = 12_000;
@@ -27,7 +27,7 @@ let port: number;
 let gate: EventGate;
 let revoke: ((isConcerned: (caller: Caller) => boolean) => void)[];
 let onPreClose: (() => Promise<void>)[];
-/** What a test has opened. */
+/** Streams and sockets that a test has opened. */
 const opened: { destroy(): unknown }[] = [];
 
 beforeEach(() => {
