@@ -7,6 +7,8 @@ export interface BannerFacts {
   /** The addresses on which gateway and proxy listen, when they differ from their URLs. */
   behind: { gatewayUrl: string; proxyUrl: string } | null;
   dataDir: string;
+  /** Those that keep data beside it, by name. */
+  servers: readonly string[];
   /** Whether commands use this folder by default. */
   isDefaultDataDir: boolean;
   administrator: {
@@ -40,7 +42,7 @@ export function renderBanner(facts: BannerFacts): string {
     ...(behind
       ? [`  Behind    your reverse proxy, which asks ${behind.gatewayUrl}, and for /mcp/ ${behind.proxyUrl}`]
       : []),
-    `  Data      ${facts.dataDir}`,
+    `  Data      ${facts.dataDir}${facts.servers.length === 0 ? "" : `, and in ${facts.servers.join(" and ")}`}`,
     "",
     generatedPassword === null
       ? `  Log in as ${username}${passwordFile === null ? "" : `; the password is in ${passwordFile}`}.`

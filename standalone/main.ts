@@ -25,7 +25,7 @@ import { flag, integer, parseEnvironment, parseTogether } from "@toolyard/servic
 import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder } from "@toolyard/storage";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { createDeploymentsSubgraph, createRuntimes } from "@toolyard/subgraph-deployments";
@@ -76,11 +76,12 @@ await runProcess(
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const redis = settings.redis && openRedis({ settings: settings.redis, name: "standalone", logger: ownLogger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
-    const stores = createSqliteStores({
+    const stores = createStores({
       dataDir,
+      database: settings.database,
       redis,
       mongodb: settings.mongodb,
-      bus: redis ? createRedisBus(redis) : createInProcessBus({ isOnlyWriter: true }),
+      bus: redis ? createRedisBus(redis) : createInProcessBus({ isOnlyWriter: settings.database === null }),
       schedule: config.jobsSchedule,
       retentionMs: config.retentionMs,
       logger: createLogger({ level: config.logLevel, name: "stores" }),
@@ -129,7 +130,7 @@ await runProcess(
       supergraphSdl: await readFile(join(root, "schema", "supergraph.graphql"), "utf8"),
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,
-      idempotencyStore: await openSqlIdempotencyStore({ dataDir }),
+      idempotencyStore: await openSqlIdempotencyStore({ dataDir, database: settings.database }),
       scheduler: stores.scheduler,
       createTokenBuckets: stores.createTokenBuckets,
       proxyAddress: config.localProxyAddress,
@@ -183,6 +184,7 @@ await runProcess(
         proxyUrl: config.proxyUrl,
         behind: config.publicUrl === null ? null : { gatewayUrl: server.url, proxyUrl: config.localProxyAddress },
         dataDir,
+        servers: [...(settings.database ? ["MySQL"] : []), ...(settings.mongodb ? ["MongoDB"] : [])],
         administrator,
         isDefaultDataDir: dataDir === join(root, "data"),
         sample,

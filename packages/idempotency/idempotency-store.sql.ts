@@ -1,16 +1,12 @@
-import { join } from "node:path";
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { deleteInChunks, dialectOf, openDatabase, readMigrations, type Database } from "@toolyard/storage";
+import { deleteInChunks, dialectOf, openStore, type Database, type StorePlace } from "@toolyard/storage";
 import { IsNull, LessThanOrEqual } from "typeorm";
 import { entities, idempotencyEntity, migrationsFolder } from "./database.ts";
 import type { IdempotencyStore } from "./idempotency-store.ts";
 
-/** Opens `${dataDir}/idempotency.sqlite`, made when missing. Several processes may have it open. */
-export async function openSqlIdempotencyStore({ dataDir }: { dataDir: string }): Promise<IdempotencyStore> {
-  const file = join(dataDir, "idempotency.sqlite");
-  return createSqlIdempotencyStore(
-    await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) }),
-  );
+/** Opens the installation's store of them. Several processes may have it open. */
+export async function openSqlIdempotencyStore(place: StorePlace): Promise<IdempotencyStore> {
+  return createSqlIdempotencyStore(await openStore(place, { name: "idempotency", entities, migrationsFolder }));
 }
 
 /** @param database Closed with the store */

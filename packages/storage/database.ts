@@ -45,8 +45,12 @@ export interface SqliteOptions extends Tables {
 }
 
 export interface MysqlOptions extends Tables {
-  /** `mysql://user:password@host:port/database`. The database is there; all stores of an installation share it. */
+  /** `mysql://user:password@host:port/database`, with `?tls=true` where TLS is wanted. The database is there; all stores of an installation share it. */
   url: string;
+  /** Certificates, in PEM, that the server's is verified by, and so TLS. */
+  ca?: string | null;
+  /** Connections of one store in one process for reads, and as many for transactions. */
+  poolSize?: number;
   /** The store's, by which the table of its migrations is told from other stores'. */
   name: string;
 }

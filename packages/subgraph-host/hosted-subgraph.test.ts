@@ -7,7 +7,7 @@ import { createLogger } from "@toolyard/service-kit";
 import type { LongWork } from "@toolyard/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSubgraph, type SubgraphHost, type SubgraphParts } from "./hosted-subgraph.ts";
-import { createSqliteStores, type Stores } from "./stores.ts";
+import { createStores, type Stores } from "./stores.ts";
 
 const logger = createLogger({ level: "silent", name: "test" });
 /** Of a subgraph whose schema needs nothing but resolvers that exist already. */
@@ -22,7 +22,7 @@ let log: string[];
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "toolyard-host-"));
   log = [];
-  const sqlite = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+  const sqlite = createStores({ dataDir, bus: createInProcessBus(), logger });
   stores = {
     ...sqlite,
     async openDatabase(options) {

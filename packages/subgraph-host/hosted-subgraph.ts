@@ -14,7 +14,7 @@ import {
   type ServiceHealth,
   type Subgraph,
 } from "@toolyard/service-kit";
-import type { Database, DatabaseOptions } from "@toolyard/storage";
+import type { Database, StoreTables } from "@toolyard/storage";
 import type { RegistrationOptions, TaskHandler, TaskKind, TaskQueue, TaskWorker } from "@toolyard/tasks";
 import { parse } from "graphql";
 import type { Stores } from "./stores.ts";
@@ -45,7 +45,7 @@ export interface SubgraphHost {
   readonly now: () => number;
   /** Aborts when the subgraph begins to close. */
   readonly closing: AbortSignal;
-  openDatabase(options: Pick<DatabaseOptions, "entities"> & { migrationsFolder: string }): Promise<Database>;
+  openDatabase(tables: Omit<StoreTables, "name">): Promise<Database>;
   /** A log in one of the subgraph's databases, and its live tail. */
   openEventLog<Payload>(options: { database: Database; schema: EventLogSchema }): {
     log: EventLog<Payload>;
@@ -150,7 +150,9 @@ export async function openSubgraph<Methods extends object = object>(
         await parts.start?.();
       },
       async health() {
-        const own = databases.map((database) => measureHealth(stores.kind, () => database.ping(), { essential: true }));
+        const own = databases.map((database) =>
+          measureHealth(database.file === null ? "mysql" : "sqlite", () => database.ping(), { essential: true }),
+        );
         return [...(await Promise.all(own)), ...(jobs ? [jobs.health()] : []), ...((await parts.health?.()) ?? [])];
       },
       gauges: async () => [...((await parts.gauges?.()) ?? []), ...(jobs?.gauges() ?? [])],

@@ -5,4 +5,4 @@ export {
   type SubgraphOptions,
   type SubgraphParts,
 } from "./hosted-subgraph.ts";
-export { createSqliteStores } from "./stores.ts";
+export { createStores } from "./stores.ts";

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { createMemoryCache, createRedisCache, type Cache } from "@toolyard/cache";
 import type { WakeUpBus } from "@toolyard/events";
 import { createScheduler, type Scheduler } from "@toolyard/scheduler";
@@ -6,14 +5,14 @@ import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from 
 import type { RedisConnection } from "@toolyard/redis";
 import type { MongodbConnection } from "@toolyard/mongodb";
 import type { Logger } from "@toolyard/service-kit";
-import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
-import { openDatabase, readMigrations, type Database, type DatabaseOptions } from "@toolyard/storage";
+import type { DatabaseSettings, MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
+import { openStore, type Database, type StoreTables } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 
 /** Where one process keeps its data: a port, with an adapter for each kind of server. The subgraphs know only this. */
 export interface Stores {
-  /** The name of a store in `/health`: `sqlite`. */
+  /** The name of a store in `/health`: `sqlite`, `mysql`. */
   readonly kind: string;
   readonly bus: WakeUpBus;
   readonly scheduler: Scheduler;
@@ -24,12 +23,7 @@ export interface Stores {
   /** Of texts, likewise. The options are of one process. */
   createCache(name: string, options: { maxEntries: number; now: () => number }): Cache<string>;
   /** Opens a subgraph's relational store and migrates it. The caller closes it. */
-  openDatabase(options: {
-    /** The subgraph's name. */
-    name: string;
-    entities: DatabaseOptions["entities"];
-    migrationsFolder: string;
-  }): Promise<Database>;
+  openDatabase(tables: StoreTables): Promise<Database>;
   /** The MongoDB for those that can keep their data there, opened when it is first asked for; null: there is none. */
   mongodb(): Promise<MongodbConnection> | null;
   /** The one task queue of this process, opened when it is first asked for. */
@@ -40,9 +34,10 @@ export interface Stores {
 
 const DEFAULT_RETENTION_MS = 30 * 86_400_000;
 
-/** SQLite files in a folder, beside a MongoDB where there is one. Several processes may have them open, and share the rest through Redis. */
-export function createSqliteStores(options: {
+/** SQLite files in a folder, or the servers that are given in their place. Several processes may have them open, and share the rest through Redis. */
+export function createStores(options: {
   dataDir: string;
+  database?: DatabaseSettings | null;
   redis?: RedisConnection | null;
   mongodb?: MongodbSettings | null;
   bus: WakeUpBus;
@@ -51,21 +46,28 @@ export function createSqliteStores(options: {
   schedule?: string;
   retentionMs?: number;
 }): Stores {
-  const { dataDir, bus, redis = null, mongodb: settings, logger, retentionMs = DEFAULT_RETENTION_MS } = options;
+  const {
+    dataDir,
+    database = null,
+    bus,
+    redis = null,
+    mongodb: settings,
+    logger,
+    retentionMs = DEFAULT_RETENTION_MS,
+  } = options;
   let queue: Promise<TaskQueue> | null = null;
   let mongodb: Promise<MongodbConnection> | null = null;
   return {
-    kind: "sqlite",
+    kind: database ? "mysql" : "sqlite",
     bus,
     scheduler: createScheduler(options),
     retentionMs,
     createTokenBuckets: redis ? sharedTokenBuckets(redis) : createTokenBuckets,
     createCache: (name, own) =>
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
-    openDatabase: ({ name, entities, migrationsFolder }) =>
-      openDatabase({ file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) }),
+    openDatabase: (tables) => openStore({ dataDir, database }, tables),
     mongodb: () => (settings ? (mongodb ??= connect(settings, logger)) : null),
-    tasks: () => (queue ??= openTaskQueue(options)),
+    tasks: () => (queue ??= openTaskQueue({ ...options, database })),
     async close() {
       await (await queue)?.close();
       await (await mongodb)?.close();

@@ -18,7 +18,7 @@ import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { logLifetime, runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
 import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
 import type { ConfiguredSubgraphOptions } from "./hosted-subgraph.ts";
-import { createSqliteStores } from "./stores.ts";
+import { createStores } from "./stores.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
 import type { Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
 import { createCallerHeaderVerifier, createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
@@ -67,8 +67,9 @@ export async function runSubgraph<Config = undefined>(options: {
     const { signal } = lifetime;
     const redis = process.redis && openRedis({ settings: process.redis, name, logger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
-    const stores = createSqliteStores({
+    const stores = createStores({
       dataDir,
+      database: process.database,
       redis,
       mongodb: process.mongodb,
       bus: redis ? createRedisBus(redis) : createInProcessBus(),

@@ -1,5 +1,6 @@
 import type { WakeUpBus } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
+import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
 import type { RedisConnection } from "@toolyard/redis";
 import { createBullDispatcher } from "./task-dispatcher.bullmq.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
@@ -7,11 +8,12 @@ import type { TaskQueue } from "./task-queue.ts";
 import { createTaskStore } from "./task-store.sql.ts";
 
 /**
- * The queue on `${dataDir}/tasks.sqlite`, with its store, which closes with it; where there is a Redis, BullMQ hands the tasks out. One for
+ * The queue on the store of tasks, which closes with it; where there is a Redis, BullMQ hands the tasks out. One for
  * each process: subgraphs that share a process share it.
  */
 export async function openTaskQueue(options: {
   dataDir: string;
+  database?: DatabaseSettings | null;
   redis?: RedisConnection | null;
   bus: WakeUpBus;
   logger: Logger;

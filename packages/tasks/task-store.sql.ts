@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
 import { createSqlJobLeases } from "@toolyard/scheduler";
 import { mapRows, newId } from "@toolyard/service-kit";
@@ -6,14 +5,14 @@ import {
   countByParent,
   deleteInChunks,
   dialectOf,
-  openDatabase,
-  readMigrations,
+  openStore,
   readPage,
   readPageOfParts,
   readPagesByParent,
   type ChildRows,
   type Database,
   type SqlTransaction,
+  type StorePlace,
 } from "@toolyard/storage";
 import { In, IsNull, LessThan, type EntityManager, type Repository } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
@@ -38,13 +37,12 @@ const LOST_WORKER: TaskError = {
   message: "In every attempt, the process that ran this task ended before the task was done.",
 };
 
-/** Opens `${dataDir}/tasks.sqlite`, made when missing. Several processes may have it open. */
-export async function createTaskStore(
-  options: { dataDir: string } & Omit<TaskStoreOptions, "database">,
-): Promise<TaskStore> {
-  const file = join(options.dataDir, "tasks.sqlite");
-  const database = await openDatabase({ file, entities, migrations: readMigrations(migrationsFolder) });
-  return createSqlTaskStore({ ...options, database });
+/** Opens the installation's store of tasks. Several processes may have it open. */
+export async function createTaskStore(options: StorePlace & Omit<TaskStoreOptions, "database">): Promise<TaskStore> {
+  return createSqlTaskStore({
+    ...options,
+    database: await openStore(options, { name: "tasks", entities, migrationsFolder }),
+  });
 }
 
 interface TaskStoreOptions {

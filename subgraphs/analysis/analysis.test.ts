@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 import { parseAnalysisConfig } from "./config.ts";
 import { createFakeGraph, fakeTool, stdioLaunch } from "./fixtures/graph.ts";
 import { TASK, ended, withAnalysis, type ShownTask } from "./fixtures/subgraph.ts";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "./index.ts";
 
 const author = createUserCaller("author", "DEVELOPER");
@@ -428,7 +428,7 @@ test("what was accepted before the process ended is done by the next one, each w
   const dataDir = await mkdtemp(join(tmpdir(), "toolyard-analysis-"));
   const logger = createLogger({ level: "silent", name: "test" });
   const open = async () => {
-    const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+    const stores = createStores({ dataDir, bus: createInProcessBus(), logger });
     const graph = createFakeGraph();
     const subgraph = await createAnalysisSubgraph({
       config: parseAnalysisConfig({}),

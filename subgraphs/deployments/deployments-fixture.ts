@@ -24,7 +24,7 @@ import { codeOf, dataOf, subscribeOn, type AnswerStream } from "@toolyard/testin
 import { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
 import { createMockProber } from "./engine/mock-prober.ts";
 import { createProber } from "./engine/probe.ts";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { createDeploymentsSubgraph, type DeploymentsSubgraphOptions } from "./index.ts";
 import { launchSchema } from "@toolyard/launch";
 
@@ -140,7 +140,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
   const subgraph = await createDeploymentsSubgraph({
     config,
     logger,
-    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
+    stores: createStores({ dataDir, bus: createInProcessBus(), logger }),
     graph: createFakeGraph(tools),
     secretKeys: [SECRET_KEY],
     dataDir,

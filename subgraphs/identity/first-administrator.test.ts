@@ -5,7 +5,7 @@ import { createInProcessBus } from "@toolyard/events";
 import { createDeferredGraphClient, createLogger } from "@toolyard/service-kit";
 import { dataOf } from "@toolyard/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { createIdentitySubgraph, parseIdentityConfig, type IdentitySubgraph } from "./index.ts";
 
 let dataDir: string;
@@ -24,7 +24,7 @@ async function start(env: Record<string, string> = {}) {
   const subgraph = await createIdentitySubgraph({
     config: parseIdentityConfig(env),
     logger,
-    stores: createSqliteStores({ dataDir, bus: createInProcessBus(), logger }),
+    stores: createStores({ dataDir, bus: createInProcessBus(), logger }),
     graph: createDeferredGraphClient(),
     secretKeys: ["a secret key for tests, of enough characters"],
     dataDir,

@@ -12,7 +12,7 @@ import {
   type GraphClient,
   type GraphRequest,
 } from "@toolyard/service-kit";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { dataOf } from "@toolyard/testing";
 import { createIdentitySubgraph, parseIdentityConfig, type IdentitySubgraph } from "./index.ts";
 
@@ -84,7 +84,7 @@ export async function startIdentity(
   let offset = 0;
   const now = () => clock() + offset;
   const logger = createLogger({ level: "silent", name: "identity" });
-  const stores = createSqliteStores({ dataDir, bus: createInProcessBus(), logger });
+  const stores = createStores({ dataDir, bus: createInProcessBus(), logger });
   const jobs: Job[] = [];
   const scheduler: typeof stores.scheduler = {
     add(added) {

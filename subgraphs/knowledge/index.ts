@@ -10,7 +10,7 @@ import {
 } from "@toolyard/service-kit";
 import { openSubgraph, type SubgraphHost, type SubgraphOptions } from "@toolyard/subgraph-host";
 import type { Context } from "./context.ts";
-import { entities, migrationsFolder } from "./database.ts";
+import { entities, isEmbeddedOnly, migrationsFolder } from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
 import { createDocumentService } from "./document-service.ts";
 import { createSqlDocumentStore } from "./document-store.sql.ts";
@@ -43,7 +43,11 @@ export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgr
 }
 
 async function onSqlite(host: SubgraphHost, { logger, signal }: SubgraphOptions): Promise<DocumentStore> {
-  return createSqlDocumentStore({ database: await host.openDatabase({ entities, migrationsFolder }), logger, signal });
+  return createSqlDocumentStore({
+    database: await host.openDatabase({ entities, migrationsFolder, isEmbeddedOnly }),
+    logger,
+    signal,
+  });
 }
 
 async function onMongodb(mongodb: MongodbConnection, options: SubgraphOptions): Promise<DocumentStore> {

@@ -50,7 +50,7 @@ test.each([
   ["subgraphs/analysis/main.ts", "DATABASE_URL"],
   ["subgraphs/deployments/main.ts", "MONGODB_URL"],
   ["packages/proxy/main.ts", "REDIS_URL"],
-])("%s does not pass over %s, which it would not use, nor repeat it", { timeout: 30_000 }, async (entry, name) => {
+])("%s does not pass over %s, which is none, nor repeat it", { timeout: 30_000 }, async (entry, name) => {
   const { code, printed } = await run(entry, { [name]: "scheme://root:hunter2@db/x" });
   expect({ code, printed }).toMatchObject({ code: 78, printed: expect.stringContaining(`${name}: `) });
   expect(printed).not.toContain("hunter2");

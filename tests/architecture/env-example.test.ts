@@ -18,8 +18,8 @@ const given: Record<string, string> = {
 
 /** Read by standalone/main.ts itself, and by package.json. */
 const others = ["SAMPLE", "PROXY_MAX_HEAP_MB", "MAX_HEAP_MB"];
-/** Read to be refused, or everybody's. */
-const unlisted = ["DATABASE_URL", "NODE_ENV"];
+/** Everybody's. */
+const unlisted = ["NODE_ENV"];
 
 /** What every part makes of an environment. */
 function parseAll(env: Record<string, string>): object[] {

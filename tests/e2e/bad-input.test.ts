@@ -257,7 +257,7 @@ test.each([
   [{ PORT: "http" }, /PORT: must be a port from 0 to 65535 \(it is "http"\)\. Example: PORT=4000/],
   [{ MCP_PORT_RANGE: "9000-8000" }, /MCP_PORT_RANGE/],
   [{ SECRET_KEY: "short" }, /SECRET_KEY: must have at least 32 characters/],
-  [{ DATABASE_URL: "mysql://root:hunter2@db/x" }, /DATABASE_URL/],
+  [{ DATABASE_URL: "mysql://root:hunter2@db" }, /DATABASE_URL/],
 ])("%o stops the start with a message that names the variable", async (env, message) => {
   const error: unknown = await startToolyard({ env }).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(Error);

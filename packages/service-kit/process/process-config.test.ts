@@ -20,6 +20,7 @@ test("nothing set means this host alone, and data in ./data", () => {
     retentionMs: 30 * 86_400_000,
     logLevel: "info",
     logRequests: true,
+    database: null,
     redis: null,
     mongodb: null,
   });
@@ -119,6 +120,26 @@ test("MongoDB's URL and the certificate of who issued its own may lie in files",
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test.each([`mysql://u:${PASSWORD}@db.example.com:3307/toolyard`, "mariadb://u:p%40@[::1]/tool-yard?tls=true"])(
+  "the relational stores are where %s says",
+  (DATABASE_URL) => {
+    expect(parseProcessConfig({ DATABASE_URL }).database).toEqual({ url: DATABASE_URL, ca: null, poolSize: 6 });
+    expect(parseProcessConfig({ DATABASE_URL }, { keepsData: false }).database).toBeNull();
+    expect(() => parseProcessConfig({ DATABASE_URL }, { usesServers: false })).toThrow(/^DATABASE_URL: .*Remove/);
+  },
+);
+
+test.each([
+  `postgres://u:${PASSWORD}@db/toolyard`,
+  `mysql://u:${PASSWORD}@db`,
+  `mysql://u:${PASSWORD}@db/a/b`,
+  `mysql://u:${PASSWORD}@db/a?multipleStatements=true`,
+  "mysql://u:hunter2%zz@db/a",
+  "hunter2",
+])("refuses %s as the database's URL, and does not repeat it", (DATABASE_URL) => {
+  expect(() => parseProcessConfig({ DATABASE_URL })).toThrow(/^DATABASE_URL: must (?!.*hunter2)/);
 });
 
 test("the current key comes first: SECRET_KEY, else the one that is kept", async () => {

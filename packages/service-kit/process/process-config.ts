@@ -48,10 +48,21 @@ export interface ProcessConfig {
   logLevel: LogLevel;
   /** Whether each request has its line in the log. */
   logRequests: boolean;
+  /** The server that keeps relational stores; null: each is a SQLite file in DATA_DIR. */
+  database: DatabaseSettings | null;
   /** Null: several processes share nothing but the stores. */
   redis: RedisSettings | null;
   /** Null: what may be kept there is kept with the rest. */
   mongodb: MongodbSettings | null;
+}
+
+export interface DatabaseSettings {
+  /** mysql: or mariadb:, with user, password and database. A secret. */
+  url: string;
+  /** Certificates, in PEM, that its own is verified by, and so TLS; null: those that Node knows. */
+  ca: string | null;
+  /** Connections of one store in one process for reads, and as many for transactions. */
+  poolSize: number;
 }
 
 export interface MongodbSettings {
@@ -90,20 +101,31 @@ export const processVariables = {
   LOG_REQUESTS: flag(true),
 };
 
-/**
- * The servers that keep data, for every process that has some. This version keeps it in SQLite's files in DATA_DIR, and refuses URLs that
- * it would ignore, rather than silently keeping data elsewhere than the operator thinks.
- */
-const storeVariables = {
-  DATABASE_URL: unusedServer("MySQL"),
+const databaseVariables = {
+  DATABASE_URL: z
+    .string()
+    .refine(
+      isDatabaseUrl,
+      "must be a mysql:// or mariadb:// URL with the database's name, %-escapes in user and password, and nothing after it but ?tls=true",
+    )
+    .optional()
+    .meta({ example: "mysql://toolyard:password@mysql.example.com:3306/toolyard?tls=true" }),
+  DATABASE_URL_FILE: z.string().optional().meta({ example: "/run/secrets/database_url" }),
+  DATABASE_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/mysql-ca.pem" }),
+  DATABASE_POOL_SIZE: integer({ fallback: 6, min: 2, max: 1_000 }),
 };
 
-function unusedServer(name: string) {
-  return z
-    .undefined(
-      `this version of Toolyard keeps its data in SQLite files in DATA_DIR and does not use ${name}. Remove the variable`,
-    )
-    .optional();
+function isDatabaseUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, pathname, search, hash, username, password } = new URL(text);
+  return (
+    /^(mysql|mariadb):$/.test(protocol) &&
+    hostname !== "" &&
+    /^\/[\w-]{1,64}$/.test(pathname) &&
+    /^(\?tls=(true|false))?$/.test(search) &&
+    hash === "" &&
+    /^(?:[^%]|%[0-9a-f]{2})*$/i.test(username + password)
+  );
 }
 
 const redisVariables = {
@@ -152,6 +174,12 @@ function parseRedisSettings(env: Environment): RedisSettings | null {
   return server && { ...server, keyPrefix };
 }
 
+function parseDatabaseSettings(env: Environment): DatabaseSettings | null {
+  const { DATABASE_POOL_SIZE: poolSize, ...values } = parseEnvironment(databaseVariables, env);
+  const server = readServer("DATABASE", databaseVariables, values);
+  return server && { ...server, poolSize };
+}
+
 function parseMongodbSettings(env: Environment): MongodbSettings | null {
   return readServer("MONGODB", mongodbVariables, parseEnvironment(mongodbVariables, env));
 }
@@ -179,7 +207,8 @@ function readServer<Name extends string>(
 /** @throws ConfigError where the operator expects the proxy to use a server that it does not. */
 function refuseServers(env: Environment): null {
   const unused = (server: string) => z.undefined(`the proxy does not use ${server}. Remove the variable`).optional();
-  parseEnvironment({ MONGODB_URL: unused("MongoDB"), REDIS_URL: unused("Redis") }, env);
+  const servers = { DATABASE_URL: "MySQL", MONGODB_URL: "MongoDB", REDIS_URL: "Redis" };
+  parseEnvironment(Object.fromEntries(Object.entries(servers).map(([name, server]) => [name, unused(server)])), env);
   return null;
 }
 
@@ -205,8 +234,9 @@ export function parseProcessConfig(
   env: Environment,
   { keepsData = true, usesServers = keepsData }: { keepsData?: boolean; usesServers?: boolean } = {},
 ): ProcessConfig {
-  const [values, redis, mongodb] = parseTogether(
-    () => parseEnvironment({ ...processVariables, ...(keepsData ? storeVariables : {}) }, env),
+  const [values, database, redis, mongodb] = parseTogether(
+    () => parseEnvironment(processVariables, env),
+    () => (usesServers ? parseDatabaseSettings(env) : null),
     () => (usesServers ? parseRedisSettings(env) : keepsData ? refuseServers(env) : null),
     () => (usesServers ? parseMongodbSettings(env) : null),
   );
@@ -227,6 +257,7 @@ export function parseProcessConfig(
     retentionMs: values.RETENTION_DAYS * 86_400_000,
     logLevel: values.LOG_LEVEL,
     logRequests: values.LOG_REQUESTS,
+    database,
     redis,
     mongodb,
   };

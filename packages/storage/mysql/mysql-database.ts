@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { preconditionFailed } from "@toolyard/service-kit";
+import { ConfigError, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
 import mysql, { type Pool, type PoolOptions } from "mysql2";
 import { DataSource, EntitySchema, type EntitySchemaColumnOptions } from "typeorm";
 import type { Database, MysqlOptions } from "../database.ts";
@@ -8,8 +8,13 @@ import { createMigrations } from "../migration.ts";
 import { statementReporter } from "../observed-statements.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
 
-/** Connections of one store in one process for reads, and as many for transactions. */
 const POOL_SIZE = 6;
+/** Of a pool that is not in use; the others are closed after a minute. */
+const IDLE_CONNECTIONS = 1;
+const IDLE_MS = 60_000;
+const CONNECT_MS = 5_000;
+/** For a server that starts with this process. */
+const START_MS = 30_000;
 /** How often a transaction is run again that another one was in the way of. */
 const MAX_ATTEMPTS = 10;
 /** How long processes that start at once wait for the one that migrates. */
@@ -26,7 +31,7 @@ const SESSION = [
  * read, which would wait for ever for a connection that only other transactions have, which wait for the first one's locks.
  */
 export async function openMysqlDatabase(options: MysqlOptions): Promise<Database> {
-  const source = await createMysqlSource(options).initialize();
+  const source = await connect(options);
   const reader = createMysqlSource(options);
   try {
     await migrate(source, options);
@@ -78,6 +83,38 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
   };
 }
 
+/** Connects, and waits for a server that starts at the same time. @throws ConfigError */
+async function connect(options: MysqlOptions): Promise<DataSource> {
+  const deadline = performance.now() + START_MS;
+  for (;;) {
+    try {
+      return await createMysqlSource(options).initialize();
+    } catch (error) {
+      if (databaseFailureOf(error) === "lost-connection" && performance.now() < deadline) {
+        await delay(500);
+        continue;
+      }
+      throw new ConfigError(`DATABASE_URL: ${whyUnusable(error, new URL(options.url).pathname.slice(1))}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+/** In words of ours: the driver's may repeat a part of the URL. */
+function whyUnusable(error: unknown, name: string): string {
+  const code = systemCodeOf(error) ?? "it closed the connection";
+  if (code === "ER_BAD_DB_ERROR")
+    return `the server has no database ${JSON.stringify(name)}. Make it, as in: CREATE DATABASE ${name}`;
+  if (code === "ER_DBACCESS_DENIED_ERROR")
+    return `its user may not use the database ${JSON.stringify(name)}. Grant it, as in: GRANT ALL ON ${name}.* TO …`;
+  if (/^ER_(ACCESS_DENIED|NOT_SUPPORTED_AUTH|MUST_CHANGE_PASSWORD)/.test(code))
+    return `the server refuses its user or password (${code}).`;
+  if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
+    return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
+  return `the server that it names cannot be used (${code}).`;
+}
+
 /** Brings the tables up to date, in one process at a time. */
 async function migrate(source: DataSource, { name, migrate: mayMigrate = true }: MysqlOptions): Promise<void> {
   const runner = source.createQueryRunner();
@@ -113,8 +150,20 @@ async function useCollation(source: DataSource): Promise<void> {
   const [found] = await source.query<{ version: string; collation: string }[]>(
     "SELECT VERSION() AS version, @@collation_database AS collation",
   );
+  refuseOld(found?.version ?? "");
   const collation = found?.version.includes("MariaDB") ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin";
   if (found?.collation !== collation) await source.query(`ALTER DATABASE CHARACTER SET utf8mb4 COLLATE ${collation}`);
+}
+
+/** JSON_TABLE, and collations that tell all texts apart, are younger than some servers. */
+function refuseOld(version: string): void {
+  const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10));
+  const isMariadb = version.includes("MariaDB");
+  const oldest = isMariadb ? [10, 6] : [8, 0];
+  if (major > oldest[0]! || (major === oldest[0] && minor >= oldest[1]!)) return;
+  throw new ConfigError(
+    `DATABASE_URL: the server is ${isMariadb ? "MariaDB" : "MySQL"} ${version}; Toolyard needs MySQL 8.0 or MariaDB 10.6, or a later one.`,
+  );
 }
 
 async function refuseNewer(source: DataSource, name: string): Promise<void> {
@@ -136,12 +185,20 @@ async function refuseNewer(source: DataSource, name: string): Promise<void> {
 
 /** A data source on a database; exported for the migration generator. @param type Decides only how TypeORM reads the schema that is there. */
 export function createMysqlSource(
-  { url, name, entities, migrations }: MysqlOptions,
+  { url, ca = null, poolSize = POOL_SIZE, name, entities, migrations }: MysqlOptions,
   type: "mysql" | "mariadb" = "mysql",
 ): DataSource {
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
   return new DataSource({
     type,
-    url,
+    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(port || 3306),
+    username: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+    database: pathname.slice(1),
+    ...((ca !== null || searchParams.get("tls") === "true") && { ssl: ca === null ? {} : { ca } }),
+    connectTimeout: CONNECT_MS,
+    extra: { maxIdle: IDLE_CONNECTIONS, idleTimeout: IDLE_MS },
     driver: {
       ...mysql,
       createPool(options: PoolOptions): Pool {
@@ -152,7 +209,7 @@ export function createMysqlSource(
       },
     },
     charset: "utf8mb4",
-    poolSize: POOL_SIZE,
+    poolSize,
     supportBigNumbers: true,
     bigNumberStrings: false,
     entities: entities.map(withTypes),

@@ -7,7 +7,7 @@ import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createCallerHeaderVerifier, createDeferredGraphClient, createLogger } from "@toolyard/service-kit";
 import { serveSubgraph } from "@toolyard/subgraph-host/subgraph-server.ts";
 import { openDatabase, readMigrations } from "@toolyard/storage";
-import { createSqliteStores } from "@toolyard/subgraph-host";
+import { createStores } from "@toolyard/subgraph-host";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { entities, migrationsFolder, toolEventSchema } from "@toolyard/subgraph-tools/database.ts";
@@ -19,7 +19,7 @@ const logger = createLogger({ level: "error", name: "tools" });
 const subgraph = await createToolsSubgraph({
   config: parseToolsConfig({}),
   logger,
-  stores: createSqliteStores({ dataDir, bus, logger }),
+  stores: createStores({ dataDir, bus, logger }),
   graph: createDeferredGraphClient(),
   secretKeys: [secretKey],
   dataDir,

@@ -1,0 +1,43 @@
+import { join } from "node:path";
+import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
+import type { EntitySchema } from "typeorm";
+import type { Database } from "./database.ts";
+import { readMigrations } from "./migration.ts";
+import { openDatabase } from "./open-database.ts";
+
+/** Where an installation keeps its relational stores: on a server, or each in a file in DATA_DIR. */
+export interface StorePlace {
+  dataDir: string;
+  database?: DatabaseSettings | null;
+}
+
+/** A store's tables, as its `database.ts` describes them. */
+export interface StoreTables {
+  /** By which its file, and its table of migrations on a server, are called. */
+  name: string;
+  entities: EntitySchema[];
+  migrationsFolder: string;
+  /** SQLite alone can keep it: where there is a server, it stays in DATA_DIR. */
+  isEmbeddedOnly?: boolean;
+}
+
+/**
+ * Opens one store of an installation and brings its tables up to date; made when missing. Several processes may have it open.
+ * @throws ConfigError when the server cannot be used
+ */
+export async function openStore(
+  { dataDir, database = null }: StorePlace,
+  { name, entities, migrationsFolder, isEmbeddedOnly = false }: StoreTables,
+  options: { migrate?: boolean } = {},
+): Promise<Database> {
+  if (database && !isEmbeddedOnly)
+    return openDatabase({
+      ...options,
+      ...database,
+      name,
+      entities,
+      migrations: readMigrations(migrationsFolder, "mysql"),
+    });
+  const migrations = readMigrations(migrationsFolder);
+  return openDatabase({ ...options, file: join(dataDir, `${name}.sqlite`), entities, migrations });
+}
