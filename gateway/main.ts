@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openSqlIdempotencyStore } from "@toolyard/idempotency";
+import { requireSameKey } from "@toolyard/storage";
 import { sharedTokenBuckets } from "@toolyard/rate-limits";
 import { openRedis } from "@toolyard/redis";
 import {
@@ -113,6 +114,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const redis = config.redis && openRedis({ settings: config.redis, name: "gateway", logger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const secretKeys = await readSecretKeys(config.dataDir);
+    await requireSameKey(config, secretKeys);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     /** One for each subgraph: a header sent to one is worth nothing at another. */

@@ -24,7 +24,7 @@ import {
 import { flag, integer, parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
 import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
-import { lockFolder } from "@toolyard/storage";
+import { lockFolder, requireSameKey } from "@toolyard/storage";
 import { createStores } from "@toolyard/subgraph-host";
 import { createAnalysisSubgraph } from "@toolyard/subgraph-analysis";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
@@ -74,6 +74,7 @@ await runProcess(
     await requirePort("PROXY_PORT", config.host, config.proxyPort, [config.port]);
     const secretKeys = await readSecretKeys(dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
+    await requireSameKey(settings, secretKeys);
     const redis = settings.redis && openRedis({ settings: settings.redis, name: "standalone", logger: ownLogger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const stores = createStores({

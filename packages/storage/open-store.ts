@@ -11,6 +11,15 @@ export interface StorePlace {
   database?: DatabaseSettings | null;
 }
 
+/** Holds all processes that share the place to one SECRET_KEY. @param secretKeys Current first. @throws ToolyardError PRECONDITION_FAILED */
+export async function requireSameKey(
+  { database }: StorePlace,
+  secretKeys: readonly [string, ...string[]],
+): Promise<void> {
+  // Files are in DATA_DIR, and so is their key.
+  if (database) await (await import("./mysql/installation-key.ts")).requireSameKey(database, secretKeys);
+}
+
 /** A store's tables, as its `database.ts` describes them. */
 export interface StoreTables {
   /** By which its file, and its table of migrations on a server, are called. */

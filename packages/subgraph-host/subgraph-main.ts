@@ -17,6 +17,7 @@ import { prepareDataDir } from "@toolyard/service-kit/process/data-dir.ts";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { logLifetime, runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
 import { requirePort } from "@toolyard/service-kit/process/required-port.ts";
+import { requireSameKey } from "@toolyard/storage";
 import type { ConfiguredSubgraphOptions } from "./hosted-subgraph.ts";
 import { createStores } from "./stores.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
@@ -60,6 +61,7 @@ export async function runSubgraph<Config = undefined>(options: {
     await requirePort("PORT", host, port);
     await prepareDataDir(dataDir, logger);
     const secretKeys = await readSecretKeys(dataDir);
+    await requireSameKey(process, secretKeys);
     const [current, ...previous] = secretKeys;
     const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
     const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });

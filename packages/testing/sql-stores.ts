@@ -38,6 +38,12 @@ async function whyUnreached(url: string): Promise<string | null> {
   }
 }
 
+/** Tests that are about a server at TEST_MYSQL_URL; skipped with the reason where it cannot be reached. */
+export function describeOnMysql(name: string, tests: (serverUrl: string) => void): void {
+  if (noMysql === null) describe(`${name}, on MySQL`, () => tests(mysqlUrl));
+  else describe.skip(`${name}, on MySQL (skipped: ${noMysql})`, () => tests(mysqlUrl));
+}
+
 /** Holds each relational database to a contract: SQLite, and the server at TEST_MYSQL_URL, skipped with the reason where it cannot be reached. */
 export function onEachDatabase(contract: (name: string, open: OpenTwice) => void): void {
   contract("SQLite", openSqliteTwice);

@@ -5,15 +5,13 @@ import { join } from "node:path";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
 import { eventually } from "@toolyard/testing";
 import { connectMcp } from "@toolyard/testing/mcp-client.ts";
-import { noMysql } from "@toolyard/testing/sql-stores.ts";
+import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { graphqlClient, logIn, startToolyard } from "@toolyard/testing/toolyard.ts";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
-const SERVER = process.env["TEST_MYSQL_URL"] ?? "";
-
-describe.skipIf(noMysql !== null)(`Toolyard on MySQL${noMysql === null ? "" : ` (skipped: ${noMysql})`}`, () => {
+describeOnMysql("Toolyard with its data", (server) => {
   test("registers, deploys and calls a tool, and knows it after a restart; nothing but documents is in files", async () => {
-    const database = await createScratchDatabase(SERVER);
+    const database = await createScratchDatabase(server);
     onTestFinished(() => database.drop());
     const dataDir = await mkdtemp(join(tmpdir(), "toolyard-e2e-"));
     onTestFinished(() => rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }));
@@ -41,7 +39,7 @@ describe.skipIf(noMysql !== null)(`Toolyard on MySQL${noMysql === null ? "" : ` 
   });
 
   test("says what is wrong with DATABASE_URL, without the password in it", async () => {
-    const { host } = new URL(SERVER);
+    const { host } = new URL(server);
     const refusal = async (DATABASE_URL: string) =>
       String(await startToolyard({ env: { DATABASE_URL } }).catch((error: unknown) => error));
     const noDatabase = await refusal(`mysql://root@${host}/toolyard_that_is_not_there`);

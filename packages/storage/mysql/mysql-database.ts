@@ -31,7 +31,7 @@ const SESSION = [
  * read, which would wait for ever for a connection that only other transactions have, which wait for the first one's locks.
  */
 export async function openMysqlDatabase(options: MysqlOptions): Promise<Database> {
-  const source = await connect(options);
+  const source = await connectMysql(options);
   const reader = createMysqlSource(options);
   try {
     await migrate(source, options);
@@ -84,7 +84,7 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
 }
 
 /** Connects, and waits for a server that starts at the same time. @throws ConfigError */
-async function connect(options: MysqlOptions): Promise<DataSource> {
+export async function connectMysql(options: MysqlOptions): Promise<DataSource> {
   const deadline = performance.now() + START_MS;
   for (;;) {
     try {

@@ -1,0 +1,21 @@
+import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
+import { expect, onTestFinished, test } from "vitest";
+import { requireSameKey } from "./installation-key.ts";
+import { createScratchDatabase } from "./scratch-database.ts";
+
+const [FIRST, SECOND, OTHER] = ["1".repeat(40), "2".repeat(40), "3".repeat(40)] as const;
+
+describeOnMysql("the key of all processes on one server", (server) => {
+  test("is the first one's; rotated, its successor's", async () => {
+    const { url, drop } = await createScratchDatabase(server);
+    onTestFinished(drop);
+    const settings = { url, ca: null, poolSize: 2 };
+    await Promise.all([1, 2, 3].map(() => requireSameKey(settings, [FIRST])));
+    const refusal = expect.objectContaining({ code: "PRECONDITION_FAILED" });
+    await expect(requireSameKey(settings, [OTHER])).rejects.toEqual(refusal);
+    await requireSameKey(settings, [SECOND, FIRST]);
+    await requireSameKey(settings, [SECOND]);
+    await expect(requireSameKey(settings, [FIRST])).rejects.toEqual(refusal);
+    await expect(requireSameKey(settings, [OTHER, FIRST])).rejects.toEqual(refusal);
+  });
+});
