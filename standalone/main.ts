@@ -143,6 +143,7 @@ await runProcess(
       notes,
       gauges: () => [
         ...subgraphs.map(async (subgraph) => subgraph.gauges?.() ?? []),
+        stores.gauges(),
         ...(redis ? [Promise.resolve(redis.gauges())] : []),
       ],
       logger,

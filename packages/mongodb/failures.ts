@@ -68,7 +68,7 @@ export function mongodbUnavailable(error: unknown): ToolyardError | null {
   const message =
     failure === "conflict"
       ? "Too many changed the same at once. Try again."
-      : `The store of documents cannot be used just now. ${failure === "lost" ? "Whether the change happened is not known: look before you try again." : "Nothing was changed. Try again in a moment."}`;
+      : `What is kept in MongoDB cannot be read or changed just now. ${failure === "lost" ? "Whether the change happened is not known: look before you try again." : "Nothing was changed. Try again in a moment."}`;
   return new ToolyardError("UPSTREAM_UNAVAILABLE", message, {
     cause: error,
     ...(nothingBegun && { retryAfterSeconds: RETRY_SECONDS }),
@@ -76,6 +76,15 @@ export function mongodbUnavailable(error: unknown): ToolyardError | null {
 }
 
 const RETRY_SECONDS = 2;
+
+/** Runs operations for callers. @throws ToolyardError UPSTREAM_UNAVAILABLE where the server fails them */
+export async function orUnavailable<Result>(run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    throw mongodbUnavailable(error) ?? error;
+  }
+}
 
 /** For operators, and without addresses or secrets: /health shows it to everybody. */
 export function mongodbReasonOf(error: unknown): string {

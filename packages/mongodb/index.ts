@@ -1,2 +1,3 @@
+export { createCollections } from "./collections.ts";
 export { openMongodb, type MongodbConnection } from "./connection.ts";
-export { mongodbFailureOf, mongodbUnavailable } from "./failures.ts";
+export { mongodbUnavailable, orUnavailable } from "./failures.ts";

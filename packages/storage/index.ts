@@ -9,7 +9,7 @@ export { openDatabase } from "./open-database.ts";
 export { openStore, requireSameKey, type StorePlace, type StoreTables } from "./open-store.ts";
 export type { Dialect } from "./dialect.ts";
 export { dialectOf } from "./dialects.ts";
-export { databaseFailureOf } from "./failures.ts";
+export { databaseFailureOf, type DatabaseFailure } from "./failures.ts";
 export { lockFolder } from "./folder-lock.ts";
 export { readMigrations } from "./migration.ts";
 export { deleteInChunks, inChunks, type LongWork } from "./chunks.ts";

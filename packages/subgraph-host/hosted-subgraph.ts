@@ -99,6 +99,8 @@ export async function openSubgraph<Methods extends object = object>(
   const closers: (() => unknown)[] = [];
   let workers: TaskWorker[] = [];
   let jobs: ScheduledJobs | null = null;
+  /** Where the subgraph keeps something there. */
+  let mongodb: Promise<MongodbConnection> | null = null;
   const abort = new AbortController();
 
   async function closeAll(): Promise<void> {
@@ -127,8 +129,12 @@ export async function openSubgraph<Methods extends object = object>(
       tails.push(tail);
       return { log, tail };
     },
-    mongodb: () => stores.mongodb(),
-    tasks: () => stores.tasks(),
+    mongodb: () => (mongodb = stores.mongodb()),
+    tasks() {
+      // Their results.
+      mongodb = stores.mongodb();
+      return stores.tasks();
+    },
     onClose: (closer) => void closers.push(closer),
   };
 
@@ -153,6 +159,7 @@ export async function openSubgraph<Methods extends object = object>(
         const own = databases.map((database) =>
           measureHealth(database.file === null ? "mysql" : "sqlite", () => database.ping(), { essential: true }),
         );
+        if (mongodb) own.push((await mongodb).health());
         return [...(await Promise.all(own)), ...(jobs ? [jobs.health()] : []), ...((await parts.health?.()) ?? [])];
       },
       gauges: async () => [...((await parts.gauges?.()) ?? []), ...(jobs?.gauges() ?? [])],

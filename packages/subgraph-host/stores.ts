@@ -4,7 +4,7 @@ import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from "@toolyard/rate-limits";
 import type { RedisConnection } from "@toolyard/redis";
 import type { MongodbConnection } from "@toolyard/mongodb";
-import type { Logger } from "@toolyard/service-kit";
+import type { Gauge, Logger } from "@toolyard/service-kit";
 import type { DatabaseSettings, MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
 import { openStore, type Database, type StoreTables } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
@@ -28,6 +28,8 @@ export interface Stores {
   mongodb(): Promise<MongodbConnection> | null;
   /** The one task queue of this process, opened when it is first asked for. */
   tasks(): Promise<TaskQueue>;
+  /** Of the servers that it is connected to. */
+  gauges(): Promise<Gauge[]>;
   /** Closes everything that subgraphs share. To be called after they are closed. */
   close(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export function createStores(options: {
   } = options;
   let queue: Promise<TaskQueue> | null = null;
   let mongodb: Promise<MongodbConnection> | null = null;
+  const openMongodb = () => (settings ? (mongodb ??= connect(settings, logger)) : null);
   return {
     kind: database ? "mysql" : "sqlite",
     bus,
@@ -66,13 +69,18 @@ export function createStores(options: {
     createCache: (name, own) =>
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
     openDatabase: (tables) => openStore({ dataDir, database }, tables),
-    mongodb: () => (settings ? (mongodb ??= connect(settings, logger)) : null),
-    tasks: () => (queue ??= openTaskQueue({ ...options, database })),
+    mongodb: openMongodb,
+    tasks: () => (queue ??= openTasks()),
+    gauges: async () => (await mongodb)?.gauges() ?? [],
     async close() {
       await (await queue)?.close();
       await (await mongodb)?.close();
     },
   };
+
+  async function openTasks(): Promise<TaskQueue> {
+    return openTaskQueue({ ...options, database, mongodb: await openMongodb() });
+  }
 }
 
 /** The driver is loaded where it is used. */

@@ -84,13 +84,15 @@ export async function runSubgraph<Config = undefined>(options: {
     lifetime.onShutdown(name, () => subgraph.close());
     const verifyCaller = createCallerHeaderVerifier({ secretKeys, audience: name });
     const server = await serveSubgraph({
-      subgraph: redis
-        ? {
-            ...subgraph,
-            health: async () => [...(await subgraph.health()), await redis.health()],
-            gauges: async () => [...((await subgraph.gauges?.()) ?? []), ...redis.gauges()],
-          }
-        : subgraph,
+      subgraph: {
+        ...subgraph,
+        health: async () => [...(await subgraph.health()), ...(redis ? [await redis.health()] : [])],
+        gauges: async () => [
+          ...((await subgraph.gauges?.()) ?? []),
+          ...(redis?.gauges() ?? []),
+          ...(await stores.gauges()),
+        ],
+      },
       host,
       port,
       allowedHosts: process.allowedHosts,

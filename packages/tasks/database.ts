@@ -6,6 +6,10 @@ import { EntitySchema } from "typeorm";
 import type { Task } from "./task.ts";
 
 export interface TaskRow extends Omit<Task, "error"> {
+  /** JSON; null until SUCCEEDED, and where it is kept apart. */
+  result?: unknown;
+  /** Where the result is kept apart: see TaskResults. */
+  resultId: string | null;
   errorCode: string | null;
   errorMessage: string | null;
   /** QUEUED: not before this (epoch ms). RUNNING: when its lease ends. What a claim orders by. */
@@ -23,7 +27,9 @@ export const taskEntity = new EntitySchema<TaskRow>({
     progress: { ...column.real },
     message: { ...column.nullableText },
     input: { ...column.nullableJson },
-    result: { ...column.nullableJson },
+    // Read by who asks for it.
+    result: { ...column.nullableJson, select: false },
+    resultId: { ...column.nullableId },
     errorCode: { ...column.nullableName },
     errorMessage: { ...column.nullableText },
     attempts: { ...column.integer },

@@ -1,4 +1,5 @@
 import { ToolyardError, isErrorCode, isPublic, type ErrorCode } from "@toolyard/service-kit";
+import { databaseFailureOf, type DatabaseFailure } from "@toolyard/storage";
 import type { Task, TaskError } from "./task.ts";
 
 /** Codes of failures that may pass by themselves. An error without a public code counts as INTERNAL_SERVER_ERROR. */
@@ -9,6 +10,8 @@ const RETRYABLE: readonly ErrorCode[] = [
   "TIMEOUT",
   "INTERNAL_SERVER_ERROR",
 ];
+/** Of stores, likewise. */
+const PASSING: readonly (DatabaseFailure | null)[] = ["conflict", "lost-connection", "no-space"];
 const MAX_DELAY_MS = 60_000;
 
 /** The public form of an error, without internals. */
@@ -22,6 +25,11 @@ export function taskErrorOf(error: unknown): TaskError {
 
 export function isRetryable(error: TaskError): boolean {
   return isErrorCode(error.code) && RETRYABLE.includes(error.code);
+}
+
+/** Whether a store failed in a way that may pass by itself. */
+export function isOfStore(error: unknown): boolean {
+  return PASSING.includes(databaseFailureOf(error)) || (isPublic(error) && error.code === "UPSTREAM_UNAVAILABLE");
 }
 
 /** Milliseconds until the next run: twice as long after each attempt, at most a minute, or what the error asks for. */

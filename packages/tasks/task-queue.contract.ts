@@ -233,7 +233,8 @@ export function taskQueueContract(
       queue.register("FEASIBILITY", async () => "done");
       const { id } = await queue.enqueue(job());
       await statusOf(queue, id, "SUCCEEDED");
-      expect(await queue.cancel(id)).toMatchObject({ status: "SUCCEEDED", result: "done" });
+      expect(await queue.cancel(id)).toMatchObject({ status: "SUCCEEDED" });
+      expect(await get(queue, id)).toMatchObject({ status: "SUCCEEDED", result: "done" });
       expect(await queue.cancel("0190a000-0000-7000-8000-000000000000")).toBeNull();
     }));
 
@@ -398,13 +399,17 @@ export function taskQueueContract(
     }));
 }
 
-async function get(queue: TaskQueue, id: string): Promise<Task> {
+/** A task with its result. */
+type WholeTask = Task & { result: unknown };
+
+async function get(queue: TaskQueue, id: string): Promise<WholeTask> {
   const [task] = await queue.store.getMany([id]);
   if (!task) throw new Error(`There is no task ${id}.`);
-  return task;
+  const [result] = await queue.store.resultsOf([id]);
+  return { ...task, result };
 }
 
-function statusOf(queue: TaskQueue, id: string, status: Task["status"]): Promise<Task> {
+function statusOf(queue: TaskQueue, id: string, status: Task["status"]): Promise<WholeTask> {
   return eventually(`a task that is ${status}`, async () => {
     const task = await get(queue, id);
     return task.status === status && task;

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
-import { createLogger } from "@toolyard/service-kit";
+import { ToolyardError, createLogger } from "@toolyard/service-kit";
 import { openDatabase, readMigrations } from "@toolyard/storage";
 import { turns } from "@toolyard/testing/turns.ts";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
@@ -26,6 +26,63 @@ describe("the embedded task queue", () => {
       await worker.close();
       queue.register("VALIDATION", async () => null);
     }));
+
+  test("a store that is away when a run ends costs no second run: the outcome is written when it is back", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));
+    const bus = createInProcessBus();
+    const store = await createTaskStore({ dataDir, bus });
+    const away = [
+      new ToolyardError("UPSTREAM_UNAVAILABLE", "It is away."),
+      Object.assign(new Error("The connection broke."), { code: "ECONNRESET" }),
+    ];
+    const queue = createTaskQueue({
+      store: {
+        ...store,
+        async succeed(...args) {
+          const error = away.shift();
+          if (error) throw error;
+          return store.succeed(...args);
+        },
+      },
+      bus,
+      logger,
+    });
+    let runs = 0;
+    queue.register("VALIDATION", async () => (runs += 1));
+    const { id } = await queue.enqueue({ kind: "VALIDATION", input: null, requestedById: null });
+    await expect.poll(async () => (await store.getMany([id]))[0]?.status, { timeout: 10_000 }).toBe("SUCCEEDED");
+    expect(await store.resultsOf([id])).toEqual([1]);
+    expect(away).toEqual([]);
+    await queue.close();
+    await store.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
+
+  test("a store that stays away does not hold up the end of a queue", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));
+    const bus = createInProcessBus();
+    const store = await createTaskStore({ dataDir, bus });
+    const tried = Promise.withResolvers<void>();
+    const queue = createTaskQueue({
+      store: {
+        ...store,
+        async succeed() {
+          tried.resolve();
+          throw new ToolyardError("UPSTREAM_UNAVAILABLE", "It is away.");
+        },
+      },
+      bus,
+      logger,
+      graceMs: 10,
+    });
+    queue.register("VALIDATION", async () => null);
+    const { id } = await queue.enqueue({ kind: "VALIDATION", input: null, requestedById: null });
+    await tried.promise;
+    await queue.close();
+    expect(await store.getMany([id])).toMatchObject([{ status: "RUNNING" }]);
+    await store.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
 
   test("an idle queue reads now and then and writes nothing", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "toolyard-tasks-"));

@@ -1,5 +1,5 @@
 import type { Caller } from "@toolyard/service-kit";
-import { typedResult, type SyncResult, type TypedResult } from "./task-result.ts";
+import type { SyncResult, TypedResult } from "./task-result.ts";
 import type { Stub, TaskService } from "./task-service.ts";
 import type { Task } from "./task.ts";
 
@@ -14,7 +14,7 @@ const stub = (id: string | null): Stub | null => (id === null ? null : { id });
 export const taskResolvers = {
   Task: {
     __resolveReference: ({ id }: Stub, { tasks, caller }: Context) => tasks.find(caller, id),
-    result: typedResult,
+    result: (task: Task, _args: unknown, { tasks }: Context) => tasks.resultOf(task),
     requestedBy: ({ requestedById }: Task) => stub(requestedById),
     tool: ({ toolId }: Task) => stub(toolId),
   },

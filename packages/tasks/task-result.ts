@@ -13,7 +13,7 @@ export interface SyncResult extends TypedResult {
 }
 
 /** The result with its type's name, by which the union is resolved; null until there is one. */
-export function typedResult({ kind, result }: Task): TypedResult | null {
+export function typedResult({ kind }: Task, result: unknown): TypedResult | null {
   if (typeof result !== "object" || result === null) return null;
   return { ...result, __typename: TASK_RESULT_TYPES[kind] };
 }

@@ -1,6 +1,7 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
 import { createProgressReporter } from "./progress.ts";
-import { isRetryable, retryDelayMs, taskErrorOf } from "./retry.ts";
+import { isOfStore, isRetryable, retryDelayMs, taskErrorOf } from "./retry.ts";
 import type { TaskHandler } from "./task-queue.ts";
 import type { ClaimedTask, TaskStore } from "./task-store.ts";
 
@@ -31,6 +32,9 @@ export interface RunOptions {
   graceMs: number;
   retryBaseMs: number;
 }
+
+/** Between two attempts to write an outcome. */
+const WRITE_AGAIN_MS = { first: 100, longest: 5_000 };
 
 type Outcome = { type: "result"; result: unknown } | { type: "error"; error: unknown } | { type: "abandoned" };
 
@@ -88,6 +92,21 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     return settleError(outcome.type === "error" ? outcome.error : null);
   }
 
+  /** While the lease is held: a store that is away for some time costs no run. Given up with the grace time at the latest. */
+  async function settleInTime(outcome: Outcome): Promise<boolean> {
+    let isLast = false;
+    void abandoned.promise.then(() => (isLast = true));
+    for (let waitMs = WRITE_AGAIN_MS.first; ; waitMs = Math.min(waitMs * 2, WRITE_AGAIN_MS.longest)) {
+      try {
+        return await settle(outcome);
+      } catch (error) {
+        if (isLast || !isOfStore(error)) throw error;
+        logger.warn({ err: error }, "writing a task's outcome failed; it is tried again");
+      }
+      await Promise.race([delay(waitMs, undefined, { ref: false }), abandoned.promise]);
+    }
+  }
+
   function settleError(error: unknown): Promise<boolean> {
     const shown = taskErrorOf(error);
     logger.warn({ err: error, attempt: task.attempts }, "a task's run failed");
@@ -113,7 +132,7 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     try {
       const outcome = await Promise.race([work, abandoned.promise]);
       reporter.stop();
-      const counted = await settle(outcome);
+      const counted = await settleInTime(outcome);
       if (!counted) logger.info("the outcome of a task's run does not count: its lease was lost");
       return lookAgainMs;
     } catch (error) {

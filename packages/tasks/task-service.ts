@@ -10,6 +10,7 @@ import {
   type PageArguments,
 } from "@toolyard/service-kit";
 import type { Task, TaskKind, TaskStatus } from "./task.ts";
+import { typedResult, type TypedResult } from "./task-result.ts";
 import type { TaskLoaders } from "./task-loaders.ts";
 import type { TaskQueue } from "./task-queue.ts";
 import type { TaskFilter } from "./task-store.ts";
@@ -36,6 +37,8 @@ export interface TaskService {
   find(caller: Caller, id: string): Promise<Task | null>;
   list(caller: Caller, args: TaskFilter & PageArguments): Promise<Connection<Task>>;
   listOfTool(caller: Caller, toolId: string, kind: TaskKind | null, page: PageArguments): Connection<Task>;
+  /** What a task that a caller may read ended with; null until it SUCCEEDED. */
+  resultOf(task: Task): Promise<TypedResult | null>;
   /**
    * By who asked for it, or an administrator. An ended task is answered as it is.
    * @throws ToolyardError NOT_FOUND, FORBIDDEN
@@ -73,6 +76,9 @@ export function createTaskService(options: {
       caller.require("task:read");
       const page = parsePage(given);
       return toConnection(loaders.ofTool(toolId, { kind }, page), page, ({ id }) => id);
+    },
+    async resultOf(task) {
+      return task.status === "SUCCEEDED" ? typedResult(task, await loaders.result.load(task.id)) : null;
     },
     async cancel(caller, id) {
       caller.require("analysis:write", undefined, "cancel tasks");

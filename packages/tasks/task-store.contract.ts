@@ -38,7 +38,10 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
       expect(claimed.task.id).toBe(id);
       return claimed;
     }
-    const get = async (id: string) => (await store.getMany([id]))[0] ?? null;
+    const get = async (id: string) => {
+      const [[task], [result]] = await Promise.all([store.getMany([id]), store.resultsOf([id])]);
+      return task ? { ...task, result } : null;
+    };
     const kindsOf = async (id: string) => (await store.events.readAfter(0, 1_000, id)).map(({ kind }) => kind);
     const idsOf = (tasks: readonly Task[]) => tasks.map(({ id }) => id);
 
@@ -163,6 +166,34 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           expect(found.map((task) => task?.id ?? null)).toEqual([other.id, null, one.id, other.id, null]);
           expect(await store.getMany([])).toEqual([]);
           for (const { id } of [one, other]) await store.requestCancel(id);
+        });
+      },
+
+      resultsOf() {
+        test("answers in the order that was asked for, null where there is none", async () => {
+          const [one, waiting, other] = [
+            await begin(),
+            await store.insert({ ...NEW, kind: "IMPROVEMENTS" }),
+            await begin(),
+          ];
+          const [first, second] = opened.stores;
+          await first.succeed(one.lease, { one: true });
+          await second.succeed(other.lease, ["other"]);
+          const ids = [other.task.id, waiting.id, "none", one.task.id, other.task.id];
+          for (const each of opened.stores)
+            expect(await each.resultsOf(ids)).toEqual([["other"], null, null, { one: true }, ["other"]]);
+          expect(await store.resultsOf([])).toEqual([]);
+          await store.requestCancel(waiting.id);
+        });
+
+        test("has what the run that counts ended with, whatever one that was taken over says before and after", async () => {
+          const lost = await begin();
+          time += LEASE_MS;
+          const holder = await claim();
+          expect(await store.succeed(lost.lease, "late")).toBe(false);
+          expect(await store.succeed(holder.lease, "in time")).toBe(true);
+          expect(await store.succeed(lost.lease, "too late")).toBe(false);
+          expect(await store.resultsOf([lost.task.id])).toEqual(["in time"]);
         });
       },
 
@@ -429,7 +460,8 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           const ended = await begin();
           await store.succeed(ended.lease, 1);
           const before = await get(ended.task.id);
-          expect(await store.requestCancel(ended.task.id)).toEqual(before);
+          expect(await store.requestCancel(ended.task.id)).toMatchObject({ status: "SUCCEEDED" });
+          expect(await get(ended.task.id)).toEqual(before);
           expect(await store.requestCancel(newId())).toBeNull();
         });
       },
@@ -438,11 +470,12 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
         test("removes what ended before a time, with its events, and nothing else", async () => {
           const [old, fresh] = [await begin(), await begin()];
           const waiting = await store.insert({ ...NEW, kind: "IMPROVEMENTS" });
-          await store.succeed(old.lease, null);
+          await store.succeed(old.lease, "old");
           time += 10;
-          await store.succeed(fresh.lease, null);
+          await store.succeed(fresh.lease, "fresh");
           expect(await store.trim(time, { signal: AbortSignal.abort() })).toBe(0);
           expect(await store.trim(time)).toBeGreaterThan(0);
+          expect(await store.resultsOf([old.task.id, fresh.task.id])).toEqual([null, "fresh"]);
           expect(await store.getMany([old.task.id, fresh.task.id, waiting.id])).toMatchObject([
             null,
             { status: "SUCCEEDED" },

@@ -1,6 +1,6 @@
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { mapRows, newId } from "@toolyard/service-kit";
+import { ToolyardError, mapRows, newId } from "@toolyard/service-kit";
 import {
   countByParent,
   deleteInChunks,
@@ -25,12 +25,15 @@ import {
   type TaskKind,
   type TaskStatus,
 } from "./task.ts";
+import type { TaskResults } from "./task-results.ts";
 import type { ClaimedTask, Lease, TaskStore } from "./task-store.ts";
 
 /** Woken when there may be something to run or to cancel. */
 export const TASK_WORK_TOPIC = "task-work";
 
 const DEFAULT_MAX_ATTEMPTS = 3;
+/** Results are written before their tasks end: none of a task that is kept is so much older. */
+const RESULT_SLACK_MS = 86_400_000;
 
 const LOST_WORKER: TaskError = {
   code: "INTERNAL_SERVER_ERROR",
@@ -49,10 +52,13 @@ interface TaskStoreOptions {
   /** Closed with the store. */
   database: Database;
   bus: WakeUpBus;
+  /** Null: results are in the tasks' rows. */
+  results?: TaskResults | null;
   now?: () => number;
 }
 
-export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreOptions): TaskStore {
+export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
+  const { database, bus, results = null, now = Date.now } = options;
   const events: EventLog<TaskEvent> = createEventLog<TaskEvent>({
     database,
     schema: taskEventSchema,
@@ -102,6 +108,19 @@ export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreO
     return change(tx, row, kind, { status: "QUEUED", leaseId: null, startedAt: null, progress: 0, ...changes });
   };
 
+  async function keptApart(ids: readonly string[]): Promise<Map<string, unknown>> {
+    if (ids.length === 0) return new Map();
+    if (!results) {
+      const message = "The results of these tasks are in MongoDB, and MONGODB_URL is not set.";
+      throw new ToolyardError("UPSTREAM_UNAVAILABLE", message);
+    }
+    const found = await results.read(ids);
+    const missing = ids.find((id) => !found.has(id));
+    if (missing !== undefined)
+      throw new Error(`The task result ${missing} is not in MongoDB: MONGODB_URL may name another than before.`);
+    return found;
+  }
+
   /** The task due longest, after ending those that must not run again. */
   async function nextRunnable(tx: SqlTransaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
     const tasks = tx.manager.getRepository(taskEntity);
@@ -149,7 +168,7 @@ export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreO
           progress: 0,
           message: null,
           input: task.input,
-          result: null,
+          resultId: null,
           errorCode: null,
           errorMessage: null,
           attempts: 0,
@@ -177,6 +196,17 @@ export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreO
         const row = byId.get(id);
         return row ? toTask(row) : null;
       });
+    },
+    async resultsOf(ids) {
+      const rows = await database.read.getRepository(taskEntity).find({
+        where: { id: In([...ids]) },
+        select: { id: true, result: true, resultId: true },
+      });
+      const apart = await keptApart(rows.flatMap(({ resultId }) => resultId ?? []));
+      const byId = new Map(
+        rows.map(({ id, result, resultId }) => [id, resultId === null ? result : apart.get(resultId)]),
+      );
+      return ids.map((id) => byId.get(id) ?? null);
     },
     list(filter, page) {
       const query = database.read.getRepository(taskEntity).createQueryBuilder("task");
@@ -260,12 +290,16 @@ export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreO
     },
     progress: (lease, progress, message) =>
       withLease(lease, (tx, row) => change(tx, row, "progress", { progress, message })),
-    succeed: (lease, result) =>
-      withLease(lease, (tx, row) =>
-        row.cancelRequested
-          ? end(tx, row, "CANCELLED")
-          : end(tx, row, "SUCCEEDED", { result: result ?? null, progress: 1 }),
-      ),
+    async succeed(lease, result) {
+      const value = result ?? null;
+      const resultId = results === null || value === null ? null : newId();
+      // First, so that nobody sees the task without it.
+      if (resultId !== null) await results?.write({ id: resultId, taskId: lease.taskId, value, at: now() });
+      const kept = resultId === null ? { result: value } : { resultId };
+      return withLease(lease, (tx, row) =>
+        row.cancelRequested ? end(tx, row, "CANCELLED") : end(tx, row, "SUCCEEDED", { ...kept, progress: 1 }),
+      );
+    },
     fail: (lease, error) => withLease(lease, (tx, row) => failed(tx, row, error)),
     retry: (lease, error, runAt) =>
       withLease(lease, (tx, row) =>
@@ -298,7 +332,9 @@ export function createSqlTaskStore({ database, bus, now = Date.now }: TaskStoreO
       }),
     async trim(at, work) {
       await events.trim(at, work);
-      return deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, work);
+      const removed = await deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, work);
+      await results?.trim(at - RESULT_SLACK_MS, work?.signal);
+      return removed;
     },
     leases: createSqlJobLeases(database),
     ping: () => database.ping(),
@@ -355,7 +391,15 @@ function updateOf(changes: Partial<TaskRow>): Omit<Partial<TaskRow>, "input" | "
 }
 
 function toTask(row: TaskRow): Task {
-  const { errorCode, errorMessage, dueAt: _dueAt, leaseId: _leaseId, ...task } = row;
+  const {
+    errorCode,
+    errorMessage,
+    dueAt: _dueAt,
+    leaseId: _leaseId,
+    result: _result,
+    resultId: _resultId,
+    ...task
+  } = row;
   return { ...task, error: errorCode === null ? null : { code: errorCode, message: errorMessage ?? "" } };
 }
 

@@ -33,6 +33,8 @@ export interface TaskStore {
   insert(task: NewTask): Promise<Task>;
   /** In the order of `ids`; null where there is none. */
   getMany(ids: readonly string[]): Promise<(Task | null)[]>;
+  /** Of these tasks, in their order: JSON, null until SUCCEEDED. @throws ToolyardError UPSTREAM_UNAVAILABLE where they are kept apart, and away */
+  resultsOf(ids: readonly string[]): Promise<unknown[]>;
   /** Newest first, one more than `page.limit`, and the count of all that match. */
   list(filter: TaskFilter, page: Page): Rows<Task>;
   /** A page of each tool, as `list`; of one kind where one is given. */
@@ -75,7 +77,7 @@ export interface TaskStore {
    */
   requestCancel(id: string): Promise<Task | null>;
 
-  /** Removes ended tasks and events older than `at` (epoch ms); answers how many tasks. */
+  /** Removes ended tasks, their results, and events older than `at` (epoch ms); answers how many tasks. */
   trim(at: number, work?: LongWork): Promise<number>;
   /** Who does what is to be done regularly. */
   readonly leases: JobLeases;

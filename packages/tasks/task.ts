@@ -24,7 +24,7 @@ export interface TaskError {
   message: string;
 }
 
-/** A piece of background work as its row says. Times in epoch milliseconds. */
+/** A piece of background work as its row says, without its result, which may be large. Times in epoch milliseconds. */
 export interface Task {
   id: string;
   kind: TaskKind;
@@ -35,8 +35,6 @@ export interface Task {
   message: string | null;
   /** JSON, as queued. */
   input: unknown;
-  /** JSON; null until SUCCEEDED. */
-  result: unknown;
   /** Set where FAILED. */
   error: TaskError | null;
   /** How often it was begun; a run that a clean shutdown ended does not count. */

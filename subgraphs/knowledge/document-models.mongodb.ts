@@ -1,5 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { mongodbFailureOf } from "@toolyard/mongodb";
 import mongoose, { type Connection } from "mongoose";
 import type { Document } from "./document-store.ts";
 
@@ -55,8 +53,6 @@ interface StoredTotals {
 /** Characters. No query is longer. */
 export const MAX_WORD = 1_024;
 export const TOTALS_SHARDS = 16;
-
-type DocumentModels = ReturnType<typeof documentModels>;
 
 const text = { type: String, required: true } as const;
 const anyText = { type: String, default: "" } as const;
@@ -131,27 +127,6 @@ export function documentCollections(connection: Connection) {
     terms: db.collection<StoredTerms>(terms.collection.collectionName),
     totals: db.collection<StoredTotals>(totals.collection.collectionName),
   };
-}
-
-/** A transaction whose process was killed holds up what makes collections until the server gives it up, after a minute. */
-const MAKING_MS = 70_000;
-
-/** Makes what is missing: transactions make no collections on every server. */
-export async function createCollections(models: DocumentModels): Promise<void> {
-  const until = performance.now() + MAKING_MS;
-  for (const model of Object.values(models)) {
-    for (;;) {
-      try {
-        await model.createCollection();
-        await model.createIndexes();
-        break;
-      } catch (error) {
-        const failure = mongodbFailureOf(error);
-        if (failure === null || failure === "refused" || performance.now() > until) throw error;
-      }
-      await delay(500);
-    }
-  }
 }
 
 export function toDocument({ _id, metadata, ...rest }: StoredDocument): Document {

@@ -1,8 +1,8 @@
 import { createJobProcesses } from "@toolyard/job-processes";
-import { mongodbUnavailable, type MongodbConnection } from "@toolyard/mongodb";
+import { createCollections, orUnavailable, type MongodbConnection } from "@toolyard/mongodb";
 import { ToolyardError, createLoader, type Logger, type Page } from "@toolyard/service-kit";
 import type { QueryFilter } from "mongoose";
-import { createCollections, documentModels, toDocument, type StoredDocument } from "./document-models.mongodb.ts";
+import { documentModels, toDocument, type StoredDocument } from "./document-models.mongodb.ts";
 import type { Document, DocumentStore } from "./document-store.ts";
 import type { Served, ServedDocumentJobs } from "./worker/document-jobs.ts";
 
@@ -18,7 +18,7 @@ export async function createMongodbDocumentStore(options: {
 }): Promise<DocumentStore> {
   const { mongodb, logger, signal } = options;
   const models = documentModels(mongodb.connection);
-  await createCollections(models);
+  await createCollections(Object.values(models));
   const { documents, contents } = models;
   const module = new URL("./worker/mongodb-worker.ts", import.meta.url);
   const data = mongodb.settings;
@@ -100,12 +100,4 @@ function served<Result>(answer: Served<Result>): Result {
   throw new ToolyardError("UPSTREAM_UNAVAILABLE", message, {
     ...(retryAfterSeconds !== null && { retryAfterSeconds }),
   });
-}
-
-async function orUnavailable<Result>(run: () => Promise<Result>): Promise<Result> {
-  try {
-    return await run();
-  } catch (error) {
-    throw mongodbUnavailable(error) ?? error;
-  }
 }

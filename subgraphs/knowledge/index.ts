@@ -29,7 +29,6 @@ export function createKnowledgeSubgraph(options: SubgraphOptions): Promise<Subgr
     const tools = createToolLookup({ graph });
 
     return {
-      ...(mongodb && { health: async () => [await mongodb.health()], gauges: async () => mongodb.gauges() }),
       resolvers: createResolvers(),
       createContext: ({ caller, requestId }: RequestContext): Context => ({
         caller,

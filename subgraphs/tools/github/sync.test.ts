@@ -124,8 +124,9 @@ interface Report {
 async function sync(): Promise<Report> {
   const task = await ended(await queue());
   if (task.status !== "SUCCEEDED") throw new Error(task.error?.message);
+  const [result] = await fixture.tasks.store.resultsOf([task.id]);
   // What syncs store.
-  return task.result as Report;
+  return result as Report;
 }
 
 const failure = async (): Promise<string> => {

@@ -133,6 +133,7 @@ export function taskRow(index: number): TaskRow {
     message: null,
     input: { toolId: toolId(index % 100) },
     result: failed ? null : { summary: "Nothing to improve.", suggestions: [], provider: "rules" },
+    resultId: null,
     errorCode: failed ? "INTERNAL" : null,
     errorMessage: failed ? "It failed." : null,
     attempts: 1,

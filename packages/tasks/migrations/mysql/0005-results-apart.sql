@@ -1,0 +1,1 @@
+ALTER TABLE `tasks` ADD `resultId` varchar(64) NULL
