@@ -1,6 +1,6 @@
 /**
  * `npm run check`: types, lint, circles and directions of imports, names of constants, unused code, dependencies, package-lock.json, formatting, generated files, descriptions,
- * migrations. Prints failures; otherwise only a line each.
+ * migrations. Prints failures; otherwise only a line each. `npm run check -- types migrations` makes only those that are named.
  */
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
@@ -121,8 +121,17 @@ function printed(command: string, args: string[]): Promise<{ code: number | null
   });
 }
 
+const asked = process.argv.slice(2);
+const unknown = asked.find((each) => !CHECKS.some(({ name }) => name === each));
+if (unknown !== undefined) {
+  process.stderr.write(
+    `There is no check "${unknown}": there are ${CHECKS.map(({ name }) => `"${name}"`).join(", ")}.\n`,
+  );
+  process.exit(2);
+}
+
 const failures = await Promise.all(
-  CHECKS.map(async ({ name, run }) => {
+  CHECKS.filter(({ name }) => asked.length === 0 || asked.includes(name)).map(async ({ name, run }) => {
     const failure = await run();
     process.stdout.write(failure === null ? `check: ${name} ok\n` : `check: ${name} FAILED\n${failure}\n`);
     return failure;
