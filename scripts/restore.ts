@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { readSecretKeys } from "@toolyard/service-kit/identity/secret-key.ts";
-import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
 import { restore } from "@toolyard/storage/restore.ts";
 
@@ -29,9 +29,9 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
   process.on(name, () => stopping.abort(new Error("It was interrupted.")));
 try {
   const readKeys = parseSecretKeys(process.env);
-  const ownKey = process.env["SECRET_KEY"] || undefined;
+  const ownKey = givenSecretKey(process.env);
   const hasKey = existsSync(join(backup, "secret-key"));
-  if (ownKey === undefined && !hasKey && existsSync(backup))
+  if (ownKey === null && !hasKey && existsSync(backup))
     throw preconditionFailed(
       "secret-key",
       `${backup} has no key: say by SECRET_KEY with which one its values are sealed.`,
@@ -39,10 +39,10 @@ try {
   const { completeTo, names } = await restore({
     backup,
     dataDir,
-    leaveOut: new Set(ownKey === undefined ? [] : ["secret-key", "secret-key.previous"]),
+    leaveOut: new Set(ownKey === null ? [] : ["secret-key", "secret-key.previous"]),
     async prepare(folder) {
       const [secretKey, ...previous] = await readKeys(folder);
-      const kept = ownKey !== undefined && hasKey ? await readSecretKeys(resolve(backup)) : [];
+      const kept = ownKey !== null && hasKey ? await readSecretKeys(resolve(backup)) : [];
       const resealer = createResealer({ secretKey, previousSecretKeys: [...previous, ...kept] });
       const files = (await readdir(folder))
         .filter((name) => name.endsWith(".sqlite"))

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
-import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { lockFolder } from "@toolyard/storage";
 import { refuseOpened } from "@toolyard/storage/sqlite/migrate.ts";
 import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
@@ -28,7 +28,7 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
   process.on(name, () => stopping.abort(new Error("It was interrupted: run it again, and it goes on.")));
 try {
   const readKeys = parseSecretKeys(process.env);
-  const isOwn = !process.env["SECRET_KEY"];
+  const isOwn = givenSecretKey(process.env) === null;
   if (!existsSync(dataDir))
     throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
   const lock = await lockFolder(dataDir, { waitMs: 0 });

@@ -10,7 +10,7 @@ const OWN = new Set(Object.keys({ ...processVariables, ...others }));
 export function proxyEnvironment(env: Environment): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) =>
-      value !== undefined && (SYSTEM.test(name) || OWN.has(name)) ? [[name, value]] : [],
+      value !== undefined && (SYSTEM.test(name) || OWN.has(name.replace(/_FILE$/, ""))) ? [[name, value]] : [],
     ),
   );
 }

@@ -102,7 +102,7 @@ const tracingShape = {
 };
 
 const usageShape = {
-  APOLLO_KEY: text,
+  APOLLO_KEY: text.meta({ secret: true }),
   APOLLO_GRAPH_REF: z
     .string()
     .regex(/^[^@\s]+(@[^@\s]+)?$/, "must be a graph's name and variant")

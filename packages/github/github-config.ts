@@ -20,7 +20,7 @@ const shape = {
     .string()
     .regex(/^[\x21-\x7e]+$/, "must be a token of GitHub's, without spaces")
     .optional()
-    .meta({ example: "github_pat_…" }),
+    .meta({ secret: true, example: "github_pat_…" }),
   GITHUB_APP_ID: z.string().regex(/^\d+$/, "must be the App's number").optional().meta({ example: "123456" }),
   GITHUB_APP_PRIVATE_KEY: z
     .string()
@@ -28,12 +28,12 @@ const shape = {
     .transform((text) => text.replaceAll("\\n", "\n"))
     .refine((text) => /^-----BEGIN (?:RSA )?PRIVATE KEY-----\n/.test(text), "must be the App's private key, in PEM")
     .optional()
-    .meta({ example: "-----BEGIN RSA PRIVATE KEY-----\\n…" }),
+    .meta({ secret: true, example: "-----BEGIN RSA PRIVATE KEY-----\\n…" }),
   GITHUB_WEBHOOK_SECRET: z
     .string()
     .min(16, "must have at least 16 characters")
     .optional()
-    .meta({ example: "the output of `openssl rand -hex 32`" }),
+    .meta({ secret: true, example: "the output of `openssl rand -hex 32`" }),
   GITHUB_REPOSITORIES: list([], "acme/weather,acme-labs/*").refine(
     (entries) => entries.every((entry) => /^[\w.-]+\/(?:\*|[\w.-]+)$/.test(entry)),
     "must be owner/name or owner/*, separated by commas",

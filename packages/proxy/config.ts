@@ -31,7 +31,7 @@ export const proxyVariables = {
       "is needed: a service token by which the control plane trusts this proxy, which `npm run --silent proxy-credential` prints",
     )
     .regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be a service token (a JWT)")
-    .meta({ example: "eyJ…" }),
+    .meta({ secret: true, example: "eyJ…" }),
   RATE_LIMIT_CALLER_PER_MINUTE: integer({ fallback: 300_000, min: 0, max: 100_000_000 }),
   RATE_LIMIT_TOOL_PER_MINUTE: integer({ fallback: 1_200_000, min: 0, max: 100_000_000 }),
   PROXY_SPOOL_MAX_MIB: integer({ fallback: 256, min: 1, max: 1_000_000 }),

@@ -3,7 +3,14 @@ import { expect, test } from "vitest";
 import { proxyEnvironment } from "../../standalone/proxy-environment.ts";
 
 /** What standalone says to its proxy itself. */
-const SET_BY_STANDALONE = ["HOST", "PROXY_PORT", "DATA_DIR", "GATEWAY_URL", "PROXY_CREDENTIAL"];
+const SET_BY_STANDALONE = [
+  "HOST",
+  "PROXY_PORT",
+  "DATA_DIR",
+  "GATEWAY_URL",
+  "PROXY_CREDENTIAL",
+  "PROXY_CREDENTIAL_FILE",
+];
 /** What stops standalone itself. */
 const REFUSED = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL"];
 
@@ -24,6 +31,12 @@ test("standalone hands its proxy every variable that the proxy reads, and no sec
   expect(read).toContain("ALLOW_PRIVATE_REMOTES");
   expect([...read].filter((name) => !SET_BY_STANDALONE.includes(name) && handedOn[name] === undefined)).toEqual([]);
   expect(
-    proxyEnvironment({ SECRET_KEY: "x", SECRET_KEY_PREVIOUS: "x", ADMIN_PASSWORD: "x", PROXY_CREDENTIAL: "x" }),
+    proxyEnvironment({
+      SECRET_KEY: "x",
+      SECRET_KEY_FILE: "x",
+      SECRET_KEY_PREVIOUS: "x",
+      ADMIN_PASSWORD: "x",
+      PROXY_CREDENTIAL: "x",
+    }),
   ).toEqual({});
 });

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
   flag,
@@ -50,6 +53,28 @@ test("a wrong secret is named but never shown", () => {
   }
   expect(message).toMatch(/SECRET_KEY: must have at least 32 characters/);
   expect(message).not.toContain("hunter2");
+});
+
+test("a secret may lie in a file, whose name is all that an error shows", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "toolyard-files-"));
+  try {
+    const file = join(folder, "key");
+    const env = { SECRET_KEY_FILE: file };
+    await writeFile(file, `${"k".repeat(32)} \n`);
+    expect(parseEnvironment(shape, env).SECRET_KEY).toBe(`${"k".repeat(32)} `);
+    expect(() => parseEnvironment(shape, { ...env, SECRET_KEY: "x" })).toThrow("SECRET_KEY_FILE: SECRET_KEY is set");
+    expect(parseEnvironment(shape, { ...env, SECRET_KEY: "" }).SECRET_KEY).toBeDefined();
+    await writeFile(file, "hunter2");
+    expect(() => parseEnvironment(shape, env)).toThrow(/^SECRET_KEY: must (?!.*hunter2)/);
+    await writeFile(file, "\n");
+    expect(() => parseEnvironment(shape, env)).toThrow(`SECRET_KEY_FILE: ${file} is empty`);
+    const nowhere = { SECRET_KEY_FILE: join(folder, "none"), PORT: "many" };
+    expect(() => parseEnvironment(shape, nowhere)).toThrow(/^SECRET_KEY_FILE: .*ENOENT.*\nPORT: /);
+    // Only secrets.
+    expect(parseEnvironment(shape, { PORT_FILE: file }).PORT).toBe(4000);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 describe("the address by which Toolyard is reached", () => {

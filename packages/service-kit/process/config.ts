@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { withoutStop } from "../errors/errors.ts";
+import { messageOf, systemCodeOf, withoutStop } from "../errors/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
 import { inWords } from "../errors/validation.ts";
 import { intervalsOf } from "./schedule.ts";
@@ -18,26 +19,59 @@ export type Environment = Record<string, string | undefined>;
 const SECRET_NAME = /SECRET|PASSWORD|TOKEN|CREDENTIAL|KEY|DATABASE_URL|MONGODB_URL|REDIS_URL/;
 
 /**
- * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out.
+ * Parses the variables of `shape`, each a zod schema over a string with `.meta({ example })`. An empty value counts as left out. What has
+ * `.meta({ secret: true })` may lie in a file that NAME_FILE names.
  * @throws ConfigError naming every wrong variable with its value, except a secret's.
  */
 export function parseEnvironment<Shape extends z.ZodRawShape>(
   shape: Shape,
   env: Environment,
 ): z.infer<z.ZodObject<Shape>> {
-  const values = Object.fromEntries(Object.keys(shape).map((name) => [name, env[name] === "" ? undefined : env[name]]));
+  const lines: string[] = [];
+  const values = Object.fromEntries(
+    Object.entries(shape).flatMap(([name, schema]) => {
+      const found = metaOf(schema)["secret"] === true ? secretOf(name, env) : { value: env[name] || undefined };
+      if ("value" in found) return [[name, found.value]];
+      lines.push(found.problem);
+      return [];
+    }),
+  );
   const parsed = z.object(shape).safeParse(values, { error: inWords });
-  if (parsed.success) return parsed.data;
-  const lines = parsed.error.issues.map((issue) => {
+  if (parsed.success && lines.length === 0) return parsed.data;
+  for (const issue of parsed.error?.issues ?? []) {
     const name = String(issue.path[0]);
+    // What its file does not hold is said already.
+    if (!(name in values)) continue;
     const meta = metaOf(shape[name]);
     const value = JSON.stringify(values[name])?.replace(/\/\/[^/@]*@/g, "//…@");
     const shown = SECRET_NAME.test(name) ? "" : ` (it is ${value})`;
     const example =
       meta.example === undefined ? "" : ` Example: ${name}=${JSON.stringify(meta.example).replace(/^"|"$/g, "")}`;
-    return `${name}: ${withoutStop(issue.message)}${values[name] === undefined ? "" : shown}.${example}`;
-  });
+    lines.push(`${name}: ${withoutStop(issue.message)}${values[name] === undefined ? "" : shown}.${example}`);
+  }
   throw new ConfigError(lines.join("\n"));
+}
+
+/** A variable's value, or that of the file which NAME_FILE names, without the line's end. */
+function secretOf(name: string, env: Environment): { value: string | undefined } | { problem: string } {
+  const [given, file] = [env[name] || undefined, env[`${name}_FILE`] || undefined];
+  if (file === undefined) return { value: given };
+  if (given !== undefined) return { problem: `${name}_FILE: ${name} is set as well. Keep one of the two.` };
+  try {
+    const value = readNamed(`${name}_FILE`, file).replace(/\r?\n$/, "");
+    return value === "" ? { problem: `${name}_FILE: ${file} is empty.` } : { value };
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
+}
+
+/** The file that a variable names. @throws ConfigError */
+export function readNamed(variable: string, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(`${variable}: ${file} cannot be read (${systemCodeOf(error) ?? "no file"}).`);
+  }
 }
 
 /** The result of each parser. @throws ConfigError naming every wrong variable of all of them. */
@@ -171,9 +205,9 @@ export const metricsToken = z
   .min(16, "must have at least 16 characters")
   .regex(/^[\w.~+/=-]*$/, "must be what a bearer token may be: letters, digits and -._~+/=")
   .optional()
-  .meta({ example: "the output of `openssl rand -hex 32`" });
+  .meta({ secret: true, example: "the output of `openssl rand -hex 32`" });
 
 export const secretKey = z
   .string()
   .min(32, "must have at least 32 characters")
-  .meta({ example: "the output of `openssl rand -base64 32`" });
+  .meta({ secret: true, example: "the output of `openssl rand -base64 32`" });

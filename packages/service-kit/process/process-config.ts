@@ -1,9 +1,6 @@
-import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { systemCodeOf } from "../errors/errors.ts";
 import { readSecretKeys } from "../identity/secret-key.ts";
 import {
-  ConfigError,
   baseUrl,
   flag,
   integer,
@@ -14,6 +11,7 @@ import {
   parseTogether,
   port,
   publicAddresses,
+  readNamed,
   schedule,
   secretKey,
   type Environment,
@@ -109,8 +107,7 @@ const databaseVariables = {
       "must be a mysql:// or mariadb:// URL with the database's name, %-escapes in user and password, and nothing after it but ?tls=true",
     )
     .optional()
-    .meta({ example: "mysql://toolyard:password@mysql.example.com:3306/toolyard?tls=true" }),
-  DATABASE_URL_FILE: z.string().optional().meta({ example: "/run/secrets/database_url" }),
+    .meta({ secret: true, example: "mysql://toolyard:password@mysql.example.com:3306/toolyard?tls=true" }),
   DATABASE_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/mysql-ca.pem" }),
   DATABASE_POOL_SIZE: integer({ fallback: 6, min: 2, max: 1_000 }),
 };
@@ -133,8 +130,7 @@ const redisVariables = {
     .string()
     .refine(isRedisUrl, "must be a redis:// or rediss:// URL, after whose host there is at most a database's number")
     .optional()
-    .meta({ example: "rediss://toolyard:password@redis.example.com:6379/0" }),
-  REDIS_URL_FILE: z.string().optional().meta({ example: "/run/secrets/redis_url" }),
+    .meta({ secret: true, example: "rediss://toolyard:password@redis.example.com:6379/0" }),
   REDIS_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/redis-ca.pem" }),
   REDIS_PREFIX: z
     .string()
@@ -163,43 +159,32 @@ const mongodbVariables = {
       "must be a mongodb:// or mongodb+srv:// URL, with %-escapes in user and password, and at most a database and options after its hosts",
     )
     .optional()
-    .meta({ example: "mongodb://toolyard:password@mongodb.example.com:27017/toolyard?tls=true" }),
-  MONGODB_URL_FILE: z.string().optional().meta({ example: "/run/secrets/mongodb_url" }),
+    .meta({ secret: true, example: "mongodb://toolyard:password@mongodb.example.com:27017/toolyard?tls=true" }),
   MONGODB_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/mongodb-ca.pem" }),
 };
 
 function parseRedisSettings(env: Environment): RedisSettings | null {
   const { REDIS_PREFIX: keyPrefix, ...values } = parseEnvironment(redisVariables, env);
-  const server = readServer("REDIS", redisVariables, values);
+  const server = readServer("REDIS", values);
   return server && { ...server, keyPrefix };
 }
 
 function parseDatabaseSettings(env: Environment): DatabaseSettings | null {
   const { DATABASE_POOL_SIZE: poolSize, ...values } = parseEnvironment(databaseVariables, env);
-  const server = readServer("DATABASE", databaseVariables, values);
+  const server = readServer("DATABASE", values);
   return server && { ...server, poolSize };
 }
 
 function parseMongodbSettings(env: Environment): MongodbSettings | null {
-  return readServer("MONGODB", mongodbVariables, parseEnvironment(mongodbVariables, env));
+  return readServer("MONGODB", parseEnvironment(mongodbVariables, env));
 }
 
-/** The URL of a server, which may lie in a file, and its certificates, which do. @throws ConfigError */
+/** The URL of a server, and its certificates, which lie in a file. @throws ConfigError */
 function readServer<Name extends string>(
   name: Name,
-  variables: Record<`${Name}_URL`, z.ZodType>,
-  values: Partial<Record<`${Name}_${"URL" | "URL_FILE" | "CA_FILE"}`, string | undefined>>,
+  values: Partial<Record<`${Name}_${"URL" | "CA_FILE"}`, string | undefined>>,
 ): { url: string; ca: string | null } | null {
-  const inUrl = `${name}_URL` as const;
-  const { [inUrl]: given, [`${inUrl}_FILE` as const]: file, [`${name}_CA_FILE` as const]: caFile } = values;
-  if (file !== undefined && given !== undefined)
-    throw new ConfigError(`${inUrl}_FILE: ${inUrl} is set as well. Keep one of the two.`);
-  const url =
-    file === undefined
-      ? given
-      : String(
-          parseEnvironment({ [inUrl]: variables[inUrl] }, { [inUrl]: readNamed(`${inUrl}_FILE`, file).trim() })[inUrl],
-        );
+  const { [`${name}_URL` as const]: url, [`${name}_CA_FILE` as const]: caFile } = values;
   if (url === undefined) return null;
   return { url, ca: caFile === undefined ? null : readNamed(`${name}_CA_FILE`, caFile) };
 }
@@ -210,15 +195,6 @@ function refuseServers(env: Environment): null {
   const servers = { DATABASE_URL: "MySQL", MONGODB_URL: "MongoDB", REDIS_URL: "Redis" };
   parseEnvironment(Object.fromEntries(Object.entries(servers).map(([name, server]) => [name, unused(server)])), env);
   return null;
-}
-
-/** The file that a variable names. @throws ConfigError */
-function readNamed(variable: string, file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new ConfigError(`${variable}: ${file} cannot be read (${systemCodeOf(error) ?? "no file"}).`);
-  }
 }
 
 /** The addresses of the parts for each other: each read by the parts that need it. */
@@ -263,7 +239,15 @@ export function parseProcessConfig(
   };
 }
 
-const keyVariables = { SECRET_KEY: secretKey.optional(), SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY") };
+const keyVariables = {
+  SECRET_KEY: secretKey.optional(),
+  SECRET_KEY_PREVIOUS: list([], "an earlier SECRET_KEY").meta({ secret: true }),
+};
+
+/** The key that the environment gives, or a file that it names; null: DATA_DIR keeps it. @throws ConfigError */
+export function givenSecretKey(env: Environment): string | null {
+  return parseEnvironment(keyVariables, env).SECRET_KEY ?? null;
+}
 
 /**
  * The keys of a process that holds them, the current one first: SECRET_KEY, or the one kept in DATA_DIR, and earlier ones.
