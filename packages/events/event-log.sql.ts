@@ -3,6 +3,7 @@ import {
   countByParent,
   inChunks,
   insertIfAbsent,
+  insertRows,
   readPagesByParent,
   sqlTransaction,
   type Database,
@@ -72,6 +73,7 @@ export function createEventLog<Payload>(options: {
   // The rows are this log's own and were written from Payload.
   const toEvent = (row: EventRow): LoggedEvent<Payload> => ({ ...row, payload: row.payload as Payload });
 
+  const counterTable = schema.counter.options.name;
   const findCounter = (manager: EntityManager) => manager.getRepository(schema.counter).findOneBy({ name: "sequence" });
 
   return {
@@ -79,25 +81,34 @@ export function createEventLog<Payload>(options: {
     async append(tx, events) {
       if (events.length === 0) return [];
       const { manager } = sqlTransaction(tx);
-      const counters = manager.getRepository(schema.counter);
       // The counter's row is held until the commit: sequences are taken, and become visible, in the order of commits.
-      const count = async () => (await counters.increment({ name: "sequence" }, "next", events.length)).affected;
-      if (!(await count())) {
+      const count = async () => {
+        await manager.query(`UPDATE "${counterTable}" SET "next" = "next" + ? WHERE "name" = 'sequence'`, [
+          events.length,
+        ]);
+        const [counter] = await manager.query<{ next: number }[]>(
+          `SELECT "next" FROM "${counterTable}" WHERE "name" = 'sequence'`,
+        );
+        return counter ? Number(counter.next) : null;
+      };
+      let next = await count();
+      if (next === null) {
         await insertIfAbsent(manager, schema.counter, { name: "sequence", next: 0, trimmedTo: 0 });
-        await count();
+        next = await count();
       }
-      const { next } = await counters.findOneByOrFail({ name: "sequence" });
+      if (next === null) throw new Error(`${counterTable} has no row.`);
       const first = next - events.length + 1;
       const at = now();
       const sequences = events.map((_, index) => first + index);
-      await manager.getRepository(schema.events).insert(
-        events.map((event, index) => ({
+      await insertRows(
+        manager,
+        schema.events,
+        events.map(({ kind, subjectId, payload, at: happenedAt = at }, index) => ({
           sequence: first + index,
-          at: event.at ?? at,
-          kind: event.kind,
-          subjectId: event.subjectId,
-          // TypeORM's insert type wants deep partials of unknown.
-          payload: event.payload as object,
+          at: happenedAt,
+          kind,
+          subjectId,
+          payload,
         })),
       );
       tx.afterCommit(() => bus.wake(topic));

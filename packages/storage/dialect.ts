@@ -33,6 +33,8 @@ export interface Dialect {
    * beside each other, what is read without may be changed by others before it is written.
    */
   readonly forUpdate: { lock?: { mode: "pessimistic_write" } };
+  /** The same at the end of a SELECT. */
+  readonly held: string;
   /** Holds all transactions that ask for the same name in this database, until the end: for rules about rows that are not there yet, such as a number of them. */
   lock(manager: EntityManager, name: string): Promise<void>;
   rows(parameter: string, alias: string, types: readonly ValueType[]): GivenRows;

@@ -18,4 +18,5 @@ export { column } from "./columns.ts";
 export { observeStatements, type ObservedStatement } from "./observed-statements.ts";
 export { readPage } from "./paging.ts";
 export { countByParent, readPageOfParts, readPagesByParent, type ChildRows } from "./pages-by-parent.ts";
-export { insertIfAbsent, insertRows, updateColumn } from "./writes.ts";
+export { createGroupCommit } from "./group-commit.ts";
+export { holdRows, insertIfAbsent, insertRows, updateColumn, updateRows } from "./writes.ts";

@@ -69,6 +69,56 @@ export async function updateColumn<Row extends ObjectLiteral>(
   await manager.query(sql, [JSON.stringify([...values])]);
 }
 
+/** Sets some columns of any number of rows by one statement, by their primary key of one column. */
+export async function updateRows<Row extends ObjectLiteral>(
+  manager: EntityManager,
+  entity: EntitySchema<Row>,
+  names: readonly (string & keyof Row)[],
+  rows: readonly Row[],
+): Promise<void> {
+  if (rows.length === 0) return;
+  const dialect = dialectOf(manager);
+  const { tableName, primaryColumns, columns } = manager.getRepository(entity).metadata;
+  const set = columns.filter(({ propertyName }) => names.includes(propertyName));
+  const given = [...primaryColumns, ...set];
+  const from = dialect.rows("?", "k", given.map(typeOf));
+  const sql = dialect.updateFrom({
+    table: tableName,
+    from: from.from,
+    on: `"${tableName}"."${primaryColumns[0]?.databaseName}" = ${from.at(0)}`,
+    set: set.map(({ databaseName }, index) => [databaseName, from.at(primaryColumns.length + index)]),
+  });
+  await manager.query(sql, [
+    JSON.stringify(rows.map((row) => given.map((column) => column.getEntityValue(row, true) as unknown))),
+  ]);
+}
+
+/** The rows with these primary keys (of one column), held until the transaction ends. By one statement of one text, without TypeORM's mapping of results. */
+export async function holdRows<Row extends ObjectLiteral>(
+  manager: EntityManager,
+  entity: EntitySchema<Row>,
+  keys: Iterable<string>,
+): Promise<Row[]> {
+  const wanted = [...new Set(keys)];
+  if (wanted.length === 0) return [];
+  const dialect = dialectOf(manager);
+  const { tableName, primaryColumns, columns } = manager.getRepository(entity).metadata;
+  const read = columns.filter(({ isSelect }) => isSelect);
+  const given = dialect.rows("?", "k", ["text"]);
+  const found = await manager.query<ObjectLiteral[]>(
+    `SELECT ${read.map(({ databaseName }) => `"${tableName}"."${databaseName}"`).join(", ")} FROM ${given.from} CROSS JOIN "${tableName}" ON "${tableName}"."${primaryColumns[0]?.databaseName}" = ${given.at(0)} ${dialect.held}`,
+    // In one order, so that two transactions do not wait for each other.
+    [JSON.stringify(wanted.toSorted().map((key) => [key]))],
+  );
+  const { driver } = manager.dataSource;
+  return found.map((raw) => {
+    const row: ObjectLiteral = {};
+    for (const column of read)
+      row[column.propertyName] = driver.prepareHydratedValue(raw[column.databaseName], column) as unknown;
+    return row as Row; // with all columns that a find reads
+  });
+}
+
 function typeOf({ type }: ColumnMetadata): ValueType {
   if (type === "bigint" || type === "integer" || type === "boolean") return "integer";
   if (type === "double") return "real";

@@ -23,6 +23,7 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
   const queues = new Map<TaskKind, Queue>();
   /** Tasks of which nobody was told, by id. Sweeps find those that are too many. */
   const untold = new Map<string, Announced>();
+  const announced: Announced[] = [];
 
   function queueOf(kind: TaskKind): Queue {
     const known = queues.get(kind);
@@ -38,17 +39,24 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
     return queue;
   }
 
+  /** Tasks that were queued together are one request. */
   function announce(task: Announced): void {
-    const { id, kind, requestedById } = task;
-    const notTold = () => void (untold.size < MAX_UNTOLD && untold.set(id, task));
-    if (redis.isAway) notTold();
-    else
-      queueOf(kind)
-        .add("look", null, { jobId: id, ...(requestedById === null && { priority: BEHIND_OTHERS }) })
-        .catch((error: unknown) => {
-          redis.failed(error);
-          notTold();
-        });
+    announced.push(task);
+    if (announced.length === 1) setImmediate(tell);
+  }
+
+  function tell(): void {
+    for (const [kind, tasks] of Map.groupBy(announced.splice(0), (task) => task.kind)) {
+      const notTold = () => tasks.forEach((task) => untold.size < MAX_UNTOLD && untold.set(task.id, task));
+      if (redis.isAway) notTold();
+      else
+        queueOf(kind)
+          .addBulk(tasks.map(jobOf))
+          .catch((error: unknown) => {
+            redis.failed(error);
+            notTold();
+          });
+    }
   }
 
   const unsubscribe = redis.onReady(() => {
@@ -95,6 +103,7 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
       };
     },
     async close() {
+      tell();
       unsubscribe();
       for (const queue of queues.values()) await queue.close();
     },
@@ -102,3 +111,7 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
 }
 
 const nameOf = (kind: TaskKind) => kind.toLowerCase();
+
+function jobOf({ id, requestedById }: Announced) {
+  return { name: "look", data: null, opts: { jobId: id, ...(requestedById === null && { priority: BEHIND_OTHERS }) } };
+}

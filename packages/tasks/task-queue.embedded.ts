@@ -4,7 +4,7 @@ import type { TaskKind } from "./task.ts";
 import type { TaskHandler, TaskQueue, TaskWorker } from "./task-queue.ts";
 import type { TaskDispatcher } from "./task-dispatcher.ts";
 import { startRun, type ActiveRun } from "./task-run.ts";
-import { TASK_WORK_TOPIC } from "./task-store.sql.ts";
+import { TASK_CANCEL_TOPIC, TASK_WORK_TOPIC } from "./task-store.sql.ts";
 import type { ClaimedTask, TaskStore } from "./task-store.ts";
 
 export interface EmbeddedTaskQueueOptions {
@@ -34,9 +34,10 @@ interface Registration {
   handler: TaskHandler;
   concurrency: number;
   timeoutMs: number;
+  /** Those whose outcome is not written yet. */
   runs: Set<ActiveRun>;
-  /** Runs that begin. */
-  starting: number;
+  /** Handlers that work, and those of runs that begin. */
+  working: number;
   announced: { close(): Promise<void> } | null;
 }
 
@@ -56,13 +57,20 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const tail = createEventTail({ log: store.events, bus, logger });
   let looking: Promise<void> | null = null;
   let again = false;
+  let wantsInspection = false;
+  /** By `performance.now()`, as `sweptAt`. */
+  let inspectedAt = -Infinity;
+  /** The last claim found as much as it had room for. */
+  let moreIsLikely = false;
   let timer: NodeJS.Timeout | null = null;
   let unsubscribe: (() => void) | null = null;
-  /** Epoch of `performance`; the rows were looked through then. */
   let sweptAt = -Infinity;
 
-  const hasRoom = ({ runs, starting, concurrency }: Registration) => runs.size + starting < concurrency;
-  const idleKinds = () => [...registrations.values()].filter(hasRoom).map(({ kind }) => kind);
+  /** Where outcomes cannot be written just now, their runs are in the way of others. */
+  const roomOf = ({ working, concurrency, runs }: Registration) =>
+    Math.max(0, Math.min(concurrency - working, 2 * concurrency - runs.size));
+  const hasRoom = (registration: Registration) => roomOf(registration) > 0;
+  const idle = () => [...registrations.values()].filter(hasRoom);
 
   /** Handles changes, one at a time. */
   function look(): void {
@@ -82,7 +90,11 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   async function lookOnce(): Promise<void> {
     again = false;
     lookIn(pollIntervalMs);
-    await endWhatMustEnd();
+    if (wantsInspection || performance.now() - inspectedAt >= pollIntervalMs) {
+      wantsInspection = false;
+      inspectedAt = performance.now();
+      await endWhatMustEnd();
+    }
     if (dispatcher && !dispatcher.isAway) {
       if (performance.now() - sweptAt < sweepIntervalMs) return;
       sweptAt = performance.now();
@@ -95,10 +107,21 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     if (dueAt !== null && dueAt - now() < pollIntervalMs) lookIn(Math.max(1, dueAt - now()));
   }
 
+  function onWake(): () => void {
+    const ends = [bus.onWake(TASK_WORK_TOPIC, look), bus.onWake(TASK_CANCEL_TOPIC, lookAtAll)];
+    return () => ends.forEach((end) => end());
+  }
+
   function lookIn(delayMs: number): void {
     if (timer) clearTimeout(timer);
-    timer = setTimeout(look, delayMs);
+    timer = setTimeout(lookAtAll, delayMs);
     timer.unref();
+  }
+
+  /** Also at what runs: whether it is still to run. */
+  function lookAtAll(): void {
+    wantsInspection = true;
+    look();
   }
 
   async function endWhatMustEnd(): Promise<void> {
@@ -110,24 +133,40 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     for (const lease of lost) byLease.get(lease)?.end("lost");
   }
 
-  /** Answers when to look again, null when nothing waits. Asks before it claims, since a claim is a write. */
+  /**
+   * Takes what has been due for `sinceMs`, as much as there is room for. Answers when to look again, null when nothing waits. Unless more is
+   * likely, it asks before it claims, since a claim is a write.
+   */
   async function takeWhatIsDue(sinceMs = 0): Promise<number | null> {
     for (;;) {
-      const kinds = idleKinds();
-      if (kinds.length === 0) return null;
-      const dueAt = await store.nextDueAt(kinds);
-      if (dueAt === null || dueAt > now() - sinceMs) return dueAt;
-      const claimed = await store.claim(kinds, leaseMs);
-      if (!claimed) return null;
-      await begin(claimed);
+      const free = idle();
+      if (free.length === 0) return null;
+      const dueBy = now() - sinceMs;
+      const dueAt = moreIsLikely ? dueBy : await store.nextDueAt(free.map(({ kind }) => kind));
+      if (dueAt === null || dueAt > dueBy) return dueAt;
+      await claimFor(free.filter(hasRoom), dueBy);
     }
+  }
+
+  async function claimFor(free: readonly Registration[], dueBy: number): Promise<void> {
+    const room = new Map(free.map((registration) => [registration.kind, roomOf(registration)]));
+    const take = (sign: 1 | -1) => free.forEach((each) => (each.working += sign * (room.get(each.kind) ?? 0)));
+    take(1);
+    let claimed: ClaimedTask[];
+    try {
+      claimed = await store.claim(room, leaseMs, dueBy);
+    } finally {
+      take(-1);
+    }
+    moreIsLikely = claimed.length > 0 && claimed.length === room.values().reduce((sum, count) => sum + count, 0);
+    await Promise.all(claimed.map(begin));
   }
 
   /** What a dispatcher tells of. @returns the milliseconds until it should tell of it again; null: never */
   async function lookAt(registration: Registration, id: string): Promise<number | null> {
     // Runs that began while the dispatcher was away take room of which it does not know.
     if (!hasRoom(registration)) return NO_ROOM_MS;
-    registration.starting++;
+    registration.working++;
     let run: ActiveRun | null;
     try {
       const taken = await store.take(id, leaseMs);
@@ -138,9 +177,9 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       logger.warn({ err: error, task_id: id }, "looking at a task failed; it is tried again");
       return pollIntervalMs;
     } finally {
-      registration.starting--;
+      registration.working--;
     }
-    return run ? run.settled : 0;
+    return run ? run.lookAgainMs : 0;
   }
 
   /** Null where its worker was closed meanwhile. */
@@ -150,7 +189,12 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       await store.release(claimed.lease);
       return null;
     }
+    registration.working++;
     const run = startRun(claimed, {
+      handled() {
+        registration.working--;
+        look();
+      },
       store,
       logger,
       now,
@@ -164,8 +208,9 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     });
     registration.runs.add(run);
     void run.settled.then(() => {
+      const had = hasRoom(registration);
       registration.runs.delete(run);
-      look();
+      if (!had) look();
     });
     return run;
   }
@@ -199,12 +244,12 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
         concurrency,
         timeoutMs,
         runs: new Set(),
-        starting: 0,
+        working: 0,
         announced: null,
       };
       registrations.set(kind, registration);
       registration.announced = dispatcher?.work(kind, concurrency, (id) => lookAt(registration, id)) ?? null;
-      unsubscribe ??= bus.onWake(TASK_WORK_TOPIC, look);
+      unsubscribe ??= onWake();
       look();
       return { close: () => closeRegistration(registration) };
     },

@@ -10,7 +10,7 @@ import { createBullDispatcher } from "./task-dispatcher.bullmq.ts";
 import { LEASE_MS, RETRY_BASE_MS, type TaskQueueFixture } from "./task-queue.contract.ts";
 import { createTaskQueue } from "./task-queue.embedded.ts";
 import type { TaskQueue } from "./task-queue.ts";
-import { TASK_WORK_TOPIC, createTaskStore } from "./task-store.sql.ts";
+import { TASK_CANCEL_TOPIC, TASK_WORK_TOPIC, createTaskStore } from "./task-store.sql.ts";
 import type { TaskStore } from "./task-store.ts";
 
 const logger = createLogger({ level: "silent", name: "test" });
@@ -38,7 +38,7 @@ export async function withTaskQueues(
   const start = Date.now();
   const now = () => start + offset;
   const wake = () => {
-    for (const bus of buses) bus.wake(TASK_WORK_TOPIC);
+    for (const bus of buses) for (const topic of [TASK_WORK_TOPIC, TASK_CANCEL_TOPIC]) bus.wake(topic);
   };
   try {
     await run({

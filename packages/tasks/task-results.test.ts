@@ -19,7 +19,7 @@ async function openStores(results: TaskResults) {
   const store = createSqlTaskStore({ ...options, results });
   async function begin(): Promise<Lease> {
     await store.insert({ kind: "VALIDATION", input: null, requestedById: null });
-    const claimed = await store.claim(["VALIDATION"], 1_000);
+    const [claimed] = await store.claim(new Map([["VALIDATION", 1]]), 1_000);
     if (!claimed) throw new Error("There was nothing to claim.");
     return claimed.lease;
   }

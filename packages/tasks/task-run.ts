@@ -13,11 +13,13 @@ export interface ActiveRun {
   readonly lease: ClaimedTask["lease"];
   /** Aborts the handler's signal; the run settles when the handler lets go, or after the grace time without it. */
   end(why: Ending): void;
+  /** The outcome is written, or could not be. Never rejects. */
+  readonly settled: Promise<void>;
   /**
-   * The outcome is written. Resolves with the milliseconds until somebody should look at the task again, null when it has ended or is
-   * another's; never rejects.
+   * The milliseconds until somebody should look at the task again, null when it ends or is another's; never rejects. Known of a result before
+   * it is written: where it cannot be, a sweep finds the task when its lease has ended.
    */
-  readonly settled: Promise<number | null>;
+  readonly lookAgainMs: Promise<number | null>;
 }
 
 export interface RunOptions {
@@ -31,6 +33,8 @@ export interface RunOptions {
   timeoutMs: number;
   graceMs: number;
   retryBaseMs: number;
+  /** Called once, when the handler has let go or is given up: its outcome is still to be written. */
+  handled: () => void;
 }
 
 /** Between two attempts to write an outcome. */
@@ -40,13 +44,13 @@ type Outcome = { type: "result"; result: unknown } | { type: "error"; error: unk
 
 /** Runs a claimed task, keeps its lease, and writes its outcome. */
 export function startRun({ task, lease }: ClaimedTask, options: RunOptions): ActiveRun {
-  const { store, now, handler, leaseMs, graceMs, timeoutMs } = options;
-  const logger = options.logger.child({ task_id: task.id, task_kind: task.kind });
+  const { store, logger, now, handler, leaseMs, graceMs, timeoutMs } = options;
+  const logged = { task_id: task.id, task_kind: task.kind };
   const controller = new AbortController();
   const abandoned = Promise.withResolvers<Outcome>();
   let ending: Ending | null = null;
   let grace: NodeJS.Timeout | undefined;
-  let lookAgainMs: number | null = null;
+  const lookAgain = Promise.withResolvers<number | null>();
 
   function end(why: Ending): void {
     if (ending !== null) return;
@@ -58,7 +62,7 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
   const heartbeat = setInterval(() => {
     store.heartbeat(lease, leaseMs).then(
       (held) => held || end("lost"),
-      (error: unknown) => logger.warn({ err: error }, "renewing a task's lease failed; it is tried again"),
+      (error: unknown) => logger.warn({ ...logged, err: error }, "renewing a task's lease failed; it is tried again"),
     );
   }, options.heartbeatIntervalMs);
   heartbeat.unref();
@@ -69,21 +73,18 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     write: (progress, message) =>
       store.progress(lease, progress, message).then(
         (held) => void (held || end("lost")),
-        (error: unknown) => logger.warn({ err: error }, "writing a task's progress failed"),
+        (error: unknown) => logger.warn({ ...logged, err: error }, "writing a task's progress failed"),
       ),
   });
 
   async function settle(outcome: Outcome): Promise<boolean> {
     if (outcome.type === "abandoned")
-      logger.warn({ reason: ending }, "a task's handler does not let go; its outcome will not count");
+      logger.warn({ ...logged, reason: ending }, "a task's handler does not let go; its outcome will not count");
     if (ending === "lost") return false;
     if (ending === "cancelled") return store.cancelled(lease);
     // A result that came in time for the end of the process or of its time counts.
     if (outcome.type === "result") return store.succeed(lease, outcome.result);
-    if (ending === "shutdown") {
-      lookAgainMs = 0;
-      return store.release(lease);
-    }
+    if (ending === "shutdown") return store.release(lease).finally(() => lookAgain.resolve(0));
     if (ending === "timeout")
       return store.fail(lease, {
         code: "TIMEOUT",
@@ -101,7 +102,7 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
         return await settle(outcome);
       } catch (error) {
         if (isLast || !isOfStore(error)) throw error;
-        logger.warn({ err: error }, "writing a task's outcome failed; it is tried again");
+        logger.warn({ ...logged, err: error }, "writing a task's outcome failed; it is tried again");
       }
       await Promise.race([delay(waitMs, undefined, { ref: false }), abandoned.promise]);
     }
@@ -109,13 +110,13 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
 
   function settleError(error: unknown): Promise<boolean> {
     const shown = taskErrorOf(error);
-    logger.warn({ err: error, attempt: task.attempts }, "a task's run failed");
+    logger.warn({ ...logged, err: error, attempt: task.attempts }, "a task's run failed");
     if (!isRetryable(shown)) return store.fail(lease, shown);
-    lookAgainMs = retryDelayMs(error, task, options.retryBaseMs);
-    return store.retry(lease, shown, now() + lookAgainMs);
+    const delayMs = retryDelayMs(error, task, options.retryBaseMs);
+    return store.retry(lease, shown, now() + delayMs).finally(() => lookAgain.resolve(delayMs));
   }
 
-  async function run(): Promise<number | null> {
+  async function run(): Promise<void> {
     const work = Promise.resolve()
       .then(() =>
         handler({
@@ -132,13 +133,15 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     try {
       const outcome = await Promise.race([work, abandoned.promise]);
       reporter.stop();
+      options.handled();
+      if (outcome.type === "result") lookAgain.resolve(null);
       const counted = await settleInTime(outcome);
-      if (!counted) logger.info("the outcome of a task's run does not count: its lease was lost");
-      return lookAgainMs;
+      if (!counted) logger.info(logged, "the outcome of a task's run does not count: its lease was lost");
     } catch (error) {
-      logger.error({ err: error }, "writing a task's outcome failed; it runs again when its lease ends");
-      return leaseMs;
+      logger.error({ ...logged, err: error }, "writing a task's outcome failed; it runs again when its lease ends");
+      lookAgain.resolve(leaseMs);
     } finally {
+      lookAgain.resolve(null);
       reporter.stop();
       clearInterval(heartbeat);
       clearTimeout(deadline);
@@ -146,5 +149,5 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     }
   }
 
-  return { lease, end, settled: run() };
+  return { lease, end, settled: run(), lookAgainMs: lookAgain.promise };
 }

@@ -15,6 +15,8 @@ const FIRST_PAGE: Page = { limit: 100, afterId: null, offset: 0 };
 const error = { code: "TIMEOUT", message: "\u{1f600} slow" };
 const NEW: NewTask = { kind: "VALIDATION", input: null, requestedById: null };
 
+const roomFor = (kind: TaskKind, most = 1) => new Map([[kind, most]]);
+
 /** What every adapter of TaskStore must show. */
 export function taskStoreContract(name: string, open: (now: () => number) => Promise<OpenTaskStore>): void {
   describe(`TaskStore on ${name}`, () => {
@@ -28,7 +30,7 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
     afterAll(() => opened.close());
 
     async function claim(kind: TaskKind = "VALIDATION"): Promise<ClaimedTask> {
-      const claimed = await store.claim([kind], LEASE_MS);
+      const [claimed] = await store.claim(roomFor(kind), LEASE_MS);
       if (!claimed) throw new Error("There was nothing to claim.");
       return claimed;
     }
@@ -314,9 +316,11 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           const made = [];
           for (let n = 0; n < 6; n++) made.push((await store.insert(NEW)).id);
           const claims = await Promise.all(
-            Array.from({ length: 9 }, (_, n) => opened.stores[n % 2 === 0 ? 0 : 1].claim(["VALIDATION"], LEASE_MS)),
+            Array.from({ length: 9 }, (_, n) =>
+              opened.stores[n % 2 === 0 ? 0 : 1].claim(roomFor("VALIDATION"), LEASE_MS),
+            ),
           );
-          const taken = claims.flatMap((each) => (each ? [each] : []));
+          const taken = claims.flat();
           expect(taken.map(({ task }) => task.id).toSorted()).toEqual(made.toSorted());
           expect(new Set(taken.map(({ lease }) => lease.leaseId)).size).toBe(6);
           for (const { lease } of taken) expect(await store.succeed(lease, null)).toBe(true);
@@ -329,10 +333,30 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           time += LEASE_MS;
           const order = [await claim(), await claim(), await claim()];
           expect(order.map(({ task }) => task.id)).toEqual([lapsed.task.id, first.id, second.id]);
-          expect(await store.claim(["VALIDATION"], LEASE_MS)).toBeNull();
-          expect(await store.claim([], LEASE_MS)).toBeNull();
+          expect(await store.claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
+          expect(await store.claim(new Map(), LEASE_MS)).toEqual([]);
           for (const { lease } of order) await store.succeed(lease, null);
           await store.requestCancel(another);
+        });
+
+        test("gives several at once, of each kind as many as it has room for, among those that ask at once", async () => {
+          const made = [];
+          for (let n = 0; n < 5; n++) made.push((await store.insert(NEW)).id);
+          const other = await store.insert({ ...NEW, kind: "IMPROVEMENTS" });
+          const room = new Map<TaskKind, number>([
+            ["VALIDATION", 3],
+            ["IMPROVEMENTS", 2],
+          ]);
+          expect(await store.claim(room, LEASE_MS, time - 1)).toEqual([]);
+          const claims = await Promise.all(opened.stores.map((each) => each.claim(room, LEASE_MS)));
+          const taken = claims.flat();
+          expect(taken.map(({ task }) => task.id).toSorted()).toEqual([...made, other.id].toSorted());
+          for (const each of claims) {
+            const ids = each.flatMap(({ task }) => (task.kind === "VALIDATION" ? [task.id] : []));
+            expect(ids.length).toBeLessThanOrEqual(3);
+            expect(ids).toEqual(ids.toSorted());
+          }
+          for (const { lease } of taken) expect(await store.succeed(lease, null)).toBe(true);
         });
 
         test("fails what has no run left, and ends what shall be cancelled, on the way", async () => {
@@ -340,7 +364,7 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           const unwanted = await begin();
           await store.requestCancel(unwanted.task.id);
           time += LEASE_MS;
-          expect(await store.claim(["VALIDATION"], LEASE_MS)).toBeNull();
+          expect(await store.claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
           expect(await get(spent.task.id)).toMatchObject({ status: "FAILED", finishedAt: time });
           expect(await get(unwanted.task.id)).toMatchObject({ status: "CANCELLED", finishedAt: time });
         });
@@ -365,7 +389,7 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           time += LEASE_MS - 1;
           expect(await store.heartbeat(lease, LEASE_MS)).toBe(true);
           time += LEASE_MS - 1;
-          expect(await opened.stores[1].claim(["VALIDATION"], LEASE_MS)).toBeNull();
+          expect(await opened.stores[1].claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
           expect(await store.succeed(lease, null)).toBe(true);
         });
       },
@@ -423,7 +447,7 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           const { lease, task } = await begin({ maxAttempts: 2 });
           expect(await store.retry(lease, error, time + 100)).toBe(true);
           expect(await get(task.id)).toMatchObject({ status: "QUEUED", attempts: 1, startedAt: null });
-          expect(await store.claim(["VALIDATION"], LEASE_MS)).toBeNull();
+          expect(await store.claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
           time += 100;
           expect(await store.retry((await claim()).lease, error, time)).toBe(true);
           expect(await get(task.id)).toMatchObject({ status: "FAILED", attempts: 2, error });

@@ -99,7 +99,7 @@ async function run(store: TaskStore, step: CommandOf<typeof command>, ids: strin
       return;
     }
     case "claim": {
-      const claimed = await store.claim(["SMOKE_TEST"], LEASE_MS);
+      const [claimed] = await store.claim(new Map([["SMOKE_TEST", 1]]), LEASE_MS);
       if (!claimed) return;
       const rivals = held.filter((lease) => lease.taskId === claimed.task.id && lease.until > time);
       expect(rivals, "a task was claimed while another's lease held").toEqual([]);

@@ -11,34 +11,36 @@ import {
   readPagesByParent,
   type ChildRows,
   type Database,
-  type SqlTransaction,
   type StorePlace,
 } from "@toolyard/storage";
-import { In, IsNull, LessThan, type EntityManager, type Repository } from "typeorm";
+import { In, LessThan } from "typeorm";
 import { entities, migrationsFolder, taskEntity, taskEventSchema, type TaskRow } from "./database.ts";
 import {
-  TASK_KINDS,
-  TASK_STATUSES,
-  type Task,
-  type TaskError,
-  type TaskEvent,
-  type TaskKind,
-  type TaskStatus,
-} from "./task.ts";
+  cancelled,
+  cancelRequested,
+  failed,
+  isOpen,
+  progressed,
+  queued,
+  released,
+  renewed,
+  retried,
+  started,
+  succeeded,
+  type Change,
+} from "./task-changes.ts";
+import { TASK_KINDS, TASK_STATUSES, type Task, type TaskEvent, type TaskKind, type TaskStatus } from "./task.ts";
 import type { TaskResults } from "./task-results.ts";
 import type { ClaimedTask, Lease, TaskStore } from "./task-store.ts";
+import { createTaskWriter } from "./task-writer.sql.ts";
 
-/** Woken when there may be something to run or to cancel. */
+/** Woken when there may be something to run. */
 export const TASK_WORK_TOPIC = "task-work";
+/** Woken when a task that runs is to be cancelled. */
+export const TASK_CANCEL_TOPIC = "task-cancel";
 
-const DEFAULT_MAX_ATTEMPTS = 3;
 /** Results are written before their tasks end: none of a task that is kept is so much older. */
 const RESULT_SLACK_MS = 86_400_000;
-
-const LOST_WORKER: TaskError = {
-  code: "INTERNAL_SERVER_ERROR",
-  message: "In every attempt, the process that ran this task ended before the task was done.",
-};
 
 /** Opens the installation's store of tasks. Several processes may have it open. */
 export async function createTaskStore(options: StorePlace & Omit<TaskStoreOptions, "database">): Promise<TaskStore> {
@@ -65,48 +67,31 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
     bus,
     now,
   });
-  const wakeWorkers = (tx: SqlTransaction) => tx.afterCommit(() => bus.wake(TASK_WORK_TOPIC));
-
   const transitions: Record<TaskStatus, number> = { QUEUED: 0, RUNNING: 0, SUCCEEDED: 0, FAILED: 0, CANCELLED: 0 };
+  const writer = createTaskWriter({
+    database,
+    events,
+    changed(changes) {
+      for (const { before, row } of changes) if (row.status !== before) transitions[row.status]++;
+      if (changes.some(({ row }) => row.status === "QUEUED")) bus.wake(TASK_WORK_TOPIC);
+      if (changes.some(({ row }) => row.status === "RUNNING" && row.cancelRequested)) bus.wake(TASK_CANCEL_TOPIC);
+    },
+  });
 
-  /** Writes a change and its event. */
-  async function change(tx: SqlTransaction, row: TaskRow, kind: string, changes: Partial<TaskRow>): Promise<TaskRow> {
-    const next: TaskRow = { ...row, ...changes };
-    await tx.manager.getRepository(taskEntity).update({ id: row.id }, updateOf(changes));
-    await events.append(tx, [{ kind, subjectId: row.id, payload: toEvent(next) }]);
-    if (next.status !== row.status) tx.afterCommit(() => transitions[next.status]++);
-    return next;
+  /** Changes the row of the lease; answers false when the lease is lost. */
+  async function withLease(
+    { taskId, leaseId }: Lease,
+    decide: (row: TaskRow, at: number) => Change,
+    payload?: unknown,
+  ): Promise<boolean> {
+    let isHeld = false;
+    const ofLease = (row: TaskRow | null) => {
+      isHeld = row?.leaseId === leaseId && row.status === "RUNNING";
+      return row && isHeld ? decide(row, now()) : null;
+    };
+    await writer.change(taskId, ofLease, payload);
+    return isHeld;
   }
-
-  /** Runs `work` on the row of the lease; answers false when the lease is lost. */
-  function withLease(lease: Lease, work: (tx: SqlTransaction, row: TaskRow) => Promise<unknown>): Promise<boolean> {
-    return database.transaction(async (tx) => {
-      const row = await findLeased(tx.manager, lease);
-      if (!row) return false;
-      await work(tx, row);
-      return true;
-    });
-  }
-
-  const end = (tx: SqlTransaction, row: TaskRow, status: TaskStatus, changes: Partial<TaskRow> = {}) =>
-    change(tx, row, status.toLowerCase(), {
-      ...changes,
-      status,
-      leaseId: null,
-      finishedAt: now(),
-      message: null,
-      cancelRequested: row.cancelRequested || status === "CANCELLED",
-    });
-
-  const failed = (tx: SqlTransaction, row: TaskRow, error: TaskError) =>
-    row.cancelRequested
-      ? end(tx, row, "CANCELLED")
-      : end(tx, row, "FAILED", { errorCode: error.code, errorMessage: error.message });
-
-  const queueAgain = (tx: SqlTransaction, row: TaskRow, kind: string, changes: Partial<TaskRow>) => {
-    wakeWorkers(tx);
-    return change(tx, row, kind, { status: "QUEUED", leaseId: null, startedAt: null, progress: 0, ...changes });
-  };
 
   async function keptApart(ids: readonly string[]): Promise<Map<string, unknown>> {
     if (ids.length === 0) return new Map();
@@ -121,74 +106,13 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
     return found;
   }
 
-  /** The task due longest, after ending those that must not run again. */
-  async function nextRunnable(tx: SqlTransaction, kinds: readonly TaskKind[]): Promise<TaskRow | null> {
-    const tasks = tx.manager.getRepository(taskEntity);
-    for (;;) {
-      const row = (await firstDue(tasks, "RUNNING", kinds, now())) ?? (await firstDue(tasks, "QUEUED", kinds, now()));
-      if (!row) return null;
-      // Another process may have it by now.
-      if (!(await held(tx, row))) continue;
-      if (await mayRun(tx, row)) return row;
-    }
-  }
-
-  /** Ends a task that is due and must not run again. */
-  async function mayRun(tx: SqlTransaction, row: TaskRow): Promise<boolean> {
-    if (row.cancelRequested) await end(tx, row, "CANCELLED");
-    else if (row.status === "RUNNING" && row.attempts >= row.maxAttempts) await failed(tx, row, LOST_WORKER);
-    else return true;
-    return false;
-  }
-
-  async function start(tx: SqlTransaction, row: TaskRow, leaseMs: number): Promise<ClaimedTask> {
-    const leaseId = newId();
-    const startedAt = now();
-    const claimed = await change(tx, row, "started", {
-      status: "RUNNING",
-      leaseId,
-      startedAt,
-      dueAt: startedAt + leaseMs,
-      attempts: row.attempts + 1,
-      progress: 0,
-      message: null,
-    });
-    return { task: toTask(claimed), lease: { taskId: row.id, leaseId } };
-  }
-
   return {
     events,
-    insert: (task) =>
-      database.transaction(async (tx) => {
-        const at = now();
-        const row: TaskRow = {
-          id: newId(),
-          kind: task.kind,
-          status: "QUEUED",
-          progress: 0,
-          message: null,
-          input: task.input,
-          resultId: null,
-          errorCode: null,
-          errorMessage: null,
-          attempts: 0,
-          maxAttempts: task.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-          requestedById: task.requestedById,
-          toolId: task.toolId ?? null,
-          ownerId: task.ownerId ?? null,
-          cancelRequested: false,
-          createdAt: at,
-          startedAt: null,
-          finishedAt: null,
-          dueAt: at,
-          leaseId: null,
-        };
-        wakeWorkers(tx);
-        await tx.manager.getRepository(taskEntity).insert(updateOf(row));
-        await events.append(tx, [{ kind: "queued", subjectId: row.id, payload: toEvent(row) }]);
-        tx.afterCommit(() => transitions.QUEUED++);
-        return toTask(row);
-      }),
+    async insert(task) {
+      const row = queued(task, now());
+      await writer.insert(row);
+      return toTask(row);
+    },
     async getMany(ids) {
       const rows = await database.read.getRepository(taskEntity).findBy({ id: In([...ids]) });
       const byId = new Map(rows.map((row) => [row.id, row]));
@@ -246,20 +170,27 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         ...Object.fromEntries(TASK_STATUSES.map((status) => [status, counts.get(status) ?? 0])),
       };
     },
-    claim: (kinds, leaseMs) =>
-      database.transaction(async (tx) => {
-        if (kinds.length === 0) return null;
-        const row = await nextRunnable(tx, kinds);
-        return row && start(tx, row, leaseMs);
-      }),
-    take: (id, leaseMs) =>
-      database.transaction(async (tx) => {
-        const tasks = tx.manager.getRepository(taskEntity);
-        const row = await tasks.findOne({ where: { id }, ...dialectOf(tx.manager).forUpdate });
-        if (!row || (row.status !== "QUEUED" && row.status !== "RUNNING")) return null;
-        if (row.dueAt > now()) return { dueAt: row.dueAt };
-        return (await mayRun(tx, row)) ? start(tx, row, leaseMs) : null;
-      }),
+    async claim(room, leaseMs, dueBy) {
+      const at = now();
+      const rows = await writer.claim({ room, leaseMs, dueBy: dueBy ?? at, at });
+      return rows.map(toClaimed);
+    },
+    async take(id, leaseMs) {
+      let taken: ClaimedTask | { dueAt: number } | null = null;
+      await writer.change(id, (row) => {
+        taken = null;
+        if (!row || !isOpen(row)) return null;
+        const at = now();
+        if (row.dueAt > at) {
+          taken = { dueAt: row.dueAt };
+          return null;
+        }
+        const change = started(row, leaseMs, at);
+        if (change.row.status === "RUNNING") taken = toClaimed(change.row);
+        return change;
+      });
+      return taken;
+    },
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;
       const part = dialectOf(database.read).rows("?", "part", ["text", "text"]);
@@ -270,13 +201,7 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
       );
       return found?.dueAt ?? null;
     },
-    heartbeat: (lease, leaseMs) =>
-      database.transaction(async ({ manager }) => {
-        const { affected } = await manager
-          .getRepository(taskEntity)
-          .update({ id: lease.taskId, leaseId: lease.leaseId, status: "RUNNING" }, { dueAt: now() + leaseMs });
-        return affected === 1;
-      }),
+    heartbeat: (lease, leaseMs) => withLease(lease, (row, at) => renewed(row, leaseMs, at)),
     async inspect(leases) {
       const rows = await database.read.getRepository(taskEntity).find({
         where: { id: In(leases.map((lease) => lease.taskId)) },
@@ -288,48 +213,29 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         cancelled: leases.filter((lease) => byLease.get(lease.leaseId)?.cancelRequested),
       };
     },
-    progress: (lease, progress, message) =>
-      withLease(lease, (tx, row) => change(tx, row, "progress", { progress, message })),
+    progress: (lease, progress, message) => withLease(lease, (row) => progressed(row, progress, message)),
     async succeed(lease, result) {
       const value = result ?? null;
       const resultId = results === null || value === null ? null : newId();
       // First, so that nobody sees the task without it.
       if (resultId !== null) await results?.write({ id: resultId, taskId: lease.taskId, value, at: now() });
       const kept = resultId === null ? { result: value } : { resultId };
-      return withLease(lease, (tx, row) =>
-        row.cancelRequested ? end(tx, row, "CANCELLED") : end(tx, row, "SUCCEEDED", { ...kept, progress: 1 }),
-      );
+      return withLease(lease, (row, at) => succeeded(row, kept, at), kept);
     },
-    fail: (lease, error) => withLease(lease, (tx, row) => failed(tx, row, error)),
-    retry: (lease, error, runAt) =>
-      withLease(lease, (tx, row) =>
-        row.cancelRequested || row.attempts >= row.maxAttempts
-          ? failed(tx, row, error)
-          : queueAgain(tx, row, "retrying", {
-              dueAt: runAt,
-              message: `Attempt ${row.attempts} of ${row.maxAttempts} failed and is repeated: ${error.message}`,
-            }),
-      ),
-    release: (lease) =>
-      withLease(lease, (tx, row) =>
-        row.cancelRequested
-          ? end(tx, row, "CANCELLED")
-          : queueAgain(tx, row, "released", { dueAt: now(), attempts: row.attempts - 1, message: null }),
-      ),
-    cancelled: (lease) => withLease(lease, (tx, row) => end(tx, row, "CANCELLED")),
-    requestCancel: (id) =>
-      database.transaction(async (tx) => {
-        const tasks = tx.manager.getRepository(taskEntity);
-        const row = await tasks.findOne({ where: { id }, ...dialectOf(tx.manager).forUpdate });
-        if (!row) return null;
-        if (row.status !== "QUEUED" && row.status !== "RUNNING") return toTask(row);
-        if (row.status === "QUEUED" || row.dueAt <= now()) return toTask(await end(tx, row, "CANCELLED"));
-        if (row.cancelRequested) return toTask(row);
-        wakeWorkers(tx);
-        return toTask(
-          await change(tx, row, "cancelling", { cancelRequested: true, message: "It is being cancelled." }),
-        );
-      }),
+    fail: (lease, error) => withLease(lease, (row, at) => failed(row, error, at)),
+    retry: (lease, error, runAt) => withLease(lease, (row, at) => retried(row, error, runAt, at)),
+    release: (lease) => withLease(lease, released),
+    cancelled: (lease) => withLease(lease, cancelled),
+    async requestCancel(id) {
+      let task: Task | null = null;
+      await writer.change(id, (row) => {
+        const change = row && cancelRequested(row, now());
+        const last = change?.row ?? row;
+        task = last && toTask(last);
+        return change;
+      });
+      return task;
+    },
     async trim(at, work) {
       await events.trim(at, work);
       const removed = await deleteInChunks(database, taskEntity, { finishedAt: LessThan(at) }, work);
@@ -342,52 +248,8 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
   };
 }
 
-function findLeased(manager: EntityManager, { taskId, leaseId }: Lease): Promise<TaskRow | null> {
-  const where = { id: taskId, leaseId, status: "RUNNING" } as const;
-  return manager.getRepository(taskEntity).findOne({ where, ...dialectOf(manager).forUpdate });
-}
-
-/** Whether a row is still as it was read; it stays so until the transaction ends. */
-function held({ manager }: SqlTransaction, row: TaskRow): Promise<boolean> {
-  const { id, status, dueAt, cancelRequested } = row;
-  const leaseId = row.leaseId ?? IsNull();
-  const where = { id, status, dueAt, leaseId, cancelRequested };
-  return manager
-    .getRepository(taskEntity)
-    .findOne({ select: { id: true }, where, ...dialectOf(manager).forUpdate })
-    .then((found) => found !== null);
-}
-
 function ofTools(kind: TaskKind | null): ChildRows<TaskRow> {
   return { parentColumn: "toolId", where: { kind: kind ?? undefined } };
-}
-
-/** The first of the first tasks of each kind, by the index: the number of waiting tasks does not matter. */
-function firstDue(
-  tasks: Repository<TaskRow>,
-  status: TaskStatus,
-  kinds: readonly TaskKind[],
-  at: number,
-): Promise<TaskRow | null> {
-  const query = tasks
-    .createQueryBuilder("task")
-    .setParameters({ status, at })
-    .orderBy("task.dueAt")
-    .addOrderBy("task.id")
-    .limit(1);
-  dialectOf(tasks.manager).whereFirstOfEach(query, {
-    table: taskEntity.options.name,
-    key: "id",
-    parts: kinds.map((kind) => [kind]),
-    childrenOf: (kind) =>
-      `WHERE child.status = :status AND child.kind = ${kind(0)} AND child."dueAt" <= :at ORDER BY child."dueAt", child.id LIMIT 1`,
-  });
-  return query.getOne();
-}
-
-/** TypeORM's types want deep partials where a column holds any JSON. */
-function updateOf(changes: Partial<TaskRow>): Omit<Partial<TaskRow>, "input" | "result"> {
-  return changes;
 }
 
 function toTask(row: TaskRow): Task {
@@ -403,6 +265,7 @@ function toTask(row: TaskRow): Task {
   return { ...task, error: errorCode === null ? null : { code: errorCode, message: errorMessage ?? "" } };
 }
 
-function toEvent({ kind, status, progress, message, attempts, toolId }: TaskRow): TaskEvent {
-  return { kind, status, progress, message, attempts, toolId };
+function toClaimed(row: TaskRow): ClaimedTask {
+  if (row.leaseId === null) throw new Error("A run without a lease."); // every start makes one
+  return { task: toTask(row), lease: { taskId: row.id, leaseId: row.leaseId } };
 }

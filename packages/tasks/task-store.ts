@@ -46,10 +46,10 @@ export interface TaskStore {
   readonly transitions: Readonly<Record<TaskStatus, number>>;
 
   /**
-   * Takes the task of these kinds that has been due longest: a RUNNING one whose lease has ended before a QUEUED one. Tasks found
-   * on the way that have no run left become FAILED, those to be cancelled CANCELLED. Null when nothing is due.
+   * Takes tasks that are due by `dueBy` (epoch ms; now unless given), of each kind as many as `room` says, those due longest: RUNNING ones
+   * whose lease has ended before QUEUED ones. Tasks found on the way that have no run left become FAILED, those to be cancelled CANCELLED.
    */
-  claim(kinds: readonly TaskKind[], leaseMs: number): Promise<ClaimedTask | null>;
+  claim(room: ReadonlyMap<TaskKind, number>, leaseMs: number, dueBy?: number): Promise<ClaimedTask[]>;
   /** Takes this task as `claim` would. When it is not due yet, answers when it is; null when it has ended, or there is none. */
   take(id: string, leaseMs: number): Promise<ClaimedTask | { dueAt: number } | null>;
   /** When the next task of these kinds is due (epoch ms, possibly past); null when none waits or runs. */

@@ -6,6 +6,7 @@ import type { Dialect, GivenRows, ValueType } from "../dialect.ts";
 export const mysqlDialect: Dialect = {
   name: "mysql",
   forUpdate: { lock: { mode: "pessimistic_write" } },
+  held: "FOR UPDATE",
   async lock(manager, name) {
     const row = createHash("sha256").update(name).digest().readUInt32BE() % LOCK_ROWS;
     await manager.query(`SELECT id FROM ${LOCK_TABLE} WHERE id = ? FOR UPDATE`, [row]);

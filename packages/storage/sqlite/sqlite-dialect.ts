@@ -6,6 +6,7 @@ import type { Dialect, GivenRows } from "../dialect.ts";
 export const sqliteDialect: Dialect = {
   name: "sqlite",
   forUpdate: {},
+  held: "",
   async lock() {},
   rows,
   whereFirstOfEach(query, { table, key, parts, childrenOf }) {
