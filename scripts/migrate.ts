@@ -1,15 +1,16 @@
 /**
- * `npm run migrate -- up|down|status|create NAME`: the schemas of DATA_DIR's databases. Toolyard migrates them itself when it starts; this is for
+ * `npm run migrate -- up|down|status|create NAME`: the schemas of DATA_DIR's databases, or of DATABASE_URL's. Toolyard migrates them itself when it starts; this is for
  * looking, for going back before an older version is started, and for writing migrations.
  */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
-import { lockFolder, openDatabase } from "@toolyard/storage";
-import { migrationsRun, refuseOpened, tablesWithRows, undoLastMigration } from "@toolyard/storage/sqlite/migrate.ts";
+import { openStore, storeOptions } from "@toolyard/storage";
+import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { UsageError } from "../cli/usage-error.ts";
-import { findSchemaDifferences, readStores, writeMigration, type StoreSchema } from "./store-schemas.ts";
+import { alone, fileOf, readInstallation, type Installation } from "./installation.ts";
+import { findSchemaDifferences, writeMigration } from "./store-schemas.ts";
 
 const USAGE = `Usage: npm run migrate -- up | down [STORE] | status | create NAME
 
@@ -20,7 +21,7 @@ const USAGE = `Usage: npm run migrate -- up | down [STORE] | status | create NAM
   create NAME    Writes the SQL from the migrations' schema to the entities', and back, where they differ. NAME says
                  what it does, in a-z, 0-9 and -: add-tags.
 
-DATA_DIR says whose; up and down need Toolyard to be stopped. Back up before you go down: columns and tables of the
+DATA_DIR says whose, and DATABASE_URL where a server keeps them; up and down need Toolyard to be stopped. Back up before you go down: columns and tables of the
 migration are dropped with what is in them.
 `;
 
@@ -33,15 +34,20 @@ try {
   if (values.help) say(USAGE);
   else if (more.length > 0) throw new UsageError(USAGE);
   else if (command === "create") await create(name);
-  else if (command === "down")
-    await onData((stores, dataDir) => down(stores, dataDir, name, values["drop-data"] ?? false));
+  else if (command === "down") await onData((all) => down(all, name, values["drop-data"] ?? false));
   else if (name !== undefined) throw new UsageError(USAGE);
-  else if (command === "status") await status();
+  else if (command === "status") await status(await readInstallation());
   else if (command === "up") await onData(up);
   else throw new UsageError(USAGE);
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+
+/** While no process runs on it. */
+async function onData(work: (installation: Installation) => Promise<void>): Promise<void> {
+  const installation = await readInstallation();
+  await alone(installation, () => work(installation));
 }
 
 function parsed() {
@@ -55,74 +61,55 @@ function parsed() {
   }
 }
 
-function dataDirectory(): string {
-  const dataDir = resolve(root, process.env["DATA_DIR"] || "data");
-  if (!existsSync(dataDir))
-    throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
-  return dataDir;
-}
-
-/** Does something to the stores while no process runs on them. */
-async function onData(work: (stores: StoreSchema[], dataDir: string) => Promise<void>): Promise<void> {
-  const dataDir = dataDirectory();
-  const lock = await lockFolder(dataDir, { waitMs: 0 });
-  try {
-    const stores = await readStores(root);
-    // Parts that run alone, each on its own file, do not lock the folder.
-    for (const { name } of stores) refuseOpened(join(dataDir, `${name}.sqlite`));
-    await work(stores, dataDir);
-  } finally {
-    lock.release();
+async function up(installation: Installation): Promise<void> {
+  for (const store of installation.stores) {
+    // MongoDB keeps it.
+    if (store.isEmbeddedOnly && installation.mongodb) continue;
+    const { run } = await storeMigrations(storeOptions(installation, store));
+    const before = await run();
+    await (await openStore(installation, store, { isAlone: true })).close();
+    const done = (await run()).filter((each) => !before.includes(each));
+    say(`${store.name}: ${done.length === 0 ? "nothing to do" : `${done.join(", ")} done`}`);
   }
 }
 
-async function up(stores: StoreSchema[], dataDir: string): Promise<void> {
-  for (const { name, entities, migrations } of stores) {
-    const file = join(dataDir, `${name}.sqlite`);
-    const before = migrationsRun(file);
-    await (await openDatabase({ file, entities, migrations })).close();
-    const run = migrationsRun(file).filter((each) => !before.includes(each));
-    say(`${name}: ${run.length === 0 ? "nothing to do" : `${run.join(", ")} done`}`);
-  }
-}
-
-async function down(
-  stores: StoreSchema[],
-  dataDir: string,
-  name: string | undefined,
-  dropData: boolean,
-): Promise<void> {
+async function down(installation: Installation, name: string | undefined, dropData: boolean): Promise<void> {
+  const { stores } = installation;
   const meant = name === undefined ? stores : stores.filter((store) => store.name === name);
   if (meant.length === 0)
     throw new UsageError(`There is no store ${name}: there are ${stores.map((store) => store.name).join(", ")}.`);
-  const withLast = meant.map((store) => {
-    const file = join(dataDir, `${store.name}.sqlite`);
-    return { ...store, file, run: migrationsRun(file) };
-  });
+  const withLast = [];
+  for (const store of meant) {
+    const migrations = await storeMigrations(storeOptions(installation, store));
+    withLast.push({ ...migrations, store, done: await migrations.run() });
+  }
   // Before anything is undone.
-  for (const { file, run } of withLast) {
-    const lost = run.length === 1 && !dropData ? tablesWithRows(file) : [];
+  for (const { store, done, tablesWithRows } of withLast) {
+    const lost = done.length === 1 && !dropData ? await tablesWithRows() : [];
     if (lost.length > 0)
       throw preconditionFailed(
         "data",
-        `${run[0]} is the first migration of ${file}: undoing it drops all that is there (${lost.join(", ")}). Nothing was ` +
-          "undone. Name another store, or say --drop-data.",
+        `${done[0]} is the first migration of ${fileOf(installation, store) ?? `${store.name} in the database`}: undoing it drops all that is there ` +
+          `(${lost.join(", ")}). Nothing was undone. Name another store, or say --drop-data.`,
       );
   }
-  for (const { name: store, file, run, entities, migrations } of withLast) {
-    const last = run.at(-1);
-    if (last !== undefined) await undoLastMigration({ file, entities, migrations });
-    say(`${store}: ${last === undefined ? "nothing to undo" : `${last} undone`}`);
+  for (const { store, done, undoLast } of withLast) {
+    const last = done.at(-1);
+    if (last !== undefined) await undoLast();
+    say(`${store.name}: ${last === undefined ? "nothing to undo" : `${last} undone`}`);
   }
 }
 
-async function status(): Promise<void> {
-  const dataDir = dataDirectory();
-  for (const { name, migrations } of await readStores(root)) {
-    const run = migrationsRun(join(dataDir, `${name}.sqlite`));
-    say(`${name}:`);
-    for (const { name: each } of migrations) say(`  ${each}: ${run.includes(each) ? "done" : "to do"}`);
-    for (const each of run.filter((one) => !migrations.some((known) => known.name === one)))
+async function status(installation: Installation): Promise<void> {
+  const { dataDir, database, stores } = installation;
+  if (database === null && !existsSync(dataDir))
+    throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
+  for (const store of stores) {
+    const options = storeOptions(installation, store);
+    const run = await (await storeMigrations(options)).run();
+    say(`${store.name}:`);
+    for (const { name: each } of options.migrations) say(`  ${each}: ${run.includes(each) ? "done" : "to do"}`);
+    for (const each of run.filter((one) => !options.migrations.some((known) => known.name === one)))
       say(`  ${each}: done by a newer Toolyard`);
   }
 }

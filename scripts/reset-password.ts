@@ -2,16 +2,17 @@
  * `npm run reset-password -- USERNAME`, on Toolyard's own host: gives a user another password, prints it once, and ends their sessions and
  * API keys. Toolyard may run meanwhile. The password is never taken from the command line.
  */
-import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { createLogger, messageOf } from "@toolyard/service-kit";
-import { resetPasswordInDataDir } from "@toolyard/subgraph-identity";
+import { resetPasswordOnHost } from "@toolyard/subgraph-identity";
 import { createTerminal } from "../cli/terminal.ts";
 import { UsageError } from "../cli/usage-error.ts";
+import { readInstallation } from "./installation.ts";
 
 const USAGE = `Usage: npm run reset-password -- USERNAME [--prompt | --password-stdin]
 
-Gives a user another password, as who may write to DATA_DIR, and ends all their sessions and API keys. Toolyard may run or not.
+Gives a user another password, as who may write to DATA_DIR (or knows DATABASE_URL, where that is set), and ends all their sessions and API
+keys. Toolyard may run or not.
 Without an option a password is made and printed once.
 
   --prompt            Ask for the password; it is not shown.
@@ -34,10 +35,9 @@ try {
       : values["password-stdin"]
         ? (await terminal.readInput("The password")).replace(/\r?\n$/, "")
         : null;
-    // Where `npm start` has it, which runs in Toolyard's own folder.
-    const dataDir = resolve(join(import.meta.dirname, ".."), process.env["DATA_DIR"] || "data");
+    const place = await readInstallation();
     const logger = createLogger({ level: "warn", name: "reset-password" });
-    const reset = await resetPasswordInDataDir({ dataDir, username, password: given, logger });
+    const reset = await resetPasswordOnHost({ place, username, password: given, logger });
     terminal.print(
       [
         given === null

@@ -1,13 +1,13 @@
 /** `npm run restore -- BACKUP`: DATA_DIR of a backup that is verified first. docs/backup.md says more. */
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { readSecretKeys } from "@toolyard/service-kit/identity/secret-key.ts";
 import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
-import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
+import { unopenedIn } from "@toolyard/storage/reseal.ts";
 import { restore } from "@toolyard/storage/restore.ts";
+import { readInstallation, resealStores } from "./installation.ts";
 
 const USAGE = `Usage: npm run restore -- BACKUP
 
@@ -21,13 +21,13 @@ if (backup === undefined || backup.startsWith("-") || others.length > 0) {
   process.stderr.write(USAGE);
   process.exit(2);
 }
-const dataDir = resolve(process.env["DATA_DIR"] || "./data");
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const stopping = new AbortController();
 const { signal } = stopping;
 for (const name of ["SIGINT", "SIGTERM"] as const)
   process.on(name, () => stopping.abort(new Error("It was interrupted.")));
 try {
+  const { dataDir, stores } = await readInstallation();
   const readKeys = parseSecretKeys(process.env);
   const ownKey = givenSecretKey(process.env);
   const hasKey = existsSync(join(backup, "secret-key"));
@@ -44,10 +44,10 @@ try {
       const [secretKey, ...previous] = await readKeys(folder);
       const kept = ownKey !== null && hasKey ? await readSecretKeys(resolve(backup)) : [];
       const resealer = createResealer({ secretKey, previousSecretKeys: [...previous, ...kept] });
-      const files = (await readdir(folder))
-        .filter((name) => name.endsWith(".sqlite"))
-        .map((name) => join(folder, name));
-      const found = await resealAll(files, resealer, { signal, say: () => undefined });
+      const found = await resealStores({ dataDir: folder, database: null, mongodb: null, stores }, resealer, {
+        signal,
+        say: () => undefined,
+      });
       const { opened, resealed } = found;
       const { count, columns } = unopenedIn(found);
       const where = `${count} sealed values (${columns}) open with none of the keys`;

@@ -1,19 +1,17 @@
 /** `npm run rotate-secrets`: another SECRET_KEY, and all that is sealed with it. docs/operating.md says what else changes. */
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
 import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { forgetPreviousKey, replaceSecretKey } from "@toolyard/service-kit/identity/secret-key.ts";
 import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
-import { lockFolder } from "@toolyard/storage";
-import { refuseOpened } from "@toolyard/storage/sqlite/migrate.ts";
-import { resealAll, unopenedIn } from "@toolyard/storage/reseal.ts";
+import { requireSameKey } from "@toolyard/storage";
+import { unopenedIn } from "@toolyard/storage/reseal.ts";
+import { alone, readInstallation, resealStores } from "./installation.ts";
 
 const USAGE = `Usage: npm run rotate-secrets
 
 Where DATA_DIR keeps the key, makes a new one and seals everything with it. Where SECRET_KEY is set, seals with that
-everything that SECRET_KEY_PREVIOUS has sealed. Toolyard is to be stopped. Killed or interrupted, it goes on when it is
+everything that SECRET_KEY_PREVIOUS has sealed; DATABASE_URL says where a server has it. Toolyard is to be stopped. Killed or interrupted, it goes on when it is
 run again; Toolyard starts meanwhile, too.
 `;
 
@@ -21,7 +19,6 @@ if (process.argv.length > 2) {
   process.stderr.write(USAGE);
   process.exit(2);
 }
-const dataDir = resolve(join(import.meta.dirname, ".."), process.env["DATA_DIR"] || "data");
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const stopping = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const)
@@ -29,15 +26,14 @@ for (const name of ["SIGINT", "SIGTERM"] as const)
 try {
   const readKeys = parseSecretKeys(process.env);
   const isOwn = givenSecretKey(process.env) === null;
-  if (!existsSync(dataDir))
-    throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
-  const lock = await lockFolder(dataDir, { waitMs: 0 });
-  try {
-    const files = (await readdir(dataDir))
-      .filter((name) => name.endsWith(".sqlite"))
-      .map((name) => join(dataDir, name));
-    // Parts that run alone, each on its own file, do not lock the folder.
-    for (const file of files) refuseOpened(file);
+  const installation = await readInstallation();
+  const { dataDir } = installation;
+  if (isOwn && !existsSync(dataDir))
+    throw preconditionFailed(
+      "data-directory",
+      `There is no ${dataDir} with a key in it. Say by DATA_DIR where it is, or set SECRET_KEY.`,
+    );
+  await alone(installation, async () => {
     if (isOwn) await replaceSecretKey(dataDir);
     const [secretKey, ...previousSecretKeys] = await readKeys(dataDir);
     if (previousSecretKeys.length === 0)
@@ -48,8 +44,9 @@ try {
         "SECRET_KEY and SECRET_KEY_PREVIOUS are the same key, so nothing would change. A shell sets variables from left to right: " +
           "in `SECRET_KEY=NEW SECRET_KEY_PREVIOUS=$SECRET_KEY` both are NEW. Write SECRET_KEY_PREVIOUS first, or the old key itself.",
       );
+    await requireSameKey(installation, [secretKey, ...previousSecretKeys]);
     const resealer = createResealer({ secretKey, previousSecretKeys });
-    const found = await resealAll(files, resealer, { signal: stopping.signal, say });
+    const found = await resealStores(installation, resealer, { signal: stopping.signal, say });
     // Everything that it opens is sealed with the new key now.
     if (isOwn) await forgetPreviousKey(dataDir);
     const { count, columns } = unopenedIn(found);
@@ -62,9 +59,7 @@ try {
     say(`${found.resealed} values were sealed anew: all are sealed with the new key.`);
     say(isOwn ? "Start Toolyard again." : "Start Toolyard again, without SECRET_KEY_PREVIOUS.");
     say("Proxies that run alone need a new PROXY_CREDENTIAL: npm run --silent proxy-credential");
-  } finally {
-    lock.release();
-  }
+  });
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);
   process.exit(1);

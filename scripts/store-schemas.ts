@@ -1,6 +1,6 @@
 import { existsSync, globSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import type { DatabaseOptions } from "@toolyard/storage";
+import type { DatabaseOptions, StoreTables } from "@toolyard/storage";
 import type { MysqlOptions } from "@toolyard/storage/database.ts";
 import { createMysqlSource } from "@toolyard/storage/mysql/mysql-database.ts";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
@@ -21,13 +21,9 @@ export interface SchemaDifference {
 }
 
 /** A store of the tree. */
-export interface StoreSchema {
-  /** As its file in DATA_DIR is called. */
-  name: string;
+export interface StoreSchema extends StoreTables {
   /** The module with the entities, from the root. */
   module: string;
-  entities: DatabaseOptions["entities"];
-  migrationsFolder: string;
   migrations: Migration[];
   /** Null where no MySQL keeps it. */
   mysqlMigrations: Migration[] | null;
@@ -55,6 +51,7 @@ export async function readStores(root: string): Promise<StoreSchema[]> {
       module,
       entities,
       migrationsFolder,
+      isEmbeddedOnly,
       migrations: read("sqlite"),
       mysqlMigrations: isEmbeddedOnly ? null : read("mysql"),
     });

@@ -14,10 +14,10 @@ export const idempotencyEntity = new EntitySchema<IdempotencyRow>({
   columns: {
     id: { ...column.primaryId },
     callerId: { ...column.id },
-    fingerprint: { ...column.text },
+    fingerprint: { ...column.sealed },
     runningUntil: { ...column.time },
     expiresAt: { ...column.time },
-    answer: { ...column.nullableText },
+    answer: { ...column.nullableSealed },
     characters: { ...column.integer },
   },
   indices: [{ columns: ["callerId", "expiresAt", "characters"] }, { columns: ["expiresAt"] }],

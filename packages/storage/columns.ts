@@ -1,5 +1,8 @@
 import type { EntitySchemaColumnOptions } from "typeorm";
 
+/** What is sealed of a column's values. */
+export type Sealed = "whole" | "launch";
+
 /** Column definitions in one place, so that every entity keeps ids, times and JSON alike. Spread and extend them. */
 export const column = {
   /** A UUID, or another short opaque id. */
@@ -22,7 +25,12 @@ export const column = {
   /** Any JSON value, as text. */
   json: { type: "text", transformer: { to: toJson, from: fromJson } },
   nullableJson: { type: "text", nullable: true, transformer: { to: toJson, from: fromJson } },
-} as const satisfies Record<string, EntitySchemaColumnOptions>;
+  /** What a sealer made, and nothing else: `rotate-secrets` counts those that open with no key. */
+  sealed: { type: "text", sealed: "whole" },
+  nullableSealed: { type: "text", nullable: true, sealed: "whole" },
+  /** A launch as JSON, whose secret values and URL are sealed. */
+  launch: { type: "text", sealed: "launch", transformer: { to: toJson, from: fromJson } },
+} as const satisfies Record<string, EntitySchemaColumnOptions & { sealed?: Sealed }>;
 
 function toJson(value: unknown): unknown {
   // Find operators (In, IsNull, …) pass through.

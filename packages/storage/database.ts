@@ -61,4 +61,9 @@ interface Tables {
   migrations: Migration[];
   /** False runs none, and refuses a store that is behind them: for tools that only read while other processes run on it. */
   migrate?: boolean;
+  /**
+   * Whether the process has the database to itself. A server's (`lockMysqlDatabase`) is refused to all others; a file keeps no journal beside it, by
+   * which those that come would take it for opened.
+   */
+  isAlone?: boolean;
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
 import type { EntitySchema } from "typeorm";
-import type { Database } from "./database.ts";
+import type { Database, DatabaseOptions } from "./database.ts";
 import { readMigrations } from "./migration.ts";
 import { openDatabase } from "./open-database.ts";
 
@@ -30,23 +30,24 @@ export interface StoreTables {
   isEmbeddedOnly?: boolean;
 }
 
+/** Where a store is, and what it is made of. */
+export function storeOptions(
+  { dataDir, database = null }: StorePlace,
+  { name, entities, migrationsFolder, isEmbeddedOnly = false }: StoreTables,
+): DatabaseOptions {
+  if (database && !isEmbeddedOnly)
+    return { ...database, name, entities, migrations: readMigrations(migrationsFolder, "mysql") };
+  return { file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) };
+}
+
 /**
  * Opens one store of an installation and brings its tables up to date; made when missing. Several processes may have it open.
  * @throws ConfigError when the server cannot be used
  */
 export async function openStore(
-  { dataDir, database = null }: StorePlace,
-  { name, entities, migrationsFolder, isEmbeddedOnly = false }: StoreTables,
-  options: { migrate?: boolean } = {},
+  place: StorePlace,
+  tables: StoreTables,
+  options: Pick<DatabaseOptions, "migrate" | "isAlone"> = {},
 ): Promise<Database> {
-  if (database && !isEmbeddedOnly)
-    return openDatabase({
-      ...options,
-      ...database,
-      name,
-      entities,
-      migrations: readMigrations(migrationsFolder, "mysql"),
-    });
-  const migrations = readMigrations(migrationsFolder);
-  return openDatabase({ ...options, file: join(dataDir, `${name}.sqlite`), entities, migrations });
+  return openDatabase({ ...options, ...storeOptions(place, tables) });
 }

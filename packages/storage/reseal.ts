@@ -1,14 +1,17 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { parseJson } from "@toolyard/service-kit/json.ts";
-import LibsqlDatabase from "libsql";
+import type { EntitySchema } from "typeorm";
+import type { Sealed } from "./columns.ts";
+import type { Database, SqlTransaction } from "./database.ts";
+import { readInOrder, tablesOf, type Row, type Table } from "./tables.ts";
 
 /** Rows that are written in one transaction. */
 const STEP_ROWS = 100;
 /** No id is longer. */
 const MAX_ID = 64;
 
-/** Of one file, or of several. */
+/** Of one store, or of several. */
 export interface Resealed {
   /** Values that open with one of the keys, … */
   opened: number;
@@ -18,20 +21,10 @@ export interface Resealed {
   unopened: Map<string, number>;
 }
 
-/** Columns whose whole text is sealed. */
-const SEALED_COLUMNS = new Set([
-  "deployments.sealedConfiguration",
-  "replicas.sealedToken",
-  "idempotency_keys.fingerprint",
-  "idempotency_keys.answer",
-]);
-/** Columns of a launch as JSON, whose secret variables and URL are sealed. */
-const LAUNCH_COLUMNS = new Set(["tool_versions.launch", "deployments.launch"]);
-
 /** Whether Toolyard itself put this value there. Anywhere else a text that looks sealed is a user's, who may write so. */
-function isSealedAt(column: string, text: string, value: string): boolean {
-  if (SEALED_COLUMNS.has(column)) return text === value;
-  if (!LAUNCH_COLUMNS.has(column)) return false;
+function isSealedAt(sealed: Sealed | null, text: string, value: string): boolean {
+  if (sealed === "whole") return text === value;
+  if (sealed === null) return false;
   const launch = parseJson(text);
   // One that a later version wrote, or that was damaged, may have secrets anywhere.
   if (launch === undefined) return true;
@@ -49,102 +42,91 @@ function hasSecret(part: unknown, value: string): boolean {
 }
 
 /**
- * Seals all that is sealed in a database with the current key, a few rows in each transaction: killed in between, it goes on where it was when it
+ * Seals all that is sealed in a store with the current key, a few rows in each transaction: killed in between, it goes on where it was when it
  * is run again. A value's context is an id of its row, or made of one. Nobody else may write meanwhile.
  * @param say Told how far it is
  */
-async function resealDatabase(
-  file: string,
+export async function reseal(
+  database: Database,
+  entities: readonly EntitySchema[],
   resealer: Resealer,
   options: { signal: AbortSignal; say: (line: string) => void },
 ): Promise<Resealed> {
-  const database = new LibsqlDatabase(file);
   const found: Resealed = { opened: 0, resealed: 0, unopened: new Map() };
-  try {
-    database.pragma("synchronous = FULL");
-    const tables = database
-      .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'")
-      .all() as { name: string }[];
-    for (const { name } of tables) await resealTable(name);
-    return found;
-  } finally {
-    database.close();
-  }
+  for (const table of tablesOf(entities)) await resealTable(table);
+  return found;
 
-  async function resealTable(table: string): Promise<void> {
-    const columns = (database.prepare(`PRAGMA table_info("${table}")`).all() as { name: string; type: string }[])
-      .filter(({ type }) => /^(text|varchar)/i.test(type))
-      .map(({ name }) => name);
-    if (columns.length === 0) return;
-    const isSealed = columns.map((column) => `"${column}" LIKE '%sealed:v1:%'`).join(" OR ");
-    const step = database.prepare(
-      `SELECT rowid AS "rowid:", ${columns.map((column) => `"${column}"`).join(", ")} FROM "${table}" ` +
-        `WHERE rowid > ? AND (${isSealed}) ORDER BY rowid LIMIT ${STEP_ROWS}`,
-    );
-    let last = -1;
+  async function resealTable(table: Table): Promise<void> {
+    const texts = table.columns.filter(({ isText }) => isText);
+    if (texts.length === 0) return;
+    const where = texts.map(({ name }) => `"${name}" LIKE '%sealed:v1:%'`).join(" OR ");
     let seen = 0;
-    for (;;) {
+    for await (const rows of readInOrder(database.read, table, { where, size: STEP_ROWS })) {
       options.signal.throwIfAborted();
-      const rows = step.all(last) as ({ "rowid:": number } & Record<string, string | null>)[];
-      if (rows.length === 0) return;
-      database.exec("BEGIN IMMEDIATE");
-      try {
-        for (const row of rows) resealRow(table, columns, row);
-        database.exec("COMMIT");
-      } catch (error) {
-        database.exec("ROLLBACK");
-        throw error;
-      }
-      last = rows.at(-1)?.["rowid:"] ?? last;
+      // Counted once it is committed, since a transaction may run again.
+      const counted = await database.transaction(async (tx) => {
+        const counts: Resealed = { opened: 0, resealed: 0, unopened: new Map() };
+        for (const row of rows) await resealRow(tx, table, row, counts);
+        return counts;
+      });
+      add(found, counted);
       seen += rows.length;
-      options.say(`${table}: ${seen} rows, ${found.resealed} values sealed anew so far.`);
+      options.say(`${table.name}: ${seen} rows, ${found.resealed} values sealed anew so far.`);
       await turn(); // Signals are handled between two steps.
     }
   }
 
-  function resealRow(
-    table: string,
-    columns: readonly string[],
-    row: { "rowid:": number } & Record<string, string | number | null>,
-  ): void {
-    const texts = columns.map((column) => row[column]).filter((value) => typeof value === "string");
-    const ids = [...new Set(texts.filter(({ length }) => length <= MAX_ID))];
-    for (const column of columns) {
-      const value = row[column];
+  async function resealRow({ manager }: SqlTransaction, table: Table, row: Row, counts: Resealed): Promise<void> {
+    const ids = [
+      ...new Set(Object.values(row).filter((value) => typeof value === "string" && value.length <= MAX_ID)),
+    ] as string[]; // the filter leaves no others
+    const changed: [name: string, text: string][] = [];
+    for (const { name, sealed } of table.columns) {
+      const value = row[name];
       if (typeof value !== "string") continue;
-      const { text, opened, resealed, unopened } = resealer.reseal(value, [
-        ...ids,
-        ...ids.map((id) => `${table}.${column}:${id}`),
-      ]);
-      const name = `${table}.${column}`;
-      const sealed = unopened.filter((each) => isSealedAt(name, value, each)).length;
-      if (sealed > 0) found.unopened.set(name, (found.unopened.get(name) ?? 0) + sealed);
-      found.opened += opened;
-      if (resealed === 0) continue;
-      database.prepare(`UPDATE "${table}" SET "${column}" = ? WHERE rowid = ?`).run(text, row["rowid:"]);
-      found.resealed += resealed;
+      const column = `${table.name}.${name}`;
+      const text = resealValue({ resealer, found: counts, column, sealed, ids, value });
+      if (text !== null) changed.push([name, text]);
     }
+    if (changed.length === 0) return;
+    await manager.query(
+      `UPDATE "${table.name}" SET ${changed.map(([name]) => `"${name}" = ?`).join(", ")} WHERE ${table.key.map((name) => `"${name}" = ?`).join(" AND ")}`,
+      [...changed.map(([, text]) => text), ...table.key.map((name) => row[name])],
+    );
   }
+}
+
+/**
+ * Seals one value anew, wherever it is kept, and counts it.
+ * @param options.column As `tool_versions.launch`
+ * @param options.sealed What Toolyard itself seals of the column
+ * @param options.ids Those in which, or with whose column, it may have been sealed
+ * @returns null where it stays as it is
+ */
+function resealValue(options: {
+  resealer: Resealer;
+  found: Resealed;
+  column: string;
+  sealed: Sealed | null;
+  ids: readonly string[];
+  value: string;
+}): string | null {
+  const { resealer, found, column, sealed, ids, value } = options;
+  const { text, opened, resealed, unopened } = resealer.reseal(value, [...ids, ...ids.map((id) => `${column}:${id}`)]);
+  const lost = unopened.filter((each) => isSealedAt(sealed, value, each)).length;
+  add(found, { opened, resealed, unopened: new Map(lost === 0 ? [] : [[column, lost]]) });
+  return resealed === 0 ? null : text;
+}
+
+/** Adds one store's to the sum. */
+export function add(sum: Resealed, { opened, resealed, unopened }: Resealed): void {
+  sum.opened += opened;
+  sum.resealed += resealed;
+  for (const [column, count] of unopened) sum.unopened.set(column, (sum.unopened.get(column) ?? 0) + count);
 }
 
 /** How many values open with no key, and in which columns. */
 export function unopenedIn({ unopened }: Resealed): { count: number; columns: string } {
   const count = [...unopened.values()].reduce((sum, each) => sum + each, 0);
   return { count, columns: [...unopened.keys()].join(", ") };
-}
-
-/** The same for several files. */
-export async function resealAll(
-  files: readonly string[],
-  resealer: Resealer,
-  options: { signal: AbortSignal; say: (line: string) => void },
-): Promise<Resealed> {
-  const all: Resealed = { opened: 0, resealed: 0, unopened: new Map() };
-  for (const file of files) {
-    const { opened, resealed, unopened } = await resealDatabase(file, resealer, options);
-    all.opened += opened;
-    all.resealed += resealed;
-    for (const [column, count] of unopened) all.unopened.set(column, count);
-  }
-  return all;
 }

@@ -19,7 +19,7 @@ import { createSessionService } from "./session-service.ts";
 import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
-export { resetPasswordInDataDir } from "./password-reset.ts";
+export { resetPasswordOnHost } from "./password-reset.ts";
 
 /** Of one process: those of ten seconds. */
 const MAX_RECENT_REFRESHES = 10_000;

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { createInProcessBus } from "@toolyard/events";
 import { badInput, type Logger, ToolyardError, preconditionFailed } from "@toolyard/service-kit";
-import { lockFolder, openDatabase, readMigrations } from "@toolyard/storage";
+import { lockFolder, openDatabase, storeOptions, type StorePlace } from "@toolyard/storage";
+import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { passwordProblem } from "./account-rules.ts";
 import { entities, migrationsFolder } from "./database.ts";
 import { createSqlIdentityStore } from "./identity-store.sql.ts";
@@ -31,44 +31,28 @@ export async function replacePassword(
 }
 
 /**
- * Resets a password by who may write to DATA_DIR, which is more than any credential: nobody has to be logged in. Toolyard may run on it or not;
- * one that runs sees what is revoked within half a second.
+ * Resets a password by who may write to DATA_DIR, or knows DATABASE_URL, which is more than any credential: nobody has to be logged in. Toolyard
+ * may run on it or not; one that runs sees what is revoked within half a second.
  * @param password Null: one is made.
- * @throws ToolyardError PRECONDITION_FAILED where DATA_DIR is not one, another user's or of another version; NOT_FOUND; BAD_USER_INPUT
+ * @throws ToolyardError PRECONDITION_FAILED where there are no accounts, or of another version, or of another user of the system; NOT_FOUND; BAD_USER_INPUT
  */
-export async function resetPasswordInDataDir(options: {
-  dataDir: string;
+export async function resetPasswordOnHost(options: {
+  place: StorePlace;
   username: string;
   password: string | null;
   logger: Logger;
   now?: () => number;
 }): Promise<{ username: string; password: string; disabled: boolean }> {
-  const { dataDir, username, logger, now = Date.now } = options;
-  const file = join(dataDir, "identity.sqlite");
-  const found = await stat(file).catch(() => null);
-  if (!found) {
-    throw preconditionFailed(
-      "data-directory",
-      `There are no accounts in ${dataDir}. Say by DATA_DIR where Toolyard's data is.`,
-    );
-  }
-  const self = process.getuid?.();
-  if (self !== undefined && self !== found.uid) {
-    // Files that another system user makes beside the database would shut Toolyard out.
-    throw preconditionFailed(
-      "file-owner",
-      `${file} is of the user with the id ${found.uid}: do this as that user, as in: sudo -u '#${found.uid}' …`,
-    );
-  }
-  const migrations = readMigrations(migrationsFolder);
-  // Where nobody has it, nobody starts meanwhile; who has it is only written beside, which SQLite allows.
-  const lock = await lockFolder(dataDir, { waitMs: 0 }).catch((error: unknown) => {
-    if (error instanceof ToolyardError && error.code === "CONFLICT") return null;
-    throw error;
-  });
+  const { place, username, logger, now = Date.now } = options;
+  const { dataDir } = place;
   await using closing = new AsyncDisposableStack();
+  const tables = storeOptions(place, { name: "identity", entities, migrationsFolder });
+  if (!("file" in tables) && (await (await storeMigrations(tables)).run()).length === 0)
+    throw noAccounts("in the database of DATABASE_URL: Toolyard was never started on it.");
+  // Where nobody has it, nobody starts meanwhile; who has it is only written beside.
+  const lock = "file" in tables ? await lockOwn(dataDir, tables.file) : null;
   closing.defer(() => lock?.release());
-  const database = await openDatabase({ file, entities, migrations, migrate: lock !== null });
+  const database = await openDatabase({ ...tables, migrate: lock !== null });
   closing.defer(() => database.close());
   const store = createSqlIdentityStore({ database });
   const revocations = createRevocationLog({ database, bus: createInProcessBus(), logger, now });
@@ -87,3 +71,24 @@ export async function resetPasswordInDataDir(options: {
   await createKeptPassword({ dataDir, hasher, logger }).forget(user.passwordHash);
   return { username: user.username, password, disabled: user.disabled };
 }
+
+/** @returns null where Toolyard runs on the folder. @throws ToolyardError PRECONDITION_FAILED where it is another user's */
+async function lockOwn(dataDir: string, file: string): Promise<Awaited<ReturnType<typeof lockFolder>> | null> {
+  const found = await stat(file).catch(() => null);
+  if (!found) throw noAccounts(`in ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
+  const self = process.getuid?.();
+  if (self !== undefined && self !== found.uid) {
+    // Files that another system user makes beside the database would shut Toolyard out.
+    throw preconditionFailed(
+      "file-owner",
+      `${file} is of the user with the id ${found.uid}: do this as that user, as in: sudo -u '#${found.uid}' …`,
+    );
+  }
+  return lockFolder(dataDir, { waitMs: 0 }).catch((error: unknown) => {
+    if (error instanceof ToolyardError && error.code === "CONFLICT") return null;
+    throw error;
+  });
+}
+
+const noAccounts = (where: string): ToolyardError =>
+  preconditionFailed("data-directory", `There are no accounts ${where}`);

@@ -93,7 +93,7 @@ export const toolVersionEntity = new EntitySchema<ToolVersion>({
     name: { ...column.name },
     description: { ...column.text },
     tags: { ...column.json },
-    launch: { ...column.json },
+    launch: { ...column.launch },
     configSchema: { ...column.nullableJson },
     digest: { ...column.id },
     changeSummary: { ...column.nullableText },

@@ -163,6 +163,16 @@ const mongodbVariables = {
   MONGODB_CA_FILE: z.string().optional().meta({ example: "/etc/toolyard/mongodb-ca.pem" }),
 };
 
+/** Where an installation keeps its data, for commands that work on it. @throws ConfigError naming every wrong variable */
+export function parseDataConfig(env: Environment): Pick<ProcessConfig, "dataDir" | "database" | "mongodb"> {
+  const [{ DATA_DIR: dataDir }, database, mongodb] = parseTogether(
+    () => parseEnvironment({ DATA_DIR: processVariables.DATA_DIR }, env),
+    () => parseDatabaseSettings(env),
+    () => parseMongodbSettings(env),
+  );
+  return { dataDir, database, mongodb };
+}
+
 function parseRedisSettings(env: Environment): RedisSettings | null {
   const { REDIS_PREFIX: keyPrefix, ...values } = parseEnvironment(redisVariables, env);
   const server = readServer("REDIS", values);

@@ -1,18 +1,19 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ConfigError, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
+import { ConfigError, preconditionFailed } from "@toolyard/service-kit";
 import mysql, { type Pool, type PoolOptions } from "mysql2";
 import { DataSource, EntitySchema, type EntitySchemaColumnOptions } from "typeorm";
 import type { Database, MysqlOptions } from "../database.ts";
 import { databaseFailureOf } from "../failures.ts";
 import { createMigrations } from "../migration.ts";
 import { statementReporter } from "../observed-statements.ts";
+import { connectionOptions, refusalOf } from "./mysql-connection.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
+import { MIGRATION_LOCK, SOLE_LOCK } from "./server-lock.ts";
 
 const POOL_SIZE = 6;
 /** Of a pool that is not in use; the others are closed after a minute. */
 const IDLE_CONNECTIONS = 1;
 const IDLE_MS = 60_000;
-const CONNECT_MS = 5_000;
 /** For a server that starts with this process. */
 const START_MS = 30_000;
 /** How often a transaction is run again that another one was in the way of. */
@@ -94,36 +95,27 @@ export async function connectMysql(options: MysqlOptions): Promise<DataSource> {
         await delay(500);
         continue;
       }
-      throw new ConfigError(`DATABASE_URL: ${whyUnusable(error, new URL(options.url).pathname.slice(1))}`, {
-        cause: error,
-      });
+      throw refusalOf(error, options.url);
     }
   }
 }
 
-/** In words of ours: the driver's may repeat a part of the URL. */
-function whyUnusable(error: unknown, name: string): string {
-  const code = systemCodeOf(error) ?? "it closed the connection";
-  if (code === "ER_BAD_DB_ERROR")
-    return `the server has no database ${JSON.stringify(name)}. Make it, as in: CREATE DATABASE ${name}`;
-  if (code === "ER_DBACCESS_DENIED_ERROR")
-    return `its user may not use the database ${JSON.stringify(name)}. Grant it, as in: GRANT ALL ON ${name}.* TO …`;
-  if (/^ER_(ACCESS_DENIED|NOT_SUPPORTED_AUTH|MUST_CHANGE_PASSWORD)/.test(code))
-    return `the server refuses its user or password (${code}).`;
-  if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
-    return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
-  return `the server that it names cannot be used (${code}).`;
-}
-
 /** Brings the tables up to date, in one process at a time. */
-async function migrate(source: DataSource, { name, migrate: mayMigrate = true }: MysqlOptions): Promise<void> {
+async function migrate(source: DataSource, options: MysqlOptions): Promise<void> {
+  const { name, migrate: mayMigrate = true, isAlone = false } = options;
   const runner = source.createQueryRunner();
   try {
-    const [{ held }] = await runner.query("SELECT GET_LOCK('toolyard-migrations', ?) AS held", [
-      MIGRATION_WAIT_SECONDS,
-    ]);
+    const [{ held, command }] = await runner.query(
+      `SELECT GET_LOCK(${MIGRATION_LOCK}, ?) AS held, IS_USED_LOCK(${SOLE_LOCK}) AS command`,
+      [MIGRATION_WAIT_SECONDS],
+    );
     if (Number(held) !== 1)
       throw preconditionFailed("database", "Another process migrates the database, and does not end.");
+    if (command !== null && !isAlone)
+      throw preconditionFailed(
+        "database",
+        "A command has the database of DATABASE_URL to itself: start again when it has ended.",
+      );
     await refuseNewer(source, name);
     await useCollation(source);
     if (await source.showMigrations()) {
@@ -138,7 +130,7 @@ async function migrate(source: DataSource, { name, migrate: mayMigrate = true }:
     const ids = Array.from({ length: LOCK_ROWS }, (_, id) => `(${id})`).join(", ");
     await runner.query(`INSERT IGNORE INTO ${LOCK_TABLE} (id) VALUES ${ids}`);
   } finally {
-    await runner.query("SELECT RELEASE_LOCK('toolyard-migrations')").catch(() => {
+    await runner.query(`SELECT RELEASE_LOCK(${MIGRATION_LOCK})`).catch(() => {
       // The connection is lost, and the lock with it.
     });
     await runner.release();
@@ -166,7 +158,7 @@ function refuseOld(version: string): void {
   );
 }
 
-async function refuseNewer(source: DataSource, name: string): Promise<void> {
+export async function refuseNewer(source: DataSource, name: string): Promise<void> {
   const table = source.options.migrationsTableName ?? "";
   const found = await source.query<unknown[]>(
     "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
@@ -188,16 +180,11 @@ export function createMysqlSource(
   { url, ca = null, poolSize = POOL_SIZE, name, entities, migrations }: MysqlOptions,
   type: "mysql" | "mariadb" = "mysql",
 ): DataSource {
-  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
+  const { user, ...connection } = connectionOptions({ url, ca });
   return new DataSource({
     type,
-    host: hostname.replace(/^\[(.*)\]$/, "$1"),
-    port: Number(port || 3306),
-    username: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-    database: pathname.slice(1),
-    ...((ca !== null || searchParams.get("tls") === "true") && { ssl: ca === null ? {} : { ca } }),
-    connectTimeout: CONNECT_MS,
+    ...connection,
+    username: user,
     extra: { maxIdle: IDLE_CONNECTIONS, idleTimeout: IDLE_MS },
     driver: {
       ...mysql,
@@ -208,7 +195,6 @@ export function createMysqlSource(
         return pool;
       },
     },
-    charset: "utf8mb4",
     poolSize,
     supportBigNumbers: true,
     bigNumberStrings: false,

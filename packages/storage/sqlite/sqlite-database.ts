@@ -160,7 +160,7 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
 
 /** A data source on a SQLite file; exported for the migration generator. Runs migrations only as the writer. */
 export function createSqliteSource(options: SqliteOptions, writer: boolean): DataSource {
-  const { file, entities, migrations, migrate = true } = options;
+  const { file, entities, migrations, migrate = true, isAlone = false } = options;
   return new DataSource({
     type: "better-sqlite3",
     driver: LibsqlDriver,
@@ -170,7 +170,7 @@ export function createSqliteSource(options: SqliteOptions, writer: boolean): Dat
     migrationsRun: writer && migrate,
     migrationsTransactionMode: "each",
     migrationsTableName: "migrations",
-    enableWAL: true,
+    enableWAL: !isAlone,
     logger: statementReporter(file),
     timeout: BUSY_TIMEOUT_MS,
     // Acknowledged writes survive a power cut.

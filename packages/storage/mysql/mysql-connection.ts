@@ -1,0 +1,38 @@
+import { ConfigError, systemCodeOf } from "@toolyard/service-kit";
+import type { ConnectionOptions } from "mysql2";
+import type { MysqlOptions } from "../database.ts";
+
+const CONNECT_MS = 5_000;
+
+/** As mysql2 takes them. */
+export function connectionOptions({ url, ca = null }: Pick<MysqlOptions, "url" | "ca">) {
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
+  return {
+    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(port || 3306),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+    database: pathname.slice(1),
+    ...((ca !== null || searchParams.get("tls") === "true") && { ssl: ca === null ? {} : { ca } }),
+    connectTimeout: CONNECT_MS,
+    charset: "utf8mb4",
+  } satisfies ConnectionOptions;
+}
+
+/** Why a server cannot be used, in words of ours: the driver's may repeat a part of the URL. */
+export function refusalOf(error: unknown, url: string): ConfigError {
+  return new ConfigError(`DATABASE_URL: ${whyUnusable(error, new URL(url).pathname.slice(1))}`, { cause: error });
+}
+
+function whyUnusable(error: unknown, name: string): string {
+  const code = systemCodeOf(error) ?? "it closed the connection";
+  if (code === "ER_BAD_DB_ERROR")
+    return `the server has no database ${JSON.stringify(name)}. Make it, as in: CREATE DATABASE ${name}`;
+  if (code === "ER_DBACCESS_DENIED_ERROR")
+    return `its user may not use the database ${JSON.stringify(name)}. Grant it, as in: GRANT ALL ON ${name}.* TO …`;
+  if (/^ER_(ACCESS_DENIED|NOT_SUPPORTED_AUTH|MUST_CHANGE_PASSWORD)/.test(code))
+    return `the server refuses its user or password (${code}).`;
+  if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
+    return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
+  return `the server that it names cannot be used (${code}).`;
+}

@@ -1,0 +1,77 @@
+import type { EntityManager, EntitySchema } from "typeorm";
+import type { Sealed } from "./columns.ts";
+
+/** A value as each database keeps it: flags are 0 and 1, JSON is text. */
+type Cell = string | number | null;
+export type Row = Readonly<Record<string, Cell>>;
+
+/** An entity's table, for those who work on rows as they are, whatever they mean. */
+export interface Table {
+  name: string;
+  columns: readonly TableColumn[];
+  /** The columns of the primary key, in its order. */
+  key: readonly string[];
+}
+
+interface TableColumn {
+  name: string;
+  isText: boolean;
+  sealed: Sealed | null;
+}
+
+const TEXTS = new Set(["varchar", "text"]);
+
+export function tablesOf(entities: readonly EntitySchema[]): Table[] {
+  return entities.map(({ options }) => {
+    const columns = Object.entries(options.columns).map(([name, column]) => ({
+      name,
+      isText: TEXTS.has(String(column?.type)),
+      isKey: column?.primary === true,
+      // `column` of this package adds it.
+      sealed: (column as { sealed?: Sealed } | undefined)?.sealed ?? null,
+    }));
+    const key = columns.filter(({ isKey }) => isKey).map(({ name }) => name);
+    return { name: options.tableName ?? options.name, columns, key };
+  });
+}
+
+/** The place of a row among those of its table. */
+export type RowKey = readonly Cell[];
+
+const keyOf = ({ key }: Pick<Table, "key">, row: Row): RowKey => key.map((name) => row[name] ?? null);
+
+/** A table's rows in the order of its key, so many at a time, until none is left. */
+export async function* readInOrder(
+  manager: Pick<EntityManager, "query">,
+  table: Table,
+  options: { after?: RowKey | null; where?: string; size: number },
+): AsyncGenerator<Row[]> {
+  const { where, size } = options;
+  const names = table.columns.map(({ name }) => `"${name}"`).join(", ");
+  const order = table.key.map((name) => `"${name}"`).join(", ");
+  for (let after = options.after ?? null; ;) {
+    const beyond = after === null ? null : afterKey(table.key, after);
+    const conditions = [...(where === undefined ? [] : [`(${where})`]), ...(beyond === null ? [] : [beyond.sql])];
+    const rows = await manager.query<Row[]>(
+      `SELECT ${names} FROM "${table.name}"${conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`} ORDER BY ${order} LIMIT ${size}`,
+      beyond?.parameters ?? [],
+    );
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    yield rows;
+    after = keyOf(table, last);
+  }
+}
+
+/** Rows after a key, in a form for which both databases use its index: MySQL does not for `(a, b) > (?, ?)`. */
+function afterKey(names: readonly string[], key: RowKey): { sql: string; parameters: Cell[] } {
+  const ways = names.map((name, at) => {
+    const same = names.slice(0, at);
+    return {
+      sql: [...same.map((each) => `"${each}" = ?`), `"${name}" > ?`].join(" AND "),
+      parameters: key.slice(0, at + 1),
+    };
+  });
+  const sql = `"${names[0]}" >= ? AND (${ways.map((way) => way.sql).join(" OR ")})`;
+  return { sql, parameters: [key[0] ?? null, ...ways.flatMap(({ parameters }) => parameters)] };
+}
