@@ -38,7 +38,11 @@ const CHECKS: { name: string; run: () => Promise<string | null> }[] = [
       return ["npm ci would refuse it. Write it anew: npm install --package-lock-only", ...found].join("\n");
     },
   },
-  { name: "formatting", run: () => output(bin("prettier"), ["--check", "--log-level", "warn", "."]) },
+  {
+    name: "formatting",
+    run: () =>
+      output(bin("prettier"), ["--check", "--cache", "--cache-strategy", "content", "--log-level", "warn", "."]),
+  },
   { name: "generated files", run: () => output(process.execPath, ["scripts/generate.ts", "--check"]) },
   {
     name: "import directions",

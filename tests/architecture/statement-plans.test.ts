@@ -106,7 +106,9 @@ function faultsOf(sql: string, plan: readonly string[], partial: readonly string
     !isSorted &&
     (!/\bWHERE\b/.test(sql) || partial.some((name) => step.endsWith(` ${name}`)));
   return plan.filter((step) => {
-    if (/^SCAN \w+ VIRTUAL TABLE|^SCAN (\d+ )?CONSTANT ROW|^SCAN dummy_table$|^SCAN \(subquery|^SCAN part_\d+$/.test(step))
+    if (
+      /^SCAN \w+ VIRTUAL TABLE|^SCAN (\d+ )?CONSTANT ROW|^SCAN dummy_table$|^SCAN \(subquery|^SCAN part_\d+$/.test(step)
+    )
       return false;
     if (/AUTOMATIC .*INDEX/.test(step) || /USE TEMP B-TREE FOR (RIGHT PART OF )?ORDER BY/.test(step)) return true;
     if (!step.startsWith("SCAN ")) return false;
