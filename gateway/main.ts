@@ -130,7 +130,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
-      idempotencyStore: await openSqlIdempotencyStore(config),
+      idempotencyStore: await openSqlIdempotencyStore({ ...config, logger }),
       ...(redis && { createTokenBuckets: sharedTokenBuckets(redis) }),
       proxyAddress: config.proxyAddress,
       gauges: () => [...subgraphs.map(gaugesOf), ...(redis ? [Promise.resolve(redis.gauges())] : [])],

@@ -87,7 +87,7 @@ async function differenceOf(source: ReturnType<typeof createSqliteSource>) {
 async function mysqlDifferenceOf(serverUrl: string, tables: Omit<MysqlOptions, "url">) {
   const { url, type, drop } = await createScratchDatabase(serverUrl);
   try {
-    const source = await createMysqlSource({ ...tables, url }, type).initialize();
+    const source = await createMysqlSource({ ...tables, url }, { type }).initialize();
     await source.runMigrations({ transaction: "each" });
     return await differenceOf(source);
   } finally {

@@ -131,7 +131,7 @@ await runProcess(
       supergraphSdl: await readFile(join(root, "schema", "supergraph.graphql"), "utf8"),
       clients: subgraphs.map((subgraph) => createInProcessClient({ subgraph, log: logger })),
       secretKeys,
-      idempotencyStore: await openSqlIdempotencyStore({ dataDir, database: settings.database }),
+      idempotencyStore: await openSqlIdempotencyStore({ dataDir, database: settings.database, logger }),
       scheduler: stores.scheduler,
       createTokenBuckets: stores.createTokenBuckets,
       proxyAddress: config.localProxyAddress,

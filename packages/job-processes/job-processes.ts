@@ -172,7 +172,7 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
         return;
       }
       const job = take(one);
-      if ("error" in message) job?.reject(new Error(`A job for ${name} failed: ${message.error}`));
+      if ("error" in message) job?.reject(failure(name, message));
       else job?.resolve(message.result);
       dispatch();
     });
@@ -231,6 +231,10 @@ export function createJobProcesses<Jobs>(options: JobProcessesOptions): JobProce
 
     close,
   };
+}
+
+function failure(name: string, { error, code }: Extract<JobAnswer, { error: string }>): Error {
+  return Object.assign(new Error(`A job for ${name} failed: ${error}`), code !== null && { code });
 }
 
 function closing(name: string): ToolyardError {

@@ -16,4 +16,5 @@ export interface JobRequest {
 /** The module has loaded and takes jobs. */
 export const READY = "ready";
 
-export type JobAnswer = { result: unknown } | { error: string };
+/** Of an error its stack, and the system's or a driver's code where it has one. */
+export type JobAnswer = { result: unknown } | { error: string; code: string | null };

@@ -1,5 +1,5 @@
 import { parentPort } from "node:worker_threads";
-import { stackOf } from "@toolyard/service-kit/errors/errors.ts";
+import { stackOf, systemCodeOf } from "@toolyard/service-kit/errors/errors.ts";
 import { READY, type JobAnswer, type JobRequest } from "./messages.ts";
 
 /** Called by the module that createJobProcesses was given: answers its jobs, by name, one after the other. */
@@ -11,7 +11,7 @@ export function serveJobs<Jobs extends object>(jobs: Jobs): void {
       // The caller's types pair each name with its job.
       return { result: await (jobs[name as keyof Jobs] as (job: unknown) => unknown)(job) };
     } catch (error) {
-      return { error: stackOf(error) };
+      return { error: stackOf(error), code: systemCodeOf(error) };
     }
   };
   port.on("message", (request: JobRequest) => void answerTo(request).then((answer) => port.postMessage(answer)));

@@ -163,12 +163,14 @@ export async function createProxy(options: {
   let draining = false;
   function health(): ProxyHealth {
     const known = routes.version() !== null;
+    const spool = journal.stats();
+    const isWhole = controlPlane.connected() && spool.waiting === 0;
     return {
-      status: !known || draining ? "unhealthy" : controlPlane.connected() ? "healthy" : "degraded",
+      status: !known || draining ? "unhealthy" : isWhole ? "healthy" : "degraded",
       routes: { version: routes.version(), count: routes.count(), live },
       connected: controlPlane.connected(),
       calls: { running: calls.active() - calls.streams(), streams: calls.streams() },
-      spool: journal.stats(),
+      spool,
     };
   }
 

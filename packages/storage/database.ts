@@ -1,4 +1,5 @@
 import type { EntityManager, EntitySchema } from "typeorm";
+import type { Logger } from "@toolyard/service-kit";
 import type { Migration } from "./migration.ts";
 
 /**
@@ -11,12 +12,17 @@ export interface Database {
   /**
    * Runs `work` in a write transaction; rolled back when it throws. Do no slow or external work in it: writers wait. Where another
    * transaction was in its way, all of `work` is run again, so it keeps nothing outside that a run which came to nothing would leave behind.
+   * @throws ToolyardError as of `databaseUnavailable` where the database failed
    */
   transaction<Result>(work: (tx: SqlTransaction) => Promise<Result>): Promise<Result>;
   /** Reads what is committed before any transaction of this process begins that is requested later. */
   readInTurn<Result>(read: (manager: EntityManager) => Promise<Result>): Promise<Result>;
   /** Throws when the store does not answer. */
   ping(): Promise<void>;
+  /** Why it takes no changes though it answers, for operators; null where nothing is known of that. A change that failed is tried again by it. */
+  whyUnwritable(): Promise<string | null>;
+  /** For those who change the same data by a way of their own. @returns what is to be thrown: an error for callers where the database failed */
+  failed(error: unknown): unknown;
   close(): Promise<void>;
 }
 
@@ -51,6 +57,8 @@ export interface MysqlOptions extends Tables {
   ca?: string | null;
   /** Connections of one store in one process for reads, and as many for transactions. */
   poolSize?: number;
+  /** After so long without an answer a statement fails, since the server hangs; 30 s. */
+  queryMs?: number;
   /** The store's, by which the table of its migrations is told from other stores'. */
   name: string;
 }
@@ -59,6 +67,8 @@ interface Tables {
   entities: EntitySchema[];
   /** In order; those not yet run are run at opening, each in a transaction. */
   migrations: Migration[];
+  /** Is told when the database fails, and when it does not any more. */
+  logger?: Pick<Logger, "warn" | "info"> | undefined;
   /** False runs none, and refuses a store that is behind them: for tools that only read while other processes run on it. */
   migrate?: boolean;
   /**

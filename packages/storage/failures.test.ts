@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import LibsqlDatabase from "libsql";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { databaseFailureOf } from "./failures.ts";
+import { databaseFailureOf, databaseUnavailable } from "./failures.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -62,6 +62,33 @@ test.each([
   [undefined, null],
 ])("%s is %s", (code, failure) => {
   expect(databaseFailureOf(Object.assign(new Error("failed"), { code }))).toBe(failure);
+});
+
+test.each([
+  ["ER_LOCK_DEADLOCK", "UPSTREAM_UNAVAILABLE", /Try again/, 2],
+  ["ECONNREFUSED", "UPSTREAM_UNAVAILABLE", /Nothing was changed/, 2],
+  ["PROTOCOL_SEQUENCE_TIMEOUT", "UPSTREAM_UNAVAILABLE", /Nothing was changed/, 2],
+  ["SQLITE_FULL", "CAPACITY_EXHAUSTED", /Nothing was changed.*Make room/, undefined],
+  ["ER_OPTION_PREVENTS_STATEMENT", "UPSTREAM_UNAVAILABLE", /takes no changes/, undefined],
+  ["SQLITE_IOERR_WRITE", "UPSTREAM_UNAVAILABLE", /disk/, undefined],
+])("%s is told to callers as %s", (driverCode, code, message, retryAfterSeconds) => {
+  const error = Object.assign(new Error("of 10.0.0.1"), { code: driverCode });
+  const told = databaseUnavailable(error);
+  expect(told).toMatchObject({ code, message: expect.stringMatching(message), cause: error });
+  expect(told?.extensions["retryAfterSeconds"]).toBe(retryAfterSeconds);
+  expect(databaseFailureOf(told)).toBe(databaseFailureOf(error));
+});
+
+test("of a commit whose answer was lost nobody is told that nothing was changed", () => {
+  const error = Object.assign(new Error(), { code: "PROTOCOL_CONNECTION_LOST" });
+  const told = databaseUnavailable(error, { mayBeDone: true });
+  expect(told?.message).toMatch(/not known: look/);
+  expect(told?.extensions).not.toHaveProperty("retryAfterSeconds");
+});
+
+test("mistakes are told to nobody", () => {
+  for (const code of ["ER_NO_SUCH_TABLE", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CORRUPT"])
+    expect(databaseUnavailable(Object.assign(new Error(), { code }))).toBeNull();
 });
 
 test("what is no error is no failure", () => {

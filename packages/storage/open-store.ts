@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
+import type { Logger } from "@toolyard/service-kit";
 import type { EntitySchema } from "typeorm";
 import type { Database, DatabaseOptions } from "./database.ts";
 import { readMigrations } from "./migration.ts";
@@ -9,6 +10,8 @@ import { openDatabase } from "./open-database.ts";
 export interface StorePlace {
   dataDir: string;
   database?: DatabaseSettings | null;
+  /** Is told when a store fails, and when it does not any more. */
+  logger?: Logger | undefined;
 }
 
 /** Holds all processes that share the place to one SECRET_KEY. @param secretKeys Current first. @throws ToolyardError PRECONDITION_FAILED */
@@ -32,12 +35,12 @@ export interface StoreTables {
 
 /** Where a store is, and what it is made of. */
 export function storeOptions(
-  { dataDir, database = null }: StorePlace,
+  { dataDir, database = null, logger }: StorePlace,
   { name, entities, migrationsFolder, isEmbeddedOnly = false }: StoreTables,
 ): DatabaseOptions {
   if (database && !isEmbeddedOnly)
-    return { ...database, name, entities, migrations: readMigrations(migrationsFolder, "mysql") };
-  return { file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) };
+    return { ...database, logger, name, entities, migrations: readMigrations(migrationsFolder, "mysql") };
+  return { logger, file: join(dataDir, `${name}.sqlite`), entities, migrations: readMigrations(migrationsFolder) };
 }
 
 /**

@@ -156,9 +156,7 @@ export async function openSubgraph<Methods extends object = object>(
         await parts.start?.();
       },
       async health() {
-        const own = databases.map((database) =>
-          measureHealth(database.file === null ? "mysql" : "sqlite", () => database.ping(), { essential: true }),
-        );
+        const own = databases.map(healthOf);
         if (mongodb) own.push((await mongodb).health());
         return [...(await Promise.all(own)), ...(jobs ? [jobs.health()] : []), ...((await parts.health?.()) ?? [])];
       },
@@ -170,4 +168,12 @@ export async function openSubgraph<Methods extends object = object>(
     await close();
     throw error;
   }
+}
+
+/** Degraded where it answers and takes no changes. */
+async function healthOf(database: Database): Promise<ServiceHealth> {
+  const kind = database.file === null ? "mysql" : "sqlite";
+  const health = await measureHealth(kind, () => database.ping(), { essential: true });
+  const detail = health.status === "healthy" ? await database.whyUnwritable() : null;
+  return detail === null ? health : { ...health, status: "degraded", detail };
 }

@@ -68,7 +68,7 @@ export function createStores(options: {
     createTokenBuckets: redis ? sharedTokenBuckets(redis) : createTokenBuckets,
     createCache: (name, own) =>
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
-    openDatabase: (tables) => openStore({ dataDir, database }, tables),
+    openDatabase: (tables) => openStore({ dataDir, database, logger }, tables),
     mongodb: openMongodb,
     tasks: () => (queue ??= openTasks()),
     gauges: async () => (await mongodb)?.gauges() ?? [],

@@ -1,8 +1,7 @@
-import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { openMongodb, type MongodbConnection } from "@toolyard/mongodb";
 import { createLogger, newId, type Logger } from "@toolyard/service-kit";
 import { describe } from "vitest";
+import { withWayTo, type WayToServer } from "./way-to-server.ts";
 
 const url = process.env.TEST_MONGODB_URL ?? "";
 const logger = createLogger({ level: "silent", name: "test" });
@@ -62,70 +61,12 @@ export function ownMongodb(): OwnMongodb {
   };
 }
 
-/** The way to the server, which can be blocked as if it went away. */
-export interface WayToMongodb {
-  /** Of a database by its name. */
-  url(database: string): string;
-  /** Ends all connections, and takes none. */
-  close(): Promise<void>;
-  open(): Promise<void>;
-  /** Leaves connections open on which nothing comes any more. */
-  pause(): void;
-  resume(): void;
-}
-
-/** A way of its own to the server at TEST_MONGODB_URL, which must be one that is spoken to directly. */
-export async function withWayToMongodb(run: (way: WayToMongodb) => Promise<void>): Promise<void> {
-  const server = new URL(databaseUrl("any").replace(/^mongodb:/, "http:"));
-  const sockets = new Set<Socket>();
-  let listener: Server | null = null;
-  let port = 0;
-  let paused = false;
-  const relay = (near: Socket) => {
-    const far = connect({ host: server.hostname, port: Number(server.port || 27_017) });
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one);
-      one.on("data", (data) => other.write(data));
-      one.on("error", () => other.destroy());
-      one.on("close", () => {
-        sockets.delete(one);
-        other.destroy();
-      });
-      if (paused) one.pause();
-    }
-  };
-  const way: WayToMongodb = {
-    url: (database) => databaseUrl(database, `127.0.0.1:${port}`),
-    async open() {
-      listener = createServer(relay).listen(port, "127.0.0.1");
-      await once(listener, "listening");
-      ({ port } = listener.address() as AddressInfo);
-    },
-    async close() {
-      const closing = listener;
-      listener = null;
-      if (!closing) return;
-      const closed = once(closing, "close");
-      closing.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    },
-    pause() {
-      paused = true;
-      for (const socket of sockets) socket.pause();
-    },
-    resume() {
-      paused = false;
-      for (const socket of sockets) socket.resume();
-    },
-  };
-  await way.open();
-  try {
-    await run(way);
-  } finally {
-    await way.close();
-  }
+/** The way to the server at TEST_MONGODB_URL, which must be one that is spoken to directly. */
+export async function withWayToMongodb(
+  run: (way: WayToServer & { url(database: string): string }) => Promise<void>,
+): Promise<void> {
+  const { hostname, port } = new URL(databaseUrl("any").replace(/^mongodb:/, "http:"));
+  await withWayTo({ host: hostname, port: Number(port || 27_017) }, (way) =>
+    run({ ...way, url: (database) => databaseUrl(database, way.host) }),
+  );
 }

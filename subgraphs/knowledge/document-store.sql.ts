@@ -38,11 +38,15 @@ export async function createSqlDocumentStore(options: {
     while (await writer.run("indexNext", undefined, null));
   }
   const documents = () => database.read.getRepository(documentEntity);
+  const change: typeof writer.run = (...job) =>
+    writer.run(...job).catch((error: unknown) => {
+      throw database.failed(error);
+    });
 
   return {
-    insert: (document, content, subject) => writer.run("insert", { document, content }, subject),
-    update: (id, change, content, subject) => writer.run("update", { id, change, content }, subject),
-    delete: (id, subject) => writer.run("delete", { id }, subject),
+    insert: (document, content, subject) => change("insert", { document, content }, subject),
+    update: (id, changes, content, subject) => change("update", { id, change: changes, content }, subject),
+    delete: (id, subject) => change("delete", { id }, subject),
 
     findByIds: (ids) => documents().findBy({ id: In(ids) }),
 

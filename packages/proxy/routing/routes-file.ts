@@ -1,4 +1,4 @@
-import { open, rename, type FileHandle } from "node:fs/promises";
+import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { systemCodeOf, type Sealer } from "@toolyard/service-kit";
 import { routeTableSchema, type RouteTable } from "@toolyard/routes";
@@ -21,6 +21,8 @@ export interface RoutesFile {
 }
 
 const WRITE_AFTER_MS = 100;
+/** After a failure, as of a full disk. */
+const RETRY_MS = 5_000;
 /** It is written anew when the changes in it take more than this, and more than the table did. */
 const MIN_CHANGES_BYTES = 256 * 1024;
 const CONTEXT = "routes.json";
@@ -39,6 +41,8 @@ export function createRoutesFile(options: {
   let noted: RouteTable[] = [];
   /** The file does not lead to the current table: it is written anew, not added to. */
   let isStale = true;
+  let isFailing = false;
+  let isClosed = false;
   let timer: NodeJS.Timeout | null = null;
   let writing: Promise<void> = Promise.resolve();
 
@@ -76,6 +80,7 @@ export function createRoutesFile(options: {
       await rename(next, path);
     } catch (error) {
       await handle.close();
+      await rm(next, { force: true });
       throw error;
     }
     file = handle;
@@ -93,10 +98,17 @@ export function createRoutesFile(options: {
       const table = file === null || isStale || isLong ? parts() : null;
       if (table) await rewrite(table);
       if (noted.length > 0) await append();
+      isFailing = false;
     } catch (error) {
       isStale = true;
-      onError(error);
+      if (!isFailing) onError(error);
+      isFailing = true;
+      if (!isClosed) writeAfter(RETRY_MS);
     }
+  }
+
+  function writeAfter(ms: number): void {
+    timer ??= setTimeout(() => void flush(), ms).unref();
   }
 
   async function flush(): Promise<void> {
@@ -127,10 +139,11 @@ export function createRoutesFile(options: {
       if (applied === "TABLE") isStale = true;
       else if (table.routes.length + table.removed.length > 0) noted.push(table);
       else return;
-      timer ??= setTimeout(() => void flush(), WRITE_AFTER_MS).unref();
+      writeAfter(WRITE_AFTER_MS);
     },
     flush,
     async close() {
+      isClosed = true;
       await flush();
       await release();
     },

@@ -36,7 +36,8 @@ export interface UsageJournal {
   removeBatch(id: string): Promise<void>;
   /** The control plane will never take it: set aside and counted. */
   refuseBatch(id: string): Promise<void>;
-  stats(): { batches: number; bytes: number; dropped: number };
+  /** `waiting`: records in memory, for which the disk has no room. */
+  stats(): { batches: number; bytes: number; dropped: number; waiting: number };
   /** Writes and seals the open batch. */
   flush(): Promise<void>;
   close(): Promise<void>;
@@ -53,8 +54,10 @@ export interface UsageJournalOptions {
   logger: Logger;
 }
 
-/** Lines that wait in memory for a disk that does not keep up. */
+/** Lines that wait in memory for a disk that does not keep up, or is full. */
 const MAX_WAITING = 50_000;
+/** How soon a disk is tried again that took nothing. */
+const RETRY_MS = 1_000;
 const NEWLINE = 0x0a;
 const COMMA = 0x2c;
 const NAME = /^([0-9a-f-]{36})\.(open|batch)$/;
@@ -71,6 +74,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
   let working: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | null = null;
   let warnedAt = 0;
+  let isRefusing = false;
 
   for (const file of (await readdir(directory)).toSorted()) {
     const [, id, state] = NAME.exec(file) ?? [];
@@ -94,10 +98,13 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
   }
 
   function schedule(afterMs: number): void {
-    timer ??= setTimeout(() => {
-      timer = null;
-      void enqueue(false);
-    }, afterMs).unref();
+    timer ??= setTimeout(
+      () => {
+        timer = null;
+        void enqueue(false);
+      },
+      isRefusing ? RETRY_MS : afterMs,
+    ).unref();
   }
 
   function enqueue(seals: boolean): Promise<void> {
@@ -105,7 +112,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     return working;
   }
 
-  /** Writes waiting records; seals the batch when it is full, old, or asked for. Never rejects: records that cannot be written are dropped and counted. */
+  /** Writes waiting records; seals the batch when it is full, old, or asked for. Never rejects: records that cannot be written go on waiting. */
   async function work(seals: boolean): Promise<void> {
     while (waiting.length > 0) {
       const room = batchRecords - (current?.records ?? 0);
@@ -114,10 +121,15 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       try {
         await append(lines);
       } catch (error) {
-        drop(lines.length, "the disk does not take them", error);
+        waiting = [...lines, ...waiting];
+        if (!isRefusing) logger.warn({ err: error }, "usage records wait in memory: the disk does not take them");
+        isRefusing = true;
         await abandon();
-        continue;
+        schedule(RETRY_MS);
+        return;
       }
+      if (isRefusing) logger.info("usage records are written again");
+      isRefusing = false;
       if (current && current.records >= batchRecords) await seal();
     }
     if (!current) return;
@@ -160,11 +172,12 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     }
   }
 
-  /** After a failed write: earlier records may still be good. */
+  /** After a failed write: earlier records are good, and parts of later ones are removed. */
   async function abandon(): Promise<void> {
-    if (current && current.records > 0) return seal();
     if (!current) return;
-    const { id, file } = current;
+    const { id, file, bytes: size, records } = current;
+    await file.truncate(size).catch((error: unknown) => logger.debug({ err: error }, "a batch was not shortened"));
+    if (records > 0) return seal();
     current = null;
     await file.close().catch((error: unknown) => logger.debug({ err: error }, "a failed batch did not close"));
     await unlink(pathOf(id, "open")).catch((error: unknown) => logger.debug({ err: error }, "a failed batch stays"));
@@ -179,7 +192,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
     record(record) {
       if (bytes >= maxBytes || waiting.length >= MAX_WAITING) return drop(1, "the spool is full");
       waiting.push(JSON.stringify(record));
-      if (waiting.length === batchRecords) void enqueue(false);
+      if (waiting.length === batchRecords && !isRefusing) void enqueue(false);
       else schedule(writeEveryMs);
     },
     sealed: () => [...batches.keys()],
@@ -207,13 +220,14 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       forget(id);
       await rename(pathOf(id, "batch"), pathOf(id, "refused"));
     },
-    stats: () => ({ batches: batches.size, bytes, dropped }),
+    stats: () => ({ batches: batches.size, bytes, dropped, waiting: isRefusing ? waiting.length : 0 }),
     flush: () => enqueue(true),
     async close() {
       if (timer) clearTimeout(timer);
       timer = null;
       await enqueue(true);
       if (timer) clearTimeout(timer);
+      if (waiting.length > 0) drop(waiting.length, "the disk does not take them");
     },
   };
 }

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ConfigError, preconditionFailed } from "@toolyard/service-kit";
-import mysql, { type Pool, type PoolOptions } from "mysql2";
-import { DataSource, EntitySchema, type EntitySchemaColumnOptions } from "typeorm";
+import { ConfigError, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
+import mysql, { type Pool, type PoolConnection, type PoolOptions } from "mysql2";
+import { DataSource, EntitySchema, type EntitySchemaColumnOptions, type QueryRunner } from "typeorm";
+import { createAvailability, explainErrors } from "../availability.ts";
 import type { Database, MysqlOptions } from "../database.ts";
 import { databaseFailureOf } from "../failures.ts";
 import { createMigrations } from "../migration.ts";
@@ -14,10 +15,14 @@ const POOL_SIZE = 6;
 /** Of a pool that is not in use; the others are closed after a minute. */
 const IDLE_CONNECTIONS = 1;
 const IDLE_MS = 60_000;
+/** No operation of the gateway takes longer. */
+const QUERY_MS = 30_000;
 /** For a server that starts with this process. */
 const START_MS = 30_000;
-/** How often a transaction is run again that another one was in the way of. */
+/** How often a transaction is run again that another one was in the way of, or whose connection ended. */
 const MAX_ATTEMPTS = 10;
+/** After which one whose connection ended is not run again. */
+const LOST_MS = 5_000;
 /** How long processes that start at once wait for the one that migrates. */
 const MIGRATION_WAIT_SECONDS = 120;
 
@@ -32,35 +37,42 @@ const SESSION = [
  * read, which would wait for ever for a connection that only other transactions have, which wait for the first one's locks.
  */
 export async function openMysqlDatabase(options: MysqlOptions): Promise<Database> {
-  const source = await connectMysql(options);
-  const reader = createMysqlSource(options);
-  try {
-    await migrate(source, options);
-    await reader.initialize();
-  } catch (error) {
-    await source.destroy();
-    throw error;
-  }
+  await migrate(options);
+  const { queryMs = QUERY_MS } = options;
+  const source = await createMysqlSource(options, { queryMs }).initialize();
+  const reader = await createMysqlSource(options, { queryMs }).initialize();
+  const availability = createAvailability({
+    name: options.name,
+    // Refused where changes are, also of no row.
+    tryToWrite: () => transaction(({ manager }) => manager.query(`DELETE FROM ${LOCK_TABLE} WHERE id < 0`)),
+    logger: options.logger,
+  });
+  explainErrors(source, (error, runner) => giveUpHung(error, runner));
+  explainErrors(reader, async (error, runner) => availability.failed(await giveUpHung(error, runner)));
 
   const inTurn = new Set<Promise<unknown>>();
 
   const transaction: Database["transaction"] = async (work) => {
     await Promise.allSettled(inTurn);
+    const lostUntil = performance.now() + LOST_MS;
     for (let attempt = 1; ; attempt += 1) {
-      const committed: (() => void)[] = [];
-      let begun = false;
+      const callbacks: (() => void)[] = [];
+      let isDone = false;
       try {
-        const result = await source.transaction((manager) => {
-          begun = true;
-          return work({ manager, afterCommit: (callback) => committed.push(callback) });
+        const result = await source.transaction(async (manager) => {
+          const made = await work({ manager, afterCommit: (callback) => callbacks.push(callback) });
+          isDone = true;
+          return made;
         });
-        for (const callback of committed) callback();
+        availability.committed();
+        for (const callback of callbacks) callback();
         return result;
       } catch (error) {
         const failure = databaseFailureOf(error);
-        // Of the pool's connections, the server may have ended some. Once work has begun, nobody knows whether it was committed.
-        const mayRepeat = failure === "conflict" || (failure === "lost-connection" && !begun);
-        if (!mayRepeat || attempt === MAX_ATTEMPTS) throw error;
+        // A server gives up the transaction of a connection that ends, unless it was told to commit: nobody knows about that one.
+        const mayRepeat =
+          failure === "conflict" || (failure === "lost-connection" && !isDone && performance.now() < lostUntil);
+        if (!mayRepeat || attempt === MAX_ATTEMPTS) throw availability.failed(error, { mayBeDone: isDone });
       }
       await delay(Math.random() * 2 ** Math.min(attempt, 6));
     }
@@ -78,6 +90,8 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
     async ping() {
       await reader.query("SELECT 1");
     },
+    whyUnwritable: () => availability.whyUnwritable(),
+    failed: (error) => availability.failed(error),
     async close() {
       await Promise.all([reader, source].map((each) => each.destroy()));
     },
@@ -100,8 +114,23 @@ export async function connectMysql(options: MysqlOptions): Promise<DataSource> {
   }
 }
 
-/** Brings the tables up to date, in one process at a time. */
-async function migrate(source: DataSource, options: MysqlOptions): Promise<void> {
+/** A connection on which a server hangs is of no use to the next one, which would wait behind this one. */
+async function giveUpHung(error: unknown, runner: QueryRunner): Promise<unknown> {
+  if (systemCodeOf(error) === "PROTOCOL_SEQUENCE_TIMEOUT") ((await runner.connect()) as PoolConnection).destroy(); // of this driver
+  return error;
+}
+
+/** Brings the tables up to date, in one process at a time, for as long as that takes. */
+async function migrate(options: MysqlOptions): Promise<void> {
+  const source = await connectMysql(options);
+  try {
+    await migrateBy(source, options);
+  } finally {
+    await source.destroy();
+  }
+}
+
+async function migrateBy(source: DataSource, options: MysqlOptions): Promise<void> {
   const { name, migrate: mayMigrate = true, isAlone = false } = options;
   const runner = source.createQueryRunner();
   try {
@@ -175,15 +204,19 @@ export async function refuseNewer(source: DataSource, name: string): Promise<voi
     );
 }
 
-/** A data source on a database; exported for the migration generator. @param type Decides only how TypeORM reads the schema that is there. */
+/**
+ * A data source on a database; exported for the migration generator. `type` decides only how TypeORM reads the schema that is there; after
+ * `queryMs` without an answer a statement fails.
+ */
 export function createMysqlSource(
   { url, ca = null, poolSize = POOL_SIZE, name, entities, migrations }: MysqlOptions,
-  type: "mysql" | "mariadb" = "mysql",
+  { type = "mysql", queryMs = null }: { type?: "mysql" | "mariadb"; queryMs?: number | null } = {},
 ): DataSource {
   const { user, ...connection } = connectionOptions({ url, ca });
   return new DataSource({
     type,
     ...connection,
+    connectTimeout: Math.min(connection.connectTimeout, queryMs ?? Infinity),
     username: user,
     extra: { maxIdle: IDLE_CONNECTIONS, idleTimeout: IDLE_MS },
     driver: {
@@ -191,10 +224,13 @@ export function createMysqlSource(
       createPool(options: PoolOptions): Pool {
         const pool = mysql.createPool(options);
         // Runs before whatever the connection is first taken for.
-        pool.on("connection", (connection) => SESSION.forEach((statement) => connection.query(statement)));
+        pool.on("connection", (connection) => {
+          for (const statement of SESSION) connection.query(statement, (error) => error && connection.destroy());
+        });
         return pool;
       },
     },
+    ...(queryMs !== null && { enableQueryTimeout: true, maxQueryExecutionTime: queryMs }),
     poolSize,
     supportBigNumbers: true,
     bigNumberStrings: false,

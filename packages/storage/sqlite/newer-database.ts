@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { preconditionFailed } from "@toolyard/service-kit";
 import LibsqlDatabase from "libsql";
-import type { DataSource } from "typeorm";
+import type { DataSource, EntityManager } from "typeorm";
 import { createMigrations, nameOfMigration, type Migration } from "../migration.ts";
 
 // The file of this package, which has a version.
@@ -41,6 +41,12 @@ export async function noteVersion(writer: DataSource): Promise<void> {
   const [found] = (await writer.query("PRAGMA user_version")) as { user_version: number }[];
   const own = numberOf(version);
   if (own > (found?.user_version ?? 0)) await writer.query(`PRAGMA user_version = ${own}`);
+}
+
+/** Writes what is there already. */
+export async function touch(manager: EntityManager): Promise<void> {
+  const [found] = await manager.query<{ user_version: number }[]>("PRAGMA user_version");
+  await manager.query(`PRAGMA user_version = ${found?.user_version ?? 0}`);
 }
 
 function numberOf(text: string): number {

@@ -4,11 +4,12 @@ import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createSerialQueue, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
 import { DataSource } from "typeorm";
+import { createAvailability, explainErrors } from "../availability.ts";
 import type { Database, SqliteOptions } from "../database.ts";
 import { databaseFailureOf } from "../failures.ts";
 import { createMigrations } from "../migration.ts";
 import { statementReporter } from "../observed-statements.ts";
-import { noteVersion, refuseNewer } from "./newer-database.ts";
+import { noteVersion, refuseNewer, touch } from "./newer-database.ts";
 
 /** Milliseconds that a write waits for another process's write transaction on the same file. */
 const BUSY_TIMEOUT_MS = 10_000;
@@ -34,9 +35,15 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
   if (reader !== writer) takeTurns(reader);
 
   const writes = createSerialQueue();
+  const availability = createAvailability({
+    name: basename(options.file),
+    tryToWrite: () => write(({ manager }) => touch(manager)),
+    logger: options.logger,
+  });
+  if (reader !== writer) explainErrors(reader, (error) => availability.failed(error));
   let closed = false;
 
-  const transaction: Database["transaction"] = (work) =>
+  const write: Database["transaction"] = (work) =>
     writes.run(async () => {
       if (closed) throw new Error("The database is closed.");
       const committed: (() => void)[] = [];
@@ -45,10 +52,19 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
           begun();
           return work({ manager, afterCommit: (callback) => committed.push(callback) });
         }),
-      );
+      ).catch((error: unknown) => {
+        endTransaction(writer);
+        throw availability.failed(error);
+      });
       for (const callback of committed) callback();
       return result;
     });
+
+  const transaction: Database["transaction"] = async (work) => {
+    const result = await write(work);
+    availability.committed();
+    return result;
+  };
 
   return {
     file: options.file,
@@ -58,6 +74,8 @@ export async function openSqliteDatabase(options: SqliteOptions): Promise<Databa
     async ping() {
       await reader.query("SELECT 1");
     },
+    whyUnwritable: () => availability.whyUnwritable(),
+    failed: (error) => availability.failed(error),
     async close() {
       closed = true;
       await writes.done();
@@ -156,6 +174,15 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
     }
     await delay(waitMs * (0.5 + Math.random()));
   }
+}
+
+/**
+ * On a full disk SQLite rolls back by itself (https://sqlite.org/lang_transaction.html, section 3), and TypeORM's own ROLLBACK then fails: it would
+ * take all that comes later for a part of that transaction, and never commit it.
+ */
+function endTransaction(writer: DataSource): void {
+  // The driver has one for all.
+  Object.assign(writer.createQueryRunner(), { isTransactionActive: false, transactionDepth: 0 });
 }
 
 /** A data source on a SQLite file; exported for the migration generator. Runs migrations only as the writer. */

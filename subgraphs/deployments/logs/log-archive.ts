@@ -107,8 +107,14 @@ export function createLogArchive(options: {
         await mkdir(folder, { recursive: true, mode: 0o700 });
         const path = join(folder, `${name}.${replicaId}.${now()}.jsonl`);
         const draft = `${path}.draft`;
-        await writeFile(draft, text, { mode: 0o600 });
-        await rename(draft, path);
+        try {
+          await writeFile(draft, text, { mode: 0o600 });
+          await rename(draft, path);
+        } catch (error) {
+          // A full disk needs the room.
+          await rm(draft, { force: true });
+          throw error;
+        }
         const files = await filesOf(folder);
         if (total !== null) total += Buffer.byteLength(text);
         await remove(files.filter((file) => file.name === name && file.path !== path));

@@ -1,0 +1,115 @@
+import { createLogger } from "@toolyard/service-kit";
+import { eventually } from "@toolyard/testing/eventually.ts";
+import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
+import { withWayTo, type WayToServer } from "@toolyard/testing/way-to-server.ts";
+import { EntitySchema } from "typeorm";
+import { expect, test } from "vitest";
+import { column } from "../columns.ts";
+import type { Database } from "../database.ts";
+import { openDatabase } from "../open-database.ts";
+import { createScratchDatabase } from "./scratch-database.ts";
+
+const noteEntity = new EntitySchema<{ id: string }>({ name: "notes", columns: { id: { ...column.primaryId } } });
+const migrations = [{ name: "0001-initial", statements: ["CREATE TABLE notes (id VARCHAR(64) PRIMARY KEY NOT NULL)"] }];
+const AWAY = {
+  code: "UPSTREAM_UNAVAILABLE",
+  message: expect.stringContaining("Nothing was changed") as unknown,
+  extensions: { retryAfterSeconds: 2 },
+};
+
+describeOnMysql("A store", (serverUrl) => {
+  /** @param run gets what was logged, too */
+  async function withStore(
+    run: (database: Database, way: WayToServer, logged: () => string[]) => Promise<void>,
+    options: { queryMs?: number } = {},
+  ): Promise<void> {
+    const scratch = await createScratchDatabase(serverUrl);
+    const { hostname, port } = new URL(serverUrl);
+    const lines: string[] = [];
+    const logger = createLogger({
+      level: "info",
+      name: "test",
+      destination: { write: (line) => void lines.push(line) },
+    });
+    try {
+      await withWayTo({ host: hostname, port: Number(port || 3306) }, async (way) => {
+        const url = Object.assign(new URL(scratch.url), { host: way.host }).href;
+        const entities = [noteEntity] as EntitySchema[];
+        const database = await openDatabase({ url, name: "test", entities, migrations, logger, ...options });
+        await run(database, way, () => lines);
+        await database.close();
+      });
+    } finally {
+      await scratch.drop();
+    }
+  }
+  const insert = (database: Database, id: string) =>
+    database.transaction(({ manager }) => manager.insert(noteEntity, { id }));
+  const idsIn = async (database: Database) =>
+    (await database.read.find(noteEntity, { order: { id: "ASC" } })).map(({ id }) => id);
+
+  test("whose server goes away says so to callers, in its health and once in the log, and goes on when it is back", () =>
+    withStore(async (database, way, logged) => {
+      await insert(database, "before");
+      await way.close();
+      for (let times = 0; times < 3; times += 1) {
+        await expect(insert(database, "meanwhile")).rejects.toMatchObject(AWAY);
+        await expect(idsIn(database)).rejects.toMatchObject(AWAY);
+      }
+      await expect(database.ping()).rejects.toMatchObject(AWAY);
+      expect(await database.whyUnwritable()).toMatch(/cannot be reached/);
+      expect(logged()).toEqual([expect.stringContaining("cannot be reached")]);
+
+      await way.open();
+      expect(await database.whyUnwritable()).toBeNull();
+      await insert(database, "later");
+      expect(await idsIn(database)).toEqual(["before", "later"]);
+      expect(logged().slice(1)).toEqual([expect.stringContaining("again")]);
+    }));
+
+  test("whose server hangs gives its connections up, and goes on when it answers again", () =>
+    withStore(
+      async (database, way) => {
+        await insert(database, "before");
+        way.pause();
+        await Promise.all(
+          Array.from({ length: 20 }, () =>
+            expect(idsIn(database)).rejects.toMatchObject({ code: "UPSTREAM_UNAVAILABLE" }),
+          ),
+        );
+        await expect(insert(database, "meanwhile")).rejects.toMatchObject({ code: "UPSTREAM_UNAVAILABLE" });
+        way.resume();
+        await eventually("an answer", () => idsIn(database));
+        await insert(database, "later");
+        expect(await idsIn(database)).toEqual(["before", "later"]);
+      },
+      { queryMs: 300 },
+    ));
+
+  test("loses nothing that it acknowledged while connections break in the midst of transactions", () =>
+    withStore(async (database, way) => {
+      const acknowledged: string[] = [];
+      let isOver = false;
+      const writers = Array.from({ length: 8 }, async (_, writer) => {
+        for (let count = 0; !isOver; count += 1) {
+          const id = `${writer}-${String(count).padStart(6, "0")}`;
+          // An id that was refused may be there, where its commit's answer was lost.
+          await insert(database, id).then(
+            () => acknowledged.push(id),
+            () => undefined,
+          );
+        }
+      });
+      for (let round = 0; round < 10; round += 1) {
+        const before = acknowledged.length;
+        await eventually("more", () => acknowledged.length >= before + 10);
+        await way.close();
+        await way.open();
+      }
+      isOver = true;
+      await Promise.all(writers);
+      const found = new Set(await idsIn(database));
+      expect(acknowledged.filter((id) => !found.has(id))).toEqual([]);
+      expect(new Set(acknowledged).size).toBe(acknowledged.length);
+    }));
+});
