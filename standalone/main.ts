@@ -37,7 +37,7 @@ import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
-import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./proxy-process.ts";
+import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./supervised-process.ts";
 import { installSample } from "./sample.ts";
 
 const root = join(import.meta.dirname, "..");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { startProxyProcess, type ProxyProcess } from "./proxy-process.ts";
+import { startProxyProcess, type ProxyProcess } from "./supervised-process.ts";
 
 vi.mock("node:child_process", { spy: true });
 // How long the supervisor waits before it starts a proxy again is looked at, not waited for.
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 function start(env: Record<string, string> = {}) {
   const logger = { warn: vi.fn() };
-  const options = { entry: join(import.meta.dirname, "fixtures", "proxy.mjs"), maxHeapMb: 200, env };
+  const options = { entry: join(import.meta.dirname, "fixtures", "part.mjs"), maxHeapMb: 200, env };
   // The rest of a logger is not used.
   const proxy = startProxyProcess({ ...options, logger: logger as never });
   running.push(proxy);
@@ -56,7 +56,7 @@ test("the proxy has the environment that it is given and no more, a bounded heap
   await proxy.listening;
   expect(vi.mocked(spawn)).toHaveBeenCalledExactlyOnceWith(
     process.execPath,
-    expect.arrayContaining(["--max-old-space-size=200", expect.stringMatching(/proxy\.mjs$/)]),
+    expect.arrayContaining(["--max-old-space-size=200", expect.stringMatching(/part\.mjs$/)]),
     { env: { PROXY_PORT: "1" }, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] },
   );
 });
