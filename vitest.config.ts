@@ -20,14 +20,18 @@ export default defineConfig({
         test: {
           name: "unit",
           include: [
-            "{cli,packages,gateway,schema,standalone,subgraphs}/**/*.test.ts",
+            "{cli,distributed,packages,gateway,schema,standalone,subgraphs}/**/*.test.ts",
             "tests/{architecture,bench,contract}/**/*.test.ts",
           ],
         },
       },
       {
         extends: true,
-        test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"] },
+        test: {
+          name: "e2e",
+          include: ["tests/e2e/**/*.test.ts"],
+          setupFiles: [join(import.meta.dirname, "packages/testing/server-data-setup.ts")],
+        },
       },
     ],
   },

@@ -22,6 +22,7 @@ import {
   type ServiceHealth,
 } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { followSupervisor } from "@toolyard/service-kit/process/supervision.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { askedText, parseCommandLine } from "./command-line.ts";
 import { createComposedSupergraph } from "./supergraph/composed-supergraph.ts";
@@ -53,6 +54,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   const readSecretKeys = parseSecretKeys(process.env);
   const logger = createLogger({ level: config.logLevel, name: "gateway" });
   logLifetime(lifetime, logger);
+  const supervision = followSupervisor(lifetime);
   const { file } = given ?? { file: join(import.meta.dirname, "..", "schema", "supergraph.graphql") };
   const { schemaPollIntervalMs: pollIntervalMs } = config;
   const source =
@@ -151,8 +153,10 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   lifetime.onShutdown("supergraph", () => watcher.close());
   const { url } = await gateway.listen();
   const checkSubgraphs = checkAll(isAlone ? checkForeign : checkOwn);
-  if (await reachSubgraphs({ check: checkSubgraphs, logger, signal: lifetime.signal }))
+  if (await reachSubgraphs({ check: checkSubgraphs, logger, signal: lifetime.signal })) {
+    supervision.ready();
     logger.info({ url }, "the gateway is ready");
+  }
 }
 
 type Address = { name: string; url: string };

@@ -11,6 +11,9 @@ const PARTS: Record<string, readonly string[]> = {
   "standalone.ts": ["standalone"],
   // The process that hosts all of them; its banner names the command line's defaults.
   standalone: ["packages", "gateway", "subgraphs", "cli"],
+  worker: ["packages", "subgraphs"],
+  // The process that starts all of them, each as its own; it migrates as the scripts do.
+  distributed: ["packages", "gateway", "subgraphs", "standalone", "scripts"],
   // Scripts that people run in the tree, on stores and schemas alike.
   scripts: ["packages", "schema", "subgraphs", "cli"],
   examples: [],

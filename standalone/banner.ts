@@ -6,6 +6,8 @@ export interface BannerFacts {
   proxyUrl: string;
   /** The addresses on which gateway and proxy listen, when they differ from their URLs. */
   behind: { gatewayUrl: string; proxyUrl: string } | null;
+  /** Further lines about the installation, by what they are of. */
+  extra: Readonly<Record<string, string>>;
   dataDir: string;
   /** Those that keep data beside it, by name. */
   servers: readonly string[];
@@ -42,6 +44,7 @@ export function renderBanner(facts: BannerFacts): string {
     ...(behind
       ? [`  Behind    your reverse proxy, which asks ${behind.gatewayUrl}, and for /mcp/ ${behind.proxyUrl}`]
       : []),
+    ...Object.entries(facts.extra).map(([of, text]) => `  ${of.padEnd(9)} ${text}`),
     `  Data      ${facts.dataDir}${facts.servers.length === 0 ? "" : `, and in ${facts.servers.join(" and ")}`}`,
     "",
     generatedPassword === null

@@ -21,7 +21,7 @@ import {
   requirePort,
   runProcess,
 } from "@toolyard/service-kit";
-import { flag, integer, parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
+import { parseEnvironment, parseTogether } from "@toolyard/service-kit/process/config.ts";
 import { parseProcessConfig, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { lockFolder, requireSameKey } from "@toolyard/storage";
@@ -36,8 +36,9 @@ import { createKnowledgeSubgraph } from "@toolyard/subgraph-knowledge";
 import { createToolsSubgraph } from "@toolyard/subgraph-tools";
 import { parseToolsConfig } from "@toolyard/subgraph-tools/config.ts";
 import { renderBanner } from "./banner.ts";
+import { ownVariables } from "./own-variables.ts";
 import { proxyEnvironment } from "./proxy-environment.ts";
-import { PROXY_MAX_HEAP_MB, startProxyProcess } from "./supervised-process.ts";
+import { proxyHeapFlags, superviseProcess } from "./supervised-process.ts";
 import { installSample } from "./sample.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -50,11 +51,10 @@ process.env.APOLLO_TELEMETRY_DISABLED ??= "true";
 
 await runProcess(
   async (lifetime) => {
-    const heapMb = integer({ fallback: PROXY_MAX_HEAP_MB, min: 128, max: 65_536 });
     const [settings, readSecretKeys, { SAMPLE: wantsSample, PROXY_MAX_HEAP_MB: proxyHeapMb }] = parseTogether(
       () => parseProcessConfig(process.env),
       () => parseSecretKeys(process.env),
-      () => parseEnvironment({ SAMPLE: flag(true), PROXY_MAX_HEAP_MB: heapMb }, process.env),
+      () => parseEnvironment(ownVariables, process.env),
     );
     const config = parseGatewayConfig(process.env, { process: settings });
     const configs = {
@@ -157,9 +157,10 @@ await runProcess(
     lock.announce(server.url, lifetime.signal);
 
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
-    const proxy = startProxyProcess({
+    const proxy = superviseProcess({
+      name: "the proxy",
       entry: join(root, "packages", "proxy", "start.mjs"),
-      maxHeapMb: proxyHeapMb,
+      flags: proxyHeapFlags(proxyHeapMb),
       env: {
         ...proxyEnvironment(process.env),
         HOST: config.host,
@@ -178,7 +179,7 @@ await runProcess(
         ? await installSample({ graph: gateway.graph, as: createUserCaller(administrator.userId, "ADMIN") })
         : false;
     // So that the banner is true.
-    await Promise.race([proxy.listening, aborted(lifetime.signal)]);
+    await Promise.race([proxy.ready, aborted(lifetime.signal)]);
     if (lifetime.signal.aborted) return;
     process.stdout.write(
       renderBanner({
@@ -186,6 +187,7 @@ await runProcess(
         proxyUrl: config.proxyUrl,
         behind: config.publicUrl === null ? null : { gatewayUrl: server.url, proxyUrl: config.localProxyAddress },
         dataDir,
+        extra: {},
         servers: [...(settings.database ? ["MySQL"] : []), ...(settings.mongodb ? ["MongoDB"] : [])],
         administrator,
         isDefaultDataDir: dataDir === join(root, "data"),

@@ -4,14 +4,14 @@ import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { startProxyProcess, type ProxyProcess } from "./supervised-process.ts";
+import { superviseProcess, type SupervisedProcess } from "./supervised-process.ts";
 
 vi.mock("node:child_process", { spy: true });
 // How long the supervisor waits before it starts a proxy again is looked at, not waited for.
 vi.mock("node:timers/promises", { spy: true });
 
 const NEVER = new Promise<never>(() => undefined);
-const running: ProxyProcess[] = [];
+const running: SupervisedProcess[] = [];
 beforeEach(() => {
   vi.mocked(delay).mockImplementation(async () => NEVER);
 });
@@ -22,11 +22,11 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-function start(env: Record<string, string> = {}) {
-  const logger = { warn: vi.fn() };
-  const options = { entry: join(import.meta.dirname, "fixtures", "part.mjs"), maxHeapMb: 200, env };
-  // The rest of a logger is not used.
-  const proxy = startProxyProcess({ ...options, logger: logger as never });
+function start(env: Record<string, string> = {}, print?: (line: string) => void) {
+  const logger = { warn: vi.fn<(fields: object) => void>() };
+  const entry = join(import.meta.dirname, "fixtures", "part.mjs");
+  const flags = ["--max-old-space-size=200"];
+  const proxy = superviseProcess({ name: "the proxy", entry, flags, env, logger, ...(print && { print }) });
   running.push(proxy);
   return {
     proxy,
@@ -53,7 +53,7 @@ async function killed(child: ChildProcess): Promise<void> {
 
 test("the proxy has the environment that it is given and no more, a bounded heap, and a process group of its own", async () => {
   const { proxy } = start({ PROXY_PORT: "1" });
-  await proxy.listening;
+  await proxy.ready;
   expect(vi.mocked(spawn)).toHaveBeenCalledExactlyOnceWith(
     process.execPath,
     expect.arrayContaining(["--max-old-space-size=200", expect.stringMatching(/part\.mjs$/)]),
@@ -84,16 +84,29 @@ test("the pause is short again for a proxy that ran for long", async () => {
   expect(restarts().map(({ restart_in_ms }) => restart_in_ms)).toEqual([200, 400, 800, 200]);
 });
 
-test("a proxy that never listens is given up after five tries, with its reason", async () => {
+test("a proxy that never serves is given up after five tries, with its reason", async () => {
   vi.mocked(delay).mockImplementation(async (_ms, value) => value as never);
-  const { proxy } = start({ EXIT_CODE: "78" });
-  await expect(proxy.listening).rejects.toThrow(
+  const { proxy } = start({ EXIT_CODE: "1" });
+  await expect(proxy.ready).rejects.toThrow(
     expect.objectContaining({
       code: "UPSTREAM_UNAVAILABLE",
-      message: "the proxy does not start: it exited with code 78. Its output above says why.",
+      message: "the proxy does not start: it exited with code 1. Its output above says why.",
     }),
   );
   expect(children().length).toBe(5);
+});
+
+test("a proxy that says that its configuration is wrong is given up at once", async () => {
+  const { proxy } = start({ EXIT_CODE: "78" });
+  await expect(proxy.ready).rejects.toThrow("the proxy does not start: it exited with code 78.");
+  expect(children().length).toBe(1);
+});
+
+test("what it tells when it serves is known, and each line that it prints is handed on", async () => {
+  const lines: string[] = [];
+  const { proxy } = start({ PRINTS: "one\ntwo\n" }, (line) => lines.push(line));
+  await expect(proxy.ready).resolves.toEqual({ told: "listening" });
+  await expect.poll(() => lines).toEqual(["one", "two"]);
 });
 
 test("a proxy that cannot even be spawned is tried again", async () => {
@@ -104,7 +117,7 @@ test("a proxy that cannot even be spawned is tried again", async () => {
       throw new Error("spawn ENOMEM");
     });
   const { proxy, restarts } = start();
-  await proxy.listening;
+  await proxy.ready;
   expect(restarts().map(({ reason }) => reason)).toEqual(["spawn ENOMEM"]);
 });
 

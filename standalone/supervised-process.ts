@@ -1,11 +1,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 
-/** The proxy beside standalone: a process of its own, started again when it dies, ended with this one. */
-export interface ProxyProcess {
-  /** @throws ToolyardError when it has ended several times and never listened; it is then not started again. */
-  readonly listening: Promise<void>;
+/** A part beside this process: a process of its own, started again when it dies, ended with this one. */
+export interface SupervisedProcess<Facts = unknown> {
+  /**
+   * Resolves once it serves, with what it tells then (`followSupervisor`).
+   * @throws ToolyardError when it has ended several times and never served; it is then not started again.
+   */
+  readonly ready: Promise<Facts>;
   /** SIGTERM, and SIGKILL when it has not ended within `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
@@ -19,47 +23,56 @@ export const PROXY_MAX_HEAP_MB = 1_024;
 
 const FIRST_RESTART_MS = 200;
 const LAST_RESTART_MS = 5_000;
-/** A proxy that ran this long is no longer counted as failing. */
+/** One that ran this long is no longer counted as failing. */
 const STEADY_MS = 10_000;
-/** The proxy of a Toolyard that was killed may keep its port for some seconds. */
+/** That of a Toolyard that was killed may keep its port for some seconds. */
 const FIRST_TRIES = 5;
 
+const exitedWith = (code: number | null) => `it exited with code ${code}`;
+/** As `runProcess` has it: another try would end in the same way. */
+const WRONG_CONFIGURATION = exitedWith(78);
+
 /**
- * @param entry Path of the proxy's main.ts.
- * @param maxHeapMb Of V8's old space.
- * @param env The proxy's whole environment.
+ * @param options.name As it is told of, as in `the proxy`.
+ * @param options.entry Path of its main.ts.
+ * @param options.flags Of Node.
+ * @param options.env Its whole environment.
+ * @param options.print Takes each line that it prints; unless given, it prints where this process does.
  */
-export function startProxyProcess(options: {
+export function superviseProcess<Facts = unknown>(options: {
+  name: string;
   entry: string;
-  maxHeapMb: number;
+  flags: readonly string[];
   env: Record<string, string>;
-  logger: Logger;
-}): ProxyProcess {
-  const { entry, maxHeapMb, env, logger } = options;
+  print?: (line: string) => void;
+  logger: Pick<Logger, "warn">;
+}): SupervisedProcess<Facts> {
+  const { name, entry, flags, env, print, logger } = options;
   const stopping = new AbortController();
   let child: ChildProcess | null = null;
-  let hasListened = false;
-  const listening = Promise.withResolvers<void>();
+  let hasServed = false;
+  const ready = Promise.withResolvers<Facts>();
   // Callers may wait for it; a failure that nobody waits for is no failure of this process.
-  listening.promise.catch(() => undefined);
+  ready.promise.catch(() => undefined);
 
   const run = () =>
     new Promise<string>((resolve) => {
-      child = spawn(process.execPath, [...proxyHeapFlags(maxHeapMb), entry], {
+      child = spawn(process.execPath, [...flags, entry], {
         env,
-        // A group of its own: Ctrl-C reaches this process, which stops the proxy in its turn.
+        // A group of its own: Ctrl-C reaches this process, which stops the others in its turn.
         detached: true,
         // The IPC channel tells it when this process is gone, also after kill -9.
-        stdio: ["ignore", "inherit", "inherit", "ipc"],
+        stdio: print ? ["ignore", "pipe", "pipe", "ipc"] : ["ignore", "inherit", "inherit", "ipc"],
       });
-      child.once("message", () => {
-        hasListened = true;
-        listening.resolve();
+      for (const output of [child.stdout, child.stderr])
+        if (print && output) createInterface({ input: output, crlfDelay: Infinity }).on("line", print);
+      child.once("message", (facts) => {
+        hasServed = true;
+        // What its main.ts says.
+        ready.resolve(facts as Facts);
       });
       child.once("error", (error) => resolve(messageOf(error)));
-      child.once("exit", (code, signal) =>
-        resolve(signal ? `it was ended by ${signal}` : `it exited with code ${code}`),
-      );
+      child.once("exit", (code, signal) => resolve(signal ? `it was ended by ${signal}` : exitedWith(code)));
     });
 
   const supervised = (async () => {
@@ -69,19 +82,19 @@ export function startProxyProcess(options: {
       const reason = await run().catch(messageOf); // thrown where there is no memory for another process
       child = null;
       if (stopping.signal.aborted) return;
-      if (!hasListened && tries >= FIRST_TRIES) {
-        const message = `the proxy does not start: ${reason}. Its output above says why.`;
-        return listening.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
+      if (!hasServed && (tries >= FIRST_TRIES || reason === WRONG_CONFIGURATION)) {
+        const message = `${name} does not start: ${reason}. Its output above says why.`;
+        return ready.reject(new ToolyardError("UPSTREAM_UNAVAILABLE", message));
       }
       if (performance.now() - startedAt > STEADY_MS) waitMs = FIRST_RESTART_MS;
-      logger.warn({ reason, restart_in_ms: waitMs }, "the proxy ended and is started again");
+      logger.warn({ reason, restart_in_ms: waitMs }, `${name} ended and is started again`);
       await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined); // aborted: the loop ends
       waitMs = Math.min(waitMs * 2, LAST_RESTART_MS);
     }
   })();
 
   return {
-    listening: listening.promise,
+    ready: ready.promise,
     async stop(graceMs) {
       stopping.abort();
       child?.kill("SIGTERM");

@@ -1,6 +1,7 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
 import { createLogger, logLifetime, prepareDataDir, requirePort, runProcess } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
+import { followSupervisor } from "@toolyard/service-kit/process/supervision.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 
@@ -13,19 +14,11 @@ await runProcess(async (lifetime) => {
   logLifetime(lifetime, logger);
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
-  let orphaned = false;
-  // Started by standalone: nothing outlives it, even when it was killed.
-  if (process.send) {
-    process.once("disconnect", () => {
-      orphaned = true;
-      lifetime.stop();
-    });
-    if (!process.connected) lifetime.stop();
-  }
+  const supervision = followSupervisor(lifetime);
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "proxy" });
   const proxy = await createProxy({ config, logger, requestLog });
-  lifetime.onShutdown("the proxy", () => proxy.close(orphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
+  lifetime.onShutdown("the proxy", () => proxy.close(supervision.isOrphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
   const { url } = await proxy.listen();
-  process.send?.("listening");
+  supervision.ready();
   logger.info({ url }, "listening");
 });

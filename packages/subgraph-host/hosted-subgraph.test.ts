@@ -5,7 +5,7 @@ import { createInProcessBus } from "@toolyard/events";
 import { createScheduler } from "@toolyard/scheduler";
 import { createLogger } from "@toolyard/service-kit";
 import type { LongWork } from "@toolyard/storage";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openSubgraph, type SubgraphHost, type SubgraphParts } from "./hosted-subgraph.ts";
 import { createStores, type Stores } from "./stores.ts";
 
@@ -36,8 +36,8 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
 
-const open = (build: (host: SubgraphHost) => Promise<SubgraphParts>) =>
-  openSubgraph(definition, { stores, logger }, build);
+const open = (build: (host: SubgraphHost) => Promise<SubgraphParts>, runsTasks?: boolean) =>
+  openSubgraph(definition, { stores, logger, runsTasks }, build);
 
 test("closes what it was given last first, then its stores, and once", async () => {
   const subgraph = await open(async (host) => {
@@ -113,4 +113,24 @@ test("runs the kinds of tasks that it contributes from when it starts, in the pr
   expect(seen).toEqual([{ of: 1 }]);
   await subgraph.close();
   expect(() => queue.register("VALIDATION", async () => null)).not.toThrow();
+});
+
+test("leaves tasks and jobs to workers where it is told to, and does its other work", async () => {
+  const begin = vi.spyOn(stores.scheduler, "add");
+  const run = async () => expect.fail();
+  const subgraph = await open(
+    async () => ({
+      ...parts,
+      tasks: { VALIDATION: { handler: run } },
+      jobs: [{ name: "sweeping", leases: null, run }],
+      start: () => log.push("started"),
+    }),
+    false,
+  );
+  await subgraph.start();
+  expect(begin).not.toHaveBeenCalled();
+  expect(log).toEqual(["started"]);
+  // Nobody runs its kind of task in this process.
+  await (await stores.tasks()).register("VALIDATION", run).close();
+  await subgraph.close();
 });

@@ -29,6 +29,8 @@ export interface SubgraphOptions {
   dataDir: string;
   /** The process's, which closes them after its subgraphs. */
   stores: Stores;
+  /** Whether its tasks and scheduled jobs run in this process. @default true; false where workers run them */
+  runsTasks?: boolean | undefined;
   /** Aborts when Toolyard begins to stop: shutdown does not wait for long work. */
   signal?: AbortSignal | undefined;
   /** Epoch milliseconds. */
@@ -69,9 +71,9 @@ export interface SubgraphParts<Methods extends object = object> {
   /** Of the type that is generated from its schema. */
   resolvers: object;
   createContext(request: RequestContext): object;
-  /** Kinds of tasks that it runs, from when it starts. */
+  /** Kinds of tasks that it runs, from when it starts, where it `runsTasks`. */
   tasks?: Partial<Record<TaskKind, TaskRunner>>;
-  /** Work that is to be done regularly, from when it starts. */
+  /** Work that is to be done regularly, likewise. */
   jobs?: readonly Job[];
   /** Begins its other background work. */
   start?(): unknown;
@@ -88,11 +90,11 @@ export interface SubgraphParts<Methods extends object = object> {
  */
 export async function openSubgraph<Methods extends object = object>(
   definition: { name: string; folder: string },
-  options: Pick<SubgraphOptions, "stores" | "logger" | "now">,
+  options: Pick<SubgraphOptions, "stores" | "logger" | "runsTasks" | "now">,
   build: (host: SubgraphHost) => Promise<SubgraphParts<Methods>>,
 ): Promise<Subgraph & Methods> {
   const { name, folder } = definition;
-  const { stores, logger, now = Date.now } = options;
+  const { stores, logger, runsTasks = true, now = Date.now } = options;
   const { bus } = stores;
   const databases: Database[] = [];
   const tails: { close(): void }[] = [];
@@ -148,11 +150,11 @@ export async function openSubgraph<Methods extends object = object>(
       createContext: parts.createContext,
       async start() {
         const runners = Object.entries(parts.tasks ?? {}) as [TaskKind, TaskRunner][];
-        if (runners.length > 0) {
+        if (runsTasks && runners.length > 0) {
           const queue = await stores.tasks();
           workers = runners.map(([kind, { handler, ...registration }]) => queue.register(kind, handler, registration));
         }
-        if (parts.jobs) jobs = stores.scheduler.add(parts.jobs);
+        if (runsTasks && parts.jobs) jobs = stores.scheduler.add(parts.jobs);
         await parts.start?.();
       },
       async health() {

@@ -1,5 +1,4 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import {
   GraphQLError,
@@ -24,10 +23,8 @@ import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { newId } from "@toolyard/service-kit/identifiers.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
 import { maskErrors } from "@toolyard/service-kit/errors/mask-errors.ts";
-import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
-import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
-import { createMetrics } from "@toolyard/service-kit/process/metrics.ts";
 import type { RequestContext, Subgraph } from "@toolyard/service-kit/graph/subgraph.ts";
+import { createPartStatus, listenOn, send } from "./part-status.ts";
 import { createSubgraphOperations } from "./subgraph-operations.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import { discardBody, isEncoded, isJson, parseClientJson } from "@toolyard/service-kit/http/request-body.ts";
@@ -137,14 +134,11 @@ export async function serveSubgraph(options: {
     });
   }
 
-  async function health(response: ServerResponse): Promise<void> {
-    const services = await subgraph.health();
-    const healthy = services.every((service) => service.status !== "unhealthy");
-    send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
-  }
-
-  const { registry } = createMetrics();
-  const report = createGaugeReport({ registry, read: () => [subgraph.gauges?.() ?? Promise.resolve([])] });
+  const status = createPartStatus({
+    health: () => subgraph.health(),
+    gauges: async () => (await subgraph.gauges?.()) ?? [],
+    metricsToken,
+  });
 
   /** To the gateway only the subgraph's own counts, which it shows among its metrics. */
   async function sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -154,17 +148,7 @@ export async function serveSubgraph(options: {
       return send(response, 200, (await subgraph.gauges?.()) ?? []);
     }
     crossSite.check(request);
-    await requireMetricsAccess({
-      authorization: request.headers.authorization,
-      metricsToken,
-      authenticate() {
-        throw new ToolyardError(
-          "UNAUTHENTICATED",
-          "A subgraph that runs alone shows its metrics to holders of METRICS_TOKEN only.",
-        );
-      },
-    });
-    sendText(response, 200, await report(), registry.contentType);
+    await status.sendMetrics(request, response);
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -173,7 +157,7 @@ export async function serveSubgraph(options: {
     const sendErrors = (status: number, message: string, code: string = "BAD_USER_INPUT") =>
       send(response, status, { errors: [{ message, extensions: { code, requestId } }] });
     try {
-      if (path === "/health" && request.method === "GET") return await health(response);
+      if (path === "/health" && request.method === "GET") return await status.sendHealth(response);
       if (path === "/metrics" && request.method === "GET") return await sendMetrics(request, response);
       if (path !== "/graphql")
         throw new ToolyardError("NOT_FOUND", "A subgraph answers at POST /graphql, GET /health and GET /metrics.");
@@ -248,11 +232,8 @@ export async function serveSubgraph(options: {
     },
     sockets,
   );
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
-  // A TCP server's address is never a pipe's string.
-  const address = server.address() as AddressInfo;
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${address.port}/graphql`,
+    url: `${await listenOn(server, host, port)}/graphql`,
     async close() {
       await graphqlSockets.dispose();
       server.closeIdleConnections();
@@ -286,13 +267,4 @@ async function subscribeTo(
     [Symbol.asyncIterator]: () => answers,
   };
   return answers;
-}
-
-function send(response: ServerResponse, status: number, body: unknown, type = "application/json"): void {
-  sendText(response, status, JSON.stringify(body), type);
-}
-
-function sendText(response: ServerResponse, status: number, text: string, type: string): void {
-  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(text) });
-  response.end(text);
 }

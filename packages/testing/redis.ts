@@ -67,14 +67,20 @@ export async function withRedis(
     await run(open, keyPrefix);
   } finally {
     for (const redis of opened) await redis.close();
-    const cleaner = openRedis({ settings, name: "test", logger, answerMs: NOT_HELD_MS });
-    try {
-      await isThere(cleaner);
-      for await (const keys of cleaner.client.scanStream({ match: `${keyPrefix}:*` }) as AsyncIterable<string[]>)
-        if (keys.length > 0) await cleaner.client.del(keys);
-    } finally {
-      await cleaner.close();
-    }
+    await removeRedisKeys(keyPrefix, url);
+  }
+}
+
+/** What was kept there under a prefix. */
+export async function removeRedisKeys(keyPrefix: string, url: string): Promise<void> {
+  const settings = { url, ca: null, keyPrefix };
+  const cleaner = openRedis({ settings, name: "test", logger, answerMs: NOT_HELD_MS });
+  try {
+    await isThere(cleaner);
+    for await (const keys of cleaner.client.scanStream({ match: `${keyPrefix}:*` }) as AsyncIterable<string[]>)
+      if (keys.length > 0) await cleaner.client.del(keys);
+  } finally {
+    await cleaner.close();
   }
 }
 

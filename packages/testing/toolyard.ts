@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "./eventually.ts";
+import { isDistributed } from "./mode.ts";
 import { freePort, portBlock } from "./ports.ts";
 
 /** A running Toolyard, started as its users start it. */
@@ -10,13 +11,15 @@ export interface RunningToolyard {
   url: string;
   proxyUrl: string;
   dataDir: string;
+  /** The variables that say where its data is: for commands. */
+  dataEnv: Record<string, string>;
   adminPassword: string;
   process: ChildProcess;
   /** All that it has printed. */
   output(): string;
   /** SIGTERM, waits for the end, answers the exit code. */
   stop(): Promise<number | null>;
-  /** SIGKILL to its main process only. */
+  /** SIGKILL to its main process only; in distributed mode to all of its parts that are no proxy. */
   kill(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -27,19 +30,26 @@ export interface ToolyardOptions {
   dataDir?: string;
   /** The same ports as before. */
   ports?: { gateway: number; proxy: number };
-  /** What is started; `standalone.ts` unless given. */
+  /** What is started; what the mode says unless given. */
   entry?: string;
+  /** Each part as its own process. @default as TOOLYARD_MODE says */
+  distributed?: boolean;
 }
 
 const root = join(import.meta.dirname, "..", "..");
 const READY = "Toolyard is ready.";
 
-/** Starts standalone as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
+/** Starts a Toolyard as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
 export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "toolyard-e2e-")));
   const ports = options.ports ?? { gateway: await freePort(), proxy: await freePort() };
   const replicaPorts = await portBlock();
-  const child = spawn(process.execPath, [options.entry ?? join(root, "standalone.ts")], {
+  const { distributed = isDistributed } = options;
+  // It needs drivers, and the test runner.
+  const serverData = distributed ? await import("./server-data.ts") : null;
+  const dataEnv = { DATA_DIR: dataDir, ...(await serverData?.serverDataOf(dataDir))?.env };
+  const entry = options.entry ?? join(root, distributed ? "distributed/main.ts" : "standalone.ts");
+  const child = spawn(process.execPath, [entry], {
     cwd: root,
     env: {
       PATH: process.env.PATH,
@@ -47,7 +57,8 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       PORT: String(ports.gateway),
       PROXY_PORT: String(ports.proxy),
       MCP_PORT_RANGE: `${replicaPorts.first}-${replicaPorts.last}`,
-      DATA_DIR: dataDir,
+      ...(distributed && { PARTS_PORT: String((await portBlock()).first) }),
+      ...dataEnv,
       SAMPLE: "false",
       LOG_LEVEL: "warn",
       ...options.env,
@@ -67,8 +78,9 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     }),
   );
   const remove = async () => {
-    if (options.dataDir === undefined)
-      await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    if (options.dataDir !== undefined) return;
+    await serverData?.dropServerData(dataDir);
+    await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   const isOver = () => child.exitCode !== null || child.signalCode !== null;
   await eventually("its banner", () => printed.includes(READY) || isOver()).catch(() => undefined);
@@ -88,13 +100,16 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     url: `http://127.0.0.1:${ports.gateway}`,
     proxyUrl: `http://127.0.0.1:${ports.proxy}`,
     dataDir,
+    dataEnv,
     adminPassword: options.env?.ADMIN_PASSWORD ?? (await readFile(join(dataDir, "admin-password"), "utf8")).trim(),
     process: child,
     output: () => printed,
     stop,
     async kill() {
       stopping = true;
+      const parts = distributed ? await partsOf(child) : [];
       child.kill("SIGKILL");
+      for (const pid of parts) process.kill(pid, "SIGKILL");
       await ended;
     },
     async [Symbol.asyncDispose]() {
@@ -102,6 +117,13 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       await remove();
     },
   };
+}
+
+/** The pids of its parts but the proxies, which end by themselves. */
+async function partsOf({ pid }: ChildProcess): Promise<number[]> {
+  const pids = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim().split(" ").map(Number);
+  const commands = await Promise.all(pids.map((each) => readFile(`/proc/${each}/cmdline`, "utf8")));
+  return pids.filter((_, n) => !commands[n]?.includes("packages/proxy"));
 }
 
 export interface GraphqlAnswer<Data> {

@@ -10,9 +10,12 @@ await runSubgraph({
     // Two that start and stop the same replicas would undo each other's work.
     const lock = await lockFolder(options.dataDir);
     const runtimes = await createRuntimes({ ...options, env: process.env });
-    const subgraph = await createDeploymentsSubgraph({ ...options, runtimes });
+    // It is the agent of its host, so what it has to do is done here, also where there are workers.
+    const subgraph = await createDeploymentsSubgraph({ ...options, runtimes, runsTasks: true });
+    const notes = runtimes.flatMap(({ capabilities }) => (capabilities.isolated ? [] : [capabilities.isolationDetail]));
     return {
       ...subgraph,
+      facts: { notes },
       async close() {
         await subgraph.close();
         lock.release();

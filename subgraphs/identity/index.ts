@@ -19,6 +19,7 @@ import { createSessionService } from "./session-service.ts";
 import { createUserService } from "./user-service.ts";
 
 export { parseIdentityConfig, type IdentityConfig } from "./config.ts";
+export type { FirstAdministrator } from "./first-administrator.ts";
 export { resetPasswordOnHost } from "./password-reset.ts";
 
 /** Of one process: those of ten seconds. */

@@ -7,10 +7,11 @@ await runSubgraph({
   parseConfig: parseIdentityConfig,
   async create(options) {
     const subgraph = await createIdentitySubgraph(options);
-    const { created, username, passwordFile, notes } = await subgraph.ensureFirstAdministrator();
+    const administrator = await subgraph.ensureFirstAdministrator();
+    const { created, username, passwordFile, notes } = administrator;
     // The password itself stays in its file: logs are kept and read by others.
     if (created) options.logger.info({ username, passwordFile }, "the first administrator was created");
     for (const note of notes) options.logger.warn(note);
-    return subgraph;
+    return Object.assign(subgraph, { facts: administrator });
   },
 });

@@ -29,6 +29,8 @@ test.each([
   ["subgraphs/knowledge/main.ts", { PORT: "none" }],
   ["subgraphs/analysis/main.ts", { PORT: "none" }],
   ["subgraphs/deployments/main.ts", { PORT: "none" }],
+  ["worker/main.ts", { PORT: "none" }],
+  ["distributed/main.ts", { PORT: "none" }],
   ["packages/proxy/main.ts", { PROXY_PORT: "none" }],
   ["packages/bridge/main.ts", {}],
 ])(
@@ -49,6 +51,8 @@ test.each([
   ["subgraphs/knowledge/main.ts", "REDIS_URL"],
   ["subgraphs/analysis/main.ts", "DATABASE_URL"],
   ["subgraphs/deployments/main.ts", "MONGODB_URL"],
+  ["worker/main.ts", "DATABASE_URL"],
+  ["distributed/main.ts", "MONGODB_URL"],
   ["packages/proxy/main.ts", "REDIS_URL"],
 ])("%s does not pass over %s, which is none, nor repeat it", { timeout: 30_000 }, async (entry, name) => {
   const { code, printed } = await run(entry, { [name]: "scheme://root:hunter2@db/x" });
@@ -63,4 +67,13 @@ test("gateway/main.ts does not guess where Toolyard's own subgraphs are", { time
     code: 78,
     printed: expect.stringMatching(/^SUBGRAPH_URLS: .*identity.*SUBGRAPH_URLS=/),
   });
+});
+
+test("distributed/main.ts says which servers it needs, and which it can do without", { timeout: 30_000 }, async () => {
+  expect(await run("distributed/main.ts", {})).toMatchObject({
+    code: 78,
+    printed: expect.stringMatching(/^DATABASE_URL: .*\nREDIS_URL: .*\nMONGODB_URL may be left out/),
+  });
+  const { printed } = await run("distributed/main.ts", { DATABASE_URL: "mysql://root@127.0.0.1/toolyard" });
+  expect(printed).toMatch(/^REDIS_URL: .*\nMONGODB_URL may be left out/);
 });

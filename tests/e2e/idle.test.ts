@@ -2,11 +2,12 @@
 /* oxlint-disable no-restricted-imports, no-restricted-properties -- a rate is of a time; a busy machine only lowers it */
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually, processesWith, sleepsOf, startToolyard } from "@toolyard/testing";
+import { embeddedOnly } from "@toolyard/testing/mode.ts";
 import { expect, test } from "vitest";
 
 const WINDOW_MS = 2_000;
 
-test.skipIf(process.platform !== "linux")(
+test.skipIf(process.platform !== "linux" || embeddedOnly("what the embedded default costs at rest"))(
   "idle, all its processes together wake less than 30 times a second",
   async () => {
     await using toolyard = await startToolyard({ env: { SAMPLE: "true" } });

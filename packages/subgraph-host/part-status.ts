@@ -1,0 +1,95 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { ToolyardError, problemDetails } from "@toolyard/service-kit/errors/errors.ts";
+import { createGaugeReport } from "@toolyard/service-kit/graph/gauge-report.ts";
+import type { Gauge, ServiceHealth } from "@toolyard/service-kit/graph/subgraph.ts";
+import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
+import { requireMetricsAccess } from "@toolyard/service-kit/http/metrics-access.ts";
+import { requestIdOf } from "@toolyard/service-kit/http/request-id.ts";
+import type { Logger } from "@toolyard/service-kit/process/log.ts";
+import { createMetrics } from "@toolyard/service-kit/process/metrics.ts";
+
+/** What a part that runs alone says of itself. */
+export interface PartStatus {
+  health: () => Promise<ServiceHealth[]>;
+  gauges: () => Promise<Gauge[]>;
+  /** The bearer token for /metrics; null: nobody may read it. */
+  metricsToken: string | null;
+}
+
+export function createPartStatus({ health, gauges, metricsToken }: PartStatus) {
+  const { registry } = createMetrics();
+  const report = createGaugeReport({ registry, read: () => [gauges()] });
+  return {
+    async sendHealth(response: ServerResponse): Promise<void> {
+      const services = await health();
+      const healthy = services.every((service) => service.status !== "unhealthy");
+      send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
+    },
+    /** @throws ToolyardError UNAUTHENTICATED */
+    async sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
+      await requireMetricsAccess({
+        authorization: request.headers.authorization,
+        metricsToken,
+        authenticate() {
+          const message = "A part that runs alone shows its metrics to holders of METRICS_TOKEN only.";
+          throw new ToolyardError("UNAUTHENTICATED", message);
+        },
+      });
+      sendText(response, 200, await report(), registry.contentType);
+    },
+  };
+}
+
+/** A part that answers nothing but `GET /health` and `/metrics`. */
+export async function servePartStatus(
+  options: PartStatus & { host: string; port: number; allowedHosts: readonly string[]; logger: Logger },
+): Promise<{ url: string; close(): Promise<void> }> {
+  const { host, port, allowedHosts, logger } = options;
+  const crossSite = createCrossSitePolicy(createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts }));
+  const status = createPartStatus(options);
+  const server = createServer((request, response) => void answer(request, response));
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const requestId = requestIdOf(request);
+    const path = (request.url ?? "/").split("?", 1)[0];
+    try {
+      crossSite.check(request);
+      if (request.method === "GET" && path === "/health") return await status.sendHealth(response);
+      if (request.method === "GET" && path === "/metrics") return await status.sendMetrics(request, response);
+      throw new ToolyardError("NOT_FOUND", "There is GET /health and GET /metrics here.");
+    } catch (error) {
+      const problem = problemDetails(error, requestId);
+      if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");
+      send(response, problem.status, problem, "application/problem+json");
+    }
+  }
+
+  return {
+    url: await listenOn(server, host, port),
+    async close() {
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
+    },
+  };
+}
+
+/** @returns the URL at which it listens */
+export async function listenOn(server: ReturnType<typeof createServer>, host: string, port: number): Promise<string> {
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
+  // A TCP server's address is never a pipe's string.
+  const address = server.address() as AddressInfo;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
+}
+
+export function send(response: ServerResponse, status: number, body: unknown, type = "application/json"): void {
+  sendText(response, status, JSON.stringify(body), type);
+}
+
+function sendText(response: ServerResponse, status: number, text: string, type: string): void {
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(text) });
+  response.end(text);
+}
