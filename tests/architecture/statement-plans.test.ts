@@ -50,7 +50,7 @@ beforeAll(async () => {
     await using filled = await openInstallation({ dataDir, start: true });
     await fill(filled, 2);
   }
-  await performOperations(dataDir, async (operation, work) => {
+  await performOperations({ dataDir }, async (operation, work) => {
     const statements = await statementsOf(async () => work());
     performed.push({ operation, statements });
   });

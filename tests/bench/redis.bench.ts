@@ -1,6 +1,6 @@
 /**
  * What Redis adds and costs, as ratios: an event from its commit to a follower, in one process and by Redis between two; tasks on BullMQ with the
- * rows that are their truth, against BullMQ alone. Wants TEST_REDIS_URL. `node tests/bench/run.ts redis`
+ * rows that are their truth, and without it, against BullMQ alone. Wants TEST_REDIS_URL; for rows on MySQL, TEST_MYSQL_URL. `node tests/bench/run.ts redis`
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,8 +9,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { createEventTail, createInProcessBus, createRedisBus, type WakeUpBus } from "@toolyard/events";
 import { openRedis, type RedisConnection } from "@toolyard/redis";
 import { createLogger, newId } from "@toolyard/service-kit";
-import { createTaskQueue, createTaskStore, openTaskQueue } from "@toolyard/tasks";
-import { createBullDispatcher } from "@toolyard/tasks/task-dispatcher.bullmq.ts";
+import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
+import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
+import { createTaskStore, openTaskQueue } from "@toolyard/tasks";
 import { Queue, Worker } from "bullmq";
 
 const url = process.env["TEST_REDIS_URL"];
@@ -62,70 +63,81 @@ console.log(
   `  event from commit to follower: ${inOne.toFixed(2)} ms in one process, ${byRedis.toFixed(2)} ms by Redis to another (${(byRedis / inOne).toFixed(1)} times)`,
 );
 
-const TASKS = 600;
 const CONCURRENCY = 8;
+/** Requests to queue a task that are under way at once. */
+const PRODUCERS = 100;
+const tasksOf = (workMs: number) => (workMs < 10 ? 4_000 : workMs < 100 ? 1_500 : 600);
 
-async function bare(workMs: number): Promise<number> {
-  const connection = (await connect()).client;
-  const blocking = (await connect()).patient();
-  const queue = new Queue("bare", { prefix: `${keyPrefix}:bare`, connection });
+/** Tasks/s, from the first that is queued to the last that has ended. */
+async function rateOf(
+  workMs: number,
+  open: (handler: () => Promise<void>) => Promise<{ add(): Promise<unknown>; close(): Promise<unknown> }>,
+): Promise<number> {
+  const count = tasksOf(workMs);
   const done = Promise.withResolvers<void>();
-  let count = 0;
-  const worker = new Worker(
-    "bare",
-    async () => {
-      if (workMs > 0) await delay(workMs);
-      if (++count === TASKS) done.resolve();
-    },
-    { prefix: `${keyPrefix}:bare`, connection: blocking, concurrency: CONCURRENCY },
-  );
-  await worker.waitUntilReady();
+  let ended = 0;
+  const { add, close } = await open(async () => {
+    if (workMs > 0) await delay(workMs);
+    ended += 1;
+    if (ended === count) done.resolve();
+  });
   const began = performance.now();
-  for (let n = 0; n < TASKS; n++)
-    await queue.add("look", null, { jobId: newId(), removeOnComplete: true, removeOnFail: true });
+  let left = count;
+  const producer = async () => {
+    while (left-- > 0) await add();
+  };
+  await Promise.all(Array.from({ length: PRODUCERS }, producer));
   await done.promise;
-  const rate = TASKS / ((performance.now() - began) / 1_000);
-  await worker.close();
-  await queue.close();
+  const rate = count / ((performance.now() - began) / 1_000);
+  await close();
   return rate;
 }
 
-async function ours(workMs: number, isEmbedded: boolean): Promise<number> {
-  const folder = await mkdtemp(join(dataDir, "tasks-"));
-  const bus = createInProcessBus();
-  const queue = isEmbedded
-    ? await openTaskQueue({ dataDir: folder, bus, logger })
-    : createTaskQueue({
-        store: await createTaskStore({ dataDir: folder, bus }),
-        bus,
-        logger,
-        dispatcher: createBullDispatcher({ redis: await connect() }),
-      });
-  const done = Promise.withResolvers<void>();
-  let count = 0;
-  queue.register(
-    "VALIDATION",
-    async () => {
-      if (workMs > 0) await delay(workMs);
-      if (++count === TASKS) done.resolve();
-    },
-    { concurrency: CONCURRENCY },
-  );
-  const began = performance.now();
-  for (let n = 0; n < TASKS; n++) await queue.enqueue(job);
-  await done.promise;
-  const rate = TASKS / ((performance.now() - began) / 1_000);
-  await queue.close();
-  if (!isEmbedded) await queue.store.close();
-  return rate;
-}
+const bare = (workMs: number) =>
+  rateOf(workMs, async (handler) => {
+    const prefix = `${keyPrefix}:bare`;
+    const queue = new Queue("bare", { prefix, connection: (await connect()).client });
+    const connection = (await connect()).patient();
+    const worker = new Worker("bare", handler, { prefix, connection, concurrency: CONCURRENCY });
+    await worker.waitUntilReady();
+    return {
+      add: () => queue.add("look", null, { jobId: newId(), removeOnComplete: true, removeOnFail: true }),
+      async close() {
+        await worker.close();
+        await queue.close();
+      },
+    };
+  });
 
-for (const workMs of [0, 100]) {
-  const [alone, withRows, withoutRedis] = [await bare(workMs), await ours(workMs, false), await ours(workMs, true)];
-  console.log(
-    `  tasks of ${workMs} ms, ${CONCURRENCY} at once: ${withRows.toFixed(0)}/s on BullMQ with rows, ${(withRows / alone).toFixed(2)} of BullMQ alone (${alone.toFixed(0)}/s); embedded ${withoutRedis.toFixed(0)}/s`,
-  );
+const ours = (workMs: number, options: { onRedis: boolean; database?: DatabaseSettings }) =>
+  rateOf(workMs, async (handler) => {
+    const folder = await mkdtemp(join(dataDir, "tasks-"));
+    const redis = options.onRedis ? await connect() : null;
+    const queue = await openTaskQueue({ ...options, dataDir: folder, redis, bus: createInProcessBus(), logger });
+    queue.register("VALIDATION", handler, { concurrency: CONCURRENCY });
+    return { add: () => queue.enqueue(job), close: () => queue.close() };
+  });
+
+const serverUrl = process.env["TEST_MYSQL_URL"];
+const scratch = serverUrl ? await createScratchDatabase(serverUrl) : null;
+if (!scratch) console.log("  on MySQL: skipped, TEST_MYSQL_URL is not set");
+for (const workMs of [0, 1, 10, 100]) {
+  const alone = await bare(workMs);
+  const rates = {
+    "BullMQ with rows on SQLite": await ours(workMs, { onRedis: true }),
+    "embedded on SQLite": await ours(workMs, { onRedis: false }),
+    ...(scratch && {
+      "BullMQ with rows on MySQL": await ours(workMs, {
+        onRedis: true,
+        database: { url: scratch.url, ca: null, poolSize: 6 },
+      }),
+    }),
+  };
+  console.log(`  tasks of ${workMs} ms, ${CONCURRENCY} at once: ${alone.toFixed(0)}/s on BullMQ alone; of that`);
+  for (const [name, rate] of Object.entries(rates))
+    console.log(`    ${(rate / alone).toFixed(2)} by ${name} (${rate.toFixed(0)}/s)`);
 }
+await scratch?.drop();
 
 const [last] = opened;
 if (last)

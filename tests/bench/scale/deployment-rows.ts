@@ -68,6 +68,9 @@ export function endedDeploymentRow(index: number): Deployment {
   return index % 10 === 5 ? { ...row, status: "FAILED", reason: "It ended with status 1." } : row;
 }
 
+/** The only one of its tool. */
+export const onlyDeploymentRow = (tool: number) => deploymentRow(tool, tool, `${slugOf(tool)}-only`);
+
 const DISTANT = 1_000_000;
 
 export function distantDeploymentRow(index: number): Deployment {
