@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { preconditionFailed } from "@toolyard/service-kit";
+import type { MongodbConnection } from "@toolyard/mongodb";
+import { createLogger, preconditionFailed } from "@toolyard/service-kit";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { parseDataConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { lockFolder, openStore, storeOptions, type Database } from "@toolyard/storage";
@@ -69,7 +70,7 @@ async function onEachStore(
   }
 }
 
-/** Seals all that is sealed in the stores with the current key: see `reseal`. */
+/** Seals all that is sealed in the stores, and in MongoDB, with the current key: see `reseal`. */
 export async function resealStores(
   installation: Installation,
   resealer: Resealer,
@@ -79,5 +80,26 @@ export async function resealStores(
   await onEachStore(installation, async (database, { entities }) =>
     add(sum, await reseal(database, entities, resealer, options)),
   );
+  await onMongodb(installation, async (mongodb) => {
+    const { resealVersionContents } = await import("@toolyard/subgraph-tools/version-contents.mongodb.ts");
+    add(sum, await resealVersionContents(mongodb, resealer, options));
+  });
   return sum;
+}
+
+/** Has the installation's MongoDB open for work on it, where there is one. @throws ConfigError where it cannot be used */
+async function onMongodb(
+  { mongodb: settings }: Installation,
+  work: (mongodb: MongodbConnection) => Promise<void>,
+): Promise<void> {
+  if (!settings) return;
+  // Loaded only where it is used.
+  const { openMongodb } = await import("@toolyard/mongodb");
+  const logger = createLogger({ level: "silent", name: "command" });
+  const mongodb = await openMongodb({ settings, name: "command", logger });
+  try {
+    await work(mongodb);
+  } finally {
+    await mongodb.close();
+  }
 }

@@ -11,7 +11,7 @@ import { alone, readInstallation, resealStores } from "./installation.ts";
 const USAGE = `Usage: npm run rotate-secrets
 
 Where DATA_DIR keeps the key, makes a new one and seals everything with it. Where SECRET_KEY is set, seals with that
-everything that SECRET_KEY_PREVIOUS has sealed; DATABASE_URL says where a server has it. Toolyard is to be stopped. Killed or interrupted, it goes on when it is
+everything that SECRET_KEY_PREVIOUS has sealed; DATABASE_URL and MONGODB_URL say which servers have it. Toolyard is to be stopped. Killed or interrupted, it goes on when it is
 run again; Toolyard starts meanwhile, too.
 `;
 

@@ -30,6 +30,7 @@ export const column = {
   nullableSealed: { type: "text", nullable: true, sealed: "whole" },
   /** A launch as JSON, whose secret values and URL are sealed. */
   launch: { type: "text", sealed: "launch", transformer: { to: toJson, from: fromJson } },
+  nullableLaunch: { type: "text", nullable: true, sealed: "launch", transformer: { to: toJson, from: fromJson } },
 } as const satisfies Record<string, EntitySchemaColumnOptions & { sealed?: Sealed }>;
 
 function toJson(value: unknown): unknown {

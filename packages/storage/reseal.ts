@@ -103,7 +103,7 @@ export async function reseal(
  * @param options.ids Those in which, or with whose column, it may have been sealed
  * @returns null where it stays as it is
  */
-function resealValue(options: {
+export function resealValue(options: {
   resealer: Resealer;
   found: Resealed;
   column: string;

@@ -1,6 +1,7 @@
 import { createEventLog, type EventLog, type WakeUpBus } from "@toolyard/events";
+import { readKeptApart } from "@toolyard/mongodb/kept-apart.ts";
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { ToolyardError, mapRows, newId } from "@toolyard/service-kit";
+import { mapRows, newId } from "@toolyard/service-kit";
 import {
   countByParent,
   deleteInChunks,
@@ -93,19 +94,6 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
     return isHeld;
   }
 
-  async function keptApart(ids: readonly string[]): Promise<Map<string, unknown>> {
-    if (ids.length === 0) return new Map();
-    if (!results) {
-      const message = "The results of these tasks are in MongoDB, and MONGODB_URL is not set.";
-      throw new ToolyardError("UPSTREAM_UNAVAILABLE", message);
-    }
-    const found = await results.read(ids);
-    const missing = ids.find((id) => !found.has(id));
-    if (missing !== undefined)
-      throw new Error(`The task result ${missing} is not in MongoDB: MONGODB_URL may name another than before.`);
-    return found;
-  }
-
   return {
     events,
     async insert(task) {
@@ -126,10 +114,12 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         where: { id: In([...ids]) },
         select: { id: true, result: true, resultId: true },
       });
-      const apart = await keptApart(rows.flatMap(({ resultId }) => resultId ?? []));
-      const byId = new Map(
-        rows.map(({ id, result, resultId }) => [id, resultId === null ? result : apart.get(resultId)]),
-      );
+      const apart = await readKeptApart({
+        ids: rows.flatMap(({ resultId }) => resultId ?? []),
+        read: results?.read,
+        what: "results of these tasks",
+      });
+      const byId = new Map(rows.map(({ id, result, resultId }) => [id, resultId === null ? result : apart(resultId)]));
       return ids.map((id) => byId.get(id) ?? null);
     },
     list(filter, page) {

@@ -1,8 +1,15 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import { createLoader, type Logger } from "@toolyard/service-kit";
-import { countByParent, readPage, readPagesByParent, type Database } from "@toolyard/storage";
+import { countByParent, openStore, readPage, readPagesByParent, type Database } from "@toolyard/storage";
 import { In } from "typeorm";
-import { documentEntity, documentTagEntity, documentTextEntity, documentOriginalEntity } from "./database.ts";
+import {
+  documentEntity,
+  documentOriginalEntity,
+  documentTagEntity,
+  documentTextEntity,
+  entities,
+  migrationsFolder,
+} from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
 import type { DocumentJobs } from "./worker/document-jobs.ts";
 
@@ -89,4 +96,14 @@ export async function createSqlDocumentStore(options: {
       await Promise.all([writer.close("finish"), searchers.close("now")]);
     },
   };
+}
+
+/** Whether there are any in `knowledge.sqlite` of a folder. */
+export async function hasDocuments(dataDir: string): Promise<boolean> {
+  const database = await openStore({ dataDir }, { name: "knowledge", entities, migrationsFolder });
+  try {
+    return await database.read.existsBy(documentEntity, {});
+  } finally {
+    await database.close();
+  }
 }

@@ -8,12 +8,13 @@ import {
   type RequestContext,
   type Subgraph,
 } from "@toolyard/service-kit";
+import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import { openSubgraph, type SubgraphHost, type SubgraphOptions } from "@toolyard/subgraph-host";
 import type { Context } from "./context.ts";
 import { entities, isEmbeddedOnly, migrationsFolder } from "./database.ts";
 import type { DocumentStore } from "./document-store.ts";
 import { createDocumentService } from "./document-service.ts";
-import { createSqlDocumentStore } from "./document-store.sql.ts";
+import { createSqlDocumentStore, hasDocuments } from "./document-store.sql.ts";
 import { createLoaders } from "./loaders.ts";
 import { createResolvers } from "./resolvers.ts";
 
@@ -51,11 +52,16 @@ async function onSqlite(host: SubgraphHost, { logger, signal }: SubgraphOptions)
 
 async function onMongodb(mongodb: MongodbConnection, options: SubgraphOptions): Promise<DocumentStore> {
   const { logger, signal, dataDir } = options;
-  if (existsSync(join(dataDir, "knowledge.sqlite")))
-    logger.warn(
-      "documents from before MONGODB_URL was set stay in DATA_DIR/knowledge.sqlite, and are not shown while it is set",
-    );
+  await refuseDocumentsLeft(dataDir);
   // Loaded only where it is used.
   const { createMongodbDocumentStore } = await import("./document-store.mongodb.ts");
   return createMongodbDocumentStore({ mongodb, logger, signal });
+}
+
+/** @throws ConfigError where DATA_DIR has documents from before MONGODB_URL was set: they would vanish without a word */
+async function refuseDocumentsLeft(dataDir: string): Promise<void> {
+  if (existsSync(join(dataDir, "knowledge.sqlite")) && (await hasDocuments(dataDir)))
+    throw new ConfigError(
+      "MONGODB_URL: knowledge.sqlite in DATA_DIR has documents, which would not be shown. Copy them to MongoDB with `npm run migrate:data`, or move the file away to leave them behind.",
+    );
 }

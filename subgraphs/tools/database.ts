@@ -7,6 +7,7 @@ import { connectionEntities } from "./github/connection-database.ts";
 import type { RepositoryTemplateFile, TemplateRepositoryState } from "./templates/repository/template-repository.ts";
 import type { ImportedTemplate } from "./templates/template-store.ts";
 import type { Tool, ToolShare, ToolVersion } from "./tool-store.ts";
+import type { StatedContent } from "./version-contents.ts";
 
 export interface ToolTagRow {
   toolId: string;
@@ -24,6 +25,10 @@ export interface ToolTextRow {
   /** The text that searches look through: see `searchTextOf`. */
   text: string;
 }
+
+/** A version, with its content or where that is. */
+export type ToolVersionRow = Omit<ToolVersion, keyof StatedContent> &
+  (({ contentId: null } & StatedContent) | ({ contentId: string } & Record<keyof StatedContent, null>));
 
 export const toolEntity = new EntitySchema<Tool>({
   name: "tools",
@@ -84,16 +89,17 @@ export const toolTextEntity = new EntitySchema<ToolTextRow>({
   indices: [{ columns: ["toolId"], unique: true }],
 });
 
-export const toolVersionEntity = new EntitySchema<ToolVersion>({
+export const toolVersionEntity = new EntitySchema<ToolVersionRow>({
   name: "tool_versions",
   columns: {
     id: { ...column.primaryId },
     toolId: { ...column.id },
     number: { ...column.integer },
-    name: { ...column.name },
-    description: { ...column.text },
-    tags: { ...column.json },
-    launch: { ...column.launch },
+    contentId: { ...column.nullableId },
+    name: { ...column.nullableName },
+    description: { ...column.nullableText },
+    tags: { ...column.nullableJson },
+    launch: { ...column.nullableLaunch },
     configSchema: { ...column.nullableJson },
     digest: { ...column.id },
     changeSummary: { ...column.nullableText },

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { createEventSubjects } from "@toolyard/events";
 import { createGitHubClient } from "@toolyard/github";
 import { createSchemaValidator } from "@toolyard/json-schema";
+import type { MongodbConnection } from "@toolyard/mongodb";
 import { createSqlJobLeases } from "@toolyard/scheduler";
 import { createSealer, createToolShares, type RequestContext, type Subgraph } from "@toolyard/service-kit";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
@@ -27,7 +28,10 @@ import { createToolService } from "./tool-service.ts";
 import { createSqlToolStore } from "./tool-store.sql.ts";
 import type { ToolEventPayload } from "./tool-store.ts";
 import { createVersionSecrets } from "./version-content.ts";
+import type { VersionContents } from "./version-contents.ts";
 
+/** No change to a new version takes so long. */
+const UNDER_WAY_MS = 86_400_000;
 /** Of Toolyard itself. */
 const templatesFolder = join(import.meta.dirname, "../../templates");
 /** GitHub sends deliveries of the last three days again when it is asked to. */
@@ -49,7 +53,9 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
       database,
       schema: toolEventSchema,
     });
-    const store = createSqlToolStore({ database, events });
+    const mongodb = await host.mongodb();
+    const contents = mongodb ? await openContents(mongodb) : null;
+    const store = createSqlToolStore({ database, events, contents, now });
     const eventTools = createEventSubjects({
       async read(ids) {
         const byId = new Map((await store.findByIds(ids)).map((tool) => [tool.id, tool]));
@@ -145,7 +151,8 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
           leases: createSqlJobLeases(database),
           async run(work) {
             const before = now() - Math.max(options.stores.retentionMs, REPEATED_DELIVERIES_MS);
-            return (await events.trim(before, work)) + (await connectionStore.trimDeliveries(before, work));
+            const trimmed = (await events.trim(before, work)) + (await connectionStore.trimDeliveries(before, work));
+            return trimmed + (await store.removeStrayContents(now() - UNDER_WAY_MS, work));
           },
         },
       ],
@@ -158,4 +165,10 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
       },
     };
   });
+}
+
+/** Loaded only where it is used. */
+async function openContents(mongodb: MongodbConnection): Promise<VersionContents> {
+  const { createMongodbVersionContents } = await import("./version-contents.mongodb.ts");
+  return createMongodbVersionContents(mongodb);
 }

@@ -103,6 +103,20 @@ export function toolStoreContract(name: string, open: () => Promise<OpenToolStor
     const listed = (filter: Partial<ToolFilter>) => store.page({ ...EVERYTHING, ...filter }, FIRST_PAGE).rows();
 
     testMethods<ToolStore>({
+      removeStrayContents() {
+        test("leaves all that there is, whoever made it, after changes that came to nothing", async () => {
+          const { tool, version } = await insert();
+          const other = toolOf({ slug: tool.slug });
+          expect(await stores[1].insert(other.tool, other.version)).toBe("slug-taken");
+          const next = nextOf(version);
+          expect(await stores[1].commit(next, version.id)).toBe("committed");
+          expect(await store.commit(nextOf(version), version.id)).toBe("superseded");
+          for (const each of stores) await each.removeStrayContents(Number.MAX_SAFE_INTEGER);
+          for (const each of stores) expect(await each.findVersionsByIds([next.id, version.id])).toHaveLength(2);
+          expect(await store.versionPages([tool.id], FIRST_PAGE)).toEqual([[next, version]]);
+        });
+      },
+
       insert() {
         test("keeps a tool and its first version as they are, and tells of it", async () => {
           const launch: StoredLaunch = {

@@ -1,5 +1,8 @@
 import type { EventLog } from "@toolyard/events";
+import { readKeptApart } from "@toolyard/mongodb/kept-apart.ts";
+import { newId } from "@toolyard/service-kit";
 import {
+  CHUNK_ROWS,
   countByParent,
   dialectOf,
   insertIfAbsent,
@@ -9,12 +12,19 @@ import {
   type SqlTransaction,
 } from "@toolyard/storage";
 import { In, IsNull, Not, type QueryDeepPartialEntity } from "typeorm";
-import { toolEntity, toolShareEntity, toolTagEntity, toolVersionEntity } from "./database.ts";
+import { toolEntity, toolShareEntity, toolTagEntity, toolVersionEntity, type ToolVersionRow } from "./database.ts";
 import { createToolSearch } from "./tool-search.sql.ts";
 import type { Tool, ToolChangeKind, ToolEventPayload, ToolStore, ToolVersion } from "./tool-store.ts";
+import type { VersionContents } from "./version-contents.ts";
 
-export function createSqlToolStore(options: { database: Database; events: EventLog<ToolEventPayload> }): ToolStore {
-  const { database, events } = options;
+export function createSqlToolStore(options: {
+  database: Database;
+  events: EventLog<ToolEventPayload>;
+  /** Null: contents of versions are in their rows. */
+  contents?: VersionContents | null;
+  now?: () => number;
+}): ToolStore {
+  const { database, events, contents = null, now = Date.now } = options;
   const tools = () => database.read.getRepository(toolEntity);
   const versions = () => database.read.getRepository(toolVersionEntity);
   const search = createToolSearch(database);
@@ -36,11 +46,40 @@ export function createSqlToolStore(options: { database: Database; events: EventL
     return ids.flatMap((id) => byId.get(id) ?? []);
   }
 
+  /** What a change to a new version comes to. `change` is handed the version's row; its content is there before. */
+  async function withNewVersion<Outcome extends string>(
+    version: ToolVersion,
+    done: Outcome,
+    change: (tx: SqlTransaction, row: QueryDeepPartialEntity<ToolVersionRow>) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    if (!contents) return database.transaction((tx) => change(tx, asRow({ ...version, contentId: null })));
+    const { id: versionId, toolId, number, digest, source, commitSha, createdById, createdAt, ...content } = version;
+    const contentId = newId();
+    await contents.write({ ...content, id: contentId, versionId, at: now() });
+    const row = { id: versionId, toolId, number, contentId, digest, source, commitSha, createdById, createdAt };
+    const outcome = await database.transaction((tx) => change(tx, row));
+    // What cannot be removed now is found later: see removeStrayContents.
+    if (outcome !== done) await contents.remove([contentId]).catch(() => undefined);
+    return outcome;
+  }
+
+  /** Rows with their contents, wherever these are. */
+  async function whole(rows: readonly ToolVersionRow[]): Promise<ToolVersion[]> {
+    const ids = rows.flatMap(({ contentId }) => contentId ?? []);
+    const contentOf = await readKeptApart({ ids, read: contents?.read, what: "contents of these versions" });
+    return rows.map(({ contentId, ...row }) =>
+      contentId === null ? (row as ToolVersion) : { ...row, ...contentOf(contentId) },
+    );
+  }
+
+  /** Contents up to this one are known to have rows, or were removed. */
+  let looked: string | null = null;
+
   return {
     insert: (tool, firstVersion) =>
-      database.transaction(async (tx) => {
+      withNewVersion(firstVersion, "inserted", async (tx, row) => {
         if (!(await insertIfAbsent(tx.manager, toolEntity, tool))) return "slug-taken";
-        await tx.manager.getRepository(toolVersionEntity).insert(asRow(firstVersion));
+        await tx.manager.getRepository(toolVersionEntity).insert(row);
         await search.insert(tx, tool);
         await writeTags(tx, tool.id, tool.tags);
         await log(tx, "CREATED", tool.id, tool.createdAt);
@@ -48,7 +87,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       }),
 
     commit: (version, afterVersionId) =>
-      database.transaction(async (tx) => {
+      withNewVersion(version, "committed", async (tx, row) => {
         const { toolId, name, description, tags } = version;
         const rows = tx.manager.getRepository(toolEntity);
         const current = await rows.findOneBy({ id: toolId, currentVersionId: afterVersionId, deletedAt: IsNull() });
@@ -65,7 +104,7 @@ export function createSqlToolStore(options: { database: Database; events: EventL
           },
         );
         if (!affected) return "superseded";
-        await tx.manager.getRepository(toolVersionEntity).insert(asRow(version));
+        await tx.manager.getRepository(toolVersionEntity).insert(row);
         await search.update(tx, { id: toolId, slug: current.slug, name, description, tags });
         await writeTags(tx, toolId, tags);
         await log(tx, "UPDATED", toolId, version.createdAt);
@@ -153,9 +192,12 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       return newest ?? null;
     },
     findBySlugs: (slugs) => tools().findBy({ slug: In(slugs) }),
-    findVersionsByIds: (ids) => versions().findBy({ id: In(ids) }),
-    findVersion: (toolId, number) => versions().findOneBy({ toolId, number }),
-    findVersionsOf: (toolIds, number) => versions().findBy({ toolId: In(toolIds), number }),
+    findVersionsByIds: async (ids) => whole(await versions().findBy({ id: In(ids) })),
+    async findVersion(toolId, number) {
+      const [version] = await whole(await versions().findBy({ toolId, number }));
+      return version ?? null;
+    },
+    findVersionsOf: async (toolIds, number) => whole(await versions().findBy({ toolId: In(toolIds), number })),
 
     page(filter, page) {
       const { words, tag, includeDeleted } = filter;
@@ -178,8 +220,13 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       };
     },
 
-    versionPages: (toolIds, page) =>
-      readPagesByParent(versions(), toolIds, page, { parentColumn: "toolId", orderColumn: "number" }),
+    async versionPages(toolIds, page) {
+      const of = { parentColumn: "toolId", orderColumn: "number" } as const;
+      const pages = await readPagesByParent(versions(), toolIds, page, of);
+      const found = await whole(pages.flat());
+      let start = 0;
+      return pages.map((rows) => found.slice(start, (start += rows.length)));
+    },
     versionCounts: (toolIds) => countByParent(versions(), toolIds, { parentColumn: "toolId" }),
 
     async takenOf(slugs) {
@@ -197,11 +244,29 @@ export function createSqlToolStore(options: { database: Database; events: EventL
       return found.map(({ slug }) => slug);
     },
 
+    async removeStrayContents(before, { signal } = {}) {
+      let removed = 0;
+      while (contents && !signal?.aborted) {
+        const part = await contents.list(looked, before, CHUNK_ROWS);
+        if (part.length === 0) break;
+        const rows = await versions().find({
+          select: { id: true, contentId: true },
+          where: { id: In(part.map(({ versionId }) => versionId)) },
+        });
+        const named = new Set(rows.map(({ contentId }) => contentId));
+        const stray = part.map(({ id }) => id).filter((id) => !named.has(id));
+        if (stray.length > 0) await contents.remove(stray);
+        removed += stray.length;
+        looked = part.at(-1)?.id ?? null;
+      }
+      return removed;
+    },
+
     count: async () => ({ ever: await tools().count(), current: await tools().countBy({ deletedAt: IsNull() }) }),
   };
 }
 
 /** TypeORM's insert types see a deep partial in every JSON column; the values are whole. */
-function asRow(version: ToolVersion): QueryDeepPartialEntity<ToolVersion> {
-  return version as QueryDeepPartialEntity<ToolVersion>;
+function asRow(version: ToolVersion & { contentId: null }): QueryDeepPartialEntity<ToolVersionRow> {
+  return version as QueryDeepPartialEntity<ToolVersionRow>;
 }

@@ -1,5 +1,6 @@
 import type { Page, Rows, ShareAccess } from "@toolyard/service-kit";
 import type { StoredLaunch } from "@toolyard/launch";
+import type { LongWork } from "@toolyard/storage";
 
 export interface Tool {
   id: string;
@@ -71,6 +72,7 @@ export interface ToolFilter {
 /**
  * Tools and their versions. A change is atomic: the version, the tool's row that points to it and the event are there together
  * or not at all, and those who follow the event log are woken after.
+ * @throws ToolyardError UPSTREAM_UNAVAILABLE from what reads or writes versions, where their contents are kept apart, and away
  */
 export interface ToolStore {
   /** "slug-taken" when a tool, also a deleted one, has the slug; nothing is written then. */
@@ -117,6 +119,11 @@ export interface ToolStore {
   takenOf(slugs: readonly string[]): Promise<Set<string>>;
   /** Slugs of tools that are not deleted, the newest first. */
   newestSlugs(limit: number): Promise<string[]>;
+  /**
+   * Removes contents from before `before` (epoch ms) that were written for versions that never came to be, where contents are kept apart;
+   * answers how many.
+   */
+  removeStrayContents(before: number, work?: LongWork): Promise<number>;
   /** How many tools were ever registered, and those of them that are not deleted. */
   count(): Promise<{ ever: number; current: number }>;
 }
