@@ -3,7 +3,7 @@ import { createCollections, orUnavailable, type MongodbConnection } from "@tooly
 import { ToolyardError, createLoader, type Logger, type Page } from "@toolyard/service-kit";
 import type { QueryFilter } from "mongoose";
 import { documentModels, toDocument, type StoredDocument } from "./document-models.mongodb.ts";
-import type { Document, DocumentStore } from "./document-store.ts";
+import type { DocumentStore } from "./document-store.ts";
 import type { Served, ServedDocumentJobs } from "./worker/document-jobs.ts";
 
 /**
@@ -34,16 +34,12 @@ export async function createMongodbDocumentStore(options: {
   });
   const searchers = createJobProcesses<ServedDocumentJobs>({ name: "search", module, data, logger, signal });
 
-  const read = (filter: QueryFilter<StoredDocument>, { limit, afterId, offset }: Page): Promise<Document[]> =>
-    orUnavailable(async () => {
-      const query = documents.find({ ...filter, ...(afterId !== null && { _id: { $lt: afterId } }) });
-      const found = await query
-        .sort({ _id: -1 })
-        .skip(offset)
-        .limit(limit + 1)
-        .lean();
-      return found.map(toDocument);
-    });
+  const pipelineOf = (filter: QueryFilter<StoredDocument>, { limit, afterId, offset }: Page) => [
+    { $match: { ...filter, ...(afterId !== null && { _id: { $lt: afterId } }) } },
+    { $sort: { _id: -1 as const } },
+    { $skip: offset },
+    { $limit: limit + 1 },
+  ];
   const count = (filter: QueryFilter<StoredDocument>) => orUnavailable(() => documents.countDocuments(filter));
 
   return {
@@ -62,10 +58,26 @@ export async function createMongodbDocumentStore(options: {
 
     page({ toolId, tag }, page) {
       const filter = { ...(toolId !== null && { toolId }), ...(tag !== null && { tags: tag }) };
-      return { rows: () => read(filter, page), totalCount: () => count(filter) };
+      return {
+        rows: () =>
+          orUnavailable(async () => {
+            const found = await documents.aggregate<StoredDocument>(pipelineOf(filter, page));
+            return found.map(toDocument);
+          }),
+        totalCount: () => count(filter),
+      };
     },
 
-    pagesOfTools: (toolIds, page) => Promise.all(toolIds.map((toolId) => read({ toolId }, page))),
+    pagesOfTools: (toolIds, page) =>
+      orUnavailable(async () => {
+        const [first, ...others] = toolIds.map((toolId) => pipelineOf({ toolId }, page));
+        if (!first) return [];
+        const coll = documents.collection.collectionName;
+        const unions = others.map((pipeline) => ({ $unionWith: { coll, pipeline } }));
+        const found = await documents.aggregate<StoredDocument>([...first, ...unions]);
+        const byTool = Map.groupBy(found.map(toDocument), ({ toolId }) => toolId);
+        return toolIds.map((toolId) => byTool.get(toolId) ?? []);
+      }),
 
     countsOfTools: (toolIds) =>
       orUnavailable(async () => {

@@ -63,11 +63,11 @@ function fillTools(dataDir: string, added: readonly number[], versions: readonly
     insert(tools.toolTagEntity, added.flatMap(rows.tagRows));
     insert(
       tools.toolVersionEntity,
-      added.map((index) => ({ ...rows.versionRow(index, 1), contentId: null })),
+      added.map((index) => rows.versionRow(index, 1)),
     );
     insert(
       tools.toolVersionEntity,
-      versions.map((number) => ({ ...rows.versionRow(HOT, number + 2), contentId: null })),
+      versions.map((number) => rows.versionRow(HOT, number + 2)),
     );
     const { last } = database.prepare("SELECT coalesce(max(position), 0) AS last FROM tool_texts").get() as {
       last: number;

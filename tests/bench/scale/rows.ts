@@ -61,12 +61,13 @@ export const launch = launchSchema.parse({
   env: [{ name: "REGION", value: "north", secret: false }],
 });
 
-export function versionRow(index: number, number: number): ToolVersion {
+export function versionRow(index: number, number: number): ToolVersion & { contentId: null } {
   return {
     ...toolText(index),
     id: idOf(`version-${index}`, number),
     toolId: toolId(index),
     number,
+    contentId: null,
     // Both subgraphs read the same JSON.
     launch: launch as ToolVersion["launch"],
     configSchema: null,
