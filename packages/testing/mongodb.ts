@@ -11,7 +11,7 @@ const noServer = url === "" ? "TEST_MONGODB_URL is not set" : await whyUnreached
 
 async function whyUnreached(): Promise<string | null> {
   try {
-    await (await openMongodb({ settings: { url, ca: null }, name: "test", logger, startMs: 0 })).close();
+    await (await openMongodb({ settings: { url, ca: null }, name: "test", logger, startMs: 10_000 })).close();
     return null;
   } catch (error) {
     return `TEST_MONGODB_URL cannot be reached: ${String(error)}`;

@@ -16,7 +16,8 @@ import {
 } from "@toolyard/service-kit";
 import type { ContentTypeResult } from "./content-type.ts";
 import { syncedDocumentInput, updateDocumentInput, uploadDocumentInput } from "./document-input.ts";
-import type { ContentProblem, Document, DocumentStore, Hit } from "./document-store.ts";
+import type { Hit } from "./document-index.ts";
+import type { ContentProblem, Document, DocumentStore } from "./document-store.ts";
 import type { Loaders } from "./loaders.ts";
 import { parseSearchQuery } from "./search-query.ts";
 

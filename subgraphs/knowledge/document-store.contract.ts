@@ -3,14 +3,8 @@ import { everyPage, ODD_JSON, ODD_TEXTS, testMethods } from "@toolyard/testing/p
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MAX_CONTENT_BYTES, type UploadedContent } from "./content/document-content.ts";
-import type {
-  Document,
-  DocumentChange,
-  DocumentFilter,
-  DocumentStore,
-  NewDocument,
-  SearchFilter,
-} from "./document-store.ts";
+import type { Document, DocumentChange, DocumentFilter, DocumentStore, NewDocument } from "./document-store.ts";
+import type { SearchFilter } from "./document-index.ts";
 import { parseSearchQuery } from "./search-query.ts";
 
 export interface OpenDocumentStore {

@@ -1,8 +1,9 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import { createCollections, orUnavailable, type MongodbConnection } from "@toolyard/mongodb";
-import { ToolyardError, createLoader, type Logger, type Page } from "@toolyard/service-kit";
+import { ToolyardError, type Logger, type Page } from "@toolyard/service-kit";
 import type { QueryFilter } from "mongoose";
 import { documentModels, toDocument, type StoredDocument } from "./document-models.mongodb.ts";
+import { createDocumentIndex } from "./document-index.ts";
 import type { DocumentStore } from "./document-store.ts";
 import type { Served, ServedDocumentJobs } from "./worker/document-jobs.ts";
 
@@ -89,16 +90,7 @@ export async function createMongodbDocumentStore(options: {
         return toolIds.map((toolId) => counts.get(toolId) ?? 0);
       }),
 
-    search(query, filter, { limit, offset }, subject) {
-      const parts = createLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
-        const found = served(await searchers.run("search", { query, filter, limit, offset, wanted }, subject));
-        return wanted.map(() => found);
-      });
-      return {
-        rows: async () => (await parts.load("hits")).hits,
-        totalCount: async () => (await parts.load("totalCount")).totalCount,
-      };
-    },
+    ...createDocumentIndex(async (job, subject) => served(await searchers.run("search", job, subject))),
 
     async close() {
       await Promise.all([writers.close("finish"), searchers.close("now")]);

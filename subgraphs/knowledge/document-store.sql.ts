@@ -1,5 +1,5 @@
 import { createJobProcesses } from "@toolyard/job-processes";
-import { createLoader, type Logger } from "@toolyard/service-kit";
+import type { Logger } from "@toolyard/service-kit";
 import { countByParent, openStore, readPage, readPagesByParent, type Database } from "@toolyard/storage";
 import { In } from "typeorm";
 import {
@@ -10,6 +10,7 @@ import {
   entities,
   migrationsFolder,
 } from "./database.ts";
+import { createDocumentIndex } from "./document-index.ts";
 import type { DocumentStore } from "./document-store.ts";
 import type { DocumentJobs } from "./worker/document-jobs.ts";
 
@@ -81,16 +82,7 @@ export async function createSqlDocumentStore(options: {
     pagesOfTools: (toolIds, page) => readPagesByParent(documents(), toolIds, page, { parentColumn: "toolId" }),
     countsOfTools: (toolIds) => countByParent(documents(), toolIds, { parentColumn: "toolId" }),
 
-    search(query, filter, { limit, offset }, subject) {
-      const parts = createLoader(async (wanted: readonly ("hits" | "totalCount")[]) => {
-        const found = await searchers.run("search", { query, filter, limit, offset, wanted }, subject);
-        return wanted.map(() => found);
-      });
-      return {
-        rows: async () => (await parts.load("hits")).hits,
-        totalCount: async () => (await parts.load("totalCount")).totalCount,
-      };
-    },
+    ...createDocumentIndex((job, subject) => searchers.run("search", job, subject)),
 
     async close() {
       await Promise.all([writer.close("finish"), searchers.close("now")]);

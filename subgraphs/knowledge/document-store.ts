@@ -1,6 +1,6 @@
 import type { Page, Rows } from "@toolyard/service-kit";
 import type { UploadedContent } from "./content/document-content.ts";
-import type { SearchQuery } from "./search-query.ts";
+import type { DocumentIndex } from "./document-index.ts";
 
 export interface Document {
   id: string;
@@ -30,20 +30,6 @@ export interface DocumentFilter {
   tag: string | null;
 }
 
-/** Of documents beside any of the tools; null: all. */
-export interface SearchFilter {
-  toolIds: readonly string[] | null;
-  tag: string | null;
-}
-
-export interface Hit {
-  documentId: string;
-  /** Higher is better. */
-  score: number;
-  /** The best passage, its matches between ⟦ and ⟧. */
-  snippet: string;
-}
-
 /** The content does not match its type; the message says how to mend it. */
 export interface ContentProblem {
   problem: string;
@@ -55,7 +41,7 @@ export interface ContentProblem {
  * is: callers take turns.
  * @throws ToolyardError TIMEOUT, RATE_LIMITED or CAPACITY_EXHAUSTED where a change or a search takes too much: see JobProcesses.
  */
-export interface DocumentStore {
+export interface DocumentStore extends DocumentIndex {
   insert(document: NewDocument, content: UploadedContent, subject: string | null): Promise<Document | ContentProblem>;
   /** Null when there is no such document. `content` null: it stays, but is read anew when the type changes. */
   update(
@@ -74,13 +60,6 @@ export interface DocumentStore {
   /** A page of each tool's documents, as `page`. */
   pagesOfTools(toolIds: readonly string[], page: Page): Promise<Document[][]>;
   countsOfTools(toolIds: readonly string[]): Promise<number[]>;
-  /** Best first; one hit more than `limit` where there are more. Parts that are asked for at once are one search. */
-  search(
-    query: SearchQuery,
-    filter: SearchFilter,
-    range: { limit: number; offset: number },
-    subject: string | null,
-  ): Rows<Hit>;
   /** Ends the work beside the event loop. */
   close(): Promise<void>;
 }

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { entities, migrationsFolder } from "./database.ts";
 import { createMongodbDocumentStore } from "./document-store.mongodb.ts";
 import { createSqlDocumentStore } from "./document-store.sql.ts";
-import type { DocumentStore, Hit, SearchFilter } from "./document-store.ts";
+import type { DocumentIndex, Hit, SearchFilter } from "./document-index.ts";
+import type { DocumentStore } from "./document-store.ts";
 import { parseSearchQuery } from "./search-query.ts";
 
 const logger = createLogger({ level: "silent", name: "test" });
@@ -92,7 +93,7 @@ describeOnMongodb("a search on MongoDB", () => {
     await fc.assert(
       fc.asyncProperty(searches, async ([terms, filter, part]) => {
         const query = parseSearchQuery(terms.join(" "));
-        const answer = async (store: DocumentStore) => {
+        const answer = async (store: DocumentIndex) => {
           const { rows, totalCount } = store.search(query, filter, part, null);
           const [hits, count] = await Promise.all([rows(), totalCount()]);
           found += count;

@@ -14,7 +14,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 const root = join(import.meta.dirname, "..", "..");
 /** Tasks that are asked for while MongoDB is away, ten a second. `OUTAGE_SECONDS=60` for a long run. */
-const LOAD = Number(process.env["OUTAGE_SECONDS"] ?? 3) * 10;
+const LOAD = Number(process.env["OUTAGE_SECONDS"] ?? 10) * 10;
 const PACE_MS = 100;
 
 const UPLOAD = "mutation ($input: UploadDocumentInput!) { uploadDocument(input: $input) { id } }";

@@ -1,14 +1,6 @@
 import type { UploadedContent } from "../content/document-content.ts";
-import type {
-  ContentProblem,
-  Document,
-  DocumentChange,
-  SearchFilter,
-  DocumentStore,
-  Hit,
-  NewDocument,
-} from "../document-store.ts";
-import type { SearchQuery } from "../search-query.ts";
+import type { SearchAnswer, SearchJob } from "../document-index.ts";
+import type { ContentProblem, Document, DocumentChange, DocumentStore, NewDocument } from "../document-store.ts";
 
 /** The jobs that run beside the event loop, by name: arguments and results cross as structured clones. See DocumentStore. */
 export interface DocumentJobs {
@@ -21,14 +13,7 @@ export interface DocumentJobs {
   delete(job: { id: string }): boolean;
   /** Indexes a text that an earlier version stored; false when there is none left. */
   indexNext(): boolean;
-  /** Parts that are not wanted are empty and 0. */
-  search(job: {
-    query: SearchQuery;
-    filter: SearchFilter;
-    limit: number;
-    offset: number;
-    wanted: readonly ("hits" | "totalCount")[];
-  }): { hits: Hit[]; totalCount: number };
+  search(job: SearchJob): SearchAnswer;
 }
 
 /** The same where the store is on a server. */

@@ -1,6 +1,6 @@
 import type { MongodbConnection } from "@toolyard/mongodb";
 import { documentCollections, type StoredTerm, type StoredTerms } from "../document-models.mongodb.ts";
-import type { Hit, SearchFilter } from "../document-store.ts";
+import type { Hit, SearchFilter } from "../document-index.ts";
 import { lastWordOf, type SearchQuery } from "../search-query.ts";
 import { bm25f, inverseFrequency, type Totals } from "./bm25f.ts";
 import type { AsyncDocumentJobs } from "./document-jobs.ts";

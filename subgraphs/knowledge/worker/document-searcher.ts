@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import LibsqlDatabase from "libsql";
-import type { Hit, SearchFilter } from "../document-store.ts";
+import type { Hit, SearchFilter } from "../document-index.ts";
 import type { DocumentJobs } from "./document-jobs.ts";
 import { PASSAGE_BITS } from "./document-writer.ts";
 import { toSearchExpression, type SearchExpression } from "./search-expression.ts";
