@@ -54,6 +54,7 @@ async function prepare(way: { url(database: string): string }) {
   const env = { MONGODB_URL: way.url(name), RATE_LIMIT_ENABLED: "false" };
   const start = async (more: Record<string, string> = env) => {
     const toolyard = await startToolyard({ dataDir, env: more });
+    onTestFinished(() => toolyard[Symbol.asyncDispose]());
     const client = graphqlClient(toolyard.url, await logIn(toolyard.url, "admin", toolyard.adminPassword));
     return { toolyard, client };
   };
