@@ -24,6 +24,14 @@ export interface ToolTextRow {
   deleted: boolean;
   /** The text that searches look through: see `searchTextOf`. */
   text: string;
+  /** Whether `tool_grams` has it: see TextBlocks. */
+  indexed: boolean;
+}
+
+/** Some texts of a block have these characters. Nothing where the database has an index of trigrams. */
+export interface ToolGramRow {
+  gram: number;
+  block: number;
 }
 
 /** A version, with its content or where that is. */
@@ -85,8 +93,17 @@ export const toolTextEntity = new EntitySchema<ToolTextRow>({
     toolId: { ...column.id },
     deleted: { ...column.flag },
     text: { ...column.text },
+    indexed: { ...column.flag, default: false },
   },
-  indices: [{ columns: ["toolId"], unique: true }],
+  indices: [{ columns: ["toolId"], unique: true }, { columns: ["indexed", "position"] }],
+});
+
+export const toolGramEntity = new EntitySchema<ToolGramRow>({
+  name: "tool_grams",
+  columns: {
+    gram: { ...column.integer, primary: true },
+    block: { ...column.integer, primary: true },
+  },
 });
 
 export const toolVersionEntity = new EntitySchema<ToolVersionRow>({
@@ -153,6 +170,7 @@ export const entities = [
   toolShareEntity,
   toolTagEntity,
   toolTextEntity,
+  toolGramEntity,
   toolVersionEntity,
   ...connectionEntities,
   importedTemplateEntity,

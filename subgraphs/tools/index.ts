@@ -155,6 +155,11 @@ export function createToolsSubgraph(options: ConfiguredSubgraphOptions<ToolsConf
             return trimmed + (await store.removeStrayContents(now() - UNDER_WAY_MS, work));
           },
         },
+        {
+          name: "tool-search",
+          leases: createSqlJobLeases(database),
+          run: (work) => store.completeSearch(work),
+        },
       ],
       async gauges() {
         const { ever, current } = await store.count();

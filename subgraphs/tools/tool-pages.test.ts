@@ -79,7 +79,7 @@ describe("among many tools, of which the newest half is deleted", () => {
         `${numbers} INSERT INTO tools SELECT ${idOf("n")}, 'tool-' || n, 'Common', 'd', '["all"]', NULL, NULL, 'v' || n, 1, 1, 1, iif(n > ${MANY / 2}, 1, NULL) FROM numbers`,
         `${numbers} INSERT INTO tool_tags SELECT ${idOf("n")}, 'all', n > ${MANY / 2} FROM numbers`,
         `${numbers} INSERT INTO tool_tags SELECT ${idOf("n")}, 'rare', 0 FROM numbers WHERE n = 7`,
-        `${numbers} INSERT INTO tool_texts SELECT n, ${idOf("n")}, n > ${MANY / 2}, 'tool-' || n || char(10) || 'common' || char(10) || iif(n = 7, 'xylophone qj' || char(10) || 'rare', 'd') || char(10) || 'all' || char(10) FROM numbers`,
+        `${numbers} INSERT INTO tool_texts SELECT n, ${idOf("n")}, n > ${MANY / 2}, 'tool-' || n || char(10) || 'common' || char(10) || iif(n = 7, 'xylophone qj' || char(10) || 'rare', 'd') || char(10) || 'all' || char(10), 0 FROM numbers`,
         "INSERT INTO tool_index (rowid, text) SELECT position, text FROM tool_texts WHERE NOT deleted",
         "INSERT INTO deleted_tool_index (rowid, text) SELECT position, text FROM tool_texts WHERE deleted",
       ])

@@ -1,6 +1,7 @@
 import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { newId, type Page } from "@toolyard/service-kit";
-import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
+import type { Database } from "@toolyard/storage";
+import { onEachDatabase, openSqliteTwice, type OpenTwice } from "@toolyard/testing/sql-stores.ts";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { entities, migrationsFolder, toolEventSchema } from "./database.ts";
@@ -8,16 +9,25 @@ import type { Tool, ToolFilter, ToolStore, ToolVersion } from "./tool-store.ts";
 import { createSqlToolStore } from "./tool-store.sql.ts";
 import type { ToolEventPayload } from "./tool-store.ts";
 
-async function withStore(work: (store: ToolStore, database: Database) => Promise<void>): Promise<void> {
-  const database = await openDatabase({ file: ":memory:", entities, migrations: readMigrations(migrationsFolder) });
-  try {
+type WithStore = (work: (store: ToolStore, database: Database) => Promise<void>) => Promise<void>;
+
+const withStore =
+  (open: OpenTwice): WithStore =>
+  async (work) => {
     const bus = createInProcessBus();
-    const events = createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus });
-    await work(createSqlToolStore({ database, events }), database);
-  } finally {
-    await database.close();
-  }
-}
+    const { databases, opened, close } = await open({ entities, migrationsFolder }, (database) =>
+      createSqlToolStore({
+        database,
+        events: createEventLog<ToolEventPayload>({ database, schema: toolEventSchema, bus }),
+        blockTexts: 2,
+      }),
+    );
+    try {
+      await work(opened[0], databases[0]);
+    } finally {
+      await close();
+    }
+  };
 
 type Content = Pick<Tool, "name" | "description" | "tags">;
 
@@ -104,56 +114,59 @@ const page = fc.record({
   after: fc.option(fc.nat()),
 });
 
-test(
-  "whatever was registered, changed and deleted, a search finds what has its words, in pages of the newest first",
-  { timeout: 120_000 },
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(change, { maxLength: 15 }),
-        fc.array(fc.tuple(filter, page), { minLength: 4, maxLength: 8 }),
-        (changes, searches) =>
-          withStore(async (store) => {
-            const tools: Tool[] = [];
-            for (const one of changes) {
-              if ("create" in one) {
-                const { tool, version } = toolOf(one.create, tools.length);
-                await store.insert(tool, version);
-                tools.push(tool);
-                continue;
+onEachDatabase((name, open) =>
+  test(
+    `on ${name}, whatever was registered, changed and deleted, a search finds what has its words, in pages of the newest first`,
+    { timeout: 240_000 },
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(change, { maxLength: 15 }),
+          fc.array(fc.tuple(filter, page), { minLength: 4, maxLength: 8 }),
+          (changes, searches) =>
+            withStore(open)(async (store) => {
+              const tools: Tool[] = [];
+              for (const one of changes) {
+                if ("create" in one) {
+                  const { tool, version } = toolOf(one.create, tools.length);
+                  await store.insert(tool, version);
+                  tools.push(tool);
+                  continue;
+                }
+                const tool = tools[one.at % Math.max(1, tools.length)];
+                if (!tool) continue;
+                if ("deleted" in one) {
+                  if (await store.setDeleted(tool.id, one.deleted, 1)) tool.deletedAt = one.deleted ? 1 : null;
+                } else {
+                  const number = tool.currentNumber + 1;
+                  const version = { ...toolOf(one.update, 0).version, toolId: tool.id, number };
+                  if ((await store.commit(version, tool.currentVersionId)) === "committed")
+                    Object.assign(tool, one.update, { currentVersionId: version.id, currentNumber: number });
+                }
               }
-              const tool = tools[one.at % Math.max(1, tools.length)];
-              if (!tool) continue;
-              if ("deleted" in one) {
-                if (await store.setDeleted(tool.id, one.deleted, 1)) tool.deletedAt = one.deleted ? 1 : null;
-              } else {
-                const number = tool.currentNumber + 1;
-                const version = { ...toolOf(one.update, 0).version, toolId: tool.id, number };
-                if ((await store.commit(version, tool.currentVersionId)) === "committed")
-                  Object.assign(tool, one.update, { currentVersionId: version.id, currentNumber: number });
+              const newestFirst = tools.toReversed();
+              for (const [filter, { limit, offset, after }] of searches) {
+                const afterId = after === null ? null : (tools[after % Math.max(1, tools.length)]?.id ?? null);
+                const page: Page = { limit, offset, afterId };
+                const all = newestFirst.filter((tool) => finds(filter, tool));
+                const rows = await store.page(filter, page).rows();
+                const rest = all.filter(({ id }) => afterId === null || id < afterId);
+                expect(rows.map(({ slug }) => slug)).toEqual(
+                  rest.slice(offset, offset + limit + 1).map(({ slug }) => slug),
+                );
+                expect(await store.page(filter, page).totalCount()).toBe(all.length);
               }
-            }
-            const newestFirst = tools.toReversed();
-            for (const [filter, { limit, offset, after }] of searches) {
-              const afterId = after === null ? null : (tools[after % Math.max(1, tools.length)]?.id ?? null);
-              const page: Page = { limit, offset, afterId };
-              const all = newestFirst.filter((tool) => finds(filter, tool));
-              const rows = await store.page(filter, page).rows();
-              const rest = all.filter(({ id }) => afterId === null || id < afterId);
-              expect(rows.map(({ slug }) => slug)).toEqual(
-                rest.slice(offset, offset + limit + 1).map(({ slug }) => slug),
-              );
-              expect(await store.page(filter, page).totalCount()).toBe(all.length);
-            }
-          }),
-      ),
-      { numRuns: 150 },
-    );
-  },
+            }),
+        ),
+        // Tables on a server are made in a second.
+        { numRuns: name === "SQLite" ? 150 : 8 },
+      );
+    },
+  ),
 );
 
 test("the index stays in few segments, which each write merges a bounded piece of; SQLite merges none by itself", async () => {
-  await withStore(async (store, database) => {
+  await withStore(openSqliteTwice)(async (store, database) => {
     for (let index = 0; index < 300; index += 1) {
       const { tool, version } = toolOf(
         { name: `n${index}`, description: `about ${index * 7_919}`, tags: ["t"] },

@@ -5,6 +5,7 @@ import { MAX_TAG_LENGTH } from "@toolyard/service-kit/text-input.ts";
 import { toolTextEntity } from "./database.ts";
 import { searchable, searchTextOf, type ToolSearch } from "./tool-search.ts";
 import type { ToolFilter } from "./tool-store.ts";
+import { BLOCK_TEXTS, textBlocksOf } from "./text-blocks.sql.ts";
 import { textIndexOf, type Span, type TextIndex } from "./text-index.sql.ts";
 
 /** The shortest word that the index finds, in characters of any script. */
@@ -17,10 +18,14 @@ const MAX_TEXTS = 1_000;
 const MAX_TAGGED = 5_000;
 const MAX_ENTRIES = 500_000;
 
-/** By trigrams where the database has an index of them, and by looking into the texts for all else. */
-export function createToolSearch(database: Database): ToolSearch {
+/**
+ * By trigrams where the database has an index of them, and by looking into the texts for all else, where they may be.
+ * @param blockTexts Of how many texts it is known together where they may be
+ */
+export function createToolSearch(database: Database, blockTexts = BLOCK_TEXTS): ToolSearch {
   const { read } = database;
   const index = textIndexOf(read);
+  const blocks = textBlocksOf(database, blockTexts);
 
   /** Where a page begins: the newest position that may be in it. */
   async function firstPosition(page: Page): Promise<number> {
@@ -38,10 +43,10 @@ export function createToolSearch(database: Database): ToolSearch {
     return (await texts.maximum("position")) ?? 0;
   }
 
-  /** Runs `step` over spans of positions, the newest first, until it answers false. */
-  async function inSpans(from: number, size: number, step: (span: Span) => Promise<boolean>): Promise<void> {
-    for (let newest = from; newest > 0; newest -= size) {
-      if (!(await step({ newest, before: newest - size }))) return;
+  /** Runs `step` over the spans of positions where a search may find something, the newest first, until it answers false. */
+  async function inSpans({ span, wanted }: SearchPlan, from: number, step: (span: Span) => Promise<boolean>) {
+    for (const each of (await blocks?.spans(wanted, from, span)) ?? spansOfAll(from, span)) {
+      if (!(await step(each))) return;
       await turn();
     }
   }
@@ -52,9 +57,11 @@ export function createToolSearch(database: Database): ToolSearch {
       const { manager } = sqlTransaction(tx);
       const { identifiers } = await manager
         .getRepository(toolTextEntity)
-        .insert({ toolId: tool.id, deleted: false, text });
+        .insert({ toolId: tool.id, deleted: false, text, indexed: blocks !== null });
       // The key that the database gave, as the entity has it.
-      await index?.add(manager, { position: (identifiers[0] as { position: number }).position, text, deleted: false });
+      const { position } = identifiers[0] as { position: number };
+      await index?.add(manager, { position, text, deleted: false });
+      await blocks?.add(manager, { position, text });
     },
 
     async update(tx, tool) {
@@ -63,8 +70,9 @@ export function createToolSearch(database: Database): ToolSearch {
       const before = await texts.findOneByOrFail({ toolId: tool.id });
       const text = searchTextOf(tool);
       if (text === before.text) return;
-      await texts.update({ position: before.position }, { text });
+      await texts.update({ position: before.position }, { text, indexed: blocks !== null });
       await index?.replace(manager, before, { ...before, text });
+      await blocks?.add(manager, { ...before, text });
     },
 
     async setDeleted(tx, toolId, deleted) {
@@ -87,7 +95,7 @@ export function createToolSearch(database: Database): ToolSearch {
           const wanted = page.limit + 1;
           const found: string[] = [];
           let skip = page.offset;
-          await inSpans(await firstPosition(page), search.span, async (span) => {
+          await inSpans(search, await firstPosition(page), async (span) => {
             const here = skip === 0 ? 0 : await count(span);
             if (here < skip) {
               skip -= here;
@@ -102,7 +110,7 @@ export function createToolSearch(database: Database): ToolSearch {
         },
         async totalCount() {
           let sum = 0;
-          await inSpans(await firstPosition({ ...page, afterId: null }), search.span, async (span) => {
+          await inSpans(search, await firstPosition({ ...page, afterId: null }), async (span) => {
             sum += await count(span);
             return true;
           });
@@ -110,10 +118,18 @@ export function createToolSearch(database: Database): ToolSearch {
         },
       };
     },
+
+    complete: async (work) => (await blocks?.complete(work)) ?? 0,
   };
 }
 
+function* spansOfAll(from: number, size: number): Generator<Span> {
+  for (let newest = from; newest > 0; newest -= size) yield { newest, before: newest - size };
+}
+
 interface SearchPlan {
+  /** What texts must have. */
+  wanted: readonly string[];
   /** Positions that one statement may go through. */
   span: number;
   /** Answers the `toolId`s of the matches in a span, the newest first. */
@@ -141,7 +157,10 @@ function planSearch({ words, tag, includeDeleted }: ToolFilter, index: TextIndex
   const conditions = scanned.map(() => "instr(texts.text, ?) > 0");
   const values: unknown[] = [...scanned];
   if (tag !== null) {
-    conditions.push("EXISTS (SELECT 1 FROM tool_tags tagged WHERE tagged.toolId = texts.toolId AND tagged.tag = ?)");
+    // Not EXISTS, for which MySQL would begin with all tools of the tag.
+    conditions.push(
+      "(SELECT COUNT(*) FROM tool_tags tagged WHERE tagged.toolId = texts.toolId AND tagged.tag = ?) > 0",
+    );
     values.push(tag);
   }
 
@@ -170,6 +189,7 @@ function planSearch({ words, tag, includeDeleted }: ToolFilter, index: TextIndex
 
   const looksInto = indexed.length === 0 || scanned.length > 0 ? MAX_TEXTS : tag !== null ? MAX_TAGGED : Infinity;
   return {
+    wanted: tag === null ? wanted : [...wanted, searchable(tag)],
     span: Math.max(MAX_TEXTS, Math.min(looksInto, Math.floor(MAX_ENTRIES / trigrams))),
     idsIn(span, limit, offset) {
       const [sql, parameters] = union("texts.toolId AS toolId, # AS position", span);

@@ -1,5 +1,5 @@
 import type { Page, Rows } from "@toolyard/service-kit";
-import type { Transaction } from "@toolyard/storage";
+import type { LongWork, Transaction } from "@toolyard/storage";
 import type { Tool, ToolFilter } from "./tool-store.ts";
 
 /** Texts of tools, and what finds tools by them. An adapter looks for `searchable` words in `searchTextOf`, so that all give the same answers. */
@@ -10,6 +10,8 @@ export interface ToolSearch {
   setDeleted(tx: Transaction, toolId: string, deleted: boolean): Promise<void>;
   /** Ids of tools that have all words and the tag, the newest registered first. Yields to the event loop after each bounded step. */
   page(filter: ToolFilter, page: Page): Rows<string>;
+  /** Makes searches among texts fast that were written by another adapter; answers how many. They are right without it, too. */
+  complete(work?: LongWork): Promise<number>;
 }
 
 export type SearchedTool = Pick<Tool, "id" | "slug" | "name" | "description" | "tags">;

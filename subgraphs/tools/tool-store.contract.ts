@@ -675,6 +675,15 @@ export function toolStoreContract(name: string, open: () => Promise<OpenToolStor
           expect(await store.count()).toEqual({ ever: before.ever + 2, current: before.current + 1 });
         });
       },
+
+      completeSearch() {
+        test("changes nothing that is found", async () => {
+          const { tool } = await insert();
+          await store.completeSearch();
+          expect(await store.completeSearch()).toBe(0);
+          expect(await store.page({ ...EVERYTHING, words: [tool.slug] }, FIRST_PAGE).rows()).toEqual([tool]);
+        });
+      },
     });
 
     test("what one process has written, another reads at once", async () => {

@@ -23,11 +23,13 @@ export function createSqlToolStore(options: {
   /** Null: contents of versions are in their rows. */
   contents?: VersionContents | null;
   now?: () => number;
+  /** As of createToolSearch: of few texts, tests have many blocks. */
+  blockTexts?: number;
 }): ToolStore {
   const { database, events, contents = null, now = Date.now } = options;
   const tools = () => database.read.getRepository(toolEntity);
   const versions = () => database.read.getRepository(toolVersionEntity);
-  const search = createToolSearch(database);
+  const search = createToolSearch(database, options.blockTexts);
 
   const log = (tx: SqlTransaction, kind: ToolChangeKind, toolId: string, at: number, payload: ToolEventPayload = {}) =>
     events.append(tx, [{ kind, subjectId: toolId, payload, at }]);
@@ -263,6 +265,7 @@ export function createSqlToolStore(options: {
     },
 
     count: async () => ({ ever: await tools().count(), current: await tools().countBy({ deletedAt: IsNull() }) }),
+    completeSearch: (work) => search.complete(work),
   };
 }
 

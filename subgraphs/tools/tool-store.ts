@@ -126,4 +126,6 @@ export interface ToolStore {
   removeStrayContents(before: number, work?: LongWork): Promise<number>;
   /** How many tools were ever registered, and those of them that are not deleted. */
   count(): Promise<{ ever: number; current: number }>;
+  /** See ToolSearch.complete. */
+  completeSearch(work?: LongWork): Promise<number>;
 }

@@ -51,7 +51,7 @@ export function tagRows(index: number): ToolTagRow[] {
 export function toolTextRow(index: number): Omit<ToolTextRow, "position"> {
   const { name, description, tags } = toolText(index);
   const text = [slugOf(index), name, description, ...tags, ""].join("\n").toLowerCase();
-  return { toolId: toolId(index), deleted: isDeleted(index), text };
+  return { toolId: toolId(index), deleted: isDeleted(index), text, indexed: false };
 }
 
 export const launch = launchSchema.parse({
