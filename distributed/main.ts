@@ -20,7 +20,7 @@ import {
   parseSecretKeys,
   type ProcessConfig,
 } from "@toolyard/service-kit/process/process-config.ts";
-import { openStore, requireSameKey } from "@toolyard/storage";
+import { lockFolder, openStore, requireSameKey } from "@toolyard/storage";
 import { parseAnalysisConfig } from "@toolyard/subgraph-analysis/config.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import type { FirstAdministrator } from "@toolyard/subgraph-identity";
@@ -60,6 +60,9 @@ await runProcess(
     const logger = createLogger({ level: config.logLevel, name: "supervisor" });
     logLifetime(lifetime, logger);
     await prepareDataDir(dataDir, logger);
+    // Where another Toolyard has it, this says so at once; it is the deployments part that holds it.
+    const lock = await lockFolder(dataDir);
+    lock.release();
     const secretKeys = await readSecretKeys(dataDir);
     await requireSameKey(settings, secretKeys);
     const [secretKey, ...previousSecretKeys] = secretKeys;
@@ -107,6 +110,7 @@ await runProcess(
         ? await installSample({ graph, as: createUserCaller(administrator.userId, "ADMIN") })
         : false;
     await graph.close();
+    lock.announce(gatewayUrl, lifetime.signal);
     process.stdout.write(
       renderBanner({
         gatewayUrl: config.publicUrl ?? gatewayUrl,

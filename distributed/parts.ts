@@ -64,6 +64,7 @@ export function planParts(options: {
     ...given,
     DATA_DIR: dataDir,
     RUN_TASKS: "false",
+    DRAIN_SECONDS: "0",
     // Types are stripped once, and not by each process at each start.
     NODE_COMPILE_CACHE: given["NODE_COMPILE_CACHE"] ?? join(root, "node_modules", ".cache", "toolyard"),
   };
@@ -97,6 +98,7 @@ export function planParts(options: {
   const proxies = several("proxy", counts.PROXIES, (name, n) => {
     const env = {
       ...proxyEnvironment(given),
+      DRAIN_SECONDS: "0",
       HOST: config.host,
       PROXY_PORT: String(proxyPort(n)),
       // Each has routes and usage of its own on disk.

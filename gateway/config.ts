@@ -9,7 +9,12 @@ import {
   ratio,
   ConfigError,
 } from "@toolyard/service-kit/process/config.ts";
-import { parseProcessConfig, proxyPort, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
+import {
+  drainSeconds,
+  parseProcessConfig,
+  proxyPort,
+  type ProcessConfig,
+} from "@toolyard/service-kit/process/process-config.ts";
 import { cgiName } from "@toolyard/service-kit/http/request-ambiguity.ts";
 import type { Environment } from "@toolyard/service-kit";
 import { z } from "zod";
@@ -22,6 +27,8 @@ export interface GatewayConfig extends ProcessConfig {
   port: number;
   /** Where it is on, `https://studio.apollographql.com` may call, too. */
   introspection: boolean;
+  /** How long a gateway that runs alone goes on serving, while it is not ready, before it stops. */
+  drainMs: number;
   /** Hosts that subscriptions by HTTP callback may call; none turns them off. */
   callbackHosts: string[];
   /** Subgraphs over HTTP whose subscriptions use server-sent events; the others' use graphql-transport-ws. */
@@ -102,6 +109,7 @@ const NEVER_FORWARDED = new Set(
 const shape = {
   PORT: port(4000),
   PROXY_PORT: proxyPort,
+  DRAIN_SECONDS: drainSeconds,
   SUBGRAPH_URLS: list([], "tools=http://10.0.0.2:4002/graphql").refine(
     (entries) => entries.every((entry) => /^[\w.-]+=https?:\/\/.+/.test(entry)),
     "must be name=URL pairs separated by commas",
@@ -191,6 +199,7 @@ export function parseGatewayConfig(
   return {
     ...process,
     port: values.PORT,
+    drainMs: values.DRAIN_SECONDS * 1_000,
     introspection: values.INTROSPECTION,
     callbackHosts: values.CALLBACK_HOSTS,
     sseSubgraphs: values.SSE_SUBGRAPHS,

@@ -74,6 +74,8 @@ interface CommonOptions {
   logger: Logger;
   /** Where each request has its line; none unless given. */
   requestLog?: RequestLog;
+  /** Aborts when no more requests are to be sent here: readiness says so. */
+  draining?: AbortSignal;
 }
 
 /** How subgraphs are reached: those of this process, or any by name and URL. The gateway closes the clients. */
@@ -109,7 +111,7 @@ export interface Gateway {
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, supergraphSdl, healthChecks, notes = [], gauges, logger } = options;
   const { protection } = config;
-  const { telemetry = noTelemetry, requestLog = noRequestLog } = options;
+  const { telemetry = noTelemetry, requestLog = noRequestLog, draining = new AbortController().signal } = options;
   const { tracing, usage } = telemetry;
   let server: GatewayServer | null = null;
 
@@ -296,13 +298,16 @@ export function createGateway(options: GatewayOptions): Gateway {
         jwks: jwksOf(options),
         logger,
         requestLog,
+        draining,
       });
       return server;
     },
     async close() {
       stopClosing();
+      // Begun first: who has lost a stream here is to open it elsewhere.
+      const served = server?.close();
       await protocols.close();
-      await server?.close();
+      await served;
       await jobs.close();
       await idempotency.close();
       await identity.close();

@@ -97,7 +97,8 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   }
   const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "gateway" });
-  const common = { config, supergraphSdl, telemetry, logger, requestLog };
+  lifetime.drainFor(config.drainMs);
+  const common = { config, supergraphSdl, telemetry, logger, requestLog, draining: lifetime.draining };
 
   async function createAlone() {
     const { jwt } = config;

@@ -163,6 +163,8 @@ await runProcess(
       flags: proxyHeapFlags(proxyHeapMb),
       env: {
         ...proxyEnvironment(process.env),
+        // Gateway and proxy end together: no load balancer has another one to send calls to.
+        DRAIN_SECONDS: "0",
         HOST: config.host,
         PROXY_PORT: String(config.proxyPort),
         DATA_DIR: dataDir,

@@ -36,6 +36,7 @@ await runProcess(async (lifetime) => {
     port: part.port,
     allowedHosts,
     metricsToken,
+    draining: lifetime.draining,
     logger: shared.logger,
     health: async () => [
       ...(await Promise.all(subgraphs.map((each) => each.health()))).flat(),

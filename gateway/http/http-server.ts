@@ -1,8 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { requestIdOf } from "@toolyard/service-kit";
 import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts";
+import { createHttpDrain } from "@toolyard/service-kit/http/http-drain.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { securityHeaders } from "@toolyard/service-kit/http/security-headers.ts";
 import { ambiguityOf } from "@toolyard/service-kit/http/request-ambiguity.ts";
@@ -20,6 +19,8 @@ export interface GatewayServerOptions extends Omit<RouteContext, "bodies" | "des
   /** Records requests; null: nothing is recorded. */
   tracing: Pick<Tracing, "request"> | null;
   requestLog: RequestLog;
+  /** Aborts when no more requests are to be sent here, which is before the server closes. */
+  draining: AbortSignal;
 }
 
 export interface GatewayServer {
@@ -37,16 +38,9 @@ const RECEIVE_TIMEOUT_MS = 60_000;
 /** Longer than the proxies in front keep theirs, so that they are the ones to close. */
 const KEEP_ALIVE_MS = 72_000;
 
-/** When the server ends: how long it goes on taking requests from clients that keep connections, … */
-const FAREWELL_MS = 500;
-/** … waits for a request of which a part has come, … */
-const UNASKED_MS = 5_000;
-/** … and for a client that does not read its answer. */
-const UNREAD_MS = 10_000;
-
 /** The gateway's HTTP side: /graphql, and the routes of `routes/`. */
 export async function createGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
-  const { config, prefix, metrics, tracing, logger } = options;
+  const { config, prefix, metrics, tracing, logger, draining } = options;
   const hosts = createHostPolicy({
     listenHost: config.host,
     origins: config.corsOrigins,
@@ -58,8 +52,6 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
   const log = createLogOfRequests(options.requestLog);
   const direct = createDirectRoutes({ crossSite, security, metrics, tracing, log, logger });
   let isClosing = false;
-  /** For each connection, the response to its latest request. */
-  const latest = new WeakMap<Socket, ServerResponse>();
   const { app, answerOtherMethods } = createFastifyApp({
     createServer: (handleOther) =>
       createServer(
@@ -72,8 +64,6 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
             direct.find(pathOf(readTarget(url ?? "", prefix).url))?.upgrade !== undefined,
         },
         (request, response) => {
-          latest.set(request.socket, response);
-          if (isClosing) response.shouldKeepAlive = false;
           normalize(request, prefix);
           const ambiguity = ambiguityOf(request.rawHeaders);
           if (ambiguity !== null) refuseAmbiguous(request, response, ambiguity);
@@ -89,14 +79,14 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     log,
     logger,
   });
-  await loadRoutes(app, { ...options, bodies: createBodyReader(config.protection), isClosing: () => isClosing });
+  await loadRoutes(app, {
+    ...options,
+    bodies: createBodyReader(config.protection),
+    isClosing: () => isClosing || draining.aborted,
+  });
   answerOtherMethods();
 
-  const connections = new Set<Socket>();
-  app.server.on("connection", (connection: Socket) => {
-    connections.add(connection);
-    connection.once("close", () => connections.delete(connection));
-  });
+  const drain = createHttpDrain(app.server);
   app.server.on("upgrade", (request, socket, head) => {
     normalize(request, prefix);
     const refuse = (status: string) =>
@@ -115,21 +105,11 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     url: address.origin,
     port: listening,
     async close() {
-      const begunAt = performance.now();
       isClosing = true;
-      // Clients may be sending on kept connections: they are told to open others, which by then go elsewhere.
-      while (connections.size > 0 && performance.now() - begunAt < FAREWELL_MS) await delay(20);
-      // A connection whose last answer is sent after this begins would otherwise stay until its client closes it.
-      const sweep = setInterval(() => {
-        app.server.closeIdleConnections();
-        for (const connection of connections)
-          if (performance.now() - begunAt > patienceMs(connection)) connection.destroy();
-      }, 50);
-      try {
-        await app.close();
-      } finally {
-        clearInterval(sweep);
-      }
+      await drain.leave();
+      const closed = app.close();
+      await drain.end();
+      await closed;
     },
   };
 
@@ -140,16 +120,6 @@ export async function createGatewayServer(options: GatewayServerOptions): Promis
     const { status, headers, body } = problemAnswer(refusal, requestId);
     response.writeHead(status, { ...security, ...headers, connection: "close" }).end(body);
     log({ request, response, requestId, caller: null, describe: null }, 0);
-  }
-
-  /** How long a connection may delay the end. */
-  function patienceMs(connection: Socket): number {
-    // Node does not count connections without any request as idle; browsers and pools open them in advance.
-    if (connection.bytesRead === 0) return FAREWELL_MS;
-    const response = latest.get(connection);
-    const isAsking = !response || response.writableFinished || !response.req.complete;
-    if (isAsking) return UNASKED_MS;
-    return response.writableEnded ? UNREAD_MS : Infinity;
   }
 }
 

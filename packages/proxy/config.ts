@@ -1,5 +1,6 @@
 import { integer, parseEnvironment, parseTogether, type Environment } from "@toolyard/service-kit/process/config.ts";
 import {
+  drainSeconds,
   gatewayUrl,
   parseProcessConfig,
   proxyPort,
@@ -18,6 +19,8 @@ export interface ProxyConfig extends ProcessConfig {
   callerCallsPerMinute: number;
   /** Calls a minute on one tool, of all callers; 0: no bound. */
   toolCallsPerMinute: number;
+  /** How long it goes on serving after SIGTERM, while it says that it is not healthy. */
+  drainMs: number;
   /** Bytes that may wait on disk for the control plane; beyond that, records are dropped and counted. */
   spoolMaxBytes: number;
 }
@@ -34,6 +37,7 @@ export const proxyVariables = {
     .meta({ secret: true, example: "eyJ…" }),
   RATE_LIMIT_CALLER_PER_MINUTE: integer({ fallback: 300_000, min: 0, max: 100_000_000 }),
   RATE_LIMIT_TOOL_PER_MINUTE: integer({ fallback: 1_200_000, min: 0, max: 100_000_000 }),
+  DRAIN_SECONDS: drainSeconds,
   PROXY_SPOOL_MAX_MIB: integer({ fallback: 256, min: 1, max: 1_000_000 }),
 };
 
@@ -54,6 +58,7 @@ export function parseProxyConfig(env: Environment): ProxyConfig {
     allowedHosts: [...process.allowedHosts, ...(publicUrl === null ? [] : [new URL(publicUrl).hostname])],
     callerCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_CALLER_PER_MINUTE : 0,
     toolCallsPerMinute: process.rateLimits ? values.RATE_LIMIT_TOOL_PER_MINUTE : 0,
+    drainMs: values.DRAIN_SECONDS * 1_000,
     spoolMaxBytes: values.PROXY_SPOOL_MAX_MIB * 1024 * 1024,
   };
 }

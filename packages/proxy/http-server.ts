@@ -30,7 +30,6 @@ export interface HttpServerOptions {
   health: () => ProxyHealth;
   /** The public address of those who come directly. */
   site: Site;
-  isDraining: () => boolean;
   logger: Logger;
   requestLog?: RequestLog;
 }
@@ -44,7 +43,7 @@ const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/;
 const KEEP_ALIVE_MS = 75_000;
 
 export function createProxyServer(options: HttpServerOptions): Server {
-  const { policy, calls, metrics, metricsToken, authenticate, health, site, isDraining, logger } = options;
+  const { policy, calls, metrics, metricsToken, authenticate, health, site, logger } = options;
   const { requestLog = noRequestLog } = options;
 
   const randomHex = createRandomHex();
@@ -170,7 +169,6 @@ export function createProxyServer(options: HttpServerOptions): Server {
     },
     (request, response) => {
       try {
-        if (isDraining()) response.shouldKeepAlive = false;
         receive(request, response);
       } catch (error) {
         fail(response, error);

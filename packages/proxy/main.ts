@@ -14,9 +14,10 @@ await runProcess(async (lifetime) => {
   logLifetime(lifetime, logger);
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
+  lifetime.drainFor(config.drainMs);
   const supervision = followSupervisor(lifetime);
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "proxy" });
-  const proxy = await createProxy({ config, logger, requestLog });
+  const proxy = await createProxy({ config, logger, requestLog, draining: lifetime.draining });
   lifetime.onShutdown("the proxy", () => proxy.close(supervision.isOrphaned ? { drainMs: ORPHAN_DRAIN_MS } : {}));
   const { url } = await proxy.listen();
   supervision.ready();

@@ -10,6 +10,7 @@ import { createBusyReplicas } from "./routing/busy-replicas.ts";
 import { createCalls } from "./calls/calls.ts";
 import type { ProxyConfig } from "./config.ts";
 import { createControlPlane, proxyCaller } from "./control-plane/control-plane.ts";
+import { createHttpDrain } from "@toolyard/service-kit/http/http-drain.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { challengeOf, createProxyServer, type ProxyHealth } from "./http-server.ts";
 import { createProxyMetrics } from "./metrics.ts";
@@ -48,6 +49,8 @@ export async function createProxy(options: {
   logger: Logger;
   /** The log with a line for each call; none unless given. */
   requestLog?: RequestLog;
+  /** Aborts when no more calls are to be sent here: its health says so. */
+  draining?: AbortSignal;
   now?: () => number;
   /** For tests: how usage is batched. */
   usageBatch?: { batchRecords?: number; batchMs?: number };
@@ -161,6 +164,8 @@ export async function createProxy(options: {
   });
 
   let draining = false;
+  options.draining?.addEventListener("abort", () => void (draining = true), { once: true });
+
   function health(): ProxyHealth {
     const known = routes.version() !== null;
     const spool = journal.stats();
@@ -182,10 +187,10 @@ export async function createProxy(options: {
     authenticate,
     health,
     site: siteOf(config.publicUrl),
-    isDraining: () => draining,
     logger,
     requestLog,
   });
+  const drain = createHttpDrain(server);
 
   return {
     health,
@@ -213,17 +218,14 @@ export async function createProxy(options: {
     async close({ drainMs = DRAIN_MS } = {}) {
       draining = true;
       calls.drain();
-      const closed = new Promise<void>((resolve) => {
-        if (!server.listening) return resolve();
-        server.close(() => resolve());
-      });
+      const ended = drain.end();
+      await drain.leave();
       if (!(await calls.settled(drainMs))) {
         logger.warn({ running: calls.active() }, "calls were still running at the end of the drain and are cut off");
       }
       calls.abortAll();
-      server.closeIdleConnections();
       const forced = setTimeout(() => server.closeAllConnections(), 500);
-      await closed;
+      await ended;
       clearTimeout(forced);
       busy.close();
       await journal.close();

@@ -16,16 +16,24 @@ export interface PartStatus {
   gauges: () => Promise<Gauge[]>;
   /** The bearer token for /metrics; null: nobody may read it. */
   metricsToken: string | null;
+  /** Aborts when the part is to be left alone. */
+  draining: AbortSignal;
 }
 
-export function createPartStatus({ health, gauges, metricsToken }: PartStatus) {
+export function createPartStatus({ health, gauges, metricsToken, draining }: PartStatus) {
   const { registry } = createMetrics();
   const report = createGaugeReport({ registry, read: () => [gauges()] });
+  const isHealthy = (services: readonly ServiceHealth[]) => services.every(({ status }) => status !== "unhealthy");
   return {
     async sendHealth(response: ServerResponse): Promise<void> {
       const services = await health();
-      const healthy = services.every((service) => service.status !== "unhealthy");
+      const healthy = isHealthy(services);
       send(response, healthy ? 200 : 503, { status: healthy ? "healthy" : "unhealthy", services });
+    },
+    /** As the gateway's: whether it may be asked. */
+    async sendReadiness(response: ServerResponse): Promise<void> {
+      const isReady = !draining.aborted && isHealthy(await health());
+      send(response, isReady ? 200 : 503, { status: isReady ? "ready" : "not ready" });
     },
     /** @throws ToolyardError UNAUTHENTICATED */
     async sendMetrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -42,7 +50,7 @@ export function createPartStatus({ health, gauges, metricsToken }: PartStatus) {
   };
 }
 
-/** A part that answers nothing but `GET /health` and `/metrics`. */
+/** A part that answers nothing but `GET /health`, `/health/ready` and `/metrics`. */
 export async function servePartStatus(
   options: PartStatus & { host: string; port: number; allowedHosts: readonly string[]; logger: Logger },
 ): Promise<{ url: string; close(): Promise<void> }> {
@@ -57,8 +65,9 @@ export async function servePartStatus(
     try {
       crossSite.check(request);
       if (request.method === "GET" && path === "/health") return await status.sendHealth(response);
+      if (request.method === "GET" && path === "/health/ready") return await status.sendReadiness(response);
       if (request.method === "GET" && path === "/metrics") return await status.sendMetrics(request, response);
-      throw new ToolyardError("NOT_FOUND", "There is GET /health and GET /metrics here.");
+      throw new ToolyardError("NOT_FOUND", "There is GET /health, GET /health/ready and GET /metrics here.");
     } catch (error) {
       const problem = problemDetails(error, requestId);
       if (problem.status >= 500) logger.error({ err: error, request_id: requestId }, "a request failed");

@@ -13,6 +13,7 @@ import {
 } from "@toolyard/service-kit/process/config.ts";
 import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import {
+  drainSeconds,
   gatewayUrl as gatewayUrlVariable,
   parseProcessConfig,
   parseSecretKeys,
@@ -30,6 +31,7 @@ export const partVariables = (defaultPort: number) => ({
   PORT: portVariable(defaultPort),
   GATEWAY_URL: gatewayUrlVariable,
   RUN_TASKS: flag(true),
+  DRAIN_SECONDS: drainSeconds,
 });
 
 /** A part of the control plane that runs alone and keeps data. */
@@ -59,15 +61,17 @@ export async function openPart<Config>(
   lifetime: ProcessLifetime,
 ): Promise<Part<Config>> {
   const { name, defaultPort, env, parseConfig } = wanted;
-  const [process, { PORT: port, GATEWAY_URL: gatewayUrl, RUN_TASKS: runsTasks }, readSecretKeys] = parseTogether(
+  const [process, own, readSecretKeys] = parseTogether(
     () => parseProcessConfig(env),
     () => parseEnvironment(partVariables(defaultPort), env),
     () => parseSecretKeys(env),
   );
+  const { PORT: port, GATEWAY_URL: gatewayUrl, RUN_TASKS: runsTasks } = own;
   const config = parseConfig(env, { process });
   const { host, dataDir, jobsSchedule, retentionMs } = process;
   const logger = createLogger({ level: process.logLevel, name });
   logLifetime(lifetime, logger);
+  lifetime.drainFor(own.DRAIN_SECONDS * 1_000);
   const supervision = followSupervisor(lifetime);
   await requirePort("PORT", host, port);
   await prepareDataDir(dataDir, logger);

@@ -46,6 +46,7 @@ export async function runSubgraph<Config = undefined>(options: {
       allowedHosts,
       metricsToken,
       verifyCaller: createCallerHeaderVerifier({ secretKeys, audience: name }),
+      draining: lifetime.draining,
       logger,
     });
     lifetime.onShutdown("HTTP server", () => server.close());

@@ -19,6 +19,7 @@ import { createCrossSitePolicy } from "@toolyard/service-kit/http/cross-site.ts"
 import { graphqlStatusOf } from "@toolyard/service-kit/errors/error-codes.ts";
 import { createDocumentStore } from "./apollo-document-store.ts";
 import { ToolyardError, messageOf, problemDetails } from "@toolyard/service-kit/errors/errors.ts";
+import { createHttpDrain } from "@toolyard/service-kit/http/http-drain.ts";
 import { createHostPolicy } from "@toolyard/service-kit/http/hosts.ts";
 import { newId } from "@toolyard/service-kit/identifiers.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
@@ -34,6 +35,10 @@ import { CALLER_HEADER, type SignedCaller } from "@toolyard/service-kit/identity
 
 /** Of the gateway, which has bounded what clients send: 25 MiB of a webhook's delivery, in base64. */
 const MAX_BODY_BYTES = 36 * 1024 * 1024;
+/** Longer than gateways and load balancers keep idle connections, so that they close them, rather than this server while they send. */
+const KEEP_ALIVE_MS = 75_000;
+/** For requests that run when the server ends. */
+const LAST_ANSWERS_MS = 5_000;
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** For callers who bypass the gateway: enough to log in, and to compose a supergraph. */
 const STRANGERS = { maxBodyBytes: 64 * 1024, maxTokens: 1_000, maxRunning: 16 };
@@ -56,7 +61,7 @@ interface Sender extends SignedCaller {
 }
 
 /**
- * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health and /metrics.
+ * A subgraph over HTTP for the gateway: POST /graphql, subscriptions by graphql-transport-ws on the same path, GET /health, /health/ready and /metrics.
  * The caller comes in `CALLER_HEADER`, signed by the gateway for this subgraph. Without it the caller is anonymous: pages of other sites
  * and large or expensive documents, which the gateway else refuses, are refused here, and there are no subscriptions.
  */
@@ -69,9 +74,12 @@ export async function serveSubgraph(options: {
   verifyCaller: (header: string) => Promise<SignedCaller>;
   /** The bearer token for /metrics; null: only the gateway may read it. */
   metricsToken?: string | null;
+  /** Aborts when no more requests are to be sent here. */
+  draining?: AbortSignal;
   logger: Logger;
 }): Promise<SubgraphServer> {
   const { subgraph, host, port, allowedHosts = [], verifyCaller, metricsToken = null, logger } = options;
+  const { draining = new AbortController().signal } = options;
   const crossSite = createCrossSitePolicy(createHostPolicy({ listenHost: host, origins: [], hosts: allowedHosts }));
   const operations = {
     ofGateway: await createSubgraphOperations({ subgraph, forStrangers: null, logger }),
@@ -138,6 +146,7 @@ export async function serveSubgraph(options: {
     health: () => subgraph.health(),
     gauges: async () => (await subgraph.gauges?.()) ?? [],
     metricsToken,
+    draining,
   });
 
   /** To the gateway only the subgraph's own counts, which it shows among its metrics. */
@@ -158,9 +167,13 @@ export async function serveSubgraph(options: {
       send(response, status, { errors: [{ message, extensions: { code, requestId } }] });
     try {
       if (path === "/health" && request.method === "GET") return await status.sendHealth(response);
+      if (path === "/health/ready" && request.method === "GET") return await status.sendReadiness(response);
       if (path === "/metrics" && request.method === "GET") return await sendMetrics(request, response);
       if (path !== "/graphql")
-        throw new ToolyardError("NOT_FOUND", "A subgraph answers at POST /graphql, GET /health and GET /metrics.");
+        throw new ToolyardError(
+          "NOT_FOUND",
+          "A subgraph answers at POST /graphql, GET /health, GET /health/ready and GET /metrics.",
+        );
       if (request.method !== "POST") throw new ToolyardError("BAD_USER_INPUT", "Send GraphQL by POST.");
       const ambiguity = ambiguityOf(request.rawHeaders);
       if (ambiguity !== null) return sendErrors(400, `The request is ambiguous: ${ambiguity}.`);
@@ -199,7 +212,11 @@ export async function serveSubgraph(options: {
     // As `onSubscribe` gives it.
     contextValue: subgraph.createContext(args.contextValue as RequestContext),
   });
-  const server = createServer((request, response) => void handle(request, response));
+  const server = createServer(
+    { keepAliveTimeout: KEEP_ALIVE_MS },
+    (request, response) => void handle(request, response),
+  );
+  const drain = createHttpDrain(server);
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES });
   server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head));
   const graphqlSockets = useServer(
@@ -235,12 +252,13 @@ export async function serveSubgraph(options: {
   return {
     url: `${await listenOn(server, host, port)}/graphql`,
     async close() {
+      // Begun first: who has lost a stream here is to open it elsewhere.
+      const left = drain.leave();
       await graphqlSockets.dispose();
-      server.closeIdleConnections();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        setTimeout(() => server.closeAllConnections(), 5_000).unref();
-      });
+      await left;
+      const cutOff = setTimeout(() => server.closeAllConnections(), LAST_ANSWERS_MS);
+      await drain.end();
+      clearTimeout(cutOff);
       for (const operation of Object.values(operations)) await operation.close();
     },
   };

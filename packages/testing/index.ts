@@ -1,6 +1,6 @@
 export { codeOf, dataOf, executeOn, subscribeOn, type AnswerStream } from "./execute.ts";
 export { eventually } from "./eventually.ts";
-export { freePort, portBlock } from "./ports.ts";
+export { freePort, freePorts, portBlock } from "./ports.ts";
 export { graphqlClient, logIn, startToolyard, type RunningToolyard } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
 export { loopWorkOf, processesWith, sleepsOf } from "./processes.ts";

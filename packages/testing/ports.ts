@@ -19,19 +19,28 @@ let current: PortBlock | null = null;
 let next = 0;
 
 /** A port on which nothing listens, and which no other test is given. */
-export async function freePort(): Promise<number> {
+export const freePort = (): Promise<number> => freePorts(1);
+
+/** @returns the first of so many in a row, at most 20 */
+export async function freePorts(count: number): Promise<number> {
   for (;;) {
-    if (current === null || next > current.last) {
+    if (current === null || next + count - 1 > current.last) {
       current = await portBlock();
       next = current.first;
     }
-    const port = next++;
-    const server = await listen(port);
-    if (server === null) continue;
-    server.close();
-    await once(server, "close");
-    return port;
+    const first = next;
+    next += count;
+    const free = await Promise.all(Array.from({ length: count }, (_, n) => isFree(first + n)));
+    if (free.every(Boolean)) return first;
   }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = await listen(port);
+  if (server === null) return false;
+  server.close();
+  await once(server, "close");
+  return true;
 }
 
 /** Takes 49 ports in a row, for as long as this process runs. @throws Error when all blocks are taken */

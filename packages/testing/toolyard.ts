@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "./eventually.ts";
 import { isDistributed } from "./mode.ts";
-import { freePort, portBlock } from "./ports.ts";
+import { freePort, freePorts, portBlock } from "./ports.ts";
 
 /** A running Toolyard, started as its users start it. */
 export interface RunningToolyard {
@@ -57,7 +57,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
       PORT: String(ports.gateway),
       PROXY_PORT: String(ports.proxy),
       MCP_PORT_RANGE: `${replicaPorts.first}-${replicaPorts.last}`,
-      ...(distributed && { PARTS_PORT: String((await portBlock()).first) }),
+      ...(distributed && { PARTS_PORT: String(await freePorts(10)) }),
       ...dataEnv,
       SAMPLE: "false",
       LOG_LEVEL: "warn",

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { connectMcp, eventually, graphqlClient, logIn, portBlock, processesWith } from "@toolyard/testing";
+import { connectMcp, eventually, freePorts, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { noMysql } from "@toolyard/testing/sql-stores.ts";
 import { startToolyard, type RunningToolyard } from "@toolyard/testing/toolyard.ts";
 import { createClient } from "graphql-ws";
@@ -20,8 +20,7 @@ let proxies: string[];
 let token: string;
 
 async function start(): Promise<RunningToolyard> {
-  // Beyond the ports of which each is followed by its neighbour.
-  const [gateway, proxy] = [(await portBlock()).first, (await portBlock()).first];
+  const [gateway, proxy] = [await freePorts(2), await freePorts(2)];
   gateways = [gateway, gateway + 1].map((port) => `http://127.0.0.1:${port}`);
   proxies = [proxy, proxy + 1].map((port) => `http://127.0.0.1:${port}`);
   return startToolyard({

@@ -1,5 +1,6 @@
 /** What an operator reads: the log's lines and the metrics. */
 import { connectMcp, eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { isDistributed } from "@toolyard/testing/mode.ts";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -23,7 +24,11 @@ const linesOf = ({ output }: Pick<RunningToolyard, "output">): Line[] =>
     // The last may not be whole yet.
     .slice(0, -1)
     .filter((text) => text.startsWith("{"))
-    .map((text) => JSON.parse(text) as Line);
+    .map((text) => {
+      // Where the parts are processes of their own, each line also names the one that has printed it.
+      const { part: _part, ...line } = JSON.parse(text) as Line;
+      return line;
+    });
 const line = (what: string, matches: (line: Line) => boolean) =>
   eventually(`a line of ${what}`, () => linesOf(toolyard).find(matches));
 const post = (path: string, body: string, headers: Record<string, string> = {}) =>
@@ -275,5 +280,7 @@ test("LOG_REQUESTS=false writes no line of requests; the others stay, with the e
   const messages = linesOf(quiet).map(({ logger, message }) => `${logger}: ${message}`);
   expect(messages.filter((message) => /: (request|call|operation)$/.test(message))).toEqual([]);
   expect(messages).toEqual(expect.arrayContaining(["identity: a user logged in", "proxy: stopped"]));
-  expect(messages.indexOf("standalone: stopping")).toBeLessThan(messages.indexOf("standalone: stopped"));
+  const main = isDistributed ? "supervisor" : "standalone";
+  expect(messages.indexOf(`${main}: stopping`)).toBeGreaterThan(0);
+  expect(messages.indexOf(`${main}: stopping`)).toBeLessThan(messages.indexOf(`${main}: stopped`));
 }, 60_000);

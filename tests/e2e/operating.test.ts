@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { embeddedOnly } from "@toolyard/testing/mode.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "..", "..");
@@ -53,71 +54,78 @@ describe("what docs/operating.md says is there", () => {
   /** Metrics that count what does not happen here. */
   const QUIET = ["query_plans_replaced_total", "graphql_shadow_queries_total", "graphql_subscriptions_total"];
 
-  test("metrics have these names and labels, with a text, and there are no others", async () => {
-    const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
-    const headers = { authorization: `Bearer ${token}` };
-    await graphqlClient(toolyard.url, token).query("{ me { id } }");
-    for (const path of [`/${TYPED}`, `/mcp/${TYPED}/v1/mcp`, `/api/v1/mcps/${TYPED}`]) {
-      await fetch(`${toolyard.url}${path}`, { headers });
-      await fetch(`${toolyard.url}${path}`, { headers, method: "DELETE" });
-    }
-    await fetch(`${toolyard.proxyUrl}/mcp/${TYPED}/v1/mcp`, { headers });
-    const called = await eventually("the sample's answer", async () => {
-      const body = { jsonrpc: "2.0", id: 1, method: "tools/list", params: {} };
-      const response = await fetch(`${toolyard.proxyUrl}/mcp/everything/v1/mcp`, {
-        method: "POST",
-        headers: { ...headers, "content-type": "application/json", accept: "application/json, text/event-stream" },
-        body: JSON.stringify(body),
-      });
-      await response.text();
-      return response.status < 500;
-    });
-    expect(called).toBe(true);
-    const rows = await tableOf("Metrics");
-    expect(rows.length).toBeGreaterThan(30);
-    for (const [part, url] of [
-      ["gateway", toolyard.url],
-      ["proxy", toolyard.proxyUrl],
-    ] as const) {
-      const here = rows.filter(([, , where = ""]) => where.split(", ").includes(part));
-      const complete = async () => {
-        const text = await scrape(url);
-        const missing = here.filter(([name = "", labels = ""]) => {
-          const series = text.split("\n").filter((line) => new RegExp(`^${name}(_count)?[{ ]`).test(line));
-          const isThere = /\w+/.test(new RegExp(`^# HELP ${name} (.+)$`, "m").exec(text)?.[1] ?? "");
-          const wanted = labels.split(", ").filter(Boolean).toSorted().join();
-          const has = (line: string) =>
-            [...line.matchAll(/[{,](\w+)="/g)]
-              .map(([, label = ""]) => label)
-              .toSorted()
-              .join();
-          return (
-            !isThere || (!QUIET.includes(name) && (series.length === 0 || series.some((line) => has(line) !== wanted)))
-          );
+  test.skipIf(embeddedOnly("the table is of one process"))(
+    "metrics have these names and labels, with a text, and there are no others",
+    async () => {
+      const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+      const headers = { authorization: `Bearer ${token}` };
+      await graphqlClient(toolyard.url, token).query("{ me { id } }");
+      for (const path of [`/${TYPED}`, `/mcp/${TYPED}/v1/mcp`, `/api/v1/mcps/${TYPED}`]) {
+        await fetch(`${toolyard.url}${path}`, { headers });
+        await fetch(`${toolyard.url}${path}`, { headers, method: "DELETE" });
+      }
+      await fetch(`${toolyard.proxyUrl}/mcp/${TYPED}/v1/mcp`, { headers });
+      const called = await eventually("the sample's answer", async () => {
+        const body = { jsonrpc: "2.0", id: 1, method: "tools/list", params: {} };
+        const response = await fetch(`${toolyard.proxyUrl}/mcp/everything/v1/mcp`, {
+          method: "POST",
+          headers: { ...headers, "content-type": "application/json", accept: "application/json, text/event-stream" },
+          body: JSON.stringify(body),
         });
-        return missing.length === 0 ? text : Promise.reject(new Error(`Missing: ${missing.join("; ")}`));
-      };
-      const text = await eventually(`all metrics of the ${part}`, complete);
-      const names = [...text.matchAll(/^# HELP (\S+) /gm)].flatMap(([, name = ""]) => name);
-      expect(names.filter((name) => !/^(nodejs|process)_/.test(name)).toSorted()).toEqual(
-        here.map(([name = ""]) => name).toSorted(),
-      );
-      expect(names).toContain("nodejs_eventloop_lag_seconds");
-      expect(text).not.toContain(TYPED);
-      expect(text).not.toMatch(/="[^"]*[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-/);
-    }
-  });
+        await response.text();
+        return response.status < 500;
+      });
+      expect(called).toBe(true);
+      const rows = await tableOf("Metrics");
+      expect(rows.length).toBeGreaterThan(30);
+      for (const [part, url] of [
+        ["gateway", toolyard.url],
+        ["proxy", toolyard.proxyUrl],
+      ] as const) {
+        const here = rows.filter(([, , where = ""]) => where.split(", ").includes(part));
+        const complete = async () => {
+          const text = await scrape(url);
+          const missing = here.filter(([name = "", labels = ""]) => {
+            const series = text.split("\n").filter((line) => new RegExp(`^${name}(_count)?[{ ]`).test(line));
+            const isThere = /\w+/.test(new RegExp(`^# HELP ${name} (.+)$`, "m").exec(text)?.[1] ?? "");
+            const wanted = labels.split(", ").filter(Boolean).toSorted().join();
+            const has = (line: string) =>
+              [...line.matchAll(/[{,](\w+)="/g)]
+                .map(([, label = ""]) => label)
+                .toSorted()
+                .join();
+            return (
+              !isThere ||
+              (!QUIET.includes(name) && (series.length === 0 || series.some((line) => has(line) !== wanted)))
+            );
+          });
+          return missing.length === 0 ? text : Promise.reject(new Error(`Missing: ${missing.join("; ")}`));
+        };
+        const text = await eventually(`all metrics of the ${part}`, complete);
+        const names = [...text.matchAll(/^# HELP (\S+) /gm)].flatMap(([, name = ""]) => name);
+        expect(names.filter((name) => !/^(nodejs|process)_/.test(name)).toSorted()).toEqual(
+          here.map(([name = ""]) => name).toSorted(),
+        );
+        expect(names).toContain("nodejs_eventloop_lag_seconds");
+        expect(text).not.toContain(TYPED);
+        expect(text).not.toMatch(/="[^"]*[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-/);
+      }
+    },
+  );
 
-  test("/health has these services, each with its status and time; HEAD has the status", async () => {
-    const response = await fetch(`${toolyard.url}/health`);
-    const { services } = (await response.json()) as { services: Record<string, unknown> };
-    const listed = (await tableOf("Health")).map(([name = ""]) => name);
-    expect(Object.keys(services).toSorted()).toEqual(listed.toSorted());
-    for (const service of Object.values(services))
-      expect(service).toMatchObject({ status: expect.any(String), response_time_ms: expect.any(Number) });
-    const head = await fetch(`${toolyard.url}/health`, { method: "HEAD" });
-    expect([head.status, await head.text()]).toEqual([response.status, ""]);
-  });
+  test.skipIf(embeddedOnly("the table is of one process"))(
+    "/health has these services, each with its status and time; HEAD has the status",
+    async () => {
+      const response = await fetch(`${toolyard.url}/health`);
+      const { services } = (await response.json()) as { services: Record<string, unknown> };
+      const listed = (await tableOf("Health")).map(([name = ""]) => name);
+      expect(Object.keys(services).toSorted()).toEqual(listed.toSorted());
+      for (const service of Object.values(services))
+        expect(service).toMatchObject({ status: expect.any(String), response_time_ms: expect.any(Number) });
+      const head = await fetch(`${toolyard.url}/health`, { method: "HEAD" });
+      expect([head.status, await head.text()]).toEqual([response.status, ""]);
+    },
+  );
 
   test("lines of the log are JSON with these fields", async () => {
     const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
@@ -209,14 +217,14 @@ describe("docs/production-checklist.md", async () => {
     ({ prints, command }) => prints !== undefined && (hasCurl || !command.includes("curl")),
   );
   test.each(answered)("$what", async ({ command, prints }) => {
-    const { dataDir, url, proxyUrl } = toolyard;
+    const { dataEnv, url, proxyUrl } = toolyard;
     const env = {
       PATH: `${join(root, "node_modules", ".bin")}:${process.env.PATH}`,
       HOME: process.env.HOME,
       URL: url,
       PROXY: proxyUrl,
       METRICS_TOKEN,
-      DATA_DIR: dataDir,
+      ...dataEnv,
     };
     const { stdout } = await run("bash", ["-c", command], { cwd: root, env }).catch((error: unknown) => {
       // grep -c that counts none says so by its exit code as well.
@@ -226,27 +234,31 @@ describe("docs/production-checklist.md", async () => {
     expect(stdout.trim()).toBe(prints);
   });
 
-  test("what is about DATA_DIR holds a second time, and where that is the default", async () => {
-    const away = await mkdtemp(join(tmpdir(), "toolyard-checklist-"));
-    try {
-      for (const name of ["package.json", "scripts", "node_modules"]) await symlink(join(root, name), join(away, name));
-      await symlink(toolyard.dataDir, join(away, "data"));
-      const about = lines.filter(({ command }) => command.includes("DATA_DIR"));
-      expect(about).toHaveLength(5);
-      const { PATH, HOME } = process.env;
-      const env = { PATH: `${join(root, "node_modules", ".bin")}:${PATH}`, HOME };
-      const printed = async (cwd: string, dataDir: object) => {
-        const found: string[] = [];
-        for (const { command } of about)
-          found.push((await run("bash", ["-c", command], { cwd, env: { ...env, ...dataDir } })).stdout.trim());
-        return found;
-      };
-      const expected = ["600", "still there", "700", "made", "restored"];
-      expect(await printed(away, {})).toEqual(expected);
-      expect(await printed(away, {})).toEqual(expected);
-      expect(await printed(root, { DATA_DIR: toolyard.dataDir })).toEqual(expected);
-    } finally {
-      await rm(away, { recursive: true });
-    }
-  });
+  test.skipIf(embeddedOnly("all is in DATA_DIR, where no server has it"))(
+    "what is about DATA_DIR holds a second time, and where that is the default",
+    async () => {
+      const away = await mkdtemp(join(tmpdir(), "toolyard-checklist-"));
+      try {
+        for (const name of ["package.json", "scripts", "node_modules"])
+          await symlink(join(root, name), join(away, name));
+        await symlink(toolyard.dataDir, join(away, "data"));
+        const about = lines.filter(({ command }) => command.includes("DATA_DIR"));
+        expect(about).toHaveLength(5);
+        const { PATH, HOME } = process.env;
+        const env = { PATH: `${join(root, "node_modules", ".bin")}:${PATH}`, HOME };
+        const printed = async (cwd: string, dataDir: object) => {
+          const found: string[] = [];
+          for (const { command } of about)
+            found.push((await run("bash", ["-c", command], { cwd, env: { ...env, ...dataDir } })).stdout.trim());
+          return found;
+        };
+        const expected = ["600", "still there", "700", "made", "restored"];
+        expect(await printed(away, {})).toEqual(expected);
+        expect(await printed(away, {})).toEqual(expected);
+        expect(await printed(root, { DATA_DIR: toolyard.dataDir })).toEqual(expected);
+      } finally {
+        await rm(away, { recursive: true });
+      }
+    },
+  );
 });

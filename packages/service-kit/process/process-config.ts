@@ -210,6 +210,8 @@ function refuseServers(env: Environment): null {
 /** The addresses of the parts for each other: each read by the parts that need it. */
 export const gatewayUrl = baseUrl("http://127.0.0.1:4000").default("http://127.0.0.1:4000");
 export const proxyPort = port(4100);
+/** How long a part that runs alone goes on serving after SIGTERM, while it says that it is not ready. */
+export const drainSeconds = integer({ fallback: 0, min: 0, max: 600 });
 
 /**
  * @param options.keepsData Whether the process keeps data of Toolyard.

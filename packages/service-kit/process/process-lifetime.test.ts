@@ -43,6 +43,27 @@ describe("a process", () => {
     };
   }
 
+  test("drains at SIGTERM for as long as it asked for, before it stops; at SIGINT it stops at once", async () => {
+    const order: string[] = [];
+    const start = () =>
+      run(async (lifetime) => {
+        lifetime.drainFor(5_000);
+        lifetime.draining.addEventListener("abort", () => order.push("drains"));
+        lifetime.signal.addEventListener("abort", () => order.push("stops"));
+      });
+    const first = start();
+    first.signal("SIGTERM");
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(order).toEqual(["drains"]);
+    await vi.advanceTimersByTimeAsync(1);
+    await first.ended;
+    expect([order, first.exits]).toEqual([["drains", "stops"], [0]]);
+    const second = start();
+    second.signal("SIGINT");
+    await second.ended;
+    expect(order.slice(2)).toEqual(["drains", "stops"]);
+  });
+
   test.each(SIGNALS)("ends at %s: what was started is released in reverse order, and it exits with 0", async (name) => {
     const order: string[] = [];
     const { ended, exits, told, listens, signal } = run(async (lifetime) => {

@@ -3,7 +3,11 @@ import { isPublic, messageOf, systemCodeOf, stackOf } from "../errors/errors.ts"
 import type { Logger } from "./log.ts";
 
 export interface ProcessLifetime {
-  /** Aborts at the first SIGTERM or SIGINT. */
+  /** Aborts at the first SIGTERM or SIGINT: no more requests are to be sent here. Those that come are still served. */
+  draining: AbortSignal;
+  /** How long after a SIGTERM `signal` follows `draining`. @default 0 */
+  drainFor(ms: number): void;
+  /** Aborts when the process begins to stop. */
   signal: AbortSignal;
   /** Adds clean-up to run at the end, in reverse order. A failure does not keep the others from running. */
   onShutdown(name: string, release: () => Promise<void> | void): void;
@@ -24,8 +28,8 @@ export function logLifetime(lifetime: ProcessLifetime, logger: Pick<Logger, "inf
 const REPEATED_SIGNAL_MS = 1_000;
 
 /**
- * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order. It ends within `shutdownSeconds` of the signal, also
- * when the start is not done by then. A second signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits
+ * Runs a `main.ts`: parses, starts, waits for a signal, then releases in reverse order. It ends within `shutdownSeconds` of the signal, or of the
+ * drain that follows it, also when the start is not done by then. A second signal ends at once. Exit code 0 after a clean stop, 78 for a wrong configuration (sysexits
  * EX_CONFIG), 1 otherwise.
  * @param options.exit, options.stderr The process's own, but in tests.
  */
@@ -38,7 +42,9 @@ export async function runProcess(
     exit = (code) => process.exit(code),
     stderr = (text) => process.stderr.write(text),
   } = options;
+  const draining = new AbortController();
   const controller = new AbortController();
+  let drainMs = 0;
   const releases: { name: string; release: () => Promise<void> | void }[] = [];
   let deadline: NodeJS.Timeout | undefined;
   const beginShutdown = () => {
@@ -51,11 +57,19 @@ export async function runProcess(
     controller.signal.addEventListener("abort", () => resolve(beginShutdown()), { once: true }),
   );
   let firstSignalAt: number | null = null;
-  const onSignal = () => {
+  let drained: NodeJS.Timeout | undefined;
+  const stop = () => {
+    draining.abort();
+    controller.abort();
+  };
+  const onSignal = (name: NodeJS.Signals) => {
     // A terminal's Ctrl-C comes several times at once: from the terminal and from each npm above.
     if (firstSignalAt === null) firstSignalAt = performance.now();
     else if (performance.now() - firstSignalAt > REPEATED_SIGNAL_MS) exit(130);
-    controller.abort();
+    draining.abort();
+    // A person at the terminal does not wait for load balancers.
+    if (drainMs === 0 || name === "SIGINT") controller.abort();
+    else drained ??= setTimeout(() => controller.abort(), drainMs);
   };
   // As for the log: the reader of the output may go away, such as a `tee` that the same Ctrl-C ended.
   const unread = () => undefined;
@@ -69,9 +83,11 @@ export async function runProcess(
   let code = 0;
   try {
     await main({
+      draining: draining.signal,
+      drainFor: (ms) => void (drainMs = ms),
       signal: controller.signal,
       onShutdown: (name, release) => releases.push({ name, release }),
-      stop: () => controller.abort(),
+      stop,
     });
     await stopped;
   } catch (error) {
@@ -90,6 +106,7 @@ export async function runProcess(
       stderr(`Stopping ${name} failed: ${messageOf(error)}\n`);
     }
   }
+  clearTimeout(drained);
   clearTimeout(deadline);
   for (const output of outputs) output.off("error", unread);
   process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("unhandledRejection", onRejection);
