@@ -7,6 +7,7 @@ import { Pool } from "undici";
 import { afterEach, describe, expect, test } from "vitest";
 import { connectorTo, originOf } from "./endpoint/connector.ts";
 import { withShortPath } from "@toolyard/service-kit/process/presence.mjs";
+import { freePort } from "@toolyard/testing/ports.ts";
 import { socketPathOf } from "./endpoint/socket-path.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
@@ -87,6 +88,18 @@ describe.each([
     },
   );
 });
+
+test.skipIf(process.platform !== "linux")(
+  "a bridge on a port answers by the address that others are told",
+  async () => {
+    harness = await openProcessHarness({ isolation: "none" });
+    runtime = harness.runtime;
+    const spec = { ...(await specOf("stdio", await freePort())), host: "127.0.0.2" };
+    const handle = await runtime.start(spec);
+    expect(handle.endpoint.url).toBe(`http://127.0.0.2:${spec.port}`);
+    expect(await statusOf(handle, spec.token)).toMatchObject({ sessions: 0 });
+  },
+);
 
 test("the socket of a bridge that is killed is gone, and what a start left that was cut short is in nobody's way", async () => {
   harness = await openProcessHarness({ isolation: "none" });

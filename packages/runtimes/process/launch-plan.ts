@@ -113,6 +113,8 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
         const { memoryMb, processes } = allowanceOf(spec.resources);
         const { args } = bridgeCommand({
           entry: bridgeEntry,
+          // By this name callers on other hosts ask for it.
+          host: spec.host,
           listenFd: FIRST_INHERITED + 1,
           sessions: launch.sessions === "SHARED" ? "shared" : "isolated",
           timeoutSeconds: launch.timeoutSeconds,
