@@ -17,6 +17,7 @@ const PARTS: Record<string, readonly string[]> = {
   // Scripts that people run in the tree, on stores and schemas alike.
   scripts: ["packages", "schema", "subgraphs", "cli"],
   examples: [],
+  deploy: [],
 };
 
 /** The gateway's rooms, or single files of them, that each room may import besides itself. */

@@ -1,0 +1,225 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { connectMcp, eventually, graphqlClient, logIn } from "@toolyard/testing";
+import { noContainers, openContainerEngine, type ContainerEngine } from "@toolyard/testing/containers.ts";
+import { createClient } from "graphql-ws";
+import { WebSocket } from "ws";
+import { noCompose, startCompose } from "./fixtures/compose.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+/* The image of the Dockerfile, on the container engine at TEST_DOCKER_HOST. */
+
+const IMAGE = "localhost/toolyard-image-test";
+const MAX_IMAGE_MIB = 260;
+const root = join(import.meta.dirname, "../..");
+const readJson = (path: string): unknown => JSON.parse(readFileSync(join(root, path), "utf8"));
+/** As docker-compose.yml and docs/docker.md have it run. */
+const hardened = {
+  Init: true,
+  ReadonlyRootfs: true,
+  Tmpfs: { "/tmp": "" },
+  CapDrop: ["ALL"],
+  SecurityOpt: ["no-new-privileges"],
+  Memory: 1_536 * 1_048_576,
+};
+
+describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : ` (skipped: ${noContainers})`}`, () => {
+  let engine: ContainerEngine;
+  const started: string[] = [];
+
+  beforeAll(async () => {
+    engine = openContainerEngine();
+    await engine.buildToolyard(IMAGE);
+  }, 400_000);
+  afterAll(async () => {
+    for (const id of started) await engine.ask("DELETE", `/containers/${id}?force=1&v=1`).catch(() => undefined);
+    await engine.close();
+  });
+
+  async function start(options: { Cmd?: string[]; Entrypoint?: string[]; Env?: string[]; HostConfig?: object }) {
+    const { Id } = await engine.ask<{ Id: string }>("POST", "/containers/create", { Image: IMAGE, ...options });
+    started.push(Id);
+    await engine.ask("POST", `/containers/${Id}/start`);
+    return Id;
+  }
+  const endOf = async (id: string) =>
+    (await engine.ask<{ StatusCode: number }>("POST", `/containers/${id}/wait`)).StatusCode;
+  /** What a program prints that runs in the image. */
+  async function printed(program: string): Promise<string> {
+    const id = await start({ Entrypoint: ["node", "-e", program], HostConfig: hardened });
+    await endOf(id);
+    return engine.logs(id);
+  }
+
+  test("says what it is, what is in it, and that nobody but a numbered user runs it", async () => {
+    const { Config, Size } = await engine.ask<{
+      Size: number;
+      Config: { Labels: Record<string, string>; User: string; Volumes: object };
+    }>("GET", `/images/${IMAGE}/json`);
+    const { Size: baseSize } = await engine.ask<{ Size: number }>("GET", "/images/localhost/toolyard-base/json");
+    expect((Size - baseSize) / 1_048_576).toBeLessThan(MAX_IMAGE_MIB);
+    expect(Config).toMatchObject({ User: "1000:1000", Volumes: { "/var/lib/toolyard": {} } });
+    const { version } = readJson("package.json") as { version: string };
+    expect(Config.Labels).toMatchObject({
+      "org.opencontainers.image.title": "Toolyard",
+      "org.opencontainers.image.version": version,
+    });
+    const sbom = JSON.parse(
+      await printed(`console.log(fs.readFileSync("${Config.Labels["dev.toolyard.sbom"]}", "utf8"))`),
+    ) as {
+      bomFormat: string;
+      components: { name: string; purl: string; "bom-ref": string; hashes?: unknown[] }[];
+    };
+    expect(sbom.bomFormat).toBe(Config.Labels["dev.toolyard.sbom.format"]);
+    const names = sbom.components.map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(["node", "graphql", "@apollo/subgraph", "mysql2"]));
+    expect(names).not.toContain("vitest");
+    expect(sbom.components.find(({ name }) => name === "@apollo/subgraph")).toMatchObject({
+      purl: expect.stringMatching(/^pkg:npm\/%40apollo\/subgraph@\d/),
+      hashes: [{ alg: "SHA-512", content: expect.stringMatching(/^[0-9a-f]{128}$/) }],
+    });
+    expect(new Set(sbom.components.map((component) => component["bom-ref"])).size).toBe(names.length);
+  });
+
+  test("has what runs, and no tests, no secrets and nothing that is for development", async () => {
+    const program = `const own = (folder) => fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+      const path = folder + "/" + entry.name;
+      return !entry.isDirectory() ? [path] : entry.name === "node_modules" ? [] : own(path);
+    });
+    console.log(JSON.stringify({ own: own("."), packages: fs.readdirSync("node_modules") }))`;
+    const found = JSON.parse(await printed(program)) as { own: string[]; packages: string[] };
+    const { devDependencies } = readJson("package.json") as { devDependencies: Record<string, string> };
+    expect(found.packages.filter((name) => name in devDependencies && name !== "eventsource")).toEqual([]);
+    expect(found.own.filter((path) => /\.(test|contract|bench)\.|fixture|\.env|\/data\/|\/\.git/.test(path))).toEqual(
+      [],
+    );
+    expect(found.own).toEqual(expect.arrayContaining(["./standalone.ts", "./gateway/main.ts", "./scripts/migrate.ts"]));
+  });
+
+  test("a command that it does not have is answered by those that it has", async () => {
+    const id = await start({ Cmd: ["gatewy"], HostConfig: hardened });
+    expect(await endOf(id)).toBe(64);
+    expect(await engine.logs(id)).toMatch(/no command "gatewy".*gateway, subgraph NAME, proxy/);
+  });
+
+  test("does its main job read-only and as no root, is healthy meanwhile, and ends by SIGTERM with nothing left", async () => {
+    const ports = {
+      "4000/tcp": [{ HostIp: "127.0.0.1", HostPort: "" }],
+      "4100/tcp": [{ HostIp: "127.0.0.1", HostPort: "" }],
+    };
+    const env = ["PROCESS_ISOLATION=none", "SAMPLE=false", "ADMIN_PASSWORD=correct horse battery"];
+    const id = await start({ Env: env, HostConfig: { ...hardened, PortBindings: ports } });
+    const look = () =>
+      engine.ask<{
+        State: { ExitCode: number; Running: boolean };
+        NetworkSettings: { Ports: Record<string, { HostPort: string }[]> };
+        Mounts: { Name: string }[];
+      }>("GET", `/containers/${id}/json`);
+    const { NetworkSettings, Mounts } = await look();
+    const urlOf = (port: string) => `http://127.0.0.1:${NetworkSettings.Ports[`${port}/tcp`]?.[0]?.HostPort}`;
+    await eventually("the image's Toolyard answers", async () => {
+      if (!(await look()).State.Running) throw new Error(await engine.logs(id));
+      return (await fetch(`${urlOf("4000")}/health/ready`)).ok && (await fetch(`${urlOf("4100")}/healthz`)).ok;
+    });
+    // Podman leaves the schedule to systemd, so the check is made by hand.
+    const healthy = () => engine.ask<{ Status: string }>("GET", `/v4.0.0/libpod/containers/${id}/healthcheck`);
+    await eventually("its own health check succeeds", async () => (await healthy()).Status === "healthy");
+
+    const token = await logIn(urlOf("4000"), "admin", "correct horse battery");
+    const admin = graphqlClient(urlOf("4000"), token);
+    const deploymentId = await deployEverything(admin);
+    await eventually("the server runs", async () => {
+      const { deployment } = await admin.query<{ deployment: { health: string; reason: string | null } }>(
+        "query ($id: ID!) { deployment(id: $id) { health reason } }",
+        { id: deploymentId },
+      );
+      return deployment.health === "HEALTHY" || Promise.reject(new Error(deployment.reason ?? "it is starting"));
+    });
+    for (const port of ["4100", "4000"]) await callEverything(urlOf(port), token);
+
+    // After a minute it would be killed, and end with 137.
+    await engine.ask("POST", `/containers/${id}/stop?t=60`);
+    expect((await look()).State, await engine.logs(id)).toMatchObject({ ExitCode: 0, Running: false });
+    await engine.ask("DELETE", `/containers/${id}?v=1`);
+    const { Volumes } = await engine.ask<{ Volumes: { Name: string }[] | null }>("GET", "/volumes");
+    expect((Volumes ?? []).filter(({ Name }) => Mounts.some((mount) => mount.Name === Name))).toEqual([]);
+  });
+
+  describe.skipIf(noCompose !== null)(
+    `docker-compose.yml${noCompose === null ? "" : ` (skipped: ${noCompose})`}`,
+    () => {
+      test("all parts of it, two of some, are one Toolyard behind one address", { timeout: 400_000 }, async () => {
+        await using compose = await startCompose(engine, IMAGE);
+        const { url } = compose;
+        await eventually("the front answers", async () => (await fetch(`${url}/health/ready`)).ok);
+        const token = await logIn(url, "admin", compose.adminPassword);
+        const admin = graphqlClient(url, token);
+        const sockets = createClient({
+          url: `${url.replace("http", "ws")}/graphql`,
+          webSocketImpl: WebSocket,
+          connectionParams: { authorization: `Bearer ${token}` },
+        });
+        const events = sockets.iterate<{ deploymentEvents: { health: string } }>({
+          query: "subscription { deploymentEvents { health } }",
+        });
+        await deployEverything(admin);
+        for await (const { data } of events) if (data?.deploymentEvents.health === "HEALTHY") break;
+        await sockets.dispose();
+        await callEverything(url, token);
+        const { services } = (await (await fetch(`${url}/health`)).json()) as {
+          services: Record<string, { status: string }>;
+        };
+        expect(Object.entries(services).filter(([, { status }]) => status !== "healthy")).toEqual([]);
+
+        // Each request is shared out anew. That one of two is left out forty times in a row happens once in 10¹².
+        for (let n = 0; n < 40; n++) expect((await admin.send("{ me { username } }")).status).toBe(200);
+        for (let n = 0; n < 20; n++) await callEverything(url, token);
+        for (const [service, line] of [
+          ["gateway", '"path":"/graphql"'],
+          ["proxy", '"slug":"everything"'],
+        ] as const)
+          for (const index of ["1", "2"])
+            expect(await compose.run("logs", "--no-log-prefix", "--index", index, service)).toContain(line);
+
+        // One of two may go, and nobody is told of it.
+        await compose.run(
+          "up",
+          "--detach",
+          "--no-build",
+          "--no-recreate",
+          "--scale",
+          "gateway=1",
+          "--scale",
+          "proxy=1",
+        );
+        for (let n = 0; n < 10; n++) expect((await admin.send("{ me { username } }")).status).toBe(200);
+        await callEverything(url, token);
+
+        await compose.run("stop", "--timeout", "60");
+        const states = (await compose.run("ps", "--all", "--format", "{{.Service}} {{.ExitCode}}")).trim().split("\n");
+        const ends = states.filter((line) => !/^(mysql|mongodb|redis) /.test(line));
+        expect(ends.length).toBeGreaterThan(9);
+        expect(ends.filter((line) => !line.endsWith(" 0"))).toEqual([]);
+      });
+    },
+  );
+});
+
+async function deployEverything(admin: ReturnType<typeof graphqlClient>): Promise<string> {
+  const args = ["/opt/toolyard/node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"];
+  const { createTool } = await admin.query<{ createTool: { id: string } }>(
+    "mutation ($input: CreateToolInput!) { createTool(input: $input) { id } }",
+    { input: { name: "everything", description: "in a container", launch: { stdio: { command: "node", args } } } },
+  );
+  const { deployTool } = await admin.query<{ deployTool: { id: string } }>(
+    "mutation ($input: DeployToolInput!) { deployTool(input: $input) { id } }",
+    { input: { toolId: createTool.id } },
+  );
+  return deployTool.id;
+}
+
+async function callEverything(url: string, token: string): Promise<void> {
+  const client = await connectMcp("v1", `${url}/mcp/everything/v1/mcp`, token);
+  expect(await client.callTool("echo", { message: "from a container" })).toBe("Echo: from a container");
+  await client.close();
+}
