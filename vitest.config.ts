@@ -20,7 +20,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: [
-            "{cli,distributed,packages,gateway,schema,standalone,subgraphs}/**/*.test.ts",
+            "{cli,distributed,packages,gateway,schema,scripts,standalone,subgraphs}/**/*.test.ts",
             "tests/{architecture,bench,contract}/**/*.test.ts",
           ],
         },

@@ -3,7 +3,11 @@ import { join, resolve } from "node:path";
 import type { MongodbConnection } from "@toolyard/mongodb";
 import { createLogger, preconditionFailed } from "@toolyard/service-kit";
 import type { Resealer } from "@toolyard/service-kit/identity/resealing.ts";
-import { parseDataConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
+import {
+  parseDataConfig,
+  type MongodbSettings,
+  type ProcessConfig,
+} from "@toolyard/service-kit/process/process-config.ts";
 import { lockFolder, openStore, storeOptions, type Database } from "@toolyard/storage";
 import { lockMysqlDatabase } from "@toolyard/storage/mysql/server-lock.ts";
 import { add, reseal, type Resealed } from "@toolyard/storage/reseal.ts";
@@ -30,7 +34,7 @@ export function fileOf(installation: Installation, store: StoreSchema): string |
 }
 
 /** The stores that there are: all on a server, and of files those that were made. */
-function storesOf(installation: Installation): StoreSchema[] {
+export function storesOf(installation: Installation): StoreSchema[] {
   return installation.stores.filter((store) => existsSync(fileOf(installation, store) ?? root));
 }
 
@@ -93,13 +97,16 @@ async function onMongodb(
   work: (mongodb: MongodbConnection) => Promise<void>,
 ): Promise<void> {
   if (!settings) return;
-  // Loaded only where it is used.
-  const { openMongodb } = await import("@toolyard/mongodb");
-  const logger = createLogger({ level: "silent", name: "command" });
-  const mongodb = await openMongodb({ settings, name: "command", logger });
+  const mongodb = await connectMongodb(settings);
   try {
     await work(mongodb);
   } finally {
     await mongodb.close();
   }
+}
+
+/** Loaded only where it is used. @throws ConfigError where it cannot be used */
+export async function connectMongodb(settings: MongodbSettings): Promise<MongodbConnection> {
+  const { openMongodb } = await import("@toolyard/mongodb");
+  return openMongodb({ settings, name: "command", logger: createLogger({ level: "silent", name: "command" }) });
 }

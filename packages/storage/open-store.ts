@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { preconditionFailed } from "@toolyard/service-kit";
 import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { EntitySchema } from "typeorm";
@@ -45,12 +47,19 @@ export function storeOptions(
 
 /**
  * Opens one store of an installation and brings its tables up to date; made when missing. Several processes may have it open.
- * @throws ConfigError when the server cannot be used
+ * @throws ConfigError when the server cannot be used, ToolyardError PRECONDITION_FAILED where DATA_DIR has the store from before there was a server
  */
 export async function openStore(
   place: StorePlace,
   tables: StoreTables,
   options: Pick<DatabaseOptions, "migrate" | "isAlone"> = {},
 ): Promise<Database> {
+  const file = join(place.dataDir, `${tables.name}.sqlite`);
+  if (place.database && !tables.isEmbeddedOnly && !options.isAlone && existsSync(file))
+    throw preconditionFailed(
+      "data-directory",
+      `${file} has data from before DATABASE_URL was set, which would not be there any more. \`npm run migrate:data\` copies all of it to ` +
+        "the servers; to begin without it, put the *.sqlite files of DATA_DIR aside.",
+    );
   return openDatabase({ ...options, ...storeOptions(place, tables) });
 }

@@ -38,15 +38,27 @@ export function tablesOf(entities: readonly EntitySchema[]): Table[] {
 /** The place of a row among those of its table. */
 export type RowKey = readonly Cell[];
 
-const keyOf = ({ key }: Pick<Table, "key">, row: Row): RowKey => key.map((name) => row[name] ?? null);
+export const keyOf = ({ key }: Pick<Table, "key">, row: Row): RowKey => key.map((name) => row[name] ?? null);
 
-/** A table's rows in the order of its key, so many at a time, until none is left. */
+/** What a page of rows has, in characters, where rows are so large that fewer than asked for come near it. */
+const PAGE_CHARACTERS = 4_000_000;
+/** Of the first page, before anything is known of them. */
+const FIRST_ROWS = 100;
+
+export function charactersOf(row: Row): number {
+  let sum = 0;
+  for (const value of Object.values(row)) sum += typeof value === "string" ? value.length : 8;
+  return sum;
+}
+
+/** A table's rows in the order of its key, at most so many at a time, fewer where the ones before were large, until none is left. */
 export async function* readInOrder(
   manager: Pick<EntityManager, "query">,
   table: Table,
   options: { after?: RowKey | null; where?: string; size: number },
 ): AsyncGenerator<Row[]> {
-  const { where, size } = options;
+  const { where } = options;
+  let size = Math.min(options.size, FIRST_ROWS);
   const names = table.columns.map(({ name }) => `"${name}"`).join(", ");
   const order = table.key.map((name) => `"${name}"`).join(", ");
   for (let after = options.after ?? null; ;) {
@@ -59,6 +71,8 @@ export async function* readInOrder(
     const last = rows.at(-1);
     if (last === undefined) return;
     yield rows;
+    const characters = rows.reduce((sum, row) => sum + charactersOf(row), 0);
+    size = Math.max(1, Math.min(options.size, Math.floor((PAGE_CHARACTERS * rows.length) / characters)));
     after = keyOf(table, last);
   }
 }

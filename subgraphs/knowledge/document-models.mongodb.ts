@@ -9,7 +9,7 @@ export interface StoredDocument extends Omit<Document, "id" | "metadata"> {
 }
 
 /** A content with what is searched of it. `_id` is its document's id. */
-interface StoredContent {
+export interface StoredContent {
   _id: string;
   title: string;
   text: string;

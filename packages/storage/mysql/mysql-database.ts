@@ -10,6 +10,7 @@ import { statementReporter } from "../observed-statements.ts";
 import { connectionOptions, refusalOf } from "./mysql-connection.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
 import { MIGRATION_LOCK, SOLE_LOCK } from "./server-lock.ts";
+import { refuseUnfinishedCopy } from "./unfinished-copy.ts";
 
 const POOL_SIZE = 6;
 /** Of a pool that is not in use; the others are closed after a minute. */
@@ -146,6 +147,7 @@ async function migrateBy(source: DataSource, options: MysqlOptions): Promise<voi
         "A command has the database of DATABASE_URL to itself: start again when it has ended.",
       );
     await refuseNewer(source, name);
+    if (!isAlone) await refuseUnfinishedCopy(source);
     await useCollation(source);
     if (await source.showMigrations()) {
       if (!mayMigrate)

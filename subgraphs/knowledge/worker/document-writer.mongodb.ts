@@ -7,6 +7,7 @@ import {
   documentCollections,
   fromDocument,
   toDocument,
+  type StoredContent,
   type StoredTerms,
 } from "../document-models.mongodb.ts";
 import type { ContentProblem, Document } from "../document-store.ts";
@@ -17,11 +18,16 @@ import type { AnalysedText, TextAnalyser } from "./text-analyser.ts";
 /** A part of a document's terms: far below MongoDB's 16 MB, and what all but the largest documents have at most. */
 const PART_TERMS = 10_000;
 
+interface DocumentCopies {
+  /** Inserts a document as it is elsewhere. */
+  put(document: Document, content: Pick<StoredContent, "text" | "original">): Promise<void>;
+}
+
 /** Writes documents together with their terms, each change in one transaction. */
 export function createMongodbDocumentWriter(
   { connection, transaction }: MongodbConnection,
   analyser: TextAnalyser,
-): Pick<AsyncDocumentJobs, "insert" | "update" | "delete"> {
+): Pick<AsyncDocumentJobs, "insert" | "update" | "delete"> & DocumentCopies {
   const { documents, contents, terms, totals } = documentCollections(connection);
 
   async function addTerms(document: Document, analysed: AnalysedText, session: ClientSession): Promise<void> {
@@ -43,25 +49,27 @@ export function createMongodbDocumentWriter(
       { session, upsert: true },
     );
 
-  const writeContent = (id: string, title: string, { content, text }: PreparedContent, session: ClientSession) =>
-    contents.replaceOne(
-      { _id: id },
-      { title, text, original: content === text ? null : content },
-      { session, upsert: true },
-    );
+  const writeContent = (id: string, title: string, prepared: PreparedContent, session: ClientSession) =>
+    contents.replaceOne({ _id: id }, { title, ...storedOf(prepared) }, { session, upsert: true });
+
+  async function put(document: Document, content: Pick<StoredContent, "text" | "original">): Promise<void> {
+    const analysed = analyser.analyse(document.title, content.text);
+    await transaction(async (session) => {
+      await documents.insertOne(fromDocument(document), { session });
+      await contents.insertOne({ _id: document.id, title: document.title, ...content }, { session });
+      await addTerms(document, analysed, session);
+    });
+  }
 
   return {
+    put,
+
     async insert({ document, content }) {
       const prepared = prepare(content, document.contentType);
       if ("problem" in prepared) return prepared;
-      const { size, digest, text } = prepared;
+      const { size, digest } = prepared;
       const whole: Document = { ...document, size, digest };
-      const analysed = analyser.analyse(whole.title, text);
-      await transaction(async (session) => {
-        await documents.insertOne(fromDocument(whole), { session });
-        await writeContent(whole.id, whole.title, prepared, session);
-        await addTerms(whole, analysed, session);
-      });
+      await put(whole, storedOf(prepared));
       return whole;
     },
 
@@ -106,6 +114,10 @@ export function createMongodbDocumentWriter(
         return true;
       }),
   };
+}
+
+function storedOf({ content, text }: PreparedContent): Pick<StoredContent, "text" | "original"> {
+  return { text, original: content === text ? null : content };
 }
 
 function toParts({ id, toolId, tags }: Document, { terms, words, length }: AnalysedText): StoredTerms[] {
