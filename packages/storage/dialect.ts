@@ -35,6 +35,10 @@ export interface Dialect {
   readonly forUpdate: { lock?: { mode: "pessimistic_write" } };
   /** The same at the end of a SELECT. */
   readonly held: string;
+  /** Likewise, but others may hold the rows so beside it: none changes them meanwhile. */
+  readonly heldShared: string;
+  /** Epoch milliseconds, by the one clock of all processes that share the database. */
+  now(manager: EntityManager): Promise<number>;
   /** Holds all transactions that ask for the same name in this database, until the end: for rules about rows that are not there yet, such as a number of them. */
   lock(manager: EntityManager, name: string): Promise<void>;
   rows(parameter: string, alias: string, types: readonly ValueType[]): GivenRows;

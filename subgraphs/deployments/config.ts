@@ -17,6 +17,8 @@ export interface DeploymentsConfig extends RuntimeSettings {
   hostId: string | null;
   /** Where this host's replicas listen and are reached. */
   advertiseHost: string;
+  /** How long a host that is not heard from is waited for before its replicas are moved. */
+  hostLeaseMs: number;
   /** Where clients call tools: the base of their URLs. */
   proxyUrl: string;
   allowPrivateRemotes: boolean;
@@ -50,6 +52,7 @@ const shape = {
     .regex(/^[A-Za-z0-9-]{1,64}$/, "must be 1 to 64 of letters, digits and -")
     .optional()
     .meta({ example: "host-1" }),
+  HOST_LEASE_SECONDS: integer({ fallback: 30, min: 5, max: 3_600 }),
   CACHE_DIR: z.string().optional().meta({ example: "/var/cache/toolyard" }),
   REPLICA_ADVERTISE_HOST: z
     .string()
@@ -93,6 +96,7 @@ export function parseDeploymentsConfig(
     hostId: parsed.HOST_ID ?? null,
     cacheDir: parsed.CACHE_DIR ?? null,
     advertiseHost: parsed.REPLICA_ADVERTISE_HOST,
+    hostLeaseMs: parsed.HOST_LEASE_SECONDS * 1_000,
     proxyUrl: process.proxyUrl ?? process.publicUrl ?? "http://127.0.0.1:4100",
     allowPrivateRemotes: process.allowPrivateRemotes,
     replicasOnExit: parsed.REPLICAS_ON_EXIT ?? replicasOnExit,

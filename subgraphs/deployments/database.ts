@@ -5,6 +5,7 @@ import { column } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
 import type { Deployment, Environment, HealthCheck, Replica } from "./deployment.ts";
 import { launchText, readLaunch } from "./deploying/deployed-launch.ts";
+import type { Host } from "./hosts/host.ts";
 import type { UsageBucketRow, UsageRecord } from "./usage/usage-record.ts";
 
 export const deploymentEvents = eventLogSchema("deployment");
@@ -99,6 +100,19 @@ export const replicaEntity = new EntitySchema<ReplicaRow>({
   indices: [{ columns: ["deploymentId"] }, { columns: ["phase", "deploymentId"], where: HAS_REMAINS }],
 });
 
+/** A host's process, by its lease. */
+export const hostEntity = new EntitySchema<Host>({
+  name: "hosts",
+  columns: {
+    id: { ...column.name, primary: true },
+    token: { ...column.time },
+    owner: { ...column.name },
+    heardAt: { ...column.time },
+    leaseUntil: { ...column.time },
+    offer: { ...column.json },
+  },
+});
+
 /** A tool and environment of which nothing is to run any more, and what was the last. */
 export interface LastStoppedRow {
   toolId: string;
@@ -176,6 +190,7 @@ export const usageBucketEntity = new EntitySchema<UsageBucketRow>({
 export const entities: EntitySchema[] = [
   deploymentEntity,
   replicaEntity,
+  hostEntity,
   lastStoppedEntity,
   healthCheckEntity,
   usageRecordEntity,

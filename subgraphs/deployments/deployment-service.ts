@@ -40,7 +40,6 @@ import type {
   DeploymentTransaction,
 } from "./store/deployment-store.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
-import { portsFor } from "./engine/ports.ts";
 import { saveSettled } from "./engine/settle.ts";
 import type { DeploymentEventShape, HealthCheckShape, HealthEventShape } from "./graph-shapes.ts";
 import { newReplica } from "./deploying/new-replica.ts";
@@ -123,10 +122,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     shares,
     graph,
     reconciler,
-    runtimes,
-    ports,
-    hostId,
-    address,
+    placement,
     now,
 
     eventTail,
@@ -204,7 +200,7 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       if (deployment.runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
       const known = await store.load(id);
       const missing = Math.max(0, wanted - (known ? stayingOf(known).length : 0));
-      return ports.reserve(portsFor(missing, deployment, runtimes, address), (chosen) =>
+      return placement.reserve(missing, deployment, (places) =>
         change(id, async (tx, record) => {
           refuseStopped(record);
           const before = record.deployment.desiredReplicas;
@@ -212,15 +208,9 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
           const replicas = [...record.replicas];
           // Those that are missing beyond what was known before are made by the reconciler.
           const due = Math.max(0, Math.min(missing, wanted - stayingOf(record).length));
-          for (let made = 0; made < due; made += 1) {
+          for (const place of places.slice(0, due)) {
             const ordinal = freeOrdinal(replicas.map((replica) => replica.ordinal));
-            const replica = newReplica({
-              deployment: record.deployment,
-              ordinal,
-              hostId,
-              address,
-              port: chosen[made] ?? null,
-            });
+            const replica = newReplica({ deployment: record.deployment, ordinal, place });
             await tx.insertReplica(replica);
             replicas.push(replica);
           }

@@ -86,7 +86,8 @@ export function newDeployment(asked: Omit<Deployment, keyof typeof unstarted | "
 export type AfterStop = "REMOVE" | "RESTART" | "RETRY";
 
 export type ReplicaState =
-  | { phase: "PENDING" }
+  /** A reason where it waits for a host. */
+  | ({ phase: "PENDING" } & Partial<Reason>)
   /** A reason while it takes its time. */
   | ({ phase: "STARTING"; since: number } & Partial<Reason>)
   | { phase: "READY"; since: number }

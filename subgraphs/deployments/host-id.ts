@@ -5,20 +5,22 @@ import type { DeploymentsConfig } from "./config.ts";
 import type { DeploymentStore } from "./store/deployment-store.ts";
 
 /**
- * This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. Where the databases came here
- * without it, it is the one that their replicas have: they would be nobody's else.
+ * This host's name among those that share the store: HOST_ID, or one that is made at the first start and kept in DATA_DIR. Where a database that is no
+ * other's came here without it, it is the one that its replicas have: they would be nobody's else.
+ * @param isShared Whether other hosts may use the store.
  */
 export async function resolveHostId(
   config: Pick<DeploymentsConfig, "hostId">,
   dataDir: string,
   store: Pick<DeploymentStore, "hostIds">,
+  isShared: boolean,
 ): Promise<string> {
   if (config.hostId !== null) return config.hostId;
   const file = join(dataDir, "host-id");
   await mkdir(dataDir, { recursive: true });
   try {
     // The first process writes it; a second one at the same time reads it.
-    const [known, ...others] = await store.hostIds();
+    const [known, ...others] = isShared ? [] : await store.hostIds();
     const hostId = known !== undefined && others.length === 0 ? known : newId();
     await writeFile(file, `${hostId}\n`, { flag: "wx", mode: 0o600 });
   } catch (error) {

@@ -30,7 +30,6 @@ import { createEventLogger } from "./event-logger.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
 import { createReaper } from "./engine/reaper.ts";
 import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
-import { createPortAllocator } from "./engine/ports.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
 import { reclaimReplicas } from "./engine/reclaim.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
@@ -45,6 +44,10 @@ import { createRouteBuilder } from "./routes/route-builder.ts";
 import { createRouteFeed } from "./routes/route-feed.ts";
 import { createSqlRouteStore } from "./routes/route-store.sql.ts";
 import { resolveHostId } from "./host-id.ts";
+import { offerOf } from "./hosts/host.ts";
+import { joinHosts, ownerOf } from "./hosts/host-agent.ts";
+import { createSqlHostStore } from "./hosts/host-store.sql.ts";
+import { createHostPorts, createPlacement } from "./hosts/placement.ts";
 import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
 import { createListedNames } from "./usage/listed-names.ts";
 import { createUsageLoader } from "./usage/usage-loader.ts";
@@ -57,6 +60,8 @@ export { createRuntimes } from "./backends.ts";
 export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
+  /** Where other hosts ask this subgraph over HTTP; left out where they cannot. */
+  url?: string;
   /** For tests: how replicas are called, and the reconciler's times. */
   prober?: Prober;
   timing?: Pick<ReconcilerOptions, "sweepIntervalMs" | "drainMs" | "graceMs" | "random">;
@@ -90,16 +95,32 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
     const eventLines = createEventLogger({ logger });
     const store = createSqlDeploymentStore({ database, events: eventLog, health: healthLog, onEvent: eventLines.note });
     const eventDeployments = createEventDeployments(store);
-    const hostId = await resolveHostId(config, dataDir, store);
+    const isShared = database.file === null;
+    const hostId = await resolveHostId(config, dataDir, store, isShared);
+    const hosts = createSqlHostStore(database, { now: options.now });
+    const leases = createSqlJobLeases(database);
+    const agent = await joinHosts({
+      hosts,
+      leases,
+      hostId,
+      // Who has the file has it alone.
+      owner: isShared ? ownerOf(dataDir) : "file",
+      offer: offerOf(
+        { address: config.advertiseHost, url: options.url ?? null, portRange: config.portRange },
+        runtimes,
+      ),
+      leaseMs: config.hostLeaseMs,
+      now,
+      logger,
+      signal: options.signal,
+    });
+    const giveUp = config.replicasOnExit === "stop";
+    host.onClose(() => agent.close({ giveUp }));
     await reclaimReplicas({ store, runtimes, hostId, now, logger });
     const usageStore = createSqlUsageStore(database);
-    const address = config.advertiseHost;
-    const ports = createPortAllocator({
-      range: config.portRange,
-      address,
-      portsInUse: () => store.portsInUse(hostId),
-      isPortFree: options.isPortFree ?? isPortFree,
-    });
+    const portsOf = createHostPorts({ store, hostId, isPortFree: options.isPortFree ?? isPortFree });
+    const ports = portsOf(hostId, { address: config.advertiseHost, portRange: config.portRange });
+    const placement = createPlacement({ store, agent, portsOf: ({ id, offer }) => portsOf(id, offer) });
     const prober = options.prober ?? chooseProber(config, runtimes);
     host.onClose(() => prober.close());
     const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
@@ -116,6 +137,8 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       listed,
       isBusy: (replicaId) => busyReplicas.has(replicaId),
       store,
+      agent,
+      placement,
       runtimes,
       prober,
       ports,
@@ -123,12 +146,10 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       secrets,
       reap,
       logger,
-      hostId,
-      address,
       now,
       ...timing,
     });
-    host.onClose(() => reconciler.close({ stopReplicas: config.replicasOnExit === "stop" }));
+    host.onClose(() => reconciler.close({ stopReplicas: giveUp }));
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
     const shareReader = createServiceCaller("deployments", ["internal:tool-shares"]);
@@ -137,12 +158,10 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       store,
       shares,
       graph,
-      runtimes,
-      ports,
+      agent,
+      placement,
       sealer,
       schemas,
-      hostId,
-      address,
       now,
       reconciler,
       eventTail,
@@ -198,7 +217,9 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         healthLog,
         usage: usageStore,
         store,
-        leases: createSqlJobLeases(database),
+        hosts,
+        hostId,
+        leases,
         archive,
         reap,
         retentionMs: options.stores.retentionMs,

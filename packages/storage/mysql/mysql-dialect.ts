@@ -7,6 +7,12 @@ export const mysqlDialect: Dialect = {
   name: "mysql",
   forUpdate: { lock: { mode: "pessimistic_write" } },
   held: "FOR UPDATE",
+  // MariaDB has no FOR SHARE.
+  heldShared: "LOCK IN SHARE MODE",
+  async now(manager) {
+    const [{ now }] = await manager.query<[{ now: string }]>("SELECT UNIX_TIMESTAMP(NOW(3)) * 1000 AS now");
+    return Math.floor(Number(now));
+  },
   async lock(manager, name) {
     const row = createHash("sha256").update(name).digest().readUInt32BE() % LOCK_ROWS;
     await manager.query(`SELECT id FROM ${LOCK_TABLE} WHERE id = ? FOR UPDATE`, [row]);

@@ -7,6 +7,8 @@ export const sqliteDialect: Dialect = {
   name: "sqlite",
   forUpdate: {},
   held: "",
+  heldShared: "",
+  now: async () => Date.now(),
   async lock() {},
   rows,
   whereFirstOfEach(query, { table, key, parts, childrenOf }) {

@@ -1,5 +1,5 @@
 import type { SchemaValidator } from "@toolyard/json-schema";
-import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
   badInput,
   createToolLookup,
@@ -27,10 +27,11 @@ import { z } from "zod";
 import { checkConfiguration, publicConfiguration } from "./deployment-configuration.ts";
 import { newDeployment, type Deployment } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
-import { portsFor, type PortAllocator } from "../engine/ports.ts";
 import { saveSettled } from "../engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Launch } from "@toolyard/launch";
+import type { HostAgent } from "../hosts/host-agent.ts";
+import type { Placement } from "../hosts/placement.ts";
 import { newReplica } from "./new-replica.ts";
 import { fetchTool, type ToolSource } from "./tool-source.ts";
 
@@ -57,12 +58,10 @@ export interface DeployDependencies {
   store: DeploymentStore;
   shares: ToolShares;
   graph: GraphClient;
-  runtimes: readonly Runtime[];
-  ports: PortAllocator;
+  agent: Pick<HostAgent, "living">;
+  placement: Placement;
   sealer: Sealer;
   schemas: SchemaValidator;
-  hostId: string;
-  address: string;
   allowPrivateRemotes: boolean;
   now: () => number;
 }
@@ -80,7 +79,7 @@ export async function deployTool(
   given: unknown,
   requestId: string,
 ): Promise<Deployment> {
-  const { store, shares, graph, ports, sealer, hostId, address, now } = dependencies;
+  const { store, shares, graph, placement, sealer, now } = dependencies;
   caller.require("deployment:write", undefined, "deploy tools");
   const input = parseInput(deployToolInput, given);
   if (input.autoscale != null) throw notInThisVersion("Autoscaled deployments");
@@ -111,14 +110,14 @@ export async function deployTool(
     deployedById: caller.userId,
     createdAt: now(),
   });
-  return ports.reserve(portsFor(desiredReplicas, deployment, dependencies.runtimes, address), (chosen) =>
+  return placement.reserve(desiredReplicas, deployment, (places) =>
     store.transaction(async (tx) => {
       const role = (await tx.hasActive(deployment.toolId, deployment.environment)) ? "PENDING" : "ACTIVE";
       const inserted: Deployment = { ...deployment, role };
       await tx.insertDeployment(inserted);
       const replicas = [];
-      for (let ordinal = 0; ordinal < desiredReplicas; ordinal += 1) {
-        const replica = newReplica({ deployment, ordinal, hostId, address, port: chosen[ordinal] ?? null });
+      for (const [ordinal, place] of places.entries()) {
+        const replica = newReplica({ deployment, ordinal, place });
         await tx.insertReplica(replica);
         replicas.push(replica);
       }
@@ -149,7 +148,7 @@ async function reachedTool(
  * @throws ToolyardError where it would not be: FORBIDDEN, BAD_USER_INPUT, PRECONDITION_FAILED
  */
 export async function decideLaunch(
-  dependencies: Pick<DeployDependencies, "runtimes" | "allowPrivateRemotes" | "schemas">,
+  dependencies: Pick<DeployDependencies, "agent" | "allowPrivateRemotes" | "schemas">,
   caller: Caller,
   source: Pick<ToolSource, "launch" | "configSchema">,
   wanted: Pick<z.output<typeof deployToolInput>, "runtime" | "configuration" | "replicas">,
@@ -158,7 +157,7 @@ export async function decideLaunch(
   // Of a tool that was registered while this was still taken.
   if (launch.options.enforceApproval) throw notInThisVersion("Launches with enforceApproval");
   if (launch.kind !== "remote") caller.require("process:launch");
-  const runtime = chooseRuntime(dependencies, launch, wanted.runtime ?? null);
+  const runtime = await chooseRuntime(dependencies, launch, wanted.runtime ?? null);
   const { schemas } = dependencies;
   const configuration = await checkConfiguration(schemas, configSchema, wanted.configuration, caller.subject);
   checkPlaceholders(source, configuration);
@@ -171,11 +170,11 @@ export function oneRemoteReplica(path: string): ToolyardError {
   return badInput([{ path, message: "a remote server is one replica: Toolyard does not start it" }]);
 }
 
-function chooseRuntime(
-  { runtimes, allowPrivateRemotes }: Pick<DeployDependencies, "runtimes" | "allowPrivateRemotes">,
+async function chooseRuntime(
+  { agent, allowPrivateRemotes }: Pick<DeployDependencies, "agent" | "allowPrivateRemotes">,
   launch: Launch,
   wanted: RuntimeKind | null,
-): RuntimeKind {
+): Promise<RuntimeKind> {
   if (launch.kind === "remote") {
     if (wanted !== null && wanted !== "REMOTE")
       throw badInput([
@@ -190,10 +189,12 @@ function chooseRuntime(
       ]);
     return "REMOTE";
   }
-  const able = runtimes.filter(({ capabilities }) => capabilities.launches.includes(launch.kind));
-  const runtime = wanted === null ? able[0] : able.find(({ kind }) => kind === wanted);
+  const { kind } = launch;
+  const runtimes = (await agent.living()).flatMap(({ offer }) => offer.runtimes);
+  const able = runtimes.filter(({ launches }) => launches.includes(kind));
+  const runtime = wanted === null ? able[0] : able.find((one) => one.kind === wanted);
   if (runtime) return runtime.kind;
-  const available = runtimes.map(({ kind }) => kind).join(", ");
+  const available = [...new Set(runtimes.map((one) => one.kind))].join(", ");
   if (launch.kind === "image" && wanted === null)
     throw badInput([
       {

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { newId, type Sealer } from "@toolyard/service-kit";
 import type { Deployment, Replica } from "../deployment.ts";
+import type { Place } from "../hosts/placement.ts";
 
 const TOKEN_BYTES = 32;
 
@@ -13,18 +14,14 @@ export function newToken(sealer: Sealer, replicaId: string): string {
 export function newReplica(options: {
   deployment: Pick<Deployment, "id" | "generation">;
   ordinal: number;
-  hostId: string;
-  address: string;
-  port: number | null;
+  place: Place;
 }): Replica {
-  const { deployment, ordinal, hostId, address, port } = options;
+  const { deployment, ordinal, place } = options;
   return {
     id: newId(),
     deploymentId: deployment.id,
     ordinal,
-    hostId,
-    address,
-    port,
+    ...place,
     generation: deployment.generation,
     incarnation: 0,
     state: { phase: "PENDING" },

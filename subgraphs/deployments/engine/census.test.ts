@@ -10,6 +10,7 @@ test("what is known of processes that ended goes with their rows", async () => {
     known: { refresh: () => Promise.resolve([]), isComplete: () => true },
     runtimes: new Map<RuntimeKind, Runtime>([[runtime.kind, runtime]]),
     logger: createLogger({ name: "test", level: "silent" }),
+    hostId: "host-1",
     graceMs: 0,
   });
   const handle = {

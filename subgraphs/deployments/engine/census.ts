@@ -4,7 +4,7 @@ import { processNameOf, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
 import type { KnownRecords } from "./known-records.ts";
 
-/** Compares the runtimes' processes with the rows, both ways. */
+/** Compares the runtimes' processes with the rows of this host, both ways. */
 export interface Census {
   /** Notes which processes are gone, begins to stop those without a row, and answers the rows. */
   take(): Promise<DeploymentRecord[]>;
@@ -21,9 +21,10 @@ export function createCensus(options: {
   known: Pick<KnownRecords, "refresh" | "isComplete">;
   runtimes: ReadonlyMap<RuntimeKind, Runtime>;
   logger: Logger;
+  hostId: string;
   graceMs: number;
 }): Census {
-  const { known: records, runtimes, logger, graceMs } = options;
+  const { known: records, runtimes, logger, hostId, graceMs } = options;
   const gone = new Set<string>();
   /** Processes without a row that are being stopped. */
   const strays = new Map<string, Promise<void>>();
@@ -60,10 +61,12 @@ export function createCensus(options: {
       const running = new Set(listed.map(({ handle }) => keyOf(handle)));
       const known = new Set<string>();
       const named = new Set(
-        found.flatMap(({ replicas }) => replicas.flatMap(({ handle }) => (handle ? [keyOf(handle)] : []))),
+        found.flatMap(({ replicas }) =>
+          replicas.flatMap(({ hostId: host, handle }) => (handle && host === hostId ? [keyOf(handle)] : [])),
+        ),
       );
       for (const { deployment, replicas } of found) {
-        for (const replica of replicas.filter(hasProcess)) {
+        for (const replica of replicas.filter((each) => each.hostId === hostId && hasProcess(each))) {
           known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
         }

@@ -6,8 +6,8 @@ export interface ObservedReplica extends Pick<
   Replica,
   "id" | "ordinal" | "generation" | "state" | "attempts" | "lastProbeAt"
 > {
-  /** ABSENT: none was started yet, or none is needed. GONE: it was started and is no more. */
-  process: "RUNNING" | "GONE" | "ABSENT";
+  /** ABSENT: none was started yet, or none is needed. GONE: it was started and is no more. LOST: its host was given up. */
+  process: "RUNNING" | "GONE" | "ABSENT" | "LOST";
 }
 
 export type DesiredDeployment = Pick<
@@ -25,7 +25,7 @@ export type DesiredDeployment = Pick<
 > & { probeIntervalMs: number };
 
 /**
- * What to do next. All but `create`, `shift` and `mark` are about one replica. Each is idempotent: done again, or too late,
+ * What to do next. All but `create`, `shift` and `mark` are about one replica; these and `move` are the leader's, all others its host's. Each is idempotent: done again, or too late,
  * it finds its work done and changes nothing.
  */
 export type Action =
@@ -39,6 +39,8 @@ export type Action =
   | { type: "reap"; replicaId: string }
   | { type: "stop"; replicaId: string; then: AfterStop; reason: string }
   | { type: "reset"; replicaId: string }
+  /** Its host is given up: have it begin on another, or leave nothing of it with `remove`. */
+  | { type: "move"; replicaId: string; remove: boolean }
   /** Give this deployment the tool's route and retire the one that has it. */
   | { type: "shift" }
   /** The stored status differs from that of the replicas. */
@@ -70,13 +72,15 @@ export function decide(deployment: DesiredDeployment, replicas: readonly Observe
 
   let occupied = replicas.filter(({ state }) => OCCUPIED.includes(state.phase)).length;
   for (const replica of replicas) {
-    const action = isLeaving(replica)
-      ? stop(replica, "REMOVE", "It is stopping.")
-      : surplus.has(replica)
-        ? stop(replica, "REMOVE", deployment.desired === "STOP" ? "It was asked to stop." : "It was scaled away.")
-        : restarting.has(replica)
-          ? restart(replica)
-          : carryOn(replica, deployment.probeIntervalMs, now);
+    const action = isLost(replica, restarting.has(replica))
+      ? ({ type: "move", replicaId: replica.id, remove: isLeaving(replica) || surplus.has(replica) } as const)
+      : isLeaving(replica)
+        ? stop(replica, "REMOVE", "It is stopping.")
+        : surplus.has(replica)
+          ? stop(replica, "REMOVE", deployment.desired === "STOP" ? "It was asked to stop." : "It was scaled away.")
+          : restarting.has(replica)
+            ? restart(replica)
+            : carryOn(replica, deployment.probeIntervalMs, now);
     if (action?.type === "start" && replica.state.phase !== "STARTING") {
       if (occupied > wanted) continue;
       occupied += 1;
@@ -147,6 +151,11 @@ function restart(replica: ObservedReplica): Action {
 
 function isLeaving({ state }: ObservedReplica): boolean {
   return state.phase === "STOPPED" || (state.phase === "STOPPING" && state.then === "REMOVE");
+}
+
+/** One that failed has nothing to begin anew, unless a restart is asked for. */
+function isLost({ process, state }: ObservedReplica, isRestarting: boolean): boolean {
+  return process === "LOST" && (state.phase !== "FAILED" || isRestarting);
 }
 
 function chooseSurplus(staying: readonly ObservedReplica[], count: number): Set<ObservedReplica> {

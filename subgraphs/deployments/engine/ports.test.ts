@@ -6,6 +6,7 @@ import { createPortAllocator } from "./ports.ts";
 function createFixture({ last = 9_003, rows = new Set<number>(), strangers = new Set<number>() } = {}) {
   const fixture = { rows, strangers, reads: 0 };
   const ports = createPortAllocator({
+    hostId: "host-1",
     range: { first: 9_000, last },
     address: "127.0.0.1",
     async portsInUse() {
@@ -16,7 +17,7 @@ function createFixture({ last = 9_003, rows = new Set<number>(), strangers = new
   });
   const take = (count = 1) =>
     ports.reserve(count, async (chosen) => {
-      if (chosen.some((port) => rows.has(port))) throw new PortTakenError({ cause: null });
+      if (chosen.some((port) => rows.has(port))) throw new PortTakenError("host-1", { cause: null });
       for (const port of chosen) rows.add(port);
       return chosen;
     });

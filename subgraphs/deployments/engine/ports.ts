@@ -1,6 +1,4 @@
-import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError } from "@toolyard/service-kit";
-import type { Deployment } from "../deployment.ts";
 import { PortTakenError } from "../store/deployment-store.ts";
 
 export interface PortRange {
@@ -8,19 +6,7 @@ export interface PortRange {
   last: number;
 }
 
-/** The number of ports that `count` replicas of the deployment take on a host that is reached at `address`. */
-export function portsFor(
-  count: number,
-  { runtime, launch }: Pick<Deployment, "runtime" | "launch">,
-  runtimes: Iterable<Runtime>,
-  address: string,
-): number {
-  if (launch.kind === "remote" || launch.kind === "unreadable") return 0;
-  const { kind } = launch;
-  return [...runtimes].some((one) => one.kind === runtime && one.needsPort(kind, address)) ? count : 0;
-}
-
-/** Chooses ports; the unique row that `use` writes is what reserves one. */
+/** Chooses ports of a host; the unique row that `use` writes is what reserves one. */
 export interface PortAllocator {
   /**
    * Calls `use` with `count` ports that no replica holds and on which nothing listens. Free ports that were released
@@ -36,13 +22,14 @@ const ATTEMPTS = 5;
 const RETRY_AFTER_SECONDS = 30;
 
 export function createPortAllocator(options: {
+  hostId: string;
   range: PortRange;
   /** Where replicas listen. */
   address: string;
   portsInUse: () => Promise<Set<number>>;
   isPortFree: (address: string, port: number) => Promise<boolean>;
 }): PortAllocator {
-  const { range, address, portsInUse, isPortFree } = options;
+  const { hostId, range, address, portsInUse, isPortFree } = options;
   /** Ports chosen but not yet written. */
   const held = new Set<number>();
   /** When a port was released, as the count of releases so far. */
@@ -113,7 +100,7 @@ export function createPortAllocator(options: {
           return result;
         } catch (error) {
           giveBack(ports);
-          if (!(error instanceof PortTakenError)) throw error;
+          if (!(error instanceof PortTakenError) || error.hostId !== hostId) throw error;
           free = null;
           if (attempt === ATTEMPTS) throw exhausted(range, count);
         }

@@ -41,6 +41,7 @@ test("what failed long ago is buried once and stays as it is; a restart of it be
     const buried: string[] = [];
     const round = () =>
       reapFailed({
+        hostId: "host-1",
         store,
         reap: async (_deployment, _replica, handle) => {
           buried.push(handle.name);

@@ -11,23 +11,28 @@ const AT_ONCE = 50;
 export async function reapFailed(options: {
   store: DeploymentStore;
   reap: Reap;
+  /** Others look after their own. */
+  hostId: string;
   /** Deployments that failed before this, in epoch milliseconds. */
   before: number;
   signal?: AbortSignal | undefined;
 }): Promise<number> {
-  const { store, reap, before, signal } = options;
+  const { store, reap, hostId, before, signal } = options;
   let count = 0;
   for (let after = ""; ;) {
     const records = await store.failedWithRemains({ before, after, limit: AT_ONCE });
     for (const { deployment, replicas } of records) {
       if (signal?.aborted) return count;
-      for (const replica of replicas)
+      const own = replicas.filter((replica) => replica.hostId === hostId);
+      if (own.length === 0) continue;
+      for (const replica of own)
         for (const old of [replica.handle, replica.previousHandle]) if (old) await reap(deployment, replica, old);
       await store.transaction(async (tx) => {
         const record = await tx.load(deployment.id);
         // It may have been started again meanwhile.
         if (!record || record.deployment.settledAt === null) return;
-        for (const replica of record.replicas) await tx.saveReplica({ ...replica, handle: null, previousHandle: null });
+        for (const replica of record.replicas)
+          if (replica.hostId === hostId) await tx.saveReplica({ ...replica, handle: null, previousHandle: null });
         await tx.saveDeployment(record.deployment);
       });
       count += 1;

@@ -10,14 +10,17 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 import { createKnownSecrets } from "../logs/known-secrets.ts";
 import { createLogArchive } from "../logs/log-archive.ts";
 import { newReplica } from "../deploying/new-replica.ts";
+import type { HostAgent } from "../hosts/host-agent.ts";
+import { offerOf, type HostOffer } from "../hosts/host.ts";
+import { createHostPorts, createPlacement } from "../hosts/placement.ts";
 import { createReaper } from "./reaper.ts";
 import { createMockProber } from "./mock-prober.ts";
-import { createPortAllocator } from "./ports.ts";
 import { createProber } from "./probe.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 import { saveSettled } from "./settle.ts";
 
-const HOST = { hostId: "host-1", address: "127.0.0.1" };
+const HOST_ID = "host-1";
+const ADDRESS = "127.0.0.1";
 const FIRST_PORT = 9_000;
 const sealer = createSealer({ secretKey: "a-secret-key-of-at-least-32-characters" });
 const secrets = createKnownSecrets({ sealer, hostSecrets: [] });
@@ -44,12 +47,13 @@ export async function insertDeployment(
   slug: string,
   replicas: number,
   firstPort: number,
+  hostId = HOST_ID,
 ): Promise<Deployment> {
   const deployment = deploymentOf({ toolId: slug, toolSlug: slug, desiredReplicas: replicas });
   await store.transaction(async (tx) => {
     await tx.insertDeployment(deployment);
     const made = Array.from({ length: replicas }, (_, ordinal) =>
-      newReplica({ deployment, ordinal, ...HOST, port: firstPort + ordinal }),
+      newReplica({ deployment, ordinal, place: { hostId, address: ADDRESS, port: firstPort + ordinal } }),
     );
     for (const replica of made) await tx.insertReplica(replica);
     await saveSettled(tx, { deployment, replicas: made }, 0);
@@ -72,10 +76,12 @@ export function createControlPlane(options: {
   world: MockWorld;
   now: () => number;
   ports?: number;
+  /** One of several hosts. @default the only one */
+  agent?: HostAgent;
   /** Wraps the runtime that the reconciler sees. */
   around?: (runtime: MockRuntime) => MockRuntime;
 }): ControlPlane {
-  const { store, world, now, ports = 21, around = (runtime) => runtime } = options;
+  const { store, world, now, ports: count = 21, around = (runtime) => runtime } = options;
   const runtime = around(createMockRuntime({ world, tickIntervalMs: 1 }));
   const sick = new Set<string>();
   const prober = createMockProber({
@@ -83,21 +89,24 @@ export function createControlPlane(options: {
     others: createProber({ allowPrivateRemotes: false }),
     isSick: (name) => sick.has(name),
   });
+  const offer = offerWith(count, runtime);
+  const { agent = onlyHost(offer) } = options;
+  const portsOf = createHostPorts({
+    store,
+    hostId: agent.hostId,
+    isPortFree: async (_address, port) => !runtime.running().some((spec) => spec.port === port),
+  });
   const reconciler = createReconciler({
     store,
+    agent,
+    placement: createPlacement({ store, agent, portsOf: (host) => portsOf(host.id, host.offer) }),
     runtimes: [runtime],
     prober,
-    ports: createPortAllocator({
-      range: { first: FIRST_PORT, last: FIRST_PORT + ports - 1 },
-      address: HOST.address,
-      portsInUse: () => store.portsInUse(HOST.hostId),
-      isPortFree: async (_address, port) => !runtime.running().some((spec) => spec.port === port),
-    }),
+    ports: portsOf(agent.hostId, offer),
     sealer,
     secrets,
     reap: createReaper({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
     logger,
-    ...HOST,
     now,
     random: () => 0,
     drainMs: 0,
@@ -112,5 +121,27 @@ export function createControlPlane(options: {
       await prober.close();
       await runtime.close();
     },
+  };
+}
+
+/** A host with so many ports. */
+export function offerWith(ports: number, runtime: MockRuntime): HostOffer {
+  const portRange = { first: FIRST_PORT, last: FIRST_PORT + ports - 1 };
+  return offerOf({ address: ADDRESS, url: null, portRange }, [runtime]);
+}
+
+/** Nobody else is there: nothing is to be renewed or lost. */
+function onlyHost(offer: HostOffer): HostAgent {
+  const host = { id: HOST_ID, token: 1, owner: "test", heardAt: 0, leaseUntil: Infinity, offer };
+  return {
+    hostId: HOST_ID,
+    async enter() {},
+    async lead() {},
+    beat: async () => true,
+    isLeader: () => true,
+    whyGone: () => null,
+    known: () => [host],
+    living: async () => [host],
+    async close() {},
   };
 }

@@ -5,22 +5,28 @@ import type { Deployment, HealthCheck, Replica, ReplicaPhase } from "../deployme
 import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "../logs/known-secrets.ts";
 import { newReplica } from "../deploying/new-replica.ts";
+import type { HostAgent } from "../hosts/host-agent.ts";
+import { canRun, type Placement } from "../hosts/placement.ts";
 import { createCensus } from "./census.ts";
 import { decide, nextLook, type Action, type DesiredDeployment, type ObservedReplica } from "./decide.ts";
 import { AT_ONCE, createKnownRecords } from "./known-records.ts";
-import { portsFor, type PortAllocator } from "./ports.ts";
+import type { PortAllocator } from "./ports.ts";
 import type { Prober } from "./probe.ts";
 import { createQuietProbes } from "./quiet-probes.ts";
 import { createReplicaChanges } from "./replica-changes.ts";
 import type { Reap } from "./reaper.ts";
-import { createReplicaJobs } from "./replica-jobs.ts";
+import { createReplicaJobs, type ReplicaAction } from "./replica-jobs.ts";
 import { createReplicaWork } from "./replica-work.ts";
+import { relocate } from "./relocate.ts";
 import { saveSettled } from "./settle.ts";
 import type { ListedNames } from "../usage/listed-names.ts";
 import { suspendReplicas } from "./suspension.ts";
 import { shiftRoute } from "./route-shift.ts";
 
-/** Closes the gap between the desired state and the replicas on this host. The only code that starts or stops replicas. */
+/**
+ * Closes the gap between the desired state and the replicas on this host. The only code that starts or stops replicas. Of the reconcilers of several
+ * hosts the leader's also does what is no single host's: it makes replicas that are missing, moves those of lost hosts and shifts routes.
+ */
 export interface Reconciler {
   /** Begins to sweep. Running processes are adopted by name. */
   start(): void;
@@ -38,8 +44,11 @@ export interface Reconciler {
 
 export interface ReconcilerOptions {
   store: DeploymentStore;
+  agent: HostAgent;
+  placement: Placement;
   runtimes: readonly Runtime[];
   prober: Prober;
+  /** Of this host. */
   ports: PortAllocator;
   sealer: Sealer;
   secrets: KnownSecrets;
@@ -49,9 +58,6 @@ export interface ReconcilerOptions {
   /** Receives the tools that servers list to probes. */
   listed?: Pick<ListedNames, "note">;
   logger: Logger;
-  hostId: string;
-  /** The address at which replicas of this host listen and are reached. */
-  address: string;
   now?: () => number;
   random?: () => number;
   sweepIntervalMs?: number;
@@ -66,7 +72,8 @@ const CALLABLE: readonly ReplicaPhase[] = ["STARTING", "READY", "UNHEALTHY"];
 const GRACE_MS = 13_000;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { store, prober, ports, sealer, secrets, reap, isBusy = () => false, logger, hostId, address } = options;
+  const { agent, placement, prober, ports, sealer, secrets, reap, isBusy = () => false, logger } = options;
+  const { hostId } = agent;
   const {
     listed = { note() {} },
     now = Date.now,
@@ -78,10 +85,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const runtimes: ReadonlyMap<RuntimeKind, Runtime> = new Map(
     options.runtimes.map((runtime) => [runtime.kind, runtime]),
   );
+  const store = guarded(options.store, agent.enter);
+  const leading = guarded(options.store, agent.lead);
   const changes = createReplicaChanges({ store, now, random });
   const known = createKnownRecords({ store, logger });
   const quietProbes = createQuietProbes({ store, logger });
-  const census = createCensus({ known, runtimes, logger, graceMs });
+  const census = createCensus({ known, runtimes, logger, hostId, graceMs });
   const work = createReplicaWork({
     changes,
     runtimes,
@@ -124,7 +133,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const { id, ordinal, generation, state, attempts, lastProbeAt, handle } = replica;
     const exists = deployment.runtime === "REMOTE" ? replica.incarnation > 0 : handle !== null;
     const process = !exists ? "ABSENT" : handle && census.isGone(handle) ? "GONE" : "RUNNING";
-    return { id, ordinal, generation, state, attempts, lastProbeAt, process };
+    const isLost = agent.whyGone(replica.hostId) !== null;
+    return { id, ordinal, generation, state, attempts, lastProbeAt, process: isLost ? "LOST" : process };
   }
 
   function wake(deploymentId: string): void {
@@ -177,43 +187,56 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   /** Whether there is nothing to begin for it now: work on the replica will look again, or it is another host's. */
-  function isUnderWay(action: Action, { replicas }: DeploymentRecord): boolean {
-    if (!("replicaId" in action)) return false;
+  function isUnderWay(action: Action, { deployment, replicas }: DeploymentRecord): boolean {
+    if (!isReplicaAction(action)) {
+      if (!agent.isLeader()) return true;
+      if (action.type !== "move") return false;
+      const state = replicas.find(({ id }) => id === action.replicaId)?.state;
+      const waits = !action.remove && state?.phase === "PENDING" && state.reason !== undefined;
+      return waits && !agent.known().some((host) => canRun(host, deployment));
+    }
     if (replicas.find((replica) => replica.id === action.replicaId)?.hostId !== hostId) return true;
     return jobs.awaits(action);
   }
 
   async function perform(action: Action, record: DeploymentRecord): Promise<void> {
-    const { deployment } = record;
+    const { deployment, replicas } = record;
+    const replica = "replicaId" in action ? replicas.find(({ id }) => id === action.replicaId) : undefined;
+    if (isReplicaAction(action)) {
+      if (replica?.hostId === hostId) jobs.begin(action, record, replica);
+      return;
+    }
+    if (!agent.isLeader()) return;
     switch (action.type) {
       case "mark":
-        return changes.mark(deployment.id);
+        return mark(deployment.id);
       case "shift":
-        for (const id of await shiftRoute(store, deployment.id, now())) wake(id);
+        for (const id of await shiftRoute(leading, deployment.id, now())) wake(id);
         return;
       case "create":
         return createMissing(deployment, action.ordinal);
-      default: {
-        const replica = record.replicas.find(({ id }) => id === action.replicaId);
-        if (replica && replica.hostId === hostId) jobs.begin(action, record, replica);
-      }
+      case "move":
+        if (!replica) return;
+        if (await relocate({ store: leading, agent, placement, record, replica, remove: action.remove, now: now() }))
+          wake(deployment.id);
     }
+  }
+
+  async function mark(deploymentId: string): Promise<void> {
+    await leading.transaction(async (tx) => {
+      const record = await tx.load(deploymentId);
+      if (record) await saveSettled(tx, record, now());
+    });
   }
 
   async function createMissing(of: Deployment, ordinal: number): Promise<void> {
     try {
-      await ports.reserve(portsFor(1, of, options.runtimes, address), ([port]) =>
-        store.transaction(async (tx) => {
+      await placement.reserve(1, of, ([place]) =>
+        leading.transaction(async (tx) => {
           const record = await tx.load(of.id);
-          if (!record || record.deployment.desired === "STOP") return;
+          if (!place || !record || record.deployment.desired === "STOP") return;
           if (record.replicas.some((replica) => replica.ordinal === ordinal)) return;
-          const replica = newReplica({
-            deployment: record.deployment,
-            ordinal,
-            hostId,
-            address,
-            port: port ?? null,
-          });
+          const replica = newReplica({ deployment: record.deployment, ordinal, place });
           await tx.insertReplica(replica);
           await saveSettled(tx, { ...record, replicas: [...record.replicas, replica] }, now());
         }),
@@ -253,6 +276,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   async function sweepOnce(): Promise<void> {
+    if (!(await agent.beat())) {
+      // Whatever is under way may be another host's by now.
+      jobs.abort();
+      return;
+    }
     for (const [index, { deployment }] of (await census.take()).entries()) {
       if (index % AT_ONCE === AT_ONCE - 1) await turn();
       // As known by now.
@@ -319,6 +347,19 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       if (stopReplicas)
         await suspendReplicas({ store, runtimes: [...runtimes.values()], hostId, graceMs, now, logger });
     },
+  };
+}
+
+function isReplicaAction(action: Action): action is ReplicaAction {
+  return "replicaId" in action && action.type !== "move";
+}
+
+/** The store, in which nothing is written unless `enter` lets it. */
+function guarded(store: DeploymentStore, enter: HostAgent["enter"]): DeploymentStore {
+  return {
+    ...store,
+    transaction: (work) => store.transaction(work, enter),
+    recordQuietProbes: (probes) => store.recordQuietProbes(probes, enter),
   };
 }
 

@@ -9,6 +9,8 @@ interface ReplicaChange {
   event: ReplicaEvent;
   /** The process of the event: nothing changes when another one has taken its place. */
   incarnation?: number;
+  /** The host of the event: likewise, when the replica was moved. */
+  hostId?: string;
   /** Further changes that go with it. */
   set?: (replica: Replica) => Partial<Replica>;
   check?: HealthCheck;
@@ -20,8 +22,6 @@ export interface ReplicaChanges {
   apply(change: ReplicaChange): Promise<DeploymentRecord | null>;
   /** Changes fields that no transition changes. */
   update(change: Omit<ReplicaChange, "event">): Promise<DeploymentRecord | null>;
-  /** Settles the deployment's status by its replicas. */
-  mark(deploymentId: string): Promise<void>;
 }
 
 export function createReplicaChanges(options: {
@@ -40,6 +40,7 @@ export function createReplicaChanges(options: {
       const before = record?.replicas.find(({ id }) => id === wanted.replicaId);
       if (!record || !before) return null;
       if (wanted.incarnation !== undefined && wanted.incarnation !== before.incarnation) return null;
+      if (wanted.hostId !== undefined && wanted.hostId !== before.hostId) return null;
       const at = now();
       const moved = next(before, record, at);
       if (!moved) return null;
@@ -69,12 +70,6 @@ export function createReplicaChanges(options: {
         return core.state.phase === "FAILED" ? { ...after, port: null } : after;
       }),
     update: (wanted) => change(wanted, (replica) => replica),
-    mark: async (deploymentId) => {
-      await store.transaction(async (tx) => {
-        const record = await tx.load(deploymentId);
-        if (record) await saveSettled(tx, record, now());
-      });
-    },
   };
 }
 

@@ -74,10 +74,11 @@ export function createReplicaContext(options: ReplicaWorkOptions): ReplicaContex
     return runtime;
   }
 
-  const unchanged = ({ deploymentId, id: replicaId, incarnation }: Replica) => ({
+  const unchanged = ({ deploymentId, id: replicaId, incarnation, hostId }: Replica) => ({
     deploymentId,
     replicaId,
     incarnation,
+    hostId,
   });
 
   return {

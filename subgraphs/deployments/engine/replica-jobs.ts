@@ -6,7 +6,7 @@ import type { ReplicaChanges } from "./replica-changes.ts";
 import type { ReplicaWork } from "./replica-work.ts";
 
 /** An action on a replica that is there. */
-export type ReplicaAction = Exclude<Action, { type: "mark" | "shift" | "create" }>;
+export type ReplicaAction = Exclude<Action, { type: "mark" | "shift" | "create" | "move" }>;
 
 /** The work under way on replicas: one piece at a time for each. */
 export interface ReplicaJobs {
@@ -77,9 +77,9 @@ export function createReplicaJobs(options: {
     job.done = run();
   }
 
-  async function overrule({ deploymentId, id: replicaId }: Replica, reason: string): Promise<void> {
+  async function overrule({ deploymentId, id: replicaId, hostId }: Replica, reason: string): Promise<void> {
     try {
-      await changes.apply({ deploymentId, replicaId, event: { type: "stop", then: "REMOVE", reason } });
+      await changes.apply({ deploymentId, replicaId, hostId, event: { type: "stop", then: "REMOVE", reason } });
     } catch (error) {
       logger.error({ err: error, replica_id: replicaId }, "a stop could not be recorded; the next sweep tries again");
     }

@@ -4,7 +4,6 @@ import { openLaunch, resourcesOf } from "../deploying/launch-opening.ts";
 import { newToken } from "../deploying/new-replica.ts";
 import { processNameOf, type Replica } from "../deployment.ts";
 import type { DeploymentRecord } from "../store/deployment-store.ts";
-import { portsFor } from "./ports.ts";
 import { currentOf, type ReplicaContext, type ReplicaJob } from "./replica-context.ts";
 
 /** Starts replicas on their runtimes: a port where one is needed, then the process, then its first answer. */
@@ -40,7 +39,11 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
           }),
         },
       );
-    const takesPort = portsFor(1, deployment, runtimes.values(), replica.address) > 0;
+    const { kind } = deployment.launch;
+    const takesPort =
+      kind !== "remote" &&
+      kind !== "unreadable" &&
+      runtimes.get(deployment.runtime)?.needsPort(kind, replica.address) === true;
     const record = takesPort ? await securePort(replica, enter) : await enter(null);
     if (record && forgotten) await reap(deployment, replica, forgotten);
     return record;

@@ -95,7 +95,12 @@ export function describeReplica(before: Replica, after: Replica, now: number): D
   });
   switch (state.phase) {
     case "PENDING":
-      return event("PENDING", `${who} is about to be started again.`);
+      return event(
+        "PENDING",
+        state.reason === undefined
+          ? `${who} is about to be started again.`
+          : `${who} waits for a host that can run it. ${state.reason}`,
+      );
     case "STARTING":
       return event("STARTING", `${who} is starting.`);
     case "READY":

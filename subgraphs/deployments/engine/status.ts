@@ -63,7 +63,7 @@ export function replicaReason(
     case "READY":
       return null;
     case "PENDING":
-      return { reason: "It is about to start.", words };
+      return { reason: state.reason ?? "It is about to start.", words };
     case "STARTING":
       return { reason: state.reason ?? `${NOT_YET}.`, words };
     case "UNHEALTHY":

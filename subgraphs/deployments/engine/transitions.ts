@@ -17,7 +17,9 @@ export type ReplicaEvent =
   /** Verified: nothing of its process is left. With `then`, applies only if that is still the plan for the replica. */
   | { type: "gone"; then?: AfterStop }
   /** Back to the beginning, with the past forgotten. */
-  | { type: "reset" };
+  | { type: "reset" }
+  /** Its host is given up: whatever becomes of its process there, it begins anew. */
+  | { type: "lost"; reason: string };
 
 /** The part of a replica that transitions change. */
 export type ReplicaCore = Pick<Replica, "state" | "generation" | "incarnation" | "attempts" | "restarts">;
@@ -86,10 +88,22 @@ const drop: CommonStep<"stop"> = (replica, { then }) =>
 
 const reset: CommonStep<"reset"> = (replica) => restartAfresh(replica);
 
+const lose: CommonStep<"lost"> = (replica, { reason }) => ({
+  ...restartAfresh(replica),
+  state: { phase: "PENDING", reason, words: null },
+});
+
 /** The one table of transitions. An event without an entry comes too late and changes nothing. */
 const table: Table = {
-  PENDING: { start: begin, stop: drop, refused: refuse, ended: fail },
+  PENDING: {
+    start: begin,
+    stop: drop,
+    refused: refuse,
+    ended: fail,
+    lost: (replica, event, context) => (replica.state.reason === event.reason ? null : lose(replica, event, context)),
+  },
   STARTING: {
+    lost: lose,
     refused: refuse,
     ended: fail,
     stop,
@@ -101,12 +115,14 @@ const table: Table = {
     reset,
   },
   READY: {
+    lost: lose,
     ended: fail,
     stop,
     silent: (replica, event, context) => failedProbe(replica, 1, event, context),
     reset,
   },
   UNHEALTHY: {
+    lost: lose,
     ended: fail,
     stop,
     silent: (replica, event, context) => failedProbe(replica, replica.state.failures + 1, event, context),
@@ -116,8 +132,10 @@ const table: Table = {
         : { ...replica, state: { ...replica.state, successes: replica.state.successes + 1 } },
     reset,
   },
-  BACKOFF: { start: begin, refused: refuse, ended: fail, stop: drop, reset },
+  BACKOFF: { start: begin, refused: refuse, ended: fail, stop: drop, reset, lost: lose },
   STOPPING: {
+    lost: (replica, event, context) =>
+      replica.state.then === "REMOVE" ? { ...replica, state: { phase: "STOPPED" } } : lose(replica, event, context),
     // A final stop overrules one before a restart, never the reverse.
     stop: (replica, { then, reason }) =>
       then === "REMOVE" && replica.state.then !== "REMOVE"
@@ -137,7 +155,7 @@ const table: Table = {
     reset,
   },
   STOPPED: {},
-  FAILED: { stop: drop, reset },
+  FAILED: { stop: drop, reset, lost: lose },
 };
 
 /** The replica after the event, or null when the event does not apply to its phase. */

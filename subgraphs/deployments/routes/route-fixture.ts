@@ -84,7 +84,11 @@ export async function createRouteFixture(options: { stoppedRoutes: number; file?
         const role = (await tx.hasActive(toolId, environment)) ? "PENDING" : "ACTIVE";
         const made: Deployment = { ...deployment, role };
         await tx.insertDeployment(made);
-        const replica = newReplica({ deployment, ordinal: 0, hostId: "h", address: "127.0.0.1", port: null });
+        const replica = newReplica({
+          deployment,
+          ordinal: 0,
+          place: { hostId: "h", address: "127.0.0.1", port: null },
+        });
         await tx.insertReplica(replica);
         const event = { kind: "DEPLOYED", message: "It was deployed." };
         return (await saveSettled(tx, { deployment: made, replicas: [replica] }, Date.now(), [event])).deployment;

@@ -39,7 +39,7 @@ const LONG = "\u6f22\u{1f600}".repeat(20_000);
 class Undone extends Error {}
 
 const replicaOf = (deployment: Deployment, more: Partial<Replica> = {}): Replica => ({
-  ...newReplica({ deployment, ordinal: 0, hostId: "host-1", address: "127.0.0.1", port: null }),
+  ...newReplica({ deployment, ordinal: 0, place: { hostId: "host-1", address: "127.0.0.1", port: null } }),
   ...more,
 });
 
@@ -740,6 +740,20 @@ export function deploymentStoreContract(name: string, open: () => Promise<OpenDe
           ]);
           expect(await store.portsInUse("ports")).toEqual(new Set([1, 65_535]));
           expect(await store.portsInUse("nowhere")).toEqual(new Set());
+        });
+      },
+
+      replicaCounts() {
+        test("answers how many replicas of each host there are", async () => {
+          await insert({}, [{ hostId: "counted" }, { hostId: "counted", port: 7 }, { hostId: "Counted" }]);
+          const counts = await store.replicaCounts(["counted", "Counted", "nowhere"]);
+          expect(counts).toEqual(
+            new Map([
+              ["counted", 2],
+              ["Counted", 1],
+              ["nowhere", 0],
+            ]),
+          );
         });
       },
 

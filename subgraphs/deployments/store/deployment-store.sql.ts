@@ -74,8 +74,9 @@ export function createSqlDeploymentStore(options: {
   }
 
   return {
-    transaction: (work) =>
+    transaction: (work, enter) =>
       database.transaction(async (tx) => {
+        await enter?.(tx);
         const pending = createPendingEvents();
         const result = await work(createTransaction(tx, pending, checks));
         await events.append(tx, pending.deployment);
@@ -166,7 +167,16 @@ export function createSqlDeploymentStore(options: {
         .getRawMany<{ port: number }>();
       return new Set(rows.map(({ port }) => port));
     },
-    recordQuietProbes: (probes) => database.transaction(({ manager }) => checks.insertQuiet(manager, probes)),
+    async replicaCounts(hostIds) {
+      const counts = new Map<string, number>();
+      for (const hostId of hostIds) counts.set(hostId, await replicas().countBy({ hostId }));
+      return counts;
+    },
+    recordQuietProbes: (probes, enter) =>
+      database.transaction(async (tx) => {
+        await enter?.(tx);
+        await checks.insertQuiet(tx.manager, probes);
+      }),
     // Ids rise with the time of the check.
     trimHealthChecks: (before, work) =>
       deleteInChunks(database, healthCheckEntity, { id: LessThan(firstIdAt(before)) }, work),
@@ -313,6 +323,6 @@ async function holdingPort(
       databaseFailureOf(cause) === "unique-violation" &&
       port !== null &&
       (await rows.existsBy({ hostId, port, id: Not(id) }));
-    throw isPortTaken ? new PortTakenError({ cause }) : cause;
+    throw isPortTaken ? new PortTakenError(hostId, { cause }) : cause;
   }
 }

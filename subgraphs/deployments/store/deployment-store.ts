@@ -62,15 +62,20 @@ export interface DeploymentTransaction {
 
 /** A port that was free when it was chosen is held by another replica now. Choose again. */
 export class PortTakenError extends Error {
-  constructor(options: { cause: unknown }) {
+  readonly hostId: string;
+  constructor(hostId: string, options: { cause: unknown }) {
     super("Another replica holds this port.", options);
     this.name = "PortTakenError";
+    this.hostId = hostId;
   }
 }
 
+type Enter = NonNullable<LongWork["enter"]>;
+
 /** Deployments, their replicas and health checks. Its answers are committed. */
 export interface DeploymentStore {
-  transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>): Promise<Result>;
+  /** With `enter` first, which throws where its caller may not write any more. */
+  transaction<Result>(work: (tx: DeploymentTransaction) => Promise<Result>, enter?: Enter): Promise<Result>;
   find(id: string): Promise<Deployment | null>;
   findByName(name: string): Promise<Deployment | null>;
   /** Those in place of the tool with this slug, as `inPlace`, or the last that ran. */
@@ -95,13 +100,15 @@ export interface DeploymentStore {
   /** Of all hosts that have replicas. */
   hostIds(): Promise<string[]>;
   portsInUse(hostId: string): Promise<Set<number>>;
+  /** How many replicas each of these hosts has. */
+  replicaCounts(hostIds: readonly string[]): Promise<Map<string, number>>;
   /** Of each deployment the newest first, at most 100. */
   healthChecksOf(deploymentIds: readonly string[], limit: number): Promise<HealthCheck[][]>;
   /**
    * In one transaction, and neither an event nor a new revision: what each deployment and replica say of their last check, and the checks.
    * Those of a process that its replica no longer has are left out.
    */
-  recordQuietProbes(probes: readonly QuietProbe[]): Promise<void>;
+  recordQuietProbes(probes: readonly QuietProbe[], enter?: Enter): Promise<void>;
   /** Removes health checks older than `before`, in epoch milliseconds: those of replicas that are not probed any more. */
   trimHealthChecks(before: number, work?: LongWork): Promise<number>;
   countByStatus(): Promise<Map<DeploymentStatus, number>>;

@@ -1,6 +1,7 @@
 import type { EventLog } from "@toolyard/events";
 import type { Job, JobLeases } from "@toolyard/scheduler";
 import type { DeploymentEventPayload, HealthEventPayload } from "../deployment.ts";
+import type { HostStore } from "../hosts/host-store.ts";
 import type { DeploymentStore } from "./deployment-store.ts";
 import type { Reap } from "../engine/reaper.ts";
 import { reapFailed } from "../engine/reap-failed.ts";
@@ -12,6 +13,8 @@ interface HousekeepingOptions {
   healthLog: EventLog<HealthEventPayload>;
   usage: UsageStore;
   store: DeploymentStore;
+  hosts: HostStore;
+  hostId: string;
   leases: JobLeases;
   archive: LogArchive;
   reap: Reap;
@@ -23,7 +26,8 @@ interface HousekeepingOptions {
 
 /** Removes old rows, and what ended processes of this host left behind. */
 export function createHousekeeping(options: HousekeepingOptions): Job[] {
-  const { eventLog, healthLog, usage, store, leases, archive, reap, retentionMs, logRetentionMs, now } = options;
+  const { eventLog, healthLog, usage, store, hosts, hostId, leases, archive, reap, now } = options;
+  const { retentionMs, logRetentionMs } = options;
   return [
     {
       name: "deployment-records",
@@ -32,6 +36,7 @@ export function createHousekeeping(options: HousekeepingOptions): Job[] {
         const before = now() - retentionMs;
         let rows = await eventLog.trim(before, work);
         rows += await healthLog.trim(before, work);
+        rows += await hosts.trim(before);
         rows += await usage.trim({ before, now: now() }, work);
         return rows + (await store.trimHealthChecks(before, work));
       },
@@ -40,7 +45,8 @@ export function createHousekeeping(options: HousekeepingOptions): Job[] {
       name: "replica-remains",
       leases: null,
       run: async ({ signal }) =>
-        (await archive.trim(signal)) + (await reapFailed({ store, reap, before: now() - logRetentionMs, signal })),
+        (await archive.trim(signal)) +
+        (await reapFailed({ store, reap, hostId, before: now() - logRetentionMs, signal })),
     },
   ];
 }

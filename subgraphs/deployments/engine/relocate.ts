@@ -1,0 +1,89 @@
+import type { HostAgent } from "../hosts/host-agent.ts";
+import type { Place, Placement } from "../hosts/placement.ts";
+import { ToolyardError } from "@toolyard/service-kit";
+import type { Replica } from "../deployment.ts";
+import type { DeploymentRecord, DeploymentStore } from "../store/deployment-store.ts";
+import { describeReplica, saveSettled } from "./settle.ts";
+import { contextOf, transition, type ReplicaCore } from "./transitions.ts";
+
+/**
+ * Has a replica whose host was given up begin on another host; where none can run it, it waits and says why. Its old process is nobody's from
+ * then on: no route has it, its agent can write nothing of it, and stops it when it is back.
+ * @returns whether anything was written
+ */
+export async function relocate(options: {
+  /** Whose transactions are the leader's. */
+  store: DeploymentStore;
+  agent: Pick<HostAgent, "whyGone" | "living">;
+  placement: Placement;
+  record: DeploymentRecord;
+  replica: Replica;
+  /** Nobody wants it any more. */
+  remove: boolean;
+  now: number;
+}): Promise<boolean> {
+  const { store, agent, placement, record, replica, remove, now } = options;
+  const { deployment } = record;
+  const reason = agent.whyGone(replica.hostId);
+  // It may be back since the leader has looked.
+  if (reason === null || (await agent.living()).some(({ id }) => id === replica.hostId)) return false;
+
+  const write = (place: Place | null) =>
+    store.transaction(async (tx) => {
+      const current = await tx.load(deployment.id);
+      const before = current?.replicas.find(({ id }) => id === replica.id);
+      if (!current || before?.hostId !== replica.hostId || before.incarnation !== replica.incarnation) return false;
+      const core = afterLoss(before, current, reason, { remove, isPlaced: place !== null, now });
+      // A remote server runs on none of the hosts: another asks it now and then.
+      const isElsewhere = deployment.runtime === "REMOTE" && place !== null;
+      if (!core && !isElsewhere) return false;
+      const after: Replica = isElsewhere
+        ? { ...before, ...place }
+        : { ...before, ...core, ...withoutProcess(before), ...place };
+      await tx.saveReplica(after);
+      const replicas = current.replicas
+        .map((each) => (each.id === after.id ? after : each))
+        .filter(({ state }) => state.phase !== "STOPPED");
+      const moved = place && {
+        kind: "MOVED",
+        message: `Replica ${after.ordinal} goes to host ${place.hostId}. ${reason}`,
+        data: { replicaId: after.id, ordinal: after.ordinal, from: before.hostId, to: place.hostId },
+      };
+      const event = moved ?? describeReplica(before, after, now);
+      await saveSettled(tx, { deployment: current.deployment, replicas }, now, event ? [event] : []);
+      return true;
+    });
+
+  if (remove) return write(null);
+  try {
+    return await placement.reserve(1, deployment, ([place]) => write(place ?? null));
+  } catch (error) {
+    if (!(error instanceof ToolyardError) || error.code !== "CAPACITY_EXHAUSTED") throw error;
+    return write(null);
+  }
+}
+
+function withoutProcess({ incarnation }: Replica): Partial<Replica> {
+  return {
+    port: null,
+    // Work that the old host has under way is about another process.
+    incarnation: incarnation === 0 ? 0 : incarnation + 1,
+    handle: null,
+    previousHandle: null,
+    startedAt: null,
+    lastProbeAt: null,
+  };
+}
+
+/** Null: it waits already, and there is still no place. */
+function afterLoss(
+  replica: Replica,
+  { deployment }: DeploymentRecord,
+  reason: string,
+  { remove, isPlaced, now }: { remove: boolean; isPlaced: boolean; now: number },
+): ReplicaCore | null {
+  const context = contextOf(deployment, now, 0);
+  const lost = transition(replica, { type: "lost", reason }, context);
+  if (remove) return transition(lost ?? replica, { type: "stop", then: "REMOVE", reason }, context) ?? lost;
+  return lost ?? (isPlaced ? replica : null);
+}
