@@ -16,6 +16,12 @@ const SUBGRAPH_PORTS: Record<string, number> = {
   deployments: 4005,
 };
 
+/** Where the process serves the subgraph, as `listen` takes it. */
+export interface ListenAddress {
+  host: string;
+  port: number;
+}
+
 /** A subgraph's `main.ts`: reads the environment, serves the subgraph over HTTP until a signal comes. */
 export async function runSubgraph<Config = undefined>(options: {
   name: string;
@@ -23,7 +29,7 @@ export async function runSubgraph<Config = undefined>(options: {
   /** Of variables of its own. */
   parseConfig?: (env: Environment, options: { process: ProcessConfig }) => Config;
   /** `facts` are for the process that started this one, if one did. */
-  create: (options: ConfiguredSubgraphOptions<Config>) => Promise<Subgraph & { facts?: object }>;
+  create: (options: ConfiguredSubgraphOptions<Config> & { listen: ListenAddress }) => Promise<Subgraph & { facts?: object }>;
 }): Promise<void> {
   const { name, env, create } = options;
   // Without a parser, `Config` is undefined.
@@ -33,7 +39,7 @@ export async function runSubgraph<Config = undefined>(options: {
     const part = await openPart({ name, defaultPort, env, parseConfig }, lifetime);
     const { allowedHosts, host, metricsToken } = part.process;
     const { logger, secretKeys } = part.options;
-    const subgraph = await create(part.options);
+    const subgraph = await create({ ...part.options, listen: { host, port: part.port } });
     lifetime.onShutdown(name, () => subgraph.close());
     const server = await serveSubgraph({
       subgraph: {

@@ -4,6 +4,8 @@ import { badInput, type Caller } from "@toolyard/service-kit";
 export interface BusyReplicas {
   /** @throws ToolyardError FORBIDDEN for others than proxies, BAD_USER_INPUT for too many */
   note(caller: Caller, replicaIds: readonly string[]): void;
+  /** For another host, which was told of replicas that are here. */
+  noteHere(caller: Caller, replicaIds: readonly string[]): void;
   has(replicaId: string): boolean;
 }
 
@@ -12,21 +14,36 @@ export const TOLD_WITHIN_MS = 1_500;
 const GOOD_FOR_MS = 5_000;
 const MOST = 5_000;
 
-export function createBusyReplicas({ now }: { now: () => number }): BusyReplicas {
+export function createBusyReplicas(options: {
+  now: () => number;
+  /** Tells the hosts of those that are not here. */
+  tellOthers: (replicaIds: readonly string[]) => void;
+}): BusyReplicas {
+  const { now, tellOthers } = options;
   /** By id, the one that was told longest ago first. */
   const until = new Map<string, number>();
+
+  function keep(replicaIds: readonly string[]): void {
+    if (replicaIds.length > MOST) throw badInput([{ path: "replicaIds", message: `must be ${MOST} at most` }]);
+    for (const id of replicaIds) {
+      until.delete(id);
+      until.set(id, now() + GOOD_FOR_MS);
+    }
+    for (const [id, end] of until) {
+      if (end > now() && until.size <= 2 * MOST) break;
+      until.delete(id);
+    }
+  }
+
   return {
     note(caller, replicaIds) {
       caller.require("internal:usage");
-      if (replicaIds.length > MOST) throw badInput([{ path: "replicaIds", message: `must be ${MOST} at most` }]);
-      for (const id of replicaIds) {
-        until.delete(id);
-        until.set(id, now() + GOOD_FOR_MS);
-      }
-      for (const [id, end] of until) {
-        if (end > now() && until.size <= 2 * MOST) break;
-        until.delete(id);
-      }
+      keep(replicaIds);
+      tellOthers(replicaIds);
+    },
+    noteHere(caller, replicaIds) {
+      caller.require("internal:hosts");
+      keep(replicaIds);
     },
     has: (replicaId) => (until.get(replicaId) ?? 0) > now(),
   };

@@ -1,12 +1,12 @@
 import type { RequestContext, ToolLookup } from "@toolyard/service-kit";
 import type { BusyReplicas } from "./busy-replicas.ts";
-import type { Deployment, Replica } from "./deployment.ts";
 import type { DeploymentService } from "./deployment-service.ts";
 import type { EventDeployments } from "./event-deployments.ts";
 import type { Inspection } from "./inspection.ts";
 import type { Loaders } from "./loaders.ts";
 import type { LogService } from "./logs/log-service.ts";
 import type { RouteFeed } from "./routes/route-feed.ts";
+import type { SessionCounter } from "./session-counter.ts";
 import type { DeploymentUrls } from "./deployment-urls.ts";
 import type { UsageLoader } from "./usage/usage-loader.ts";
 import type { UsageService } from "./usage/usage-service.ts";
@@ -25,5 +25,5 @@ export interface Context extends RequestContext {
   busyReplicas: BusyReplicas;
   urls: DeploymentUrls;
   /** MCP sessions that are open in a replica now. */
-  sessionsOf: (deployment: Deployment, replica: Replica) => Promise<number>;
+  sessionsOf: SessionCounter;
 }

@@ -39,6 +39,9 @@ import type {
   DeploymentRecord,
   DeploymentTransaction,
 } from "./store/deployment-store.ts";
+import type { SessionCounter } from "./session-counter.ts";
+import type { HostAgent } from "./hosts/host-agent.ts";
+import type { OtherHosts } from "./hosts/other-hosts.ts";
 import type { Reconciler } from "./engine/reconciler.ts";
 import { saveSettled } from "./engine/settle.ts";
 import type { DeploymentEventShape, HealthCheckShape, HealthEventShape } from "./graph-shapes.ts";
@@ -61,6 +64,14 @@ export interface DeploymentService {
   scale(caller: Caller, reference: string, replicas: number): Promise<Deployment>;
   restart(caller: Caller, reference: string): Promise<Deployment>;
   check(caller: Caller, reference: string): Promise<HealthCheck>;
+  /** For another host: MCP sessions that are open in a replica of this one. */
+  sessionsHere(
+    caller: Caller,
+    which: { deploymentId: string; replicaId: string },
+    sessionsOf: SessionCounter,
+  ): Promise<number>;
+  /** For another host, which has seen to who asks: of this host's replicas. Answers the checks' ids. */
+  checkHere(caller: Caller, deploymentId: string): Promise<string[]>;
 
   /**
    * Null when there is none.
@@ -102,9 +113,11 @@ interface EventFilter {
   after?: string | null | undefined;
 }
 
-export interface DeploymentServiceOptions extends Omit<DeployDependencies, "graph"> {
+export interface DeploymentServiceOptions extends Omit<DeployDependencies, "graph" | "agent"> {
   graph: GraphClient;
+  agent: Pick<HostAgent, "hostId" | "living">;
   reconciler: Reconciler;
+  otherHosts: Pick<OtherHosts, "check">;
   eventTail: EventTail<DeploymentEventPayload>;
   healthTail: EventTail<HealthEventPayload>;
   eventDeployments: EventDeployments;
@@ -122,6 +135,8 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     shares,
     graph,
     reconciler,
+    otherHosts,
+    agent,
     placement,
     now,
 
@@ -241,7 +256,9 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
     },
     async check(caller, reference) {
       const { id: deploymentId } = await ownDeployment(caller, { id: reference }, "check this deployment");
-      const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
+      const signal = AbortSignal.timeout(CHECK_TIMEOUT_MS);
+      const found = [reconciler.check(deploymentId, signal), otherHosts.check(deploymentId, signal)];
+      const checks = (await Promise.all(found)).flat();
       const [only] = checks;
       if (only) return summarize(only, checks);
       const record = await store.load(deploymentId);
@@ -258,6 +275,17 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
         detail,
         words,
       };
+    },
+    async sessionsHere(caller, { deploymentId, replicaId }, sessionsOf) {
+      caller.require("internal:hosts");
+      const record = await store.load(deploymentId);
+      const replica = record?.replicas.find(({ id, hostId }) => id === replicaId && hostId === agent.hostId);
+      return record && replica ? sessionsOf(record.deployment, replica) : 0;
+    },
+    async checkHere(caller, deploymentId) {
+      caller.require("internal:hosts");
+      const checks = await reconciler.check(deploymentId, AbortSignal.timeout(CHECK_TIMEOUT_MS));
+      return checks.map(({ id }) => id);
     },
     async find(caller, which) {
       caller.require("deployment:read");

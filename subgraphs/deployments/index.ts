@@ -12,6 +12,7 @@ import {
   shareChanges,
   type Subgraph,
 } from "@toolyard/service-kit";
+import { createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
@@ -47,6 +48,7 @@ import { resolveHostId } from "./host-id.ts";
 import { offerOf } from "./hosts/host.ts";
 import { joinHosts, ownerOf } from "./hosts/host-agent.ts";
 import { createSqlHostStore } from "./hosts/host-store.sql.ts";
+import { createOtherHosts } from "./hosts/other-hosts.ts";
 import { createHostPorts, createPlacement } from "./hosts/placement.ts";
 import { createSessionCounter, createSessionTotal } from "./session-counter.ts";
 import { createListedNames } from "./usage/listed-names.ts";
@@ -131,7 +133,17 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       secrets,
       logger,
     });
-    const busyReplicas = createBusyReplicas({ now });
+    const signer = createTokenSigner({ secretKey, previousSecretKeys });
+    const otherHosts = createOtherHosts({ store, agent, signer, logger, now });
+    host.onClose(() => otherHosts.close());
+    const busyReplicas = createBusyReplicas({
+      now,
+      tellOthers(ids) {
+        const busy = new Set(ids);
+        const replicas = reconciler.known().flatMap((record) => record.replicas);
+        otherHosts.noteBusy(replicas.filter(({ id }) => busy.has(id)));
+      },
+    });
     const listed = createListedNames();
     const reconciler = createReconciler({
       listed,
@@ -164,6 +176,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       schemas,
       now,
       reconciler,
+      otherHosts,
       eventTail,
       healthTail,
       eventDeployments,
@@ -178,6 +191,8 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         shares,
         shareChanges: (signal) => shareChanges({ graph, as: shareReader, signal }, null),
         runtimes,
+        hostId,
+        otherHosts,
         archive,
         secrets,
         eventTail,
@@ -199,9 +214,13 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       }),
       busyReplicas,
       urls: createDeploymentUrls(config.proxyUrl),
-      sessionsOf: createSessionCounter({ prober, sealer }),
+      sessionsOf: createSessionCounter({ prober, sealer, otherHosts }),
     };
-    const countSessions = createSessionTotal({ sessionsOf: services.sessionsOf, running: reconciler.known, now });
+    const ofThisHost = () =>
+      reconciler
+        .known()
+        .map((record) => ({ ...record, replicas: record.replicas.filter((replica) => replica.hostId === hostId) }));
+    const countSessions = createSessionTotal({ sessionsOf: services.sessionsOf, running: ofThisHost, now });
 
     return {
       resolvers,

@@ -36,6 +36,10 @@ export const resolvers: Resolvers<Context> = {
       caller.require("internal:routes");
       return routes.read();
     },
+    logsOfHost: (_, { deploymentId, last, replicaId = null }, { logs, caller }) =>
+      logs.lastHere(caller, deploymentId, { last, replicaId }),
+    sessionsOfHost: (_, { deploymentId, replicaId }, { deployments, sessionsOf, caller }) =>
+      deployments.sessionsHere(caller, { deploymentId, replicaId }, sessionsOf),
     release: (_, _arguments, { caller }) => {
       caller.require("deployment:read");
       return null;
@@ -70,6 +74,11 @@ export const resolvers: Resolvers<Context> = {
       busyReplicas.note(caller, replicaIds);
       return true;
     },
+    noteBusyOfHost: (_, { replicaIds }, { busyReplicas, caller }) => {
+      busyReplicas.noteHere(caller, replicaIds);
+      return true;
+    },
+    checkReplicasOfHost: (_, { deploymentId }, { deployments, caller }) => deployments.checkHere(caller, deploymentId),
     deployTemplate: (_, template, { deployments, caller, requestId }) =>
       deployments.deployTemplate(caller, template, requestId),
     validateDeployment: (_, _arguments, { caller }) => later(caller, "deployment:write", "Releases"),
@@ -94,6 +103,10 @@ export const resolvers: Resolvers<Context> = {
     },
     deploymentLogs: {
       subscribe: (_, { deploymentId }, { logs, caller }) => logs.follow(caller, deploymentId),
+      resolve: (line: unknown) => line,
+    },
+    logsOfHost: {
+      subscribe: (_, { deploymentId }, { logs, caller }) => logs.followHere(caller, deploymentId),
       resolve: (line: unknown) => line,
     },
     releaseUpdated: {

@@ -1,20 +1,25 @@
 import type { Sealer } from "@toolyard/service-kit";
 import { calleeOf } from "./deploying/callee.ts";
 import type { Deployment, Replica } from "./deployment.ts";
+import type { OtherHosts } from "./hosts/other-hosts.ts";
 import type { DeploymentRecord } from "./store/deployment-store.ts";
 import type { Prober } from "./engine/probe.ts";
 
-/** Asks a replica's bridge how many sessions are open in it. 0 for a replica without a bridge, or one that does not answer in time. */
+export type SessionCounter = (deployment: Deployment, replica: Replica) => Promise<number>;
+
+/** Asks a replica's bridge, or its host, how many sessions are open in it. 0 for a replica without a bridge, or one that does not answer in time. */
 export function createSessionCounter(options: {
   prober: Pick<Prober, "countSessions">;
   sealer: Sealer;
-}): (deployment: Deployment, replica: Replica) => Promise<number> {
-  const { prober, sealer } = options;
+  otherHosts: Pick<OtherHosts, "sessions">;
+}): SessionCounter {
+  const { prober, sealer, otherHosts } = options;
   return async (deployment, replica) => {
     const { launch, runtime } = deployment;
     if (launch.kind !== "stdio" || runtime === "MOCK" || replica.state.phase !== "READY") return 0;
     try {
-      return await prober.countSessions(calleeOf(deployment, replica, sealer));
+      const asked = otherHosts.sessions(replica) ?? prober.countSessions(calleeOf(deployment, replica, sealer));
+      return await asked;
     } catch {
       // It has just gone, or is too busy to say: there is nothing to count, and `health` tells of it.
       return 0;
@@ -27,7 +32,7 @@ const ASKED_AT_ONCE = 8;
 
 /** The sessions of all replicas that run, for a gauge: counted when it is read, some replicas at once, and good for a few seconds. */
 export function createSessionTotal(options: {
-  sessionsOf: (deployment: Deployment, replica: Replica) => Promise<number>;
+  sessionsOf: SessionCounter;
   running: () => readonly DeploymentRecord[];
   now: () => number;
 }): () => Promise<number> {

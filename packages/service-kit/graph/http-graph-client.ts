@@ -40,12 +40,14 @@ export function errorOfAnswer(
 const SOCKET_OPTIONS: ClientOptions & { closeTimeout: number } = { handshakeTimeout: ACCEPT_MS, closeTimeout: 1_000 };
 
 /** graphql-ws gives no options to the sockets that it opens. */
-class BoundedWebSocket extends WebSocket {
-  constructor(url: string | URL, protocols?: string | string[]) {
-    super(url, protocols, SOCKET_OPTIONS);
-    // One that is closed while it connects emits an error when graphql-ws no longer listens.
-    this.on("error", () => undefined);
-  }
+function boundedWebSocket(headers: Record<string, string>) {
+  return class extends WebSocket {
+    constructor(url: string | URL, protocols?: string | string[]) {
+      super(url, protocols, { ...SOCKET_OPTIONS, headers });
+      // One that is closed while it connects emits an error when graphql-ws no longer listens.
+      this.on("error", () => undefined);
+    }
+  };
 }
 
 /** The graph over HTTP, and streams of it over WebSockets, which also end when their peer disappears silently. */
@@ -70,8 +72,14 @@ export function signedBy(signer: TokenSigner): HeadersOf {
 }
 
 /** Asks the gateway over HTTP. `gatewayUrl` has no trailing slash. */
-export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: HeadersOf }): HttpGraphClient {
-  const { gatewayUrl, headersOf } = options;
+export function createHttpGraphClient(options: {
+  gatewayUrl: string;
+  headersOf: HeadersOf;
+  /** A subgraph that is asked in place of the gateway, for messages: it wants the headers as a socket is opened. */
+  subgraph?: string;
+}): HttpGraphClient {
+  const { gatewayUrl, headersOf, subgraph } = options;
+  const peer = subgraph ?? "The gateway";
   const { origin, pathname } = new URL(gatewayUrl);
   const prefix = pathname === "/" ? "" : pathname;
   const pool = new Pool(origin, { connections: 16 });
@@ -94,8 +102,8 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
       return await answer.body.text();
     } catch (cause) {
       if (deadline.aborted)
-        throw new ToolyardError("TIMEOUT", `The gateway did not answer within ${TIMEOUT_MS} ms.`, { cause });
-      throw new ToolyardError("UPSTREAM_UNAVAILABLE", `The gateway cannot be reached: ${messageOf(cause)}`, { cause });
+        throw new ToolyardError("TIMEOUT", `${peer} did not answer within ${TIMEOUT_MS} ms.`, { cause });
+      throw new ToolyardError("UPSTREAM_UNAVAILABLE", `${peer} cannot be reached: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -110,16 +118,17 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
     };
     const text = await textOf("/graphql", { method: "POST", headers, body: operation }, signal);
     const answer = graphqlAnswer.safeParse(parseJson(text));
-    if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", "The gateway did not answer with GraphQL.");
+    if (!answer.success) throw new ToolyardError("UPSTREAM_UNAVAILABLE", `${peer} did not answer with GraphQL.`);
     return answer.data;
   }
 
   async function* subscribe<Data>({ query, variables = {}, as, signal }: GraphRequest): AsyncGenerator<Data> {
+    const handshake = subgraph === undefined ? {} : await headersOf(as);
     if (signal?.aborted) return;
     let pongDue: NodeJS.Timeout | undefined;
     const client = createClient({
       url: `${gatewayUrl.replace(/^http/, "ws")}/graphql`,
-      webSocketImpl: BoundedWebSocket,
+      webSocketImpl: boundedWebSocket(handshake),
       connectionParams: () => headersOf(as),
       connectionAckWaitTimeout: ACCEPT_MS,
       // Subscribers know where to go on.
@@ -148,9 +157,13 @@ export function createHttpGraphClient(options: { gatewayUrl: string; headersOf: 
       if (cause instanceof ToolyardError) throw cause;
       const errors = graphqlAnswer.shape.errors.unwrap().safeParse(cause);
       if (errors.success) throw errorOfAnswer(errors.data);
-      throw new ToolyardError("UPSTREAM_UNAVAILABLE", `The stream from the gateway broke: ${reasonOf(cause)}`, {
-        cause,
-      });
+      throw new ToolyardError(
+        "UPSTREAM_UNAVAILABLE",
+        `The stream from ${subgraph ?? "the gateway"} broke: ${reasonOf(cause)}`,
+        {
+          cause,
+        },
+      );
     } finally {
       signal?.removeEventListener("abort", stop);
       clearTimeout(pongDue);

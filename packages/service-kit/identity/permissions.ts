@@ -99,6 +99,7 @@ export const SERVICE_PERMISSIONS = [
   "internal:sync-documents",
   "internal:metrics",
   "internal:passage",
+  "internal:hosts",
 ] as const;
 
 /** Permissions of a proxy's credential. */

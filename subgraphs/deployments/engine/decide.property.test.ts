@@ -22,7 +22,7 @@ interface Process {
   port: number;
   answers: boolean;
 }
-type Fault = "die" | "mute" | "refuse-start" | "lose-work" | "kill-control-plane" | "slow-stop";
+type Fault = "die" | "mute" | "refuse-start" | "lose-work" | "kill-control-plane" | "slow-stop" | "lose-host";
 
 /** Rows and processes of one deployment, and a reconciler that does what `decide` says, faults apart. */
 function createModel(desired: DesiredDeployment) {
@@ -30,6 +30,8 @@ function createModel(desired: DesiredDeployment) {
     desired,
     places: [] as Place[],
     processes: [] as Process[],
+    /** Ids of replicas whose host is gone. */
+    lost: new Set<string>(),
     now: 0,
     made: 0,
     shifted: desired.role === "ACTIVE",
@@ -41,6 +43,7 @@ function createModel(desired: DesiredDeployment) {
       const runs = model.processes.some(
         ({ replicaId, incarnation }) => replicaId === place.id && incarnation === place.incarnation,
       );
+      if (model.lost.has(place.id)) return { ...place, process: "LOST" };
       return { ...place, process: place.incarnation === 0 ? "ABSENT" : runs ? "RUNNING" : "GONE" };
     });
   }
@@ -130,6 +133,11 @@ function createModel(desired: DesiredDeployment) {
         return apply(found, { type: "gone" });
       case "reset":
         return apply(found, { type: "reset" });
+      case "move":
+        if (!model.lost.delete(found.id)) return;
+        apply(found, { type: "lost", reason: "its host is gone" });
+        if (action.remove) return apply(found, { type: "stop", then: "REMOVE", reason: "asked" });
+        if (found.incarnation > 0) found.incarnation += 1;
     }
   }
 
@@ -143,6 +151,11 @@ function createModel(desired: DesiredDeployment) {
         model.inherited = model.processes.length;
       }
       if (faults.has("die")) model.processes.shift();
+      const [first] = model.places;
+      if (faults.has("lose-host") && first) {
+        endProcesses(first.id);
+        model.lost.add(first.id);
+      }
       if (faults.has("mute")) for (const process of model.processes) process.answers = false;
       const actions = decide(model.desired, observe(), model.now);
       for (const action of actions) {
@@ -201,7 +214,7 @@ const anyDesired = fc.record({
 });
 const anyRound = fc.record({
   faults: fc.uniqueArray(
-    fc.constantFrom<Fault>("die", "mute", "refuse-start", "lose-work", "kill-control-plane", "slow-stop"),
+    fc.constantFrom<Fault>("die", "mute", "refuse-start", "lose-work", "kill-control-plane", "slow-stop", "lose-host"),
     { maxLength: 2 },
   ),
   twice: fc.boolean(),

@@ -142,6 +142,7 @@ function onlyHost(offer: HostOffer): HostAgent {
     whyGone: () => null,
     known: () => [host],
     living: async () => [host],
+    all: async () => [{ ...host, isLiving: true }],
     async close() {},
   };
 }

@@ -32,7 +32,7 @@ export interface Reconciler {
   start(): void;
   /** Looks at this deployment now, since something changed. */
   wake(deploymentId: string): void;
-  /** Probes the deployment's replicas now; answers an empty list when none can be called. */
+  /** Probes the deployment's replicas on this host now; answers an empty list when none can be called. */
   check(deploymentId: string, signal: AbortSignal): Promise<HealthCheck[]>;
   /** The last sweep's records of all unsettled deployments; up to a sweep's interval old. */
   known(): DeploymentRecord[];
@@ -318,7 +318,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       const record = await store.load(deploymentId);
       if (!record) return [];
       const { launch } = record.deployment;
-      const callable = record.replicas.filter(({ state, handle }) =>
+      const own = record.replicas.filter((replica) => replica.hostId === hostId);
+      const callable = own.filter(({ state, handle }) =>
         launch.kind === "remote" ? state.phase !== "STOPPING" : CALLABLE.includes(state.phase) && handle !== null,
       );
       const limit = { seconds: CHECK_SECONDS, setting: `probes wait ${launch.options.health.timeoutSeconds} s` };

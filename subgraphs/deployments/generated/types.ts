@@ -1008,6 +1008,10 @@ export type Query = {
   verifyAuditLog: AuditVerification;
   /** Every route as of now, for proxies. */
   routes: RouteTable;
+  /** One host asks another: what it has of a deployment's output. */
+  logsOfHost: Array<LogLine>;
+  /** One host asks another: MCP sessions that are open in its replica. */
+  sessionsOfHost: Scalars['Int']['output'];
 };
 
 
@@ -1066,6 +1070,19 @@ export type QueryAuditLogArgs = {
   operation?: InputMaybe<Scalars['String']['input']>;
 };
 
+
+export type QueryLogsOfHostArgs = {
+  deploymentId: Scalars['ID']['input'];
+  last: Scalars['Int']['input'];
+  replicaId?: InputMaybe<Scalars['ID']['input']>;
+};
+
+
+export type QuerySessionsOfHostArgs = {
+  deploymentId: Scalars['ID']['input'];
+  replicaId: Scalars['ID']['input'];
+};
+
 export type Mutation = {
   /** Asks for a version of a tool to run. Answers at once: `deploymentEvents` and `status` tell how it goes on. */
   deployTool: Deployment;
@@ -1091,6 +1108,10 @@ export type Mutation = {
    * do not answer says nothing against them.
    */
   reportBusyReplicas: Scalars['Boolean']['output'];
+  /** One host asks another: `reportBusyReplicas` of its replicas. */
+  noteBusyOfHost: Scalars['Boolean']['output'];
+  /** One host asks another: calls the deployment's replicas there now. Answers the ids of the checks that it has recorded. */
+  checkReplicasOfHost: Array<Scalars['ID']['output']>;
   /** Checks whether a version could be deployed. */
   validateDeployment: Task;
   /** Looks for known weaknesses and secrets. */
@@ -1157,6 +1178,16 @@ export type MutationReportBusyReplicasArgs = {
 };
 
 
+export type MutationNoteBusyOfHostArgs = {
+  replicaIds: Array<Scalars['ID']['input']>;
+};
+
+
+export type MutationCheckReplicasOfHostArgs = {
+  deploymentId: Scalars['ID']['input'];
+};
+
+
 export type MutationValidateDeploymentArgs = {
   toolId: Scalars['ID']['input'];
   environment: Environment;
@@ -1216,6 +1247,8 @@ export type Subscription = {
   deploymentHealth: HealthCheckEvent;
   /** What its replicas print, from now on. For administrators, the tool's author and who deployed it. */
   deploymentLogs: LogLine;
+  /** One host asks another: new lines of the deployment's replicas there. */
+  logsOfHost: LogLine;
   /** How a release goes on. */
   releaseUpdated: Release;
   /** Every route as of now, and again at each change; for proxies. With `after` only what has changed. */
@@ -1239,6 +1272,11 @@ export type SubscriptionDeploymentHealthArgs = {
 
 
 export type SubscriptionDeploymentLogsArgs = {
+  deploymentId: Scalars['ID']['input'];
+};
+
+
+export type SubscriptionLogsOfHostArgs = {
   deploymentId: Scalars['ID']['input'];
 };
 
@@ -1899,6 +1937,8 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   auditLog?: Resolver<ResolversTypes['AuditConnection'], ParentType, ContextType, Partial<QueryAuditLogArgs>>;
   verifyAuditLog?: Resolver<ResolversTypes['AuditVerification'], ParentType, ContextType>;
   routes?: Resolver<ResolversTypes['RouteTable'], ParentType, ContextType>;
+  logsOfHost?: Resolver<Array<ResolversTypes['LogLine']>, ParentType, ContextType, RequireFields<QueryLogsOfHostArgs, 'deploymentId' | 'last'>>;
+  sessionsOfHost?: Resolver<ResolversTypes['Int'], ParentType, ContextType, RequireFields<QuerySessionsOfHostArgs, 'deploymentId' | 'replicaId'>>;
 };
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
@@ -1911,6 +1951,8 @@ export type MutationResolvers<ContextType = Context, ParentType extends Resolver
   checkDeploymentHealth?: Resolver<ResolversTypes['HealthCheck'], ParentType, ContextType, RequireFields<MutationCheckDeploymentHealthArgs, 'id'>>;
   recordUsage?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationRecordUsageArgs, 'batch'>>;
   reportBusyReplicas?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationReportBusyReplicasArgs, 'replicaIds'>>;
+  noteBusyOfHost?: Resolver<ResolversTypes['Boolean'], ParentType, ContextType, RequireFields<MutationNoteBusyOfHostArgs, 'replicaIds'>>;
+  checkReplicasOfHost?: Resolver<Array<ResolversTypes['ID']>, ParentType, ContextType, RequireFields<MutationCheckReplicasOfHostArgs, 'deploymentId'>>;
   validateDeployment?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationValidateDeploymentArgs, 'toolId' | 'environment' | 'dryRun'>>;
   runSecurityScan?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationRunSecurityScanArgs, 'toolId' | 'dryRun'>>;
   runSmokeTests?: Resolver<ResolversTypes['Task'], ParentType, ContextType, RequireFields<MutationRunSmokeTestsArgs, 'toolId' | 'environment' | 'suite' | 'timeoutSeconds' | 'dryRun'>>;
@@ -1924,6 +1966,7 @@ export type SubscriptionResolvers<ContextType = Context, ParentType extends Reso
   deploymentEvents?: SubscriptionResolver<ResolversTypes['DeploymentEvent'], "deploymentEvents", ParentType, ContextType, Partial<SubscriptionDeploymentEventsArgs>>;
   deploymentHealth?: SubscriptionResolver<ResolversTypes['HealthCheckEvent'], "deploymentHealth", ParentType, ContextType, Partial<SubscriptionDeploymentHealthArgs>>;
   deploymentLogs?: SubscriptionResolver<ResolversTypes['LogLine'], "deploymentLogs", ParentType, ContextType, RequireFields<SubscriptionDeploymentLogsArgs, 'deploymentId'>>;
+  logsOfHost?: SubscriptionResolver<ResolversTypes['LogLine'], "logsOfHost", ParentType, ContextType, RequireFields<SubscriptionLogsOfHostArgs, 'deploymentId'>>;
   releaseUpdated?: SubscriptionResolver<ResolversTypes['Release'], "releaseUpdated", ParentType, ContextType, RequireFields<SubscriptionReleaseUpdatedArgs, 'id'>>;
   routesChanged?: SubscriptionResolver<ResolversTypes['RouteTable'], "routesChanged", ParentType, ContextType, Partial<SubscriptionRoutesChangedArgs>>;
 };

@@ -26,6 +26,8 @@ export interface HostAgent {
   known(): Host[];
   /** Hosts whose agents hold their leases now, by id. */
   living(): Promise<Host[]>;
+  /** All, and whether their agents hold their leases. */
+  all(): Promise<(Host & { isLiving: boolean })[]>;
   /** Others can take its place. With `giveUp` the host's replicas are moved at once. */
   close(options: { giveUp: boolean }): Promise<void>;
 }
@@ -150,6 +152,11 @@ export async function joinHosts(options: {
     }
   }
 
+  async function all(): Promise<(Host & { isLiving: boolean })[]> {
+    const [at, found] = [await hosts.now(), await hosts.all()];
+    return found.map((host) => ({ ...host, isLiving: isHeld(host, at, leaseMs) }));
+  }
+
   lease = await first();
   await attempt();
 
@@ -179,10 +186,8 @@ export async function joinHosts(options: {
       return host && isGone(host, contact, leaseMs) ? whyGone(host) : null;
     },
     known: () => [...known.values()].filter((host) => contact && isHeld(host, contact.now, leaseMs)),
-    async living() {
-      const [at, all] = [await hosts.now(), await hosts.all()];
-      return all.filter((host) => isHeld(host, at, leaseMs));
-    },
+    all,
+    living: async () => (await all()).filter(({ isLiving }) => isLiving),
     async close({ giveUp }) {
       await beating;
       if (leadership) await leases.end(leadership, null);

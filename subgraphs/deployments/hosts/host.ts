@@ -3,7 +3,7 @@ import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import type { PortRange } from "../engine/ports.ts";
 
 /** A runtime of a host. */
-export interface OfferedRuntime {
+interface OfferedRuntime {
   kind: RuntimeKind;
   launches: LaunchKind[];
   /** Those of them that take a port of the host's range. */

@@ -3,6 +3,7 @@ import type { ReplicaLogLine, Runtime } from "@toolyard/runtimes/runtime.ts";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
 import { endableStream } from "@toolyard/events/endable-stream.ts";
 import type { Deployment, DeploymentEventPayload, Replica } from "../deployment.ts";
+import type { OtherHosts } from "../hosts/other-hosts.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
 import type { KnownSecrets } from "./known-secrets.ts";
 import type { ArchivedLine } from "./log-archive.ts";
@@ -14,33 +15,49 @@ const MAX_QUEUE = 10_000;
 export function createLogMerge(options: {
   deployment: Deployment;
   runtime: Runtime | null;
+  hostId: string;
+  /** Null: lines of this host alone. */
+  otherHosts: Pick<OtherHosts, "followLogs"> | null;
   store: DeploymentStore;
   secrets: KnownSecrets;
   eventTail: EventTail<DeploymentEventPayload>;
   logger: Logger;
 }): AsyncIterableIterator<ArchivedLine> {
-  const { deployment, runtime, store, secrets, eventTail, logger } = options;
+  const { deployment, runtime, hostId, otherHosts, store, secrets, eventTail, logger } = options;
   const deploymentId = deployment.id;
   const ended = new AbortController();
   const queue: ArchivedLine[] = [];
   const following = new Set<string>();
+  /** Hosts whose streams are open. */
+  const elsewhere = new Set<string>();
   let overflowed = false;
   let wakeUp = Promise.withResolvers<void>();
 
+  function push(line: ArchivedLine): void {
+    if (queue.length >= MAX_QUEUE) overflowed = true;
+    else queue.push(line);
+    wakeUp.resolve();
+  }
+
   async function followProcess(replica: Replica, lines: AsyncIterable<ReplicaLogLine>): Promise<void> {
     const mask = secrets.mask(deployment, replica);
-    for await (const line of lines) {
-      if (queue.length >= MAX_QUEUE) overflowed = true;
-      else queue.push({ ...line, text: mask.text(line.text), replicaId: replica.id });
-      wakeUp.resolve();
-    }
+    for await (const line of lines) push({ ...line, text: mask.text(line.text), replicaId: replica.id });
+  }
+
+  /** One stream for all replicas there; looked for again when something happens to the deployment. */
+  async function followHost(replica: Replica): Promise<void> {
+    if (!otherHosts || elsewhere.has(replica.hostId)) return;
+    elsewhere.add(replica.hostId);
+    for await (const line of otherHosts.followLogs(replica, ended.signal)) push(line);
+    elsewhere.delete(replica.hostId);
   }
 
   async function followAll(): Promise<void> {
-    if (!runtime) return;
+    if (!runtime && !otherHosts) return;
     for (const replica of await store.replicasOf([deploymentId])) {
       const { handle } = replica;
-      if (!handle || following.has(handle.name)) continue;
+      if (replica.hostId !== hostId) guard(followHost(replica));
+      if (!runtime || replica.hostId !== hostId || !handle || following.has(handle.name)) continue;
       following.add(handle.name);
       guard(followProcess(replica, runtime.followLogs(handle, ended.signal)));
     }
