@@ -47,7 +47,9 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
       } else {
         const told = await apply(replica, { type: "stop", then, reason });
         const stopping = told ? currentOf(told, replica) : replica;
-        if (stopping?.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
+        // Its process had ended since it was read, so that there was nothing to wait for.
+        if (!stopping) return forget();
+        if (stopping.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
         if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
         const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
         if (handle) await runtime.stop(handle, graceMs);

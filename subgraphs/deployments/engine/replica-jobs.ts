@@ -24,6 +24,8 @@ export interface ReplicaJobs {
 
 interface Job {
   kind: Action["type"];
+  /** Of a stop that leaves nothing, or is to do so by now. */
+  isFinal: boolean;
   abort: AbortController;
   done: Promise<void>;
 }
@@ -49,7 +51,11 @@ export function createReplicaJobs(options: {
     if (running) {
       if (ENDS_OTHERS.includes(action.type)) {
         if (running.kind !== "stop") running.abort.abort();
-        else if (action.type === "stop" && action.then === "REMOVE") void overrule(replica, action.reason);
+        // One that is final already removes the row itself, after all that it stands for.
+        else if (isFinal(action) && !running.isFinal) {
+          running.isFinal = true;
+          void overrule(replica, action.reason);
+        }
       }
       return;
     }
@@ -72,7 +78,7 @@ export function createReplicaJobs(options: {
       }
     };
     // Set before it runs: the work's own changes may wake this deployment.
-    const job: Job = { kind: action.type, abort, done: Promise.resolve() };
+    const job: Job = { kind: action.type, isFinal: isFinal(action), abort, done: Promise.resolve() };
     jobs.set(replica.id, job);
     job.done = run();
   }
@@ -130,4 +136,8 @@ export function createReplicaJobs(options: {
       for (const { kind, abort } of jobs.values()) if (kind !== "stop" && kind !== "reap") abort.abort();
     },
   };
+}
+
+function isFinal(action: ReplicaAction): action is Extract<ReplicaAction, { type: "stop" }> {
+  return action.type === "stop" && action.then === "REMOVE";
 }
