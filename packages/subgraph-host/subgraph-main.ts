@@ -29,7 +29,9 @@ export async function runSubgraph<Config = undefined>(options: {
   /** Of variables of its own. */
   parseConfig?: (env: Environment, options: { process: ProcessConfig }) => Config;
   /** `facts` are for the process that started this one, if one did. */
-  create: (options: ConfiguredSubgraphOptions<Config> & { listen: ListenAddress }) => Promise<Subgraph & { facts?: object }>;
+  create: (
+    options: ConfiguredSubgraphOptions<Config> & { listen: ListenAddress },
+  ) => Promise<Subgraph & { facts?: object }>;
 }): Promise<void> {
   const { name, env, create } = options;
   // Without a parser, `Config` is undefined.
