@@ -31,7 +31,7 @@ import { createCallerHeaders } from "./execution/clients/caller-headers.ts";
 import { createHttpClient } from "./execution/clients/http-client.ts";
 import { parseSupergraph } from "./execution/schema/supergraph.ts";
 import { createGateway } from "./gateway.ts";
-import { checkGraphql, checkHttp, reachSubgraphs } from "./observability/health.ts";
+import { checkGraphql, checkHttp, checkRemoteSubgraph, reachSubgraphs } from "./observability/health.ts";
 import { createAnonymousAuthenticator, createJwksAuthenticator } from "./identity/jwks-authentication.ts";
 import { IDENTITY_SUBGRAPH } from "./identity/toolyard-identity.ts";
 import { readGauges } from "./observability/remote-gauges.ts";
@@ -81,7 +81,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
   await requirePort("PORT", config.host, config.port);
   let subgraphs = subgraphsOf(supergraphSdl);
   /** Asks the subgraphs that are in the supergraph now. */
-  const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<[ServiceHealth]>) => async () =>
+  const checkAll = (check: (subgraph: { name: string; url: string }) => Promise<ServiceHealth[]>) => async () =>
     (await Promise.all(subgraphs.map(check))).flat();
   for (const [variable, names] of [
     ["SUBGRAPH_URLS", Object.keys(config.subgraphUrls)],
@@ -166,7 +166,8 @@ function checkForeign({ name, url }: Address) {
 }
 function checkOwn({ name, url }: Address) {
   // Without identity all callers are anonymous.
-  return checkHttp(name, new URL("/health", url).href, "SUBGRAPH_URLS", { essential: name === IDENTITY_SUBGRAPH });
+  const essential = name === IDENTITY_SUBGRAPH;
+  return checkRemoteSubgraph(name, new URL("/health", url).href, "SUBGRAPH_URLS", { essential });
 }
 
 function requireAddresses(names: readonly string[], given: Record<string, string>): void {

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ServiceHealth } from "@toolyard/service-kit";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { checkGraphql, checkHealth, checkHttp, checkSubgraph, reachSubgraphs } from "./health.ts";
+import { checkGraphql, checkHealth, checkHttp, checkRemoteSubgraph, checkSubgraph, reachSubgraphs } from "./health.ts";
 
 vi.mock("node:timers/promises", { spy: true });
 
@@ -124,6 +124,25 @@ describe("a part over HTTP", () => {
 
   test("is broken when it answers anything else", async () => {
     expect(await detailOf(await answering(404))).toBe("It answered 404; PROXY_PORT may name something else.");
+  });
+
+  test("that is a subgraph is as ill as it says, with what it rests on, of which nothing is essential here", async () => {
+    const services = [health("mysql", "unhealthy", true, "It is away."), health("jobs", "healthy")];
+    const url = await served((_request, response) => response.writeHead(503).end(JSON.stringify({ services })));
+    expect(await checkRemoteSubgraph("tools", url, "SUBGRAPH_URLS")).toMatchObject([
+      { name: "tools", status: "unhealthy", essential: false, detail: "It is away." },
+      { name: "mysql", status: "unhealthy", essential: false, detail: "It is away." },
+      { name: "jobs", status: "healthy" },
+    ]);
+    const other = await checkRemoteSubgraph("tools", await answering(404), "SUBGRAPH_URLS", { essential: true });
+    expect(other).toMatchObject([
+      {
+        name: "tools",
+        status: "unhealthy",
+        essential: true,
+        detail: "It answered 404; SUBGRAPH_URLS may name something else.",
+      },
+    ]);
   });
 
   test("of a third party is asked by GraphQL, and may refuse the operation", async () => {

@@ -7,6 +7,7 @@ import {
   type ServiceHealth,
   type Subgraph,
 } from "@toolyard/service-kit";
+import { parseJson } from "@toolyard/service-kit/json.ts";
 import { z } from "zod";
 
 const healthStatus = z.enum(["healthy", "degraded", "unhealthy"] satisfies ServiceHealth["status"][]);
@@ -76,7 +77,9 @@ function severity({ status, essential }: ServiceHealth): number {
 }
 
 /** A subgraph by its name, as ill as the worst of its dependencies, and these dependencies. */
-export async function checkSubgraph(subgraph: Pick<Subgraph, "name" | "health">): Promise<ServiceHealth[]> {
+export async function checkSubgraph(
+  subgraph: Pick<Subgraph, "name" | "health">,
+): Promise<[ServiceHealth, ...ServiceHealth[]]> {
   const started = performance.now();
   const parts = await subgraph.health();
   const worst = parts.toSorted((a, b) => severity(b) - severity(a))[0];
@@ -104,6 +107,39 @@ export async function checkHttp(
   return [await measureHealth(name, check, { essential })];
 }
 
+const subgraphReport = z.object({
+  services: z.array(
+    z.object({
+      name: z.string(),
+      status: healthStatus,
+      essential: z.boolean(),
+      responseTimeMs: z.number(),
+      detail: z.string().exactOptional(),
+    }),
+  ),
+});
+
+/** One of Toolyard's subgraphs over HTTP: as ill as the worst of what it rests on, which is shown beside it. */
+export async function checkRemoteSubgraph(
+  name: string,
+  url: string,
+  variable: string,
+  { essential = false }: { essential?: boolean } = {},
+): Promise<ServiceHealth[]> {
+  let parts: ServiceHealth[] = [];
+  const check = async () => {
+    const response = await ask(url, variable, {}, SUBGRAPH_ANSWER_MS);
+    const report = subgraphReport.safeParse(parseJson(response.text));
+    if (!report.success) throw new Error(`It answered ${response.status}; ${variable} may name something else.`);
+    // Others may have what they need.
+    parts = report.data.services.map((part) => ({ ...part, essential: false }));
+  };
+  const self = await measureHealth(name, check, { essential, timeoutMs: SUBGRAPH_ANSWER_MS });
+  if (self.status !== "healthy") return [self];
+  const [{ status, detail }] = await checkSubgraph({ name, health: async () => parts });
+  return [{ ...self, status, ...(detail !== undefined && { detail }) }, ...parts];
+}
+
 /** Whether a third-party subgraph answers GraphQL at all. */
 export async function checkGraphql(name: string, url: string): Promise<[ServiceHealth]> {
   const service = await measureHealth(name, async () => {
@@ -118,25 +154,26 @@ export async function checkGraphql(name: string, url: string): Promise<[ServiceH
 }
 
 const ANSWER_MS = 1_900;
+/** What it rests on may take long to be found away. */
+const SUBGRAPH_ANSWER_MS = 5_000;
 
-async function ask(url: string, variable: string, init: RequestInit): Promise<Response> {
+async function ask(url: string, variable: string, init: RequestInit, answerMs = ANSWER_MS) {
   try {
-    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_MS) });
-    await response.arrayBuffer();
-    return response;
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(answerMs) });
+    return { ok: response.ok, status: response.status, text: await response.text() };
   } catch (error) {
     // Not the address itself: everybody may read this, and it may hold a password.
-    throw new Error(`${whyUnreached(error)} It is looked for where ${variable} says.`, { cause: error });
+    throw new Error(`${whyUnreached(error, answerMs)} It is looked for where ${variable} says.`, { cause: error });
   }
 }
 
-function whyUnreached(error: unknown): string {
+function whyUnreached(error: unknown, answerMs: number): string {
   // fetch says "fetch failed", and has the reason in `cause`; only of an address that it does not take it has none.
   const isTimeout = error instanceof Error && error.name === "TimeoutError";
   const cause = error instanceof Error ? error.cause : undefined;
   // An error of undici's parser has no code.
   const code = systemCodeOf(cause) ?? (cause instanceof Error ? cause.name : "");
-  if (isTimeout) return `It did not answer within ${ANSWER_MS / 1_000} s.`;
+  if (isTimeout) return `It did not answer within ${answerMs / 1_000} s.`;
   if (code === "ECONNREFUSED") return "Nothing listens there (connection refused).";
   if (code === "ENOTFOUND") return "Its host name is not known.";
   if (code === "EAI_AGAIN") return "Its host name could not be looked up.";

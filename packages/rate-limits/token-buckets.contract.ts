@@ -58,6 +58,16 @@ export function tokenBucketsContract(
       expect(other.take("key", now, 4)).toBe(0);
     }));
 
+  test("tokens come back with time, also after a clock was set back", () =>
+    withBuckets({ ...rare, perMinute: 60 }, async ([buckets]) => {
+      const hour = 60 * MINUTE_MS;
+      const now = Date.now();
+      expect(buckets.take("key", now + hour, 4)).toBe(0);
+      expect(buckets.take("key", now)).toBeGreaterThan(0);
+      expect(buckets.waitMs("key", now + 500)).toBeCloseTo(500, -1);
+      expect(buckets.take("key", now + 1_000)).toBe(0);
+    }));
+
   test("tokens come back with time", () =>
     withBuckets({ ...rare, perMinute: MINUTE_MS }, async ([buckets]) => {
       buckets.take("key", Date.now(), 4);

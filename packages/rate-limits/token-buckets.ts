@@ -43,7 +43,9 @@ export function createTokenBuckets(options: Omit<TokenBucketsOptions, "name">): 
 
   function left(key: string, now: number): number {
     const bucket = buckets.get(key);
-    return bucket === undefined ? burst : Math.min(burst, bucket.left + Math.max(0, now - bucket.at) * perMs);
+    // The clock was set back: the bucket is refilled from now on.
+    if (bucket && bucket.at > now) bucket.at = now;
+    return bucket === undefined ? burst : Math.min(burst, bucket.left + (now - bucket.at) * perMs);
   }
 
   return {

@@ -32,7 +32,7 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = join(folder, "in-use.lock");
   await (await open(file, "a", 0o600)).close();
-  const deadline = Date.now() + waitMs;
+  const deadline = performance.now() + waitMs;
   for (;;) {
     const database = new LibsqlDatabase(file);
     try {
@@ -44,7 +44,7 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
       database.close();
       if (!systemCodeOf(error)?.startsWith("SQLITE_BUSY")) throw error;
       const running = await askPresence(folder);
-      if (running !== null || Date.now() >= deadline) throw taken(folder, running, error);
+      if (running !== null || performance.now() >= deadline) throw taken(folder, running, error);
     }
     await delay(LOOK_AGAIN_MS);
   }

@@ -339,6 +339,22 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           await store.requestCancel(another);
         });
 
+        test("takes what was queued, or is held, by a clock that was set back since, and nothing whose time comes", async () => {
+          const HOUR_MS = 3_600_000;
+          const waiting = await begin();
+          await store.retry(waiting.lease, error, time + HOUR_MS);
+          time += HOUR_MS;
+          const held = await begin({ kind: "IMPROVEMENTS" });
+          const { id } = await store.insert({ ...NEW, kind: "IMPROVEMENTS" });
+          time -= HOUR_MS;
+          const taken = [await claim("IMPROVEMENTS"), await claim("IMPROVEMENTS")];
+          expect(taken.map(({ task }) => task.id)).toEqual([held.task.id, id]);
+          expect(await store.claim(roomFor("IMPROVEMENTS"), LEASE_MS)).toEqual([]);
+          expect(await store.claim(roomFor("VALIDATION"), LEASE_MS)).toEqual([]);
+          for (const { lease } of taken) expect(await store.succeed(lease, null)).toBe(true);
+          await store.requestCancel(waiting.task.id);
+        });
+
         test("gives several at once, of each kind as many as it has room for, among those that ask at once", async () => {
           const made = [];
           for (let n = 0; n < 5; n++) made.push((await store.insert(NEW)).id);

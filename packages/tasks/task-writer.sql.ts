@@ -144,13 +144,16 @@ async function claimDue(
   const claimed: TaskRow[] = [];
   const left = new Map([...room].filter(([, count]) => count > 0));
   for (let isAll = false; !isAll && left.size > 0;) {
-    const found = await findDue(manager, left, dueBy);
+    const found = await findDue(manager, left, { dueBy, at, leaseMs });
     isAll = true;
     const held = new Map((await holdRows(manager, taskEntity, found)).map((row) => [row.id, row]));
     for (const id of found) {
       const row = held.get(id);
       // Another process may have it by now.
-      const change = row && isOpen(row) && row.dueAt <= dueBy ? started(row, leaseMs, at) : null;
+      const change =
+        row && isOpen(row) && (row.dueAt <= dueBy || isOfLaterClock(row, { at, leaseMs }))
+          ? started(row, leaseMs, at)
+          : null;
       const free = row && left.get(row.kind);
       if (row && !free) continue;
       if (row && change) apply(row, change);
@@ -168,18 +171,32 @@ async function claimDue(
   return claimed;
 }
 
+/** What another process's clock may be ahead. */
+const MAX_AHEAD_MS = 5 * 60_000;
+
+type Dated = Pick<TaskRow, "status" | "dueAt" | "createdAt">;
+
+/** The clock was set back since the task was queued, or since it was claimed, by a lease that reaches further than any. */
+function isOfLaterClock({ status, dueAt, createdAt }: Dated, { at, leaseMs }: Pick<Claim, "at" | "leaseMs">): boolean {
+  return status === "RUNNING" ? dueAt > at + leaseMs + MAX_AHEAD_MS : createdAt > at;
+}
+
 /** Ids of the first tasks of each kind, by the index: the number of waiting tasks does not matter. Those whose lease has ended go first. */
-async function findDue(manager: EntityManager, room: ReadonlyMap<TaskKind, number>, dueBy: number): Promise<string[]> {
+async function findDue(
+  manager: EntityManager,
+  room: ReadonlyMap<TaskKind, number>,
+  { dueBy, at, leaseMs }: Omit<Claim, "room">,
+): Promise<string[]> {
   const parts = ["RUNNING", "QUEUED"].flatMap((status) => [...room].map(([kind, most]) => [status, kind, dueBy, most]));
-  const found = await manager.query<{ id: string; status: TaskStatus; dueAt: number }[]>(
-    parts
-      .map(
-        (_, index) =>
-          `SELECT * FROM (SELECT id, status, "dueAt" FROM tasks WHERE status = ? AND kind = ? AND "dueAt" <= ? ORDER BY "dueAt", id LIMIT ?) part_${index}`,
-      )
-      .join(" UNION ALL "),
-    parts.flat(),
-  );
+  const of = (condition: string) => (_: unknown, index: number) =>
+    `SELECT * FROM (SELECT id, status, "dueAt", "createdAt" FROM tasks WHERE status = ? AND kind = ? AND ${condition} LIMIT ?) part_${index}`;
+  const read = async (condition: string) =>
+    manager.query<(Dated & { id: string })[]>(parts.map(of(condition)).join(" UNION ALL "), parts.flat());
+  const late = await read('"dueAt" > ? ORDER BY "dueAt" DESC, id DESC');
+  const found = [
+    ...(await read('"dueAt" <= ? ORDER BY "dueAt", id')),
+    ...late.filter((task) => isOfLaterClock(task, { at, leaseMs })),
+  ];
   const isRunning = ({ status }: (typeof found)[number]) => Number(status === "RUNNING");
   return found
     .toSorted((a, b) => isRunning(b) - isRunning(a) || a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))

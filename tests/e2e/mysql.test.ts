@@ -7,6 +7,7 @@ import { eventually } from "@toolyard/testing";
 import { connectMcp } from "@toolyard/testing/mcp-client.ts";
 import { describeOnMysql } from "@toolyard/testing/sql-stores.ts";
 import { graphqlClient, logIn, startToolyard } from "@toolyard/testing/toolyard.ts";
+import mysql from "mysql2/promise";
 import { expect, onTestFinished, test } from "vitest";
 
 describeOnMysql("Toolyard with its data", (server) => {
@@ -36,6 +37,50 @@ describeOnMysql("Toolyard with its data", (server) => {
       expect(health).toMatchObject({ services: { mysql: { status: "healthy", essential: true } } });
       expect(existsSync(join(dataDir, "identity.sqlite"))).toBe(false);
     }
+  });
+
+  test("a change that another transaction deadlocks is made all the same, once", async () => {
+    const database = await createScratchDatabase(server);
+    onTestFinished(() => database.drop());
+    await using toolyard = await startToolyard({ env: { DATABASE_URL: database.url } });
+    const client = graphqlClient(toolyard.url, await logIn(toolyard.url, "admin", toolyard.adminPassword));
+    const { createTool: tool } = await client.query<{ createTool: { id: string } }>(
+      'mutation { createTool(input: { name: "Deadlocked", description: "before", launch: { stdio: { command: "node" } } }) { id } }',
+    );
+    const other = await mysql.createConnection(database.url);
+    onTestFinished(() => other.end());
+    const [[counter]] = await other.query<mysql.RowDataPacket[]>(
+      "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name LIKE 'tool%event_counter'",
+    );
+    // InnoDB gives up the one of the two that has changed less.
+    await other.query("CREATE TABLE weight (n INT)");
+    await other.query("BEGIN");
+    await other.query(`INSERT INTO weight VALUES ${Array.from({ length: 500 }, (_, n) => `(${n})`).join(", ")}`);
+    await other.query(`SELECT * FROM ${String(counter?.["name"])} FOR UPDATE`);
+    const deadlocks = async () => {
+      const [[found]] = await other.query<mysql.RowDataPacket[]>("SHOW ENGINE INNODB STATUS");
+      return /LATEST DETECTED DEADLOCK\n-+\n([^\n]+)/.exec(String(found?.["Status"]))?.[1];
+    };
+    const before = await deadlocks();
+    const change = client.query<{ updateTool: { description: string } }>(
+      'mutation ($id: ID!) { updateTool(id: $id, input: { description: "after" }) { description } }',
+      { id: tool.id },
+    );
+    await eventually("that the change waits for the counter", async () => {
+      const [waiting] = await other.query<mysql.RowDataPacket[]>(
+        "SELECT 1 FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()",
+      );
+      return waiting.length > 0;
+    });
+    await other.query("SELECT * FROM tools WHERE id = ? FOR UPDATE", [tool.id]);
+    expect(await deadlocks()).not.toBe(before);
+    await other.query("COMMIT");
+    expect(await change).toEqual({ updateTool: { description: "after" } });
+    const { tool: found } = await client.query<{ tool: unknown }>(
+      "query ($id: ID!) { tool(id: $id) { description versions { totalCount } } }",
+      { id: tool.id },
+    );
+    expect(found).toEqual({ description: "after", versions: { totalCount: 2 } });
   });
 
   test("says what is wrong with DATABASE_URL, without the password in it", async () => {

@@ -1,15 +1,22 @@
-import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-// oxlint-disable-next-line no-restricted-imports -- the pace of the load, for which nothing waits
-import { setTimeout as pause } from "node:timers/promises";
 import { CALLER_HEADER, createTokenSigner, createUserCaller } from "@toolyard/service-kit";
 import { connectMcp, eventually, graphqlClient, logIn, processesWith, type McpClient } from "@toolyard/testing";
 import { createClient } from "graphql-ws";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
+import {
+  keepFollowing,
+  keepTrying,
+  missingFrom,
+  namesOf,
+  refusalsOf,
+  untilMore,
+  type Attempts,
+  type Followed,
+} from "./fixtures/load.ts";
 import {
   PARTS,
   SUBGRAPHS,
@@ -64,6 +71,8 @@ interface Load {
   calls: Attempts;
   writes: Record<Writer, Attempts>;
   changes: Followed;
+  /** The same at another gateway, which nobody kills. */
+  elsewhere: Followed;
   events: Followed;
   stop(): Promise<void>;
 }
@@ -105,84 +114,6 @@ afterAll(async () => {
   if (parts) expect(await processesWith(parts.dataDir)).toEqual([]);
 });
 
-interface Attempt {
-  id: string;
-  code: string | null;
-}
-/** One after the other, until told to stop. */
-interface Attempts {
-  all: Attempt[];
-  acknowledged(): string[];
-  stop(): Promise<void>;
-}
-
-/** @param attempt answers the code of an error, null when it was acknowledged; a rejection is a connection that failed */
-function keepTrying(name: string, attempt: (id: string) => Promise<string | null>): Attempts {
-  const all: Attempt[] = [];
-  let isStopped = false;
-  const running = (async () => {
-    while (!isStopped) {
-      const id = `${name}-${randomUUID()}`;
-      all.push({ id, code: await attempt(id).catch((error: unknown) => `CONNECTION: ${String(error)}`) });
-      await pause(50); // the pace of the load
-    }
-  })();
-  return {
-    all,
-    acknowledged: () => all.filter(({ code }) => code === null).map(({ id }) => id),
-    async stop() {
-      isStopped = true;
-      await running;
-    },
-  };
-}
-
-interface Followed {
-  sequences: string[];
-  /** How often its client had to subscribe again. */
-  breaks: number;
-  stop(): Promise<void>;
-}
-
-/** Follows a field by graphql-ws from the beginning, and subscribes again after the last sequence where its stream breaks. */
-function keepFollowing(field: "toolChanged" | "deploymentEvents"): Followed {
-  const followed: Followed = { sequences: [], breaks: 0, stop: async () => undefined };
-  let isStopped = false;
-  const client = createClient({
-    url: `${parts.urls.gateway.replace("http", "ws")}/graphql`,
-    webSocketImpl: WebSocket,
-    connectionParams: { authorization: `Bearer ${token}` },
-    retryAttempts: 0,
-    lazy: true,
-  });
-  const running = (async () => {
-    while (!isStopped) {
-      try {
-        const query = `subscription ($after: String) { ${field}(after: $after) { sequence } }`;
-        const results = client.iterate<Record<string, { sequence: string }>>({
-          query,
-          variables: { after: followed.sequences.at(-1) ?? "0" },
-        });
-        for await (const { data, errors } of results) {
-          if (errors) throw new Error(JSON.stringify(errors));
-          followed.sequences.push(data?.[field]?.sequence ?? "");
-        }
-      } catch {
-        // counted below
-      }
-      if (isStopped) return;
-      followed.breaks++;
-      await pause(50); // the pace of connecting again
-    }
-  })();
-  followed.stop = async () => {
-    isStopped = true;
-    await client.dispose();
-    await running;
-  };
-  return followed;
-}
-
 async function startLoad(): Promise<Load> {
   let client: McpClient | null = null;
   const note = async (id: string) => {
@@ -200,24 +131,20 @@ async function startLoad(): Promise<Load> {
     tools: keepTrying("tools", write(`createTool(input: { name: $id, description: "", launch: ${launch} }) { id }`)),
     identity: keepTrying("identity", write("createApiKey(input: { name: $id, scopes: [READ] }) { secret }")),
   };
-  const changes = keepFollowing("toolChanged");
-  const events = keepFollowing("deploymentEvents");
+  const changes = keepFollowing(parts.urls.gateway, token, "toolChanged");
+  const elsewhere = keepFollowing(await parts.startSecondGateway(), token, "toolChanged");
+  const events = keepFollowing(parts.urls.gateway, token, "deploymentEvents");
   return {
     calls,
     writes,
     changes,
+    elsewhere,
     events,
     async stop() {
-      await Promise.all([calls, ...Object.values(writes), changes, events].map((running) => running.stop()));
+      await Promise.all([calls, ...Object.values(writes), changes, elsewhere, events].map((running) => running.stop()));
       await client?.close();
     },
   };
-}
-
-/** `count` more of them are acknowledged from now on. */
-async function untilMore({ acknowledged }: Attempts, count = 3): Promise<void> {
-  const before = acknowledged().length;
-  await eventually("more of them", () => acknowledged().length >= before + count);
 }
 
 /* What is asked. */
@@ -335,13 +262,6 @@ async function healthOfBoth(): Promise<string[]> {
   };
   return Promise.all([said("gateway").catch(() => "–"), said("proxy").catch(() => "–")]);
 }
-
-/** The codes with which any of it was refused, each once. */
-const refusalsOf = (attempts: readonly Attempt[]) => [
-  ...new Set(
-    attempts.flatMap(({ code }) => (code === null ? [] : [code.startsWith("CONNECTION") ? "CONNECTION" : code])),
-  ),
-];
 
 test.each(SUBGRAPHS)(
   "%s refuses a caller header that is missing, forged, expired, for another part, or signed for a query",
@@ -619,7 +539,7 @@ test("what was acknowledged is there, once; what was not is there at most once; 
   await load.stop();
   for (const writer of WRITERS) {
     const { all, acknowledged } = load.writes[writer];
-    const found = (await namesOf(writer)).filter((name) => name.startsWith(`${writer}-`));
+    const found = (await namesOf(admin, writer)).filter((name) => name.startsWith(`${writer}-`));
     expect(new Set(found).size).toBe(found.length);
     expect(missingFrom(new Set(all.map(({ id }) => id)), found)).toEqual([]);
     expect(missingFrom(new Set(found), acknowledged())).toEqual([]);
@@ -629,13 +549,15 @@ test("what was acknowledged is there, once; what was not is there at most once; 
   expect(await notes()).toBeLessThanOrEqual(witnessed.size);
   for (const [field, { sequences }] of [
     ["toolChanged", load.changes],
+    ["toolChanged", load.elsewhere],
     ["deploymentEvents", load.events],
   ] as const) {
-    const replayed = keepFollowing(field);
+    const replayed = keepFollowing(parts.urls.gateway, token, field);
     await eventually("all of the log", () => replayed.sequences.includes(sequences.at(-1) ?? ""));
     await replayed.stop();
     expect(sequences).toEqual(replayed.sequences.slice(0, sequences.length));
   }
+  expect(load.elsewhere.breaks).toBe(0);
 });
 
 test("a stop that was acknowledged holds though deployments was killed, and all parts end when they are asked to", async () => {
@@ -647,35 +569,3 @@ test("a stop that was acknowledged holds though deployments was killed, and all 
   expect(await parts.stop()).toEqual(Object.fromEntries(PARTS.map((part) => [part, 0])));
   expect(await processesWith(parts.dataDir)).toEqual([]);
 });
-
-const missingFrom = (all: { has(id: string): boolean }, ids: readonly string[]) => ids.filter((id) => !all.has(id));
-
-/** The names of all that a subgraph keeps of what was written to it. */
-async function namesOf(writer: Writer): Promise<string[]> {
-  const names: string[] = [];
-  if (writer === "identity") {
-    for (let after: string | null = null; ;) {
-      const query = "query ($after: ID) { me { apiKeys(first: 100, after: $after) { id name } } }";
-      interface Keys {
-        me: { apiKeys: { id: string; name: string }[] };
-      }
-      const { me }: Keys = await admin.query<Keys>(query, { after });
-      names.push(...me.apiKeys.map(({ name }) => name));
-      const last = me.apiKeys.at(-1);
-      if (!last) return names;
-      after = last.id;
-    }
-  }
-  const [field, name] = writer === "tools" ? ["tools", "name"] : ["documents", "name: title"];
-  interface Page {
-    edges: { node: { name: string } }[];
-    pageInfo: { hasNextPage: boolean; endCursor: string };
-  }
-  for (let after: string | null = null; ;) {
-    const query = `query ($after: String) { page: ${field}(first: 100, after: $after) { edges { node { ${name} } } pageInfo { hasNextPage endCursor } } }`;
-    const { page }: { page: Page } = await admin.query<{ page: Page }>(query, { after });
-    names.push(...page.edges.map(({ node }) => node.name));
-    if (!page.pageInfo.hasNextPage) return names;
-    after = page.pageInfo.endCursor;
-  }
-}

@@ -73,7 +73,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
   let current: { id: string; file: FileHandle; records: number; bytes: number; openedAt: number } | null = null;
   let working: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | null = null;
-  let warnedAt = 0;
+  let warnedAt = -Infinity;
   let isRefusing = false;
 
   for (const file of (await readdir(directory)).toSorted()) {
@@ -92,8 +92,8 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
 
   function drop(count: number, reason: string, error?: unknown): void {
     dropped += count;
-    if (Date.now() - warnedAt < 60_000) return;
-    warnedAt = Date.now();
+    if (performance.now() - warnedAt < 60_000) return;
+    warnedAt = performance.now();
     logger.warn({ dropped, reason, err: error }, "usage records are dropped");
   }
 
@@ -133,7 +133,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
       if (current && current.records >= batchRecords) await seal();
     }
     if (!current) return;
-    const age = Date.now() - current.openedAt;
+    const age = performance.now() - current.openedAt;
     if (seals || age >= batchMs) await seal();
     else schedule(batchMs - age);
   }
@@ -146,7 +146,7 @@ export async function openUsageJournal(options: UsageJournalOptions): Promise<Us
         file: await open(pathOf(id, "open"), "wx", 0o600),
         records: 0,
         bytes: 0,
-        openedAt: Date.now(),
+        openedAt: performance.now(),
       };
     }
     const chunk = Buffer.from(lines.join("\n") + "\n");

@@ -61,6 +61,16 @@ test("an expired token and one without a signature are refused", async () => {
   await expect(verifier.verify(none)).rejects.toEqual(refused);
 });
 
+test("a token of a clock that was set back since is refused, since revocations would not reach it", async () => {
+  const user = { userId: "u1", role: "ADMIN", scopes: [], passwordAt: null } as const;
+  const issued = (aheadMs: number) => signer.accessToken({ ...user, issuedAt: Date.now() + aheadMs });
+  await expect(verifier.verify((await issued(3_600_000)).token)).rejects.toMatchObject({
+    code: "UNAUTHENTICATED",
+    message: expect.stringContaining("clock") as unknown,
+  });
+  expect(await verifier.verify((await issued(30_000)).token)).toMatchObject({ userId: "u1" });
+});
+
 test("a key from before a rotation still verifies while it is named", async () => {
   const { token } = await createTokenSigner({ secretKey: otherKey }).accessToken({
     userId: "u1",

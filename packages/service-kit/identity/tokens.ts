@@ -20,6 +20,9 @@ const ALGORITHM = "EdDSA";
 /** Seconds that clocks of two hosts may differ. */
 const CLOCK_TOLERANCE_SECONDS = 5;
 
+/** Milliseconds that an issuer's clock may be ahead; with more, a clock was set back meanwhile. */
+const MAX_AHEAD_MS = 60_000;
+
 export const ACCESS_TOKEN_SECONDS = 15 * 60;
 const CALLER_HEADER_SECONDS = 30;
 /** The audience of a caller header that is not meant for a subgraph. */
@@ -166,6 +169,12 @@ export function createTokenVerifier(options: {
         throw new ToolyardError("UNAUTHENTICATED", "The token lacks claims that every access token has.");
       }
       const { sub, role, scopes, jti, iat_ms, exp, auth_time } = user.data;
+      // Revocations of users hold for tokens that were issued before them.
+      if (iat_ms > Date.now() + MAX_AHEAD_MS)
+        throw new ToolyardError(
+          "UNAUTHENTICATED",
+          "The access token is of a later time than it is here: a clock was wrong, or is. Refresh it or log in again.",
+        );
       return createCaller({
         kind: "user",
         subject: sub,

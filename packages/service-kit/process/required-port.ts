@@ -20,12 +20,12 @@ export async function requirePort(
   port: number,
   others: readonly number[] = [],
 ): Promise<void> {
-  const deadline = Date.now() + WAIT_MS;
+  const deadline = performance.now() + WAIT_MS;
   for (;;) {
     const error = await tryToListen(host, port);
     if (error === null) return;
     if (systemCodeOf(error) !== "EADDRINUSE") throw refusal(variable, host, port, error);
-    if (Date.now() >= deadline) {
+    if (performance.now() >= deadline) {
       const free = await freePortNear(host, port, others);
       const example = free === null ? "" : `, as in ${variable}=${free}`;
       const message = `${variable}: port ${port} is in use. Stop what listens there, or choose another${example}.`;

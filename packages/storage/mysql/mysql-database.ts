@@ -89,7 +89,11 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
       return result.finally(() => inTurn.delete(result));
     },
     async ping() {
-      await reader.query("SELECT 1");
+      await reader.query("SELECT 1").catch((error: unknown) => {
+        // Without the address, since everybody may read /health.
+        const code = systemCodeOf(error instanceof Error ? (error.cause ?? error) : error);
+        throw new Error(`It cannot be used (${code}). It is looked for where DATABASE_URL says.`, { cause: error });
+      });
     },
     whyUnwritable: () => availability.whyUnwritable(),
     failed: (error) => availability.failed(error),

@@ -162,7 +162,7 @@ async function initialize(options: SqliteOptions, writer: boolean): Promise<Data
  * lock is held: a failure after that is not retried.
  */
 async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<Result>): Promise<Result> {
-  const deadline = Date.now() + BUSY_TIMEOUT_MS;
+  const deadline = performance.now() + BUSY_TIMEOUT_MS;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     let locked = true;
     try {
@@ -170,7 +170,7 @@ async function whenUnlocked<Result>(transaction: (begun: () => void) => Promise<
         locked = false;
       });
     } catch (error) {
-      if (!locked || databaseFailureOf(error) !== "conflict" || Date.now() > deadline) throw error;
+      if (!locked || databaseFailureOf(error) !== "conflict" || performance.now() > deadline) throw error;
     }
     await delay(waitMs * (0.5 + Math.random()));
   }

@@ -13,6 +13,7 @@ const FIRST_MS = 1_000;
 const LONGEST_MS = 60_000;
 /** The random part of the delay, so that replicas that failed together do not restart together. */
 const JITTER = 0.2;
+export const LONGEST_BACKOFF_MS = LONGEST_MS * (1 + JITTER);
 
 /**
  * Milliseconds to wait after the `attempt`-th failure (from 1): doubling up to a maximum, with jitter.

@@ -329,6 +329,31 @@ test("for what is settled there is nothing to do, now or later; for what is not 
   );
 });
 
+test("a clock that was set back holds up neither a restart nor a probe", () => {
+  const HOUR_MS = 3_600_000;
+  const at = (state: ReplicaState): ObservedReplica => ({
+    id: "r0",
+    ordinal: 0,
+    generation: 1,
+    state,
+    attempts: 1,
+    lastProbeAt: state.phase === "READY" ? HOUR_MS : null,
+    process: state.phase === "READY" ? "RUNNING" : "GONE",
+  });
+  const actionsAt = (state: ReplicaState, now: number) => {
+    const [desired] = fc.sample(anyDesired, 1);
+    const said = { status: "RUNNING", health: "HEALTHY", reason: null, words: null } as const;
+    const asked = { desired: "RUN", desiredReplicas: 1, generation: 1, probeIntervalMs: 1_000 } as const;
+    return decide({ ...desired!, ...said, ...asked }, [at(state)], now).map(({ type }) => type);
+  };
+  const backOff: ReplicaState = { phase: "BACKOFF", until: HOUR_MS + 30_000, reason: "it ended", words: null };
+  expect(actionsAt(backOff, HOUR_MS)).not.toContain("start");
+  expect(actionsAt(backOff, 0)).toContain("start");
+  const ready: ReplicaState = { phase: "READY", since: HOUR_MS };
+  expect(actionsAt(ready, HOUR_MS)).not.toContain("probe");
+  expect(actionsAt(ready, 0)).toContain("probe");
+});
+
 test("a server that never works is tried five times and is FAILED", () => {
   const { model, round } = createModel({
     desired: "RUN",

@@ -1,4 +1,5 @@
 import type { AfterStop, Deployment, Replica, ReplicaPhase } from "../deployment.ts";
+import { LONGEST_BACKOFF_MS } from "./backoff.ts";
 import { deriveStatus } from "./status.ts";
 
 /** A replica's row and its runtime's view of it. */
@@ -123,14 +124,18 @@ function carryOn(replica: ObservedReplica, probeIntervalMs: number, now: number)
     case "PENDING":
       return { type: "start", replicaId };
     case "BACKOFF":
-      return now >= state.until ? { type: "start", replicaId } : null;
+      // A back-off that is longer than any: the clock was set back.
+      return now >= state.until || state.until - now > LONGEST_BACKOFF_MS ? { type: "start", replicaId } : null;
     case "STARTING":
       if (replica.process === "GONE") return { type: "reap", replicaId };
       return replica.process === "ABSENT" ? { type: "start", replicaId } : { type: "await", replicaId };
     case "READY":
     case "UNHEALTHY":
       if (replica.process === "GONE") return { type: "reap", replicaId };
-      return now >= probeDueAt(state.since, replica.lastProbeAt, probeIntervalMs) ? { type: "probe", replicaId } : null;
+      return now >= probeDueAt(state.since, replica.lastProbeAt, probeIntervalMs) ||
+        now < (replica.lastProbeAt ?? state.since) // likewise
+        ? { type: "probe", replicaId }
+        : null;
     case "STOPPING":
       return stop(replica, state.then, state.reason);
     case "STOPPED":
