@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+import { filesLeftOut } from "@toolyard/testing/mode.ts";
 
 export default defineConfig({
   // One copy: Vite would take graphql's ES build, while @apollo/subgraph requires the CommonJS one.
@@ -30,6 +31,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["tests/e2e/**/*.test.ts"],
+          exclude: filesLeftOut(),
           setupFiles: [join(import.meta.dirname, "packages/testing/server-data-setup.ts")],
         },
       },

@@ -177,7 +177,7 @@ export function circlesOf(files: readonly { path: string; source: string }[]): s
 
 function mayImport(path: string, target: string): boolean {
   if (partOf(path) === "tests") return true;
-  if (unitOf(target) === "packages/testing") return isTest(path);
+  if (unitOf(target) === "packages/testing") return isTest(path) || isConfig(path);
   if (OPEN_FOLDERS[path]?.some((folder) => target.startsWith(folder))) return true;
   return (PARTS[partOf(path)] ?? []).includes(partOf(target));
 }

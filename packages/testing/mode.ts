@@ -6,3 +6,27 @@ export function embeddedOnly(reason: string): boolean {
   if (isDistributed) process.stderr.write(`Left out in distributed mode: ${reason}\n`);
   return isDistributed;
 }
+
+const OWN_DATA = "it says itself where the data is";
+/** Files of end-to-end tests that are left out as a whole, with the reason. */
+const EMBEDDED_ONLY: Record<string, string> = {
+  backup: "it backs up the files of DATA_DIR",
+  restore: "it restores the files of DATA_DIR",
+  migrate: "it is about SQLite's files; server-commands.test.ts has the same on MySQL",
+  "migrate-data": OWN_DATA,
+  mongodb: OWN_DATA,
+  mysql: OWN_DATA,
+  "server-commands": OWN_DATA,
+  "full-disk": "it is about the disk that SQLite is on",
+  "one-host-many-folders": "it copies all data with DATA_DIR",
+  up: "it is about npm run up",
+};
+
+/** The files of `EMBEDDED_ONLY`, in distributed mode; says why, once, though each of Vitest's projects reads its configuration. */
+export function filesLeftOut(): string[] {
+  if (!isDistributed) return [];
+  const lines = Object.entries(EMBEDDED_ONLY).map(([name, reason]) => `${name}.test.ts: ${reason}`);
+  if (!process.env["LEFT_OUT_TOLD"]) process.stderr.write(`Left out in distributed mode:\n  ${lines.join("\n  ")}\n`);
+  process.env["LEFT_OUT_TOLD"] = "true";
+  return Object.keys(EMBEDDED_ONLY).map((name) => `tests/e2e/${name}.test.ts`);
+}

@@ -83,7 +83,8 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   const isOver = () => child.exitCode !== null || child.signalCode !== null;
-  await eventually("its banner", () => printed.includes(READY) || isOver()).catch(() => undefined);
+  const startMs = distributed ? 110_000 : 60_000;
+  await eventually("its banner", () => printed.includes(READY) || isOver(), startMs).catch(() => undefined);
   if (!printed.includes(READY)) {
     stopping = true;
     child.kill("SIGKILL");

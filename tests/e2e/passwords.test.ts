@@ -10,8 +10,11 @@ const NEW_PASSWORD = "a few words of my own";
 let dataDir: string;
 let toolyard: RunningToolyard | null = null;
 
+/** Where the data is, for commands. */
+let dataEnv: Record<string, string> = {};
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "toolyard-passwords-"));
+  dataEnv = {};
 });
 afterEach(async () => {
   await toolyard?.stop();
@@ -23,6 +26,7 @@ afterEach(async () => {
 async function start(env: Record<string, string> = {}): Promise<RunningToolyard> {
   await toolyard?.stop();
   toolyard = await startToolyard({ dataDir, env });
+  ({ dataEnv } = toolyard);
   return toolyard;
 }
 async function restart(env: Record<string, string> = {}): Promise<RunningToolyard> {
@@ -34,7 +38,7 @@ async function restart(env: Record<string, string> = {}): Promise<RunningToolyar
 function run(script: string, args: readonly string[], input = "", env: Record<string, string> = {}) {
   const child = spawn("npm", ["run", "--silent", script, "--", ...args], {
     cwd: root,
-    env: { PATH: process.env.PATH, HOME: dataDir, DATA_DIR: dataDir, ...env },
+    env: { PATH: process.env.PATH, HOME: dataDir, DATA_DIR: dataDir, ...dataEnv, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   let out = "";

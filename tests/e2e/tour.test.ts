@@ -34,7 +34,7 @@ function shell(script: string) {
     .replaceAll("http://127.0.0.1:4100", toolyard.proxyUrl);
   const child = spawn("bash", ["-euo", "pipefail", "-c", here], {
     cwd: root,
-    env: { PATH: process.env.PATH, HOME: home, DATA_DIR: toolyard.dataDir, TOOLYARD_URL: toolyard.url },
+    env: { PATH: process.env.PATH, HOME: home, ...toolyard.dataEnv, TOOLYARD_URL: toolyard.url },
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
