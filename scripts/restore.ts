@@ -1,20 +1,41 @@
 /** `npm run restore -- BACKUP`: DATA_DIR of a backup that is verified first. docs/backup.md says more. */
 import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { messageOf, preconditionFailed } from "@toolyard/service-kit";
+import { messageOf, newId, preconditionFailed } from "@toolyard/service-kit";
 import { createResealer } from "@toolyard/service-kit/identity/resealing.ts";
 import { readSecretKeys } from "@toolyard/service-kit/identity/secret-key.ts";
 import { givenSecretKey, parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
+import { lockMysqlDatabase } from "@toolyard/storage/mysql/server-lock.ts";
 import { unopenedIn } from "@toolyard/storage/reseal.ts";
 import { restore } from "@toolyard/storage/restore.ts";
-import { readInstallation, resealStores } from "./installation.ts";
+import { copyToServers } from "./copying/copy-to-servers.ts";
+import { createProgress } from "./copying/progress.ts";
+import { readInstallation, resealStores, storesOf, type Installation } from "./installation.ts";
 
 const USAGE = `Usage: npm run restore -- BACKUP
 
 Verifies the backup by its manifest and makes DATA_DIR of it, which must not be there yet, or be empty.
-With another SECRET_KEY than the backup's, values are sealed with that: SECRET_KEY_PREVIOUS is the backup's then,
+Where DATABASE_URL or MONGODB_URL are set, these servers take what they keep: their databases are to be empty, and no
+process starts on one that has a part of it. With another SECRET_KEY than the backup's, values are sealed with that: SECRET_KEY_PREVIOUS is the backup's then,
 unless the backup has it.
 `;
+
+/** Has servers take what they keep, in place of the files of a folder. */
+async function toServers(to: Installation, folder: string): Promise<void> {
+  if (!to.database && !to.mongodb) return;
+  const lock = to.database && (await lockMysqlDatabase(to.database));
+  try {
+    const from = { ...to, dataDir: folder, database: null, mongodb: null };
+    const progress = createProgress(process.stderr);
+    await copyToServers({ from, to: { ...to, dataDir: folder }, source: `restore ${newId()}`, progress, signal });
+    for (const store of storesOf(from))
+      if (store.isEmbeddedOnly ? to.mongodb : to.database) await rm(join(folder, `${store.name}.sqlite`));
+    say("What servers keep is there, and was compared.");
+  } finally {
+    await lock?.release();
+  }
+}
 
 const [backup, ...others] = process.argv.slice(2);
 if (backup === undefined || backup.startsWith("-") || others.length > 0) {
@@ -27,7 +48,8 @@ const { signal } = stopping;
 for (const name of ["SIGINT", "SIGTERM"] as const)
   process.on(name, () => stopping.abort(new Error("It was interrupted.")));
 try {
-  const { dataDir, stores } = await readInstallation();
+  const to = await readInstallation();
+  const { dataDir, stores } = to;
   const readKeys = parseSecretKeys(process.env);
   const ownKey = givenSecretKey(process.env);
   const hasKey = existsSync(join(backup, "secret-key"));
@@ -62,6 +84,7 @@ try {
         );
       say(`${opened} sealed values open.`);
       if (resealed > 0) say(`${resealed} values are sealed with SECRET_KEY now.`);
+      await toServers(to, folder);
     },
     signal,
     say,

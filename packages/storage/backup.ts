@@ -23,6 +23,7 @@ const ORDER = ["deployments", "tasks", "knowledge", "tools", "identity"].map((na
  * Replicas, logs and caches are left out. The folder appears whole or not at all, also when `signal` aborts.
  * A manifest in it has the digests of all that is there and the rows of each table, which `restore` compares.
  * @param say Told how far it is
+ * @param fill Makes the databases' files in a folder in place of copies of DATA_DIR's, where servers keep what they have
  * @returns its contents, the moment up to which every acknowledged write is there, and a sentence for each home that could not be copied: replicas may write anything there
  * @throws ToolyardError BAD_USER_INPUT naming the unsuitable folder
  */
@@ -31,11 +32,12 @@ export async function backUp(
   target: string,
   signal: AbortSignal,
   say: (line: string) => void = () => undefined,
+  fill?: (folder: string) => Promise<string[]>,
 ): Promise<{ names: string[]; leftOut: string[]; completeTo: string }> {
   const [from, to] = [await withoutLinks(resolve(dataDir)), await withoutLinks(resolve(target))];
   const found = await namesIn(from);
-  const databases = found.filter((name) => name.endsWith(".sqlite"));
-  if (databases.length === 0) refuse(`There are no databases of Toolyard in ${from} (DATA_DIR).`);
+  let databases = found.filter((name) => name.endsWith(".sqlite"));
+  if (databases.length === 0 && !fill) refuse(`There are no databases of Toolyard in ${from} (DATA_DIR).`);
   if (!relative(from, to).startsWith(".."))
     refuse(`${to} lies in DATA_DIR, and would be lost with it: choose another folder.`);
   await placeFor(to, `${to} is not empty: choose a folder that is not there yet.`);
@@ -43,13 +45,14 @@ export async function backUp(
   try {
     await mkdir(dirname(to), { recursive: true });
     draft = await mkdtemp(join(dirname(to), `.${basename(to)}-`));
-    databases.sort((one, other) => placeOf(one) - placeOf(other));
     const manifest: Manifest = { format: 1, completeTo: new Date().toISOString(), databases: {}, others: {} };
-    for (const name of databases) {
-      copyDatabase(join(from, name), join(draft, name));
-      await turn(); // Signals are handled between two databases.
-      signal.throwIfAborted();
-    }
+    if (fill) databases = await fill(draft);
+    else
+      for (const name of databases.toSorted((one, other) => placeOf(one) - placeOf(other))) {
+        copyDatabase(join(from, name), join(draft, name));
+        await turn(); // Signals are handled between two databases.
+        signal.throwIfAborted();
+      }
     const beside = BESIDE.filter((name) => found.includes(name));
     for (const name of beside) await copyFile(join(from, name), join(draft, name));
     for (const name of [...databases, ...beside]) await syncPrivately(join(draft, name));
@@ -79,7 +82,7 @@ function placeOf(name: string): number {
 }
 
 /** A whole file without a journal, as of one moment, even while others write (https://sqlite.org/lang_vacuum.html#vacuuminto). */
-function copyDatabase(from: string, to: string): void {
+export function copyDatabase(from: string, to: string): void {
   const database = new LibsqlDatabase(from);
   try {
     database.prepare("VACUUM INTO ?").run(to);

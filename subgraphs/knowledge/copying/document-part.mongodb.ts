@@ -11,7 +11,7 @@ import { createTextAnalyser } from "../worker/text-analyser.ts";
 import { PAGE_DOCUMENTS, PART, type DocumentRow } from "./document-row.ts";
 
 /** The documents of a MongoDB. */
-function mongodbDocumentPart({ connection }: MongodbConnection): Part {
+export function mongodbDocumentPart({ connection }: MongodbConnection): Part {
   const { documents, contents } = documentCollections(connection);
   return {
     name: PART,
