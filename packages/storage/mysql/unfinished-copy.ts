@@ -17,6 +17,6 @@ export async function refuseUnfinishedCopy(source: DataSource): Promise<void> {
   if (names.includes("source") && !names.includes("done"))
     throw preconditionFailed(
       "database",
-      "The database of DATABASE_URL has a part of what is copied into it. Run `npm run migrate:data`, or `npm run restore`, again: it goes on until all is there.",
+      "The database of DATABASE_URL has a part of what is copied into it. Run `npm run migrate:data` again: it goes on until all is there. What `npm run restore` has begun is begun again in an empty database.",
     );
 }
