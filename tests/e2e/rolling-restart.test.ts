@@ -6,7 +6,7 @@ import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the pace of the load, for which nothing waits
 import { setTimeout as pause } from "node:timers/promises";
 import { PROXY_PERMISSIONS, createTokenSigner } from "@toolyard/service-kit";
-import { connectMcp, eventually, freePort, graphqlClient, logIn } from "@toolyard/testing";
+import { connectMcp, eventually, freePort, graphqlClient, logIn, processesWith } from "@toolyard/testing";
 import { isInstalled, startReverseProxy, type RunningReverseProxy } from "@toolyard/testing/reverse-proxy.ts";
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -263,6 +263,14 @@ describe.skipIf(missing !== null)(
     }, 240_000);
     afterAll(async () => {
       for (const part of parts.toReversed()) await part.stop().catch(() => undefined);
+      // Replicas outlive the part that has started them.
+      for (const pid of await processesWith(join(dataDir, "replicas"))) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // It ended with another one.
+        }
+      }
       await nginx?.[Symbol.asyncDispose]();
       const { dropServerData } = await import("@toolyard/testing/server-data.ts");
       await dropServerData(dataDir);
