@@ -54,6 +54,8 @@ test.each([
   ["ER_LOCK_WAIT_TIMEOUT", "conflict"],
   ["PROTOCOL_CONNECTION_LOST", "lost-connection"],
   ["ER_CON_COUNT_ERROR", "lost-connection"],
+  ["ER_TOO_MANY_USER_CONNECTIONS", "lost-connection"],
+  ["ER_USER_LIMIT_REACHED", "lost-connection"],
   ["ECONNREFUSED", "lost-connection"],
   ["ER_DISK_FULL", "no-space"],
   ["ER_OPTION_PREVENTS_STATEMENT", "not-writable"],

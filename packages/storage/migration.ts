@@ -47,17 +47,30 @@ export function nameOfMigration(name: string): string {
   return name.replace(/^(.*)\d{9}(\d{4})$/, "$2-$1");
 }
 
+/** Runs the statements of a migration, or those that undo it. */
+export type RunMigration = (
+  runner: QueryRunner,
+  migration: { name: string; direction: "up" | "down"; statements: readonly string[] },
+) => Promise<void>;
+
+const runAll: RunMigration = async (runner, { statements }) => {
+  for (const statement of statements) await runner.query(statement);
+};
+
 /** In TypeORM's form: classes whose name ends in a timestamp, here the migration's number. */
-export function createMigrations(migrations: Migration[]): (new () => MigrationInterface)[] {
+export function createMigrations(
+  migrations: Migration[],
+  run: RunMigration = runAll,
+): (new () => MigrationInterface)[] {
   return migrations.map(({ name, statements, undo }) => {
     const number = name.slice(0, 4).padStart(13, "0");
     return class implements MigrationInterface {
       name = `${name.slice(5)}${number}`;
-      async up(runner: QueryRunner): Promise<void> {
-        for (const statement of statements) await runner.query(statement);
+      up(runner: QueryRunner): Promise<void> {
+        return run(runner, { name, direction: "up", statements });
       }
-      async down(runner: QueryRunner): Promise<void> {
-        for (const statement of undo ?? []) await runner.query(statement);
+      down(runner: QueryRunner): Promise<void> {
+        return run(runner, { name, direction: "down", statements: undo ?? [] });
       }
     };
   });

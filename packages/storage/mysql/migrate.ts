@@ -29,7 +29,7 @@ export async function tablesWithRows(options: MysqlOptions): Promise<string[]> {
 }
 
 /**
- * Undoes the latest migration of a store. Each of its statements is committed by itself: a server that is killed in between leaves some of it.
+ * Undoes the latest migration of a store; killed in between, it goes on when it is run again.
  * @throws ToolyardError PRECONDITION_FAILED when it has no way back, or a newer Toolyard made it
  */
 export async function undoLastMigration(options: MysqlOptions): Promise<void> {

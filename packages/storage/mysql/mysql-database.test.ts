@@ -6,6 +6,7 @@ import type { MysqlOptions } from "../database.ts";
 import { observeStatements } from "../observed-statements.ts";
 import { storeMigrations } from "../store-migrations.ts";
 import { openMysqlDatabase } from "./mysql-database.ts";
+import { createConnection, type Connection } from "mysql2/promise";
 import { createScratchDatabase, type ScratchDatabase } from "./scratch-database.ts";
 import { lockMysqlDatabase } from "./server-lock.ts";
 
@@ -55,6 +56,32 @@ describe.skipIf(noMysql !== null)(`a database of MySQL${noMysql === null ? "" : 
     await expect((await storeMigrations(options)).undoLast()).rejects.toThrow(/0001-initial of things has no way back/);
   });
 
+  test("a migration that was killed goes on where it was, also where the last statement's answer was lost, and so does its way back", async () => {
+    const FAILS = 'ALTER TABLE "missing" ADD "x" INT';
+    const make = (...last: string[]) => ({
+      ...options,
+      migrations: [
+        {
+          name: "0001-initial",
+          statements: ['CREATE TABLE "a" ("id" INT)', 'CREATE TABLE "things" ("id" INT)', ...last],
+          undo: ['DROP TABLE "a"', ...last, 'DROP TABLE "things"'],
+        },
+      ],
+    });
+    await expect(open(make(FAILS))).rejects.toThrow(/missing/);
+    const lose = (sql: string) => withConnection(server.url, (connection) => connection.query(sql));
+    await lose("UPDATE toolyard_migration_steps SET done = 1");
+    await open(make());
+    await expect((await storeMigrations(make(FAILS))).undoLast()).rejects.toThrow(/missing/);
+    await lose("UPDATE toolyard_migration_steps SET done = 0");
+    await (await storeMigrations(make())).undoLast();
+    await open(make());
+    // What another has made is not taken for one's own.
+    await (await storeMigrations(make())).undoLast();
+    await lose("CREATE TABLE `things` (`id` INT)");
+    await expect(open(make())).rejects.toThrow(/already exists/);
+  });
+
   test("one process has it to itself: not while others are connected, and nobody opens it meanwhile", async () => {
     const other = await openMysqlDatabase(options);
     await expect(lockMysqlDatabase(options)).rejects.toThrow(/is in use: \d+ connections, from localhost/);
@@ -67,3 +94,8 @@ describe.skipIf(noMysql !== null)(`a database of MySQL${noMysql === null ? "" : 
     await open();
   });
 });
+
+async function withConnection(url: string, work: (connection: Connection) => Promise<unknown>): Promise<void> {
+  const connection = await createConnection(url);
+  await work(connection).finally(() => connection.end());
+}

@@ -8,6 +8,7 @@ import { databaseFailureOf } from "../failures.ts";
 import { createMigrations } from "../migration.ts";
 import { statementReporter } from "../observed-statements.ts";
 import { connectionOptions, refusalOf } from "./mysql-connection.ts";
+import { migrateInSteps } from "./migration-steps.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
 import { MIGRATION_LOCK, SOLE_LOCK } from "./server-lock.ts";
 import { refuseUnfinishedCopy } from "./unfinished-copy.ts";
@@ -241,7 +242,7 @@ export function createMysqlSource(
     supportBigNumbers: true,
     bigNumberStrings: false,
     entities: entities.map(withTypes),
-    migrations: createMigrations(migrations),
+    migrations: createMigrations(migrations, migrateInSteps(name)),
     migrationsTransactionMode: "each",
     migrationsTableName: `${name}_migrations`,
     logger: statementReporter(name),
