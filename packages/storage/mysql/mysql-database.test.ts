@@ -97,5 +97,9 @@ describe.skipIf(noMysql !== null)(`a database of MySQL${noMysql === null ? "" : 
 
 async function withConnection(url: string, work: (connection: Connection) => Promise<unknown>): Promise<void> {
   const connection = await createConnection(url);
-  await work(connection).finally(() => connection.end());
+  try {
+    await work(connection);
+  } finally {
+    await connection.end();
+  }
 }
