@@ -79,7 +79,6 @@ export function planParts(options: {
       PROXY_URL: config.proxyUrl,
       // Whoever reaches the gateway at HOST reaches what it is for: how replicas are isolated depends on it.
       ALLOWED_HOSTS: [...config.allowedHosts, config.host].join(","),
-      REPLICAS_ON_EXIT: given["REPLICAS_ON_EXIT"] ?? "stop",
     };
     return { name, entry: join(root, entry), flags, env, host: LOOPBACK, port: own, variable: "PARTS_PORT" };
   };

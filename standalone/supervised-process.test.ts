@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- the program's own waits are watched
 import { setTimeout as delay } from "node:timers/promises";
+import { OVER } from "@toolyard/service-kit/process/supervision.ts";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { superviseProcess, type SupervisedProcess } from "./supervised-process.ts";
 
@@ -128,6 +129,16 @@ test("a proxy that is stopped gets SIGTERM, and is not started again", async () 
   expect([child.exitCode, child.signalCode]).toEqual([null, "SIGTERM"]);
   expect(children().length).toBe(1);
   expect(restarts()).toEqual([]);
+});
+
+test("a proxy that is stopped is told before the signal that it is not started again", async () => {
+  const { proxy } = start();
+  const child = await listening(1);
+  const send = vi.spyOn(child, "send");
+  const kill = vi.spyOn(child, "kill");
+  await proxy.stop(10_000);
+  expect(send).toHaveBeenCalledExactlyOnceWith(OVER, expect.any(Function));
+  expect(kill).toHaveBeenCalledAfter(send);
 });
 
 test("a proxy that does not end in time is killed", async () => {

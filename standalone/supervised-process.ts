@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { OVER } from "@toolyard/service-kit/process/supervision.ts";
 
 /** A part beside this process: a process of its own, started again when it dies, ended with this one. */
 export interface SupervisedProcess<Facts = unknown> {
@@ -97,7 +98,9 @@ export function superviseProcess<Facts = unknown>(options: {
     ready: ready.promise,
     async stop(graceMs) {
       stopping.abort();
-      child?.kill("SIGTERM");
+      const last = child;
+      // Told first, so that it knows at the signal that nobody starts it again; the channel of one that has just ended is closed.
+      last?.send(OVER, () => last.kill("SIGTERM"));
       const kill = setTimeout(() => child?.kill("SIGKILL"), graceMs);
       await supervised;
       clearTimeout(kill);

@@ -38,10 +38,7 @@ await runProcess(async (lifetime) => {
     metricsToken,
     draining: lifetime.draining,
     logger: shared.logger,
-    health: async () => [
-      ...(await Promise.all(subgraphs.map((each) => each.health()))).flat(),
-      ...(await part.health()),
-    ],
+    health: async () => (await Promise.all([...subgraphs, part].map((each) => each.health()))).flat(),
     gauges: async () => [
       ...(await Promise.all(subgraphs.map(async (each) => (await each.gauges?.()) ?? []))).flat(),
       ...(await part.gauges()),

@@ -134,6 +134,15 @@ describe("a part over HTTP", () => {
       { name: "mysql", status: "unhealthy", essential: false, detail: "It is away." },
       { name: "jobs", status: "healthy" },
     ]);
+    const endless = await served(({ socket }, response) => {
+      const more = () => void (socket.destroyed || response.write("x".repeat(10_000), more));
+      more();
+    });
+    expect(await checkRemoteSubgraph("tools", endless, "SUBGRAPH_URLS")).toMatchObject([
+      { detail: "It answered 200; SUBGRAPH_URLS may name something else." },
+    ]);
+    const failing = await checkRemoteSubgraph("tools", await answering(502), "SUBGRAPH_URLS");
+    expect(failing).toMatchObject([{ name: "tools", status: "unhealthy", detail: "It answered 502." }]);
     const other = await checkRemoteSubgraph("tools", await answering(404), "SUBGRAPH_URLS", { essential: true });
     expect(other).toMatchObject([
       {

@@ -102,7 +102,7 @@ export async function checkHttp(
 ): Promise<[ServiceHealth]> {
   const check = async () => {
     const response = await ask(url, variable, {});
-    if (!response.ok) throw new Error(`It answered ${response.status}; ${variable} may name something else.`);
+    if (!response.ok) throw strangeAnswer(response.status, variable);
   };
   return [await measureHealth(name, check, { essential })];
 }
@@ -130,11 +130,11 @@ export async function checkRemoteSubgraph(
   const check = async () => {
     const response = await ask(url, variable, {}, SUBGRAPH_ANSWER_MS);
     const report = subgraphReport.safeParse(parseJson(response.text));
-    if (!report.success) throw new Error(`It answered ${response.status}; ${variable} may name something else.`);
+    if (!report.success) throw strangeAnswer(response.status, variable);
     // Others may have what they need.
     parts = report.data.services.map((part) => ({ ...part, essential: false }));
   };
-  const self = await measureHealth(name, check, { essential, timeoutMs: SUBGRAPH_ANSWER_MS });
+  const self = await measureHealth(name, check, { essential, timeoutMs: SUBGRAPH_ANSWER_MS + 100 });
   if (self.status !== "healthy") return [self];
   const [{ status, detail }] = await checkSubgraph({ name, health: async () => parts });
   return [{ ...self, status, ...(detail !== undefined && { detail }) }, ...parts];
@@ -154,17 +154,34 @@ export async function checkGraphql(name: string, url: string): Promise<[ServiceH
 }
 
 const ANSWER_MS = 1_900;
+const MAX_REPORT_CHARACTERS = 100_000;
 /** What it rests on may take long to be found away. */
 const SUBGRAPH_ANSWER_MS = 5_000;
 
 async function ask(url: string, variable: string, init: RequestInit, answerMs = ANSWER_MS) {
   try {
     const response = await fetch(url, { ...init, signal: AbortSignal.timeout(answerMs) });
-    return { ok: response.ok, status: response.status, text: await response.text() };
+    return { ok: response.ok, status: response.status, text: await textOf(response) };
   } catch (error) {
     // Not the address itself: everybody may read this, and it may hold a password.
     throw new Error(`${whyUnreached(error, answerMs)} It is looked for where ${variable} says.`, { cause: error });
   }
+}
+
+/** A report is small: of another body only the beginning is read. */
+async function textOf(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > MAX_REPORT_CHARACTERS) break;
+  }
+  return text;
+}
+
+/** One that fails is what the variable should name; any other answer may be a stranger's. */
+function strangeAnswer(status: number, variable: string): Error {
+  return new Error(`It answered ${status}${status >= 500 ? "." : `; ${variable} may name something else.`}`);
 }
 
 function whyUnreached(error: unknown, answerMs: number): string {

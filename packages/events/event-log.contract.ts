@@ -135,6 +135,38 @@ export function eventLogContract(
       tail.close();
     }));
 
+  test("a log that cannot be read is told of once, without a stack, and once when it can be again", () =>
+    withFixture(async (fixture) => {
+      const { log, bus } = fixture;
+      const lines: { level: string; reason?: string; err?: unknown }[] = [];
+      const told = createLogger({
+        level: "info",
+        name: "test",
+        destination: { write: (line) => lines.push(JSON.parse(line) as (typeof lines)[number]) },
+      });
+      let reads = 0;
+      let isAway = false;
+      const readAfter: typeof log.readAfter = async (...asked) => {
+        if (!isAway) return log.readAfter(...asked);
+        reads += 1;
+        throw Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+      };
+      const tail = createEventTail({ log: { ...log, readAfter }, bus, logger: told, pollIntervalMs: 5 });
+      const events = tail.follow({ after: "0" });
+      await appendOne(fixture, 1);
+      expect((await events.next()).value?.payload.n).toBe(1);
+      const second = events.next();
+      isAway = true;
+      await expect.poll(() => reads).toBeGreaterThan(2);
+      await appendOne(fixture, 2);
+      isAway = false;
+      expect((await second).value?.payload.n).toBe(2);
+      await expect.poll(() => lines.map(({ level }) => level)).toEqual(["warn", "info"]);
+      expect(lines[0]).toMatchObject({ reason: "connect ECONNREFUSED" });
+      expect(lines[0]).not.toHaveProperty("err");
+      tail.close();
+    }));
+
   test("aborting ends a stream that waits", () =>
     withFixture(async ({ log, bus }) => {
       const tail = createEventTail({ log, bus, logger });

@@ -1,4 +1,5 @@
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
+import { createOutageLog } from "@toolyard/storage";
 import type { WakeUpBus } from "./bus.ts";
 import { parseSequence, type EventLog, type LoggedEvent, type Sequence } from "./event-log.ts";
 
@@ -52,6 +53,7 @@ export function createEventTail<Payload>(options: {
 }): EventTail<Payload> {
   const { log, bus, logger, maxQueue = 10_000 } = options;
   const { pollIntervalMs = bus.reachesAllWriters ? 2_000 : 500 } = options;
+  const outages = createOutageLog({ what: "reading the event log", fields: { topic: log.topic }, logger });
   const followers = new Set<Follower<Payload>>();
   let position: Sequence | null = null;
   let reading = false;
@@ -79,8 +81,9 @@ export function createEventTail<Payload>(options: {
         if (events.length > 0) for (const follower of followers) follower.wake();
         if (events.length === PAGE) again = true;
       } while (again && !closed);
+      if (position !== null) outages.works();
     } catch (error) {
-      logger.warn({ err: error, topic: log.topic }, "reading the event log failed; it is tried again");
+      outages.failed(error);
     } finally {
       reading = false;
     }

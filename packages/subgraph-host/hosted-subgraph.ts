@@ -160,7 +160,9 @@ export async function openSubgraph<Methods extends object = object>(
       async health() {
         const own = databases.map(healthOf);
         if (mongodb) own.push((await mongodb).health());
-        return [...(await Promise.all(own)), ...(jobs ? [jobs.health()] : []), ...((await parts.health?.()) ?? [])];
+        // At once: who asks does not wait for several that are away, one after the other.
+        const [stores, others = []] = await Promise.all([Promise.all(own), parts.health?.()]);
+        return [...stores, ...(jobs ? [jobs.health()] : []), ...others];
       },
       gauges: async () => [...((await parts.gauges?.()) ?? []), ...(jobs?.gauges() ?? [])],
       close,

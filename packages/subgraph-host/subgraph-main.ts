@@ -3,6 +3,7 @@ import { createCallerHeaderVerifier } from "@toolyard/service-kit/identity/token
 import type { Environment } from "@toolyard/service-kit/process/config.ts";
 import type { ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
 import { runProcess } from "@toolyard/service-kit/process/process-lifetime.ts";
+import type { Supervision } from "@toolyard/service-kit/process/supervision.ts";
 import type { ConfiguredSubgraphOptions } from "./hosted-subgraph.ts";
 import { openPart } from "./part.ts";
 import { serveSubgraph } from "./subgraph-server.ts";
@@ -30,7 +31,7 @@ export async function runSubgraph<Config = undefined>(options: {
   parseConfig?: (env: Environment, options: { process: ProcessConfig }) => Config;
   /** `facts` are for the process that started this one, if one did. */
   create: (
-    options: ConfiguredSubgraphOptions<Config> & { listen: ListenAddress },
+    options: ConfiguredSubgraphOptions<Config> & { listen: ListenAddress; supervision: Supervision },
   ) => Promise<Subgraph & { facts?: object }>;
 }): Promise<void> {
   const { name, env, create } = options;
@@ -41,12 +42,16 @@ export async function runSubgraph<Config = undefined>(options: {
     const part = await openPart({ name, defaultPort, env, parseConfig }, lifetime);
     const { allowedHosts, host, metricsToken } = part.process;
     const { logger, secretKeys } = part.options;
-    const subgraph = await create({ ...part.options, listen: { host, port: part.port } });
+    const subgraph = await create({
+      ...part.options,
+      listen: { host, port: part.port },
+      supervision: part.supervision,
+    });
     lifetime.onShutdown(name, () => subgraph.close());
     const server = await serveSubgraph({
       subgraph: {
         ...subgraph,
-        health: async () => [...(await subgraph.health()), ...(await part.health())],
+        health: async () => (await Promise.all([subgraph.health(), part.health()])).flat(),
         gauges: async () => [...((await subgraph.gauges?.()) ?? []), ...(await part.gauges())],
       },
       host,

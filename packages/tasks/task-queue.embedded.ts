@@ -1,5 +1,6 @@
 import { createEventTail, type WakeUpBus } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
+import { createOutageLog } from "@toolyard/storage";
 import type { TaskKind } from "./task.ts";
 import type { TaskHandler, TaskQueue, TaskWorker } from "./task-queue.ts";
 import type { TaskDispatcher } from "./task-dispatcher.ts";
@@ -55,6 +56,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const heartbeatIntervalMs = options.heartbeatIntervalMs ?? leaseMs / 3;
   const registrations = new Map<TaskKind, Registration>();
   const tail = createEventTail({ log: store.events, bus, logger });
+  const outages = createOutageLog({ what: "looking for tasks", logger });
   let looking: Promise<void> | null = null;
   let again = false;
   let wantsInspection = false;
@@ -80,7 +82,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       return;
     }
     looking = lookOnce()
-      .catch((error: unknown) => logger.warn({ err: error }, "looking for tasks failed; it is tried again"))
+      .then(outages.works, outages.failed)
       .then(() => {
         looking = null;
         if (again) look();

@@ -10,7 +10,7 @@ test("nothing set means the embedded defaults", () => {
     advertiseHost: "127.0.0.1",
     proxyUrl: "http://127.0.0.1:4100",
     allowPrivateRemotes: false,
-    replicasOnExit: "keep",
+    replicasOnExit: "keep-over-restart",
     isolation: "auto",
   });
   expect(parseDeploymentsConfig({}, { replicasOnExit: "stop" }).replicasOnExit).toBe("stop");

@@ -22,7 +22,8 @@ export interface DeploymentsConfig extends RuntimeSettings {
   /** Where clients call tools: the base of their URLs. */
   proxyUrl: string;
   allowPrivateRemotes: boolean;
-  replicasOnExit: "stop" | "keep";
+  /** `keep-over-restart`: stopped where the supervisor of this process ends, too. */
+  replicasOnExit: "stop" | "keep" | "keep-over-restart";
   /** Secrets in this process's environment, which are hidden in what replicas print. */
   hostSecrets: string[];
 }
@@ -81,14 +82,14 @@ const shape = {
 };
 
 /**
- * `replicasOnExit` is what REPLICAS_ON_EXIT is when it is not set: standalone stops them, a process of its own keeps them.
+ * `replicasOnExit` is what REPLICAS_ON_EXIT is when it is not set: standalone stops them, a process of its own keeps them until its supervisor ends.
  * @throws ConfigError naming every wrong variable.
  */
 export function parseDeploymentsConfig(
   env: Environment,
   options: { replicasOnExit?: DeploymentsConfig["replicasOnExit"]; process?: ProcessConfig } = {},
 ): DeploymentsConfig {
-  const { replicasOnExit = "keep", process = parseProcessConfig(env) } = options;
+  const { replicasOnExit = "keep-over-restart", process = parseProcessConfig(env) } = options;
   const parsed = parseEnvironment(shape, env);
   return {
     backend: parsed.MCP_DEPLOYMENT_BACKEND,

@@ -385,6 +385,19 @@ describe("restarts of the control plane", () => {
     await next.run(STOP, { id });
   });
 
+  test.each([
+    ["end with the supervisor", true],
+    ["go on where the supervisor starts this process again", false],
+  ])("without REPLICAS_ON_EXIT they %s", async (_what, isOver) => {
+    const supervision = { isOver: false };
+    await using fixture = await createFixture({ overrides: { supervision } });
+    const { id } = await deploy(fixture);
+    await becomes(fixture, id, "RUNNING", "HEALTHY");
+    supervision.isOver = isOver;
+    await fixture.subgraph.close();
+    expect(fixture.runtime.running()).toHaveLength(isOver ? 0 : 1);
+  });
+
   test("what died meanwhile is started again, and what no row knows is stopped", async () => {
     await using fixture = await createFixture();
     const { id } = await deploy(fixture);

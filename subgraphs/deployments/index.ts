@@ -13,6 +13,7 @@ import {
   type Subgraph,
 } from "@toolyard/service-kit";
 import { createTokenSigner } from "@toolyard/service-kit/identity/tokens.ts";
+import type { Supervision } from "@toolyard/service-kit/process/supervision.ts";
 import { openSubgraph, type ConfiguredSubgraphOptions } from "@toolyard/subgraph-host";
 import { createBusyReplicas } from "./busy-replicas.ts";
 import type { DeploymentsConfig } from "./config.ts";
@@ -62,6 +63,8 @@ export { createRuntimes } from "./backends.ts";
 export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
   runtimes: readonly Runtime[];
+  /** Of this process, where it is one of its own. */
+  supervision?: Pick<Supervision, "isOver">;
   /** Where other hosts ask this subgraph over HTTP; left out where they cannot. */
   url?: string;
   /** For tests: how replicas are called, and the reconciler's times. */
@@ -116,8 +119,10 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       logger,
       signal: options.signal,
     });
-    const giveUp = config.replicasOnExit === "stop";
-    host.onClose(() => agent.close({ giveUp }));
+    const givesUp = () =>
+      config.replicasOnExit === "stop" ||
+      (config.replicasOnExit === "keep-over-restart" && options.supervision?.isOver === true);
+    host.onClose(() => agent.close({ giveUp: givesUp() }));
     await reclaimReplicas({ store, runtimes, hostId, now, logger });
     const usageStore = createSqlUsageStore(database);
     const portsOf = createHostPorts({ store, hostId, isPortFree: options.isPortFree ?? isPortFree });
@@ -161,7 +166,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       now,
       ...timing,
     });
-    host.onClose(() => reconciler.close({ stopReplicas: giveUp }));
+    host.onClose(() => reconciler.close({ stopReplicas: givesUp() }));
     const schemas = createSchemaValidator({ logger, signal: options.signal });
     host.onClose(() => schemas.close());
     const shareReader = createServiceCaller("deployments", ["internal:tool-shares"]);

@@ -5,6 +5,7 @@ import { startToolyard, type RunningToolyard } from "@toolyard/testing/toolyard.
 import { createClient } from "graphql-ws";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { sampleServerEntry } from "../../standalone/sample.ts";
 
 /* `npm run start:distributed` with two of each part of which there may be several. */
 
@@ -170,6 +171,23 @@ describe.skipIf(missing !== null)(
         const { errors } = await graphqlClient(gatewayOf(0), token).send("{ tools(first: 1) { totalCount } }");
         return errors.length === 0;
       });
+    });
+
+    test("replicas outlive a deployments part that is stopped alone, and end with all of it", async () => {
+      const replicas = () => partsWith(sampleServerEntry());
+      const before = await replicas();
+      expect(before).not.toEqual([]);
+      const [deployments] = await partsWith("subgraphs/deployments/main.ts");
+      process.kill(deployments ?? expect.fail(), "SIGTERM");
+      await eventually("another", async () => {
+        const [other] = await partsWith("subgraphs/deployments/main.ts");
+        return other !== undefined && other !== deployments;
+      });
+      await eventually("its answer", async () => {
+        const { errors } = await graphqlClient(gatewayOf(0), token).send("{ deployments(first: 1) { totalCount } }");
+        return errors.length === 0;
+      });
+      expect(await replicas()).toEqual(before);
     });
 
     test("SIGTERM ends all of them, those that are asked before those that they ask", async () => {

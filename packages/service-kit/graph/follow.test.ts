@@ -22,7 +22,7 @@ async function followed(
     take,
     onBroken: (error) => broken.push(error),
     signal: stopping.signal,
-    logger: createLogger({ level: "warn", name: "test", destination: { write: (line) => log.push(line) } }),
+    logger: createLogger({ level: "info", name: "test", destination: { write: (line) => log.push(line) } }),
   });
   return { opened, log, broken };
 }
@@ -49,7 +49,12 @@ test("an outage is logged once, with its reason, and again after something came"
   });
   // The last one breaks when nobody follows any more.
   expect(broken).toHaveLength(4);
-  expect(log.map((line) => (JSON.parse(line) as { reason: string }).reason)).toEqual(["reason 1", "reason 3"]);
+  const lines = log.map((line) => JSON.parse(line) as { reason?: string; message: string });
+  expect(lines.map(({ reason, message }) => reason ?? message)).toEqual([
+    "reason 1",
+    "a stream works again",
+    "reason 3",
+  ]);
 });
 
 test("what cannot be taken breaks the stream, so that it is asked for again", async () => {

@@ -7,7 +7,7 @@ const LAST_WAIT_MS = 5_000;
 
 /**
  * Reads a stream until `signal` aborts. A stream that breaks or ends is opened again, with a growing delay while nothing comes.
- * Never throws. An outage is logged once, not at each attempt.
+ * Never throws. An outage is logged once, not at each attempt, and its end.
  */
 export async function follow<Item>(options: {
   /** What is followed, for the log. */
@@ -29,6 +29,7 @@ export async function follow<Item>(options: {
       for await (const item of open()) {
         take(item);
         waitMs = FIRST_WAIT_MS;
+        if (isReported) logger.info({ stream: name }, "a stream works again");
         isReported = false;
       }
     } catch (error) {
