@@ -21,10 +21,10 @@ export interface Installation extends Pick<ProcessConfig, "dataDir" | "database"
   stores: StoreSchema[];
 }
 
-/** Of the environment; DATA_DIR is where `npm start` has it, which runs in Toolyard's own folder. @throws ConfigError */
+/** Of the environment. @throws ConfigError */
 export async function readInstallation(): Promise<Installation> {
   const { dataDir, database, mongodb } = parseDataConfig(process.env);
-  return { dataDir: resolve(root, dataDir), database, mongodb, stores: await readStores(root) };
+  return { dataDir: resolve(dataDir), database, mongodb, stores: await readStores(root) };
 }
 
 /** The store's file; null where a server keeps it. */
