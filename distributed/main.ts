@@ -64,7 +64,7 @@ await runProcess(
     const lock = await lockFolder(dataDir);
     lock.release();
     const secretKeys = await readSecretKeys(dataDir);
-    await requireSameKey(settings, secretKeys);
+    await requireSameKey({ ...settings, logger }, secretKeys);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     const parts = planParts({

@@ -117,7 +117,7 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const redis = config.redis && openRedis({ settings: config.redis, name: "gateway", logger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const secretKeys = await readSecretKeys(config.dataDir);
-    await requireSameKey(config, secretKeys);
+    await requireSameKey({ ...config, logger }, secretKeys);
     const [secretKey, ...previousSecretKeys] = secretKeys;
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     /** One for each subgraph: a header sent to one is worth nothing at another. */

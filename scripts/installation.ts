@@ -8,7 +8,7 @@ import {
   type MongodbSettings,
   type ProcessConfig,
 } from "@toolyard/service-kit/process/process-config.ts";
-import { lockFolder, openStore, storeOptions, type Database } from "@toolyard/storage";
+import { lockFolder, openStore, refuseMoved, storeOptions, type Database } from "@toolyard/storage";
 import { lockMysqlDatabase } from "@toolyard/storage/mysql/server-lock.ts";
 import { add, reseal, type Resealed } from "@toolyard/storage/reseal.ts";
 import { refuseOpened } from "@toolyard/storage/sqlite/migrate.ts";
@@ -21,10 +21,13 @@ export interface Installation extends Pick<ProcessConfig, "dataDir" | "database"
   stores: StoreSchema[];
 }
 
-/** Of the environment. @throws ConfigError */
+/** Of the environment. @throws ConfigError, also where data is on a server that is not named */
 export async function readInstallation(): Promise<Installation> {
   const { dataDir, database, mongodb } = parseDataConfig(process.env);
-  return { dataDir: resolve(dataDir), database, mongodb, stores: await readStores(root) };
+  const installation = { dataDir: resolve(dataDir), database, mongodb, stores: await readStores(root) };
+  for (const store of installation.stores)
+    if (!(store.isEmbeddedOnly ? mongodb : database)) refuseMoved(installation.dataDir, store);
+  return installation;
 }
 
 /** The store's file; null where a server keeps it. */

@@ -4,7 +4,7 @@ import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, newId, preconditionFailed } from "@toolyard/service-kit";
-import { storeOptions } from "@toolyard/storage";
+import { ASIDE, storeOptions } from "@toolyard/storage";
 import { rowsOf } from "@toolyard/storage/backup-manifest.ts";
 import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { tablesOf } from "@toolyard/storage/tables.ts";
@@ -22,8 +22,6 @@ interrupted, it goes on when it is run again; Toolyard starts on neither meanwhi
   --dry-run    Says what would be copied, also while Toolyard runs, and changes nothing.
 `;
 
-/** The folder in DATA_DIR to which the files go that servers keep from then on. */
-const ASIDE = "before-servers";
 /** The file in DATA_DIR by whose content a copy that goes on knows its data. */
 const COPY_ID = "copy-id";
 
@@ -75,6 +73,7 @@ async function run(isDry: boolean): Promise<void> {
         : `There is nothing to copy in ${dataDir}. Say by DATA_DIR where Toolyard's data is.`,
     );
   const files = moved.map((store) => fileOf(from, store)).filter((file) => file !== null);
+  refuseNewBesideMoved(to, files);
   if (isDry) return foretell(to, moved, files);
   await alone(to, async () => {
     const source = await copyIdOf(dataDir);
@@ -86,6 +85,19 @@ async function run(isDry: boolean): Promise<void> {
   say(`The files are in ${join(dataDir, ASIDE)} now: keep them until you trust the servers' backups.`);
   await sayWhatStays(dataDir);
   say(`Start Toolyard on the same DATA_DIR with ${namesOf(to)} set: npm start`);
+}
+
+/** @throws ToolyardError PRECONDITION_FAILED where an earlier copy ended, and other files were made since: they are not what is on the servers */
+function refuseNewBesideMoved(to: Installation, files: readonly string[]): void {
+  const aside = join(to.dataDir, ASIDE);
+  const others = files.map((file) => basename(file)).filter((name) => existsSync(join(aside, name)));
+  if (others.length > 0)
+    throw preconditionFailed(
+      "data-directory",
+      `The data of ${to.dataDir} was copied to servers before, and ${others.join(", ")} there came after that, as by a start without ${namesOf(to)}. ` +
+        `What was copied is in ${aside}. Nothing was copied or moved now. To go on with the servers, move the new files out of ${to.dataDir} and start ` +
+        `Toolyard. To copy the new files instead, move ${aside} and ${join(to.dataDir, COPY_ID)} elsewhere, and name empty databases.`,
+    );
 }
 
 async function foretell(to: Installation, moved: Installation["stores"], files: readonly string[]): Promise<void> {

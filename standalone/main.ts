@@ -74,7 +74,7 @@ await runProcess(
     await requirePort("PROXY_PORT", config.host, config.proxyPort, [config.port]);
     const secretKeys = await readSecretKeys(dataDir);
     const [secretKey, ...previousSecretKeys] = secretKeys;
-    await requireSameKey(settings, secretKeys);
+    await requireSameKey({ ...settings, logger: ownLogger }, secretKeys);
     const redis = settings.redis && openRedis({ settings: settings.redis, name: "standalone", logger: ownLogger });
     if (redis) lifetime.onShutdown("Redis", () => redis.close());
     const stores = createStores({

@@ -6,7 +6,15 @@ export {
   type Transaction,
 } from "./database.ts";
 export { openDatabase } from "./open-database.ts";
-export { openStore, requireSameKey, storeOptions, type StorePlace, type StoreTables } from "./open-store.ts";
+export {
+  ASIDE,
+  openStore,
+  refuseMoved,
+  requireSameKey,
+  storeOptions,
+  type StorePlace,
+  type StoreTables,
+} from "./open-store.ts";
 export type { Dialect } from "./dialect.ts";
 export { dialectOf } from "./dialects.ts";
 export { databaseFailureOf, type DatabaseFailure } from "./failures.ts";

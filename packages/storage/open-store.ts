@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { preconditionFailed } from "@toolyard/service-kit";
+import { ConfigError, preconditionFailed } from "@toolyard/service-kit";
 import type { DatabaseSettings } from "@toolyard/service-kit/process/process-config.ts";
 import type { Logger } from "@toolyard/service-kit";
 import type { EntitySchema } from "typeorm";
@@ -16,13 +16,13 @@ export interface StorePlace {
   logger?: Logger | undefined;
 }
 
-/** Holds all processes that share the place to one SECRET_KEY. @param secretKeys Current first. @throws ToolyardError PRECONDITION_FAILED */
+/** Holds all processes that share the place to one SECRET_KEY. @param secretKeys Current first. @throws ConfigError */
 export async function requireSameKey(
-  { database }: StorePlace,
+  { database, logger }: Pick<StorePlace, "database" | "logger">,
   secretKeys: readonly [string, ...string[]],
 ): Promise<void> {
   // Files are in DATA_DIR, and so is their key.
-  if (database) await (await import("./mysql/installation-key.ts")).requireSameKey(database, secretKeys);
+  if (database) await (await import("./mysql/installation-key.ts")).requireSameKey({ ...database, logger }, secretKeys);
 }
 
 /** A store's tables, as its `database.ts` describes them. */
@@ -33,6 +33,26 @@ export interface StoreTables {
   migrationsFolder: string;
   /** SQLite alone can keep it: where there is a server, it stays in DATA_DIR. */
   isEmbeddedOnly?: boolean;
+}
+
+/** The folder in DATA_DIR to which `npm run migrate:data` puts the files that servers keep from then on. */
+export const ASIDE = "before-servers";
+
+/**
+ * Refuses a store in a file whose data was moved to a server: a new file would be an empty installation beside it.
+ * @throws ConfigError
+ */
+export function refuseMoved(
+  dataDir: string,
+  { name, isEmbeddedOnly = false }: Pick<StoreTables, "name" | "isEmbeddedOnly">,
+): void {
+  const file = join(dataDir, ASIDE, `${name}.sqlite`);
+  if (!existsSync(file)) return;
+  const variable = isEmbeddedOnly ? "MONGODB_URL" : "DATABASE_URL";
+  throw new ConfigError(
+    `${variable}: it is not set, and the data of ${name} was moved to a server, which it named: ${file} is what was in DATA_DIR before. Set it as it was. ` +
+      `To go back to files, without what was written since, move the *.sqlite files of ${ASIDE} to ${dataDir}, and those that are there out of the way first.`,
+  );
 }
 
 /** Where a store is, and what it is made of. */
@@ -47,7 +67,7 @@ export function storeOptions(
 
 /**
  * Opens one store of an installation and brings its tables up to date; made when missing. Several processes may have it open.
- * @throws ConfigError when the server cannot be used, ToolyardError PRECONDITION_FAILED where DATA_DIR has the store from before there was a server
+ * @throws ConfigError when the server cannot be used, or has the store's data and is not named, ToolyardError PRECONDITION_FAILED where DATA_DIR has the store from before there was a server
  */
 export async function openStore(
   place: StorePlace,
@@ -61,5 +81,6 @@ export async function openStore(
       `${file} has data from before DATABASE_URL was set, which would not be there any more. \`npm run migrate:data\` copies all of it to ` +
         "the servers; to begin without it, put the *.sqlite files of DATA_DIR aside.",
     );
+  if (!place.database || tables.isEmbeddedOnly) refuseMoved(place.dataDir, tables);
   return openDatabase({ ...options, ...storeOptions(place, tables) });
 }

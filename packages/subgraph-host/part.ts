@@ -76,7 +76,7 @@ export async function openPart<Config>(
   await requirePort("PORT", host, port);
   await prepareDataDir(dataDir, logger);
   const secretKeys = await readSecretKeys(dataDir);
-  await requireSameKey(process, secretKeys);
+  await requireSameKey({ ...process, logger }, secretKeys);
   const [current, ...previous] = secretKeys;
   const signer = createTokenSigner({ secretKey: current, previousSecretKeys: previous });
   const graph = createHttpGraphClient({ gatewayUrl, headersOf: signedBy(signer) });

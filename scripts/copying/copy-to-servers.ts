@@ -1,4 +1,4 @@
-import { preconditionFailed } from "@toolyard/service-kit";
+import { messageOf, preconditionFailed } from "@toolyard/service-kit";
 import { openStore, type Database } from "@toolyard/storage";
 import { createCopyMarks, type CopyMarks } from "@toolyard/storage/copying/copy-marks.ts";
 import { comparePart, copyPart, type Part, type PartTarget } from "@toolyard/storage/copying/part.ts";
@@ -20,8 +20,8 @@ interface Filled {
  * Copies what is in an installation's files to the servers of another's, and compares all of it at the end: killed at any moment, it goes on when it is
  * run again, and no process starts on the database before it is done. Both are this process's alone.
  * @param options.source A name of what is copied, by which another one is told from it
- * @returns whether anything was to do; nothing where the servers have it all since an earlier run
- * @throws ToolyardError PRECONDITION_FAILED where a server has something else, or what was compared differs
+ * @returns whether anything was to do; nothing where the servers have it all since an earlier run, and nothing else is in the files
+ * @throws ToolyardError PRECONDITION_FAILED where a server or the files have something else, or what was compared differs
  */
 export async function copyToServers(options: {
   from: Installation;
@@ -34,7 +34,10 @@ export async function copyToServers(options: {
   await using opened = new AsyncDisposableStack();
   const filled = await openServers(from, to, opened);
   const unfinished: Filled[] = [];
-  for (const server of filled) if (await isToDo(server, source)) unfinished.push(server);
+  for (const server of filled) {
+    if (await isToDo(server, source)) unfinished.push(server);
+    else await requireCopied(server, progress, signal);
+  }
   for (const { marks } of unfinished) await marks.begin(source);
   const parts = unfinished.flatMap((server) => server.parts);
   let total = 0;
@@ -119,6 +122,27 @@ function sharedTable(table: Table, from: readonly Database[], to: Database): Fil
     },
     to: target,
   };
+}
+
+/** No process writes to tables whose files are still there. @throws ToolyardError PRECONDITION_FAILED where the files are not what an earlier run copied */
+async function requireCopied({ where, parts }: Filled, progress: Progress, signal: AbortSignal): Promise<void> {
+  // Of the files that are left only some may have a job.
+  const own = parts.filter(({ to }) => !to.name.endsWith(SHARED));
+  let total = 0;
+  for (const { from } of own) total += await from.count();
+  progress.begin("compared", total);
+  try {
+    for (const { from, to } of own) await comparePart(from, to, { signal, done: progress.done });
+    progress.end();
+  } catch (error) {
+    signal.throwIfAborted();
+    throw preconditionFailed(
+      "data-directory",
+      `${where} has all of an earlier copy of this data, and the files have something else: ${messageOf(error)} Nothing was copied or moved. ` +
+        "To go on with the server, move the *.sqlite files that it keeps out of DATA_DIR; to copy them, move copy-id out of it, and name an empty database.",
+      error,
+    );
+  }
 }
 
 /** @throws ToolyardError PRECONDITION_FAILED where there is something else */

@@ -1,6 +1,13 @@
 import { createJobProcesses } from "@toolyard/job-processes";
 import type { Logger } from "@toolyard/service-kit";
-import { countByParent, openStore, readPage, readPagesByParent, type Database } from "@toolyard/storage";
+import {
+  countByParent,
+  openDatabase,
+  readPage,
+  readPagesByParent,
+  storeOptions,
+  type Database,
+} from "@toolyard/storage";
 import { In } from "typeorm";
 import {
   documentEntity,
@@ -92,7 +99,7 @@ export async function createSqlDocumentStore(options: {
 
 /** Whether there are any in `knowledge.sqlite` of a folder. */
 export async function hasDocuments(dataDir: string): Promise<boolean> {
-  const database = await openStore({ dataDir }, { name: "knowledge", entities, migrationsFolder });
+  const database = await openDatabase(storeOptions({ dataDir }, { name: "knowledge", entities, migrationsFolder }));
   try {
     return await database.read.existsBy(documentEntity, {});
   } finally {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createScratchDatabase } from "@toolyard/storage/mysql/scratch-database.ts";
@@ -124,6 +124,8 @@ test.skipIf(noServers !== null)(
     });
     expect(await move(servers)).toMatchObject({ code: 1, err: expect.stringMatching(/Toolyard runs already/) });
     expect(await first.stop()).toBe(0);
+    const [users, earlier] = [join(dataDir, "identity.sqlite"), join(dataDir, "earlier")];
+    await copyFile(users, earlier);
     await fill(dataDir, none, some);
 
     const embedded = await start();
@@ -158,6 +160,35 @@ test.skipIf(noServers !== null)(
       ["deployments", "idempotency", "identity", "knowledge", "tasks", "tools"].map((name) => `${name}.sqlite`),
     );
     expect(await move(servers)).toMatchObject({ code: 1, err: expect.stringMatching(/Nothing is left to copy/) });
+
+    // Files of a start without the servers are no part of that: neither taken for it, nor put in its place.
+    await expect(start()).rejects.toThrow(
+      /exit code 78[^]*(DATABASE|MONGODB)_URL: it is not set, and the data of \w+ was moved/,
+    );
+    expect((await readdir(dataDir)).filter((name) => name.endsWith(".sqlite"))).toEqual([]);
+    const aside = join(dataDir, "before-servers", "identity.sqlite");
+    const kept = await readFile(aside);
+    await copyFile(join(dataDir, "before-servers", "tasks.sqlite"), users);
+    expect(await move(servers)).toEqual({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(
+        /copied to servers before, and identity\.sqlite .*before-servers\. Nothing was copied or moved/,
+      ),
+    });
+    expect(await readFile(aside)).toEqual(kept);
+    await rm(users);
+    // Nor are they where what was put aside is gone.
+    const elsewhere = join(dataDir, "elsewhere");
+    await rename(join(dataDir, "before-servers"), elsewhere);
+    await copyFile(earlier, users);
+    expect(await move(servers)).toMatchObject({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(/the files have something else: identity\.\w+ has/),
+    });
+    await rm(users);
+    await rename(elsewhere, join(dataDir, "before-servers"));
 
     const moved = await start(servers);
     expect(await answersOf(moved, password)).toEqual(before);

@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -94,6 +94,20 @@ describe("DATA_DIR", () => {
     const given = { ...(await env()), PROXY_CREDENTIAL: "a.b.c", SUBGRAPH_URLS: urlsOf(() => 9_999) };
     for (const part of Object.keys(PARTS) as Part[])
       expect(await refusal(part, given)).toEqual({ code: 1, said: expect.stringMatching(message) });
+  });
+
+  test("whose data was moved to a server is refused without the variable that names it, and no empty one is made", async () => {
+    const aside = below("data", "before-servers");
+    const stores = ["deployments", "idempotency", "identity", "knowledge", "tasks", "tools"];
+    await mkdir(aside, { recursive: true, mode: 0o700 });
+    for (const store of stores) await writeFile(join(aside, `${store}.sqlite`), "", { mode: 0o600 });
+    for (const part of ["standalone", "identity", "deployments"] as const) {
+      const { child, printed } = begin(part, { PROXY_CREDENTIAL: "a.b.c", SUBGRAPH_URLS: urlsOf(() => 9_999) });
+      const [code] = (await once(child, "close")) as [number | null];
+      expect(printed()).toMatch(/^(DATABASE|MONGODB)_URL: it is not set, and the data of \w+ was moved to a server/m);
+      expect(code).toBe(78);
+      expect((await readdir(below("data"))).filter((name) => name.includes(".sqlite"))).toEqual([]);
+    }
   });
 
   test.runIf(process.getuid?.() === 0)(

@@ -1,4 +1,4 @@
-import { ConfigError, systemCodeOf } from "@toolyard/service-kit";
+import { ConfigError, messageOf, systemCodeOf } from "@toolyard/service-kit";
 import type { ConnectionOptions } from "mysql2";
 import type { MysqlOptions } from "../database.ts";
 
@@ -28,6 +28,10 @@ function whyUnusable(error: unknown, name: string): string {
   const code = systemCodeOf(error) ?? "it closed the connection";
   if (code === "ER_BAD_DB_ERROR")
     return `the server has no database ${JSON.stringify(name)}. Make it, as in: CREATE DATABASE ${name}`;
+  if (/^ER_(TABLE|COLUMN|SPECIFIC_)ACCESS_DENIED/.test(code))
+    return `its user may not do all that Toolyard does in the database ${JSON.stringify(name)} (${deniedIn(error)}). Grant it, as in: GRANT ALL ON ${name}.* TO …`;
+  if (code.startsWith("ER_TABLE_EXISTS"))
+    return `a table that Toolyard makes already exists in the database ${JSON.stringify(name)}, as another program's. Name a database that is empty.`;
   if (code === "ER_DBACCESS_DENIED_ERROR")
     return `its user may not use the database ${JSON.stringify(name)}. Grant it, as in: GRANT ALL ON ${name}.* TO …`;
   if (/^ER_(ACCESS_DENIED|NOT_SUPPORTED_AUTH|MUST_CHANGE_PASSWORD)/.test(code))
@@ -35,4 +39,9 @@ function whyUnusable(error: unknown, name: string): string {
   if (/CERT|SSL|TLS|ALTNAME|ISSUER/.test(code))
     return `the server's certificate or TLS cannot be used (${code}). DATABASE_CA_FILE names certificates to trust.`;
   return `the server that it names cannot be used (${code}).`;
+}
+
+/** What the server denies, without what its message says of user and host. */
+function deniedIn(error: unknown): string {
+  return /\b([A-Z][A-Z, ]*) command denied/.exec(messageOf(error))?.[1] ?? "a privilege is missing";
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ConfigError, preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
+import { preconditionFailed, systemCodeOf } from "@toolyard/service-kit";
 import mysql, { type Pool, type PoolConnection, type PoolOptions } from "mysql2";
 import { DataSource, EntitySchema, type EntitySchemaColumnOptions, type QueryRunner } from "typeorm";
 import { createAvailability, explainErrors } from "../availability.ts";
@@ -12,6 +12,7 @@ import { migrateInSteps } from "./migration-steps.ts";
 import { LOCK_ROWS, LOCK_TABLE } from "./mysql-dialect.ts";
 import { MIGRATION_LOCK, SOLE_LOCK } from "./server-lock.ts";
 import { refuseUnfinishedCopy } from "./unfinished-copy.ts";
+import { prepared, requireUsable, type FoundDatabase } from "./usable-database.ts";
 
 const POOL_SIZE = 6;
 /** Of a pool that is not in use; the others are closed after a minute. */
@@ -108,12 +109,21 @@ export async function openMysqlDatabase(options: MysqlOptions): Promise<Database
 
 /** Connects, and waits for a server that starts at the same time. @throws ConfigError */
 export async function connectMysql(options: MysqlOptions): Promise<DataSource> {
+  const { name, logger } = options;
   const deadline = performance.now() + START_MS;
-  for (;;) {
+  for (let isSaid = false; ;) {
     try {
-      return await createMysqlSource(options).initialize();
+      const source = await createMysqlSource(options).initialize();
+      if (isSaid) logger?.info({ database: name }, "the server of DATABASE_URL answers");
+      return source;
     } catch (error) {
       if (databaseFailureOf(error) === "lost-connection" && performance.now() < deadline) {
+        if (!isSaid)
+          logger?.warn(
+            { database: name, code: systemCodeOf(error), seconds: START_MS / 1_000 },
+            "the server of DATABASE_URL is not usable; it is waited for",
+          );
+        isSaid = true;
         await delay(500);
         continue;
       }
@@ -132,7 +142,7 @@ async function giveUpHung(error: unknown, runner: QueryRunner): Promise<unknown>
 async function migrate(options: MysqlOptions): Promise<void> {
   const source = await connectMysql(options);
   try {
-    await migrateBy(source, options);
+    await prepared(options.url, () => migrateBy(source, options));
   } finally {
     await source.destroy();
   }
@@ -153,9 +163,12 @@ async function migrateBy(source: DataSource, options: MysqlOptions): Promise<voi
         "database",
         "A command has the database of DATABASE_URL to itself: start again when it has ended.",
       );
+    const found = await requireUsable(source);
     await refuseNewer(source, name);
     if (!isAlone) await refuseUnfinishedCopy(source);
-    await useCollation(source);
+    await useCollation(source, found);
+    // The first of all: it tells a database that is begun from another program's.
+    await runner.query(`CREATE TABLE IF NOT EXISTS ${LOCK_TABLE} (id INT PRIMARY KEY)`);
     if (await source.showMigrations()) {
       if (!mayMigrate)
         throw preconditionFailed(
@@ -164,7 +177,6 @@ async function migrateBy(source: DataSource, options: MysqlOptions): Promise<voi
         );
       await source.runMigrations({ transaction: "each" });
     }
-    await runner.query(`CREATE TABLE IF NOT EXISTS ${LOCK_TABLE} (id INT PRIMARY KEY)`);
     const ids = Array.from({ length: LOCK_ROWS }, (_, id) => `(${id})`).join(", ");
     await runner.query(`INSERT IGNORE INTO ${LOCK_TABLE} (id) VALUES ${ids}`);
   } finally {
@@ -176,24 +188,9 @@ async function migrateBy(source: DataSource, options: MysqlOptions): Promise<voi
 }
 
 /** Has new tables tell all texts apart, also those that differ in case, accents or blanks at the end. */
-async function useCollation(source: DataSource): Promise<void> {
-  const [found] = await source.query<{ version: string; collation: string }[]>(
-    "SELECT VERSION() AS version, @@collation_database AS collation",
-  );
-  refuseOld(found?.version ?? "");
-  const collation = found?.version.includes("MariaDB") ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin";
-  if (found?.collation !== collation) await source.query(`ALTER DATABASE CHARACTER SET utf8mb4 COLLATE ${collation}`);
-}
-
-/** JSON_TABLE, and collations that tell all texts apart, are younger than some servers. */
-function refuseOld(version: string): void {
-  const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10));
-  const isMariadb = version.includes("MariaDB");
-  const oldest = isMariadb ? [10, 6] : [8, 0];
-  if (major > oldest[0]! || (major === oldest[0] && minor >= oldest[1]!)) return;
-  throw new ConfigError(
-    `DATABASE_URL: the server is ${isMariadb ? "MariaDB" : "MySQL"} ${version}; Toolyard needs MySQL 8.0 or MariaDB 10.6, or a later one.`,
-  );
+async function useCollation(source: DataSource, found: FoundDatabase): Promise<void> {
+  const collation = found.isMariadb ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin";
+  if (found.collation !== collation) await source.query(`ALTER DATABASE CHARACTER SET utf8mb4 COLLATE ${collation}`);
 }
 
 export async function refuseNewer(source: DataSource, name: string): Promise<void> {
