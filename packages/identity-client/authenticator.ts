@@ -25,7 +25,7 @@ export interface Authenticator {
    * At once for a credential that is known; else a promise.
    * @param authorization The header's value; without one the caller is anonymous.
    * @throws ToolyardError, at once or by the promise: UNAUTHENTICATED for a malformed, expired, revoked or unknown credential;
-   *   UPSTREAM_UNAVAILABLE for an unknown one while identity is away; RATE_LIMITED while too many unknown ones are asked about.
+   *   UPSTREAM_UNAVAILABLE for an unknown one while identity is away, and for a user's access token while revocations are unknown; RATE_LIMITED while too many unknown ones are asked about.
    */
   authenticate(authorization: string | undefined): Caller | Promise<Caller>;
   /** Takes effect at once, also on running verifications. */
@@ -76,11 +76,14 @@ export function createAuthenticator(options: {
   introspect: (credential: string) => Promise<Introspection>;
   /** Whether stream tickets are taken, which are good once. */
   takesTickets?: boolean;
+  /** Whether all revocations until now were taken; may wait a moment for them. */
+  knowsRevocations?: () => Promise<boolean>;
   /** Whether a credential was known. */
   count?: CacheCount;
   now?: () => number;
 }): Authenticator {
   const { verifier, introspect, takesTickets = false, count = uncounted, now = Date.now } = options;
+  const { knowsRevocations = async () => true } = options;
   const revocations = createRevocationList({ now });
   // All by the credential's SHA-256, so that a leak of memory leaks none.
   const known = new LRUCache<string, Known>({
@@ -139,11 +142,7 @@ export function createAuthenticator(options: {
       old.freshUntil = Math.min(time + AWAY_RETRY_MS, endOf(old.caller));
       return old.caller;
     }
-    throw new ToolyardError(
-      "UPSTREAM_UNAVAILABLE",
-      "This credential cannot be checked now: the identity service is away. Try again.",
-      { cause, retryAfterSeconds: AWAY_RETRY_SECONDS },
-    );
+    throw uncheckable(cause);
   }
 
   async function verify(key: string, credential: string, kind: Kind): Promise<Caller> {
@@ -167,7 +166,11 @@ export function createAuthenticator(options: {
   }
 
   async function verifyToken(token: string): Promise<Verified> {
-    return { caller: await verifier.verify(token), freshMs: Infinity };
+    const caller = await verifier.verify(token);
+    // A service's token is never revoked, and by it a part that starts asks for the revocations.
+    if (caller.kind === "user" && !(await knowsRevocations()))
+      throw uncheckable(new Error("The revocations were not read yet."));
+    return { caller, freshMs: Infinity };
   }
 
   /** One verification at a time for each credential, but tickets: of two who send the same, one finds it taken. */
@@ -239,6 +242,14 @@ function endOf({ expiresAt }: Caller): number {
 
 function revoked(): ToolyardError {
   return new ToolyardError("UNAUTHENTICATED", "The credential was revoked: log in again.");
+}
+
+function uncheckable(cause: unknown): ToolyardError {
+  return new ToolyardError(
+    "UPSTREAM_UNAVAILABLE",
+    "This credential cannot be checked now: the identity service is away. Try again.",
+    { cause, retryAfterSeconds: AWAY_RETRY_SECONDS },
+  );
 }
 
 function unknownCredential(credential: string): ToolyardError {

@@ -13,6 +13,7 @@ export interface IdentityClientFixture {
   mend(): void;
   /** A new user's access token. */
   logIn(username: string): Promise<string>;
+  serviceToken(): Promise<string>;
   /** A new API key of whoever has the token. */
   createApiKey(accessToken: string): Promise<{ id: string; secret: string }>;
   revokeApiKey(accessToken: string, id: string): Promise<void>;
@@ -42,6 +43,7 @@ export function identityClientContract(
 
   test("whoever has an access token or an API key is known; others are not", () =>
     withFixture(async (fixture) => {
+      fixture.client.start();
       const token = await fixture.logIn("ada");
       const key = await fixture.createApiKey(token);
       const caller = await authenticate(fixture, token);
@@ -74,6 +76,30 @@ export function identityClientContract(
       await fixture.disable("bob");
       expect(callers.map(await next())[2]).toBe(true);
       await expect(authenticate(fixture, other)).rejects.toMatchObject(unauthenticated);
+    }));
+
+  test("until the log was read once no user's access token is judged; then what was revoked before is refused", () =>
+    withFixture(async (fixture) => {
+      const [gone, good] = [await fixture.logIn("ada"), await fixture.logIn("bob")];
+      await fixture.logOut(gone);
+      fixture.cut();
+      fixture.client.start();
+      for (const token of [gone, good]) await expect(authenticate(fixture, token)).rejects.toMatchObject(away);
+      await expect(authenticate(fixture, "rubbish")).rejects.toMatchObject(unauthenticated);
+      expect(await authenticate(fixture, await fixture.serviceToken())).toMatchObject({ kind: "service" });
+      fixture.mend();
+      await eventually("the log is read", () => authenticate(fixture, good).catch(() => null));
+      await expect(authenticate(fixture, gone)).rejects.toMatchObject(unauthenticated);
+    }));
+
+  test("an access token that comes before the log was read waits for it", () =>
+    withFixture(async (fixture) => {
+      const [gone, good] = [await fixture.logIn("ada"), await fixture.logIn("bob")];
+      await fixture.logOut(gone);
+      const [first, second] = [authenticate(fixture, good), authenticate(fixture, gone)];
+      fixture.client.start();
+      await expect(second).rejects.toMatchObject(unauthenticated);
+      expect(await first).toMatchObject({ kind: "user" });
     }));
 
   test("a stream that broke goes on from where it was: nothing is missed, nothing told twice", () =>

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { uncounted, type CacheCount } from "@toolyard/cache";
 import { ToolyardError, type Caller, type GraphClient, type Logger, type TokenVerifier } from "@toolyard/service-kit";
 import { follow } from "@toolyard/service-kit/graph/follow.ts";
@@ -10,6 +11,9 @@ export interface IdentityClient extends Pick<Authenticator, "authenticate" | "fo
   start(): void;
   close(): Promise<void>;
 }
+
+/** How long access tokens wait, in all, for the first reading of the log: parts that start together need a moment. */
+const PATIENCE_MS = 5_000;
 
 export function createIdentityClient(options: {
   /** How identity is asked: in this process or over HTTP. */
@@ -31,14 +35,43 @@ export function createIdentityClient(options: {
     verifier,
     introspect,
     takesTickets,
+    knowsRevocations,
     count,
     now,
   });
   const stopping = new AbortController();
   const { signal } = stopping;
+  /** Until identity's log was read to the end that it had, a revoked access token looks as good as any. */
+  let isRead = false;
+  const firstRead = Promise.withResolvers<void>();
+  let patience: Promise<void> | null = null;
   let following: Promise<void> = Promise.resolve();
   /** Where to go on in identity's log. */
   let after = "0";
+  /** The place to which it is to be read first. */
+  let end: string | null = null;
+
+  async function knowsRevocations(): Promise<boolean> {
+    if (isRead) return true;
+    patience ??= Promise.race([
+      firstRead.promise,
+      delay(PATIENCE_MS, undefined, { signal, ref: false }).catch(() => undefined), // closed: nobody waits any more
+    ]);
+    await patience;
+    return isRead;
+  }
+
+  function noteRead(): void {
+    if (isRead || end === null || Number(after) < Number(end)) return;
+    isRead = true;
+    firstRead.resolve();
+  }
+
+  async function* open() {
+    if (!isRead) end = await identity.endOfRevocations(signal);
+    noteRead();
+    yield* identity.revocations(after, signal);
+  }
 
   return {
     authenticate,
@@ -47,10 +80,11 @@ export function createIdentityClient(options: {
     start() {
       following = follow({
         name: "revocations",
-        open: () => identity.revocations(after, signal),
+        open,
         take({ sequence, ...revocation }) {
           after = sequence;
           revoke(revocation);
+          noteRead();
         },
         onBroken(error) {
           if (!isOutsideOfLog(error)) return;

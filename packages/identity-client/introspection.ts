@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { ROLES, SCOPES, type Caller, type CredentialRevocation, type GraphClient } from "@toolyard/service-kit";
 import { z } from "zod";
 
@@ -29,6 +30,8 @@ const revocation = z.object({
   userId: z.string().nullable(),
 });
 
+const logRange = z.object({ oldestSequence: z.string(), latestSequence: z.string() });
+
 /** Identity's answer about a credential that cannot be checked by a public key. */
 export type Introspection = z.output<typeof introspection>;
 
@@ -42,6 +45,11 @@ export interface IdentityService {
   /** @throws when identity does not answer in time, or its answer is not an introspection */
   introspect(credential: string): Promise<Introspection>;
   /**
+   * The place in the log up to which a verifier that knows nothing is to read: its latest revocation, or "0" where it has none.
+   * @throws when identity does not answer in time
+   */
+  endOfRevocations(signal: AbortSignal): Promise<string>;
+  /**
    * Revocations after a place in the log ("0": all that it has), then new ones; throws when the stream breaks.
    * @throws ToolyardError with `extensions.oldestSequence` where the log no longer reaches back to `after`, and with
    *   `extensions.latestSequence` where it does not reach so far
@@ -49,8 +57,9 @@ export interface IdentityService {
   revocations(after: string, signal: AbortSignal): AsyncIterable<SequencedRevocation>;
 }
 
-const INTROSPECT = `query Introspect($credential: String!) { introspectCredential(credential: $credential) {
+const INTROSPECT = `query Introspect($credential: String!, $question: String!) { introspectCredential(credential: $credential, question: $question) {
   active subject role scopes toolIds expiresAt apiKeyId tokenId issuedAt } }`;
+const LOG = "query RevocationLog { revocationLog { oldestSequence latestSequence } }";
 const REVOCATIONS = `subscription Revocations($after: String) { credentialsRevoked(after: $after) {
   sequence at tokenId apiKeyId userId } }`;
 const ASK_MS = 3_000;
@@ -60,8 +69,16 @@ export function createIdentityService({ graph, as }: { graph: GraphClient; as: C
   return {
     async introspect(credential) {
       const signal = AbortSignal.timeout(ASK_MS);
-      const data = await graph.query({ query: INTROSPECT, variables: { credential }, as, signal });
+      const variables = { credential, question: randomUUID() };
+      const data = await graph.query({ query: INTROSPECT, variables, as, signal });
       return z.object({ introspectCredential: introspection }).parse(data).introspectCredential;
+    },
+    async endOfRevocations(ended) {
+      const signal = AbortSignal.any([ended, AbortSignal.timeout(ASK_MS)]);
+      const data = await graph.query({ query: LOG, as, signal });
+      const { oldestSequence, latestSequence } = z.object({ revocationLog: logRange }).parse(data).revocationLog;
+      // All that it had was trimmed away.
+      return oldestSequence === latestSequence ? "0" : latestSequence;
     },
     async *revocations(after, signal) {
       for await (const data of graph.subscribe({ query: REVOCATIONS, variables: { after }, as, signal }))

@@ -126,11 +126,18 @@ describe("routes", () => {
       connected: false,
       routes: { count: 1, live: false },
     });
-    expect(await statusWith(second, token)).toBe(200);
+    // Nobody can say whether it was revoked meanwhile.
+    expect(await statusWith(second, token)).toBe(503);
+    expect(await statusWith(second, "rubbish")).toBe(401);
     expect(await readFile(join(dataDir, "proxy/routes.json"), "utf8")).not.toContain("token-");
     for (const name of ["routes.json", "jwks.json"]) {
       expect((await stat(join(dataDir, "proxy", name))).mode & 0o777).toBe(0o600);
     }
+    controlPlane.revoke({ userId: "ada", at: Date.now() + 1 });
+    const other = await controlPlane.accessToken("bob");
+    await controlPlane.start();
+    await eventually("the revocations", async () => (await statusWith(second, other)) === 200);
+    expect(await statusWith(second, token)).toBe(401);
   });
 
   test("unknown ones are 503 before the first table, not 404, and it serves as soon as the table is there", async () => {

@@ -21,5 +21,5 @@ export interface Services {
   users: UserService;
   apiKeys: ApiKeyService;
   introspection: IntrospectionService;
-  revocations: Pick<RevocationLog, "follow">;
+  revocations: Pick<RevocationLog, "follow" | "range">;
 }

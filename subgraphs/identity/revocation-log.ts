@@ -1,4 +1,10 @@
-import { createEventLog, createEventTail, subscriptionStream, type WakeUpBus } from "@toolyard/events";
+import {
+  createEventLog,
+  createEventTail,
+  subscriptionStream,
+  type EventLogRange,
+  type WakeUpBus,
+} from "@toolyard/events";
 import { ACCESS_TOKEN_SECONDS, type Caller, type CredentialRevocation, type Logger } from "@toolyard/service-kit";
 import type { Database, LongWork } from "@toolyard/storage";
 import { revocationLogSchema } from "./database.ts";
@@ -20,6 +26,8 @@ export interface RevocationLog {
   revokeApiKey(tx: IdentityWrites, apiKeyId: string, at: number): Promise<void>;
   /** The revocations after `after`, then live ones; null: from now. @throws ToolyardError FORBIDDEN unless a service asks. */
   follow(caller: Caller, after: string | null): AsyncIterableIterator<SequencedRevocation>;
+  /** Where the log begins and ends. @throws ToolyardError FORBIDDEN unless a service asks. */
+  range(caller: Caller): Promise<EventLogRange>;
   /** Removes revocations that nobody needs any more. */
   trim(now: number, work?: LongWork): Promise<number>;
   close(): void;
@@ -71,6 +79,10 @@ export function createRevocationLog(options: {
         at,
         ...payload,
       }));
+    },
+    async range(caller) {
+      caller.require("internal:revocations");
+      return tail.range();
     },
     trim: (at, work) => log.trim(at - KEPT_MS, work),
     close: () => tail.close(),

@@ -13,7 +13,7 @@ import {
 } from "@toolyard/service-kit";
 import { createHttpGraphClient, signedBy, type HeadersOf } from "@toolyard/service-kit/graph/http-graph-client.ts";
 import { SECRET_KEYS } from "@toolyard/subgraph-identity/identity-fixture.ts";
-import { describe } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   actionsIn,
   createBreakableGraph,
@@ -39,7 +39,8 @@ function over(open: (installation: IdentityInstallation) => Promise<Transport & 
       logger: createLogger({ level: "silent", name: "test" }),
       now: installation.identity.now,
     });
-    const fixture: IdentityClientFixture = { ...actionsIn(installation), client, cut, mend };
+    const serviceToken = () => signer.serviceToken("verifier", PERMISSIONS, 60);
+    const fixture: IdentityClientFixture = { ...actionsIn(installation), serviceToken, client, cut, mend };
     try {
       await run(fixture);
     } finally {
@@ -69,3 +70,26 @@ describe("a verifier over HTTP, with a caller header", () => overHttp(signedBy(s
 
 describe("a verifier over HTTP, with a service's token", () =>
   overHttp(async () => ({ authorization: `Bearer ${await signer.serviceToken("verifier", PERMISSIONS, 60)}` })));
+
+test("of several who send the same stream ticket at once, one passes", async () => {
+  await using installation = await startIdentityInstallation();
+  const { identity, gateway } = installation;
+  const as = await identity.callerOf((await identity.register("ada")).accessToken);
+  const query = "mutation { createStreamTicket { ticket } }";
+  type Created = { createStreamTicket: { ticket: string } };
+  const { createStreamTicket } = await gateway.graph.query<Created>({ query, as });
+  const client = createIdentityClient({
+    // By the gateway's execution, which answers identical reads by one.
+    graph: gateway.graph,
+    as: createServiceCaller("verifier", PERMISSIONS),
+    verifier: createTokenVerifier({ keys: { secretKeys: SECRET_KEYS } }),
+    takesTickets: true,
+    logger: createLogger({ level: "silent", name: "test" }),
+  });
+  const send = async () => client.authenticate(`Bearer ${createStreamTicket.ticket}`);
+  const answers = await Promise.allSettled([send(), send(), send(), send()]);
+  expect(answers.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  for (const answer of answers)
+    if (answer.status === "rejected") expect(answer.reason).toMatchObject({ code: "UNAUTHENTICATED" });
+  await client.close();
+});

@@ -515,6 +515,24 @@ describe("a revoked credential is refused by gateway and proxy, and its streams 
   );
 });
 
+test("a gateway and a proxy that are started while identity is away judge no access token until it is back", async () => {
+  const session = await logIn(parts.urls.gateway, "admin", password);
+  await graphqlClient(parts.urls.gateway, session).query("mutation { logout }");
+  for (const part of ["identity", "gateway", "proxy"] as const) await parts.kill(part);
+  for (const part of ["gateway", "proxy"] as const) await parts.start(part);
+  const unchecked = { status: 503, code: "UPSTREAM_UNAVAILABLE", retryAfter: "5" };
+  for (const credential of [session, token]) {
+    for (const at of [atGateway, atProxy]) expect(await at(credential)).toMatchObject(unchecked);
+    const events = await fetch(`${parts.urls.gateway}/events`, { headers: { authorization: `Bearer ${credential}` } });
+    expect(events.status).toBe(503);
+  }
+  await parts.start("identity");
+  for (const at of [atGateway, atProxy]) {
+    await eventually("the revocations", async () => (await at(token)).status === 200);
+    expect(await at(session)).toMatchObject({ status: 401, code: "UNAUTHENTICATED" });
+  }
+});
+
 /** Opens a stream at the gateway and one at the proxy. @returns their ends */
 async function openStreams(credential: string): Promise<Promise<unknown>[]> {
   const { promise: opened, resolve } = Promise.withResolvers<void>();

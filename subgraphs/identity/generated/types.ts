@@ -241,6 +241,8 @@ export type Query = {
   users: UserConnection;
   /** What a credential (access token, API key or stream ticket) is good for. A stream ticket is used up by it. */
   introspectCredential: Introspection;
+  /** Where the log of `credentialsRevoked` begins and ends. */
+  revocationLog?: Maybe<EventLogRange>;
 };
 
 
@@ -259,6 +261,7 @@ export type QueryUsersArgs = {
 
 export type QueryIntrospectCredentialArgs = {
   credential: Scalars['String']['input'];
+  question?: InputMaybe<Scalars['String']['input']>;
 };
 
 export type Mutation = {
@@ -641,6 +644,7 @@ export type QueryResolvers<ContextType = Context, ParentType extends ResolversPa
   user?: Resolver<Maybe<ResolversTypes['User']>, ParentType, ContextType, RequireFields<QueryUserArgs, 'id'>>;
   users?: Resolver<ResolversTypes['UserConnection'], ParentType, ContextType, Partial<QueryUsersArgs>>;
   introspectCredential?: Resolver<ResolversTypes['Introspection'], ParentType, ContextType, RequireFields<QueryIntrospectCredentialArgs, 'credential'>>;
+  revocationLog?: Resolver<Maybe<ResolversTypes['EventLogRange']>, ParentType, ContextType>;
 };
 
 export type MutationResolvers<ContextType = Context, ParentType extends ResolversParentTypes['Mutation'] = ResolversParentTypes['Mutation']> = {
