@@ -28,6 +28,8 @@ migration are dropped with what is in them.
 const root = join(import.meta.dirname, "..");
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 
+// What reads the output may end before it, as `head` does; a migration goes on.
+process.stdout.on("error", () => undefined);
 try {
   const { positionals, values } = parsed();
   const [command, name, ...more] = positionals;
@@ -63,7 +65,6 @@ function parsed() {
 
 async function up(installation: Installation): Promise<void> {
   for (const store of installation.stores) {
-    // MongoDB keeps it.
     if (store.isEmbeddedOnly && installation.mongodb) continue;
     const { run } = await storeMigrations(storeOptions(installation, store));
     const before = await run();
@@ -105,6 +106,10 @@ async function status(installation: Installation): Promise<void> {
   if (database === null && !existsSync(dataDir))
     throw preconditionFailed("data-directory", `There is no ${dataDir}. Say by DATA_DIR where Toolyard's data is.`);
   for (const store of stores) {
+    if (store.isEmbeddedOnly && installation.mongodb) {
+      say(`${store.name}: MongoDB keeps it`);
+      continue;
+    }
     const options = storeOptions(installation, store);
     const run = await (await storeMigrations(options)).run();
     say(`${store.name}:`);

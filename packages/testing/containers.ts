@@ -104,14 +104,17 @@ export function openContainerEngine(): ContainerEngine {
         ...Object.fromEntries(programs.map((path) => [`/usr/local/bin/${basename(path)}`, path])),
         "/usr/local/bin/node": process.execPath,
       });
-      const list = join(mkdtempSync(join(tmpdir(), "toolyard-image-")), "files");
+      const folder = mkdtempSync(join(tmpdir(), "toolyard-image-"));
       try {
+        writeFileSync(
+          join(folder, "Dockerfile"),
+          "FROM localhost/toolyard-base\nCOPY node_modules /opt/toolyard/node_modules\n",
+        );
+        const list = join(folder, "files");
         writeFileSync(list, installedFiles().join("\n"));
-        // The names of the files, not what links lead to.
-        const into = ["--transform", "s,^,opt/toolyard/,S"];
-        await make("/images/create?fromSrc=-&repo=localhost/toolyard-dependencies", [...into, "-C", root, "-T", list]);
+        await make("/build?t=localhost/toolyard-dependencies", ["-C", folder, "Dockerfile", "-C", root, "-T", list]);
       } finally {
-        rmSync(dirname(list), { recursive: true });
+        rmSync(folder, { recursive: true });
       }
       const args = { BASE_IMAGE: "localhost/toolyard-base", DEPENDENCIES: "localhost/toolyard-dependencies" };
       const query = new URLSearchParams({ t: tag, buildargs: JSON.stringify(args) });

@@ -19,6 +19,7 @@ interface Service {
   /** Null: empty. */
   environment?: Record<string, string | null>;
   secrets?: string[];
+  tmpfs?: string[];
   ports?: string[];
   restart: string;
   healthcheck?: object;
@@ -80,8 +81,18 @@ test.each(services)("%s has no more than it needs", (_name, service) => {
     restart: service.restart === "no" ? "no" : "unless-stopped",
   });
   expect(service["privileged"]).toBeUndefined();
+  for (const each of service.tmpfs ?? []) expect(each).toMatch(/:size=\d+[mg]$/);
   // Of the image, where it is Toolyard's.
   expect(service.healthcheck ?? service.image).not.toBe(service.image === "toolyard" ? null : service.image);
+});
+
+test.each(["", "toolz"])("npm run subgraph '%s' names the subgraphs that there are", (name) => {
+  const { status, stderr } = spawnSync("sh", ["-c", `${scripts["subgraph"]} "$@"`, "subgraph", name], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  expect(status).toBe(2);
+  for (const each of readdirSync(join(root, "subgraphs"))) expect(stderr).toContain(each);
 });
 
 test("all that others wait for is healthy by then, or done", () => {
@@ -103,6 +114,7 @@ test("deploy/make-secrets makes every secret, once, in a folder that is its user
   expect(new Set(Object.values(made)).size).toBe(wanted.length);
   expect(made["database_url"]).toContain(made["mysql_password"]?.trim());
   expect(statSync(folder).mode & 0o077).toBe(0);
+  expect(readFileSync(join(root, ".gitignore"), "utf8")).toMatch(/^secrets\/$/m);
   makeSecrets();
   expect(read()).toEqual(made);
 });

@@ -30,7 +30,7 @@ describe.skipIf(noContainers !== null)(`the image${noContainers === null ? "" : 
   beforeAll(async () => {
     engine = openContainerEngine();
     await engine.buildToolyard(IMAGE);
-  }, 400_000);
+  }, 600_000);
   afterAll(async () => {
     for (const id of started) await engine.ask("DELETE", `/containers/${id}?force=1&v=1`).catch(() => undefined);
     await engine.close();

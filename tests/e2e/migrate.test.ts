@@ -37,6 +37,22 @@ const slugsOf = async ({ url, adminPassword }: RunningToolyard) => {
   return tools.edges.map(({ node }) => node.slug);
 };
 
+test("status leaves out what MongoDB keeps, and whoever reads it may leave early", () => {
+  const { status, stdout, stderr } = spawnSync(
+    "sh",
+    ["-c", "node scripts/migrate.ts status | true; node scripts/migrate.ts status"],
+    {
+      cwd: join(import.meta.dirname, "../.."),
+      encoding: "utf8",
+      // Nobody is asked there.
+      env: { ...process.env, DATA_DIR: folder, MONGODB_URL: "mongodb://127.0.0.1:1/toolyard" },
+    },
+  );
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(stdout).toMatch(/^tools:\n {2}0001-initial: to do\n/m);
+  expect(stdout).toMatch(/^knowledge: MongoDB keeps it\n(?! )/m);
+});
+
 test("a store goes back step by step to its first migration and forth again without losing tools, and never while a process is on it", async () => {
   const first = await start();
   const admin = graphqlClient(first.url, await logIn(first.url, "admin", first.adminPassword));
