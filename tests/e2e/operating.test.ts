@@ -119,7 +119,7 @@ describe("what docs/operating.md says is there", () => {
       const response = await fetch(`${toolyard.url}/health`);
       const { services } = (await response.json()) as { services: Record<string, unknown> };
       // Here all is in files.
-      const rows = (await tableOf("Health")).filter(([, what = ""]) => !what.includes("_URL` names a server"));
+      const rows = (await tableOf("Health")).filter(([, what = ""]) => !what.includes("_URL names a server"));
       const listed = rows.map(([name = ""]) => name);
       expect(Object.keys(services).toSorted()).toEqual(listed.toSorted());
       for (const service of Object.values(services))
