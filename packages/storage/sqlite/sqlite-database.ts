@@ -147,13 +147,16 @@ async function createPrivately(file: string): Promise<void> {
 
 /** Opens a connection; as the writer, runs the migrations. */
 async function initialize(options: SqliteOptions, writer: boolean): Promise<DataSource> {
-  try {
-    return await createSqliteSource(options, writer).initialize();
-  } catch (error) {
-    if (!writer) throw error;
-    // Two processes that open a new file at once both run its migrations; the one that comes second finds them done.
+  const deadline = Date.now() + BUSY_TIMEOUT_MS;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await createSqliteSource(options, writer).initialize();
+    } catch (error) {
+      // Processes that open a new file at once all run its migrations; those that come second find them done.
+      const mayRepeat = writer && (attempt === 1 || (databaseFailureOf(error) === "conflict" && Date.now() < deadline));
+      if (!mayRepeat) throw error;
+    }
     await delay(100);
-    return createSqliteSource(options, writer).initialize();
   }
 }
 
