@@ -192,6 +192,7 @@ describe("launches", () => {
     const [line] = await runtime.logs(handle, 5);
     expect(line).toMatchObject({ at: 1_000, stream: "SYSTEM" });
     const flags = {
+      "--host": "127.0.0.1",
       "--listen-fd": "4",
       "--sessions": "shared",
       "--working-directory": FIXTURES,

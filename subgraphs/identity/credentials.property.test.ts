@@ -82,7 +82,7 @@ beforeAll(async () => {
     logger,
     now,
   });
-  const verifier = createTokenVerifier({ keys: { secretKeys: [secretKey] } });
+  const verifier = createTokenVerifier({ keys: { secretKeys: [secretKey] }, now });
   introspection = createIntrospectionService({ store, apiKeys, verifier, now });
 });
 afterAll(async () => {

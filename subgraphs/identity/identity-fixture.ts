@@ -102,7 +102,7 @@ export async function startIdentity(
     now,
   });
   await subgraph.ensureFirstAdministrator();
-  const verifier = createTokenVerifier({ keys: { secretKeys: SECRET_KEYS } });
+  const verifier = createTokenVerifier({ keys: { secretKeys: SECRET_KEYS }, now });
 
   const login: Identity["login"] = async (username, password = PASSWORD) => {
     const query = `mutation ($u: String!, $p: String!) { login(username: $u, password: $p) { ${SESSION} } }`;

@@ -39,7 +39,7 @@ export function createIdentitySubgraph(options: ConfiguredSubgraphOptions<Identi
     const database = await host.openDatabase({ entities, migrationsFolder });
     const store = createSqlIdentityStore({ database });
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
-    const verifier = createTokenVerifier({ keys: { secretKeys } });
+    const verifier = createTokenVerifier({ keys: { secretKeys }, now });
     const hasher = createPasswordHasher();
     const kept = createKeptPassword({ dataDir, hasher, logger });
     const limiter = createLoginLimiter({

@@ -143,7 +143,10 @@ export interface TokenVerifier {
 /** `keys`: a JWKS, or the SECRET_KEYs (current first) to derive it from. */
 export function createTokenVerifier(options: {
   keys: JSONWebKeySet | { secretKeys: readonly string[] };
+  /** Of the issuer, where that is this process. */
+  now?: () => number;
 }): TokenVerifier {
+  const { now = Date.now } = options;
   const getKey =
     "secretKeys" in options.keys
       ? localKeys(options.keys.secretKeys, "token-signing")
@@ -170,7 +173,7 @@ export function createTokenVerifier(options: {
       }
       const { sub, role, scopes, jti, iat_ms, exp, auth_time } = user.data;
       // Revocations of users hold for tokens that were issued before them.
-      if (iat_ms > Date.now() + MAX_AHEAD_MS)
+      if (iat_ms > now() + MAX_AHEAD_MS)
         throw new ToolyardError(
           "UNAUTHENTICATED",
           "The access token is of a later time than it is here: a clock was wrong, or is. Refresh it or log in again.",
