@@ -158,7 +158,7 @@ async function migrate({ database }: ProcessConfig, dataDir: string): Promise<vo
     if (mysqlMigrations) await (await openStore({ dataDir, database }, tables)).close();
 }
 
-/** What a part has told. The shape is its main.ts's. */
+/** A part's facts, as it has told them when it was ready: their shape is its main.ts's. */
 function factsOf<Facts extends object>(parts: readonly Part[], facts: readonly object[], name: string): Facts {
   return facts[parts.findIndex((part) => part.name === name)] as Facts;
 }

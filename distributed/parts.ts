@@ -6,7 +6,7 @@ import { proxyEnvironment } from "../standalone/proxy-environment.ts";
 import { proxyHeapFlags } from "../standalone/supervised-process.ts";
 
 const SUBGRAPHS = ["identity", "tools", "knowledge", "analysis", "deployments"] as const;
-/** What only this machine's processes ask. */
+/** Of parts that are asked by this machine's processes alone. */
 const LOOPBACK = "127.0.0.1";
 
 const instances = integer({ fallback: 1, min: 1, max: 32 });
@@ -77,7 +77,7 @@ export function planParts(options: {
       PORT: String(own),
       GATEWAY_URL: gatewayUrl(0),
       PROXY_URL: config.proxyUrl,
-      // Whoever reaches the gateway at HOST reaches what it is for: how replicas are isolated depends on it.
+      // Replicas are as reachable as the gateway at HOST, and isolated accordingly.
       ALLOWED_HOSTS: [...config.allowedHosts, config.host].join(","),
     };
     return { name, entry: join(root, entry), flags, env, host: LOOPBACK, port: own, variable: "PARTS_PORT" };

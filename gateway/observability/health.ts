@@ -155,7 +155,7 @@ export async function checkGraphql(name: string, url: string): Promise<[ServiceH
 
 const ANSWER_MS = 1_900;
 const MAX_REPORT_CHARACTERS = 100_000;
-/** What it rests on may take long to be found away. */
+/** A part's own stores may take long to be found away. */
 const SUBGRAPH_ANSWER_MS = 5_000;
 
 async function ask(url: string, variable: string, init: RequestInit, answerMs = ANSWER_MS) {

@@ -84,7 +84,7 @@ export function createHttpDrain(server: Server): HttpDrain {
       const sweeping = setInterval(() => setImmediate(sweep), SWEEP_MS);
       await closed;
       clearInterval(sweeping);
-      // What is left of it are its timers.
+      // Ends the timers of the server.
       server.close();
     },
   };

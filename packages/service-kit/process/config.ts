@@ -40,7 +40,7 @@ export function parseEnvironment<Shape extends z.ZodRawShape>(
   if (parsed.success && lines.length === 0) return parsed.data;
   for (const issue of parsed.error?.issues ?? []) {
     const name = String(issue.path[0]);
-    // What its file does not hold is said already.
+    // A file without a value is reported already.
     if (!(name in values)) continue;
     const meta = metaOf(shape[name]);
     const value = JSON.stringify(values[name])?.replace(/\/\/[^/@]*@/g, "//…@");
