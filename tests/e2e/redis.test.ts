@@ -58,7 +58,7 @@ describeWithOwnRedis("parts that share a Redis", () => {
                 ]);
                 await expect.poll(async () => (await stranger.send(failing), keys("login-pair"))).toHaveLength(1);
 
-                // One has taken all at the first gateway, and has little at the second.
+                // One has taken all at the first gateway, and has little at the second, which learns it by its first takings: alone it would allow ten.
                 const second = graphqlClient(await parts.startSecondGateway(), token);
                 const codeOf = async (gateway: typeof admin, times: number) => {
                   const fields = Array.from({ length: times }, (_, n) => `f${n}: tools(first: 1) { totalCount }`);
@@ -66,8 +66,8 @@ describeWithOwnRedis("parts that share a Redis", () => {
                   return errors?.[0]?.extensions.code;
                 };
                 expect(await codeOf(admin, 10)).toBeUndefined();
-                expect(await codeOf(second, 1)).toBeUndefined();
-                expect(await codeOf(second, 8)).toBe("RATE_LIMITED");
+                let taken = 0;
+                while ((await codeOf(second, 1)) !== "RATE_LIMITED") expect(++taken).toBeLessThan(8);
 
                 const seen: { sequence: string; taskId: string; status: string }[] = [];
                 const stream = createClient({
