@@ -7,19 +7,14 @@ export function embeddedOnly(reason: string): boolean {
   return isDistributed;
 }
 
-const OWN_DATA = "it says itself where the data is";
+const OWN_SERVERS = "it is about one process that has its data on one of the servers";
 /** Files of end-to-end tests that are left out as a whole, with the reason. */
 const EMBEDDED_ONLY: Record<string, string> = {
-  backup: "it backs up the files of DATA_DIR",
-  restore: "it restores the files of DATA_DIR",
   migrate: "it is about SQLite's files; server-commands.test.ts has the same on MySQL",
-  "migrate-data": OWN_DATA,
-  mongodb: OWN_DATA,
-  mysql: OWN_DATA,
-  "server-commands": OWN_DATA,
+  mongodb: OWN_SERVERS,
+  mysql: OWN_SERVERS,
+  "server-commands": OWN_SERVERS,
   "full-disk": "it is about the disk that SQLite is on",
-  "one-host-many-folders": "it copies all data with DATA_DIR",
-  up: "it is about npm run up",
 };
 
 /** The files of `EMBEDDED_ONLY`, in distributed mode; says why, once, though each of Vitest's projects reads its configuration. */

@@ -39,15 +39,21 @@ export interface ToolyardOptions {
 const root = join(import.meta.dirname, "..", "..");
 const READY = "Toolyard is ready.";
 
+/** It needs drivers, and the test runner. */
+const serverData = () => import("./server-data.ts");
+
+/** The variables that say where the data of a Toolyard on this DATA_DIR is, or will be: for commands. */
+export async function dataEnvOf(dataDir: string, distributed = isDistributed): Promise<Record<string, string>> {
+  return { DATA_DIR: dataDir, ...(distributed && (await (await serverData()).serverDataOf(dataDir)).env) };
+}
+
 /** Starts a Toolyard as a process with an environment of its own and waits for its banner. @throws Error with what it printed */
 export async function startToolyard(options: ToolyardOptions = {}): Promise<RunningToolyard> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "toolyard-e2e-")));
   const ports = options.ports ?? { gateway: await freePort(), proxy: await freePort() };
   const replicaPorts = await portBlock();
   const { distributed = isDistributed } = options;
-  // It needs drivers, and the test runner.
-  const serverData = distributed ? await import("./server-data.ts") : null;
-  const dataEnv = { DATA_DIR: dataDir, ...(await serverData?.serverDataOf(dataDir))?.env };
+  const dataEnv = await dataEnvOf(dataDir, distributed);
   const entry = options.entry ?? join(root, distributed ? "distributed/main.ts" : "standalone.ts");
   const child = spawn(process.execPath, [entry], {
     cwd: root,
@@ -79,7 +85,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
   );
   const remove = async () => {
     if (options.dataDir !== undefined) return;
-    await serverData?.dropServerData(dataDir);
+    if (distributed) await (await serverData()).dropServerData(dataDir);
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   const isOver = () => child.exitCode !== null || child.signalCode !== null;

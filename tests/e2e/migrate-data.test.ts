@@ -75,9 +75,11 @@ test.skipIf(noServers !== null)(
     });
     const servers = { DATABASE_URL: database.url, MONGODB_URL: mongodb.url };
     const password = "a few words of my own";
+    /** On files as one process, on servers as TOOLYARD_MODE says. */
     const start = (env: Record<string, string> = {}) =>
       startToolyard({
         dataDir,
+        ...(env !== servers && { distributed: false }),
         env: {
           SAMPLE: "true",
           ADMIN_PASSWORD: password,

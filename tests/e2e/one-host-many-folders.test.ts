@@ -14,6 +14,7 @@ import {
   startToolyard,
   type RunningToolyard,
 } from "@toolyard/testing";
+import { embeddedOnly } from "@toolyard/testing/mode.ts";
 import LibsqlDatabase from "libsql";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
@@ -118,31 +119,34 @@ test("two installs side by side have nothing to do with each other, also when on
   await serves(one);
 });
 
-test("a copy of a live DATA_DIR has replicas of its own, and neither takes the other's", async () => {
-  const original = await start("original", KEEP);
-  await deployBoth(original);
-  const before = await replicasOf("original");
-  copy("original", "copy");
-  const copied = await start("copy", KEEP);
-  await serves(copied);
-  const ofCopy = await replicasOf("copy");
-  expect(ofCopy).toHaveLength(2);
-  expect(ofCopy.filter((pid) => before.includes(pid))).toEqual([]);
-  expect(await replicasOf("original")).toEqual(before);
-  await serves(original);
+test.skipIf(embeddedOnly("no database is copied with DATA_DIR"))(
+  "a copy of a live DATA_DIR has replicas of its own, and neither takes the other's",
+  async () => {
+    const original = await start("original", KEEP);
+    await deployBoth(original);
+    const before = await replicasOf("original");
+    copy("original", "copy");
+    const copied = await start("copy", KEEP);
+    await serves(copied);
+    const ofCopy = await replicasOf("copy");
+    expect(ofCopy).toHaveLength(2);
+    expect(ofCopy.filter((pid) => before.includes(pid))).toEqual([]);
+    expect(await replicasOf("original")).toEqual(before);
+    await serves(original);
 
-  // Each starts again beside the other's replicas, and has its own.
-  await stop(original);
-  await stop(copied);
-  const originalAgain = await start("original");
-  await serves(originalAgain);
-  expect(await replicasOf("original")).toEqual(before);
-  await stop(originalAgain);
-  expect(areRunning(before)).toBe(false);
-  expect(await replicasOf("copy")).toEqual(ofCopy);
-  await serves(await start("copy"));
-  expect(await replicasOf("copy")).toEqual(ofCopy);
-});
+    // Each starts again beside the other's replicas, and has its own.
+    await stop(original);
+    await stop(copied);
+    const originalAgain = await start("original");
+    await serves(originalAgain);
+    expect(await replicasOf("original")).toEqual(before);
+    await stop(originalAgain);
+    expect(areRunning(before)).toBe(false);
+    expect(await replicasOf("copy")).toEqual(ofCopy);
+    await serves(await start("copy"));
+    expect(await replicasOf("copy")).toEqual(ofCopy);
+  },
+);
 
 test("a DATA_DIR that was moved finds the replicas that kept running", async () => {
   const before = await start("before", KEEP);
@@ -150,57 +154,64 @@ test("a DATA_DIR that was moved finds the replicas that kept running", async () 
   const kept = await replicasOf("before");
   await stop(before);
   await rename(join(folder, "before"), join(folder, "after"));
-  const after = await start("after");
+  const { DATA_DIR: _moved, ...servers } = before.dataEnv;
+  const after = await start("after", servers);
   await serves(after);
   expect(await replicasOf("after")).toEqual(kept);
   await stop(after);
   expect(areRunning(kept)).toBe(false);
 });
 
-test("a backup that takes the place of a DATA_DIR leaves the replicas of that one alone where it was put aside, and ends them where it is gone", async () => {
-  const ports = { gateway: await freePort(), proxy: await freePort() };
-  const old = await startToolyard({ dataDir: join(folder, "data"), env: KEEP, ports });
-  running.push(old);
-  await deployBoth(old);
-  const ofOld = await replicasOf("data");
-  await stop(old);
-  copy("data", "backup");
-  await rename(join(folder, "data"), join(folder, "aside"));
-  copy("backup", "data");
-  const restored = await start("data", KEEP);
-  await serves(restored);
-  const ofRestored = await replicasOf("data");
-  expect(areRunning(ofOld)).toBe(true);
-  await stop(restored);
-  await rm(join(folder, "data"), { recursive: true });
-  copy("backup", "data");
-  const again = await start("data");
-  await serves(again);
-  expect(areRunning(ofRestored)).toBe(false);
-  expect(areRunning(ofOld)).toBe(true);
-  await serves(await start("aside"));
-  expect(await replicasOf("aside")).toEqual(ofOld);
-});
+test.skipIf(embeddedOnly("no database is copied with DATA_DIR"))(
+  "a backup that takes the place of a DATA_DIR leaves the replicas of that one alone where it was put aside, and ends them where it is gone",
+  async () => {
+    const ports = { gateway: await freePort(), proxy: await freePort() };
+    const old = await startToolyard({ dataDir: join(folder, "data"), env: KEEP, ports });
+    running.push(old);
+    await deployBoth(old);
+    const ofOld = await replicasOf("data");
+    await stop(old);
+    copy("data", "backup");
+    await rename(join(folder, "data"), join(folder, "aside"));
+    copy("backup", "data");
+    const restored = await start("data", KEEP);
+    await serves(restored);
+    const ofRestored = await replicasOf("data");
+    expect(areRunning(ofOld)).toBe(true);
+    await stop(restored);
+    await rm(join(folder, "data"), { recursive: true });
+    copy("backup", "data");
+    const again = await start("data");
+    await serves(again);
+    expect(areRunning(ofRestored)).toBe(false);
+    expect(areRunning(ofOld)).toBe(true);
+    await serves(await start("aside"));
+    expect(await replicasOf("aside")).toEqual(ofOld);
+  },
+);
 
-test("an older Toolyard refuses what a newer one migrated, in words, and lets the replicas that run alone", async () => {
-  const before = await start("data", KEEP);
-  await deployBoth(before);
-  const kept = await replicasOf("data");
-  await stop(before);
-  const file = join(folder, "data", "deployments.sqlite");
-  const migrate = (statement: string) => {
-    const database = new LibsqlDatabase(file);
-    database.exec(statement);
-    database.close();
-  };
-  migrate(`INSERT INTO "migrations" ("timestamp", "name") VALUES (9000, 'leases0000000009000')`);
-  const refused = await startToolyard({ dataDir: join(folder, "data") }).catch(String);
-  expect(refused).toContain("exit code 1");
-  expect(refused).toMatch(/deployments\.sqlite .* newer Toolyard .*9000-leases.* than this one .*backup/);
-  expect(refused).not.toMatch(/\n\s+at /);
-  expect(await replicasOf("data")).toEqual(kept);
-  expect(areRunning(kept)).toBe(true);
-  migrate(`DELETE FROM "migrations" WHERE "timestamp" = 9000`);
-  await serves(await start("data"));
-  expect(await replicasOf("data")).toEqual(kept);
-});
+test.skipIf(embeddedOnly("it changes SQLite's files"))(
+  "an older Toolyard refuses what a newer one migrated, in words, and lets the replicas that run alone",
+  async () => {
+    const before = await start("data", KEEP);
+    await deployBoth(before);
+    const kept = await replicasOf("data");
+    await stop(before);
+    const file = join(folder, "data", "deployments.sqlite");
+    const migrate = (statement: string) => {
+      const database = new LibsqlDatabase(file);
+      database.exec(statement);
+      database.close();
+    };
+    migrate(`INSERT INTO "migrations" ("timestamp", "name") VALUES (9000, 'leases0000000009000')`);
+    const refused = await startToolyard({ dataDir: join(folder, "data") }).catch(String);
+    expect(refused).toContain("exit code 1");
+    expect(refused).toMatch(/deployments\.sqlite .* newer Toolyard .*9000-leases.* than this one .*backup/);
+    expect(refused).not.toMatch(/\n\s+at /);
+    expect(await replicasOf("data")).toEqual(kept);
+    expect(areRunning(kept)).toBe(true);
+    migrate(`DELETE FROM "migrations" WHERE "timestamp" = 9000`);
+    await serves(await start("data"));
+    expect(await replicasOf("data")).toEqual(kept);
+  },
+);

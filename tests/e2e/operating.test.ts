@@ -202,7 +202,7 @@ describe("docs/production-checklist.md", async () => {
     const variables = [...(await readFile(join(root, ".env.example"), "utf8")).matchAll(/^#?([A-Z][A-Z_]+)=/gm)].map(
       ([, name]) => name,
     );
-    const named = [...text.matchAll(/\b[A-Z]{2,}(?:_[A-Z]+)+\b/g)].map(([name]) => name);
+    const named = [...text.matchAll(/\b[A-Z]{2,}(?:_[A-Z]+)+\b/g)].map(([name]) => name.replace(/_FILE$/, ""));
     expect(named.filter((name) => !variables.includes(name) && !["NODE_ENV"].includes(name))).toEqual([]);
     const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { scripts: object };
     for (const [, script = ""] of text.matchAll(/npm run (?:--silent )?([a-z][\w-]*)/g))

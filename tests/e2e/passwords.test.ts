@@ -153,7 +153,8 @@ test("reset-password refuses what it cannot do, in words, and leaves nothing beh
     err: expect.stringContaining("at least 12 characters"),
   });
   const nowhere = join(dataDir, "nowhere");
-  expect(await run("reset-password", ["admin"], "", { DATA_DIR: nowhere })).toMatchObject({
+  const noServers = { DATABASE_URL: "", MONGODB_URL: "" };
+  expect(await run("reset-password", ["admin"], "", { DATA_DIR: nowhere, ...noServers })).toMatchObject({
     code: 1,
     err: expect.stringContaining("DATA_DIR"),
   });

@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setInterval as every } from "node:timers/promises";
 import { eventually, graphqlClient, logIn, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { embeddedOnly, isDistributed } from "@toolyard/testing/mode.ts";
+import { dataEnvOf } from "@toolyard/testing/toolyard.ts";
 import { createSealer } from "@toolyard/service-kit/identity/sealing.ts";
 import LibsqlDatabase from "libsql";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -28,25 +30,27 @@ async function start(name: string, env: Record<string, string> = {}): Promise<Ru
   return toolyard;
 }
 const stop = () => running.pop()?.stop();
-const environment = (dataDir: string, env: Record<string, string> = {}) => ({
+const environment = async (dataDir: string, env: Record<string, string> = {}) => ({
   ...process.env,
-  DATA_DIR: join(folder, dataDir),
+  ...(await dataEnvOf(join(folder, dataDir))),
   ...env,
 });
-function npm(command: string, args: readonly string[], dataDir: string, env: Record<string, string> = {}) {
+async function npm(command: string, args: readonly string[], dataDir: string, env: Record<string, string> = {}) {
   const { status, stdout, stderr } = spawnSync("npm", ["run", "--silent", command, "--", ...args], {
     cwd: root,
     encoding: "utf8",
-    env: environment(dataDir, env),
+    env: await environment(dataDir, env),
   });
   return { status, stdout, stderr };
 }
-const begin = (script: string, args: readonly string[], dataDir: string): ChildProcess =>
-  spawn(process.execPath, [join(root, "scripts", script), ...args], {
+async function begin(script: string, args: readonly string[], dataDir: string): Promise<ChildProcess> {
+  const env = await environment(dataDir);
+  return spawn(process.execPath, [join(root, "scripts", script), ...args], {
     cwd: root,
-    env: environment(dataDir),
+    env,
     stdio: ["ignore", "pipe", "pipe"],
   });
+}
 const adminOf = async ({ url, adminPassword }: RunningToolyard) =>
   graphqlClient(url, await logIn(url, "admin", adminPassword));
 
@@ -66,9 +70,19 @@ const createTool = (admin: Admin, name: string) =>
     },
   });
 
-/** What is sealed in a folder's tools, opened with the key, by slug. */
-function secretsIn(dataDir: string, secretKey: string): Map<string, string> {
-  const database = new LibsqlDatabase(join(folder, dataDir, "tools.sqlite"), { readonly: true });
+/** What is sealed in the tools of a DATA_DIR, opened with the key, by slug. */
+async function secretsOf(dataDir: string, secretKey: string): Promise<Map<string, string>> {
+  if (!isDistributed) return secretsIn(dataDir, secretKey);
+  const files = `of-${dataDir}`;
+  expect(await npm("backup", [join(folder, files)], dataDir)).toMatchObject({ status: 0 });
+  try {
+    return secretsIn(files, secretKey);
+  } finally {
+    await rm(join(folder, files), { recursive: true });
+  }
+}
+function secretsIn(files: string, secretKey: string): Map<string, string> {
+  const database = new LibsqlDatabase(join(folder, files, "tools.sqlite"), { readonly: true });
   try {
     const sealer = createSealer({ secretKey });
     const rows = database
@@ -106,7 +120,7 @@ test("a backup under 50 writes a second has every write of before its moment; re
     await Promise.all(pending);
   })();
   await eventually("writes", () => acknowledged.length > 50);
-  const child = begin("backup.ts", [join(folder, "backup")], "data");
+  const child = await begin("backup.ts", [join(folder, "backup")], "data");
   let said = "";
   child.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
   child.stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
@@ -122,17 +136,16 @@ test("a backup under 50 writes a second has every write of before its moment; re
   expect(meanwhile).toBeGreaterThan(10);
 
   const key = readFileSync(join(folder, "data/secret-key"), "utf8").trim();
-  const restored = npm("restore", [join(folder, "backup")], "restored", { SECRET_KEY: NEW_KEY });
+  const restored = await npm("restore", [join(folder, "backup")], "restored", { SECRET_KEY: NEW_KEY });
   expect(restored).toMatchObject({
     status: 0,
-    stderr: "",
     stdout: expect.stringMatching(/\d+ values are sealed with SECRET_KEY now/),
   });
   expect(await readdir(join(folder, "restored"))).not.toContain("secret-key");
   const { completeTo } = JSON.parse(await readFile(join(folder, "backup/manifest.json"), "utf8")) as {
     completeTo: string;
   };
-  const secrets = secretsIn("restored", NEW_KEY);
+  const secrets = await secretsOf("restored", NEW_KEY);
   const due = acknowledged.filter(({ at }) => at < Date.parse(completeTo)).map(({ slug }) => slug);
   expect(due.length).toBeGreaterThan(50);
   expect(due.filter((slug) => secrets.get(slug) !== `Bearer secret of ${slug}`)).toEqual([]);
@@ -147,20 +160,22 @@ test("a backup under 50 writes a second has every write of before its moment; re
   expect(tools.totalCount).toBeGreaterThanOrEqual(due.length);
 
   // What is there is not overwritten.
-  expect(npm("restore", [join(folder, "backup")], "data")).toMatchObject({
+  expect(await npm("restore", [join(folder, "backup")], "data")).toMatchObject({
     status: 1,
     stderr: expect.stringMatching(/^Nothing was restored\. .*data \(DATA_DIR\) is not empty: nothing is overwritten/),
   });
   // A wrong key is told before there is anything.
   await rm(join(folder, "backup/secret-key"));
-  expect(npm("restore", [join(folder, "backup")], "third", { SECRET_KEY: NEW_KEY }).stderr).toMatch(/secret-key/);
+  expect((await npm("restore", [join(folder, "backup")], "third", { SECRET_KEY: NEW_KEY })).stderr).toMatch(
+    /secret-key/,
+  );
   expect((await readdir(folder)).toSorted()).toEqual(["backup", "data", "restored"]);
 });
 
 test("a backup that was changed, by a byte or a file, is refused by what differs, and leaves nothing", async () => {
   await createTool(await adminOf(await start("data")), "one");
   await stop();
-  expect(npm("backup", [join(folder, "backup")], "data").status).toBe(0);
+  expect((await npm("backup", [join(folder, "backup")], "data")).status).toBe(0);
   const damage: [string, (copy: string) => void | Promise<void>, RegExp][] = [
     [
       "byte",
@@ -179,13 +194,18 @@ test("a backup that was changed, by a byte or a file, is refused by what differs
     const copy = join(folder, name);
     await cp(join(folder, "backup"), copy, { recursive: true });
     await change(copy);
-    expect(npm("restore", [copy], "restored")).toMatchObject({ status: 1, stderr: expect.stringMatching(message) });
+    expect(await npm("restore", [copy], "restored")).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(message),
+    });
     await rm(copy, { recursive: true });
   }
   expect((await readdir(folder)).toSorted()).toEqual(["backup", "data"]);
-  expect(npm("restore", [join(folder, "backup")], "restored").status).toBe(0);
+  expect((await npm("restore", [join(folder, "backup")], "restored")).status).toBe(0);
   expect(await readdir(join(folder, "restored"))).toEqual(
-    (await readdir(join(folder, "backup"))).filter((name) => name !== "manifest.json"),
+    (await readdir(join(folder, "backup"))).filter(
+      (name) => name !== "manifest.json" && !(isDistributed && name.endsWith(".sqlite")),
+    ),
   );
 });
 
@@ -209,14 +229,14 @@ test("secrets are rotated however often that is killed; Toolyard starts in betwe
     return { status: answer.status, body: (await answer.json()) as Record<string, string> };
   };
   const login = await post(first, "login", { username: "admin", password: first.adminPassword });
-  expect(npm("rotate-secrets", [], "data")).toMatchObject({
+  expect(await npm("rotate-secrets", [], "data")).toMatchObject({
     status: 1,
     stderr: expect.stringContaining("Toolyard runs already"),
   });
   await stop();
   const old = readFileSync(join(folder, "data/secret-key"), "utf8").trim();
 
-  const child = begin("rotate-secrets.ts", [], "data");
+  const child = await begin("rotate-secrets.ts", [], "data");
   await once(child.stdout ?? child, "data"); // the first steps are done
   child.kill("SIGKILL");
   await once(child, "close");
@@ -226,14 +246,14 @@ test("secrets are rotated however often that is killed; Toolyard starts in betwe
   await createTool(await adminOf(await start("data")), "between");
   await stop();
 
-  expect(npm("rotate-secrets", [], "data")).toMatchObject({
+  expect(await npm("rotate-secrets", [], "data")).toMatchObject({
     status: 0,
     stderr: "",
     stdout: expect.stringContaining("all are sealed with the new key"),
   });
   expect(readFileSync(join(folder, "data/secret-key"), "utf8").trim()).toBe(between);
   expect(await readdir(join(folder, "data"))).not.toContain("secret-key.previous");
-  const secrets = secretsIn("data", between);
+  const secrets = await secretsOf("data", between);
   expect([...names, "between"].filter((name) => secrets.get(name) !== `Bearer secret of ${name}`)).toEqual([]);
 
   // Sessions go on, access tokens do not.
@@ -248,36 +268,44 @@ test("secrets are rotated however often that is killed; Toolyard starts in betwe
   await stop();
 
   // Where the operator holds the key.
-  expect(npm("rotate-secrets", [], "data", { SECRET_KEY: NEW_KEY })).toMatchObject({
+  expect(await npm("rotate-secrets", [], "data", { SECRET_KEY: NEW_KEY })).toMatchObject({
     status: 1,
     stderr: expect.stringContaining("SECRET_KEY_PREVIOUS"),
   });
-  expect(npm("rotate-secrets", [], "data", { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: NEW_KEY })).toMatchObject({
+  expect(await npm("rotate-secrets", [], "data", { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: NEW_KEY })).toMatchObject({
     status: 1,
     stderr: expect.stringContaining("are the same key"),
   });
   // A wrong earlier key is not taken for success.
   const wrong = { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: "a wrong key of more than thirty-two characters" };
-  expect(npm("rotate-secrets", [], "data", wrong)).toMatchObject({
+  expect(await npm("rotate-secrets", [], "data", wrong)).toMatchObject({
     status: 1,
-    stderr: expect.stringMatching(/^\d+ values open with neither key .*tool_versions\.launch.*Nothing is lost/),
+    // A database has a mark of its key, and is not read with another.
+    stderr: expect.stringMatching(
+      isDistributed
+        ? /^SECRET_KEY: it is not the one that this database's other processes have/
+        : /^\d+ values open with neither key .*tool_versions\.launch.*Nothing is lost/,
+    ),
   });
-  expect(secretsIn("data", between).size).toBe(secrets.size);
+  expect((await secretsOf("data", between)).size).toBe(secrets.size);
   const keys = { SECRET_KEY: NEW_KEY, SECRET_KEY_PREVIOUS: between };
-  expect(npm("rotate-secrets", [], "data", keys)).toMatchObject({ status: 0 });
-  expect(secretsIn("data", NEW_KEY).size).toBe(secrets.size);
+  expect(await npm("rotate-secrets", [], "data", keys)).toMatchObject({ status: 0 });
+  expect((await secretsOf("data", NEW_KEY)).size).toBe(secrets.size);
 });
 
-test("one that is killed while it restores leaves DATA_DIR as it was: not there", async () => {
-  await (await start("data")).stop();
-  running.pop();
-  await mkdir(join(folder, "data/homes"), { recursive: true });
-  for (let home = 0; home < 2_000; home += 1) await mkdir(join(folder, "data/homes", `of-${home}`));
-  expect(npm("backup", [join(folder, "backup")], "data").status).toBe(0);
-  const child = begin("restore.ts", [join(folder, "backup")], "restored");
-  await eventually("a part of it", async () => (await readdir(folder)).some((name) => name.startsWith(".restored-")));
-  child.kill("SIGKILL");
-  await once(child, "close");
-  expect(await readdir(folder)).not.toContain("restored");
-  expect(npm("restore", [join(folder, "backup")], "restored").status).toBe(0);
-});
+test.skipIf(embeddedOnly("what was restored to servers is in none of DATA_DIR's files"))(
+  "one that is killed while it restores leaves DATA_DIR as it was: not there",
+  async () => {
+    await (await start("data")).stop();
+    running.pop();
+    await mkdir(join(folder, "data/homes"), { recursive: true });
+    for (let home = 0; home < 2_000; home += 1) await mkdir(join(folder, "data/homes", `of-${home}`));
+    expect((await npm("backup", [join(folder, "backup")], "data")).status).toBe(0);
+    const child = await begin("restore.ts", [join(folder, "backup")], "restored");
+    await eventually("a part of it", async () => (await readdir(folder)).some((name) => name.startsWith(".restored-")));
+    child.kill("SIGKILL");
+    await once(child, "close");
+    expect(await readdir(folder)).not.toContain("restored");
+    expect((await npm("restore", [join(folder, "backup")], "restored")).status).toBe(0);
+  },
+);

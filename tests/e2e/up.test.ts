@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { eventually, startToolyard, type RunningToolyard } from "@toolyard/testing";
+import { isDistributed } from "@toolyard/testing/mode.ts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
@@ -19,11 +20,15 @@ afterAll(() => toolyard?.[Symbol.asyncDispose]());
 
 describe("starting twice", () => {
   test("says that Toolyard runs already with this DATA_DIR, and where", () => {
-    const { status, stderr, stdout } = spawnSync(process.execPath, ["standalone.ts"], {
-      cwd: root,
-      encoding: "utf8",
-      env: { PATH: process.env.PATH, DATA_DIR: toolyard.dataDir, PORT: "0", PROXY_PORT: "0" },
-    });
+    const { status, stderr, stdout } = spawnSync(
+      process.execPath,
+      [isDistributed ? "distributed/main.ts" : "standalone.ts"],
+      {
+        cwd: root,
+        encoding: "utf8",
+        env: { PATH: process.env.PATH, ...toolyard.dataEnv, PORT: "0", PROXY_PORT: "0" },
+      },
+    );
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
     expect(stderr.trim().split("\n")).toHaveLength(1);
     expect(stderr).toContain(toolyard.url);
