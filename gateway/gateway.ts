@@ -67,6 +67,8 @@ interface CommonOptions {
   subgraphsKnowCallers?: boolean;
   /** Where answers to requests with an Idempotency-Key are kept, closed with the gateway; in memory unless given. */
   idempotencyStore?: IdempotencyStore;
+  /** Epoch milliseconds by the clock of all who share that store; this host's unless given. */
+  now?: () => number;
   /** The process's, where it has one. */
   scheduler?: Scheduler;
   /** By which callers' rates are limited; each gateway limits for itself unless given. */
@@ -112,6 +114,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { config, supergraphSdl, healthChecks, notes = [], gauges, logger } = options;
   const { protection } = config;
   const { telemetry = noTelemetry, requestLog = noRequestLog, draining = new AbortController().signal } = options;
+  const { now = Date.now } = options;
   const { tracing, usage } = telemetry;
   let server: GatewayServer | null = null;
 
@@ -265,9 +268,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     store: options.idempotencyStore ?? createMemoryIdempotencyStore(),
     sealer: createSealer({ secretKey, previousSecretKeys }),
     timeoutMs: protection.timeoutMs,
+    now,
     logger,
   });
-  const { scheduler = createScheduler({ logger, schedule: config.jobsSchedule }) } = options;
+  const { scheduler = createScheduler({ logger, schedule: config.jobsSchedule, now }) } = options;
   const jobs = scheduler.add([idempotency.job]);
   const health = () => checkHealth({ checks: [...healthChecks, async () => [jobs.health()]], notes });
 

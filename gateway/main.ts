@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openSqlIdempotencyStore } from "@toolyard/idempotency";
-import { requireSameKey } from "@toolyard/storage";
+import { createSharedClock, openStore, requireSameKey } from "@toolyard/storage";
 import { sharedTokenBuckets } from "@toolyard/rate-limits";
 import { openRedis } from "@toolyard/redis";
 import {
@@ -119,6 +119,13 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
     const secretKeys = await readSecretKeys(config.dataDir);
     await requireSameKey({ ...config, logger }, secretKeys);
     const [secretKey, ...previousSecretKeys] = secretKeys;
+    const clock = createSharedClock();
+    lifetime.onShutdown("clock", () => clock.close());
+    const idempotencyStore = await openSqlIdempotencyStore(async (tables) => {
+      const database = await openStore({ ...config, logger }, tables);
+      await clock.follow(database);
+      return database;
+    });
     const signer = createTokenSigner({ secretKey, previousSecretKeys });
     /** One for each subgraph: a header sent to one is worth nothing at another. */
     const headersFor = (subgraph: string) =>
@@ -133,13 +140,15 @@ async function serve(lifetime: ProcessLifetime): Promise<void> {
       ...common,
       createClient: (name, url) => createHttpClient({ ...httpOf(name, url), headersFor: headersFor(name) }),
       secretKeys,
-      idempotencyStore: await openSqlIdempotencyStore({ ...config, logger }),
+      idempotencyStore,
+      now: clock.now,
       ...(redis && { createTokenBuckets: sharedTokenBuckets(redis) }),
       proxyAddress: config.proxyAddress,
       gauges: () => [...subgraphs.map(gaugesOf), ...(redis ? [Promise.resolve(redis.gauges())] : [])],
       healthChecks: [
         checkAll(checkOwn),
         () => checkHttp("proxy", `${config.proxyAddress}/healthz`, "PROXY_URL or PROXY_PORT"),
+        async () => clock.health(),
         ...(redis ? [async () => [await redis.health()]] : []),
       ],
     });

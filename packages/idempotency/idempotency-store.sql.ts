@@ -1,12 +1,14 @@
 import { createSqlJobLeases } from "@toolyard/scheduler";
-import { deleteInChunks, dialectOf, openStore, type Database, type StorePlace } from "@toolyard/storage";
+import { deleteInChunks, dialectOf, type Database, type StoreTables } from "@toolyard/storage";
 import { IsNull, LessThanOrEqual } from "typeorm";
 import { entities, idempotencyEntity, migrationsFolder } from "./database.ts";
 import type { IdempotencyStore } from "./idempotency-store.ts";
 
 /** Opens the installation's store of them. Several processes may have it open. */
-export async function openSqlIdempotencyStore(place: StorePlace): Promise<IdempotencyStore> {
-  return createSqlIdempotencyStore(await openStore(place, { name: "idempotency", entities, migrationsFolder }));
+export async function openSqlIdempotencyStore(
+  open: (tables: StoreTables) => Promise<Database>,
+): Promise<IdempotencyStore> {
+  return createSqlIdempotencyStore(await open({ name: "idempotency", entities, migrationsFolder }));
 }
 
 /** @param database Closed with the store */

@@ -71,6 +71,14 @@ export function jobLeasesContract(name: string, open: () => Promise<OpenLeases>)
           await taken(other, job);
         });
 
+        test("believes what others wrote by a clock that is a little ahead, or after the time was asked for", async () => {
+          const job = await newJob();
+          await one.end(await taken(one, job, { now: NOW + 5 }), NOW + 10);
+          expect(await other.take(job, { ...claim, runner: "two" })).toBeNull();
+          await taken(one, job, { now: NOW + 5 });
+          expect(await other.take(job, { ...claim, unlessRunSince: NOW + 20 })).toBeNull();
+        });
+
         test("leaves what another has just done with success, but not what the same runner did, or what failed", async () => {
           const job = await newJob();
           await one.end(await taken(one, job), NOW);

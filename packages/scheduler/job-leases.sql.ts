@@ -1,6 +1,6 @@
 import { column, insertIfAbsent, sqlTransaction, type Database } from "@toolyard/storage";
 import { EntitySchema } from "typeorm";
-import type { JobLeases } from "./job-leases.ts";
+import { isLeaseHeld, type JobLeases } from "./job-leases.ts";
 
 interface JobRow {
   job: string;
@@ -40,12 +40,12 @@ export function createSqlJobLeases(database: Database): JobLeases {
       database.transaction(async ({ manager }) => {
         const rows = manager.getRepository(jobEntity);
         const row = await rows.findOneByOrFail({ job });
-        const isHeld = row.leaseUntil > now && row.leaseUntil <= now + leaseMs;
+        const isHeld = isLeaseHeld(row.leaseUntil, now, leaseMs);
         const isFresh =
           row.runner !== runner &&
           row.lastSuccessAt !== null &&
           row.lastSuccessAt > unlessRunSince &&
-          row.lastSuccessAt <= now;
+          row.lastSuccessAt <= now + leaseMs;
         if (isHeld || isFresh) return null;
         const token = row.token + 1;
         // By the token, too: where several write at once, one of them has changed the row.

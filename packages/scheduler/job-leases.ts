@@ -6,6 +6,14 @@ export interface JobLease {
   token: number;
 }
 
+/**
+ * Whether a lease is held at `now`. One that reaches more than another lease's time beyond one taken now is none: a clock was set back. A holder may
+ * have renewed it since `now` was asked for, or by a clock that is a little ahead.
+ */
+export function isLeaseHeld(until: number, now: number, leaseMs: number): boolean {
+  return until > now && until <= now + 2 * leaseMs;
+}
+
 /** Times are epoch milliseconds. */
 export interface JobState {
   /** When the job was first known to this store. */
@@ -21,8 +29,7 @@ export interface JobLeases {
   /** Notes a job that is not known yet. */
   stateOf(job: string, now: number): Promise<JobState>;
   /**
-   * Takes a known job unless another runner holds its lease, or another has run it with success since `unlessRunSince`. A lease that reaches
-   * further than one taken now would is none: a clock was set back.
+   * Takes a known job unless another runner holds its lease (`isLeaseHeld`), or another has run it with success since `unlessRunSince`.
    */
   take(
     job: string,

@@ -19,6 +19,7 @@ export type { Dialect } from "./dialect.ts";
 export { dialectOf } from "./dialects.ts";
 export { databaseFailureOf, type DatabaseFailure } from "./failures.ts";
 export { lockFolder } from "./folder-lock.ts";
+export { createSharedClock, timeOf } from "./shared-clock.ts";
 export { createOutageLog } from "./outage-log.ts";
 export { readMigrations } from "./migration.ts";
 export { deleteInChunks, inChunks, type LongWork } from "./chunks.ts";

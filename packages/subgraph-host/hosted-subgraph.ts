@@ -94,7 +94,7 @@ export async function openSubgraph<Methods extends object = object>(
   build: (host: SubgraphHost) => Promise<SubgraphParts<Methods>>,
 ): Promise<Subgraph & Methods> {
   const { name, folder } = definition;
-  const { stores, logger, runsTasks = true, now = Date.now } = options;
+  const { stores, logger, runsTasks = true, now = stores.now } = options;
   const { bus } = stores;
   const databases: Database[] = [];
   const tails: { close(): void }[] = [];

@@ -98,7 +98,7 @@ export async function openPart<Config>(
     process,
     port,
     options: { config, logger, graph, secretKeys, dataDir, stores, runsTasks, signal: lifetime.signal },
-    health: async () => (redis ? [await redis.health()] : []),
+    health: async () => [...stores.health(), ...(redis ? [await redis.health()] : [])],
     gauges: async () => [...(redis?.gauges() ?? []), ...(await stores.gauges())],
     supervision,
   };

@@ -4,9 +4,9 @@ import { createScheduler, type Scheduler } from "@toolyard/scheduler";
 import { createTokenBuckets, sharedTokenBuckets, type CreateTokenBuckets } from "@toolyard/rate-limits";
 import type { RedisConnection } from "@toolyard/redis";
 import type { MongodbConnection } from "@toolyard/mongodb";
-import type { Gauge, Logger } from "@toolyard/service-kit";
+import type { Gauge, Logger, ServiceHealth } from "@toolyard/service-kit";
 import type { DatabaseSettings, MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
-import { openStore, type Database, type StoreTables } from "@toolyard/storage";
+import { createSharedClock, openStore, type Database, type StoreTables } from "@toolyard/storage";
 import { openTaskQueue, type TaskQueue } from "@toolyard/tasks";
 import { z } from "zod";
 
@@ -15,6 +15,8 @@ export interface Stores {
   /** The name of a store in `/health`: `sqlite`, `mysql`. */
   readonly kind: string;
   readonly bus: WakeUpBus;
+  /** Epoch milliseconds by the one clock of all processes that share the data. It is good once a store was opened. */
+  now(): number;
   readonly scheduler: Scheduler;
   /** How long events, and records of what has ended, are kept. */
   readonly retentionMs: number;
@@ -28,6 +30,8 @@ export interface Stores {
   mongodb(): Promise<MongodbConnection> | null;
   /** The one task queue of this process, opened when it is first asked for. */
   tasks(): Promise<TaskQueue>;
+  /** Of what all of them share; a store has its own. */
+  health(): ServiceHealth[];
   /** Of the servers that it is connected to. */
   gauges(): Promise<Gauge[]>;
   /** Closes everything that subgraphs share. To be called after they are closed. */
@@ -45,6 +49,8 @@ export function createStores(options: {
   bus: WakeUpBus;
   logger: Logger;
   now?: () => number;
+  /** This host's own clock, for tests. */
+  own?: () => number;
   schedule?: string;
   retentionMs?: number;
 }): Stores {
@@ -57,29 +63,38 @@ export function createStores(options: {
     logger,
     retentionMs = DEFAULT_RETENTION_MS,
   } = options;
+  const clock = createSharedClock(options);
+  const now = options.now ?? clock.now;
   let queue: Promise<TaskQueue> | null = null;
   let mongodb: Promise<MongodbConnection> | null = null;
   const openMongodb = () => (settings ? (mongodb ??= connect(settings, logger)) : null);
   return {
     kind: database ? "mysql" : "sqlite",
     bus,
-    scheduler: createScheduler(options),
+    now,
+    scheduler: createScheduler({ ...options, now }),
     retentionMs,
     createTokenBuckets: redis ? sharedTokenBuckets(redis) : createTokenBuckets,
     createCache: (name, own) =>
       redis ? createRedisCache({ redis, name, parse: z.string().parse }) : createMemoryCache(own),
-    openDatabase: (tables) => openStore({ dataDir, database, logger }, tables),
+    async openDatabase(tables) {
+      const opened = await openStore({ dataDir, database, logger }, tables);
+      await clock.follow(opened);
+      return opened;
+    },
     mongodb: openMongodb,
     tasks: () => (queue ??= openTasks()),
+    health: clock.health,
     gauges: async () => (await mongodb)?.gauges() ?? [],
     async close() {
+      clock.close();
       await (await queue)?.close();
       await (await mongodb)?.close();
     },
   };
 
   async function openTasks(): Promise<TaskQueue> {
-    return openTaskQueue({ ...options, database, mongodb: await openMongodb() });
+    return openTaskQueue({ ...options, now, database, mongodb: await openMongodb() });
   }
 }
 

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { createInProcessBus } from "@toolyard/events";
 import { badInput, type Logger, ToolyardError, preconditionFailed } from "@toolyard/service-kit";
-import { lockFolder, openDatabase, storeOptions, type StorePlace } from "@toolyard/storage";
+import { lockFolder, openDatabase, storeOptions, timeOf, type StorePlace } from "@toolyard/storage";
 import { storeMigrations } from "@toolyard/storage/store-migrations.ts";
 import { passwordProblem } from "./account-rules.ts";
 import { entities, migrationsFolder } from "./database.ts";
@@ -41,9 +41,8 @@ export async function resetPasswordOnHost(options: {
   username: string;
   password: string | null;
   logger: Logger;
-  now?: () => number;
 }): Promise<{ username: string; password: string; disabled: boolean }> {
-  const { place, username, logger, now = Date.now } = options;
+  const { place, username, logger } = options;
   const { dataDir } = place;
   await using closing = new AsyncDisposableStack();
   const tables = storeOptions(place, { name: "identity", entities, migrationsFolder });
@@ -55,6 +54,8 @@ export async function resetPasswordOnHost(options: {
   const database = await openDatabase({ ...tables, migrate: lock !== null });
   closing.defer(() => database.close());
   const store = createSqlIdentityStore({ database });
+  const at = await timeOf(database);
+  const now = () => at;
   const revocations = createRevocationLog({ database, bus: createInProcessBus(), logger, now });
   closing.defer(() => revocations.close());
   const hasher = createPasswordHasher();

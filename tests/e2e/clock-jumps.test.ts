@@ -1,21 +1,18 @@
-import { globSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { connectMcp, eventually, graphqlClient, logIn, processesWith } from "@toolyard/testing";
+import { noShiftedClock, shiftedByFile, signed } from "@toolyard/testing/shifted-clock.ts";
 import { describe, expect, test } from "vitest";
 import { sampleServerEntry } from "../../standalone/sample.ts";
 import { keepFollowing, keepTrying, missingFrom, namesOf, refusalsOf, untilMore } from "./fixtures/load.ts";
 import { PARTS, startParts } from "./fixtures/parts.ts";
 
-/** https://github.com/wolfcw/libfaketime: what the C library says of the time is shifted by what a file says. */
-const [libfaketime] = globSync("/usr/lib/{*-linux-gnu/,}faketime/libfaketimeMT.so.1");
 const HOUR_S = 3_600;
 
 const name = "All parts, by a clock that jumps";
 const describeOnShiftedClock = (define: () => void) =>
-  libfaketime === undefined
-    ? describe.skip(`${name} (skipped: libfaketime is not installed)`, define)
-    : describe(name, define);
+  noShiftedClock === null ? describe(name, define) : describe.skip(`${name} (skipped: ${noShiftedClock})`, define);
 
 describeOnShiftedClock(() => {
   test(
@@ -23,15 +20,10 @@ describeOnShiftedClock(() => {
     { timeout: 240_000 },
     async () => {
       const shift = join(process.env["TMPDIR"] ?? "/tmp", `toolyard-clock-${process.pid}`);
-      const jumpTo = (seconds: number) => writeFileSync(shift, `${seconds >= 0 ? "+" : ""}${seconds}`);
+      const jumpTo = (seconds: number) => writeFileSync(shift, signed(seconds));
       jumpTo(0);
       const parts = await startParts({
-        LD_PRELOAD: libfaketime ?? "",
-        FAKETIME_TIMESTAMP_FILE: shift,
-        FAKETIME_CACHE_DURATION: "1",
-        // Those who wait do so by the monotonic clock, and files have the file system's own times.
-        FAKETIME_DONT_FAKE_MONOTONIC: "1",
-        NO_FAKE_STAT: "1",
+        ...shiftedByFile(shift),
         RATE_LIMIT_ENABLED: "true",
         REPLICAS_ON_EXIT: "stop",
       });

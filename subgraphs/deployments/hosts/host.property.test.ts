@@ -50,8 +50,9 @@ test("a host that is dead is given up once the store was there for a lease and a
   );
 });
 
-test("a lease is held before its end, and not when it reaches further than one can", () => {
+test("a lease is held before its end, also one that was renewed since the time was asked for, and not when it reaches further than one can", () => {
   expect(isHeld({ leaseUntil: 11 }, 10, 5)).toBe(true);
+  expect(isHeld({ leaseUntil: 16 }, 10, 5)).toBe(true);
   expect(isHeld({ leaseUntil: 10 }, 10, 5)).toBe(false);
-  expect(isHeld({ leaseUntil: 16 }, 10, 5)).toBe(false);
+  expect(isHeld({ leaseUntil: 21 }, 10, 5)).toBe(false);
 });

@@ -1,5 +1,6 @@
 import type { LaunchKind } from "@toolyard/launch/launch.ts";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import { isLeaseHeld } from "@toolyard/scheduler";
 import type { PortRange } from "../engine/ports.ts";
 
 /** A runtime of a host. */
@@ -50,9 +51,9 @@ export function offerOf(
   };
 }
 
-/** Whether an agent holds the host at `now`. A lease that reaches further than one taken now would is none: a clock was set back. */
+/** Whether an agent holds the host at `now`. */
 export function isHeld({ leaseUntil }: Pick<Host, "leaseUntil">, now: number, leaseMs: number): boolean {
-  return leaseUntil > now && leaseUntil <= now + leaseMs;
+  return isLeaseHeld(leaseUntil, now, leaseMs);
 }
 
 /** How long this process has been in touch with the store without a break, and what time it is there. */
