@@ -1,5 +1,6 @@
 import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
 import { parseEnvironment } from "@toolyard/service-kit";
+import { isSecretVariable } from "@toolyard/service-kit/process/part-secrets.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { expect, test } from "vitest";
 import { partsVariables, planParts } from "./parts.ts";
@@ -75,9 +76,42 @@ test("subgraphs and workers listen on this machine alone, and replicas are isola
   expect(reachable(plan().subgraphs.at(-1)?.env)).toBe(false);
 });
 
-test("subgraphs leave tasks to workers, and proxies are told no secret but their credential", () => {
-  const { subgraphs, proxies } = plan();
+test("subgraphs leave tasks to workers", () => {
+  const { subgraphs } = plan();
   expect(subgraphs.map(({ env }) => env["RUN_TASKS"])).toEqual(subgraphs.map(() => "false"));
-  expect(proxies[0]?.env["PROXY_CREDENTIAL"]).toBe("a.b.c");
-  expect(JSON.stringify(proxies)).not.toMatch(/SECRET_KEY|DATABASE_URL|REDIS_URL|MONGODB_URL/);
+});
+
+test("a part is told the secrets that it needs, by value or file, and no others", () => {
+  const secrets = {
+    SECRET_KEY_PREVIOUS: "an earlier key",
+    METRICS_TOKEN: "a-token-of-enough-characters",
+    ADMIN_PASSWORD_FILE: "/run/secrets/admin_password",
+    GITHUB_TOKEN_FILE: "/run/secrets/github_token",
+    GITHUB_WEBHOOK_SECRET: "a secret of webhooks",
+    APOLLO_KEY: "service:graph:key",
+    APOLLO_GRAPH_REF: "graph@current",
+    OTEL_EXPORTER_OTLP_HEADERS: "api-key=x",
+    WORKERS: "2",
+  };
+  const parts = plan(secrets);
+  const told = Object.values(parts)
+    .flat()
+    .map(({ name, env }): [string, string[]] => [name, Object.keys(env).filter(isSecretVariable)]);
+  const shared = ["SECRET_KEY", "SECRET_KEY_PREVIOUS", "DATABASE_URL", "REDIS_URL", "METRICS_TOKEN"];
+  const documents = [...shared, "MONGODB_URL"];
+  const wanted = {
+    identity: [...shared, "ADMIN_PASSWORD_FILE"],
+    tools: [...documents, "GITHUB_TOKEN_FILE", "GITHUB_WEBHOOK_SECRET"],
+    knowledge: documents,
+    analysis: [...documents, "GITHUB_TOKEN_FILE"],
+    deployments: shared,
+    gateway: [...shared, "APOLLO_KEY", "OTEL_EXPORTER_OTLP_HEADERS"],
+    "worker-1": [...documents, "GITHUB_TOKEN_FILE"],
+    "worker-2": [...documents, "GITHUB_TOKEN_FILE"],
+    proxy: ["METRICS_TOKEN", "PROXY_CREDENTIAL"],
+  };
+  expect(Object.fromEntries(told.map(([name, names]) => [name, names.toSorted()]))).toEqual(
+    Object.fromEntries(Object.entries(wanted).map(([name, names]) => [name, names.toSorted()])),
+  );
+  expect(parts.proxies[0]?.env["PROXY_CREDENTIAL"]).toBe("a.b.c");
 });

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { urlHost, type GatewayConfig } from "@toolyard/gateway/config.ts";
 import { ConfigError, type Environment } from "@toolyard/service-kit";
 import { integer, port } from "@toolyard/service-kit/process/config.ts";
+import { environmentOf, type PartKind } from "@toolyard/service-kit/process/part-secrets.ts";
 import { proxyEnvironment } from "../standalone/proxy-environment.ts";
 import { proxyHeapFlags } from "../standalone/supervised-process.ts";
 
@@ -54,25 +55,25 @@ export function planParts(options: {
   proxyCredential: string;
 }): Parts {
   const { env, root, dataDir, config, counts, proxyMaxHeapMb, proxyCredential } = options;
-  const given = Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (value ? [[name, value]] : [])));
+  const given = definedIn(env);
   const flags = ["--max-semi-space-size=8", `--max-old-space-size=${counts.MAX_HEAP_MB}`];
   const gatewayPort = (n: number) => config.port + (n % counts.GATEWAYS);
   const proxyPort = (n: number) => config.proxyPort + (n % counts.PROXIES);
   const urlOf = (port: number, host = config.host) => `http://${urlHost(host)}:${port}`;
   const gatewayUrl = (n: number) => given["GATEWAY_URL"] ?? urlOf(gatewayPort(n));
-  const common = {
-    ...given,
+  const common = (kind: PartKind) => ({
+    ...definedIn(environmentOf(kind, env)),
     DATA_DIR: dataDir,
     RUN_TASKS: "false",
     DRAIN_SECONDS: "0",
     // Types are stripped once, and not by each process at each start.
     NODE_COMPILE_CACHE: given["NODE_COMPILE_CACHE"] ?? join(root, "node_modules", ".cache", "toolyard"),
-  };
+  });
   let nextPort = counts.PARTS_PORT;
-  const inner = (name: string, entry: string): Part => {
+  const inner = (kind: PartKind, name: string, entry: string): Part => {
     const own = nextPort++;
     const env = {
-      ...common,
+      ...common(kind),
       HOST: LOOPBACK,
       PORT: String(own),
       GATEWAY_URL: gatewayUrl(0),
@@ -82,11 +83,11 @@ export function planParts(options: {
     };
     return { name, entry: join(root, entry), flags, env, host: LOOPBACK, port: own, variable: "PARTS_PORT" };
   };
-  const subgraphs = SUBGRAPHS.map((name) => inner(name, `subgraphs/${name}/main.ts`));
-  const workers = several("worker", counts.WORKERS, (name) => inner(name, "worker/main.ts"));
+  const subgraphs = SUBGRAPHS.map((name) => inner(name, name, `subgraphs/${name}/main.ts`));
+  const workers = several("worker", counts.WORKERS, (name) => inner("worker", name, "worker/main.ts"));
   const gateways = several("gateway", counts.GATEWAYS, (name, n) => {
     const env = {
-      ...common,
+      ...common("gateway"),
       PORT: String(gatewayPort(n)),
       PROXY_PORT: String(proxyPort(n)),
       SUBGRAPH_URLS: subgraphs.map((each) => `${each.name}=${urlOf(each.port, LOOPBACK)}/graphql`).join(","),
@@ -112,6 +113,10 @@ export function planParts(options: {
   const parts = { subgraphs, gateways, workers, proxies };
   requireOwnPorts(Object.values(parts).flat());
   return parts;
+}
+
+function definedIn(env: Environment): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (value ? [[name, value]] : [])));
 }
 
 function several(kind: string, count: number, make: (name: string, n: number) => Part): Part[] {

@@ -46,7 +46,7 @@ const environment = (port: number) => ({
   DATA_DIR: dataDir,
 });
 
-async function start(): Promise<{
+async function start({ expected = '"listening"' } = {}): Promise<{
   url: string;
   child: ChildProcess;
   ended: Promise<number | null>;
@@ -59,7 +59,7 @@ async function start(): Promise<{
   for (const stream of [child.stdout, child.stderr])
     stream?.on("data", (chunk: Buffer) => (output += chunk.toString()));
   const ended = once(child, "exit").then(([code]) => (typeof code === "number" ? code : null));
-  await eventually("listening", () => output.includes('"listening"'));
+  await eventually(expected, () => output.includes(expected));
   return { url: `http://127.0.0.1:${port}/mcp/echo/v1`, child, ended, output: () => output };
 }
 const headers = () => ({ authorization: `Bearer ${token}` });
@@ -152,4 +152,14 @@ test("a wrong configuration names the variable and ends with 78", async () => {
   expect(output).toContain("PROXY_PORT");
   expect(output).toContain("PROXY_CREDENTIAL");
   expect(output).not.toContain("secret-but-no-jwt");
+});
+
+test("a second proxy on the same DATA_DIR refuses to start, with a word on what to do, until the first was killed", async () => {
+  const first = await start();
+  const second = await start({ expected: "could not start" });
+  expect(await second.ended).toBe(1);
+  expect(second.output()).toMatch(/proxy is in use by another Toolyard\. Stop that one, or choose .*DATA_DIR/);
+  first.child.kill("SIGKILL");
+  await first.ended;
+  await start();
 });

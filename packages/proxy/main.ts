@@ -1,7 +1,9 @@
 /** The sidecar: sends `/mcp/{slug}/v1/{path}` to a healthy replica. */
+import { join } from "node:path";
 import { createLogger, logLifetime, prepareDataDir, requirePort, runProcess } from "@toolyard/service-kit";
 import { createRequestLog } from "@toolyard/service-kit/http/request-log.ts";
 import { followSupervisor } from "@toolyard/service-kit/process/supervision.ts";
+import { lockFolder } from "@toolyard/storage/folder-lock.ts";
 import { parseProxyConfig } from "./config.ts";
 import { createProxy } from "./proxy.ts";
 
@@ -14,6 +16,9 @@ await runProcess(async (lifetime) => {
   logLifetime(lifetime, logger);
   await requirePort("PROXY_PORT", config.host, config.port);
   await prepareDataDir(config.dataDir, logger);
+  // Its routes and unsent usage lie there.
+  const lock = await lockFolder(join(config.dataDir, "proxy"));
+  lifetime.onShutdown("the folder's lock", () => lock.release());
   lifetime.drainFor(config.drainMs);
   const supervision = followSupervisor(lifetime);
   const requestLog = createRequestLog({ enabled: config.logRequests, level: config.logLevel, name: "proxy" });

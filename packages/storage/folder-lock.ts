@@ -1,8 +1,8 @@
-import LibsqlDatabase from "libsql";
 import { mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCodeOf, ToolyardError } from "@toolyard/service-kit";
 import { askPresence, presenceSocket, withShortPath } from "@toolyard/service-kit/process/presence.mjs";
@@ -21,9 +21,12 @@ const LOOK_AGAIN_MS = 50;
 /** Links to the folders in use by processes that run from this copy of the code, beneath which `npm run up` does not install. */
 const RUNNING_HERE = join(import.meta.dirname, "../../node_modules/.cache/toolyard/running");
 
+/** SQLite's result code. */
+const BUSY = 5;
+
 /**
  * Locks a folder for this process until `release` or the process's end: an exclusive SQLite lock on a file in it, which the system releases
- * however the process ends, so that no lock is ever stale.
+ * however the process ends, so that no lock is ever stale. By Node's own SQLite, since the proxy has no other.
  * @param waitMs How long the holder may take to let go, such as at a quick restart; a holder that says it is running is not waited for.
  * @throws ToolyardError CONFLICT when another process has it.
  */
@@ -34,7 +37,7 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
   await (await open(file, "a", 0o600)).close();
   const deadline = performance.now() + waitMs;
   for (;;) {
-    const database = new LibsqlDatabase(file);
+    const database = new DatabaseSync(file);
     try {
       // Nothing is ever written: no journal beside the file.
       database.exec("PRAGMA journal_mode = MEMORY");
@@ -42,12 +45,16 @@ export async function lockFolder(folder: string, options: { waitMs?: number } = 
       return lockOf(folder, () => database.close());
     } catch (error) {
       database.close();
-      if (!systemCodeOf(error)?.startsWith("SQLITE_BUSY")) throw error;
+      if (!isBusy(error)) throw error;
       const running = await askPresence(folder);
       if (running !== null || performance.now() >= deadline) throw taken(folder, running, error);
     }
     await delay(LOOK_AGAIN_MS);
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && error.errcode === BUSY;
 }
 
 function taken(folder: string, running: Awaited<ReturnType<typeof askPresence>>, cause: unknown): ToolyardError {

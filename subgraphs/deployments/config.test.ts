@@ -46,6 +46,8 @@ test.each([
   ["MCP_PORT_RANGE", "8200-8100"],
   ["MCP_PORT_RANGE", "80-90"],
   ["MCP_PORT_RANGE", "many"],
+  ["REPLICA_ENV", "HTTPS_PROXY,SECRET_KEY"],
+  ["REPLICA_ENV", "DATABASE_URL_FILE"],
   ["HOST_ID", "a b"],
   ["PROXY_URL", "ftp://x"],
   ["ALLOW_PRIVATE_REMOTES", "yes"],

@@ -4,6 +4,7 @@ import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environm
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
 import { integer, list } from "@toolyard/service-kit/process/config.ts";
 import { gatewayUrl, parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
+import { isSecretVariable } from "@toolyard/service-kit/process/part-secrets.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
 import { BACKEND_NAMES, isAvailable, type Backend, type RuntimeSettings } from "./backends.ts";
@@ -66,7 +67,10 @@ const shape = {
     .default("auto")
     .meta({ example: "auto" }),
   LOG_RETENTION_DAYS: integer({ fallback: 7, min: 0, max: 3_650 }),
-  REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY"),
+  REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY").refine(
+    (names) => !names.some(isSecretVariable),
+    "may not name secrets of Toolyard itself, which every replica would have: give a launch its own by its env",
+  ),
   REPLICA_PATHS: z
     .string()
     .optional()

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { partsBySecret } from "@toolyard/service-kit/process/part-secrets.ts";
 import { Ajv } from "ajv";
 import { afterAll, expect, test } from "vitest";
 import { parse } from "yaml";
@@ -118,6 +119,16 @@ test("deploy/make-secrets makes every secret, once, in a folder that is its user
   makeSecrets();
   expect(read()).toEqual(made);
 });
+
+test.each(parts.filter(([name]) => name !== "proxy-credential"))(
+  "%s sees the secrets that its part needs and the file has, and no others",
+  (name, { secrets = [] }) => {
+    const needed = [...partsBySecret].flatMap(([secret, kinds]) =>
+      kinds.some((kind) => kind === name) ? secret.toLowerCase() : [],
+    );
+    expect(secrets.toSorted()).toEqual(needed.filter((secret) => secret in compose.secrets).toSorted());
+  },
+);
 
 test.each(parts)(
   "%s runs a command that there is, which reads every variable that it is given",

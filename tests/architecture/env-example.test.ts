@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseGatewayConfig } from "@toolyard/gateway/config.ts";
 import { parseProxyConfig } from "@toolyard/proxy/config.ts";
 import { parseEnvironment } from "@toolyard/service-kit";
+import { partsBySecret } from "@toolyard/service-kit/process/part-secrets.ts";
 import { parseSecretKeys } from "@toolyard/service-kit/process/process-config.ts";
 import { parseDeploymentsConfig } from "@toolyard/subgraph-deployments/config.ts";
 import { parseIdentityConfig } from "@toolyard/subgraph-identity/config.ts";
@@ -86,6 +87,9 @@ test("every secret may lie in a file", () => {
   );
   expect(secrets).toEqual(expect.arrayContaining(["SECRET_KEY", "ADMIN_PASSWORD", "PROXY_CREDENTIAL", "APOLLO_KEY"]));
   expect(secrets.filter((name) => !read.has(`${name}_FILE`))).toEqual([]);
+  // And is told to some parts only.
+  expect(secrets.filter((name) => !partsBySecret.has(name))).toEqual([]);
+  expect([...partsBySecret.keys()].filter((name) => !read.has(name))).toEqual([]);
 });
 
 test("what .env.example sets is what holds where nothing is set", () => {

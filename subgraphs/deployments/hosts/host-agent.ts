@@ -1,8 +1,8 @@
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobLease, JobLeases } from "@toolyard/scheduler";
-import { newId, ToolyardError, type Logger } from "@toolyard/service-kit";
+import { newId, systemCodeOf, ToolyardError, type Logger } from "@toolyard/service-kit";
 import type { Transaction } from "@toolyard/storage";
 import { contactAt, isGone, isHeld, whyGone, type Contact, type Host, type HostOffer } from "./host.ts";
 import type { HostLease, HostStore } from "./host-store.ts";
@@ -201,12 +201,23 @@ export async function joinHosts(options: {
 function taken(hostId: string): ToolyardError {
   return new ToolyardError(
     "CONFLICT",
-    `Another process runs the deployments of the host ${hostId}. Stop that one, or give this one a HOST_ID (and a DATA_DIR) of its own.`,
+    `Another process runs the deployments of the host ${hostId}. Stop that one, or give this one a HOST_ID (and a DATA_DIR) of its own. ` +
+      "On a machine whose disk is a copy of the other's, removing DATA_DIR/host-id does it, too.",
   );
 }
 
-/** Which DATA_DIR of which machine: a process that has it locked knows that no other is. */
-export function ownerOf(dataDir: string): string {
+/** Which DATA_DIR of which running system: a process that has it locked knows that no other is. A copy of the disk has all of it but the boot. */
+export function ownerOf(dataDir: string, bootId = readBootId()): string {
   const { dev, ino, birthtimeNs } = statSync(dataDir, { bigint: true });
-  return `${hostname()} ${dev}/${ino}/${birthtimeNs}`;
+  return `${bootId} ${dev}/${ino}/${birthtimeNs}`;
+}
+
+/** Of this boot of this machine, whichever container asks; its name where it has no /proc. */
+function readBootId(): string {
+  try {
+    return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  } catch (error) {
+    if (systemCodeOf(error) === null) throw error;
+    return hostname();
+  }
 }

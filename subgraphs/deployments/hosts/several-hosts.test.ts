@@ -17,7 +17,7 @@ import {
 } from "../engine/reconciler-fixture.ts";
 import { saveSettled } from "../engine/settle.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";
-import { joinHosts, LeaseLostError, type HostAgent } from "./host-agent.ts";
+import { joinHosts, LeaseLostError, ownerOf, type HostAgent } from "./host-agent.ts";
 import { createSqlHostStore } from "./host-store.sql.ts";
 
 const LEASE_MS = 30_000;
@@ -219,10 +219,10 @@ onEachDatabase((name, open) =>
       expect(await replicasOf(one, id)).toMatchObject([{ hostId: "two", incarnation: 1, state: { phase: "READY" } }]);
     });
 
-    test("a second process of a host that is there refuses to start, and says what to do", async () => {
-      const one = await begin("one");
-      const waiting = begin("one", { owner: "another" });
-      const refused = expect(waiting).rejects.toThrow(/Stop that one, or give this one a HOST_ID/);
+    test("a second process of a host that is there refuses to start, also on a copy of its disk, and says what to do", async () => {
+      const one = await begin("one", { owner: ownerOf(import.meta.dirname) });
+      const waiting = begin("one", { owner: ownerOf(import.meta.dirname, "another machine's boot") });
+      const refused = expect(waiting).rejects.toThrow(/Stop that one, or give this one a HOST_ID.* removing .*host-id/);
       // It looks again now and then; the first renews its lease meanwhile.
       const sweeps = (async () => {
         for (let done = false; !done;) {
