@@ -128,7 +128,14 @@ export function createGraph(options: {
     if (givenToken !== null) return givenToken;
     const kept = await sessions.get(url);
     if (!kept) throw notLoggedIn(`You are not logged in to ${url}.`);
-    return kept.expiresAt - now() > LEAST_LEFT_MS ? kept.accessToken : renewed(kept.accessToken);
+    const leftMs = kept.expiresAt - now();
+    if (leftMs > LEAST_LEFT_MS) return kept.accessToken;
+    try {
+      return await renewed(kept.accessToken);
+    } catch (error) {
+      if (leftMs <= 0 || !isUnavailable(error)) throw error;
+      return kept.accessToken; // good for a little yet
+    }
   }
 
   /** The token that replaces this one, which is no longer valid. */
@@ -216,6 +223,11 @@ export function storedSession(session: Session, now: number) {
 
 function isUnauthenticated(error: unknown): error is GraphError {
   return error instanceof GraphError && error.code === "UNAUTHENTICATED";
+}
+
+/** Whether a part of Toolyard, or its database, is away just now. */
+export function isUnavailable(error: unknown): error is GraphError {
+  return error instanceof GraphError && error.code === "UPSTREAM_UNAVAILABLE";
 }
 
 /** Whether the socket was closed for its credential, as it is when that expires. */

@@ -6,7 +6,7 @@ import { isObject } from "@toolyard/service-kit/json.ts";
 import { didYouMean } from "../did-you-mean.ts";
 import { defineCommand, type CommandContext } from "../command.ts";
 import { parseExactly } from "../json-text.ts";
-import { GraphError } from "../graph.ts";
+import { GraphError, isUnavailable } from "../graph.ts";
 import { deploymentsOf, findTool } from "../tools.ts";
 import { UsageError } from "../usage-error.ts";
 
@@ -89,16 +89,11 @@ async function connected(
   name: string,
   work: (client: Client) => Promise<number>,
 ): Promise<number> {
-  const { graph, hint, signal } = context;
-  const tool = await findTool(graph, name);
-  if (tool.mcpUrl === null) {
-    const [newest] = deploymentsOf(tool);
-    const why = newest ? ` Its newest deployment is ${newest.status}${newest.reason ? `: ${newest.reason}` : "."}` : "";
-    throw new GraphError("NOT_FOUND", `${name} is not deployed.${why} Deploy it: ${hint(`deploy ${name}`)}`);
-  }
+  const { graph, signal } = context;
+  const mcpUrl = await mcpUrlOf(context, name);
   const client = new Client({ name: "toolyard", version: "1" });
   const headers = { authorization: `Bearer ${await graph.token()}` };
-  const transport = new StreamableHTTPClientTransport(new URL(tool.mcpUrl), { requestInit: { headers } });
+  const transport = new StreamableHTTPClientTransport(new URL(mcpUrl), { requestInit: { headers } });
   try {
     await client.connect(transport, { signal });
     return await work(client);
@@ -106,6 +101,21 @@ async function connected(
     // So that no process of the server waits for this session's idle timeout.
     await transport.terminateSession().catch(() => undefined);
     await client.close();
+  }
+}
+
+/** Of the running tool. While the graph's database is away, which calls do not need, it is the gateway's URL for a tool of this name. */
+async function mcpUrlOf({ graph, hint, terminal, url }: CommandContext, name: string): Promise<string> {
+  try {
+    const tool = await findTool(graph, name);
+    if (tool.mcpUrl !== null) return tool.mcpUrl;
+    const [newest] = deploymentsOf(tool);
+    const why = newest ? ` Its newest deployment is ${newest.status}${newest.reason ? `: ${newest.reason}` : "."}` : "";
+    throw new GraphError("NOT_FOUND", `${name} is not deployed.${why} Deploy it: ${hint(`deploy ${name}`)}`);
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    terminal.say(`${error.message} ${name} is called without being looked up.`);
+    return `${url}/mcp/${encodeURIComponent(name)}/v1/mcp`;
   }
 }
 

@@ -88,8 +88,8 @@ export function createStores(options: {
     gauges: async () => (await mongodb)?.gauges() ?? [],
     async close() {
       clock.close();
-      await (await queue)?.close();
-      await (await mongodb)?.close();
+      // Who asked for one that could not be opened was told.
+      for (const opening of [queue, mongodb]) await (await opening?.catch(() => null))?.close();
     },
   };
 

@@ -8,7 +8,7 @@ const MAX_SENTENCE = 1_000;
 /** The events of deployments, in the log and in numbers. */
 export interface EventLogger {
   note(deployment: Deployment, event: DeploymentEventDraft): void;
-  /** Processes of replicas that were started again, since the start. */
+  /** Failures of replicas after which they are started again, since the start. */
   restarts(): number;
 }
 
@@ -18,7 +18,7 @@ export function createEventLogger(options: { logger: Pick<Logger, "info"> }): Ev
   let restarts = 0;
   return {
     note({ id, name, toolId, status, health }, { kind, message, data, by }) {
-      if (kind === "REPLICA_STARTING" && Number(data?.["restarts"]) > 0) restarts += 1;
+      if (kind === "REPLICA_BACKOFF") restarts += 1;
       logger.info(
         {
           event: kind,

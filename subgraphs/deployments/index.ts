@@ -283,7 +283,7 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
           },
           {
             name: "mcp_replica_restarts_total",
-            help: "Replicas' processes that were started again.",
+            help: "Failures of replicas after which they are started again.",
             labels: {},
             value: eventLines.restarts(),
           },

@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 // oxlint-disable-next-line no-restricted-imports -- how long a server is away
 import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
 import { connectMcp, eventually, graphqlClient, logIn, type McpClient } from "@toolyard/testing";
 import { describeOnMongodb, ownMongodb, withWayToMongodb } from "@toolyard/testing/mongodb.ts";
 import { describeWithOwnMysql, withMysqlServer } from "@toolyard/testing/mysql-server.ts";
@@ -160,6 +162,7 @@ async function run(
       expect([said.code, said.status, said.services[name]?.status], JSON.stringify(said)).toEqual(health);
       for (const writer of goesOn) await untilMore(writes[writer]);
       await untilMore(calls);
+      expect(await callByCommand(parts.urls.gateway, token)).toContain("by command");
       await over;
       await ways[name].back();
       for (const writer of WRITERS) await untilMore(writes[writer]);
@@ -198,7 +201,8 @@ async function run(
         id: deployment.id,
       });
       const counted = found.usage.byMcpTool.find(({ mcpTool }) => mcpTool === "echo")?.calls ?? 0;
-      return counted === calls.acknowledged().length + 1;
+      // The first, and those by command.
+      return counted === calls.acknowledged().length + 1 + Object.keys(SERVERS).length;
     });
     for (const [field, { sequences, breaks, stop }] of streams) {
       const replayed = keepFollowing(parts.urls.gateway, token, field);
@@ -215,6 +219,20 @@ async function run(
     for (const part of PARTS)
       expect(parts.output(part)).not.toMatch(/rejected and nobody waited|mysql:\/\/|mongodb:\/\//);
   }
+}
+
+/** What the command line prints of a call. @throws where it fails */
+async function callByCommand(url: string, token: string): Promise<string> {
+  const command = [
+    join(import.meta.dirname, "../../cli/main.ts"),
+    "call",
+    "steady",
+    "echo",
+    '{"message":"by command"}',
+  ];
+  const env = { PATH: process.env.PATH, TOOLYARD_URL: url, TOOLYARD_TOKEN: token };
+  const { stdout } = await promisify(execFile)(process.execPath, command, { env });
+  return stdout;
 }
 
 /** What is in memory of a process. */

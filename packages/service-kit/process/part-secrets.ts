@@ -3,7 +3,7 @@ import type { Environment } from "./config.ts";
 /** The parts of Toolyard that may each be a process of its own. */
 export type PartKind = "identity" | "tools" | "knowledge" | "analysis" | "deployments" | "gateway" | "worker" | "proxy";
 
-const withData: readonly PartKind[] = [
+const WITH_DATA: readonly PartKind[] = [
   "identity",
   "tools",
   "knowledge",
@@ -13,22 +13,22 @@ const withData: readonly PartKind[] = [
   "worker",
 ];
 /** Documents, versions, results of tasks. */
-const withDocuments: readonly PartKind[] = ["tools", "knowledge", "analysis", "worker"];
-const withGitHub: readonly PartKind[] = ["tools", "analysis", "worker"];
+const WITH_DOCUMENTS: readonly PartKind[] = ["tools", "knowledge", "analysis", "worker"];
+const WITH_GITHUB: readonly PartKind[] = ["tools", "analysis", "worker"];
 
 /** Toolyard's secrets, each with the parts that need it: no other part, and no replica, has it in its environment. */
 export const partsBySecret: ReadonlyMap<string, readonly PartKind[]> = new Map(
   Object.entries<readonly PartKind[]>({
-    SECRET_KEY: withData,
-    SECRET_KEY_PREVIOUS: withData,
-    DATABASE_URL: withData,
-    REDIS_URL: withData,
-    MONGODB_URL: withDocuments,
-    METRICS_TOKEN: [...withData, "proxy"],
+    SECRET_KEY: WITH_DATA,
+    SECRET_KEY_PREVIOUS: WITH_DATA,
+    DATABASE_URL: WITH_DATA,
+    REDIS_URL: WITH_DATA,
+    MONGODB_URL: WITH_DOCUMENTS,
+    METRICS_TOKEN: [...WITH_DATA, "proxy"],
     ADMIN_PASSWORD: ["identity"],
     PROXY_CREDENTIAL: ["proxy"],
-    GITHUB_TOKEN: withGitHub,
-    GITHUB_APP_PRIVATE_KEY: withGitHub,
+    GITHUB_TOKEN: WITH_GITHUB,
+    GITHUB_APP_PRIVATE_KEY: WITH_GITHUB,
     GITHUB_WEBHOOK_SECRET: ["tools"],
     APOLLO_KEY: ["gateway"],
     OTEL_EXPORTER_OTLP_HEADERS: ["gateway"],

@@ -61,7 +61,8 @@ const begin: CommonStep<"start"> = (replica, { generation }, { now, mostAttempts
   state: { phase: "STARTING", since: now, ...whyAgain(replica, mostAttempts) },
   generation,
   incarnation: replica.incarnation + 1,
-  restarts: replica.incarnation === 0 ? 0 : replica.restarts + 1,
+  // One that was stopped in order, or moved, only begins.
+  restarts: replica.restarts + (replica.state.phase === "BACKOFF" ? 1 : 0),
 });
 
 /** Until a new start shows something, the outcome of the last one tells most. */

@@ -300,7 +300,7 @@ export type Replica = {
   endpointUrl?: Maybe<Scalars['String']['output']>;
   /** The host it runs on. */
   host?: Maybe<Scalars['String']['output']>;
-  /** How often it was started again. */
+  /** How often it was started again after a failure: its process had ended by itself, or did not answer. */
   restarts: Scalars['Int']['output'];
   /** How it answered last. */
   health: HealthStatus;
