@@ -1,15 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Model } from "mongoose";
+import { KILLED_MS } from "./conflicts.ts";
 import { mongodbFailureOf } from "./failures.ts";
-
-/** A transaction whose process was killed holds up what makes collections until the server gives it up, after a minute. */
-const MAKING_MS = 70_000;
 
 /** Makes the collections and indexes that are missing: transactions make no collections on every server. */
 export async function createCollections(
   models: readonly Pick<Model<never>, "createCollection" | "createIndexes">[],
 ): Promise<void> {
-  const until = performance.now() + MAKING_MS;
+  const until = performance.now() + KILLED_MS;
   for (const model of models) {
     for (;;) {
       try {

@@ -9,6 +9,7 @@ import { createLogger } from "@toolyard/service-kit";
 import { describeOnMongodb, ownMongodb, withWayToMongodb, type OwnMongodb } from "@toolyard/testing/mongodb.ts";
 import { freePort } from "@toolyard/testing/ports.ts";
 import { expect, onTestFinished, test } from "vitest";
+import { orUnavailable } from "./conflicts.ts";
 import { openMongodb } from "./connection.ts";
 import { mongodbFailureOf, mongodbUnavailable } from "./failures.ts";
 
@@ -117,6 +118,22 @@ describeOnMongodb("a connection to MongoDB", () => {
     expect(mongodbFailureOf(await counters.insertOne({ _id: "a", n: 1 }).catch((thrown: unknown) => thrown))).toBe(
       "unique-violation",
     );
+  });
+
+  test("has operations wait for a transaction that is in their way, and gives up one whose time is over", async () => {
+    const database = own();
+    const [one, other] = [await database.open(), await database.open()];
+    const names = (mongodb: typeof one) => mongodb.connection.collection<{ _id: string }>("names");
+    await names(one).insertOne({ _id: "first" });
+    const session = one.connection.getClient().startSession();
+    onTestFinished(() => session.endSession());
+    session.startTransaction();
+    await names(one).insertOne({ _id: "a" }, { session });
+    const brief = other.transaction((own) => names(other).insertOne({ _id: "a" }, { session: own }), { withinMs: 0 });
+    expect(mongodbFailureOf(await brief.catch((thrown: unknown) => thrown))).toBe("conflict");
+    const write = orUnavailable(() => names(other).insertOne({ _id: "a" }));
+    await session.abortTransaction();
+    expect(await write).toMatchObject({ insertedId: "a" });
   });
 
   test("goes by TLS where MONGODB_CA_FILE is set, and only to who has a certificate of it", async () => {

@@ -3,6 +3,7 @@ import { measureHealth, type Gauge, type Logger, type ServiceHealth } from "@too
 import { ConfigError } from "@toolyard/service-kit/process/config.ts";
 import type { MongodbSettings } from "@toolyard/service-kit/process/process-config.ts";
 import mongoose, { type ClientSession, type Connection, type ConnectOptions } from "mongoose";
+import { CALL_MS, againOnConflict } from "./conflicts.ts";
 import { UnknownCommitError, mongodbFailureOf, mongodbReasonOf } from "./failures.ts";
 
 /**
@@ -16,8 +17,12 @@ export interface MongodbConnection {
   /**
    * Runs `work` in a transaction, given up when it throws; again where another was in its way, so it keeps nothing outside that a run which
    * came to nothing would leave behind. Every operation in it takes the session.
+   * @param options.withinMs With all its runs; what is not done then is given up.
    */
-  transaction<Result>(work: (session: ClientSession) => Promise<Result>): Promise<Result>;
+  transaction<Result>(
+    work: (session: ClientSession) => Promise<Result>,
+    options?: { withinMs?: number },
+  ): Promise<Result>;
   /** `mongodb`: whether it answers. Not essential: all that is kept elsewhere goes on without it. */
   health(): Promise<ServiceHealth>;
   gauges(): Gauge[];
@@ -29,8 +34,6 @@ const DATABASE = "toolyard";
 const POOL_SIZE = 20;
 const SELECT_MS = 2_000;
 const OPERATION_MS = 10_000;
-/** A transaction with all its runs; what is not done then is given up. */
-const TRANSACTION_MS = 10_000;
 const HEALTH_MS = 2_000;
 /** For a server that starts with this process. */
 const START_MS = 30_000;
@@ -104,29 +107,26 @@ export async function openMongodb(options: {
   return {
     connection,
     settings,
-    async transaction(work) {
+    async transaction(work, { withinMs = CALL_MS } = {}) {
       const session = client.startSession();
-      const until = performance.now() + TRANSACTION_MS;
-      try {
-        for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 250)) {
-          try {
-            session.startTransaction({
-              readConcern: { level: "snapshot" },
-              writeConcern: { w: "majority", journal: true },
-              readPreference: "primary",
-            });
-            const result = await work(session);
-            await commit(session, until);
-            return result;
-          } catch (error) {
-            if (session.inTransaction()) await session.abortTransaction().catch(() => undefined);
-            const mayPass =
-              mongodbFailureOf(error) === "conflict" ||
-              (error instanceof mongoose.mongo.MongoError && error.hasErrorLabel("TransientTransactionError"));
-            if (!mayPass || performance.now() > until) throw error;
-          }
-          await delay(waitMs * (0.5 + Math.random()));
+      const until = performance.now() + withinMs;
+      const attempt = async () => {
+        try {
+          session.startTransaction({
+            readConcern: { level: "snapshot" },
+            writeConcern: { w: "majority", journal: true },
+            readPreference: "primary",
+          });
+          const result = await work(session);
+          await commit(session, until);
+          return result;
+        } catch (error) {
+          if (session.inTransaction()) await session.abortTransaction().catch(() => undefined);
+          throw error;
         }
+      };
+      try {
+        return await againOnConflict(attempt, withinMs);
       } finally {
         await session.endSession();
       }

@@ -77,15 +77,6 @@ export function mongodbUnavailable(error: unknown): ToolyardError | null {
 
 const RETRY_SECONDS = 2;
 
-/** Runs operations for callers. @throws ToolyardError UPSTREAM_UNAVAILABLE where the server fails them */
-export async function orUnavailable<Result>(run: () => Promise<Result>): Promise<Result> {
-  try {
-    return await run();
-  } catch (error) {
-    throw mongodbUnavailable(error) ?? error;
-  }
-}
-
 /** For operators, and without addresses or secrets: /health shows it to everybody. */
 export function mongodbReasonOf(error: unknown): string {
   const causes = causesOf(error);

@@ -5,6 +5,7 @@ import { ToolyardError } from "@toolyard/service-kit";
 import { eventually } from "@toolyard/testing/eventually.ts";
 import { expect, test } from "vitest";
 import type { NewTask, Task, TaskEvent } from "./task.ts";
+import { MAX_RESULT_BYTES } from "./task-results.ts";
 import type { TaskQueue, TaskRun } from "./task-queue.ts";
 
 export interface TaskQueueFixture {
@@ -167,6 +168,17 @@ export function taskQueueContract(
         attempts: 1,
         result: null,
         error: { code: "NOT_FOUND", message: "There is no tool." },
+      });
+    }));
+
+  test("a result that is too large fails its task at once, with both sizes", () =>
+    withFixture(async ({ open }) => {
+      const queue = await open();
+      queue.register("FEASIBILITY", async () => "x".repeat(2 * MAX_RESULT_BYTES));
+      const { id } = await queue.enqueue(job());
+      expect(await statusOf(queue, id, "FAILED")).toMatchObject({
+        attempts: 1,
+        error: { code: "PAYLOAD_TOO_LARGE", message: expect.stringMatching(/has 6\.0 MiB, and at most 3\.0 MiB/) },
       });
     }));
 

@@ -4,8 +4,9 @@ import { openDatabase, readMigrations } from "@toolyard/storage";
 import { describeOnMongodb, ownMongodb } from "@toolyard/testing/mongodb.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { entities, migrationsFolder } from "./database.ts";
+import { largestResult } from "./fixtures/largest-result.ts";
 import { createMongodbTaskResults } from "./task-results.mongodb.ts";
-import type { TaskResults } from "./task-results.ts";
+import { resultProblem, type TaskResults } from "./task-results.ts";
 import { createSqlTaskStore } from "./task-store.sql.ts";
 import type { Lease } from "./task-store.ts";
 
@@ -47,6 +48,11 @@ test("a result is there before its task has succeeded: a run whose result cannot
   expect(await store.resultsOf([lease.taskId])).toEqual([{ found: 1 }]);
 });
 
+test("the largest result is the largest", () => {
+  expect(resultProblem(largestResult)).toBe(null);
+  expect(resultProblem(`${largestResult}x`)).toMatchObject({ code: "PAYLOAD_TOO_LARGE" });
+});
+
 describeOnMongodb("results of tasks in MongoDB", () => {
   async function open() {
     const mongodb = ownMongodb();
@@ -68,6 +74,13 @@ describeOnMongodb("results of tasks in MongoDB", () => {
     });
     // A task is shown all the same.
     expect(await withoutResults.getMany([lease.taskId])).toMatchObject([{ status: "SUCCEEDED" }]);
+  });
+
+  test("may be of the largest size", async () => {
+    const { store, begin } = await open();
+    const lease = await begin();
+    await store.succeed(lease, largestResult);
+    expect(await store.resultsOf([lease.taskId])).toEqual([largestResult]);
   });
 
   test("that were in rows before stay there, and are shown", async () => {

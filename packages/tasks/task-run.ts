@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolyardError, type Logger } from "@toolyard/service-kit";
 import { createProgressReporter } from "./progress.ts";
+import { resultProblem } from "./task-results.ts";
 import { isOfStore, isRetryable, retryDelayMs, taskErrorOf } from "./retry.ts";
 import type { TaskHandler } from "./task-queue.ts";
 import type { ClaimedTask, TaskStore } from "./task-store.ts";
@@ -83,7 +84,10 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     if (ending === "lost") return false;
     if (ending === "cancelled") return store.cancelled(lease);
     // A result that came in time for the end of the process or of its time counts.
-    if (outcome.type === "result") return store.succeed(lease, outcome.result);
+    if (outcome.type === "result") {
+      const problem = resultProblem(outcome.result);
+      return problem ? store.fail(lease, problem) : store.succeed(lease, outcome.result);
+    }
     if (ending === "shutdown") return store.release(lease).finally(() => lookAgain.resolve(0));
     if (ending === "timeout")
       return store.fail(lease, {

@@ -1,6 +1,7 @@
 import { newId, type Page } from "@toolyard/service-kit";
 import { everyPage, ODD_JSON, testMethods } from "@toolyard/testing/port-contract.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { largestResult } from "./fixtures/largest-result.ts";
 import { TASK_STATUSES, type NewTask, type Task, type TaskKind } from "./task.ts";
 import type { ClaimedTask, Lease, TaskStore } from "./task-store.ts";
 
@@ -101,6 +102,12 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
         expect(kinds).toHaveLength(3);
         expect(kinds[2]).toBe((await get(task.id))?.status.toLowerCase());
       }
+    });
+
+    test("a result of the largest size is kept whole", async () => {
+      const { lease, task } = await begin();
+      expect(await store.succeed(lease, largestResult)).toBe(true);
+      expect(await store.resultsOf([task.id])).toEqual([largestResult]);
     });
 
     testMethods<TaskStore>({

@@ -1,4 +1,4 @@
-import { createCollections, type MongodbConnection } from "@toolyard/mongodb";
+import { KILLED_MS, createCollections, type MongodbConnection } from "@toolyard/mongodb";
 import type { Part, PartTarget } from "@toolyard/storage/copying/part.ts";
 import {
   documentCollections,
@@ -35,7 +35,12 @@ export function mongodbDocumentPart({ connection }: MongodbConnection): Part {
 export async function mongodbDocumentTarget(mongodb: MongodbConnection): Promise<PartTarget> {
   await createCollections(Object.values(documentModels(mongodb.connection)));
   const { documents } = documentCollections(mongodb.connection);
-  const { put } = createMongodbDocumentWriter(mongodb, createTextAnalyser());
+  // A copy that was killed may have a transaction there with the same documents.
+  const patient: MongodbConnection = {
+    ...mongodb,
+    transaction: (work) => mongodb.transaction(work, { withinMs: KILLED_MS }),
+  };
+  const { put } = createMongodbDocumentWriter(patient, createTextAnalyser());
   return {
     ...mongodbDocumentPart(mongodb),
     reached: async () => null,
