@@ -7,7 +7,7 @@ import { createLogger } from "@toolyard/service-kit/process/log.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Isolation } from "./process/bubblewrap.ts";
 import { openProcessHarness, whyNoBubblewrap, type ProcessHarness } from "./process-runtime.harness.ts";
-import { createProcessRuntime } from "./process-runtime.ts";
+import { createProcessRuntime } from "./process/process-runtime.ts";
 import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
 

@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
-import type { ProcessRuntimeOptions } from "./process-runtime.ts";
+import type { ProcessRuntimeOptions } from "./process/process-runtime.ts";
 import type { ReplicaHandle, ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
 import { createCgroups } from "./process/cgroups.ts";
 import { stopAll } from "./fixtures/stop-all.ts";

@@ -10,7 +10,7 @@ import { createSandbox } from "./process/bubblewrap.ts";
 import { rootOnlyPaths } from "./process/root-only-paths.ts";
 import { openProcessHarness, whyNoBubblewrap } from "./process-runtime.harness.ts";
 import type { ProcessHarness } from "./process-runtime.harness.ts";
-import type { ProcessRuntimeOptions } from "./process-runtime.ts";
+import type { ProcessRuntimeOptions } from "./process/process-runtime.ts";
 import type { ReplicaLaunch, ReplicaSpec } from "./runtime.ts";
 import { stopAll } from "./fixtures/stop-all.ts";
 

@@ -1,5 +1,5 @@
-import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
-import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
+import { createMockRuntime } from "@toolyard/runtimes/mock/mock-runtime.ts";
+import { createProcessRuntime } from "@toolyard/runtimes/process/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { prepareCacheDir, type Environment, type Logger } from "@toolyard/service-kit";
 

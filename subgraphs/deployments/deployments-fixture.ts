@@ -8,7 +8,7 @@ import {
   type MockFault,
   type MockRuntime,
   type MockWorld,
-} from "@toolyard/runtimes/mock-runtime.ts";
+} from "@toolyard/runtimes/mock/mock-runtime.ts";
 import type { ReplicaSpec, Runtime } from "@toolyard/runtimes/runtime.ts";
 import {
   createLogger,

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectorTo, originOf, type Callee } from "@toolyard/runtimes/endpoint/connector.ts";
-import { createProcessRuntime } from "@toolyard/runtimes/process-runtime.ts";
+import { createProcessRuntime } from "@toolyard/runtimes/process/process-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import { createLogger, createUserCaller } from "@toolyard/service-kit";
 import { portBlock } from "@toolyard/testing/ports.ts";

@@ -1,4 +1,4 @@
-import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockRuntime } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { createLogger } from "@toolyard/service-kit";
 import { expect, test } from "vitest";

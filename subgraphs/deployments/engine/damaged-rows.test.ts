@@ -1,4 +1,4 @@
-import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { createSealer } from "@toolyard/service-kit";
 import { expect, test, vi } from "vitest";
 import { createControlPlane, createStore, insertDeployment, logger, openStoreDatabase } from "./reconciler-fixture.ts";

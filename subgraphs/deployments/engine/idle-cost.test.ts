@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { statementsOf } from "@toolyard/testing";
 import { expect, test, vi } from "vitest";
 import { healthCheckEntity } from "../database.ts";

@@ -1,4 +1,4 @@
-import type { MockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
+import type { MockRuntime } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import type { Prober } from "./probe.ts";
 

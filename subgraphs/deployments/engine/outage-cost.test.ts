@@ -1,4 +1,4 @@
-import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { statementsOf } from "@toolyard/testing/statements.ts";
 import { expect, test } from "vitest";
 import { createControlPlane, createStore, insertDeployment, openStoreDatabase } from "./reconciler-fixture.ts";

@@ -1,4 +1,4 @@
-import { createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { expect, test } from "vitest";
 import type { Deployment, Replica } from "../deployment.ts";
 import type { DeploymentStore } from "../store/deployment-store.ts";

@@ -1,5 +1,5 @@
 import { createEventLog, createInProcessBus } from "@toolyard/events";
-import { createMockRuntime, type MockRuntime, type MockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockRuntime, type MockRuntime, type MockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { createLogger, createSealer } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";

@@ -1,4 +1,4 @@
-import { createMockRuntime, createMockWorld } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockRuntime, createMockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import type { Runtime } from "@toolyard/runtimes/runtime.ts";
 import fc from "fast-check";
 import { expect, test } from "vitest";

@@ -1,5 +1,5 @@
-import { createMockWorld, type MockWorld } from "@toolyard/runtimes/mock-runtime.ts";
-import { createMockRuntime } from "@toolyard/runtimes/mock-runtime.ts";
+import { createMockWorld, type MockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
+import { createMockRuntime } from "@toolyard/runtimes/mock/mock-runtime.ts";
 import { createSqlJobLeases } from "@toolyard/scheduler";
 import type { Database } from "@toolyard/storage";
 import { onEachDatabase } from "@toolyard/testing/sql-stores.ts";

@@ -3,29 +3,29 @@ import { mkdirSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
 import type { Logger } from "@toolyard/service-kit/process/log.ts";
-import { warmUpBridge } from "./process/bridge-warm-up.ts";
-import { createSandbox } from "./process/bubblewrap.ts";
-import type { Isolation } from "./process/bubblewrap.ts";
-import { createCgroups } from "./process/cgroups.ts";
-import type { Cgroups } from "./process/cgroups.ts";
-import { claimFolder } from "./process/ownership.ts";
-import { createHostPaths } from "./process/host-paths.ts";
-import { createLaunchPlanner } from "./process/launch-plan.ts";
-import { ROTATE_AT_BYTES } from "./process/log-file.ts";
-import { createPrlimit } from "./process/prlimit.ts";
-import { createProcessTable } from "./process/process-table.ts";
-import type { ProcessTable } from "./process/process-table.ts";
-import { createReplicaCatalog } from "./process/replica-catalog.ts";
-import type { Replica } from "./process/replica-catalog.ts";
-import { DEFAULT_REPLICA_ENV } from "./process/replica-environment.ts";
-import { wasSpawned } from "./process/replica-records.ts";
-import { httpUrl, listenForBridge, needsPort } from "./process/listening-socket.ts";
-import { createReplicaStorage } from "./process/replica-storage.ts";
-import { exitOf, spawnReplica } from "./process/spawning.ts";
-import { processOwner } from "./endpoint/listener.ts";
-import { createTerminator } from "./process/termination.ts";
-import type { Target } from "./process/termination.ts";
-import type { ReplicaHandle, ReplicaSpec, Runtime } from "./runtime.ts";
+import { warmUpBridge } from "./bridge-warm-up.ts";
+import { createSandbox } from "./bubblewrap.ts";
+import type { Isolation } from "./bubblewrap.ts";
+import { createCgroups } from "./cgroups.ts";
+import type { Cgroups } from "./cgroups.ts";
+import { claimFolder } from "./ownership.ts";
+import { createHostPaths } from "./host-paths.ts";
+import { createLaunchPlanner } from "./launch-plan.ts";
+import { ROTATE_AT_BYTES } from "./log-file.ts";
+import { createPrlimit } from "./prlimit.ts";
+import { createProcessTable } from "./process-table.ts";
+import type { ProcessTable } from "./process-table.ts";
+import { createReplicaCatalog } from "./replica-catalog.ts";
+import type { Replica } from "./replica-catalog.ts";
+import { DEFAULT_REPLICA_ENV } from "./replica-environment.ts";
+import { wasSpawned } from "./replica-records.ts";
+import { httpUrl, listenForBridge, needsPort } from "./listening-socket.ts";
+import { createReplicaStorage } from "./replica-storage.ts";
+import { exitOf, spawnReplica } from "./spawning.ts";
+import { processOwner } from "../endpoint/listener.ts";
+import { createTerminator } from "./termination.ts";
+import type { Target } from "./termination.ts";
+import type { ReplicaHandle, ReplicaSpec, Runtime } from "../runtime.ts";
 
 export interface ProcessRuntimeOptions {
   /** Replicas live in its `replicas` folder, their homes in `homes`. This process' alone (`lockFolder`). Hidden from replicas under bubblewrap. */
@@ -90,7 +90,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const ownFolders = [dataDir, ...(cacheDir === null ? [] : [cacheDir])];
   const { processTable: table = createProcessTable(), cgroups = createCgroups({ ownerId }) } = options;
 
-  const root = resolve(import.meta.dirname, "../..");
+  const root = resolve(import.meta.dirname, "../../..");
   const hostPaths = createHostPaths({
     hostEnv,
     replicaEnv,

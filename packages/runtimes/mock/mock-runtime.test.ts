@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import { createMockRuntime, createMockWorld } from "./mock-runtime.ts";
 import type { MockFault } from "./mock-runtime.ts";
-import { runtimeContract } from "./runtime.contract.ts";
-import type { Behaviour } from "./runtime.contract.ts";
-import type { ReplicaSpec } from "./runtime.ts";
+import { runtimeContract } from "../runtime.contract.ts";
+import type { Behaviour } from "../runtime.contract.ts";
+import type { ReplicaSpec } from "../runtime.ts";
 
 function specOf(name: string): ReplicaSpec {
   return {

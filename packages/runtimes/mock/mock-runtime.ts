@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ErrorCode } from "@toolyard/service-kit/errors/errors.ts";
 import { ToolyardError } from "@toolyard/service-kit/errors/errors.ts";
-import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "./runtime.ts";
+import type { ReplicaHandle, ReplicaLogLine, ReplicaSpec, Runtime } from "../runtime.ts";
 
 /** What goes wrong with one replica. Nothing, when empty. Times in milliseconds. */
 export interface MockFault {
