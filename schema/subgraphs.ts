@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { withLimits } from "@toolyard/launch/limits-sdl.ts";
+import { withRuntimes } from "@toolyard/runtimes/registry.ts";
 
 /** Definitions that several subgraphs share, by file. */
 const PIECES = {
@@ -20,8 +21,8 @@ export const SUBGRAPHS = [
   { name: "deployments", pieces: ["shared", "routes"] },
 ] as const;
 
-/** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces, the limits of launches put in. */
+/** A subgraph's whole SDL: its own `schema.graphql` and the shared pieces, the limits of launches and the runtimes put in. */
 export function assembleSubgraph(root: string, { name, pieces }: (typeof SUBGRAPHS)[number]): string {
   const files = [...pieces.map((piece) => join(root, PIECES[piece])), join(root, "subgraphs", name, "schema.graphql")];
-  return withLimits(files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n");
+  return withRuntimes(withLimits(files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n") + "\n"));
 }

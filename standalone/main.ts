@@ -123,7 +123,9 @@ await runProcess(
     const subgraphs = [identity, tools, knowledge, analysis, deployments];
 
     const logger = createLogger({ level: config.logLevel, name: "gateway" });
-    const notes = runtimes.flatMap(({ capabilities }) => (capabilities.isolated ? [] : [capabilities.isolationDetail]));
+    const notes = runtimes.flatMap(({ capabilities: { isolation } }) =>
+      isolation === null || isolation.isolated ? [] : isolation.detail,
+    );
     const telemetry = await createTelemetry({ config: config.telemetry, log: logger });
     const gateway = createGateway({
       config,

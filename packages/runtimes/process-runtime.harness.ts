@@ -132,8 +132,8 @@ function environmentOf(pid: number): string {
 export async function whyNoBubblewrap(): Promise<string | null> {
   const harness = await openProcessHarness({ isolation: "auto" });
   try {
-    const { isolated, isolationDetail } = harness.runtime.capabilities;
-    return isolated ? null : isolationDetail;
+    const { isolation } = harness.runtime.capabilities;
+    return isolation?.isolated ? null : (isolation?.detail ?? "");
   } finally {
     await harness.runtime.close();
     await harness.close();

@@ -31,7 +31,50 @@ export interface RuntimeHarness {
 const GRACE_MS = 300;
 const LONG_MS = 8_000;
 
-/** What every runtime keeps to. */
+/** What a runtime keeps to whose replicas others run. */
+export function remoteContract(name: string, open: () => Runtime): void {
+  describe(`runtime contract: ${name}`, () => {
+    const spec: ReplicaSpec = {
+      replicaId: "replica",
+      deploymentId: "deployment",
+      userId: "user",
+      name: "elsewhere",
+      launch: { kind: "remote", url: "https://mcp.example.com" },
+      host: "127.0.0.1",
+      port: null,
+      token: "token",
+      secrets: [],
+      resources: { cpus: null, memoryMb: null, processes: null, diskMb: null },
+    };
+
+    test("says where its replica answers, takes no port, and has nothing to list, stop or leave", async () => {
+      const runtime = open();
+      const handle = await runtime.start(spec);
+      expect(JSON.parse(JSON.stringify(handle))).toEqual(handle);
+      expect(handle).toMatchObject({ name: spec.name, endpoint: { url: "https://mcp.example.com", owner: null } });
+      expect(runtime.needsPort("remote", spec.host)).toBe(false);
+      expect(await runtime.list()).toEqual([]);
+      await runtime.stop(handle, 0);
+      await runtime.stop(handle, 0);
+      await runtime.forget(handle);
+      expect(await runtime.logs(handle, 10)).toEqual([]);
+      for await (const line of runtime.followLogs(handle, AbortSignal.timeout(LONG_MS))) expect(line).toBeUndefined();
+      await runtime.close();
+      // The next one, on whatever host, knows it.
+      const next = open();
+      expect(await next.recognize(handle)).toEqual(handle);
+      expect((await next.inspect(handle)).alive).toBe(true);
+      await next.close();
+    });
+
+    test("refuses what it would have to start", async () => {
+      const launch = { kind: "image" as const, image: "image", args: [], env: {}, port: 80 };
+      await expect(open().start({ ...spec, launch })).rejects.toMatchObject({ code: "BAD_USER_INPUT" });
+    });
+  });
+}
+
+/** What every runtime keeps to that starts replicas. */
 export function runtimeContract(name: string, open: () => Promise<RuntimeHarness>): void {
   describe(`runtime contract: ${name}`, () => {
     let harness: RuntimeHarness;

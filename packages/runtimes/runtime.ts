@@ -5,7 +5,8 @@
 
 import type { Launch, LaunchKind, LaunchOptions } from "@toolyard/launch/launch.ts";
 
-export type RuntimeKind = "PROCESS" | "DOCKER" | "KUBERNETES" | "MOCK" | "REMOTE";
+/** The graph's name of a runtime: its name in `registry.ts`, in capitals. */
+export type RuntimeKind = string;
 
 /** What a replica runs: its launch with configuration put in and secrets opened. Never logged. */
 export type ReplicaLaunch =
@@ -16,7 +17,9 @@ export type ReplicaLaunch =
       startTimeoutSeconds: number;
     })
   | Resolved<"http">
-  | Resolved<"image">;
+  | Resolved<"image">
+  /** At the origin `url`; how it is called there is in the deployment. */
+  | { kind: "remote"; url: string };
 
 type Resolved<Kind extends LaunchKind> = Omit<
   Extract<Launch, { kind: Kind }>,
@@ -76,15 +79,20 @@ export interface ReplicaLogLine {
   text: string;
 }
 
-interface RuntimeCapabilities {
+export interface RuntimeCapabilities {
   /** Which launches it can run. */
   launches: ReplicaLaunch["kind"][];
+  /** The most replicas of one deployment, with the reason as a clause; null: as many as Toolyard allows. */
+  maxReplicas: { count: number; why: string } | null;
+  /**
+   * HOST: on the host whose process started them. When that is lost, they are started on another. ELSEWHERE: where every host reaches them alike, and
+   * another goes on with them as they are.
+   */
+  location: "HOST" | "ELSEWHERE";
   /** Whether replicas outlive the control plane and can be adopted. */
   adopts: boolean;
-  /** Whether replicas are kept apart from the host (for the banner and /health). */
-  isolated: boolean;
-  /** A sentence about the isolation or why there is none. */
-  isolationDetail: string;
+  /** Whether replicas are kept apart from the host, and a sentence about that or why not (for the banner and /health); null where none run. */
+  isolation: { isolated: boolean; detail: string } | null;
 }
 
 export interface Runtime {
@@ -92,13 +100,16 @@ export interface Runtime {
   readonly capabilities: RuntimeCapabilities;
   /** Whether a replica of this sort, reached at `host`, takes a port of the host's range. */
   needsPort(launch: ReplicaLaunch["kind"], host: string): boolean;
+  /** Whether a replica would answer, where none can be called: simulated ones. Left out: they are called at their endpoint. */
+  answers?(handle: ReplicaHandle): boolean;
   /**
    * Starts a replica and returns once the process (container, pod) exists, not once it answers. Idempotent by
-   * `spec.name`: where one of that name runs already, its handle is returned. Nothing is left behind when it throws.
+   * `spec.name`: where one of that name runs already, its handle is returned. Nothing is left behind when it throws. What takes long, such as
+   * pulling an image, is told by `progress`, in a sentence.
    * @throws ToolyardError BAD_USER_INPUT when the launch cannot be run (no such command, no such directory), with a
    *   sentence a person can act on; UPSTREAM_UNAVAILABLE when the engine does not answer.
    */
-  start(spec: ReplicaSpec, signal?: AbortSignal): Promise<ReplicaHandle>;
+  start(spec: ReplicaSpec, signal?: AbortSignal, progress?: (reason: string) => void): Promise<ReplicaHandle>;
   /** Every replica of this owner (this DATA_DIR or cluster label) that runs now, known to the store or not. */
   list(): Promise<{ handle: ReplicaHandle; replicaId: string; deploymentId: string }[]>;
   /**

@@ -3,15 +3,12 @@ import { parseDeploymentsConfig } from "./config.ts";
 
 test("nothing set means the embedded defaults", () => {
   expect(parseDeploymentsConfig({})).toMatchObject({
-    backend: "process",
     portRange: { first: 8100, last: 8200 },
     hostId: null,
-    cacheDir: null,
     advertiseHost: "127.0.0.1",
     proxyUrl: "http://127.0.0.1:4100",
     allowPrivateRemotes: false,
     replicasOnExit: "keep-over-restart",
-    isolation: "auto",
   });
   expect(parseDeploymentsConfig({}, { replicasOnExit: "stop" }).replicasOnExit).toBe("stop");
   expect(parseDeploymentsConfig({ REPLICAS_ON_EXIT: "keep" }, { replicasOnExit: "stop" }).replicasOnExit).toBe("keep");
@@ -34,14 +31,21 @@ test.each<[Record<string, string>, boolean]>([
   expect(parseDeploymentsConfig(env).reachable).toBe(reachable);
 });
 
-test("folders that launches may name are absolute paths", () => {
-  expect(parseDeploymentsConfig({}).replicaPaths).toBe(null);
-  expect(parseDeploymentsConfig({ REPLICA_PATHS: "/srv/a, /srv/b" }).replicaPaths).toEqual(["/srv/a", "/srv/b"]);
+test("runtimes are those that are named, once each, and remote servers", () => {
+  const count = (backend: string) => parseDeploymentsConfig({ MCP_DEPLOYMENT_BACKEND: backend }).runtimes.length;
+  expect([count("process"), count("mock, process"), count("process,process")]).toEqual([2, 3, 2]);
+});
+
+test("every wrong variable is named, those of runtimes, too", () => {
+  const env = { MCP_DEPLOYMENT_BACKEND: "process,nomad", MCP_PORT_RANGE: "many", PROCESS_ISOLATION: "jail" };
+  expect(() => parseDeploymentsConfig(env)).toThrow(
+    /^MCP_DEPLOYMENT_BACKEND: .*\nMCP_PORT_RANGE: .*\nPROCESS_ISOLATION: /,
+  );
 });
 
 test.each([
   ["REPLICA_PATHS", "srv"],
-  ["MCP_DEPLOYMENT_BACKEND", "docker"],
+  ["MCP_DEPLOYMENT_BACKEND", "remote"],
   ["MCP_DEPLOYMENT_BACKEND", "nomad"],
   ["MCP_PORT_RANGE", "8200-8100"],
   ["MCP_PORT_RANGE", "80-90"],

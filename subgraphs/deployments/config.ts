@@ -1,18 +1,21 @@
 import { isIP } from "node:net";
-import { isAbsolute } from "node:path";
-import { DEFAULT_REPLICA_ENV } from "@toolyard/runtimes/process/replica-environment.ts";
+import { RUNTIMES } from "@toolyard/runtimes/registry.ts";
+import type { ConfiguredRuntime } from "@toolyard/runtimes/runtime-module.ts";
 import { parseEnvironment, type Environment } from "@toolyard/service-kit";
-import { integer, list } from "@toolyard/service-kit/process/config.ts";
+import { integer, parseTogether } from "@toolyard/service-kit/process/config.ts";
 import { gatewayUrl, parseProcessConfig, type ProcessConfig } from "@toolyard/service-kit/process/process-config.ts";
-import { isSecretVariable } from "@toolyard/service-kit/process/part-secrets.ts";
 import { isLoopback } from "@toolyard/service-kit/http/hosts.ts";
 import { z } from "zod";
-import { BACKEND_NAMES, isAvailable, type Backend, type RuntimeSettings } from "./backends.ts";
 import type { PortRange } from "./engine/ports.ts";
 import { hostSecretsOf } from "./logs/known-secrets.ts";
 
-export interface DeploymentsConfig extends RuntimeSettings {
-  backend: Backend;
+export interface DeploymentsConfig {
+  /** Those of this host; the first that can run a launch is taken where nobody chooses. */
+  runtimes: ConfiguredRuntime[];
+  /** How long what ended replicas printed is kept. */
+  logRetentionMs: number;
+  /** Whether others than the operator can reach Toolyard, as far as this process can know. */
+  reachable: boolean;
   portRange: PortRange;
   /** Null: kept in DATA_DIR, made at the first start. */
   hostId: string | null;
@@ -29,16 +32,21 @@ export interface DeploymentsConfig extends RuntimeSettings {
   hostSecrets: string[];
 }
 
+const available = Object.entries(RUNTIMES).flatMap(([name, { configure }]) => (configure ? { name, configure } : []));
+/** Remote servers need no choice. */
+const CHOICES = available.flatMap(({ name }) => (name === "remote" ? [] : name));
+
 const shape = {
   MCP_DEPLOYMENT_BACKEND: z
-    .enum(BACKEND_NAMES, `must be one of ${BACKEND_NAMES.join(", ")}`)
+    .string()
     .default("process")
-    .transform((backend, context) => {
-      if (isAvailable(backend)) return backend;
-      context.addIssue("is not part of this version of Toolyard: replicas run as processes");
+    .transform((text, context) => {
+      const names = [...new Set(text.split(",").map((name) => name.trim()))];
+      if (names.every((name) => CHOICES.includes(name))) return names;
+      context.addIssue(`must be one or more of ${CHOICES.join(", ")}, separated by commas`);
       return z.NEVER;
     })
-    .meta({ example: "process" }),
+    .meta({ example: "process,docker" }),
   MCP_PORT_RANGE: z
     .string()
     .default("8100-8200")
@@ -55,33 +63,13 @@ const shape = {
     .optional()
     .meta({ example: "host-1" }),
   HOST_LEASE_SECONDS: integer({ fallback: 30, min: 5, max: 3_600 }),
-  CACHE_DIR: z.string().optional().meta({ example: "/var/cache/toolyard" }),
   REPLICA_ADVERTISE_HOST: z
     .string()
     .default("127.0.0.1")
     .refine((host) => isIP(host) !== 0 || /^[A-Za-z0-9.-]+$/.test(host), "must be an IP address or a host name")
     .meta({ example: "127.0.0.1" }),
   REPLICAS_ON_EXIT: z.enum(["stop", "keep"], "must be stop or keep").optional().meta({ example: "keep" }),
-  PROCESS_ISOLATION: z
-    .enum(["auto", "bubblewrap", "none"], "must be auto, bubblewrap or none")
-    .default("auto")
-    .meta({ example: "auto" }),
   LOG_RETENTION_DAYS: integer({ fallback: 7, min: 0, max: 3_650 }),
-  REPLICA_ENV: list(DEFAULT_REPLICA_ENV, "HTTPS_PROXY,NPM_CONFIG_REGISTRY").refine(
-    (names) => !names.some(isSecretVariable),
-    "may not name secrets of Toolyard itself, which every replica would have: give a launch its own by its env",
-  ),
-  REPLICA_PATHS: z
-    .string()
-    .optional()
-    .transform((text, context) => {
-      if (text === undefined) return null;
-      const paths = text.split(",").flatMap((path) => path.trim() || []);
-      if (paths.every((path) => isAbsolute(path))) return paths;
-      context.addIssue("must be absolute paths, separated by commas");
-      return z.NEVER;
-    })
-    .meta({ example: "/srv/notes" }),
   GATEWAY_URL: gatewayUrl,
 };
 
@@ -94,20 +82,21 @@ export function parseDeploymentsConfig(
   options: { replicasOnExit?: DeploymentsConfig["replicasOnExit"]; process?: ProcessConfig } = {},
 ): DeploymentsConfig {
   const { replicasOnExit = "keep-over-restart", process = parseProcessConfig(env) } = options;
-  const parsed = parseEnvironment(shape, env);
+  const [parsed, ...configured] = parseTogether(
+    () => parseEnvironment(shape, env),
+    ...available.map(({ name, configure }) => () => ({ name, runtime: configure(env) })),
+  );
   return {
-    backend: parsed.MCP_DEPLOYMENT_BACKEND,
+    runtimes: [...parsed.MCP_DEPLOYMENT_BACKEND, "remote"].flatMap((chosen) =>
+      configured.flatMap(({ name, runtime }) => (name === chosen ? runtime : [])),
+    ),
     portRange: parsed.MCP_PORT_RANGE,
     hostId: parsed.HOST_ID ?? null,
-    cacheDir: parsed.CACHE_DIR ?? null,
     advertiseHost: parsed.REPLICA_ADVERTISE_HOST,
     hostLeaseMs: parsed.HOST_LEASE_SECONDS * 1_000,
     proxyUrl: process.proxyUrl ?? process.publicUrl ?? "http://127.0.0.1:4100",
     allowPrivateRemotes: process.allowPrivateRemotes,
     replicasOnExit: parsed.REPLICAS_ON_EXIT ?? replicasOnExit,
-    isolation: parsed.PROCESS_ISOLATION,
-    replicaEnv: parsed.REPLICA_ENV,
-    replicaPaths: parsed.REPLICA_PATHS,
     reachable: isReachable(process, parsed.GATEWAY_URL),
     hostSecrets: hostSecretsOf(env),
     logRetentionMs: parsed.LOG_RETENTION_DAYS * 24 * 60 * 60 * 1_000,

@@ -16,13 +16,7 @@ import {
 import type { EventLogRange, EventSubjects, EventTail, FollowOptions, LoggedEvent } from "@toolyard/events";
 import { subscriptionStream } from "@toolyard/events/subscription-stream.ts";
 import { toolOfTemplate } from "./deploying/deploy-template.ts";
-import {
-  DEPLOY,
-  deployTool,
-  oneRemoteReplica,
-  replicaCount,
-  type DeployDependencies,
-} from "./deploying/deploy-tool.ts";
+import { DEPLOY, deployTool, checkReplicas, replicaCount, type DeployDependencies } from "./deploying/deploy-tool.ts";
 import type { Deployment, DeploymentEventPayload, Environment, HealthCheck, HealthEventPayload } from "./deployment.ts";
 import {
   closeDeployments,
@@ -212,7 +206,12 @@ export function createDeploymentService(options: DeploymentServiceOptions): Depl
       const wanted = parseInput(replicaCount, given, "replicas");
       const deployment = await ownDeployment(caller, { id: reference }, "scale this deployment");
       const { id } = deployment;
-      if (deployment.runtime === "REMOTE" && wanted > 1) throw oneRemoteReplica("replicas");
+      const offered = (await agent.living()).flatMap(({ offer }) => offer.runtimes);
+      checkReplicas(
+        offered.find(({ kind }) => kind === deployment.runtime),
+        wanted,
+        "replicas",
+      );
       const known = await store.load(id);
       const missing = Math.max(0, wanted - (known ? stayingOf(known).length : 0));
       return placement.reserve(missing, deployment, (places) =>

@@ -9,6 +9,7 @@ import {
   type MockRuntime,
   type MockWorld,
 } from "@toolyard/runtimes/mock/mock-runtime.ts";
+import { createRemoteRuntime } from "@toolyard/runtimes/remote/remote-runtime.ts";
 import type { ReplicaSpec, Runtime } from "@toolyard/runtimes/runtime.ts";
 import {
   createLogger,
@@ -22,7 +23,7 @@ import {
 } from "@toolyard/service-kit";
 import { codeOf, dataOf, subscribeOn, type AnswerStream } from "@toolyard/testing/execute.ts";
 import { parseDeploymentsConfig, type DeploymentsConfig } from "./config.ts";
-import { createMockProber } from "./engine/mock-prober.ts";
+import { createSimulatedProber } from "./engine/simulated-prober.ts";
 import { createProber } from "./engine/probe.ts";
 import { createStores } from "@toolyard/subgraph-host";
 import { createDeploymentsSubgraph, type DeploymentsSubgraphOptions } from "./index.ts";
@@ -144,9 +145,9 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     graph: createFakeGraph(tools),
     secretKeys: [SECRET_KEY],
     dataDir,
-    runtimes: options.runtimes?.(runtime) ?? [runtime],
-    prober: createMockProber({
-      runtime,
+    runtimes: [...(options.runtimes?.(runtime) ?? [runtime]), createRemoteRuntime()],
+    prober: createSimulatedProber({
+      runtimes: [runtime],
       others: createProber({ allowPrivateRemotes: config.allowPrivateRemotes }),
       isSick: (name) => sick.has(name),
     }),

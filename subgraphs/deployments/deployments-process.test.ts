@@ -37,7 +37,6 @@ async function withProcesses(
       tools: { "tool-1": { slug: "weather", launch } },
       runtimes: () => [runtime],
       config: {
-        backend: "process",
         portRange: await portBlock(),
         replicasOnExit: "stop",
       },

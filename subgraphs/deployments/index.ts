@@ -31,7 +31,7 @@ import { createEventDeployments } from "./event-deployments.ts";
 import { createEventLogger } from "./event-logger.ts";
 import { createDeploymentUrls } from "./deployment-urls.ts";
 import { createReaper } from "./engine/reaper.ts";
-import { createMockProber, isMockRuntime } from "./engine/mock-prober.ts";
+import { createSimulatedProber } from "./engine/simulated-prober.ts";
 import { createProber, type Prober } from "./engine/probe.ts";
 import { reclaimReplicas } from "./engine/reclaim.ts";
 import { createReconciler, type ReconcilerOptions } from "./engine/reconciler.ts";
@@ -58,7 +58,7 @@ import { createUsageService } from "./usage/usage-service.ts";
 import { createSqlUsageStore } from "./usage/usage-store.sql.ts";
 
 export { parseDeploymentsConfig } from "./config.ts";
-export { createRuntimes } from "./backends.ts";
+export { createRuntimes } from "./runtimes.ts";
 
 export interface DeploymentsSubgraphOptions extends ConfiguredSubgraphOptions<DeploymentsConfig> {
   /** Where replicas can run, from `createRuntimes`; closed with the subgraph. */
@@ -128,7 +128,8 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
     const portsOf = createHostPorts({ store, hostId, isPortFree: options.isPortFree ?? isPortFree });
     const ports = portsOf(hostId, { address: config.advertiseHost, portRange: config.portRange });
     const placement = createPlacement({ store, agent, portsOf: ({ id, offer }) => portsOf(id, offer) });
-    const prober = options.prober ?? chooseProber(config, runtimes);
+    const others = createProber({ allowPrivateRemotes: config.allowPrivateRemotes });
+    const prober = options.prober ?? createSimulatedProber({ runtimes, others });
     host.onClose(() => prober.close());
     const secrets = createKnownSecrets({ sealer, hostSecrets: config.hostSecrets });
     const archive = createLogArchive({ root: join(dataDir, "logs"), retentionMs: config.logRetentionMs, now });
@@ -251,13 +252,17 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
         now,
       }),
       health: async () =>
-        runtimes.map(({ kind, capabilities }) => ({
-          name: `runtime:${kind.toLowerCase()}`,
-          status: "healthy",
-          essential: false,
-          responseTimeMs: 0,
-          detail: capabilities.isolationDetail,
-        })),
+        runtimes.flatMap(({ kind, capabilities: { isolation } }) =>
+          isolation === null
+            ? []
+            : {
+                name: `runtime:${kind.toLowerCase()}`,
+                status: "healthy" as const,
+                essential: false,
+                responseTimeMs: 0,
+                detail: isolation.detail,
+              },
+        ),
       async gauges() {
         const counts = await store.countByStatus();
         const of = (status: DeploymentStatus) => counts.get(status) ?? 0;
@@ -291,11 +296,4 @@ export function createDeploymentsSubgraph(options: DeploymentsSubgraphOptions): 
       },
     };
   });
-}
-
-/** Simulated replicas are not called: they say themselves whether they would answer. */
-function chooseProber(config: DeploymentsConfig, runtimes: readonly Runtime[]): Prober {
-  const real = createProber({ allowPrivateRemotes: config.allowPrivateRemotes });
-  const mock = runtimes.find(isMockRuntime);
-  return mock ? createMockProber({ runtime: mock, others: real }) : real;
 }

@@ -19,7 +19,9 @@ await runSubgraph({
       url: urlForOthers(listen, options.config.advertiseHost),
       runsTasks: true,
     });
-    const notes = runtimes.flatMap(({ capabilities }) => (capabilities.isolated ? [] : [capabilities.isolationDetail]));
+    const notes = runtimes.flatMap(({ capabilities: { isolation } }) =>
+      isolation === null || isolation.isolated ? [] : isolation.detail,
+    );
     return {
       ...subgraph,
       facts: { notes },

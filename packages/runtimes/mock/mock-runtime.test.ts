@@ -59,9 +59,9 @@ test("with a clock of its own nothing happens but by it", async () => {
     faultOf: () => ({ readyAfterMs: 50, ignoresSigterm: true, unkillableForMs: 500 }),
   });
   const handle = await runtime.start(specOf("slow"));
-  expect(runtime.isReady(handle)).toBe(false);
+  expect(runtime.answers(handle)).toBe(false);
   now += 50;
-  expect(runtime.isReady(handle)).toBe(true);
+  expect(runtime.answers(handle)).toBe(true);
 
   let stopped = false;
   const stop = runtime.stop(handle, 100).then(() => (stopped = true));
@@ -81,7 +81,7 @@ test("a replica that is never ready is never ready", async () => {
   const runtime = createMockRuntime({ now: () => now, tickIntervalMs: null, faultOf });
   const handle = await runtime.start(specOf("never"));
   now = 999;
-  expect([runtime.isReady(handle), (await runtime.inspect(handle)).alive]).toEqual([false, true]);
+  expect([runtime.answers(handle), (await runtime.inspect(handle)).alive]).toEqual([false, true]);
   now = 1_000;
   expect(await runtime.inspect(handle)).toMatchObject({ alive: false, exitCode: 1 });
 });

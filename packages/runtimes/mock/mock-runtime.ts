@@ -13,7 +13,7 @@ export interface MockFault {
   exitCode?: number;
   /** What it says when it does. */
   lastWords?: string;
-  /** When it begins to answer, for `isReady`. @default 0 */
+  /** When it begins to answer. @default 0 */
   readyAfterMs?: number | "never";
   /** Ends at the end of the grace period only. */
   ignoresSigterm?: boolean;
@@ -40,10 +40,9 @@ interface MockReplica {
 }
 
 export interface MockRuntime extends Runtime {
+  answers: NonNullable<Runtime["answers"]>;
   /** Lets happen what is due at `now()`. */
   tick(): void;
-  /** Whether the replica would answer now: for an injected probe. */
-  isReady(handle: ReplicaHandle): boolean;
   /** What runs now, with its address. */
   running(): ReplicaSpec[];
   /** The replica is killed from outside. */
@@ -131,9 +130,10 @@ export function createMockRuntime(
     kind: "MOCK",
     capabilities: {
       launches: ["stdio", "http", "image"],
+      maxReplicas: null,
+      location: "HOST",
       adopts: true,
-      isolated: true,
-      isolationDetail: "Replicas are simulated: nothing runs.",
+      isolation: { isolated: true, detail: "Replicas are simulated: nothing runs." },
     },
     needsPort: () => true,
     async start(spec, signal) {
@@ -212,7 +212,7 @@ export function createMockRuntime(
       listeners.clear();
     },
     tick,
-    isReady(handle) {
+    answers(handle) {
       const replica = find(handle);
       if (!replica) return false;
       settle(replica);

@@ -61,12 +61,8 @@ export function createLaunchPlanner(options: LaunchPlannerOptions): LaunchPlanne
   return {
     plan(spec, paths, logKey, socket) {
       const { launch } = spec;
-      if (launch.kind === "image") {
-        throw new ToolyardError(
-          "BAD_USER_INPUT",
-          "An image launch needs docker or kubernetes (MCP_DEPLOYMENT_BACKEND); here replicas run as processes.",
-        );
-      }
+      if (launch.kind === "image" || launch.kind === "remote")
+        throw new ToolyardError("BAD_USER_INPUT", `A launch of kind ${launch.kind} is no process of this host.`);
       const temporaryDirectory = sandbox ? "/tmp" : paths.temporary;
       const kept = storage.prepare(spec.userId, spec.replicaId);
       const environment = replicaEnvironment({

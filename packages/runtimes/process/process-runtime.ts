@@ -215,7 +215,13 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 
   return {
     kind: "PROCESS",
-    capabilities: { launches: ["stdio", "http"], adopts: true, isolated: sandbox !== null, isolationDetail },
+    capabilities: {
+      launches: ["stdio", "http"],
+      maxReplicas: null,
+      location: "HOST",
+      adopts: true,
+      isolation: { isolated: sandbox !== null, detail: isolationDetail },
+    },
     needsPort: (launch, host) => launch !== "stdio" || needsPort(host),
 
     start(spec, signal) {

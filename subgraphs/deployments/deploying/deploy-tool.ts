@@ -1,4 +1,5 @@
 import type { SchemaValidator } from "@toolyard/json-schema";
+import { kindOf, RUNTIMES } from "@toolyard/runtimes/registry.ts";
 import type { RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import {
   badInput,
@@ -6,7 +7,6 @@ import {
   newId,
   notFound,
   parseInput,
-  type ToolyardError,
   type Caller,
   type GraphClient,
   type Problem,
@@ -30,6 +30,7 @@ import type { DeploymentStore } from "../store/deployment-store.ts";
 import { saveSettled } from "../engine/settle.ts";
 import { namesPrivateAddress } from "@toolyard/service-kit/http/remote-addresses.ts";
 import type { Launch } from "@toolyard/launch";
+import type { OfferedRuntime } from "../hosts/host.ts";
 import type { HostAgent } from "../hosts/host-agent.ts";
 import type { Placement } from "../hosts/placement.ts";
 import { newReplica } from "./new-replica.ts";
@@ -50,7 +51,7 @@ const deployToolInput = z.object({
   replicas: replicaCount.nullish(),
   autoscale: z.unknown().optional(),
   configuration: z.unknown().optional(),
-  runtime: z.enum(["PROCESS", "DOCKER", "KUBERNETES", "MOCK", "REMOTE"]).nullish(),
+  runtime: z.enum(Object.keys(RUNTIMES).map(kindOf)).nullish(),
   strategy: z.enum(["REPLACE", "CANARY"]).nullish(),
 });
 
@@ -162,51 +163,48 @@ export async function decideLaunch(
   const configuration = await checkConfiguration(schemas, configSchema, wanted.configuration, caller.subject);
   checkPlaceholders(source, configuration);
   const desiredReplicas = wanted.replicas ?? 1;
-  if (runtime === "REMOTE" && desiredReplicas > 1) throw oneRemoteReplica("input.replicas");
-  return { runtime, configuration, desiredReplicas };
+  checkReplicas(runtime, desiredReplicas, "input.replicas");
+  return { runtime: runtime.kind, configuration, desiredReplicas };
 }
 
-export function oneRemoteReplica(path: string): ToolyardError {
-  return badInput([{ path, message: "a remote server is one replica: Toolyard does not start it" }]);
+/** @throws ToolyardError BAD_USER_INPUT where the runtime takes fewer */
+export function checkReplicas(
+  runtime: Pick<OfferedRuntime, "maxReplicas"> | undefined,
+  count: number,
+  path: string,
+): void {
+  const most = runtime?.maxReplicas;
+  if (most && count > most.count) throw badInput([{ path, message: most.why }]);
 }
 
 async function chooseRuntime(
   { agent, allowPrivateRemotes }: Pick<DeployDependencies, "agent" | "allowPrivateRemotes">,
   launch: Launch,
   wanted: RuntimeKind | null,
-): Promise<RuntimeKind> {
-  if (launch.kind === "remote") {
-    if (wanted !== null && wanted !== "REMOTE")
-      throw badInput([
-        { path: "input.runtime", message: "a remote launch runs elsewhere: leave the runtime out, or say REMOTE" },
-      ]);
-    if (!allowPrivateRemotes && namesPrivateAddress(new URL(launch.url)))
-      throw badInput([
-        {
-          path: "input.launch.remote.url",
-          message: "names a private address; the operator must set ALLOW_PRIVATE_REMOTES=true to allow that",
-        },
-      ]);
-    return "REMOTE";
-  }
+): Promise<OfferedRuntime> {
+  if (launch.kind === "remote" && !allowPrivateRemotes && namesPrivateAddress(new URL(launch.url)))
+    throw badInput([
+      {
+        path: "input.launch.remote.url",
+        message: "names a private address; the operator must set ALLOW_PRIVATE_REMOTES=true to allow that",
+      },
+    ]);
   const { kind } = launch;
   const runtimes = (await agent.living()).flatMap(({ offer }) => offer.runtimes);
   const able = runtimes.filter(({ launches }) => launches.includes(kind));
   const runtime = wanted === null ? able[0] : able.find((one) => one.kind === wanted);
-  if (runtime) return runtime.kind;
-  const available = [...new Set(runtimes.map((one) => one.kind))].join(", ");
-  if (launch.kind === "image" && wanted === null)
-    throw badInput([
-      {
-        path: "launch.image",
-        message: `an image needs MCP_DEPLOYMENT_BACKEND=docker or kubernetes; this Toolyard runs replicas as ${available}`,
-      },
-    ]);
+  if (runtime) return runtime;
+  const list = (kinds: readonly OfferedRuntime[]) => [...new Set(kinds.map((each) => each.kind))].join(" or ");
   throw badInput([
-    {
-      path: "input.runtime",
-      message: `${wanted ?? "none"} cannot run this launch (${launch.kind}) here; available: ${available}. MCP_DEPLOYMENT_BACKEND sets the backend`,
-    },
+    able.length > 0
+      ? {
+          path: "input.runtime",
+          message: `${wanted} does not run this launch (${kind}) here: leave the runtime out, or say ${list(able)}`,
+        }
+      : {
+          path: `launch.${kind}`,
+          message: `${kind === "image" ? "an image needs MCP_DEPLOYMENT_BACKEND=docker or kubernetes" : "nothing here runs it, and MCP_DEPLOYMENT_BACKEND says what does"}; this Toolyard has ${list(runtimes)}`,
+        },
   ]);
 }
 

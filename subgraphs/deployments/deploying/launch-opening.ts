@@ -6,13 +6,12 @@ import type { Deployment } from "../deployment.ts";
 import { readable, type DeployedLaunch } from "./deployed-launch.ts";
 
 /**
- * The launch that a replica runs, with secrets opened and configuration filled in. Null for a remote launch, which runs nothing here.
- * Never logged.
+ * The launch that a replica runs, with secrets opened and configuration filled in. Never logged.
  * @throws ToolyardError when the launch cannot be read or a secret cannot be opened
  */
-export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch | null {
+export function openLaunch(deployment: Deployment, sealer: Sealer): ReplicaLaunch {
   const { escapes, options, ...launch } = readable(deployment.launch);
-  if (launch.kind === "remote") return null;
+  if (launch.kind === "remote") return { kind: "remote", url: new URL(launch.url).origin };
   const configuration = openConfiguration(deployment, sealer);
   const env = Object.fromEntries(openVariables(deployment, launch.env, sealer, configuration));
   if (configuration !== null && env["CONFIG_JSON"] === undefined) env["CONFIG_JSON"] = JSON.stringify(configuration);

@@ -66,7 +66,8 @@ export function createCensus(options: {
         ),
       );
       for (const { deployment, replicas } of found) {
-        for (const replica of replicas.filter((each) => each.hostId === hostId && hasProcess(each))) {
+        const isElsewhere = runtimes.get(deployment.runtime)?.capabilities.location === "ELSEWHERE";
+        for (const replica of replicas.filter((each) => (each.hostId === hostId || isElsewhere) && hasProcess(each))) {
           known.add(keyOf({ runtime: deployment.runtime, name: processNameOf(deployment, replica) }));
           if (replica.handle && !running.has(keyOf(replica.handle))) await confirmGone(replica.handle);
         }

@@ -13,11 +13,11 @@ const AT_ONCE_MS = 5_000;
  * is applied to the line before it is cut.
  */
 export async function lastOutput(
-  runtime: Runtime | null,
+  runtime: Runtime,
   handle: ReplicaHandle | null,
   hide: (text: string) => string,
 ): Promise<string | null> {
-  if (!runtime || !handle) return null;
+  if (!handle) return null;
   const lines = (await runtime.logs(handle, LOOKED_AT)).filter(({ text }) => text.trim() !== "");
   const line =
     lines.findLast(({ stream }) => stream === "STDERR") ?? lines.findLast(({ stream }) => stream === "STDOUT");

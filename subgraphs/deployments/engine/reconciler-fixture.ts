@@ -1,5 +1,6 @@
 import { createEventLog, createInProcessBus } from "@toolyard/events";
 import { createMockRuntime, type MockRuntime, type MockWorld } from "@toolyard/runtimes/mock/mock-runtime.ts";
+import { createRemoteRuntime } from "@toolyard/runtimes/remote/remote-runtime.ts";
 import { createLogger, createSealer } from "@toolyard/service-kit";
 import { openDatabase, readMigrations, type Database } from "@toolyard/storage";
 import { deploymentEvents, entities, healthEvents, migrationsFolder } from "../database.ts";
@@ -14,7 +15,7 @@ import type { HostAgent } from "../hosts/host-agent.ts";
 import { offerOf, type HostOffer } from "../hosts/host.ts";
 import { createHostPorts, createPlacement } from "../hosts/placement.ts";
 import { createReaper } from "./reaper.ts";
-import { createMockProber } from "./mock-prober.ts";
+import { createSimulatedProber } from "./simulated-prober.ts";
 import { createProber } from "./probe.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 import { saveSettled } from "./settle.ts";
@@ -83,9 +84,10 @@ export function createControlPlane(options: {
 }): ControlPlane {
   const { store, world, now, ports: count = 21, around = (runtime) => runtime } = options;
   const runtime = around(createMockRuntime({ world, tickIntervalMs: 1 }));
+  const runtimes = [runtime, createRemoteRuntime()];
   const sick = new Set<string>();
-  const prober = createMockProber({
-    runtime,
+  const prober = createSimulatedProber({
+    runtimes,
     others: createProber({ allowPrivateRemotes: false }),
     isSick: (name) => sick.has(name),
   });
@@ -100,12 +102,12 @@ export function createControlPlane(options: {
     store,
     agent,
     placement: createPlacement({ store, agent, portsOf: (host) => portsOf(host.id, host.offer) }),
-    runtimes: [runtime],
+    runtimes,
     prober,
     ports: portsOf(agent.hostId, offer),
     sealer,
     secrets,
-    reap: createReaper({ runtimes: new Map([[runtime.kind, runtime]]), archive, secrets, logger }),
+    reap: createReaper({ runtimes: new Map(runtimes.map((each) => [each.kind, each])), archive, secrets, logger }),
     logger,
     now,
     random: () => 0,

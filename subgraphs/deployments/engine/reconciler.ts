@@ -129,10 +129,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let unsubscribe: (() => void)[] = [];
   let closed = false;
 
-  function observe(replica: Replica, deployment: Deployment): ObservedReplica {
+  function observe(replica: Replica): ObservedReplica {
     const { id, ordinal, generation, state, attempts, lastProbeAt, handle } = replica;
-    const exists = deployment.runtime === "REMOTE" ? replica.incarnation > 0 : handle !== null;
-    const process = !exists ? "ABSENT" : handle && census.isGone(handle) ? "GONE" : "RUNNING";
+    const process = handle === null ? "ABSENT" : census.isGone(handle) ? "GONE" : "RUNNING";
     const isLost = agent.whyGone(replica.hostId) !== null;
     return { id, ordinal, generation, state, attempts, lastProbeAt, process: isLost ? "LOST" : process };
   }
@@ -182,7 +181,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   function actionsFor({ deployment, replicas }: DeploymentRecord): Action[] {
-    const observed = replicas.map((replica) => observe(replica, deployment));
+    const observed = replicas.map(observe);
     return decide(desiredOf(deployment), observed, now());
   }
 
@@ -217,7 +216,18 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         return createMissing(deployment, action.ordinal);
       case "move":
         if (!replica) return;
-        if (await relocate({ store: leading, agent, placement, record, replica, remove: action.remove, now: now() }))
+        if (
+          await relocate({
+            store: leading,
+            agent,
+            placement,
+            record,
+            replica,
+            isElsewhere: runtimes.get(deployment.runtime)?.capabilities.location === "ELSEWHERE",
+            remove: action.remove,
+            now: now(),
+          })
+        )
           wake(deployment.id);
     }
   }
@@ -254,10 +264,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     clearTimeout(timers.get(id));
     timers.delete(id);
     const idle = replicas.filter((replica) => replica.hostId === hostId && !jobs.has(replica.id));
-    const at = nextLook(
-      desiredOf(deployment),
-      idle.map((replica) => observe(replica, deployment)),
-    );
+    const at = nextLook(desiredOf(deployment), idle.map(observe));
     if (at === null || closed || at - now() > sweepIntervalMs) return;
     const timer = setTimeout(
       () => {

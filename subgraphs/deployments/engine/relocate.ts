@@ -18,11 +18,13 @@ export async function relocate(options: {
   placement: Placement;
   record: DeploymentRecord;
   replica: Replica;
+  /** Whether it runs on none of the hosts, so that another goes on with it as it is. */
+  isElsewhere: boolean;
   /** Nobody wants it any more. */
   remove: boolean;
   now: number;
 }): Promise<boolean> {
-  const { store, agent, placement, record, replica, remove, now } = options;
+  const { store, agent, placement, record, replica, isElsewhere, remove, now } = options;
   const { deployment } = record;
   const reason = agent.whyGone(replica.hostId);
   // It may be back since the leader has looked.
@@ -34,10 +36,9 @@ export async function relocate(options: {
       const before = current?.replicas.find(({ id }) => id === replica.id);
       if (!current || before?.hostId !== replica.hostId || before.incarnation !== replica.incarnation) return false;
       const core = afterLoss(before, current, reason, { remove, isPlaced: place !== null, now });
-      // A remote server runs on none of the hosts: another asks it now and then.
-      const isElsewhere = deployment.runtime === "REMOTE" && place !== null;
-      if (!core && !isElsewhere) return false;
-      const after: Replica = isElsewhere
+      const goesOn = isElsewhere && place !== null;
+      if (!core && !goesOn) return false;
+      const after: Replica = goesOn
         ? { ...before, ...place }
         : { ...before, ...core, ...withoutProcess(before), ...place };
       await tx.saveReplica(after);

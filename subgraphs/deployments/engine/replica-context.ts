@@ -41,8 +41,8 @@ export type ReplicaJob = (record: DeploymentRecord, replica: Replica, signal: Ab
 
 /** What all work on replicas has in common: the runtime, changes of the replica as it was read, and its words without secrets. */
 export interface ReplicaContext extends ReplicaWorkOptions {
-  /** Null for remote servers. @throws ToolyardError BAD_USER_INPUT when the runtime is not available any more */
-  runtimeOf(deployment: Deployment): Runtime | null;
+  /** @throws ToolyardError BAD_USER_INPUT when the runtime is not available any more */
+  runtimeOf(deployment: Deployment): Runtime;
   /** Null when the replica has changed meanwhile. */
   apply(
     replica: Replica,
@@ -66,8 +66,7 @@ const LONGEST_WORDS = 1_000;
 export function createReplicaContext(options: ReplicaWorkOptions): ReplicaContext {
   const { changes, runtimes, secrets } = options;
 
-  function runtimeOf(deployment: Deployment): Runtime | null {
-    if (deployment.runtime === "REMOTE") return null;
+  function runtimeOf(deployment: Deployment): Runtime {
     const runtime = runtimes.get(deployment.runtime);
     if (!runtime)
       throw new ToolyardError("BAD_USER_INPUT", `The runtime ${deployment.runtime} is not available here any more.`);

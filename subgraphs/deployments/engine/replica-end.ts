@@ -22,7 +22,7 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
   return {
     async reap({ deployment }, replica) {
       const runtime = runtimeOf(deployment);
-      if (!runtime || !replica.handle) return;
+      if (!replica.handle) return;
       const liveness = await runtime.inspect(replica.handle);
       if (liveness.alive) return;
       const why = { reason: describeEnd(replica, liveness, now()), words: await lastOutputOf(deployment, replica) };
@@ -39,7 +39,7 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
       // A replica written as gone has left nothing: its folders are removed before its row.
       const forget = async (): Promise<void> => {
         for (const handle of [replica.handle, replica.previousHandle])
-          if (handle && runtime) await reap(deployment, replica, handle);
+          if (handle) await reap(deployment, replica, handle);
       };
       if (phase === "PENDING" || phase === "BACKOFF" || phase === "FAILED") {
         if (then === "REMOVE") await forget();
@@ -51,7 +51,7 @@ export function createReplicaEnd(context: ReplicaContext, { toCheck }: Pick<Repl
         if (!stopping) return forget();
         if (stopping.state.phase !== "STOPPING") return; // It has changed meanwhile: decide anew.
         if (phase === "READY" || phase === "UNHEALTHY") await delay(drainMs);
-        const handle = runtime && (replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica))));
+        const handle = replica.handle ?? (await findByName(runtime, processNameOf(deployment, replica)));
         if (handle) await runtime.stop(handle, graceMs);
         if (stopping.state.then === "REMOVE") await forget();
         const isOver = await apply(replica, { type: "gone", then: stopping.state.then });

@@ -41,9 +41,7 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
       );
     const { kind } = deployment.launch;
     const takesPort =
-      kind !== "remote" &&
-      kind !== "unreadable" &&
-      runtimes.get(deployment.runtime)?.needsPort(kind, replica.address) === true;
+      kind !== "unreadable" && runtimes.get(deployment.runtime)?.needsPort(kind, replica.address) === true;
     const record = takesPort ? await securePort(replica, enter) : await enter(null);
     if (record && forgotten) await reap(deployment, replica, forgotten);
     return record;
@@ -57,7 +55,6 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
     const { deployment } = record;
     const runtime = runtimeOf(deployment);
     const launch = openLaunch(deployment, sealer);
-    if (!runtime || !launch) return replica;
     const handle = await runtime.start(
       {
         replicaId: replica.id,
@@ -72,6 +69,13 @@ export function createReplicaStart(context: ReplicaContext, awaitAnswer: Replica
         resources: resourcesOf(deployment.launch),
       },
       signal,
+      (reason) => {
+        const why = hidden(deployment, replica, { reason, words: null });
+        const told = update(replica, ({ state }) =>
+          state.phase === "STARTING" ? { state: { ...state, ...why } } : {},
+        );
+        told.catch((error: unknown) => logger.warn({ err: error }, "the progress of a start could not be recorded"));
+      },
     );
     const saved = await update(replica, () => ({ handle }));
     if (saved) return currentOf(saved, replica);

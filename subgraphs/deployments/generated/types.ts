@@ -250,14 +250,14 @@ export type Environment =
 
 /** Where replicas run. */
 export type RuntimeKind =
-  /** Processes of a host. */
-  | 'PROCESS'
   /** Containers of a Docker engine. */
   | 'DOCKER'
   /** Pods of a cluster. */
   | 'KUBERNETES'
   /** Nowhere: simulated. */
   | 'MOCK'
+  /** Processes of a host. */
+  | 'PROCESS'
   /** Somewhere else: called and never started. */
   | 'REMOTE';
 

@@ -1,14 +1,15 @@
 import type { LaunchKind } from "@toolyard/launch/launch.ts";
-import type { Runtime, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
+import type { Runtime, RuntimeCapabilities, RuntimeKind } from "@toolyard/runtimes/runtime.ts";
 import { isLeaseHeld } from "@toolyard/scheduler";
 import type { PortRange } from "../engine/ports.ts";
 
 /** A runtime of a host. */
-interface OfferedRuntime {
+export interface OfferedRuntime {
   kind: RuntimeKind;
   launches: LaunchKind[];
   /** Those of them that take a port of the host's range. */
   needPort: LaunchKind[];
+  maxReplicas: RuntimeCapabilities["maxReplicas"];
 }
 
 /** What a host says of itself. */
@@ -41,10 +42,11 @@ export function offerOf(
   return {
     ...host,
     runtimes: [...runtimes].map((runtime) => {
-      const { launches } = runtime.capabilities;
+      const { launches, maxReplicas } = runtime.capabilities;
       return {
         kind: runtime.kind,
         launches,
+        maxReplicas,
         needPort: launches.filter((launch) => runtime.needsPort(launch, host.address)),
       };
     }),

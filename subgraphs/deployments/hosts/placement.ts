@@ -134,10 +134,7 @@ export function createHostPorts(options: {
 }
 
 export function canRun({ offer }: Host, { runtime, launch }: Placed): boolean {
-  return (
-    runtime === "REMOTE" ||
-    offer.runtimes.some(({ kind, launches }) => kind === runtime && includes(launches, launch.kind))
-  );
+  return offer.runtimes.some(({ kind, launches }) => kind === runtime && includes(launches, launch.kind));
 }
 
 /** Whether a replica of the deployment takes a port there. */

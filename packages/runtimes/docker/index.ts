@@ -1,0 +1,3 @@
+import type { RuntimeModule } from "../runtime-module.ts";
+
+export const docker: RuntimeModule = { description: "Containers of a Docker engine.", configure: null };
