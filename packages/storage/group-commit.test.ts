@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { turns } from "@toolyard/testing/turns.ts";
 import type { SqlTransaction } from "./database.ts";
 import { createGroupCommit } from "./group-commit.ts";
 
@@ -41,6 +42,32 @@ test("an item alone is done at once; those that come meanwhile are the next tran
   free.resolve();
   await Promise.all([first, ...others]);
   expect(groups).toEqual([[0], [1, 2, 3]]);
+});
+
+test("an item that may wait is of the next transaction that another makes, and else has one of its own after its time", async () => {
+  const { groups, commit } = createFixture();
+  const patient = [commit({ n: 0 }, 60_000), commit({ n: 1 }, 60_000)];
+  await turns(20);
+  expect(groups).toEqual([]);
+  await Promise.all([...patient, commit({ n: 2 })]);
+  expect(groups).toEqual([[0, 1, 2]]);
+  await commit({ n: 3 }, 1);
+  expect(groups).toEqual([[0, 1, 2], [3]]);
+});
+
+test("an item that may wait is of no transaction that has begun, and waits for the next", async () => {
+  const { groups, commit, begun, hold } = createFixture();
+  const free = Promise.withResolvers<void>();
+  hold(free.promise);
+  const first = commit({ n: 0 });
+  await expect.poll(begun).toBe(1);
+  const patient = commit({ n: 1 }, 60_000);
+  free.resolve();
+  await first;
+  await turns(20);
+  expect(groups).toEqual([[0]]);
+  await Promise.all([patient, commit({ n: 2 })]);
+  expect(groups).toEqual([[0], [1, 2]]);
 });
 
 test("those who ask again when they are answered are of one transaction again", async () => {

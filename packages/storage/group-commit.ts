@@ -12,6 +12,9 @@ export interface GroupCommitOptions<Item> {
   maxSize: number;
 }
 
+/** @param withinMs How long the item may wait for others that cannot: it makes no transaction of its own until then. */
+type GroupCommit<Item> = (item: Item, withinMs?: number) => Promise<void>;
+
 interface Waiting<Item> {
   item: Item;
   done: PromiseWithResolvers<void>;
@@ -19,18 +22,24 @@ interface Waiting<Item> {
 
 /**
  * Group commit: items that come while a transaction runs are done by the next one, all in one, so that a commit's price is shared. An item
- * that comes to an idle store is done at once. Resolves once the item is committed. An item that cannot be done fails alone.
+ * that comes to an idle store is done at once, unless it may wait for others. Resolves once the item is committed. An item that cannot be done fails
+ * alone.
  */
-export function createGroupCommit<Item>(options: GroupCommitOptions<Item>): (item: Item) => Promise<void> {
+export function createGroupCommit<Item>(options: GroupCommitOptions<Item>): GroupCommit<Item> {
   const { database, work, sizeOf, maxSize } = options;
   const waiting: Waiting<Item>[] = [];
   let isRunning = false;
+  /** Whether one of those that wait must not wait. */
+  let isDue = false;
+  let timer: NodeJS.Timeout | null = null;
 
   function takeGroup(): Waiting<Item>[] {
     let size = 0;
     const isFull = ({ item }: Waiting<Item>) => (size += sizeOf(item)) > maxSize;
     const end = waiting.findIndex((each, index) => isFull(each) && index > 0);
-    return waiting.splice(0, end === -1 ? waiting.length : end);
+    const group = waiting.splice(0, end === -1 ? waiting.length : end);
+    isDue = waiting.length > 0;
+    return group;
   }
 
   async function commit(group: readonly Waiting<Item>[]): Promise<void> {
@@ -52,20 +61,25 @@ export function createGroupCommit<Item>(options: GroupCommitOptions<Item>): (ite
   }
 
   async function run(): Promise<void> {
+    isDue = true;
+    if (isRunning) return;
     isRunning = true;
     // Those who ask in the same breath, or ask again when they are answered, are of one group.
     await Promise.resolve();
-    while (waiting.length > 0) {
+    while (isDue) {
+      if (timer) clearTimeout(timer);
+      timer = null;
       await commit(takeGroup());
       await turn();
     }
     isRunning = false;
   }
 
-  return (item) => {
+  return (item, withinMs = 0) => {
     const done = Promise.withResolvers<void>();
     waiting.push({ item, done });
-    if (!isRunning) void run();
+    if (withinMs === 0) void run();
+    else timer ??= setTimeout(() => void run(), withinMs);
     return done.promise;
   };
 }

@@ -14,9 +14,14 @@ export interface TaskRow extends Omit<Task, "error"> {
   errorMessage: string | null;
   /** QUEUED: not before this (epoch ms). RUNNING: when its lease ends. What a claim orders by. */
   dueAt: number;
+  /** One of PRIORITIES. */
+  priority: number;
   /** The present run's; null unless RUNNING. */
   leaseId: string | null;
 }
+
+/** A user waits for the task; nobody asked for it. The lower one is begun first. */
+export const PRIORITIES = [0, 1] as const;
 
 export const taskEntity = new EntitySchema<TaskRow>({
   name: "tasks",
@@ -42,10 +47,11 @@ export const taskEntity = new EntitySchema<TaskRow>({
     startedAt: { ...column.nullableTime },
     finishedAt: { ...column.nullableTime },
     dueAt: { ...column.time },
+    priority: { ...column.integer, default: 0 },
     leaseId: { ...column.nullableId },
   },
   indices: [
-    { columns: ["status", "kind", "dueAt", "id"] },
+    { columns: ["status", "kind", "priority", "dueAt", "id"] },
     { columns: ["kind", "status", "id"] },
     { columns: ["toolId", "id"] },
     { columns: ["toolId", "kind", "id"] },

@@ -1,5 +1,5 @@
 import { newId } from "@toolyard/service-kit";
-import type { TaskRow } from "./database.ts";
+import { PRIORITIES, type TaskRow } from "./database.ts";
 import type { NewTask, TaskError, TaskStatus } from "./task.ts";
 
 /** What becomes of a task's row, and the kind of the event that tells of it; null: nobody is told. */
@@ -37,6 +37,7 @@ export function queued(task: NewTask, at: number): TaskRow {
     startedAt: null,
     finishedAt: null,
     dueAt: at,
+    priority: PRIORITIES[task.requestedById === null ? 1 : 0],
     leaseId: null,
   };
 }

@@ -1,29 +1,29 @@
 import type { RedisConnection } from "@toolyard/redis";
-import { DelayedError, Queue, Worker } from "bullmq";
+import { Queue, Worker } from "bullmq";
 import type { TaskDispatcher } from "./task-dispatcher.ts";
 import type { TaskKind } from "./task.ts";
 
 /** BullMQ's own record of what happened, which nothing here reads. */
 const MAX_EVENTS = 100;
-/** How long a worker may take to give its jobs back. */
+/** How long a worker may take to give its job back. */
 const CLOSE_MS = 2_000;
-const MAX_UNTOLD = 10_000;
-/** A job without a priority goes before all that have one (https://docs.bullmq.io/guide/jobs/prioritized). */
-const BEHIND_OTHERS = 1;
-
-type Announced = Parameters<TaskDispatcher["announce"]>[0];
+/** There is one job that waits, however many tasks are due. https://docs.bullmq.io/guide/jobs/deduplication */
+const ONCE = { deduplication: { id: "due" } };
 
 /**
- * Hands tasks out by BullMQ, a queue for each kind: a job is a task's id. Jobs of a process that died are handed out again after `lockMs`.
+ * Tells of tasks by BullMQ, by a queue for each kind: a job says "look". A process that is told claims what it has room for, tells the next one where that
+ * was not all, and keeps its job until nothing is due. The job of a process that died is handed to another one after `lockMs`.
  * https://docs.bullmq.io/guide/workers/stalled-jobs
  */
 export function createBullDispatcher(options: { redis: RedisConnection; lockMs?: number }): TaskDispatcher {
   const { redis, lockMs = 30_000 } = options;
   const shared = { prefix: `${redis.keyPrefix}:tasks`, skipVersionCheck: true };
   const queues = new Map<TaskKind, Queue>();
-  /** Tasks of which nobody was told, by id. Sweeps find those that are too many. */
-  const untold = new Map<string, Announced>();
-  const announced: Announced[] = [];
+  /** Kinds of which nobody was told. */
+  const untold = new Set<TaskKind>();
+  /** Kinds whose job is on its way, and whether there was more to tell since. */
+  const underWay = new Map<TaskKind, boolean>();
+  const adding = new Set<Promise<void>>();
 
   function queueOf(kind: TaskKind): Queue {
     const known = queues.get(kind);
@@ -39,79 +39,88 @@ export function createBullDispatcher(options: { redis: RedisConnection; lockMs?:
     return queue;
   }
 
-  /** Tasks that were queued together are one request. */
-  function announce(task: Announced): void {
-    announced.push(task);
-    if (announced.length === 1) setImmediate(tell);
-  }
-
-  function tell(): void {
-    for (const [kind, tasks] of Map.groupBy(announced.splice(0), (task) => task.kind)) {
-      const notTold = () => tasks.forEach((task) => untold.size < MAX_UNTOLD && untold.set(task.id, task));
-      if (redis.isAway) notTold();
-      else
-        queueOf(kind)
-          .addBulk(tasks.map(jobOf))
-          .catch((error: unknown) => {
-            redis.failed(error);
-            notTold();
-          });
+  function tell(kind: TaskKind): void {
+    if (redis.isAway) untold.add(kind);
+    else if (underWay.has(kind)) underWay.set(kind, true);
+    else {
+      underWay.set(kind, false);
+      add(kind, ONCE, () => {
+        const again = underWay.get(kind);
+        underWay.delete(kind);
+        if (again) tell(kind);
+      });
     }
   }
 
+  function add(kind: TaskKind, how: { delay: number } | typeof ONCE, then?: () => void): void {
+    const added = queueOf(kind)
+      .add("look", null, how)
+      .then(
+        () => then?.(),
+        (error: unknown) => {
+          redis.failed(error);
+          untold.add(kind);
+          then?.();
+        },
+      );
+    adding.add(added);
+    void added.then(() => adding.delete(added));
+  }
+
   const unsubscribe = redis.onReady(() => {
-    const all = [...untold.values()];
+    const kinds = [...untold];
     untold.clear();
-    all.forEach(announce);
+    kinds.forEach(tell);
   });
 
   return {
     get isAway() {
       return redis.isAway;
     },
-    announce: ({ id, kind, requestedById }) => announce({ id, kind, requestedById }),
-    work(kind, concurrency, look) {
+    announce(kind, inMs = 0) {
+      if (inMs <= 0) tell(kind);
+      // Else sweeps know when it is due.
+      else if (!redis.isAway) add(kind, { delay: inMs });
+    },
+    work(kind, look) {
       const connection = redis.patient();
       const worker = new Worker<null, void>(
         nameOf(kind),
-        async (job, token) => {
-          // Every job is added with one.
-          const againMs = await look(job.id as string);
-          if (againMs === null) return;
-          await job.moveToDelayed(Date.now() + againMs, token);
-          throw new DelayedError();
+        async (job) => {
+          // What is due from now on is told of by a job of its own.
+          await job.removeDeduplicationKey().catch(redis.failed);
+          await look();
         },
         {
           ...shared,
           connection,
-          concurrency,
           lockDuration: lockMs,
           stalledInterval: lockMs,
-          // The rows count the attempts.
           maxStalledCount: Number.MAX_SAFE_INTEGER,
         },
       );
       worker.on("error", redis.failed);
       return {
         async close() {
-          const deadline = Promise.withResolvers<void>();
-          const timer = setTimeout(deadline.resolve, CLOSE_MS);
-          await Promise.race([worker.close(redis.isAway), deadline.promise]);
-          clearTimeout(timer);
+          await atMost(CLOSE_MS, worker.close(redis.isAway));
           connection.disconnect();
         },
       };
     },
     async close() {
-      tell();
       unsubscribe();
+      await atMost(CLOSE_MS, Promise.all(adding));
       for (const queue of queues.values()) await queue.close();
     },
   };
 }
 
-const nameOf = (kind: TaskKind) => kind.toLowerCase();
-
-function jobOf({ id, requestedById }: Announced) {
-  return { name: "look", data: null, opts: { jobId: id, ...(requestedById === null && { priority: BEHIND_OTHERS }) } };
+/** Waits for work that may not end while Redis is held. */
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const deadline = Promise.withResolvers<void>();
+  const timer = setTimeout(deadline.resolve, ms);
+  await Promise.race([work, deadline.promise]);
+  clearTimeout(timer);
 }
+
+const nameOf = (kind: TaskKind) => kind.toLowerCase();

@@ -93,22 +93,24 @@ describeOnRedis("the task queue on BullMQ and Redis", () => {
       }, connect),
     ));
 
-  test("tasks that a user waits for run before those that nobody asked for, each oldest first", () =>
+  test("one job waits in Redis, however many tasks are due, and who takes it tells the next one", () =>
     withRedis((connect) =>
       withQueues(async (open) => {
-        const opened = await open();
-        const order: unknown[] = [];
-        const tasks = [null, "user", null, "user"].map((requestedById, input) => ({ ...JOB, requestedById, input }));
-        const ids: string[] = [];
-        for (const task of tasks) ids.push((await opened.queue.enqueue(task)).id);
-        const { client, keyPrefix } = opened.redis;
-        const waiting = async () =>
-          (await client.llen(`${keyPrefix}:tasks:feasibility:wait`)) +
-          (await client.zcard(`${keyPrefix}:tasks:feasibility:prioritized`));
-        await expect.poll(waiting).toBe(4);
-        opened.queue.register("FEASIBILITY", async ({ input }) => order.push(input), { concurrency: 1 });
-        await expect.poll(() => order).toEqual([1, 3, 0, 2]);
-        for (const id of ids) await expect.poll(() => statusOf(opened, id)).toBe("SUCCEEDED");
+        const opened = [await open(), await open(), await open()];
+        const [asks] = opened as [Opened, Opened, Opened]; // opened above
+        for (let n = 0; n < 6; n++) await asks.queue.enqueue(JOB);
+        const { client, keyPrefix } = asks.redis;
+        await expect.poll(() => client.llen(`${keyPrefix}:tasks:feasibility:wait`)).toBe(1);
+        const runs = opened.map(() => 0);
+        const release = Promise.withResolvers<void>();
+        // Of tasks that are queued before it a process that begins finds out by itself.
+        for (const [index, { queue }] of opened.entries())
+          queue.register("FEASIBILITY", () => ((runs[index]! += 1), release.promise), { concurrency: 3 });
+        await expect.poll(() => runs.reduce((sum, count) => sum + count)).toBe(6);
+        for (let n = 0; n < 3; n++) await asks.queue.enqueue(JOB);
+        await expect.poll(() => runs).toEqual([3, 3, 3]);
+        release.resolve();
+        await expect.poll(async () => (await asks.queue.store.countByStatus()).SUCCEEDED).toBe(9);
       }, connect),
     ));
 

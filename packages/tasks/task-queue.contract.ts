@@ -87,6 +87,18 @@ export function taskQueueContract(
       expect(most).toBe(1);
     }));
 
+  test("tasks that a user waits for run before those that nobody asked for", () =>
+    withFixture(async ({ open }) => {
+      const queue = await open();
+      const ids: string[] = [];
+      for (const [n, requestedById] of [null, "user-1", null, "user-1"].entries())
+        ids.push((await queue.enqueue(job(n, { requestedById }))).id);
+      const order: unknown[] = [];
+      queue.register("FEASIBILITY", async ({ input }) => order.push(input), { concurrency: 1 });
+      await Promise.all(ids.map((id) => statusOf(queue, id, "SUCCEEDED")));
+      expect(order).toEqual([1, 3, 0, 2]);
+    }));
+
   test("two workers share the work, and no task runs on both while leases hold", () =>
     withFixture(async ({ open }) => {
       const queues = [await open(), await open()];
@@ -321,6 +333,52 @@ export function taskQueueContract(
       await started.promise;
       await worker.close();
       expect((await get(queue, id)).status).toBe("QUEUED");
+    }));
+
+  test("of quick tasks behind one that takes long, none waits for it where another process has room, and none runs twice", () =>
+    withFixture(async ({ open }) => {
+      const [first, second] = [await open(), await open()];
+      const ids: string[] = [];
+      for (let n = 0; n < 40; n++) ids.push((await first.enqueue(job(n))).id);
+      const [slow = "", unwanted = ""] = ids.slice(9, 11);
+      const started = Promise.withResolvers<void>();
+      const held = Promise.withResolvers<void>();
+      const runs: unknown[] = [];
+      const handler = async ({ input, task }: TaskRun) => {
+        runs.push(input);
+        if (task.id !== slow) return;
+        started.resolve();
+        await held.promise;
+      };
+      first.register("FEASIBILITY", handler, { concurrency: 1 });
+      await started.promise;
+      await second.cancel(unwanted);
+      await statusOf(second, unwanted, "CANCELLED");
+      second.register("FEASIBILITY", handler, { concurrency: 1 });
+      for (const id of ids) if (id !== slow && id !== unwanted) await statusOf(second, id, "SUCCEEDED");
+      held.resolve();
+      expect(await statusOf(second, slow, "SUCCEEDED")).toMatchObject({ attempts: 1 });
+      expect(runs.toSorted((a, b) => Number(a) - Number(b))).toEqual(
+        Array.from({ length: 40 }, (_, n) => n).toSpliced(10, 1),
+      );
+    }));
+
+  test("closing gives back what was taken ahead, uncounted", () =>
+    withFixture(async ({ open }) => {
+      const queue = await open({ graceMs: 20 });
+      const ids: string[] = [];
+      for (let n = 0; n < 40; n++) ids.push((await queue.enqueue(job(n))).id);
+      const started = Promise.withResolvers<void>();
+      const handler = ({ input }: TaskRun) =>
+        input === 9 ? (started.resolve(), new Promise(() => {})) : Promise.resolve();
+      queue.register("FEASIBILITY", handler, { concurrency: 1 });
+      await started.promise;
+      await queue.close();
+      const next = await open();
+      const found = await next.store.getMany(ids);
+      expect(found.map((task) => [task?.status, task?.attempts])).toEqual(
+        ids.map((_, n) => (n < 9 ? ["SUCCEEDED", 1] : ["QUEUED", 0])),
+      );
     }));
 
   test("when a lease ends without being renewed, another worker runs the task and the first outcome does not count", () =>

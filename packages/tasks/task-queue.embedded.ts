@@ -1,6 +1,7 @@
 import { createEventTail, type WakeUpBus } from "@toolyard/events";
 import type { Logger } from "@toolyard/service-kit";
 import { createOutageLog } from "@toolyard/storage";
+import { createClaimPace, type ClaimPace } from "./claim-ahead.ts";
 import type { TaskKind } from "./task.ts";
 import type { TaskHandler, TaskQueue, TaskWorker } from "./task-queue.ts";
 import type { TaskDispatcher } from "./task-dispatcher.ts";
@@ -26,8 +27,6 @@ export interface EmbeddedTaskQueueOptions {
   /** Tells this process which tasks to look at, while it is there: the rows are then looked through only as often as `sweepIntervalMs` says. */
   dispatcher?: TaskDispatcher;
   sweepIntervalMs?: number;
-  /** A sweep takes tasks that have been due for so long. */
-  overdueMs?: number;
 }
 
 interface Registration {
@@ -35,15 +34,27 @@ interface Registration {
   handler: TaskHandler;
   concurrency: number;
   timeoutMs: number;
+  pace: ClaimPace;
+  /** Claimed ahead, and not begun. */
+  ready: ClaimedTask[];
+  readyTimer: NodeJS.Timeout | null;
   /** Those whose outcome is not written yet. */
   runs: Set<ActiveRun>;
-  /** Handlers that work, and those of runs that begin. */
+  /** Handlers that work. */
   working: number;
+  /** Whether there may be tasks that are due. Where it is likely they are claimed unasked; else they are asked for first, since a claim is a write. */
+  due: "none" | "maybe" | "likely";
+  /** Resolves when none is due; for the dispatcher, whose hint others have not heard. */
+  drained: PromiseWithResolvers<void> | null;
+  /** Another process was told that there is more than this one has room for. */
+  passedOn: boolean;
   announced: { close(): Promise<void> } | null;
 }
 
-/** The longest that a task waits which came to a process that has no room for it. */
-const NO_ROOM_MS = 1_000;
+/** How long results wait for each other while there is more to run: commits of few would hold up the rest. */
+const RESULT_MS = 5;
+/** The longest that a task waits which was claimed ahead; others have it then. */
+const READY_MS = 250;
 
 /**
  * The queue that needs no server: it runs tasks that are due in the store, in this process. With a dispatcher it is told of them, and
@@ -52,7 +63,7 @@ const NO_ROOM_MS = 1_000;
 export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   const { store, bus, logger, now = Date.now, leaseMs = 30_000, pollIntervalMs = 2_000 } = options;
   const { progressIntervalMs = 250, graceMs = 5_000, retryBaseMs = 1_000 } = options;
-  const { dispatcher = null, sweepIntervalMs = 15_000, overdueMs = 10_000 } = options;
+  const { dispatcher = null, sweepIntervalMs = 15_000 } = options;
   const heartbeatIntervalMs = options.heartbeatIntervalMs ?? leaseMs / 3;
   const registrations = new Map<TaskKind, Registration>();
   const tail = createEventTail({ log: store.events, bus, logger });
@@ -60,19 +71,21 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   let looking: Promise<void> | null = null;
   let again = false;
   let wantsInspection = false;
-  /** By `performance.now()`, as `sweptAt`. */
+  let wantsLook = false;
+  /** By `performance.now()`, as `sweepAt`. */
   let inspectedAt = -Infinity;
-  /** The last claim found as much as it had room for. */
-  let moreIsLikely = false;
+  let sweepAt = 0;
   let timer: NodeJS.Timeout | null = null;
   let unsubscribe: (() => void) | null = null;
-  let sweptAt = -Infinity;
 
   /** Where outcomes cannot be written just now, their runs are in the way of others. */
-  const roomOf = ({ working, concurrency, runs }: Registration) =>
-    Math.max(0, Math.min(concurrency - working, 2 * concurrency - runs.size));
-  const hasRoom = (registration: Registration) => roomOf(registration) > 0;
-  const idle = () => [...registrations.values()].filter(hasRoom);
+  const mayBegin = ({ working, concurrency, runs, pace }: Registration) =>
+    working < concurrency && runs.size < 2 * concurrency + pace.ahead();
+  const roomOf = ({ working, concurrency, pace, ready }: Registration) =>
+    concurrency + pace.ahead() - working - ready.length;
+  /** Those claimed ahead are claimed many at a time. */
+  const hasRoom = (registration: Registration) =>
+    2 * registration.ready.length <= registration.pace.ahead() && roomOf(registration) > 0 && mayBegin(registration);
 
   /** Handles changes, one at a time. */
   function look(): void {
@@ -97,21 +110,29 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       inspectedAt = performance.now();
       await endWhatMustEnd();
     }
-    if (dispatcher && !dispatcher.isAway) {
-      if (performance.now() - sweptAt < sweepIntervalMs) return;
-      sweptAt = performance.now();
-      await takeWhatIsDue(overdueMs);
-      return;
+    const isTold = dispatcher !== null && !dispatcher.isAway;
+    if (wantsLook && (!isTold || performance.now() >= sweepAt)) {
+      sweepAt = performance.now() + sweepIntervalMs;
+      for (const registration of registrations.values()) registration.due = "maybe";
     }
+    wantsLook = false;
     // What is queued meanwhile, nobody is told of.
-    sweptAt = -Infinity;
+    if (!isTold) sweepAt = 0;
     const dueAt = await takeWhatIsDue();
-    if (dueAt !== null && dueAt - now() < pollIntervalMs) lookIn(Math.max(1, dueAt - now()));
+    if (dueAt === null) return;
+    const inMs = Math.max(1, dueAt - now());
+    sweepAt = Math.min(sweepAt, performance.now() + inMs - 1);
+    if (inMs < pollIntervalMs) lookIn(inMs);
   }
 
   function onWake(): () => void {
-    const ends = [bus.onWake(TASK_WORK_TOPIC, look), bus.onWake(TASK_CANCEL_TOPIC, lookAtAll)];
+    const ends = [bus.onWake(TASK_WORK_TOPIC, lookForAll), bus.onWake(TASK_CANCEL_TOPIC, lookAtAll)];
     return () => ends.forEach((end) => end());
+  }
+
+  function lookForAll(): void {
+    wantsLook = true;
+    look();
   }
 
   function lookIn(delayMs: number): void {
@@ -123,80 +144,120 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
   /** Also at what runs: whether it is still to run. */
   function lookAtAll(): void {
     wantsInspection = true;
-    look();
+    lookForAll();
   }
 
   async function endWhatMustEnd(): Promise<void> {
-    const runs = [...registrations.values()].flatMap((registration) => [...registration.runs]);
-    if (runs.length === 0) return;
-    const byLease = new Map(runs.map((run) => [run.lease, run]));
-    const { cancelled, lost } = await store.inspect(runs.map((run) => run.lease));
-    for (const lease of cancelled) byLease.get(lease)?.end("cancelled");
-    for (const lease of lost) byLease.get(lease)?.end("lost");
+    const all = [...registrations.values()];
+    const runs = new Map(all.flatMap((registration) => [...registration.runs].map((run) => [run.lease, run] as const)));
+    const ready = all.flatMap((registration) => registration.ready.map(({ lease }) => lease));
+    if (runs.size + ready.length === 0) return;
+    const { cancelled, lost } = await store.inspect([...runs.keys(), ...ready]);
+    for (const lease of lost) runs.get(lease)?.end("lost");
+    for (const lease of cancelled) runs.get(lease)?.end("cancelled");
+    const ended = new Set([...lost, ...cancelled]);
+    for (const registration of all) await giveBack(registration, ({ lease }) => ended.has(lease));
   }
 
   /**
-   * Takes what has been due for `sinceMs`, as much as there is room for. Answers when to look again, null when nothing waits. Unless more is
-   * likely, it asks before it claims, since a claim is a write.
+   * Takes what is due, as much as there is room for. Answers when to look again; null when nothing waits, or there is no room to run it.
    */
-  async function takeWhatIsDue(sinceMs = 0): Promise<number | null> {
+  async function takeWhatIsDue(): Promise<number | null> {
     for (;;) {
-      const free = idle();
+      const free = [...registrations.values()].filter((each) => each.due !== "none" && hasRoom(each));
       if (free.length === 0) return null;
-      const dueBy = now() - sinceMs;
-      const dueAt = moreIsLikely ? dueBy : await store.nextDueAt(free.map(({ kind }) => kind));
-      if (dueAt === null || dueAt > dueBy) return dueAt;
-      await claimFor(free.filter(hasRoom), dueBy);
+      const isLikely = free.some(({ due }) => due === "likely");
+      // Unless it is said again meanwhile.
+      for (const each of free) each.due = "none";
+      try {
+        const dueAt = isLikely ? null : await store.nextDueAt(free.map(({ kind }) => kind));
+        if (isLikely || (dueAt !== null && dueAt <= now())) await claimFor(free.filter(hasRoom));
+        else {
+          for (const { due, drained } of free) if (due === "none") drained?.resolve();
+          return dueAt;
+        }
+      } catch (error) {
+        for (const each of free) each.due = "maybe";
+        throw error;
+      }
     }
   }
 
-  async function claimFor(free: readonly Registration[], dueBy: number): Promise<void> {
+  async function claimFor(free: readonly Registration[]): Promise<void> {
     const room = new Map(free.map((registration) => [registration.kind, roomOf(registration)]));
-    const take = (sign: 1 | -1) => free.forEach((each) => (each.working += sign * (room.get(each.kind) ?? 0)));
-    take(1);
-    let claimed: ClaimedTask[];
-    try {
-      claimed = await store.claim(room, leaseMs, dueBy);
-    } finally {
-      take(-1);
+    const began = performance.now();
+    const claimed = await store.claim(room, leaseMs);
+    const tookMs = performance.now() - began;
+    const byKind = Map.groupBy(claimed, ({ task }) => task.kind);
+    for (const registration of free) {
+      const { kind, pace } = registration;
+      const tasks = byKind.get(kind) ?? [];
+      const isFull = tasks.length === room.get(kind);
+      registration.due = isFull ? "likely" : "maybe";
+      if (tasks.length > 0) pace.claimed(tookMs);
+      registration.ready.push(...tasks);
+      if (registrations.get(kind) !== registration) await giveBack(registration);
+      else beginReady(registration);
+      if (isFull && !registration.passedOn) dispatcher?.announce(kind);
+      registration.passedOn = isFull;
     }
-    moreIsLikely = claimed.length > 0 && claimed.length === room.values().reduce((sum, count) => sum + count, 0);
-    await Promise.all(claimed.map(begin));
   }
 
-  /** What a dispatcher tells of. @returns the milliseconds until it should tell of it again; null: never */
-  async function lookAt(registration: Registration, id: string): Promise<number | null> {
-    // Runs that began while the dispatcher was away take room of which it does not know.
-    if (!hasRoom(registration)) return NO_ROOM_MS;
-    registration.working++;
-    let run: ActiveRun | null;
+  /** What the dispatcher tells of. */
+  async function lookAt(registration: Registration): Promise<void> {
+    registration.due = "likely";
+    registration.drained = Promise.withResolvers();
+    look();
+    await registration.drained.promise;
+  }
+
+  function beginReady(registration: Registration): void {
+    while (mayBegin(registration)) {
+      const claimed = registration.ready.shift();
+      if (!claimed) return;
+      begin(registration, claimed);
+    }
+    const [first] = registration.ready;
+    if (!first || registration.readyTimer) return;
+    registration.readyTimer = setTimeout(() => {
+      registration.readyTimer = null;
+      if (registration.ready.includes(first)) {
+        registration.pace.stuck();
+        void giveBack(registration);
+      } else beginReady(registration);
+    }, READY_MS);
+    registration.readyTimer.unref();
+  }
+
+  /** Of what was claimed ahead. */
+  async function giveBack(registration: Registration, which: (claimed: ClaimedTask) => boolean = () => true) {
+    const given = registration.ready.filter(which);
+    if (given.length === 0) return;
+    registration.ready = registration.ready.filter((claimed) => !given.includes(claimed));
     try {
-      const taken = await store.take(id, leaseMs);
-      if (taken === null) return null;
-      if ("dueAt" in taken) return Math.max(0, taken.dueAt - now());
-      run = await begin(taken);
+      await Promise.all(given.map(({ lease }) => store.release(lease)));
+      registration.due = "maybe";
+      dispatcher?.announce(registration.kind);
     } catch (error) {
-      logger.warn({ err: error, task_id: id }, "looking at a task failed; it is tried again");
-      return pollIntervalMs;
-    } finally {
-      registration.working--;
+      logger.warn(
+        { err: error, task_kind: registration.kind },
+        "giving tasks back that were claimed ahead failed; they run when their leases end",
+      );
     }
-    return run ? run.lookAgainMs : 0;
   }
 
-  /** Null where its worker was closed meanwhile. */
-  async function begin(claimed: ClaimedTask): Promise<ActiveRun | null> {
-    const registration = registrations.get(claimed.task.kind);
-    if (!registration) {
-      await store.release(claimed.lease);
-      return null;
-    }
+  function begin(registration: Registration, claimed: ClaimedTask): void {
+    const { kind, pace, runs } = registration;
     registration.working++;
+    const began = performance.now();
     const run = startRun(claimed, {
       handled() {
         registration.working--;
-        look();
+        pace.handled(performance.now() - began);
+        goOn(registration);
       },
+      mayWaitMs: () => (registration.ready.length > 0 ? RESULT_MS : 0),
+      queuedAgain: (inMs) => dispatcher?.announce(kind, inMs),
       store,
       logger,
       now,
@@ -208,13 +269,17 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       handler: registration.handler,
       timeoutMs: registration.timeoutMs,
     });
-    registration.runs.add(run);
+    runs.add(run);
     void run.settled.then(() => {
-      const had = hasRoom(registration);
-      registration.runs.delete(run);
-      if (!had) look();
+      runs.delete(run);
+      goOn(registration);
     });
-    return run;
+  }
+
+  function goOn(registration: Registration): void {
+    if (registrations.get(registration.kind) !== registration) return;
+    beginReady(registration);
+    if (registration.due !== "none" && hasRoom(registration)) look();
   }
 
   async function closeRegistration(registration: Registration): Promise<void> {
@@ -225,9 +290,12 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
       if (timer) clearTimeout(timer);
       unsubscribe = timer = null;
     }
+    if (registration.readyTimer) clearTimeout(registration.readyTimer);
     const runs = [...registration.runs];
     for (const run of runs) run.end("shutdown");
-    await Promise.all(runs.map((run) => run.settled));
+    await Promise.all([giveBack(registration), ...runs.map((run) => run.settled)]);
+    if (registration.due !== "none") dispatcher?.announce(registration.kind);
+    registration.drained?.resolve();
     await registration.announced?.close();
   }
 
@@ -235,7 +303,7 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
     store,
     async enqueue(task) {
       const inserted = await store.insert(task);
-      dispatcher?.announce(inserted);
+      dispatcher?.announce(inserted.kind);
       return inserted;
     },
     register(kind, handler, { concurrency = 2, timeoutMs = 600_000 } = {}): TaskWorker {
@@ -245,12 +313,18 @@ export function createTaskQueue(options: EmbeddedTaskQueueOptions): TaskQueue {
         handler,
         concurrency,
         timeoutMs,
+        pace: createClaimPace(concurrency),
+        ready: [],
+        readyTimer: null,
         runs: new Set(),
         working: 0,
+        due: "maybe",
+        drained: null,
+        passedOn: false,
         announced: null,
       };
       registrations.set(kind, registration);
-      registration.announced = dispatcher?.work(kind, concurrency, (id) => lookAt(registration, id)) ?? null;
+      registration.announced = dispatcher?.work(kind, () => lookAt(registration)) ?? null;
       unsubscribe ??= onWake();
       look();
       return { close: () => closeRegistration(registration) };

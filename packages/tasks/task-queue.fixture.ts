@@ -70,7 +70,7 @@ export async function withTaskQueues(
           heartbeatIntervalMs: heartbeats ? 10 : 3_600_000,
           pollIntervalMs: 25,
           progressIntervalMs: 50,
-          ...(dispatcher && { dispatcher, sweepIntervalMs: 0, overdueMs: 0 }),
+          ...(dispatcher && { dispatcher, sweepIntervalMs: 0 }),
         });
         let closed = false;
         const close = async () => {

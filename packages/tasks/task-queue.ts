@@ -37,8 +37,8 @@ export interface TaskWorker {
 
 /**
  * Background work that outlives processes. The contract of every adapter (task-queue.contract.ts):
- * - an enqueued task is durable and is run at least once, oldest first, by a process that has registered its kind; with BullMQ, those that a
- *   user asked for before others;
+ * - an enqueued task is durable and is run at least once by a process that has registered its kind, those that a user asked for before others, and
+ *   each oldest first;
  * - while a run's lease holds, which its process renews, nobody else runs the task; when the process dies, another run begins;
  * - the outcome of one run counts: that of a run whose lease was lost does not;
  * - errors that may pass are retried with growing delays until `maxAttempts`;

@@ -16,11 +16,6 @@ export interface ActiveRun {
   end(why: Ending): void;
   /** The outcome is written, or could not be. Never rejects. */
   readonly settled: Promise<void>;
-  /**
-   * The milliseconds until somebody should look at the task again, null when it ends or is another's; never rejects. Known of a result before
-   * it is written: where it cannot be, a sweep finds the task when its lease has ended.
-   */
-  readonly lookAgainMs: Promise<number | null>;
 }
 
 export interface RunOptions {
@@ -36,6 +31,10 @@ export interface RunOptions {
   retryBaseMs: number;
   /** Called once, when the handler has let go or is given up: its outcome is still to be written. */
   handled: () => void;
+  /** How long a result may wait to be written with other changes. */
+  mayWaitMs: () => number;
+  /** The task is to be run again, after so many milliseconds. */
+  queuedAgain: (inMs: number) => void;
 }
 
 /** Between two attempts to write an outcome. */
@@ -51,7 +50,6 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
   const abandoned = Promise.withResolvers<Outcome>();
   let ending: Ending | null = null;
   let grace: NodeJS.Timeout | undefined;
-  const lookAgain = Promise.withResolvers<number | null>();
 
   function end(why: Ending): void {
     if (ending !== null) return;
@@ -86,9 +84,9 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     // A result that came in time for the end of the process or of its time counts.
     if (outcome.type === "result") {
       const problem = resultProblem(outcome.result);
-      return problem ? store.fail(lease, problem) : store.succeed(lease, outcome.result);
+      return problem ? store.fail(lease, problem) : store.succeed(lease, outcome.result, options.mayWaitMs());
     }
-    if (ending === "shutdown") return store.release(lease).finally(() => lookAgain.resolve(0));
+    if (ending === "shutdown") return again(0, await store.release(lease));
     if (ending === "timeout")
       return store.fail(lease, {
         code: "TIMEOUT",
@@ -112,12 +110,17 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     }
   }
 
-  function settleError(error: unknown): Promise<boolean> {
+  function again(inMs: number, counted: boolean): boolean {
+    if (counted) options.queuedAgain(inMs);
+    return counted;
+  }
+
+  async function settleError(error: unknown): Promise<boolean> {
     const shown = taskErrorOf(error);
     logger.warn({ ...logged, err: error, attempt: task.attempts }, "a task's run failed");
     if (!isRetryable(shown)) return store.fail(lease, shown);
     const delayMs = retryDelayMs(error, task, options.retryBaseMs);
-    return store.retry(lease, shown, now() + delayMs).finally(() => lookAgain.resolve(delayMs));
+    return again(delayMs, await store.retry(lease, shown, now() + delayMs));
   }
 
   async function run(): Promise<void> {
@@ -138,14 +141,11 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
       const outcome = await Promise.race([work, abandoned.promise]);
       reporter.stop();
       options.handled();
-      if (outcome.type === "result") lookAgain.resolve(null);
       const counted = await settleInTime(outcome);
       if (!counted) logger.info(logged, "the outcome of a task's run does not count: its lease was lost");
     } catch (error) {
       logger.error({ ...logged, err: error }, "writing a task's outcome failed; it runs again when its lease ends");
-      lookAgain.resolve(leaseMs);
     } finally {
-      lookAgain.resolve(null);
       reporter.stop();
       clearInterval(heartbeat);
       clearTimeout(deadline);
@@ -153,5 +153,5 @@ export function startRun({ task, lease }: ClaimedTask, options: RunOptions): Act
     }
   }
 
-  return { lease, end, settled: run(), lookAgainMs: lookAgain.promise };
+  return { lease, end, settled: run() };
 }

@@ -287,37 +287,6 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
         });
       },
 
-      take() {
-        test("takes a task that is due for one of those who ask for it at once, in any process", async () => {
-          const [{ id }, other] = [await store.insert(NEW), await store.insert(NEW)];
-          const taken = await Promise.all(opened.stores.map((each) => each.take(other.id, LEASE_MS)));
-          const claims = taken.flatMap((each) => (each !== null && "lease" in each ? [each] : []));
-          expect(claims.map(({ task }) => [task.id, task.status, task.attempts])).toEqual([[other.id, "RUNNING", 1]]);
-          expect(taken).toContainEqual({ dueAt: time + LEASE_MS });
-          for (const { lease } of claims) expect(await store.succeed(lease, null)).toBe(true);
-          expect(await get(id)).toMatchObject({ status: "QUEUED" });
-          await store.requestCancel(id);
-        });
-
-        test("tells when a task is due again, and takes it then, unless it must not run again", async () => {
-          const { lease, task } = await begin({ maxAttempts: 2 });
-          await store.retry(lease, error, time + 5_000);
-          expect(await store.take(task.id, LEASE_MS)).toEqual({ dueAt: time + 5_000 });
-          time += 5_000;
-          expect(await store.take(task.id, LEASE_MS)).toMatchObject({ task: { id: task.id, attempts: 2 } });
-          time += LEASE_MS;
-          expect(await store.take(task.id, LEASE_MS)).toBeNull();
-          expect(await get(task.id)).toMatchObject({ status: "FAILED" });
-        });
-
-        test("is null for a task that has ended or that nobody knows", async () => {
-          const { lease, task } = await begin();
-          await store.succeed(lease, null);
-          expect(await store.take(task.id, LEASE_MS)).toBeNull();
-          expect(await store.take("0190a000-0000-7000-8000-000000000000", LEASE_MS)).toBeNull();
-        });
-      },
-
       claim() {
         test("gives each task to one of those who ask at once, in any process", async () => {
           const made = [];
@@ -346,6 +315,16 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
           await store.requestCancel(another);
         });
 
+        test("takes those that a user waits for before those that nobody asked for, each oldest first", async () => {
+          const made: string[] = [];
+          for (const requestedById of [null, "user-1", null, "user-1"])
+            made.push((await store.insert({ ...NEW, requestedById })).id);
+          const taken = await store.claim(roomFor("VALIDATION", 3), LEASE_MS);
+          expect(taken.map(({ task }) => made.indexOf(task.id))).toEqual([1, 3, 0]);
+          taken.push(await claim());
+          for (const { lease } of taken) await store.succeed(lease, null);
+        });
+
         test("takes what was queued, or is held, by a clock that was set back since, and nothing whose time comes", async () => {
           const HOUR_MS = 3_600_000;
           const waiting = await begin();
@@ -370,7 +349,6 @@ export function taskStoreContract(name: string, open: (now: () => number) => Pro
             ["VALIDATION", 3],
             ["IMPROVEMENTS", 2],
           ]);
-          expect(await store.claim(room, LEASE_MS, time - 1)).toEqual([]);
           const claims = await Promise.all(opened.stores.map((each) => each.claim(room, LEASE_MS)));
           const taken = claims.flat();
           expect(taken.map(({ task }) => task.id).toSorted()).toEqual([...made, other.id].toSorted());

@@ -20,20 +20,18 @@ import {
   cancelled,
   cancelRequested,
   failed,
-  isOpen,
   progressed,
   queued,
   released,
   renewed,
   retried,
-  started,
   succeeded,
   type Change,
 } from "./task-changes.ts";
 import { TASK_KINDS, TASK_STATUSES, type Task, type TaskEvent, type TaskKind, type TaskStatus } from "./task.ts";
 import type { TaskResults } from "./task-results.ts";
 import type { ClaimedTask, Lease, TaskStore } from "./task-store.ts";
-import { createTaskWriter } from "./task-writer.sql.ts";
+import { createTaskWriter, partsOfOpen } from "./task-writer.sql.ts";
 
 /** Woken when there may be something to run. */
 export const TASK_WORK_TOPIC = "task-work";
@@ -84,13 +82,14 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
     { taskId, leaseId }: Lease,
     decide: (row: TaskRow, at: number) => Change,
     payload?: unknown,
+    withinMs?: number,
   ): Promise<boolean> {
     let isHeld = false;
     const ofLease = (row: TaskRow | null) => {
       isHeld = row?.leaseId === leaseId && row.status === "RUNNING";
       return row && isHeld ? decide(row, now()) : null;
     };
-    await writer.change(taskId, ofLease, payload);
+    await writer.change(taskId, ofLease, payload, withinMs);
     return isHeld;
   }
 
@@ -160,34 +159,17 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
         ...Object.fromEntries(TASK_STATUSES.map((status) => [status, counts.get(status) ?? 0])),
       };
     },
-    async claim(room, leaseMs, dueBy) {
-      const at = now();
-      const rows = await writer.claim({ room, leaseMs, dueBy: dueBy ?? at, at });
+    async claim(room, leaseMs) {
+      const rows = await writer.claim({ room, leaseMs, at: now() });
       return rows.map(toClaimed);
-    },
-    async take(id, leaseMs) {
-      let taken: ClaimedTask | { dueAt: number } | null = null;
-      await writer.change(id, (row) => {
-        taken = null;
-        if (!row || !isOpen(row)) return null;
-        const at = now();
-        if (row.dueAt > at) {
-          taken = { dueAt: row.dueAt };
-          return null;
-        }
-        const change = started(row, leaseMs, at);
-        if (change.row.status === "RUNNING") taken = toClaimed(change.row);
-        return change;
-      });
-      return taken;
     },
     async nextDueAt(kinds) {
       if (kinds.length === 0) return null;
-      const part = dialectOf(database.read).rows("?", "part", ["text", "text"]);
+      const part = dialectOf(database.read).rows("?", "part", ["text", "text", "integer"]);
       const [found] = await database.read.query<{ dueAt: number | null }[]>(
-        `SELECT MIN((SELECT MIN(task."dueAt") FROM tasks task WHERE task.status = ${part.at(0)} AND task.kind = ${part.at(1)})) AS "dueAt"
+        `SELECT MIN((SELECT MIN(task."dueAt") FROM tasks task WHERE task.status = ${part.at(0)} AND task.kind = ${part.at(1)} AND task.priority = ${part.at(2)})) AS "dueAt"
          FROM ${part.from}`,
-        [JSON.stringify(["QUEUED", "RUNNING"].flatMap((status) => kinds.map((kind) => [status, kind])))],
+        [JSON.stringify(partsOfOpen(kinds))],
       );
       return found?.dueAt ?? null;
     },
@@ -204,13 +186,13 @@ export function createSqlTaskStore(options: TaskStoreOptions): TaskStore {
       };
     },
     progress: (lease, progress, message) => withLease(lease, (row) => progressed(row, progress, message)),
-    async succeed(lease, result) {
+    async succeed(lease, result, withinMs) {
       const value = result ?? null;
       const resultId = results === null || value === null ? null : newId();
       // First, so that nobody sees the task without it.
       if (resultId !== null) await results?.write({ id: resultId, taskId: lease.taskId, value, at: now() });
       const kept = resultId === null ? { result: value } : { resultId };
-      return withLease(lease, (row, at) => succeeded(row, kept, at), kept);
+      return withLease(lease, (row, at) => succeeded(row, kept, at), kept, withinMs);
     },
     fail: (lease, error) => withLease(lease, (row, at) => failed(row, error, at)),
     retry: (lease, error, runAt) => withLease(lease, (row, at) => retried(row, error, runAt, at)),
@@ -247,6 +229,7 @@ function toTask(row: TaskRow): Task {
     errorCode,
     errorMessage,
     dueAt: _dueAt,
+    priority: _priority,
     leaseId: _leaseId,
     result: _result,
     resultId: _resultId,

@@ -46,12 +46,10 @@ export interface TaskStore {
   readonly transitions: Readonly<Record<TaskStatus, number>>;
 
   /**
-   * Takes tasks that are due by `dueBy` (epoch ms; now unless given), of each kind as many as `room` says, those due longest: RUNNING ones
-   * whose lease has ended before QUEUED ones. Tasks found on the way that have no run left become FAILED, those to be cancelled CANCELLED.
+   * Takes tasks that are due, of each kind as many as `room` says: RUNNING ones whose lease has ended before QUEUED ones, those that a user
+   * waits for before others, and of each those due longest. Tasks found on the way that have no run left become FAILED, those to be cancelled CANCELLED.
    */
-  claim(room: ReadonlyMap<TaskKind, number>, leaseMs: number, dueBy?: number): Promise<ClaimedTask[]>;
-  /** Takes this task as `claim` would. When it is not due yet, answers when it is; null when it has ended, or there is none. */
-  take(id: string, leaseMs: number): Promise<ClaimedTask | { dueAt: number } | null>;
+  claim(room: ReadonlyMap<TaskKind, number>, leaseMs: number): Promise<ClaimedTask[]>;
   /** When the next task of these kinds is due (epoch ms, possibly past); null when none waits or runs. */
   nextDueAt(kinds: readonly TaskKind[]): Promise<number | null>;
   /** Renews a lease for `leaseMs` from now. False: it is lost. */
@@ -61,8 +59,11 @@ export interface TaskStore {
   /** `progress` from 0 to 1. */
   progress(lease: Lease, progress: number, message: string | null): Promise<boolean>;
 
-  /** RUNNING → SUCCEEDED, or CANCELLED when the task was to be cancelled meanwhile. */
-  succeed(lease: Lease, result: unknown): Promise<boolean>;
+  /**
+   * RUNNING → SUCCEEDED, or CANCELLED when the task was to be cancelled meanwhile.
+   * @param withinMs How long it may wait for other changes, to share their transaction; at once unless given
+   */
+  succeed(lease: Lease, result: unknown, withinMs?: number): Promise<boolean>;
   /** RUNNING → FAILED, or CANCELLED when the task was to be cancelled meanwhile. */
   fail(lease: Lease, error: TaskError): Promise<boolean>;
   /** RUNNING → QUEUED until `runAt` (epoch ms), or as `fail` when no run is left. */

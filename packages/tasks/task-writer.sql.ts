@@ -8,7 +8,7 @@ import {
   type SqlTransaction,
 } from "@toolyard/storage";
 import type { EntityManager } from "typeorm";
-import { taskEntity, type TaskRow } from "./database.ts";
+import { PRIORITIES, taskEntity, type TaskRow } from "./database.ts";
 import { isOpen, started, type Change } from "./task-changes.ts";
 import type { TaskEvent, TaskKind, TaskStatus } from "./task.ts";
 
@@ -18,8 +18,14 @@ export interface TaskWriter {
   /**
    * `decide` may be asked again, where a transaction came to nothing. It is shown null where there is no such row; null changes nothing.
    * @param payload JSON that it will write
+   * @param withinMs How long it may wait for others
    */
-  change(id: string, decide: (row: TaskRow | null) => Change | null, payload?: unknown): Promise<void>;
+  change(
+    id: string,
+    decide: (row: TaskRow | null) => Change | null,
+    payload?: unknown,
+    withinMs?: number,
+  ): Promise<void>;
   /** Starts what is due, at most as many of each kind as it has room, the longest due first. @returns the rows of their runs */
   claim(claim: Claim): Promise<TaskRow[]>;
 }
@@ -27,8 +33,7 @@ export interface TaskWriter {
 interface Claim {
   room: ReadonlyMap<TaskKind, number>;
   leaseMs: number;
-  /** Epoch milliseconds. */
-  dueBy: number;
+  /** Now, in epoch milliseconds. */
   at: number;
 }
 
@@ -121,7 +126,7 @@ export function createTaskWriter(options: {
 
   return {
     insert: (row) => commit({ type: "insert", row }),
-    change: (id, decide, payload = null) => commit({ type: "change", id, decide, payload }),
+    change: (id, decide, payload = null, withinMs = 0) => commit({ type: "change", id, decide, payload }, withinMs),
     async claim(claim) {
       const part: Part = { type: "claim", claim, claimed: [] };
       await commit(part);
@@ -137,21 +142,21 @@ function sizeOf(part: Part): number {
 
 async function claimDue(
   manager: EntityManager,
-  { room, leaseMs, dueBy, at }: Claim,
+  { room, leaseMs, at }: Claim,
   apply: (before: TaskRow, change: Change) => void,
   write: () => Promise<void>,
 ): Promise<TaskRow[]> {
   const claimed: TaskRow[] = [];
   const left = new Map([...room].filter(([, count]) => count > 0));
   for (let isAll = false; !isAll && left.size > 0;) {
-    const found = await findDue(manager, left, { dueBy, at, leaseMs });
+    const found = await findDue(manager, left, { at, leaseMs });
     isAll = true;
     const held = new Map((await holdRows(manager, taskEntity, found)).map((row) => [row.id, row]));
     for (const id of found) {
       const row = held.get(id);
       // Another process may have it by now.
       const change =
-        row && isOpen(row) && (row.dueAt <= dueBy || isOfLaterClock(row, { at, leaseMs }))
+        row && isOpen(row) && (row.dueAt <= at || isOfLaterClock(row, { at, leaseMs }))
           ? started(row, leaseMs, at)
           : null;
       const free = row && left.get(row.kind);
@@ -181,25 +186,40 @@ function isOfLaterClock({ status, dueAt, createdAt }: Dated, { at, leaseMs }: Pi
   return status === "RUNNING" ? dueAt > at + leaseMs + MAX_AHEAD_MS : createdAt > at;
 }
 
-/** Ids of the first tasks of each kind, by the index: the number of waiting tasks does not matter. Those whose lease has ended go first. */
+/** The parts of the index of tasks that are due, by status, kind and priority. */
+export function partsOfOpen(kinds: Iterable<TaskKind>): [status: TaskStatus, kind: TaskKind, priority: number][] {
+  return [...kinds].flatMap((kind) =>
+    (["RUNNING", "QUEUED"] as const).flatMap((status) =>
+      PRIORITIES.map((priority): [TaskStatus, TaskKind, number] => [status, kind, priority]),
+    ),
+  );
+}
+
+/**
+ * Ids of the first tasks of each kind, by the index: the number of waiting tasks does not matter. Those whose lease has ended go first, then those that
+ * a user waits for.
+ */
 async function findDue(
   manager: EntityManager,
   room: ReadonlyMap<TaskKind, number>,
-  { dueBy, at, leaseMs }: Omit<Claim, "room">,
+  { at, leaseMs }: Omit<Claim, "room">,
 ): Promise<string[]> {
-  const parts = ["RUNNING", "QUEUED"].flatMap((status) => [...room].map(([kind, most]) => [status, kind, dueBy, most]));
+  const parts = partsOfOpen(room.keys()).map((part) => [...part, at, room.get(part[1])]);
   const of = (condition: string) => (_: unknown, index: number) =>
-    `SELECT * FROM (SELECT id, status, "dueAt", "createdAt" FROM tasks WHERE status = ? AND kind = ? AND ${condition} LIMIT ?) part_${index}`;
+    `SELECT * FROM (SELECT id, status, priority, "dueAt", "createdAt" FROM tasks WHERE status = ? AND kind = ? AND priority = ? AND ${condition} LIMIT ?) part_${index}`;
   const read = async (condition: string) =>
-    manager.query<(Dated & { id: string })[]>(parts.map(of(condition)).join(" UNION ALL "), parts.flat());
+    manager.query<(Dated & Pick<TaskRow, "id" | "priority">)[]>(
+      parts.map(of(condition)).join(" UNION ALL "),
+      parts.flat(),
+    );
   const late = await read('"dueAt" > ? ORDER BY "dueAt" DESC, id DESC');
   const found = [
     ...(await read('"dueAt" <= ? ORDER BY "dueAt", id')),
     ...late.filter((task) => isOfLaterClock(task, { at, leaseMs })),
   ];
-  const isRunning = ({ status }: (typeof found)[number]) => Number(status === "RUNNING");
+  const rankOf = ({ status, priority }: (typeof found)[number]) => (status === "RUNNING" ? -1 : priority);
   return found
-    .toSorted((a, b) => isRunning(b) - isRunning(a) || a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
+    .toSorted((a, b) => rankOf(a) - rankOf(b) || a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1))
     .map(({ id }) => id);
 }
 

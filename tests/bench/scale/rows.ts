@@ -148,6 +148,7 @@ export function taskRow(index: number): TaskRow {
     // Housekeeping has a tenth of them to remove.
     finishedAt: index % 10 === 1 ? now - 59 * DAY_MS : now - DAY_MS,
     dueAt: now - DAY_MS,
+    priority: 0,
     leaseId: null,
   };
 }

@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { createClaimPace } from "./claim-ahead.ts";
+
+function paceOf({ claimMs, handlerMs }: { claimMs: number; handlerMs: number }) {
+  const pace = createClaimPace(8);
+  for (let n = 0; n < 100; n++) {
+    pace.claimed(claimMs);
+    pace.handled(handlerMs);
+  }
+  return pace;
+}
+
+test("nothing is claimed ahead before a task has ended", () => {
+  const pace = createClaimPace(8);
+  expect(pace.ahead()).toBe(0);
+  pace.claimed(5);
+  expect(pace.ahead()).toBe(0);
+});
+
+test("as many tasks are claimed ahead as end in a moment, or while two claims are made", () => {
+  expect(paceOf({ claimMs: 1, handlerMs: 1 }).ahead()).toBe(80);
+  expect(paceOf({ claimMs: 20, handlerMs: 10 }).ahead()).toBe(32);
+  expect(paceOf({ claimMs: 1, handlerMs: 10 }).ahead()).toBe(8);
+});
+
+test("however quick tasks are, there is a bound, and of long ones none is claimed ahead", () => {
+  expect(paceOf({ claimMs: 5, handlerMs: 0 }).ahead()).toBe(128);
+  expect(paceOf({ claimMs: 5, handlerMs: 1_000 }).ahead()).toBe(0);
+});
+
+test("once tasks wait too long that were claimed ahead, none are until one has ended", () => {
+  const pace = paceOf({ claimMs: 1, handlerMs: 1 });
+  pace.stuck();
+  expect(pace.ahead()).toBe(0);
+  pace.handled(2);
+  expect(pace.ahead()).toBe(40);
+});
