@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually, graphqlClient, logIn } from "@toolyard/testing";
 import { startToolyard } from "@toolyard/testing/toolyard.ts";
 import { findUndescribed } from "../../scripts/undescribed.ts";
+import { lab } from "./fixtures/lab-runtime.ts";
 
 const root = join(import.meta.dirname, "../..");
 let copy: string;
@@ -87,6 +88,7 @@ test("a runtime is one folder and one line: the graph knows it, it runs beside o
   const line = 'export { mock } from "./mock/index.ts";\n';
   await change("packages/runtimes/modules.ts", line, `export { lab } from "./lab/index.ts";\n${line}`);
   expect(await npm("generate")).toMatchObject({ code: 0 });
+  expect(await readFile(join(copy, "schema/api.graphql"), "utf8")).toContain(`"""${lab.description}"""\n  LAB\n`);
 
   const env = { MCP_DEPLOYMENT_BACKEND: "process,lab", LAB_GREETING: "Here runs" };
   await using toolyard = await startToolyard({ entry: join(copy, "standalone.ts"), distributed: false, env });
