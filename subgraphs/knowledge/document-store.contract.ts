@@ -420,6 +420,37 @@ export function documentStoreContract(name: string, open: () => Promise<OpenDocu
           expect(far?.snippet.length).toBeLessThan(1_000);
         });
 
+        test("shows of a long text the first passage that has all that is looked for, wherever it is", async () => {
+          const words = Array.from({ length: 40_000 }, (_, n) => `filler${n % 100}`);
+          words[10] = "alphaword";
+          words[20_000] = "betaword";
+          words.splice(35_000, 1, "lateword", "alphaword", "betaword");
+          // About the 100,000th character, to which the adapter on MongoDB looks first.
+          const at = () => words.join(" ").slice(0, 100_000).split(" ").length;
+          const edge = at();
+          for (let n = edge - 500; n < edge + 500; n += 1) words[n] = `edge${n}`;
+          words[at() - 1] = "x".repeat(1_000);
+          const cut = words.join(" ").slice(0, 100_000).split(" ").at(-1) ?? "";
+          words[30_000] = cut;
+          const { id } = await insert(words.join(" "), { title: "Gammaword" });
+          const shown = async (query: string) => (await search(query).rows())[0]?.snippet;
+          expect(await shown("alphaword")).toContain("filler9 ⟦alphaword⟧ filler11");
+          expect(await shown("alphaword betaword")).toContain("lateword ⟦alphaword⟧ ⟦betaword⟧");
+          expect(await shown("betaword")).toContain("filler99 ⟦betaword⟧ filler1");
+          expect(await shown("alphaword gammaword")).toContain("filler9 ⟦alphaword⟧ filler11");
+          for (const n of [-300, -150, -3, 1, 2, 300].map((more) => at() + more))
+            expect(await shown(`edge${n}`)).toContain(`edge${n - 1} ⟦edge${n}⟧ edge${n + 1}`);
+          for (const query of [
+            '"lateword alphaword betaword"',
+            '"filler9 alphaword" betaword',
+            `"edge${at()} edge${at() + 1}"`,
+          ])
+            expect(await found(query), query).toEqual([id]);
+          for (const query of [`"edge${at() - 2} ${cut}"`, '"filler9 alphaword" -"lateword alphaword"'])
+            expect(await found(query), query).toEqual([]);
+          await store.delete(id, null);
+        });
+
         test("goes over documents of the same rank by offsets, each once", async () => {
           const same = [];
           for (let n = 0; n < 11; n++) same.push((await insert("equalrank", { title: "Same" })).id);

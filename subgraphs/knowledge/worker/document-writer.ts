@@ -49,14 +49,17 @@ export function createTextIndex(database: LibsqlDatabase.Database) {
   function addIndex({ id, title, text }: TextRow): void {
     const { ranked, passages } = readText(text);
     run("INSERT INTO document_index (rowid, title, text) VALUES (?, ?, ?)", id, title, ranked);
-    const insert = database.prepare("INSERT INTO document_passages (rowid, text) VALUES (?, ?)");
-    for (const [place, passage] of [title, ...passages].entries()) {
-      if (place >= 2 ** PASSAGE_BITS) throw new Error(`The text ${id} has too many passages.`);
-      insert.run(id * 2 ** PASSAGE_BITS + place, passage);
-    }
+    addPassages(id, 0, [title, ...passages]);
   }
 
-  return { addText, addIndex };
+  /** @param first The place of the first of them. */
+  function addPassages(id: number, first: number, passages: readonly string[]): void {
+    if (first + passages.length > 2 ** PASSAGE_BITS) throw new Error(`The text ${id} has too many passages.`);
+    const insert = database.prepare("INSERT INTO document_passages (rowid, text) VALUES (?, ?)");
+    for (const [n, passage] of passages.entries()) insert.run(id * 2 ** PASSAGE_BITS + first + n, passage);
+  }
+
+  return { addText, addIndex, addPassages };
 }
 
 /** Writes documents together with their index, each change in one transaction. */

@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import LibsqlDatabase from "libsql";
 import { MAX_WORD, type StoredTerm } from "../document-models.mongodb.ts";
 import { createSnippets, searchCondition } from "./document-searcher.ts";
-import { createTextIndex } from "./document-writer.ts";
+import { PASSAGE_BITS, createTextIndex } from "./document-writer.ts";
 import { readText } from "./passages.ts";
 import type { SearchExpression } from "./search-expression.ts";
 
@@ -32,6 +32,11 @@ export interface TextAnalyser {
   snippetsOf(expression: SearchExpression, texts: readonly SearchedText[]): Map<string, string>;
 }
 
+/** Characters of a text that are looked at first: most often they have all that is looked for. */
+const BEGINNING = 100_000;
+/** Passages at the end of a beginning, which may be others in the whole. */
+const UNSURE_PASSAGES = 4;
+
 const WORDS = "tokenize='unicode61 remove_diacritics 2'";
 const STEMS = "tokenize='porter unicode61 remove_diacritics 2'";
 
@@ -53,20 +58,30 @@ export function createTextAnalyser(): TextAnalyser {
     database.exec(`CREATE ${table}`);
   const run = (sql: string, ...values: unknown[]) => database.prepare(sql).run(...values);
   const rowsOf = <Row>(sql: string, ...values: unknown[]) => database.prepare(sql).all(...values) as Row[]; // as selected
-  const { addText } = createTextIndex(database);
+  const { addText, addPassages } = createTextIndex(database);
   const snippetsOfTexts = createSnippets(database);
 
-  /** @returns the ids of documents by those of their texts here */
-  function load(texts: readonly SearchedText[]): Map<number, string> {
+  function load(texts: readonly SearchedText[]): void {
     for (const table of ["documents", "document_texts", "document_index", "document_passages", "document_words"])
       run(`DELETE FROM ${table}`);
-    return new Map(
-      texts.map(({ id, title, text }) => {
-        run("INSERT INTO documents (id) VALUES (?)", id);
-        return [addText(id, title, text), id];
-      }),
-    );
+    for (const { id, title, text } of texts) {
+      run("INSERT INTO documents (id) VALUES (?)", id);
+      addText(id, title, text);
+    }
   }
+
+  function matchingOf(expression: SearchExpression, texts: readonly SearchedText[]): string[] {
+    if (texts.length === 0) return [];
+    load(texts);
+    const { sql, values } = searchCondition(expression, { toolIds: null, tag: null });
+    return rowsOf<{ id: string }>(`SELECT documents.id AS id ${sql}`, ...values).map(({ id }) => id);
+  }
+
+  const showsAll = ({ wholePassage }: SearchExpression) =>
+    rowsOf(
+      `SELECT 1 FROM document_passages WHERE document_passages MATCH ? AND rowid & ${2 ** PASSAGE_BITS - 1} LIMIT 1`,
+      wholePassage,
+    ).length > 0;
 
   function tokensOf(kind: "stem" | "word", text: string): string[] {
     run(`DELETE FROM ${kind}s`);
@@ -106,15 +121,45 @@ export function createTextAnalyser(): TextAnalyser {
     wordsOf: (text) => tokensOf("word", text),
 
     matching(expression, texts) {
-      load(texts);
-      const { sql, values } = searchCondition(expression, { toolIds: null, tag: null });
-      return new Set(rowsOf<{ id: string }>(`SELECT documents.id AS id ${sql}`, ...values).map(({ id }) => id));
+      // The whole of a text has all that its beginning has.
+      const sure = excludes(expression) ? [] : matchingOf(expression, texts.flatMap(beginningOf));
+      const matching = new Set(sure);
+      const unsure = texts.filter(({ id }) => !matching.has(id));
+      for (const id of matchingOf(expression, unsure)) matching.add(id);
+      return matching;
     },
 
     snippetsOf(expression, texts) {
-      const loaded = load(texts);
-      const snippets = snippetsOfTexts(expression, [...loaded.keys()]);
-      return new Map([...loaded].map(([textId, id]) => [id, snippets.get(textId) ?? ""]));
+      return new Map(
+        texts.map(({ id, title, text }) => {
+          run("DELETE FROM document_passages");
+          let places = 0;
+          for (const passages of passagesOf(text)) {
+            const added = [title, ...passages].slice(places);
+            addPassages(1, places, added);
+            places += added.length;
+            // The first of these is shown, whatever comes after it.
+            if (showsAll(expression)) break;
+          }
+          return [id, snippetsOfTexts(expression, [1]).get(1) ?? ""];
+        }),
+      );
     },
   };
+}
+
+function excludes({ parts, excludedPhrases, excludedPrefixes }: SearchExpression): boolean {
+  return parts.excluded.length + excludedPhrases.length + excludedPrefixes.length > 0;
+}
+
+/** Up to the end of a word; nothing where a text is no longer than that. */
+function beginningOf({ text, ...rest }: SearchedText): SearchedText[] {
+  const end = text.length > BEGINNING ? text.lastIndexOf(" ", BEGINNING) : -1;
+  return end === -1 ? [] : [{ ...rest, text: text.slice(0, end) }];
+}
+
+/** Those of its beginning, where it is long, and then all. */
+function* passagesOf(text: string): Generator<string[]> {
+  if (text.length > BEGINNING) yield readText(text.slice(0, BEGINNING)).passages.slice(0, -UNSURE_PASSAGES);
+  yield readText(text).passages;
 }
