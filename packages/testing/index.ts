@@ -3,5 +3,5 @@ export { eventually } from "./eventually.ts";
 export { freePort, freePorts, portBlock } from "./ports.ts";
 export { graphqlClient, logIn, startToolyard, type RunningToolyard } from "./toolyard.ts";
 export { connectMcp, type McpClient, type McpEra } from "./mcp-client.ts";
-export { loopWorkOf, processesWith, sleepsOf } from "./processes.ts";
+export { mostLoopWork, processesWith, sleepsOf } from "./processes.ts";
 export { plansOf, statementsOf } from "./statements.ts";

@@ -21,7 +21,7 @@ export async function processesWith(text: string): Promise<number[]> {
  * The CPU time of a process's main thread, its event loop, in ms: how much it works on, which a busy machine does not change.
  * Linux only; 0 elsewhere.
  */
-export async function loopWorkOf(pid: number): Promise<number> {
+async function loopWorkOf(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${pid}/task/${pid}/stat`, "utf8").catch(() => "");
   // proc_pid_stat(5): the 14th and 15th, in ticks of 10 ms. A name before them may hold spaces and parentheses.
   const [utime = 0, stime = 0] = stat
@@ -30,6 +30,30 @@ export async function loopWorkOf(pid: number): Promise<number> {
     .slice(11, 13)
     .map(Number);
   return (utime + stime) * 10;
+}
+
+/** The most that one of these processes' event loops worked on before `ask` was answered, in ms of its CPU time, while `work` was under way. */
+export async function mostLoopWork<Result>(
+  pids: readonly number[],
+  ask: () => Promise<unknown>,
+  work: Promise<Result>,
+): Promise<{ result: Result; most: number }> {
+  const workNow = () => Promise.all(pids.map(loopWorkOf));
+  let most = 0;
+  let running = true;
+  const asking = (async () => {
+    while (running) {
+      const before = await workNow();
+      await ask();
+      most = Math.max(most, ...(await workNow()).map((now, n) => now - (before[n] ?? 0)));
+    }
+  })();
+  try {
+    return { result: await work, most };
+  } finally {
+    running = false;
+    await asking;
+  }
 }
 
 /** How often the threads of these processes have gone to sleep since they were started. Linux only. */

@@ -15,6 +15,8 @@ export interface RunningToolyard {
   dataEnv: Record<string, string>;
   adminPassword: string;
   process: ChildProcess;
+  /** The pids of its processes that serve: its own, in distributed mode those of its parts that are no proxy. */
+  serving(): Promise<number[]>;
   /** All that it has printed. */
   output(): string;
   /** SIGTERM, waits for the end, answers the exit code. */
@@ -110,6 +112,7 @@ export async function startToolyard(options: ToolyardOptions = {}): Promise<Runn
     dataEnv,
     adminPassword: options.env?.ADMIN_PASSWORD ?? (await readFile(join(dataDir, "admin-password"), "utf8")).trim(),
     process: child,
+    serving: async () => (distributed ? partsOf(child) : [child.pid ?? 0]),
     output: () => printed,
     stop,
     async kill() {

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { eventually, startToolyard, type RunningToolyard, loopWorkOf, logIn } from "@toolyard/testing";
+import { eventually, startToolyard, type RunningToolyard, mostLoopWork, logIn } from "@toolyard/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 
@@ -138,23 +138,11 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
     ),
 };
 
-/** The most that Toolyard's event loop worked on before it answered a simple request, in ms of its CPU time, while `work` ran. */
+/** The most that one of Toolyard's event loops worked on before it answered a simple request, in ms of its CPU time, while `work` ran. */
 async function mostBefore(work: () => Promise<unknown>): Promise<number> {
-  const pid = toolyard.process.pid ?? expect.fail();
-  let running = true;
-  let most = 0;
-  const watching = (async () => {
-    while (running) {
-      const before = await loopWorkOf(pid);
-      await liveness();
-      most = Math.max(most, (await loopWorkOf(pid)) - before);
-    }
-  })();
   // A client whose body is not taken may find its connection closed.
-  await work().catch(() => undefined);
-  running = false;
-  await watching;
-  return most;
+  const attack = work().catch(() => undefined);
+  return (await mostLoopWork(await toolyard.serving(), liveness, attack)).most;
 }
 
 /** On a connection of its own, so that it waits for nothing but the server. */

@@ -2,7 +2,7 @@ import {
   eventually,
   graphqlClient,
   logIn,
-  loopWorkOf,
+  mostLoopWork,
   processesWith,
   startToolyard,
   type RunningToolyard,
@@ -26,25 +26,9 @@ const DEPLOY = `mutation ($id: ID!, $configuration: JSON) { deployTool(input: { 
 const UPLOAD = `mutation ($title: String!, $content: String!) { uploadDocument(input: { title: $title, content: $content, contentType: "text/plain" }) { id } }`;
 const SEARCH = `query ($query: String!) { searchDocuments(query: $query, first: 100) { totalCount edges { node { snippet } } } }`;
 
-/** The most that Toolyard's event loop worked on before it answered /health, in ms of its CPU time, while something else ran. */
-async function whileAsking<Result>(work: Promise<Result>): Promise<{ result: Result; most: number }> {
-  const pid = toolyard.process.pid ?? expect.fail();
-  let most = 0;
-  let running = true;
-  const asking = (async () => {
-    while (running) {
-      const before = await loopWorkOf(pid);
-      await (await fetch(`${toolyard.url}/health`)).text();
-      most = Math.max(most, (await loopWorkOf(pid)) - before);
-    }
-  })();
-  try {
-    return { result: await work, most };
-  } finally {
-    running = false;
-    await asking;
-  }
-}
+/** The most that one of Toolyard's event loops worked on before it answered /health, in ms of its CPU time, while something else ran. */
+const whileAsking = async <Result>(work: Promise<Result>) =>
+  mostLoopWork(await toolyard.serving(), async () => (await fetch(`${toolyard.url}/health`)).text(), work);
 
 describe("what a user writes and Toolyard evaluates", () => {
   test("as a configSchema neither ends it nor holds it up", { timeout: 120_000 }, async () => {

@@ -18,6 +18,7 @@ beforeAll(async () => {
   toolyard = await startToolyard({ env: { SAMPLE: "true" } });
   token = await logIn(toolyard.url, "admin", toolyard.adminPassword);
   url = `${toolyard.url}/mcp/everything/v1/mcp`;
+  await eventually("the sample", async () => (await connectMcp("v1", url, token)).close().then(() => true));
 });
 afterAll(() => toolyard[Symbol.asyncDispose]());
 

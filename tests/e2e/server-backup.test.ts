@@ -33,9 +33,11 @@ test.skipIf(noServers !== null)(
       });
       return { DATABASE_URL: database.url, MONGODB_URL: mongodb.url };
     };
+    /** On files as one process, on servers as TOOLYARD_MODE says. */
     const start = (name: string, env: Record<string, string> = {}) =>
       startToolyard({
         dataDir: join(folder, name),
+        ...(!("DATABASE_URL" in env) && { distributed: false }),
         env: { ADMIN_PASSWORD: PASSWORD, RATE_LIMIT_ENABLED: "false", ...env },
       });
     async function run(script: string, dataDir: string, env: Record<string, string>) {
